@@ -1,0 +1,21 @@
+"""Run data through a network and keep small mergeable summaries of what fires."""
+
+from cofire.activations.budget import ByClass, Cost, cost_of
+from cofire.activations.histograms import ActivationHistograms, Range
+from cofire.activations.statistics import ActivationStatistics
+from cofire.activations.summarize import DEFAULT_CAP, summarize
+from cofire.activations.summary import ActivationSummary, LayerSummary, SummaryOptions
+
+__all__ = [
+    "DEFAULT_CAP",
+    "ActivationHistograms",
+    "ActivationStatistics",
+    "ActivationSummary",
+    "ByClass",
+    "Cost",
+    "LayerSummary",
+    "Range",
+    "SummaryOptions",
+    "cost_of",
+    "summarize",
+]

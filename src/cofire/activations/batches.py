@@ -1,0 +1,152 @@
+"""Whatever holds a data set, as checked batches that can be read twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sized
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import UnidentifiedImageError
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+from cofire.activations.labels import check_labels
+from cofire.errors import BatchError, DataError, ImageError, OptionError
+
+__all__ = ["Batch", "Batches"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One checked batch.
+
+    Attributes:
+        index: Its number, from 0.
+        inputs: (samples, ...).
+        labels: (samples,), int64.
+    """
+
+    index: int
+    inputs: Tensor
+    labels: Tensor
+
+
+class Batches:
+    """A data set as batches of (inputs, labels), read anew by each loop over it.
+
+    Args:
+        data: A `DataLoader`, a `Dataset` of (input, label), a pair of tensors or arrays
+            (inputs, labels), or any iterable of (inputs, labels) batches that can be read more than once.
+        num_classes: Labels must lie below it.
+        batch_size: For data that does not come in batches.
+        workers: Processes that load a `Dataset`; 0 loads in this one.
+
+    Raises:
+        DataError: The data can be read only once, or is none of these.
+
+    Example:
+        >>> data = Batches((torch.zeros(5, 3), torch.tensor([0, 1, 0, 1, 0])), num_classes=2, batch_size=2)
+        >>> len(data), data.samples, [len(batch.labels) for batch in data]
+        (3, 5, [2, 2, 1])
+    """
+
+    def __init__(self, data: Any, num_classes: int, *, batch_size: int = 256, workers: int = 0) -> None:
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise OptionError(f"batch_size={batch_size!r}", "a whole number from 1 up", "pass batch_size=64")
+        self._num_classes = num_classes
+        self._pair: tuple[Tensor, Tensor] | None = None
+        self._size = batch_size
+        self._source: Iterable[Any] = ()
+        if isinstance(data, tuple) and len(data) == 2 and all(isinstance(d, Tensor | np.ndarray) for d in data):
+            inputs, labels = (torch.as_tensor(d) for d in data)
+            if inputs.ndim == 0 or labels.ndim == 0:
+                raise _not_a_batch(data, "the data")
+            self._pair = inputs, check_labels(labels, len(inputs), num_classes)
+        elif isinstance(data, TensorDataset) and len(data.tensors) == 2:
+            inputs, labels = data.tensors
+            self._pair = inputs, check_labels(labels, len(inputs), num_classes)
+        elif isinstance(data, Dataset) and not isinstance(data, DataLoader):
+            self._source = DataLoader(data, batch_size=batch_size, num_workers=workers)
+        elif isinstance(data, Iterator):
+            raise DataError(
+                f"{type(data).__name__}, which can be read only once",
+                "data that can be read twice, since ranges must be known before anything is counted",
+                "pass the DataLoader, the Dataset, a list of batches or a pair of tensors itself",
+            )
+        elif isinstance(data, Iterable) and not isinstance(data, Tensor | np.ndarray | str | bytes):
+            self._source = data
+        else:
+            raise DataError(
+                f"data of type {type(data).__name__}",
+                "a DataLoader, a Dataset, an iterable of (inputs, labels) or a pair of tensors",
+                "pass inputs together with their labels",
+            )
+
+    @property
+    def samples(self) -> int | None:
+        """How many samples there are, None where that cannot be known without reading them."""
+        if self._pair is not None:
+            return len(self._pair[0])
+        if isinstance(self._source, DataLoader):
+            whole = self._source.sampler
+            size = len(whole) if isinstance(whole, Sized) else None
+            if size is not None and self._source.drop_last and self._source.batch_size:
+                size -= size % self._source.batch_size
+            return size
+        return None
+
+    def __len__(self) -> int:
+        if self._pair is not None:
+            return -(-len(self._pair[0]) // self._size)
+        return len(self._source) if isinstance(self._source, Sized) else 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self._pair is not None:
+            inputs, labels = self._pair
+            for index in range(len(self)):
+                part = slice(index * self._size, (index + 1) * self._size)
+                yield Batch(index, inputs[part], labels[part])
+            return
+        source = iter(self._source)
+        index = 0
+        while True:
+            try:
+                given = next(source)
+            except StopIteration:
+                return
+            except (UnidentifiedImageError, OSError) as error:
+                raise ImageError(
+                    f"batch {index} cannot be loaded: {error}",
+                    "image files that Pillow can read",
+                    "replace or remove the file",
+                ) from error
+            batch = self._checked(given, index)
+            if len(batch.labels):
+                yield batch
+            index += 1
+
+    def _checked(self, given: Any, index: int) -> Batch:
+        where = f"batch {index}"
+        if not isinstance(given, tuple | list) or len(given) != 2:
+            raise _not_a_batch(given, where)
+        try:
+            inputs, labels = (torch.as_tensor(part) for part in given)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise _not_a_batch(given, where) from error
+        if inputs.ndim == 0 or labels.ndim == 0:
+            raise _not_a_batch(given, where)
+        return Batch(index, inputs, check_labels(labels, len(inputs), self._num_classes, where))
+
+
+def _not_a_batch(given: Any, where: str) -> BatchError:
+    if isinstance(given, tuple | list):
+        shown = f"a {type(given).__name__} of {len(given)}: ({', '.join(type(g).__name__ for g in given[:4])})"
+    else:
+        shown = f"a {type(given).__name__}"
+    return BatchError(
+        f"{where} is {shown}",
+        "a pair (inputs, labels) of tensors or arrays, the first axis counting samples",
+        "make the data set return (input, label), or choose the two parts in collate_fn",
+    )

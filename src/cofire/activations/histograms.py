@@ -1,0 +1,225 @@
+"""Pass 2: how a neuron's non-zero activations are spread over its range, exactly as `numpy.histogram`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, Self, get_args
+
+import torch
+from torch import Tensor
+
+from cofire.activations.kernels import kernels_for, over_neurons
+from cofire.activations.neurons import NeuronView
+from cofire.activations.statistics import ActivationStatistics
+from cofire.errors import MergeError, OptionError
+
+__all__ = ["ActivationHistograms", "Range", "check_bins", "check_range", "ranges_of"]
+
+Range = Literal["own", "zero-to-max", "global"]
+"""Over which range a neuron's histogram runs. `own`: its own non-zero activations, from the smallest to the
+largest. `zero-to-max`: the same, stretched to contain 0. `global`: one range for all neurons."""
+
+
+def check_bins(bins: int) -> int:
+    """The number of bins, if it can be one.
+
+    Raises:
+        OptionError: It is not a whole number from 1 to 2^20.
+    """
+    if isinstance(bins, bool) or not isinstance(bins, int) or not 1 <= bins <= 1 << 20:
+        raise OptionError(f"bins={bins!r}", "a whole number from 1 to 1048576", "pass bins=100")
+    return bins
+
+
+def check_range(choice: str) -> None:
+    """Refuse a range that does not exist.
+
+    Raises:
+        OptionError: It is none of `Range`.
+    """
+    if choice not in get_args(Range):
+        raise OptionError(f"range={choice!r}", f"one of {', '.join(get_args(Range))}", "pass range='own'")
+
+
+def ranges_of(
+    statistics: ActivationStatistics, choice: Range, extremes: tuple[float, float] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Where each neuron's histogram begins and ends.
+
+    Args:
+        statistics: What pass 1 found.
+        choice: Which range.
+        extremes: The range all share under "global"; that of these neurons if not given.
+
+    Returns:
+        Lower and upper ends, (classes, neurons), float64. Neurons without a non-zero activation get [0, 0].
+    """
+    check_range(choice)
+    silent = statistics.nonzero == 0
+    low = statistics.minimum.masked_fill(silent, 0.0)
+    high = statistics.maximum.masked_fill(silent, 0.0)
+    if choice == "zero-to-max":
+        low, high = low.clamp(max=0.0), high.clamp(min=0.0)
+    elif choice == "global" and not bool(silent.all()):
+        bottom, top = extremes or (float(statistics.minimum.min()), float(statistics.maximum.max()))
+        low, high = low.masked_fill(~silent, bottom), high.masked_fill(~silent, top)
+    return low, high
+
+
+@dataclass(frozen=True)
+class ActivationHistograms:
+    """Histograms of the non-zero activations of one layer's neurons, per class; they merge.
+
+    Bins are equal, half-open, the last one closed, and their edges are those of
+    `numpy.linspace(lower, upper, bins + 1)` in the activations' own precision: a value belongs to the last
+    bin whose lower edge it reaches. This is `numpy.histogram(values[values != 0], bins, range)` to the
+    last count, also where NumPy refuses because the range is too narrow for that many edges.
+
+    Attributes:
+        lower: Where each histogram begins, (classes, neurons), float64.
+        upper: Where it ends, (classes, neurons), float64.
+        counts: Observations in each bin, (classes, neurons, bins), int64.
+        precision: Type of the activations, "float32" or "float64".
+    """
+
+    lower: Tensor
+    upper: Tensor
+    counts: Tensor
+    precision: str
+
+    @classmethod
+    def empty(cls, lower: Tensor, upper: Tensor, bins: int, precision: str) -> Self:
+        """The state before any data.
+
+        Args:
+            lower: (classes, neurons).
+            upper: (classes, neurons).
+            bins: Number of bins.
+            precision: "float32" or "float64".
+        """
+        counts = torch.zeros((*lower.shape, check_bins(bins)), dtype=torch.int64, device=lower.device)
+        return cls(lower=lower, upper=upper, counts=counts, precision=precision)
+
+    @property
+    def bins(self) -> int:
+        """Number of bins."""
+        return self.counts.shape[-1]
+
+    def edges(self) -> Tensor:
+        """Edges of all bins, (classes, neurons, bins + 1), in the activations' precision."""
+        first, last, step, _ = self._plan()
+        at = torch.arange(self.bins + 1, dtype=first.dtype, device=first.device)
+        # NumPy's special case: a step that underflows to zero.
+        grid = torch.where(
+            step[..., None] == 0, at / self.bins * (last - first)[..., None], at * step[..., None]
+        )
+        edges = grid + first[..., None]
+        edges[..., -1] = last
+        return edges
+
+    def _plan(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """First and last edge, step and scale of each neuron in its own precision.
+
+        The scale is 0 for a neuron whose bins are narrower than a few units in the last place: there the
+        arithmetic guess can be off by more than one bin.
+        """
+        dtype = torch.float32 if self.precision == "float32" else torch.float64
+        first, last = self.lower.to(dtype), self.upper.to(dtype)
+        # NumPy widens an empty range by a half on both sides.
+        single = first == last
+        first, last = torch.where(single, first - 0.5, first), torch.where(single, last + 0.5, last)
+        width = last - first
+        step = width / self.bins
+        unit = torch.maximum(first.abs(), last.abs()) * torch.finfo(dtype).eps
+        clear = (step > 8 * unit) & (step > torch.finfo(dtype).tiny) & torch.isfinite(width)
+        scale = torch.where(clear, self.bins / width, 0.0)
+        return first, last, step, scale.where(torch.isfinite(scale), torch.zeros_like(scale))
+
+    def updater(self) -> HistogramUpdate:
+        """A function that counts batches into this state, with everything prepared once."""
+        return HistogramUpdate(self)
+
+    def merge(self, other: Self) -> Self:
+        """The histograms of both data sets together.
+
+        Raises:
+            MergeError: They run over other ranges, bins, classes or neurons.
+        """
+        same = (
+            self.counts.shape == other.counts.shape
+            and self.precision == other.precision
+            and torch.equal(self.lower, other.lower)
+            and torch.equal(self.upper, other.upper)
+        )
+        if not same:
+            raise MergeError(
+                "histograms over different ranges, bins, classes or neurons",
+                "the same in both, so that the bins mean the same",
+                "merge the statistics of pass 1 first and run pass 2 of both over the merged ranges",
+            )
+        return replace(self, counts=self.counts + other.counts)
+
+    def cpu(self) -> Self:
+        """The same on the CPU."""
+        return replace(self, lower=self.lower.cpu(), upper=self.upper.cpu(), counts=self.counts.cpu())
+
+
+class HistogramUpdate:
+    """Counts batches into the histograms of one layer.
+
+    Args:
+        histograms: The state, changed in place.
+    """
+
+    def __init__(self, histograms: ActivationHistograms) -> None:
+        self._counts = histograms.counts
+        self._first, _, self._step, self._scale = histograms._plan()
+        narrow = (self._scale == 0).any(dim=0)
+        # The compiled loops do the rest on the CPU; elsewhere every neuron is placed by its edges.
+        by_edges = narrow if self._compiled else torch.ones_like(narrow)
+        self._searched = torch.nonzero(by_edges).flatten()
+        of_searched = {n: getattr(histograms, n)[:, self._searched] for n in ("lower", "upper", "counts")}
+        self._edges = replace(histograms, **of_searched).edges()
+
+    @property
+    def _compiled(self) -> bool:
+        return self._counts.device.type == "cpu"
+
+    def __call__(self, view: NeuronView, labels: Tensor) -> None:
+        """Count a batch.
+
+        Args:
+            view: The batch; samples sorted by label.
+            labels: Class of every sample, (samples,), int64, sorted.
+        """
+        if self._compiled:
+            kernels = kernels_for(view.values.dtype)
+            x = view.values.numpy()
+            over_neurons(
+                kernels.histogram_last if view.neurons_last else kernels.histogram_first,
+                view.neurons,
+                x.size,
+                x,
+                labels.numpy(),
+                *(part.numpy() for part in (self._first, self._scale, self._step, self._counts)),
+            )
+        if len(self._searched):
+            self._count_by_edges(view, labels)
+
+    def _count_by_edges(self, view: NeuronView, labels: Tensor) -> None:
+        """The definition, and the way on other devices and for very narrow ranges."""
+        bins = self._counts.shape[-1]
+        x = view.neurons_first()
+        if len(self._searched) < view.neurons:
+            x = x[:, self._searched]
+        classes, sizes = torch.unique_consecutive(labels, return_counts=True)
+        for k, part in zip(classes.tolist(), x.split(sizes.tolist()), strict=True):
+            values = part.transpose(0, 1).flatten(1).contiguous()
+            inner = self._edges[k, :, 1:-1].contiguous()
+            place = torch.searchsorted(inner, values, right=True)
+            place.masked_fill_(values == 0, bins)  # one bin too many takes the zeros
+            found = torch.zeros(len(values), bins + 1, dtype=torch.int64, device=values.device)
+            found.scatter_add_(1, place, torch.ones((), dtype=torch.int64, device=values.device).expand_as(place))
+            if self._compiled:
+                found *= (self._scale[k, self._searched] == 0)[:, None]
+            self._counts[k].index_add_(0, self._searched, found[:, :bins])

@@ -1,0 +1,273 @@
+"""The hot loops on the CPU: compiled, without the interpreter lock, one slice of the neurons per thread.
+
+Each inner loop does one thing, because that is what the compiler turns into vector instructions. A neuron
+is always handled by one thread and in the order of the samples, so that the result does not depend on the
+number of threads. The torch versions in `statistics` and `histograms` define the result.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+
+__all__ = ["Kernels", "kernels_for", "over_neurons"]
+
+_SMALL = 1 << 18
+"""Elements below which handing work to threads costs more than it saves."""
+_STRIP = 512
+"""Values whose bins are computed together, small enough to stay in the first cache."""
+_LANES = 16
+"""Neurons handled side by side where they are the innermost axis: one cache line of float32."""
+_SPREAD = 8
+"""Bins that take the zeros in turn: adding to one and the same place again and again would be slow."""
+
+Kernel = Callable[..., Any]
+
+
+@lru_cache(maxsize=1)
+def _pool(process: int) -> ThreadPoolExecutor:
+    # Keyed by process: threads do not survive a fork.
+    return ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix=f"cofire-{process}")
+
+
+def over_neurons(kernel: Kernel, neurons: int, elements: int, *arguments: Any) -> list[Any]:
+    """Run a kernel over all neurons, in slices on as many threads as torch uses.
+
+    Args:
+        kernel: Takes the first and the one-past-last neuron, then the arguments.
+        neurons: How many neurons there are.
+        elements: Size of the batch, to decide whether threads pay.
+        arguments: What the kernel takes besides.
+
+    Returns:
+        What the kernel returned for each slice.
+    """
+    threads = 1 if elements < _SMALL else torch.get_num_threads()
+    # Slices at multiples of a cache line keep threads from writing to the same one.
+    cuts = {min(neurons, (neurons * t // threads + _LANES - 1) // _LANES * _LANES) for t in range(1, threads)}
+    bounds = sorted({0, neurons, *cuts})
+    slices = list(zip(bounds, bounds[1:], strict=False))
+    if len(slices) < 2:
+        return [kernel(0, neurons, *arguments)]
+    jobs = [_pool(os.getpid()).submit(kernel, low, high, *arguments) for low, high in slices]
+    return [job.result() for job in jobs]
+
+
+class Kernels:
+    """The four loops for one precision; each runs over a slice of the neurons.
+
+    Attributes:
+        bits: Whole-number type of the same size.
+        sums_first: Pass 1 over (samples, neurons, positions).
+        sums_last: Pass 1 over (samples, positions, neurons).
+        histogram_first: Pass 2 over (samples, neurons, positions).
+        histogram_last: Pass 2 over (samples, positions, neurons).
+    """
+
+    def __init__(self, precision: type[np.floating[Any]]) -> None:
+        self.bits = np.int32 if precision == np.float32 else np.int64
+        self.sums_first, self.sums_last = _sum_kernels(precision, self.bits)
+        self.histogram_first, self.histogram_last = _histogram_kernels(precision)
+
+
+@lru_cache(maxsize=2)
+def kernels_for(dtype: torch.dtype) -> Kernels:
+    """The loops for float32 or float64."""
+    return Kernels(np.float32 if dtype == torch.float32 else np.float64)
+
+
+def _sum_kernels(precision: Any, whole: Any) -> tuple[Kernel, Kernel]:
+    # Whole numbers sort as floats do once the lower bits of the negative ones are flipped, and extremes
+    # of whole numbers compile to vector instructions where those of floats (because of NaN) do not.
+    mask = whole(np.iinfo(whole).max)
+    lowest = whole(np.iinfo(whole).min)
+    sign = whole(np.iinfo(whole).bits - 1)
+    infinite = precision(np.inf).view(whole)
+    above, below = precision(np.inf), precision(-np.inf)
+
+    # "reassoc" lets sums run in several lanes; NaN and infinities keep their meaning.
+    compiled = numba.njit(nogil=True, cache=True, fastmath={"reassoc", "nsz", "contract"})
+
+    @compiled  # type: ignore[untyped-decorator]
+    def sums_first(  # type: ignore[no-untyped-def]  # noqa: ANN202
+        low, high, x, bits, labels, threshold, total, nonzero, active, minimum, maximum  # noqa: ANN001
+    ):
+        worst = whole(0)
+        keys = np.empty(2, whole)
+        floats = keys.view(precision)
+        for c in range(low, high):
+            for n in range(x.shape[0]):
+                k = labels[n]
+                s = 0.0
+                on = 0
+                some = 0
+                least = mask
+                most = lowest
+                for p in range(x.shape[2]):
+                    s += np.float64(x[n, c, p])
+                for p in range(x.shape[2]):
+                    on += x[n, c, p] > threshold
+                for p in range(x.shape[2]):
+                    b = bits[n, c, p]
+                    size = b & mask
+                    some += size != 0
+                    worst = max(worst, size)
+                    key = b ^ ((b >> sign) & mask)
+                    least = min(least, key if size != 0 else mask)
+                    most = max(most, key if size != 0 else lowest)
+                total[k, c] += s
+                active[k, c] += on
+                nonzero[k, c] += some
+                if some > 0:
+                    keys[0] = least ^ ((least >> sign) & mask)
+                    keys[1] = most ^ ((most >> sign) & mask)
+                    minimum[k, c] = min(minimum[k, c], np.float64(floats[0]))
+                    maximum[k, c] = max(maximum[k, c], np.float64(floats[1]))
+        return worst >= infinite
+
+    @compiled  # type: ignore[untyped-decorator]
+    def sums_last(  # type: ignore[no-untyped-def]  # noqa: ANN202
+        low, high, x, bits, labels, threshold, total, nonzero, active, minimum, maximum  # noqa: ANN001
+    ):
+        width = min(256, high - low)
+        s = np.zeros(width, np.float64)
+        on = np.zeros(width, np.int32)
+        some = np.zeros(width, np.int32)
+        least = np.full(width, above, precision)
+        most = np.full(width, below, precision)
+        worst = np.zeros(width, whole)
+        samples = x.shape[0]
+        for start in range(low, high, width):
+            m = min(width, high - start)
+            for n in range(samples):
+                for p in range(x.shape[1]):
+                    row = x[n, p, start : start + m]
+                    row_bits = bits[n, p, start : start + m]
+                    for c in range(m):
+                        s[c] += np.float64(row[c])
+                    for c in range(m):
+                        some[c] += np.int32(1) if row[c] != 0 else np.int32(0)
+                        on[c] += np.int32(1) if row[c] > threshold else np.int32(0)
+                    for c in range(m):
+                        v = row[c]
+                        small = v if v != 0 else above
+                        large = v if v != 0 else below
+                        least[c] = small if small < least[c] else least[c]
+                        most[c] = large if large > most[c] else most[c]
+                    for c in range(m):
+                        size = row_bits[c] & mask
+                        worst[c] = size if size > worst[c] else worst[c]
+                k = labels[n]
+                # Samples arrive sorted by label: the lanes are written out once per class.
+                if n + 1 == samples or labels[n + 1] != k:
+                    for c in range(m):
+                        total[k, start + c] += s[c]
+                        active[k, start + c] += on[c]
+                        nonzero[k, start + c] += some[c]
+                        minimum[k, start + c] = min(minimum[k, start + c], np.float64(least[c]))
+                        maximum[k, start + c] = max(maximum[k, start + c], np.float64(most[c]))
+                    s[:] = 0
+                    on[:] = 0
+                    some[:] = 0
+                    least[:] = above
+                    most[:] = below
+        return worst.max() >= infinite
+
+    return sums_first, sums_last
+
+
+def _histogram_kernels(precision: Any) -> tuple[Kernel, Kernel]:
+    # No contraction and no reordering here: the edges must round exactly as NumPy's do.
+    compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
+    one, none = np.int32(1), np.int32(0)
+
+    @numba.njit(nogil=True, inline="always", error_model="numpy")  # type: ignore[untyped-decorator]
+    def bin_of(v, first, scale, step, last_bin):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        """The bin by arithmetic, put right by comparing with the edges on its two sides."""
+        i = min(max(np.int32((v - first) * scale), none), last_bin)
+        lower = precision(i) * step + first
+        upper = precision(i + one) * step + first
+        up = one if (v >= upper and i < last_bin) else none
+        down = one if (v < lower and i > none) else none
+        return i + up - down
+
+    @compiled  # type: ignore[untyped-decorator]
+    def histogram_first(  # type: ignore[no-untyped-def]  # noqa: ANN202
+        low, high, x, labels, first, scale, step, counts  # noqa: ANN001
+    ):
+        samples, _, positions = x.shape
+        bins = counts.shape[2]
+        last_bin = np.int32(bins - 1)
+        zero_bin = np.int32(bins)
+        where = np.empty(_STRIP, np.int32)
+        h = np.zeros(bins + _SPREAD, np.int32)
+        for c in range(low, high):
+            for n in range(samples):
+                k = labels[n]
+                f = first[k, c]
+                g = scale[k, c]
+                w = step[k, c]
+                for start in range(0, positions, _STRIP):
+                    m = min(_STRIP, positions - start)
+                    row = x[n, c, start : start + m]
+                    for j in range(m):
+                        v = row[j]
+                        i = bin_of(v, f, g, w, last_bin)
+                        where[j] = i if v != 0 else zero_bin + np.int32(j & (_SPREAD - 1))
+                    for j in range(m):
+                        h[where[j]] += 1
+                if n + 1 == samples or labels[n + 1] != k:
+                    # Neurons whose range is too narrow for this arithmetic are counted elsewhere.
+                    if g > 0:
+                        for i in range(bins):
+                            counts[k, c, i] += h[i]
+                    h[:] = 0
+
+    @compiled  # type: ignore[untyped-decorator]
+    def histogram_last(  # type: ignore[no-untyped-def]  # noqa: ANN202
+        low, high, x, labels, first, scale, step, counts  # noqa: ANN001
+    ):
+        samples, positions, _ = x.shape
+        bins = counts.shape[2]
+        last_bin = np.int32(bins - 1)
+        zero_bin = np.int32(bins)
+        where = np.empty(_LANES, np.int32)
+        h = np.zeros((_LANES, bins + _SPREAD), np.int32)
+        # With few observations, writing out whole histograms would cost more than counting in place.
+        in_place = samples * positions < bins
+        for start in range(low, high, _LANES):
+            m = min(_LANES, high - start)
+            for n in range(samples):
+                k = labels[n]
+                f = first[k, start : start + m]
+                g = scale[k, start : start + m]
+                w = step[k, start : start + m]
+                for p in range(positions):
+                    row = x[n, p, start : start + m]
+                    spread = zero_bin + np.int32((n + p) & (_SPREAD - 1))
+                    for c in range(m):
+                        v = row[c]
+                        i = bin_of(v, f[c], g[c], w[c], last_bin)
+                        where[c] = i if v != 0 else spread
+                    if in_place:
+                        for c in range(m):
+                            if where[c] <= last_bin and g[c] > 0:
+                                counts[k, start + c, where[c]] += 1
+                    else:
+                        for c in range(m):
+                            h[c, where[c]] += 1
+                if not in_place and (n + 1 == samples or labels[n + 1] != k):
+                    for c in range(m):
+                        if g[c] > 0:
+                            for i in range(bins):
+                                counts[k, start + c, i] += h[c, i]
+                    h[:] = 0
+
+    return histogram_first, histogram_last

@@ -1,0 +1,57 @@
+"""Labels that can be trusted: whole numbers, one per sample, within range."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cofire.errors import LabelError
+
+__all__ = ["check_labels"]
+
+
+def check_labels(labels: Tensor, samples: int, num_classes: int, where: str = "") -> Tensor:
+    """The labels as int64, if they fit.
+
+    Args:
+        labels: What was given as labels.
+        samples: How many samples they belong to.
+        num_classes: Classes are numbered from 0 to one less than this.
+        where: Which batch, for the message; empty if there is only one.
+
+    Returns:
+        (samples,), int64.
+
+    Raises:
+        LabelError: They are not whole numbers, not flat, of another length, or out of range.
+
+    Example:
+        >>> check_labels(torch.tensor([2, 0], dtype=torch.uint8), 2, 3)
+        tensor([2, 0])
+    """
+    place = f" in {where}" if where else ""
+    if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
+        raise LabelError(f"num_classes={num_classes!r}", "a whole number from 1 up", "pass the number of classes")
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise LabelError(
+            f"labels of type {labels.dtype}{place}", "whole numbers from 0", "convert them with labels.long()"
+        )
+    if labels.ndim != 1:
+        raise LabelError(
+            f"labels of shape {tuple(labels.shape)}{place}",
+            f"one whole number per sample, ({samples},)",
+            "turn one-hot rows into numbers with labels.argmax(dim=1)",
+        )
+    if len(labels) != samples:
+        raise LabelError(
+            f"{len(labels)} labels for {samples} samples{place}", "one label per sample", "pass them in the same order"
+        )
+    wrong = torch.nonzero((labels < 0) | (labels >= num_classes)).flatten()
+    if len(wrong):
+        at = int(wrong[0])
+        raise LabelError(
+            f"label {int(labels[at])} at position {at}{place}",
+            f"a class from 0 to {num_classes - 1}",
+            "number the classes from 0, or check that the network has as many outputs as the data has classes",
+        )
+    return labels.to(torch.int64)

@@ -1,0 +1,94 @@
+"""From an activation tensor to its neurons: what one neuron is, and what its observations are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cofire.network import ActivationLayer, Unit
+
+__all__ = ["NeuronView", "view_matrix", "view_neurons"]
+
+
+@dataclass(frozen=True)
+class NeuronView:
+    """A batch of activations with its neurons on one axis, contiguous, without a copy where possible.
+
+    Attributes:
+        values: (samples, neurons, positions), or (samples, positions, neurons) if `neurons_last`.
+            float32 or float64.
+        neurons_last: Which of the two.
+    """
+
+    values: Tensor
+    neurons_last: bool
+
+    @property
+    def samples(self) -> int:
+        """Samples in the batch."""
+        return self.values.shape[0]
+
+    @property
+    def neurons(self) -> int:
+        """Neurons of the layer."""
+        return self.values.shape[2 if self.neurons_last else 1]
+
+    @property
+    def positions(self) -> int:
+        """Observations of each neuron in each sample."""
+        return self.values.shape[1 if self.neurons_last else 2]
+
+    def neurons_first(self) -> Tensor:
+        """The values as (samples, neurons, positions), a view."""
+        return self.values.transpose(1, 2) if self.neurons_last else self.values
+
+    def pick(self, neurons: Tensor) -> NeuronView:
+        """A copy of some neurons.
+
+        Args:
+            neurons: Indices, (picked,).
+        """
+        return NeuronView(self.neurons_first()[:, neurons].contiguous(), neurons_last=False)
+
+
+def view_matrix(activations: Tensor) -> NeuronView:
+    """A matrix of activations, (samples, neurons), as a view of neurons with one observation per sample."""
+    return NeuronView(_with_precision(activations).contiguous()[:, None, :], neurons_last=True)
+
+
+def view_neurons(activation: Tensor, layer: ActivationLayer, unit: Unit) -> NeuronView:
+    """The neurons of one layer in a batch.
+
+    Args:
+        activation: (samples, *layer.shape), any floating type. Half precision is widened to float32.
+        layer: The layer it comes from.
+        unit: What a neuron is. `channel`: a channel, every position of which is one observation.
+            `channel-mean`, `channel-max`: a channel, its mean or maximum over positions being the one
+            observation. `element`: one channel at one position, in the order of `layer.shape`.
+
+    Returns:
+        The view.
+    """
+    values = _with_precision(activation)
+    if unit == "element":
+        return view_matrix(values.reshape(values.shape[0], -1))
+    axis = 1 + layer.channel_axis
+    first = values.movedim(axis, 1)
+    if values.ndim == 2:
+        return view_matrix(first)
+    if unit == "channel-mean":
+        return view_matrix(first.flatten(2).mean(dim=2))
+    if unit == "channel-max":
+        return view_matrix(first.flatten(2).amax(dim=2))
+    last = values.movedim(axis, -1)
+    if last.is_contiguous():
+        return NeuronView(last.flatten(1, -2), neurons_last=True)
+    # channels_last memory arrives here as (samples, channels, ...) with the channels innermost.
+    return NeuronView(first.flatten(2).contiguous(), neurons_last=False)
+
+
+def _with_precision(activation: Tensor) -> Tensor:
+    """NumPy has no bfloat16 and computes histograms of float16 in float16: float32 holds both exactly."""
+    return activation if activation.dtype in (torch.float32, torch.float64) else activation.to(torch.float32)

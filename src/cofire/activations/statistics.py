@@ -1,0 +1,190 @@
+"""Pass 1: how often, how strongly and in which range each neuron fires."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cofire.activations.kernels import kernels_for, over_neurons
+from cofire.activations.neurons import NeuronView
+from cofire.errors import DataError, MergeError
+
+__all__ = ["ActivationStatistics", "find_non_finite"]
+
+_SUMS = ("samples", "total", "nonzero", "active")
+
+
+@dataclass(frozen=True)
+class ActivationStatistics:
+    """What pass 1 knows about the neurons of one layer, per class; it merges.
+
+    A layer that is not observed by class has one class. Tensors lie on the device of the data.
+
+    Attributes:
+        samples: Samples of each class, (classes,), int64.
+        total: Sum of the activations, (classes, neurons), float64.
+        nonzero: Observations that are not zero, (classes, neurons), int64.
+        active: Observations above the threshold, (classes, neurons), int64.
+        minimum: Smallest non-zero activation, (classes, neurons), float64; +inf where there is none.
+        maximum: Largest non-zero activation, (classes, neurons), float64; -inf where there is none.
+        positions: Observations of a neuron in one sample.
+        threshold: A neuron is active above it.
+        precision: Type of the activations, "float32" or "float64".
+    """
+
+    samples: Tensor
+    total: Tensor
+    nonzero: Tensor
+    active: Tensor
+    minimum: Tensor
+    maximum: Tensor
+    positions: int
+    threshold: float
+    precision: str
+
+    @classmethod
+    def empty(
+        cls,
+        neurons: int,
+        *,
+        classes: int = 1,
+        positions: int = 1,
+        threshold: float = 0.0,
+        precision: str = "float32",
+        device: torch.device | str = "cpu",
+    ) -> Self:
+        """The state before any data, which changes nothing when merged."""
+        shape = (classes, neurons)
+        return cls(
+            samples=torch.zeros(classes, dtype=torch.int64, device=device),
+            total=torch.zeros(shape, dtype=torch.float64, device=device),
+            nonzero=torch.zeros(shape, dtype=torch.int64, device=device),
+            active=torch.zeros(shape, dtype=torch.int64, device=device),
+            minimum=torch.full(shape, torch.inf, dtype=torch.float64, device=device),
+            maximum=torch.full(shape, -torch.inf, dtype=torch.float64, device=device),
+            positions=positions,
+            threshold=threshold,
+            precision=precision,
+        )
+
+    @property
+    def observations(self) -> Tensor:
+        """Observations of each class, (classes,): samples × positions."""
+        return self.samples * self.positions
+
+    def update(self, view: NeuronView, labels: Tensor) -> bool:
+        """Count a batch, in place.
+
+        Args:
+            view: The batch; samples sorted by label.
+            labels: Class of every sample, (samples,), int64, sorted.
+
+        Returns:
+            False if an activation is NaN or infinite: the state is then of no use.
+        """
+        self.samples.index_add_(0, labels, torch.ones_like(labels))
+        if view.values.device.type == "cpu":
+            return self._update_compiled(view, labels)
+        return self._update_torch(view, labels)
+
+    def _update_compiled(self, view: NeuronView, labels: Tensor) -> bool:
+        kernels = kernels_for(view.values.dtype)
+        x = view.values.numpy()
+        state = (self.total, self.nonzero, self.active, self.minimum, self.maximum)
+        bad = over_neurons(
+            kernels.sums_last if view.neurons_last else kernels.sums_first,
+            view.neurons,
+            x.size,
+            x,
+            x.view(kernels.bits),
+            labels.numpy(),
+            x.dtype.type(self.threshold),
+            *(part.numpy() for part in state),
+        )
+        return not any(bad)
+
+    def _update_torch(self, view: NeuronView, labels: Tensor) -> bool:
+        """The definition, and the way on other devices."""
+        x = view.neurons_first()
+        some = x != 0
+        self.total.index_add_(0, labels, x.sum(dim=2, dtype=torch.float64))
+        self.nonzero.index_add_(0, labels, some.sum(dim=2))
+        self.active.index_add_(0, labels, (x > self.threshold).sum(dim=2))
+        least = torch.where(some, x, torch.inf).amin(dim=2).to(torch.float64)
+        most = torch.where(some, x, -torch.inf).amax(dim=2).to(torch.float64)
+        self.minimum.index_reduce_(0, labels, least, "amin")
+        self.maximum.index_reduce_(0, labels, most, "amax")
+        return bool(torch.isfinite(x).all())
+
+    def merge(self, other: Self) -> Self:
+        """The state of both data sets together.
+
+        Raises:
+            MergeError: The two are of other neurons, classes, positions, thresholds or precisions.
+        """
+        mine = (self.total.shape, self.positions, self.threshold, self.precision)
+        theirs = (other.total.shape, other.positions, other.threshold, other.precision)
+        if mine != theirs:
+            raise MergeError(
+                f"statistics of (classes, neurons), positions, threshold, precision {mine} and {theirs}",
+                "the same in both",
+                "collect both with the same network, layers, unit and threshold",
+            )
+        return replace(
+            self,
+            **{name: getattr(self, name) + getattr(other, name) for name in _SUMS},
+            minimum=torch.minimum(self.minimum, other.minimum),
+            maximum=torch.maximum(self.maximum, other.maximum),
+        )
+
+    def over_classes(self) -> Self:
+        """The same without regard to class: one class that holds everything."""
+        return replace(
+            self,
+            **{name: getattr(self, name).sum(dim=0, keepdim=True) for name in _SUMS},
+            minimum=self.minimum.amin(dim=0, keepdim=True),
+            maximum=self.maximum.amax(dim=0, keepdim=True),
+        )
+
+    def cpu(self) -> Self:
+        """The same on the CPU."""
+        return replace(self, **{n: getattr(self, n).cpu() for n in (*_SUMS, "minimum", "maximum")})
+
+    def mean(self) -> Tensor:
+        """Mean activation per class, `V_i(q) = Σ v / n` (P2 Eq. 6), (classes, neurons), float64.
+
+        Raises:
+            DataError: A class has no samples.
+        """
+        return self.total / self._observed()
+
+    def probability(self) -> Tensor:
+        """Share of the observations in which a neuron is active (P1 Eq. 14), (classes, neurons), float64.
+
+        Raises:
+            DataError: A class has no samples.
+        """
+        return self.active / self._observed()
+
+    def _observed(self) -> Tensor:
+        seen = self.observations
+        if bool((seen == 0).any()):
+            empty = torch.nonzero(seen == 0).flatten().tolist()
+            raise DataError(
+                f"no samples of class {', '.join(map(str, empty[:10]))}"
+                + (f" and {len(empty) - 10} more" if len(empty) > 10 else ""),
+                "at least one sample of every class",
+                "add samples, or number the classes that occur from 0 up",
+            )
+        return seen.to(torch.float64)[:, None]
+
+
+def find_non_finite(view: NeuronView) -> tuple[int, int, float]:
+    """The first NaN or infinite activation: sample, neuron, value."""
+    x = view.neurons_first()
+    sample, neuron, position = (int(i) for i in torch.nonzero(~torch.isfinite(x))[0])
+    return sample, neuron, float(np.float64(x[sample, neuron, position].item()))

@@ -1,0 +1,314 @@
+"""What the neurons of a network did on a data set: the result object, and its file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+from jinja2 import Environment
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from cofire.activations.budget import ByClass
+from cofire.activations.histograms import ActivationHistograms, Range
+from cofire.activations.statistics import ActivationStatistics
+from cofire.atomic import atomic_path
+from cofire.errors import DataError, LayerError, ResultError, near_matches
+from cofire.network import ActivationLayer, Unit
+from cofire.patterns import class_selectivity, entropy_of_counts, mutual_information
+
+__all__ = ["ActivationSummary", "LayerSummary", "SummaryOptions"]
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class SummaryOptions:
+    """The options that made a summary; numbers made under different ones do not compare.
+
+    Attributes:
+        fingerprint: Of the network's architecture.
+        unit: What a neuron is.
+        bins: Bins of each histogram.
+        range: Over which range.
+        threshold: A neuron is active above it.
+        by_class: What was kept per class.
+        class_names: Names of the classes, in order.
+    """
+
+    fingerprint: str
+    unit: Unit
+    bins: int
+    range: Range
+    threshold: float
+    by_class: ByClass
+    class_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, repr=False)
+class LayerSummary:
+    """What the neurons of one layer did.
+
+    Attributes:
+        layer: Which layer.
+        statistics: Counts, sums and ranges, per class where asked.
+        histograms: Histograms over all samples, one "class".
+        class_histograms: Histograms per class, each over the class's own range; None if not asked for.
+    """
+
+    layer: ActivationLayer
+    statistics: ActivationStatistics
+    histograms: ActivationHistograms
+    class_histograms: ActivationHistograms | None
+
+    @property
+    def neurons(self) -> int:
+        """How many neurons."""
+        return self.statistics.total.shape[1]
+
+    def entropy(self) -> Tensor:
+        """Activation pattern entropy `E_j` in nats, (neurons,), float64."""
+        return entropy_of_counts(self.histograms.counts[0])
+
+    def class_entropy(self) -> Tensor:
+        """The same on the samples of each class, over the class's own range, (classes, neurons).
+
+        Raises:
+            DataError: The summary was made without histograms per class.
+        """
+        if self.class_histograms is None:
+            raise _not_by_class("True")
+        return entropy_of_counts(self.class_histograms.counts)
+
+    def probability(self) -> Tensor:
+        """Share of all observations in which each neuron is active, (neurons,), float64."""
+        return self.statistics.over_classes().probability()[0]
+
+    def mean(self) -> Tensor:
+        """Mean activation of each neuron over all observations, (neurons,), float64."""
+        return self.statistics.over_classes().mean()[0]
+
+    def class_probability(self) -> Tensor:
+        """Activation probability of each neuron for each class, (classes, neurons) (P1 Eq. 14)."""
+        return self._by_class().probability()
+
+    def class_mean(self) -> Tensor:
+        """Mean activation of each neuron over each class, (classes, neurons) (P2 Eq. 6)."""
+        return self._by_class().mean()
+
+    def dead(self) -> Tensor:
+        """Which neurons are never active, (neurons,), bool."""
+        return self.statistics.active.sum(dim=0) == 0
+
+    def always_active(self) -> Tensor:
+        """Which neurons are active in every observation, (neurons,), bool."""
+        return self.statistics.active.sum(dim=0) == self.statistics.observations.sum()
+
+    @property
+    def selectivity_of(self) -> Literal["mean activation", "activation probability"]:
+        """What selectivity is computed from: probabilities where activations can be negative."""
+        return "activation probability" if bool((self.statistics.minimum < 0).any()) else "mean activation"
+
+    def selectivity(self) -> Tensor:
+        """Class selectivity index, (neurons,), 0 to 1 (Morcos et al. 2018), of what `selectivity_of` says."""
+        return class_selectivity(self._class_values())
+
+    def preferred_class(self) -> Tensor:
+        """The class each neuron does most for, (neurons,), int64; the lower index where classes tie."""
+        return self._class_values().argmax(dim=0)
+
+    def information(self) -> Tensor:
+        """Mutual information between a neuron's activity and the class in bits, (neurons,), float64."""
+        state = self._by_class()
+        return mutual_information(state.active, state.observations)
+
+    def _class_values(self) -> Tensor:
+        return self.class_mean() if self.selectivity_of == "mean activation" else self.class_probability()
+
+    def _by_class(self) -> ActivationStatistics:
+        if len(self.statistics.samples) < 2:
+            raise _not_by_class("'statistics'")
+        return self.statistics
+
+    def __repr__(self) -> str:
+        return (
+            f"LayerSummary('{self.layer.name}', {self.layer.kind}, {self.neurons} neurons, "
+            f"entropy {float(self.entropy().sum()):.1f} nats, {int(self.dead().sum())} dead)"
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class ActivationSummary:
+    """What the neurons of a network did on a data set.
+
+    Attributes:
+        options: The options that made it.
+        layers: One summary per layer, in order of execution.
+        class_samples: Samples of each class, (classes,), int64.
+        class_correct: Those that the network classified correctly, (classes,), int64.
+    """
+
+    options: SummaryOptions
+    layers: tuple[LayerSummary, ...]
+    class_samples: Tensor
+    class_correct: Tensor
+
+    @property
+    def samples(self) -> int:
+        """Samples seen."""
+        return int(self.class_samples.sum())
+
+    @property
+    def neurons(self) -> int:
+        """Neurons over all layers."""
+        return sum(layer.neurons for layer in self.layers)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the samples that the network classified correctly, 0 to 1."""
+        return int(self.class_correct.sum()) / self.samples
+
+    def class_accuracy(self) -> Tensor:
+        """The same for the samples of each class, (classes,), float64; every class must have samples."""
+        if bool((self.class_samples == 0).any()):
+            raise DataError("a class without samples", "samples of every class", "add samples of every class")
+        return self.class_correct.to(torch.float64) / self.class_samples
+
+    def entropy(self) -> float:
+        """Activation pattern entropy of the network in nats, `E = Σ_j E_j` over all layers."""
+        return float(sum(layer.entropy().sum() for layer in self.layers))
+
+    def class_entropy(self) -> Tensor:
+        """Activation pattern entropy of the network on each class in nats, (classes,), float64 (P2 Table 6)."""
+        return torch.stack([layer.class_entropy().sum(dim=1) for layer in self.layers]).sum(dim=0)
+
+    def __getitem__(self, name: str) -> LayerSummary:
+        for layer in self.layers:
+            if layer.layer.name == name:
+                return layer
+        names = [layer.layer.name for layer in self.layers]
+        raise LayerError(
+            f"no layer '{name}' in this summary", f"one of its {len(names)} layers", f"try {near_matches(name, names)}"
+        )
+
+    def __iter__(self) -> Iterator[LayerSummary]:
+        return iter(self.layers)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the summary to one safetensors file, whole or not at all.
+
+        Returns:
+            The path.
+        """
+        tensors = {"class_samples": self.class_samples, "class_correct": self.class_correct}
+        described = []
+        for index, layer in enumerate(self.layers):
+            parts = {"statistics": layer.statistics, "histograms": layer.histograms, "by_class": layer.class_histograms}
+            plain: dict[str, Any] = {}
+            for part, state in parts.items():
+                if state is None:
+                    continue
+                for f in fields(state):
+                    value = getattr(state, f.name)
+                    if isinstance(value, Tensor):
+                        tensors[f"{index}.{part}.{f.name}"] = value
+                    else:
+                        plain[f"{part}.{f.name}"] = value
+            described.append({"layer": asdict(layer.layer), "plain": plain})
+        header = {"format": _FORMAT, "options": asdict(self.options), "layers": described}
+        with atomic_path(path) as partial:
+            contiguous = {name: value.clone().contiguous() for name, value in tensors.items()}
+            save_file(contiguous, partial, metadata={"cofire.summary": json.dumps(header)})
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            ResultError: The file is missing, damaged, or holds something else.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                note = (file.metadata() or {}).get("cofire.summary")
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise ResultError(
+                f"{path}: {error}", "a whole file that ActivationSummary.save wrote", "summarize again"
+            ) from error
+        header = json.loads(note) if note else {}
+        if header.get("format") != _FORMAT:
+            raise ResultError(
+                f"{path} is no activation summary of format {_FORMAT}",
+                "a file that ActivationSummary.save wrote",
+                "name a summary, not weights, or summarize again with this version",
+            )
+        options = header["options"]
+        options["class_names"] = tuple(options["class_names"])
+
+        def state(kind: Any, index: int, part: str, plain: dict[str, Any]) -> Any:
+            start = f"{index}.{part}."
+            if f"{start}{fields(kind)[0].name}" not in tensors:
+                return None
+            whole = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
+            rest = {k.removeprefix(f"{part}."): v for k, v in plain.items() if k.startswith(f"{part}.")}
+            return kind(**whole, **rest)
+
+        layers = []
+        for index, described in enumerate(header["layers"]):
+            about = {k: tuple(v) if isinstance(v, list) else v for k, v in described["layer"].items()}
+            layers.append(
+                LayerSummary(
+                    layer=ActivationLayer(**about),
+                    statistics=state(ActivationStatistics, index, "statistics", described["plain"]),
+                    histograms=state(ActivationHistograms, index, "histograms", described["plain"]),
+                    class_histograms=state(ActivationHistograms, index, "by_class", described["plain"]),
+                )
+            )
+        return cls(
+            options=SummaryOptions(**options),
+            layers=tuple(layers),
+            class_samples=tensors["class_samples"],
+            class_correct=tensors["class_correct"],
+        )
+
+    def __repr__(self) -> str:
+        dead = sum(int(layer.dead().sum()) for layer in self.layers)
+        return (
+            f"ActivationSummary({self.samples:,} samples, {len(self.layers)} layers, {self.neurons:,} neurons "
+            f"({self.options.unit}), entropy {self.entropy():.1f} nats, {dead} dead, accuracy {self.accuracy:.4f})"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            {
+                "name": layer.layer.name,
+                "kind": layer.layer.kind,
+                "neurons": layer.neurons,
+                "entropy": float(layer.entropy().mean()),
+                "activity": float(layer.probability().mean()),
+                "dead": int(layer.dead().sum()),
+            }
+            for layer in self.layers
+        ]
+        return _NOTEBOOK.render(summary=repr(self), rows=rows)
+
+
+_NOTEBOOK = Environment(autoescape=True).from_string(
+    "<p>{{ summary }}</p><table><thead><tr><th>layer</th><th>kind</th><th>neurons</th>"
+    "<th>mean entropy (nats)</th><th>mean activity</th><th>dead</th></tr></thead><tbody>"
+    "{% for r in rows %}<tr><td>{{ r.name }}</td><td>{{ r.kind }}</td><td>{{ r.neurons }}</td>"
+    "<td>{{ '%.3f' % r.entropy }}</td><td>{{ '%.3f' % r.activity }}</td><td>{{ r.dead }}</td></tr>{% endfor %}"
+    "</tbody></table>"
+)
+
+
+def _not_by_class(value: str) -> DataError:
+    return DataError(
+        "a summary without results by class", f"one made with by_class={value}", f"summarize with by_class={value}"
+    )

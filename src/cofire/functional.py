@@ -1,0 +1,149 @@
+"""Pure functions on a matrix of activations, for whoever has one already.
+
+`cofire.summarize` computes the same numbers without ever holding such a matrix.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from cofire.activations.histograms import ActivationHistograms, Range, check_bins, ranges_of
+from cofire.activations.labels import check_labels
+from cofire.activations.neurons import view_matrix
+from cofire.activations.statistics import ActivationStatistics, find_non_finite
+from cofire.errors import DataError, NonFiniteError
+from cofire.patterns import entropy_of_counts
+
+__all__ = ["activation_entropy", "activation_probability", "mean_activation"]
+
+ArrayLike = Tensor | npt.NDArray[np.generic]
+
+
+def activation_entropy(activations: ArrayLike, *, bins: int = 100, range: Range = "own") -> Tensor:
+    """Activation pattern entropy of every neuron, `E_j = -Σ_k h_k log h_k` (P2 §5.2, P1 §5.1).
+
+    Each neuron's non-zero activations are put into equal bins, exactly as
+    `numpy.histogram(values[values != 0], bins)` does; `h` is the share of each bin.
+
+    Args:
+        activations: (samples, neurons), any numeric type. Half precision is widened to float32, whole
+            numbers to float64.
+        bins: Number of bins R. It decides the number: entropies under different R do not compare.
+        range: Where the bins lie: the neuron's own non-zero range, the same stretched to 0
+            ("zero-to-max"), or one range for all neurons ("global").
+
+    Returns:
+        Entropies in nats, (neurons,), float64, on the device of the activations; 0 for a neuron that
+        never fires and for one whose non-zero activations are all equal.
+
+    Raises:
+        DataError: Not a matrix, or no samples.
+        NonFiniteError: A value is NaN or infinite.
+        OptionError: `bins` or `range` has no such value.
+
+    Example:
+        >>> fires = torch.tensor([[0.0, 2.0, 0.0], [1.0, 2.0, 0.0], [2.0, 2.0, 0.0], [3.0, 0.0, 0.0]])
+        >>> activation_entropy(fires, bins=3)
+        tensor([1.0986, 0.0000, 0.0000], dtype=torch.float64)
+    """
+    check_bins(bins)
+    view = view_matrix(_matrix(activations))
+    everything = torch.zeros(view.samples, dtype=torch.int64, device=view.values.device)
+    statistics = _statistics(view.values[:, 0, :], everything, 1, 0.0)
+    state = ActivationHistograms.empty(*ranges_of(statistics, range), bins, statistics.precision)
+    state.updater()(view, everything)
+    return entropy_of_counts(state.counts[0])
+
+
+def mean_activation(activations: ArrayLike, labels: ArrayLike, num_classes: int) -> Tensor:
+    """Mean activation of every neuron over the samples of each class, `V_i(q)` (P2 Eq. 6).
+
+    Args:
+        activations: (samples, neurons).
+        labels: Class of every sample, (samples,), whole numbers from 0.
+        num_classes: Number of classes.
+
+    Returns:
+        Means in the activations' own unit, (classes, neurons), float64.
+
+    Raises:
+        DataError: Not a matrix, no samples, or a class without samples.
+        LabelError: Labels of the wrong length, type or range.
+        NonFiniteError: A value is NaN or infinite.
+
+    Example:
+        >>> mean_activation(torch.tensor([[1.0, 0.0], [3.0, 0.0], [5.0, 2.0]]), torch.tensor([0, 0, 1]), 2)
+        tensor([[2., 0.],
+                [5., 2.]], dtype=torch.float64)
+    """
+    return _by_class(activations, labels, num_classes, 0.0).mean()
+
+
+def activation_probability(
+    activations: ArrayLike, labels: ArrayLike, num_classes: int, threshold: float = 0.0
+) -> Tensor:
+    """Share of the samples of each class for which a neuron is active, `P[c, x]` (P1 Eq. 14).
+
+    Args:
+        activations: (samples, neurons).
+        labels: Class of every sample, (samples,), whole numbers from 0.
+        num_classes: Number of classes.
+        threshold: A neuron is active above it.
+
+    Returns:
+        Probabilities, (classes, neurons), float64.
+
+    Raises:
+        DataError: Not a matrix, no samples, or a class without samples.
+        LabelError: Labels of the wrong length, type or range.
+        NonFiniteError: A value is NaN or infinite.
+
+    Example:
+        >>> fires = torch.tensor([[1.0, 0.0], [0.0, 0.0], [5.0, 2.0]])
+        >>> activation_probability(fires, torch.tensor([0, 0, 1]), 2)
+        tensor([[0.5000, 0.0000],
+                [1.0000, 1.0000]], dtype=torch.float64)
+    """
+    return _by_class(activations, labels, num_classes, threshold).probability()
+
+
+def _matrix(activations: ArrayLike) -> Tensor:
+    matrix = torch.as_tensor(activations).detach()
+    if matrix.ndim != 2 or matrix.shape[0] == 0:
+        raise DataError(
+            f"activations of shape {tuple(matrix.shape)}",
+            "(samples, neurons) with at least one sample",
+            "flatten feature maps to one column per neuron",
+        )
+    if matrix.is_complex():
+        raise DataError("complex activations", "real numbers", "pass their real part or magnitude")
+    return matrix if matrix.is_floating_point() else matrix.to(torch.float64)
+
+
+def _by_class(activations: ArrayLike, labels: ArrayLike, num_classes: int, threshold: float) -> ActivationStatistics:
+    matrix = _matrix(activations)
+    classes = check_labels(torch.as_tensor(labels), len(matrix), num_classes).to(matrix.device)
+    return _statistics(matrix, classes, num_classes, threshold)
+
+
+def _statistics(matrix: Tensor, labels: Tensor, num_classes: int, threshold: float) -> ActivationStatistics:
+    order = torch.argsort(labels, stable=True)
+    view = view_matrix(matrix[order] if num_classes > 1 else matrix)
+    state = ActivationStatistics.empty(
+        view.neurons,
+        classes=num_classes,
+        threshold=threshold,
+        precision=str(view.values.dtype).removeprefix("torch."),
+        device=matrix.device,
+    )
+    if not state.update(view, labels[order]):
+        sample, neuron, value = find_non_finite(view)
+        raise NonFiniteError(
+            f"activation {value} of neuron {neuron} in sample {int(order[sample])}",
+            "finite numbers",
+            "find what makes the network overflow, or leave that sample out",
+        )
+    return state
