@@ -1,3 +1,25 @@
 """cofire: which neurons of a classifier fire, which fire together, and which carried a decision."""
 
+from cofire import errors, functional
+from cofire.activations import ActivationSummary, LayerSummary, summarize
+from cofire.network import ActivationLayer, Network
+from cofire.report import write_figures, write_report
+from cofire.study import StudyOptions, Trajectory, follow, run_study
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "ActivationLayer",
+    "ActivationSummary",
+    "LayerSummary",
+    "Network",
+    "StudyOptions",
+    "Trajectory",
+    "errors",
+    "follow",
+    "functional",
+    "run_study",
+    "summarize",
+    "write_figures",
+    "write_report",
+]

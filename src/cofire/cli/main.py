@@ -1,0 +1,66 @@
+"""The commands, and what a user sees when something goes wrong."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+import cofire
+from cofire.cli.doctor import doctor
+from cofire.cli.study import demo, report, study
+from cofire.cli.summarize import summarize
+from cofire.errors import CofireError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="cofire",
+    help="Which neurons of a PyTorch classifier fire, over training and next to its accuracy.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command()(demo)
+app.command()(study)
+app.command()(summarize)
+app.command()(report)
+app.command()(doctor)
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"cofire {cofire.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; every error of cofire becomes one message and exit status 1."""
+    try:
+        app()
+    except CofireError as error:
+        _stop(str(error))
+    except KeyboardInterrupt:
+        typer.echo("\nStopped. The same command goes on where it was.", err=True)
+        sys.exit(130)
+    except Exception as error:
+        # A fault of ours, or of the user's own model or data code: no traceback unless asked for.
+        if os.environ.get("COFIRE_DEBUG"):
+            raise
+        _stop(f"{type(error).__name__}: {error}\nCOFIRE_DEBUG=1 shows where this happened.")
+
+
+def _stop(message: str) -> None:
+    typer.echo(f"cofire: {message}", err=True)
+    sys.exit(1)

@@ -1,0 +1,96 @@
+"""`cofire demo`, `cofire study` and `cofire report`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cofire.report import write_figures, write_report
+from cofire.study import DATASETS, StudyOptions, Trajectory, run_study
+from cofire.study.digest import digest
+
+__all__ = ["demo", "report", "study"]
+
+Out = Annotated[Path | None, typer.Option("--out", help="Folder for the results.")]
+DataRoot = Annotated[
+    Path | None, typer.Option("--data-root", help="Where data sets lie; COFIRE_DATA or ./data unless given.")
+]
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder for the results.")] = Path("cofire-demo"),
+    seed: Annotated[int, typer.Option(help="Of weights, order and dropout.")] = 0,
+) -> None:
+    """The study on scikit-learn's digits: train, watch the neurons, write a report."""
+    _run(StudyOptions.of(dataset="digits", seed=seed), out, None, f"cofire demo --out {out} --seed {seed}")
+
+
+def study(
+    dataset: Annotated[str | None, typer.Argument(help=f"One of {', '.join(DATASETS)}.")] = None,
+    out: Out = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file of options; flags win over it.")] = None,
+    data_root: DataRoot = None,
+    hidden: Annotated[str | None, typer.Option(help="Units of the hidden layers, as 512,512.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training data.")] = None,
+    checkpoints: Annotated[int | None, typer.Option(help="How many are kept, at uniform intervals.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Of training.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="adam, rmsprop or sgd.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Of the optimiser.")] = None,
+    dropout: Annotated[float | None, typer.Option(help="After each hidden layer; 0 for none.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, order, dropout and label permutation.")] = None,
+    bins: Annotated[int | None, typer.Option(help="Bins R of the entropy's histograms.")] = None,
+    range: Annotated[str | None, typer.Option(help="Their range: own, zero-to-max or global.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="A neuron is active above it.")] = None,
+) -> None:
+    """Train a classifier, keep checkpoints, and hold what its neurons do against its accuracy.
+
+    Stopped at any moment and started again with the same options, it goes on where it was.
+    """
+    options = StudyOptions.of(
+        config,
+        dataset=dataset,
+        hidden=None if hidden is None else tuple(part.strip() for part in hidden.split(",")),
+        epochs=epochs,
+        checkpoints=checkpoints,
+        batch_size=batch_size,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        dropout=dropout,
+        seed=seed,
+        bins=bins,
+        range=range,
+        threshold=threshold,
+    )
+    target = out or Path("runs") / f"{options.dataset}-seed{options.seed}"
+    _run(options, target, data_root, shlex.join(["cofire", *sys.argv[1:]]))
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="Folder of a study or a summary.")],
+    figures: Annotated[bool, typer.Option("--figures", help="Also write each figure as PNG and SVG.")] = False,
+) -> None:
+    """Write the report of finished results again, and its figures as files."""
+    trajectory = Trajectory.load(folder)
+    typer.echo(f"Report: {write_report(trajectory, folder / 'report.html')}")
+    if figures:
+        for path in write_figures(trajectory, folder / "figures"):
+            typer.echo(f"Figure: {path}")
+
+
+def _run(options: StudyOptions, out: Path, data_root: Path | None, command: str) -> None:
+    def line(so_far: Trajectory, checkpoints: int) -> None:
+        now = so_far.network().slice(len(so_far.checkpoints) - 1).to_pylist()[0]
+        typer.echo(
+            f"checkpoint {now['checkpoint']:>3}/{checkpoints}  epoch {now['epoch']:g}  "
+            f"entropy {now['entropy']:,.1f} nats  train {now['train_accuracy']:.4f}  test {now['test_accuracy']:.4f}",
+            err=True,
+        )
+
+    trajectory = run_study(options, out, data_root=data_root, report=line)
+    page = write_report(trajectory, out / "report.html", command=command)
+    typer.echo("\n".join(digest(trajectory)))
+    typer.echo(f"Report: {page}")

@@ -1,0 +1,113 @@
+"""`cofire summarize`: one model, one data set."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from cofire.activations import DEFAULT_CAP, ByClass, cost_of
+from cofire.activations import summarize as run_summary
+from cofire.report import write_report
+from cofire.study import Moment, trajectory_of
+from cofire.study.digest import digest
+from cofire.study.sources import class_names_of, first_inputs, open_data, open_network
+from cofire.study.versions import versions
+
+__all__ = ["summarize"]
+
+_BY_CLASS: dict[str, ByClass] = {"none": False, "statistics": "statistics", "full": True}
+
+
+def summarize(
+    model: Annotated[str, typer.Option(help="torchvision:resnet50 | package.module:function | file.pt2")],
+    data: Annotated[str, typer.Option(help="imagefolder:DIR | torchvision:MNIST | package.module:function")],
+    weights: Annotated[
+        str | None, typer.Option(help="file.safetensors or file.pt; none for an untrained torchvision model.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("cofire-summary"),
+    layers: Annotated[
+        list[str] | None, typer.Option("--layer", help="Name, glob or kind:relu; may be repeated. All unless given.")
+    ] = None,
+    unit: Annotated[
+        Literal["channel", "channel-mean", "channel-max", "element"], typer.Option(help="What a neuron is.")
+    ] = "channel",
+    bins: Annotated[int, typer.Option(help="Bins R of the histograms.")] = 100,
+    range: Annotated[Literal["own", "zero-to-max", "global"], typer.Option(help="Their range.")] = "own",
+    threshold: Annotated[float, typer.Option(help="A neuron is active above it.")] = 0.0,
+    by_class: Annotated[
+        Literal["none", "statistics", "full"],
+        typer.Option(help="Per class: nothing, statistics (selectivity, information), or histograms as well."),
+    ] = "none",
+    data_root: Annotated[
+        Path | None, typer.Option(help="Where torchvision's data sets lie; COFIRE_DATA or ./data unless given.")
+    ] = None,
+    split: Annotated[Literal["train", "test"], typer.Option(help="Of a torchvision data set.")] = "train",
+    image_size: Annotated[int | None, typer.Option(help="Resize and crop images to this side.")] = None,
+    mean: Annotated[str | None, typer.Option(help="Per channel, as 0.485,0.456,0.406.")] = None,
+    std: Annotated[str | None, typer.Option(help="Per channel, as 0.229,0.224,0.225.")] = None,
+    num_classes: Annotated[int | None, typer.Option(help="Outputs of a torchvision model, if not its own.")] = None,
+    capture: Annotated[
+        Literal["export", "calls"], typer.Option(help="How to read the model; calls where it does not export.")
+    ] = "export",
+    batch_size: Annotated[int, typer.Option(help="Samples at a time.")] = 64,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")] = "cpu",
+    max_bytes: Annotated[int, typer.Option(help="Refuse to start if the state would be larger.")] = DEFAULT_CAP,
+) -> None:
+    """What the neurons of one model do on one data set: a summary file, tables and a report."""
+    source = open_data(
+        data, root=data_root, split=split, image_size=image_size, mean=_numbers(mean), std=_numbers(std)
+    )
+    example = first_inputs(source)
+    network = open_network(
+        model, example, weights=weights, num_classes=num_classes, capture=capture, device=device
+    )
+    kept = _BY_CLASS[by_class]
+    names = class_names_of(source, network.num_classes)
+    chosen = network.select(layers or None)
+    cost = cost_of(chosen, unit=unit, bins=bins, by_class=kept, num_classes=network.num_classes)
+    typer.echo(f"{len(chosen)} layers, {cost}", err=True)
+    summary = run_summary(
+        network,
+        source,
+        layers=chosen,
+        unit=unit,
+        bins=bins,
+        range=range,
+        threshold=threshold,
+        by_class=kept,
+        class_names=names,
+        batch_size=batch_size,
+        max_bytes=max_bytes,
+    )
+    options = {
+        "model": model,
+        "weights": weights or "as given by the model",
+        "data": data,
+        "unit": unit,
+        "bins": bins,
+        "range": range,
+        "threshold": threshold,
+        "by_class": by_class,
+        "samples": summary.samples,
+        "versions": versions(),
+    }
+    trajectory = trajectory_of(summary, Moment(1, 1.0, 1), None, options)
+    out.mkdir(parents=True, exist_ok=True)
+    summary.save(out / "summary.safetensors")
+    trajectory.save(out)
+    page = write_report(trajectory, out / "report.html", command=shlex.join(["cofire", *sys.argv[1:]]))
+    typer.echo("\n".join(digest(trajectory)))
+    typer.echo(f"Report: {page}")
+
+
+def _numbers(text: str | None) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(f"'{text}' is no list of numbers such as 0.5,0.5,0.5") from error

@@ -1,0 +1,51 @@
+"""A trajectory in five lines, for the terminal."""
+
+from __future__ import annotations
+
+from cofire.study.trajectory import Trajectory
+
+__all__ = ["digest"]
+
+
+def digest(trajectory: Trajectory) -> list[str]:
+    """What a trajectory shows, in five lines.
+
+    Args:
+        trajectory: Of one checkpoint or more.
+
+    Returns:
+        Five lines: what was analysed, accuracy, entropy, their correlation, dead neurons.
+    """
+    table = trajectory.network().to_pylist()
+    first, last = table[0], table[-1]
+    options = trajectory.options
+    layers = len(set(trajectory.layers["layer"].to_pylist()))
+    about = options.get("dataset") or options.get("data") or "the data"
+    many = len(table) > 1
+
+    def change(name: str, shown: str) -> str:
+        before, after = (format(row[name], shown) for row in (first, last))
+        return f"{before} → {after}" if many else after
+
+    tested = "" if last["test_accuracy"] is None else f", test {change('test_accuracy', '.1%')}"
+    silent = f"{last['dead']} of {last['neurons']:,} neurons are dead, {last['always_active']} always active"
+    return [
+        f"Analysed     {about}: {len(table)} checkpoint{'s' if many else ''}, {layers} layers, "
+        f"{last['neurons']:,} neurons, R = {options.get('bins')} bins",
+        f"Accuracy     train {change('train_accuracy', '.1%')}{tested}",
+        f"Entropy      {change('entropy', ',.0f')} nats over all neurons",
+        f"Correlation  {_correlation(trajectory)}",
+        f"Silence      {silent}" + (" at the last checkpoint" if many else ""),
+    ]
+
+
+def _correlation(trajectory: Trajectory) -> str:
+    if len(trajectory.checkpoints) < 3:
+        return "needs at least 3 checkpoints"
+    row = trajectory.correlations().to_pylist()[0]
+    if row["pearson"] is None:
+        return "not defined: entropy or accuracy did not change"
+    text = f"entropy and training accuracy: Pearson {row['pearson']:+.2f}"
+    if row["pearson_low"] is not None:
+        text += f" [{row['pearson_low']:+.2f}, {row['pearson_high']:+.2f}]"
+    return f"{text}, Spearman {row['spearman']:+.2f}"

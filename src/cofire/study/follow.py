@@ -1,0 +1,117 @@
+"""Follow a network over its checkpoints: what its neurons did at each, next to its accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from cofire.activations import ByClass, Range, summarize
+from cofire.errors import MergeError, OptionError
+from cofire.network import Network, Selector, Unit
+from cofire.study.accuracy import tally
+from cofire.study.fragments import Fragments
+from cofire.study.rows import Moment, trajectory_of
+from cofire.study.trajectory import Trajectory
+
+__all__ = ["follow"]
+
+Weights = Mapping[str, Tensor] | str | Path
+
+
+def follow(
+    network: Network,
+    checkpoints: Sequence[Weights],
+    train: Any,
+    test: Any = None,
+    *,
+    epochs: Sequence[float] | None = None,
+    layers: Selector = None,
+    unit: Unit = "channel",
+    bins: int = 100,
+    range: Range = "own",
+    threshold: float = 0.0,
+    by_class: ByClass = True,
+    class_names: Sequence[str] | None = None,
+    batch_size: int = 256,
+    folder: str | Path | None = None,
+    progress: bool | None = None,
+) -> Trajectory:
+    """A trajectory over the checkpoints of your own training run.
+
+    Args:
+        network: The classifier; its own weights do not matter.
+        checkpoints: State dicts, or files of them, in order.
+        train: Training data, as `cofire.summarize` takes it: what the neurons are observed on.
+        test: Test data for the test accuracy; None leaves it out.
+        epochs: When each checkpoint was taken; 1, 2, 3 … if not given.
+        layers: Which activation layers.
+        unit: What a neuron is.
+        bins: Bins of each histogram.
+        range: Over which range.
+        threshold: A neuron is active above it.
+        by_class: What is kept per class.
+        class_names: Names of the classes.
+        batch_size: For data that does not come in batches.
+        folder: Keep every checkpoint's rows there as soon as they are known; called again with the same
+            folder and options, only what is missing is computed.
+        progress: Show progress bars; None shows them on a terminal.
+
+    Returns:
+        The trajectory.
+
+    Raises:
+        OptionError: No checkpoints, or not as many epochs as checkpoints.
+        MergeError: The folder holds results under other options.
+        WeightsError: A checkpoint is missing, damaged, or does not fit.
+        DataError: See `cofire.summarize`.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+        >>> inputs, labels = torch.eye(2).repeat(3, 1), torch.tensor([0, 1]).repeat(3)
+        >>> follow(Network(model, inputs), [model.state_dict()], (inputs, labels))
+        Trajectory(1 checkpoints, 1 layers, 2 classes)
+    """
+    if not checkpoints:
+        raise OptionError("no checkpoints", "at least one", "pass the state dicts or files that training kept")
+    moments = list(epochs) if epochs is not None else [float(k) for k, _ in enumerate(checkpoints, start=1)]
+    if len(moments) != len(checkpoints):
+        raise OptionError(
+            f"{len(moments)} epochs for {len(checkpoints)} checkpoints", "one for each", "pass one epoch per checkpoint"
+        )
+    options = {
+        "network": network.fingerprint,
+        "layers": [layer.name for layer in network.select(layers)],
+        "unit": unit,
+        "bins": bins,
+        "range": range,
+        "threshold": threshold,
+        "by_class": by_class,
+    }
+    fragments = None if folder is None else Fragments(Path(folder), options)
+    parts = []
+    for number, (weights, epoch) in enumerate(zip(checkpoints, moments, strict=True), start=1):
+        part = None if fragments is None else fragments.get(number)
+        if part is not None and part.layers["epoch"][0].as_py() != epoch:
+            raise MergeError(
+                f"checkpoint {number} of epoch {epoch}, already analysed as epoch {part.layers['epoch'][0]}",
+                "the same checkpoints in the same order",
+                "choose another folder",
+            )
+        if part is None:
+            now = network.with_weights(weights)
+            summary = summarize(
+                now, train, layers=layers, unit=unit, bins=bins, range=range, threshold=threshold,
+                by_class=by_class, class_names=class_names, batch_size=batch_size, progress=progress,
+            )  # fmt: skip
+            tested = None if test is None else tally(now, test, batch_size=batch_size)
+            part = trajectory_of(summary, Moment(number, float(epoch), number), tested, options)
+            if fragments is not None:
+                fragments.put(number, part)
+        parts.append(part)
+    whole = Trajectory.concat(parts)
+    if folder is not None:
+        whole.save(folder)
+    return whole

@@ -1,0 +1,91 @@
+"""The options of a study, from a file, from flags, checked."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from cofire.errors import OptionError
+from cofire.study.datasets import DATASETS
+
+__all__ = ["StudyOptions"]
+
+
+class StudyOptions(BaseModel):
+    """What a study does; everything that its numbers depend on.
+
+    Attributes:
+        dataset: One of `cofire.study.DATASETS`.
+        hidden: Units of the hidden layers (P2 Table 1: 512, 512).
+        epochs: Passes over the training data.
+        checkpoints: How many are kept, at uniform intervals.
+        batch_size: Of training.
+        optimizer: "adam", "rmsprop" or "sgd".
+        learning_rate: Of the optimiser.
+        dropout: After each hidden layer; 0 for none.
+        seed: Of weights, order, dropout and label permutation.
+        bins: Bins R of the entropy's histograms.
+        range: Their range.
+        threshold: A neuron is active above it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str = "digits"
+    hidden: tuple[int, ...] = (512, 512)
+    epochs: int = Field(default=20, ge=1)
+    checkpoints: int = Field(default=20, ge=1)
+    batch_size: int = Field(default=128, ge=1)
+    optimizer: Literal["adam", "rmsprop", "sgd"] = "adam"
+    learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+    dropout: float = Field(default=0.5, ge=0, lt=1)
+    seed: int = Field(default=0, ge=0)
+    bins: int = Field(default=100, ge=1, le=1 << 20)
+    range: Literal["own", "zero-to-max", "global"] = "own"
+    threshold: float = Field(default=0.0, allow_inf_nan=False)
+
+    @field_validator("dataset")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in DATASETS:
+            raise ValueError(f"must be one of {', '.join(DATASETS)}")
+        return value
+
+    @field_validator("hidden")
+    @classmethod
+    def _layers(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or min(value) < 1:
+            raise ValueError("must name at least one layer, each of at least one unit")
+        return value
+
+    @classmethod
+    def of(cls, file: str | Path | None = None, **flags: Any) -> Self:
+        """Options from a TOML file, overridden by those given by name (None: not given).
+
+        Raises:
+            OptionError: The file cannot be read, or an option is unknown or has a value it cannot have.
+
+        Example:
+            >>> StudyOptions.of(dataset="mnist", epochs=None).epochs
+            20
+        """
+        given: dict[str, Any] = {}
+        if file is not None:
+            try:
+                given = tomllib.loads(Path(file).read_text(encoding="utf-8"))
+            except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+                raise OptionError(f"{file}: {error}", "a readable TOML file", "correct it or leave --config out") from error
+        given |= {name: value for name, value in flags.items() if value is not None}
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"]) or "options"
+            raise OptionError(
+                f"option {name} = {first['input']!r}: {first['msg']}",
+                f"options among {', '.join(cls.model_fields)}, each within its bounds",
+                "correct it in the file or on the command line",
+            ) from error

@@ -1,0 +1,135 @@
+"""From one checkpoint's summary to the rows of a trajectory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from cofire.activations import ActivationSummary, LayerSummary
+from cofire.study.accuracy import Tally
+from cofire.study.trajectory import CLASSES_SCHEMA, LAYERS_SCHEMA, NEURONS_SCHEMA, Trajectory
+
+__all__ = ["Moment", "trajectory_of"]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When a checkpoint was taken.
+
+    Attributes:
+        checkpoint: Its number, from 1.
+        epoch: Passes over the training data so far.
+        step: Optimiser steps so far.
+    """
+
+    checkpoint: int
+    epoch: float
+    step: int
+
+
+def trajectory_of(
+    summary: ActivationSummary, moment: Moment, test: Tally | None, options: dict[str, Any]
+) -> Trajectory:
+    """A trajectory of one checkpoint.
+
+    Args:
+        summary: What the neurons did on the training data.
+        moment: When.
+        test: How the network did on test data, if there is any.
+        options: What to note beside the tables.
+
+    Returns:
+        The trajectory. Without results by class, the columns that need them are null and the table of
+        classes is empty.
+    """
+    test_accuracy = None if test is None else test.accuracy
+    layers = [_layer_row(index, layer, summary, test_accuracy, moment) for index, layer in enumerate(summary.layers)]
+    neurons = [_neuron_rows(index, layer, moment) for index, layer in enumerate(summary.layers)]
+    return Trajectory(
+        layers=pa.Table.from_pylist(layers, schema=LAYERS_SCHEMA),
+        classes=pa.Table.from_pylist(_class_rows(summary, test, moment), schema=CLASSES_SCHEMA),
+        neurons=pa.concat_tables(neurons),
+        options=options,
+    )
+
+
+def _layer_row(
+    index: int, layer: LayerSummary, summary: ActivationSummary, test_accuracy: float | None, moment: Moment
+) -> dict[str, Any]:
+    entropy = layer.entropy()
+    by_class = bool(summary.options.by_class)
+    return {
+        **vars(moment),
+        "layer_index": index,
+        "layer": layer.layer.name,
+        "kind": layer.layer.kind,
+        "unit": summary.options.unit,
+        "neurons": layer.neurons,
+        "entropy": float(entropy.sum()),
+        "entropy_mean": float(entropy.mean()),
+        "entropy_median": float(entropy.quantile(0.5)),
+        "dead": int(layer.dead().sum()),
+        "always_active": int(layer.always_active().sum()),
+        "activity": float(layer.probability().mean()),
+        "mean_activation": float(layer.mean().mean()),
+        "selectivity": float(layer.selectivity().quantile(0.5)) if by_class else None,
+        "information": float(layer.information().mean()) if by_class else None,
+        "train_accuracy": summary.accuracy,
+        "test_accuracy": test_accuracy,
+    }
+
+
+def _class_rows(summary: ActivationSummary, test: Tally | None, moment: Moment) -> list[dict[str, Any]]:
+    if summary.options.by_class is not True:
+        return []
+    entropy = summary.class_entropy().tolist()
+    trained = summary.class_accuracy().tolist()
+    tested: list[float | None] = [None] * len(entropy)
+    if test is not None:
+        pairs = zip(test.correct.tolist(), test.samples.tolist(), strict=True)
+        tested = [right / seen if seen else None for right, seen in pairs]
+    return [
+        {
+            **vars(moment),
+            "class": number,
+            "class_name": name,
+            "samples": int(summary.class_samples[number]),
+            "entropy": entropy[number],
+            "train_accuracy": trained[number],
+            "test_accuracy": tested[number],
+        }
+        for number, name in enumerate(summary.options.class_names)
+    ]
+
+
+def _neuron_rows(index: int, layer: LayerSummary, moment: Moment) -> pa.Table:
+    count = layer.neurons
+    by_class = len(layer.statistics.samples) > 1
+
+    def constant(value: float | str, kind: pa.DataType) -> pa.Array:
+        return pa.repeat(pa.scalar(value, kind), count)
+
+    def column(values: Tensor | None, kind: pa.DataType) -> pa.Array:
+        return pa.nulls(count, kind) if values is None else pa.array(values.numpy(), kind)
+
+    columns = {
+        "checkpoint": constant(moment.checkpoint, pa.int32()),
+        "epoch": constant(moment.epoch, pa.float64()),
+        "step": constant(moment.step, pa.int64()),
+        "layer_index": constant(index, pa.int32()),
+        "layer": constant(layer.layer.name, pa.string()),
+        "neuron": column(torch.arange(count), pa.int64()),
+        "entropy": column(layer.entropy(), pa.float64()),
+        "activity": column(layer.probability(), pa.float64()),
+        "mean_activation": column(layer.mean(), pa.float64()),
+        "dead": column(layer.dead(), pa.bool_()),
+        "always_active": column(layer.always_active(), pa.bool_()),
+        "selectivity": column(layer.selectivity() if by_class else None, pa.float64()),
+        "information": column(layer.information() if by_class else None, pa.float64()),
+        "preferred_class": column(layer.preferred_class() if by_class else None, pa.int32()),
+    }
+    return pa.Table.from_arrays([columns[name] for name in NEURONS_SCHEMA.names], schema=NEURONS_SCHEMA)

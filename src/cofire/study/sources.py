@@ -1,0 +1,252 @@
+"""Models and data sets named by a word on the command line."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor, nn
+
+from cofire.activations.batches import Batches
+from cofire.errors import CofireError, DataError, ImageError, OptionError, WeightsError, near_matches
+from cofire.network import Network
+from cofire.study.datasets import data_root
+
+__all__ = ["class_names_of", "first_inputs", "open_data", "open_network"]
+
+_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_UNTRAINED = "none"
+
+
+def open_network(
+    spec: str,
+    example: Tensor,
+    *,
+    weights: str | None = None,
+    num_classes: int | None = None,
+    capture: Literal["export", "calls"] = "export",
+    device: str = "cpu",
+) -> Network:
+    """A network from its name.
+
+    Args:
+        spec: `torchvision:NAME`, `package.module:function` (called without arguments, gives the model), or
+            a `.pt2` file that `torch.export.save` wrote.
+        example: A batch of inputs.
+        weights: A file of weights. "none" leaves torchvision's model as initialised; without any,
+            torchvision's trained weights are loaded.
+        num_classes: Outputs of a torchvision model, where they differ from its usual ones.
+        capture: How the model is read (see `Network`).
+        device: Where it runs; a program in a `.pt2` file stays where it was exported.
+
+    Raises:
+        OptionError: No such model, or no such device.
+        WeightsError: The weights are missing, damaged, or do not fit.
+        ExportError: The model cannot be read.
+    """
+    file = weights if weights not in (None, _UNTRAINED) else None
+    if spec.endswith(".pt2"):
+        network = Network.load(spec)
+        return network.with_weights(file) if file else network
+    if spec.startswith("torchvision:"):
+        model = _torchvision_model(spec.removeprefix("torchvision:"), weights, num_classes)
+    else:
+        model = _called(spec, "model")
+        if not isinstance(model, nn.Module):
+            raise OptionError(
+                f"'{spec}' gives a {type(model).__name__}", "a torch.nn.Module", "return the model from that function"
+            )
+    try:
+        model.to(torch.device(device))
+    except (RuntimeError, AssertionError) as error:
+        raise OptionError(
+            f"device '{device}': {error}", "a device that this machine has", "see them with: cofire doctor"
+        ) from error
+    network = Network(model, example, capture=capture)
+    return network.with_weights(file) if file else network
+
+
+def _torchvision_model(name: str, weights: str | None, num_classes: int | None) -> nn.Module:
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if name not in known:
+        raise OptionError(
+            f"torchvision has no classifier '{name}'",
+            "one of torchvision.models.list_models()",
+            f"try {near_matches(name, known)}",
+        )
+    options: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
+    if name in ("inception_v3", "googlenet") and weights is not None:
+        options["init_weights"] = False  # the slow initialisation that the given weights replace
+    if weights is not None:
+        built: nn.Module = models.get_model(name, weights=None, **options)
+        return built
+    try:
+        trained: nn.Module = models.get_model(name, weights="DEFAULT", **options)
+    except Exception as error:
+        raise WeightsError(
+            f"trained weights of {name} could not be loaded: {error}",
+            "a download of torchvision's weights, or a file",
+            "pass --weights FILE, or --weights none for the untrained network",
+        ) from error
+    return trained
+
+
+def open_data(
+    spec: str,
+    *,
+    root: str | Path | None = None,
+    split: str = "train",
+    image_size: int | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Any:
+    """A data set from its name.
+
+    Args:
+        spec: `imagefolder:DIR` (one folder per class), `torchvision:NAME`, or `package.module:function`
+            (called without arguments, gives what `cofire.summarize` takes).
+        root: Where torchvision's data sets lie (see `cofire.study.data_root`).
+        split: "train" or "test", for torchvision's data sets.
+        image_size: Images are resized and centre-cropped to this side: 224 for an image folder unless
+            given, as they are for torchvision's.
+        mean: Per channel, subtracted after scaling to 0..1: ImageNet's for an image folder unless given,
+            nothing for torchvision's.
+        std: Per channel, divided by; as `mean`.
+
+    Raises:
+        OptionError: No such data set.
+        DataError: It is not there.
+    """
+    if spec.startswith("imagefolder:"):
+        size, (usual_mean, usual_std) = image_size or 224, _IMAGENET
+        return _image_folder(Path(spec.removeprefix("imagefolder:")), size, mean or usual_mean, std or usual_std)
+    if spec.startswith("torchvision:"):
+        if split not in ("train", "test"):
+            raise OptionError(f"split '{split}'", "train or test", "pass --split test")
+        return _torchvision_data(spec.removeprefix("torchvision:"), data_root(root), split, image_size, mean, std)
+    return _called(spec, "data set")
+
+
+def _transform(size: int | None, mean: Sequence[float] | None, std: Sequence[float] | None) -> Callable[..., Any]:
+    from torchvision import transforms
+
+    steps: list[Any] = []
+    if size is not None:
+        steps += [transforms.Resize(round(size / 0.875)), transforms.CenterCrop(size)]
+    steps.append(transforms.ToTensor())
+    if (mean is None) != (std is None):
+        raise OptionError("a mean without a standard deviation, or the reverse", "both or neither", "pass both")
+    if mean is not None and std is not None:
+        if len(mean) != len(std) or min(std) <= 0:
+            raise OptionError(f"mean {mean} and std {std}", "one positive std per mean", "pass one of each per channel")
+        steps.append(transforms.Normalize(mean, std))
+    whole: Callable[..., Any] = transforms.Compose(steps)
+    return whole
+
+
+def _image_folder(folder: Path, size: int, mean: Sequence[float], std: Sequence[float]) -> Any:
+    from torchvision.datasets import ImageFolder
+
+    try:
+        return ImageFolder(str(folder), transform=_transform(size, mean, std), loader=_read_image)
+    except OSError as error:  # FileNotFoundError, also for a folder without classes or a class without images
+        raise DataError(
+            f"'{folder}': {error}", "a folder with one folder of images per class", "check the path"
+        ) from error
+
+
+def _read_image(path: str) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ImageError(
+            f"'{path}' cannot be read: {error}", "an image file that Pillow can read", "replace or remove the file"
+        ) from error
+
+
+def _torchvision_data(
+    name: str,
+    root: Path,
+    split: str,
+    size: int | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+) -> Any:
+    from torchvision import datasets
+
+    kind = getattr(datasets, name, None)
+    if kind is None or name not in datasets.__all__:
+        raise OptionError(
+            f"torchvision has no data set '{name}'",
+            "a name in torchvision.datasets, such as MNIST",
+            f"try {near_matches(name, datasets.__all__)}",
+        )
+    options: dict[str, Any] = {"transform": _transform(size, mean, std)}
+    reasons: list[str] = []
+    for chosen in ({"train": split == "train"}, {"split": split}):
+        for download in (False, True):
+            try:
+                return kind(str(root), download=download, **chosen, **options)
+            except TypeError as error:
+                reasons.append(str(error))
+                break
+            except Exception as error:
+                reasons.append(str(error))
+    raise DataError(
+        f"no {name} under '{root}', and its download failed: {reasons[-1] if reasons else ''}",
+        "the files of that torchvision data set",
+        "name the folder that holds them with --data-root or COFIRE_DATA, or use package.module:function",
+    )
+
+
+def _called(spec: str, what: str) -> Any:
+    module, _, name = spec.partition(":")
+    if not module or not name:
+        raise OptionError(
+            f"{what} '{spec}'",
+            "torchvision:NAME, package.module:function, "
+            + ("or a .pt2 file" if what == "model" else "or imagefolder:DIR"),
+            "name it in one of these ways",
+        )
+    # What `python -m` does: modules of the current folder can be named.
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        function = getattr(importlib.import_module(module), name)
+        return function()
+    except CofireError:
+        raise
+    except Exception as error:
+        raise OptionError(
+            f"'{spec}' failed: {type(error).__name__}: {error}",
+            f"a function without arguments that returns the {what}",
+            "check that it can be imported and called from the current folder",
+        ) from error
+
+
+def first_inputs(data: Any) -> Tensor:
+    """Two samples of a data set, to read a network with.
+
+    Raises:
+        DataError: There are none.
+    """
+    # Labels are checked once the number of classes is known.
+    for batch in Batches(data, num_classes=sys.maxsize, batch_size=2):
+        return batch.inputs[:2]
+    raise DataError("no samples", "at least one batch of (inputs, labels)", "check what the loader returns")
+
+
+def class_names_of(data: Any, num_classes: int) -> list[str] | None:
+    """The names that a torchvision data set gives its classes, if it has one for each."""
+    names = getattr(data, "classes", None)
+    return [str(n) for n in names] if isinstance(names, list) and len(names) == num_classes else None
+

@@ -1,0 +1,152 @@
+"""A study: train, keep checkpoints, follow the neurons over them, hold entropy against accuracy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cofire.activations import summarize
+from cofire.activations.progress import progress_over
+from cofire.atomic import write_text
+from cofire.errors import OptionError, ResultError
+from cofire.network import Network
+from cofire.patterns import information_floor
+from cofire.study.accuracy import tally
+from cofire.study.datasets import LabelledData, load_dataset
+from cofire.study.fcnn import fcnn
+from cofire.study.fragments import Fragments
+from cofire.study.options import StudyOptions
+from cofire.study.rows import Moment, trajectory_of
+from cofire.study.training import Training, checkpoint_path
+from cofire.study.trajectory import Trajectory
+from cofire.study.versions import versions
+
+__all__ = ["run_study"]
+
+_ABOUT = "study.json"
+
+
+def run_study(
+    options: StudyOptions,
+    folder: str | Path,
+    *,
+    data_root: str | Path | None = None,
+    progress: bool | None = None,
+    report: Callable[[Trajectory, int], None] | None = None,
+) -> Trajectory:
+    """Train a classifier, keep checkpoints, and say at each what its neurons do.
+
+    Everything is written under `folder` as soon as it is known, each file whole or not at all: `study.json`
+    (the options), `checkpoints/`, `rows/` (per checkpoint) and `layers.parquet`, `classes.parquet`,
+    `neurons.parquet`. Stopped at any moment and called again, it goes on where it was and ends with the
+    same rows.
+
+    Args:
+        options: What to do.
+        folder: Where results go; a folder of another study is refused.
+        data_root: Where data sets lie (see `cofire.study.data_root`).
+        progress: Show progress bars; None shows them on a terminal.
+        report: Called with the trajectory so far and the number of checkpoints in all.
+
+    Returns:
+        The trajectory over all checkpoints.
+
+    Raises:
+        OptionError: The folder holds a study with other options.
+        DataError: The data set is not there.
+        WeightsError: A checkpoint in the folder is damaged.
+        ResultError: Training diverged, or results in the folder are damaged.
+    """
+    target = Path(folder)
+    data = load_dataset(options.dataset, data_root, seed=options.seed)
+    described = _described(options, data)
+    _claim(target, described)
+    model = fcnn(
+        data.train_inputs[0].numel(), options.hidden, len(data.class_names), dropout=options.dropout
+    )
+    training = Training(model, options, data.train_inputs, data.train_labels, target)
+    network = Network(model, data.train_inputs[:2])
+    fragments = Fragments(target, described)
+    parts: list[Trajectory] = []
+    for number, step in enumerate(training.steps, start=1):
+        if training.done < number:
+            title = f"checkpoint {number}/{options.checkpoints}: training"
+            steps = step - (training.steps[number - 2] if number > 1 else 0)
+            with progress_over(title, steps * options.batch_size, progress) as advance:
+                training.advance(advance)
+        part = fragments.get(number)
+        if part is None:
+            moment = Moment(number, step / training.steps_per_epoch, step)
+            part = _analysed(network, checkpoint_path(target, number), data, options, moment, described, progress)
+            fragments.put(number, part)
+        parts.append(part)
+        so_far = Trajectory.concat(parts)
+        so_far.save(target)
+        if report is not None:
+            report(so_far, options.checkpoints)
+    return Trajectory.concat(parts)
+
+
+def _analysed(
+    network: Network,
+    weights: Path,
+    data: LabelledData,
+    options: StudyOptions,
+    moment: Moment,
+    described: dict[str, Any],
+    progress: bool | None,
+) -> Trajectory:
+    now = network.with_weights(weights)
+    summary = summarize(
+        now,
+        (data.train_inputs, data.train_labels),
+        bins=options.bins,
+        range=options.range,
+        threshold=options.threshold,
+        by_class=True,
+        class_names=data.class_names,
+        progress=progress,
+    )
+    tested = tally(now, (data.test_inputs, data.test_labels))
+    return trajectory_of(summary, moment, tested, described)
+
+
+def _described(options: StudyOptions, data: LabelledData) -> dict[str, Any]:
+    return {
+        **options.model_dump(mode="json"),
+        "unit": "channel",
+        "samples": len(data.train_labels),
+        "test_samples": len(data.test_labels),
+        "classes": list(data.class_names),
+        "information_floor": information_floor(len(data.train_labels), len(data.class_names)),
+        # Other versions may round otherwise: rows of two of them do not belong in one table.
+        "versions": versions(),
+    }
+
+
+def _claim(folder: Path, described: dict[str, Any]) -> None:
+    """Make the folder this study's, or refuse it."""
+    about = folder / _ABOUT
+    if not about.exists():
+        if folder.exists() and any(folder.iterdir()):
+            raise OptionError(
+                f"'{folder}' holds other files",
+                "a new or empty folder, or one of the same study",
+                "choose another folder with --out",
+            )
+        write_text(about, json.dumps(described, indent=2, sort_keys=True) + "\n")
+        return
+    try:
+        found = json.loads(about.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ResultError(f"{about}: {error}", "the options of a study", "delete the folder to start anew") from error
+    if found != described:
+        changed = sorted(k for k in {*found, *described} if found.get(k) != described.get(k))
+        shown = "; ".join(f"{k} {found.get(k)!r} there, {described.get(k)!r} now" for k in changed[:4])
+        raise OptionError(
+            f"'{folder}' holds a study with other options: {shown}",
+            "the options it was started with",
+            "choose another folder with --out, or delete this one to start anew",
+        )

@@ -1,0 +1,158 @@
+"""Training in intervals that a kill cannot harm: what comes out does not depend on how often it was stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cofire.atomic import atomic_path
+from cofire.errors import ResultError, WeightsError
+from cofire.network import load_weights, save_weights
+from cofire.study.options import StudyOptions
+
+__all__ = ["Training", "checkpoint_path", "checkpoint_steps"]
+
+_STATE = "training.pt"
+
+
+def checkpoint_path(folder: Path, number: int) -> Path:
+    """Where the weights of a checkpoint lie."""
+    return folder / "checkpoints" / f"{number:04d}.safetensors"
+
+
+def checkpoint_steps(total: int, checkpoints: int) -> list[int]:
+    """The optimiser steps after which checkpoints are taken, uniformly, the last one at the end.
+
+    Raises:
+        ResultError: There are fewer steps than checkpoints.
+
+    Example:
+        >>> checkpoint_steps(240, 4)
+        [60, 120, 180, 240]
+    """
+    if total < checkpoints:
+        raise ResultError(
+            f"{checkpoints} checkpoints in {total} training steps",
+            "at least one step for each",
+            "train longer, with smaller batches, or keep fewer checkpoints",
+        )
+    return [round(total * k / checkpoints) for k in range(1, checkpoints + 1)]
+
+
+class Training:
+    """Trains a model from checkpoint to checkpoint.
+
+    Random numbers are drawn anew from (seed, purpose, number) for every epoch's order and every
+    interval's dropout, so that nothing but weights and optimiser need be kept to go on.
+
+    Args:
+        model: Freshly made; its weights are replaced by the seed's or the last checkpoint's.
+        options: Of the study.
+        inputs: (samples, ...).
+        labels: (samples,).
+        folder: Where checkpoints are kept.
+    """
+
+    def __init__(
+        self, model: nn.Module, options: StudyOptions, inputs: Tensor, labels: Tensor, folder: Path
+    ) -> None:
+        self._model = model
+        self._options = options
+        self._inputs = inputs
+        self._labels = labels
+        self._folder = folder
+        self.steps_per_epoch = -(-len(labels) // options.batch_size)
+        self.steps = checkpoint_steps(self.steps_per_epoch * options.epochs, options.checkpoints)
+        self._optimizer = _optimizer(model, options)
+        self.done = self._restore()
+
+    def _restore(self) -> int:
+        """Weights and optimiser of the last interval that ended, and its number."""
+        path = self._folder / _STATE
+        if not path.exists():
+            with _random(self._options.seed, "weights", 0):
+                for module in self._model.modules():
+                    if callable(reset := getattr(module, "reset_parameters", None)):
+                        reset()
+            return 0
+        try:
+            state: dict[str, Any] = torch.load(path, weights_only=True)
+            number = int(state["checkpoint"])
+            self._optimizer.load_state_dict(state["optimizer"])
+        except Exception as error:
+            raise WeightsError(
+                f"{path}: {error}", "a whole file of the optimiser's state", "delete it to train again from the start"
+            ) from error
+        self._model.load_state_dict(load_weights(checkpoint_path(self._folder, number)))
+        return number
+
+    def advance(self, done: Callable[[int], None] | None = None) -> int:
+        """Train to the next checkpoint and write it.
+
+        Args:
+            done: Called with the number of samples of every step.
+
+        Returns:
+            The checkpoint's number, from 1.
+        """
+        number = self.done + 1
+        start = self.steps[self.done - 1] if self.done else 0
+        with _random(self._options.seed, "dropout", number):
+            self._train(start, self.steps[number - 1], done)
+        save_weights(self._model.state_dict(), checkpoint_path(self._folder, number))
+        # Written second: if only the first write happens, the interval is trained again, to the same end.
+        with atomic_path(self._folder / _STATE) as partial:
+            torch.save({"checkpoint": number, "optimizer": self._optimizer.state_dict()}, partial)
+        self.done = number
+        return number
+
+    def _train(self, start: int, end: int, done: Callable[[int], None] | None) -> None:
+        self._model.train()
+        size = self._options.batch_size
+        for step, chosen in zip(range(start, end), self._batches(start), strict=False):
+            loss = nn.functional.cross_entropy(self._model(self._inputs[chosen]), self._labels[chosen])
+            self._optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._optimizer.step()
+            if step % 64 == 0 and not bool(torch.isfinite(loss)):
+                raise ResultError(
+                    f"a loss of {float(loss)} at step {step}", "a finite loss", "train with a smaller learning rate"
+                )
+            if done is not None:
+                done(min(size, len(chosen)))
+
+    def _batches(self, start: int) -> Iterator[Tensor]:
+        epoch, first = divmod(start, self.steps_per_epoch)
+        while True:
+            draw = torch.Generator().manual_seed(_seed(self._options.seed, "order", epoch))
+            order = torch.randperm(len(self._labels), generator=draw)
+            yield from order.split(self._options.batch_size)[first:]
+            epoch, first = epoch + 1, 0
+
+
+def _seed(seed: int, purpose: str, number: int) -> int:
+    purposes = {"weights": 10, "order": 11, "dropout": 12}
+    return int(np.random.SeedSequence([seed, purposes[purpose], number]).generate_state(1, np.uint64)[0] >> 1)
+
+
+@contextmanager
+def _random(seed: int, purpose: str, number: int) -> Iterator[None]:
+    """Torch's random state set for a purpose, and the caller's put back."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_seed(seed, purpose, number))
+        yield
+
+
+def _optimizer(model: nn.Module, options: StudyOptions) -> torch.optim.Optimizer:
+    kinds: dict[str, Callable[..., torch.optim.Optimizer]] = {
+        "adam": torch.optim.Adam,
+        "rmsprop": torch.optim.RMSprop,
+        "sgd": torch.optim.SGD,
+    }
+    return kinds[options.optimizer](model.parameters(), lr=options.learning_rate)
