@@ -1,0 +1,8 @@
+"""A classifier as PyTorch sees it: operators, activation layers, neurons."""
+
+from cofire.network.layers import ActivationLayer, Unit
+from cofire.network.network import Network
+from cofire.network.selection import Selector
+from cofire.network.weights import load_weights, save_weights
+
+__all__ = ["ActivationLayer", "Network", "Selector", "Unit", "load_weights", "save_weights"]

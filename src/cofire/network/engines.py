@@ -1,0 +1,208 @@
+"""The two ways to run a model and observe it: its exported graph, or its own intercepted calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, fx, nn
+
+from cofire.errors import ExportError
+from cofire.network.execution import ProgramCache
+from cofire.network.interception import CallReading, read_calls, run_watched
+from cofire.network.layers import ActivationLayer, LayersFound, find_layers
+from cofire.network.reading import GraphReading
+
+__all__ = ["CallEngine", "Engine", "FixedWeights", "GraphEngine", "LiveWeights", "TensorSource"]
+
+
+class TensorSource(Protocol):
+    """Where parameters and buffers come from at the time of a run."""
+
+    def tensors(self, names: Sequence[str]) -> list[Tensor]:
+        """The tensors of these names."""
+
+    def overrides(self) -> Mapping[str, Tensor]:
+        """The tensors that differ from those of the model itself."""
+
+
+class LiveWeights:
+    """The tensors that the user's model holds at the time, so that training shows.
+
+    Moving a model to another device replaces its buffers, hence the look-up at every run.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._places: dict[str, tuple[nn.Module, str]] = {}
+
+    def tensors(self, names: Sequence[str]) -> list[Tensor]:
+        """The tensors of these names."""
+        found = []
+        for name in names:
+            place = self._places.get(name)
+            if place is None:
+                owner, _, leaf = name.rpartition(".")
+                place = self._places[name] = (self._model.get_submodule(owner), leaf)
+            module, leaf = place
+            value: Tensor | None = module._parameters.get(leaf)
+            if value is None:
+                value = module._buffers.get(leaf)
+            # Some models hold a tensor under an alias only; getattr finds it or says what is missing.
+            found.append(value if value is not None else getattr(module, leaf))
+        return found
+
+    def overrides(self) -> Mapping[str, Tensor]:
+        """Nothing: these are the model's own."""
+        return {}
+
+
+class FixedWeights:
+    """Given tensors, and another source for the names that they lack."""
+
+    def __init__(self, given: Mapping[str, Tensor], otherwise: TensorSource | None) -> None:
+        self._given = given
+        self._otherwise = otherwise
+
+    def tensors(self, names: Sequence[str]) -> list[Tensor]:
+        """The tensors of these names."""
+        lacking = [name for name in names if name not in self._given]
+        rest = dict(zip(lacking, self._otherwise.tensors(lacking), strict=True)) if self._otherwise else {}
+        return [self._given[name] if name in self._given else rest[name] for name in names]
+
+    def overrides(self) -> Mapping[str, Tensor]:
+        """The given tensors."""
+        return self._given
+
+
+class Engine(Protocol):
+    """A model that can be run and observed."""
+
+    found: LayersFound
+    classes: int
+
+    def run(
+        self,
+        source: TensorSource,
+        inputs: tuple[Tensor, ...],
+        device: torch.device,
+        layers: Sequence[ActivationLayer],
+        observe: Callable[[ActivationLayer, Tensor], None] | None,
+    ) -> Tensor:
+        """Run the model and hand over the activations of some layers; gives the logits."""
+
+
+class _Observable:
+    """What both engines know about their layers."""
+
+    def __init__(self, found: LayersFound) -> None:
+        self.found = found
+        self._layers = (*found.layers, *found.gates)
+        self._position = {layer: position for position, layer in enumerate(self._layers)}
+
+    def _handing_over(
+        self, observe: Callable[[ActivationLayer, Tensor], None], batch: int
+    ) -> Callable[[int, Tensor], None]:
+        layers, layouts = self._layers, self.found.layouts
+
+        def hand_over(position: int, tensor: Tensor) -> None:
+            layer = layers[position]
+            observe(layer, layouts[layer].batch_first(tensor, batch))
+
+        return hand_over
+
+
+class GraphEngine(_Observable):
+    """Runs an exported graph as compiled code.
+
+    Args:
+        reading: The graph.
+        device: The device it was exported on.
+    """
+
+    def __init__(self, reading: GraphReading, device: torch.device) -> None:
+        super().__init__(find_layers(reading.operations, reading.batch))
+        self.reading = reading
+        self.nodes: list[fx.Node] = [_node_of(self.found, layer) for layer in self._layers]
+        self.classes = int(reading.logits.meta["val"].shape[1])
+        self._programs = ProgramCache(reading, self.nodes, device)
+
+    def run(
+        self,
+        source: TensorSource,
+        inputs: tuple[Tensor, ...],
+        device: torch.device,
+        layers: Sequence[ActivationLayer],
+        observe: Callable[[ActivationLayer, Tensor], None] | None,
+    ) -> Tensor:
+        """Run the graph and hand over the activations of some layers; gives the logits."""
+        reading = self.reading
+        selected = tuple(self._position[layer] for layer in layers) if observe is not None else ()
+        program = self._programs(selected)
+        given = dict(zip(reading.inputs, inputs, strict=True))
+        held = [reading.tensors[name] for name in program.names if name in reading.tensors]
+        weights = iter(source.tensors(held))
+        tensors = []
+        for name in program.names:
+            value = given.get(name)
+            if value is None:
+                value = next(weights) if name in reading.tensors else reading.constants[name].to(device)
+            tensors.append(value)
+        hand_over = self._handing_over(observe, inputs[0].shape[0]) if observe is not None else None
+        with torch.inference_mode():
+            if reading.changed:
+                pairs = zip(program.names, tensors, strict=True)
+                tensors = [value.clone() if name in reading.changed else value for name, value in pairs]
+            return program(hand_over, device, tensors)
+
+
+def _node_of(found: LayersFound, layer: ActivationLayer) -> fx.Node:
+    node = found.sources[layer].node
+    if node is None:
+        raise ExportError("a layer without a node", "a layer of an exported graph", "report this as a bug")
+    return node
+
+
+class CallEngine(_Observable):
+    """Runs the user's model itself and intercepts its calls.
+
+    Args:
+        model: The unwrapped model.
+        example: Its inputs.
+    """
+
+    def __init__(self, model: nn.Module, example: tuple[Tensor, ...]) -> None:
+        self._model = model
+        self.reading: CallReading = read_calls(model, example)
+        super().__init__(find_layers(self.reading.operations, self.reading.batch))
+        self.classes = self.reading.classes
+
+    def run(
+        self,
+        source: TensorSource,
+        inputs: tuple[Tensor, ...],
+        device: torch.device,
+        layers: Sequence[ActivationLayer],
+        observe: Callable[[ActivationLayer, Tensor], None] | None,
+    ) -> Tensor:
+        """Run the model and hand over the activations of some layers; gives the logits."""
+        reading = self.reading
+        overrides = dict(source.overrides())
+        changed = list(reading.changed)
+        overrides.update(
+            {name: value.clone() for name, value in zip(changed, source.tensors(changed), strict=True)}
+        )
+        if reading.inputs_changed:
+            inputs = tuple(value.clone() for value in inputs)
+        wanted = {}
+        for layer in layers if observe is not None else ():
+            key = self.found.sources[layer].key
+            if key is not None:
+                wanted[key] = self._position[layer]
+        hand_over = self._handing_over(observe or _ignore, inputs[0].shape[0])
+        return run_watched(self._model, overrides, inputs, reading, wanted, hand_over)
+
+
+def _ignore(layer: ActivationLayer, tensor: Tensor) -> None:
+    """Observe nothing."""

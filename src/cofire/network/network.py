@@ -1,0 +1,404 @@
+"""`Network`: the one view of a model that everything else asks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, fx, nn
+from torch.export import ExportedProgram
+
+from cofire.errors import BatchError, ExportError, OptionError, near_matches
+from cofire.network.engines import CallEngine, Engine, FixedWeights, GraphEngine, LiveWeights, TensorSource
+from cofire.network.layers import ActivationLayer
+from cofire.network.reading import exported, first_line, read_program
+from cofire.network.selection import Selector, select
+from cofire.network.untouched import alias_paths, unwrapped
+from cofire.network.weights import fitted, load_weights
+
+__all__ = ["Network"]
+
+Capture = Literal["export", "calls"]
+
+
+class Network:
+    """A classifier as its activation layers and operators.
+
+    The model is read once. Its weights are shared, not copied, so that a network sees what training changes.
+    The model itself is never changed: not its mode, its gradients, its hooks or its buffers.
+
+    Args:
+        model: The classifier, in whatever mode; it is read in evaluation mode.
+        example_input: One batch as the model takes it, the batch axis in front: (batch, ...), or a tuple of
+            several inputs. One sample is enough.
+        capture: "export" reads the model's operator graph. "calls" intercepts its function calls instead, for
+            models that do not export; their graph is not available then.
+
+    Raises:
+        ExportError: The model cannot be read this way; the message says where, and what to do.
+        OptionError: `capture` is neither of the two.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> network = Network(model, torch.zeros(1, 4))
+        >>> [(layer.name, layer.kind, layer.shape) for layer in network.activation_layers]
+        [('1', 'relu', (3,))]
+        >>> network.run(torch.ones(5, 4), lambda layer, values: print(layer.name, tuple(values.shape))).shape
+        1 (5, 3)
+        torch.Size([5, 2])
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        example_input: Tensor | tuple[Tensor, ...],
+        *,
+        capture: Capture = "export",
+    ) -> None:
+        if capture not in ("export", "calls"):
+            raise OptionError(
+                f"capture={capture!r}",
+                "'export' or 'calls'",
+                f"pass {near_matches(str(capture), ('export', 'calls'), most=1)}",
+            )
+        inner = unwrapped(model)
+        reference = _state_of(inner)
+        device, dtype = _placement(inner.parameters(), example_input)
+        example = _examples(example_input, device, dtype)
+        engine: Engine
+        if capture == "export":
+            program = exported(inner, _two_samples(example))
+            engine = GraphEngine(read_program(program, alias_paths(inner)), device)
+        else:
+            engine = CallEngine(inner, example)
+        shapes = tuple(tuple(value.shape[1:]) for value in example)
+        floating = tuple(value.is_floating_point() for value in example)
+        self._settle(engine, LiveWeights(inner), inner, reference, shapes, floating, dtype)
+
+    def _settle(
+        self,
+        engine: Engine,
+        source: TensorSource,
+        model: nn.Module | None,
+        reference: Mapping[str, Tensor],
+        shapes: tuple[tuple[int, ...], ...],
+        floating: tuple[bool, ...],
+        example_dtype: torch.dtype,
+    ) -> None:
+        self._engine = engine
+        self._source = source
+        self._model = model
+        self._reference = reference
+        self._shapes = shapes
+        self._floating = floating
+        self._example_dtype = example_dtype
+        self._first = next((name for name, value in reference.items() if value.is_floating_point()), None)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Network:
+        """A network from a program that `torch.export.save` wrote.
+
+        Args:
+            path: A `.pt2` file, exported in evaluation mode with a dynamic batch axis.
+
+        Raises:
+            ExportError: The file is missing, damaged, or not such a program.
+        """
+        file = Path(path)
+        if not file.is_file():
+            raise ExportError(f"no file {str(file)!r}", "a .pt2 file", "check the path")
+        try:
+            program = torch.export.load(file)
+        except (RuntimeError, ValueError, KeyError, OSError, EOFError, AttributeError, TypeError,
+                AssertionError, pickle.UnpicklingError, zipfile.BadZipFile) as error:  # fmt: skip
+            raise ExportError(
+                f"{str(file)!r} is no readable exported program: {first_line(error)}",
+                "a file that torch.export.save wrote",
+                "export the model again with this version of PyTorch",
+            ) from error
+        return cls._from_program(program)
+
+    @classmethod
+    def _from_program(cls, program: ExportedProgram) -> Network:
+        reading = read_program(program)
+        nodes = {node.name: node for node in reading.graph.nodes if node.op == "placeholder"}
+        examples = [nodes[name].meta["val"] for name in reading.inputs]
+        state = dict(program.state_dict)
+        held = {
+            **state,
+            **{name: value for name, value in program.constants.items() if isinstance(value, Tensor)},
+        }
+        floats = [value for value in (*state.values(), examples[0]) if value.is_floating_point()]
+        network = cls.__new__(cls)
+        network._settle(
+            GraphEngine(reading, examples[0].device),
+            FixedWeights(held, None),
+            None,
+            state,
+            tuple(tuple(int(size) for size in value.shape[1:]) for value in examples),
+            tuple(value.is_floating_point() for value in examples),
+            floats[0].dtype if floats else torch.get_default_dtype(),
+        )
+        return network
+
+    @property
+    def activation_layers(self) -> tuple[ActivationLayer, ...]:
+        """The activation layers in order of execution, without the output layer."""
+        return self._engine.found.layers
+
+    @property
+    def gates(self) -> tuple[ActivationLayer, ...]:
+        """Activations whose every use scales something else, as in squeeze-and-excitation."""
+        return self._engine.found.gates
+
+    @property
+    def unreadable(self) -> Mapping[str, str]:
+        """Names of activations that have no neurons of a sample, with the reason."""
+        return dict(self._engine.found.unreadable)
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes."""
+        return self._engine.classes
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one sample."""
+        return self._shapes[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes."""
+        return self._leading().device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type in which the network computes."""
+        return self._leading().dtype
+
+    def _leading(self) -> Tensor:
+        if self._first is None:
+            return next(iter(self._reference.values()), torch.empty(0, dtype=self._example_dtype))
+        return self._source.tensors([self._first])[0]
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the architecture, the same for all weights: layers, kinds, shapes and parameters."""
+        layers = [
+            [layer.name, layer.kind, list(layer.shape)] for layer in (*self.activation_layers, *self.gates)
+        ]
+        parameters = [[name, list(value.shape)] for name, value in sorted(self._reference.items())]
+        described = {
+            "layers": layers,
+            "parameters": parameters,
+            "inputs": self._shapes,
+            "classes": self.num_classes,
+        }
+        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def graph(self) -> fx.Graph:
+        """The operator graph, to read and not to change.
+
+        A placeholder of a parameter or buffer carries its name in the model as `node.meta["tensor_name"]`.
+
+        Raises:
+            ExportError: The network intercepts calls and has no graph.
+        """
+        return self._graph_engine().reading.graph
+
+    def node(self, layer: ActivationLayer) -> fx.Node:
+        """The node of the graph that computes a layer's activations.
+
+        Raises:
+            ExportError: The network intercepts calls and has no graph.
+            LayerError: The layer is not part of this network.
+        """
+        engine = self._graph_engine()
+        (found,) = self.select(layer)
+        return engine.nodes[(*self.activation_layers, *self.gates).index(found)]
+
+    def _graph_engine(self) -> GraphEngine:
+        if not isinstance(self._engine, GraphEngine):
+            raise ExportError(
+                'a network with capture="calls", which has no operator graph',
+                'a network with capture="export"',
+                "rewrite the part of the model that does not export, or use what needs activations alone",
+            )
+        return self._engine
+
+    def select(self, layers: Selector = None) -> tuple[ActivationLayer, ...]:
+        """Choose activation layers.
+
+        Args:
+            layers: None for all; a name; the path of a module; a glob over names; "kind:relu"; a predicate;
+                a layer or a gate; or a sequence that mixes these.
+
+        Returns:
+            The chosen layers, each once, in order of execution.
+
+        Raises:
+            LayerError: Nothing is found; the message names what is near.
+
+        Example:
+            >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 3), nn.GELU(), nn.Linear(3, 2))
+            >>> [layer.name for layer in Network(model, torch.zeros(1, 4)).select("kind:gelu")]
+            ['3']
+        """
+        return select(self._engine.found, layers)
+
+    def run(
+        self,
+        inputs: Tensor | tuple[Tensor, ...],
+        observe: Callable[[ActivationLayer, Tensor], None] | None = None,
+        layers: Selector = None,
+    ) -> Tensor:
+        """Run the network in evaluation mode, without gradients, and observe activations on the way.
+
+        Args:
+            inputs: A batch (batch, *input_shape); it is brought to the network's device and, if floating, to
+                its type.
+            observe: Called with a layer and its activations (batch, *layer.shape) the moment they are
+                computed. It must not modify the tensor, and must copy what it keeps: the model may write over
+                it later.
+            layers: What to observe.
+
+        Returns:
+            The logits (batch, classes).
+
+        Raises:
+            BatchError: The inputs' shapes or types differ from the example's.
+            LayerError: A selected layer does not exist, or was not computed for this batch.
+        """
+        device = self.device
+        given = inputs if isinstance(inputs, tuple) else (inputs,)
+        prepared = self._prepared(given, device)
+        chosen = self.select(layers) if observe is not None else ()
+        return self._engine.run(self._source, prepared, device, chosen, observe)
+
+    def _prepared(self, given: tuple[Tensor, ...], device: torch.device) -> tuple[Tensor, ...]:
+        shapes = [
+            tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__ for value in given
+        ]
+        fits = len(given) == len(self._shapes) and all(
+            isinstance(value, Tensor) and value.dim() and tuple(value.shape[1:]) == shape
+            for value, shape in zip(given, self._shapes, strict=True)
+        )
+        if not fits or len({value.shape[0] for value in given}) != 1 or given[0].shape[0] == 0:
+            wanted = ", ".join(str(("batch", *shape)).replace("'", "") for shape in self._shapes)
+            raise BatchError(
+                f"inputs of shape {', '.join(map(str, shapes))}",
+                f"{wanted}, with a batch of one or more",
+                "resize the inputs, or build the network with an example of that shape",
+            )
+        dtype = self.dtype
+        for value, floating in zip(given, self._floating, strict=True):
+            if value.is_floating_point() != floating:
+                raise BatchError(
+                    f"inputs of type {value.dtype}",
+                    f"{'floating-point' if floating else 'whole'} numbers, as in the example",
+                    "convert them as in training, for images with .float() / 255",
+                )
+        return tuple(
+            value.to(device, dtype) if floating else value.to(device)
+            for value, floating in zip(given, self._floating, strict=True)
+        )
+
+    def with_weights(self, weights: Mapping[str, Tensor] | str | Path) -> Network:
+        """The same network with other weights, such as the next checkpoint's; nothing is read again.
+
+        Args:
+            weights: A state dict, or a file that `load_weights` reads.
+
+        Returns:
+            A new network. This one and the user's model stay as they are.
+
+        Raises:
+            WeightsError: The file is missing, damaged or unsafe, or the weights do not fit.
+
+        Example:
+            >>> model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2))
+            >>> zeros = {name: torch.zeros_like(value) for name, value in model.state_dict().items()}
+            >>> Network(model, torch.zeros(1, 2)).with_weights(zeros).run(torch.ones(1, 2))
+            tensor([[0., 0.]])
+        """
+        if isinstance(weights, (str, Path)):
+            state, source = load_weights(weights), repr(str(weights))
+        else:
+            state, source = dict(weights), "the given weights"
+        names = list(self._reference)
+        reference = dict(zip(names, self._source.tensors(names), strict=True))
+        other = type(self).__new__(type(self))
+        other._settle(
+            self._engine,
+            FixedWeights(fitted(state, reference, source), self._source),
+            self._model,
+            self._reference,
+            self._shapes,
+            self._floating,
+            self._example_dtype,
+        )
+        return other
+
+    def __repr__(self) -> str:
+        name = type(self._model).__name__ if self._model is not None else "an exported program"
+        return (
+            f"Network({name}: {len(self.activation_layers)} activation layers, "
+            f"{sum(layer.neurons() for layer in self.activation_layers):,} channels, "
+            f"input {self.input_shape}, {self.num_classes} classes)"
+        )
+
+
+def _state_of(model: nn.Module) -> dict[str, Tensor]:
+    """The parameters and saved buffers by the names of a state dict, as the tensors themselves."""
+    state: dict[str, Tensor] = {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        before = f"{path}." if path else ""
+        held = {**module._parameters, **module._buffers}
+        for leaf, value in held.items():
+            if value is not None and leaf not in module._non_persistent_buffers_set:
+                state[before + leaf] = value
+    return state
+
+
+def _placement(parameters: object, example: Tensor | tuple[Tensor, ...]) -> tuple[torch.device, torch.dtype]:
+    values = [value for value in parameters if isinstance(value, Tensor)]  # type: ignore[attr-defined]
+    given = [
+        value
+        for value in (example if isinstance(example, tuple) else (example,))
+        if isinstance(value, Tensor)
+    ]
+    for value in (*values, *given):
+        if value.is_floating_point():
+            return value.device, value.dtype
+    first = (*values, *given)
+    return (first[0].device if first else torch.device("cpu")), torch.get_default_dtype()
+
+
+def _examples(
+    example: Tensor | tuple[Tensor, ...], device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, ...]:
+    given = example if isinstance(example, tuple) else (example,)
+    fits = bool(given) and all(isinstance(value, Tensor) and value.dim() and len(value) for value in given)
+    if not fits or len({len(value) for value in given}) != 1:
+        shapes = ", ".join(str(tuple(v.shape)) if isinstance(v, Tensor) else type(v).__name__ for v in given)
+        raise ExportError(
+            f"an example input of shape {shapes or 'none'}",
+            "a tensor, or a tuple of tensors, with the batch axis in front",
+            "pass one batch from your data loader, or torch.zeros(1, *sample_shape)",
+        )
+    return tuple(
+        value.detach().to(device, dtype) if value.is_floating_point() else value.detach().to(device)
+        for value in given
+    )
+
+
+def _two_samples(example: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    # A batch of one would be taken for a constant by torch.export; more than two teach it nothing.
+    return tuple(value[:1].repeat(2, *(1 for _ in value.shape[1:])) for value in example)
