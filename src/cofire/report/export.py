@@ -1,0 +1,113 @@
+"""Figures as files for a paper or a talk, drawn by a headless browser."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.util
+import os
+import shutil
+import threading
+from collections.abc import Coroutine, Iterable
+from pathlib import Path
+from typing import Any
+
+import plotly
+import plotly.graph_objects as go
+
+from cofire.atomic import atomic_path
+from cofire.errors import MissingExtraError, OptionError
+from cofire.report.figures import figures
+from cofire.study.trajectory import Trajectory
+
+__all__ = ["browser", "write_figures"]
+
+FORMATS = ("png", "svg", "pdf", "jpg", "webp")
+WIDTH = 900
+SCALE = 3
+"""900 px are 3 inches at the 300 dpi that journals ask for; three times that fills a page's width."""
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+
+
+def browser() -> str | None:
+    """Path of a Chrome or Chromium: the environment's COFIRE_CHROMIUM, or the first one found."""
+    named = os.environ.get("COFIRE_CHROMIUM")
+    return named or next((found for name in _BROWSERS if (found := shutil.which(name))), None)
+
+
+def write_figures(
+    trajectory: Trajectory, folder: str | Path, *, formats: Iterable[str] = ("png", "svg")
+) -> list[Path]:
+    """Write every figure of the report as image files: light theme, white ground.
+
+    Args:
+        trajectory: One checkpoint or more.
+        folder: Where to write; each file appears whole or not at all and is called after its figure.
+        formats: Any of "png", "svg", "pdf", "jpg" and "webp". Raster images are 2,700 pixels wide.
+
+    Returns:
+        The files written, figure by figure.
+
+    Raises:
+        OptionError: An unknown format.
+        MissingExtraError: Kaleido, or the browser that it draws with, is absent.
+        ResultError: The trajectory has no checkpoint.
+    """
+    wanted = (formats,) if isinstance(formats, str) else tuple(formats)
+    if unknown := [f for f in wanted if f not in FORMATS]:
+        raise OptionError(
+            f"the image format {unknown[0]!r}", f"one of {', '.join(FORMATS)}", 'pass formats=("png",)'
+        )
+    drawn = figures(trajectory)
+    if importlib.util.find_spec("kaleido") is None:
+        raise MissingExtraError(
+            "figures as image files without kaleido", "the extra 'figures'", 'pip install "cofire[figures]"'
+        )
+    executable = browser()
+    if executable is None or shutil.which(executable) is None:
+        raise MissingExtraError(
+            f"figures as image files with no browser{f' at {executable}' if executable else ''}",
+            "kaleido (the extra 'figures') and Chrome or Chromium, which draws them",
+            'pip install "cofire[figures]", and install Chrome or Chromium or name one in COFIRE_CHROMIUM',
+        )
+    return _in_own_loop(_write(drawn, Path(folder), wanted, executable))
+
+
+async def _write(
+    drawn: dict[str, go.Figure], folder: Path, wanted: tuple[str, ...], executable: str
+) -> list[Path]:
+    kaleido = importlib.import_module("kaleido")
+    script = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+    written: list[Path] = []
+    # MathJax would come from the network, and no label needs it.
+    async with kaleido.Kaleido(path=executable, plotlyjs=script, mathjax=False) as painter:
+        for name, figure in drawn.items():
+            sheet = go.Figure(figure).update_layout(paper_bgcolor="white", plot_bgcolor="white", width=WIDTH)
+            for kind in wanted:
+                options = {"format": kind, "width": WIDTH, "height": sheet.layout.height, "scale": SCALE}
+                if kind in ("svg", "pdf"):
+                    options["scale"] = 1
+                image = await painter.calc_fig(sheet, opts=options)
+                with atomic_path(folder / f"{name}.{kind}") as partial:
+                    partial.write_bytes(image)
+                written.append(folder / f"{name}.{kind}")
+    return written
+
+
+def _in_own_loop(work: Coroutine[Any, Any, list[Path]]) -> list[Path]:
+    """Run to the end in a thread of its own: a notebook's running loop cannot run another inside."""
+    result: list[Path] = []
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            result.extend(asyncio.run(work))
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=run, name="cofire-figures")
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
+    return result

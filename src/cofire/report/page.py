@@ -1,0 +1,201 @@
+"""The page: facts, sentences, tables and figures put into one file that needs nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import plotly.graph_objects as go
+from markupsafe import Markup, escape
+from plotly.offline import get_plotlyjs
+
+from cofire.atomic import write_text
+from cofire.report import colours, tables, wording
+from cofire.report.canvas import FONT
+from cofire.report.captions import captions
+from cofire.report.facts import MEASURES, Facts, Floats
+from cofire.report.figures import draw
+from cofire.report.notation import number, percent, plural, signed
+from cofire.report.settings import settings, versions
+from cofire.study.trajectory import Trajectory
+
+__all__ = ["write_report"]
+
+SHOWN = 20
+"""Up to so many rows a table of correlations is shown whole."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A number at the head of the page.
+
+    Attributes:
+        label: What it is.
+        value: The number.
+        note: Where it comes from or how sure it is.
+        line: Points of a small curve as an SVG polyline, or "".
+        span: Low end, value and high end of a correlation from 0 (for -1) to 100 (for +1), or None.
+    """
+
+    label: str
+    value: str
+    note: str
+    line: str = ""
+    span: tuple[float, float, float] | None = None
+
+
+def write_report(
+    trajectory: Trajectory, path: str | Path, *, title: str | None = None, command: str | None = None
+) -> Path:
+    """Write what a trajectory shows as one HTML file that loads nothing from anywhere.
+
+    Args:
+        trajectory: One checkpoint or more; with one, all that needs a course of training is left out.
+        path: Where to write; the file appears whole or not at all.
+        title: Heading of the page; the data set's name is in it unless given.
+        command: The command that makes this run again, printed as it is.
+
+    Returns:
+        The path.
+
+    Raises:
+        ResultError: The trajectory has no checkpoint.
+    """
+    target = Path(path)
+    write_text(target, _render(Facts(trajectory), title, command))
+    return target
+
+
+def _render(facts: Facts, title: str | None, command: str | None) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("cofire.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    test = facts.test is not None
+    layers = tables.correlation_rows(facts.of("layer"), test=test)
+    classes = tables.correlation_rows(facts.of("class"), test=test)
+    lowest, highest = tables.extremes(classes) if len(classes) > SHOWN else ([], [])
+    supported, reservations = wording.limits(facts)
+    drawn = draw(facts)
+    return environment.get_template("report.html.j2").render(
+        title=title or _title(facts),
+        command=command or facts.options.get("command"),
+        facts=facts,
+        headline=wording.headline(facts),
+        tiles=_tiles(facts),
+        settings=settings(facts.options),
+        versions=versions(facts.options),
+        figures={name: _json(figure) for name, figure in drawn.items()},
+        heights={name: int(figure.layout.height) for name, figure in drawn.items()},
+        captions=captions(facts),
+        measures=[m for m in MEASURES if f"distribution-{m}" in drawn],
+        checkpoint_rows=tables.checkpoint_rows(facts),
+        layer_rows=tables.layer_rows(facts),
+        test=test,
+        network_rows=tables.correlation_rows(facts.of("network"), test=test),
+        correlated_layers=layers,
+        correlated_classes=classes,
+        lowest=lowest,
+        highest=highest,
+        dead=tables.idle_neurons(facts, "dead"),
+        always=tables.idle_neurons(facts, "always_active"),
+        selective=tables.top_neurons(facts, "selectivity"),
+        informative=tables.top_neurons(facts, "information"),
+        supported=supported,
+        reservations=reservations,
+        shown=SHOWN,
+        light=colours.LIGHT,
+        dark=colours.DARK,
+        shades=colours.correlation_styles,
+        scales=_dumped(
+            {name: _theme(theme) for name, theme in (("light", colours.LIGHT), ("dark", colours.DARK))}
+        ),
+        font=Markup(FONT),
+        plotly=Markup(get_plotlyjs()),
+        source=lambda name: Markup(environment.loader.get_source(environment, name)[0]),  # type: ignore[union-attr]
+        plural=plural,
+        breakable=_breakable,
+        signed=signed,
+    )
+
+
+def _breakable(name: str) -> Markup:
+    """A name that may wrap after its dots, dashes, slashes and underscores, as layers' names have them."""
+    return Markup(re.sub(r"([._/-])(?=\w)", r"\1<wbr>", str(escape(name))))
+
+
+def _title(facts: Facts) -> str:
+    subject = "What the neurons do" if facts.single else "Activation entropy over training"
+    dataset = facts.options.get("dataset")
+    return f"{subject}: {dataset}" if dataset else subject
+
+
+def _tiles(facts: Facts) -> list[Tile]:
+    dead = int(facts.network("dead")[-1])
+    idle = Tile("Dead neurons", f"{dead:,}", f"of {plural(facts.neurons, 'neuron')}")
+    test = "" if facts.test is None else f"test {percent(facts.test[-1])}"
+    if facts.single:
+        whole = Tile("Entropy", number(facts.entropy[-1], 0), "nats, all neurons")
+        size = Tile("Neurons", f"{facts.neurons:,}", f"in {plural(len(facts.layers), 'layer')}")
+        if facts.train is None:
+            return [whole, size, idle]
+        return [whole, size, Tile("Accuracy", percent(facts.train[-1]), test or "on these samples"), idle]
+    start, end = float(facts.entropy[0]), float(facts.entropy[-1])
+    change = f"{signed(100 * (end / start - 1), 1)}\N{NO-BREAK SPACE}%" if start else number(end, 0)
+    tiles = [Tile("Entropy", change, f"{number(start, 0)} → {number(end, 0)} nats", _polyline(facts.entropy))]
+    if facts.train is not None:
+        note = f"from {percent(facts.train[0])}" + (f" · {test}" if test else "")
+        tiles.append(Tile("Training accuracy", percent(facts.train[-1]), note, _polyline(facts.train)))
+    if (network := facts.of("network")) and (found := network[0].train) and found.pearson is not None:
+        span = f"{signed(found.pearson_low)} to {signed(found.pearson_high)}"
+        note = "no interval" if found.pearson_low is None else f"95\N{NO-BREAK SPACE}% interval {span}"
+        ends = (found.pearson_low, found.pearson, found.pearson_high)
+        low, middle, high = (50 + 50 * (found.pearson if end is None else end) for end in ends)
+        tiles.append(Tile("Pearson’s r", signed(found.pearson), note, span=(low, middle, high)))
+    idle = Tile(
+        idle.label, idle.value, f"{idle.note}, at the last checkpoint", _polyline(facts.network("dead"))
+    )
+    return [*tiles, idle]
+
+
+def _polyline(values: Floats) -> str:
+    span = float(np.ptp(values))
+    if not span:
+        return ""
+    heights = 22 - 20 * (values - values.min()) / span
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(np.linspace(2, 98, len(values)), heights, strict=True))
+
+
+def _theme(theme: colours.Theme) -> dict[str, Any]:
+    return {
+        "ink": theme.ink,
+        "muted": theme.muted,
+        "grid": theme.grid,
+        "surface": theme.surface,
+        "series": theme.series,
+        "diverging": theme.scale("diverging"),
+        "sequential": theme.scale("sequential"),
+    }
+
+
+def _json(figure: go.Figure) -> Markup:
+    return _inert(figure.to_json())
+
+
+def _dumped(value: object) -> Markup:
+    return _inert(json.dumps(value))
+
+
+def _inert(text: str) -> Markup:
+    """JSON that cannot end the script element it stands in, whatever the names in it are."""
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)

@@ -1,0 +1,106 @@
+"""Options of a run as readable lines, known or not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cofire.report.notation import count, plural
+
+__all__ = ["Setting", "settings", "versions"]
+
+LONG = 90
+"""A longer value is folded."""
+
+_LABELS = {
+    "dataset": "data set",
+    "samples": "training samples analysed",
+    "test_samples": "test samples",
+    "hidden": "hidden layers",
+    "bins": "bins (R)",
+    "range": "range of the bins",
+    "unit": "neuron in a feature map (unit)",
+    "threshold": "active above (threshold)",
+    "classes": "classes",
+    "learning_rate": "learning rate",
+    "batch_size": "batch size",
+}
+_ORDER = (
+    "dataset",
+    "random_labels",
+    "samples",
+    "test_samples",
+    "classes",
+    "seed",
+    "hidden",
+    "epochs",
+    "batch_size",
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One option.
+
+    Attributes:
+        label: What it is.
+        value: What it was set to, short enough for a line.
+        full: The whole value where `value` is a summary, else "".
+    """
+
+    label: str
+    value: str
+    full: str = ""
+
+
+def settings(options: Mapping[str, Any]) -> list[Setting]:
+    """All options but the versions: known ones first and in their usual order, then the others.
+
+    Example:
+        >>> settings({"my_note": True, "bins": 100})
+        [Setting(label='my note', value='yes', full=''), Setting(label='bins (R)', value='100', full='')]
+    """
+    first = [key for key in _ORDER if key in options]
+    keys = [*first, *(key for key in options if key not in _ORDER and key not in ("versions", "command"))]
+    return [_setting(key, options[key]) for key in keys]
+
+
+def versions(options: Mapping[str, Any]) -> list[Setting]:
+    """Versions of the libraries, if they were kept."""
+    kept = options.get("versions")
+    if not isinstance(kept, Mapping):
+        return [] if kept is None else [_setting("versions", kept)]
+    return [_setting(str(key), value) for key, value in kept.items()]
+
+
+def _setting(key: str, value: Any) -> Setting:
+    label = _LABELS.get(key, key.replace("_", " "))
+    text = _text(value)
+    if key == "classes" and isinstance(value, list | tuple) and value:
+        number = plural(len(value), "class", "classes")
+        return Setting(label, f"{number}: {text}") if len(text) <= LONG else Setting(label, number, text)
+    if len(text) <= LONG:
+        return Setting(label, text)
+    summary = (
+        plural(len(value), "entry", "entries") if isinstance(value, list | tuple | dict) else f"{text[:60]}…"
+    )
+    return Setting(label, summary, text)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        # Only large numbers are quantities; a separator would spoil a seed or a year.
+        return count(value) if abs(value) >= 10000 else str(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, str):
+        return value or "empty"
+    if isinstance(value, list | tuple):
+        return ", ".join(_text(v) for v in value) or "none"
+    return json.dumps(value, ensure_ascii=False, default=str)

@@ -1,0 +1,80 @@
+import contextlib
+import os
+import shutil
+import stat
+
+import pytest
+
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def chromium_path():
+    named = os.environ.get("COFIRE_CHROMIUM")
+    return named or next(
+        (
+            found
+            for name in ("chromium", "chromium-browser", "google-chrome")
+            if (found := shutil.which(name))
+        ),
+        None,
+    )
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    found = chromium_path()
+    if found is None:
+        pytest.skip("no Chromium found: set COFIRE_CHROMIUM or install one")
+    return found
+
+
+@pytest.fixture(scope="session")
+def quiet_chromium(chromium, tmp_path_factory):
+    """Chromium behind a script that adds the flags which keep its own services off the network."""
+    script = tmp_path_factory.mktemp("browser") / "chromium"
+    script.write_text(f'#!/bin/sh\nexec "{chromium}" {" ".join(FLAGS)} "$@"\n')
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    return str(script)
+
+
+@pytest.fixture(scope="session")
+def web(chromium):
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(web):
+    """Opens a page file and returns it with what it asked of the network and what it complained of."""
+    with contextlib.ExitStack() as stack:
+
+        def opened(path, *, width=1280, scheme="light", script=True):
+            context = web.new_context(
+                viewport={"width": width, "height": 900}, color_scheme=scheme, java_script_enabled=script
+            )
+            stack.callback(context.close)
+            page = context.new_page()
+            page.requested, page.complaints = [], []
+            page.on("request", lambda r: page.requested.append(r.url))
+            page.on(
+                "console",
+                lambda m: page.complaints.append(m.text) if m.type in ("error", "warning") else None,
+            )
+            page.on("pageerror", lambda e: page.complaints.append(str(e)))
+            page.goto(f"file://{path}")
+            if script:
+                page.wait_for_selector("html[data-ready=true]", state="attached")
+            return page
+
+        yield opened
