@@ -116,8 +116,9 @@ class ActivationStatistics:
         self.active.index_add_(0, labels, (x > self.threshold).sum(dim=2))
         least = torch.where(some, x, torch.inf).amin(dim=2).to(torch.float64)
         most = torch.where(some, x, -torch.inf).amax(dim=2).to(torch.float64)
-        self.minimum.index_reduce_(0, labels, least, "amin")
-        self.maximum.index_reduce_(0, labels, most, "amax")
+        rows = labels[:, None].expand_as(least)
+        self.minimum.scatter_reduce_(0, rows, least, "amin")
+        self.maximum.scatter_reduce_(0, rows, most, "amax")
         return bool(torch.isfinite(x).all())
 
     def merge(self, other: Self) -> Self:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from cofire.activations import summarize
 from cofire.activations.progress import progress_over
 from cofire.atomic import write_text
@@ -63,9 +65,10 @@ def run_study(
     data = load_dataset(options.dataset, data_root, seed=options.seed)
     described = _described(options, data)
     _claim(target, described)
-    model = fcnn(
-        data.train_inputs[0].numel(), options.hidden, len(data.class_names), dropout=options.dropout
-    )
+    inputs, classes = data.train_inputs[0].numel(), len(data.class_names)
+    # Building a model draws random weights; training puts the seed's in their place.
+    with torch.random.fork_rng(devices=[]):
+        model = fcnn(inputs, options.hidden, classes, dropout=options.dropout)
     training = Training(model, options, data.train_inputs, data.train_labels, target)
     network = Network(model, data.train_inputs[:2])
     fragments = Fragments(target, described)

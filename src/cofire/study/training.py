@@ -120,9 +120,11 @@ class Training:
             self._optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self._optimizer.step()
-            if step % 64 == 0 and not bool(torch.isfinite(loss)):
+            if (step % 64 == 0 or step == end - 1) and not bool(torch.isfinite(loss)):
                 raise ResultError(
-                    f"a loss of {float(loss)} at step {step}", "a finite loss", "train with a smaller learning rate"
+                    f"a loss of {float(loss.detach())} at step {step}",
+                    "a finite loss",
+                    "train with a smaller learning rate",
                 )
             if done is not None:
                 done(min(size, len(chosen)))

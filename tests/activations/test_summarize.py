@@ -1,0 +1,301 @@
+"""`summarize` from end to end: the same numbers as the pure functions, every unit, every kind of data."""
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from cofire import Network, functional, summarize
+from cofire.activations import ActivationSummary, cost_of
+from cofire.errors import (
+    BatchError,
+    BudgetError,
+    DataError,
+    ImageError,
+    LabelError,
+    LayerError,
+    NonFiniteError,
+    OptionError,
+    ResultError,
+)
+
+
+class Mixed(nn.Module):
+    """Feature maps, tokens and vectors in one network; inputs that are not square."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 6, 3, padding=1)
+        self.norm = nn.BatchNorm2d(6)
+        self.tokens = nn.Linear(6, 5)
+        self.head = nn.Linear(5, 4)
+
+    def forward(self, x):
+        x = torch.relu(self.norm(self.conv(x)))
+        x = nn.functional.gelu(self.tokens(x.flatten(2).transpose(1, 2)))
+        return self.head(torch.relu_(x.mean(dim=1)))
+
+
+def recorded(network, inputs, batch_size):
+    """The raw activations of every layer, which `summarize` never holds."""
+    seen = {}
+    for part in inputs.split(batch_size):
+        network.run(part, lambda layer, values: seen.setdefault(layer, []).append(values.clone()))
+    return {layer: torch.cat(parts) for layer, parts in seen.items()}
+
+
+def observations_by_neuron(values, layer, unit):
+    """(observations, neurons), written down naively."""
+    if unit == "element":
+        return values.flatten(1)
+    moved = values.movedim(1 + layer.channel_axis, -1)
+    if unit == "channel":
+        return moved.flatten(0, -2)
+    flat = moved.flatten(1, -2) if moved.ndim > 2 else moved[:, None, :]
+    pooled = flat.mean(dim=1) if unit == "channel-mean" else flat.amax(dim=1)
+    return pooled
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    torch.manual_seed(1)
+    model = Mixed()
+    inputs, labels = torch.randn(50, 2, 7, 5), torch.arange(50) % 4
+    return Network(model, inputs[:1]), inputs, labels
+
+
+@pytest.mark.parametrize("unit", ["channel", "channel-mean", "channel-max", "element"])
+@pytest.mark.parametrize("range", ["own", "zero-to-max"])
+def test_every_unit_gives_what_the_pure_functions_give_on_the_raw_activations(mixed, unit, range):
+    network, inputs, labels = mixed
+    summary = summarize(network, (inputs, labels), unit=unit, bins=10, range=range, by_class=True, batch_size=16)
+    raw = recorded(network, inputs, 16)
+    assert [layer.kind for layer in raw] == ["relu", "gelu", "relu"]
+    for layer, values in raw.items():
+        found = summary[layer.name]
+        matrix = observations_by_neuron(values, layer, unit)
+        repeated = labels.repeat_interleave(len(matrix) // len(labels))
+        # means of float32 over positions depend on the memory order in the last bit
+        tolerance = {"rtol": 0, "atol": 1e-12 if unit != "channel-mean" else 0.2}
+        assert torch.allclose(
+            found.entropy(), functional.activation_entropy(matrix, bins=10, range=range), **tolerance
+        )
+        assert torch.allclose(found.class_mean(), functional.mean_activation(matrix, repeated, 4), atol=1e-7)
+        assert torch.equal(found.class_probability(), functional.activation_probability(matrix, repeated, 4))
+        if unit != "channel-mean":
+            by_class = torch.stack(
+                [functional.activation_entropy(matrix[repeated == c], bins=10, range=range) for c in (0, 1, 2, 3)]
+            )
+            assert torch.allclose(found.class_entropy(), by_class, atol=1e-12)
+        assert torch.equal(found.dead(), ~(matrix > 0).any(dim=0))
+        assert torch.equal(found.always_active(), (matrix > 0).all(dim=0))
+        assert found.neurons == layer.neurons(unit) == matrix.shape[1]
+    assert summary.neurons == sum(layer.neurons(unit) for layer in raw)
+
+
+def test_a_global_range_is_shared_by_all_layers(tiny):
+    summary = summarize(tiny.network, tiny.data, range="global", bins=10)
+    everything = torch.cat(list(tiny.activations().values()), dim=1)
+    together = torch.cat([layer.entropy() for layer in summary])
+    assert torch.allclose(together, functional.activation_entropy(everything, bins=10, range="global"), atol=1e-12)
+
+
+def test_all_kinds_of_data_give_the_same_summary(tiny):
+    inputs, labels = tiny.data
+    dataset = TensorDataset(inputs, labels)
+
+    class Rows(torch.utils.data.Dataset):
+        def __len__(self):
+            return len(labels)
+
+        def __getitem__(self, i):
+            return inputs[i], int(labels[i])
+
+    kinds = [
+        (inputs, labels),
+        (inputs.numpy(), labels.numpy()),
+        dataset,
+        Rows(),
+        DataLoader(dataset, batch_size=30),
+        [(inputs[:30], labels[:30]), [inputs[30:60].numpy(), labels[30:60].to(torch.uint8)], (inputs[60:], labels[60:])],
+    ]
+    summaries = [summarize(tiny.network, kind, by_class=True, bins=10, batch_size=30) for kind in kinds]
+    for summary in summaries[1:]:
+        assert summary.options == summaries[0].options
+        for one, other in zip(summary, summaries[0], strict=True):
+            assert torch.equal(one.class_entropy(), other.class_entropy())
+            assert torch.equal(one.statistics.total, other.statistics.total)
+
+
+def test_accuracy_is_that_of_the_model(tiny):
+    summary = summarize(tiny.network, tiny.data)
+    predicted = tiny.model(tiny.inputs).argmax(dim=1)
+    assert summary.accuracy == (predicted == tiny.labels).double().mean().item()
+    by_class = [(predicted == c)[tiny.labels == c].double().mean().item() for c in (0, 1, 2)]
+    assert summary.class_accuracy().tolist() == pytest.approx(by_class)
+
+
+def test_the_model_is_left_as_it_was(tiny):
+    tiny.model.train()
+    tiny.model[0].weight.requires_grad_(False)
+    tiny.model[2].weight.grad = torch.ones_like(tiny.model[2].weight)
+    handle = tiny.model[1].register_forward_hook(lambda *_: None)
+    before = {name: value.clone() for name, value in tiny.model.state_dict().items()}
+    summarize(tiny.network, tiny.data, by_class=True)
+    with pytest.raises(LabelError):
+        summarize(tiny.network, (tiny.inputs, tiny.labels + 1))
+    assert tiny.model.training
+    assert all(module.training for module in tiny.model.modules())
+    assert not tiny.model[0].weight.requires_grad
+    assert tiny.model[2].weight.requires_grad
+    assert torch.equal(tiny.model[2].weight.grad, torch.ones_like(tiny.model[2].weight))
+    assert len(tiny.model[1]._forward_hooks) == 1
+    handle.remove()
+    assert all(torch.equal(value, before[name]) for name, value in tiny.model.state_dict().items())
+
+
+def test_low_precision_models_are_summarized(tiny):
+    network = Network(tiny.model.to(torch.bfloat16), tiny.inputs[:2])
+    summary = summarize(network, tiny.data, bins=10)
+    for layer, values in recorded(network, tiny.inputs, 256).items():
+        assert torch.allclose(
+            summary[layer.name].entropy(), functional.activation_entropy(values, bins=10), atol=1e-12
+        )
+
+
+def test_channels_last_memory_changes_nothing(mixed):
+    network, inputs, labels = mixed
+    plain = summarize(network, (inputs, labels), bins=10)
+    last = summarize(network, (inputs.to(memory_format=torch.channels_last), labels), bins=10)
+    for one, other in zip(plain, last, strict=True):
+        assert torch.allclose(one.mean(), other.mean(), atol=1e-5)
+        assert torch.equal(one.statistics.samples, other.statistics.samples)
+
+
+def test_a_summary_is_saved_and_read_back_whole(tiny, tmp_path):
+    summary = summarize(tiny.network, tiny.data, by_class=True, bins=10, class_names=["a", "b", "ü"])
+    found = ActivationSummary.load(summary.save(tmp_path / "s.safetensors"))
+    assert found.options == summary.options
+    assert repr(found) == repr(summary)
+    for one, other in zip(found, summary, strict=True):
+        assert one.layer == other.layer
+        assert torch.equal(one.class_entropy(), other.class_entropy())
+        assert torch.equal(one.information(), other.information())
+    assert "<table>" in summary._repr_html_()
+    assert [path.name for path in tmp_path.iterdir()] == ["s.safetensors"]
+
+
+def test_a_damaged_or_foreign_file_is_no_summary(tiny, tmp_path):
+    path = summarize(tiny.network, tiny.data).save(tmp_path / "s.safetensors")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ResultError, match="summarize again"):
+        ActivationSummary.load(path)
+    with pytest.raises(ResultError):
+        ActivationSummary.load(tmp_path / "absent")
+    from safetensors.torch import save_file
+
+    save_file({"x": torch.zeros(1)}, tmp_path / "weights.safetensors")
+    with pytest.raises(ResultError, match="no activation summary"):
+        ActivationSummary.load(tmp_path / "weights.safetensors")
+
+
+def test_results_by_class_are_refused_where_they_were_not_kept(tiny):
+    summary = summarize(tiny.network, tiny.data)
+    with pytest.raises(DataError, match="by_class='statistics'"):
+        summary.layers[0].selectivity()
+    partial = summarize(tiny.network, tiny.data, by_class="statistics")
+    assert partial.layers[0].information().shape == (8,)
+    with pytest.raises(DataError, match="by_class=True"):
+        partial.class_entropy()
+    with pytest.raises(LayerError, match="try '3', '1'|try '1', '3'"):
+        summary["9"]
+
+
+def test_the_cost_is_known_and_a_cap_refuses_with_the_remedy(tiny):
+    layers = tiny.network.activation_layers
+    assert cost_of(layers, unit="channel", bins=100).neurons == 14
+    with pytest.raises(BudgetError, match=r"14 neurons.*by_class='statistics'"):
+        summarize(tiny.network, tiny.data, by_class=True, max_bytes=1000)
+
+
+def test_progress_says_the_cost_first(tiny, capsys):
+    summarize(tiny.network, tiny.data, progress=True)
+    assert capsys.readouterr().err.startswith("2 layers, 14 neurons, 12.0 kB of state")
+
+
+class Augmented(torch.utils.data.Dataset):
+    def __len__(self):
+        return 64
+
+    def __getitem__(self, i):
+        return torch.randn(5), i % 3
+
+
+def unreadable():
+    raise OSError("cannot identify image file 'cat.jpg'")
+    yield
+
+
+class Unreadable:
+    def __iter__(self):
+        return unreadable()
+
+
+X, Y = torch.randn(6, 5), torch.tensor([0, 1, 2, 0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "error", "words"),
+    [
+        ((X, Y + 1), {}, LabelError, "label 3 at position 2"),
+        ([(X, Y), (X, Y - 1)], {}, LabelError, "in batch 1"),
+        ((X, Y[:4]), {}, LabelError, "4 labels for 6 samples"),
+        ([(X, Y.float())], {}, LabelError, "labels.long()"),
+        ([(X, nn.functional.one_hot(Y))], {}, LabelError, "argmax"),
+        ((X, torch.zeros(6).long()), {"by_class": True}, LabelError, "'1' (0), '2' (0)"),
+        ((X[:4], Y[:4]), {"by_class": "statistics"}, LabelError, "'1' (1), '2' (1)"),
+        ([], {}, DataError, "no samples"),
+        ((X[:0], Y[:0]), {}, DataError, "no samples"),
+        ([X], {}, BatchError, "a Tensor"),
+        ([(X, Y, Y)], {}, BatchError, "a tuple of 3"),
+        ([{"x": X}], {}, BatchError, "a dict"),
+        ([("a", "b")], {}, BatchError, "batch 0"),
+        ([(X[:, :4], Y)], {}, BatchError, "(batch, 5)"),
+        ([(X.to(torch.uint8), Y)], {}, BatchError, "/ 255"),
+        (iter([(X, Y)]), {}, DataError, "read only once"),
+        (X, {}, DataError, "Tensor"),
+        (7, {}, DataError, "int"),
+        ((torch.full_like(X, torch.nan), Y), {}, NonFiniteError, "layer '1' in batch 0"),
+        ([(X, Y), (X * torch.inf, Y)], {}, NonFiniteError, "in batch 1"),
+        (Augmented(), {}, DataError, "random augmentation"),
+        (Unreadable(), {}, ImageError, "cat.jpg"),
+        ((X, Y), {"layers": "rely"}, LayerError, "rely"),
+        ((X, Y), {"bins": 0}, OptionError, "bins=0"),
+        ((X, Y), {"bins": True}, OptionError, "bins=True"),
+        ((X, Y), {"range": "mine"}, OptionError, "zero-to-max"),
+        ((X, Y), {"unit": "pixel"}, OptionError, "pixel"),
+        ((X, Y), {"by_class": "yes"}, OptionError, "statistics"),
+        ((X, Y), {"threshold": float("nan")}, OptionError, "threshold=nan"),
+        ((X, Y), {"class_names": ["a"]}, OptionError, "1 class names for 3"),
+        ((X, Y), {"batch_size": 0}, OptionError, "batch_size=0"),
+    ],
+)
+def test_bad_input_is_one_clear_error(tiny, data, options, error, words):
+    with pytest.raises(error) as caught:
+        summarize(tiny.network, data, **options)
+    assert words in str(caught.value)
+
+
+def test_one_sample_per_class_is_accepted_when_asked_for(tiny):
+    summary = summarize(tiny.network, (X[:3], Y[:3]), by_class=True, min_class_samples=1)
+    assert summary.class_entropy().tolist() == [0.0, 0.0, 0.0]
+
+
+def test_a_shuffling_loader_is_fine(tiny):
+    loader = DataLoader(TensorDataset(*tiny.data), batch_size=16, shuffle=True)
+    summary = summarize(tiny.network, loader, bins=10)
+    expected = summarize(tiny.network, tiny.data, bins=10)
+    for one, other in zip(summary, expected, strict=True):
+        assert torch.allclose(one.mean(), other.mean(), atol=1e-6)
+        assert torch.equal(one.dead(), other.dead())

@@ -1,0 +1,265 @@
+"""Studies: repeatable, resumable after a kill at any moment, never half-written."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from cofire import StudyOptions, Trajectory, run_study
+from cofire.errors import MergeError, OptionError, ResultError, WeightsError
+from cofire.study import follow, load_dataset
+from cofire.study.training import checkpoint_steps
+
+SMALL = {"dataset": "digits", "hidden": (24, 16), "epochs": 12, "checkpoints": 5, "bins": 20, "dropout": 0.1}
+TABLES = ("layers", "classes", "neurons")
+
+
+def rows(folder):
+    return {name: pq.read_table(folder / f"{name}.parquet").to_pylist() for name in TABLES}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study") / "run"
+    trajectory = run_study(StudyOptions(**SMALL), folder)
+    return folder, trajectory
+
+
+def test_a_study_leaves_checkpoints_and_three_tables(undisturbed):
+    folder, trajectory = undisturbed
+    assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == [f"{k:04d}.safetensors" for k in range(1, 6)]
+    assert trajectory.checkpoints == (1, 2, 3, 4, 5)
+    assert trajectory.layers.num_rows == 5 * 2
+    assert trajectory.classes.num_rows == 5 * 10
+    assert trajectory.neurons.num_rows == 5 * (24 + 16)
+    saved = Trajectory.load(folder)
+    assert saved.layers.equals(trajectory.layers)
+    assert saved.options == trajectory.options
+    assert not [p for p in folder.rglob("*") if "partial" in p.name]
+
+
+def test_sums_over_neurons_layers_and_network_agree(undisturbed):
+    _, trajectory = undisturbed
+    for checkpoint in trajectory.checkpoints:
+        by_neuron = sum(
+            r["entropy"] for r in trajectory.neurons.to_pylist() if r["checkpoint"] == checkpoint
+        )
+        by_layer = sum(r["entropy"] for r in trajectory.layers.to_pylist() if r["checkpoint"] == checkpoint)
+        network = trajectory.network().to_pylist()[checkpoint - 1]
+        assert by_neuron == pytest.approx(by_layer, rel=1e-12)
+        assert network["entropy"] == pytest.approx(by_layer, rel=1e-12)
+        assert network["neurons"] == 40
+
+
+def test_training_learns(undisturbed):
+    table = undisturbed[1].network().to_pylist()
+    assert table[-1]["train_accuracy"] > 0.7
+    assert table[-1]["test_accuracy"] > 0.65
+
+
+def test_the_same_seed_gives_the_same_rows_and_another_seed_others(undisturbed, tmp_path):
+    folder, _ = undisturbed
+    run_study(StudyOptions(**SMALL), tmp_path / "again")
+    assert rows(tmp_path / "again") == rows(folder)
+    run_study(StudyOptions(**SMALL, seed=1), tmp_path / "other")
+    assert rows(tmp_path / "other") != rows(folder)
+
+
+def test_a_finished_study_is_not_computed_again(undisturbed):
+    folder, _ = undisturbed
+    before = {p: p.stat().st_mtime_ns for p in (folder / "rows").rglob("*.parquet")}
+    run_study(StudyOptions(**SMALL), folder)
+    assert {p: p.stat().st_mtime_ns for p in (folder / "rows").rglob("*.parquet")} == before
+
+
+@pytest.mark.parametrize("lost", ["rows/0003", "training.pt", "layers.parquet", "checkpoints/0005.safetensors"])
+def test_what_is_lost_is_made_again_the_same(undisturbed, tmp_path, lost):
+    folder, _ = undisturbed
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    if lost == "checkpoints/0005.safetensors":
+        (copy / "training.pt").unlink()  # as after a kill between the two writes
+    if (copy / lost).is_dir():
+        shutil.rmtree(copy / lost)
+    else:
+        (copy / lost).unlink(missing_ok=True)
+    run_study(StudyOptions(**SMALL), copy)
+    assert rows(copy) == rows(folder)
+
+
+@pytest.mark.slow
+def test_kills_in_the_middle_and_restarts_give_the_rows_of_an_undisturbed_run(undisturbed, tmp_path):
+    folder, _ = undisturbed
+    target = tmp_path / "killed"
+    command = [
+        sys.executable, "-m", "cofire", "study", "digits", "--hidden", "24,16", "--epochs", "12", "--dropout", "0.1",
+        "--checkpoints", "5", "--bins", "20", "--out", str(target),
+    ]  # fmt: skip
+    for checkpoint in (1, 2, 4):
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for line in process.stderr:
+            if line.startswith(f"checkpoint {checkpoint:>3}/"):
+                break
+        time.sleep(0.01 * checkpoint)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert rows(target) == rows(folder)
+    assert (target / "report.html").exists()
+
+
+def test_a_folder_of_another_study_is_refused_and_kept(undisturbed, tmp_path):
+    folder, _ = undisturbed
+    before = rows(folder)
+    with pytest.raises(OptionError, match="bins 20 there, 30 now"):
+        run_study(StudyOptions(**{**SMALL, "bins": 30}), folder)
+    assert rows(folder) == before
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(OptionError, match="holds other files"):
+        run_study(StudyOptions(**SMALL), tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("file", ["training.pt", "checkpoints/0005.safetensors", "rows/0002/layers.parquet", "study.json"])
+def test_a_truncated_file_is_one_clear_error(undisturbed, tmp_path, file):
+    copy = tmp_path / "copy"
+    shutil.copytree(undisturbed[0], copy)
+    whole = (copy / file).read_bytes()
+    (copy / file).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises((WeightsError, ResultError)) as caught:
+        run_study(StudyOptions(**SMALL), copy)
+    assert file.split("/")[-1] in str(caught.value) or "0002" in str(caught.value)
+    assert "elete" in str(caught.value) or "0005" in str(caught.value)
+
+
+def test_the_global_random_state_is_left_alone(tmp_path):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    run_study(StudyOptions(**{**SMALL, "epochs": 1, "checkpoints": 1}), tmp_path / "run")
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_checkpoints_are_uniform_and_need_a_step_each():
+    assert checkpoint_steps(9380, 20) == [469 * k for k in range(1, 21)]
+    assert checkpoint_steps(7, 3) == [2, 5, 7]
+    with pytest.raises(ResultError, match="at least one step"):
+        checkpoint_steps(3, 4)
+
+
+def test_training_that_diverges_is_said_and_leaves_no_checkpoint_of_it(tmp_path):
+    options = StudyOptions(**{**SMALL, "learning_rate": 1e30, "optimizer": "sgd", "epochs": 60})
+    with pytest.raises(ResultError, match="smaller learning rate"):
+        run_study(options, tmp_path / "run")
+
+
+def test_following_ones_own_checkpoints(tiny, tmp_path):
+    states = [{k: v * scale for k, v in tiny.model.state_dict().items()} for scale in (1.0, 2.0, 3.0)]
+    trajectory = follow(tiny.network, states, tiny.data, tiny.data, bins=10, folder=tmp_path / "f", epochs=[5, 10, 15])
+    assert trajectory.network()["epoch"].to_pylist() == [5.0, 10.0, 15.0]
+    assert trajectory.network()["train_accuracy"].to_pylist() == trajectory.network()["test_accuracy"].to_pylist()
+    again = follow(tiny.network, states, tiny.data, tiny.data, bins=10, folder=tmp_path / "f", epochs=[5, 10, 15])
+    assert again.neurons.equals(trajectory.neurons)
+    with pytest.raises(MergeError, match="bins"):
+        follow(tiny.network, states, tiny.data, bins=11, folder=tmp_path / "f", epochs=[5, 10, 15])
+    with pytest.raises(OptionError, match="no checkpoints"):
+        follow(tiny.network, [], tiny.data)
+    with pytest.raises(OptionError, match="2 epochs for 3"):
+        follow(tiny.network, states, tiny.data, epochs=[1, 2])
+    with pytest.raises(WeightsError, match=r"absent\.safetensors"):
+        follow(tiny.network, [tmp_path / "absent.safetensors"], tiny.data)
+
+
+def test_finished_checkpoints_survive_a_bad_one(tiny, tmp_path):
+    states = [tiny.model.state_dict(), tmp_path / "absent.safetensors"]
+    with pytest.raises(WeightsError):
+        follow(tiny.network, states, tiny.data, bins=10, folder=tmp_path / "f")
+    assert (tmp_path / "f" / "rows" / "0001" / "layers.parquet").exists()
+
+
+def test_trajectories_merge_in_order_and_refuse_overlap(undisturbed):
+    folder, trajectory = undisturbed
+    parts = [Trajectory.load(folder / "rows" / f"{k:04d}") for k in (4, 1, 5, 2, 3)]
+    assert Trajectory.concat(parts).neurons.equals(trajectory.neurons)
+    with pytest.raises(MergeError, match="checkpoint 4 in two"):
+        Trajectory.concat([*parts, parts[0]])
+    with pytest.raises(ResultError, match="no trajectories"):
+        Trajectory.concat([])
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PAR1 half a file"])
+def test_a_missing_or_damaged_table_is_one_clear_error(undisturbed, tmp_path, content):
+    copy = tmp_path / "copy"
+    shutil.copytree(undisturbed[0], copy)
+    (copy / "classes.parquet").unlink()
+    if content is not None:
+        (copy / "classes.parquet").write_bytes(content)
+    with pytest.raises(ResultError, match=r"classes\.parquet"):
+        Trajectory.load(copy)
+
+
+def test_a_foreign_parquet_file_is_refused(tmp_path, undisturbed):
+    copy = tmp_path / "copy"
+    shutil.copytree(undisturbed[0], copy)
+    pq.write_table(pq.read_table(copy / "classes.parquet").select(["epoch"]), copy / "classes.parquet")
+    with pytest.raises(ResultError, match="columns"):
+        Trajectory.load(copy)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"dataset": "minst"}, "dataset"),
+        ({"epochs": 0}, "epochs"),
+        ({"hidden": ()}, "hidden"),
+        ({"hidden": ("many",)}, "hidden"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"optimizer": "adamw"}, "optimizer"),
+        ({"range": "mine"}, "range"),
+        ({"epoch": 3}, "epoch"),
+    ],
+)
+def test_an_option_out_of_bounds_is_named(given, words):
+    with pytest.raises(OptionError, match=words):
+        StudyOptions.of(**given)
+
+
+def test_options_come_from_a_file_and_flags_win(tmp_path):
+    file = tmp_path / "study.toml"
+    file.write_text('dataset = "mnist-mixed"\nhidden = [64]\nepochs = 3\n')
+    options = StudyOptions.of(file, epochs=7, seed=None)
+    assert (options.dataset, options.hidden, options.epochs, options.seed) == ("mnist-mixed", (64,), 7, 0)
+    file.write_text("dataset = ")
+    with pytest.raises(OptionError, match=r"study\.toml"):
+        StudyOptions.of(file)
+    with pytest.raises(OptionError, match="absent"):
+        StudyOptions.of(tmp_path / "absent.toml")
+
+
+def test_mixed_labels_are_a_seeded_permutation():
+    plain, mixed = load_dataset("digits"), load_dataset("digits-mixed", seed=3)
+    again, other = load_dataset("digits-mixed", seed=3), load_dataset("digits-mixed", seed=4)
+    assert torch.equal(mixed.train_inputs, plain.train_inputs)
+    assert torch.equal(mixed.train_labels.bincount(), plain.train_labels.bincount())
+    assert torch.equal(mixed.test_labels.bincount(), plain.test_labels.bincount())
+    assert torch.equal(mixed.train_labels, again.train_labels)
+    assert not torch.equal(mixed.train_labels, other.train_labels)
+    assert (mixed.train_labels == plain.train_labels).float().mean() < 0.2
+
+
+@pytest.mark.slow
+def test_the_study_runs_on_mnist(mnist_root, tmp_path):
+    options = StudyOptions(dataset="mnist", hidden=(32,), epochs=1, checkpoints=2, batch_size=512)
+    trajectory = run_study(options, tmp_path / "run", data_root=mnist_root)
+    table = trajectory.network().to_pylist()
+    assert table[-1]["test_accuracy"] > 0.85
+    assert json.loads((tmp_path / "run" / "study.json").read_text())["samples"] == 60_000
