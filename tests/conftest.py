@@ -60,6 +60,6 @@ class Tiny:
         return seen
 
 
-@pytest.fixture()
+@pytest.fixture
 def tiny() -> Tiny:
     return Tiny()

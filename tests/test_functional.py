@@ -40,7 +40,8 @@ def test_the_golden_numbers_are_met_to_1e_12(golden, precision):
     labels, classes, bins = torch.tensor(arrays["labels"]), expected["classes"], expected["bins"]
     agree(functional.activation_entropy(activations, bins=bins), expected["entropy_own"])
     agree(
-        functional.activation_entropy(activations, bins=bins, range="zero-to-max"), expected["entropy_zero_to_max"]
+        functional.activation_entropy(activations, bins=bins, range="zero-to-max"),
+        expected["entropy_zero_to_max"],
     )
     for number in range(classes):
         found = functional.activation_entropy(activations[labels == number], bins=bins)
@@ -138,13 +139,21 @@ MATRIX = torch.rand(6, 2)
         (lambda: functional.activation_entropy(MATRIX, range="all"), OptionError, "zero-to-max"),
         (lambda: functional.activation_entropy(torch.tensor([[1.0, torch.nan]])), NonFiniteError, "neuron 1"),
         (lambda: functional.activation_entropy(torch.tensor([[1.0, -torch.inf]])), NonFiniteError, "-inf"),
-        (lambda: functional.mean_activation(MATRIX, torch.zeros(5).long(), 1), LabelError, "5 labels for 6 samples"),
+        (
+            lambda: functional.mean_activation(MATRIX, torch.zeros(5).long(), 1),
+            LabelError,
+            "5 labels for 6 samples",
+        ),
         (lambda: functional.mean_activation(MATRIX, torch.zeros(6), 1), LabelError, "whole numbers"),
         (lambda: functional.mean_activation(MATRIX, torch.zeros(6, 2).long(), 1), LabelError, "argmax"),
         (lambda: functional.mean_activation(MATRIX, torch.full((6,), 3), 3), LabelError, "from 0 to 2"),
         (lambda: functional.mean_activation(MATRIX, torch.full((6,), -1), 3), LabelError, "label -1"),
         (lambda: functional.mean_activation(MATRIX, torch.zeros(6).long(), 0), LabelError, "num_classes=0"),
-        (lambda: functional.mean_activation(MATRIX, torch.zeros(6).long(), 2), DataError, "no samples of class 1"),
+        (
+            lambda: functional.mean_activation(MATRIX, torch.zeros(6).long(), 2),
+            DataError,
+            "no samples of class 1",
+        ),
         (lambda: functional.activation_probability(MATRIX, torch.zeros(6).long(), 2), DataError, "class 1"),
     ],
 )

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from cofire.activations.histograms import ActivationHistograms, Range, check_bins, ranges_of
-from cofire.activations.labels import check_labels
-from cofire.activations.neurons import view_matrix
+from cofire.activations.labels import Grouping, check_labels
+from cofire.activations.neurons import NeuronView, view_matrix
 from cofire.activations.statistics import ActivationStatistics, find_non_finite
 from cofire.errors import DataError, NonFiniteError
 from cofire.patterns import entropy_of_counts
@@ -36,11 +36,11 @@ def activation_entropy(activations: ArrayLike, *, bins: int = 100, range: Range 
             ("zero-to-max"), or one range for all neurons ("global").
 
     Returns:
-        Entropies in nats, (neurons,), float64, on the device of the activations; 0 for a neuron that
-        never fires and for one whose non-zero activations are all equal.
+        Entropies in nats, (neurons,), float64, on the device of the activations; 0 for a neuron whose
+        activations are all zero and for one whose non-zero activations are all equal.
 
     Raises:
-        DataError: Not a matrix, or no samples.
+        DataError: Not a matrix, no samples, or a range too wide for the activations' precision.
         NonFiniteError: A value is NaN or infinite.
         OptionError: `bins` or `range` has no such value.
 
@@ -51,8 +51,8 @@ def activation_entropy(activations: ArrayLike, *, bins: int = 100, range: Range 
     """
     check_bins(bins)
     view = view_matrix(_matrix(activations))
-    everything = torch.zeros(view.samples, dtype=torch.int64, device=view.values.device)
-    statistics = _statistics(view.values[:, 0, :], everything, 1, 0.0)
+    everything = Grouping.of(torch.zeros(view.samples, dtype=torch.int64, device=view.values.device))
+    statistics = _statistics(view, everything, 1, 0.0)
     state = ActivationHistograms.empty(*ranges_of(statistics, range), bins, statistics.precision)
     state.updater()(view, everything)
     return entropy_of_counts(state.counts[0])
@@ -126,23 +126,21 @@ def _matrix(activations: ArrayLike) -> Tensor:
 def _by_class(activations: ArrayLike, labels: ArrayLike, num_classes: int, threshold: float) -> ActivationStatistics:
     matrix = _matrix(activations)
     classes = check_labels(torch.as_tensor(labels), len(matrix), num_classes).to(matrix.device)
-    return _statistics(matrix, classes, num_classes, threshold)
+    return _statistics(view_matrix(matrix), Grouping.of(classes), num_classes, threshold)
 
 
-def _statistics(matrix: Tensor, labels: Tensor, num_classes: int, threshold: float) -> ActivationStatistics:
-    order = torch.argsort(labels, stable=True)
-    view = view_matrix(matrix[order] if num_classes > 1 else matrix)
+def _statistics(view: NeuronView, classes: Grouping, num_classes: int, threshold: float) -> ActivationStatistics:
     state = ActivationStatistics.empty(
         view.neurons,
         classes=num_classes,
         threshold=threshold,
         precision=str(view.values.dtype).removeprefix("torch."),
-        device=matrix.device,
+        device=view.values.device,
     )
-    if not state.update(view, labels[order]):
+    if not state.update(view, classes):
         sample, neuron, value = find_non_finite(view)
         raise NonFiniteError(
-            f"activation {value} of neuron {neuron} in sample {int(order[sample])}",
+            f"activation {value} of neuron {neuron} in sample {sample}",
             "finite numbers",
             "find what makes the network overflow, or leave that sample out",
         )

@@ -1,5 +1,7 @@
 """Pass 1 and pass 2 states: the compiled loops against the torch definition, merging, edges."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cofire.activations.histograms import ActivationHistograms, ranges_of
+from cofire.activations.labels import Grouping
 from cofire.activations.neurons import NeuronView
 from cofire.activations.statistics import ActivationStatistics
 from cofire.errors import MergeError
@@ -30,14 +33,14 @@ def collect(view, labels, classes, compiled):
     state = ActivationStatistics.empty(
         view.neurons, classes=classes, positions=view.positions, precision=str(view.values.dtype)[6:]
     )
-    good = state.update(view, labels) if compiled else _update_torch(state, view, labels)
+    good = (ActivationStatistics.update if compiled else _update_torch)(state, view, Grouping.of(labels))
     assert good
     return state
 
 
-def _update_torch(state, view, labels):
-    state.samples.index_add_(0, labels, torch.ones_like(labels))
-    return state._update_torch(view, labels)
+def _update_torch(state, view, classes):
+    state.samples.index_add_(0, classes.labels, torch.ones_like(classes.labels))
+    return state._update_torch(view, classes.labels)
 
 
 @settings(max_examples=30, deadline=None)
@@ -51,7 +54,7 @@ def _update_torch(state, view, labels):
 )
 def test_the_compiled_first_pass_equals_its_definition(seed, neurons_last, precision, classes, positions, scale):
     view = views(seed, neurons_last, precision, positions=positions, scale=scale)
-    labels = torch.sort(torch.randint(0, classes, (view.samples,), generator=torch.Generator().manual_seed(seed)))[0]
+    labels = torch.randint(0, classes, (view.samples,), generator=torch.Generator().manual_seed(seed))
     fast, slow = (collect(view, labels, classes, compiled) for compiled in (True, False))
     for name in ("samples", "nonzero", "active", "minimum", "maximum"):
         assert torch.equal(getattr(fast, name), getattr(slow, name)), name
@@ -72,11 +75,11 @@ def test_the_compiled_second_pass_equals_its_definition_and_numpy(
     seed, neurons_last, precision, classes, positions, bins, choice
 ):
     view = views(seed, neurons_last, precision, positions=positions)
-    labels = torch.sort(torch.randint(0, classes, (view.samples,), generator=torch.Generator().manual_seed(seed)))[0]
+    labels = torch.randint(0, classes, (view.samples,), generator=torch.Generator().manual_seed(seed))
     statistics = collect(view, labels, classes, compiled=True)
     lower, upper = ranges_of(statistics, choice)
     state = ActivationHistograms.empty(lower, upper, bins, statistics.precision)
-    state.updater()(view, labels)
+    state.updater()(view, Grouping.of(labels))
     assert torch.equal(state.counts.sum(dim=2), statistics.nonzero)
     edges = state.edges().numpy()
     first = view.neurons_first().numpy()
@@ -106,7 +109,7 @@ def test_a_single_bad_value_anywhere_is_noticed(neurons_last, precision, bad):
     labels = torch.zeros(view.samples, dtype=torch.int64)
     for update in (ActivationStatistics.update, _update_torch):
         state = ActivationStatistics.empty(view.neurons, positions=700, precision=str(precision)[6:])
-        assert not update(state, view, labels)
+        assert not update(state, view, Grouping.of(labels))
 
 
 def test_threads_do_not_change_a_single_bit():
@@ -127,8 +130,7 @@ def test_threads_do_not_change_a_single_bit():
 
 def parts_of(view, labels, cuts):
     return [
-        (NeuronView(view.values[a:b].contiguous(), view.neurons_last), labels[a:b])
-        for a, b in zip(cuts, cuts[1:], strict=False)
+        (NeuronView(view.values[a:b].contiguous(), view.neurons_last), labels[a:b]) for a, b in itertools.pairwise(cuts)
     ]
 
 
@@ -148,7 +150,7 @@ def test_merging_is_associative_commutative_and_equals_seeing_everything_at_once
     states = []
     for v, y in [(view, labels), *parts_of(view, labels, [0, 2, 5, 9])]:
         state = ActivationHistograms.empty(lower, upper, 10, "float64")
-        state.updater()(v, y)
+        state.updater()(v, Grouping.of(y))
         states.append(state)
     assert torch.equal(states[3].merge(states[1]).merge(states[2]).counts, states[0].counts)
 

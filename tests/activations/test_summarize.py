@@ -52,8 +52,7 @@ def observations_by_neuron(values, layer, unit):
     if unit == "channel":
         return moved.flatten(0, -2)
     flat = moved.flatten(1, -2) if moved.ndim > 2 else moved[:, None, :]
-    pooled = flat.mean(dim=1) if unit == "channel-mean" else flat.amax(dim=1)
-    return pooled
+    return flat.mean(dim=1) if unit == "channel-mean" else flat.amax(dim=1)
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +76,7 @@ def test_every_unit_gives_what_the_pure_functions_give_on_the_raw_activations(mi
         repeated = labels.repeat_interleave(len(matrix) // len(labels))
         # means of float32 over positions depend on the memory order in the last bit
         tolerance = {"rtol": 0, "atol": 1e-12 if unit != "channel-mean" else 0.2}
-        assert torch.allclose(
-            found.entropy(), functional.activation_entropy(matrix, bins=10, range=range), **tolerance
-        )
+        assert torch.allclose(found.entropy(), functional.activation_entropy(matrix, bins=10, range=range), **tolerance)
         assert torch.allclose(found.class_mean(), functional.mean_activation(matrix, repeated, 4), atol=1e-7)
         assert torch.equal(found.class_probability(), functional.activation_probability(matrix, repeated, 4))
         if unit != "channel-mean":
@@ -117,14 +114,19 @@ def test_all_kinds_of_data_give_the_same_summary(tiny):
         dataset,
         Rows(),
         DataLoader(dataset, batch_size=30),
-        [(inputs[:30], labels[:30]), [inputs[30:60].numpy(), labels[30:60].to(torch.uint8)], (inputs[60:], labels[60:])],
+        [
+            (inputs[:30], labels[:30]),
+            [inputs[30:60].numpy(), labels[30:60].to(torch.uint8)],
+            (inputs[60:], labels[60:]),
+        ],
     ]
     summaries = [summarize(tiny.network, kind, by_class=True, bins=10, batch_size=30) for kind in kinds]
     for summary in summaries[1:]:
         assert summary.options == summaries[0].options
         for one, other in zip(summary, summaries[0], strict=True):
-            assert torch.equal(one.class_entropy(), other.class_entropy())
-            assert torch.equal(one.statistics.total, other.statistics.total)
+            assert torch.allclose(one.class_entropy(), other.class_entropy())
+            # where a batch lies in memory can change the last bit of a matrix product
+            assert torch.allclose(one.statistics.total, other.statistics.total, rtol=1e-5)
 
 
 def test_accuracy_is_that_of_the_model(tiny):
@@ -158,9 +160,7 @@ def test_low_precision_models_are_summarized(tiny):
     network = Network(tiny.model.to(torch.bfloat16), tiny.inputs[:2])
     summary = summarize(network, tiny.data, bins=10)
     for layer, values in recorded(network, tiny.inputs, 256).items():
-        assert torch.allclose(
-            summary[layer.name].entropy(), functional.activation_entropy(values, bins=10), atol=1e-12
-        )
+        assert torch.allclose(summary[layer.name].entropy(), functional.activation_entropy(values, bins=10), atol=1e-12)
 
 
 def test_channels_last_memory_changes_nothing(mixed):
@@ -208,7 +208,7 @@ def test_results_by_class_are_refused_where_they_were_not_kept(tiny):
     assert partial.layers[0].information().shape == (8,)
     with pytest.raises(DataError, match="by_class=True"):
         partial.class_entropy()
-    with pytest.raises(LayerError, match="try '3', '1'|try '1', '3'"):
+    with pytest.raises(LayerError, match=r"try '3', '1'|try '1', '3'"):
         summary["9"]
 
 

@@ -15,7 +15,7 @@ from torch import nn
 from cofire import Trajectory
 from cofire.activations import ActivationSummary
 
-MODULE = '''
+MODULE = """
 import torch
 from torch import nn
 
@@ -47,7 +47,7 @@ class Branchy(nn.Module):
 
 def branchy():
     return Branchy()
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,12 @@ def test_study_takes_a_config_file_and_flags_win(tmp_path):
     (tmp_path / "study.toml").write_text('dataset = "digits-mixed"\nhidden = [8]\nepochs = 9\ncheckpoints = 3\n')
     cofire("study", "--config", "study.toml", "--epochs", "2", "--seed", "4", "--out", "run", cwd=tmp_path)
     options = json.loads((tmp_path / "run" / "study.json").read_text())
-    assert (options["dataset"], options["hidden"], options["epochs"], options["seed"]) == ("digits-mixed", [8], 2, 4)
+    assert (options["dataset"], options["hidden"], options["epochs"], options["seed"]) == (
+        "digits-mixed",
+        [8],
+        2,
+        4,
+    )
 
 
 @pytest.mark.slow
@@ -169,7 +174,10 @@ def summarize(model, data, *more):
 FAULTS = {
     "unknown data set": (("study", "minst"), "mnist"),
     "unknown option in the file": (("study", "--config", "odd.toml"), "epoch"),
-    "data that is not there": (("study", "mnist", "--data-root", "noplace", "--out", "nowhere"), "--data-root"),
+    "data that is not there": (
+        ("study", "mnist", "--data-root", "noplace", "--out", "nowhere"),
+        "--data-root",
+    ),
     "no results": (("report", "absent"), "layers.parquet"),
     "unknown torchvision model": (summarize("torchvision:resnet5", "imagefolder:images"), "resnet50"),
     "unknown torchvision data": (summarize("mine:model", "torchvision:MINST"), "MNIST"),
@@ -180,8 +188,14 @@ FAULTS = {
     "no such module": (summarize("yours:model", "imagefolder:images"), "yours"),
     "no such folder": (summarize("mine:model", "imagefolder:absent"), "absent"),
     "unreadable image": (summarize("mine:model", "imagefolder:damaged", "--image-size", "16"), "dog.png"),
-    "no such layer": (summarize("mine:model", "imagefolder:images", "--image-size", "16", "--layer", "7"), "'1'"),
-    "weights that do not fit": (summarize("mine:flat", "mine:digits", "--weights", "other.safetensors"), "1.weight"),
+    "no such layer": (
+        summarize("mine:model", "imagefolder:images", "--image-size", "16", "--layer", "7"),
+        "'1'",
+    ),
+    "weights that do not fit": (
+        summarize("mine:flat", "mine:digits", "--weights", "other.safetensors"),
+        "1.weight",
+    ),
     "truncated weights": (summarize("mine:flat", "mine:digits", "--weights", "half.safetensors"), "half"),
     "missing weights": (summarize("mine:flat", "mine:digits", "--weights", "absent.pt"), "absent.pt"),
     "a pickle": (summarize("mine:flat", "mine:digits", "--weights", "evil.pt"), "evil.pt"),

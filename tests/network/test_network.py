@@ -278,9 +278,7 @@ def test_a_model_that_moves_to_another_device_takes_its_network_along():
             self.fc1, self.fc2 = nn.Linear(4, 6), nn.Linear(6, 3)
 
         def forward(self, x):
-            x = torch.relu(
-                self.fc1(x) + torch.ones(6, device=x.device) + torch.tensor([1.0], device=x.device)
-            )
+            x = torch.relu(self.fc1(x) + torch.ones(6, device=x.device) + torch.tensor([1.0], device=x.device))
             return self.fc2(x.to(x.device))
 
     model = MakesTensors()
@@ -355,10 +353,7 @@ class TestUntouched:
     def picture(model):
         return (
             [(name, id(module), module.training) for name, module in model.named_modules()],
-            [
-                (name, id(value), value.requires_grad, id(value.grad))
-                for name, value in model.named_parameters()
-            ],
+            [(name, id(value), value.requires_grad, id(value.grad)) for name, value in model.named_parameters()],
             [(name, id(value), type(value), value.clone()) for name, value in model.named_buffers()],
             [list(module._forward_hooks.items()) for module in model.modules()],
             [list(module._forward_pre_hooks.items()) for module in model.modules()],
@@ -370,9 +365,7 @@ class TestUntouched:
         )
 
     @BOTH
-    @pytest.mark.parametrize(
-        "made", [Reused, Tokens, NoGrad, DataDependent, InPlaceView, Caching, SqueezeExcite]
-    )
+    @pytest.mark.parametrize("made", [Reused, Tokens, NoGrad, DataDependent, InPlaceView, Caching, SqueezeExcite])
     @pytest.mark.parametrize("error", [None, ValueError, KeyboardInterrupt])
     def test_after_reading_and_running(self, capture, made, error):
         model = made()

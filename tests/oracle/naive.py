@@ -12,13 +12,20 @@ import numpy as np
 import torch
 
 
-def histogram(values, bins, lowest, highest):
-    """Counts in equal bins, by numpy; where numpy finds the range too narrow, by looking at every edge."""
-    try:
-        return list(np.histogram(values, bins=bins, range=(lowest, highest))[0])
-    except ValueError as error:
-        if "Too many bins" not in str(error):
-            raise
+def histogram(values, bins, span=None):
+    """Counts in equal bins, by numpy; by looking at every edge where numpy cannot be asked.
+
+    It raises where the range is too narrow for that many edges. And it guesses a bin and corrects the guess
+    by one at most, which is not enough where a bin is so narrow that its width is denormal: there its counts
+    contradict its own edges.
+    """
+    lowest, highest = span or (values.min(), values.max())
+    if highest / bins - lowest / bins >= np.finfo(values.dtype).tiny:
+        try:
+            return list(np.histogram(values, bins=bins, range=span)[0])
+        except ValueError as error:
+            if "Too many bins" not in str(error):
+                raise
     edges = np.linspace(lowest, highest, bins + 1, dtype=values.dtype)
     counts = [0] * bins
     for value in values:
@@ -38,14 +45,13 @@ def entropy(counts):
 
 
 def bin_range(column, everything, where):
-    """Where the bins of a neuron lie. `everything` holds the non-zero activations of all neurons."""
+    """Where the bins of a neuron lie; None for its own range. `everything` is of all neurons."""
     if where == "global":
         return everything.min(), everything.max()
-    lowest, highest = column.min(), column.max()
     if where == "zero-to-max":
         zero = column.dtype.type(0)
-        return min(lowest, zero), max(highest, zero)
-    return lowest, highest
+        return min(column.min(), zero), max(column.max(), zero)
+    return None
 
 
 def neuron_counts(column, everything, bins, where):
@@ -53,12 +59,7 @@ def neuron_counts(column, everything, bins, where):
     column = column[column != 0]
     if column.size == 0 or column.min() == column.max():
         return None
-    if where == "own":  # as the readings put it, without a range
-        try:
-            return list(np.histogram(column, bins=bins)[0])
-        except ValueError:
-            pass
-    return histogram(column, bins, *bin_range(column, everything, where))
+    return histogram(column, bins, bin_range(column, everything, where))
 
 
 def nonzero_of(matrices):
@@ -91,9 +92,11 @@ def means(matrix):
 
 
 def active_counts(matrix, threshold=0.0):
+    """The threshold is one in the activations' own precision, as numpy and torch compare."""
+    limit = matrix.dtype.type(threshold)
     found = []
     for j in range(matrix.shape[1]):
-        found.append(sum(1 for value in matrix[:, j] if float(value) > threshold))
+        found.append(sum(1 for value in matrix[:, j] if value > limit))
     return np.array(found)
 
 
@@ -111,7 +114,7 @@ def information(matrix, samples, labels, classes, threshold=0.0):
     for j in range(matrix.shape[1]):
         joint = [[0] * classes for _ in range(2)]
         for i, sample in enumerate(samples):
-            joint[float(matrix[i, j]) > threshold][labels[sample]] += 1
+            joint[int(matrix[i, j] > matrix.dtype.type(threshold))][labels[sample]] += 1
         total = len(samples)
         bits = 0.0
         for activity in range(2):

@@ -19,11 +19,7 @@ FLAGS = [
 def chromium_path():
     named = os.environ.get("COFIRE_CHROMIUM")
     return named or next(
-        (
-            found
-            for name in ("chromium", "chromium-browser", "google-chrome")
-            if (found := shutil.which(name))
-        ),
+        (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))),
         None,
     )
 

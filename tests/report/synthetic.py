@@ -49,9 +49,7 @@ def trajectory(
             nrng = np.random.default_rng([seed, i])
             depth = i / max(1, len(layers) - 1)
             base = nrng.normal(3.9 - 0.5 * depth, 0.22, size)
-            entropy = np.clip(
-                base + trend[t] * (0.6 + 0.8 * depth) + rng.normal(0, 0.02, size), 0.05, np.log(100)
-            )
+            entropy = np.clip(base + trend[t] * (0.6 + 0.8 * depth) + rng.normal(0, 0.02, size), 0.05, np.log(100))
             activity = nrng.beta(2 + depth, 3 + 6 * depth * time[t], size)
             selectivity = nrng.beta(2, 5 - 2.5 * rise[t] * (0.3 + 0.7 * depth), size)
             information = nrng.gamma(2, 0.08 + 0.18 * rise[t] * (0.3 + 0.7 * depth), size)

@@ -1,10 +1,11 @@
 import importlib.util
 
 import pytest
-from . import synthetic
 
 from cofire.errors import MissingExtraError, OptionError
 from cofire.report import export, figures, write_figures
+
+from . import synthetic
 
 
 @pytest.mark.slow
@@ -35,9 +36,7 @@ def test_an_unknown_format_is_an_error(tmp_path):
 
 def test_without_kaleido_the_extra_is_named(tmp_path, monkeypatch):
     real = importlib.util.find_spec
-    monkeypatch.setattr(
-        export.importlib.util, "find_spec", lambda n, *a: None if n == "kaleido" else real(n, *a)
-    )
+    monkeypatch.setattr(export.importlib.util, "find_spec", lambda n, *a: None if n == "kaleido" else real(n, *a))
     with pytest.raises(MissingExtraError, match=r'pip install "cofire\[figures\]"'):
         write_figures(synthetic.trajectory(checkpoints=2), tmp_path)
 

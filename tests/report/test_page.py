@@ -2,11 +2,12 @@ import re
 
 import pyarrow as pa
 import pytest
-from . import synthetic
 
 from cofire.errors import ResultError
 from cofire.report import figures, write_report
 from cofire.study.trajectory import Trajectory
+
+from . import synthetic
 
 EVIL = "</script><script>window.evil=1</script><img src=x onerror=window.evil=1>"
 
@@ -18,9 +19,7 @@ def run():
 
 @pytest.fixture(scope="session")
 def report(run, tmp_path_factory):
-    return write_report(
-        run, tmp_path_factory.mktemp("report") / "report.html", command="cofire study mnist --seed 0"
-    )
+    return write_report(run, tmp_path_factory.mktemp("report") / "report.html", command="cofire study mnist --seed 0")
 
 
 def text_of(path):
@@ -135,9 +134,7 @@ def test_the_page_asks_nothing_of_the_network_and_complains_of_nothing(report, v
 
 
 def test_no_button_sends_a_figure_anywhere(report, visit):
-    titles = visit(report).evaluate(
-        "[...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title)"
-    )
+    titles = visit(report).evaluate("[...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title)")
     assert titles
     assert not any("share" in t.lower() or "cloud" in t.lower() for t in titles)
 

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
-from . import synthetic
 
 from cofire.report import wording
 from cofire.report.captions import captions
 from cofire.report.facts import Facts, Subject
 from cofire.study.correlation import Correlation, correlate
+
+from . import synthetic
 
 
 def found(pearson, low, high, changes, points=20):
@@ -68,9 +69,7 @@ def test_reservations_name_bins_drift_and_the_control():
         assert word in text
 
 
-@pytest.mark.parametrize(
-    ("values", "way"), [([1.0, 2.0], "rose"), ([2.0, 1.0], "fell"), ([1.0, 1.001], "stayed")]
-)
+@pytest.mark.parametrize(("values", "way"), [([1.0, 2.0], "rose"), ([2.0, 1.0], "fell"), ([1.0, 1.001], "stayed")])
 def test_movement(values, way):
     assert wording.movement(np.array(values)).startswith(way)
 

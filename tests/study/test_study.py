@@ -48,9 +48,7 @@ def test_a_study_leaves_checkpoints_and_three_tables(undisturbed):
 def test_sums_over_neurons_layers_and_network_agree(undisturbed):
     _, trajectory = undisturbed
     for checkpoint in trajectory.checkpoints:
-        by_neuron = sum(
-            r["entropy"] for r in trajectory.neurons.to_pylist() if r["checkpoint"] == checkpoint
-        )
+        by_neuron = sum(r["entropy"] for r in trajectory.neurons.to_pylist() if r["checkpoint"] == checkpoint)
         by_layer = sum(r["entropy"] for r in trajectory.layers.to_pylist() if r["checkpoint"] == checkpoint)
         network = trajectory.network().to_pylist()[checkpoint - 1]
         assert by_neuron == pytest.approx(by_layer, rel=1e-12)
@@ -128,7 +126,9 @@ def test_a_folder_of_another_study_is_refused_and_kept(undisturbed, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
 
 
-@pytest.mark.parametrize("file", ["training.pt", "checkpoints/0005.safetensors", "rows/0002/layers.parquet", "study.json"])
+@pytest.mark.parametrize(
+    "file", ["training.pt", "checkpoints/0005.safetensors", "rows/0002/layers.parquet", "study.json"]
+)
 def test_a_truncated_file_is_one_clear_error(undisturbed, tmp_path, file):
     copy = tmp_path / "copy"
     shutil.copytree(undisturbed[0], copy)

@@ -51,7 +51,12 @@ def in_units(size: int) -> str:
 
 
 def cost_of(
-    layers: Sequence[ActivationLayer], *, unit: Unit, bins: int, by_class: ByClass = False, num_classes: int = 1
+    layers: Sequence[ActivationLayer],
+    *,
+    unit: Unit,
+    bins: int,
+    by_class: ByClass = False,
+    num_classes: int = 1,
 ) -> Cost:
     """Neurons and bytes of state that a summary of these layers will hold.
 

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from cofire.activations.kernels import kernels_for, over_neurons
+from cofire.activations.labels import Grouping
 from cofire.activations.neurons import NeuronView
 from cofire.activations.statistics import ActivationStatistics
-from cofire.errors import MergeError, OptionError
+from cofire.errors import DataError, MergeError, OptionError
 
 __all__ = ["ActivationHistograms", "Range", "check_bins", "check_range", "ranges_of"]
 
@@ -42,14 +43,15 @@ def check_range(choice: str) -> None:
 
 
 def ranges_of(
-    statistics: ActivationStatistics, choice: Range, extremes: tuple[float, float] | None = None
+    statistics: ActivationStatistics, choice: Range, extremes: tuple[Tensor, Tensor] | None = None
 ) -> tuple[Tensor, Tensor]:
     """Where each neuron's histogram begins and ends.
 
     Args:
         statistics: What pass 1 found.
         choice: Which range.
-        extremes: The range all share under "global"; that of these neurons if not given.
+        extremes: Smallest and largest non-zero activation of each class, (classes,) each, which all neurons
+            share under "global"; those of these neurons if not given.
 
     Returns:
         Lower and upper ends, (classes, neurons), float64. Neurons without a non-zero activation get [0, 0].
@@ -60,9 +62,10 @@ def ranges_of(
     high = statistics.maximum.masked_fill(silent, 0.0)
     if choice == "zero-to-max":
         low, high = low.clamp(max=0.0), high.clamp(min=0.0)
-    elif choice == "global" and not bool(silent.all()):
-        bottom, top = extremes or (float(statistics.minimum.min()), float(statistics.maximum.max()))
-        low, high = low.masked_fill(~silent, bottom), high.masked_fill(~silent, top)
+    elif choice == "global":
+        bottom, top = extremes or (statistics.minimum.amin(dim=1), statistics.maximum.amax(dim=1))
+        low = torch.where(silent, low, bottom[:, None])
+        high = torch.where(silent, high, top[:, None])
     return low, high
 
 
@@ -73,7 +76,8 @@ class ActivationHistograms:
     Bins are equal, half-open, the last one closed, and their edges are those of
     `numpy.linspace(lower, upper, bins + 1)` in the activations' own precision: a value belongs to the last
     bin whose lower edge it reaches. This is `numpy.histogram(values[values != 0], bins, range)` to the
-    last count, also where NumPy refuses because the range is too narrow for that many edges.
+    last count, and defined also where NumPy refuses because the range is too narrow for that many edges.
+    (Where bins are narrower than the smallest normal number, NumPy's counts contradict its own edges.)
 
     Attributes:
         lower: Where each histogram begins, (classes, neurons), float64.
@@ -96,7 +100,17 @@ class ActivationHistograms:
             upper: (classes, neurons).
             bins: Number of bins.
             precision: "float32" or "float64".
+
+        Raises:
+            DataError: A range is wider than numbers of that precision can say.
         """
+        dtype = torch.float32 if precision == "float32" else torch.float64
+        if not bool(torch.isfinite(upper.to(dtype) - lower.to(dtype)).all()):
+            raise DataError(
+                f"activations whose range exceeds {torch.finfo(dtype).max:.3g}, the largest {precision} number",
+                "a range that has a width",
+                "find what makes the network blow up",
+            )
         counts = torch.zeros((*lower.shape, check_bins(bins)), dtype=torch.int64, device=lower.device)
         return cls(lower=lower, upper=upper, counts=counts, precision=precision)
 
@@ -110,9 +124,7 @@ class ActivationHistograms:
         first, last, step, _ = self._plan()
         at = torch.arange(self.bins + 1, dtype=first.dtype, device=first.device)
         # NumPy's special case: a step that underflows to zero.
-        grid = torch.where(
-            step[..., None] == 0, at / self.bins * (last - first)[..., None], at * step[..., None]
-        )
+        grid = torch.where(step[..., None] == 0, at / self.bins * (last - first)[..., None], at * step[..., None])
         edges = grid + first[..., None]
         edges[..., -1] = last
         return edges
@@ -185,12 +197,12 @@ class HistogramUpdate:
     def _compiled(self) -> bool:
         return self._counts.device.type == "cpu"
 
-    def __call__(self, view: NeuronView, labels: Tensor) -> None:
+    def __call__(self, view: NeuronView, classes: Grouping) -> None:
         """Count a batch.
 
         Args:
-            view: The batch; samples sorted by label.
-            labels: Class of every sample, (samples,), int64, sorted.
+            view: The batch.
+            classes: Its samples by class.
         """
         if self._compiled:
             kernels = kernels_for(view.values.dtype)
@@ -200,20 +212,22 @@ class HistogramUpdate:
                 view.neurons,
                 x.size,
                 x,
-                labels.numpy(),
+                classes.ordered.numpy(),
+                classes.order.numpy(),
                 *(part.numpy() for part in (self._first, self._scale, self._step, self._counts)),
             )
         if len(self._searched):
-            self._count_by_edges(view, labels)
+            self._count_by_edges(view, classes)
 
-    def _count_by_edges(self, view: NeuronView, labels: Tensor) -> None:
+    def _count_by_edges(self, view: NeuronView, classes: Grouping) -> None:
         """The definition, and the way on other devices and for very narrow ranges."""
         bins = self._counts.shape[-1]
         x = view.neurons_first()
         if len(self._searched) < view.neurons:
             x = x[:, self._searched]
-        classes, sizes = torch.unique_consecutive(labels, return_counts=True)
-        for k, part in zip(classes.tolist(), x.split(sizes.tolist()), strict=True):
+        present, sizes = torch.unique_consecutive(classes.ordered, return_counts=True)
+        for k, chosen in zip(present.tolist(), torch.split(classes.order, sizes.tolist()), strict=True):
+            part = x if len(present) == 1 else x[chosen]
             values = part.transpose(0, 1).flatten(1).contiguous()
             inner = self._edges[k, :, 1:-1].contiguous()
             place = torch.searchsorted(inner, values, right=True)

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numba
@@ -53,7 +54,7 @@ def over_neurons(kernel: Kernel, neurons: int, elements: int, *arguments: Any) -
     # Slices at multiples of a cache line keep threads from writing to the same one.
     cuts = {min(neurons, (neurons * t // threads + _LANES - 1) // _LANES * _LANES) for t in range(1, threads)}
     bounds = sorted({0, neurons, *cuts})
-    slices = list(zip(bounds, bounds[1:], strict=False))
+    slices = list(pairwise(bounds))
     if len(slices) < 2:
         return [kernel(0, neurons, *arguments)]
     jobs = [_pool(os.getpid()).submit(kernel, low, high, *arguments) for low, high in slices]
@@ -62,6 +63,9 @@ def over_neurons(kernel: Kernel, neurons: int, elements: int, *arguments: Any) -
 
 class Kernels:
     """The four loops for one precision; each runs over a slice of the neurons.
+
+    Samples are visited in the order of their labels, `order`, to which `labels` belong; where they lie in
+    memory does not change.
 
     Attributes:
         bits: Whole-number type of the same size.
@@ -95,16 +99,28 @@ def _sum_kernels(precision: Any, whole: Any) -> tuple[Kernel, Kernel]:
     # "reassoc" lets sums run in several lanes; NaN and infinities keep their meaning.
     compiled = numba.njit(nogil=True, cache=True, fastmath={"reassoc", "nsz", "contract"})
 
-    @compiled  # type: ignore[untyped-decorator]
-    def sums_first(  # type: ignore[no-untyped-def]  # noqa: ANN202
-        low, high, x, bits, labels, threshold, total, nonzero, active, minimum, maximum  # noqa: ANN001
+    @compiled
+    def sums_first(  # type: ignore[no-untyped-def]
+        low,
+        high,
+        x,
+        bits,
+        labels,
+        order,
+        threshold,
+        total,
+        nonzero,
+        active,
+        minimum,
+        maximum,
     ):
         worst = whole(0)
         keys = np.empty(2, whole)
         floats = keys.view(precision)
         for c in range(low, high):
-            for n in range(x.shape[0]):
-                k = labels[n]
+            for at in range(x.shape[0]):
+                n = order[at]
+                k = labels[at]
                 s = 0.0
                 on = 0
                 some = 0
@@ -132,9 +148,20 @@ def _sum_kernels(precision: Any, whole: Any) -> tuple[Kernel, Kernel]:
                     maximum[k, c] = max(maximum[k, c], np.float64(floats[1]))
         return worst >= infinite
 
-    @compiled  # type: ignore[untyped-decorator]
-    def sums_last(  # type: ignore[no-untyped-def]  # noqa: ANN202
-        low, high, x, bits, labels, threshold, total, nonzero, active, minimum, maximum  # noqa: ANN001
+    @compiled
+    def sums_last(  # type: ignore[no-untyped-def]
+        low,
+        high,
+        x,
+        bits,
+        labels,
+        order,
+        threshold,
+        total,
+        nonzero,
+        active,
+        minimum,
+        maximum,
     ):
         width = min(256, high - low)
         s = np.zeros(width, np.float64)
@@ -146,7 +173,8 @@ def _sum_kernels(precision: Any, whole: Any) -> tuple[Kernel, Kernel]:
         samples = x.shape[0]
         for start in range(low, high, width):
             m = min(width, high - start)
-            for n in range(samples):
+            for at in range(samples):
+                n = order[at]
                 for p in range(x.shape[1]):
                     row = x[n, p, start : start + m]
                     row_bits = bits[n, p, start : start + m]
@@ -164,9 +192,9 @@ def _sum_kernels(precision: Any, whole: Any) -> tuple[Kernel, Kernel]:
                     for c in range(m):
                         size = row_bits[c] & mask
                         worst[c] = size if size > worst[c] else worst[c]
-                k = labels[n]
-                # Samples arrive sorted by label: the lanes are written out once per class.
-                if n + 1 == samples or labels[n + 1] != k:
+                k = labels[at]
+                # In the order of the labels, the lanes are written out once per class.
+                if at + 1 == samples or labels[at + 1] != k:
                     for c in range(m):
                         total[k, start + c] += s[c]
                         active[k, start + c] += on[c]
@@ -188,8 +216,8 @@ def _histogram_kernels(precision: Any) -> tuple[Kernel, Kernel]:
     compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
     one, none = np.int32(1), np.int32(0)
 
-    @numba.njit(nogil=True, inline="always", error_model="numpy")  # type: ignore[untyped-decorator]
-    def bin_of(v, first, scale, step, last_bin):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    @numba.njit(nogil=True, inline="always", error_model="numpy")
+    def bin_of(v, first, scale, step, last_bin):  # type: ignore[no-untyped-def]
         """The bin by arithmetic, put right by comparing with the edges on its two sides."""
         i = min(max(np.int32((v - first) * scale), none), last_bin)
         lower = precision(i) * step + first
@@ -198,9 +226,17 @@ def _histogram_kernels(precision: Any) -> tuple[Kernel, Kernel]:
         down = one if (v < lower and i > none) else none
         return i + up - down
 
-    @compiled  # type: ignore[untyped-decorator]
-    def histogram_first(  # type: ignore[no-untyped-def]  # noqa: ANN202
-        low, high, x, labels, first, scale, step, counts  # noqa: ANN001
+    @compiled
+    def histogram_first(  # type: ignore[no-untyped-def]
+        low,
+        high,
+        x,
+        labels,
+        order,
+        first,
+        scale,
+        step,
+        counts,
     ):
         samples, _, positions = x.shape
         bins = counts.shape[2]
@@ -209,8 +245,9 @@ def _histogram_kernels(precision: Any) -> tuple[Kernel, Kernel]:
         where = np.empty(_STRIP, np.int32)
         h = np.zeros(bins + _SPREAD, np.int32)
         for c in range(low, high):
-            for n in range(samples):
-                k = labels[n]
+            for at in range(samples):
+                n = order[at]
+                k = labels[at]
                 f = first[k, c]
                 g = scale[k, c]
                 w = step[k, c]
@@ -223,16 +260,24 @@ def _histogram_kernels(precision: Any) -> tuple[Kernel, Kernel]:
                         where[j] = i if v != 0 else zero_bin + np.int32(j & (_SPREAD - 1))
                     for j in range(m):
                         h[where[j]] += 1
-                if n + 1 == samples or labels[n + 1] != k:
+                if at + 1 == samples or labels[at + 1] != k:
                     # Neurons whose range is too narrow for this arithmetic are counted elsewhere.
                     if g > 0:
                         for i in range(bins):
                             counts[k, c, i] += h[i]
                     h[:] = 0
 
-    @compiled  # type: ignore[untyped-decorator]
-    def histogram_last(  # type: ignore[no-untyped-def]  # noqa: ANN202
-        low, high, x, labels, first, scale, step, counts  # noqa: ANN001
+    @compiled
+    def histogram_last(  # type: ignore[no-untyped-def]
+        low,
+        high,
+        x,
+        labels,
+        order,
+        first,
+        scale,
+        step,
+        counts,
     ):
         samples, positions, _ = x.shape
         bins = counts.shape[2]
@@ -244,14 +289,15 @@ def _histogram_kernels(precision: Any) -> tuple[Kernel, Kernel]:
         in_place = samples * positions < bins
         for start in range(low, high, _LANES):
             m = min(_LANES, high - start)
-            for n in range(samples):
-                k = labels[n]
+            for at in range(samples):
+                n = order[at]
+                k = labels[at]
                 f = first[k, start : start + m]
                 g = scale[k, start : start + m]
                 w = step[k, start : start + m]
                 for p in range(positions):
                     row = x[n, p, start : start + m]
-                    spread = zero_bin + np.int32((n + p) & (_SPREAD - 1))
+                    spread = zero_bin + np.int32((at + p) & (_SPREAD - 1))
                     for c in range(m):
                         v = row[c]
                         i = bin_of(v, f[c], g[c], w[c], last_bin)
@@ -263,7 +309,7 @@ def _histogram_kernels(precision: Any) -> tuple[Kernel, Kernel]:
                     else:
                         for c in range(m):
                             h[c, where[c]] += 1
-                if not in_place and (n + 1 == samples or labels[n + 1] != k):
+                if not in_place and (at + 1 == samples or labels[at + 1] != k):
                     for c in range(m):
                         if g[c] > 0:
                             for i in range(bins):

@@ -1,13 +1,16 @@
-"""Labels that can be trusted: whole numbers, one per sample, within range."""
+"""Labels that can be trusted: whole numbers, one per sample, within range; and the samples in their order."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from cofire.errors import LabelError
 
-__all__ = ["check_labels"]
+__all__ = ["Grouping", "check_labels"]
 
 
 def check_labels(labels: Tensor, samples: int, num_classes: int, where: str = "") -> Tensor:
@@ -44,7 +47,9 @@ def check_labels(labels: Tensor, samples: int, num_classes: int, where: str = ""
         )
     if len(labels) != samples:
         raise LabelError(
-            f"{len(labels)} labels for {samples} samples{place}", "one label per sample", "pass them in the same order"
+            f"{len(labels)} labels for {samples} samples{place}",
+            "one label per sample",
+            "pass them in the same order",
         )
     wrong = torch.nonzero((labels < 0) | (labels >= num_classes)).flatten()
     if len(wrong):
@@ -55,3 +60,34 @@ def check_labels(labels: Tensor, samples: int, num_classes: int, where: str = ""
             "number the classes from 0, or check that the network has as many outputs as the data has classes",
         )
     return labels.to(torch.int64)
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """The samples of a batch by class: counts are then written once per class, not once per sample.
+
+    Attributes:
+        labels: Class of every sample, as the samples lie, (samples,), int64.
+        order: The samples in the order of their classes, (samples,), int64.
+        ordered: Their classes in that order, (samples,), int64.
+    """
+
+    labels: Tensor
+    order: Tensor
+    ordered: Tensor
+
+    @classmethod
+    def of(cls, labels: Tensor) -> Self:
+        """The samples by class.
+
+        Example:
+            >>> Grouping.of(torch.tensor([1, 0, 1])).order
+            tensor([1, 0, 2])
+        """
+        order = torch.argsort(labels, stable=True)
+        return cls(labels, order, labels[order])
+
+    def together(self) -> Self:
+        """The same samples as one class."""
+        zeros = torch.zeros_like(self.labels)
+        return type(self)(zeros, torch.arange(len(zeros), device=zeros.device), zeros)

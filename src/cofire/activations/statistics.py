@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cofire.activations.kernels import kernels_for, over_neurons
+from cofire.activations.labels import Grouping
 from cofire.activations.neurons import NeuronView
 from cofire.errors import DataError, MergeError
 
@@ -76,22 +77,22 @@ class ActivationStatistics:
         """Observations of each class, (classes,): samples × positions."""
         return self.samples * self.positions
 
-    def update(self, view: NeuronView, labels: Tensor) -> bool:
+    def update(self, view: NeuronView, classes: Grouping) -> bool:
         """Count a batch, in place.
 
         Args:
-            view: The batch; samples sorted by label.
-            labels: Class of every sample, (samples,), int64, sorted.
+            view: The batch.
+            classes: Its samples by class.
 
         Returns:
             False if an activation is NaN or infinite: the state is then of no use.
         """
-        self.samples.index_add_(0, labels, torch.ones_like(labels))
+        self.samples.index_add_(0, classes.labels, torch.ones_like(classes.labels))
         if view.values.device.type == "cpu":
-            return self._update_compiled(view, labels)
-        return self._update_torch(view, labels)
+            return self._update_compiled(view, classes)
+        return self._update_torch(view, classes.labels)
 
-    def _update_compiled(self, view: NeuronView, labels: Tensor) -> bool:
+    def _update_compiled(self, view: NeuronView, classes: Grouping) -> bool:
         kernels = kernels_for(view.values.dtype)
         x = view.values.numpy()
         state = (self.total, self.nonzero, self.active, self.minimum, self.maximum)
@@ -101,7 +102,8 @@ class ActivationStatistics:
             x.size,
             x,
             x.view(kernels.bits),
-            labels.numpy(),
+            classes.ordered.numpy(),
+            classes.order.numpy(),
             x.dtype.type(self.threshold),
             *(part.numpy() for part in state),
         )

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from cofire.activations.batches import Batches
 from cofire.activations.budget import ByClass, check_budget, cost_of
-from cofire.activations.histograms import ActivationHistograms, Range, check_bins, check_range, ranges_of
-from cofire.activations.neurons import NeuronView, view_neurons
-from cofire.activations.progress import progress_over
-from cofire.activations.statistics import ActivationStatistics, find_non_finite
+from cofire.activations.histograms import Range, check_bins, check_range
+from cofire.activations.passes import FirstPass, SecondPass, run_pass
 from cofire.activations.summary import ActivationSummary, LayerSummary, SummaryOptions
-from cofire.errors import BatchError, DataError, LabelError, NonFiniteError, OptionError
-from cofire.network import ActivationLayer, Network, Selector, Unit
+from cofire.errors import OptionError
+from cofire.network import Network, Selector, Unit
 
 __all__ = ["DEFAULT_CAP", "summarize"]
 
@@ -102,13 +98,13 @@ def summarize(
         sys.stderr.write(f"{len(chosen)} layers, {cost}\n")
     batches = Batches(data, network.num_classes, batch_size=batch_size)
 
-    first = _Pass1(network, chosen, unit, threshold, bool(by_class))
-    _run(network, batches, chosen, unit, first.observe, "pass 1 of 2", progress, first.count)
+    first = FirstPass(network, threshold, bool(by_class))
+    run_pass(network, batches, chosen, unit, first.observe, "pass 1 of 2", progress, first.count)
     first.check(min_class_samples if by_class else 0, names)
 
     totals = {name: s.over_classes() for name, s in first.statistics.items()}
-    second = _Pass2(chosen, totals, first.statistics if by_class is True else None, bins, range)
-    _run(network, batches, chosen, unit, second.observe, "pass 2 of 2", progress, None)
+    second = SecondPass(totals, first.statistics if by_class is True else None, bins, range)
+    run_pass(network, batches, chosen, unit, second.observe, "pass 2 of 2", progress, None)
     second.check(totals)
 
     options = SummaryOptions(
@@ -130,135 +126,11 @@ def summarize(
         for layer in chosen
     )
     return ActivationSummary(
-        options=options, layers=results, class_samples=first.class_samples.cpu(), class_correct=first.class_correct.cpu()
+        options=options,
+        layers=results,
+        class_samples=first.class_samples.cpu(),
+        class_correct=first.class_correct.cpu(),
     )
-
-
-Observer = Callable[[ActivationLayer, NeuronView, Tensor, int], None]
-
-
-def _run(
-    network: Network,
-    batches: Batches,
-    layers: Sequence[ActivationLayer],
-    unit: Unit,
-    observe: Observer,
-    title: str,
-    progress: bool | None,
-    count: Callable[[Tensor, Tensor], None] | None,
-) -> None:
-    """One pass: every batch through the network, every layer's neurons to the observer."""
-    with progress_over(title, batches.samples, progress) as advance, torch.inference_mode():
-        for batch in batches:
-            if not batch.inputs.is_floating_point() and network.dtype.is_floating_point:
-                raise BatchError(
-                    f"batch {batch.index} has inputs of type {batch.inputs.dtype}",
-                    f"floating-point inputs, scaled as in training, for a network of type {network.dtype}",
-                    "convert the images, for example with images.float() / 255, and normalise them as in training",
-                )
-            # Sorted by label, a neuron's counts are written once per class and batch.
-            order = torch.argsort(batch.labels, stable=True)
-            labels = batch.labels[order].to(network.device)
-            index = batch.index
-
-            def each(
-                layer: ActivationLayer, activation: Tensor, *, labels: Tensor = labels, index: int = index
-            ) -> None:
-                observe(layer, view_neurons(activation, layer, unit), labels, index)
-
-            logits = network.run(batch.inputs[order], each, layers)
-            if count is not None:
-                count(logits, labels)
-            advance(len(labels))
-
-
-class _Pass1:
-    def __init__(
-        self, network: Network, layers: Sequence[ActivationLayer], unit: Unit, threshold: float, by_class: bool
-    ) -> None:
-        self.statistics: dict[str, ActivationStatistics] = {}
-        self._classes = network.num_classes if by_class else 1
-        self._threshold = float(threshold)
-        self.class_samples = torch.zeros(network.num_classes, dtype=torch.int64, device=network.device)
-        self.class_correct = torch.zeros_like(self.class_samples)
-
-    def observe(self, layer: ActivationLayer, view: NeuronView, labels: Tensor, index: int) -> None:
-        state = self.statistics.get(layer.name)
-        if state is None:
-            state = self.statistics[layer.name] = ActivationStatistics.empty(
-                view.neurons,
-                classes=self._classes,
-                positions=view.positions,
-                threshold=self._threshold,
-                precision=str(view.values.dtype).removeprefix("torch."),
-                device=view.values.device,
-            )
-        if not state.update(view, labels if self._classes > 1 else torch.zeros_like(labels)):
-            _, neuron, value = find_non_finite(view)
-            raise NonFiniteError(
-                f"activation {value} of neuron {neuron} of layer '{layer.name}' in batch {index}",
-                "finite numbers",
-                "find what makes the network overflow (weights, learning rate, inputs), or leave that batch out",
-            )
-
-    def count(self, logits: Tensor, labels: Tensor) -> None:
-        self.class_samples.index_add_(0, labels, torch.ones_like(labels))
-        self.class_correct.index_add_(0, labels, (logits.argmax(dim=1) == labels).to(torch.int64))
-
-    def check(self, fewest: int, names: tuple[str, ...]) -> None:
-        if int(self.class_samples.sum()) == 0:
-            raise DataError("no samples", "at least one batch of (inputs, labels)", "check what the loader returns")
-        few = torch.nonzero(self.class_samples < fewest).flatten().tolist()
-        if few:
-            shown = ", ".join(f"'{names[c]}' ({int(self.class_samples[c])})" for c in few[:5])
-            raise LabelError(
-                f"too few samples of {len(few)} of {len(names)} classes: {shown}{' …' if len(few) > 5 else ''}",
-                f"at least {fewest} samples of every class where results are kept by class",
-                "add samples, turn by_class off, or set min_class_samples=1 to accept classes with one sample",
-            )
-
-
-class _Pass2:
-    def __init__(
-        self,
-        layers: Sequence[ActivationLayer],
-        totals: dict[str, ActivationStatistics],
-        by_class: dict[str, ActivationStatistics] | None,
-        bins: int,
-        range: Range,
-    ) -> None:
-        def states(of: dict[str, ActivationStatistics]) -> dict[str, ActivationHistograms]:
-            extremes = (
-                min(float(s.minimum.min()) for s in of.values()),
-                max(float(s.maximum.max()) for s in of.values()),
-            )
-            return {
-                name: ActivationHistograms.empty(*ranges_of(s, range, extremes), bins, s.precision)
-                for name, s in of.items()
-            }
-
-        self.together = states(totals)
-        self.by_class = {} if by_class is None else states(by_class)
-        self._together = {name: state.updater() for name, state in self.together.items()}
-        self._by_class = {name: state.updater() for name, state in self.by_class.items()}
-
-    def observe(self, layer: ActivationLayer, view: NeuronView, labels: Tensor, index: int) -> None:
-        self._together[layer.name](view, torch.zeros_like(labels))
-        if self._by_class:
-            self._by_class[layer.name](view, labels)
-
-    def check(self, totals: dict[str, ActivationStatistics]) -> None:
-        """Both passes saw the same data, up to what reordering a batch does to the last bit of a sum."""
-        for name, statistics in totals.items():
-            before = int(statistics.nonzero.sum())
-            apart = int((self.together[name].counts.sum(dim=2) - statistics.nonzero).abs().sum())
-            if apart > 1e-4 * before + 10:
-                raise DataError(
-                    f"the second pass saw other data than the first: {apart:,} of {before:,} non-zero activations "
-                    f"of layer '{name}' differ",
-                    "the same samples in both passes",
-                    "turn random augmentation off, and do not let the loader drop or draw other samples each time",
-                )
 
 
 def _class_names(given: Sequence[str] | None, num_classes: int) -> tuple[str, ...]:
@@ -266,6 +138,8 @@ def _class_names(given: Sequence[str] | None, num_classes: int) -> tuple[str, ..
         return tuple(str(c) for c in torch.arange(num_classes).tolist())
     if len(given) != num_classes:
         raise OptionError(
-            f"{len(given)} class names for {num_classes} classes", "one name per class", "pass them in the order of labels"
+            f"{len(given)} class names for {num_classes} classes",
+            "one name per class",
+            "pass them in the order of labels",
         )
     return tuple(str(name) for name in given)

@@ -72,7 +72,10 @@ class LayerSummary:
         return self.statistics.total.shape[1]
 
     def entropy(self) -> Tensor:
-        """Activation pattern entropy `E_j` in nats, (neurons,), float64."""
+        """Activation pattern entropy `E_j` in nats, (neurons,), float64.
+
+        A dead neuron has none, unless its activation function gives negative values: those are not zero.
+        """
         return entropy_of_counts(self.histograms.counts[0])
 
     def class_entropy(self) -> Tensor:
@@ -112,7 +115,8 @@ class LayerSummary:
     @property
     def selectivity_of(self) -> Literal["mean activation", "activation probability"]:
         """What selectivity is computed from: probabilities where activations can be negative."""
-        return "activation probability" if bool((self.statistics.minimum < 0).any()) else "mean activation"
+        negative = self.layer.signed or bool((self.statistics.minimum < 0).any())
+        return "activation probability" if negative else "mean activation"
 
     def selectivity(self) -> Tensor:
         """Class selectivity index, (neurons,), 0 to 1 (Morcos et al. 2018), of what `selectivity_of` says."""
@@ -193,7 +197,9 @@ class ActivationSummary:
                 return layer
         names = [layer.layer.name for layer in self.layers]
         raise LayerError(
-            f"no layer '{name}' in this summary", f"one of its {len(names)} layers", f"try {near_matches(name, names)}"
+            f"no layer '{name}' in this summary",
+            f"one of its {len(names)} layers",
+            f"try {near_matches(name, names)}",
         )
 
     def __iter__(self) -> Iterator[LayerSummary]:
@@ -208,7 +214,11 @@ class ActivationSummary:
         tensors = {"class_samples": self.class_samples, "class_correct": self.class_correct}
         described = []
         for index, layer in enumerate(self.layers):
-            parts = {"statistics": layer.statistics, "histograms": layer.histograms, "by_class": layer.class_histograms}
+            parts: dict[str, Any] = {
+                "statistics": layer.statistics,
+                "histograms": layer.histograms,
+                "by_class": layer.class_histograms,
+            }
             plain: dict[str, Any] = {}
             for part, state in parts.items():
                 if state is None:
@@ -261,7 +271,7 @@ class ActivationSummary:
 
         layers = []
         for index, described in enumerate(header["layers"]):
-            about = {k: tuple(v) if isinstance(v, list) else v for k, v in described["layer"].items()}
+            about: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in described["layer"].items()}
             layers.append(
                 LayerSummary(
                     layer=ActivationLayer(**about),
@@ -310,5 +320,7 @@ _NOTEBOOK = Environment(autoescape=True).from_string(
 
 def _not_by_class(value: str) -> DataError:
     return DataError(
-        "a summary without results by class", f"one made with by_class={value}", f"summarize with by_class={value}"
+        "a summary without results by class",
+        f"one made with by_class={value}",
+        f"summarize with by_class={value}",
     )

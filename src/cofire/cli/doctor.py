@@ -38,7 +38,10 @@ def doctor() -> None:
         table.add_row("gpu", "none that torch can use: everything runs on the processor")
     for extra, (package, adds) in _EXTRAS.items():
         found = version_of(package)
-        table.add_row(f"extra '{extra}'", f"{package} {found}" if found else f'adds {adds}: pip install "cofire[{extra}]"')
+        table.add_row(
+            f"extra '{extra}'",
+            f"{package} {found}" if found else f'adds {adds}: pip install "cofire[{extra}]"',
+        )
     browser = next((path for name in _BROWSERS if (path := shutil.which(name))), None)
     table.add_row("browser", browser or "none on the path: figures as files need Chrome or Chromium")
     root = data_root()

@@ -30,7 +30,8 @@ def summarize(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("cofire-summary"),
     layers: Annotated[
-        list[str] | None, typer.Option("--layer", help="Name, glob or kind:relu; may be repeated. All unless given.")
+        list[str] | None,
+        typer.Option("--layer", help="Name, glob or kind:relu; may be repeated. All unless given."),
     ] = None,
     unit: Annotated[
         Literal["channel", "channel-mean", "channel-max", "element"], typer.Option(help="What a neuron is.")
@@ -43,7 +44,8 @@ def summarize(
         typer.Option(help="Per class: nothing, statistics (selectivity, information), or histograms as well."),
     ] = "none",
     data_root: Annotated[
-        Path | None, typer.Option(help="Where torchvision's data sets lie; COFIRE_DATA or ./data unless given.")
+        Path | None,
+        typer.Option(help="Where torchvision's data sets lie; COFIRE_DATA or ./data unless given."),
     ] = None,
     split: Annotated[Literal["train", "test"], typer.Option(help="Of a torchvision data set.")] = "train",
     image_size: Annotated[int | None, typer.Option(help="Resize and crop images to this side.")] = None,
@@ -51,20 +53,17 @@ def summarize(
     std: Annotated[str | None, typer.Option(help="Per channel, as 0.229,0.224,0.225.")] = None,
     num_classes: Annotated[int | None, typer.Option(help="Outputs of a torchvision model, if not its own.")] = None,
     capture: Annotated[
-        Literal["export", "calls"], typer.Option(help="How to read the model; calls where it does not export.")
+        Literal["export", "calls"],
+        typer.Option(help="How to read the model; calls where it does not export."),
     ] = "export",
     batch_size: Annotated[int, typer.Option(help="Samples at a time.")] = 64,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")] = "cpu",
     max_bytes: Annotated[int, typer.Option(help="Refuse to start if the state would be larger.")] = DEFAULT_CAP,
 ) -> None:
     """What the neurons of one model do on one data set: a summary file, tables and a report."""
-    source = open_data(
-        data, root=data_root, split=split, image_size=image_size, mean=_numbers(mean), std=_numbers(std)
-    )
+    source = open_data(data, root=data_root, split=split, image_size=image_size, mean=_numbers(mean), std=_numbers(std))
     example = first_inputs(source)
-    network = open_network(
-        model, example, weights=weights, num_classes=num_classes, capture=capture, device=device
-    )
+    network = open_network(model, example, weights=weights, num_classes=num_classes, capture=capture, device=device)
     kept = _BY_CLASS[by_class]
     names = class_names_of(source, network.num_classes)
     chosen = network.select(layers or None)
@@ -93,6 +92,7 @@ def summarize(
         "threshold": threshold,
         "by_class": by_class,
         "samples": summary.samples,
+        "classes": list(summary.options.class_names),
         "versions": versions(),
     }
     trajectory = trajectory_of(summary, Moment(1, 1.0, 1), None, options)

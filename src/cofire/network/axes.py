@@ -12,9 +12,7 @@ from cofire.network.operations import Extent, Operation
 
 __all__ = ["Fold", "Layout", "layout_of"]
 
-_LAST = frozenset(
-    ["linear", "layer_norm", "native_layer_norm", "rms_norm", "embedding", "addmm", "lstm", "gru"]
-)
+_LAST = frozenset(["linear", "layer_norm", "native_layer_norm", "rms_norm", "embedding", "addmm", "lstm", "gru"])
 _PRODUCT = frozenset(["matmul", "mm", "bmm", "rmatmul", "einsum", "baddbmm", "scaled_dot_product_attention"])
 _SECOND = frozenset(["batch_norm", "group_norm", "instance_norm", "native_group_norm", "convolution"])
 _RESHAPING = frozenset(["view", "reshape", "flatten", "unflatten", "view_as", "reshape_as"])
@@ -140,9 +138,7 @@ def _find_fold(operation: Operation, batch: Extent, known: dict[Operation, Fold 
     return f"how the batch lies in its shape {_readable(sizes, batch)} cannot be told"
 
 
-def _fold_after_reshape(
-    source: Operation, fold: Fold, target: Operation, axis: int, times: int
-) -> Fold | str:
+def _fold_after_reshape(source: Operation, fold: Fold, target: Operation, axis: int, times: int) -> Fold | str:
     """Row-major order settles it: the entries in front of the batch stay in front."""
     if source.sizes is None or target.sizes is None:
         return "its shape is not known"

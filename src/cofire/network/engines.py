@@ -190,9 +190,7 @@ class CallEngine(_Observable):
         reading = self.reading
         overrides = dict(source.overrides())
         changed = list(reading.changed)
-        overrides.update(
-            {name: value.clone() for name, value in zip(changed, source.tensors(changed), strict=True)}
-        )
+        overrides.update({name: value.clone() for name, value in zip(changed, source.tensors(changed), strict=True)})
         if reading.inputs_changed:
             inputs = tuple(value.clone() for value in inputs)
         wanted = {}

@@ -62,9 +62,7 @@ def _copy_body(
     return result
 
 
-def _copied_call(
-    node: fx.Node, graph: fx.Graph, values: dict[fx.Node, Any], regions: dict[str, nn.Module]
-) -> Any:
+def _copied_call(node: fx.Node, graph: fx.Graph, values: dict[fx.Node, Any], regions: dict[str, nn.Module]) -> Any:
     name = _operator_name(node)
     if name in _TRANSPARENT:
         position = _TRANSPARENT[name]

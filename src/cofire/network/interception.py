@@ -233,9 +233,7 @@ class _Tracer(TorchFunctionMode):
         taken = [value for value in pytree.tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
         versions = [_version(value) for value in taken]
         result = func(*args, **kwargs)
-        written = [
-            value for value, version in zip(taken, versions, strict=True) if _version(value) != version
-        ]
+        written = [value for value, version in zip(taken, versions, strict=True) if _version(value) != version]
         given = [value for value in pytree.tree_leaves(result) if isinstance(value, Tensor)]
         if given or written:
             self._note(self._name(func), args, kwargs, taken, written, result, given)
@@ -345,9 +343,7 @@ class _Watcher(TorchFunctionMode):
                 self._refuse_unknown(key, args, kwargs or {}, result)
         return result
 
-    def _refuse_unknown(
-        self, key: CallKey, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor
-    ) -> None:
+    def _refuse_unknown(self, key: CallKey, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> None:
         path, name, call = key
         floating = result.is_floating_point()
         if kind_of(Operation(name, args, kwargs, path=path, floating=floating)) is not None:

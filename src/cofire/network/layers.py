@@ -190,9 +190,7 @@ def find_layers(operations: Sequence[Operation], batch: Extent) -> LayersFound:
 def _depending_on(operations: Sequence[Operation], role: str) -> set[Operation]:
     depending: set[Operation] = set()
     for operation in operations:
-        if operation.role == role or any(
-            other in depending for other in (*operation.operands(), *operation.waits)
-        ):
+        if operation.role == role or any(other in depending for other in (*operation.operands(), *operation.waits)):
             depending.add(operation)
     return depending
 
@@ -239,9 +237,7 @@ def _is_gate(
     return products > 0
 
 
-def _names(
-    found: Mapping[Operation, str], operations: Sequence[Operation]
-) -> dict[Operation, tuple[str, str, int]]:
+def _names(found: Mapping[Operation, str], operations: Sequence[Operation]) -> dict[Operation, tuple[str, str, int]]:
     """A unique name for each activation, its kind, and which call of that kind at that path it is."""
     kinds_at: dict[str, set[str]] = {}
     for operation, kind in found.items():

@@ -190,9 +190,7 @@ class Network:
     @property
     def fingerprint(self) -> str:
         """A hash of the architecture, the same for all weights: layers, kinds, shapes and parameters."""
-        layers = [
-            [layer.name, layer.kind, list(layer.shape)] for layer in (*self.activation_layers, *self.gates)
-        ]
+        layers = [[layer.name, layer.kind, list(layer.shape)] for layer in (*self.activation_layers, *self.gates)]
         parameters = [[name, list(value.shape)] for name, value in sorted(self._reference.items())]
         described = {
             "layers": layers,
@@ -283,9 +281,7 @@ class Network:
         return self._engine.run(self._source, prepared, device, chosen, observe)
 
     def _prepared(self, given: tuple[Tensor, ...], device: torch.device) -> tuple[Tensor, ...]:
-        shapes = [
-            tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__ for value in given
-        ]
+        shapes = [tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__ for value in given]
         fits = len(given) == len(self._shapes) and all(
             isinstance(value, Tensor) and value.dim() and tuple(value.shape[1:]) == shape
             for value, shape in zip(given, self._shapes, strict=True)
@@ -369,11 +365,7 @@ def _state_of(model: nn.Module) -> dict[str, Tensor]:
 
 def _placement(parameters: object, example: Tensor | tuple[Tensor, ...]) -> tuple[torch.device, torch.dtype]:
     values = [value for value in parameters if isinstance(value, Tensor)]  # type: ignore[attr-defined]
-    given = [
-        value
-        for value in (example if isinstance(example, tuple) else (example,))
-        if isinstance(value, Tensor)
-    ]
+    given = [value for value in (example if isinstance(example, tuple) else (example,)) if isinstance(value, Tensor)]
     for value in (*values, *given):
         if value.is_floating_point():
             return value.device, value.dtype
@@ -381,9 +373,7 @@ def _placement(parameters: object, example: Tensor | tuple[Tensor, ...]) -> tupl
     return (first[0].device if first else torch.device("cpu")), torch.get_default_dtype()
 
 
-def _examples(
-    example: Tensor | tuple[Tensor, ...], device: torch.device, dtype: torch.dtype
-) -> tuple[Tensor, ...]:
+def _examples(example: Tensor | tuple[Tensor, ...], device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
     given = example if isinstance(example, tuple) else (example,)
     fits = bool(given) and all(isinstance(value, Tensor) and value.dim() and len(value) for value in given)
     if not fits or len({len(value) for value in given}) != 1:
@@ -394,8 +384,7 @@ def _examples(
             "pass one batch from your data loader, or torch.zeros(1, *sample_shape)",
         )
     return tuple(
-        value.detach().to(device, dtype) if value.is_floating_point() else value.detach().to(device)
-        for value in given
+        value.detach().to(device, dtype) if value.is_floating_point() else value.detach().to(device) for value in given
     )
 
 

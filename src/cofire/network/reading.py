@@ -77,9 +77,7 @@ def exported(model: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
             try:
                 with warnings.catch_warnings():
                     # torch's own exporter calls interfaces that torch deprecates, version by version.
-                    warnings.filterwarnings(
-                        "ignore", category=DeprecationWarning, module=r"torch\..*|copyreg"
-                    )
+                    warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"torch\..*|copyreg")
                     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\..*|copyreg")
                     # What the model keeps on itself is put back below.
                     warnings.filterwarnings("ignore", message="The tensor attributes? ", category=UserWarning)
@@ -152,9 +150,7 @@ def read_program(program: ExportedProgram, aliases: Mapping[str, str] | None = N
     _refuse_training_mode(operations)
     outputs = [spec.arg.name for spec in signature.output_specs if spec.kind is OutputKind.USER_OUTPUT]
     logits = _logits(graph, operations, outputs, batch)
-    return GraphReading(
-        graph, submodules, tuple(operations), batch, logits, tensors, constants, tuple(inputs), changed
-    )
+    return GraphReading(graph, submodules, tuple(operations), batch, logits, tensors, constants, tuple(inputs), changed)
 
 
 def operations_of(
@@ -271,9 +267,7 @@ def _aliasing(node: fx.Node) -> tuple[fx.Node | None, list[fx.Node]]:
     return shared, written
 
 
-def _logits(
-    graph: fx.Graph, operations: Sequence[Operation], outputs: Sequence[str], batch: Extent
-) -> fx.Node:
+def _logits(graph: fx.Graph, operations: Sequence[Operation], outputs: Sequence[str], batch: Extent) -> fx.Node:
     by_name = {operation.node.name: operation for operation in operations if operation.node is not None}
     renamed = dict(zip(outputs, _last_outputs(graph, len(outputs)), strict=False))
     shapes = []
@@ -315,11 +309,7 @@ def _refuse_training_mode(operations: Sequence[Operation]) -> None:
 
 def _has_dynamic_batch(program: ExportedProgram) -> bool:
     names = set(program.graph_signature.user_inputs)
-    values = [
-        node.meta.get("val")
-        for node in program.graph.nodes
-        if node.op == "placeholder" and node.name in names
-    ]
+    values = [node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder" and node.name in names]
     return all(_is_symbolic(value.shape[0]) for value in values if isinstance(value, Tensor) and value.dim())
 
 

@@ -34,9 +34,7 @@ def left_untouched(model: nn.Module) -> Iterator[None]:
     with MODEL_LOCK, ExitStack() as stack:
         modules = list(model.modules())
         before = [(module.__dict__, dict(module.__dict__)) for module in modules]
-        held = [
-            (value, _copied(value)) for _, kept in before for value in kept.values() if _is_container(value)
-        ]
+        held = [(value, _copied(value)) for _, kept in before for value in kept.values() if _is_container(value)]
         stack.callback(_put_back, before, held)
         # The fused kernels of TransformerEncoderLayer would hide its activation function.
         stack.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
@@ -116,9 +114,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
         else:
             break
     if not isinstance(model, nn.Module):
-        raise ExportError(
-            f"a model of type {type(model).__name__}", "a torch.nn.Module", "pass the module itself"
-        )
+        raise ExportError(f"a model of type {type(model).__name__}", "a torch.nn.Module", "pass the module itself")
     if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
         raise ExportError(
             f"{type(model).__name__}, which is or contains a TorchScript module",

@@ -177,9 +177,7 @@ def _starts_like_pickle(file: Path) -> bool:
 
 def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = next(
-        (line for line in lines if "Unsupported" in line or "GLOBAL" in line), lines[0] if lines else ""
-    )
+    said = next((line for line in lines if "Unsupported" in line or "GLOBAL" in line), lines[0] if lines else "")
     return f"{type(error).__name__}: {said[:200]}".rstrip(". ")
 
 

@@ -31,6 +31,6 @@ def entropy_of_counts(counts: Tensor) -> Tensor:
     """
     if counts.numel() and bool((counts < 0).any()):
         raise DataError("a histogram with negative counts", "counts from 0 up", "pass counts, not densities")
-    # One row at a time would be slow and all at once would double the memory of a large state.
     total = counts.sum(dim=-1, dtype=torch.float64, keepdim=True).clamp(min=1.0)
-    return torch.special.entr(counts / total).sum(dim=-1) + 0.0
+    entropies: Tensor = torch.special.entr(counts / total).sum(dim=-1)
+    return entropies + 0.0  # no negative zeros

@@ -57,7 +57,8 @@ def mutual_information(active: Tensor, observations: Tensor) -> Tensor:
     of_class = entropy(seen / everything).sum()
     both = entropy(joint).sum(dim=(0, 1))
     # The three entropies cancel to rounding noise where there is no information.
-    return ((of_state + of_class - both) / math.log(2)).clamp(min=0.0)
+    information: Tensor = (of_state + of_class - both) / math.log(2)
+    return information.clamp(min=0.0)
 
 
 def information_floor(samples: int, classes: int) -> float:

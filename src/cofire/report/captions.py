@@ -57,12 +57,8 @@ def _scatter(facts: Facts) -> str:
         return f"{mark}; {found.points} are too few to call it a relation."
     if not is_clear(found):
         return f"{mark}: no clear relation (r\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{signed(found.pearson)})."
-    way = (
-        "high accuracy goes with low entropy" if found.pearson < 0 else "high accuracy goes with high entropy"
-    )
-    return (
-        f"{mark}: {way} (training accuracy: r\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{signed(found.pearson)})."
-    )
+    way = "high accuracy goes with low entropy" if found.pearson < 0 else "high accuracy goes with high entropy"
+    return f"{mark}: {way} (training accuracy: r\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{signed(found.pearson)})."
 
 
 def _layers(facts: Facts) -> str:
@@ -115,7 +111,6 @@ def _counted(facts: Facts, column: str, name: str) -> str:
             f", most of them in {facts.layers[most]} ({count(int(values[most, -1]))} of {count(int(size))}, "
             f"{percent(values[most, -1] / size)})"
             if values[most, -1] * 2 > total[-1]
-            else f", the largest group in {facts.layers[most]} "
-            f"({count(int(values[most, -1]))} of {count(int(size))})"
+            else f", the largest group in {facts.layers[most]} ({count(int(values[most, -1]))} of {count(int(size))})"
         )
     return f"{text}."

@@ -110,9 +110,7 @@ def _bands(facts: Facts, measure: str, first: dict[str, Floats], last: dict[str,
         figure.add_scatter(x=x, y=low, showlegend=False, hoverinfo="skip", legendgroup=which, **edge)
         fill = series(0, fill=0.16 if muted else 0.26, muted=muted)
         fill["line"] |= {"width": 0}
-        figure.add_scatter(
-            x=x, y=high, fill="tonexty", showlegend=False, hoverinfo="skip", legendgroup=which, **fill
-        )
+        figure.add_scatter(x=x, y=high, fill="tonexty", showlegend=False, hoverinfo="skip", legendgroup=which, **fill)
         figure.add_scatter(
             x=x,
             y=middle,

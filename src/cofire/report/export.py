@@ -35,9 +35,7 @@ def browser() -> str | None:
     return named or next((found for name in _BROWSERS if (found := shutil.which(name))), None)
 
 
-def write_figures(
-    trajectory: Trajectory, folder: str | Path, *, formats: Iterable[str] = ("png", "svg")
-) -> list[Path]:
+def write_figures(trajectory: Trajectory, folder: str | Path, *, formats: Iterable[str] = ("png", "svg")) -> list[Path]:
     """Write every figure of the report as image files: light theme, white ground.
 
     Args:
@@ -55,9 +53,7 @@ def write_figures(
     """
     wanted = (formats,) if isinstance(formats, str) else tuple(formats)
     if unknown := [f for f in wanted if f not in FORMATS]:
-        raise OptionError(
-            f"the image format {unknown[0]!r}", f"one of {', '.join(FORMATS)}", 'pass formats=("png",)'
-        )
+        raise OptionError(f"the image format {unknown[0]!r}", f"one of {', '.join(FORMATS)}", 'pass formats=("png",)')
     drawn = figures(trajectory)
     if importlib.util.find_spec("kaleido") is None:
         raise MissingExtraError(
@@ -73,9 +69,7 @@ def write_figures(
     return _in_own_loop(_write(drawn, Path(folder), wanted, executable))
 
 
-async def _write(
-    drawn: dict[str, go.Figure], folder: Path, wanted: tuple[str, ...], executable: str
-) -> list[Path]:
+async def _write(drawn: dict[str, go.Figure], folder: Path, wanted: tuple[str, ...], executable: str) -> list[Path]:
     kaleido = importlib.import_module("kaleido")
     script = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
     written: list[Path] = []

@@ -68,11 +68,7 @@ class Facts:
             )
         self._trajectory = trajectory
         self.options: dict[str, Any] = trajectory.options
-        order = (
-            trajectory.layers.group_by(["layer"])
-            .aggregate([("layer_index", "min")])
-            .sort_by("layer_index_min")
-        )
+        order = trajectory.layers.group_by(["layer"]).aggregate([("layer_index", "min")]).sort_by("layer_index_min")
         self.layers: tuple[str, ...] = tuple(order["layer"].to_pylist())
         self._network = trajectory.network()
 
@@ -194,11 +190,7 @@ class Facts:
             "training accuracy": part["train_accuracy"],
             "test accuracy": part["test_accuracy"],
         }
-        still = [
-            what
-            for what, values in series.items()
-            if values.null_count == 0 and _is_constant(_floats(values))
-        ]
+        still = [what for what, values in series.items() if values.null_count == 0 and _is_constant(_floats(values))]
         return f"constant {' and '.join(still)}" if still else "a constant series"
 
 

@@ -149,9 +149,7 @@ def _layer_entropy(facts: Facts) -> go.Figure:
     change[~np.isfinite(change)] = np.nan
     limit = max(float(np.nanmax(np.abs(change), initial=0.0)), 1e-9)
     hover = "%{text}<br>checkpoint %{x}: %{z:+.1f} %<br>%{customdata:.3f} nats per neuron<extra></extra>"
-    return _heat(
-        facts, change, "diverging", (-limit, limit), "change since the<br>first checkpoint (%)", hover, values
-    )
+    return _heat(facts, change, "diverging", (-limit, limit), "change since the<br>first checkpoint (%)", hover, values)
 
 
 def _counts(facts: Facts, column: str, name: str) -> go.Figure | None:

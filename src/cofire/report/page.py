@@ -115,9 +115,7 @@ def _render(facts: Facts, title: str | None, command: str | None) -> str:
         light=colours.LIGHT,
         dark=colours.DARK,
         shades=colours.correlation_styles,
-        scales=_dumped(
-            {name: _theme(theme) for name, theme in (("light", colours.LIGHT), ("dark", colours.DARK))}
-        ),
+        scales=_dumped({name: _theme(theme) for name, theme in (("light", colours.LIGHT), ("dark", colours.DARK))}),
         font=Markup(FONT),
         plotly=Markup(get_plotlyjs()),
         source=lambda name: Markup(environment.loader.get_source(environment, name)[0]),  # type: ignore[union-attr]
@@ -160,9 +158,7 @@ def _tiles(facts: Facts) -> list[Tile]:
         ends = (found.pearson_low, found.pearson, found.pearson_high)
         low, middle, high = (50 + 50 * (found.pearson if end is None else end) for end in ends)
         tiles.append(Tile("Pearson’s r", signed(found.pearson), note, span=(low, middle, high)))
-    idle = Tile(
-        idle.label, idle.value, f"{idle.note}, at the last checkpoint", _polyline(facts.network("dead"))
-    )
+    idle = Tile(idle.label, idle.value, f"{idle.note}, at the last checkpoint", _polyline(facts.network("dead")))
     return [*tiles, idle]
 
 

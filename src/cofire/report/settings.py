@@ -25,6 +25,8 @@ _LABELS = {
     "threshold": "active above (threshold)",
     "classes": "classes",
     "learning_rate": "learning rate",
+    "information_floor": "information that chance alone gives (bits)",
+    "by_class": "kept per class",
     "batch_size": "batch size",
 }
 _ORDER = (
@@ -83,9 +85,7 @@ def _setting(key: str, value: Any) -> Setting:
         return Setting(label, f"{number}: {text}") if len(text) <= LONG else Setting(label, number, text)
     if len(text) <= LONG:
         return Setting(label, text)
-    summary = (
-        plural(len(value), "entry", "entries") if isinstance(value, list | tuple | dict) else f"{text[:60]}…"
-    )
+    summary = plural(len(value), "entry", "entries") if isinstance(value, list | tuple | dict) else f"{text[:60]}…"
     return Setting(label, summary, text)
 
 

@@ -191,20 +191,25 @@ def idle_neurons(facts: Facts, column: str, most: int = LISTED) -> list[IdleLaye
         left -= len(numbers)
         total = int(counts[i])
         listed = ", ".join(map(str, numbers))
-        found.append(
-            IdleLayer(name, total, int(sizes[i]), percent(total / sizes[i]), listed, total - len(numbers))
-        )
+        found.append(IdleLayer(name, total, int(sizes[i]), percent(total / sizes[i]), listed, total - len(numbers)))
     return found
 
 
+RARE = 0.01
+"""Share of observations below which a neuron is too rarely active to be listed."""
+
+
 def top_neurons(facts: Facts, measure: str, most: int = 10) -> list[tuple[str, ...]]:
-    """The living neurons with the highest selectivity or information at the last checkpoint.
+    """The neurons with the highest selectivity or information at the last checkpoint.
+
+    Neurons that are active in less than 1 % of the observations are left out: one that fires for a handful
+    of samples is selective by accident, and a list of those would say nothing.
 
     Returns:
         Rows of rank, layer, neuron, preferred class, activity, selectivity and information as text; of
         equal ones the more active first.
     """
-    table = facts.last_neurons.filter(~pc.field("dead") & pc.is_valid(pc.field(measure)))
+    table = facts.last_neurons.filter((pc.field("activity") >= RARE) & pc.is_valid(pc.field(measure)))
     table = table.sort_by([(measure, "descending"), ("activity", "descending"), ("neuron", "ascending")])
     return [_neuron(rank, row, facts) for rank, row in enumerate(_rows(table.slice(0, most)), start=1)]
 
@@ -221,15 +226,12 @@ def _neuron(rank: int, row: dict[str, object], facts: Facts) -> tuple[str, ...]:
 
     preferred = row["preferred_class"]
     name = facts.class_names.get(preferred, str(preferred)) if isinstance(preferred, int) else "–"
-    activity = share("activity")
-    # A neuron that fires for a handful of samples is selective by accident: its activity must not read 0.0 %.
-    digits = 3 if activity is not None and activity < 0.001 else 1
     return (
         str(rank),
         str(row["layer"]),
         str(row["neuron"]),
         name,
-        percent(activity, digits),
+        percent(share("activity")),
         number(share("selectivity"), 3),
         number(share("information"), 3),
     )

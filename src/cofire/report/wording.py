@@ -127,9 +127,7 @@ def steps(found: Correlation) -> str:
         return f"But {value}, {weak}: both may merely drift as training goes on."
     if found.pearson is not None and found.changes * found.pearson < 0:
         return f"Yet {value}, the other way round: the common trend and the single steps disagree."
-    return (
-        f"And {value}: the two also move together step by step, which a common trend alone does not explain."
-    )
+    return f"And {value}: the two also move together step by step, which a common trend alone does not explain."
 
 
 def _accuracy(facts: Facts) -> str:
@@ -267,9 +265,7 @@ def _spread(subjects: tuple[Subject, ...], singular: str, several: str) -> str:
         have = "has" if unclear == 1 else "have"
         parts.append(f"{count(unclear)} {have} an interval that includes 0, or none")
     chance = (
-        " About one 95\N{NO-BREAK SPACE}% interval in twenty excludes 0 by chance alone."
-        if len(subjects) >= 10
-        else ""
+        " About one 95\N{NO-BREAK SPACE}% interval in twenty excludes 0 by chance alone." if len(subjects) >= 10 else ""
     )
     return f"Of {plural(len(subjects), singular, several)}, {joined(parts)}.{chance}"
 

@@ -115,9 +115,7 @@ def _is_noise(deviation: np.ndarray, values: np.ndarray) -> bool:
     return bool(np.abs(deviation).max() <= 1e-13 * np.abs(values).max())
 
 
-def _fisher(
-    r: float | None, points: int, variance: float, confidence: float
-) -> tuple[float | None, float | None]:
+def _fisher(r: float | None, points: int, variance: float, confidence: float) -> tuple[float | None, float | None]:
     if r is None or points < 4:
         return None, None
     if abs(r) == 1.0:

@@ -70,7 +70,9 @@ def load_dataset(name: str, root: str | Path | None = None, *, seed: int = 0) ->
     """
     if name not in DATASETS:
         raise OptionError(
-            f"data set '{name}'", f"one of {', '.join(DATASETS)}", f"did you mean {near_matches(name, DATASETS, 1)}?"
+            f"data set '{name}'",
+            f"one of {', '.join(DATASETS)}",
+            f"did you mean {near_matches(name, DATASETS, 1)}?",
         )
     plain = name.removesuffix(_MIXED)
     data = _digits() if plain == "digits" else _torchvision(plain, data_root(root))

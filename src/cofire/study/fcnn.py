@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 from torch import nn
@@ -22,16 +23,16 @@ def fcnn(inputs: int, hidden: Sequence[int], classes: int, *, dropout: float = 0
         The network, freshly initialised from torch's random state.
 
     Example:
-        >>> sum(p.numel() for p in fcnn(784, (512, 512), 10).parameters())
-        669706
+        >>> network = fcnn(784, (512, 512), 10, dropout=0.5)
+        >>> sum(p.numel() for p in network.parameters()), [name for name, _ in network.named_children()]
+        (669706, ['flatten', 'fc1', 'relu1', 'dropout1', 'fc2', 'relu2', 'dropout2', 'output'])
     """
-    layers: list[nn.Module] = [nn.Flatten()]
-    for units in hidden:
-        layers += [nn.Linear(inputs, units), nn.ReLU()]
+    layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
+    for number, units in enumerate(hidden, start=1):
+        layers[f"fc{number}"] = nn.Linear(inputs, units)
+        layers[f"relu{number}"] = nn.ReLU()
         if dropout:
-            layers.append(nn.Dropout(dropout))
+            layers[f"dropout{number}"] = nn.Dropout(dropout)
         inputs = units
-    layers.append(nn.Linear(inputs, classes))
-    return nn.Sequential(*layers)
-
-
+    layers["output"] = nn.Linear(inputs, classes)
+    return nn.Sequential(layers)

@@ -79,7 +79,9 @@ def follow(
     moments = list(epochs) if epochs is not None else [float(k) for k, _ in enumerate(checkpoints, start=1)]
     if len(moments) != len(checkpoints):
         raise OptionError(
-            f"{len(moments)} epochs for {len(checkpoints)} checkpoints", "one for each", "pass one epoch per checkpoint"
+            f"{len(moments)} epochs for {len(checkpoints)} checkpoints",
+            "one for each",
+            "pass one epoch per checkpoint",
         )
     options = {
         "network": network.fingerprint,

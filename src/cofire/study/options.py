@@ -77,7 +77,9 @@ class StudyOptions(BaseModel):
             try:
                 given = tomllib.loads(Path(file).read_text(encoding="utf-8"))
             except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-                raise OptionError(f"{file}: {error}", "a readable TOML file", "correct it or leave --config out") from error
+                raise OptionError(
+                    f"{file}: {error}", "a readable TOML file", "correct it or leave --config out"
+                ) from error
         given |= {name: value for name, value in flags.items() if value is not None}
         try:
             return cls(**given)

@@ -59,7 +59,9 @@ def open_network(
         model = _called(spec, "model")
         if not isinstance(model, nn.Module):
             raise OptionError(
-                f"'{spec}' gives a {type(model).__name__}", "a torch.nn.Module", "return the model from that function"
+                f"'{spec}' gives a {type(model).__name__}",
+                "a torch.nn.Module",
+                "return the model from that function",
             )
     try:
         model.to(torch.device(device))
@@ -168,7 +170,9 @@ def _read_image(path: str) -> Image.Image:
             return image.convert("RGB")
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ImageError(
-            f"'{path}' cannot be read: {error}", "an image file that Pillow can read", "replace or remove the file"
+            f"'{path}' cannot be read: {error}",
+            "an image file that Pillow can read",
+            "replace or remove the file",
         ) from error
 
 
@@ -249,4 +253,3 @@ def class_names_of(data: Any, num_classes: int) -> list[str] | None:
     """The names that a torchvision data set gives its classes, if it has one for each."""
     names = getattr(data, "classes", None)
     return [str(n) for n in names] if isinstance(names, list) and len(names) == num_classes else None
-

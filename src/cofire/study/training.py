@@ -59,9 +59,7 @@ class Training:
         folder: Where checkpoints are kept.
     """
 
-    def __init__(
-        self, model: nn.Module, options: StudyOptions, inputs: Tensor, labels: Tensor, folder: Path
-    ) -> None:
+    def __init__(self, model: nn.Module, options: StudyOptions, inputs: Tensor, labels: Tensor, folder: Path) -> None:
         self._model = model
         self._options = options
         self._inputs = inputs
@@ -87,7 +85,9 @@ class Training:
             self._optimizer.load_state_dict(state["optimizer"])
         except Exception as error:
             raise WeightsError(
-                f"{path}: {error}", "a whole file of the optimiser's state", "delete it to train again from the start"
+                f"{path}: {error}",
+                "a whole file of the optimiser's state",
+                "delete it to train again from the start",
             ) from error
         self._model.load_state_dict(load_weights(checkpoint_path(self._folder, number)))
         return number
@@ -134,7 +134,7 @@ class Training:
         while True:
             draw = torch.Generator().manual_seed(_seed(self._options.seed, "order", epoch))
             order = torch.randperm(len(self._labels), generator=draw)
-            yield from order.split(self._options.batch_size)[first:]
+            yield from torch.split(order, self._options.batch_size)[first:]
             epoch, first = epoch + 1, 0
 
 

@@ -114,7 +114,8 @@ class Trajectory:
     @classmethod
     def empty(cls, options: dict[str, Any] | None = None) -> Self:
         """A trajectory without checkpoints, to start from."""
-        return cls(*(s.empty_table() for s in _SCHEMAS.values()), options=dict(options or {}))
+        layers, classes, neurons = (schema.empty_table() for schema in _SCHEMAS.values())
+        return cls(layers, classes, neurons, dict(options or {}))
 
     @classmethod
     def concat(cls, parts: Iterable[Self]) -> Self:
@@ -137,15 +138,22 @@ class Trajectory:
                 )
             if twice := seen & set(piece.checkpoints):
                 raise MergeError(
-                    f"the checkpoint {min(twice)} in two trajectories", "each checkpoint once", "drop one of the two"
+                    f"the checkpoint {min(twice)} in two trajectories",
+                    "each checkpoint once",
+                    "drop one of the two",
                 )
             seen |= set(piece.checkpoints)
         tables = [pa.concat_tables([getattr(p, name) for p in pieces]) for name in _SCHEMAS]
-        keys = [["checkpoint", "layer_index"], ["checkpoint", "class"], ["checkpoint", "layer_index", "neuron"]]
+        keys = [
+            ["checkpoint", "layer_index"],
+            ["checkpoint", "class"],
+            ["checkpoint", "layer_index", "neuron"],
+        ]
         ordered = [
             t.sort_by([(k, "ascending") for k in key]).combine_chunks() for t, key in zip(tables, keys, strict=True)
         ]
-        return cls(*ordered, options=pieces[0].options)
+        layers, classes, neurons = ordered
+        return cls(layers, classes, neurons, pieces[0].options)
 
     @property
     def checkpoints(self) -> tuple[int, ...]:
@@ -236,7 +244,9 @@ class Trajectory:
         note = (tables["layers"].schema.metadata or {}).get(b"cofire")
         if note is None:
             raise ResultError(
-                f"{folder}: tables without cofire's options", "tables that cofire wrote", "name a folder of a study"
+                f"{folder}: tables without cofire's options",
+                "tables that cofire wrote",
+                "name a folder of a study",
             )
         plain = {name: table.replace_schema_metadata(None) for name, table in tables.items()}
         return cls(**plain, options=json.loads(note))
