@@ -148,7 +148,14 @@ MATRIX = torch.rand(6, 2)
         (lambda: functional.mean_activation(MATRIX, torch.zeros(6, 2).long(), 1), LabelError, "argmax"),
         (lambda: functional.mean_activation(MATRIX, torch.full((6,), 3), 3), LabelError, "from 0 to 2"),
         (lambda: functional.mean_activation(MATRIX, torch.full((6,), -1), 3), LabelError, "label -1"),
-        (lambda: functional.mean_activation(MATRIX, torch.zeros(6).long(), 0), LabelError, "num_classes=0"),
+        (lambda: functional.mean_activation(MATRIX, torch.zeros(6).long(), 0), OptionError, "num_classes=0"),
+        (lambda: functional.activation_entropy(np.array([["a"]])), DataError, "numbers"),
+        (lambda: functional.activation_entropy(torch.tensor([[3e38], [-3e38]])), DataError, "range exceeds"),
+        (
+            lambda: functional.activation_probability(MATRIX, torch.zeros(6).long(), 1, threshold=float("nan")),
+            OptionError,
+            "threshold=nan",
+        ),
         (
             lambda: functional.mean_activation(MATRIX, torch.zeros(6).long(), 2),
             DataError,

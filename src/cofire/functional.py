@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from cofire.activations.bounds import check_threshold
 from cofire.activations.histograms import ActivationHistograms, Range, check_bins, ranges_of
 from cofire.activations.labels import Grouping, check_labels
 from cofire.activations.neurons import NeuronView, view_matrix
@@ -100,6 +101,7 @@ def activation_probability(
         DataError: Not a matrix, no samples, or a class without samples.
         LabelError: Labels of the wrong length, type or range.
         NonFiniteError: A value is NaN or infinite.
+        OptionError: The threshold is no finite number.
 
     Example:
         >>> fires = torch.tensor([[1.0, 0.0], [0.0, 0.0], [5.0, 2.0]])
@@ -107,11 +109,18 @@ def activation_probability(
         tensor([[0.5000, 0.0000],
                 [1.0000, 1.0000]], dtype=torch.float64)
     """
-    return _by_class(activations, labels, num_classes, threshold).probability()
+    return _by_class(activations, labels, num_classes, check_threshold(threshold)).probability()
 
 
 def _matrix(activations: ArrayLike) -> Tensor:
-    matrix = torch.as_tensor(activations).detach()
+    try:
+        matrix = torch.as_tensor(activations).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"activations of type {type(activations).__name__}: {error}", "a tensor or array of numbers", "convert them"
+        ) from error
+    if matrix.layout != torch.strided:
+        matrix = matrix.to_dense()
     if matrix.ndim != 2 or matrix.shape[0] == 0:
         raise DataError(
             f"activations of shape {tuple(matrix.shape)}",

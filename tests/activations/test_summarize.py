@@ -1,12 +1,15 @@
 """`summarize` from end to end: the same numbers as the pure functions, every unit, every kind of data."""
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from cofire import Network, functional, summarize
 from cofire.activations import ActivationSummary, cost_of
+from cofire.activations.batches import Batches
 from cofire.errors import (
     BatchError,
     BudgetError,
@@ -224,12 +227,111 @@ def test_progress_says_the_cost_first(tiny, capsys):
     assert capsys.readouterr().err.startswith("2 layers, 14 neurons, 12.0 kB of state")
 
 
+X, Y = torch.randn(6, 5), torch.tensor([0, 1, 2, 0, 1, 2])
+
+
 class Augmented(torch.utils.data.Dataset):
     def __len__(self):
         return 64
 
     def __getitem__(self, i):
         return torch.randn(5), i % 3
+
+
+class Unequal(Augmented):
+    def __getitem__(self, i):
+        return torch.zeros(4 + i % 2), 0
+
+
+class Pictures(Augmented):
+    def __getitem__(self, i):
+        return Image.new("L", (2, 2)), 0
+
+
+class Drifting:
+    """Gives other data each time it is read: what changes decides what must be noticed."""
+
+    def __init__(self, change):
+        self.change, self.reads = change, 0
+
+    def __iter__(self):
+        self.reads += 1
+        yield self.change(self.reads)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda read: (X[:3] * read, Y[:3]),
+        lambda read: (X[:3] * (-1) ** read, Y[:3]),
+        lambda read: (X, Y.roll(read)),
+        lambda read: (X[: 7 - read], Y[: 7 - read]),
+        lambda read: (X + 1e-4 * read, Y),
+    ],
+)
+def test_a_second_pass_over_other_data_is_noticed(tiny, change):
+    with pytest.raises(DataError, match="second pass saw other data"):
+        summarize(tiny.network, Drifting(change))
+
+
+def test_nan_logits_are_no_accuracy(tiny):
+    with torch.no_grad():
+        tiny.model[4].bias.fill_(torch.nan)
+    with pytest.raises(NonFiniteError, match="logit in batch 0"):
+        summarize(tiny.network, tiny.data)
+
+
+def test_networks_without_layers_or_with_one_output_are_refused():
+    inputs = torch.randn(4, 5)
+    with pytest.raises(LayerError, match="no activation layers"):
+        summarize(Network(nn.Sequential(nn.Linear(5, 3)), inputs), (inputs, torch.zeros(4).long()))
+    single = nn.Sequential(nn.Linear(5, 3), nn.ReLU(), nn.Linear(3, 1))
+    with pytest.raises(OptionError, match=r"torch\.cat"):
+        summarize(Network(single, inputs), (inputs, torch.zeros(4).long()))
+
+
+def test_whole_number_inputs_are_taken_where_the_network_takes_them():
+    class Words(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words = nn.Embedding(10, 6)
+            self.hidden = nn.Linear(6, 5)
+            self.head = nn.Linear(5, 2)
+
+        def forward(self, x):
+            return self.head(torch.relu(self.hidden(self.words(x).mean(dim=1))))
+
+    tokens, labels = torch.randint(0, 10, (12, 7)), torch.arange(12) % 2
+    assert summarize(Network(Words(), tokens), (tokens, labels)).samples == 12
+
+
+def test_numpy_numbers_are_taken_as_options(tiny):
+    summary = summarize(tiny.network, tiny.data, bins=np.int64(10), threshold=np.float32(0.5))
+    assert (summary.options.bins, summary.options.threshold) == (10, 0.5)
+
+
+def test_a_worker_process_that_fails_gives_one_line(tiny):
+    class Broken(Augmented):
+        def __getitem__(self, i):
+            raise FileNotFoundError("no such file: 'x.npy'")
+
+    loader = DataLoader(Broken(), batch_size=4, num_workers=1)
+    with pytest.raises(DataError, match=r"x\.npy") as caught:
+        summarize(tiny.network, loader)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_the_number_of_samples_is_known_only_where_it_is_certain(tiny):
+    dataset = TensorDataset(*tiny.data)
+    known = [
+        (DataLoader(dataset, batch_size=16), 90),
+        (DataLoader(dataset, batch_size=16, drop_last=True), 80),
+        (DataLoader(dataset, batch_size=None), None),
+        (DataLoader(dataset, batch_sampler=[[0, 1], [2]]), None),
+        (tiny.data, 90),
+        ([tiny.data], None),
+    ]
+    assert [Batches(data, 3).samples for data, _ in known] == [samples for _, samples in known]
 
 
 def unreadable():
@@ -240,9 +342,6 @@ def unreadable():
 class Unreadable:
     def __iter__(self):
         return unreadable()
-
-
-X, Y = torch.randn(6, 5), torch.tensor([0, 1, 2, 0, 1, 2])
 
 
 @pytest.mark.parametrize(
@@ -259,6 +358,10 @@ X, Y = torch.randn(6, 5), torch.tensor([0, 1, 2, 0, 1, 2])
         ((X[:0], Y[:0]), {}, DataError, "no samples"),
         ([X], {}, BatchError, "a Tensor"),
         ([(X, Y, Y)], {}, BatchError, "a tuple of 3"),
+        ((X, Y.tolist()), {}, BatchError, "(inputs, labels)"),
+        ([X, Y], {}, BatchError, "(inputs, labels)"),
+        ([(X, Y[:, None])], {}, LabelError, "squeeze"),
+        ((X, (Y + 9).to(torch.uint16)), {}, LabelError, "label 9"),
         ([{"x": X}], {}, BatchError, "a dict"),
         ([("a", "b")], {}, BatchError, "batch 0"),
         ([(X[:, :4], Y)], {}, BatchError, "(batch, 5)"),
@@ -277,6 +380,13 @@ X, Y = torch.randn(6, 5), torch.tensor([0, 1, 2, 0, 1, 2])
         ((X, Y), {"unit": "pixel"}, OptionError, "pixel"),
         ((X, Y), {"by_class": "yes"}, OptionError, "statistics"),
         ((X, Y), {"threshold": float("nan")}, OptionError, "threshold=nan"),
+        ((X, Y), {"threshold": "high"}, OptionError, "threshold='high'"),
+        ((X, Y), {"by_class": 1}, OptionError, "by_class=1"),
+        ((X, Y), {"by_class": True, "min_class_samples": 0}, OptionError, "min_class_samples=0"),
+        ((X, Y), {"max_bytes": None}, OptionError, "max_bytes=None"),
+        ((X, Y), {"layers": []}, LayerError, "layers"),
+        (Unequal(), {}, BatchError, "resize or crop"),
+        (Pictures(), {}, BatchError, "ToTensor"),
         ((X, Y), {"class_names": ["a"]}, OptionError, "1 class names for 3"),
         ((X, Y), {"batch_size": 0}, OptionError, "batch_size=0"),
     ],

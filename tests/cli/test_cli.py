@@ -202,6 +202,10 @@ FAULTS = {
     "no export": (summarize("mine:branchy", "mine:digits"), "calls"),
     "too much state": (summarize("mine:flat", "mine:digits", "--max-bytes", "100"), "max_bytes"),
     "labels out of range": (summarize("mine:model", "imagefolder:four", "--image-size", "16"), "label 3"),
+    "a folder of a study": (("summarize", "--model", "mine:flat", "--data", "mine:digits", "--out", "run"), "study"),
+    "nowhere to write": (("summarize", "--model", "mine:flat", "--data", "mine:digits", "--out", "a.txt/b"), "a.txt"),
+    "an option that does nothing": (summarize("mine:flat", "mine:digits", "--image-size", "9"), "--image-size"),
+    "mean without std": (summarize("mine:model", "imagefolder:images", "--mean", "0.5"), "both"),
     "no such device": (summarize("mine:flat", "mine:digits", "--device", "abacus"), "abacus"),
 }
 
@@ -209,6 +213,9 @@ FAULTS = {
 @pytest.fixture(scope="module")
 def faulty(place):
     (place / "odd.toml").write_text("epoch = 3\n")
+    (place / "a.txt").write_text("")
+    (place / "run").mkdir()
+    (place / "run" / "study.json").write_text("{}")
     for name in ("damaged/dog", "four/a", "four/b", "four/c", "four/d"):
         (place / name).mkdir(parents=True)
         Image.new("RGB", (20, 20), (200, 10, 30)).save(place / name / f"{name.split('/')[1]}.png")

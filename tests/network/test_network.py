@@ -423,3 +423,26 @@ def test_sizes_follow_from_the_unit():
     assert layer.bytes("channel", bins=10) == 245_760
     with pytest.raises(OptionError, match="'element'"):
         layer.neurons("elements")
+
+
+class Several(nn.Module):
+    """Returns features beside the logits, under names or not."""
+
+    def __init__(self, named):
+        super().__init__()
+        self.first, self.second, self.named = nn.Linear(4, 8), nn.Linear(8, 3), named
+
+    def forward(self, x):
+        features = torch.relu(self.first(x))
+        logits = self.second(features)
+        return {"features": features, "logits": logits} if self.named else (features, logits)
+
+
+@pytest.mark.parametrize("capture", ["export", "calls"])
+def test_of_several_outputs_the_one_called_logits_is_taken_and_else_none(capture):
+    model, inputs = Several(named=True), torch.randn(5, 4)
+    network = Network(model, inputs, capture=capture)
+    assert network.num_classes == 3
+    assert torch.allclose(network.run(inputs), model(inputs)["logits"])
+    with pytest.raises(ExportError, match="called 'logits'"):
+        Network(Several(named=False), inputs, capture=capture)

@@ -159,3 +159,14 @@ def test_a_file_without_tensors_by_name_is_named(tmp_path):
         torch.save(content, tmp_path / "odd.pt")
         with pytest.raises(WeightsError, match=r"odd\.pt.*state dict"):
             load_weights(tmp_path / "odd.pt")
+
+
+def test_weights_held_by_a_training_module_are_found():
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    network = Network(model, torch.zeros(1, 3))
+    held = {f"net.{name}": value for name, value in model.state_dict().items()}
+    inputs = torch.randn(2, 3)
+    expected = network.run(inputs)
+    assert torch.equal(network.with_weights({**held, "loss.weight": torch.ones(2)}).run(inputs), expected)
+    with pytest.raises(WeightsError):
+        network.with_weights({**held, **{f"other.{name}": v for name, v in model.state_dict().items()}})

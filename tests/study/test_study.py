@@ -114,6 +114,52 @@ def test_kills_in_the_middle_and_restarts_give_the_rows_of_an_undisturbed_run(un
     assert (target / "report.html").exists()
 
 
+def test_stopping_a_finished_study_leaves_its_tables_whole(undisturbed, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(undisturbed[0], copy)
+    shutil.rmtree(copy / "rows" / "0004")
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_study(StudyOptions(**SMALL), copy, report=stop)
+    assert rows(copy) == rows(undisturbed[0])
+
+
+def test_a_kill_before_the_first_file_does_not_spoil_the_folder(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".study.json.abcd.partial").write_text("{")
+    run_study(StudyOptions(**{**SMALL, "epochs": 1, "checkpoints": 1}), tmp_path / "run")
+    assert Trajectory.load(tmp_path / "run").checkpoints == (1,)
+
+
+def test_options_that_cannot_be_met_do_not_claim_the_folder(tmp_path):
+    with pytest.raises(OptionError, match="at least one step for each"):
+        run_study(StudyOptions(**{**SMALL, "epochs": 1, "checkpoints": 1000}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OptionError, match="is a file"):
+        run_study(StudyOptions(**SMALL), tmp_path / "file")
+
+
+def test_tables_that_were_not_written_together_are_refused(undisturbed, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(undisturbed[0], copy)
+    shutil.copy(copy / "rows" / "0002" / "layers.parquet", copy / "layers.parquet")
+    with pytest.raises(ResultError, match="not written together"):
+        Trajectory.load(copy)
+
+
+def test_a_folder_of_other_weights_is_refused(tiny, tmp_path):
+    follow(tiny.network, [tiny.model.state_dict()], tiny.data, bins=10, folder=tmp_path / "f")
+    other = {name: value * 2 for name, value in tiny.model.state_dict().items()}
+    with pytest.raises(MergeError, match="weights"):
+        follow(tiny.network, [other], tiny.data, bins=10, folder=tmp_path / "f")
+    with pytest.raises(MergeError, match="tested"):
+        follow(tiny.network, [tiny.model.state_dict()], tiny.data, tiny.data, bins=10, folder=tmp_path / "f")
+
+
 def test_a_folder_of_another_study_is_refused_and_kept(undisturbed, tmp_path):
     folder, _ = undisturbed
     before = rows(folder)
@@ -134,6 +180,7 @@ def test_a_truncated_file_is_one_clear_error(undisturbed, tmp_path, file):
     shutil.copytree(undisturbed[0], copy)
     whole = (copy / file).read_bytes()
     (copy / file).write_bytes(whole[: len(whole) // 2])
+    shutil.rmtree(copy / "rows" / "0005")  # something is left to do
     with pytest.raises((WeightsError, ResultError)) as caught:
         run_study(StudyOptions(**SMALL), copy)
     assert file.split("/")[-1] in str(caught.value) or "0002" in str(caught.value)
@@ -151,7 +198,7 @@ def test_the_global_random_state_is_left_alone(tmp_path):
 def test_checkpoints_are_uniform_and_need_a_step_each():
     assert checkpoint_steps(9380, 20) == [469 * k for k in range(1, 21)]
     assert checkpoint_steps(7, 3) == [2, 5, 7]
-    with pytest.raises(ResultError, match="at least one step"):
+    with pytest.raises(OptionError, match="at least one step"):
         checkpoint_steps(3, 4)
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import UnidentifiedImageError
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, TensorDataset
 
+from cofire.activations.bounds import check_whole
 from cofire.activations.labels import check_labels
-from cofire.errors import BatchError, DataError, ImageError, OptionError
+from cofire.errors import BatchError, CofireError, DataError, ImageError
 
 __all__ = ["Batch", "Batches"]
 
@@ -41,23 +41,20 @@ class Batches:
             (inputs, labels), or any iterable of (inputs, labels) batches that can be read more than once.
         num_classes: Labels must lie below it.
         batch_size: For data that does not come in batches.
-        workers: Processes that load a `Dataset`; 0 loads in this one.
 
     Raises:
         DataError: The data can be read only once, or is none of these.
 
     Example:
         >>> data = Batches((torch.zeros(5, 3), torch.tensor([0, 1, 0, 1, 0])), num_classes=2, batch_size=2)
-        >>> len(data), data.samples, [len(batch.labels) for batch in data]
-        (3, 5, [2, 2, 1])
+        >>> data.samples, [len(batch.labels) for batch in data]
+        (5, [2, 2, 1])
     """
 
-    def __init__(self, data: Any, num_classes: int, *, batch_size: int = 256, workers: int = 0) -> None:
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise OptionError(f"batch_size={batch_size!r}", "a whole number from 1 up", "pass batch_size=64")
+    def __init__(self, data: Any, num_classes: int, *, batch_size: int = 256) -> None:
         self._num_classes = num_classes
         self._pair: tuple[Tensor, Tensor] | None = None
-        self._size = batch_size
+        self._size = check_whole("batch_size", batch_size)
         self._source: Iterable[Any] = ()
         if isinstance(data, tuple) and len(data) == 2 and all(isinstance(d, Tensor | np.ndarray) for d in data):
             inputs, labels = (torch.as_tensor(d) for d in data)
@@ -68,7 +65,9 @@ class Batches:
             inputs, labels = data.tensors
             self._pair = inputs, check_labels(labels, len(inputs), num_classes)
         elif isinstance(data, Dataset) and not isinstance(data, DataLoader):
-            self._source = DataLoader(data, batch_size=batch_size, num_workers=workers)
+            self._source = DataLoader(data, batch_size=self._size)
+        elif isinstance(data, tuple | list) and data and isinstance(data[0], Tensor | np.ndarray):
+            raise _not_a_batch(data[0], "the data's first item")
         elif isinstance(data, Iterator):
             raise DataError(
                 f"{type(data).__name__}, which can be read only once",
@@ -89,24 +88,20 @@ class Batches:
         """How many samples there are, None where that cannot be known without reading them."""
         if self._pair is not None:
             return len(self._pair[0])
-        if isinstance(self._source, DataLoader):
-            whole = self._source.sampler
-            size = len(whole) if isinstance(whole, Sized) else None
-            if size is not None and self._source.drop_last and self._source.batch_size:
-                size -= size % self._source.batch_size
-            return size
-        return None
-
-    def __len__(self) -> int:
-        if self._pair is not None:
-            return -(-len(self._pair[0]) // self._size)
-        return len(self._source) if isinstance(self._source, Sized) else 0
+        loader = self._source
+        # A sampler of batches draws as it likes; without a batch size, each item is a batch of its own.
+        if not isinstance(loader, DataLoader) or type(loader.batch_sampler) is not BatchSampler:
+            return None
+        if not isinstance(loader.sampler, Sized) or loader.batch_size is None:
+            return None
+        size = len(loader.sampler)
+        return size - size % loader.batch_size if loader.drop_last else size
 
     def __iter__(self) -> Iterator[Batch]:
         if self._pair is not None:
             inputs, labels = self._pair
-            for index in range(len(self)):
-                part = slice(index * self._size, (index + 1) * self._size)
+            for index, start in enumerate(range(0, len(labels), self._size)):
+                part = slice(start, start + self._size)
                 yield Batch(index, inputs[part], labels[part])
             return
         source = iter(self._source)
@@ -116,12 +111,10 @@ class Batches:
                 given = next(source)
             except StopIteration:
                 return
-            except (UnidentifiedImageError, OSError) as error:
-                raise ImageError(
-                    f"batch {index} cannot be loaded: {error}",
-                    "image files that Pillow can read",
-                    "replace or remove the file",
-                ) from error
+            except CofireError:
+                raise
+            except Exception as error:
+                raise _not_loaded(error, index) from error
             batch = self._checked(given, index)
             if len(batch.labels):
                 yield batch
@@ -140,7 +133,27 @@ class Batches:
         return Batch(index, inputs, check_labels(labels, len(inputs), self._num_classes, where))
 
 
+def _not_loaded(error: Exception, index: int) -> DataError:
+    """What the user's data set or loader raised, without the traceback that a worker process puts into it."""
+    lines = [line for line in str(error).splitlines() if line.strip()] or [""]
+    said = lines[-1] if "worker process" in lines[0] else f"{type(error).__name__}: {lines[0]}"
+    given = f"batch {index} cannot be loaded: {said}"
+    if "image file" in said:
+        return ImageError(given, "image files that Pillow can read", "replace or remove the file")
+    if "default_collate" in str(error) or "stack expects" in str(error):
+        return BatchError(
+            given,
+            "samples that are tensors of one shape",
+            "add transforms.ToTensor() to the data set's transform, and a resize or crop to one size",
+        )
+    return DataError(given, "a data set that can be read to its end", "correct the data set or its files")
+
+
 def _not_a_batch(given: Any, where: str) -> BatchError:
+    if isinstance(given, Tensor):
+        remedy = "pass a tuple of two tensors or arrays, (inputs, labels), or batches that are such pairs"
+    else:
+        remedy = "make the data set return (input, label), or choose the two parts in collate_fn"
     if isinstance(given, tuple | list):
         shown = f"a {type(given).__name__} of {len(given)}: ({', '.join(type(g).__name__ for g in given[:4])})"
     else:
@@ -148,5 +161,5 @@ def _not_a_batch(given: Any, where: str) -> BatchError:
     return BatchError(
         f"{where} is {shown}",
         "a pair (inputs, labels) of tensors or arrays, the first axis counting samples",
-        "make the data set return (input, label), or choose the two parts in collate_fn",
+        remedy,
     )

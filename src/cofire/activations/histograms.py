@@ -8,6 +8,7 @@ from typing import Literal, Self, get_args
 import torch
 from torch import Tensor
 
+from cofire.activations.bounds import check_whole
 from cofire.activations.kernels import kernels_for, over_neurons
 from cofire.activations.labels import Grouping
 from cofire.activations.neurons import NeuronView
@@ -15,6 +16,8 @@ from cofire.activations.statistics import ActivationStatistics
 from cofire.errors import DataError, MergeError, OptionError
 
 __all__ = ["ActivationHistograms", "Range", "check_bins", "check_range", "ranges_of"]
+
+_SPARE = 8
 
 Range = Literal["own", "zero-to-max", "global"]
 """Over which range a neuron's histogram runs. `own`: its own non-zero activations, from the smallest to the
@@ -27,9 +30,7 @@ def check_bins(bins: int) -> int:
     Raises:
         OptionError: It is not a whole number from 1 to 2^20.
     """
-    if isinstance(bins, bool) or not isinstance(bins, int) or not 1 <= bins <= 1 << 20:
-        raise OptionError(f"bins={bins!r}", "a whole number from 1 to 1048576", "pass bins=100")
-    return bins
+    return check_whole("bins", bins, most=1 << 20)
 
 
 def check_range(choice: str) -> None:
@@ -225,14 +226,15 @@ class HistogramUpdate:
         x = view.neurons_first()
         if len(self._searched) < view.neurons:
             x = x[:, self._searched]
-        present, sizes = torch.unique_consecutive(classes.ordered, return_counts=True)
-        for k, chosen in zip(present.tolist(), torch.split(classes.order, sizes.tolist()), strict=True):
-            part = x if len(present) == 1 else x[chosen]
+        for k, chosen in classes.members:
+            part = x if len(classes.members) == 1 else x[chosen]
             values = part.transpose(0, 1).flatten(1).contiguous()
             inner = self._edges[k, :, 1:-1].contiguous()
             place = torch.searchsorted(inner, values, right=True)
-            place.masked_fill_(values == 0, bins)  # one bin too many takes the zeros
-            found = torch.zeros(len(values), bins + 1, dtype=torch.int64, device=values.device)
+            # Bins too many take the zeros: several in turn, since adding to one place again and again is slow.
+            spare = bins + torch.arange(values.shape[1], device=values.device) % _SPARE
+            place = torch.where(values == 0, spare, place)
+            found = torch.zeros(len(values), bins + _SPARE, dtype=torch.int64, device=values.device)
             found.scatter_add_(1, place, torch.ones((), dtype=torch.int64, device=values.device).expand_as(place))
             if self._compiled:
                 found *= (self._scale[k, self._searched] == 0)[:, None]

@@ -87,6 +87,31 @@ def kernels_for(dtype: torch.dtype) -> Kernels:
     return Kernels(np.float32 if dtype == torch.float32 else np.float64)
 
 
+def _compiler(**options: Any) -> Callable[[Kernel], Kernel]:
+    """A decorator that compiles, and keeps what it compiled for the next process where it may write."""
+
+    def compiled(function: Kernel) -> Kernel:
+        try:
+            kept: Kernel = numba.njit(nogil=True, cache=True, **options)(function)
+        except RuntimeError:  # no folder to keep it in, as in a container that cannot be written to
+            kept = numba.njit(nogil=True, **options)(function)
+        return kept
+
+    return compiled
+
+
+# Outside of the functions that use it: numba would not find again what it kept of a closure over it.
+@numba.njit(nogil=True, inline="always", error_model="numpy")
+def _bin_of(v, first, scale, step, last_bin, precision):  # type: ignore[no-untyped-def]
+    """The bin by arithmetic, put right by comparing with the edges on its two sides."""
+    i = min(max(np.int32((v - first) * scale), np.int32(0)), last_bin)
+    lower = precision(i) * step + first
+    upper = precision(i + np.int32(1)) * step + first
+    up = np.int32(1) if (v >= upper and i < last_bin) else np.int32(0)
+    down = np.int32(1) if (v < lower and i > 0) else np.int32(0)
+    return i + up - down
+
+
 def _sum_kernels(precision: Any, whole: Any) -> tuple[Kernel, Kernel]:
     # Whole numbers sort as floats do once the lower bits of the negative ones are flipped, and extremes
     # of whole numbers compile to vector instructions where those of floats (because of NaN) do not.
@@ -97,7 +122,7 @@ def _sum_kernels(precision: Any, whole: Any) -> tuple[Kernel, Kernel]:
     above, below = precision(np.inf), precision(-np.inf)
 
     # "reassoc" lets sums run in several lanes; NaN and infinities keep their meaning.
-    compiled = numba.njit(nogil=True, cache=True, fastmath={"reassoc", "nsz", "contract"})
+    compiled = _compiler(fastmath={"reassoc", "nsz", "contract"})
 
     @compiled
     def sums_first(  # type: ignore[no-untyped-def]
@@ -213,18 +238,7 @@ def _sum_kernels(precision: Any, whole: Any) -> tuple[Kernel, Kernel]:
 
 def _histogram_kernels(precision: Any) -> tuple[Kernel, Kernel]:
     # No contraction and no reordering here: the edges must round exactly as NumPy's do.
-    compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
-    one, none = np.int32(1), np.int32(0)
-
-    @numba.njit(nogil=True, inline="always", error_model="numpy")
-    def bin_of(v, first, scale, step, last_bin):  # type: ignore[no-untyped-def]
-        """The bin by arithmetic, put right by comparing with the edges on its two sides."""
-        i = min(max(np.int32((v - first) * scale), none), last_bin)
-        lower = precision(i) * step + first
-        upper = precision(i + one) * step + first
-        up = one if (v >= upper and i < last_bin) else none
-        down = one if (v < lower and i > none) else none
-        return i + up - down
+    compiled = _compiler(error_model="numpy")
 
     @compiled
     def histogram_first(  # type: ignore[no-untyped-def]
@@ -256,7 +270,7 @@ def _histogram_kernels(precision: Any) -> tuple[Kernel, Kernel]:
                     row = x[n, c, start : start + m]
                     for j in range(m):
                         v = row[j]
-                        i = bin_of(v, f, g, w, last_bin)
+                        i = _bin_of(v, f, g, w, last_bin, precision)
                         where[j] = i if v != 0 else zero_bin + np.int32(j & (_SPREAD - 1))
                     for j in range(m):
                         h[where[j]] += 1
@@ -300,7 +314,7 @@ def _histogram_kernels(precision: Any) -> tuple[Kernel, Kernel]:
                     spread = zero_bin + np.int32((at + p) & (_SPREAD - 1))
                     for c in range(m):
                         v = row[c]
-                        i = bin_of(v, f[c], g[c], w[c], last_bin)
+                        i = _bin_of(v, f[c], g[c], w[c], last_bin, precision)
                         where[c] = i if v != 0 else spread
                     if in_place:
                         for c in range(m):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import torch
 from torch import Tensor
 
+from cofire.activations.bounds import check_whole
 from cofire.errors import LabelError
 
 __all__ = ["Grouping", "check_labels"]
@@ -26,6 +28,7 @@ def check_labels(labels: Tensor, samples: int, num_classes: int, where: str = ""
         (samples,), int64.
 
     Raises:
+        OptionError: `num_classes` is no whole number from 1 up.
         LabelError: They are not whole numbers, not flat, of another length, or out of range.
 
     Example:
@@ -33,11 +36,16 @@ def check_labels(labels: Tensor, samples: int, num_classes: int, where: str = ""
         tensor([2, 0])
     """
     place = f" in {where}" if where else ""
-    if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
-        raise LabelError(f"num_classes={num_classes!r}", "a whole number from 1 up", "pass the number of classes")
+    num_classes = check_whole("num_classes", num_classes)
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise LabelError(
             f"labels of type {labels.dtype}{place}", "whole numbers from 0", "convert them with labels.long()"
+        )
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        raise LabelError(
+            f"labels of shape {tuple(labels.shape)}{place}",
+            f"one whole number per sample, ({samples},)",
+            "drop the second axis with labels.squeeze(1)",
         )
     if labels.ndim != 1:
         raise LabelError(
@@ -51,6 +59,7 @@ def check_labels(labels: Tensor, samples: int, num_classes: int, where: str = ""
             "one label per sample",
             "pass them in the same order",
         )
+    labels = labels.to(torch.int64)  # comparing is not implemented for all types
     wrong = torch.nonzero((labels < 0) | (labels >= num_classes)).flatten()
     if len(wrong):
         at = int(wrong[0])
@@ -59,7 +68,7 @@ def check_labels(labels: Tensor, samples: int, num_classes: int, where: str = ""
             f"a class from 0 to {num_classes - 1}",
             "number the classes from 0, or check that the network has as many outputs as the data has classes",
         )
-    return labels.to(torch.int64)
+    return labels
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,12 @@ class Grouping:
         """
         order = torch.argsort(labels, stable=True)
         return cls(labels, order, labels[order])
+
+    @cached_property
+    def members(self) -> list[tuple[int, Tensor]]:
+        """Each class that occurs, with the indices of its samples."""
+        present, sizes = torch.unique_consecutive(self.ordered, return_counts=True)
+        return list(zip(present.tolist(), torch.split(self.order, sizes.tolist()), strict=True))
 
     def together(self) -> Self:
         """The same samples as one class."""

@@ -44,14 +44,6 @@ class NeuronView:
         """The values as (samples, neurons, positions), a view."""
         return self.values.transpose(1, 2) if self.neurons_last else self.values
 
-    def pick(self, neurons: Tensor) -> NeuronView:
-        """A copy of some neurons.
-
-        Args:
-            neurons: Indices, (picked,).
-        """
-        return NeuronView(self.neurons_first()[:, neurons].contiguous(), neurons_last=False)
-
 
 def view_matrix(activations: Tensor) -> NeuronView:
     """A matrix of activations, (samples, neurons), as a view of neurons with one observation per sample."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -16,10 +18,47 @@ from cofire.activations.statistics import ActivationStatistics, find_non_finite
 from cofire.errors import BatchError, DataError, LabelError, NonFiniteError
 from cofire.network import ActivationLayer, Network, Unit
 
-__all__ = ["FirstPass", "SecondPass", "run_pass"]
+__all__ = ["DataSeen", "FirstPass", "SecondPass", "check_classes", "check_same", "run_pass"]
 
 Observer = Callable[[ActivationLayer, NeuronView, Grouping, Grouping, int], None]
 """Takes a layer, its neurons, the samples by class, the samples as one class, and the batch's number."""
+
+
+@dataclass(frozen=True)
+class DataSeen:
+    """What a pass saw of the data, per class, to tell whether two passes saw the same.
+
+    Attributes:
+        samples: Samples of each class, (classes,), int64.
+        correct: Those that the network classified correctly, (classes,), int64.
+        sums: Of the inputs of each class, of their absolute values and of the roots of these, (classes, 3), float64.
+    """
+
+    samples: Tensor
+    correct: Tensor
+    sums: Tensor
+
+    @classmethod
+    def nothing(cls, classes: int, device: torch.device) -> Self:
+        """Before any data."""
+        counts = torch.zeros(classes, dtype=torch.int64, device=device)
+        return cls(counts, counts.clone(), torch.zeros(classes, 3, dtype=torch.float64, device=device))
+
+    def update(self, inputs: Tensor, labels: Tensor, logits: Tensor) -> None:
+        """Add a batch, in place: inputs (samples, ...), labels (samples,), logits (samples, classes)."""
+        flat = inputs.to(labels.device).flatten(1)
+        # Roots, not squares: these cannot overflow.
+        parts = (flat, flat.abs(), flat.abs().sqrt())
+        moments = torch.stack([part.sum(1, dtype=torch.float64) for part in parts], dim=1)
+        self.samples.index_add_(0, labels, torch.ones_like(labels))
+        self.correct.index_add_(0, labels, (logits.argmax(dim=1) == labels).to(torch.int64))
+        self.sums.index_add_(0, labels, moments)
+
+    def same(self, other: Self) -> bool:
+        """Whether the other saw the same, up to the order of the samples."""
+        size = self.sums[:, [1, 1, 2]]
+        close = ((self.sums - other.sums).abs() <= 1e-9 * size).all()
+        return torch.equal(self.samples, other.samples) and bool(close)
 
 
 def run_pass(
@@ -30,17 +69,28 @@ def run_pass(
     observe: Observer,
     title: str,
     progress: bool | None,
-    count: Callable[[Tensor, Tensor], None] | None,
-) -> None:
-    """One pass: every batch through the network, every layer's neurons to the observer."""
+) -> DataSeen:
+    """One pass: every batch through the network, every layer's neurons to the observer.
+
+    Args:
+        network: The classifier.
+        batches: The data.
+        layers: Which layers.
+        unit: What a neuron is.
+        observe: What counts.
+        title: Of the progress bar.
+        progress: Whether to show it; None shows it on a terminal.
+
+    Returns:
+        What it saw.
+
+    Raises:
+        BatchError: A batch does not fit the network.
+        NonFiniteError: The network gives NaN or infinite logits.
+    """
+    seen = DataSeen.nothing(network.num_classes, network.device)
     with progress_over(title, batches.samples, progress) as advance, torch.inference_mode():
         for batch in batches:
-            if not batch.inputs.is_floating_point() and network.dtype.is_floating_point:
-                raise BatchError(
-                    f"batch {batch.index} has inputs of type {batch.inputs.dtype}",
-                    f"floating-point inputs, scaled as in training, for a network of type {network.dtype}",
-                    "convert the images, for example with images.float() / 255, and normalise them as in training",
-                )
             classes = Grouping.of(batch.labels.to(network.device))
             together = classes.together()
             index = batch.index
@@ -55,14 +105,25 @@ def run_pass(
             ) -> None:
                 observe(layer, view_neurons(activation, layer, unit), classes, together, index)
 
-            logits = network.run(batch.inputs, each, layers)
-            if count is not None:
-                count(logits, classes.labels)
+            try:
+                logits = network.run(batch.inputs, each, layers)
+            except BatchError as error:
+                raise BatchError(f"batch {index}: {error.given}", error.expected, error.remedy) from error
+            if not bool(torch.isfinite(logits).all()):
+                raise NonFiniteError(
+                    f"a NaN or infinite logit in batch {index}",
+                    "finite numbers",
+                    "find what makes the network overflow (weights, learning rate, inputs), or leave that batch out",
+                )
+            seen.update(batch.inputs, classes.labels, logits)
             advance(len(classes.labels))
+    if int(seen.samples.sum()) == 0:
+        raise DataError("no samples", "at least one batch of (inputs, labels)", "check what the loader returns")
+    return seen
 
 
 class FirstPass:
-    """Pass 1: statistics of every layer, and which samples the network classifies correctly.
+    """Pass 1: statistics of every layer.
 
     Args:
         network: The classifier.
@@ -75,8 +136,6 @@ class FirstPass:
         self._by_class = by_class
         self._classes = network.num_classes if by_class else 1
         self._threshold = float(threshold)
-        self.class_samples = torch.zeros(network.num_classes, dtype=torch.int64, device=network.device)
-        self.class_correct = torch.zeros_like(self.class_samples)
 
     def observe(
         self, layer: ActivationLayer, view: NeuronView, classes: Grouping, together: Grouping, index: int
@@ -98,29 +157,6 @@ class FirstPass:
                 f"activation {value} of neuron {neuron} of layer '{layer.name}' in batch {index}",
                 "finite numbers",
                 "find what makes the network overflow (weights, learning rate, inputs), or leave that batch out",
-            )
-
-    def count(self, logits: Tensor, labels: Tensor) -> None:
-        """Count correct predictions: logits (samples, classes), labels (samples,)."""
-        self.class_samples.index_add_(0, labels, torch.ones_like(labels))
-        self.class_correct.index_add_(0, labels, (logits.argmax(dim=1) == labels).to(torch.int64))
-
-    def check(self, fewest: int, names: tuple[str, ...]) -> None:
-        """Refuse data without samples, or with fewer than `fewest` of a class.
-
-        Raises:
-            DataError: There are no samples.
-            LabelError: A class has too few.
-        """
-        if int(self.class_samples.sum()) == 0:
-            raise DataError("no samples", "at least one batch of (inputs, labels)", "check what the loader returns")
-        few = torch.nonzero(self.class_samples < fewest).flatten().tolist()
-        if few:
-            shown = ", ".join(f"'{names[c]}' ({int(self.class_samples[c])})" for c in few[:5])
-            raise LabelError(
-                f"too few samples of {len(few)} of {len(names)} classes: {shown}{' …' if len(few) > 5 else ''}",
-                f"at least {fewest} samples of every class where results are kept by class",
-                "add samples, turn by_class off, or set min_class_samples=1 to accept classes with one sample",
             )
 
 
@@ -164,19 +200,33 @@ class SecondPass:
         if self._by_class:
             self._by_class[layer.name](view, classes)
 
-    def check(self, totals: dict[str, ActivationStatistics]) -> None:
-        """Refuse a second pass that saw other data, but for what another batch order does to the last bit.
 
-        Raises:
-            DataError: It did.
-        """
-        for name, statistics in totals.items():
-            before = int(statistics.nonzero.sum())
-            apart = int((self.together[name].counts.sum(dim=2) - statistics.nonzero).abs().sum())
-            if apart > 1e-4 * before + 10:
-                raise DataError(
-                    f"the second pass saw other data than the first: {apart:,} of {before:,} non-zero activations "
-                    f"of layer '{name}' differ",
-                    "the same samples in both passes",
-                    "turn random augmentation off, and do not let the loader drop or draw other samples each time",
-                )
+def check_classes(seen: DataSeen, fewest: int, names: Sequence[str]) -> None:
+    """Refuse data with fewer than `fewest` samples of a class.
+
+    Raises:
+        LabelError: There is such a class.
+    """
+    few = torch.nonzero(seen.samples < fewest).flatten().tolist()
+    if few:
+        shown = ", ".join(f"'{names[c]}' ({int(seen.samples[c])})" for c in few[:5])
+        raise LabelError(
+            f"too few samples of {len(few)} of {len(names)} classes: {shown}{' …' if len(few) > 5 else ''}",
+            f"at least {fewest} samples of every class where results are kept by class",
+            "add samples, turn by_class off, or set min_class_samples=1 to accept classes with one sample",
+        )
+
+
+def check_same(first: DataSeen, second: DataSeen) -> None:
+    """Refuse a second pass that saw other data than the first.
+
+    Raises:
+        DataError: It did.
+    """
+    if not first.same(second):
+        raise DataError(
+            f"the second pass saw other data than the first ({int(first.samples.sum())} samples, then "
+            f"{int(second.samples.sum())}; or other inputs or labels)",
+            "the same samples in both passes",
+            "turn random augmentation off, and do not let the loader drop or draw other samples each time",
+        )

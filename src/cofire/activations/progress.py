@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-__all__ = ["progress_over"]
+__all__ = ["announce", "progress_over"]
 
 Advance = Callable[[int], None]
 
@@ -33,7 +33,7 @@ def progress_over(title: str, samples: int | None, show: bool | None = None) -> 
     Yields:
         A function to call with the number of samples done since the last call.
     """
-    if not (sys.stderr.isatty() if show is None else show):
+    if not _shown(show):
         yield lambda _: None
         return
     columns = (
@@ -46,3 +46,18 @@ def progress_over(title: str, samples: int | None, show: bool | None = None) -> 
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=samples)
         yield lambda done: bar.advance(task, done)
+
+
+def announce(text: str, show: bool | None = None) -> None:
+    """A line to the error stream, where progress bars are shown.
+
+    Args:
+        text: What to say.
+        show: Whether to say it; None says it where the error stream is a terminal.
+    """
+    if _shown(show):
+        sys.stderr.write(f"{text}\n")
+
+
+def _shown(show: bool | None) -> bool:
+    return sys.stderr.isatty() if show is None else show

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from cofire.activations.batches import Batches
+from cofire.activations.bounds import check_threshold, check_whole
 from cofire.activations.budget import ByClass, check_budget, cost_of
 from cofire.activations.histograms import Range, check_bins, check_range
-from cofire.activations.passes import FirstPass, SecondPass, run_pass
+from cofire.activations.passes import FirstPass, SecondPass, check_classes, check_same, run_pass
+from cofire.activations.progress import announce
 from cofire.activations.summary import ActivationSummary, LayerSummary, SummaryOptions
-from cofire.errors import OptionError
-from cofire.network import Network, Selector, Unit
+from cofire.errors import LayerError, OptionError
+from cofire.network import ActivationLayer, Network, Selector, Unit
 
 __all__ = ["DEFAULT_CAP", "summarize"]
 
 DEFAULT_CAP = 4_000_000_000
 """Bytes of state above which a summary refuses to start."""
-
-_LOG = logging.getLogger("cofire")
 
 
 def summarize(
@@ -60,7 +58,7 @@ def summarize(
         by_class: Also per class: True for everything (needed for entropy by class), "statistics" without
             histograms (enough for selectivity, information and activation probabilities).
         class_names: Names of the classes, in order.
-        min_class_samples: With `by_class`, the fewest samples that a class may have.
+        min_class_samples: With `by_class`, the fewest samples that a class may have, 1 at least.
         batch_size: For data that does not come in batches.
         max_bytes: Refuse to start if the state would be larger.
         progress: Show a progress bar; None shows it on a terminal.
@@ -73,8 +71,8 @@ def summarize(
         DataError: No samples, other data in the second pass, and its kinds `BatchError` (not
             (inputs, labels), other shapes), `LabelError` (out of range, of the wrong length, an empty
             class), `NonFiniteError` (names layer, neuron and batch), `ImageError`.
-        LayerError: No such layer.
-        OptionError: An option has a value it cannot have.
+        LayerError: No such layer, or none at all.
+        OptionError: An option has a value it cannot have, or the network fewer than two outputs.
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
@@ -83,37 +81,32 @@ def summarize(
         >>> summary.samples, [layer.layer.name for layer in summary.layers]
         (3, ['1'])
     """
-    chosen = network.select(layers)
-    check_bins(bins)
-    check_range(range)
-    if not (isinstance(threshold, int | float) and abs(threshold) < float("inf")):
-        raise OptionError(f"threshold={threshold!r}", "a finite number", "pass threshold=0.0")
-    if by_class not in (False, True, "statistics"):
-        raise OptionError(f"by_class={by_class!r}", "False, True or 'statistics'", "pass by_class=True")
+    chosen = _layers(network, layers)
     names = _class_names(class_names, network.num_classes)
-    cost = cost_of(chosen, unit=unit, bins=bins, by_class=by_class, num_classes=network.num_classes)
-    check_budget(cost, max_bytes, unit=unit, bins=bins, by_class=by_class)
-    _LOG.info("%d layers, %s", len(chosen), cost)
-    if progress:
-        sys.stderr.write(f"{len(chosen)} layers, {cost}\n")
+    bins, threshold = check_bins(bins), check_threshold(threshold)
+    check_range(range)
+    kept = _by_class(by_class)
+    fewest = check_whole("min_class_samples", min_class_samples)
+    cost = cost_of(chosen, unit=unit, bins=bins, by_class=kept, num_classes=network.num_classes)
+    check_budget(cost, check_whole("max_bytes", max_bytes), unit=unit, bins=bins, by_class=kept)
+    announce(f"{len(chosen)} layers, {cost}", progress)
     batches = Batches(data, network.num_classes, batch_size=batch_size)
 
-    first = FirstPass(network, threshold, bool(by_class))
-    run_pass(network, batches, chosen, unit, first.observe, "pass 1 of 2", progress, first.count)
-    first.check(min_class_samples if by_class else 0, names)
+    first = FirstPass(network, threshold, bool(kept))
+    seen = run_pass(network, batches, chosen, unit, first.observe, "pass 1 of 2", progress)
+    check_classes(seen, fewest if kept else 0, names)
 
     totals = {name: s.over_classes() for name, s in first.statistics.items()}
-    second = SecondPass(totals, first.statistics if by_class is True else None, bins, range)
-    run_pass(network, batches, chosen, unit, second.observe, "pass 2 of 2", progress, None)
-    second.check(totals)
+    second = SecondPass(totals, first.statistics if kept is True else None, bins, range)
+    check_same(seen, run_pass(network, batches, chosen, unit, second.observe, "pass 2 of 2", progress))
 
     options = SummaryOptions(
         fingerprint=network.fingerprint,
         unit=unit,
         bins=bins,
         range=range,
-        threshold=float(threshold),
-        by_class=by_class,
+        threshold=threshold,
+        by_class=kept,
         class_names=names,
     )
     results = tuple(
@@ -121,16 +114,44 @@ def summarize(
             layer=layer,
             statistics=first.statistics[layer.name].cpu(),
             histograms=second.together[layer.name].cpu(),
-            class_histograms=second.by_class[layer.name].cpu() if by_class is True else None,
+            class_histograms=second.by_class[layer.name].cpu() if kept is True else None,
         )
         for layer in chosen
     )
     return ActivationSummary(
         options=options,
         layers=results,
-        class_samples=first.class_samples.cpu(),
-        class_correct=first.class_correct.cpu(),
+        class_samples=seen.samples.cpu(),
+        class_correct=seen.correct.cpu(),
     )
+
+
+def _layers(network: Network, layers: Selector) -> tuple[ActivationLayer, ...]:
+    if network.num_classes < 2:
+        raise OptionError(
+            f"a network with {network.num_classes} output",
+            "a classifier with one output per class, two at least",
+            "wrap a network with one logit z so that it returns torch.cat([-z, z], dim=1)",
+        )
+    if network.device.type == "mps":
+        raise OptionError(
+            "a network on mps", "a network on cpu or cuda: sums are kept in float64", "move it to the cpu"
+        )
+    chosen = network.select(layers)
+    if not chosen:
+        raise LayerError(
+            "no activation layers",
+            "at least one output of an activation function between two layers with weights",
+            "see what the network has in network.activation_layers, network.gates and network.unreadable",
+        )
+    return chosen
+
+
+def _by_class(given: ByClass) -> ByClass:
+    # By identity: 1 equals True but would be taken for "statistics" further on.
+    if given is True or given is False or given == "statistics":
+        return given
+    raise OptionError(f"by_class={given!r}", "False, True or 'statistics'", "pass by_class=True")
 
 
 def _class_names(given: Sequence[str] | None, num_classes: int) -> tuple[str, ...]:

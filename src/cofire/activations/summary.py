@@ -232,8 +232,11 @@ class ActivationSummary:
             described.append({"layer": asdict(layer.layer), "plain": plain})
         header = {"format": _FORMAT, "options": asdict(self.options), "layers": described}
         with atomic_path(path) as partial:
-            contiguous = {name: value.clone().contiguous() for name, value in tensors.items()}
-            save_file(contiguous, partial, metadata={"cofire.summary": json.dumps(header)})
+            save_file(
+                {name: value.contiguous() for name, value in tensors.items()},
+                partial,
+                metadata={"cofire.summary": json.dumps(header)},
+            )
         return Path(path)
 
     @classmethod
@@ -251,13 +254,19 @@ class ActivationSummary:
             raise ResultError(
                 f"{path}: {error}", "a whole file that ActivationSummary.save wrote", "summarize again"
             ) from error
-        header = json.loads(note) if note else {}
-        if header.get("format") != _FORMAT:
+        try:
+            return cls._read(json.loads(note or "{}"), tensors)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ResultError(
                 f"{path} is no activation summary of format {_FORMAT}",
                 "a file that ActivationSummary.save wrote",
                 "name a summary, not weights, or summarize again with this version",
-            )
+            ) from error
+
+    @classmethod
+    def _read(cls, header: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
+        if header["format"] != _FORMAT:
+            raise ValueError(header["format"])
         options = header["options"]
         options["class_names"] = tuple(options["class_names"])
 

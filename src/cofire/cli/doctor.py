@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import shutil
 from pathlib import Path
 
 import torch
@@ -11,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cofire.report import browser
 from cofire.study import data_root
 from cofire.study.versions import version_of
 
@@ -21,7 +21,6 @@ _EXTRAS = {
     "figures": ("kaleido", "figures of a report as PNG and SVG files (needs Chrome or Chromium as well)"),
     "timm": ("timm", "the classifiers of timm, through package.module:function"),
 }
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _DATA = {"MNIST": "MNIST/raw", "Fashion-MNIST": "FashionMNIST/raw"}
 
 
@@ -42,8 +41,7 @@ def doctor() -> None:
             f"extra '{extra}'",
             f"{package} {found}" if found else f'adds {adds}: pip install "cofire[{extra}]"',
         )
-    browser = next((path for name in _BROWSERS if (path := shutil.which(name))), None)
-    table.add_row("browser", browser or "none on the path: figures as files need Chrome or Chromium")
+    table.add_row("browser", browser() or "none on the path: figures as files need Chrome or Chromium")
     root = data_root()
     for name, place in _DATA.items():
         there = (root / Path(place)).is_dir()

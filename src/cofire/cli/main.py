@@ -51,9 +51,6 @@ def main() -> None:
         app()
     except CofireError as error:
         _stop(str(error))
-    except KeyboardInterrupt:
-        typer.echo("\nStopped. The same command goes on where it was.", err=True)
-        sys.exit(130)
     except Exception as error:
         # A fault of ours, or of the user's own model or data code: no traceback unless asked for.
         if os.environ.get("COFIRE_DEBUG"):

@@ -90,7 +90,11 @@ def _run(options: StudyOptions, out: Path, data_root: Path | None, command: str)
             err=True,
         )
 
-    trajectory = run_study(options, out, data_root=data_root, report=line)
+    try:
+        trajectory = run_study(options, out, data_root=data_root, report=line)
+    except KeyboardInterrupt as stopped:
+        typer.echo("\nStopped. The same command goes on where it was.", err=True)
+        raise typer.Exit(130) from stopped
     page = write_report(trajectory, out / "report.html", command=command)
     typer.echo("\n".join(digest(trajectory)))
     typer.echo(f"Report: {page}")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from torch.utils.data import DataLoader, Dataset
 
 from cofire.activations import DEFAULT_CAP, ByClass, cost_of
 from cofire.activations import summarize as run_summary
+from cofire.errors import OptionError
 from cofire.report import write_report
 from cofire.study import Moment, trajectory_of
 from cofire.study.digest import digest
@@ -47,7 +50,9 @@ def summarize(
         Path | None,
         typer.Option(help="Where torchvision's data sets lie; COFIRE_DATA or ./data unless given."),
     ] = None,
-    split: Annotated[Literal["train", "test"], typer.Option(help="Of a torchvision data set.")] = "train",
+    split: Annotated[
+        Literal["train", "test"] | None, typer.Option(help="Of a torchvision data set; train unless given.")
+    ] = None,
     image_size: Annotated[int | None, typer.Option(help="Resize and crop images to this side.")] = None,
     mean: Annotated[str | None, typer.Option(help="Per channel, as 0.485,0.456,0.406.")] = None,
     std: Annotated[str | None, typer.Option(help="Per channel, as 0.229,0.224,0.225.")] = None,
@@ -57,10 +62,13 @@ def summarize(
         typer.Option(help="How to read the model; calls where it does not export."),
     ] = "export",
     batch_size: Annotated[int, typer.Option(help="Samples at a time.")] = 64,
+    workers: Annotated[int, typer.Option(help="Processes that load images; 0 loads in this one.")] = 0,
+    min_class_samples: Annotated[int, typer.Option(help="Fewest samples of a class, where kept by class.")] = 2,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")] = "cpu",
     max_bytes: Annotated[int, typer.Option(help="Refuse to start if the state would be larger.")] = DEFAULT_CAP,
 ) -> None:
     """What the neurons of one model do on one data set: a summary file, tables and a report."""
+    _claim(out)
     source = open_data(data, root=data_root, split=split, image_size=image_size, mean=_numbers(mean), std=_numbers(std))
     example = first_inputs(source)
     network = open_network(model, example, weights=weights, num_classes=num_classes, capture=capture, device=device)
@@ -69,9 +77,12 @@ def summarize(
     chosen = network.select(layers or None)
     cost = cost_of(chosen, unit=unit, bins=bins, by_class=kept, num_classes=network.num_classes)
     typer.echo(f"{len(chosen)} layers, {cost}", err=True)
+    loader = source
+    if isinstance(source, Dataset) and not isinstance(source, DataLoader):
+        loader = DataLoader(source, batch_size=batch_size, num_workers=workers)
     summary = run_summary(
         network,
-        source,
+        loader,
         layers=chosen,
         unit=unit,
         bins=bins,
@@ -79,6 +90,7 @@ def summarize(
         threshold=threshold,
         by_class=kept,
         class_names=names,
+        min_class_samples=min_class_samples,
         batch_size=batch_size,
         max_bytes=max_bytes,
     )
@@ -96,12 +108,22 @@ def summarize(
         "versions": versions(),
     }
     trajectory = trajectory_of(summary, Moment(1, 1.0, 1), None, options)
-    out.mkdir(parents=True, exist_ok=True)
     summary.save(out / "summary.safetensors")
     trajectory.save(out)
     page = write_report(trajectory, out / "report.html", command=shlex.join(["cofire", *sys.argv[1:]]))
     typer.echo("\n".join(digest(trajectory)))
     typer.echo(f"Report: {page}")
+
+
+def _claim(out: Path) -> None:
+    """Make sure that results can be written before anything is computed."""
+    if (out / "study.json").exists():
+        raise OptionError(f"'{out}' holds a study", "a folder of its own", "choose another folder with --out")
+    nearest = out
+    while not nearest.exists():
+        nearest = nearest.parent
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise OptionError(f"'{nearest}', where results cannot be written", "a folder", "choose another with --out")
 
 
 def _numbers(text: str | None) -> list[float] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from cofire.errors import ExportError, LayerError
 from cofire.network.operations import UNKNOWN, Extent, Operation, bare_name, batches_probed
+from cofire.network.outputs import choose_logits, leaves_of, names_of
 from cofire.network.reading import first_line
 from cofire.network.untouched import left_untouched, plain_path
 from cofire.network.vocabulary import ACTIVATION_NAMES, kind_of
@@ -80,14 +80,15 @@ def read_calls(model: nn.Module, example: tuple[Tensor, ...]) -> CallReading:
                 "pass one sample as the model expects it, with the batch axis in front",
             ) from error
         tracers.append(tracer)
-        leaves.append(_tensors_in(output))
+        names = names_of(output, Tensor)
+        leaves.append(leaves_of(output, Tensor))
     small, large = tracers
     later = {operation.key: operation.sizes for operation in large.operations if operation.key is not None}
     for operation in small.operations:
         if operation.key is not None or operation.role == "input":
             other = later.get(operation.key) if operation.key is not None else None
             operation.sizes = _combined(operation, other)
-    position = _logits_position(leaves, type(model).__name__)
+    position = _logits_position(leaves, names)
     return CallReading(
         tuple(small.operations),
         Extent(*batches_probed),
@@ -149,7 +150,8 @@ def run_watched(
                     "the activation layers of the example pass",
                     "leave it out with layers=, or pass batches that take the same way through the model",
                 )
-    return _tensors_in(output)[reading.logits]
+    logits: Tensor = leaves_of(output, Tensor)[reading.logits]
+    return logits
 
 
 def _called(model: nn.Module, overrides: Mapping[str, Tensor], inputs: tuple[Tensor, ...]) -> Any:
@@ -354,23 +356,18 @@ class _Watcher(TorchFunctionMode):
             )
 
 
-def _tensors_in(output: Any) -> list[Tensor]:
-    if dataclasses.is_dataclass(output) and not isinstance(output, Mapping):
-        output = [getattr(output, entry.name) for entry in dataclasses.fields(output)]
-    if isinstance(output, Mapping):
-        output = list(output.values())
-    return [value for value in pytree.tree_leaves(output) if isinstance(value, Tensor)]
-
-
-def _logits_position(leaves: Sequence[Sequence[Tensor]], model: str) -> int:
+def _logits_position(leaves: Sequence[Sequence[Tensor]], names: Sequence[str]) -> int:
     small, large = leaves
+    fitting: list[int] = []
     for position, (one, two) in enumerate(zip(small, large, strict=False)):
         fits = (*one.shape[:1], *two.shape[:1]) == batches_probed
-        if one.is_floating_point() and one.dim() == two.dim() == 2 and fits and one.shape[1] == two.shape[1]:
-            return position
-    shapes = ", ".join(str(tuple(value.shape)) for value in small)
-    raise ExportError(
-        f"{model}, whose outputs have shapes {shapes or 'none'}",
-        "an output (batch, classes), the logits of a classifier",
-        "wrap the model in a module whose forward returns the logits",
-    )
+        same = any(one is small[other] for other in fitting)
+        if (
+            one.is_floating_point()
+            and one.dim() == two.dim() == 2
+            and fits
+            and one.shape[1] == two.shape[1]
+            and not same
+        ):
+            fitting.append(position)
+    return choose_logits([str(tuple(value.shape)) for value in small], fitting, names)

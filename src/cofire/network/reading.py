@@ -17,10 +17,12 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
+from torch.utils import _pytree as pytree
 
 from cofire.errors import ExportError
 from cofire.network.inlining import inlined
 from cofire.network.operations import UNKNOWN, Extent, Operation, bare_name, batches_probed
+from cofire.network.outputs import choose_logits, names_of
 from cofire.network.untouched import left_untouched, plain_path
 
 __all__ = ["GraphReading", "exported", "first_line", "operations_of", "read_program"]
@@ -149,7 +151,9 @@ def read_program(program: ExportedProgram, aliases: Mapping[str, str] | None = N
         operation.path = (aliases or {}).get(operation.path, operation.path)
     _refuse_training_mode(operations)
     outputs = [spec.arg.name for spec in signature.output_specs if spec.kind is OutputKind.USER_OUTPUT]
-    logits = _logits(graph, operations, outputs, batch)
+    returned = pytree.tree_unflatten(list(range(len(outputs))), program.call_spec.out_spec)
+    names = names_of(returned, int)
+    logits = _logits(graph, operations, outputs, names if len(names) == len(outputs) else [""] * len(outputs), batch)
     return GraphReading(graph, submodules, tuple(operations), batch, logits, tensors, constants, tuple(inputs), changed)
 
 
@@ -267,25 +271,31 @@ def _aliasing(node: fx.Node) -> tuple[fx.Node | None, list[fx.Node]]:
     return shared, written
 
 
-def _logits(graph: fx.Graph, operations: Sequence[Operation], outputs: Sequence[str], batch: Extent) -> fx.Node:
+def _logits(
+    graph: fx.Graph,
+    operations: Sequence[Operation],
+    outputs: Sequence[str],
+    names: Sequence[str],
+    batch: Extent,
+) -> fx.Node:
     by_name = {operation.node.name: operation for operation in operations if operation.node is not None}
     renamed = dict(zip(outputs, _last_outputs(graph, len(outputs)), strict=False))
-    shapes = []
-    for name in outputs:
-        node = renamed.get(name)
+    shapes: list[str] = []
+    nodes: list[fx.Node] = []
+    called: list[str] = []
+    fitting: list[int] = []
+    for output, name in zip(outputs, names, strict=True):
+        node = renamed.get(output)
         operation = by_name.get(node.name) if node is not None else None
-        if operation is None or operation.sizes is None:
+        if node is None or operation is None or operation.sizes is None:
             continue
-        shapes.append(f"({', '.join('batch' if not s.constant else str(s.small) for s in operation.sizes)})")
         sizes = operation.sizes
-        if operation.floating and len(sizes) == 2 and sizes[0] == batch and sizes[1].constant:
-            assert operation.node is not None
-            return operation.node
-    raise ExportError(
-        f"outputs of shape {', '.join(shapes) or 'none'}",
-        "an output (batch, classes), the logits of a classifier",
-        "wrap the model in a module whose forward returns the logits",
-    )
+        if operation.floating and len(sizes) == 2 and sizes[0] == batch and sizes[1].constant and node not in nodes:
+            fitting.append(len(nodes))
+        shapes.append(f"({', '.join('batch' if not s.constant else str(s.small) for s in sizes)})")
+        nodes.append(node)
+        called.append(name)
+    return nodes[choose_logits(shapes, fitting, called)]
 
 
 def _last_outputs(graph: fx.Graph, count: int) -> list[fx.Node]:

@@ -82,6 +82,7 @@ def fitted(
         WeightsError: Names are missing or unexpected, shapes differ, or numbers are NaN or infinite.
     """
     given = without_prefix({name: value for name, value in state.items() if isinstance(value, Tensor)})
+    given = _held_under_one_name(given, reference)
     for name in reference.keys() - given.keys():
         twin = next((other for other in given if reference.get(other) is reference[name]), None)
         if twin is not None:
@@ -131,6 +132,23 @@ def without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             break
         stripped = {name.removeprefix(prefix): tensor for name, tensor in stripped.items()}
     return stripped
+
+
+def _held_under_one_name(given: dict[str, Tensor], reference: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The network's own tensors where a training module holds the network as its `model` or `net`.
+
+    Such a module's other tensors, a loss's weights say, are left out.
+    """
+    needed = [name for name in reference if not name.endswith("num_batches_tracked")]
+    if not needed or all(name in given for name in needed):
+        return given
+    first = needed[0]
+    holders = {name.removesuffix(first) for name in given if name.endswith(f".{first}")}
+    whole = [holder for holder in holders if all(holder + name in given for name in needed)]
+    if len(whole) != 1:
+        return given
+    (holder,) = whole
+    return {name.removeprefix(holder): value for name, value in given.items() if name.startswith(holder)}
 
 
 def _read_safetensors(file: Path) -> dict[str, Tensor]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from cofire.activations.batches import Batches
-from cofire.errors import DataError
+from cofire.activations.passes import run_pass
 from cofire.network import Network
 
 __all__ = ["Tally", "tally"]
@@ -47,12 +46,6 @@ def tally(network: Network, data: Any, *, batch_size: int = 1024) -> Tally:
     Raises:
         DataError: No samples, or batches and labels that do not fit (see `cofire.summarize`).
     """
-    samples = torch.zeros(network.num_classes, dtype=torch.int64)
-    correct = torch.zeros_like(samples)
-    for batch in Batches(data, network.num_classes, batch_size=batch_size):
-        right = network.run(batch.inputs).argmax(dim=1).cpu() == batch.labels.cpu()
-        samples.index_add_(0, batch.labels.cpu(), torch.ones_like(batch.labels.cpu()))
-        correct.index_add_(0, batch.labels.cpu(), right.to(torch.int64))
-    if int(samples.sum()) == 0:
-        raise DataError("no samples", "at least one batch of (inputs, labels)", "check what the loader returns")
-    return Tally(samples, correct)
+    batches = Batches(data, network.num_classes, batch_size=batch_size)
+    seen = run_pass(network, batches, (), "channel", lambda *_: None, "test data", False)
+    return Tally(seen.samples.cpu(), seen.correct.cpu())

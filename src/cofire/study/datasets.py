@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cofire.errors import DataError, OptionError, near_matches
 
-__all__ = ["DATASETS", "LabelledData", "data_root", "load_dataset"]
+__all__ = ["DATASETS", "LabelledData", "data_root", "drawn_seed", "load_dataset"]
 
 _MIXED = "-mixed"
 DATASETS = tuple(f"{name}{mixed}" for name in ("digits", "mnist", "fashion-mnist") for mixed in ("", _MIXED))
@@ -78,12 +78,22 @@ def load_dataset(name: str, root: str | Path | None = None, *, seed: int = 0) ->
     data = _digits() if plain == "digits" else _torchvision(plain, data_root(root))
     if name == plain:
         return data
-    draw = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, 1]).generate_state(1, np.uint64)[0] >> 1))
+    draw = torch.Generator().manual_seed(drawn_seed(seed, 1))
     return replace(
         data,
         train_labels=data.train_labels[torch.randperm(len(data.train_labels), generator=draw)],
         test_labels=data.test_labels[torch.randperm(len(data.test_labels), generator=draw)],
     )
+
+
+def drawn_seed(*numbers: int) -> int:
+    """A seed for one purpose, drawn from the study's seed and the numbers of the purpose.
+
+    Example:
+        >>> drawn_seed(0, 1) == drawn_seed(0, 2)
+        False
+    """
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _digits() -> LabelledData:
@@ -106,7 +116,7 @@ def _torchvision(name: str, root: Path) -> LabelledData:
     for train in (True, False):
         try:
             found = kind(str(root), train=train, download=False)
-        except RuntimeError:
+        except (RuntimeError, ValueError, OSError):  # absent, or damaged
             try:
                 found = kind(str(root), train=train, download=True)
             except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cofire.errors import ResultError
 from cofire.study.trajectory import Trajectory
 
 __all__ = ["digest"]
@@ -15,7 +16,12 @@ def digest(trajectory: Trajectory) -> list[str]:
 
     Returns:
         Five lines: what was analysed, accuracy, entropy, their correlation, dead neurons.
+
+    Raises:
+        ResultError: There is no checkpoint.
     """
+    if not trajectory.checkpoints:
+        raise ResultError("a trajectory without checkpoints", "at least one", "analyse a checkpoint first")
     table = trajectory.network().to_pylist()
     first, last = table[0], table[-1]
     options = trajectory.options

@@ -9,10 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from cofire.activations import ByClass, Range, summarize
-from cofire.errors import MergeError, OptionError
-from cofire.network import Network, Selector, Unit
+from cofire.errors import OptionError
+from cofire.network import Network, Selector, Unit, load_weights
 from cofire.study.accuracy import tally
-from cofire.study.fragments import Fragments
+from cofire.study.fragments import Fragments, digest_of
 from cofire.study.rows import Moment, trajectory_of
 from cofire.study.trajectory import Trajectory
 
@@ -34,6 +34,7 @@ def follow(
     range: Range = "own",
     threshold: float = 0.0,
     by_class: ByClass = True,
+    min_class_samples: int = 2,
     class_names: Sequence[str] | None = None,
     batch_size: int = 256,
     folder: str | Path | None = None,
@@ -53,10 +54,11 @@ def follow(
         range: Over which range.
         threshold: A neuron is active above it.
         by_class: What is kept per class.
+        min_class_samples: With `by_class`, the fewest samples that a class may have, 1 at least.
         class_names: Names of the classes.
         batch_size: For data that does not come in batches.
         folder: Keep every checkpoint's rows there as soon as they are known; called again with the same
-            folder and options, only what is missing is computed.
+            folder, weights and options, only what is missing is computed. The data is taken for the same.
         progress: Show progress bars; None shows them on a terminal.
 
     Returns:
@@ -64,11 +66,12 @@ def follow(
 
     Raises:
         OptionError: No checkpoints, or not as many epochs as checkpoints.
-        MergeError: The folder holds results under other options.
+        MergeError: The folder holds results of other weights or under other options.
         WeightsError: A checkpoint is missing, damaged, or does not fit.
         DataError: See `cofire.summarize`.
 
     Example:
+        >>> import torch
         >>> model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
         >>> inputs, labels = torch.eye(2).repeat(3, 1), torch.tensor([0, 1]).repeat(3)
         >>> follow(Network(model, inputs), [model.state_dict()], (inputs, labels))
@@ -91,27 +94,25 @@ def follow(
         "range": range,
         "threshold": threshold,
         "by_class": by_class,
+        "classes": list(class_names) if class_names is not None else None,
+        "tested": test is not None,
     }
     fragments = None if folder is None else Fragments(Path(folder), options)
     parts = []
     for number, (weights, epoch) in enumerate(zip(checkpoints, moments, strict=True), start=1):
-        part = None if fragments is None else fragments.get(number)
-        if part is not None and part.layers["epoch"][0].as_py() != epoch:
-            raise MergeError(
-                f"checkpoint {number} of epoch {epoch}, already analysed as epoch {part.layers['epoch'][0]}",
-                "the same checkpoints in the same order",
-                "choose another folder",
-            )
+        state = load_weights(weights) if isinstance(weights, str | Path) else weights
+        identity = {"weights": digest_of(state), "epoch": float(epoch)}
+        part = None if fragments is None else fragments.get(number, identity)
         if part is None:
-            now = network.with_weights(weights)
+            now = network.with_weights(state)
             summary = summarize(
-                now, train, layers=layers, unit=unit, bins=bins, range=range, threshold=threshold,
-                by_class=by_class, class_names=class_names, batch_size=batch_size, progress=progress,
+                now, train, layers=layers, unit=unit, bins=bins, range=range, threshold=threshold, by_class=by_class,
+                min_class_samples=min_class_samples, class_names=class_names, batch_size=batch_size, progress=progress,
             )  # fmt: skip
             tested = None if test is None else tally(now, test, batch_size=batch_size)
             part = trajectory_of(summary, Moment(number, float(epoch), number), tested, options)
             if fragments is not None:
-                fragments.put(number, part)
+                fragments.put(number, part, identity)
         parts.append(part)
     whole = Trajectory.concat(parts)
     if folder is not None:

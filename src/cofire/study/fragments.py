@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from cofire.atomic import write_text
 from cofire.errors import MergeError, ResultError
 from cofire.study.trajectory import Trajectory
 
-__all__ = ["Fragments"]
+__all__ = ["Fragments", "digest_of"]
+
+_IDENTITY = "checkpoint.json"
+
+
+def digest_of(weights: Mapping[str, Tensor]) -> str:
+    """A hash of weights: the same for the same names, shapes, types and numbers.
+
+    Example:
+        >>> digest_of({"w": torch.zeros(2)}) == digest_of({"w": torch.zeros(3)})
+        False
+    """
+    found = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        if isinstance(value, Tensor):
+            plain = value.detach().cpu().contiguous()
+            found.update(f"{name} {plain.dtype} {tuple(plain.shape)}".encode())
+            found.update(plain.flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 class Fragments:
@@ -28,11 +53,15 @@ class Fragments:
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:04d}"
 
-    def get(self, number: int) -> Trajectory | None:
+    def get(self, number: int, identity: dict[str, Any]) -> Trajectory | None:
         """The rows of a checkpoint, None if they are not there.
 
+        Args:
+            number: Of the checkpoint.
+            identity: What tells this checkpoint from others, as it was given to `put`.
+
         Raises:
-            MergeError: They were made under other options.
+            MergeError: They are of another checkpoint or were made under other options.
             ResultError: They are damaged.
         """
         path = self._path(number)
@@ -40,24 +69,35 @@ class Fragments:
             return None
         try:
             found = Trajectory.load(path)
-        except ResultError as error:
-            raise ResultError(error.given, error.expected, f"delete '{path}' and start again") from error
-        if found.options != self._options:
-            changed = sorted(k for k in self._options | found.options if self._options.get(k) != found.options.get(k))
+            known = json.loads((path / _IDENTITY).read_text(encoding="utf-8"))
+        except (ResultError, OSError, ValueError) as error:
+            raise ResultError(
+                f"'{path}' is damaged: {error}", "the whole rows of a checkpoint", f"delete '{path}' and start again"
+            ) from error
+        mine, theirs = {**self._options, **identity}, {**found.options, **known}
+        if mine != theirs:
+            changed = sorted(k for k in mine | theirs if mine.get(k) != theirs.get(k))
             raise MergeError(
                 f"'{path}' was made with other values of {', '.join(changed)}",
-                "the options that this folder was started with",
+                "the checkpoints and options that this folder was started with",
                 "choose another folder, or delete this one to start anew",
             )
         return found
 
-    def put(self, number: int, rows: Trajectory) -> None:
-        """Keep the rows of a checkpoint: the folder appears in one step."""
+    def put(self, number: int, rows: Trajectory, identity: dict[str, Any]) -> None:
+        """Keep the rows of a checkpoint: the folder appears in one step.
+
+        Args:
+            number: Of the checkpoint.
+            rows: A trajectory of this checkpoint alone.
+            identity: What tells this checkpoint from others.
+        """
         path = self._path(number)
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         try:
             rows.save(partial)
+            write_text(partial / _IDENTITY, json.dumps(identity, sort_keys=True))
             partial.replace(path)
         finally:
             shutil.rmtree(partial, ignore_errors=True)

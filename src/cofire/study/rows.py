@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
@@ -71,12 +72,12 @@ def _layer_row(
         "neurons": layer.neurons,
         "entropy": float(entropy.sum()),
         "entropy_mean": float(entropy.mean()),
-        "entropy_median": float(entropy.quantile(0.5)),
+        "entropy_median": float(np.median(entropy.numpy())),
         "dead": int(layer.dead().sum()),
         "always_active": int(layer.always_active().sum()),
         "activity": float(layer.probability().mean()),
         "mean_activation": float(layer.mean().mean()),
-        "selectivity": float(layer.selectivity().quantile(0.5)) if by_class else None,
+        "selectivity": float(np.median(layer.selectivity().numpy())) if by_class else None,
         "information": float(layer.information().mean()) if by_class else None,
         "train_accuracy": summary.accuracy,
         "test_accuracy": test_accuracy,

@@ -38,8 +38,8 @@ def open_network(
         spec: `torchvision:NAME`, `package.module:function` (called without arguments, gives the model), or
             a `.pt2` file that `torch.export.save` wrote.
         example: A batch of inputs.
-        weights: A file of weights. "none" leaves torchvision's model as initialised; without any,
-            torchvision's trained weights are loaded.
+        weights: A file of weights. "none" leaves torchvision's model as initialised (by seed 0); without
+            any, torchvision's trained weights are loaded.
         num_classes: Outputs of a torchvision model, where they differ from its usual ones.
         capture: How the model is read (see `Network`).
         device: Where it runs; a program in a `.pt2` file stays where it was exported.
@@ -50,12 +50,18 @@ def open_network(
         ExportError: The model cannot be read.
     """
     file = weights if weights not in (None, _UNTRAINED) else None
+    if weights == _UNTRAINED and not spec.startswith("torchvision:"):
+        raise OptionError(
+            f"--weights none with '{spec}'", "a torchvision model", "leave it out: the weights are its own"
+        )
     if spec.endswith(".pt2"):
+        _refuse(spec, device=device != "cpu", capture=capture != "export", num_classes=num_classes is not None)
         network = Network.load(spec)
         return network.with_weights(file) if file else network
     if spec.startswith("torchvision:"):
         model = _torchvision_model(spec.removeprefix("torchvision:"), weights, num_classes)
     else:
+        _refuse(spec, num_classes=num_classes is not None)
         model = _called(spec, "model")
         if not isinstance(model, nn.Module):
             raise OptionError(
@@ -73,6 +79,17 @@ def open_network(
     return network.with_weights(file) if file else network
 
 
+def _refuse(spec: str, **given: bool) -> None:
+    """Refuse options that would do nothing."""
+    for name, is_given in given.items():
+        if is_given:
+            raise OptionError(
+                f"the option {name.replace('_', '-')} with '{spec}'",
+                "options that apply to it",
+                f"leave --{name.replace('_', '-')} out: what '{spec}' gives decides it",
+            )
+
+
 def _torchvision_model(name: str, weights: str | None, num_classes: int | None) -> nn.Module:
     from torchvision import models
 
@@ -84,10 +101,13 @@ def _torchvision_model(name: str, weights: str | None, num_classes: int | None) 
             f"try {near_matches(name, known)}",
         )
     options: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
-    if name in ("inception_v3", "googlenet") and weights is not None:
+    if name in ("inception_v3", "googlenet") and weights not in (None, _UNTRAINED):
         options["init_weights"] = False  # the slow initialisation that the given weights replace
     if weights is not None:
-        built: nn.Module = models.get_model(name, weights=None, **options)
+        # An untrained network is drawn the same each time.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            built: nn.Module = models.get_model(name, weights=None, **options)
         return built
     try:
         trained: nn.Module = models.get_model(name, weights="DEFAULT", **options)
@@ -104,7 +124,7 @@ def open_data(
     spec: str,
     *,
     root: str | Path | None = None,
-    split: str = "train",
+    split: str | None = None,
     image_size: int | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
@@ -115,7 +135,7 @@ def open_data(
         spec: `imagefolder:DIR` (one folder per class), `torchvision:NAME`, or `package.module:function`
             (called without arguments, gives what `cofire.summarize` takes).
         root: Where torchvision's data sets lie (see `cofire.study.data_root`).
-        split: "train" or "test", for torchvision's data sets.
+        split: "train" (unless given) or "test", for torchvision's data sets.
         image_size: Images are resized and centre-cropped to this side: 224 for an image folder unless
             given, as they are for torchvision's.
         mean: Per channel, subtracted after scaling to 0..1: ImageNet's for an image folder unless given,
@@ -127,12 +147,17 @@ def open_data(
         DataError: It is not there.
     """
     if spec.startswith("imagefolder:"):
+        _refuse(spec, split=split is not None)
         size, (usual_mean, usual_std) = image_size or 224, _IMAGENET
+        if (mean is None) != (std is None):
+            raise _half_normalised()
         return _image_folder(Path(spec.removeprefix("imagefolder:")), size, mean or usual_mean, std or usual_std)
     if spec.startswith("torchvision:"):
-        if split not in ("train", "test"):
-            raise OptionError(f"split '{split}'", "train or test", "pass --split test")
-        return _torchvision_data(spec.removeprefix("torchvision:"), data_root(root), split, image_size, mean, std)
+        part = split or "train"
+        if part not in ("train", "test"):
+            raise OptionError(f"split '{part}'", "train or test", "pass --split test")
+        return _torchvision_data(spec.removeprefix("torchvision:"), data_root(root), part, image_size, mean, std)
+    _refuse(spec, split=split is not None, image_size=image_size is not None, mean=bool(mean), std=bool(std))
     return _called(spec, "data set")
 
 
@@ -144,13 +169,17 @@ def _transform(size: int | None, mean: Sequence[float] | None, std: Sequence[flo
         steps += [transforms.Resize(round(size / 0.875)), transforms.CenterCrop(size)]
     steps.append(transforms.ToTensor())
     if (mean is None) != (std is None):
-        raise OptionError("a mean without a standard deviation, or the reverse", "both or neither", "pass both")
+        raise _half_normalised()
     if mean is not None and std is not None:
         if len(mean) != len(std) or min(std) <= 0:
             raise OptionError(f"mean {mean} and std {std}", "one positive std per mean", "pass one of each per channel")
         steps.append(transforms.Normalize(mean, std))
     whole: Callable[..., Any] = transforms.Compose(steps)
     return whole
+
+
+def _half_normalised() -> OptionError:
+    return OptionError("a mean without a standard deviation, or the reverse", "both or neither", "pass both")
 
 
 def _image_folder(folder: Path, size: int, mean: Sequence[float], std: Sequence[float]) -> Any:

@@ -11,7 +11,7 @@ import torch
 
 from cofire.activations import summarize
 from cofire.activations.progress import progress_over
-from cofire.atomic import write_text
+from cofire.atomic import sweep, write_text
 from cofire.errors import OptionError, ResultError
 from cofire.network import Network
 from cofire.patterns import information_floor
@@ -21,7 +21,7 @@ from cofire.study.fcnn import fcnn
 from cofire.study.fragments import Fragments
 from cofire.study.options import StudyOptions
 from cofire.study.rows import Moment, trajectory_of
-from cofire.study.training import Training, checkpoint_path
+from cofire.study.training import Training, checkpoint_path, checkpoint_steps
 from cofire.study.trajectory import Trajectory
 from cofire.study.versions import versions
 
@@ -50,13 +50,14 @@ def run_study(
         folder: Where results go; a folder of another study is refused.
         data_root: Where data sets lie (see `cofire.study.data_root`).
         progress: Show progress bars; None shows them on a terminal.
-        report: Called with the trajectory so far and the number of checkpoints in all.
+        report: Called after every checkpoint that was not known before, with the trajectory so far and the
+            number of checkpoints in all.
 
     Returns:
         The trajectory over all checkpoints.
 
     Raises:
-        OptionError: The folder holds a study with other options.
+        OptionError: The folder holds a study with other options, or there are more checkpoints than steps.
         DataError: The data set is not there.
         WeightsError: A checkpoint in the folder is damaged.
         ResultError: Training diverged, or results in the folder are damaged.
@@ -64,32 +65,37 @@ def run_study(
     target = Path(folder)
     data = load_dataset(options.dataset, data_root, seed=options.seed)
     described = _described(options, data)
+    steps_per_epoch = -(-len(data.train_labels) // options.batch_size)
+    steps = checkpoint_steps(steps_per_epoch * options.epochs, options.checkpoints)
     _claim(target, described)
-    inputs, classes = data.train_inputs[0].numel(), len(data.class_names)
-    # Building a model draws random weights; training puts the seed's in their place.
-    with torch.random.fork_rng(devices=[]):
-        model = fcnn(inputs, options.hidden, classes, dropout=options.dropout)
-    training = Training(model, options, data.train_inputs, data.train_labels, target)
-    network = Network(model, data.train_inputs[:2])
     fragments = Fragments(target, described)
-    parts: list[Trajectory] = []
-    for number, step in enumerate(training.steps, start=1):
-        if training.done < number:
-            title = f"checkpoint {number}/{options.checkpoints}: training"
-            steps = step - (training.steps[number - 2] if number > 1 else 0)
-            with progress_over(title, steps * options.batch_size, progress) as advance:
+    moments = [Moment(number, step / steps_per_epoch, step) for number, step in enumerate(steps, start=1)]
+    parts = {m.checkpoint: part for m in moments if (part := fragments.get(m.checkpoint, vars(m))) is not None}
+    missing = [moment for moment in moments if moment.checkpoint not in parts]
+    if missing:
+        inputs, classes = data.train_inputs[0].numel(), len(data.class_names)
+        # Building a model draws random weights; training puts the seed's in their place.
+        with torch.random.fork_rng(devices=[]):
+            model = fcnn(inputs, options.hidden, classes, dropout=options.dropout)
+        training = Training(model, options, data.train_inputs, data.train_labels, steps, target)
+        network = Network(model, data.train_inputs[:2])
+    for moment in missing:
+        while training.done < moment.checkpoint:
+            title = f"checkpoint {training.done + 1}/{options.checkpoints}: training"
+            with progress_over(title, training.samples_ahead, progress) as advance:
                 training.advance(advance)
-        part = fragments.get(number)
-        if part is None:
-            moment = Moment(number, step / training.steps_per_epoch, step)
-            part = _analysed(network, checkpoint_path(target, number), data, options, moment, described, progress)
-            fragments.put(number, part)
-        parts.append(part)
-        so_far = Trajectory.concat(parts)
+        weights = checkpoint_path(target, moment.checkpoint)
+        part = _analysed(network, weights, data, options, moment, described, progress)
+        fragments.put(moment.checkpoint, part, vars(moment))
+        parts[moment.checkpoint] = part
+        so_far = Trajectory.concat(parts.values())
         so_far.save(target)
         if report is not None:
             report(so_far, options.checkpoints)
-    return Trajectory.concat(parts)
+    whole = Trajectory.concat(parts.values())
+    if not missing:
+        whole.save(target)  # in case a kill came between the last rows and the tables
+    return whole
 
 
 def _analysed(
@@ -132,8 +138,11 @@ def _described(options: StudyOptions, data: LabelledData) -> dict[str, Any]:
 def _claim(folder: Path, described: dict[str, Any]) -> None:
     """Make the folder this study's, or refuse it."""
     about = folder / _ABOUT
+    if folder.exists() and not folder.is_dir():
+        raise OptionError(f"'{folder}' is a file", "a folder", "choose another folder with --out")
     if not about.exists():
-        if folder.exists() and any(folder.iterdir()):
+        # What a kill left of a file that never came to be does not count.
+        if folder.exists() and any(not path.name.endswith(".partial") for path in folder.iterdir()):
             raise OptionError(
                 f"'{folder}' holds other files",
                 "a new or empty folder, or one of the same study",
@@ -145,6 +154,7 @@ def _claim(folder: Path, described: dict[str, Any]) -> None:
         found = json.loads(about.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ResultError(f"{about}: {error}", "the options of a study", "delete the folder to start anew") from error
+    sweep(folder)
     if found != described:
         changed = sorted(k for k in {*found, *described} if found.get(k) != described.get(k))
         shown = "; ".join(f"{k} {found.get(k)!r} there, {described.get(k)!r} now" for k in changed[:4])

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cofire.atomic import atomic_path
-from cofire.errors import ResultError, WeightsError
+from cofire.errors import OptionError, ResultError, WeightsError
 from cofire.network import load_weights, save_weights
+from cofire.study.datasets import drawn_seed
 from cofire.study.options import StudyOptions
 
 __all__ = ["Training", "checkpoint_path", "checkpoint_steps"]
@@ -30,14 +30,14 @@ def checkpoint_steps(total: int, checkpoints: int) -> list[int]:
     """The optimiser steps after which checkpoints are taken, uniformly, the last one at the end.
 
     Raises:
-        ResultError: There are fewer steps than checkpoints.
+        OptionError: There are fewer steps than checkpoints.
 
     Example:
         >>> checkpoint_steps(240, 4)
         [60, 120, 180, 240]
     """
     if total < checkpoints:
-        raise ResultError(
+        raise OptionError(
             f"{checkpoints} checkpoints in {total} training steps",
             "at least one step for each",
             "train longer, with smaller batches, or keep fewer checkpoints",
@@ -56,17 +56,26 @@ class Training:
         options: Of the study.
         inputs: (samples, ...).
         labels: (samples,).
+        steps: The optimiser steps after which checkpoints are taken.
         folder: Where checkpoints are kept.
     """
 
-    def __init__(self, model: nn.Module, options: StudyOptions, inputs: Tensor, labels: Tensor, folder: Path) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        options: StudyOptions,
+        inputs: Tensor,
+        labels: Tensor,
+        steps: list[int],
+        folder: Path,
+    ) -> None:
         self._model = model
         self._options = options
         self._inputs = inputs
         self._labels = labels
         self._folder = folder
-        self.steps_per_epoch = -(-len(labels) // options.batch_size)
-        self.steps = checkpoint_steps(self.steps_per_epoch * options.epochs, options.checkpoints)
+        self._steps_per_epoch = -(-len(labels) // options.batch_size)
+        self._steps = steps
         self._optimizer = _optimizer(model, options)
         self.done = self._restore()
 
@@ -92,6 +101,12 @@ class Training:
         self._model.load_state_dict(load_weights(checkpoint_path(self._folder, number)))
         return number
 
+    @property
+    def samples_ahead(self) -> int:
+        """Samples to be seen until the next checkpoint, about."""
+        start = self._steps[self.done - 1] if self.done else 0
+        return (self._steps[self.done] - start) * self._options.batch_size
+
     def advance(self, done: Callable[[int], None] | None = None) -> int:
         """Train to the next checkpoint and write it.
 
@@ -102,9 +117,9 @@ class Training:
             The checkpoint's number, from 1.
         """
         number = self.done + 1
-        start = self.steps[self.done - 1] if self.done else 0
+        start = self._steps[self.done - 1] if self.done else 0
         with _random(self._options.seed, "dropout", number):
-            self._train(start, self.steps[number - 1], done)
+            self._train(start, self._steps[number - 1], done)
         save_weights(self._model.state_dict(), checkpoint_path(self._folder, number))
         # Written second: if only the first write happens, the interval is trained again, to the same end.
         with atomic_path(self._folder / _STATE) as partial:
@@ -130,7 +145,7 @@ class Training:
                 done(min(size, len(chosen)))
 
     def _batches(self, start: int) -> Iterator[Tensor]:
-        epoch, first = divmod(start, self.steps_per_epoch)
+        epoch, first = divmod(start, self._steps_per_epoch)
         while True:
             draw = torch.Generator().manual_seed(_seed(self._options.seed, "order", epoch))
             order = torch.randperm(len(self._labels), generator=draw)
@@ -140,7 +155,7 @@ class Training:
 
 def _seed(seed: int, purpose: str, number: int) -> int:
     purposes = {"weights": 10, "order": 11, "dropout": 12}
-    return int(np.random.SeedSequence([seed, purposes[purpose], number]).generate_state(1, np.uint64)[0] >> 1)
+    return drawn_seed(seed, purposes[purpose], number)
 
 
 @contextmanager

@@ -239,14 +239,26 @@ class Trajectory:
                 tables[name] = pq.read_table(path)
             except (OSError, pa.ArrowInvalid) as error:
                 raise ResultError(
-                    f"{path}: {error}", "a readable table of a trajectory", "run the study again to make it"
+                    f"{path}: {'no such file' if isinstance(error, FileNotFoundError) else error}",
+                    "a readable table of a trajectory",
+                    "run the study again to make it, or name its folder",
                 ) from error
-        note = (tables["layers"].schema.metadata or {}).get(b"cofire")
-        if note is None:
+        notes = {(table.schema.metadata or {}).get(b"cofire") for table in tables.values()}
+        note = notes.pop()
+        if note is None and not notes:
             raise ResultError(
                 f"{folder}: tables without cofire's options",
                 "tables that cofire wrote",
                 "name a folder of a study",
+            )
+        seen = {name: set(t["checkpoint"].to_pylist()) for name, t in tables.items() if "checkpoint" in t.column_names}
+        # A summary without classes has no rows there.
+        whole = {frozenset(numbers) for name, numbers in seen.items() if numbers or name != "classes"}
+        if note is None or notes or len(whole) > 1:
+            raise ResultError(
+                f"{folder}: tables that were not written together",
+                "layers.parquet, classes.parquet and neurons.parquet of one trajectory",
+                "start the study again: it writes them anew from the checkpoints it knows",
             )
         plain = {name: table.replace_schema_metadata(None) for name, table in tables.items()}
         return cls(**plain, options=json.loads(note))
