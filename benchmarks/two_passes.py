@@ -5,8 +5,8 @@
     python benchmarks/two_passes.py memory
     OMP_WAIT_POLICY=PASSIVE python benchmarks/two_passes.py resnet50 --device cuda
 
-Times are ratios to the forward pass, batch by batch in turn, so that a change of the machine's speed
-meets both; each figure is the median over the repetitions, with the smallest and the largest.
+Times are ratios to the forward pass over the same data, the three in turn, so that a change of the machine's
+speed meets all; each figure is the median over the repetitions, with the smallest and the largest.
 """
 
 from __future__ import annotations
@@ -118,26 +118,25 @@ def measure(name, samples, repetitions, device, rivals):
         with torch.inference_mode():
             model(part)
 
-    def batch_pass(state, part, targets):
-        data = Batches((part, targets), network.num_classes, batch_size=size)
-        run_pass(network, data, layers, "channel", state.observe, "", False, None)
+    def whole_pass(state):
+        data = Batches((inputs, labels), network.num_classes, batch_size=size)
+        run_pass(network, data, layers, "channel", state.observe, "", False)
 
     forward(inputs[:size])
     known = FirstPass(network, 0.0, False)
-    whole = Batches((inputs, labels), network.num_classes, batch_size=size)
-    run_pass(network, whole, layers, "channel", known.observe, "", False, known.count)
+    whole_pass(known)
     second = SecondPass(known.statistics, None, BINS, "own")
-    batch_pass(second, inputs[:size], labels[:size])
+    whole_pass(second)
 
     ratios = {"pass 1": [], "pass 2": []}
     bare = []
     for _ in range(repetitions):
         first = FirstPass(network, 0.0, False)
-        spent = {"forward": 0.0, "pass 1": 0.0, "pass 2": 0.0}
-        for part, targets in zip(inputs.split(size), labels.split(size), strict=True):
-            spent["forward"] += timed(device, lambda part=part: forward(part))
-            spent["pass 1"] += timed(device, lambda part=part, y=targets, s=first: batch_pass(s, part, y))
-            spent["pass 2"] += timed(device, lambda part=part, y=targets: batch_pass(second, part, y))
+        spent = {
+            "forward": timed(device, lambda: [forward(part) for part in inputs.split(size)]),
+            "pass 1": timed(device, lambda state=first: whole_pass(state)),
+            "pass 2": timed(device, lambda: whole_pass(second)),
+        }
         bare.append(spent["forward"])
         for key, found in ratios.items():
             found.append(spent[key] / spent["forward"])
@@ -165,9 +164,9 @@ def measure(name, samples, repetitions, device, rivals):
         ranges.append(
             (state.minimum[0].masked_fill(dead, 0.0).tolist(), state.maximum[0].masked_fill(dead, 1.0).tolist())
         )
-    histc = Histc(model, ranges)
     part = inputs[: size * (20 if name == "fcnn" else 1)]
-    plain = timed(device, lambda: [model(p) for p in part.split(size)])
+    plain = timed(device, lambda: [forward(p) for p in part.split(size)])
+    histc = Histc(model, ranges)
 
     def in_hooks():
         for p in part.split(size):

@@ -52,7 +52,7 @@ def activation_entropy(activations: ArrayLike, *, bins: int = 100, range: Range 
     """
     check_bins(bins)
     view = view_matrix(_matrix(activations))
-    everything = Grouping.of(torch.zeros(view.samples, dtype=torch.int64, device=view.values.device))
+    everything = Grouping(torch.zeros(view.samples, dtype=torch.int64, device=view.values.device))
     statistics = _statistics(view, everything, 1, 0.0)
     state = ActivationHistograms.empty(*ranges_of(statistics, range), bins, statistics.precision)
     state.updater()(view, everything)
@@ -135,7 +135,7 @@ def _matrix(activations: ArrayLike) -> Tensor:
 def _by_class(activations: ArrayLike, labels: ArrayLike, num_classes: int, threshold: float) -> ActivationStatistics:
     matrix = _matrix(activations)
     classes = check_labels(torch.as_tensor(labels), len(matrix), num_classes).to(matrix.device)
-    return _statistics(view_matrix(matrix), Grouping.of(classes), num_classes, threshold)
+    return _statistics(view_matrix(matrix), Grouping(classes), num_classes, threshold)
 
 
 def _statistics(view: NeuronView, classes: Grouping, num_classes: int, threshold: float) -> ActivationStatistics:

@@ -33,7 +33,7 @@ def collect(view, labels, classes, compiled):
     state = ActivationStatistics.empty(
         view.neurons, classes=classes, positions=view.positions, precision=str(view.values.dtype)[6:]
     )
-    good = (ActivationStatistics.update if compiled else _update_torch)(state, view, Grouping.of(labels))
+    good = (ActivationStatistics.update if compiled else _update_torch)(state, view, Grouping(labels))
     assert good
     return state
 
@@ -79,7 +79,7 @@ def test_the_compiled_second_pass_equals_its_definition_and_numpy(
     statistics = collect(view, labels, classes, compiled=True)
     lower, upper = ranges_of(statistics, choice)
     state = ActivationHistograms.empty(lower, upper, bins, statistics.precision)
-    state.updater()(view, Grouping.of(labels))
+    state.updater()(view, Grouping(labels))
     assert torch.equal(state.counts.sum(dim=2), statistics.nonzero)
     edges = state.edges().numpy()
     first = view.neurons_first().numpy()
@@ -109,7 +109,7 @@ def test_a_single_bad_value_anywhere_is_noticed(neurons_last, precision, bad):
     labels = torch.zeros(view.samples, dtype=torch.int64)
     for update in (ActivationStatistics.update, _update_torch):
         state = ActivationStatistics.empty(view.neurons, positions=700, precision=str(precision)[6:])
-        assert not update(state, view, Grouping.of(labels))
+        assert not update(state, view, Grouping(labels))
 
 
 def test_threads_do_not_change_a_single_bit():
@@ -150,7 +150,7 @@ def test_merging_is_associative_commutative_and_equals_seeing_everything_at_once
     states = []
     for v, y in [(view, labels), *parts_of(view, labels, [0, 2, 5, 9])]:
         state = ActivationHistograms.empty(lower, upper, 10, "float64")
-        state.updater()(v, Grouping.of(y))
+        state.updater()(v, Grouping(y))
         states.append(state)
     assert torch.equal(states[3].merge(states[1]).merge(states[2]).counts, states[0].counts)
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal, Self, get_args
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -194,6 +197,10 @@ class HistogramUpdate:
         of_searched = {n: getattr(histograms, n)[:, self._searched] for n in ("lower", "upper", "counts")}
         self._edges = replace(histograms, **of_searched).edges()
 
+    @cached_property
+    def _arrays(self) -> tuple[npt.NDArray[np.generic], ...]:
+        return tuple(part.numpy() for part in (self._first, self._scale, self._step, self._counts))
+
     @property
     def _compiled(self) -> bool:
         return self._counts.device.type == "cpu"
@@ -213,9 +220,8 @@ class HistogramUpdate:
                 view.neurons,
                 x.size,
                 x,
-                classes.ordered.numpy(),
-                classes.order.numpy(),
-                *(part.numpy() for part in (self._first, self._scale, self._step, self._counts)),
+                *classes.arrays,
+                *self._arrays,
             )
         if len(self._searched):
             self._count_by_edges(view, classes)

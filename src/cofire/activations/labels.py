@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -77,24 +78,29 @@ class Grouping:
 
     Attributes:
         labels: Class of every sample, as the samples lie, (samples,), int64.
-        order: The samples in the order of their classes, (samples,), int64.
-        ordered: Their classes in that order, (samples,), int64.
+
+    Example:
+        >>> batch = Grouping(torch.tensor([1, 0, 1]))
+        >>> batch.order, batch.ordered
+        (tensor([1, 0, 2]), tensor([0, 1, 1]))
     """
 
     labels: Tensor
-    order: Tensor
-    ordered: Tensor
 
-    @classmethod
-    def of(cls, labels: Tensor) -> Self:
-        """The samples by class.
+    @cached_property
+    def order(self) -> Tensor:
+        """The samples in the order of their classes, (samples,), int64."""
+        return torch.argsort(self.labels, stable=True)
 
-        Example:
-            >>> Grouping.of(torch.tensor([1, 0, 1])).order
-            tensor([1, 0, 2])
-        """
-        order = torch.argsort(labels, stable=True)
-        return cls(labels, order, labels[order])
+    @cached_property
+    def ordered(self) -> Tensor:
+        """The classes in that order, (samples,), int64."""
+        return self.labels[self.order]
+
+    @cached_property
+    def arrays(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The classes in their order, and the order, for the compiled loops."""
+        return self.ordered.numpy(), self.order.numpy()
 
     @cached_property
     def members(self) -> list[tuple[int, Tensor]]:
@@ -102,7 +108,6 @@ class Grouping:
         present, sizes = torch.unique_consecutive(self.ordered, return_counts=True)
         return list(zip(present.tolist(), torch.split(self.order, sizes.tolist()), strict=True))
 
-    def together(self) -> Self:
+    def together(self) -> Grouping:
         """The same samples as one class."""
-        zeros = torch.zeros_like(self.labels)
-        return type(self)(zeros, torch.arange(len(zeros), device=zeros.device), zeros)
+        return Grouping(torch.zeros_like(self.labels))

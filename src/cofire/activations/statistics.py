@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -92,20 +94,23 @@ class ActivationStatistics:
             return self._update_compiled(view, classes)
         return self._update_torch(view, classes.labels)
 
+    @cached_property
+    def _arrays(self) -> tuple[npt.NDArray[np.generic], ...]:
+        state = (self.total, self.nonzero, self.active, self.minimum, self.maximum)
+        return tuple(part.numpy() for part in state)
+
     def _update_compiled(self, view: NeuronView, classes: Grouping) -> bool:
         kernels = kernels_for(view.values.dtype)
         x = view.values.numpy()
-        state = (self.total, self.nonzero, self.active, self.minimum, self.maximum)
         bad = over_neurons(
             kernels.sums_last if view.neurons_last else kernels.sums_first,
             view.neurons,
             x.size,
             x,
             x.view(kernels.bits),
-            classes.ordered.numpy(),
-            classes.order.numpy(),
+            *classes.arrays,
             x.dtype.type(self.threshold),
-            *(part.numpy() for part in state),
+            *self._arrays,
         )
         return not any(bad)
 
