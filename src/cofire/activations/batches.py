@@ -84,6 +84,11 @@ class Batches:
             )
 
     @property
+    def in_memory(self) -> bool:
+        """Whether the data are tensors, so that every reading gives the same."""
+        return self._pair is not None
+
+    @property
     def samples(self) -> int | None:
         """How many samples there are, None where that cannot be known without reading them."""
         if self._pair is not None:

@@ -78,6 +78,7 @@ class Grouping:
 
     Attributes:
         labels: Class of every sample, as the samples lie, (samples,), int64.
+        one_class: Whether all labels are the same, so that nothing need be put in order.
 
     Example:
         >>> batch = Grouping(torch.tensor([1, 0, 1]))
@@ -86,16 +87,19 @@ class Grouping:
     """
 
     labels: Tensor
+    one_class: bool = False
 
     @cached_property
     def order(self) -> Tensor:
         """The samples in the order of their classes, (samples,), int64."""
+        if self.one_class:
+            return torch.arange(len(self.labels), device=self.labels.device)
         return torch.argsort(self.labels, stable=True)
 
     @cached_property
     def ordered(self) -> Tensor:
         """The classes in that order, (samples,), int64."""
-        return self.labels[self.order]
+        return self.labels if self.one_class else self.labels[self.order]
 
     @cached_property
     def arrays(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -110,4 +114,4 @@ class Grouping:
 
     def together(self) -> Grouping:
         """The same samples as one class."""
-        return Grouping(torch.zeros_like(self.labels))
+        return Grouping(torch.zeros_like(self.labels), one_class=True)

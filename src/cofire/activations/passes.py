@@ -33,38 +33,52 @@ class DataSeen:
     """What a pass saw of the data, per class, to tell whether two passes saw the same.
 
     Attributes:
-        samples: Samples of each class, (classes,), int64.
-        correct: Those that the network classified correctly, (classes,), int64.
-        prints: For each class the sum over its samples of their inner product with `direction`, and of its size,
-            (classes, 2), float64.
+        sums: Sums over the samples of each class, (classes, 4), float64: of 1, of 1 where the network classifies the
+            sample correctly, of the sample's inner product with `direction`, and of the size of that.
         direction: Random numbers, the same in every pass, (values of a sample,). Whatever changes in a sample,
             changes its inner product with them.
     """
 
-    samples: Tensor
-    correct: Tensor
-    prints: Tensor
+    sums: Tensor
     direction: Tensor
 
     @classmethod
     def nothing(cls, network: Network) -> Self:
         """Before any data."""
-        counts = torch.zeros(network.num_classes, dtype=torch.int64, device=network.device)
-        prints = torch.zeros(network.num_classes, 2, dtype=torch.float64, device=network.device)
+        sums = torch.zeros(network.num_classes, 4, dtype=torch.float64, device=network.device)
         direction = torch.randn(math.prod(network.input_shape), generator=torch.Generator().manual_seed(0))
-        return cls(counts, counts.clone(), prints, direction.to(network.device))
+        return cls(sums, direction.to(network.device))
 
-    def update(self, inputs: Tensor, labels: Tensor, logits: Tensor) -> None:
-        """Add a batch, in place: inputs (samples, ...), labels (samples,), logits (samples, classes)."""
-        flat = inputs.to(self.direction).reshape(len(labels), -1)
-        along = torch.nan_to_num(flat @ self.direction).to(torch.float64)
-        self.samples.index_add_(0, labels, torch.ones_like(labels))
-        self.correct.index_add_(0, labels, (logits.argmax(dim=1) == labels).to(torch.int64))
-        self.prints.index_add_(0, labels, torch.stack([along, along.abs()], dim=1))
+    @property
+    def samples(self) -> Tensor:
+        """Samples of each class, (classes,), int64."""
+        return self.sums[:, 0].to(torch.int64)
+
+    @property
+    def correct(self) -> Tensor:
+        """Those that the network classifies correctly, (classes,), int64."""
+        return self.sums[:, 1].to(torch.int64)
+
+    def update(self, inputs: Tensor | None, labels: Tensor, logits: Tensor) -> None:
+        """Add a batch, in place.
+
+        Args:
+            inputs: (samples, ...); None where they are known to be the same in every pass.
+            labels: (samples,).
+            logits: (samples, classes).
+        """
+        values = torch.zeros(len(labels), 4, dtype=torch.float64, device=labels.device)
+        values[:, 0] = 1
+        values[:, 1] = logits.argmax(dim=1) == labels
+        if inputs is not None:
+            flat = inputs.to(self.direction).reshape(len(labels), -1)
+            values[:, 2] = torch.nan_to_num(flat @ self.direction)
+            values[:, 3] = values[:, 2].abs()
+        self.sums.index_add_(0, labels, values)
 
     def same(self, other: Self) -> bool:
         """Whether the other saw the same, up to the order of the samples."""
-        close = (self.prints - other.prints).abs() <= _ROUNDING * self.prints[:, 1:]
+        close = (self.sums - other.sums).abs()[:, 2:] <= _ROUNDING * self.sums[:, 3:]
         return torch.equal(self.samples, other.samples) and bool(close.all())
 
 
@@ -116,13 +130,13 @@ def run_pass(
                 logits = network.run(batch.inputs, each, layers)
             except BatchError as error:
                 raise BatchError(f"batch {index}: {error.given}", error.expected, error.remedy) from error
-            if not bool(torch.isfinite(logits).all()):
+            if not math.isfinite(float(logits.sum(dtype=torch.float64))):
                 raise NonFiniteError(
                     f"a NaN or infinite logit in batch {index}",
                     "finite numbers",
                     "find what makes the network overflow (weights, learning rate, inputs), or leave that batch out",
                 )
-            seen.update(batch.inputs, classes.labels, logits)
+            seen.update(None if batches.in_memory else batch.inputs, classes.labels, logits)
             advance(len(classes.labels))
     if int(seen.samples.sum()) == 0:
         raise DataError("no samples", "at least one batch of (inputs, labels)", "check what the loader returns")

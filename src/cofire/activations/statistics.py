@@ -89,7 +89,10 @@ class ActivationStatistics:
         Returns:
             False if an activation is NaN or infinite: the state is then of no use.
         """
-        self.samples.index_add_(0, classes.labels, torch.ones_like(classes.labels))
+        if classes.one_class and len(self.samples) == 1:
+            self.samples[0] += len(classes.labels)
+        else:
+            self.samples.index_add_(0, classes.labels, torch.ones_like(classes.labels))
         if view.values.device.type == "cpu":
             return self._update_compiled(view, classes)
         return self._update_torch(view, classes.labels)
