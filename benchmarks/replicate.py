@@ -134,7 +134,7 @@ def main():
     parser.add_argument("--data-root")
     parser.add_argument("--out", type=Path, default=Path("runs/replication"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--bins", type=int, nargs="*", default=[10, 25, 50, 200, 1000])
+    parser.add_argument("--bins", type=int, nargs="*", default=[25, 256, 1000])
     chosen = parser.parse_args()
     found: dict[tuple[str, int], Trajectory] = {}
     for seed in chosen.seeds:

@@ -1,10 +1,12 @@
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 
 from cofire.report import wording
 from cofire.report.captions import captions
 from cofire.report.facts import Facts, Subject
 from cofire.study.correlation import Correlation, correlate
+from cofire.study.trajectory import Trajectory
 
 from . import synthetic
 
@@ -84,3 +86,18 @@ def test_every_drawn_figure_has_a_caption_of_one_sentence():
 def test_perfect_changes_move_together():
     rising = [1.0, 2.0, 4.0, 7.0, 11.0, 16.0]
     assert wording.moves_together(correlate(rising, [3 * v for v in rising]))
+
+
+def test_a_positive_correlation_on_real_labels_is_said_to_contradict_the_papers():
+    rising = Facts(Trajectory.concat([rescaled(synthetic.trajectory())]))
+    assert any(remark.lead == "Against the papers" for remark in wording.limits(rising)[0])
+    falling = Facts(synthetic.trajectory())
+    assert not any(remark.lead == "Against the papers" for remark in wording.limits(falling)[0])
+
+
+def rescaled(trajectory):
+    """The same with accuracies mirrored, so that entropy rises with them."""
+    mirrored = pc.subtract(1.0, trajectory.layers["train_accuracy"])
+    place = trajectory.layers.schema.get_field_index("train_accuracy")
+    layers = trajectory.layers.set_column(place, trajectory.layers.schema.field(place), mirrored)
+    return Trajectory(layers, trajectory.classes, trajectory.neurons, trajectory.options)
