@@ -161,6 +161,31 @@ def test_summarize_takes_torchvisions_models_and_data_sets(mnist_root, tmp_path)
 
 
 @pytest.mark.slow
+def test_a_pretrained_network_is_summarized_on_real_digits(shared, mnist_root, tmp_path):
+    weights = shared / "data" / "weights" / "cnn-mnist.safetensors"
+    if not weights.exists():
+        pytest.skip("no pretrained network in the shared data")
+    (tmp_path / "trained.py").write_text(
+        "from torch import nn\n"
+        "def model():\n"
+        "    return nn.Sequential(\n"
+        "        nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(20, 50, 5), nn.ReLU(), nn.MaxPool2d(2),\n"
+        "        nn.Flatten(), nn.Linear(800, 500), nn.ReLU(), nn.Linear(500, 10))\n"
+    )
+    cofire(
+        "summarize", "--model", "trained:model", "--weights", weights, "--data", "torchvision:MNIST", "--split", "test",
+        "--data-root", mnist_root, "--mean", "0.1307", "--std", "0.3081", "--by-class", "statistics", "--out", "out",
+        cwd=tmp_path,
+    )  # fmt: skip
+    summary = ActivationSummary.load(tmp_path / "out" / "summary.safetensors")
+    assert summary.accuracy > 0.985
+    assert [layer.neurons for layer in summary] == [20, 50, 500]
+    last = summary.layers[-1]
+    assert 0.1 < last.information().max() <= 1
+    assert last.selectivity().median() > 0.3
+
+
+@pytest.mark.slow
 def test_doctor_says_what_is_there(tmp_path):
     done = cofire("doctor", cwd=tmp_path)
     assert re.search(rf"torch +{re.escape(torch.__version__.split('+')[0])}", done.stdout)
