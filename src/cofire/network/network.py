@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -114,7 +115,10 @@ class Network:
         if not file.is_file():
             raise ExportError(f"no file {str(file)!r}", "a .pt2 file", "check the path")
         try:
-            program = torch.export.load(file)
+            with warnings.catch_warnings():
+                # Some versions of PyTorch read constants from bytes that cannot be written to, and warn of it.
+                warnings.filterwarnings("ignore", message="The given buffer is not writable")
+                program = torch.export.load(file)
         except (RuntimeError, ValueError, KeyError, OSError, EOFError, AttributeError, TypeError,
                 AssertionError, pickle.UnpicklingError, zipfile.BadZipFile) as error:  # fmt: skip
             raise ExportError(
