@@ -386,7 +386,8 @@ class TestUntouched:
             network = Network(model, x, capture=capture)
         except ExportError:
             assert capture == "export"
-            assert made in (DataDependent,)
+            # PyTorch 2.9 does not export models that keep something on themselves.
+            assert made in (DataDependent, Caching)
         else:
             if error is None:
                 network.run(x, observe)
