@@ -2,7 +2,7 @@
 
 from cofire import errors, functional
 from cofire.activations import ActivationSummary, LayerSummary, summarize
-from cofire.network import ActivationLayer, Network
+from cofire.network import ActivationLayer, Network, load_weights, save_weights
 from cofire.report import write_figures, write_report
 from cofire.study import StudyOptions, Trajectory, follow, run_study
 
@@ -18,7 +18,9 @@ __all__ = [
     "errors",
     "follow",
     "functional",
+    "load_weights",
     "run_study",
+    "save_weights",
     "summarize",
     "write_figures",
     "write_report",

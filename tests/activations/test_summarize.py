@@ -7,6 +7,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+import cofire
 from cofire import Network, functional, summarize
 from cofire.activations import ActivationSummary, cost_of
 from cofire.activations.batches import Batches
@@ -213,6 +214,11 @@ def test_results_by_class_are_refused_where_they_were_not_kept(tiny):
         partial.class_entropy()
     with pytest.raises(LayerError, match=r"try '3', '1'|try '1', '3'"):
         summary["9"]
+
+
+def test_a_summary_has_a_report_of_its_own(tiny, tmp_path):
+    page = cofire.write_report(summarize(tiny.network, tiny.data, by_class=True), tmp_path / "report.html")
+    assert "The 14 neurons in 2 layers" in page.read_text()
 
 
 def test_the_cost_is_known_and_a_cap_refuses_with_the_remedy(tiny):

@@ -186,6 +186,16 @@ def test_a_pretrained_network_is_summarized_on_real_digits(shared, mnist_root, t
 
 
 @pytest.mark.slow
+def test_a_mismatch_of_classes_and_outputs_is_said(place, tmp_path):
+    done = cofire(
+        "summarize", "--model", "torchvision:squeezenet1_1", "--weights", "none", "--data", "imagefolder:images",
+        "--image-size", "64", "--out", tmp_path / "out", cwd=place,
+    )  # fmt: skip
+    assert "the data has 3 classes and the network 1000 outputs" in done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()][3] == "Activity"
+
+
+@pytest.mark.slow
 def test_doctor_says_what_is_there(tmp_path):
     done = cofire("doctor", cwd=tmp_path)
     assert re.search(rf"torch +{re.escape(torch.__version__.split('+')[0])}", done.stdout)
@@ -205,6 +215,7 @@ FAULTS = {
     ),
     "no results": (("report", "absent"), "layers.parquet"),
     "unknown torchvision model": (summarize("torchvision:resnet5", "imagefolder:images"), "resnet50"),
+    "unknown timm model": (summarize("timm:resnet5o", "imagefolder:images"), "timm"),
     "unknown torchvision data": (summarize("mine:model", "torchvision:MINST"), "MNIST"),
     "no trained weights": (summarize("torchvision:alexnet", "imagefolder:images"), "--weights"),
     "model spec": (summarize("resnet50", "imagefolder:images"), "package.module:function"),

@@ -156,7 +156,7 @@ def test_a_folder_of_other_weights_is_refused(tiny, tmp_path):
     other = {name: value * 2 for name, value in tiny.model.state_dict().items()}
     with pytest.raises(MergeError, match="weights"):
         follow(tiny.network, [other], tiny.data, bins=10, folder=tmp_path / "f")
-    with pytest.raises(MergeError, match="tested"):
+    with pytest.raises(MergeError, match="test_data"):
         follow(tiny.network, [tiny.model.state_dict()], tiny.data, tiny.data, bins=10, folder=tmp_path / "f")
 
 
@@ -217,9 +217,11 @@ def test_following_ones_own_checkpoints(tiny, tmp_path):
     assert again.neurons.equals(trajectory.neurons)
     with pytest.raises(MergeError, match="bins"):
         follow(tiny.network, states, tiny.data, bins=11, folder=tmp_path / "f", epochs=[5, 10, 15])
+    with pytest.raises(OptionError, match="list of state dicts"):
+        follow(tiny.network, tmp_path, tiny.data)
     with pytest.raises(OptionError, match="no checkpoints"):
         follow(tiny.network, [], tiny.data)
-    with pytest.raises(OptionError, match="2 epochs for 3"):
+    with pytest.raises(OptionError, match="2 epochs, no steps, 3 checkpoints"):
         follow(tiny.network, states, tiny.data, epochs=[1, 2])
     with pytest.raises(WeightsError, match=r"absent\.safetensors"):
         follow(tiny.network, [tmp_path / "absent.safetensors"], tiny.data)

@@ -234,7 +234,9 @@ def check_classes(seen: DataSeen, fewest: int, names: Sequence[str]) -> None:
         raise LabelError(
             f"too few samples of {len(few)} of {len(names)} classes: {shown}{' …' if len(few) > 5 else ''}",
             f"at least {fewest} samples of every class where results are kept by class",
-            "add samples, turn by_class off, or set min_class_samples=1 to accept classes with one sample",
+            "add samples, turn by_class off, or set min_class_samples=1 to accept classes with one sample"
+            if int(seen.samples.min()) > 0
+            else "give the network as many outputs as the data has classes, add samples, or turn by_class off",
         )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cofire.report import browser
@@ -19,7 +20,7 @@ __all__ = ["doctor"]
 _NEEDED = ("cofire", "torch", "torchvision", "numpy", "numba", "scipy", "safetensors", "pyarrow", "plotly")
 _EXTRAS = {
     "figures": ("kaleido", "figures of a report as PNG and SVG files (needs Chrome or Chromium as well)"),
-    "timm": ("timm", "the classifiers of timm, through package.module:function"),
+    "timm": ("timm", "the classifiers of timm, as --model timm:NAME"),
 }
 _DATA = {"MNIST": "MNIST/raw", "Fashion-MNIST": "FashionMNIST/raw"}
 
@@ -39,7 +40,7 @@ def doctor() -> None:
         found = version_of(package)
         table.add_row(
             f"extra '{extra}'",
-            f"{package} {found}" if found else f'adds {adds}: pip install "cofire[{extra}]"',
+            f"{package} {found}" if found else escape(f'adds {adds}: pip install ".[{extra}]" in its folder'),
         )
     table.add_row("browser", browser() or "none on the path: figures as files need Chrome or Chromium")
     root = data_root()

@@ -15,7 +15,7 @@ from cofire.study.digest import digest
 
 __all__ = ["demo", "report", "study"]
 
-Out = Annotated[Path | None, typer.Option("--out", help="Folder for the results.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder for the results; runs/DATASET-seedSEED unless given.")]
 DataRoot = Annotated[
     Path | None, typer.Option("--data-root", help="Where data sets lie; COFIRE_DATA or ./data unless given.")
 ]
@@ -34,17 +34,23 @@ def study(
     out: Out = None,
     config: Annotated[Path | None, typer.Option(help="TOML file of options; flags win over it.")] = None,
     data_root: DataRoot = None,
-    hidden: Annotated[str | None, typer.Option(help="Units of the hidden layers, as 512,512.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training data.")] = None,
-    checkpoints: Annotated[int | None, typer.Option(help="How many are kept, at uniform intervals.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Of training.")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="adam, rmsprop or sgd.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Of the optimiser.")] = None,
-    dropout: Annotated[float | None, typer.Option(help="After each hidden layer; 0 for none.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of weights, order, dropout and label permutation.")] = None,
-    bins: Annotated[int | None, typer.Option(help="Bins R of the entropy's histograms.")] = None,
-    range: Annotated[str | None, typer.Option(help="Their range: own, zero-to-max or global.")] = None,
-    threshold: Annotated[float | None, typer.Option(help="A neuron is active above it.")] = None,
+    hidden: Annotated[str | None, typer.Option(help="Units of the hidden layers; 512,512 unless given.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training data; 20 unless given.")] = None,
+    checkpoints: Annotated[
+        int | None, typer.Option(help="How many are kept, at uniform intervals; 20 unless given.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Of training; 128 unless given.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="adam (unless given), rmsprop or sgd.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Of the optimiser; 0.001 unless given.")] = None,
+    dropout: Annotated[
+        float | None, typer.Option(help="After each hidden layer; 0.5 unless given, 0 for none.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of weights, order, dropout and label permutation; 0 unless given.")
+    ] = None,
+    bins: Annotated[int | None, typer.Option(help="Bins R of the entropy's histograms; 100 unless given.")] = None,
+    range: Annotated[str | None, typer.Option(help="Their range: own (unless given), zero-to-max or global.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="A neuron is active above it; 0 unless given.")] = None,
 ) -> None:
     """Train a classifier, keep checkpoints, and hold what its neurons do against its accuracy.
 

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from cofire.activations import DEFAULT_CAP, ByClass, cost_of
 from cofire.activations import summarize as run_summary
 from cofire.errors import OptionError
+from cofire.patterns import information_floor
 from cofire.report import write_report
 from cofire.study import Moment, trajectory_of
 from cofire.study.digest import digest
@@ -26,10 +27,10 @@ _BY_CLASS: dict[str, ByClass] = {"none": False, "statistics": "statistics", "ful
 
 
 def summarize(
-    model: Annotated[str, typer.Option(help="torchvision:resnet50 | package.module:function | file.pt2")],
+    model: Annotated[str, typer.Option(help="torchvision:resnet50 | timm:NAME | package.module:function | file.pt2")],
     data: Annotated[str, typer.Option(help="imagefolder:DIR | torchvision:MNIST | package.module:function")],
     weights: Annotated[
-        str | None, typer.Option(help="file.safetensors or file.pt; none for an untrained torchvision model.")
+        str | None, typer.Option(help="file.safetensors or file.pt; none for an untrained torchvision or timm model.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("cofire-summary"),
     layers: Annotated[
@@ -56,7 +57,9 @@ def summarize(
     image_size: Annotated[int | None, typer.Option(help="Resize and crop images to this side.")] = None,
     mean: Annotated[str | None, typer.Option(help="Per channel, as 0.485,0.456,0.406.")] = None,
     std: Annotated[str | None, typer.Option(help="Per channel, as 0.229,0.224,0.225.")] = None,
-    num_classes: Annotated[int | None, typer.Option(help="Outputs of a torchvision model, if not its own.")] = None,
+    num_classes: Annotated[
+        int | None, typer.Option(help="Outputs of a torchvision or timm model, if not its own.")
+    ] = None,
     capture: Annotated[
         Literal["export", "calls"],
         typer.Option(help="How to read the model; calls where it does not export."),
@@ -74,6 +77,13 @@ def summarize(
     network = open_network(model, example, weights=weights, num_classes=num_classes, capture=capture, device=device)
     kept = _BY_CLASS[by_class]
     names = class_names_of(source, network.num_classes)
+    known = getattr(source, "classes", None)
+    if isinstance(known, list) and len(known) != network.num_classes:
+        typer.echo(
+            f"Note: the data has {len(known)} classes and the network {network.num_classes} outputs. They are paired by "
+            f"number; --num-classes {len(known)} makes as many outputs.",
+            err=True,
+        )
     chosen = network.select(layers or None)
     cost = cost_of(chosen, unit=unit, bins=bins, by_class=kept, num_classes=network.num_classes)
     typer.echo(f"{len(chosen)} layers, {cost}", err=True)
@@ -105,6 +115,8 @@ def summarize(
         "by_class": by_class,
         "samples": summary.samples,
         "classes": list(summary.options.class_names),
+        **({"transform": str(source.transform)} if getattr(source, "transform", None) is not None else {}),
+        **({"information_floor": information_floor(summary.samples, network.num_classes)} if kept else {}),
         "versions": versions(),
     }
     trajectory = trajectory_of(summary, Moment(1, 1.0, 1), None, options)

@@ -173,7 +173,8 @@ def _read_pickle(file: Path) -> Any:
             raise WeightsError(
                 f"{str(file)!r} holds more than weights: unsafe, so not loaded; {_reason(error)}",
                 "a file of tensors alone, since unpickling anything else can run code",
-                "if you trust the file, load it yourself and write its state_dict with save_weights",
+                "if you trust the file, load it yourself and keep its weights alone: "
+                "cofire.save_weights(torch.load(path, weights_only=False)['state_dict'], 'weights.safetensors')",
             ) from error
         raise _damaged(file, error) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, IndexError) as error:
@@ -196,7 +197,7 @@ def _starts_like_pickle(file: Path) -> bool:
 def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = next((line for line in lines if "Unsupported" in line or "GLOBAL" in line), lines[0] if lines else "")
-    return f"{type(error).__name__}: {said[:200]}".rstrip(". ")
+    return f"{type(error).__name__}: {said.split('. ')[0][:200]}".rstrip(". ")
 
 
 def _state_dict_in(content: Any, file: Path) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
+from cofire.activations import ActivationSummary
 from cofire.atomic import write_text
 from cofire.report import colours, tables, wording
 from cofire.report.canvas import FONT
@@ -22,7 +23,7 @@ from cofire.report.facts import MEASURES, Facts, Floats
 from cofire.report.figures import draw
 from cofire.report.notation import number, percent, plural, signed
 from cofire.report.settings import settings, versions
-from cofire.study.trajectory import Trajectory
+from cofire.study import Moment, Trajectory, trajectory_of
 
 __all__ = ["write_report"]
 
@@ -50,12 +51,17 @@ class Tile:
 
 
 def write_report(
-    trajectory: Trajectory, path: str | Path, *, title: str | None = None, command: str | None = None
+    result: Trajectory | ActivationSummary,
+    path: str | Path,
+    *,
+    title: str | None = None,
+    command: str | None = None,
 ) -> Path:
-    """Write what a trajectory shows as one HTML file that loads nothing from anywhere.
+    """Write what a trajectory or a summary shows as one HTML file that loads nothing from anywhere.
 
     Args:
-        trajectory: One checkpoint or more; with one, all that needs a course of training is left out.
+        result: A trajectory, or the summary of one network; with one checkpoint, all that needs a course of
+            training is left out.
         path: Where to write; the file appears whole or not at all.
         title: Heading of the page; the data set's name is in it unless given.
         command: The command that makes this run again, printed as it is.
@@ -67,8 +73,18 @@ def write_report(
         ResultError: The trajectory has no checkpoint.
     """
     target = Path(path)
-    write_text(target, _render(Facts(trajectory), title, command))
+    write_text(target, _render(Facts(_trajectory(result)), title, command))
     return target
+
+
+def _trajectory(result: Trajectory | ActivationSummary) -> Trajectory:
+    if isinstance(result, Trajectory):
+        return result
+    options = {
+        name: value for name, value in asdict(result.options).items() if name not in ("fingerprint", "class_names")
+    }
+    options |= {"samples": result.samples, "classes": list(result.options.class_names)}
+    return trajectory_of(result, Moment(1, 1.0, None), None, options)
 
 
 def _render(facts: Facts, title: str | None, command: str | None) -> str:

@@ -126,7 +126,7 @@ def _cell(value: float | None, low: float | None, high: float | None, reason: st
     if value is None:
         return Cell("not defined", reason or "a constant series", "r-none")
     if low is None or high is None:
-        return Cell(signed(value), "too few for an interval", correlation_class(value), unclear=True)
+        return Cell(signed(value), "no interval", correlation_class(value), unclear=True)
     return Cell(signed(value), interval(low, high), correlation_class(value), unclear=low <= 0 <= high)
 
 

@@ -294,7 +294,7 @@ def _reservations(facts: Facts) -> list[Remark]:
         ),
         Remark(
             "Association, not cause",
-            "Lower entropy need not make a network better. Entropy is measured on the training samples and "
+            "A network need not be better because its entropy is. Entropy is measured on the training samples and "
             "says nothing by itself about unseen data; another seed may give another picture.",
         ),
     ]
@@ -309,7 +309,7 @@ def _control(facts: Facts) -> Remark:
         )
         return Remark("This is the control", text)
     text = (
-        "Run the same study with randomised labels. If its correlation is as negative as this one, entropy "
+        "Run the same study with randomised labels. If its correlation is like this one, entropy "
         "follows training time and not what is learned."
     )
     return Remark("The control is missing here", text)

@@ -55,7 +55,7 @@ def correlate(first: Sequence[float], second: Sequence[float], *, confidence: fl
 
     Returns:
         The correlations; None where they are not defined (a constant series, fewer than 3 points) and
-        None for an interval of fewer than 4 points.
+        None for an interval of fewer than 4 points or of a coefficient of ±1.
 
     Raises:
         DataError: The series differ in length or hold a NaN or infinite value.
@@ -116,9 +116,8 @@ def _is_noise(deviation: np.ndarray, values: np.ndarray) -> bool:
 
 
 def _fisher(r: float | None, points: int, variance: float, confidence: float) -> tuple[float | None, float | None]:
-    if r is None or points < 4:
+    # For r of ±1 Fisher's z is infinite, and an interval of no width would claim certainty.
+    if r is None or points < 4 or abs(r) == 1.0:
         return None, None
-    if abs(r) == 1.0:
-        return r, r
     half = stats.norm.ppf((1 + confidence) / 2) * math.sqrt(variance / (points - 3))
     return math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half)

@@ -15,7 +15,8 @@ def digest(trajectory: Trajectory) -> list[str]:
         trajectory: Of one checkpoint or more.
 
     Returns:
-        Five lines: what was analysed, accuracy, entropy, their correlation, dead neurons.
+        Five lines: what was analysed, accuracy, entropy, its correlation with accuracy (of one checkpoint alone:
+        activity), dead neurons.
 
     Raises:
         ResultError: There is no checkpoint.
@@ -36,13 +37,22 @@ def digest(trajectory: Trajectory) -> list[str]:
     tested = "" if last["test_accuracy"] is None else f", test {change('test_accuracy', '.1%')}"
     silent = f"{last['dead']} of {last['neurons']:,} neurons are dead, {last['always_active']} always active"
     return [
-        f"Analysed     {about}: {len(table)} checkpoint{'s' if many else ''}, {layers} layers, "
-        f"{last['neurons']:,} neurons, R = {options.get('bins')} bins",
-        f"Accuracy     train {change('train_accuracy', '.1%')}{tested}",
+        f"Analysed     {about}: {f'{len(table)} checkpoints, ' if many else ''}{layers} "
+        f"layer{'s' if layers > 1 else ''}, {last['neurons']:,} neurons, R = {options.get('bins')} bins",
+        f"Accuracy     {'train ' if many or tested else ''}{change('train_accuracy', '.1%')}{tested}",
         f"Entropy      {change('entropy', ',.0f')} nats over all neurons",
-        f"Correlation  {_correlation(trajectory)}",
+        f"Correlation  {_correlation(trajectory)}" if many else f"Activity     {_activity(trajectory)}",
         f"Silence      {silent}" + (" at the last checkpoint" if many else ""),
     ]
+
+
+def _activity(trajectory: Trajectory) -> str:
+    rows = trajectory.layers.to_pylist()
+    least, most = (pick(rows, key=lambda row: row["activity"]) for pick in (min, max))
+    if least is most:
+        return f"neurons fire in {most['activity']:.0%} of the observations"
+    span = " to ".join(f"{row['activity']:.0%} ({row['layer']})" for row in (least, most))
+    return f"neurons fire in {span} of the observations"
 
 
 def _correlation(trajectory: Trajectory) -> str:

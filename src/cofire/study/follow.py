@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from cofire.activations import ByClass, Range, summarize
@@ -15,6 +16,7 @@ from cofire.study.accuracy import tally
 from cofire.study.fragments import Fragments, digest_of
 from cofire.study.rows import Moment, trajectory_of
 from cofire.study.trajectory import Trajectory
+from cofire.study.versions import versions
 
 __all__ = ["follow"]
 
@@ -28,6 +30,7 @@ def follow(
     test: Any = None,
     *,
     epochs: Sequence[float] | None = None,
+    steps: Sequence[int] | None = None,
     layers: Selector = None,
     unit: Unit = "channel",
     bins: int = 100,
@@ -48,6 +51,7 @@ def follow(
         train: Training data, as `cofire.summarize` takes it: what the neurons are observed on.
         test: Test data for the test accuracy; None leaves it out.
         epochs: When each checkpoint was taken; 1, 2, 3 … if not given.
+        steps: After how many optimiser steps each was taken; left out if not given.
         layers: Which activation layers.
         unit: What a neuron is.
         bins: Bins of each histogram.
@@ -77,14 +81,19 @@ def follow(
         >>> follow(Network(model, inputs), [model.state_dict()], (inputs, labels))
         Trajectory(1 checkpoints, 1 layers, 2 classes)
     """
+    if isinstance(checkpoints, str | Path | Mapping):
+        raise OptionError(
+            f"checkpoints={type(checkpoints).__name__}", "a list of state dicts or files, in order",
+            "pass sorted(Path(folder).glob('*.safetensors')), say",
+        )  # fmt: skip
     if not checkpoints:
         raise OptionError("no checkpoints", "at least one", "pass the state dicts or files that training kept")
     moments = list(epochs) if epochs is not None else [float(k) for k, _ in enumerate(checkpoints, start=1)]
-    if len(moments) != len(checkpoints):
+    if len(moments) != len(checkpoints) or (steps is not None and len(steps) != len(checkpoints)):
         raise OptionError(
-            f"{len(moments)} epochs for {len(checkpoints)} checkpoints",
+            f"{len(moments)} epochs, {'no' if steps is None else len(steps)} steps, {len(checkpoints)} checkpoints",
             "one for each",
-            "pass one epoch per checkpoint",
+            "pass one epoch and, if any, one step per checkpoint",
         )
     options = {
         "network": network.fingerprint,
@@ -94,8 +103,9 @@ def follow(
         "range": range,
         "threshold": threshold,
         "by_class": by_class,
-        "classes": list(class_names) if class_names is not None else None,
-        "tested": test is not None,
+        "classes": [str(name) for name in class_names or torch.arange(network.num_classes).tolist()],
+        "test_data": "given" if test is not None else "none",
+        "versions": versions(),
     }
     fragments = None if folder is None else Fragments(Path(folder), options)
     parts = []
@@ -110,7 +120,12 @@ def follow(
                 min_class_samples=min_class_samples, class_names=class_names, batch_size=batch_size, progress=progress,
             )  # fmt: skip
             tested = None if test is None else tally(now, test, batch_size=batch_size)
-            part = trajectory_of(summary, Moment(number, float(epoch), number), tested, options)
+            part = trajectory_of(
+                summary,
+                Moment(number, float(epoch), None if steps is None else int(steps[number - 1])),
+                tested,
+                options,
+            )
             if fragments is not None:
                 fragments.put(number, part, identity)
         parts.append(part)

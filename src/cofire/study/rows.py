@@ -24,12 +24,12 @@ class Moment:
     Attributes:
         checkpoint: Its number, from 1.
         epoch: Passes over the training data so far.
-        step: Optimiser steps so far.
+        step: Optimiser steps so far, None if not known.
     """
 
     checkpoint: int
     epoch: float
-    step: int
+    step: int | None
 
 
 def trajectory_of(
@@ -111,7 +111,7 @@ def _neuron_rows(index: int, layer: LayerSummary, moment: Moment) -> pa.Table:
     count = layer.neurons
     by_class = len(layer.statistics.samples) > 1
 
-    def constant(value: float | str, kind: pa.DataType) -> pa.Array:
+    def constant(value: float | str | None, kind: pa.DataType) -> pa.Array:
         return pa.repeat(pa.scalar(value, kind), count)
 
     def column(values: Tensor | None, kind: pa.DataType) -> pa.Array:

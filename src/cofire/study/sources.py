@@ -13,7 +13,15 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor, nn
 
 from cofire.activations.batches import Batches
-from cofire.errors import CofireError, DataError, ImageError, OptionError, WeightsError, near_matches
+from cofire.errors import (
+    CofireError,
+    DataError,
+    ImageError,
+    MissingExtraError,
+    OptionError,
+    WeightsError,
+    near_matches,
+)
 from cofire.network import Network
 from cofire.study.datasets import data_root
 
@@ -35,12 +43,12 @@ def open_network(
     """A network from its name.
 
     Args:
-        spec: `torchvision:NAME`, `package.module:function` (called without arguments, gives the model), or
-            a `.pt2` file that `torch.export.save` wrote.
+        spec: `torchvision:NAME`, `timm:NAME`, `package.module:function` (called without arguments, gives the
+            model), or a `.pt2` file that `torch.export.save` wrote.
         example: A batch of inputs.
-        weights: A file of weights. "none" leaves torchvision's model as initialised (by seed 0); without
-            any, torchvision's trained weights are loaded.
-        num_classes: Outputs of a torchvision model, where they differ from its usual ones.
+        weights: A file of weights. "none" leaves a torchvision or timm model as initialised (by seed 0); without
+            any, its trained weights are loaded.
+        num_classes: Outputs of a torchvision or timm model, where they differ from its usual ones.
         capture: How the model is read (see `Network`).
         device: Where it runs; a program in a `.pt2` file stays where it was exported.
 
@@ -50,9 +58,9 @@ def open_network(
         ExportError: The model cannot be read.
     """
     file = weights if weights not in (None, _UNTRAINED) else None
-    if weights == _UNTRAINED and not spec.startswith("torchvision:"):
+    if weights == _UNTRAINED and not spec.startswith(("torchvision:", "timm:")):
         raise OptionError(
-            f"--weights none with '{spec}'", "a torchvision model", "leave it out: the weights are its own"
+            f"--weights none with '{spec}'", "a torchvision or timm model", "leave it out: the weights are its own"
         )
     if spec.endswith(".pt2"):
         _refuse(spec, device=device != "cpu", capture=capture != "export", num_classes=num_classes is not None)
@@ -60,6 +68,8 @@ def open_network(
         return network.with_weights(file) if file else network
     if spec.startswith("torchvision:"):
         model = _torchvision_model(spec.removeprefix("torchvision:"), weights, num_classes)
+    elif spec.startswith("timm:"):
+        model = _timm_model(spec.removeprefix("timm:"), weights, num_classes)
     else:
         _refuse(spec, num_classes=num_classes is not None)
         model = _called(spec, "model")
@@ -104,20 +114,42 @@ def _torchvision_model(name: str, weights: str | None, num_classes: int | None) 
     if name in ("inception_v3", "googlenet") and weights not in (None, _UNTRAINED):
         options["init_weights"] = False  # the slow initialisation that the given weights replace
     if weights is not None:
-        # An untrained network is drawn the same each time.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            built: nn.Module = models.get_model(name, weights=None, **options)
-        return built
+        return _untrained(lambda: models.get_model(name, weights=None, **options))
+    return _trained(name, lambda: models.get_model(name, weights="DEFAULT", **options))
+
+
+def _timm_model(name: str, weights: str | None, num_classes: int | None) -> nn.Module:
     try:
-        trained: nn.Module = models.get_model(name, weights="DEFAULT", **options)
+        import timm
+    except ImportError as error:
+        raise MissingExtraError(f"'timm:{name}' without timm", "the extra 'timm'", "pip install timm") from error
+    known = timm.list_models()
+    if name.split(".")[0] not in known:
+        raise OptionError(
+            f"timm has no model '{name}'", "one of timm.list_models()", f"try {near_matches(name, known)}"
+        )
+    options: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
+    if weights is not None:
+        return _untrained(lambda: timm.create_model(name, pretrained=False, **options))
+    return _trained(name, lambda: timm.create_model(name, pretrained=True, **options))
+
+
+def _untrained(build: Callable[[], nn.Module]) -> nn.Module:
+    """A network drawn the same each time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return build()
+
+
+def _trained(name: str, build: Callable[[], nn.Module]) -> nn.Module:
+    try:
+        return build()
     except Exception as error:
         raise WeightsError(
-            f"trained weights of {name} could not be loaded: {error}",
-            "a download of torchvision's weights, or a file",
+            f"trained weights of {name} could not be loaded: {str(error).splitlines()[0] if str(error) else error!r}",
+            "a download of its weights, or a file",
             "pass --weights FILE, or --weights none for the untrained network",
         ) from error
-    return trained
 
 
 def open_data(
@@ -245,7 +277,8 @@ def _called(spec: str, what: str) -> Any:
     if not module or not name:
         raise OptionError(
             f"{what} '{spec}'",
-            "torchvision:NAME, package.module:function, "
+            ("torchvision:NAME, timm:NAME, " if what == "model" else "torchvision:NAME, ")
+            + "package.module:function, "
             + ("or a .pt2 file" if what == "model" else "or imagefolder:DIR"),
             "name it in one of these ways",
         )

@@ -21,7 +21,7 @@ __all__ = ["CLASSES_SCHEMA", "LAYERS_SCHEMA", "NEURONS_SCHEMA", "Trajectory"]
 _MOMENT = [
     pa.field("checkpoint", pa.int32(), nullable=False),
     pa.field("epoch", pa.float64(), nullable=False),
-    pa.field("step", pa.int64(), nullable=False),
+    pa.field("step", pa.int64()),
 ]
 
 LAYERS_SCHEMA = pa.schema(
