@@ -12,6 +12,8 @@ import argparse
 import statistics
 from pathlib import Path
 
+from torch import nn
+
 from cofire.network import Network
 from cofire.study import StudyOptions, Trajectory, correlate, fcnn, follow, load_dataset, run_study
 
@@ -57,19 +59,19 @@ def network_tables(found, seeds):
     print("### Entropy of the network against accuracy (P2 Table 5, P1 Table 1)\n")
     rows = []
     for measure in ("pearson", "spearman"):
-        rows.append([f"{measure}, papers", *(signed(v) for v in NETWORK[measure])])
+        rows.append([f"{measure.capitalize()}, papers", *(signed(v) for v in NETWORK[measure])])
         for seed in seeds:
             cells = []
             for name in DATASETS:
                 row = whole(found[name, seed])
                 low, high = signed(row[f"{measure}_low"]), signed(row[f"{measure}_high"])
                 cells.append(f"{signed(row[measure])} [{low}, {high}]")
-            rows.append([f"{measure}, seed {seed}", *cells])
+            rows.append([f"{measure.capitalize()}, seed {seed}", *cells])
     for seed in seeds:
         cells = [signed(whole(found[name, seed], "test")["pearson"]) for name in DATASETS]
-        rows.append([f"pearson with test accuracy, seed {seed}", *cells])
+        rows.append([f"Pearson with test accuracy, seed {seed}", *cells])
     for seed in seeds:
-        rows.append([f"pearson of changes, seed {seed}", *(signed(whole(found[n, seed])["changes"]) for n in DATASETS)])
+        rows.append([f"Pearson of changes, seed {seed}", *(signed(whole(found[n, seed])["changes"]) for n in DATASETS)])
     table(["", *HEADS], rows)
 
     print("### Accuracy at the last checkpoint, training / test in percent (P2 Table 1)\n")
@@ -86,6 +88,38 @@ def network_tables(found, seeds):
         tables = [found[name, seed].network()["entropy"].to_pylist() for name in DATASETS]
         rows.append([f"seed {seed}", *(f"{e[0]:,.0f} → {e[-1]:,.0f}" for e in tables)])
     table(["", *HEADS], rows)
+
+
+def leverage_table(found, seeds, first=3):
+    print(
+        f"### Without the first {first} checkpoints, and dead neurons of 1,024 at the last: Pearson / Spearman; dead\n"
+    )
+    rows = []
+    for seed in seeds:
+        row = [f"seed {seed}"]
+        for name in DATASETS:
+            table_of = found[name, seed].network()
+            both = correlate(*(table_of[c].to_pylist()[first:] for c in ("entropy", "train_accuracy")))
+            row.append(f"{signed(both.pearson)} / {signed(both.spearman)}; {table_of['dead'].to_pylist()[-1]}")
+        rows.append(row)
+    table(["", *HEADS], rows)
+
+
+def glorot_table(folder, data_root, seeds):
+    """The same on MNIST from Glorot's uniform weights and zero biases, instead of PyTorch's own."""
+
+    def glorot(layer):
+        nn.init.xavier_uniform_(layer.weight)
+        nn.init.zeros_(layer.bias)
+
+    nn.Linear.reset_parameters = glorot
+    print("### MNIST from Glorot's initialisation\n")
+    rows = []
+    for seed in seeds:
+        found = run_study(StudyOptions(dataset="mnist", seed=seed), folder / f"mnist-glorot{seed}", data_root=data_root)
+        row = whole(found)
+        rows.append([f"seed {seed}", signed(row["pearson"]), signed(row["spearman"]), signed(row["changes"])])
+    table(["", "Pearson", "Spearman", "changes"], rows)
 
 
 def class_tables(found, seeds):
@@ -135,6 +169,7 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("runs/replication"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--bins", type=int, nargs="*", default=[25, 256, 1000])
+    parser.add_argument("--glorot", type=int, nargs="*", default=[0, 1], help="seeds for Glorot's initialisation")
     chosen = parser.parse_args()
     found: dict[tuple[str, int], Trajectory] = {}
     for seed in chosen.seeds:
@@ -144,9 +179,12 @@ def main():
                 StudyOptions(dataset=name, seed=seed), folder, data_root=chosen.data_root, progress=None
             )
     network_tables(found, chosen.seeds)
+    leverage_table(found, chosen.seeds)
     class_tables(found, chosen.seeds)
     if chosen.bins:
         bins_table(chosen.out, chosen.data_root, chosen.bins)
+    if chosen.glorot:
+        glorot_table(chosen.out, chosen.data_root, chosen.glorot)
 
 
 if __name__ == "__main__":

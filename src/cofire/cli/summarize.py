@@ -80,7 +80,7 @@ def summarize(
     known = getattr(source, "classes", None)
     if isinstance(known, list) and len(known) != network.num_classes:
         typer.echo(
-            f"Note: the data has {len(known)} classes and the network {network.num_classes} outputs. They are paired by "
+            f"Note: the data has {len(known)} classes and the network {network.num_classes} outputs, paired by "
             f"number; --num-classes {len(known)} makes as many outputs.",
             err=True,
         )
