@@ -117,7 +117,7 @@ def _is_noise(deviation: np.ndarray, values: np.ndarray) -> bool:
 
 def _fisher(r: float | None, points: int, variance: float, confidence: float) -> tuple[float | None, float | None]:
     # For r of ±1 Fisher's z is infinite, and an interval of no width would claim certainty.
-    if r is None or points < 4 or abs(r) == 1.0:
+    if r is None or points < 4 or abs(r) > 1 - 1e-12:
         return None, None
     half = stats.norm.ppf((1 + confidence) / 2) * math.sqrt(variance / (points - 3))
     return math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half)
