@@ -40,6 +40,9 @@ def test_a_study_leaves_checkpoints_and_three_tables(undisturbed):
     assert trajectory.classes.num_rows == 5 * 10
     assert trajectory.neurons.num_rows == 5 * (24 + 16)
     saved = Trajectory.load(folder)
+    correlations = pq.read_table(folder / "correlations.parquet").to_pylist()
+    assert [row["scope"] for row in correlations].count("class") == 20
+    assert correlations[0]["pearson_low"] < correlations[0]["pearson"] < correlations[0]["pearson_high"]
     assert saved.layers.equals(trajectory.layers)
     assert saved.options == trajectory.options
     assert not [p for p in folder.rglob("*") if "partial" in p.name]

@@ -91,7 +91,7 @@ def _ridges(facts: Facts, measure: str, first: dict[str, Floats], last: dict[str
 
 
 def _legend(facts: Facts, which: str) -> str:
-    return f"checkpoint {facts.checkpoints[0 if which == 'first' else -1]}"
+    return "neurons" if facts.single else f"checkpoint {facts.checkpoints[0 if which == 'first' else -1]}"
 
 
 def _bands(facts: Facts, measure: str, first: dict[str, Floats], last: dict[str, Floats]) -> go.Figure:

@@ -16,7 +16,7 @@ LONG = 90
 
 _LABELS = {
     "dataset": "data set",
-    "samples": "training samples analysed",
+    "samples": "samples analysed",
     "test_samples": "test samples",
     "hidden": "hidden layers",
     "bins": "bins (R)",

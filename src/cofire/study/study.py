@@ -42,8 +42,8 @@ def run_study(
 
     Everything is written under `folder` as soon as it is known, each file whole or not at all: `study.json`
     (the options), `checkpoints/`, `rows/` (per checkpoint) and `layers.parquet`, `classes.parquet`,
-    `neurons.parquet`. Stopped at any moment and called again, it goes on where it was and ends with the
-    same rows.
+    `neurons.parquet`, `correlations.parquet`. Stopped at any moment and called again, it goes on where it was and
+    ends with the same rows.
 
     Args:
         options: What to do.

@@ -214,6 +214,8 @@ class Trajectory:
     def save(self, folder: str | Path) -> Path:
         """Write layers.parquet, classes.parquet and neurons.parquet, each whole or not at all.
 
+        From three checkpoints on also correlations.parquet, which follows from them.
+
         Returns:
             The folder.
         """
@@ -223,6 +225,9 @@ class Trajectory:
         for name in _SCHEMAS:
             with atomic_path(target / f"{name}.parquet") as partial:
                 pq.write_table(getattr(self, name).replace_schema_metadata(note), partial, compression="zstd")
+        if len(self.checkpoints) >= 3:
+            with atomic_path(target / "correlations.parquet") as partial:
+                pq.write_table(self.correlations().replace_schema_metadata(note), partial, compression="zstd")
         return target
 
     @classmethod
