@@ -218,6 +218,8 @@ def test_inputs_that_differ_from_the_example_are_refused(inputs, said):
         Network(Reused(), torch.zeros(1, 3, 8, 8)).run(inputs)
 
 
+# PyTorch 2.11 warns of its own code when torch.compile is first used.
+@pytest.mark.filterwarnings("ignore:.*script_method.* is deprecated:DeprecationWarning")
 def test_wrapped_models_are_read_through_their_wrappers():
     model = Reused()
     x = torch.zeros(1, 3, 8, 8)
