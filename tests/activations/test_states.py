@@ -1,6 +1,8 @@
 """Pass 1 and pass 2 states: the compiled loops against the torch definition, merging, edges."""
 
+import copy
 import itertools
+import pickle
 
 import numpy as np
 import pytest
@@ -126,6 +128,18 @@ def test_threads_do_not_change_a_single_bit():
     for state in states[1:]:
         assert torch.equal(state.total, states[0].total)
         assert torch.equal(state.minimum, states[0].minimum)
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda state: pickle.loads(pickle.dumps(state))])
+def test_a_copied_state_counts_on_in_its_own_memory(again):
+    view = views(1, True, torch.float32)
+    labels = torch.zeros(view.samples, dtype=torch.int64)
+    state = collect(view, labels, 1, compiled=True)
+    before = state.active.clone()
+    other = again(state)
+    assert other.update(view, Grouping(labels))
+    assert torch.equal(other.active, 2 * before)
+    assert torch.equal(state.active, before)
 
 
 def parts_of(view, labels, cuts):

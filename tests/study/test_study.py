@@ -218,6 +218,17 @@ def test_following_ones_own_checkpoints(tiny, tmp_path):
     assert trajectory.network()["train_accuracy"].to_pylist() == trajectory.network()["test_accuracy"].to_pylist()
     again = follow(tiny.network, states, tiny.data, tiny.data, bins=10, folder=tmp_path / "f", epochs=[5, 10, 15])
     assert again.neurons.equals(trajectory.neurons)
+    with pytest.raises(MergeError, match="step"):
+        follow(
+            tiny.network,
+            states,
+            tiny.data,
+            tiny.data,
+            bins=10,
+            folder=tmp_path / "f",
+            epochs=[5, 10, 15],
+            steps=[1, 2, 3],
+        )
     with pytest.raises(MergeError, match="bins"):
         follow(tiny.network, states, tiny.data, bins=11, folder=tmp_path / "f", epochs=[5, 10, 15])
     with pytest.raises(OptionError, match="list of state dicts"):

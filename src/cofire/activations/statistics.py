@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -96,6 +96,10 @@ class ActivationStatistics:
         if view.values.device.type == "cpu":
             return self._update_compiled(view, classes)
         return self._update_torch(view, classes.labels)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Without `_arrays`: in a copy they would be other memory than the tensors, and counts would be lost.
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @cached_property
     def _arrays(self) -> tuple[npt.NDArray[np.generic], ...]:

@@ -69,7 +69,7 @@ def follow(
         The trajectory.
 
     Raises:
-        OptionError: No checkpoints, or not as many epochs as checkpoints.
+        OptionError: No checkpoints, or not as many epochs or steps as checkpoints.
         MergeError: The folder holds results of other weights or under other options.
         WeightsError: A checkpoint is missing, damaged, or does not fit.
         DataError: See `cofire.summarize`.
@@ -111,7 +111,8 @@ def follow(
     parts = []
     for number, (weights, epoch) in enumerate(zip(checkpoints, moments, strict=True), start=1):
         state = load_weights(weights) if isinstance(weights, str | Path) else weights
-        identity = {"weights": digest_of(state), "epoch": float(epoch)}
+        step = None if steps is None else int(steps[number - 1])
+        identity = {"weights": digest_of(state), "epoch": float(epoch), "step": step}
         part = None if fragments is None else fragments.get(number, identity)
         if part is None:
             now = network.with_weights(state)
@@ -120,12 +121,7 @@ def follow(
                 min_class_samples=min_class_samples, class_names=class_names, batch_size=batch_size, progress=progress,
             )  # fmt: skip
             tested = None if test is None else tally(now, test, batch_size=batch_size)
-            part = trajectory_of(
-                summary,
-                Moment(number, float(epoch), None if steps is None else int(steps[number - 1])),
-                tested,
-                options,
-            )
+            part = trajectory_of(summary, Moment(number, float(epoch), step), tested, options)
             if fragments is not None:
                 fragments.put(number, part, identity)
         parts.append(part)

@@ -93,8 +93,9 @@ class Training:
             number = int(state["checkpoint"])
             self._optimizer.load_state_dict(state["optimizer"])
         except Exception as error:
+            # torch's message goes on for pages.
             raise WeightsError(
-                f"{path}: {error}",
+                f"{path}: {(str(error).splitlines() or [repr(error)])[0]}",
                 "a whole file of the optimiser's state",
                 "delete it to train again from the start",
             ) from error
