@@ -18,6 +18,8 @@ import numba
 import numpy as np
 import torch
 
+from cofire.compiled import compiler
+
 __all__ = ["Kernels", "kernels_for", "over_neurons"]
 
 _SMALL = 1 << 18
@@ -87,19 +89,6 @@ def kernels_for(dtype: torch.dtype) -> Kernels:
     return Kernels(np.float32 if dtype == torch.float32 else np.float64)
 
 
-def _compiler(**options: Any) -> Callable[[Kernel], Kernel]:
-    """A decorator that compiles, and keeps what it compiled for the next process where it may write."""
-
-    def compiled(function: Kernel) -> Kernel:
-        try:
-            kept: Kernel = numba.njit(nogil=True, cache=True, **options)(function)
-        except RuntimeError:  # no folder to keep it in, as in a container that cannot be written to
-            kept = numba.njit(nogil=True, **options)(function)
-        return kept
-
-    return compiled
-
-
 # Outside of the functions that use it: numba would not find again what it kept of a closure over it.
 @numba.njit(nogil=True, inline="always", error_model="numpy")
 def _bin_of(v, first, scale, step, last_bin, precision):  # type: ignore[no-untyped-def]
@@ -122,7 +111,7 @@ def _sum_kernels(precision: Any, whole: Any) -> tuple[Kernel, Kernel]:
     above, below = precision(np.inf), precision(-np.inf)
 
     # "reassoc" lets sums run in several lanes; NaN and infinities keep their meaning.
-    compiled = _compiler(fastmath={"reassoc", "nsz", "contract"})
+    compiled = compiler(fastmath={"reassoc", "nsz", "contract"})
 
     @compiled
     def sums_first(  # type: ignore[no-untyped-def]
@@ -238,7 +227,7 @@ def _sum_kernels(precision: Any, whole: Any) -> tuple[Kernel, Kernel]:
 
 def _histogram_kernels(precision: Any) -> tuple[Kernel, Kernel]:
     # No contraction and no reordering here: the edges must round exactly as NumPy's do.
-    compiled = _compiler(error_model="numpy")
+    compiled = compiler(error_model="numpy")
 
     @compiled
     def histogram_first(  # type: ignore[no-untyped-def]

@@ -154,12 +154,14 @@ class Facts:
 
     @cached_property
     def subjects(self) -> tuple[Subject, ...]:
-        """Every correlation over the checkpoints: the network, then the layers, then the classes."""
+        """Every correlation of entropy over the checkpoints: the network, then the layers, then the classes."""
         if self.single or self.train is None:
             return ()
         pairs: list[tuple[str, str, dict[str, Correlation]]] = []
         names = [f.name for f in fields(Correlation)]
         for row in self._trajectory.correlations().to_pylist():
+            if row["measure"] != "entropy":
+                continue
             found = Correlation(**{n: row[n] for n in names})
             # Two classes may share a name: an accuracy that occurs again starts the next subject.
             if not pairs or pairs[-1][:2] != (row["scope"], row["name"]) or row["accuracy"] in pairs[-1][2]:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from cofire.activations import ActivationSummary, LayerSummary
 from cofire.study.accuracy import Tally
-from cofire.study.trajectory import CLASSES_SCHEMA, LAYERS_SCHEMA, NEURONS_SCHEMA, Trajectory
+from cofire.study.schemas import CLASSES_SCHEMA, LAYERS_SCHEMA, NEURONS_SCHEMA
+from cofire.study.trajectory import Trajectory
 
 __all__ = ["Moment", "trajectory_of"]
 

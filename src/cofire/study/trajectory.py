@@ -1,4 +1,4 @@
-"""What the neurons did at every checkpoint of a training run: three tables that save, load and grow."""
+"""What the neurons did at every checkpoint of a training run: tables that save, load and grow."""
 
 from __future__ import annotations
 
@@ -15,74 +15,12 @@ import pyarrow.parquet as pq
 from cofire.atomic import atomic_path
 from cofire.errors import MergeError, ResultError
 from cofire.study.correlation import Correlation, correlate
+from cofire.study.schemas import EDGES_SCHEMA, GRAPHS_SCHEMA, MODULARITIES_SCHEMA, SCHEMAS, SORT_KEYS, VERTICES_SCHEMA
 
-__all__ = ["CLASSES_SCHEMA", "LAYERS_SCHEMA", "NEURONS_SCHEMA", "Trajectory"]
+__all__ = ["Trajectory"]
 
-_MOMENT = [
-    pa.field("checkpoint", pa.int32(), nullable=False),
-    pa.field("epoch", pa.float64(), nullable=False),
-    pa.field("step", pa.int64()),
-]
-
-LAYERS_SCHEMA = pa.schema(
-    [
-        *_MOMENT,
-        pa.field("layer_index", pa.int32(), nullable=False),
-        pa.field("layer", pa.string(), nullable=False),
-        pa.field("kind", pa.string(), nullable=False),
-        pa.field("unit", pa.string(), nullable=False),
-        pa.field("neurons", pa.int64(), nullable=False),
-        pa.field("entropy", pa.float64(), nullable=False),
-        pa.field("entropy_mean", pa.float64(), nullable=False),
-        pa.field("entropy_median", pa.float64(), nullable=False),
-        pa.field("dead", pa.int64(), nullable=False),
-        pa.field("always_active", pa.int64(), nullable=False),
-        pa.field("activity", pa.float64(), nullable=False),
-        pa.field("mean_activation", pa.float64(), nullable=False),
-        pa.field("selectivity", pa.float64()),
-        pa.field("information", pa.float64()),
-        pa.field("train_accuracy", pa.float64(), nullable=False),
-        pa.field("test_accuracy", pa.float64()),
-    ]
-)
-"""One row per checkpoint and layer. `entropy` is the sum over the layer's neurons in nats, `activity` the
-mean share of observations in which a neuron is active, `selectivity` the median over neurons,
-`information` the mean over neurons in bits; the last two are null where no classes were kept.
-Accuracies are shares from 0 to 1 of the whole network, repeated in every layer's row."""
-
-CLASSES_SCHEMA = pa.schema(
-    [
-        *_MOMENT,
-        pa.field("class", pa.int32(), nullable=False),
-        pa.field("class_name", pa.string(), nullable=False),
-        pa.field("samples", pa.int64(), nullable=False),
-        pa.field("entropy", pa.float64(), nullable=False),
-        pa.field("train_accuracy", pa.float64(), nullable=False),
-        pa.field("test_accuracy", pa.float64()),
-    ]
-)
-"""One row per checkpoint and class. `entropy` is the sum over all neurons of all layers in nats, on the
-training samples of the class; the accuracies are those of the class's own samples."""
-
-NEURONS_SCHEMA = pa.schema(
-    [
-        *_MOMENT,
-        pa.field("layer_index", pa.int32(), nullable=False),
-        pa.field("layer", pa.string(), nullable=False),
-        pa.field("neuron", pa.int64(), nullable=False),
-        pa.field("entropy", pa.float64(), nullable=False),
-        pa.field("activity", pa.float64(), nullable=False),
-        pa.field("mean_activation", pa.float64(), nullable=False),
-        pa.field("dead", pa.bool_(), nullable=False),
-        pa.field("always_active", pa.bool_(), nullable=False),
-        pa.field("selectivity", pa.float64()),
-        pa.field("information", pa.float64()),
-        pa.field("preferred_class", pa.int32()),
-    ]
-)
-"""One row per checkpoint and neuron, what the distributions in the report are drawn from."""
-
-_SCHEMAS = {"layers": LAYERS_SCHEMA, "classes": CLASSES_SCHEMA, "neurons": NEURONS_SCHEMA}
+_OPTIONAL = ("classes", "graphs", "modularities", "vertices")
+"""Tables that may be without rows."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -94,15 +32,24 @@ class Trajectory:
         classes: Arrow table, one row per checkpoint and class (`CLASSES_SCHEMA`).
         neurons: Arrow table, one row per checkpoint and neuron (`NEURONS_SCHEMA`).
         options: How it was made: data set, unit, bins, range, threshold, seed and so on.
+        graphs: Arrow table, one row per checkpoint and layer's activation pattern graph (`GRAPHS_SCHEMA`); like
+            the following ones without rows where no graphs were made.
+        modularities: Arrow table, one row per graph and measure (`MODULARITIES_SCHEMA`).
+        vertices: Arrow table, one row per graph and vertex (`VERTICES_SCHEMA`).
+        edges: Arrow table, one row per graph and edge (`EDGES_SCHEMA`).
     """
 
     layers: pa.Table
     classes: pa.Table
     neurons: pa.Table
     options: dict[str, Any] = field(default_factory=dict)
+    graphs: pa.Table = field(default_factory=GRAPHS_SCHEMA.empty_table)
+    modularities: pa.Table = field(default_factory=MODULARITIES_SCHEMA.empty_table)
+    vertices: pa.Table = field(default_factory=VERTICES_SCHEMA.empty_table)
+    edges: pa.Table = field(default_factory=EDGES_SCHEMA.empty_table)
 
     def __post_init__(self) -> None:
-        for name, schema in _SCHEMAS.items():
+        for name, schema in SCHEMAS.items():
             table: pa.Table = getattr(self, name)
             if table.schema.names != schema.names:
                 raise ResultError(
@@ -114,8 +61,7 @@ class Trajectory:
     @classmethod
     def empty(cls, options: dict[str, Any] | None = None) -> Self:
         """A trajectory without checkpoints, to start from."""
-        layers, classes, neurons = (schema.empty_table() for schema in _SCHEMAS.values())
-        return cls(layers, classes, neurons, dict(options or {}))
+        return cls(**{name: schema.empty_table() for name, schema in SCHEMAS.items()}, options=dict(options or {}))
 
     @classmethod
     def concat(cls, parts: Iterable[Self]) -> Self:
@@ -143,17 +89,12 @@ class Trajectory:
                     "drop one of the two",
                 )
             seen |= set(piece.checkpoints)
-        tables = [pa.concat_tables([getattr(p, name) for p in pieces]) for name in _SCHEMAS]
-        keys = [
-            ["checkpoint", "layer_index"],
-            ["checkpoint", "class"],
-            ["checkpoint", "layer_index", "neuron"],
-        ]
-        ordered = [
-            t.sort_by([(k, "ascending") for k in key]).combine_chunks() for t, key in zip(tables, keys, strict=True)
-        ]
-        layers, classes, neurons = ordered
-        return cls(layers, classes, neurons, pieces[0].options)
+        tables = {name: pa.concat_tables([getattr(p, name) for p in pieces]) for name in SCHEMAS}
+        ordered = {
+            name: table.sort_by([(key, "ascending") for key in SORT_KEYS[name]]).combine_chunks()
+            for name, table in tables.items()
+        }
+        return cls(**ordered, options=pieces[0].options)
 
     @property
     def checkpoints(self) -> tuple[int, ...]:
@@ -181,38 +122,47 @@ class Trajectory:
         return plain.sort_by("checkpoint")
 
     def correlations(self, *, confidence: float = 0.95) -> pa.Table:
-        """Entropy against accuracy over the checkpoints: P2 Table 5 (network), Table 6 (classes), and layers.
+        """Each measure against accuracy over the checkpoints: P2 Tables 3, 4 (graphs), 5 (network) and 6 (classes).
 
         Returns:
-            Table with one row per subject and accuracy: scope ("network", "layer" or "class"), name,
-            accuracy ("train" or "test"), and the fields of `Correlation`. A class is held against its own
-            accuracy.
+            Table with one row per subject, measure and accuracy: scope ("network", "layer" or "class"), name,
+            measure ("entropy"; of a layer's graph also "community size", the mean over its communities, and those
+            of `MODULARITIES_SCHEMA`), accuracy ("train" or "test"), the mean of the measure over the checkpoints,
+            and the fields of `Correlation`. A class is held against its own accuracy.
         """
         rows: list[dict[str, Any]] = []
 
-        def add(scope: str, name: str, table: pa.Table) -> None:
+        def add(scope: str, name: str, table: pa.Table, column: str = "entropy", measure: str = "entropy") -> None:
             for accuracy in ("train", "test"):
-                values = table[f"{accuracy}_accuracy"]
-                if values.null_count == 0:
-                    found = correlate(table["entropy"].to_pylist(), values.to_pylist(), confidence=confidence)
-                    rows.append({"scope": scope, "name": name, "accuracy": accuracy, **vars(found)})
+                accuracies = table[f"{accuracy}_accuracy"]
+                if accuracies.null_count == 0:
+                    values = table[column].to_pylist()
+                    found = correlate(values, accuracies.to_pylist(), confidence=confidence)
+                    subject = {"scope": scope, "name": name, "measure": measure, "accuracy": accuracy}
+                    rows.append({**subject, "mean": sum(values) / len(values), **vars(found)})
 
         add("network", "all layers", self.network())
         for name in dict.fromkeys(self.layers["layer"].to_pylist()):
             add("layer", name, self.layers.filter(pc.field("layer") == name))
+            graphs = self.graphs.filter(pc.field("layer") == name)
+            if len(graphs):
+                add("layer", name, graphs, "community_mean_size", "community size")
+            of_layer = self.modularities.filter(pc.field("layer") == name)
+            for measure in dict.fromkeys(of_layer["measure"].to_pylist()):
+                add("layer", name, of_layer.filter(pc.field("measure") == measure), "modularity", measure)
         names = dict(zip(self.classes["class"].to_pylist(), self.classes["class_name"].to_pylist(), strict=True))
         for number in sorted(names):
             add("class", names[number], self.classes.filter(pc.field("class") == number))
         numbers = [n for n in Correlation.__dataclass_fields__ if n != "points"]
         schema = pa.schema(
-            [(n, pa.string()) for n in ("scope", "name", "accuracy")]
-            + [(n, pa.float64()) for n in numbers[:-1]]
+            [(n, pa.string()) for n in ("scope", "name", "measure", "accuracy")]
+            + [(n, pa.float64()) for n in ("mean", *numbers[:-1])]
             + [("points", pa.int64()), ("confidence", pa.float64())]
         )
         return pa.Table.from_pylist(rows, schema=schema)
 
     def save(self, folder: str | Path) -> Path:
-        """Write layers.parquet, classes.parquet and neurons.parquet, each whole or not at all.
+        """Write each table as a Parquet file of its name, whole or not at all.
 
         From three checkpoints on also correlations.parquet, which follows from them.
 
@@ -222,7 +172,7 @@ class Trajectory:
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
         note = {"cofire": json.dumps(self.options, sort_keys=True)}
-        for name in _SCHEMAS:
+        for name in SCHEMAS:
             with atomic_path(target / f"{name}.parquet") as partial:
                 pq.write_table(getattr(self, name).replace_schema_metadata(note), partial, compression="zstd")
         if len(self.checkpoints) >= 3:
@@ -238,7 +188,7 @@ class Trajectory:
             ResultError: A table is missing, damaged or of another kind.
         """
         tables = {}
-        for name in _SCHEMAS:
+        for name in SCHEMAS:
             path = Path(folder) / f"{name}.parquet"
             try:
                 tables[name] = pq.read_table(path)
@@ -256,13 +206,15 @@ class Trajectory:
                 "tables that cofire wrote",
                 "name a folder of a study",
             )
-        seen = {name: set(t["checkpoint"].to_pylist()) for name, t in tables.items() if "checkpoint" in t.column_names}
-        # A summary without classes has no rows there.
-        whole = {frozenset(numbers) for name, numbers in seen.items() if numbers or name != "classes"}
+        # A graph may have no edges.
+        held = {n: t for n, t in tables.items() if n != "edges" and "checkpoint" in t.column_names}
+        seen = {name: set(table["checkpoint"].to_pylist()) for name, table in held.items()}
+        # A summary without classes or graphs has no rows there.
+        whole = {frozenset(numbers) for name, numbers in seen.items() if numbers or name not in _OPTIONAL}
         if note is None or notes or len(whole) > 1:
             raise ResultError(
                 f"{folder}: tables that were not written together",
-                "layers.parquet, classes.parquet and neurons.parquet of one trajectory",
+                f"{', '.join(f'{name}.parquet' for name in SCHEMAS)} of one trajectory",
                 "start the study again: it writes them anew from the checkpoints it knows",
             )
         plain = {name: table.replace_schema_metadata(None) for name, table in tables.items()}

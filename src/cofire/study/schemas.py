@@ -1,0 +1,203 @@
+"""The tables of a trajectory, column by column."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+__all__ = [
+    "CLASSES_SCHEMA",
+    "EDGES_SCHEMA",
+    "GRAPHS_SCHEMA",
+    "LAYERS_SCHEMA",
+    "MODULARITIES_SCHEMA",
+    "NEURONS_SCHEMA",
+    "SCHEMAS",
+    "SORT_KEYS",
+    "VERTICES_SCHEMA",
+]
+
+_MOMENT = [
+    pa.field("checkpoint", pa.int32(), nullable=False),
+    pa.field("epoch", pa.float64(), nullable=False),
+    pa.field("step", pa.int64()),
+]
+
+LAYERS_SCHEMA = pa.schema(
+    [
+        *_MOMENT,
+        pa.field("layer_index", pa.int32(), nullable=False),
+        pa.field("layer", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("unit", pa.string(), nullable=False),
+        pa.field("neurons", pa.int64(), nullable=False),
+        pa.field("entropy", pa.float64(), nullable=False),
+        pa.field("entropy_mean", pa.float64(), nullable=False),
+        pa.field("entropy_median", pa.float64(), nullable=False),
+        pa.field("dead", pa.int64(), nullable=False),
+        pa.field("always_active", pa.int64(), nullable=False),
+        pa.field("activity", pa.float64(), nullable=False),
+        pa.field("mean_activation", pa.float64(), nullable=False),
+        pa.field("selectivity", pa.float64()),
+        pa.field("information", pa.float64()),
+        pa.field("train_accuracy", pa.float64(), nullable=False),
+        pa.field("test_accuracy", pa.float64()),
+    ]
+)
+"""One row per checkpoint and layer. `entropy` is the sum over the layer's neurons in nats, `activity` the
+mean share of observations in which a neuron is active, `selectivity` the median over neurons,
+`information` the mean over neurons in bits; the last two are null where no classes were kept.
+Accuracies are shares from 0 to 1 of the whole network, repeated in every layer's row."""
+
+CLASSES_SCHEMA = pa.schema(
+    [
+        *_MOMENT,
+        pa.field("class", pa.int32(), nullable=False),
+        pa.field("class_name", pa.string(), nullable=False),
+        pa.field("samples", pa.int64(), nullable=False),
+        pa.field("entropy", pa.float64(), nullable=False),
+        pa.field("train_accuracy", pa.float64(), nullable=False),
+        pa.field("test_accuracy", pa.float64()),
+    ]
+)
+"""One row per checkpoint and class. `entropy` is the sum over all neurons of all layers in nats, on the
+training samples of the class; the accuracies are those of the class's own samples."""
+
+NEURONS_SCHEMA = pa.schema(
+    [
+        *_MOMENT,
+        pa.field("layer_index", pa.int32(), nullable=False),
+        pa.field("layer", pa.string(), nullable=False),
+        pa.field("neuron", pa.int64(), nullable=False),
+        pa.field("entropy", pa.float64(), nullable=False),
+        pa.field("activity", pa.float64(), nullable=False),
+        pa.field("mean_activation", pa.float64(), nullable=False),
+        pa.field("dead", pa.bool_(), nullable=False),
+        pa.field("always_active", pa.bool_(), nullable=False),
+        pa.field("selectivity", pa.float64()),
+        pa.field("information", pa.float64()),
+        pa.field("preferred_class", pa.int32()),
+    ]
+)
+"""One row per checkpoint and neuron, what the distributions in the report are drawn from."""
+
+GRAPHS_SCHEMA = pa.schema(
+    [
+        *_MOMENT,
+        pa.field("layer_index", pa.int32(), nullable=False),
+        pa.field("layer", pa.string(), nullable=False),
+        pa.field("pairs", pa.string(), nullable=False),
+        pa.field("top", pa.int64(), nullable=False),
+        pa.field("top_asked", pa.int64(), nullable=False),
+        pa.field("vertices", pa.int64(), nullable=False),
+        pa.field("isolated", pa.int64(), nullable=False),
+        pa.field("edges", pa.int64(), nullable=False),
+        pa.field("edges_kept", pa.int64(), nullable=False),
+        pa.field("weight", pa.float64(), nullable=False),
+        pa.field("resolution", pa.float64(), nullable=False),
+        pa.field("communities", pa.int64(), nullable=False),
+        pa.field("singletons", pa.int64(), nullable=False),
+        pa.field("community_sizes", pa.list_(pa.int64()), nullable=False),
+        pa.field("community_mean_size", pa.float64(), nullable=False),
+        pa.field("nmi", pa.float64(), nullable=False),
+        pa.field("ari", pa.float64(), nullable=False),
+        pa.field("stability", pa.float64()),
+        pa.field("unique_neurons", pa.int64(), nullable=False),
+        pa.field("shared_neurons", pa.int64(), nullable=False),
+        pa.field("unique_matrix", pa.list_(pa.int64()), nullable=False),
+        pa.field("train_accuracy", pa.float64(), nullable=False),
+        pa.field("test_accuracy", pa.float64()),
+    ]
+)
+"""One row per checkpoint and layer: its activation pattern graph. `top` representative neurons per class
+(`top_asked` were asked for: a layer may have fewer neurons); `isolated` vertices have no edge; `edges` have a
+weight above zero and `edges_kept` of them, the heaviest, stand in the table of edges; `weight` is their sum.
+`communities` are those that Louvain's method finds at `resolution`, `singletons` of them have one vertex,
+`community_sizes` are in falling order, `community_mean_size` is vertices / communities. `nmi` and `ari` compare
+them with the classes (normalised mutual information, adjusted Rand index); `stability` is the median adjusted
+Rand index between the communities of different seeds. `unique_matrix` is the unique-neuron matrix (P2 Table 2)
+row by row, `unique_neurons` the sum of its diagonal, `shared_neurons` that of the entries above it."""
+
+MODULARITIES_SCHEMA = pa.schema(
+    [
+        *_MOMENT,
+        pa.field("layer_index", pa.int32(), nullable=False),
+        pa.field("layer", pa.string(), nullable=False),
+        pa.field("measure", pa.string(), nullable=False),
+        pa.field("modularity", pa.float64(), nullable=False),
+        pa.field("low", pa.float64()),
+        pa.field("high", pa.float64()),
+        pa.field("runs", pa.int64(), nullable=False),
+        *[
+            pa.field(f"{null}_{number}", pa.float64())
+            for null in ("weights", "labels")
+            for number in ("mean", "std", "z")
+        ],
+        pa.field("train_accuracy", pa.float64(), nullable=False),
+        pa.field("test_accuracy", pa.float64()),
+    ]
+)
+"""One row per checkpoint, layer and measure of modularity. `measure` is "no-overlap" (P2 Eq. 2),
+"unweighted-overlap" (Eq. 3), "weighted-overlap" (Eq. 4), each of the sets of representative neurons, or
+"kernighan-lin" or "louvain" (Eq. 2 of what that method finds): for the last two `modularity` is the median over
+`runs` seeds and `low` and `high` are the extremes, null elsewhere. `weights_mean`, `weights_std` and `weights_z` say
+what the same graph gives with its weights shuffled over its edges, and how many standard deviations the value lies
+above that; `labels_…` the same for graphs built with random labels. Null where there was no such comparison, z also
+where the null model does not vary."""
+
+VERTICES_SCHEMA = pa.schema(
+    [
+        *_MOMENT,
+        pa.field("layer_index", pa.int32(), nullable=False),
+        pa.field("layer", pa.string(), nullable=False),
+        pa.field("neuron", pa.int64(), nullable=False),
+        pa.field("classes", pa.list_(pa.int32()), nullable=False),
+        pa.field("class_means", pa.list_(pa.float64()), nullable=False),
+        pa.field("class", pa.int32(), nullable=False),
+        pa.field("community", pa.int32(), nullable=False),
+        pa.field("mean_activation", pa.float64(), nullable=False),
+        pa.field("entropy", pa.float64(), nullable=False),
+        pa.field("degree", pa.int64(), nullable=False),
+        pa.field("strength", pa.float64(), nullable=False),
+        pa.field("within_strength", pa.float64(), nullable=False),
+        pa.field("participation", pa.float64(), nullable=False),
+    ]
+)
+"""One row per checkpoint, layer and vertex of the graph. `classes` are those that the neuron represents, in order,
+`class_means` its mean activation over each; `class` is the one of them with the highest, `community` the number of
+the found community (0 is the largest). `mean_activation` and `entropy` (nats) are over all observations. `degree` is
+its number of edges, `strength` the sum of their weights, `within_strength` the part of it inside its own class,
+`participation` how evenly its edges spread over the classes, 0 to 1."""
+
+EDGES_SCHEMA = pa.schema(
+    [
+        pa.field("checkpoint", pa.int32(), nullable=False),
+        pa.field("layer_index", pa.int32(), nullable=False),
+        pa.field("source", pa.int32(), nullable=False),
+        pa.field("target", pa.int32(), nullable=False),
+        pa.field("weight", pa.float64(), nullable=False),
+    ]
+)
+"""One row per checkpoint, layer and edge, between two neurons, `source` below `target`; the heaviest where there are
+very many."""
+
+SCHEMAS = {
+    "layers": LAYERS_SCHEMA,
+    "classes": CLASSES_SCHEMA,
+    "neurons": NEURONS_SCHEMA,
+    "graphs": GRAPHS_SCHEMA,
+    "modularities": MODULARITIES_SCHEMA,
+    "vertices": VERTICES_SCHEMA,
+    "edges": EDGES_SCHEMA,
+}
+"""Every table of a trajectory by its name."""
+
+SORT_KEYS = {
+    "layers": ["checkpoint", "layer_index"],
+    "classes": ["checkpoint", "class"],
+    "neurons": ["checkpoint", "layer_index", "neuron"],
+    "graphs": ["checkpoint", "layer_index"],
+    "modularities": ["checkpoint", "layer_index", "measure"],
+    "vertices": ["checkpoint", "layer_index", "neuron"],
+    "edges": ["checkpoint", "layer_index", "source", "target"],
+}
+"""In which order the rows of each table lie."""
