@@ -5,22 +5,40 @@
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from cofire.activations.bounds import check_threshold
+from cofire.activations.cofiring import CofiringCounts, Pairs, check_pairs
 from cofire.activations.histograms import ActivationHistograms, Range, check_bins, ranges_of
 from cofire.activations.labels import Grouping, check_labels
 from cofire.activations.neurons import NeuronView, view_matrix
 from cofire.activations.statistics import ActivationStatistics, find_non_finite
 from cofire.errors import DataError, NonFiniteError
-from cofire.patterns import entropy_of_counts
+from cofire.patterns import (
+    ArrayLike,
+    entropy_of_counts,
+    modularity,
+    overlapping_modularity,
+    participation_coefficient,
+    representative_neurons,
+    tensor_of,
+    unique_neuron_matrix,
+    within_community_strength,
+)
 
-__all__ = ["activation_entropy", "activation_probability", "mean_activation"]
-
-ArrayLike = Tensor | npt.NDArray[np.generic]
+__all__ = [
+    "activation_entropy",
+    "activation_pattern_graph",
+    "activation_probability",
+    "mean_activation",
+    "modularity",
+    "overlapping_modularity",
+    "participation_coefficient",
+    "representative_neurons",
+    "unique_neuron_matrix",
+    "within_community_strength",
+]
 
 
 def activation_entropy(activations: ArrayLike, *, bins: int = 100, range: Range = "own") -> Tensor:
@@ -112,15 +130,55 @@ def activation_probability(
     return _by_class(activations, labels, num_classes, check_threshold(threshold)).probability()
 
 
+def activation_pattern_graph(
+    activations: ArrayLike, labels: ArrayLike, num_classes: int, top: int, pairs: Pairs = "class"
+) -> Tensor:
+    """The activation pattern graph, `A = Σ_i δ_pq / |D_i|` (P2 Eq. 7): which neurons fire together.
+
+    For class i, `δ_pq` counts the samples in which both p and q exceed their own mean activation over that class.
+
+    Args:
+        activations: (samples, neurons).
+        labels: Class of every sample, (samples,), whole numbers from 0.
+        num_classes: Number of classes, two at least.
+        top: Representative neurons per class, S (see `representative_neurons`).
+        pairs: For each class the pairs of its own representative neurons ("class"), or of all classes' ("union",
+            which makes a nearly complete graph).
+
+    Returns:
+        Weights, (neurons, neurons), float64, symmetric, 0 on the diagonal and for neurons that represent no class;
+        at most the number of classes.
+
+    Raises:
+        DataError: Not a matrix, no samples, fewer than two classes, or a class without samples.
+        LabelError: Labels of the wrong length, type or range.
+        NonFiniteError: A value is NaN or infinite.
+        OptionError: `top` is no whole number from 1 to the number of neurons, or `pairs` is no reading of them.
+
+    Example:
+        >>> fires = torch.tensor([[9.0, 8.0, 0.0], [1.0, 0.0, 0.0], [0.0, 4.0, 6.0], [0.0, 6.0, 8.0]])
+        >>> activation_pattern_graph(fires, torch.tensor([0, 0, 1, 1]), num_classes=2, top=2)
+        tensor([[0.0000, 0.5000, 0.0000],
+                [0.5000, 0.0000, 0.5000],
+                [0.0000, 0.5000, 0.0000]], dtype=torch.float64)
+    """
+    check_pairs(pairs)
+    matrix = _matrix(activations)
+    classes = Grouping(check_labels(tensor_of(labels, "labels"), len(matrix), num_classes).to(matrix.device))
+    view = view_matrix(matrix)
+    statistics = _statistics(view, classes, num_classes, 0.0)
+    means = statistics.mean()
+    representative_neurons(means, top)  # here, a layer with fewer neurons is an error
+    state = CofiringCounts.empty(means, statistics.observations, top, pairs)
+    state.update(view, classes)
+    vertices = state.vertices()
+    whole = torch.zeros(view.neurons, view.neurons, dtype=torch.float64, device=matrix.device)
+    whole[vertices[:, None], vertices] = state.adjacency()
+    return whole
+
+
 def _matrix(activations: ArrayLike) -> Tensor:
-    try:
-        matrix = torch.as_tensor(activations).detach()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise DataError(
-            f"activations of type {type(activations).__name__}: {error}", "a tensor or array of numbers", "convert them"
-        ) from error
-    if matrix.layout != torch.strided:
-        matrix = matrix.to_dense()
+    matrix = tensor_of(activations, "activations")
     if matrix.ndim != 2 or matrix.shape[0] == 0:
         raise DataError(
             f"activations of shape {tuple(matrix.shape)}",
@@ -134,7 +192,7 @@ def _matrix(activations: ArrayLike) -> Tensor:
 
 def _by_class(activations: ArrayLike, labels: ArrayLike, num_classes: int, threshold: float) -> ActivationStatistics:
     matrix = _matrix(activations)
-    classes = check_labels(torch.as_tensor(labels), len(matrix), num_classes).to(matrix.device)
+    classes = check_labels(tensor_of(labels, "labels"), len(matrix), num_classes).to(matrix.device)
     return _statistics(view_matrix(matrix), Grouping(classes), num_classes, threshold)
 
 

@@ -1,6 +1,7 @@
 """Run data through a network and keep small mergeable summaries of what fires."""
 
 from cofire.activations.budget import ByClass, Cost, cost_of
+from cofire.activations.cofiring import CofiringCounts, Pairs
 from cofire.activations.histograms import ActivationHistograms, Range
 from cofire.activations.statistics import ActivationStatistics
 from cofire.activations.summarize import DEFAULT_CAP, summarize
@@ -12,8 +13,10 @@ __all__ = [
     "ActivationStatistics",
     "ActivationSummary",
     "ByClass",
+    "CofiringCounts",
     "Cost",
     "LayerSummary",
+    "Pairs",
     "Range",
     "SummaryOptions",
     "cost_of",

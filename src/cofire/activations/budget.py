@@ -57,6 +57,9 @@ def cost_of(
     bins: int,
     by_class: ByClass = False,
     num_classes: int = 1,
+    pairs: Literal["class", "union"] | None = None,
+    top: int = 50,
+    null_graphs: int = 0,
 ) -> Cost:
     """Neurons and bytes of state that a summary of these layers will hold.
 
@@ -66,17 +69,36 @@ def cost_of(
         bins: Bins of each histogram.
         by_class: What is kept per class.
         num_classes: Number of classes.
+        pairs: Which pairs of neurons are counted, None for none.
+        top: Representative neurons per class.
+        null_graphs: How many graphs with random labels.
 
     Returns:
         The cost.
     """
-    neurons = sum(layer.neurons(unit) for layer in layers)
+    sizes = [layer.neurons(unit) for layer in layers]
+    neurons = sum(sizes)
     classes = num_classes if by_class else 1
     histograms = 1 + (num_classes if by_class is True else 0)
-    return Cost(neurons, neurons * (_STATISTICS * classes + (_RANGE + _COUNT * bins) * histograms))
+    state = neurons * (_STATISTICS * classes + (_RANGE + _COUNT * bins) * histograms)
+    if pairs is not None:
+        state += sum((1 + null_graphs) * _cofiring(size, num_classes, pairs, top) for size in sizes)
+        state += null_graphs * num_classes * neurons * _COUNT
+    return Cost(neurons, state)
 
 
-def check_budget(cost: Cost, cap: int, *, unit: Unit, bins: int, by_class: ByClass) -> None:
+def _cofiring(neurons: int, classes: int, pairs: str, top: int) -> int:
+    """Bytes of a layer's co-firing counts, at most: pairs, and two numbers for each neuron of each class."""
+    top = min(top, neurons)
+    if pairs == "class":
+        return _COUNT * classes * (top * top + 4 * top)
+    union = min(neurons, classes * top)
+    return _COUNT * (union * union + 2 * classes * (union + top))
+
+
+def check_budget(
+    cost: Cost, cap: int, *, unit: Unit, bins: int, by_class: ByClass, graph: bool = False, null_graphs: int = 0
+) -> None:
     """Refuse a summary whose state exceeds the cap.
 
     Raises:
@@ -89,6 +111,10 @@ def check_budget(cost: Cost, cap: int, *, unit: Unit, bins: int, by_class: ByCla
         remedies.append("unit='channel'")
     if by_class is True:
         remedies.append("by_class='statistics'")
+    if null_graphs:
+        remedies.append("fewer null_graphs")
+    if graph:
+        remedies.append("a smaller top")
     if bins > 100:
         remedies.append("fewer bins")
     raise BudgetError(

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from cofire.activations.batches import Batches
+from cofire.activations.cofiring import CofiringCounts, Pairs
 from cofire.activations.histograms import ActivationHistograms, Range, ranges_of
 from cofire.activations.labels import Grouping
 from cofire.activations.neurons import NeuronView, view_neurons
 from cofire.activations.progress import progress_over
+from cofire.activations.random_labels import RandomLabels
 from cofire.activations.statistics import ActivationStatistics, find_non_finite
 from cofire.errors import BatchError, DataError, LabelError, NonFiniteError
 from cofire.network import ActivationLayer, Network, Unit
@@ -150,9 +152,11 @@ class FirstPass:
         network: The classifier.
         threshold: A neuron is active above it.
         by_class: Whether statistics are kept per class.
+        null_graphs: For how many random labellings the means by class are found as well.
     """
 
-    def __init__(self, network: Network, threshold: float, by_class: bool) -> None:
+    def __init__(self, network: Network, threshold: float, by_class: bool, null_graphs: int = 0) -> None:
+        self.by_chance = RandomLabels(null_graphs, network.num_classes, network.device) if null_graphs else None
         self.statistics: dict[str, ActivationStatistics] = {}
         self._by_class = by_class
         self._classes = network.num_classes if by_class else 1
@@ -179,25 +183,35 @@ class FirstPass:
                 "finite numbers",
                 "find what makes the network overflow (weights, learning rate, inputs), or leave that batch out",
             )
+        if self.by_chance is not None:
+            self.by_chance.add(layer.name, view, index)
 
 
 class SecondPass:
-    """Pass 2: histograms of every layer over the ranges that pass 1 found.
+    """Pass 2: histograms of every layer over the ranges that pass 1 found, and who fires together.
 
     Args:
-        totals: Statistics of each layer without regard to class.
-        by_class: Statistics per class, if histograms are wanted per class.
+        first: Pass 1, finished.
+        histograms_by_class: Whether histograms are kept per class too.
         bins: Bins of each histogram.
         range: Over which range.
+        pairs: Which pairs of representative neurons are counted; None for no graph. Pass 1 must be by class.
+        top: Representative neurons per class.
     """
 
     def __init__(
         self,
-        totals: dict[str, ActivationStatistics],
-        by_class: dict[str, ActivationStatistics] | None,
+        first: FirstPass,
         bins: int,
         range: Range,
+        *,
+        histograms_by_class: bool = False,
+        pairs: Pairs | None = None,
+        top: int = 1,
     ) -> None:
+        by_class = first.statistics
+        totals = {name: s.over_classes() for name, s in by_class.items()}
+
         def states(of: dict[str, ActivationStatistics]) -> dict[str, ActivationHistograms]:
             extremes = (
                 torch.stack([s.minimum.amin(dim=1) for s in of.values()]).amin(dim=0),
@@ -209,17 +223,37 @@ class SecondPass:
             }
 
         self.together = states(totals)
-        self.by_class = {} if by_class is None else states(by_class)
+        self.by_class = states(by_class) if histograms_by_class else {}
         self._together = {name: state.updater() for name, state in self.together.items()}
         self._by_class = {name: state.updater() for name, state in self.by_class.items()}
+        self.cofiring: dict[str, CofiringCounts] = {}
+        self.by_chance: dict[str, list[CofiringCounts]] = {name: [] for name in by_class}
+        self._labels: RandomLabels | None = None
+        if pairs is not None:
+            self.cofiring = {
+                name: CofiringCounts.empty(s.mean(), s.observations, top, pairs) for name, s in by_class.items()
+            }
+            if first.by_chance is not None:
+                known = first.by_chance
+                self._labels = RandomLabels(known.runs, known.classes, known.samples.device)
+                for name, s in by_class.items():
+                    drawn = zip(*known.means(name, s.positions), strict=True)
+                    self.by_chance[name] = [CofiringCounts.empty(*of_run, top, pairs) for of_run in drawn]
 
     def observe(
         self, layer: ActivationLayer, view: NeuronView, classes: Grouping, together: Grouping, index: int
     ) -> None:
         """Count one layer of one batch (see `Observer`)."""
-        self._together[layer.name](view, together)
+        name = layer.name
+        self._together[name](view, together)
         if self._by_class:
-            self._by_class[layer.name](view, classes)
+            self._by_class[name](view, classes)
+        if self.cofiring:
+            self.cofiring[name].update(view, classes)
+        if self._labels is not None:
+            drawn = self._labels.groupings(index, view.samples)
+            for state, of_run in zip(self.by_chance[name], drawn, strict=True):
+                state.update(view, of_run)
 
 
 def check_classes(seen: DataSeen, fewest: int, names: Sequence[str]) -> None:

@@ -175,7 +175,13 @@ class ActivationStatistics:
         Raises:
             DataError: A class has no samples.
         """
-        return self.total / self._observed()
+        seen = self._observed()
+        # Rounding must not lift a mean above all of its values: of equal ones, none exceeds it. Minimum and maximum
+        # are those of the non-zero activations.
+        zeros = self.nonzero < seen
+        low = torch.where(zeros, self.minimum.clamp(max=0.0), self.minimum)
+        high = torch.where(zeros, self.maximum.clamp(min=0.0), self.maximum)
+        return (self.total / seen).clamp(min=low, max=high)
 
     def probability(self) -> Tensor:
         """Share of the observations in which a neuron is active (P1 Eq. 14), (classes, neurons), float64.

@@ -10,6 +10,7 @@ import torch
 from cofire.activations.batches import Batches
 from cofire.activations.bounds import check_threshold, check_whole
 from cofire.activations.budget import ByClass, check_budget, cost_of
+from cofire.activations.cofiring import Pairs, check_pairs
 from cofire.activations.histograms import Range, check_bins, check_range
 from cofire.activations.passes import FirstPass, SecondPass, check_classes, check_same, run_pass
 from cofire.activations.progress import announce
@@ -33,6 +34,9 @@ def summarize(
     range: Range = "own",
     threshold: float = 0.0,
     by_class: ByClass = False,
+    pairs: Pairs | None = None,
+    top: int = 50,
+    null_graphs: int = 0,
     class_names: Sequence[str] | None = None,
     min_class_samples: int = 2,
     batch_size: int = 256,
@@ -57,6 +61,11 @@ def summarize(
         threshold: A neuron is active above it.
         by_class: Also per class: True for everything (needed for entropy by class), "statistics" without
             histograms (enough for selectivity, information and activation probabilities).
+        pairs: Also count which neurons fire together, for `ActivationSummary.graph`: for each class the pairs of
+            its own representative neurons ("class") or of all classes' ("union"). Needs `by_class`.
+        top: Representative neurons per class (P2's S); all of a layer that has fewer, which its graph records.
+        null_graphs: How many graphs to make with labels drawn at random as well: what chance alone gives. They
+            assume that the data comes in the same order in both passes; otherwise they are drawn anew in the second.
         class_names: Names of the classes, in order.
         min_class_samples: With `by_class`, the fewest samples that a class may have, 1 at least.
         batch_size: For data that does not come in batches.
@@ -87,17 +96,23 @@ def summarize(
     check_range(range)
     kept = _by_class(by_class)
     fewest = check_whole("min_class_samples", min_class_samples)
-    cost = cost_of(chosen, unit=unit, bins=bins, by_class=kept, num_classes=network.num_classes)
-    check_budget(cost, check_whole("max_bytes", max_bytes), unit=unit, bins=bins, by_class=kept)
+    _check_graph(pairs, kept, top, null_graphs)
+    cost = cost_of(
+        chosen, unit=unit, bins=bins, by_class=kept, num_classes=network.num_classes,
+        pairs=pairs, top=top, null_graphs=null_graphs,
+    )  # fmt: skip
+    check_budget(
+        cost, check_whole("max_bytes", max_bytes), unit=unit, bins=bins, by_class=kept,
+        graph=pairs is not None, null_graphs=null_graphs,
+    )  # fmt: skip
     announce(f"{len(chosen)} layers, {cost}", progress)
     batches = Batches(data, network.num_classes, batch_size=batch_size)
 
-    first = FirstPass(network, threshold, bool(kept))
+    first = FirstPass(network, threshold, bool(kept), null_graphs)
     seen = run_pass(network, batches, chosen, unit, first.observe, "pass 1 of 2", progress)
     check_classes(seen, fewest if kept else 0, names)
 
-    totals = {name: s.over_classes() for name, s in first.statistics.items()}
-    second = SecondPass(totals, first.statistics if kept is True else None, bins, range)
+    second = SecondPass(first, bins, range, histograms_by_class=kept is True, pairs=pairs, top=top)
     check_same(seen, run_pass(network, batches, chosen, unit, second.observe, "pass 2 of 2", progress))
 
     options = SummaryOptions(
@@ -108,6 +123,8 @@ def summarize(
         threshold=threshold,
         by_class=kept,
         class_names=names,
+        pairs=pairs,
+        top=top,
     )
     results = tuple(
         LayerSummary(
@@ -115,6 +132,8 @@ def summarize(
             statistics=first.statistics[layer.name].cpu(),
             histograms=second.together[layer.name].cpu(),
             class_histograms=second.by_class[layer.name].cpu() if kept is True else None,
+            cofiring=second.cofiring[layer.name].cpu() if pairs is not None else None,
+            by_chance=tuple(counts.cpu() for counts in second.by_chance[layer.name]),
         )
         for layer in chosen
     )
@@ -152,6 +171,24 @@ def _by_class(given: ByClass) -> ByClass:
     if given is True or given is False or given == "statistics":
         return given
     raise OptionError(f"by_class={given!r}", "False, True or 'statistics'", "pass by_class=True")
+
+
+def _check_graph(pairs: Pairs | None, by_class: ByClass, top: int, null_graphs: int) -> None:
+    check_whole("top", top)
+    check_whole("null_graphs", null_graphs, least=0, most=1000)
+    if pairs is None:
+        if null_graphs:
+            raise OptionError(
+                f"null_graphs={null_graphs} without pairs", "a graph to hold them against", "pass pairs='class'"
+            )
+        return
+    check_pairs(pairs)
+    if not by_class:
+        raise OptionError(
+            f"pairs={pairs!r} with by_class=False",
+            "results by class: neurons represent classes",
+            "pass by_class=True or by_class='statistics', or pairs=None for no graph",
+        )
 
 
 def _class_names(given: Sequence[str] | None, num_classes: int) -> tuple[str, ...]:

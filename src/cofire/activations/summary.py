@@ -15,16 +15,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cofire.activations.budget import ByClass
+from cofire.activations.cofiring import CofiringCounts, Pairs
 from cofire.activations.histograms import ActivationHistograms, Range
 from cofire.activations.statistics import ActivationStatistics
 from cofire.atomic import atomic_path
 from cofire.errors import DataError, LayerError, ResultError, near_matches
+from cofire.graphs import ActivationPatternGraph
 from cofire.network import ActivationLayer, Unit
 from cofire.patterns import class_selectivity, entropy_of_counts, mutual_information
 
 __all__ = ["ActivationSummary", "LayerSummary", "SummaryOptions"]
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class SummaryOptions:
         threshold: A neuron is active above it.
         by_class: What was kept per class.
         class_names: Names of the classes, in order.
+        pairs: Which pairs of neurons are counted for the activation pattern graph; None for no graph.
+        top: Representative neurons per class asked for.
     """
 
     fingerprint: str
@@ -48,6 +52,8 @@ class SummaryOptions:
     threshold: float
     by_class: ByClass
     class_names: tuple[str, ...]
+    pairs: Pairs | None = None
+    top: int = 50
 
 
 @dataclass(frozen=True, repr=False)
@@ -59,12 +65,16 @@ class LayerSummary:
         statistics: Counts, sums and ranges, per class where asked.
         histograms: Histograms over all samples, one "class".
         class_histograms: Histograms per class, each over the class's own range; None if not asked for.
+        cofiring: Which neurons fire together; None if not asked for.
+        by_chance: The same with random labels, several times.
     """
 
     layer: ActivationLayer
     statistics: ActivationStatistics
     histograms: ActivationHistograms
     class_histograms: ActivationHistograms | None
+    cofiring: CofiringCounts | None = None
+    by_chance: tuple[CofiringCounts, ...] = ()
 
     @property
     def neurons(self) -> int:
@@ -191,6 +201,42 @@ class ActivationSummary:
         """Activation pattern entropy of the network on each class in nats, (classes,), float64 (P2 Table 6)."""
         return torch.stack([layer.class_entropy().sum(dim=1) for layer in self.layers]).sum(dim=0)
 
+    def graph(self, layer: str) -> ActivationPatternGraph:
+        """The activation pattern graph of a layer (P2 §5.1), with those of random labels where they were collected.
+
+        Args:
+            layer: Its name.
+
+        Raises:
+            DataError: The summary was made without co-firing counts.
+            LayerError: No such layer.
+        """
+        found = self[layer]
+        if found.cofiring is None:
+            raise DataError(
+                "a summary without co-firing counts", "one made with pairs='class'",
+                "summarize with by_class=True, pairs='class'",
+            )  # fmt: skip
+        mean, entropy = found.mean(), found.entropy()
+
+        def graph_of(counts: CofiringCounts, by_chance: tuple[ActivationPatternGraph, ...]) -> ActivationPatternGraph:
+            neurons = counts.vertices()
+            return ActivationPatternGraph(
+                layer=layer,
+                class_names=self.options.class_names,
+                neurons=neurons,
+                representatives=counts.representatives,
+                class_means=counts.means,
+                adjacency=counts.adjacency(),
+                mean_activation=mean[neurons],
+                entropy=entropy[neurons],
+                pairs=counts.pairs,
+                top_asked=self.options.top,
+                by_chance=by_chance,
+            )
+
+        return graph_of(found.cofiring, tuple(graph_of(counts, ()) for counts in found.by_chance))
+
     def __getitem__(self, name: str) -> LayerSummary:
         for layer in self.layers:
             if layer.layer.name == name:
@@ -218,6 +264,8 @@ class ActivationSummary:
                 "statistics": layer.statistics,
                 "histograms": layer.histograms,
                 "by_class": layer.class_histograms,
+                "cofiring": layer.cofiring,
+                **{f"by_chance{run}": state for run, state in enumerate(layer.by_chance)},
             }
             plain: dict[str, Any] = {}
             for part, state in parts.items():
@@ -229,7 +277,7 @@ class ActivationSummary:
                         tensors[f"{index}.{part}.{f.name}"] = value
                     else:
                         plain[f"{part}.{f.name}"] = value
-            described.append({"layer": asdict(layer.layer), "plain": plain})
+            described.append({"layer": asdict(layer.layer), "plain": plain, "by_chance": len(layer.by_chance)})
         header = {"format": _FORMAT, "options": asdict(self.options), "layers": described}
         with atomic_path(path) as partial:
             save_file(
@@ -287,6 +335,11 @@ class ActivationSummary:
                     statistics=state(ActivationStatistics, index, "statistics", described["plain"]),
                     histograms=state(ActivationHistograms, index, "histograms", described["plain"]),
                     class_histograms=state(ActivationHistograms, index, "by_class", described["plain"]),
+                    cofiring=state(CofiringCounts, index, "cofiring", described["plain"]),
+                    by_chance=tuple(
+                        state(CofiringCounts, index, f"by_chance{run}", described["plain"])
+                        for run in range(described["by_chance"])
+                    ),
                 )
             )
         return cls(

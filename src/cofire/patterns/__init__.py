@@ -1,7 +1,33 @@
-"""Pure maths on counts and means: tensors in, tensors out; no model, no file, no screen."""
+"""Pure maths on counts, means and weights: tensors in, tensors out; no model, no file, no screen."""
 
+from cofire.patterns.adjacency import WeightedGraph, check_communities, check_membership, graph_of
+from cofire.patterns.agreement import adjusted_rand_index, normalized_mutual_information
+from cofire.patterns.arrays import ArrayLike, tensor_of
 from cofire.patterns.entropy import entropy_of_counts
 from cofire.patterns.information import information_floor, mutual_information
+from cofire.patterns.modularity import modularity, overlapping_modularity
+from cofire.patterns.representatives import partition_of, representative_neurons, unique_neuron_matrix
+from cofire.patterns.roles import participation_coefficient, within_community_strength
 from cofire.patterns.selectivity import class_selectivity
 
-__all__ = ["class_selectivity", "entropy_of_counts", "information_floor", "mutual_information"]
+__all__ = [
+    "ArrayLike",
+    "WeightedGraph",
+    "adjusted_rand_index",
+    "check_communities",
+    "check_membership",
+    "class_selectivity",
+    "entropy_of_counts",
+    "graph_of",
+    "information_floor",
+    "modularity",
+    "mutual_information",
+    "normalized_mutual_information",
+    "overlapping_modularity",
+    "participation_coefficient",
+    "partition_of",
+    "representative_neurons",
+    "tensor_of",
+    "unique_neuron_matrix",
+    "within_community_strength",
+]

@@ -1,0 +1,18 @@
+"""Graphs of neurons: their communities, what these mean, and how others can look at them."""
+
+from cofire.graphs.communities import Communities, Method, Stability
+from cofire.graphs.graph import ActivationPatternGraph
+from cofire.graphs.layout import force_layout
+from cofire.graphs.significance import Measure, Null, Significance, significances_of
+
+__all__ = [
+    "ActivationPatternGraph",
+    "Communities",
+    "Measure",
+    "Method",
+    "Null",
+    "Significance",
+    "Stability",
+    "force_layout",
+    "significances_of",
+]

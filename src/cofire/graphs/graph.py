@@ -1,0 +1,292 @@
+"""The activation pattern graph of a layer: which of its representative neurons fire together."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from cofire.atomic import atomic_path
+from cofire.errors import DataError, ResultError
+from cofire.graphs.communities import Communities, Method, Stability, find_communities, stability_of
+from cofire.graphs.exchange import igraph_of, networkx_of, write_gexf, write_graphml
+from cofire.graphs.layout import force_layout
+from cofire.graphs.significance import Measure, Null, Significance, quality_of, significances_of
+from cofire.patterns import (
+    participation_coefficient,
+    partition_of,
+    unique_neuron_matrix,
+    within_community_strength,
+)
+
+if TYPE_CHECKING:
+    import networkx
+
+__all__ = ["ActivationPatternGraph"]
+
+_FORMAT = 1
+_TENSORS = ("neurons", "representatives", "class_means", "adjacency", "mean_activation", "entropy")
+
+
+@dataclass(frozen=True, repr=False)
+class ActivationPatternGraph:
+    """Which representative neurons of a layer fire together, at one moment of training (P2 §5.1).
+
+    `cofire.summarize(…, by_class=True, pairs="class").graph(layer)` makes one. A *vertex* is the place of a neuron in
+    `neurons`; all results about vertices are in that order.
+
+    Attributes:
+        layer: Name of the layer.
+        class_names: Names of the classes, in order.
+        neurons: Neurons that represent a class, each once and in order, (vertices,), int64.
+        representatives: Representative neurons of each class, best first, (classes, top), int64.
+        class_means: Mean activation of each of them over that class, (classes, top), float64.
+        adjacency: Weights, (vertices, vertices), float64, symmetric: the share of a class's observations in which
+            both neurons exceed their own mean over it, added up over the classes.
+        mean_activation: Mean activation of every vertex over all observations, (vertices,), float64.
+        entropy: Activation pattern entropy of every vertex in nats, (vertices,), float64.
+        pairs: Which pairs were counted: for each class its own representatives ("class") or everybody's ("union").
+        top_asked: How many representatives per class were asked for; a layer may have fewer neurons.
+        by_chance: The same graph with labels drawn at random, several times; what chance alone gives.
+    """
+
+    layer: str
+    class_names: tuple[str, ...]
+    neurons: Tensor
+    representatives: Tensor
+    class_means: Tensor
+    adjacency: Tensor
+    mean_activation: Tensor
+    entropy: Tensor
+    pairs: Literal["class", "union"]
+    top_asked: int
+    by_chance: tuple[Self, ...] = ()
+
+    def __post_init__(self) -> None:
+        v, c = len(self.neurons), len(self.class_names)
+        wanted = {
+            "adjacency": (v, v), "mean_activation": (v,), "entropy": (v,),
+            "representatives": (c, self.representatives.shape[-1]), "class_means": tuple(self.representatives.shape),
+        }  # fmt: skip
+        for name, shape in wanted.items():
+            found = tuple(getattr(self, name).shape)
+            if found != shape:
+                raise DataError(f"{name} of shape {found}", f"{shape}", "give every vertex and class one entry")
+        if not torch.equal(torch.unique(self.representatives), self.neurons):
+            raise DataError(
+                "neurons that are not those that represent a class", "the union of the representatives, in order",
+                "pass neurons=torch.unique(representatives)",
+            )  # fmt: skip
+
+    @property
+    def top(self) -> int:
+        """Representative neurons per class."""
+        return self.representatives.shape[1]
+
+    @property
+    def vertices(self) -> int:
+        """How many neurons represent a class."""
+        return len(self.neurons)
+
+    @cached_property
+    def members(self) -> Tensor:
+        """Vertices that represent each class, best first, (classes, top), int64: P2's overlapping communities `N_i`."""
+        return torch.searchsorted(self.neurons, self.representatives)
+
+    @cached_property
+    def partition(self) -> Tensor:
+        """Each vertex's class: of those it represents, the one with its highest mean activation, (vertices,), int64."""
+        means = torch.zeros(len(self.members), self.vertices, dtype=torch.float64)
+        return partition_of(means.scatter_(1, self.members, self.class_means), self.members)
+
+    def edges(self) -> tuple[Tensor, Tensor]:
+        """Pairs of vertices that fire together, (edges, 2), int64, and the weights of these edges, (edges,)."""
+        pairs = torch.nonzero(torch.triu(self.adjacency, 1))
+        return pairs, self.adjacency[pairs[:, 0], pairs[:, 1]]
+
+    def degree(self) -> Tensor:
+        """Number of every vertex's edges, (vertices,), int64."""
+        return (self.adjacency > 0).sum(dim=1)
+
+    def strength(self) -> Tensor:
+        """Weight of every vertex's edges, (vertices,), float64."""
+        return self.adjacency.sum(dim=1)
+
+    def within_strength(self) -> Tensor:
+        """The part of it inside the vertex's own class, (vertices,), float64."""
+        return within_community_strength(self.adjacency, self.partition)
+
+    def participation(self) -> Tensor:
+        """How evenly a vertex's edges spread over the classes, 0 to below 1, (vertices,), float64."""
+        return participation_coefficient(self.adjacency, self.partition)
+
+    def unique_neuron_matrix(self) -> Tensor:
+        """How many representative neurons the classes share (P2 Table 2), (classes, classes), int64."""
+        return unique_neuron_matrix(self.representatives)
+
+    def communities(
+        self, method: Method = "representatives", *, resolution: float | None = None, seed: int = 0
+    ) -> Communities:
+        """Communities of the graph.
+
+        Args:
+            method: "representatives": the classes themselves, which overlap. "louvain", "leiden" (needs the extra
+                `igraph`): partitions of high modularity. "kernighan-lin": two halves with a small cut.
+            resolution: γ of Louvain and Leiden, 1 unless given; more makes more communities. Gephi's is its inverse.
+            seed: Of the methods that draw.
+
+        Returns:
+            The communities.
+
+        Raises:
+            MissingExtraError: The method needs a library that is not installed.
+            OptionError: No such method, or a resolution that it does not have or cannot use.
+        """
+        return find_communities(self, method, resolution, seed)
+
+    def stability(
+        self, method: Method = "louvain", *, runs: int = 10, resolution: float | None = None, seed: int = 0
+    ) -> Stability:
+        """How far the communities of a method that draws depend on its seed.
+
+        Args:
+            method: Any but "representatives".
+            runs: With how many seeds: `seed`, `seed + 1`, …
+            resolution: As in `communities`.
+            seed: The first.
+
+        Raises:
+            MissingExtraError: The method needs a library that is not installed.
+            OptionError: No such method, or one that does not draw.
+        """
+        return stability_of(self, method, runs, resolution, seed)
+
+    def modularity(
+        self, measure: Measure = "weighted-overlap", *, resolution: float | None = None, seed: int = 0
+    ) -> float:
+        """Quality of communities (P2 Table 4).
+
+        Args:
+            measure: Of the representatives: "no-overlap" (Eq. 2, of `partition`), "unweighted-overlap" (Eq. 3) or
+                "weighted-overlap" (Eq. 4). Of detected communities: a method's name, for their Eq. 2.
+            resolution: At which γ they are detected; Q itself is always that of γ = 1.
+            seed: Of the detection.
+
+        Raises:
+            OptionError: No such measure.
+        """
+        return quality_of(self, measure, resolution, seed)
+
+    def significance(
+        self,
+        measure: Measure = "weighted-overlap",
+        *,
+        null: Null = "weights",
+        runs: int = 20,
+        resolution: float | None = None,
+        seed: int = 0,
+    ) -> Significance:
+        """Whether a modularity means anything: its distance from what chance gives, in standard deviations.
+
+        Args:
+            measure: As in `modularity`.
+            null: "weights": the same edges with their weights shuffled. "labels": graphs built from the same
+                activations with random labels, which `cofire.summarize(…, null_graphs=10)` collects.
+            runs: How often weights are shuffled; of "labels", there are as many as were collected.
+            resolution: As in `modularity`.
+            seed: Of the shuffling and the detection.
+
+        Raises:
+            DataError: `null="labels"` without such graphs.
+            OptionError: No such measure or null model, or fewer than two runs.
+        """
+        return significances_of(self, (measure,), null, runs, resolution, seed)[0]
+
+    def layout(self, *, initial: Tensor | None = None, iterations: int = 200, seed: int = 0) -> Tensor:
+        """A force-directed layout (see `cofire.graphs.force_layout`), (vertices, 2), float64."""
+        return force_layout(self.adjacency, initial=initial, iterations=iterations, seed=seed)
+
+    def to_networkx(self, communities: Communities | None = None) -> networkx.Graph[int]:
+        """A networkx graph: nodes are neurons, with all that is known of them; edges have a `weight`.
+
+        Args:
+            communities: To be noted at the nodes.
+        """
+        return networkx_of(self, communities)
+
+    def to_igraph(self, communities: Communities | None = None) -> Any:
+        """An igraph graph with the same attributes.
+
+        Raises:
+            MissingExtraError: igraph is not installed.
+        """
+        return igraph_of(self, communities)
+
+    def write_gexf(self, path: str | Path, communities: Communities | None = None) -> Path:
+        """A file for Gephi, with all attributes, and colours, sizes and positions to look at at once.
+
+        Args:
+            path: Ending in .gexf.
+            communities: To be noted at the nodes and coloured by; classes colour unless given.
+        """
+        return write_gexf(self, path, communities)
+
+    def write_graphml(self, path: str | Path, communities: Communities | None = None) -> Path:
+        """A GraphML file with the same attributes, positions as x and y."""
+        return write_graphml(self, path, communities)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the graph, with those made by chance, to one safetensors file, whole or not at all."""
+        graphs = (self, *self.by_chance)
+        header = [
+            {
+                f.name: getattr(g, f.name)
+                for f in fields(ActivationPatternGraph)
+                if f.name not in (*_TENSORS, "by_chance")
+            }
+            for g in graphs
+        ]
+        tensors = {f"{i}.{name}": getattr(g, name).contiguous() for i, g in enumerate(graphs) for name in _TENSORS}
+        with atomic_path(path) as partial:
+            save_file(tensors, partial, metadata={"cofire.graph": json.dumps({"format": _FORMAT, "graphs": header})})
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            ResultError: The file is missing, damaged, or holds something else.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                note = json.loads((file.metadata() or {}).get("cofire.graph", "{}"))
+                if note["format"] != _FORMAT:
+                    raise ValueError(note["format"])
+                graphs = [
+                    cls(
+                        **{**plain, "class_names": tuple(plain["class_names"])},
+                        **{name: file.get_tensor(f"{i}.{name}") for name in _TENSORS},
+                    )
+                    for i, plain in enumerate(note["graphs"])
+                ]
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError, IndexError) as error:
+            raise ResultError(
+                f"{path}: {error}", "a whole file that ActivationPatternGraph.save wrote", "make the graph again"
+            ) from error
+        return replace(graphs[0], by_chance=tuple(graphs[1:]))
+
+    def __repr__(self) -> str:
+        pairs, weights = self.edges()
+        return (
+            f"ActivationPatternGraph('{self.layer}', {self.vertices} neurons of {len(self.class_names)} classes, "
+            f"{len(pairs):,} edges of weight {float(weights.sum()):.1f}, "
+            f"modularity {self.modularity():.3f} (Eq. 4))"
+        )

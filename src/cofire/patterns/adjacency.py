@@ -1,0 +1,150 @@
+"""The weights of a graph, checked once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cofire.errors import DataError, NonFiniteError
+from cofire.patterns.arrays import ArrayLike, tensor_of
+
+__all__ = ["WeightedGraph", "check_communities", "check_membership", "graph_of"]
+
+_ROUNDING = 1e-9
+_ROWS = 512
+
+
+@dataclass(frozen=True)
+class WeightedGraph:
+    """A graph that can be counted on.
+
+    Attributes:
+        adjacency: Weights, (vertices, vertices), float64, symmetric, finite, not negative.
+        degrees: Their sums by row `k_v`, (vertices,).
+        total: The sum of all, `2m`.
+    """
+
+    adjacency: Tensor
+    degrees: Tensor
+    total: float
+
+
+def graph_of(adjacency: ArrayLike) -> WeightedGraph:
+    """The graph of an adjacency matrix, if it is one.
+
+    Args:
+        adjacency: (vertices, vertices), any real numeric type.
+
+    Returns:
+        The graph.
+
+    Raises:
+        DataError: It is not square, not symmetric, or has a negative weight.
+        NonFiniteError: A weight is NaN or infinite.
+
+    Example:
+        >>> graph_of(torch.tensor([[0, 2], [2, 0]])).total
+        4.0
+    """
+    adjacency = tensor_of(adjacency, "an adjacency")
+    if adjacency.ndim != 2 or adjacency.shape[0] != adjacency.shape[1] or adjacency.is_complex():
+        raise DataError(
+            f"an adjacency of shape {tuple(adjacency.shape)}, {adjacency.dtype}",
+            "a square matrix of real numbers, (vertices, vertices)",
+            "pass one row and one column per vertex",
+        )
+    values = adjacency.to(torch.float64)
+    degrees = values.sum(dim=1)
+    if not bool(torch.isfinite(degrees).all()):
+        row = int(torch.nonzero(~torch.isfinite(degrees))[0])
+        raise NonFiniteError(
+            f"a NaN or infinite weight in row {row} of the adjacency", "finite weights", "find where it comes from"
+        )
+    if values.numel() and float(values.amin()) < 0:
+        raise DataError(
+            f"a weight of {float(values.amin()):g} in the adjacency",
+            "weights from 0 up",
+            "modularity is not defined for negative weights: shift or clip them",
+        )
+    if not torch.equal(values, values.T):
+        _check_symmetric(values)
+    total = float(degrees.sum())
+    if total == torch.inf:
+        raise NonFiniteError("weights whose sum is infinite", "a finite sum", "divide them by their maximum")
+    return WeightedGraph(values, degrees, total)
+
+
+def _check_symmetric(values: Tensor) -> None:
+    """Symmetric up to rounding, in slices: a second matrix of differences may not fit."""
+    allowed = _ROUNDING * float(values.amax())
+    for start in range(0, len(values), _ROWS):
+        rows = slice(start, start + _ROWS)
+        apart = (values[rows] - values[:, rows].T).abs()
+        if float(apart.amax()) > allowed:
+            v, w = (int(i) for i in torch.nonzero(apart > allowed)[0])
+            v += start
+            raise DataError(
+                f"weight {float(values[v, w]):g} from vertex {v} to {w} and {float(values[w, v]):g} back",
+                "a symmetric matrix: these graphs have no directions",
+                "pass (adjacency + adjacency.T) / 2 if a mean is meant",
+            )
+
+
+def check_membership(membership: ArrayLike, vertices: int) -> Tensor:
+    """The community of every vertex as int64, if it can be that.
+
+    Args:
+        membership: (vertices,), whole numbers from 0; -1 for what is not a vertex.
+        vertices: How many there are.
+
+    Raises:
+        DataError: Another length or type, or a number below -1.
+    """
+    membership = tensor_of(membership, "a membership")
+    whole = not (membership.is_floating_point() or membership.is_complex() or membership.dtype == torch.bool)
+    if vertices == 0 and membership.numel() == 0:
+        return torch.zeros(0, dtype=torch.int64)
+    if membership.shape != (vertices,) or not whole:
+        raise DataError(
+            f"a membership of shape {tuple(membership.shape)}, {membership.dtype}, for {vertices} vertices",
+            f"({vertices},) whole numbers: one community per vertex, -1 for what is not a vertex",
+            "pass one number per row of the adjacency",
+        )
+    if vertices and int(membership.min()) < -1:
+        raise DataError(f"community {int(membership.min())}", "numbers from -1 up", "number the communities from 0")
+    return membership.to(torch.int64)
+
+
+def check_communities(communities: ArrayLike | Sequence[Sequence[int] | ArrayLike], vertices: int) -> list[Tensor]:
+    """The members of every community, each once and in order, if they exist.
+
+    Args:
+        communities: Vertices of each community; a tensor has one row per community.
+        vertices: How many there are.
+
+    Raises:
+        DataError: A community names a vertex that does not exist, or something that is no vertex.
+    """
+    checked = []
+    for number, members in enumerate(communities):
+        found = tensor_of(sorted(members) if isinstance(members, set | frozenset) else members, f"community {number}")
+        if found.numel() == 0:
+            found = torch.zeros(0, dtype=torch.int64)
+        if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool or found.ndim != 1:
+            raise DataError(
+                f"community {number} of shape {tuple(found.shape)}, {found.dtype}",
+                "a flat list of the indices of its vertices",
+                "turn masks into indices with torch.nonzero(mask).flatten()",
+            )
+        if len(found) and not (int(found.min()) >= 0 and int(found.max()) < vertices):
+            wrong = int(found.min()) if int(found.min()) < 0 else int(found.max())
+            raise DataError(
+                f"vertex {wrong} in community {number}",
+                f"vertices from 0 to {vertices - 1}",
+                "name rows of the adjacency",
+            )
+        checked.append(torch.unique(found.to(torch.int64)))
+    return checked

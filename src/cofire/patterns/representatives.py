@@ -1,0 +1,134 @@
+"""Which neurons stand for which class."""
+
+from __future__ import annotations
+
+from numbers import Integral
+
+import torch
+from torch import Tensor
+
+from cofire.errors import DataError, NonFiniteError, OptionError
+from cofire.patterns.arrays import ArrayLike, tensor_of
+
+__all__ = ["partition_of", "representative_neurons", "unique_neuron_matrix"]
+
+
+def representative_neurons(mean_activation: ArrayLike, top: int) -> Tensor:
+    """The representative neurons `N_i` of every class: those with the highest mean activation `V_i(q)` (P2 §5.1).
+
+    Args:
+        mean_activation: Mean activation of every neuron over each class, (classes, neurons).
+        top: How many neurons per class, S; at most all.
+
+    Returns:
+        Indices, (classes, top), int64, best first; of neurons that tie, the lower index comes first.
+
+    Raises:
+        DataError: Not a matrix, or fewer than two classes.
+        NonFiniteError: A mean is NaN or infinite.
+        OptionError: `top` is no whole number from 1 to the number of neurons.
+
+    Example:
+        >>> representative_neurons(torch.tensor([[3.0, 1.0, 2.0], [0.0, 5.0, 5.0]]), top=2)
+        tensor([[0, 2],
+                [1, 2]])
+    """
+    mean_activation = tensor_of(mean_activation, "mean activations")
+    if mean_activation.ndim != 2 or mean_activation.shape[0] < 2:
+        raise DataError(
+            f"mean activations of shape {tuple(mean_activation.shape)}",
+            "(classes, neurons) with at least two classes",
+            "pass one row per class, as cofire.functional.mean_activation gives it",
+        )
+    if not bool(torch.isfinite(mean_activation).all()):
+        raise NonFiniteError(
+            "a NaN or infinite mean activation", "finite numbers", "find what makes the network overflow"
+        )
+    neurons = mean_activation.shape[1]
+    if isinstance(top, bool) or not isinstance(top, Integral) or not 1 <= top <= neurons:
+        raise OptionError(
+            f"top={top!r} of {neurons} neurons",
+            f"a whole number from 1 to {neurons}",
+            "choose fewer representative neurons per class, or a layer with more neurons",
+        )
+    return torch.sort(mean_activation, dim=1, descending=True, stable=True).indices[:, :top].contiguous()
+
+
+def unique_neuron_matrix(representatives: ArrayLike) -> Tensor:
+    """How many representative neurons the classes share (P2 Table 2).
+
+    Args:
+        representatives: Neurons that represent each class, (classes, top), each neuron once per class.
+
+    Returns:
+        (classes, classes), int64, symmetric. On the diagonal the neurons that represent that class alone, off it
+        those that represent both classes, whatever else they represent: `|N_i ∩ N_j|`.
+
+    Raises:
+        DataError: Not a matrix of whole numbers from 0, fewer than two classes, or a neuron twice in one class.
+
+    Example:
+        >>> unique_neuron_matrix(torch.tensor([[0, 2], [1, 2], [2, 0]]))
+        tensor([[0, 1, 2],
+                [1, 1, 1],
+                [2, 1, 0]])
+    """
+    member = _member_matrix(tensor_of(representatives, "representatives"), None)
+    shared = (member.to(torch.float64) @ member.to(torch.float64).T).to(torch.int64)
+    alone = member & (member.sum(dim=0) == 1)
+    return shared.fill_diagonal_(0) + torch.diag(alone.sum(dim=1))
+
+
+def partition_of(mean_activation: Tensor, representatives: Tensor) -> Tensor:
+    """Each representative neuron in one class: of those it represents, the one with its highest mean activation.
+
+    Args:
+        mean_activation: Mean activation of every neuron over each class, (classes, neurons).
+        representatives: Neurons that represent each class, (classes, top).
+
+    Returns:
+        Class of every neuron, (neurons,), int64; -1 for one that represents none. Where means tie, the lower class.
+
+    Raises:
+        DataError: The two do not fit together.
+
+    Example:
+        >>> means = torch.tensor([[3.0, 1.0, 2.0, 0.0], [0.0, 5.0, 5.0, 0.0]])
+        >>> partition_of(means, representative_neurons(means, top=2))
+        tensor([ 0,  1,  1, -1])
+    """
+    if mean_activation.ndim != 2 or len(mean_activation) != len(representatives):
+        raise DataError(
+            f"mean activations of shape {tuple(mean_activation.shape)} for {len(representatives)} classes",
+            "(classes, neurons) with the same classes",
+            "pass the means that the representatives were chosen by",
+        )
+    member = _member_matrix(representatives, mean_activation.shape[1])
+    best = mean_activation.masked_fill(~member, -torch.inf).argmax(dim=0)
+    return torch.where(member.any(dim=0), best, -1)
+
+
+def _member_matrix(representatives: Tensor, neurons: int | None) -> Tensor:
+    """Whether a neuron represents a class, (classes, neurons), bool."""
+    whole = not (representatives.is_floating_point() or representatives.is_complex())
+    if representatives.ndim != 2 or len(representatives) < 2 or representatives.numel() == 0 or not whole:
+        raise DataError(
+            f"representatives of shape {tuple(representatives.shape)}, {representatives.dtype}",
+            "(classes, top) whole numbers, with at least two classes",
+            "pass what representative_neurons gives",
+        )
+    chosen = representatives.to(torch.int64)
+    last = int(chosen.max())
+    if int(chosen.min()) < 0 or (neurons is not None and last >= neurons):
+        raise DataError(
+            f"representative neurons from {int(chosen.min())} to {last}",
+            "indices of neurons, from 0" + ("" if neurons is None else f" to {neurons - 1}"),
+            "pass what representative_neurons gives for this layer",
+        )
+    member = torch.zeros(len(chosen), neurons or last + 1, dtype=torch.bool, device=chosen.device)
+    member.scatter_(1, chosen, True)
+    if int(member.sum()) != chosen.numel():
+        raise DataError(
+            "a neuron that stands twice in one class", "each neuron once per class", "drop the second of the two"
+        )
+    return member
