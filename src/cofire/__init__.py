@@ -2,6 +2,7 @@
 
 from cofire import errors, functional
 from cofire.activations import ActivationSummary, LayerSummary, summarize
+from cofire.graphs import ActivationPatternGraph, Communities
 from cofire.network import ActivationLayer, Network, load_weights, save_weights
 from cofire.report import write_figures, write_report
 from cofire.study import StudyOptions, Trajectory, follow, run_study
@@ -10,7 +11,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ActivationLayer",
+    "ActivationPatternGraph",
     "ActivationSummary",
+    "Communities",
     "LayerSummary",
     "Network",
     "StudyOptions",

@@ -10,6 +10,7 @@ import typer
 
 import cofire
 from cofire.cli.doctor import doctor
+from cofire.cli.graph import graph
 from cofire.cli.study import demo, report, study
 from cofire.cli.summarize import summarize
 from cofire.errors import CofireError
@@ -18,7 +19,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="cofire",
-    help="Which neurons of a PyTorch classifier fire, over training and next to its accuracy.",
+    help="Which neurons of a PyTorch classifier fire, which fire together, over training and next to its accuracy.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -27,6 +28,7 @@ app.command()(demo)
 app.command()(study)
 app.command()(summarize)
 app.command()(report)
+app.command()(graph)
 app.command()(doctor)
 
 

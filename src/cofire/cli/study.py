@@ -51,6 +51,19 @@ def study(
     bins: Annotated[int | None, typer.Option(help="Bins R of the entropy's histograms; 100 unless given.")] = None,
     range: Annotated[str | None, typer.Option(help="Their range: own (unless given), zero-to-max or global.")] = None,
     threshold: Annotated[float | None, typer.Option(help="A neuron is active above it; 0 unless given.")] = None,
+    pairs: Annotated[
+        str | None, typer.Option(help="Of the activation pattern graph: class (unless given), union, or none.")
+    ] = None,
+    top: Annotated[int | None, typer.Option(help="Representative neurons per class; 50 unless given.")] = None,
+    resolution: Annotated[
+        float | None, typer.Option(help="γ of Louvain's method; 2 unless given, which is Gephi's 0.5.")
+    ] = None,
+    community_runs: Annotated[
+        int | None, typer.Option(help="Seeds of communities, and shuffles of weights; 10 unless given.")
+    ] = None,
+    null_graphs: Annotated[
+        int | None, typer.Option(help="Graphs with random labels to hold each graph against; 10 unless given.")
+    ] = None,
 ) -> None:
     """Train a classifier, keep checkpoints, and hold what its neurons do against its accuracy.
 
@@ -70,6 +83,11 @@ def study(
         bins=bins,
         range=range,
         threshold=threshold,
+        pairs=pairs,
+        top=top,
+        resolution=resolution,
+        community_runs=community_runs,
+        null_graphs=null_graphs,
     )
     target = out or Path("runs") / f"{options.dataset}-seed{options.seed}"
     _run(options, target, data_root, shlex.join(["cofire", *sys.argv[1:]]))

@@ -18,6 +18,7 @@ from cofire.patterns import information_floor
 from cofire.report import write_report
 from cofire.study import Moment, trajectory_of
 from cofire.study.digest import digest
+from cofire.study.graph_rows import GraphOptions
 from cofire.study.sources import class_names_of, first_inputs, open_data, open_network
 from cofire.study.versions import versions
 
@@ -47,6 +48,14 @@ def summarize(
         Literal["none", "statistics", "full"],
         typer.Option(help="Per class: nothing, statistics (selectivity, information), or histograms as well."),
     ] = "none",
+    pairs: Annotated[
+        Literal["none", "class", "union"],
+        typer.Option(help="Of the activation pattern graph: none, class or union; needs --by-class."),
+    ] = "none",
+    top: Annotated[int, typer.Option(help="Representative neurons per class.")] = 50,
+    resolution: Annotated[float, typer.Option(help="γ of Louvain's method; Gephi's is its inverse.")] = 2.0,
+    community_runs: Annotated[int, typer.Option(help="Seeds of communities, and shuffles of weights.")] = 10,
+    null_graphs: Annotated[int, typer.Option(help="Graphs with random labels to hold each graph against.")] = 0,
     data_root: Annotated[
         Path | None,
         typer.Option(help="Where torchvision's data sets lie; COFIRE_DATA or ./data unless given."),
@@ -85,7 +94,11 @@ def summarize(
             err=True,
         )
     chosen = network.select(layers or None)
-    cost = cost_of(chosen, unit=unit, bins=bins, by_class=kept, num_classes=network.num_classes)
+    counted = None if pairs == "none" else pairs
+    cost = cost_of(
+        chosen, unit=unit, bins=bins, by_class=kept, num_classes=network.num_classes,
+        pairs=counted, top=top, null_graphs=null_graphs,
+    )  # fmt: skip
     typer.echo(f"{len(chosen)} layers, {cost}", err=True)
     loader = source
     if isinstance(source, Dataset) and not isinstance(source, DataLoader):
@@ -99,6 +112,9 @@ def summarize(
         range=range,
         threshold=threshold,
         by_class=kept,
+        pairs=counted,
+        top=top,
+        null_graphs=null_graphs,
         class_names=names,
         min_class_samples=min_class_samples,
         batch_size=batch_size,
@@ -113,13 +129,14 @@ def summarize(
         "range": range,
         "threshold": threshold,
         "by_class": by_class,
+        **({"pairs": pairs, "top": top, "null_graphs": null_graphs} if counted else {}),
         "samples": summary.samples,
         "classes": list(summary.options.class_names),
         **({"transform": str(source.transform)} if getattr(source, "transform", None) is not None else {}),
         **({"information_floor": information_floor(summary.samples, network.num_classes)} if kept else {}),
         "versions": versions(),
     }
-    trajectory = trajectory_of(summary, Moment(1, 1.0, 1), None, options)
+    trajectory = trajectory_of(summary, Moment(1, 1.0, 1), None, options, GraphOptions(resolution, community_runs))
     summary.save(out / "summary.safetensors")
     trajectory.save(out)
     page = write_report(trajectory, out / "report.html", command=shlex.join(["cofire", *sys.argv[1:]]))

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cofire.activations import ByClass, Range, summarize
+from cofire.activations import ByClass, Pairs, Range, summarize
 from cofire.errors import OptionError
 from cofire.network import Network, Selector, Unit, load_weights
 from cofire.study.accuracy import tally
 from cofire.study.fragments import Fragments, digest_of
+from cofire.study.graph_rows import GraphOptions
 from cofire.study.rows import Moment, trajectory_of
 from cofire.study.trajectory import Trajectory
 from cofire.study.versions import versions
@@ -37,6 +38,11 @@ def follow(
     range: Range = "own",
     threshold: float = 0.0,
     by_class: ByClass = True,
+    pairs: Pairs | None = "class",
+    top: int = 50,
+    resolution: float = 2.0,
+    community_runs: int = 10,
+    null_graphs: int = 0,
     min_class_samples: int = 2,
     class_names: Sequence[str] | None = None,
     batch_size: int = 256,
@@ -58,6 +64,11 @@ def follow(
         range: Over which range.
         threshold: A neuron is active above it.
         by_class: What is kept per class.
+        pairs: Which pairs of neurons the activation pattern graph counts; None for no graph. Needs `by_class`.
+        top: Representative neurons per class.
+        resolution: γ of Louvain's method; 2 is Gephi's 0.5, which P2 used.
+        community_runs: With how many seeds communities are found, and how often weights are shuffled.
+        null_graphs: How many graphs with random labels each graph is held against.
         min_class_samples: With `by_class`, the fewest samples that a class may have, 1 at least.
         class_names: Names of the classes.
         batch_size: For data that does not come in batches.
@@ -103,10 +114,16 @@ def follow(
         "range": range,
         "threshold": threshold,
         "by_class": by_class,
+        "pairs": pairs,
+        "top": top,
+        "resolution": resolution,
+        "community_runs": community_runs,
+        "null_graphs": null_graphs,
         "classes": [str(name) for name in class_names or torch.arange(network.num_classes).tolist()],
         "test_data": "given" if test is not None else "none",
         "versions": versions(),
     }
+    graphs = GraphOptions(resolution, community_runs)
     fragments = None if folder is None else Fragments(Path(folder), options)
     parts = []
     for number, (weights, epoch) in enumerate(zip(checkpoints, moments, strict=True), start=1):
@@ -118,10 +135,11 @@ def follow(
             now = network.with_weights(state)
             summary = summarize(
                 now, train, layers=layers, unit=unit, bins=bins, range=range, threshold=threshold, by_class=by_class,
-                min_class_samples=min_class_samples, class_names=class_names, batch_size=batch_size, progress=progress,
+                pairs=pairs, top=top, null_graphs=null_graphs, min_class_samples=min_class_samples,
+                class_names=class_names, batch_size=batch_size, progress=progress,
             )  # fmt: skip
             tested = None if test is None else tally(now, test, batch_size=batch_size)
-            part = trajectory_of(summary, Moment(number, float(epoch), step), tested, options)
+            part = trajectory_of(summary, Moment(number, float(epoch), step), tested, options, graphs)
             if fragments is not None:
                 fragments.put(number, part, identity)
         parts.append(part)

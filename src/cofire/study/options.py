@@ -30,6 +30,11 @@ class StudyOptions(BaseModel):
         bins: Bins R of the entropy's histograms.
         range: Their range.
         threshold: A neuron is active above it.
+        pairs: Which pairs of neurons the activation pattern graph counts, "class" or "union"; "none" for no graph.
+        top: Representative neurons per class (P2: 50).
+        resolution: γ of Louvain's method; 2 is Gephi's 0.5, which P2 used.
+        community_runs: With how many seeds communities are found, and how often weights are shuffled.
+        null_graphs: How many graphs with random labels each graph is held against; 0 for none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +51,11 @@ class StudyOptions(BaseModel):
     bins: int = Field(default=100, ge=1, le=1 << 20)
     range: Literal["own", "zero-to-max", "global"] = "own"
     threshold: float = Field(default=0.0, allow_inf_nan=False)
+    pairs: Literal["class", "union", "none"] = "class"
+    top: int = Field(default=50, ge=1)
+    resolution: float = Field(default=2.0, gt=0, allow_inf_nan=False)
+    community_runs: int = Field(default=10, ge=2, le=1000)
+    null_graphs: int = Field(default=10, ge=0, le=1000)
 
     @field_validator("dataset")
     @classmethod

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cofire.activations import ActivationSummary, LayerSummary
 from cofire.study.accuracy import Tally
+from cofire.study.graph_rows import GraphOptions, graph_tables
 from cofire.study.schemas import CLASSES_SCHEMA, LAYERS_SCHEMA, NEURONS_SCHEMA
 from cofire.study.trajectory import Trajectory
 
@@ -34,7 +35,11 @@ class Moment:
 
 
 def trajectory_of(
-    summary: ActivationSummary, moment: Moment, test: Tally | None, options: dict[str, Any]
+    summary: ActivationSummary,
+    moment: Moment,
+    test: Tally | None,
+    options: dict[str, Any],
+    graphs: GraphOptions | None = None,
 ) -> Trajectory:
     """A trajectory of one checkpoint.
 
@@ -43,6 +48,7 @@ def trajectory_of(
         moment: When.
         test: How the network did on test data, if there is any.
         options: What to note beside the tables.
+        graphs: What is asked of its graphs, if it has any; the defaults unless given.
 
     Returns:
         The trajectory. Without results by class, the columns that need them are null and the table of
@@ -56,6 +62,12 @@ def trajectory_of(
         classes=pa.Table.from_pylist(_class_rows(summary, test, moment), schema=CLASSES_SCHEMA),
         neurons=pa.concat_tables(neurons),
         options=options,
+        **graph_tables(
+            summary,
+            vars(moment),
+            {"train_accuracy": summary.accuracy, "test_accuracy": test_accuracy},
+            graphs or GraphOptions(),
+        ),
     )
 
 

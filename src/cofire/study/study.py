@@ -19,6 +19,7 @@ from cofire.study.accuracy import tally
 from cofire.study.datasets import LabelledData, load_dataset
 from cofire.study.fcnn import fcnn
 from cofire.study.fragments import Fragments
+from cofire.study.graph_rows import GraphOptions
 from cofire.study.options import StudyOptions
 from cofire.study.rows import Moment, trajectory_of
 from cofire.study.training import Training, checkpoint_path, checkpoint_steps
@@ -41,8 +42,8 @@ def run_study(
     """Train a classifier, keep checkpoints, and say at each what its neurons do.
 
     Everything is written under `folder` as soon as it is known, each file whole or not at all: `study.json`
-    (the options), `checkpoints/`, `rows/` (per checkpoint) and `layers.parquet`, `classes.parquet`,
-    `neurons.parquet`, `correlations.parquet`. Stopped at any moment and called again, it goes on where it was and
+    (the options), `checkpoints/`, `rows/` (per checkpoint) and one Parquet file per table of the
+    trajectory, with `correlations.parquet`. Stopped at any moment and called again, it goes on where it was and
     ends with the same rows.
 
     Args:
@@ -115,11 +116,14 @@ def _analysed(
         range=options.range,
         threshold=options.threshold,
         by_class=True,
+        pairs=None if options.pairs == "none" else options.pairs,
+        top=options.top,
+        null_graphs=0 if options.pairs == "none" else options.null_graphs,
         class_names=data.class_names,
         progress=progress,
     )
     tested = tally(now, (data.test_inputs, data.test_labels))
-    return trajectory_of(summary, moment, tested, described)
+    return trajectory_of(summary, moment, tested, described, GraphOptions(options.resolution, options.community_runs))
 
 
 def _described(options: StudyOptions, data: LabelledData) -> dict[str, Any]:

@@ -13,8 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cofire.atomic import atomic_path
-from cofire.errors import MergeError, ResultError
+from cofire.errors import LayerError, MergeError, OptionError, ResultError, near_matches
+from cofire.graphs import ActivationPatternGraph
 from cofire.study.correlation import Correlation, correlate
+from cofire.study.graph_rows import graph_from_tables
 from cofire.study.schemas import EDGES_SCHEMA, GRAPHS_SCHEMA, MODULARITIES_SCHEMA, SCHEMAS, SORT_KEYS, VERTICES_SCHEMA
 
 __all__ = ["Trajectory"]
@@ -160,6 +162,36 @@ class Trajectory:
             + [("points", pa.int64()), ("confidence", pa.float64())]
         )
         return pa.Table.from_pylist(rows, schema=schema)
+
+    def graph(self, layer: str, checkpoint: int | None = None) -> ActivationPatternGraph:
+        """The activation pattern graph of a layer at a checkpoint, out of the tables.
+
+        Args:
+            layer: Its name.
+            checkpoint: Its number; the last one unless given.
+
+        Raises:
+            LayerError: No graph of such a layer.
+            OptionError: No such checkpoint.
+            ResultError: The tables do not hold all edges of the graph.
+        """
+        number = max(self.checkpoints, default=0) if checkpoint is None else checkpoint
+        if number not in self.checkpoints:
+            raise OptionError(
+                f"checkpoint {number}", f"one of {', '.join(map(str, self.checkpoints))}", "name one of them"
+            )
+        found = self.graphs.filter((pc.field("layer") == layer) & (pc.field("checkpoint") == number)).to_pylist()
+        if not found:
+            layers = list(dict.fromkeys(self.graphs["layer"].to_pylist()))
+            raise LayerError(
+                f"no graph of a layer '{layer}'",
+                f"one of {len(layers)} layers with a graph",
+                f"try {near_matches(layer, layers)}" if layers else "follow the network again with pairs='class'",
+            )
+        here = (pc.field("layer_index") == found[0]["layer_index"]) & (pc.field("checkpoint") == number)
+        names = dict(zip(self.classes["class"].to_pylist(), self.classes["class_name"].to_pylist(), strict=True))
+        known = [names[c] for c in sorted(names)] or [str(name) for name in self.options.get("classes") or []]
+        return graph_from_tables(found[0], self.vertices.filter(here), self.edges.filter(here), known)
 
     def save(self, folder: str | Path) -> Path:
         """Write each table as a Parquet file of its name, whole or not at all.

@@ -1,0 +1,45 @@
+"""`cofire graph`: the activation pattern graph of a layer, as a file for other tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cofire.errors import OptionError
+from cofire.graphs import Method
+from cofire.study import Trajectory
+
+__all__ = ["graph"]
+
+
+def graph(
+    folder: Annotated[Path, typer.Argument(help="Folder of a study or a summary.")],
+    layer: Annotated[str | None, typer.Option(help="Which layer; the last one unless given.")] = None,
+    checkpoint: Annotated[int | None, typer.Option(help="Of a study; the last one unless given.")] = None,
+    communities: Annotated[
+        Method, typer.Option(help="How communities come about, which colour the vertices.")
+    ] = "representatives",
+    resolution: Annotated[
+        float | None, typer.Option(help="γ of louvain and leiden, 1 unless given; Gephi's is its inverse.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of methods that draw.")] = 0,
+    out: Annotated[Path | None, typer.Option("--out", help="FILE.gexf (Gephi), .graphml or .safetensors.")] = None,
+) -> None:
+    """Which neurons of a layer fire together: the graph of one checkpoint, described, and as a file for Gephi."""
+    trajectory = Trajectory.load(folder)
+    layers = list(dict.fromkeys(trajectory.graphs["layer"].to_pylist()))
+    found = trajectory.graph(layer or (layers[-1] if layers else ""), checkpoint)
+    chosen = found.communities(communities, resolution=resolution, seed=seed)
+    typer.echo(found)
+    typer.echo(chosen)
+    if out is not None:
+        writers = {
+            ".gexf": lambda: found.write_gexf(out, None if communities == "representatives" else chosen),
+            ".graphml": lambda: found.write_graphml(out, chosen),
+            ".safetensors": lambda: found.save(out),
+        }
+        if out.suffix not in writers:
+            raise OptionError(f"'{out}'", f"a file ending in {', '.join(writers)}", "choose one of these endings")
+        typer.echo(f"Graph: {writers[out.suffix]()}")

@@ -1,0 +1,237 @@
+"""From the activation pattern graphs of one checkpoint to the rows of a trajectory."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import torch
+
+from cofire.activations import ActivationSummary
+from cofire.errors import OptionError, ResultError
+from cofire.graphs import ActivationPatternGraph, Measure, Null, Significance, significances_of
+from cofire.study.schemas import EDGES_SCHEMA, GRAPHS_SCHEMA, MODULARITIES_SCHEMA, VERTICES_SCHEMA
+
+__all__ = ["GraphOptions", "graph_from_tables", "graph_tables"]
+
+_GIVEN: tuple[Measure, ...] = ("no-overlap", "unweighted-overlap", "weighted-overlap")
+_FOUND: tuple[Measure, ...] = ("kernighan-lin", "louvain")
+_ENDS = ("source", "target")
+_EDGES = 20_000
+"""Edges of one graph that its table keeps: all of a graph as large as P2's."""
+
+
+@dataclass(frozen=True)
+class GraphOptions:
+    """What is asked of every graph.
+
+    Attributes:
+        resolution: γ of Louvain's method; 2 is Gephi's 0.5, which P2 used.
+        community_runs: With how many seeds communities are found, and how often weights are shuffled; 2 at least.
+    """
+
+    resolution: float = 2.0
+    community_runs: int = 10
+
+    def __post_init__(self) -> None:
+        if not 0 < self.resolution < float("inf"):
+            raise OptionError(f"resolution={self.resolution}", "a finite number above 0", "pass resolution=2.0")
+        if self.community_runs < 2:
+            raise OptionError(
+                f"community_runs={self.community_runs}", "a whole number from 2 up", "pass community_runs=10"
+            )
+
+
+def graph_tables(
+    summary: ActivationSummary, moment: dict[str, Any], accuracies: dict[str, Any], options: GraphOptions
+) -> dict[str, pa.Table]:
+    """The tables `graphs`, `modularities`, `vertices` and `edges` of one checkpoint.
+
+    Args:
+        summary: What the neurons did; without co-firing counts the tables have no rows.
+        moment: The columns that say when.
+        accuracies: The columns of both accuracies.
+        options: What is asked of every graph.
+
+    Returns:
+        The tables by name.
+    """
+    layers = list(enumerate(summary.layers)) if summary.options.pairs is not None else []
+
+    def of_layer(place: tuple[int, Any]) -> list[pa.Table]:
+        index, layer = place
+        graph = summary.graph(layer.layer.name)
+        return _tables(graph, index, moment, accuracies, options)
+
+    # Layers side by side: finding communities holds no interpreter lock.
+    with ThreadPoolExecutor(max_workers=max(1, torch.get_num_threads())) as pool:
+        parts = list(pool.map(of_layer, layers))
+    schemas = {
+        "graphs": GRAPHS_SCHEMA,
+        "modularities": MODULARITIES_SCHEMA,
+        "vertices": VERTICES_SCHEMA,
+        "edges": EDGES_SCHEMA,
+    }
+    return {
+        name: pa.concat_tables([part[place] for part in parts]) if parts else schema.empty_table()
+        for place, (name, schema) in enumerate(schemas.items())
+    }
+
+
+def graph_from_tables(
+    about: dict[str, Any], vertices: pa.Table, edges: pa.Table, class_names: list[str]
+) -> ActivationPatternGraph:
+    """The graph that rows were made of, without those of random labels.
+
+    Args:
+        about: Its row of `graphs`.
+        vertices: Its rows of `vertices`, in order.
+        edges: Its rows of `edges`.
+        class_names: Names of the classes.
+
+    Raises:
+        ResultError: The table does not hold all of its edges.
+    """
+    if about["edges_kept"] < about["edges"]:
+        raise ResultError(
+            f"{about['edges_kept']:,} of the {about['edges']:,} edges of the graph of '{about['layer']}'",
+            "a table with all of them",
+            "make the graph from the checkpoint: cofire.summarize(network, data, by_class=True, pairs=…).graph(layer)",
+        )
+    neurons = torch.tensor(vertices["neuron"].to_pylist(), dtype=torch.int64)
+    means = torch.full((len(class_names), len(neurons)), -torch.inf, dtype=torch.float64)
+    for vertex, row in enumerate(vertices.select(["classes", "class_means"]).to_pylist()):
+        means[row["classes"], vertex] = torch.tensor(row["class_means"], dtype=torch.float64)
+    best = torch.sort(means, dim=1, descending=True, stable=True)
+    adjacency = torch.zeros(len(neurons), len(neurons), dtype=torch.float64)
+    ends = [torch.searchsorted(neurons, torch.tensor(edges[n].to_pylist(), dtype=torch.int64)) for n in _ENDS]
+    adjacency[ends[0], ends[1]] = torch.tensor(edges["weight"].to_pylist(), dtype=torch.float64)
+    return ActivationPatternGraph(
+        layer=about["layer"],
+        class_names=tuple(class_names),
+        neurons=neurons,
+        representatives=neurons[best.indices[:, : about["top"]]],
+        class_means=best.values[:, : about["top"]].contiguous(),
+        adjacency=adjacency + adjacency.T,
+        mean_activation=torch.tensor(vertices["mean_activation"].to_pylist(), dtype=torch.float64),
+        entropy=torch.tensor(vertices["entropy"].to_pylist(), dtype=torch.float64),
+        pairs=about["pairs"],
+        top_asked=about["top_asked"],
+    )
+
+
+def _tables(
+    graph: ActivationPatternGraph, index: int, moment: dict[str, Any], accuracies: dict[str, Any], options: GraphOptions
+) -> list[pa.Table]:
+    gamma, runs = options.resolution, options.community_runs
+    start = {**moment, "layer_index": index, "layer": graph.layer}
+    found = graph.communities("louvain", resolution=gamma)
+    stability = {
+        "kernighan-lin": graph.stability("kernighan-lin", runs=runs),
+        "louvain": graph.stability("louvain", runs=runs, resolution=gamma),
+    }
+    edges, edges_kept = _edges(graph, moment["checkpoint"], index)
+    matrix = graph.unique_neuron_matrix()
+    pairs, weights = graph.edges()
+    row = {
+        **start,
+        **accuracies,
+        "pairs": graph.pairs,
+        "top": graph.top,
+        "top_asked": graph.top_asked,
+        "vertices": graph.vertices,
+        "isolated": int((graph.degree() == 0).sum()),
+        "edges": len(pairs),
+        "edges_kept": edges_kept,
+        "weight": float(weights.sum()),
+        "resolution": gamma,
+        "communities": len(found.sizes),
+        "singletons": found.sizes.count(1),
+        "community_sizes": list(found.sizes),
+        "community_mean_size": found.mean_size,
+        "nmi": found.nmi,
+        "ari": found.ari,
+        "stability": stability["louvain"].agreement,
+        "unique_neurons": int(matrix.diagonal().sum()),
+        "shared_neurons": int(torch.triu(matrix, 1).sum()),
+        "unique_matrix": matrix.flatten().tolist(),
+    }
+    values = [graph.modularity(measure) for measure in _GIVEN] + [stability[m].median for m in _FOUND]
+    nulls = {null: _held_against(graph, null, values, gamma, runs) for null in ("weights", "labels")}
+    modularities = [
+        {
+            **start,
+            **accuracies,
+            "measure": measure,
+            "modularity": value,
+            "low": stability[measure].low if measure in stability else None,
+            "high": stability[measure].high if measure in stability else None,
+            "runs": runs if measure in stability else 1,
+            **_columns("weights", nulls["weights"][place]),
+            **_columns("labels", nulls["labels"][place]),
+        }
+        for place, (measure, value) in enumerate(zip((*_GIVEN, *_FOUND), values, strict=True))
+    ]
+    return [
+        pa.Table.from_pylist([row], schema=GRAPHS_SCHEMA),
+        pa.Table.from_pylist(modularities, schema=MODULARITIES_SCHEMA),
+        _vertices(graph, start, found.membership.tolist()),
+        edges,
+    ]
+
+
+def _held_against(
+    graph: ActivationPatternGraph, null: Null, values: list[float], gamma: float, runs: int
+) -> list[Significance | None]:
+    if null == "labels" and len(graph.by_chance) < 2:
+        return [None] * len(values)
+    return list(significances_of(graph, (*_GIVEN, *_FOUND), null, runs, gamma, 0, values))
+
+
+def _columns(null: str, found: Significance | None) -> dict[str, float | None]:
+    numbers = (None, None, None) if found is None else (found.mean, found.std, found.z)
+    return dict(zip((f"{null}_mean", f"{null}_std", f"{null}_z"), numbers, strict=True))
+
+
+def _vertices(graph: ActivationPatternGraph, start: dict[str, Any], community: list[int]) -> pa.Table:
+    classes: list[list[int]] = [[] for _ in community]
+    means: list[list[float]] = [[] for _ in community]
+    for number, (row, of_row) in enumerate(zip(graph.members.tolist(), graph.class_means.tolist(), strict=True)):
+        for vertex, mean in zip(row, of_row, strict=True):
+            classes[vertex].append(number)
+            means[vertex].append(mean)
+    columns: dict[str, list[Any]] = {
+        **{name: [value] * graph.vertices for name, value in start.items()},
+        "neuron": graph.neurons.tolist(),
+        "classes": classes,
+        "class_means": means,
+        "class": graph.partition.tolist(),
+        "community": community,
+        "mean_activation": graph.mean_activation.tolist(),
+        "entropy": graph.entropy.tolist(),
+        "degree": graph.degree().tolist(),
+        "strength": graph.strength().tolist(),
+        "within_strength": graph.within_strength().tolist(),
+        "participation": graph.participation().tolist(),
+    }
+    return pa.Table.from_pydict(columns, schema=VERTICES_SCHEMA)
+
+
+def _edges(graph: ActivationPatternGraph, checkpoint: int, index: int) -> tuple[pa.Table, int]:
+    pairs, weights = graph.edges()
+    if len(pairs) > _EDGES:
+        # The heaviest, in the order in which they were.
+        kept = torch.sort(torch.sort(weights, descending=True, stable=True).indices[:_EDGES]).values
+        pairs, weights = pairs[kept], weights[kept]
+    ends = graph.neurons[pairs].to(torch.int32)
+    count = len(pairs)
+    columns = [
+        pa.repeat(pa.scalar(checkpoint, pa.int32()), count),
+        pa.repeat(pa.scalar(index, pa.int32()), count),
+        pa.array(ends[:, 0].numpy()),
+        pa.array(ends[:, 1].numpy()),
+        pa.array(weights.numpy()),
+    ]
+    return pa.Table.from_arrays(columns, schema=EDGES_SCHEMA), count
