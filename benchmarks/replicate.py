@@ -153,7 +153,7 @@ def bins_table(folder, data_root, bins):
             network = Network(fcnn(784, (512, 512), 10, dropout=0.5), data.train_inputs[:2])
             checkpoints = sorted((run / "checkpoints").iterdir())
             again = follow(
-                network, checkpoints, (data.train_inputs, data.train_labels), bins=number, by_class=False,
+                network, checkpoints, (data.train_inputs, data.train_labels), bins=number, by_class=False, pairs=None,
                 folder=folder / f"{name}-seed0-bins{number}",
             )  # fmt: skip
             entropy, accuracy = (again.network()[c].to_pylist() for c in ("entropy", "train_accuracy"))

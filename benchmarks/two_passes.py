@@ -125,7 +125,7 @@ def measure(name, samples, repetitions, device, rivals):
     forward(inputs[:size])
     known = FirstPass(network, 0.0, False)
     whole_pass(known)
-    second = SecondPass(known.statistics, None, BINS, "own")
+    second = SecondPass(known, BINS, "own")
     whole_pass(second)
 
     ratios = {"pass 1": [], "pass 2": []}

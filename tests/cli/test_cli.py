@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 
+import networkx
 import numpy as np
 import pytest
 import torch
@@ -12,7 +13,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from cofire import Trajectory
+from cofire import ActivationPatternGraph, Trajectory
 from cofire.activations import ActivationSummary
 
 MODULE = """
@@ -74,16 +75,19 @@ def cofire(*arguments, cwd, ok=True):
     return done
 
 
-SMALL = ("study", "digits", "--hidden", "16", "--epochs", "3", "--checkpoints", "3", "--bins", "10")
+SMALL = (
+    "study", "digits", "--hidden", "16", "--epochs", "3", "--checkpoints", "3", "--bins", "10", "--top", "4",
+    "--community-runs", "2", "--null-graphs", "2",
+)  # fmt: skip
 
 
 @pytest.mark.slow
-def test_study_prints_five_lines_and_the_report_which_can_be_rendered_again(tmp_path):
+def test_study_prints_six_lines_and_the_report_which_can_be_rendered_again(tmp_path):
     done = cofire(*SMALL, cwd=tmp_path)
     lines = done.stdout.splitlines()
-    assert len(lines) == 6
+    assert len(lines) == 7
     assert [line.split()[0] for line in lines] == [
-        "Analysed", "Accuracy", "Entropy", "Correlation", "Silence", "Report:",
+        "Analysed", "Accuracy", "Entropy", "Correlation", "Silence", "Communities", "Report:",
     ]  # fmt: skip
     folder = tmp_path / "runs" / "digits-seed0"
     page = (folder / "report.html").read_text()
@@ -291,3 +295,40 @@ def test_wrong_words_on_the_command_line_exit_with_2(monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         main()
     assert stopped.value.code == 2
+
+
+@pytest.mark.slow
+def test_graph_describes_a_checkpoint_and_writes_it_for_other_tools(tmp_path):
+    cofire(*SMALL, "--out", "run", cwd=tmp_path)
+    done = cofire("graph", "run", "--communities", "louvain", "--resolution", "2", "--out", "last.gexf", cwd=tmp_path)
+    assert done.stdout.startswith("ActivationPatternGraph('relu1', ")
+    assert "Communities(louvain, " in done.stdout
+    first = cofire("graph", "run", "--checkpoint", "1", "--layer", "relu1", "--out", "first.graphml", cwd=tmp_path)
+    assert first.stdout != done.stdout
+    assert networkx.read_gexf(tmp_path / "last.gexf").number_of_nodes() > 4
+    assert networkx.read_graphml(tmp_path / "first.graphml").number_of_nodes() > 4
+    cofire("graph", "run", "--out", "last.safetensors", cwd=tmp_path)
+    assert ActivationPatternGraph.load(tmp_path / "last.safetensors").top == 4
+    for wrong in (("--out", "last.txt"), ("--checkpoint", "9"), ("--layer", "relu7"), ("--resolution", "2")):
+        failed = cofire("graph", "run", *wrong, cwd=tmp_path, ok=False)
+        assert "To fix it" in failed.stderr
+    assert not (tmp_path / "last.txt").exists()
+
+
+@pytest.mark.slow
+def test_summarize_makes_graphs_where_asked(place, tmp_path):
+    cofire(
+        "summarize", "--model", "mine:model", "--data", "imagefolder:images", "--image-size", "16",
+        "--by-class", "full", "--pairs", "class", "--top", "2", "--null-graphs", "2",
+        "--out", tmp_path / "out", cwd=place,
+    )  # fmt: skip
+    assert ActivationSummary.load(tmp_path / "out" / "summary.safetensors").options.pairs == "class"
+    assert len(Trajectory.load(tmp_path / "out").graphs) == 1
+    described = cofire("graph", tmp_path / "out", cwd=place).stdout
+    assert "3 classes" in described
+    failed = cofire(
+        "summarize", "--model", "mine:model", "--data", "imagefolder:images", "--image-size", "16",
+        "--pairs", "class", "--out", tmp_path / "other", cwd=place, ok=False,
+    )  # fmt: skip
+    assert "by_class" in failed.stderr
+    assert not (tmp_path / "other").exists()

@@ -15,10 +15,12 @@ import torch
 from cofire import StudyOptions, Trajectory, run_study
 from cofire.errors import MergeError, OptionError, ResultError, WeightsError
 from cofire.study import follow, load_dataset
+from cofire.study.schemas import SCHEMAS
 from cofire.study.training import checkpoint_steps
 
 SMALL = {"dataset": "digits", "hidden": (24, 16), "epochs": 12, "checkpoints": 5, "bins": 20, "dropout": 0.1}
-TABLES = ("layers", "classes", "neurons")
+SMALL |= {"top": 5, "community_runs": 3, "null_graphs": 3}
+TABLES = tuple(SCHEMAS)
 
 
 def rows(folder):
@@ -32,7 +34,7 @@ def undisturbed(tmp_path_factory):
     return folder, trajectory
 
 
-def test_a_study_leaves_checkpoints_and_three_tables(undisturbed):
+def test_a_study_leaves_checkpoints_and_its_tables(undisturbed):
     folder, trajectory = undisturbed
     assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == [f"{k:04d}.safetensors" for k in range(1, 6)]
     assert trajectory.checkpoints == (1, 2, 3, 4, 5)
@@ -42,6 +44,7 @@ def test_a_study_leaves_checkpoints_and_three_tables(undisturbed):
     saved = Trajectory.load(folder)
     correlations = pq.read_table(folder / "correlations.parquet").to_pylist()
     assert [row["scope"] for row in correlations].count("class") == 20
+    assert [row["scope"] for row in correlations].count("layer") == 2 * 2 * (1 + 1 + 5)
     assert correlations[0]["pearson_low"] < correlations[0]["pearson"] < correlations[0]["pearson_high"]
     assert saved.layers.equals(trajectory.layers)
     assert saved.options == trajectory.options
@@ -101,7 +104,8 @@ def test_kills_in_the_middle_and_restarts_give_the_rows_of_an_undisturbed_run(un
     target = tmp_path / "killed"
     command = [
         sys.executable, "-m", "cofire", "study", "digits", "--hidden", "24,16", "--epochs", "12", "--dropout", "0.1",
-        "--checkpoints", "5", "--bins", "20", "--out", str(target),
+        "--checkpoints", "5", "--bins", "20", "--top", "5", "--community-runs", "3", "--null-graphs", "3",
+        "--out", str(target),
     ]  # fmt: skip
     for checkpoint in (1, 2, 4):
         process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -81,7 +81,7 @@ class CofiringCounts:
             observations=observations,
             representatives=chosen,
             means=means.gather(1, chosen),
-            neurons=paired.contiguous(),
+            neurons=paired.clone(memory_format=torch.contiguous_format),  # a file takes no two of the same memory
             thresholds=means.gather(1, paired),
             counts=torch.zeros(slots, size, size, dtype=torch.float64, device=means.device),
         )
@@ -126,7 +126,7 @@ class CofiringCounts:
             fires = x[chosen][:, self.neurons[k]].to(torch.float64) > self.thresholds[k][:, None]
             into = self.counts[k if self.pairs == "class" else 0]
             for part in torch.split(fires.transpose(0, 1).flatten(1).to(torch.float32), 1 << 20, dim=1):
-                into += torch.triu(part @ part.T, 1) * self._worth[k]
+                into += torch.triu(part @ part.T, 1).to(torch.float64) * self._worth[k]
 
     def merge(self, other: Self) -> Self:
         """The counts of both data sets together.

@@ -17,9 +17,10 @@ from cofire.study.versions import version_of
 
 __all__ = ["doctor"]
 
-_NEEDED = ("cofire", "torch", "torchvision", "numpy", "numba", "scipy", "safetensors", "pyarrow", "plotly")
+_NEEDED = ("cofire", "torch", "torchvision", "numpy", "numba", "scipy", "safetensors", "pyarrow", "plotly", "networkx")
 _EXTRAS = {
     "figures": ("kaleido", "figures of a report as PNG and SVG files (needs Chrome or Chromium as well)"),
+    "igraph": ("igraph", "Leiden's method and ActivationPatternGraph.to_igraph()"),
     "timm": ("timm", "the classifiers of timm, as --model timm:NAME"),
 }
 _DATA = {"MNIST": "MNIST/raw", "Fashion-MNIST": "FashionMNIST/raw"}

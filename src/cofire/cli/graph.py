@@ -28,18 +28,21 @@ def graph(
     out: Annotated[Path | None, typer.Option("--out", help="FILE.gexf (Gephi), .graphml or .safetensors.")] = None,
 ) -> None:
     """Which neurons of a layer fire together: the graph of one checkpoint, described, and as a file for Gephi."""
+    kinds = (".gexf", ".graphml", ".safetensors")
+    if out is not None and out.suffix not in kinds:
+        raise OptionError(f"'{out}'", f"a file ending in {', '.join(kinds)}", "choose one of these endings")
     trajectory = Trajectory.load(folder)
     layers = list(dict.fromkeys(trajectory.graphs["layer"].to_pylist()))
     found = trajectory.graph(layer or (layers[-1] if layers else ""), checkpoint)
     chosen = found.communities(communities, resolution=resolution, seed=seed)
     typer.echo(found)
     typer.echo(chosen)
-    if out is not None:
-        writers = {
-            ".gexf": lambda: found.write_gexf(out, None if communities == "representatives" else chosen),
-            ".graphml": lambda: found.write_graphml(out, chosen),
-            ".safetensors": lambda: found.save(out),
-        }
-        if out.suffix not in writers:
-            raise OptionError(f"'{out}'", f"a file ending in {', '.join(writers)}", "choose one of these endings")
-        typer.echo(f"Graph: {writers[out.suffix]()}")
+    if out is None:
+        return
+    if out.suffix == ".gexf":
+        written = found.write_gexf(out, None if communities == "representatives" else chosen)
+    elif out.suffix == ".graphml":
+        written = found.write_graphml(out, None if communities == "representatives" else chosen)
+    else:
+        written = found.save(out)
+    typer.echo(f"Graph: {written}")

@@ -1,4 +1,4 @@
-"""A trajectory in five lines, for the terminal."""
+"""A trajectory in a few lines, for the terminal."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ __all__ = ["digest"]
 
 
 def digest(trajectory: Trajectory) -> list[str]:
-    """What a trajectory shows, in five lines.
+    """What a trajectory shows, in five lines, or six where it has graphs.
 
     Args:
         trajectory: Of one checkpoint or more.
 
     Returns:
-        Five lines: what was analysed, accuracy, entropy, its correlation with accuracy (of one checkpoint alone:
-        activity), dead neurons.
+        What was analysed, accuracy, entropy, its correlation with accuracy (of one checkpoint alone: activity), dead
+        neurons, and how far the neurons of the last layer's graph keep to their classes.
 
     Raises:
         ResultError: There is no checkpoint.
@@ -43,6 +43,21 @@ def digest(trajectory: Trajectory) -> list[str]:
         f"Entropy      {change('entropy', ',.0f')} nats over all neurons",
         f"Correlation  {_correlation(trajectory)}" if many else f"Activity     {_activity(trajectory)}",
         f"Silence      {silent}" + (" at the last checkpoint" if many else ""),
+        *_communities(trajectory),
+    ]
+
+
+def _communities(trajectory: Trajectory) -> list[str]:
+    rows = [row for row in trajectory.modularities.to_pylist() if row["measure"] == "weighted-overlap"]
+    if not rows:
+        return []
+    rows = [row for row in rows if row["layer_index"] == rows[-1]["layer_index"]]
+    ends = rows if len(rows) == 1 else [rows[0], rows[-1]]
+    shown = " → ".join(f"{row['modularity']:.2f}" for row in ends)
+    chance = rows[-1]["labels_mean"]
+    return [
+        f"Communities  modularity {shown} of the classes in {rows[-1]['layer']} (Eq. 4)"
+        + ("" if chance is None else f"; with random labels {chance + 0.0:.2f}")
     ]
 
 
