@@ -76,8 +76,8 @@ def modularity():
         triple_loop(plain, degrees, alpha, rows)
         loop = (time.perf_counter() - start) * vertices / rows
         print(
-            f"  {vertices} vertices, {count} communities: {1000 * spent:.1f} ms, Q = {value:.4f}; triple loop {loop:.1f} s "
-            f"(from {rows} of {vertices} rows), {loop / spent:,.0f} times as long"
+            f"  {vertices} vertices, {count} communities: {1000 * spent:.1f} ms, Q = {value:.4f}; "
+            f"triple loop {loop:.1f} s (from {rows} of {vertices} rows), {loop / spent:,.0f} times as long"
         )
 
 
