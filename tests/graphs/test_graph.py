@@ -301,3 +301,4 @@ def test_a_graph_is_saved_and_read_back(found, tmp_path):
 def test_a_graph_introduces_itself():
     assert repr(toy()).startswith("ActivationPatternGraph('relu', 5 neurons of 2 classes, 5 edges of weight 1.5")
     assert "NMI 1.00" in repr(toy().communities())
+    assert "over 3 seeds, ARI between seeds" in repr(toy().stability(runs=3))

@@ -27,7 +27,7 @@ Method = Literal["representatives", "louvain", "leiden", "kernighan-lin"]
 _RESOLVED = ("louvain", "leiden")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Communities:
     """Communities of a graph.
 
@@ -70,7 +70,7 @@ class Communities:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Stability:
     """What a method that draws finds with different seeds.
 
@@ -100,6 +100,13 @@ class Stability:
     def high(self) -> float:
         """Highest."""
         return max(self.modularities)
+
+    def __repr__(self) -> str:
+        alike = "" if self.agreement is None else f", ARI between seeds {self.agreement:.2f}"
+        return (
+            f"Stability({self.method}, modularity {self.median:.3f} [{self.low:.3f}, {self.high:.3f}] over "
+            f"{len(self.modularities)} seeds{alike})"
+        )
 
 
 def find_communities(graph: ActivationPatternGraph, method: Method, resolution: float | None, seed: int) -> Communities:
