@@ -11,40 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cofire.graphs.bisection import bisect
-
-
-def symmetric(upper):
-    upper = np.triu(upper, 1)
-    return torch.from_numpy(upper + upper.T)
-
-
-def random_graph(n, density, seed):
-    draw = np.random.default_rng(seed)
-    return symmetric(draw.uniform(0.2, 1, (n, n)) * (draw.random((n, n)) < density))
-
-
-def planted(n, groups, inside, between, seed):
-    draw = np.random.default_rng(seed)
-    group = np.arange(n) % groups
-    chance = np.where(group[:, None] == group, inside, between)
-    return symmetric(draw.uniform(0.2, 1, (n, n)) * (draw.random((n, n)) < chance))
-
-
-def overlapping_cliques(n, classes, members, seed):
-    draw = np.random.default_rng(seed)
-    weights = np.zeros((n, n))
-    for _ in range(classes):
-        chosen = draw.choice(n, members, replace=False)
-        weights[np.ix_(chosen, chosen)] += symmetric(draw.uniform(0.2, 1, (members, members))).numpy()
-    return symmetric(weights)
-
+from tests.graphs.examples import overlapping_cliques, planted, random_graph
 
 GRAPHS = {
     "random": random_graph(150, 0.1, 0),
     "dense": random_graph(81, 1.0, 1),
-    "two groups": planted(200, 2, 0.2, 0.1, 2),
-    "eight groups": planted(200, 8, 0.3, 0.05, 3),
-    "cliques": overlapping_cliques(256, 10, 25, 4),
+    "two groups": planted(200, 2, 0.2, 0.1, 2)[0],
+    "eight groups": planted(200, 8, 0.3, 0.05, 3)[0],
+    "cliques": overlapping_cliques(256, 10, 25, 4)[0],
 }
 
 

@@ -7,30 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cofire.graphs.layout import force_layout
-
-
-def symmetric(upper):
-    upper = np.triu(upper, 1)
-    return torch.from_numpy(upper + upper.T)
-
-
-def planted(n, groups, inside, between, seed):
-    draw = np.random.default_rng(seed)
-    group = draw.integers(0, groups, n)
-    chance = np.where(group[:, None] == group, inside, between)
-    return symmetric(draw.uniform(0.2, 1, (n, n)) * (draw.random((n, n)) < chance)), torch.from_numpy(group)
-
-
-def overlapping_cliques(n, classes, members, seed):
-    """The graph, and the class of every vertex that belongs to one alone; −1 for the others."""
-    draw = np.random.default_rng(seed)
-    weights = np.zeros((n, n))
-    belongs = np.zeros((classes, n), bool)
-    for c in range(classes):
-        chosen = draw.choice(n, members, replace=False)
-        weights[np.ix_(chosen, chosen)] += symmetric(draw.uniform(0.2, 1, (members, members))).numpy()
-        belongs[c, chosen] = True
-    return symmetric(weights), torch.from_numpy(np.where(belongs.sum(0) == 1, belongs.argmax(0), -1))
+from tests.graphs.examples import overlapping_cliques, planted, symmetric
 
 
 def distances(positions, group):

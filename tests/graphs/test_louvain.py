@@ -10,40 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cofire.graphs.louvain import louvain
-
-
-def symmetric(upper):
-    upper = np.triu(upper, 1)
-    return torch.from_numpy(upper + upper.T)
-
-
-def random_graph(n, density, seed):
-    draw = np.random.default_rng(seed)
-    return symmetric(draw.uniform(0.2, 1, (n, n)) * (draw.random((n, n)) < density))
-
-
-def planted(n, groups, inside, between, seed):
-    draw = np.random.default_rng(seed)
-    group = draw.integers(0, groups, n)
-    chance = np.where(group[:, None] == group, inside, between)
-    return symmetric(draw.uniform(0.2, 1, (n, n)) * (draw.random((n, n)) < chance)), torch.from_numpy(group)
-
-
-def overlapping_cliques(n, classes, members, seed):
-    draw = np.random.default_rng(seed)
-    weights = np.zeros((n, n))
-    for _ in range(classes):
-        chosen = draw.choice(n, members, replace=False)
-        weights[np.ix_(chosen, chosen)] += symmetric(draw.uniform(0.2, 1, (members, members))).numpy()
-    return symmetric(weights)
-
+from tests.graphs.examples import overlapping_cliques, planted, random_graph
 
 GRAPHS = {
     "random": random_graph(200, 0.1, 0),
     "dense": random_graph(150, 1.0, 1),
     "planted": planted(300, 6, 0.3, 0.05, 2)[0],
     "planted, hard": planted(300, 6, 0.2, 0.1, 3)[0],
-    "cliques": overlapping_cliques(512, 10, 50, 4),
+    "cliques": overlapping_cliques(512, 10, 50, 4)[0],
 }
 
 

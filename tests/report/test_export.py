@@ -6,13 +6,14 @@ from cofire.errors import MissingExtraError, OptionError
 from cofire.report import export, figures, write_figures
 
 from . import synthetic
+from .synthetic_graphs import with_graphs
 
 
 @pytest.mark.slow
 def test_figures_become_real_images(tmp_path, quiet_chromium, monkeypatch):
     pytest.importorskip("kaleido")
     monkeypatch.setenv("COFIRE_CHROMIUM", quiet_chromium)
-    run = synthetic.trajectory(layers=(30, 20), checkpoints=6)
+    run = with_graphs(synthetic.trajectory(layers=(30,), checkpoints=6), top=6)
     written = write_figures(run, tmp_path / "figures")
     assert {p.stem for p in written} == set(figures(run))
     assert sorted(p.name for p in (tmp_path / "figures").iterdir()) == sorted(p.name for p in written)

@@ -40,13 +40,13 @@ def count_pairs(
     """
     starts = np.flatnonzero(np.r_[True, labels[1:] != labels[:-1]]) if len(labels) else np.zeros(0, np.int64)
     bounds = np.r_[starts, len(labels)]
-    positions = x.shape[1] if neurons_last else x.shape[2]
+    neurons_first = x.transpose(0, 2, 1) if neurons_last else x
+    positions = neurons_first.shape[2]
     longest = int(np.diff(bounds).max(initial=0)) * positions
     top = neurons.shape[1]
     fired = np.empty((len(starts), top, -(-longest // _WORD)), np.uint64)
-    pack = _pack_last if neurons_last else _pack_first
     size = len(labels) * positions * top
-    over_neurons(pack, top, size, x, bounds, labels, order, neurons, thresholds, fired)
+    over_neurons(_pack, top, size, neurons_first, bounds, labels, order, neurons, thresholds, fired)
     over_neurons(_count, top, size * top // _WORD, bounds, labels, positions, worth, fired, counts)
 
 
@@ -54,33 +54,7 @@ _compiled = compiler(error_model="numpy")
 
 
 @_compiled
-def _pack_last(low, high, x, bounds, labels, order, neurons, thresholds, fired):  # type: ignore[no-untyped-def]
-    for g in range(len(bounds) - 1):
-        k = labels[bounds[g]]
-        words = fired[g]
-        for t in range(low, high):
-            q = neurons[k, t]
-            limit = thresholds[k, t]
-            word = np.uint64(0)
-            bit = np.uint64(0)
-            at = 0
-            for i in range(bounds[g], bounds[g + 1]):
-                n = order[i]
-                for p in range(x.shape[1]):
-                    on = np.uint64(1) if np.float64(x[n, p, q]) > limit else np.uint64(0)
-                    word |= on << bit
-                    bit += np.uint64(1)
-                    if bit == np.uint64(64):
-                        words[t, at] = word
-                        at += 1
-                        word = np.uint64(0)
-                        bit = np.uint64(0)
-            if bit > np.uint64(0):
-                words[t, at] = word
-
-
-@_compiled
-def _pack_first(low, high, x, bounds, labels, order, neurons, thresholds, fired):  # type: ignore[no-untyped-def]
+def _pack(low, high, x, bounds, labels, order, neurons, thresholds, fired):  # type: ignore[no-untyped-def]
     for g in range(len(bounds) - 1):
         k = labels[bounds[g]]
         words = fired[g]

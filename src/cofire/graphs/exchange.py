@@ -82,10 +82,7 @@ def write_graphml(graph: ActivationPatternGraph, path: str | Path, communities: 
 
 def _attributes(graph: ActivationPatternGraph, communities: Communities | None) -> list[dict[str, Any]]:
     """What is known of every vertex, in plain numbers and text."""
-    represents: list[list[int]] = [[] for _ in range(graph.vertices)]
-    for number, row in enumerate(graph.members.tolist()):
-        for vertex in row:
-            represents[vertex].append(number)
+    represents = graph.classes_of()
     columns: dict[str, list[Any]] = {
         "neuron": graph.neurons.tolist(),
         "class": graph.partition.tolist(),

@@ -106,6 +106,14 @@ class ActivationPatternGraph:
         means = torch.zeros(len(self.members), self.vertices, dtype=torch.float64)
         return partition_of(means.scatter_(1, self.members, self.class_means), self.members)
 
+    def classes_of(self) -> list[list[int]]:
+        """The classes that each vertex represents, in order."""
+        found: list[list[int]] = [[] for _ in range(self.vertices)]
+        for number, row in enumerate(self.members.tolist()):
+            for vertex in row:
+                found[vertex].append(number)
+        return found
+
     def edges(self) -> tuple[Tensor, Tensor]:
         """Pairs of vertices that fire together, (edges, 2), int64, and the weights of these edges, (edges,)."""
         pairs = torch.nonzero(torch.triu(self.adjacency, 1))

@@ -56,6 +56,7 @@ class Facts:
         checkpoints: Numbers of the checkpoints, in order.
         layers: Names of the layers, from input to output.
         options: How it was made.
+        trajectory: The trajectory itself.
     """
 
     def __init__(self, trajectory: Trajectory) -> None:
@@ -66,7 +67,7 @@ class Facts:
                 "at least one checkpoint",
                 "analyse a checkpoint before reporting",
             )
-        self._trajectory = trajectory
+        self.trajectory = trajectory
         self.options: dict[str, Any] = trajectory.options
         order = trajectory.layers.group_by(["layer"]).aggregate([("layer_index", "min")]).sort_by("layer_index_min")
         self.layers: tuple[str, ...] = tuple(order["layer"].to_pylist())
@@ -105,7 +106,7 @@ class Facts:
         """A number of every layer at every checkpoint, shape (layers, checkpoints); NaN where unknown."""
         rows = {name: i for i, name in enumerate(self.layers)}
         columns = {number: i for i, number in enumerate(self.checkpoints)}
-        table = self._trajectory.layers
+        table = self.trajectory.layers
         grid = np.full((len(rows), len(columns)), np.nan)
         i = [rows[name] for name in table["layer"].to_pylist()]
         j = [columns[number] for number in table["checkpoint"].to_pylist()]
@@ -123,7 +124,7 @@ class Facts:
         return self._neurons_at(self.checkpoints[-1])
 
     def _neurons_at(self, checkpoint: int) -> pa.Table:
-        return self._trajectory.neurons.filter(pc.field("checkpoint") == checkpoint).combine_chunks()
+        return self.trajectory.neurons.filter(pc.field("checkpoint") == checkpoint).combine_chunks()
 
     def living(self, measure: str, *, first: bool = False) -> dict[str, Floats]:
         """A measure of the neurons that are not dead, layer by layer.
@@ -147,7 +148,7 @@ class Facts:
     @cached_property
     def class_names(self) -> dict[int, str]:
         """The name of every class number that is known."""
-        table = self._trajectory.classes
+        table = self.trajectory.classes
         names = dict(enumerate(str(n) for n in self.options.get("classes") or []))
         names.update(zip(table["class"].to_pylist(), table["class_name"].to_pylist(), strict=True))
         return names
@@ -159,7 +160,7 @@ class Facts:
             return ()
         pairs: list[tuple[str, str, dict[str, Correlation]]] = []
         names = [f.name for f in fields(Correlation)]
-        for row in self._trajectory.correlations().to_pylist():
+        for row in self.trajectory.correlations().to_pylist():
             if row["measure"] != "entropy":
                 continue
             found = Correlation(**{n: row[n] for n in names})
@@ -184,9 +185,9 @@ class Facts:
         if scope == "network":
             part = self._network
         elif scope == "layer":
-            part = self._trajectory.layers.filter(pc.field("layer") == name)
+            part = self.trajectory.layers.filter(pc.field("layer") == name)
         else:
-            part = self._trajectory.classes.filter(pc.field("class_name") == name)
+            part = self.trajectory.classes.filter(pc.field("class_name") == name)
         series = {
             "entropy": part["entropy"],
             "training accuracy": part["train_accuracy"],

@@ -9,6 +9,8 @@ from cofire.report.canvas import MANY_LAYERS, canvas, plain, series
 from cofire.report.colours import LIGHT
 from cofire.report.distributions import distribution
 from cofire.report.facts import MEASURES, Facts, Floats
+from cofire.report.graphs.facts import graphs_of
+from cofire.report.graphs.figures import draw_graphs, draw_pictures
 from cofire.report.notation import short
 from cofire.study.trajectory import Trajectory
 
@@ -16,7 +18,7 @@ __all__ = ["draw", "figures"]
 
 
 def figures(trajectory: Trajectory) -> dict[str, go.Figure]:
-    """The figures of the report, the same that the page shows, in the light theme.
+    """The figures of the report in the light theme: those that the page shows, and of graphs still pictures.
 
     Args:
         trajectory: One checkpoint or more.
@@ -28,11 +30,13 @@ def figures(trajectory: Trajectory) -> dict[str, go.Figure]:
     Raises:
         ResultError: The trajectory has no checkpoint.
     """
-    return draw(Facts(trajectory))
+    facts = Facts(trajectory)
+    graphs = graphs_of(facts)
+    return draw(facts) | (draw_pictures(graphs) if graphs else {})
 
 
 def draw(facts: Facts) -> dict[str, go.Figure]:
-    """The figures of `figures`, from facts that were read already."""
+    """The figures of the page, from facts that were read already."""
     drawn: dict[str, go.Figure | None] = {}
     if not facts.single:
         drawn["entropy-accuracy"] = _normalised(facts)
@@ -44,6 +48,8 @@ def draw(facts: Facts) -> dict[str, go.Figure]:
     if not facts.single:
         drawn["dead-neurons"] = _counts(facts, "dead", "dead neurons")
         drawn["always-active"] = _counts(facts, "always_active", "always active neurons")
+    if graphs := graphs_of(facts):
+        drawn |= draw_graphs(graphs)
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
 

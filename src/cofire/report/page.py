@@ -21,6 +21,8 @@ from cofire.report.canvas import FONT
 from cofire.report.captions import captions
 from cofire.report.facts import MEASURES, Facts, Floats
 from cofire.report.figures import draw
+from cofire.report.graphs.facts import graphs_of
+from cofire.report.graphs.section import Section
 from cofire.report.notation import number, percent, plural, signed
 from cofire.report.settings import settings, versions
 from cofire.study import Moment, Trajectory, trajectory_of
@@ -101,6 +103,11 @@ def _render(facts: Facts, title: str | None, command: str | None) -> str:
     lowest, highest = tables.extremes(classes) if len(classes) > SHOWN else ([], [])
     supported, reservations = wording.limits(facts)
     drawn = draw(facts)
+    found = graphs_of(facts)
+    graphs = None if found is None else Section(found, set(drawn), test=test)
+    if graphs is not None:
+        more = graphs.remarks()
+        supported, reservations = [*supported, *more[0]], [*more[1], *reservations]
     return environment.get_template("report.html.j2").render(
         title=title or _title(facts),
         command=command or facts.options.get("command"),
@@ -111,7 +118,9 @@ def _render(facts: Facts, title: str | None, command: str | None) -> str:
         versions=versions(facts.options),
         figures={name: _json(figure) for name, figure in drawn.items()},
         heights={name: int(figure.layout.height) for name, figure in drawn.items()},
-        captions=captions(facts),
+        captions=captions(facts) | (graphs.captions() if graphs else {}),
+        graphs=graphs,
+        graph_data=_dumped(graphs.data) if graphs else "",
         measures=[m for m in MEASURES if f"distribution-{m}" in drawn],
         checkpoint_rows=tables.checkpoint_rows(facts),
         layer_rows=tables.layer_rows(facts),

@@ -28,6 +28,11 @@ _LABELS = {
     "information_floor": "information that chance alone gives (bits)",
     "by_class": "kept per class",
     "batch_size": "batch size",
+    "top": "representative neurons per class (top)",
+    "pairs": "pairs of neurons counted (pairs)",
+    "resolution": "resolution of Louvain’s method (γ)",
+    "community_runs": "seeds of communities, shuffles of weights",
+    "null_graphs": "graphs with random labels",
 }
 _ORDER = (
     "dataset",

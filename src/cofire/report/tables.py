@@ -17,6 +17,7 @@ __all__ = [
     "Cell",
     "CorrelationRow",
     "IdleLayer",
+    "cells_of",
     "checkpoint_rows",
     "correlation_rows",
     "extremes",
@@ -91,9 +92,9 @@ def correlation_rows(subjects: tuple[Subject, ...], *, test: bool) -> list[Corre
     """
     rows = []
     for subject in subjects:
-        cells = _cells(subject.train, subject.constant)
+        cells = cells_of(subject.train, subject.constant)
         if test:
-            cells += _cells(subject.test, subject.constant)
+            cells += cells_of(subject.test, subject.constant)
         rows.append(CorrelationRow(subject.name, cells, subject.train.pearson if subject.train else None))
     return rows
 
@@ -104,7 +105,13 @@ def extremes(rows: list[CorrelationRow], most: int = 10) -> tuple[list[Correlati
     return known[:most], known[most:][-most:]
 
 
-def _cells(found: Correlation | None, reason: str) -> tuple[Cell, ...]:
+def cells_of(found: Correlation | None, reason: str) -> tuple[Cell, ...]:
+    """Pearson, Spearman and changes as cells of a table.
+
+    Args:
+        found: The correlation, None where it was not measured.
+        reason: Why it is not defined, if it is not.
+    """
     if found is None:
         return (Cell("–", "not measured", "r-none"),) * 3
     return (

@@ -196,17 +196,14 @@ def _columns(null: str, found: Significance | None) -> dict[str, float | None]:
 
 
 def _vertices(graph: ActivationPatternGraph, start: dict[str, Any], community: list[int]) -> pa.Table:
-    classes: list[list[int]] = [[] for _ in community]
-    means: list[list[float]] = [[] for _ in community]
-    for number, (row, of_row) in enumerate(zip(graph.members.tolist(), graph.class_means.tolist(), strict=True)):
-        for vertex, mean in zip(row, of_row, strict=True):
-            classes[vertex].append(number)
-            means[vertex].append(mean)
+    means = torch.zeros(len(graph.members), graph.vertices, dtype=torch.float64)
+    means.scatter_(1, graph.members, graph.class_means)
+    classes = graph.classes_of()
     columns: dict[str, list[Any]] = {
         **{name: [value] * graph.vertices for name, value in start.items()},
         "neuron": graph.neurons.tolist(),
         "classes": classes,
-        "class_means": means,
+        "class_means": [means[of_vertex, v].tolist() for v, of_vertex in enumerate(classes)],
         "class": graph.partition.tolist(),
         "community": community,
         "mean_activation": graph.mean_activation.tolist(),

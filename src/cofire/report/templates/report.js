@@ -59,7 +59,7 @@
     plotlyServerURL: "",
     toImageButtonOptions: { filename: plot.dataset.figure, scale: 3 },
   });
-  const visible = (plot) => plot.offsetParent !== null;
+  const visible = (plot) => plot.offsetParent !== null && !plot.closest("details:not([open])");
 
   function draw(plot) {
     const { data, layout } = coloured(figures.get(plot), plot);
@@ -78,7 +78,7 @@
   });
   system.addEventListener("change", redraw);
 
-  for (const choice of document.querySelectorAll(".switch button")) {
+  for (const choice of document.querySelectorAll(".switch button[data-show]")) {
     choice.addEventListener("click", () => {
       for (const other of choice.parentElement.children) other.setAttribute("aria-pressed", String(other === choice));
       const holder = (name) => document.getElementById(`plot-${name}`);
@@ -90,6 +90,11 @@
       draw(show);
     });
   }
+
+  // A figure in a folded part is drawn when that is opened.
+  document.addEventListener("toggle", (event) => {
+    if (event.target.open) plots.filter((p) => event.target.contains(p) && visible(p) && !p.dataset.drawn).forEach(draw);
+  }, true);
 
   // On paper: light, as wide as the paper, and folded parts open where they are short.
   let opened = [];

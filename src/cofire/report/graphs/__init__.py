@@ -1,0 +1,1 @@
+"""The report's part on the activation pattern graph: which neurons fire together."""
