@@ -3,7 +3,7 @@
 from cofire.graphs.communities import Communities, Method, Stability
 from cofire.graphs.graph import ActivationPatternGraph
 from cofire.graphs.layout import force_layout
-from cofire.graphs.significance import Measure, Null, Significance, significances_of
+from cofire.graphs.significance import Measure, Null, Significance
 
 __all__ = [
     "ActivationPatternGraph",
@@ -14,5 +14,4 @@ __all__ = [
     "Significance",
     "Stability",
     "force_layout",
-    "significances_of",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import median
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -16,15 +16,27 @@ from cofire.graphs.leiden import leiden
 from cofire.graphs.louvain import louvain
 from cofire.patterns import adjusted_rand_index, modularity, normalized_mutual_information
 
-if TYPE_CHECKING:
-    from cofire.graphs.graph import ActivationPatternGraph
-
-__all__ = ["Communities", "Method", "Stability", "find_communities", "stability_of"]
+__all__ = ["Communities", "GroupedGraph", "Method", "Stability", "find_communities", "stability_of"]
 
 Method = Literal["representatives", "louvain", "leiden", "kernighan-lin"]
 """How communities come about."""
 
 _RESOLVED = ("louvain", "leiden")
+
+
+@dataclass(frozen=True)
+class GroupedGraph:
+    """Weights, and which vertices stand for which class.
+
+    Attributes:
+        adjacency: Weights, (vertices, vertices), float64.
+        members: Vertices of each class, which may overlap, (classes, top), int64.
+        partition: Each vertex's own class, (vertices,), int64.
+    """
+
+    adjacency: Tensor
+    members: Tensor
+    partition: Tensor
 
 
 @dataclass(frozen=True, repr=False)
@@ -109,7 +121,7 @@ class Stability:
         )
 
 
-def find_communities(graph: ActivationPatternGraph, method: Method, resolution: float | None, seed: int) -> Communities:
+def find_communities(graph: GroupedGraph, method: Method, resolution: float | None, seed: int) -> Communities:
     """See `ActivationPatternGraph.communities`."""
     found = _membership(graph, method, resolution, seed)
     drawn = method != "representatives"
@@ -130,9 +142,7 @@ def find_communities(graph: ActivationPatternGraph, method: Method, resolution: 
     )
 
 
-def stability_of(
-    graph: ActivationPatternGraph, method: Method, runs: int, resolution: float | None, seed: int
-) -> Stability:
+def stability_of(graph: GroupedGraph, method: Method, runs: int, resolution: float | None, seed: int) -> Stability:
     """See `ActivationPatternGraph.stability`."""
     if method == "representatives":
         raise OptionError("method='representatives'", "a method that draws", "pass method='louvain'")
@@ -165,7 +175,7 @@ def _resolution(method: Method, given: float | None) -> float | None:
     return gamma
 
 
-def _membership(graph: ActivationPatternGraph, method: Method, resolution: float | None, seed: int) -> Tensor:
+def _membership(graph: GroupedGraph, method: Method, resolution: float | None, seed: int) -> Tensor:
     gamma = _resolution(method, resolution)
     if method == "louvain":
         return louvain(graph.adjacency, resolution=1.0 if gamma is None else gamma, seed=seed)

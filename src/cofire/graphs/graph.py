@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,11 +15,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cofire.atomic import atomic_path
-from cofire.errors import DataError, ResultError
-from cofire.graphs.communities import Communities, Method, Stability, find_communities, stability_of
+from cofire.errors import DataError, OptionError, ResultError
+from cofire.graphs.communities import (
+    Communities,
+    GroupedGraph,
+    Method,
+    Stability,
+    find_communities,
+    stability_of,
+)
 from cofire.graphs.exchange import igraph_of, networkx_of, write_gexf, write_graphml
 from cofire.graphs.layout import force_layout
-from cofire.graphs.significance import Measure, Null, Significance, quality_of, significances_of
+from cofire.graphs.significance import Measure, Null, Significance, quality_of, shuffled, significances_of
 from cofire.patterns import (
     participation_coefficient,
     partition_of,
@@ -106,6 +114,11 @@ class ActivationPatternGraph:
         means = torch.zeros(len(self.members), self.vertices, dtype=torch.float64)
         return partition_of(means.scatter_(1, self.members, self.class_means), self.members)
 
+    @cached_property
+    def grouped(self) -> GroupedGraph:
+        """Weights and classes alone."""
+        return GroupedGraph(self.adjacency, self.members, self.partition)
+
     def classes_of(self) -> list[list[int]]:
         """The classes that each vertex represents, in order."""
         found: list[list[int]] = [[] for _ in range(self.vertices)]
@@ -113,6 +126,20 @@ class ActivationPatternGraph:
             for vertex in row:
                 found[vertex].append(number)
         return found
+
+    def vertex_columns(self) -> dict[str, list[Any]]:
+        """What is known of every vertex, column by column, in plain numbers."""
+        return {
+            "neuron": self.neurons.tolist(),
+            "classes": self.classes_of(),
+            "class": self.partition.tolist(),
+            "mean_activation": self.mean_activation.tolist(),
+            "entropy": self.entropy.tolist(),
+            "degree": self.degree().tolist(),
+            "strength": self.strength().tolist(),
+            "within_strength": self.within_strength().tolist(),
+            "participation": self.participation().tolist(),
+        }
 
     def edges(self) -> tuple[Tensor, Tensor]:
         """Pairs of vertices that fire together, (edges, 2), int64, and the weights of these edges, (edges,)."""
@@ -157,7 +184,7 @@ class ActivationPatternGraph:
             MissingExtraError: The method needs a library that is not installed.
             OptionError: No such method, or a resolution that it does not have or cannot use.
         """
-        return find_communities(self, method, resolution, seed)
+        return find_communities(self.grouped, method, resolution, seed)
 
     def stability(
         self, method: Method = "louvain", *, runs: int = 10, resolution: float | None = None, seed: int = 0
@@ -174,7 +201,7 @@ class ActivationPatternGraph:
             MissingExtraError: The method needs a library that is not installed.
             OptionError: No such method, or one that does not draw.
         """
-        return stability_of(self, method, runs, resolution, seed)
+        return stability_of(self.grouped, method, runs, resolution, seed)
 
     def modularity(
         self, measure: Measure = "weighted-overlap", *, resolution: float | None = None, seed: int = 0
@@ -190,7 +217,7 @@ class ActivationPatternGraph:
         Raises:
             OptionError: No such measure.
         """
-        return quality_of(self, measure, resolution, seed)
+        return quality_of(self.grouped, measure, resolution, seed)
 
     def significance(
         self,
@@ -215,7 +242,48 @@ class ActivationPatternGraph:
             DataError: `null="labels"` without such graphs.
             OptionError: No such measure or null model, or fewer than two runs.
         """
-        return significances_of(self, (measure,), null, runs, resolution, seed)[0]
+        value = quality_of(self.grouped, measure, resolution, seed)  # refuses a resolution that the measure has not
+        return self.significances((measure,), null=null, runs=runs, resolution=resolution, seed=seed, values=(value,))[
+            0
+        ]
+
+    def significances(
+        self,
+        measures: Sequence[Measure],
+        *,
+        null: Null = "weights",
+        runs: int = 20,
+        resolution: float | None = None,
+        seed: int = 0,
+        values: Sequence[float] | None = None,
+    ) -> tuple[Significance, ...]:
+        """The same for several measures over the same graphs made by chance.
+
+        Args:
+            measures: Which.
+            null: As in `significance`.
+            runs: As in `significance`.
+            resolution: Of those of `measures` that have one.
+            seed: As in `significance`.
+            values: Of the measures, where other than `modularity` gives: a median over seeds, say.
+
+        Raises:
+            DataError: See `significance`.
+            OptionError: See `significance`.
+        """
+        if null not in get_args(Null):
+            raise OptionError(f"null={null!r}", f"one of {', '.join(get_args(Null))}", "pass null='weights'")
+        if null == "weights":
+            made = shuffled(self.grouped, runs, seed)
+        elif len(self.by_chance) < 2:
+            raise DataError(
+                f"a graph with {len(self.by_chance)} graphs of random labels",
+                "two at least",
+                "collect them with cofire.summarize(…, null_graphs=10)",
+            )
+        else:
+            made = [graph.grouped for graph in self.by_chance]
+        return significances_of(self.grouped, made, null, measures, resolution, seed, values)
 
     def layout(self, *, initial: Tensor | None = None, iterations: int = 200, seed: int = 0) -> Tensor:
         """A force-directed layout (see `cofire.graphs.force_layout`), (vertices, 2), float64."""
@@ -227,7 +295,7 @@ class ActivationPatternGraph:
         Args:
             communities: To be noted at the nodes.
         """
-        return networkx_of(self, communities)
+        return networkx_of(*self._parts(communities))
 
     def to_igraph(self, communities: Communities | None = None) -> Any:
         """An igraph graph with the same attributes.
@@ -235,7 +303,7 @@ class ActivationPatternGraph:
         Raises:
             MissingExtraError: igraph is not installed.
         """
-        return igraph_of(self, communities)
+        return igraph_of(*self._parts(communities))
 
     def write_gexf(self, path: str | Path, communities: Communities | None = None) -> Path:
         """A file for Gephi, with all attributes, and colours, sizes and positions to look at at once.
@@ -244,11 +312,23 @@ class ActivationPatternGraph:
             path: Ending in .gexf.
             communities: To be noted at the nodes and coloured by; classes colour unless given.
         """
-        return write_gexf(self, path, communities)
+        groups = self.partition if communities is None else communities.membership
+        return write_gexf(self.to_networkx(communities), path, groups, self.layout())
 
     def write_graphml(self, path: str | Path, communities: Communities | None = None) -> Path:
         """A GraphML file with the same attributes, positions as x and y."""
-        return write_graphml(self, path, communities)
+        return write_graphml(self.to_networkx(communities), path, self.layout())
+
+    def _parts(self, communities: Communities | None) -> tuple[dict[str, Any], dict[str, list[Any]], Tensor, Tensor]:
+        """The graph, its vertices and its edges as other tools take them."""
+        columns = self.vertex_columns()
+        represents = columns.pop("classes")
+        columns["class_name"] = [self.class_names[c] for c in columns["class"]]
+        columns["represents"] = [", ".join(self.class_names[c] for c in classes) for classes in represents]
+        columns["classes_represented"] = [len(classes) for classes in represents]
+        if communities is not None:
+            columns["community"] = communities.membership.tolist()
+        return {"layer": self.layer, "pairs": self.pairs, "top": self.top}, columns, *self.edges()
 
     def save(self, path: str | Path) -> Path:
         """Write the graph, with those made by chance, to one safetensors file, whole or not at all."""

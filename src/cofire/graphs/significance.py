@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import mean, stdev
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 
-from cofire.errors import DataError, OptionError
-from cofire.graphs.communities import find_communities
+from cofire.errors import OptionError
+from cofire.graphs.communities import GroupedGraph, find_communities
 from cofire.patterns import modularity, overlapping_modularity
 
-if TYPE_CHECKING:
-    from cofire.graphs.graph import ActivationPatternGraph
-
-__all__ = ["Measure", "Null", "Significance", "quality_of", "significances_of"]
+__all__ = ["Measure", "Null", "Significance", "quality_of", "shuffled", "significances_of"]
 
 Measure = Literal["no-overlap", "unweighted-overlap", "weighted-overlap", "kernighan-lin", "louvain", "leiden"]
 """P2 Eq. 2, 3 and 4 of the representative neurons; Eq. 2 of what a method finds."""
@@ -51,7 +48,7 @@ class Significance:
     runs: int
 
 
-def quality_of(graph: ActivationPatternGraph, measure: Measure, resolution: float | None, seed: int) -> float:
+def quality_of(graph: GroupedGraph, measure: Measure, resolution: float | None, seed: int) -> float:
     """See `ActivationPatternGraph.modularity`."""
     if measure not in get_args(Measure):
         raise OptionError(
@@ -69,10 +66,10 @@ def quality_of(graph: ActivationPatternGraph, measure: Measure, resolution: floa
 
 
 def significances_of(
-    graph: ActivationPatternGraph,
-    measures: Sequence[Measure],
+    graph: GroupedGraph,
+    made: Sequence[GroupedGraph],
     null: Null,
-    runs: int,
+    measures: Sequence[Measure],
     resolution: float | None,
     seed: int,
     values: Sequence[float] | None = None,
@@ -81,14 +78,13 @@ def significances_of(
 
     Args:
         graph: The graph.
+        made: Graphs made by chance, two at least.
+        null: By which kind of chance.
         measures: Which measures.
-        null: Which kind of chance.
-        runs: How often weights are shuffled.
         resolution: Of Louvain and Leiden.
-        seed: Of the shuffling and the detection.
+        seed: Of the detection.
         values: Of the measures, if they are known already.
     """
-    made = _by_chance(graph, null, runs, seed)
     gammas = [resolution if measure in ("louvain", "leiden") else None for measure in measures]
     results = []
     for number, (measure, gamma) in enumerate(zip(measures, gammas, strict=True)):
@@ -100,26 +96,20 @@ def significances_of(
     return tuple(results)
 
 
-def _by_chance(graph: ActivationPatternGraph, null: Null, runs: int, seed: int) -> list[ActivationPatternGraph]:
-    if null == "weights":
-        if isinstance(runs, bool) or not isinstance(runs, int) or runs < 2:
-            raise OptionError(f"runs={runs}", "a whole number from 2 up", "pass runs=20")
-        return [shuffled(graph, seed, run) for run in range(runs)]
-    if null != "labels":
-        raise OptionError(f"null={null!r}", f"one of {', '.join(get_args(Null))}", "pass null='weights'")
-    if len(graph.by_chance) < 2:
-        raise DataError(
-            f"a graph with {len(graph.by_chance)} graphs of random labels",
-            "two at least",
-            "collect them with cofire.summarize(…, null_graphs=10)",
-        )
-    return list(graph.by_chance)
+def shuffled(graph: GroupedGraph, runs: int, seed: int) -> list[GroupedGraph]:
+    """The same edges with their weights in random order, several times.
 
-
-def shuffled(graph: ActivationPatternGraph, seed: int, run: int) -> ActivationPatternGraph:
-    """The same edges with their weights in random order."""
-    pairs, weights = graph.edges()
-    generator = torch.Generator().manual_seed((seed * 1_000_003 + run) % (1 << 63))
-    other = torch.zeros_like(graph.adjacency)
-    other[pairs[:, 0], pairs[:, 1]] = weights[torch.randperm(len(weights), generator=generator)]
-    return replace(graph, adjacency=other + other.T, by_chance=())
+    Raises:
+        OptionError: Fewer than two runs.
+    """
+    if isinstance(runs, bool) or not isinstance(runs, int) or runs < 2:
+        raise OptionError(f"runs={runs}", "a whole number from 2 up", "pass runs=20")
+    rows, columns = torch.nonzero(torch.triu(graph.adjacency, 1), as_tuple=True)
+    weights = graph.adjacency[rows, columns]
+    made = []
+    for run in range(runs):
+        generator = torch.Generator().manual_seed((seed * 1_000_003 + run) % (1 << 63))
+        other = torch.zeros_like(graph.adjacency)
+        other[rows, columns] = weights[torch.randperm(len(weights), generator=generator)]
+        made.append(replace(graph, adjacency=other + other.T))
+    return made

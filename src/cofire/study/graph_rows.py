@@ -11,7 +11,7 @@ import torch
 
 from cofire.activations import ActivationSummary
 from cofire.errors import OptionError, ResultError
-from cofire.graphs import ActivationPatternGraph, Measure, Null, Significance, significances_of
+from cofire.graphs import ActivationPatternGraph, Measure, Null, Significance
 from cofire.study.schemas import EDGES_SCHEMA, GRAPHS_SCHEMA, MODULARITIES_SCHEMA, VERTICES_SCHEMA
 
 __all__ = ["GraphOptions", "graph_from_tables", "graph_tables"]
@@ -187,7 +187,7 @@ def _held_against(
 ) -> list[Significance | None]:
     if null == "labels" and len(graph.by_chance) < 2:
         return [None] * len(values)
-    return list(significances_of(graph, (*_GIVEN, *_FOUND), null, runs, gamma, 0, values))
+    return list(graph.significances((*_GIVEN, *_FOUND), null=null, runs=runs, resolution=gamma, values=values))
 
 
 def _columns(null: str, found: Significance | None) -> dict[str, float | None]:
@@ -198,20 +198,12 @@ def _columns(null: str, found: Significance | None) -> dict[str, float | None]:
 def _vertices(graph: ActivationPatternGraph, start: dict[str, Any], community: list[int]) -> pa.Table:
     means = torch.zeros(len(graph.members), graph.vertices, dtype=torch.float64)
     means.scatter_(1, graph.members, graph.class_means)
-    classes = graph.classes_of()
+    known = graph.vertex_columns()
     columns: dict[str, list[Any]] = {
         **{name: [value] * graph.vertices for name, value in start.items()},
-        "neuron": graph.neurons.tolist(),
-        "classes": classes,
-        "class_means": [means[of_vertex, v].tolist() for v, of_vertex in enumerate(classes)],
-        "class": graph.partition.tolist(),
+        **known,
+        "class_means": [means[of_vertex, v].tolist() for v, of_vertex in enumerate(known["classes"])],
         "community": community,
-        "mean_activation": graph.mean_activation.tolist(),
-        "entropy": graph.entropy.tolist(),
-        "degree": graph.degree().tolist(),
-        "strength": graph.strength().tolist(),
-        "within_strength": graph.within_strength().tolist(),
-        "participation": graph.participation().tolist(),
     }
     return pa.Table.from_pydict(columns, schema=VERTICES_SCHEMA)
 
