@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import argparse
 import statistics
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+
+from torch import nn
 
 from cofire.study import StudyOptions, Trajectory, run_study
 from replicate import DATASETS, HEADS, signed, table
@@ -55,7 +58,7 @@ def unique_tables(found, seeds):
         for seed in seeds:
             matrix = graph_row(found["mnist", seed], "relu1", number)["unique_matrix"]
             rows.append([f"{title}, seed {seed}", *(matrix[11 * c] for c in range(10))])
-    table(["", *range(10)], rows)
+    table(["", *map(str, range(10))], rows)
     print("Sum of the diagonal (representing one class alone) and above it (intersections of two classes' "
           "representatives), first → last checkpoint.\n")  # fmt: skip
     rows = [["P2, layer 1", f"{PRINTED_UNIQUE[0][0]} → {PRINTED_UNIQUE[1][0]}; "
@@ -159,11 +162,59 @@ def null_tables(found, seeds):
         for seed in seeds:
             cells = []
             for name in DATASETS:
-                q = [r["modularity"] for r in found[name, seed].modularities.to_pylist()
-                     if (r["layer"], r["measure"]) == (layer, "weighted-overlap")]  # fmt: skip
+                q = values_of(found[name, seed], layer, "weighted-overlap")
                 cells.append(f"{signed3(q[0])} → {signed3(q[-1])}")
             rows.append([f"layer {layer[-1]}, seed {seed}", *cells])
     table(["", *HEADS], rows)
+
+
+def recipe_table(folder, data_root, seed=0):
+    """The same on MNIST under other recipes: how far the findings are findings about dropout or initialisation."""
+    recipes = {
+        "dropout 0.5, Adam (the recipe of all tables above)": {},
+        "no dropout": {"dropout": 0.0}, "dropout 0.2": {"dropout": 0.2}, "RMSprop": {"optimizer": "rmsprop"},
+        "Glorot's initialisation": {"glorot": True}, "Glorot's, no dropout": {"glorot": True, "dropout": 0.0},
+    }  # fmt: skip
+    print(f"### MNIST under other recipes, seed {seed}\n")
+    print("Per layer: neurons of one class; shared neurons; Q of Eq. 4, each first → last checkpoint; Pearson's r "
+          "of Q with training accuracy.\n")  # fmt: skip
+    rows = []
+    for title, changes in recipes.items():
+        options = StudyOptions(dataset="mnist", seed=seed, **{k: v for k, v in changes.items() if k != "glorot"})
+        name = "-".join(["mnist", *(f"{k}{v}" for k, v in changes.items()), f"seed{seed}"])
+        with glorot() if "glorot" in changes else nullcontext():
+            found = run_study(options, folder / name, data_root=data_root)
+        last = found.network().to_pylist()[-1]
+        row = [title, f"{100 * last['train_accuracy']:.2f} / {100 * last['test_accuracy']:.2f}"]
+        for layer in LAYERS:
+            first, end = (graph_row(found, layer, k) for k in (1, 20))
+            q = values_of(found, layer, "weighted-overlap")
+            row.append(f"{first['unique_neurons']} → {end['unique_neurons']}; {first['shared_neurons']} → "
+                       f"{end['shared_neurons']}; {signed3(q[0])} → {signed3(q[-1])}; "
+                       f"{signed(corr(found, layer, 'weighted-overlap')['pearson'])}")  # fmt: skip
+        rows.append(row)
+    table(["", "accuracy, train / test", "layer 1", "layer 2"], rows)
+
+
+def values_of(trajectory, layer, measure):
+    rows = trajectory.modularities.to_pylist()
+    return [r["modularity"] for r in rows if (r["layer"], r["measure"]) == (layer, measure)]
+
+
+@contextmanager
+def glorot():
+    """Layers made inside start from Glorot's uniform weights and zero biases."""
+
+    def reset(layer):
+        nn.init.xavier_uniform_(layer.weight)
+        nn.init.zeros_(layer.bias)
+
+    before = nn.Linear.reset_parameters
+    nn.Linear.reset_parameters = reset
+    try:
+        yield
+    finally:
+        nn.Linear.reset_parameters = before
 
 
 def main():
@@ -181,6 +232,7 @@ def main():
     size_tables(found, chosen.seeds)
     correlation_tables(found, chosen.seeds)
     null_tables(found, chosen.seeds)
+    recipe_table(chosen.out, chosen.data_root)
 
 
 if __name__ == "__main__":
