@@ -140,7 +140,7 @@ def signed3(value):
 
 
 def null_tables(found, seeds):
-    print("### What chance gives (not in the paper): last checkpoint, seed 0\n")
+    print(f"### What chance gives (not in the paper): last checkpoint, seed {seeds[0]}\n")
     print("Q; mean and z against the same edges with shuffled weights; mean and z against graphs of the same "
           "activations with random labels.\n")  # fmt: skip
     rows = []

@@ -16,6 +16,7 @@ ORDER = [
     "errors",
     "atomic",
     "compiled",
+    "bounds",
     "network",
     "patterns",
     "graphs",

@@ -8,12 +8,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cofire.activations.bounds import check_threshold
 from cofire.activations.cofiring import CofiringCounts, Pairs, check_pairs
 from cofire.activations.histograms import ActivationHistograms, Range, check_bins, ranges_of
 from cofire.activations.labels import Grouping, check_labels
 from cofire.activations.neurons import NeuronView, view_matrix
 from cofire.activations.statistics import ActivationStatistics, find_non_finite
+from cofire.bounds import check_threshold
 from cofire.errors import DataError, NonFiniteError
 from cofire.patterns import (
     ArrayLike,

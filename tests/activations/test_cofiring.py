@@ -3,6 +3,7 @@
 import copy
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,7 +16,7 @@ from cofire.activations import cost_of
 from cofire.activations.cofiring import CofiringCounts
 from cofire.activations.labels import Grouping
 from cofire.activations.neurons import NeuronView
-from cofire.activations.random_labels import random_labels
+from cofire.activations.random_labels import shuffled_labels
 from cofire.errors import BudgetError, DataError, LayerError, MergeError, OptionError
 
 
@@ -163,24 +164,60 @@ def test_what_the_state_costs_is_said_before(tiny, pairs):
         cofire.summarize(tiny.network, tiny.data, by_class=True, pairs=pairs, top=4, max_bytes=20_000)
 
 
-def test_random_labels_belong_to_places_and_are_uniform():
-    whole = random_labels(0, 50_000, runs=3, classes=7)
-    parts = [random_labels(start, 5000, runs=3, classes=7) for start in range(0, 50_000, 5000)]
-    assert torch.equal(torch.cat(parts, dim=1), whole)
-    counts = torch.stack([torch.bincount(run, minlength=7) for run in whole])
-    assert (counts - 50_000 / 7).abs().max() < 400
-    assert not torch.equal(whole[0], whole[1])
+def test_random_labels_keep_the_sizes_of_the_classes():
+    sizes = torch.tensor([3, 0, 500, 40])
+    drawn = shuffled_labels(sizes, runs=3)
+    for run in drawn:
+        assert torch.equal(torch.bincount(run, minlength=4), sizes)
+    assert not torch.equal(drawn[0], drawn[1])
+    assert torch.equal(drawn, shuffled_labels(sizes, runs=3))
 
 
 def test_null_graphs_are_those_of_the_random_labels(tiny):
-    summary = cofire.summarize(
-        tiny.network, tiny.data, by_class=True, pairs="class", top=3, null_graphs=4, batch_size=13
-    )
-    drawn = random_labels(0, 90, runs=4, classes=3)
-    for name, values in tiny.activations().items():
-        for labels, graph in zip(drawn, summary.graph(name).by_chance, strict=True):
-            whole = functional.activation_pattern_graph(values, labels, 3, 3)
-            assert torch.allclose(graph.adjacency, whole[graph.neurons[:, None], graph.neurons], atol=1e-12)
+    inputs, labels = tiny.inputs[:75], torch.cat([torch.zeros(40), torch.arange(35) % 2 + 1]).long()
+    drawn = shuffled_labels(torch.bincount(labels), runs=4)
+    data = [(inputs[k : k + 13], labels[k : k + 13]) for k in range(0, 75, 13)]
+    for form in (data, (inputs, labels)):
+        summary = cofire.summarize(tiny.network, form, by_class=True, pairs="class", top=3, null_graphs=4)
+        for name, values in tiny.activations().items():
+            for order, graph in zip(drawn, summary.graph(name).by_chance, strict=True):
+                whole = functional.activation_pattern_graph(values[:75], order, 3, 3)
+                assert torch.allclose(graph.adjacency, whole[graph.neurons[:, None], graph.neurons], atol=1e-12)
+
+
+def test_a_constant_neuron_fires_with_nobody_by_chance_either():
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+    with torch.no_grad():
+        model[0].weight[:2] = 0
+        model[0].bias[:2] = torch.tensor([0.1, 0.7])
+    data = torch.randn(300, 4), torch.arange(300) % 3
+    network = cofire.Network(model, data[0][:2])
+    for size in (300, 64):
+        summary = cofire.summarize(network, data, by_class=True, pairs="class", top=4, null_graphs=3, batch_size=size)
+        graph = summary.graph("1")
+        assert {0, 1} & set(graph.neurons.tolist())
+        for one in (graph, *graph.by_chance):
+            assert float(one.strength()[one.neurons < 2].sum()) == 0
+
+
+def test_data_that_grows_between_readings_is_refused(tiny):
+    class Growing:
+        readings = 0
+
+        def __iter__(self):
+            self.readings += 1
+            yield tiny.data
+            if self.readings > 1:
+                yield tiny.data
+
+    with pytest.raises(DataError, match="more than the 90 samples"):
+        cofire.summarize(tiny.network, Growing(), by_class=True, pairs="class", top=3, null_graphs=2)
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers(tiny, tmp_path):
+    summary = cofire.summarize(tiny.network, tiny.data, by_class=True, pairs="class", top=np.int64(3))
+    summary.save(tmp_path / "summary.safetensors")
+    summary.graph("1").save(tmp_path / "graph.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -192,6 +229,8 @@ def test_null_graphs_are_those_of_the_random_labels(tiny):
         ({"pairs": "class", "by_class": True, "top": 2.5}, "top=2.5"),
         ({"pairs": "class", "by_class": True, "null_graphs": -1}, "null_graphs=-1"),
         ({"by_class": True, "null_graphs": 3}, "without pairs"),
+        ({"by_class": True, "top": 7}, "without pairs"),
+        ({"pairs": "class", "by_class": True, "null_graphs": 1}, "null_graphs=1"),
     ],
 )
 def test_options_that_cannot_be_are_refused(tiny, options, message):

@@ -130,8 +130,8 @@ def test_stability_says_how_seeds_differ(found):
 
 
 def test_shuffled_weights_keep_edges_and_weights(found):
-    made = shuffled(found.grouped, runs=3, seed=0)
-    again = shuffled(found.grouped, runs=5, seed=0)
+    made = list(shuffled(found.grouped, runs=3, seed=0))
+    again = list(shuffled(found.grouped, runs=5, seed=0))
     for other, same in zip(made, again, strict=False):
         assert torch.equal(other.adjacency > 0, found.adjacency > 0)
         assert torch.equal(other.adjacency, other.adjacency.T)
@@ -170,7 +170,7 @@ def test_graphs_without_edges_have_no_communities_worth_the_name():
     graph = toy(adjacency=torch.zeros(5, 5, dtype=torch.float64))
     for measure in ("no-overlap", "unweighted-overlap", "weighted-overlap", "louvain", "kernighan-lin"):
         assert graph.modularity(measure) == 0.0
-        assert graph.significance(measure, runs=2).z is None
+        assert graph.significance(measure, runs=5).z is None
     assert graph.communities("louvain").sizes == (1, 1, 1, 1, 1)
     assert graph.participation().tolist() == [0.0] * 5
     assert torch.isfinite(graph.layout()).all()
@@ -187,12 +187,30 @@ def test_graphs_without_edges_have_no_communities_worth_the_name():
         (lambda g: g.stability("representatives"), "a method that draws"),
         (lambda g: g.stability("louvain", runs=0), "runs=0"),
         (lambda g: g.significance(runs=1), "runs=1"),
+        (lambda g: g.stability(runs=2.5), "runs=2.5"),
+        (lambda g: g.communities("louvain", seed=-1), "seed=-1"),
+        (lambda g: g.communities("louvain", resolution="2"), "resolution='2'"),
+        (lambda g: g.layout(iterations=-5), "iterations=-5"),
         (lambda g: g.significance(null="edges"), "null='edges'"),
     ],
 )
 def test_options_that_cannot_be_are_refused(act, message):
     with pytest.raises(OptionError, match=message):
         act(toy())
+
+
+def test_few_graphs_by_chance_have_no_z(found):
+    result = found.significance("no-overlap", runs=4)
+    assert result.z is None
+    assert result.std > 0
+    assert found.significance("no-overlap", runs=5).z is not None
+
+
+def test_a_layout_starts_where_it_is_told_or_says_why_not():
+    with pytest.raises(DataError, match=r"initial of shape \(4, 2\)"):
+        toy().layout(initial=torch.zeros(4, 2))
+    with pytest.raises(DataError, match="finite"):
+        toy().layout(initial=torch.full((5, 2), torch.nan))
 
 
 def test_labels_need_graphs_made_with_them():

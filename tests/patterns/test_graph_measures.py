@@ -15,6 +15,7 @@ from cofire.patterns import (
     modularity,
     normalized_mutual_information,
     overlapping_modularity,
+    participation_coefficient,
     partition_of,
 )
 
@@ -60,7 +61,11 @@ def test_symmetry_is_checked_across_tiles_and_allows_for_rounding():
     a = torch.rand(1100, 1100, dtype=torch.float64)
     a += a.T.clone()
     a[3, 1050] *= 1 + 1e-14
-    graph_of(a)
+    kept = graph_of(a).adjacency
+    assert torch.equal(kept, kept.T)
+    single = torch.rand(400, 400)
+    near = torch.corrcoef(single).abs()  # symmetric up to float32's rounding
+    assert torch.equal(graph_of(near).adjacency, graph_of(near).adjacency.T)
     a[3, 1050] = 5
     with pytest.raises(DataError, match=r"weight 5 from vertex 3 to 1050"):
         graph_of(a)
@@ -75,6 +80,39 @@ def test_weights_whose_sum_is_infinite_are_refused():
 def test_a_least_weight_is_for_graphs_without_weights(weighted, min_weight):
     with pytest.raises(OptionError):
         overlapping_modularity(torch.zeros(2, 2), [[0, 1]], weighted=weighted, min_weight=min_weight)
+
+
+def test_the_smallest_weights_count_as_any():
+    path = torch.tensor([[0, 1, 0], [1, 0, 1], [0, 1, 0]], dtype=torch.float64)
+    for scale in (1.0, 1e-310):
+        membership = torch.tensor([0, 0, 1])
+        assert participation_coefficient(path * scale, membership).tolist() == pytest.approx([0, 0.5, 0])
+        assert overlapping_modularity(path * scale, [[0, 1], [1, 2]]) == pytest.approx(
+            overlapping_modularity(path, [[0, 1], [1, 2]]), abs=1e-9
+        )
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.uint32, torch.int32])
+def test_every_type_of_whole_number_counts(dtype):
+    a = torch.ones(4, 4).fill_diagonal_(0)
+    membership = torch.tensor([0, 0, 1, 1], dtype=dtype)
+    assert modularity(a, membership) == modularity(a, membership.long())
+    assert overlapping_modularity(a, [membership]) == overlapping_modularity(a, [[0, 1]])
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda a: overlapping_modularity(a, None),
+        lambda a: overlapping_modularity(a, [["x"]]),
+        lambda a: adjusted_rand_index(3, 4),
+        lambda a: partition_of(a, torch.tensor(3)),
+        lambda a: modularity(a, torch.tensor(0)),
+    ],
+)
+def test_what_is_no_graph_or_partition_is_an_error_of_ours(act):
+    with pytest.raises(DataError):
+        act(torch.zeros(2, 2))
 
 
 def test_a_least_weight_drops_edges():

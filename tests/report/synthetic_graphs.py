@@ -134,6 +134,8 @@ class _Graph:
                 "weights_mean": 0.97 * q if both else None,
                 "weights_std": 0.002 if both else None,
                 "weights_z": 0.03 * q / 0.002 if both else None,
+                "weights_runs": 10 if both else 0,
+                "labels_runs": 10 if both else 0,
                 "labels_mean": null + noise if both else None,
                 "labels_std": (0.0 if measure == "louvain" and order == 0 else spread) if both else None,
                 "labels_z": (None if measure == "louvain" and order == 0 else (q - null - noise) / spread)

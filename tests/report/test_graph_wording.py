@@ -53,7 +53,7 @@ def test_a_value_near_zero_is_none_to_speak_of_however_far_from_chance():
 def test_no_z_says_why():
     assert "does not vary" in wording.meaning(row(std=0.0, z=None))
     assert "was not held against" in wording.meaning(row(mean=None, std=None, z=None))
-    assert "does not vary" in wording.meaning(row(z=float("nan")))
+    assert "too few graphs by chance" in wording.meaning(row(z=float("nan")))
     cell = tables.null_rows(graphs_of(Facts(with_graphs(synthetic.trajectory(checkpoints=2), nulls=False))))[0]
     assert cell.moments[0][2].note == "not compared"
 

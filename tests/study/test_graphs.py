@@ -1,6 +1,8 @@
 """Graphs in a trajectory: their tables say what the graphs say, and give them back."""
 
+import shutil
 import statistics
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,12 +17,12 @@ from cofire.study import graph_rows as rows_module
 from cofire.study.graph_rows import GraphOptions
 from cofire.study.schemas import SCHEMAS
 
-OPTIONS = GraphOptions(resolution=1.5, community_runs=3)
+OPTIONS = GraphOptions(resolution=1.5, community_runs=5)
 
 
 @pytest.fixture
 def made(tiny):
-    summary = cofire.summarize(tiny.network, tiny.data, by_class=True, pairs="class", top=3, null_graphs=4)
+    summary = cofire.summarize(tiny.network, tiny.data, by_class=True, pairs="class", top=3, null_graphs=5)
     return summary, trajectory_of(summary, Moment(1, 1.0, None), None, {"classes": ["0", "1", "2"]}, OPTIONS)
 
 
@@ -40,7 +42,7 @@ def test_the_tables_say_what_the_graphs_say(made):
         assert row["community_mean_size"] == graph.vertices / row["communities"]
         assert row["singletons"] == found.sizes.count(1)
         assert (row["nmi"], row["ari"]) == (found.nmi, found.ari)
-        assert row["stability"] == graph.stability("louvain", runs=3, resolution=1.5).agreement
+        assert row["stability"] == graph.stability("louvain", runs=5, resolution=1.5).agreement
         matrix = graph.unique_neuron_matrix()
         assert torch.tensor(row["unique_matrix"]).reshape(3, 3).equal(matrix)
         assert (row["unique_neurons"], row["shared_neurons"]) == (
@@ -67,14 +69,15 @@ def test_the_measures_and_their_chances_are_those_of_the_graph(made):
         graph, measure = summary.graph(row["layer"]), row["measure"]
         gamma = 1.5 if measure == "louvain" else None
         if measure in ("louvain", "kernighan-lin"):
-            stability = graph.stability(measure, runs=3, resolution=gamma)
+            stability = graph.stability(measure, runs=5, resolution=gamma)
             assert (row["modularity"], row["low"], row["high"], row["runs"]) == (
-                stability.median, stability.low, stability.high, 3,
+                stability.median, stability.low, stability.high, 5,
             )  # fmt: skip
         else:
             assert (row["modularity"], row["low"], row["runs"]) == (graph.modularity(measure), None, 1)
         for null in ("weights", "labels"):
-            found = graph.significance(measure, null=null, runs=3, resolution=gamma)
+            found = graph.significance(measure, null=null, runs=5, resolution=gamma)
+            assert row[f"{null}_runs"] == 5
             assert row[f"{null}_mean"] == pytest.approx(found.mean)
             assert row[f"{null}_std"] == pytest.approx(found.std)
             if found.z is None:
@@ -163,6 +166,26 @@ def test_a_graph_without_edges_survives_saving(tiny, tmp_path):
     again = Trajectory.load(trajectory.save(tmp_path))
     assert len(again.edges) == 0
     assert again.graph("1").modularity() == 0.0
+
+
+def test_edges_of_another_moment_are_refused(made, tmp_path):
+    _, trajectory = made
+    trajectory.save(tmp_path / "one")
+    replace(trajectory, edges=trajectory.edges.slice(1)).save(tmp_path / "other")
+    shutil.copy(tmp_path / "other" / "edges.parquet", tmp_path / "one" / "edges.parquet")
+    with pytest.raises(ResultError, match="not those of the graphs"):
+        Trajectory.load(tmp_path / "one")
+
+
+def test_options_of_graphs_need_graphs(tiny):
+    for given in ({"resolution": 3.0}, {"top": 7}, {"community_runs": 3}, {"null_graphs": 5}):
+        with pytest.raises(OptionError, match="without pairs"):
+            follow(tiny.network, [tiny.model.state_dict()], tiny.data, pairs=None, **given)
+
+
+def test_without_names_of_classes_numbers_stand_in(tiny):
+    summary = cofire.summarize(tiny.network, tiny.data, by_class="statistics", pairs="class", top=3)
+    assert trajectory_of(summary, Moment(1, 1.0, None), None, {}).graph("1").class_names == ("0", "1", "2")
 
 
 def test_edges_are_sorted_and_between_representatives(made):

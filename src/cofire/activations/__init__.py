@@ -4,11 +4,12 @@ from cofire.activations.budget import ByClass, Cost, cost_of
 from cofire.activations.cofiring import CofiringCounts, Pairs
 from cofire.activations.histograms import ActivationHistograms, Range
 from cofire.activations.statistics import ActivationStatistics
-from cofire.activations.summarize import DEFAULT_CAP, summarize
+from cofire.activations.summarize import DEFAULT_CAP, DEFAULT_TOP, summarize
 from cofire.activations.summary import ActivationSummary, LayerSummary, SummaryOptions
 
 __all__ = [
     "DEFAULT_CAP",
+    "DEFAULT_TOP",
     "ActivationHistograms",
     "ActivationStatistics",
     "ActivationSummary",

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, TensorDataset
 
-from cofire.activations.bounds import check_whole
 from cofire.activations.labels import check_labels
+from cofire.bounds import check_whole
 from cofire.errors import BatchError, CofireError, DataError, ImageError
 
 __all__ = ["Batch", "Batches"]
@@ -101,6 +101,13 @@ class Batches:
             return None
         size = len(loader.sampler)
         return size - size % loader.batch_size if loader.drop_last else size
+
+    def class_samples(self) -> Tensor:
+        """Samples of each class, (num_classes,), int64; data that is not in memory is read for it."""
+        counts = torch.zeros(self._num_classes, dtype=torch.int64)
+        for labels in [self._pair[1]] if self._pair is not None else (batch.labels for batch in self):
+            counts += torch.bincount(labels.cpu(), minlength=self._num_classes)
+        return counts
 
     def __iter__(self) -> Iterator[Batch]:
         if self._pair is not None:

@@ -47,7 +47,8 @@ class CofiringCounts:
         neurons: Which neurons are paired for each class, (classes, paired), int64.
         thresholds: Above what each of these fires for the class, (classes, paired), float64.
         counts: Above the diagonal, how often two of them fire in the same observation: (classes, paired, paired),
-            float64 whole numbers; for the union (1, paired, paired), shares of the classes added up.
+            float64 whole numbers; for the union (1, paired, paired), shares of the classes added up, whose last
+            digits depend on the order of the batches.
     """
 
     observations: Tensor
@@ -126,7 +127,9 @@ class CofiringCounts:
             fires = x[chosen][:, self.neurons[k]].to(torch.float64) > self.thresholds[k][:, None]
             into = self.counts[k if self.pairs == "class" else 0]
             for part in torch.split(fires.transpose(0, 1).flatten(1).to(torch.float32), 1 << 20, dim=1):
-                into += torch.triu(part @ part.T, 1).to(torch.float64) * self._worth[k]
+                with torch.autocast(part.device.type, enabled=False):  # in half precision, counts would round
+                    both = part @ part.T
+                into += torch.triu(both, 1).to(torch.float64) * self._worth[k]
 
     def merge(self, other: Self) -> Self:
         """The counts of both data sets together.

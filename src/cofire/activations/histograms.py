@@ -11,11 +11,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from cofire.activations.bounds import check_whole
 from cofire.activations.kernels import kernels_for, over_neurons
 from cofire.activations.labels import Grouping
 from cofire.activations.neurons import NeuronView
 from cofire.activations.statistics import ActivationStatistics
+from cofire.bounds import check_whole
 from cofire.errors import DataError, MergeError, OptionError
 
 __all__ = ["ActivationHistograms", "Range", "check_bins", "check_range", "ranges_of"]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from cofire.activations.bounds import check_whole
+from cofire.bounds import check_whole
 from cofire.errors import LabelError
 
 __all__ = ["Grouping", "check_labels"]

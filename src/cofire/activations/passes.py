@@ -152,11 +152,13 @@ class FirstPass:
         network: The classifier.
         threshold: A neuron is active above it.
         by_class: Whether statistics are kept per class.
-        null_graphs: For how many random labellings the means by class are found as well.
+        by_chance: Random labels by which means are found as well, if there are any.
     """
 
-    def __init__(self, network: Network, threshold: float, by_class: bool, null_graphs: int = 0) -> None:
-        self.by_chance = RandomLabels(null_graphs, network.num_classes, network.device) if null_graphs else None
+    def __init__(
+        self, network: Network, threshold: float, by_class: bool, by_chance: RandomLabels | None = None
+    ) -> None:
+        self.by_chance = by_chance
         self.statistics: dict[str, ActivationStatistics] = {}
         self._by_class = by_class
         self._classes = network.num_classes if by_class else 1
@@ -234,11 +236,10 @@ class SecondPass:
                 name: CofiringCounts.empty(s.mean(), s.observations, top, pairs) for name, s in by_class.items()
             }
             if first.by_chance is not None:
-                known = first.by_chance
-                self._labels = RandomLabels(known.runs, known.classes, known.samples.device)
+                self._labels = first.by_chance.anew()
                 for name, s in by_class.items():
-                    drawn = zip(*known.means(name, s.positions), strict=True)
-                    self.by_chance[name] = [CofiringCounts.empty(*of_run, top, pairs) for of_run in drawn]
+                    means = first.by_chance.means(name, s)
+                    self.by_chance[name] = [CofiringCounts.empty(m, s.observations, top, pairs) for m in means]
 
     def observe(
         self, layer: ActivationLayer, view: NeuronView, classes: Grouping, together: Grouping, index: int

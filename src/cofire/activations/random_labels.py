@@ -1,63 +1,63 @@
-"""Labels drawn at random, the same for the same sample in both passes: what a graph looks like by chance."""
+"""The data's own labels in random order: what a graph looks like by chance."""
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from cofire.activations.kernels import over_neurons
 from cofire.activations.labels import Grouping
 from cofire.activations.neurons import NeuronView
+from cofire.activations.statistics import ActivationStatistics
+from cofire.compiled import compiler
+from cofire.errors import DataError
 
-__all__ = ["RandomLabels", "random_labels"]
+__all__ = ["RandomLabels", "shuffled_labels"]
 
 
-def random_labels(start: int, samples: int, runs: int, classes: int) -> Tensor:
-    """Random labels of consecutive samples; they depend on a sample's place in the data and on nothing else.
+def shuffled_labels(class_samples: Tensor, runs: int) -> Tensor:
+    """The labels of all samples in random order, several times: each class keeps its size.
 
     Args:
-        start: Place of the first sample.
-        samples: How many.
-        runs: How many labels each sample gets, one per run.
-        classes: Labels run from 0 to one less than this, each as likely.
+        class_samples: Samples of each class, (classes,), int64.
+        runs: How many orders.
 
     Returns:
-        (runs, samples), int64.
+        Labels by the samples' places in the data, (runs, samples), int32. The same for the same counts.
 
     Example:
-        >>> random_labels(0, 6, runs=2, classes=3)[:, 4:].equal(random_labels(4, 2, runs=2, classes=3))
-        True
+        >>> shuffled_labels(torch.tensor([1, 2]), runs=2)
+        tensor([[1, 0, 1],
+                [0, 1, 1]], dtype=torch.int32)
     """
-    # SplitMix64 (Steele et al. 2014): numbered draws, so that batches of any size give the same.
-    place = np.arange(start, start + samples, dtype=np.uint64)
-    z = (place[None] * np.uint64(1 << 20) + np.arange(1, runs + 1, dtype=np.uint64)[:, None]) * np.uint64(
-        0x9E3779B97F4A7C15
-    )
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z ^= z >> np.uint64(31)
-    return torch.from_numpy((z % np.uint64(classes)).astype(np.int64))
+    labels = torch.repeat_interleave(torch.arange(len(class_samples), dtype=torch.int32), class_samples.cpu())
+    orders = [torch.randperm(len(labels), generator=torch.Generator().manual_seed(run)) for run in range(runs)]
+    return torch.stack([labels[order] for order in orders])
 
 
 class RandomLabels:
     """The random labels of a pass, batch by batch.
 
     Args:
-        runs: How many labellings.
-        classes: Number of classes.
+        labels: What `shuffled_labels` gave.
+        class_samples: Samples of each class, (classes,).
         device: Where the activations lie.
     """
 
-    def __init__(self, runs: int, classes: int, device: torch.device) -> None:
-        self.runs = runs
-        self.classes = classes
-        self.samples = torch.zeros(runs, classes, dtype=torch.int64, device=device)
+    def __init__(self, labels: Tensor, class_samples: Tensor, device: torch.device) -> None:
+        self._labels = labels
+        self._class_samples = class_samples.to(device)
+        self._device = device
         self._totals: dict[str, Tensor] = {}
         self._start = 0
         self._index = -1
         self._size = 0
-        self._of_batch: list[Grouping] = []
-        self._indicator: Tensor | None = None
+        self._of_batch = torch.zeros(len(labels), 0, dtype=torch.int64)
+        self._groupings: list[Grouping] = []
+
+    def anew(self) -> RandomLabels:
+        """The same labels for another pass."""
+        return RandomLabels(self._labels, self._class_samples, self._device)
 
     def groupings(self, index: int, samples: int) -> list[Grouping]:
         """The samples of a batch by each run's labels.
@@ -65,14 +65,23 @@ class RandomLabels:
         Args:
             index: Of the batch; batches come in order, each of them for several layers.
             samples: How many it has.
+
+        Raises:
+            DataError: There are more samples than labels.
         """
         if index != self._index:
             self._start += self._size
-            self._index, self._size, self._indicator = index, samples, None
-            drawn = random_labels(self._start, samples, self.runs, self.classes).to(self.samples.device)
-            self.samples.scatter_add_(1, drawn, torch.ones_like(drawn))
-            self._of_batch = [Grouping(labels) for labels in drawn]
-        return self._of_batch
+            self._index, self._size = index, samples
+            if self._start + samples > self._labels.shape[1]:
+                raise DataError(
+                    f"more than the {self._labels.shape[1]} samples of the reading before",
+                    "the same samples in every reading of the data",
+                    "do not let the loader drop or draw other samples each time",
+                )
+            part = self._labels[:, self._start : self._start + samples]
+            self._of_batch = part.to(self._device, torch.int64).contiguous()
+            self._groupings = [Grouping(labels) for labels in self._of_batch]
+        return self._groupings
 
     def add(self, name: str, view: NeuronView, index: int) -> None:
         """Add the activations of one layer of one batch to the sums of the random classes.
@@ -82,29 +91,38 @@ class RandomLabels:
             view: The batch.
             index: Of the batch.
         """
-        drawn = self.groupings(index, view.samples)
-        sums = view.neurons_first().sum(dim=2)
-        if self._indicator is None or self._indicator.dtype != sums.dtype:
-            labels = torch.stack([of_run.labels for of_run in drawn])
-            one_hot = labels[:, None, :] == torch.arange(self.classes, device=labels.device)[None, :, None]
-            self._indicator = one_hot.flatten(0, 1).to(sums.dtype)
-        found = (self._indicator @ sums).to(torch.float64)
-        known = self._totals.get(name)
-        if known is None:
-            self._totals[name] = found
+        self.groupings(index, view.samples)
+        sums = view.neurons_first().sum(dim=2, dtype=torch.float64)
+        totals = self._totals.get(name)
+        if totals is None:
+            shape = (len(self._labels), len(self._class_samples), view.neurons)
+            totals = self._totals[name] = torch.zeros(shape, dtype=torch.float64, device=sums.device)
+        if sums.device.type == "cpu":
+            over_neurons(
+                _add, view.neurons, sums.numel() * len(totals), sums.numpy(), self._of_batch.numpy(), totals.numpy()
+            )
         else:
-            known += found
+            for of_run, labels in zip(totals, self._of_batch, strict=True):
+                of_run.index_add_(0, labels, sums)
 
-    def means(self, name: str, positions: int) -> tuple[Tensor, Tensor]:
-        """Mean activation over each random class, and how many observations it has.
+    def means(self, name: str, statistics: ActivationStatistics) -> Tensor:
+        """Mean activation over each random class, (runs, classes, neurons), float64.
 
         Args:
             name: Of the layer.
-            positions: Observations of a neuron in one sample.
-
-        Returns:
-            (runs, classes, neurons), float64, and (runs, classes), int64; at least one observation is claimed of a
-            class that was never drawn, whose means are then 0.
+            statistics: Of the layer; a mean never lies outside of a neuron's activations.
         """
-        seen = (self.samples * positions).clamp(min=1)
-        return self._totals[name].reshape(self.runs, self.classes, -1) / seen[..., None], seen
+        everything = statistics.over_classes()
+        low, high = everything.extremes()
+        seen = (self._class_samples * statistics.positions).clamp(min=1)
+        return (self._totals[name] / seen[:, None]).clamp(min=low, max=high)
+
+
+@compiler()
+def _add(low, high, sums, labels, totals):  # type: ignore[no-untyped-def]
+    for run in range(labels.shape[0]):
+        for n in range(sums.shape[0]):
+            into = totals[run, labels[run, n], low:high]
+            row = sums[n, low:high]
+            for c in range(len(row)):
+                into[c] += row[c]

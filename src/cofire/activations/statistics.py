@@ -175,13 +175,15 @@ class ActivationStatistics:
         Raises:
             DataError: A class has no samples.
         """
-        seen = self._observed()
-        # Rounding must not lift a mean above all of its values: of equal ones, none exceeds it. Minimum and maximum
-        # are those of the non-zero activations.
-        zeros = self.nonzero < seen
+        low, high = self.extremes()
+        # Rounding must not lift a mean above all of its values: of equal ones, none exceeds it.
+        return (self.total / self._observed()).clamp(min=low, max=high)
+
+    def extremes(self) -> tuple[Tensor, Tensor]:
+        """Smallest and largest activation per class, zeros included, (classes, neurons) each, float64."""
+        zeros = self.nonzero < self.observations[:, None]
         low = torch.where(zeros, self.minimum.clamp(max=0.0), self.minimum)
-        high = torch.where(zeros, self.maximum.clamp(min=0.0), self.maximum)
-        return (self.total / seen).clamp(min=low, max=high)
+        return low, torch.where(zeros, self.maximum.clamp(min=0.0), self.maximum)
 
     def probability(self) -> Tensor:
         """Share of the observations in which a neuron is active (P1 Eq. 14), (classes, neurons), float64.

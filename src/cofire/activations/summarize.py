@@ -8,20 +8,24 @@ from typing import Any
 import torch
 
 from cofire.activations.batches import Batches
-from cofire.activations.bounds import check_threshold, check_whole
 from cofire.activations.budget import ByClass, check_budget, cost_of
 from cofire.activations.cofiring import Pairs, check_pairs
 from cofire.activations.histograms import Range, check_bins, check_range
 from cofire.activations.passes import FirstPass, SecondPass, check_classes, check_same, run_pass
 from cofire.activations.progress import announce
+from cofire.activations.random_labels import RandomLabels, shuffled_labels
 from cofire.activations.summary import ActivationSummary, LayerSummary, SummaryOptions
+from cofire.bounds import check_threshold, check_whole
 from cofire.errors import LayerError, OptionError
 from cofire.network import ActivationLayer, Network, Selector, Unit
 
-__all__ = ["DEFAULT_CAP", "summarize"]
+__all__ = ["DEFAULT_CAP", "DEFAULT_TOP", "summarize"]
 
 DEFAULT_CAP = 4_000_000_000
 """Bytes of state above which a summary refuses to start."""
+
+DEFAULT_TOP = 50
+"""Representative neurons per class, as in P2."""
 
 
 def summarize(
@@ -35,7 +39,7 @@ def summarize(
     threshold: float = 0.0,
     by_class: ByClass = False,
     pairs: Pairs | None = None,
-    top: int = 50,
+    top: int = DEFAULT_TOP,
     null_graphs: int = 0,
     class_names: Sequence[str] | None = None,
     min_class_samples: int = 2,
@@ -64,8 +68,9 @@ def summarize(
         pairs: Also count which neurons fire together, for `ActivationSummary.graph`: for each class the pairs of
             its own representative neurons ("class") or of all classes' ("union"). Needs `by_class`.
         top: Representative neurons per class (P2's S); all of a layer that has fewer, which its graph records.
-        null_graphs: How many graphs to make with labels drawn at random as well: what chance alone gives. They
-            assume that the data comes in the same order in both passes; otherwise they are drawn anew in the second.
+        null_graphs: How many graphs to make with the labels in random order as well: what chance alone gives. Two at
+            least, ten say something; 0 for none. Data that is not in memory is read once more, for its labels. A
+            loader that shuffles gives other random labels in the second pass, which chance does not mind.
         class_names: Names of the classes, in order.
         min_class_samples: With `by_class`, the fewest samples that a class may have, 1 at least.
         batch_size: For data that does not come in batches.
@@ -96,7 +101,7 @@ def summarize(
     check_range(range)
     kept = _by_class(by_class)
     fewest = check_whole("min_class_samples", min_class_samples)
-    _check_graph(pairs, kept, top, null_graphs)
+    top, null_graphs = _check_graph(pairs, kept, top, null_graphs)
     cost = cost_of(
         chosen, unit=unit, bins=bins, by_class=kept, num_classes=network.num_classes,
         pairs=pairs, top=top, null_graphs=null_graphs,
@@ -108,7 +113,11 @@ def summarize(
     announce(f"{len(chosen)} layers, {cost}", progress)
     batches = Batches(data, network.num_classes, batch_size=batch_size)
 
-    first = FirstPass(network, threshold, bool(kept), null_graphs)
+    by_chance = None
+    if null_graphs:
+        class_samples = batches.class_samples()
+        by_chance = RandomLabels(shuffled_labels(class_samples, null_graphs), class_samples, network.device)
+    first = FirstPass(network, threshold, bool(kept), by_chance)
     seen = run_pass(network, batches, chosen, unit, first.observe, "pass 1 of 2", progress)
     check_classes(seen, fewest if kept else 0, names)
 
@@ -173,15 +182,19 @@ def _by_class(given: ByClass) -> ByClass:
     raise OptionError(f"by_class={given!r}", "False, True or 'statistics'", "pass by_class=True")
 
 
-def _check_graph(pairs: Pairs | None, by_class: ByClass, top: int, null_graphs: int) -> None:
-    check_whole("top", top)
-    check_whole("null_graphs", null_graphs, least=0, most=1000)
+def _check_graph(pairs: Pairs | None, by_class: ByClass, top: int, null_graphs: int) -> tuple[int, int]:
+    top = check_whole("top", top)
+    null_graphs = check_whole("null_graphs", null_graphs, least=0, most=1000)
+    if null_graphs == 1:
+        raise OptionError("null_graphs=1", "0, or two at least, which have a spread", "pass null_graphs=10")
     if pairs is None:
-        if null_graphs:
+        if null_graphs or top != DEFAULT_TOP:
             raise OptionError(
-                f"null_graphs={null_graphs} without pairs", "a graph to hold them against", "pass pairs='class'"
+                f"top={top}, null_graphs={null_graphs} without pairs",
+                "a graph that these are options of",
+                "pass pairs='class', or leave them out",
             )
-        return
+        return top, null_graphs
     check_pairs(pairs)
     if not by_class:
         raise OptionError(
@@ -189,6 +202,7 @@ def _check_graph(pairs: Pairs | None, by_class: ByClass, top: int, null_graphs: 
             "results by class: neurons represent classes",
             "pass by_class=True or by_class='statistics', or pairs=None for no graph",
         )
+    return top, null_graphs
 
 
 def _class_names(given: Sequence[str] | None, num_classes: int) -> tuple[str, ...]:

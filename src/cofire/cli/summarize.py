@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 from torch.utils.data import DataLoader, Dataset
 
-from cofire.activations import DEFAULT_CAP, ByClass, cost_of
+from cofire.activations import DEFAULT_CAP, DEFAULT_TOP, ByClass, cost_of
 from cofire.activations import summarize as run_summary
 from cofire.errors import OptionError
 from cofire.patterns import information_floor
@@ -52,10 +52,16 @@ def summarize(
         Literal["none", "class", "union"],
         typer.Option(help="Of the activation pattern graph: none, class or union; needs --by-class."),
     ] = "none",
-    top: Annotated[int, typer.Option(help="Representative neurons per class.")] = 50,
-    resolution: Annotated[float, typer.Option(help="γ of Louvain's method; Gephi's is its inverse.")] = 2.0,
-    community_runs: Annotated[int, typer.Option(help="Seeds of communities, and shuffles of weights.")] = 10,
-    null_graphs: Annotated[int, typer.Option(help="Graphs with random labels to hold each graph against.")] = 0,
+    top: Annotated[int | None, typer.Option(help="Representative neurons per class; 50 unless given.")] = None,
+    resolution: Annotated[
+        float | None, typer.Option(help="γ of Louvain's method, 2 unless given; Gephi's is its inverse.")
+    ] = None,
+    community_runs: Annotated[
+        int | None, typer.Option(help="Seeds of communities, and shuffles of weights; 10 unless given.")
+    ] = None,
+    null_graphs: Annotated[
+        int | None, typer.Option(help="Graphs with random labels to hold each graph against; none unless given.")
+    ] = None,
     data_root: Annotated[
         Path | None,
         typer.Option(help="Where torchvision's data sets lie; COFIRE_DATA or ./data unless given."),
@@ -80,6 +86,19 @@ def summarize(
     max_bytes: Annotated[int, typer.Option(help="Refuse to start if the state would be larger.")] = DEFAULT_CAP,
 ) -> None:
     """What the neurons of one model do on one data set: a summary file, tables and a report."""
+    counted = None if pairs == "none" else pairs
+    if counted is None and (top, resolution, community_runs, null_graphs) != (None, None, None, None):
+        raise OptionError(
+            "options of graphs without --pairs",
+            "a graph that they are options of",
+            "add --pairs class, or leave them out",
+        )
+    usual = GraphOptions()
+    graphs = GraphOptions(
+        resolution=usual.resolution if resolution is None else resolution,
+        community_runs=usual.community_runs if community_runs is None else community_runs,
+    )
+    top, null_graphs = DEFAULT_TOP if top is None else top, null_graphs or 0
     _claim(out)
     source = open_data(data, root=data_root, split=split, image_size=image_size, mean=_numbers(mean), std=_numbers(std))
     example = first_inputs(source)
@@ -94,7 +113,6 @@ def summarize(
             err=True,
         )
     chosen = network.select(layers or None)
-    counted = None if pairs == "none" else pairs
     cost = cost_of(
         chosen, unit=unit, bins=bins, by_class=kept, num_classes=network.num_classes,
         pairs=counted, top=top, null_graphs=null_graphs,
@@ -129,14 +147,14 @@ def summarize(
         "range": range,
         "threshold": threshold,
         "by_class": by_class,
-        **({"pairs": pairs, "top": top, "null_graphs": null_graphs} if counted else {}),
+        **({"pairs": pairs, "top": top, "null_graphs": null_graphs, **vars(graphs)} if counted else {}),
         "samples": summary.samples,
         "classes": list(summary.options.class_names),
         **({"transform": str(source.transform)} if getattr(source, "transform", None) is not None else {}),
         **({"information_floor": information_floor(summary.samples, network.num_classes)} if kept else {}),
         "versions": versions(),
     }
-    trajectory = trajectory_of(summary, Moment(1, 1.0, 1), None, options, GraphOptions(resolution, community_runs))
+    trajectory = trajectory_of(summary, Moment(1, 1.0, 1), None, options, graphs)
     summary.save(out / "summary.safetensors")
     trajectory.save(out)
     page = write_report(trajectory, out / "report.html", command=shlex.join(["cofire", *sys.argv[1:]]))

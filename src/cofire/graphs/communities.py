@@ -10,6 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from cofire.bounds import check_above_zero, check_whole
 from cofire.errors import OptionError
 from cofire.graphs.bisection import bisect
 from cofire.graphs.leiden import leiden
@@ -146,8 +147,7 @@ def stability_of(graph: GroupedGraph, method: Method, runs: int, resolution: flo
     """See `ActivationPatternGraph.stability`."""
     if method == "representatives":
         raise OptionError("method='representatives'", "a method that draws", "pass method='louvain'")
-    if runs < 1:
-        raise OptionError(f"runs={runs}", "a whole number from 1 up", "pass runs=10")
+    runs = check_whole("runs", runs)
     found = [_membership(graph, method, resolution, seed + run) for run in range(runs)]
     alike = [adjusted_rand_index(a, b) for a, b in combinations(found, 2)]
     return Stability(
@@ -169,14 +169,12 @@ def _resolution(method: Method, given: float | None) -> float | None:
                 "leave resolution out",
             )
         return None
-    gamma = 1.0 if given is None else float(given)
-    if not 0 < gamma < float("inf"):
-        raise OptionError(f"resolution={given}", "a finite number above 0", "pass resolution=1.0")
-    return gamma
+    return 1.0 if given is None else check_above_zero("resolution", given)
 
 
 def _membership(graph: GroupedGraph, method: Method, resolution: float | None, seed: int) -> Tensor:
     gamma = _resolution(method, resolution)
+    seed = check_whole("seed", seed, least=0)
     if method == "louvain":
         return louvain(graph.adjacency, resolution=1.0 if gamma is None else gamma, seed=seed)
     if method == "leiden":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cofire.atomic import atomic_path
+from cofire.bounds import check_whole
 from cofire.errors import DataError, OptionError, ResultError
 from cofire.graphs.communities import (
     Communities,
@@ -273,8 +274,9 @@ class ActivationPatternGraph:
         """
         if null not in get_args(Null):
             raise OptionError(f"null={null!r}", f"one of {', '.join(get_args(Null))}", "pass null='weights'")
+        made: Iterable[GroupedGraph]
         if null == "weights":
-            made = shuffled(self.grouped, runs, seed)
+            made = shuffled(self.grouped, check_whole("runs", runs, least=2), check_whole("seed", seed, least=0))
         elif len(self.by_chance) < 2:
             raise DataError(
                 f"a graph with {len(self.by_chance)} graphs of random labels",
@@ -286,7 +288,25 @@ class ActivationPatternGraph:
         return significances_of(self.grouped, made, null, measures, resolution, seed, values)
 
     def layout(self, *, initial: Tensor | None = None, iterations: int = 200, seed: int = 0) -> Tensor:
-        """A force-directed layout (see `cofire.graphs.force_layout`), (vertices, 2), float64."""
+        """A force-directed layout (see `cofire.graphs.force_layout`), (vertices, 2), float64.
+
+        Args:
+            initial: Where the vertices start, (vertices, 2); somewhere unless given.
+            iterations: How many steps.
+            seed: Of where they start.
+
+        Raises:
+            DataError: Starting places of another shape, or not finite.
+            OptionError: `iterations` or `seed` is no whole number from 0 up.
+        """
+        check_whole("iterations", iterations, least=0)
+        check_whole("seed", seed, least=0)
+        if initial is not None and (initial.shape != (self.vertices, 2) or not bool(torch.isfinite(initial).all())):
+            raise DataError(
+                f"initial of shape {tuple(initial.shape)}",
+                f"({self.vertices}, 2) finite numbers",
+                "give every vertex a place",
+            )
         return force_layout(self.adjacency, initial=initial, iterations=iterations, seed=seed)
 
     def to_networkx(self, communities: Communities | None = None) -> networkx.Graph[int]:

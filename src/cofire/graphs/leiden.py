@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from cofire.errors import MissingExtraError
 from cofire.graphs.louvain import by_size
 
 __all__ = ["igraph_module", "leiden"]
+
+_GENERATOR = threading.Lock()
 
 
 def igraph_module(what: str) -> Any:
@@ -34,6 +37,9 @@ def igraph_module(what: str) -> Any:
 def leiden(adjacency: Tensor, *, resolution: float = 1.0, seed: int = 0) -> Tensor:
     """Communities of high modularity by Leiden's method (Traag et al. 2019), repeated until nothing changes.
 
+    igraph draws from one generator for the whole process. While this runs it is one of ours; afterwards it is Python's
+    own `random`, as igraph has it unless it was told otherwise.
+
     Args:
         adjacency: Weights, (vertices, vertices), symmetric, from 0 up, 0 on the diagonal.
         resolution: γ, which multiplies the null model.
@@ -48,15 +54,11 @@ def leiden(adjacency: Tensor, *, resolution: float = 1.0, seed: int = 0) -> Tens
     igraph = igraph_module("Leiden's method")
     pairs = torch.nonzero(torch.triu(adjacency, 1))
     graph = igraph.Graph(n=len(adjacency), edges=pairs.numpy())
-    # igraph draws from one generator for the whole process, Python's own unless it is told otherwise.
-    igraph.set_random_number_generator(random.Random(seed))
-    try:
-        found = graph.community_leiden(
-            objective_function="modularity",
-            weights=adjacency[pairs[:, 0], pairs[:, 1]].tolist(),
-            resolution=resolution,
-            n_iterations=-1,
-        )
-    finally:
-        igraph.set_random_number_generator(random)
+    weights = adjacency[pairs[:, 0], pairs[:, 1]].tolist()
+    with _GENERATOR:
+        igraph.set_random_number_generator(random.Random(seed))
+        try:
+            found = graph.community_leiden("modularity", weights=weights, resolution=resolution, n_iterations=-1)
+        finally:
+            igraph.set_random_number_generator(random)
     return torch.from_numpy(by_size(np.array(found.membership, dtype=np.int64)))

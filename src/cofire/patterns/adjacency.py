@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,8 +13,8 @@ from cofire.patterns.arrays import ArrayLike, tensor_of
 
 __all__ = ["WeightedGraph", "check_communities", "check_membership", "graph_of"]
 
-_ROUNDING = 1e-9
-"""Of the largest weight: how far an entry and its mirror image may lie apart."""
+_ROUNDING = {torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 1e-1}
+"""Of the largest weight: how far an entry and its mirror image may lie apart; 1e-9 in other types."""
 _TILE = 512
 
 
@@ -57,12 +57,15 @@ def graph_of(adjacency: ArrayLike) -> WeightedGraph:
             "a square matrix of real numbers, (vertices, vertices)",
             "pass one row and one column per vertex",
         )
+    allowed = _ROUNDING.get(adjacency.dtype, 1e-9)
     values = adjacency.to(torch.float64)
     degrees = values.sum(dim=1)
     if not bool(torch.isfinite(degrees).all()):
         row = int(torch.nonzero(~torch.isfinite(degrees))[0])
         raise NonFiniteError(
-            f"a NaN or infinite weight in row {row} of the adjacency", "finite weights", "find where it comes from"
+            f"a NaN, an infinite weight or an infinite sum of weights in row {row} of the adjacency",
+            "finite weights with a finite sum",
+            "find where it comes from, or divide huge weights by their maximum",
         )
     if values.numel() and float(values.amin()) < 0:
         raise DataError(
@@ -70,30 +73,38 @@ def graph_of(adjacency: ArrayLike) -> WeightedGraph:
             "weights from 0 up",
             "modularity is not defined for negative weights: shift or clip them",
         )
-    if not torch.equal(values, values.T):
-        _check_symmetric(values)
+    if not _symmetric(values, allowed):
+        values = (values + values.T) / 2  # apart by rounding alone: which half is right is not known
+        degrees = values.sum(dim=1)
     total = float(degrees.sum())
     if total == torch.inf:
         raise NonFiniteError("weights whose sum is infinite", "a finite sum", "divide them by their maximum")
     return WeightedGraph(values, degrees, total)
 
 
-def _check_symmetric(values: Tensor) -> None:
-    """Symmetric up to rounding: tile by tile, since a tile and its mirror image fit into the cache together."""
+def _symmetric(values: Tensor, allowed: float) -> bool:
+    """Whether exactly symmetric, tile by tile, since a tile and its mirror image fit into the cache together.
+
+    Raises:
+        DataError: Not even up to rounding.
+    """
+    exactly = True
     for top in range(0, len(values), _TILE):
         for left in range(top, len(values), _TILE):
             tile = values[top : top + _TILE, left : left + _TILE]
             mirrored = values[left : left + _TILE, top : top + _TILE].T
             if torch.equal(tile, mirrored):
                 continue
-            apart = torch.nonzero((tile - mirrored).abs() > _ROUNDING * float(values.amax()))
+            exactly = False
+            apart = torch.nonzero((tile - mirrored).abs() > allowed * float(values.amax()))
             if len(apart):
                 v, w = int(apart[0, 0]) + top, int(apart[0, 1]) + left
                 raise DataError(
-                    f"weight {float(values[v, w]):g} from vertex {v} to {w} and {float(values[w, v]):g} back",
+                    f"weight {float(values[v, w]):.9g} from vertex {v} to {w} and {float(values[w, v]):.9g} back",
                     "a symmetric matrix: these graphs have no directions",
                     "pass (adjacency + adjacency.T) / 2 if a mean is meant",
                 )
+    return exactly
 
 
 def check_membership(membership: ArrayLike, vertices: int) -> Tensor:
@@ -116,9 +127,10 @@ def check_membership(membership: ArrayLike, vertices: int) -> Tensor:
             f"({vertices},) whole numbers: one community per vertex, -1 for what is not a vertex",
             "pass one number per row of the adjacency",
         )
-    if vertices and int(membership.min()) < -1:
-        raise DataError(f"community {int(membership.min())}", "numbers from -1 up", "number the communities from 0")
-    return membership.to(torch.int64)
+    numbers = membership.to(torch.int64)  # comparing is not implemented for all types
+    if vertices and int(numbers.min()) < -1:
+        raise DataError(f"community {int(numbers.min())}", "numbers from -1 up", "number the communities from 0")
+    return numbers
 
 
 def check_communities(communities: ArrayLike | Sequence[Sequence[int] | ArrayLike], vertices: int) -> list[Tensor]:
@@ -132,8 +144,14 @@ def check_communities(communities: ArrayLike | Sequence[Sequence[int] | ArrayLik
         DataError: A community names a vertex that does not exist, or something that is no vertex.
     """
     checked = []
+    if not isinstance(communities, Iterable):
+        raise DataError(
+            f"communities of type {type(communities).__name__}",
+            "a list of lists of vertices, or a tensor with one row per community",
+            "pass the members of every community",
+        )
     for number, members in enumerate(communities):
-        found = tensor_of(sorted(members) if isinstance(members, set | frozenset) else members, f"community {number}")
+        found = tensor_of(list(members) if isinstance(members, set | frozenset) else members, f"community {number}")
         if found.numel() == 0:
             found = torch.zeros(0, dtype=torch.int64)
         if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool or found.ndim != 1:
@@ -142,6 +160,7 @@ def check_communities(communities: ArrayLike | Sequence[Sequence[int] | ArrayLik
                 "a flat list of the indices of its vertices",
                 "turn masks into indices with torch.nonzero(mask).flatten()",
             )
+        found = found.to(torch.int64)
         if len(found) and not (int(found.min()) >= 0 and int(found.max()) < vertices):
             wrong = int(found.min()) if int(found.min()) < 0 else int(found.max())
             raise DataError(
@@ -149,5 +168,5 @@ def check_communities(communities: ArrayLike | Sequence[Sequence[int] | ArrayLik
                 f"vertices from 0 to {vertices - 1}",
                 "name rows of the adjacency",
             )
-        checked.append(torch.unique(found.to(torch.int64)))
+        checked.append(torch.unique(found))
     return checked

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from cofire.errors import DataError
 from cofire.patterns.adjacency import check_membership
-from cofire.patterns.arrays import ArrayLike
+from cofire.patterns.arrays import ArrayLike, tensor_of
 
 __all__ = ["adjusted_rand_index", "normalized_mutual_information"]
 
@@ -77,7 +77,8 @@ def normalized_mutual_information(first: ArrayLike, second: ArrayLike) -> float:
 
 def _contingency(first: ArrayLike, second: ArrayLike) -> Tensor:
     """How many vertices are in each pair of communities, float64."""
-    a, b = (check_membership(partition, len(partition)) for partition in (first, second))
+    given = [tensor_of(partition, "a partition") for partition in (first, second)]
+    a, b = (check_membership(partition, partition.numel()) for partition in given)
     if len(a) != len(b) or len(a) == 0 or int(torch.minimum(a, b).min()) < 0:
         raise DataError(
             f"partitions of {len(a)} and {len(b)} vertices",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -19,7 +20,8 @@ def modularity(adjacency: ArrayLike, membership: ArrayLike, *, resolution: float
 
     Args:
         adjacency: Weights, (vertices, vertices), symmetric, from 0 up. The sum runs over v = w too, as
-            `networkx.community.modularity` has it; an entry on the diagonal counts as it stands.
+            `networkx.community.modularity` has it. An entry on the diagonal counts as it stands; networkx and igraph
+            count a loop of weight w twice, which is an entry of 2 w here.
         membership: Community of every vertex, (vertices,), whole numbers from 0. -1: not a vertex; it and its
             edges are left out.
         resolution: γ, which multiplies the null model; 1 is the paper's. Gephi's resolution is its inverse.
@@ -40,7 +42,7 @@ def modularity(adjacency: ArrayLike, membership: ArrayLike, *, resolution: float
         >>> round(modularity(a, torch.tensor([0, 0, 0, 1, 1, 1])), 4)
         0.3571
     """
-    if not 0 <= resolution < torch.inf:
+    if isinstance(resolution, bool) or not isinstance(resolution, Real) or not 0 <= resolution < torch.inf:
         raise OptionError(f"resolution={resolution}", "a finite number from 0 up", "pass resolution=1.0")
     graph = graph_of(adjacency)
     belongs = check_membership(membership, len(graph.adjacency)).to(graph.adjacency.device)
@@ -127,5 +129,5 @@ def _belongings(graph: WeightedGraph, members: list[Tensor], by_weight: bool) ->
     if by_weight:
         shares = torch.cat([graph.adjacency[m[:, None], m].sum(dim=1) for m in members])
         sums = counts.index_add(0, everyone, shares)[everyone]
-        equal = torch.where(sums > 0, shares / sums.clamp(min=torch.finfo(torch.float64).tiny), equal)
+        equal = torch.where(sums > 0, shares / torch.where(sums > 0, sums, 1.0), equal)
     return list(torch.split(equal, [len(m) for m in members]))

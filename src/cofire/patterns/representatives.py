@@ -34,7 +34,7 @@ def representative_neurons(mean_activation: ArrayLike, top: int) -> Tensor:
                 [1, 2]])
     """
     mean_activation = tensor_of(mean_activation, "mean activations")
-    if mean_activation.ndim != 2 or mean_activation.shape[0] < 2:
+    if mean_activation.ndim != 2 or mean_activation.shape[0] < 2 or mean_activation.is_complex():
         raise DataError(
             f"mean activations of shape {tuple(mean_activation.shape)}",
             "(classes, neurons) with at least two classes",
@@ -79,7 +79,7 @@ def unique_neuron_matrix(representatives: ArrayLike) -> Tensor:
     return shared.fill_diagonal_(0) + torch.diag(alone.sum(dim=1))
 
 
-def partition_of(mean_activation: Tensor, representatives: Tensor) -> Tensor:
+def partition_of(mean_activation: ArrayLike, representatives: ArrayLike) -> Tensor:
     """Each representative neuron in one class: of those it represents, the one with its highest mean activation.
 
     Args:
@@ -97,9 +97,12 @@ def partition_of(mean_activation: Tensor, representatives: Tensor) -> Tensor:
         >>> partition_of(means, representative_neurons(means, top=2))
         tensor([ 0,  1,  1, -1])
     """
-    if mean_activation.ndim != 2 or len(mean_activation) != len(representatives):
+    mean_activation = tensor_of(mean_activation, "mean activations").to(torch.float64)
+    representatives = tensor_of(representatives, "representatives")
+    if mean_activation.ndim != 2 or representatives.ndim != 2 or len(mean_activation) != len(representatives):
         raise DataError(
-            f"mean activations of shape {tuple(mean_activation.shape)} for {len(representatives)} classes",
+            f"mean activations of shape {tuple(mean_activation.shape)} for representatives of shape "
+            f"{tuple(representatives.shape)}",
             "(classes, neurons) with the same classes",
             "pass the means that the representatives were chosen by",
         )

@@ -60,7 +60,7 @@ def participation_coefficient(adjacency: ArrayLike, membership: ArrayLike) -> Te
     """
     to_each, own = _to_communities(adjacency, membership)
     strength = to_each.sum(dim=1)
-    share = to_each / strength.clamp(min=torch.finfo(torch.float64).tiny)[:, None]
+    share = to_each / torch.where(strength > 0, strength, 1.0)[:, None]
     spread = (1 - share.square().sum(dim=1)).clamp(min=0.0)
     return torch.where((own < 0) | (strength == 0), 0.0, spread)
 

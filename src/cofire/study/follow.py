@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cofire.activations import ByClass, Pairs, Range, summarize
+from cofire.activations import DEFAULT_TOP, ByClass, Pairs, Range, summarize
+from cofire.bounds import check_whole
 from cofire.errors import OptionError
 from cofire.network import Network, Selector, Unit, load_weights
 from cofire.study.accuracy import tally
@@ -39,7 +40,7 @@ def follow(
     threshold: float = 0.0,
     by_class: ByClass = True,
     pairs: Pairs | None = "class",
-    top: int = 50,
+    top: int = DEFAULT_TOP,
     resolution: float = 2.0,
     community_runs: int = 10,
     null_graphs: int = 0,
@@ -106,6 +107,14 @@ def follow(
             "one for each",
             "pass one epoch and, if any, one step per checkpoint",
         )
+    graphs = GraphOptions(resolution, community_runs)
+    top, null_graphs = check_whole("top", top), check_whole("null_graphs", null_graphs, least=0)
+    if pairs is None and (graphs, top, null_graphs) != (GraphOptions(), DEFAULT_TOP, 0):
+        raise OptionError(
+            "options of graphs without pairs",
+            "a graph that they are options of",
+            "pass pairs='class', or leave them out",
+        )
     options = {
         "network": network.fingerprint,
         "layers": [layer.name for layer in network.select(layers)],
@@ -116,14 +125,13 @@ def follow(
         "by_class": by_class,
         "pairs": pairs,
         "top": top,
-        "resolution": resolution,
-        "community_runs": community_runs,
+        "resolution": graphs.resolution,
+        "community_runs": graphs.community_runs,
         "null_graphs": null_graphs,
         "classes": [str(name) for name in class_names or torch.arange(network.num_classes).tolist()],
         "test_data": "given" if test is not None else "none",
         "versions": versions(),
     }
-    graphs = GraphOptions(resolution, community_runs)
     fragments = None if folder is None else Fragments(Path(folder), options)
     parts = []
     for number, (weights, epoch) in enumerate(zip(checkpoints, moments, strict=True), start=1):

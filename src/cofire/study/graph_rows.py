@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,8 @@ import pyarrow as pa
 import torch
 
 from cofire.activations import ActivationSummary
-from cofire.errors import OptionError, ResultError
+from cofire.bounds import check_above_zero, check_whole
+from cofire.errors import ResultError
 from cofire.graphs import ActivationPatternGraph, Measure, Null, Significance
 from cofire.study.schemas import EDGES_SCHEMA, GRAPHS_SCHEMA, MODULARITIES_SCHEMA, VERTICES_SCHEMA
 
@@ -36,12 +38,8 @@ class GraphOptions:
     community_runs: int = 10
 
     def __post_init__(self) -> None:
-        if not 0 < self.resolution < float("inf"):
-            raise OptionError(f"resolution={self.resolution}", "a finite number above 0", "pass resolution=2.0")
-        if self.community_runs < 2:
-            raise OptionError(
-                f"community_runs={self.community_runs}", "a whole number from 2 up", "pass community_runs=10"
-            )
+        object.__setattr__(self, "resolution", check_above_zero("resolution", self.resolution))
+        object.__setattr__(self, "community_runs", check_whole("community_runs", self.community_runs, least=2))
 
 
 def graph_tables(
@@ -89,7 +87,7 @@ def graph_from_tables(
         about: Its row of `graphs`.
         vertices: Its rows of `vertices`, in order.
         edges: Its rows of `edges`.
-        class_names: Names of the classes.
+        class_names: Names of the classes; numbers stand in where they are not known.
 
     Raises:
         ResultError: The table does not hold all of its edges.
@@ -97,9 +95,12 @@ def graph_from_tables(
     if about["edges_kept"] < about["edges"]:
         raise ResultError(
             f"{about['edges_kept']:,} of the {about['edges']:,} edges of the graph of '{about['layer']}'",
-            "a table with all of them",
+            f"a table with all of them: of more than {_EDGES:,} edges it holds the heaviest",
             "make the graph from the checkpoint: cofire.summarize(network, data, by_class=True, pairs=…).graph(layer)",
         )
+    count = math.isqrt(len(about["unique_matrix"]))
+    if len(class_names) != count:
+        class_names = [str(number) for number in range(count)]
     neurons = torch.tensor(vertices["neuron"].to_pylist(), dtype=torch.int64)
     means = torch.full((len(class_names), len(neurons)), -torch.inf, dtype=torch.float64)
     for vertex, row in enumerate(vertices.select(["classes", "class_means"]).to_pylist()):
@@ -191,8 +192,8 @@ def _held_against(
 
 
 def _columns(null: str, found: Significance | None) -> dict[str, float | None]:
-    numbers = (None, None, None) if found is None else (found.mean, found.std, found.z)
-    return dict(zip((f"{null}_mean", f"{null}_std", f"{null}_z"), numbers, strict=True))
+    numbers = (None, None, None, 0) if found is None else (found.mean, found.std, found.z, found.runs)
+    return dict(zip((f"{null}_{name}" for name in ("mean", "std", "z", "runs")), numbers, strict=True))
 
 
 def _vertices(graph: ActivationPatternGraph, start: dict[str, Any], community: list[int]) -> pa.Table:

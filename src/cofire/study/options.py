@@ -57,6 +57,13 @@ class StudyOptions(BaseModel):
     community_runs: int = Field(default=10, ge=2, le=1000)
     null_graphs: int = Field(default=10, ge=0, le=1000)
 
+    @field_validator("null_graphs")
+    @classmethod
+    def _spread(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("must be 0, or two at least, which have a spread")
+        return value
+
     @field_validator("dataset")
     @classmethod
     def _known(cls, value: str) -> str:

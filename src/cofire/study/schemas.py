@@ -132,6 +132,8 @@ MODULARITIES_SCHEMA = pa.schema(
             for null in ("weights", "labels")
             for number in ("mean", "std", "z")
         ],
+        pa.field("weights_runs", pa.int64(), nullable=False),
+        pa.field("labels_runs", pa.int64(), nullable=False),
         pa.field("train_accuracy", pa.float64(), nullable=False),
         pa.field("test_accuracy", pa.float64()),
     ]
@@ -141,8 +143,9 @@ MODULARITIES_SCHEMA = pa.schema(
 "kernighan-lin" or "louvain" (Eq. 2 of what that method finds): for the last two `modularity` is the median over
 `runs` seeds and `low` and `high` are the extremes, null elsewhere. `weights_mean`, `weights_std` and `weights_z` say
 what the same graph gives with its weights shuffled over its edges, and how many standard deviations the value lies
-above that; `labels_…` the same for graphs built with random labels. Null where there was no such comparison, z also
-where the null model does not vary."""
+above that; `labels_…` the same for graphs built with the labels in random order; `…_runs` how many graphs by chance
+there were. Null where there was no such comparison, z also where chance always gives the same and of fewer than 5
+graphs."""
 
 VERTICES_SCHEMA = pa.schema(
     [

@@ -186,7 +186,7 @@ class Trajectory:
             raise LayerError(
                 f"no graph of a layer '{layer}'",
                 f"one of {len(layers)} layers with a graph",
-                f"try {near_matches(layer, layers)}" if layers else "follow the network again with pairs='class'",
+                f"try {near_matches(layer, layers)}" if layers else "make it again with pairs='class' (--pairs class)",
             )
         here = (pc.field("layer_index") == found[0]["layer_index"]) & (pc.field("checkpoint") == number)
         names = dict(zip(self.classes["class"].to_pylist(), self.classes["class_name"].to_pylist(), strict=True))
@@ -247,6 +247,16 @@ class Trajectory:
             raise ResultError(
                 f"{folder}: tables that were not written together",
                 f"{', '.join(f'{name}.parquet' for name in SCHEMAS)} of one trajectory",
+                "start the study again: it writes them anew from the checkpoints it knows",
+            )
+        edges = tables["edges"].group_by(["checkpoint", "layer_index"]).aggregate([("weight", "count")]).to_pylist()
+        counted = {(row["checkpoint"], row["layer_index"]): row["weight_count"] for row in edges}
+        rows = tables["graphs"].select(["checkpoint", "layer_index", "edges_kept"]).to_pylist()
+        told = {(row["checkpoint"], row["layer_index"]): row["edges_kept"] for row in rows if row["edges_kept"]}
+        if counted != told:
+            raise ResultError(
+                f"{folder}: edges that are not those of the graphs",
+                "graphs.parquet and edges.parquet of one trajectory",
                 "start the study again: it writes them anew from the checkpoints it knows",
             )
         plain = {name: table.replace_schema_metadata(None) for name, table in tables.items()}

@@ -173,9 +173,7 @@ class Section:
         ]
         if all(row is None or row["labels_mean"] is None for row in rows):
             return "No graphs with random labels were made, so that it is open whether a value is more than chance."
-        shuffles, graphs = (facts.options.get(name) for name in ("community_runs", "null_graphs"))
-        if not (isinstance(shuffles, int) and isinstance(graphs, int)):
-            return "A few draws give a standard deviation only roughly: read a z for its order of magnitude."
+        shuffles, graphs = (max(r[f"{n}_runs"] for r in rows if r is not None) for n in ("weights", "labels"))
         return (
             f"There are {plural(shuffles, 'shuffle')} and {plural(graphs, 'graph')} with random labels, which give a "
             "standard deviation only roughly: read a z for its order of magnitude."

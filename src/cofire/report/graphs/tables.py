@@ -138,7 +138,11 @@ def _moment(row: dict[str, Any] | None) -> tuple[Cell, Cell, Cell]:
     return Cell(number(row["modularity"], 3), note, ""), _null(row, "weights"), _null(row, "labels")
 
 
-_WHY = {"not compared": "not compared", "no spread": "the null model does not vary"}
+_WHY = {
+    "not compared": "not compared",
+    "no spread": "the null model does not vary",
+    "too few": "too few graphs by chance",
+}
 
 
 def _null(row: dict[str, Any], null: str) -> Cell:

@@ -86,10 +86,12 @@ def _change(facts: GraphFacts, layer: str, column: str) -> float:
 
 
 def undefined(row: dict[str, Any], null: str) -> str:
-    """Why there is no z-score: "not compared" or "no spread", or "" where there is one."""
+    """Why there is no z-score: "not compared", "no spread" or "too few", or "" where there is one."""
     if _known(row[f"{null}_z"]) is not None:
         return ""
-    return "not compared" if _known(row[f"{null}_mean"]) is None else "no spread"
+    if _known(row[f"{null}_mean"]) is None:
+        return "not compared"
+    return "too few" if _known(row[f"{null}_std"]) else "no spread"
 
 
 def meaning(row: dict[str, Any], null: str = "labels") -> str:
@@ -113,6 +115,8 @@ def meaning(row: dict[str, Any], null: str = "labels") -> str:
     mean, z = _known(row[f"{null}_mean"]), _known(row[f"{null}_z"])
     if mean is None:
         return f"{value} was not held against what {what}, so that it says little by itself"
+    if undefined(row, null) == "too few":
+        return f"{value} has no z-score: there are too few graphs by chance to say how far these vary"
     if z is None:
         return (
             f"{value} has no z-score: what {what} does not vary ({number(mean, 3)} each time), "

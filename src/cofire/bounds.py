@@ -9,7 +9,7 @@ from typing import Any
 
 from cofire.errors import OptionError
 
-__all__ = ["check_threshold", "check_whole"]
+__all__ = ["check_above_zero", "check_threshold", "check_whole"]
 
 
 def check_whole(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
@@ -45,4 +45,19 @@ def check_threshold(value: Any) -> float:
     """
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
         raise OptionError(f"threshold={value!r}", "a finite number", "pass threshold=0.0")
+    return float(value)
+
+
+def check_above_zero(name: str, value: Any) -> float:
+    """A finite number above zero.
+
+    Raises:
+        OptionError: It is none.
+
+    Example:
+        >>> check_above_zero("resolution", 2)
+        2.0
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < math.inf:
+        raise OptionError(f"{name}={value!r}", "a finite number above 0", f"pass {name}=1.0")
     return float(value)
