@@ -17,6 +17,7 @@ ORDER = [
     "atomic",
     "compiled",
     "bounds",
+    "noted",
     "network",
     "patterns",
     "graphs",

@@ -193,14 +193,14 @@ def test_a_damaged_or_foreign_file_is_no_summary(tiny, tmp_path):
     path = summarize(tiny.network, tiny.data).save(tmp_path / "s.safetensors")
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ResultError, match="summarize again"):
+    with pytest.raises(ResultError, match="make the summary again"):
         ActivationSummary.load(path)
     with pytest.raises(ResultError):
         ActivationSummary.load(tmp_path / "absent")
     from safetensors.torch import save_file
 
     save_file({"x": torch.zeros(1)}, tmp_path / "weights.safetensors")
-    with pytest.raises(ResultError, match="no activation summary"):
+    with pytest.raises(ResultError, match="is no summary of this version"):
         ActivationSummary.load(tmp_path / "weights.safetensors")
 
 

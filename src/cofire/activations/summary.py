@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -10,18 +9,16 @@ from typing import Any, Literal, Self
 
 import torch
 from jinja2 import Environment
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from cofire.activations.budget import ByClass
 from cofire.activations.cofiring import CofiringCounts, Pairs
 from cofire.activations.histograms import ActivationHistograms, Range
 from cofire.activations.statistics import ActivationStatistics
-from cofire.atomic import atomic_path
-from cofire.errors import DataError, LayerError, ResultError, near_matches
+from cofire.errors import DataError, LayerError, near_matches
 from cofire.graphs import ActivationPatternGraph
 from cofire.network import ActivationLayer, Unit
+from cofire.noted import load_noted, save_noted
 from cofire.patterns import class_selectivity, entropy_of_counts, mutual_information
 
 __all__ = ["ActivationSummary", "LayerSummary", "SummaryOptions"]
@@ -279,13 +276,7 @@ class ActivationSummary:
                         plain[f"{part}.{f.name}"] = value
             described.append({"layer": asdict(layer.layer), "plain": plain, "by_chance": len(layer.by_chance)})
         header = {"format": _FORMAT, "options": asdict(self.options), "layers": described}
-        with atomic_path(path) as partial:
-            save_file(
-                {name: value.contiguous() for name, value in tensors.items()},
-                partial,
-                metadata={"cofire.summary": json.dumps(header)},
-            )
-        return Path(path)
+        return save_noted(path, "summary", header, tensors)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -294,22 +285,7 @@ class ActivationSummary:
         Raises:
             ResultError: The file is missing, damaged, or holds something else.
         """
-        try:
-            with safe_open(path, framework="pt") as file:
-                note = (file.metadata() or {}).get("cofire.summary")
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError) as error:
-            raise ResultError(
-                f"{path}: {error}", "a whole file that ActivationSummary.save wrote", "summarize again"
-            ) from error
-        try:
-            return cls._read(json.loads(note or "{}"), tensors)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ResultError(
-                f"{path} is no activation summary of format {_FORMAT}",
-                "a file that ActivationSummary.save wrote",
-                "name a summary, not weights, or summarize again with this version",
-            ) from error
+        return load_noted(path, "summary", cls._read)
 
     @classmethod
     def _read(cls, header: dict[str, Any], tensors: dict[str, Tensor]) -> Self:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -10,13 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from cofire.atomic import atomic_path
 from cofire.bounds import check_whole
-from cofire.errors import DataError, OptionError, ResultError
+from cofire.errors import DataError, OptionError
 from cofire.graphs.communities import (
     Communities,
     GroupedGraph,
@@ -28,6 +24,7 @@ from cofire.graphs.communities import (
 from cofire.graphs.exchange import igraph_of, networkx_of, write_gexf, write_graphml
 from cofire.graphs.layout import force_layout
 from cofire.graphs.significance import Measure, Null, Significance, quality_of, shuffled, significances_of
+from cofire.noted import load_noted, save_noted
 from cofire.patterns import (
     participation_coefficient,
     partition_of,
@@ -361,10 +358,8 @@ class ActivationPatternGraph:
             }
             for g in graphs
         ]
-        tensors = {f"{i}.{name}": getattr(g, name).contiguous() for i, g in enumerate(graphs) for name in _TENSORS}
-        with atomic_path(path) as partial:
-            save_file(tensors, partial, metadata={"cofire.graph": json.dumps({"format": _FORMAT, "graphs": header})})
-        return Path(path)
+        tensors = {f"{i}.{name}": getattr(g, name) for i, g in enumerate(graphs) for name in _TENSORS}
+        return save_noted(path, "graph", {"format": _FORMAT, "graphs": header}, tensors)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -373,22 +368,17 @@ class ActivationPatternGraph:
         Raises:
             ResultError: The file is missing, damaged, or holds something else.
         """
-        try:
-            with safe_open(path, framework="pt") as file:
-                note = json.loads((file.metadata() or {}).get("cofire.graph", "{}"))
-                if note["format"] != _FORMAT:
-                    raise ValueError(note["format"])
-                graphs = [
-                    cls(
-                        **{**plain, "class_names": tuple(plain["class_names"])},
-                        **{name: file.get_tensor(f"{i}.{name}") for name in _TENSORS},
-                    )
-                    for i, plain in enumerate(note["graphs"])
-                ]
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError, IndexError) as error:
-            raise ResultError(
-                f"{path}: {error}", "a whole file that ActivationPatternGraph.save wrote", "make the graph again"
-            ) from error
+        return load_noted(path, "graph", cls._read)
+
+    @classmethod
+    def _read(cls, note: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
+        if note["format"] != _FORMAT:
+            raise ValueError(note["format"])
+        graphs = []
+        for i, plain in enumerate(note["graphs"]):
+            about: dict[str, Any] = {**plain, "class_names": tuple(plain["class_names"])}
+            parts: dict[str, Any] = {name: tensors[f"{i}.{name}"] for name in _TENSORS}
+            graphs.append(cls(**about, **parts))
         return replace(graphs[0], by_chance=tuple(graphs[1:]))
 
     def __repr__(self) -> str:
