@@ -36,7 +36,7 @@ class Significance:
         mean: Over the graphs made by chance.
         std: Standard deviation over them.
         z: `(value - mean) / std`; None where chance always gives the same (shuffled weights do not move Eq. 3, which
-            has none), and of fewer than 5 graphs, whose spread says nothing. Of ten, it is a third off as a rule.
+            has none), and of fewer than 5 graphs, whose spread says nothing. Of ten, it is a quarter off as a rule.
         runs: How many graphs were made by chance.
     """
 
