@@ -23,6 +23,7 @@ import torch
 from cofire import functional, summarize
 from cofire.activations.batches import Batches
 from cofire.activations.passes import FirstPass, SecondPass, run_pass
+from cofire.activations.random_labels import RandomLabels, shuffled_labels
 from cofire.graphs.bisection import bisect
 from cofire.graphs.leiden import leiden
 from cofire.graphs.louvain import louvain
@@ -69,7 +70,7 @@ def modularity():
     for vertices, count in ((500, 10), (8000, 100)):
         adjacency, communities = planted(vertices, count)
         spent, value = timed(lambda a=adjacency, c=communities: functional.overlapping_modularity(a, c))
-        rows = max(1, 4_000_000 // (count * vertices))
+        rows = min(vertices, max(1, 4_000_000 // (count * vertices)))
         plain = adjacency.tolist()
         degrees, alpha = [sum(row) for row in plain], [{int(v): 1.0 for v in members} for members in communities]
         start = time.perf_counter()
@@ -130,7 +131,9 @@ def cofiring(samples=60_000, size=256, repetitions=7):
         run_pass(network, data, layers, "channel", state.observe, "", False)
         return time.perf_counter() - start
 
-    first = FirstPass(network, 0.0, True, null_graphs=10)
+    class_samples = torch.bincount(labels)
+    drawn = RandomLabels(shuffled_labels(class_samples, 10), class_samples, network.device)
+    first = FirstPass(network, 0.0, True, drawn)
     whole_pass(first)
     plain = FirstPass(network, 0.0, True)
     whole_pass(plain)
@@ -140,13 +143,12 @@ def cofiring(samples=60_000, size=256, repetitions=7):
         "and the graph of the union": lambda: SecondPass(plain, 100, "own", pairs="union", top=50),
         "and class pairs, 10 null graphs": lambda: SecondPass(first, 100, "own", pairs="class", top=50),
     }
-    states = {name: make() for name, make in kinds.items()}
-    for state in states.values():
-        whole_pass(state)
-    spent = {name: [] for name in states}
+    for make in kinds.values():
+        whole_pass(make())
+    spent = {name: [] for name in kinds}
     for _ in range(repetitions):
-        for name, state in states.items():
-            spent[name].append(whole_pass(state))
+        for name, make in kinds.items():
+            spent[name].append(whole_pass(make()))
     base = spent["pass 2, histograms"]
     print(f"FCNN 784-512-512-10, {samples:,} samples in batches of {size}, {torch.get_num_threads()} threads")
     for name, found in spent.items():
