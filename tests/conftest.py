@@ -8,9 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from torch import nn
 
 from cofire.network import Network
+
+# The same examples every time, so that a change is judged by itself; COFIRE_EXPLORE=1 looks for new ones.
+settings.register_profile("repeatable", derandomize=True)
+settings.register_profile("exploring", derandomize=False)
+settings.load_profile("exploring" if os.environ.get("COFIRE_EXPLORE") else "repeatable")
 
 SHARED = Path(os.environ.get("COFIRE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 

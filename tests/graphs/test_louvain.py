@@ -23,6 +23,7 @@ GRAPHS = {
 
 def modularity(adjacency, member, resolution=1.0):
     """Q = 1/2m Σ_vw (A_vw − γ k_v k_w / 2m) δ(c_v, c_w), term by term."""
+    adjacency = adjacency / adjacency.max()  # products of the smallest numbers would vanish
     strength, total = adjacency.sum(1), adjacency.sum()
     expected = resolution * strength[:, None] * strength / total
     return float(((adjacency - expected) * (member[:, None] == member)).sum() / total)
