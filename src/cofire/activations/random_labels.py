@@ -26,9 +26,9 @@ def shuffled_labels(class_samples: Tensor, runs: int) -> Tensor:
         Labels by the samples' places in the data, (runs, samples), int32. The same for the same counts.
 
     Example:
-        >>> shuffled_labels(torch.tensor([1, 2]), runs=2)
-        tensor([[1, 0, 1],
-                [0, 1, 1]], dtype=torch.int32)
+        >>> drawn = shuffled_labels(torch.tensor([1, 2]), runs=2)
+        >>> drawn.shape, (drawn == 1).sum(dim=1)
+        (torch.Size([2, 3]), tensor([2, 2]))
     """
     labels = torch.repeat_interleave(torch.arange(len(class_samples), dtype=torch.int32), class_samples.cpu())
     orders = [torch.randperm(len(labels), generator=torch.Generator().manual_seed(run)) for run in range(runs)]
