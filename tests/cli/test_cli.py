@@ -217,7 +217,7 @@ FAULTS = {
         ("study", "mnist", "--data-root", "noplace", "--out", "nowhere"),
         "--data-root",
     ),
-    "no results": (("report", "absent"), "layers.parquet"),
+    "no results": (("report", "absent"), "is no folder"),
     "unknown torchvision model": (summarize("torchvision:resnet5", "imagefolder:images"), "resnet50"),
     "unknown timm model": (summarize("timm:resnet5o", "imagefolder:images"), "timm"),
     "unknown torchvision data": (summarize("mine:model", "torchvision:MINST"), "MNIST"),
@@ -302,7 +302,8 @@ def test_graph_describes_a_checkpoint_and_writes_it_for_other_tools(tmp_path):
     cofire(*SMALL, "--out", "run", cwd=tmp_path)
     done = cofire("graph", "run", "--communities", "louvain", "--resolution", "2", "--out", "last.gexf", cwd=tmp_path)
     assert done.stdout.startswith("ActivationPatternGraph('relu1', ")
-    assert "Communities(louvain, " in done.stdout
+    assert "Communities(louvain at γ = 2, " in done.stdout
+    assert "a smaller --top" not in done.stderr
     first = cofire("graph", "run", "--checkpoint", "1", "--layer", "relu1", "--out", "first.graphml", cwd=tmp_path)
     assert first.stdout != done.stdout
     assert networkx.read_gexf(tmp_path / "last.gexf").number_of_nodes() > 4
@@ -330,5 +331,5 @@ def test_summarize_makes_graphs_where_asked(place, tmp_path):
         "summarize", "--model", "mine:model", "--data", "imagefolder:images", "--image-size", "16",
         "--pairs", "class", "--out", tmp_path / "other", cwd=place, ok=False,
     )  # fmt: skip
-    assert "by_class" in failed.stderr
+    assert "--by-class full" in failed.stderr
     assert not (tmp_path / "other").exists()

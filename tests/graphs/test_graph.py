@@ -319,7 +319,15 @@ def test_a_graph_is_saved_and_read_back(found, tmp_path):
         ActivationPatternGraph.load(tmp_path / "cut.safetensors")
 
 
+@pytest.mark.parametrize("kind", ["gexf", "graphml"])
+def test_files_are_named_after_their_format(tmp_path, kind):
+    with pytest.raises(OptionError, match=f"ending in .{kind}"):
+        getattr(toy(), f"write_{kind}")(tmp_path / "graph.xml")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_graph_introduces_itself():
     assert repr(toy()).startswith("ActivationPatternGraph('relu', 5 neurons of 2 classes, 5 edges of weight 1.5")
-    assert "NMI 1.00" in repr(toy().communities())
+    assert "the 2 classes themselves, 3 neurons each, overlapping" in repr(toy().communities())
+    assert "at γ = 2, " in repr(toy().communities("louvain", resolution=2.0))
     assert "over 3 seeds, ARI between seeds" in repr(toy().stability(runs=3))

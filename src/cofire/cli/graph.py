@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import pyarrow.compute as pc
 import typer
 
-from cofire.errors import OptionError
+from cofire.errors import OptionError, ResultError
 from cofire.graphs import Method
 from cofire.study import Trajectory
 
@@ -22,7 +23,8 @@ def graph(
         Method, typer.Option(help="How communities come about, which colour the vertices.")
     ] = "representatives",
     resolution: Annotated[
-        float | None, typer.Option(help="γ of louvain and leiden, 1 unless given; Gephi's is its inverse.")
+        float | None,
+        typer.Option(help="γ of louvain and leiden, that of the tables unless given; Gephi's is its inverse."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of methods that draw.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", help="FILE.gexf (Gephi), .graphml or .safetensors.")] = None,
@@ -33,9 +35,22 @@ def graph(
         raise OptionError(f"'{out}'", f"a file ending in {', '.join(kinds)}", "choose one of these endings")
     trajectory = Trajectory.load(folder)
     layers = list(dict.fromkeys(trajectory.graphs["layer"].to_pylist()))
-    found = trajectory.graph(layer or (layers[-1] if layers else ""), checkpoint)
+    if not layers:
+        raise ResultError(
+            f"'{folder}' without graphs", "a study or a summary that has them", "make it again with --pairs class"
+        )
+    found = trajectory.graph(layer or layers[-1], checkpoint)
+    if resolution is None and communities in ("louvain", "leiden"):
+        resolution = trajectory.graphs["resolution"][0].as_py()
     chosen = found.communities(communities, resolution=resolution, seed=seed)
     typer.echo(found)
+    neurons = trajectory.layers.filter(pc.field("layer") == found.layer)["neurons"][0].as_py()
+    if 2 * found.top > neurons:
+        typer.echo(
+            f"Note: {found.top} of {neurons} neurons represent each class, so that the classes share most of them; a "
+            f"smaller --top, {max(1, neurons // 10)} say, tells them apart.",
+            err=True,
+        )
     typer.echo(chosen)
     if out is None:
         return

@@ -60,7 +60,7 @@ def summarize(
         int | None, typer.Option(help="Seeds of communities, and shuffles of weights; 10 unless given.")
     ] = None,
     null_graphs: Annotated[
-        int | None, typer.Option(help="Graphs with random labels to hold each graph against; none unless given.")
+        int | None, typer.Option(help="Graphs with random labels to hold each graph against; 10 unless given.")
     ] = None,
     data_root: Annotated[
         Path | None,
@@ -98,7 +98,10 @@ def summarize(
         resolution=usual.resolution if resolution is None else resolution,
         community_runs=usual.community_runs if community_runs is None else community_runs,
     )
-    top, null_graphs = DEFAULT_TOP if top is None else top, null_graphs or 0
+    top = DEFAULT_TOP if top is None else top
+    null_graphs = (10 if counted else 0) if null_graphs is None else null_graphs
+    if counted is not None and by_class == "none":
+        raise OptionError("--pairs without results by class", "--by-class full or statistics", "add --by-class full")
     _claim(out)
     source = open_data(data, root=data_root, split=split, image_size=image_size, mean=_numbers(mean), std=_numbers(std))
     example = first_inputs(source)
@@ -166,6 +169,14 @@ def _claim(out: Path) -> None:
     """Make sure that results can be written before anything is computed."""
     if (out / "study.json").exists():
         raise OptionError(f"'{out}' holds a study", "a folder of its own", "choose another folder with --out")
+    if (out / "summary.safetensors").exists():
+        typer.echo(f"Note: what '{out}' holds of an earlier summary is replaced.", err=True)
+    elif out.is_dir() and any(not path.name.endswith(".partial") for path in out.iterdir()):
+        raise OptionError(
+            f"'{out}' holds other files",
+            "a new or empty folder, or one of a summary",
+            "choose another folder with --out",
+        )
     nearest = out
     while not nearest.exists():
         nearest = nearest.parent

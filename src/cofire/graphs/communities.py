@@ -76,10 +76,17 @@ class Communities:
         return sum(self.sizes) / max(1, len(self.sizes))
 
     def __repr__(self) -> str:
+        modularity = f"modularity {self.modularity + 0.0:.3f} (Eq. 2)"
+        if self.method == "representatives":
+            return (
+                f"Communities({self.method}: the {len(self.members)} classes themselves, {self.sizes[0]} neurons each, "
+                f"overlapping; with each neuron in one class {modularity})"
+            )
         sizes = ", ".join(map(str, self.sizes[:8])) + (" …" if len(self.sizes) > 8 else "")
+        gamma = "" if self.resolution is None else f" at γ = {self.resolution:g}"
         return (
-            f"Communities({self.method}, {len(self.members)} of sizes {sizes}; modularity {self.modularity:.3f}, "
-            f"agreement with the classes NMI {self.nmi:.2f}, ARI {self.ari:.2f})"
+            f"Communities({self.method}{gamma}, {len(self.members)} of sizes {sizes}; {modularity}, "
+            f"agreement with the classes NMI {self.nmi:.2f}, ARI {self.ari + 0.0:.2f})"
         )
 
 

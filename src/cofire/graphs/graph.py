@@ -330,10 +330,12 @@ class ActivationPatternGraph:
             communities: To be noted at the nodes and coloured by; classes colour unless given.
         """
         groups = self.partition if communities is None else communities.membership
+        _check_ending(path, ".gexf")
         return write_gexf(self.to_networkx(communities), path, groups, self.layout())
 
     def write_graphml(self, path: str | Path, communities: Communities | None = None) -> Path:
         """A GraphML file with the same attributes, positions as x and y."""
+        _check_ending(path, ".graphml")
         return write_graphml(self.to_networkx(communities), path, self.layout())
 
     def _parts(self, communities: Communities | None) -> tuple[dict[str, Any], dict[str, list[Any]], Tensor, Tensor]:
@@ -386,5 +388,10 @@ class ActivationPatternGraph:
         return (
             f"ActivationPatternGraph('{self.layer}', {self.vertices} neurons of {len(self.class_names)} classes, "
             f"{len(pairs):,} edges of weight {float(weights.sum()):.1f}, "
-            f"modularity {self.modularity():.3f} (Eq. 4))"
+            f"modularity of the classes {round(self.modularity(), 3) + 0.0:.3f} (weighted, overlapping: Eq. 4))"
         )
+
+
+def _check_ending(path: str | Path, ending: str) -> None:
+    if Path(path).suffix != ending:
+        raise OptionError(f"'{path}'", f"a file ending in {ending}", "others know the format by its ending")

@@ -133,7 +133,10 @@ def steps(found: Correlation) -> str:
         return f"But {value}, {weak}: both may merely drift as training goes on."
     if found.pearson is not None and found.changes * found.pearson < 0:
         return f"Yet {value}, the other way round: the common trend and the single steps disagree."
-    return f"And {value}: the two also move together step by step, which a common trend alone does not explain."
+    return (
+        f"And {value}: the two also move together step by step, if not because their trends bend alike, as those of "
+        "two curves that level off do."
+    )
 
 
 def _accuracy(facts: Facts) -> str:

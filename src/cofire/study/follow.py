@@ -43,7 +43,7 @@ def follow(
     top: int = DEFAULT_TOP,
     resolution: float = 2.0,
     community_runs: int = 10,
-    null_graphs: int = 0,
+    null_graphs: int | None = None,
     min_class_samples: int = 2,
     class_names: Sequence[str] | None = None,
     batch_size: int = 256,
@@ -69,7 +69,7 @@ def follow(
         top: Representative neurons per class.
         resolution: γ of Louvain's method; 2 is Gephi's 0.5, which P2 used.
         community_runs: With how many seeds communities are found, and how often weights are shuffled.
-        null_graphs: How many graphs with random labels each graph is held against.
+        null_graphs: How many graphs with random labels each graph is held against; 10 unless given, 0 for none.
         min_class_samples: With `by_class`, the fewest samples that a class may have, 1 at least.
         class_names: Names of the classes.
         batch_size: For data that does not come in batches.
@@ -108,13 +108,15 @@ def follow(
             "pass one epoch and, if any, one step per checkpoint",
         )
     graphs = GraphOptions(resolution, community_runs)
-    top, null_graphs = check_whole("top", top), check_whole("null_graphs", null_graphs, least=0)
-    if pairs is None and (graphs, top, null_graphs) != (GraphOptions(), DEFAULT_TOP, 0):
+    if pairs is None and (graphs, top, null_graphs or 0) != (GraphOptions(), DEFAULT_TOP, 0):
         raise OptionError(
             "options of graphs without pairs",
             "a graph that they are options of",
             "pass pairs='class', or leave them out",
         )
+    if null_graphs is None:
+        null_graphs = 0 if pairs is None else 10
+    top, null_graphs = check_whole("top", top), check_whole("null_graphs", null_graphs, least=0)
     options = {
         "network": network.fingerprint,
         "layers": [layer.name for layer in network.select(layers)],

@@ -220,6 +220,12 @@ class Trajectory:
             ResultError: A table is missing, damaged or of another kind.
         """
         tables = {}
+        if not (Path(folder) / "layers.parquet").exists():
+            raise ResultError(
+                f"'{folder}' {'without tables' if Path(folder).is_dir() else 'is no folder'}",
+                "the folder of a study or a summary",
+                "name the folder that was given with --out, or run the study again to make it",
+            )
         for name in SCHEMAS:
             path = Path(folder) / f"{name}.parquet"
             try:

@@ -86,6 +86,15 @@ class GraphFacts:
         order = {row["layer"]: row["layer_index"] for row in self._rows.values()}
         self.layers: tuple[str, ...] = tuple(sorted(order, key=lambda name: (order[name], name)))
         self.checkpoints: tuple[int, ...] = tuple(sorted({number for _, number in self._rows}))
+        names, sizes = (trajectory.layers[column].to_pylist() for column in ("layer", "neurons"))
+        self._sizes: dict[str, int] = dict(zip(names, sizes, strict=True))
+
+    @property
+    def crowded(self) -> list[tuple[str, int, int]]:
+        """Layers most of whose neurons represent every class: name, representatives per class, neurons."""
+        last = self.checkpoints[-1]
+        tops = {layer: int(self.row(layer, last)["top"]) for layer in self.layers}
+        return [(n, top, self._sizes[n]) for n, top in tops.items() if n in self._sizes and 2 * top > self._sizes[n]]
 
     @property
     def single(self) -> bool:

@@ -88,7 +88,19 @@ class Section:
         }.get(row["pairs"], f"Pairs of neurons were counted as “{row['pairs']}”.")
         return (
             f"The {count(asked)} neurons{fewer} with the highest mean activation over a class represent it. {pairs} "
-            "The weight of an edge is the sum of these shares over the classes."
+            f"The weight of an edge is the sum of these shares over the classes.{self._crowding()}"
+        )
+
+    def _crowding(self) -> str:
+        """A warning where there are hardly more neurons than representatives."""
+        crowded = self._facts.crowded
+        if not crowded:
+            return ""
+        shown = ", ".join(f"{top} of {neurons} neurons in {layer}" for layer, top, neurons in crowded[:3])
+        more = f" and {len(crowded) - 3} more layers" if len(crowded) > 3 else ""
+        return (
+            f" Mind that each class has {shown}{more}: classes share most of them whatever the network does. A smaller "
+            "top (--top) tells classes apart."
         )
 
     @property

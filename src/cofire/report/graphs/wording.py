@@ -37,6 +37,8 @@ LOW_AGREEMENT, HIGH_AGREEMENT = 0.3, 0.7
 """Below the one, communities hardly follow the classes; from the other on, largely."""
 FAR = 100.0
 """A z-score beyond this is told as such: a few draws of a null model do not give it more exactly."""
+LEAST_CHANGE = 0.05
+"""A relative change of the number of neurons below this is told as none."""
 LEAST_SHIFT = 0.01
 """A change of modularity below this is told as none."""
 
@@ -66,8 +68,7 @@ def _moved(first: int, last: int) -> str:
 
 def classes_told(facts: GraphFacts) -> str:
     """What the unique neurons did over all layers, held against the paper's observation."""
-    rise = [name for name in facts.layers if _change(facts, name, "unique_neurons") > 0]
-    apart = [name for name in rise if _change(facts, name, "shared_neurons") < 0]
+    apart = [name for name in facts.layers if _came_apart(facts, name)]
     total = len(facts.layers)
     paper = (
         "The paper observed that classes come to have more neurons of their own and share fewer as training goes on."
@@ -80,9 +81,20 @@ def classes_told(facts: GraphFacts) -> str:
     return f"{paper} Here that is so in {len(apart)} of {total} layers: {joined(apart[:8])}."
 
 
-def _change(facts: GraphFacts, layer: str, column: str) -> float:
-    values = facts.course(layer, column)
-    return float(values[-1] - values[0])
+def _came_apart(facts: GraphFacts, layer: str) -> bool:
+    """Whether a layer shows what the paper observed, by more than a little and where classes are communities at all.
+
+    More neurons of one class and fewer shared ones, by a twentieth each at least, over three checkpoints or more,
+    at a modularity (Eq. 4) that is neither near zero nor no more than chance.
+    """
+    alone, shared = (facts.course(layer, name) for name in ("unique_neurons", "shared_neurons"))
+    if len(alone) < 3 or alone[-1] < (1 + LEAST_CHANGE) * alone[0] or shared[-1] > (1 - LEAST_CHANGE) * shared[0]:
+        return False
+    row = facts.modularity(layer, "weighted-overlap", facts.checkpoints[-1])
+    if row is None or row["modularity"] < NEAR_ZERO:
+        return False
+    z = _known(row["labels_z"])
+    return z is None or z >= CLEAR
 
 
 def undefined(row: dict[str, Any], null: str) -> str:
@@ -114,7 +126,8 @@ def meaning(row: dict[str, Any], null: str = "labels") -> str:
     value = f"Q\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{number(row['modularity'], 3)}"
     mean, z = _known(row[f"{null}_mean"]), _known(row[f"{null}_z"])
     if mean is None:
-        return f"{value} was not held against what {what}, so that it says little by itself"
+        remedy = "; null_graphs=10 (--null-graphs 10) does so" if null == "labels" else ""
+        return f"{value} was not held against what {what}, so that it says little by itself{remedy}"
     if undefined(row, null) == "too few":
         return f"{value} has no z-score: there are too few graphs by chance to say how far these vary"
     if z is None:

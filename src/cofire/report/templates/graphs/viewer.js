@@ -154,7 +154,8 @@ function tellMoment() {
   const graph = graphNow();
   const { checkpoint, train, test } = graph.facts;
   const accuracies = [train === null ? "" : `train ${percent(train)}`, test === null ? "" : `test ${percent(test)}`].filter(Boolean);
-  const text = `Checkpoint ${checkpoint}${accuracies.length ? `: ${accuracies.join(", ")}` : ""}`;
+  const when = state.scene.graphs.length > 1 ? `Checkpoint ${checkpoint}` : "Accuracy";
+  const text = `${when}${accuracies.length ? `: ${accuracies.join(", ")}` : ""}`;
   parts.moment.textContent = text;
   parts.checkpoint.setAttribute("aria-valuetext", text);
   parts.said.textContent = graph.facts.said;
@@ -244,7 +245,10 @@ function choose(v) {
 
 function isolate(group) {
   state.group = state.group === group ? null : group;
+  // One neuron and one group at a time: the neuron would hide the group.
+  Object.assign(state, { chosen: -1, hovered: -1 });
   listGroups();
+  tell();
   soon();
 }
 
