@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from cofire.cli.graph_options import CommunityRuns, NullGraphs, Resolution, Top
 from cofire.report import write_figures, write_report
 from cofire.study import DATASETS, StudyOptions, Trajectory, run_study
 from cofire.study.digest import digest
@@ -54,16 +55,10 @@ def study(
     pairs: Annotated[
         str | None, typer.Option(help="Of the activation pattern graph: class (unless given), union, or none.")
     ] = None,
-    top: Annotated[int | None, typer.Option(help="Representative neurons per class; 50 unless given.")] = None,
-    resolution: Annotated[
-        float | None, typer.Option(help="γ of Louvain's method; 2 unless given, which is Gephi's 0.5.")
-    ] = None,
-    community_runs: Annotated[
-        int | None, typer.Option(help="Seeds of communities, and shuffles of weights; 10 unless given.")
-    ] = None,
-    null_graphs: Annotated[
-        int | None, typer.Option(help="Graphs with random labels to hold each graph against; 10 unless given.")
-    ] = None,
+    top: Top = None,
+    resolution: Resolution = None,
+    community_runs: CommunityRuns = None,
+    null_graphs: NullGraphs = None,
 ) -> None:
     """Train a classifier, keep checkpoints, and hold what its neurons do against its accuracy.
 

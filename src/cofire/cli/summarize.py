@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from cofire.activations import DEFAULT_CAP, DEFAULT_TOP, ByClass, cost_of
 from cofire.activations import summarize as run_summary
+from cofire.cli.graph_options import CommunityRuns, NullGraphs, Resolution, Top
 from cofire.errors import OptionError
 from cofire.patterns import information_floor
 from cofire.report import write_report
@@ -52,16 +53,10 @@ def summarize(
         Literal["none", "class", "union"],
         typer.Option(help="Of the activation pattern graph: none, class or union; needs --by-class."),
     ] = "none",
-    top: Annotated[int | None, typer.Option(help="Representative neurons per class; 50 unless given.")] = None,
-    resolution: Annotated[
-        float | None, typer.Option(help="γ of Louvain's method, 2 unless given; Gephi's is its inverse.")
-    ] = None,
-    community_runs: Annotated[
-        int | None, typer.Option(help="Seeds of communities, and shuffles of weights; 10 unless given.")
-    ] = None,
-    null_graphs: Annotated[
-        int | None, typer.Option(help="Graphs with random labels to hold each graph against; 10 unless given.")
-    ] = None,
+    top: Top = None,
+    resolution: Resolution = None,
+    community_runs: CommunityRuns = None,
+    null_graphs: NullGraphs = None,
     data_root: Annotated[
         Path | None,
         typer.Option(help="Where torchvision's data sets lie; COFIRE_DATA or ./data unless given."),
