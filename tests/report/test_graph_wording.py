@@ -161,3 +161,12 @@ def test_neurons_move_little_from_one_checkpoint_to_the_next(facts):
 def test_every_colour_of_a_class_stands_out(name, theme):
     for colour in (*DOZEN[name], *palette(100, name)):
         assert contrast(colour, theme.surface) >= 3, colour
+
+
+def test_the_top_of_the_page_says_how_far_classes_keep_to_themselves():
+    run = with_graphs(synthetic.trajectory(layers=(200, 160), checkpoints=6), top=20)
+    told = wording.lead_told(graphs_of(Facts(run)))
+    rows = [r for r in run.modularities.to_pylist() if r["measure"] == "weighted-overlap"]
+    last = [r for r in rows if r["layer"] == rows[-1]["layer"]]
+    assert f"from {last[0]['modularity']:.2f} to {last[-1]['modularity']:.2f}" in told
+    assert f"with random labels it is {last[-1]['labels_mean']:.2f}." in told

@@ -112,7 +112,7 @@ def _render(facts: Facts, title: str | None, command: str | None) -> str:
         title=title or _title(facts),
         command=command or facts.options.get("command"),
         facts=facts,
-        headline=wording.headline(facts),
+        headline=wording.headline(facts) + ([lead] if (lead := graphs.lead if graphs else "") else []),
         tiles=_tiles(facts),
         settings=settings(facts.options),
         versions=versions(facts.options),

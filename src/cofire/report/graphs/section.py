@@ -70,6 +70,11 @@ class Section:
         self.many_classes = MANY_CLASSES
 
     @property
+    def lead(self) -> str:
+        """The graphs in one sentence, for the top of the page."""
+        return wording.lead_told(self._facts)
+
+    @property
     def rules(self) -> str:
         """How the graphs were made, in sentences."""
         row = self._facts.row(self._facts.layers[-1], self._facts.checkpoints[-1])

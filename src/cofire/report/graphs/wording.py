@@ -19,6 +19,7 @@ __all__ = [
     "communities_told",
     "doubt",
     "doubts_told",
+    "lead_told",
     "meaning",
     "modularity_told",
     "remarks",
@@ -197,6 +198,26 @@ def modularity_told(facts: GraphFacts, layer: str) -> list[tuple[str, str]]:
             else:
                 told.append((MEASURES[measure], f"{meaning(row)}{extra}."))
     return told
+
+
+def lead_told(facts: GraphFacts) -> str:
+    """Whether the classes of the last layer are communities, in a sentence for the top of the page; "" if not known."""
+    layer = facts.layers[-1]
+    first, last = (facts.modularity(layer, "weighted-overlap", facts.checkpoints[place]) for place in (0, -1))
+    if first is None or last is None:
+        return ""
+
+    def shown(value: float) -> str:
+        return number(round(value, 2) + 0.0, 2)
+
+    course = f"is {shown(last['modularity'])}"
+    if not facts.single:
+        course = f"went from {shown(first['modularity'])} to {shown(last['modularity'])}"
+    chance = _known(last["labels_mean"])
+    return (
+        f"The modularity of the classes in {layer}, how far the neurons of each class fire among themselves, {course}"
+        + ("." if chance is None else f"; with random labels it is {shown(chance)}.")
+    )
 
 
 def course_told(facts: GraphFacts, layer: str) -> str:
