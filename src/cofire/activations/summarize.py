@@ -69,8 +69,9 @@ def summarize(
             its own representative neurons ("class") or of all classes' ("union"). Needs `by_class`.
         top: Representative neurons per class (P2's S); all of a layer that has fewer, which its graph records.
         null_graphs: How many graphs to make with the labels in random order as well: what chance alone gives. Two at
-            least, ten say something; 0 for none. Data that is not in memory is read once more, for its labels. A
-            loader that shuffles gives other random labels in the second pass, which chance does not mind.
+            least, ten say something; 0 for none. Data that is not in memory is read once more, for its labels, and
+            each graph keeps 4 bytes per sample. A loader that shuffles gives other random labels in the second
+            pass, which chance does not mind.
         class_names: Names of the classes, in order.
         min_class_samples: With `by_class`, the fewest samples that a class may have, 1 at least.
         batch_size: For data that does not come in batches.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from cofire.atomic import atomic_path
+from cofire.errors import OptionError
 from cofire.graphs.leiden import igraph_module
 
 if TYPE_CHECKING:
@@ -65,9 +66,13 @@ def write_gexf(graph: networkx.Graph[int], path: str | Path, groups: Tensor, pla
         path: Where to.
         groups: What colours the vertices, (vertices,).
         places: Where they lie, (vertices, 2).
+
+    Raises:
+        OptionError: The path does not end in .gexf.
     """
     import networkx
 
+    _check_ending(path, ".gexf")
     strongest = max(data["strength"] for _, data in graph.nodes(data=True)) or 1.0
     placed = (places * _EXTENT).tolist()
     for (neuron, data), group, (x, y) in zip(graph.nodes(data=True), groups.tolist(), placed, strict=True):
@@ -90,11 +95,20 @@ def write_graphml(graph: networkx.Graph[int], path: str | Path, places: Tensor) 
         graph: What `networkx_of` gave; its nodes get these as attributes.
         path: Where to.
         places: Where the vertices lie, (vertices, 2).
+
+    Raises:
+        OptionError: The path does not end in .graphml.
     """
     import networkx
 
+    _check_ending(path, ".graphml")
     for (neuron, data), (x, y) in zip(graph.nodes(data=True), (places * _EXTENT).tolist(), strict=True):
         data.update(label=str(neuron), x=x, y=y)
     with atomic_path(path) as partial:
         networkx.write_graphml_xml(graph, partial)
     return Path(path)
+
+
+def _check_ending(path: str | Path, ending: str) -> None:
+    if Path(path).suffix != ending:
+        raise OptionError(f"'{path}'", f"a file ending in {ending}", "others know the format by its ending")

@@ -60,7 +60,25 @@ class ActivationPatternGraph:
         entropy: Activation pattern entropy of every vertex in nats, (vertices,), float64.
         pairs: Which pairs were counted: for each class its own representatives ("class") or everybody's ("union").
         top_asked: How many representatives per class were asked for; a layer may have fewer neurons.
-        by_chance: The same graph with labels drawn at random, several times; what chance alone gives.
+        by_chance: The same graph with the labels in random order, several times; what chance alone gives.
+
+    Raises:
+        DataError: The parts do not fit together.
+
+    Example:
+        Two classes of two neurons each, one of which they share:
+
+        >>> weights = torch.tensor([[0.0, 0.5, 0.0], [0.5, 0.0, 0.25], [0.0, 0.25, 0.0]], dtype=torch.float64)
+        >>> means = torch.tensor([[3.0, 1.0], [2.0, 1.5]], dtype=torch.float64)
+        >>> graph = ActivationPatternGraph(
+        ...     layer="relu", class_names=("cat", "dog"), neurons=torch.tensor([2, 5, 9]),
+        ...     representatives=torch.tensor([[2, 5], [9, 5]]), class_means=means, adjacency=weights,
+        ...     mean_activation=torch.ones(3), entropy=torch.ones(3), pairs="class", top_asked=2,
+        ... )
+        >>> graph.partition, graph.strength(), graph.unique_neuron_matrix().tolist()
+        (tensor([0, 1, 1]), tensor([0.5000, 0.7500, 0.2500], dtype=torch.float64), [[1, 1], [1, 1]])
+        >>> round(graph.modularity("no-overlap"), 4)
+        -0.2222
     """
 
     layer: str
@@ -285,25 +303,7 @@ class ActivationPatternGraph:
         return significances_of(self.grouped, made, null, measures, resolution, seed, values)
 
     def layout(self, *, initial: Tensor | None = None, iterations: int = 200, seed: int = 0) -> Tensor:
-        """A force-directed layout (see `cofire.graphs.force_layout`), (vertices, 2), float64.
-
-        Args:
-            initial: Where the vertices start, (vertices, 2); somewhere unless given.
-            iterations: How many steps.
-            seed: Of where they start.
-
-        Raises:
-            DataError: Starting places of another shape, or not finite.
-            OptionError: `iterations` or `seed` is no whole number from 0 up.
-        """
-        check_whole("iterations", iterations, least=0)
-        check_whole("seed", seed, least=0)
-        if initial is not None and (initial.shape != (self.vertices, 2) or not bool(torch.isfinite(initial).all())):
-            raise DataError(
-                f"initial of shape {tuple(initial.shape)}",
-                f"({self.vertices}, 2) finite numbers",
-                "give every vertex a place",
-            )
+        """A force-directed layout, (vertices, 2), float64; see `cofire.graphs.force_layout` for the arguments."""
         return force_layout(self.adjacency, initial=initial, iterations=iterations, seed=seed)
 
     def to_networkx(self, communities: Communities | None = None) -> networkx.Graph[int]:
@@ -330,12 +330,10 @@ class ActivationPatternGraph:
             communities: To be noted at the nodes and coloured by; classes colour unless given.
         """
         groups = self.partition if communities is None else communities.membership
-        _check_ending(path, ".gexf")
         return write_gexf(self.to_networkx(communities), path, groups, self.layout())
 
     def write_graphml(self, path: str | Path, communities: Communities | None = None) -> Path:
         """A GraphML file with the same attributes, positions as x and y."""
-        _check_ending(path, ".graphml")
         return write_graphml(self.to_networkx(communities), path, self.layout())
 
     def _parts(self, communities: Communities | None) -> tuple[dict[str, Any], dict[str, list[Any]], Tensor, Tensor]:
@@ -390,8 +388,3 @@ class ActivationPatternGraph:
             f"{len(pairs):,} edges of weight {float(weights.sum()):.1f}, "
             f"modularity of the classes {round(self.modularity(), 3) + 0.0:.3f} (weighted, overlapping: Eq. 4))"
         )
-
-
-def _check_ending(path: str | Path, ending: str) -> None:
-    if Path(path).suffix != ending:
-        raise OptionError(f"'{path}'", f"a file ending in {ending}", "others know the format by its ending")

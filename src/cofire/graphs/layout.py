@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cofire.bounds import check_whole
 from cofire.compiled import compiler
+from cofire.errors import DataError
 
 __all__ = ["force_layout"]
 
@@ -66,6 +68,10 @@ def force_layout(
         Positions (n, 2), float64: their mean is 0, and the 98th percentile of their distances from it is 1,
         unless all of them coincide.
 
+    Raises:
+        DataError: Starting places of another shape, or not finite.
+        OptionError: `iterations` or `seed` is no whole number from 0 up.
+
     Example:
         >>> adjacency = torch.block_diag(torch.ones(3, 3), torch.ones(3, 3)).double().fill_diagonal_(0)
         >>> adjacency[2, 3] = adjacency[3, 2] = 0.1
@@ -74,6 +80,12 @@ def force_layout(
         True
     """
     n = len(adjacency)
+    check_whole("iterations", iterations, least=0)
+    check_whole("seed", seed, least=0)
+    if initial is not None and (initial.shape != (n, 2) or not bool(torch.isfinite(initial).all())):
+        raise DataError(
+            f"initial of shape {tuple(initial.shape)}", f"({n}, 2) finite numbers", "give every vertex a place"
+        )
     weights = np.array(adjacency.detach().cpu().numpy(), np.float64)
     np.fill_diagonal(weights, 0)
     largest = weights.max(initial=0.0)

@@ -32,6 +32,9 @@ class GraphOptions:
     Attributes:
         resolution: γ of Louvain's method; 2 is Gephi's 0.5, which P2 used.
         community_runs: With how many seeds communities are found, and how often weights are shuffled; 2 at least.
+
+    Raises:
+        OptionError: One of them has a value it cannot have.
     """
 
     resolution: float = 2.0
