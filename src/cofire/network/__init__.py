@@ -3,6 +3,6 @@
 from cofire.network.layers import ActivationLayer, Unit
 from cofire.network.network import Network
 from cofire.network.selection import Selector
-from cofire.network.weights import load_weights, save_weights
+from cofire.network.weights import digest_of, load_weights, save_weights
 
-__all__ = ["ActivationLayer", "Network", "Selector", "Unit", "load_weights", "save_weights"]
+__all__ = ["ActivationLayer", "Network", "Selector", "Unit", "digest_of", "load_weights", "save_weights"]

@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 
 from cofire.errors import ExportError
 from cofire.network.execution import ProgramCache
+from cofire.network.heads import head_input
 from cofire.network.interception import CallReading, read_calls, run_watched
 from cofire.network.layers import ActivationLayer, LayersFound, find_layers
 from cofire.network.reading import GraphReading
@@ -81,6 +82,7 @@ class Engine(Protocol):
 
     found: LayersFound
     classes: int
+    head: fx.Node | None
 
     def run(
         self,
@@ -89,6 +91,7 @@ class Engine(Protocol):
         device: torch.device,
         layers: Sequence[ActivationLayer],
         observe: Callable[[ActivationLayer, Tensor], None] | None,
+        head: Callable[[Tensor], None] | None = None,
     ) -> Tensor:
         """Run the model and hand over the activations of some layers; gives the logits."""
 
@@ -126,7 +129,11 @@ class GraphEngine(_Observable):
         self.reading = reading
         self.nodes: list[fx.Node] = [_node_of(self.found, layer) for layer in self._layers]
         self.classes = int(reading.logits.meta["val"].shape[1])
-        self._programs = ProgramCache(reading, self.nodes, device)
+        self.head = head_input(reading.logits)
+        taps = [*self.nodes, *([] if self.head is None else [self.head])]
+        # The head's input is often the activation of a layer itself: a node is observed once.
+        self._head_at = None if self.head is None else taps.index(self.head)
+        self._programs = ProgramCache(reading, taps, device)
 
     def run(
         self,
@@ -135,11 +142,13 @@ class GraphEngine(_Observable):
         device: torch.device,
         layers: Sequence[ActivationLayer],
         observe: Callable[[ActivationLayer, Tensor], None] | None,
+        head: Callable[[Tensor], None] | None = None,
     ) -> Tensor:
         """Run the graph and hand over the activations of some layers; gives the logits."""
         reading = self.reading
         selected = tuple(self._position[layer] for layer in layers) if observe is not None else ()
-        program = self._programs(selected)
+        at = self._head_at if head is not None else None
+        program = self._programs(selected if at is None or at in selected else (*selected, at))
         given = dict(zip(reading.inputs, inputs, strict=True))
         held = [reading.tensors[name] for name in program.names if name in reading.tensors]
         weights = iter(source.tensors(held))
@@ -150,6 +159,8 @@ class GraphEngine(_Observable):
                 value = next(weights) if name in reading.tensors else reading.constants[name].to(device)
             tensors.append(value)
         hand_over = self._handing_over(observe, inputs[0].shape[0]) if observe is not None else None
+        if head is not None and at is not None:
+            hand_over = _with_head(hand_over, set(selected), head, at)
         with torch.inference_mode():
             if reading.changed:
                 pairs = zip(program.names, tensors, strict=True)
@@ -177,6 +188,7 @@ class CallEngine(_Observable):
         self.reading: CallReading = read_calls(model, example)
         super().__init__(find_layers(self.reading.operations, self.reading.batch))
         self.classes = self.reading.classes
+        self.head = None
 
     def run(
         self,
@@ -185,6 +197,7 @@ class CallEngine(_Observable):
         device: torch.device,
         layers: Sequence[ActivationLayer],
         observe: Callable[[ActivationLayer, Tensor], None] | None,
+        head: Callable[[Tensor], None] | None = None,
     ) -> Tensor:
         """Run the model and hand over the activations of some layers; gives the logits."""
         reading = self.reading
@@ -200,6 +213,18 @@ class CallEngine(_Observable):
                 wanted[key] = self._position[layer]
         hand_over = self._handing_over(observe or _ignore, inputs[0].shape[0])
         return run_watched(self._model, overrides, inputs, reading, wanted, hand_over)
+
+
+def _with_head(
+    hand_over: Callable[[int, Tensor], None] | None, selected: set[int], head: Callable[[Tensor], None], at: int
+) -> Callable[[int, Tensor], None]:
+    def both(position: int, tensor: Tensor) -> None:
+        if position == at:
+            head(tensor)
+        if hand_over is not None and position in selected:
+            hand_over(position, tensor)
+
+    return both
 
 
 def _ignore(layer: ActivationLayer, tensor: Tensor) -> None:

@@ -17,11 +17,12 @@ from torch.export import ExportedProgram
 
 from cofire.errors import BatchError, ExportError, OptionError, near_matches
 from cofire.network.engines import CallEngine, Engine, FixedWeights, GraphEngine, LiveWeights, TensorSource
+from cofire.network.examples import examples_of, placement_of, two_samples
 from cofire.network.layers import ActivationLayer
 from cofire.network.reading import exported, first_line, read_program
 from cofire.network.selection import Selector, select
 from cofire.network.untouched import alias_paths, unwrapped
-from cofire.network.weights import fitted, load_weights
+from cofire.network.weights import digest_of, fitted, load_weights
 
 __all__ = ["Network"]
 
@@ -70,11 +71,11 @@ class Network:
             )
         inner = unwrapped(model)
         reference = _state_of(inner)
-        device, dtype = _placement(inner.parameters(), example_input)
-        example = _examples(example_input, device, dtype)
+        device, dtype = placement_of(inner.parameters(), example_input)
+        example = examples_of(example_input, device, dtype)
         engine: Engine
         if capture == "export":
-            program = exported(inner, _two_samples(example))
+            program = exported(inner, two_samples(example))
             engine = GraphEngine(read_program(program, alias_paths(inner)), device)
         else:
             engine = CallEngine(inner, example)
@@ -192,6 +193,11 @@ class Network:
         return self._source.tensors([self._first])[0]
 
     @property
+    def has_head(self) -> bool:
+        """Whether the logits are known to come out of a linear layer, so that `run` can hand over what goes into it."""
+        return self._engine.head is not None
+
+    @property
     def fingerprint(self) -> str:
         """A hash of the architecture, the same for all weights: layers, kinds, shapes and parameters."""
         layers = [[layer.name, layer.kind, list(layer.shape)] for layer in (*self.activation_layers, *self.gates)]
@@ -203,6 +209,12 @@ class Network:
             "classes": self.num_classes,
         }
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+    def digest(self) -> str:
+        """A hash of the architecture and of the weights as they are now."""
+        names = list(self._reference)
+        weights = dict(zip(names, self._source.tensors(names), strict=True))
+        return hashlib.sha256(f"{self.fingerprint} {digest_of(weights)}".encode()).hexdigest()
 
     @property
     def graph(self) -> fx.Graph:
@@ -260,6 +272,7 @@ class Network:
         inputs: Tensor | tuple[Tensor, ...],
         observe: Callable[[ActivationLayer, Tensor], None] | None = None,
         layers: Selector = None,
+        head: Callable[[Tensor], None] | None = None,
     ) -> Tensor:
         """Run the network in evaluation mode, without gradients, and observe activations on the way.
 
@@ -270,6 +283,7 @@ class Network:
                 computed. It must not modify the tensor, and must copy what it keeps: the model may write over
                 it later.
             layers: What to observe.
+            head: Called with what goes into the last linear layer, (batch, features), if the network `has_head`.
 
         Returns:
             The logits (batch, classes).
@@ -282,7 +296,7 @@ class Network:
         given = inputs if isinstance(inputs, tuple) else (inputs,)
         prepared = self._prepared(given, device)
         chosen = self.select(layers) if observe is not None else ()
-        return self._engine.run(self._source, prepared, device, chosen, observe)
+        return self._engine.run(self._source, prepared, device, chosen, observe, head)
 
     def _prepared(self, given: tuple[Tensor, ...], device: torch.device) -> tuple[Tensor, ...]:
         shapes = [tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__ for value in given]
@@ -365,33 +379,3 @@ def _state_of(model: nn.Module) -> dict[str, Tensor]:
             if value is not None and leaf not in module._non_persistent_buffers_set:
                 state[before + leaf] = value
     return state
-
-
-def _placement(parameters: object, example: Tensor | tuple[Tensor, ...]) -> tuple[torch.device, torch.dtype]:
-    values = [value for value in parameters if isinstance(value, Tensor)]  # type: ignore[attr-defined]
-    given = [value for value in (example if isinstance(example, tuple) else (example,)) if isinstance(value, Tensor)]
-    for value in (*values, *given):
-        if value.is_floating_point():
-            return value.device, value.dtype
-    first = (*values, *given)
-    return (first[0].device if first else torch.device("cpu")), torch.get_default_dtype()
-
-
-def _examples(example: Tensor | tuple[Tensor, ...], device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
-    given = example if isinstance(example, tuple) else (example,)
-    fits = bool(given) and all(isinstance(value, Tensor) and value.dim() and len(value) for value in given)
-    if not fits or len({len(value) for value in given}) != 1:
-        shapes = ", ".join(str(tuple(v.shape)) if isinstance(v, Tensor) else type(v).__name__ for v in given)
-        raise ExportError(
-            f"an example input of shape {shapes or 'none'}",
-            "a tensor, or a tuple of tensors, with the batch axis in front",
-            "pass one batch from your data loader, or torch.zeros(1, *sample_shape)",
-        )
-    return tuple(
-        value.detach().to(device, dtype) if value.is_floating_point() else value.detach().to(device) for value in given
-    )
-
-
-def _two_samples(example: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    # A batch of one would be taken for a constant by torch.export; more than two teach it nothing.
-    return tuple(value[:1].repeat(2, *(1 for _ in value.shape[1:])) for value in example)

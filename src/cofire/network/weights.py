@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import warnings
 import zipfile
@@ -17,7 +18,7 @@ from torch import Tensor
 from cofire.atomic import atomic_path
 from cofire.errors import WeightsError, near_matches
 
-__all__ = ["fitted", "load_weights", "save_weights"]
+__all__ = ["digest_of", "fitted", "load_weights", "save_weights"]
 
 _PREFIXES = ("module.", "_orig_mod.")
 _HOLDERS = ("state_dict", "model")
@@ -221,3 +222,19 @@ def _named(word: str, names: list[str], most: int = 5) -> str:
         return ""
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{word} {', '.join(map(repr, names[:most]))}{rest}"
+
+
+def digest_of(weights: Mapping[str, Tensor]) -> str:
+    """A hash of weights: the same for the same names, shapes, types and numbers.
+
+    Example:
+        >>> digest_of({"w": torch.zeros(2)}) == digest_of({"w": torch.zeros(3)})
+        False
+    """
+    found = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        if isinstance(value, Tensor):
+            plain = value.detach().cpu().contiguous()
+            found.update(f"{name} {plain.dtype} {tuple(plain.shape)}".encode())
+            found.update(plain.flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()

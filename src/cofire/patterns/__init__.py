@@ -4,8 +4,15 @@ from cofire.patterns.adjacency import WeightedGraph, check_communities, check_me
 from cofire.patterns.agreement import adjusted_rand_index, normalized_mutual_information
 from cofire.patterns.arrays import ArrayLike, tensor_of
 from cofire.patterns.entropy import entropy_of_counts
+from cofire.patterns.evidence import (
+    check_every_class,
+    linear_discriminant,
+    log_odds_of_patterns,
+    pattern_log_likelihood,
+)
 from cofire.patterns.information import information_floor, mutual_information
 from cofire.patterns.modularity import modularity, overlapping_modularity
+from cofire.patterns.proposal import propose
 from cofire.patterns.representatives import partition_of, representative_neurons, unique_neuron_matrix
 from cofire.patterns.roles import participation_coefficient, within_community_strength
 from cofire.patterns.selectivity import class_selectivity
@@ -15,17 +22,22 @@ __all__ = [
     "WeightedGraph",
     "adjusted_rand_index",
     "check_communities",
+    "check_every_class",
     "check_membership",
     "class_selectivity",
     "entropy_of_counts",
     "graph_of",
     "information_floor",
+    "linear_discriminant",
+    "log_odds_of_patterns",
     "modularity",
     "mutual_information",
     "normalized_mutual_information",
     "overlapping_modularity",
     "participation_coefficient",
     "partition_of",
+    "pattern_log_likelihood",
+    "propose",
     "representative_neurons",
     "tensor_of",
     "unique_neuron_matrix",

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from cofire.errors import ResultError
+from cofire.study.gains import Gain, boost_at, decimals
 from cofire.study.trajectory import Trajectory
 
 __all__ = ["digest"]
 
 
 def digest(trajectory: Trajectory) -> list[str]:
-    """What a trajectory shows, in five lines, or six where it has graphs.
+    """What a trajectory shows, in five lines, and one more each where it has graphs and where it was boosted.
 
     Args:
         trajectory: Of one checkpoint or more.
 
     Returns:
         What was analysed, accuracy, entropy, its correlation with accuracy (of one checkpoint alone: activity), dead
-        neurons, and how far the neurons of the last layer's graph keep to their classes.
+        neurons, how far the neurons of the last layer's graph keep to their classes, and whether activation patterns
+        improve the network at the last checkpoint.
 
     Raises:
         ResultError: There is no checkpoint.
@@ -44,7 +46,23 @@ def digest(trajectory: Trajectory) -> list[str]:
         f"Correlation  {_correlation(trajectory)}" if many else f"Activity     {_activity(trajectory)}",
         f"Silence      {silent}" + (" at the last checkpoint" if many else ""),
         *_communities(trajectory),
+        *_boost(trajectory),
     ]
+
+
+def _boost(trajectory: Trajectory) -> list[str]:
+    if not len(trajectory.boosts):
+        return []
+    boost = boost_at(trajectory.boosts, max(trajectory.boosts["checkpoint"].to_pylist()))
+    digits = decimals(boost.over_base, boost.over_control)
+
+    def told(gain: Gain, over: str) -> str:
+        ends = "" if gain.low is None or gain.high is None else f" [{100 * gain.low:+.{digits}f}, {100 * gain.high:+.{digits}f}]"
+        return f"{100 * gain.value:+.{digits}f} {over}{ends}"
+
+    over_base = told(boost.over_base, "points over the model")
+    over_control = told(boost.over_control, f"over the best control ({boost.control['title']})")
+    return [f"Boost        {over_base}, {over_control}: {boost.conclusion}"]
 
 
 def _communities(trajectory: Trajectory) -> list[str]:

@@ -12,9 +12,9 @@ from torch import Tensor
 from cofire.activations import DEFAULT_TOP, ByClass, Pairs, Range, summarize
 from cofire.bounds import check_whole
 from cofire.errors import OptionError
-from cofire.network import Network, Selector, Unit, load_weights
+from cofire.network import Network, Selector, Unit, digest_of, load_weights
 from cofire.study.accuracy import tally
-from cofire.study.fragments import Fragments, digest_of
+from cofire.study.fragments import Fragments
 from cofire.study.graph_rows import GraphOptions
 from cofire.study.rows import Moment, trajectory_of
 from cofire.study.trajectory import Trajectory

@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from cofire.atomic import write_text
 from cofire.errors import MergeError, ResultError
 from cofire.study.trajectory import Trajectory
 
-__all__ = ["Fragments", "digest_of"]
+__all__ = ["Fragments"]
 
 _IDENTITY = "checkpoint.json"
-
-
-def digest_of(weights: Mapping[str, Tensor]) -> str:
-    """A hash of weights: the same for the same names, shapes, types and numbers.
-
-    Example:
-        >>> digest_of({"w": torch.zeros(2)}) == digest_of({"w": torch.zeros(3)})
-        False
-    """
-    found = hashlib.sha256()
-    for name, value in sorted(weights.items()):
-        if isinstance(value, Tensor):
-            plain = value.detach().cpu().contiguous()
-            found.update(f"{name} {plain.dtype} {tuple(plain.shape)}".encode())
-            found.update(plain.flatten().view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()
 
 
 class Fragments:

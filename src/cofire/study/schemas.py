@@ -5,8 +5,11 @@ from __future__ import annotations
 import pyarrow as pa
 
 __all__ = [
+    "BOOSTS_SCHEMA",
+    "BOOST_CLASSES_SCHEMA",
     "CLASSES_SCHEMA",
     "EDGES_SCHEMA",
+    "FLIPS_SCHEMA",
     "GRAPHS_SCHEMA",
     "LAYERS_SCHEMA",
     "MODULARITIES_SCHEMA",
@@ -183,6 +186,70 @@ EDGES_SCHEMA = pa.schema(
 """One row per checkpoint, layer and edge, between two neurons, `source` below `target`; the heaviest where there are
 very many."""
 
+BOOSTS_SCHEMA = pa.schema(
+    [
+        *_MOMENT,
+        pa.field("method", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("role", pa.string(), nullable=False),
+        pa.field("title", pa.string(), nullable=False),
+        pa.field("fitted_on", pa.string(), nullable=False),
+        pa.field("train_accuracy", pa.float64()),
+        pa.field("validation_accuracy", pa.float64()),
+        pa.field("test_accuracy", pa.float64(), nullable=False),
+        pa.field("test_nll", pa.float64(), nullable=False),
+        pa.field("test_ece", pa.float64(), nullable=False),
+        pa.field("parameters", pa.int64(), nullable=False),
+        *[
+            pa.field(f"{gain}{end}", pa.float64())
+            for gain in ("gain", "base_gain")
+            for end in ("", "_low", "_high")
+        ],
+        pa.field("repaired", pa.int64()),
+        pa.field("broken", pa.int64()),
+    ]
+)
+"""One row per checkpoint and way to improve the trained network. `kind` is "base" (the network as it is), "control"
+(sees no activation patterns of hidden layers) or "method" (sees them). Each checkpoint has exactly one row of each
+`role`: "base", "best control" (a control, chosen on validation data) and "booster" (the default or asked-for method);
+the others have "". `title` is a short name for people; `fitted_on` is "", "training data", "held-out data",
+"cross-fitted training data" or "training and held-out data". Accuracies are shares from 0 to 1, `test_nll` is the mean
+negative log-likelihood in nats, `test_ece` the expected calibration error from 0 to 1 over 15 bins, `parameters` are
+those added to the network's. `gain` is the test accuracy less the best control's, `base_gain` less the base's, each
+with a 95 % paired bootstrap interval `…_low` to `…_high`; null where there is nothing to compare with: `gain` for base
+and controls, `base_gain` for the base. `repaired` counts test predictions that the base has wrong and the row right,
+`broken` the reverse; null for the base."""
+
+BOOST_CLASSES_SCHEMA = pa.schema(
+    [
+        *_MOMENT,
+        pa.field("class", pa.int32(), nullable=False),
+        pa.field("class_name", pa.string(), nullable=False),
+        pa.field("samples", pa.int64(), nullable=False),
+        pa.field("base_false_positives", pa.int64(), nullable=False),
+        pa.field("base_false_negatives", pa.int64(), nullable=False),
+        pa.field("boosted_false_positives", pa.int64(), nullable=False),
+        pa.field("boosted_false_negatives", pa.int64(), nullable=False),
+    ]
+)
+"""One row per checkpoint and class: errors on the test data of the base and of the row of role "booster"."""
+
+FLIPS_SCHEMA = pa.schema(
+    [
+        *_MOMENT,
+        pa.field("index", pa.int64(), nullable=False),
+        pa.field("label", pa.int32(), nullable=False),
+        pa.field("base_class", pa.int32(), nullable=False),
+        pa.field("boosted_class", pa.int32(), nullable=False),
+        pa.field("base_confidence", pa.float64(), nullable=False),
+        pa.field("boosted_confidence", pa.float64(), nullable=False),
+        pa.field("image", pa.binary()),
+    ]
+)
+"""One row per checkpoint and example of a test sample, number `index`, that the booster classifies otherwise than the
+base. Confidences are shares from 0 to 1; `image` is a PNG, null where the sample is no picture. At most 12 examples of
+wrong to right, 12 of right to wrong and 6 of wrong to another wrong; how many there are in all stands in `boosts`."""
+
 SCHEMAS = {
     "layers": LAYERS_SCHEMA,
     "classes": CLASSES_SCHEMA,
@@ -191,6 +258,9 @@ SCHEMAS = {
     "modularities": MODULARITIES_SCHEMA,
     "vertices": VERTICES_SCHEMA,
     "edges": EDGES_SCHEMA,
+    "boosts": BOOSTS_SCHEMA,
+    "boost_classes": BOOST_CLASSES_SCHEMA,
+    "flips": FLIPS_SCHEMA,
 }
 """Every table of a trajectory by its name."""
 
@@ -202,5 +272,8 @@ SORT_KEYS = {
     "modularities": ["checkpoint", "layer_index", "measure"],
     "vertices": ["checkpoint", "layer_index", "neuron"],
     "edges": ["checkpoint", "layer_index", "source", "target"],
+    "boosts": ["checkpoint", "kind", "method"],
+    "boost_classes": ["checkpoint", "class"],
+    "flips": ["checkpoint", "index"],
 }
 """In which order the rows of each table lie."""

@@ -17,12 +17,26 @@ from cofire.errors import LayerError, MergeError, OptionError, ResultError, near
 from cofire.graphs import ActivationPatternGraph
 from cofire.study.correlation import Correlation, correlate
 from cofire.study.graph_rows import graph_from_tables
-from cofire.study.schemas import EDGES_SCHEMA, GRAPHS_SCHEMA, MODULARITIES_SCHEMA, SCHEMAS, SORT_KEYS, VERTICES_SCHEMA
+from cofire.study.schemas import (
+    BOOST_CLASSES_SCHEMA,
+    BOOSTS_SCHEMA,
+    EDGES_SCHEMA,
+    FLIPS_SCHEMA,
+    GRAPHS_SCHEMA,
+    MODULARITIES_SCHEMA,
+    SCHEMAS,
+    SORT_KEYS,
+    VERTICES_SCHEMA,
+)
 
 __all__ = ["Trajectory"]
 
-_OPTIONAL = ("classes", "graphs", "modularities", "vertices")
+_OPTIONAL = ("classes", "graphs", "modularities", "vertices", "boosts", "boost_classes")
 """Tables that may be without rows."""
+_SPARSE = ("edges", "flips")
+"""Tables that may be without rows at single checkpoints: a graph may have no edges, a booster may change nothing."""
+_LATER = ("boosts", "boost_classes", "flips")
+"""Tables whose files results from before them do not have."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,6 +53,10 @@ class Trajectory:
         modularities: Arrow table, one row per graph and measure (`MODULARITIES_SCHEMA`).
         vertices: Arrow table, one row per graph and vertex (`VERTICES_SCHEMA`).
         edges: Arrow table, one row per graph and edge (`EDGES_SCHEMA`).
+        boosts: Arrow table, one row per checkpoint and way to improve the network (`BOOSTS_SCHEMA`); like the
+            following ones without rows unless that was asked for.
+        boost_classes: Arrow table, errors class by class (`BOOST_CLASSES_SCHEMA`).
+        flips: Arrow table, examples of predictions that change (`FLIPS_SCHEMA`).
     """
 
     layers: pa.Table
@@ -49,6 +67,9 @@ class Trajectory:
     modularities: pa.Table = field(default_factory=MODULARITIES_SCHEMA.empty_table)
     vertices: pa.Table = field(default_factory=VERTICES_SCHEMA.empty_table)
     edges: pa.Table = field(default_factory=EDGES_SCHEMA.empty_table)
+    boosts: pa.Table = field(default_factory=BOOSTS_SCHEMA.empty_table)
+    boost_classes: pa.Table = field(default_factory=BOOST_CLASSES_SCHEMA.empty_table)
+    flips: pa.Table = field(default_factory=FLIPS_SCHEMA.empty_table)
 
     def __post_init__(self) -> None:
         for name, schema in SCHEMAS.items():
@@ -216,6 +237,9 @@ class Trajectory:
     def load(cls, folder: str | Path) -> Self:
         """Read what `save` wrote.
 
+        Results from before there were `boosts`, `boost_classes` and `flips` have no files of them: where none of the
+        three is there and the options do not say that boosting was asked for, they are without rows.
+
         Raises:
             ResultError: A table is missing, damaged or of another kind.
         """
@@ -226,7 +250,10 @@ class Trajectory:
                 "the folder of a study or a summary",
                 "name the folder that was given with --out, or run the study again to make it",
             )
+        older = not any((Path(folder) / f"{name}.parquet").exists() for name in _LATER)
         for name in SCHEMAS:
+            if older and name in _LATER:
+                continue
             path = Path(folder) / f"{name}.parquet"
             try:
                 tables[name] = pq.read_table(path)
@@ -244,12 +271,22 @@ class Trajectory:
                 "tables that cofire wrote",
                 "name a folder of a study",
             )
-        # A graph may have no edges.
-        held = {n: t for n, t in tables.items() if n != "edges" and "checkpoint" in t.column_names}
+        options = {} if note is None else json.loads(note)
+        if older:
+            if options.get("boost", "none") not in ("none", None):
+                raise ResultError(
+                    f"{folder}: no {_LATER[0]}.parquet, though the options ask for boosting by '{options['boost']}'",
+                    "the tables of boosting beside the others",
+                    "run the study again to make them",
+                )
+            tables |= {name: SCHEMAS[name].empty_table() for name in _LATER}
+        held = {n: t for n, t in tables.items() if n not in _SPARSE and "checkpoint" in t.column_names}
         seen = {name: set(table["checkpoint"].to_pylist()) for name, table in held.items()}
         # A summary without classes or graphs has no rows there.
         whole = {frozenset(numbers) for name, numbers in seen.items() if numbers or name not in _OPTIONAL}
-        if note is None or notes or len(whole) > 1:
+        flips = tables["flips"]
+        flipped = set(flips["checkpoint"].to_pylist()) if "checkpoint" in flips.column_names else set()
+        if note is None or notes or len(whole) > 1 or not flipped <= seen.get("boosts", flipped):
             raise ResultError(
                 f"{folder}: tables that were not written together",
                 f"{', '.join(f'{name}.parquet' for name in SCHEMAS)} of one trajectory",
@@ -266,7 +303,7 @@ class Trajectory:
                 "start the study again: it writes them anew from the checkpoints it knows",
             )
         plain = {name: table.replace_schema_metadata(None) for name, table in tables.items()}
-        return cls(**plain, options=json.loads(note))
+        return cls(**plain, options=options)
 
     def __repr__(self) -> str:
         shown = self.checkpoints

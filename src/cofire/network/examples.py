@@ -1,0 +1,47 @@
+"""The example input that a network is built from: where it lies, its type, and a batch of two of it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cofire.errors import ExportError
+
+__all__ = ["examples_of", "placement_of", "two_samples"]
+
+
+def placement_of(parameters: object, example: Tensor | tuple[Tensor, ...]) -> tuple[torch.device, torch.dtype]:
+    """Device and type of the first floating-point tensor among parameters and inputs."""
+    values = [value for value in parameters if isinstance(value, Tensor)]  # type: ignore[attr-defined]
+    given = [value for value in (example if isinstance(example, tuple) else (example,)) if isinstance(value, Tensor)]
+    for value in (*values, *given):
+        if value.is_floating_point():
+            return value.device, value.dtype
+    first = (*values, *given)
+    return (first[0].device if first else torch.device("cpu")), torch.get_default_dtype()
+
+
+def examples_of(example: Tensor | tuple[Tensor, ...], device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """The inputs as a tuple, brought to device and type.
+
+    Raises:
+        ExportError: They are no tensors with a batch axis in front.
+    """
+    given = example if isinstance(example, tuple) else (example,)
+    fits = bool(given) and all(isinstance(value, Tensor) and value.dim() and len(value) for value in given)
+    if not fits or len({len(value) for value in given}) != 1:
+        shapes = ", ".join(str(tuple(v.shape)) if isinstance(v, Tensor) else type(v).__name__ for v in given)
+        raise ExportError(
+            f"an example input of shape {shapes or 'none'}",
+            "a tensor, or a tuple of tensors, with the batch axis in front",
+            "pass one batch from your data loader, or torch.zeros(1, *sample_shape)",
+        )
+    return tuple(
+        value.detach().to(device, dtype) if value.is_floating_point() else value.detach().to(device) for value in given
+    )
+
+
+def two_samples(example: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """A batch of two of the first sample: all that `torch.export` needs."""
+    # A batch of one would be taken for a constant by torch.export; more than two teach it nothing.
+    return tuple(value[:1].repeat(2, *(1 for _ in value.shape[1:])) for value in example)

@@ -1,0 +1,127 @@
+"""How well activations fit each class: closed forms on counts and sums, linear in the activations."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cofire.bounds import check_above_zero, check_threshold
+from cofire.errors import LabelError
+from cofire.patterns.arrays import ArrayLike, tensor_of
+
+__all__ = ["check_every_class", "linear_discriminant", "log_odds_of_patterns", "pattern_log_likelihood"]
+
+
+def check_every_class(class_samples: Tensor, what: str = "the training data") -> None:
+    """Refuse counts of samples with a class that has none.
+
+    Raises:
+        LabelError: There is such a class.
+    """
+    empty = torch.nonzero(class_samples == 0).flatten().tolist()
+    if empty:
+        shown = ", ".join(map(str, empty[:5])) + (" …" if len(empty) > 5 else "")
+        raise LabelError(
+            f"no samples of {len(empty)} of {len(class_samples)} classes in {what}: {shown}",
+            "samples of every class",
+            "add samples, or give the network as many outputs as the data has classes",
+        )
+
+
+def log_odds_of_patterns(activation_probability: Tensor, class_samples: Tensor) -> tuple[Tensor, Tensor]:
+    """The log-likelihood of an activity pattern as a linear map of it: weights and a bias per class.
+
+    With `p = (n_c P + 1) / (n_c + 2)`, which is never 0 or 1, `Σ_x u log p + (1 - u) log(1 - p)` is
+    `Σ_x u (log p - log(1 - p)) + Σ_x log(1 - p)`.
+
+    Args:
+        activation_probability: P of Eq. 14, (classes, neurons).
+        class_samples: n_c, (classes,).
+
+    Returns:
+        Weights (classes, neurons) and bias (classes,), float64.
+
+    Example:
+        >>> weights, bias = log_odds_of_patterns(torch.tensor([[1.0, 0.5]]), torch.tensor([2]))
+        >>> weights.exp().round(), bias.exp()
+        (tensor([[3., 1.]], dtype=torch.float64), tensor([0.1250], dtype=torch.float64))
+    """
+    samples = class_samples.to(torch.float64)[:, None]
+    p = (activation_probability.to(torch.float64) * samples + 1) / (samples + 2)
+    silent = torch.log1p(-p)
+    return p.log() - silent, silent.sum(dim=1)
+
+
+def pattern_log_likelihood(
+    activation_probability: ArrayLike, class_samples: ArrayLike, activations: ArrayLike, threshold: float = 0.0
+) -> Tensor:
+    """Log-likelihood of each sample's activity pattern under each class, neurons taken as independent.
+
+    The proposal of Eq. 16 in the log domain (naive Bayes): unlike `P · U*`, silent neurons count as well.
+
+    Args:
+        activation_probability: P of Eq. 14, (classes, neurons).
+        class_samples: Samples it was found on, (classes,); probabilities are smoothed by one more active and one
+            more silent sample (Laplace).
+        activations: (samples, neurons).
+        threshold: A neuron is active above it.
+
+    Returns:
+        In nats, (samples, classes), float64.
+
+    Raises:
+        OptionError: The threshold is no finite number.
+        LabelError: A class has no samples.
+
+    Example:
+        >>> p, n = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([8, 8])
+        >>> pattern_log_likelihood(p, n, torch.tensor([[1.0, 0.0]])).exp()
+        tensor([[0.8100, 0.0100]], dtype=torch.float64)
+    """
+    threshold = check_threshold(threshold)
+    samples = tensor_of(class_samples, "class_samples")
+    check_every_class(samples)
+    weights, bias = log_odds_of_patterns(tensor_of(activation_probability, "activation_probability"), samples)
+    fires = tensor_of(activations, "activations") > threshold
+    return fires.to(torch.float64) @ weights.T + bias
+
+
+def linear_discriminant(
+    class_samples: Tensor, class_sums: Tensor, second_moments: Tensor, ridge: float = 0.01
+) -> tuple[Tensor, Tensor]:
+    """Log-likelihood of activations under each class as Gaussians with one covariance, up to what classes share.
+
+    `w_c = S⁻¹ μ_c` and `b_c = -½ μ_cᵀ S⁻¹ μ_c + log(n_c / n)`, where `S` is the covariance within classes with
+    `ridge` times its mean variance added to the diagonal, so that dead neurons do no harm.
+
+    Args:
+        class_samples: n_c, (classes,).
+        class_sums: Sum of the activations over each class, (classes, neurons).
+        second_moments: Sum of `a aᵀ` over all samples, (neurons, neurons).
+        ridge: Share of the mean variance.
+
+    Returns:
+        Weights (classes, neurons) and bias (classes,), float64.
+
+    Raises:
+        OptionError: `ridge` is not above 0.
+        LabelError: A class has no samples.
+
+    Example:
+        >>> sums, moments = torch.tensor([[2.0], [6.0]]), torch.tensor([[22.0]])
+        >>> weights, bias = linear_discriminant(torch.tensor([2, 2]), sums, moments, ridge=1e-9)
+        >>> weights.round(decimals=3), bias.round(decimals=3)
+        (tensor([[2.],
+                [6.]], dtype=torch.float64), tensor([-1.6930, -9.6930], dtype=torch.float64))
+    """
+    ridge = check_above_zero("ridge", ridge)
+    check_every_class(class_samples)
+    counts = class_samples.to(torch.float64)
+    means = class_sums.to(torch.float64) / counts[:, None]
+    within = (second_moments.to(torch.float64) - (means * counts[:, None]).T @ means) / counts.sum()
+    variance = within.diagonal().mean()
+    if not float(variance) > 0:  # no neuron varies within a class: there is nothing to tell classes by
+        return torch.zeros_like(means), (counts / counts.sum()).log()
+    within.diagonal().add_(ridge * variance)
+    weights = torch.linalg.solve(within, means.T, left=True).T.contiguous()
+    return weights, (counts / counts.sum()).log() - (weights * means).sum(dim=1) / 2
