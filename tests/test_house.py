@@ -23,6 +23,7 @@ ORDER = [
     "graphs",
     "activations",
     "functional",
+    "boost",
     "study",
     "report",
     "cli",
@@ -58,7 +59,7 @@ def test_folders_import_only_from_those_above_them():
 
 def test_the_pure_maths_knows_no_model_file_or_screen():
     for path in (SOURCE / "patterns").glob("*.py"):
-        assert set(imported(path)) <= {"errors", "compiled", "patterns"}
+        assert set(imported(path)) <= {"errors", "bounds", "compiled", "patterns"}
 
 
 @pytest.mark.parametrize("module", ["cofire", "cofire.functional", "cofire.errors"])

@@ -283,9 +283,10 @@ def clouds(draw):
     return values, labels, int(classes)
 
 
-def moments(values, labels, classes, form=torch.from_numpy):
+def moments(values, labels, classes):
     sums = np.stack([values[labels == label].sum(axis=0) for label in range(classes)])
-    return form(np.bincount(labels, minlength=classes)), form(sums), form(values.T @ values)
+    counts = np.bincount(labels, minlength=classes)
+    return torch.from_numpy(counts), torch.from_numpy(sums), torch.from_numpy(values.T @ values)
 
 
 def scores(values, weights, bias):
@@ -293,11 +294,11 @@ def scores(values, weights, bias):
 
 
 @seldom
-@given(clouds(), st.sampled_from((0.01, 1e-3, 0.5, 3.0)), st.sampled_from(FORMS))
-def test_the_discriminant_is_the_one_of_exact_fractions(cloud, ridge, form):
+@given(clouds(), st.sampled_from((0.01, 1e-3, 0.5, 3.0)))
+def test_the_discriminant_is_the_one_of_exact_fractions(cloud, ridge):
     values, labels, classes = cloud
 
-    weights, bias = linear_discriminant(*moments(*cloud, form), ridge=ridge)
+    weights, bias = linear_discriminant(*moments(*cloud), ridge=ridge)
 
     assert (weights.dtype, bias.dtype) == (torch.float64, torch.float64)
     assert (weights.shape, bias.shape) == ((classes, values.shape[1]), (classes,))
@@ -370,11 +371,11 @@ def judged(draw):
 
 
 @often
-@given(judged(), st.sampled_from(FORMS))
-def test_calibration_error_is_the_gap_of_each_bin(case, form):
+@given(judged())
+def test_calibration_error_is_the_gap_of_each_bin(case):
     probabilities, labels, bins = case
 
-    found = calibration_error(form(probabilities), form(labels), bins=bins)
+    found = calibration_error(torch.from_numpy(probabilities), torch.from_numpy(labels), bins=bins)
 
     assert type(found) is float
     assert found == pytest.approx(naive.calibration_error(probabilities, labels.tolist(), bins), abs=1e-12)
@@ -445,12 +446,12 @@ def test_the_surprise_of_equal_logits_is_that_of_a_fair_die():
 
 
 @often
-@given(generators(), st.sampled_from(FORMS))
-def test_false_counts_are_counted_by_class(generator, form):
+@given(generators())
+def test_false_counts_are_counted_by_class(generator):
     samples, classes = (int(value) for value in generator.integers((1, 1), (60, 8)))
     predicted, labels = generator.integers(0, classes, (2, samples))
 
-    found = false_counts(form(predicted), form(labels), classes + 1)
+    found = false_counts(torch.from_numpy(predicted), torch.from_numpy(labels), classes + 1)
 
     expected = naive.false_counts(predicted.tolist(), labels.tolist(), classes + 1)
     assert tuple(counts.tolist() for counts in found) == expected
@@ -524,13 +525,22 @@ def test_the_interval_moves_with_the_differences(generator, several):
 
     plain, again = paired_bootstrap(differences, draws=300), paired_bootstrap(differences, draws=300)
     moved = paired_bootstrap(2 * differences + 5, draws=300)
-    mirrored = paired_bootstrap(-differences, draws=300)
 
     assert plain.low <= plain.value <= plain.high
     assert (plain.value, plain.low, plain.high) == (again.value, again.low, again.high)
     close([moved.value, moved.low, moved.high], [2 * x + 5 for x in (plain.value, plain.low, plain.high)])
-    close([mirrored.value, mirrored.low, mirrored.high], [-plain.value, -plain.high, -plain.low])
     assert paired_bootstrap(differences, draws=300, seed=1).low != plain.low
+
+
+@pytest.mark.parametrize("shape", [(30,), (4, 30)])
+def test_the_interval_of_the_other_way_round_is_the_mirrored_one(shape):
+    differences = torch.from_numpy(np.random.default_rng(5).exponential(size=shape))
+
+    one, other = paired_bootstrap(differences, draws=20_000), paired_bootstrap(-differences, draws=20_000)
+
+    assert other.value == -one.value
+    # The draws may be others; the quantiles of 20,000 have a standard error of 2 % of the spread.
+    np.testing.assert_allclose([other.low, other.high], [-one.high, -one.low], rtol=0, atol=0.03 * (one.high - one.low))
 
 
 @pytest.mark.parametrize("kind", ["gains", "normal", "runs"])
@@ -588,6 +598,7 @@ def test_the_temperature_makes_the_labels_least_surprising(case):
 def test_the_temperature_scales_with_the_logits(case, scale, dtype):
     logits, labels = case
     expected = naive.temperature(logits, labels.tolist())
+    assume(0.02 < scale * expected < 50)  # a search may have bounds
 
     shift = np.random.default_rng(0).normal(size=(len(logits), 1)) * 5
     found = fit_temperature(torch.from_numpy((scale * logits + shift).astype(dtype)), torch.from_numpy(labels))

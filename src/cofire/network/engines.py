@@ -129,7 +129,7 @@ class GraphEngine(_Observable):
         self.reading = reading
         self.nodes: list[fx.Node] = [_node_of(self.found, layer) for layer in self._layers]
         self.classes = int(reading.logits.meta["val"].shape[1])
-        self.head = head_input(reading.logits)
+        self.head: fx.Node | None = head_input(reading.logits)
         taps = [*self.nodes, *([] if self.head is None else [self.head])]
         # The head's input is often the activation of a layer itself: a node is observed once.
         self._head_at = None if self.head is None else taps.index(self.head)
@@ -188,7 +188,7 @@ class CallEngine(_Observable):
         self.reading: CallReading = read_calls(model, example)
         super().__init__(find_layers(self.reading.operations, self.reading.batch))
         self.classes = self.reading.classes
-        self.head = None
+        self.head: fx.Node | None = None
 
     def run(
         self,

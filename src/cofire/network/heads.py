@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import fx
 
 __all__ = ["head_input"]
+
+_POSITIONS: dict[Any, int] = {
+    torch.ops.aten.linear.default: 0,
+    torch.ops.aten.addmm.default: 1,
+    torch.ops.aten.mm.default: 0,
+}
+"""Where a linear operator has its input."""
 
 _PASSING = (torch.ops.aten.alias.default, torch.ops.aten.clone.default, torch.ops.aten.detach.default)
 
@@ -21,12 +30,9 @@ def head_input(logits: fx.Node) -> fx.Node | None:
         node = _argument(node, 0)
     if node.op != "call_function":
         return None
-    position = {torch.ops.aten.linear.default: 0, torch.ops.aten.addmm.default: 1, torch.ops.aten.mm.default: 0}.get(
-        node.target
-    )
-    if position is None:
+    if node.target not in _POSITIONS:
         return None
-    found = _argument(node, position)
+    found = _argument(node, _POSITIONS[node.target])
     value = found.meta.get("val")
     # A placeholder is the input itself: a classifier without a hidden layer.
     return found if isinstance(value, torch.Tensor) and value.ndim == 2 else None

@@ -193,6 +193,11 @@ class Network:
         return self._source.tensors([self._first])[0]
 
     @property
+    def has_graph(self) -> bool:
+        """Whether there is an operator graph: not where calls are intercepted."""
+        return isinstance(self._engine, GraphEngine)
+
+    @property
     def has_head(self) -> bool:
         """Whether the logits are known to come out of a linear layer, so that `run` can hand over what goes into it."""
         return self._engine.head is not None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
 from cofire.report.colours import LIGHT
 
-__all__ = ["FONT", "MANY_LAYERS", "MARKERS", "canvas", "fade", "plain", "series"]
+__all__ = ["FONT", "MANY_LAYERS", "MARKERS", "canvas", "checkpoint_axis", "fade", "plain", "series"]
 
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Liberation Sans", Arial, sans-serif'
 MANY_LAYERS = 8
@@ -117,3 +118,15 @@ def canvas(height: int, x: str, y: str, **layout: Any) -> go.Figure:
     )
     figure.update_layout(**layout)
     return figure
+
+
+def checkpoint_axis(numbers: Sequence[int]) -> dict[str, Any]:
+    """Ticks at real checkpoints only, the last one among them; plotly's own would name a checkpoint 0.
+
+    Example:
+        >>> checkpoint_axis(range(1, 21))["tickvals"]
+        [1, 4, 7, 10, 13, 16, 20]
+    """
+    every = max(1, round(len(numbers) / 6))
+    ticks = [*numbers[: len(numbers) - every // 2 - 1 : every], numbers[-1]]
+    return {"tickmode": "array", "tickvals": ticks, "ticktext": [str(n) for n in ticks]}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import plotly.graph_objects as go
 
-from cofire.report.canvas import MANY_LAYERS, canvas, plain, series
+from cofire.report.boost.facts import boosts_of
+from cofire.report.boost.figures import draw_boosts
+from cofire.report.canvas import MANY_LAYERS, canvas, checkpoint_axis, plain, series
 from cofire.report.colours import LIGHT
 from cofire.report.distributions import distribution
 from cofire.report.facts import MEASURES, Facts, Floats
@@ -50,6 +52,8 @@ def draw(facts: Facts) -> dict[str, go.Figure]:
         drawn["always-active"] = _counts(facts, "always_active", "always active neurons")
     if graphs := graphs_of(facts):
         drawn |= draw_graphs(graphs)
+    if boosts := boosts_of(facts):
+        drawn |= draw_boosts(boosts)
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
@@ -62,14 +66,6 @@ def _min_max(values: Floats) -> Floats:
 def _accuracies(facts: Facts) -> list[tuple[int, str, Floats]]:
     known = [(1, "training accuracy", facts.train), (2, "test accuracy", facts.test)]
     return [(index, name, values) for index, name, values in known if values is not None]
-
-
-def _checkpoint_axis(facts: Facts) -> dict[str, object]:
-    numbers = facts.checkpoints
-    every = max(1, round(len(numbers) / 6))
-    # Ticks at real checkpoints only, the last one among them; plotly's own would name a checkpoint 0.
-    ticks = [*numbers[: len(numbers) - every // 2 - 1 : every], numbers[-1]]
-    return {"tickmode": "array", "tickvals": ticks, "ticktext": [str(n) for n in ticks]}
 
 
 def _normalised(facts: Facts) -> go.Figure:
@@ -85,7 +81,7 @@ def _normalised(facts: Facts) -> go.Figure:
             hovertemplate=f"%{{y:.2f}} (%{{customdata:,.2f}} {unit})",
             **series(index, mode="lines+markers"),
         )
-    figure.update_xaxes(showgrid=False, **_checkpoint_axis(facts))
+    figure.update_xaxes(showgrid=False, **checkpoint_axis(facts.checkpoints))
     figure.update_yaxes(range=[-0.06, 1.06], tickvals=[0, 0.25, 0.5, 0.75, 1])
     return figure
 
@@ -100,7 +96,7 @@ def _raw(facts: Facts) -> go.Figure:
         hovertemplate="%{y:,.1f} nats",
         **series(0, mode="lines+markers"),
     )
-    figure.update_xaxes(showgrid=False, **_checkpoint_axis(facts))
+    figure.update_xaxes(showgrid=False, **checkpoint_axis(facts.checkpoints))
     if accuracies:
         # Two panels and not two scales in one: where the lines of two scales cross means nothing.
         figure.update_layout(yaxis={"domain": [0.54, 1]}, xaxis={"anchor": "y2"})
@@ -186,7 +182,7 @@ def _lines(facts: Facts, values: Floats, title: str, hover: str, custom: Floats 
             showlegend=True,
             **series(i, mode="lines+markers"),
         )
-    figure.update_xaxes(showgrid=False, **_checkpoint_axis(facts))
+    figure.update_xaxes(showgrid=False, **checkpoint_axis(facts.checkpoints))
     return figure
 
 
@@ -221,6 +217,6 @@ def _heat(
             "tickfont": {"size": 11},
         },
     )
-    figure.update_xaxes(showgrid=False, **_checkpoint_axis(facts))
+    figure.update_xaxes(showgrid=False, **checkpoint_axis(facts.checkpoints))
     figure.update_yaxes(autorange="reversed", showgrid=False, tickformat="d")
     return figure

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import jinja2
 import numpy as np
-import plotly.graph_objects as go
-from markupsafe import Markup, escape
-from plotly.offline import get_plotlyjs
 
 from cofire.activations import ActivationSummary
 from cofire.atomic import write_text
-from cofire.report import colours, tables, wording
-from cofire.report.canvas import FONT
+from cofire.report import tables, wording
+from cofire.report.boost import section as boost_section
+from cofire.report.boost.facts import boosts_of
 from cofire.report.captions import captions
 from cofire.report.facts import MEASURES, Facts, Floats
 from cofire.report.figures import draw
 from cofire.report.graphs.facts import graphs_of
 from cofire.report.graphs.section import Section
-from cofire.report.notation import number, percent, plural, signed
+from cofire.report.notation import joined, number, percent, plural, signed
 from cofire.report.settings import settings, versions
+from cofire.report.sheet import dumped, render
 from cofire.study import Moment, Trajectory, trajectory_of
 
 __all__ = ["write_report"]
@@ -90,13 +85,6 @@ def _trajectory(result: Trajectory | ActivationSummary) -> Trajectory:
 
 
 def _render(facts: Facts, title: str | None, command: str | None) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("cofire.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     test = facts.test is not None
     layers = tables.correlation_rows(facts.of("layer"), test=test)
     classes = tables.correlation_rows(facts.of("class"), test=test)
@@ -105,22 +93,27 @@ def _render(facts: Facts, title: str | None, command: str | None) -> str:
     drawn = draw(facts)
     found = graphs_of(facts)
     graphs = None if found is None else Section(found, set(drawn), test=test)
-    if graphs is not None:
-        more = graphs.remarks()
-        supported, reservations = [*supported, *more[0]], [*more[1], *reservations]
-    return environment.get_template("report.html.j2").render(
+    boosted = boosts_of(facts)
+    boost = None if boosted is None else boost_section.Section(boosted)
+    for section in (graphs, boost):
+        if section is not None:
+            more = section.remarks()
+            supported, reservations = [*supported, *more[0]], [*more[1], *reservations]
+    return render(
+        "report.html.j2",
+        drawn,
         title=title or _title(facts),
         command=command or facts.options.get("command"),
         facts=facts,
-        headline=wording.headline(facts) + ([lead] if (lead := graphs.lead if graphs else "") else []),
+        headline=[*wording.headline(facts), *(part.lead for part in (graphs, boost) if part and part.lead)],
         tiles=_tiles(facts),
         settings=settings(facts.options),
         versions=versions(facts.options),
-        figures={name: _json(figure) for name, figure in drawn.items()},
-        heights={name: int(figure.layout.height) for name, figure in drawn.items()},
-        captions=captions(facts) | (graphs.captions() if graphs else {}),
+        captions=captions(facts) | (graphs.captions() if graphs else {}) | (boost.captions() if boost else {}),
         graphs=graphs,
-        graph_data=_dumped(graphs.data) if graphs else "",
+        graph_data=dumped(graphs.data) if graphs else "",
+        boost=boost,
+        files=_files(facts),
         measures=[m for m in MEASURES if f"distribution-{m}" in drawn],
         checkpoint_rows=tables.checkpoint_rows(facts),
         layer_rows=tables.layer_rows(facts),
@@ -137,22 +130,17 @@ def _render(facts: Facts, title: str | None, command: str | None) -> str:
         supported=supported,
         reservations=reservations,
         shown=SHOWN,
-        light=colours.LIGHT,
-        dark=colours.DARK,
-        shades=colours.correlation_styles,
-        scales=_dumped({name: _theme(theme) for name, theme in (("light", colours.LIGHT), ("dark", colours.DARK))}),
-        font=Markup(FONT),
-        plotly=Markup(get_plotlyjs()),
-        source=lambda name: Markup(environment.loader.get_source(environment, name)[0]),  # type: ignore[union-attr]
-        plural=plural,
-        breakable=_breakable,
-        signed=signed,
     )
 
 
-def _breakable(name: str) -> Markup:
-    """A name that may wrap after its dots, dashes, slashes and underscores, as layers' names have them."""
-    return Markup(re.sub(r"([._/-])(?=\w)", r"\1<wbr>", str(escape(name))))
+def _files(facts: Facts) -> str:
+    """The files of the tables behind the page, in words."""
+    kept = ["layers", "classes", "neurons"]
+    if len(facts.trajectory.graphs):
+        kept += ["graphs", "modularities", "vertices", "edges"]
+    if len(facts.trajectory.boosts):
+        kept += ["boosts", "boost_classes", "flips"]
+    return joined([f"{name}.parquet" for name in kept])
 
 
 def _title(facts: Facts) -> str:
@@ -193,30 +181,3 @@ def _polyline(values: Floats) -> str:
         return ""
     heights = 22 - 20 * (values - values.min()) / span
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(np.linspace(2, 98, len(values)), heights, strict=True))
-
-
-def _theme(theme: colours.Theme) -> dict[str, Any]:
-    return {
-        "ink": theme.ink,
-        "muted": theme.muted,
-        "grid": theme.grid,
-        "surface": theme.surface,
-        "series": theme.series,
-        "diverging": theme.scale("diverging"),
-        "sequential": theme.scale("sequential"),
-    }
-
-
-def _json(figure: go.Figure) -> Markup:
-    return _inert(figure.to_json())
-
-
-def _dumped(value: object) -> Markup:
-    return _inert(json.dumps(value))
-
-
-def _inert(text: str) -> Markup:
-    """JSON that cannot end the script element it stands in, whatever the names in it are."""
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)

@@ -57,8 +57,9 @@ def _boost(trajectory: Trajectory) -> list[str]:
     digits = decimals(boost.over_base, boost.over_control)
 
     def told(gain: Gain, over: str) -> str:
-        ends = "" if gain.low is None or gain.high is None else f" [{100 * gain.low:+.{digits}f}, {100 * gain.high:+.{digits}f}]"
-        return f"{100 * gain.value:+.{digits}f} {over}{ends}"
+        known = [end for end in (gain.low, gain.high) if end is not None]
+        ends = ", ".join(f"{100 * end:+.{digits}f}" for end in known)
+        return f"{100 * gain.value:+.{digits}f} {over}" + (f" [{ends}]" if known else "")
 
     over_base = told(boost.over_base, "points over the model")
     over_control = told(boost.over_control, f"over the best control ({boost.control['title']})")

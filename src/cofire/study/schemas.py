@@ -200,11 +200,7 @@ BOOSTS_SCHEMA = pa.schema(
         pa.field("test_nll", pa.float64(), nullable=False),
         pa.field("test_ece", pa.float64(), nullable=False),
         pa.field("parameters", pa.int64(), nullable=False),
-        *[
-            pa.field(f"{gain}{end}", pa.float64())
-            for gain in ("gain", "base_gain")
-            for end in ("", "_low", "_high")
-        ],
+        *[pa.field(f"{gain}{end}", pa.float64()) for gain in ("gain", "base_gain") for end in ("", "_low", "_high")],
         pa.field("repaired", pa.int64()),
         pa.field("broken", pa.int64()),
     ]

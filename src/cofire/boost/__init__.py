@@ -1,0 +1,1 @@
+"""Turn activation patterns into a better classifier, and say honestly whether they helped."""

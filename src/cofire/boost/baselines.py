@@ -1,0 +1,279 @@
+"""Scores that tell from logits whether a prediction can be trusted: what activation patterns have to be better than."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import torch
+from torch import Tensor, fx
+
+from cofire.activations.batches import Batches
+from cofire.boost.confidence import not_fitted
+from cofire.bounds import check_above_zero
+from cofire.errors import DataError, LayerError, NonFiniteError, OptionError
+from cofire.network import Network
+
+__all__ = ["Energy", "MaxSoftmax", "ReAct"]
+
+_aten = torch.ops.aten
+_PASSING = (
+    _aten.dropout.default, _aten.alias.default, _aten.clone.default, _aten.detach.default, _aten.contiguous.default,
+    _aten.flatten.using_ints, _aten.view.default, _aten.reshape.default, _aten.squeeze.default, _aten.squeeze.dim,
+    _aten.squeeze.dims, _aten.mean.dim, _aten.adaptive_avg_pool1d.default, _aten.adaptive_avg_pool2d.default,
+    _aten.adaptive_avg_pool3d.default, _aten.avg_pool2d.default,
+)  # fmt: skip
+"""What may lie between the last activation layer and the linear layer: it passes numbers on, or averages positions."""
+
+
+class MaxSoftmax:
+    """Minus the highest class probability (Hendrycks & Gimpel 2017).
+
+    Args:
+        network: The classifier.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU(), torch.nn.Linear(2, 4))
+        >>> _ = model[2].weight.data.zero_(), model[2].bias.data.zero_()
+        >>> MaxSoftmax(Network(model, torch.zeros(1, 2))).predict(torch.ones(2, 2))
+        tensor([-0.2500, -0.2500], dtype=torch.float64)
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+
+    def fit(self, loader: Any = None) -> Self:
+        """Nothing to learn."""
+        return self
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Outlier scores, (batch,), float64, from -1 to minus one over the number of classes.
+
+        Args:
+            images: (batch, *input_shape).
+
+        Raises:
+            BatchError: The images do not fit the network.
+            NonFiniteError: A logit is NaN or infinite.
+        """
+        return -_checked(self.network.run(images)).softmax(dim=1).amax(dim=1)
+
+
+class Energy:
+    """The free energy `-T log Σ_c exp(z_c / T)` of the logits z (Liu et al. 2020).
+
+    Args:
+        network: The classifier.
+        temperature: T.
+
+    Raises:
+        OptionError: The temperature is not above 0.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU(), torch.nn.Linear(2, 4))
+        >>> _ = model[2].weight.data.zero_(), model[2].bias.data.zero_()
+        >>> Energy(Network(model, torch.zeros(1, 2))).predict(torch.ones(2, 2))
+        tensor([-1.3863, -1.3863], dtype=torch.float64)
+    """
+
+    def __init__(self, network: Network, temperature: float = 1.0) -> None:
+        self.network = network
+        self.temperature = check_above_zero("temperature", temperature)
+
+    def fit(self, loader: Any = None) -> Self:
+        """Nothing to learn."""
+        return self
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Outlier scores, (batch,), float64.
+
+        Args:
+            images: (batch, *input_shape).
+
+        Raises:
+            BatchError: The images do not fit the network.
+            NonFiniteError: A logit is NaN or infinite.
+        """
+        return _energy(self.network.run(images), self.temperature)
+
+
+class ReAct:
+    """The energy after the features of the last activation layer are clipped from above (Sun et al. 2021).
+
+    Features are what goes into the network's final linear layer: the last activation layer, or its mean over
+    positions, as in the paper. They are clipped at a percentile of all features of all training samples together,
+    and the linear layer is computed from them.
+
+    Args:
+        network: The classifier, with an operator graph.
+        percentile: At which it clips.
+        temperature: Of the energy.
+
+    Raises:
+        ExportError: The network has no operator graph.
+        LayerError: The logits do not come from a linear layer on the last activation layer or its mean.
+        OptionError: The percentile is not from 0 to 100, or the temperature not above 0.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.ReLU(), torch.nn.Linear(1, 2))
+        >>> for layer in (model[0], model[2]):
+        ...     _ = layer.weight.data.fill_(1.0), layer.bias.data.zero_()
+        >>> train = torch.arange(1.0, 11.0)[:, None], torch.tensor([0, 1] * 5)
+        >>> detector = ReAct(Network(model, train[0])).fit(train)
+        >>> detector.limit, detector.predict(torch.tensor([[5.0], [100.0]]))  # minus (feature + log 2)
+        (9.0, tensor([-5.6931, -9.6931], dtype=torch.float64))
+    """
+
+    def __init__(self, network: Network, percentile: float = 90.0, temperature: float = 1.0) -> None:
+        if isinstance(percentile, bool) or not isinstance(percentile, int | float) or not 0 <= percentile <= 100:
+            raise OptionError(f"percentile={percentile!r}", "a number from 0 to 100", "pass percentile=90")
+        self.network = network
+        self.percentile = float(percentile)
+        self.temperature = check_above_zero("temperature", temperature)
+        self._names = _head_tensors(network)
+        self._limit: float | None = None
+
+    @property
+    def limit(self) -> float:
+        """Where features are clipped.
+
+        The smallest feature that at least `percentile` per cent of the features do not exceed, its mantissa cut to
+        11 bits: at most 0.05 % nearer to zero, and exact for networks in half precision.
+
+        Raises:
+            DataError: Nothing was fitted yet.
+        """
+        if self._limit is None:
+            raise not_fitted(self)
+        return self._limit
+
+    def fit(self, loader: Any) -> Self:
+        """Find where to clip, in one pass and 8 MB.
+
+        Args:
+            loader: Labelled training data, in any form that `cofire.summarize` takes.
+
+        Raises:
+            DataError: No samples, or what `cofire.summarize` raises for data.
+            NonFiniteError: A feature is NaN or infinite.
+        """
+        counts = torch.zeros(_BINS, dtype=torch.int64, device=self.network.device)
+        for batch in Batches(loader, self.network.num_classes):
+            counts += torch.bincount(_bins(self._features(batch.inputs)), minlength=_BINS)
+        below = counts.cumsum(dim=0)
+        features = int(below[-1])
+        if not features:
+            raise DataError("no samples", "at least one batch of (inputs, labels)", "check what the loader returns")
+        # Ranks in whole numbers as far as they are: 0.9 · 10 must not become the tenth.
+        rank = max(1, -int(-(self.percentile * features / 100 - 1e-9) // 1))
+        self._limit = _value(int(torch.searchsorted(below, rank)))
+        return self
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Outlier scores, (batch,), float64.
+
+        Args:
+            images: (batch, *input_shape).
+
+        Raises:
+            BatchError: The images do not fit the network.
+            DataError: Nothing was fitted yet.
+            NonFiniteError: A feature or a logit is NaN or infinite.
+        """
+        limit = self.limit
+        features = self._features(images)
+        # Read anew each time, since training may change them; a network hands its tensors out by name only here.
+        weights = [tensor.detach().to(features.dtype) for tensor in self.network._source.tensors(self._names)]
+        with torch.inference_mode():
+            logits = torch.nn.functional.linear(features.clamp(max=limit), *weights)
+        return _energy(logits, self.temperature)
+
+    def _features(self, images: Tensor) -> Tensor:
+        """What goes into the final linear layer, (batch, features), float32 or float64."""
+        found: list[Tensor] = []
+        self.network.run(images, head=found.append)
+        (features,) = found
+        if not bool(torch.isfinite(features).all()):
+            raise NonFiniteError(
+                "a NaN or infinite feature", "finite numbers", "find what makes the network overflow, or its inputs"
+            )
+        return features if features.dtype in (torch.float32, torch.float64) else features.to(torch.float32)
+
+
+_DROPPED = 12
+_BINS = 1 << (32 - _DROPPED)
+"""Bins of the sign, the exponent and 11 bits of the mantissa of a float32: no range need be known beforehand."""
+
+
+def _bins(values: Tensor) -> Tensor:
+    """The bin of every value, ascending with it, (values,), int64."""
+    bits = (values.flatten().to(torch.float32) + 0.0).view(torch.int32)  # adding 0 leaves no negative zeros
+    ascending = torch.where(bits >= 0, bits, bits ^ 0x7FFFFFFF)
+    return (ascending >> _DROPPED).to(torch.int64) + _BINS // 2
+
+
+def _value(number: int) -> float:
+    """The value of a bin that is nearest to zero."""
+    cut = (number - _BINS // 2) << _DROPPED
+    bits = cut if cut >= 0 else (cut | ((1 << _DROPPED) - 1)) ^ 0x7FFFFFFF
+    return float(torch.tensor(bits, dtype=torch.int32).view(torch.float32))
+
+
+def _head_tensors(network: Network) -> list[str]:
+    """The names of weight and bias of the linear layer that reads the last activation layer.
+
+    Raises:
+        ExportError: The network has no operator graph.
+        LayerError: There is no such layer.
+    """
+    if not network.activation_layers:
+        raise _no_head("a network without activation layers")
+    last = network.activation_layers[-1]
+    source = network.node(last)
+    if not network.has_head:
+        raise _no_head("a network whose logits come from no linear layer")
+    classes = network.num_classes
+    output = next(node for node in reversed(network.graph.nodes) if node.op == "output")
+    found = []
+    for linear in network.graph.nodes:
+        gives = linear.target is _aten.linear.default and any(_passes_on(n, linear) for n in output.all_input_nodes)
+        if gives and linear.meta["val"].shape[-1] == classes and _passes_on(linear.args[0], source):
+            found.append([node.meta.get("tensor_name") for node in linear.args[1:] if isinstance(node, fx.Node)])
+    if len(found) > 1:
+        raise _no_head(f"a network with {len(found)} linear layers that give {classes} outputs from '{last.name}'")
+    if not found:
+        raise _no_head(f"a network whose final linear layer does not read its last activation layer, '{last.name}'")
+    if not all(isinstance(name, str) for name in found[0]):
+        raise _no_head("a network whose final linear layer computes its weights")
+    return [str(name) for name in found[0]]
+
+
+def _passes_on(node: Any, source: fx.Node) -> bool:
+    """Whether a value is another, passed on."""
+    while isinstance(node, fx.Node) and node is not source and node.target in _PASSING:
+        node = node.args[0]
+    return node is source
+
+
+def _no_head(given: str) -> LayerError:
+    return LayerError(
+        given,
+        "logits from one linear layer on the last activation layer or its mean over positions",
+        "use Energy or PatternConfidence for this network",
+    )
+
+
+def _checked(logits: Tensor) -> Tensor:
+    """The logits as ordinary tensors of float64.
+
+    Raises:
+        NonFiniteError: One is NaN or infinite.
+    """
+    if not bool(torch.isfinite(logits).all()):
+        raise NonFiniteError(
+            "a NaN or infinite logit", "finite numbers", "find what makes the network overflow, or its inputs"
+        )
+    return logits.to(torch.float64, copy=True)
+
+
+def _energy(logits: Tensor, temperature: float) -> Tensor:
+    return -temperature * (_checked(logits) / temperature).logsumexp(dim=1)

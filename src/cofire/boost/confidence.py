@@ -1,0 +1,267 @@
+"""Whether a prediction can be trusted: how well a sample's activation pattern fits the class that was predicted."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+import torch
+from torch import Tensor
+
+from cofire.activations.batches import Batches
+from cofire.activations.summarize import DEFAULT_CAP
+from cofire.boost.reading import Reader, chosen_layers
+from cofire.bounds import check_threshold, check_whole
+from cofire.errors import BudgetError, DataError, NonFiniteError, OptionError, ResultError, WeightsError, near_matches
+from cofire.network import Network, Selector, Unit
+from cofire.noted import load_noted, save_noted
+from cofire.patterns.evidence import check_every_class, log_odds_of_patterns
+
+__all__ = ["PatternConfidence", "Score", "not_fitted"]
+
+Score = Literal["likelihood", "overlap", "gap"]
+"""What is made of a pattern (see `PatternConfidence`)."""
+
+_KIND = "pattern-confidence"
+
+
+def not_fitted(detector: object) -> DataError:
+    """The error of asking a detector that has seen no training data."""
+    return DataError(
+        f"a {type(detector).__name__} that has seen no training data",
+        "one that was fitted",
+        "call fit(loader) with the labelled training data first",
+    )
+
+
+class PatternConfidence:
+    """How far a sample's activation pattern is from that of the class predicted for it (P1 §5.2).
+
+    `P[c, x]` is the share of the training samples of class c that activate neuron x (Eq. 14), `U*[x]` is 1 where the
+    sample activates it (Eq. 15), ĉ is the predicted class. P1: where the prediction is right, `U*` "is expected to
+    have the highest overlap with the representative neurons" of ĉ. Three readings of it, each higher where the
+    prediction is less to be trusted:
+
+    - "likelihood": minus the mean over neurons, in nats, of `U* log p + (1 - U*) log(1 - p)` for class ĉ, with
+      `p = (count + 1) / (samples + 2)`, so that nothing is impossible (Laplace). From 0 up.
+    - "overlap": `-(P[ĉ] · U*) / mean_c (P[c] · U*)`: how many times as much the active neurons belong to ĉ as to the
+      classes on average. From minus the number of classes to 0, which is also the score of a sample that activates
+      no neuron that training ever activated; -1 is no more overlap than average.
+    - "gap": the log-likelihood, summed over neurons, of the best other class minus that of ĉ, in nats. Above 0 where
+      the pattern fits another class better.
+
+    The neurons count as independent, which they are not: scores rank samples, they are no probabilities.
+
+    Args:
+        network: The classifier.
+        layers: Which layers; None takes all, "LL" and "L2L" the last and the last two.
+        unit: What a neuron of a feature map is, with one observation a sample: "channel-mean", "channel-max" or
+            "element".
+        threshold: A neuron is active above it.
+        score: Which of the three `predict` gives.
+        max_bytes: Refuse to start if the counts would take more.
+
+    Raises:
+        BudgetError: Too many neurons.
+        LayerError: No such layer, or none at all.
+        OptionError: An option has a value it cannot have ("channel" has many observations a sample), or the network
+            has fewer than two outputs.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU(), torch.nn.Linear(2, 2))
+        >>> for layer in (model[0], model[2]):
+        ...     _ = layer.weight.data.copy_(torch.eye(2)), layer.bias.data.zero_()
+        >>> images, labels = torch.tensor([[1.0, 0.0]] * 8 + [[0.0, 1.0]] * 8), torch.tensor([0] * 8 + [1] * 8)
+        >>> detector = PatternConfidence(Network(model, images), score="gap").fit((images, labels))
+        >>> detector.predict(torch.tensor([[2.0, 0.0], [2.0, 1.0]]))  # the second fits both classes as well
+        tensor([-4.3944,  0.0000], dtype=torch.float64)
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        layers: Selector = None,
+        unit: Unit = "channel-mean",
+        threshold: float = 0.0,
+        score: Score = "likelihood",
+        *,
+        max_bytes: int = DEFAULT_CAP,
+    ) -> None:
+        if score not in get_args(Score):
+            raise OptionError(
+                f"score={score!r}",
+                f"one of {', '.join(map(repr, get_args(Score)))}",
+                f"pass {near_matches(str(score), get_args(Score), most=1)}",
+            )
+        if network.num_classes < 2:
+            raise OptionError(
+                f"a network with {network.num_classes} output",
+                "a classifier with one output per class, two at least",
+                "wrap a network with one logit z so that it returns torch.cat([-z, z], dim=1)",
+            )
+        self.network = network
+        self.score: Score = score
+        self._threshold = check_threshold(threshold)
+        self._reader = Reader(network, chosen_layers(network, layers), unit)
+        # Counts, shares and log-odds.
+        needed = 3 * 8 * network.num_classes * sum(self._reader.sizes)
+        if needed > check_whole("max_bytes", max_bytes):
+            raise BudgetError(
+                f"{sum(self._reader.sizes):,} neurons of {network.num_classes:,} classes, {needed / 1e9:.1f} GB",
+                f"at most {max_bytes / 1e9:.1f} GB",
+                "choose fewer layers, layers='LL' say, unit='channel-mean', or raise max_bytes",
+            )
+        self._counts: _Counts | None = None
+
+    def fit(self, loader: Any) -> Self:
+        """Count which neurons the samples of each class activate, in one pass; what was counted before is forgotten.
+
+        Args:
+            loader: Labelled training data, in any form that `cofire.summarize` takes.
+
+        Raises:
+            DataError: What `cofire.summarize` raises for data, and its kinds: `LabelError` for a class without
+                samples, `BatchError` for other shapes, `NonFiniteError` for NaN or infinite numbers.
+        """
+        network = self.network
+        samples = torch.zeros(network.num_classes, dtype=torch.int64, device=network.device)
+        active = torch.zeros(network.num_classes, sum(self._reader.sizes), dtype=torch.float64, device=network.device)
+        with torch.inference_mode():
+            for batch in Batches(loader, network.num_classes):
+                labels = batch.labels.to(network.device)
+                active.index_add_(0, labels, self._patterns(batch.inputs)[0])
+                samples += torch.bincount(labels, minlength=network.num_classes)
+        check_every_class(samples)
+        # Of the weights that were counted, which later training may change.
+        self._counts = _Counts(samples, active, network.digest())
+        return self
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Outlier scores of a batch.
+
+        Args:
+            images: (batch, *input_shape).
+
+        Returns:
+            (batch,), float64, higher where the prediction is less to be trusted.
+
+        Raises:
+            BatchError: The images do not fit the network.
+            DataError: Nothing was fitted yet.
+            NonFiniteError: A logit or an activation is NaN or infinite.
+        """
+        return self.scores(images)[self.score]
+
+    def scores(self, images: Tensor) -> dict[str, Tensor]:
+        """All three scores from one forward pass, by name; raises what `predict` raises.
+
+        Args:
+            images: (batch, *input_shape).
+
+        Returns:
+            For each of "likelihood", "overlap" and "gap" (batch,), float64.
+        """
+        counts = self._counts
+        if counts is None:
+            raise not_fitted(self)
+        with torch.inference_mode():
+            fires, logits = self._patterns(images)
+            predicted = logits.argmax(dim=1, keepdim=True)
+            likelihood = fires @ counts.log_odds.T + counts.silent
+            overlap = fires @ counts.probability.T
+            own = likelihood.gather(1, predicted)
+            others = likelihood.scatter(1, predicted, -torch.inf).amax(dim=1)
+            average = overlap.mean(dim=1)
+            found = {
+                "likelihood": -own[:, 0] / fires.shape[1],
+                "overlap": -overlap.gather(1, predicted)[:, 0] / torch.where(average > 0, average, 1.0),
+                "gap": others - own[:, 0],
+            }
+        # Copies are ordinary tensors, which autograd accepts, and adding 0 leaves no negative zeros.
+        return {name: values.clone() + 0.0 for name, values in found.items()}
+
+    def _patterns(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """U* of all layers, (batch, neurons), float64, and the logits."""
+        reading = self._reader(images)
+        for layer, values in zip(self._reader.layers, reading.layers, strict=True):
+            if not bool(torch.isfinite(values).all()):
+                raise NonFiniteError(
+                    f"a NaN or infinite activation of layer '{layer.name}'",
+                    "finite numbers",
+                    "find what makes the network overflow (weights, inputs), or leave that batch out",
+                )
+        return (torch.cat(reading.layers, dim=1) > self._threshold).to(torch.float64), reading.logits
+
+    def save(self, path: str | Path) -> Path:
+        """Write what was fitted, whole or not at all, bound to the network and its weights.
+
+        Args:
+            path: A `.safetensors` file.
+
+        Raises:
+            DataError: Nothing was fitted yet.
+        """
+        if self._counts is None:
+            raise not_fitted(self)
+        note = {
+            "fingerprint": self.network.fingerprint,
+            "digest": self._counts.digest,
+            "layers": [layer.name for layer in self._reader.layers],
+            "unit": self._reader.unit,
+            "threshold": self._threshold,
+            "score": self.score,
+        }
+        counts = {"samples": self._counts.samples.cpu(), "active": self._counts.active.cpu()}
+        return save_noted(path, _KIND, note, counts)
+
+    @classmethod
+    def load(cls, path: str | Path, network: Network) -> Self:
+        """Read what `save` wrote.
+
+        Args:
+            path: The file.
+            network: The network that it was fitted on, with the same weights.
+
+        Raises:
+            ResultError: The file is missing, damaged, holds something else, or is of another architecture.
+            WeightsError: The network has other weights than were fitted.
+        """
+        return load_noted(path, _KIND, lambda note, tensors: cls._restored(path, network, note, tensors))
+
+    @classmethod
+    def _restored(cls, path: str | Path, network: Network, note: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
+        if note["fingerprint"] != network.fingerprint:
+            raise ResultError(
+                f"{path}, fitted on a network of another architecture than {network!r}",
+                "the network that it was fitted on",
+                "load it with that network, or fit anew",
+            )
+        if note["digest"] != network.digest():
+            raise WeightsError(
+                f"{path}, fitted on other weights than the network has",
+                "the weights, and their type, that it was fitted on",
+                "load those weights with network.with_weights(path), or fit anew",
+            )
+        layers = {layer.name: layer for layer in (*network.activation_layers, *network.gates)}
+        chosen = [layers[name] for name in note["layers"]]
+        detector = cls(network, chosen, note["unit"], note["threshold"], note["score"], max_bytes=sys.maxsize)
+        samples, active = tensors["samples"], tensors["active"]
+        shape = (network.num_classes, sum(detector._reader.sizes))
+        whole = samples.shape == shape[:1] and active.shape == shape and bool((samples > 0).all())
+        if not whole or not bool(((active >= 0) & (active <= samples[:, None])).all()):
+            raise ValueError("counts that do not fit")
+        place = network.device
+        detector._counts = _Counts(samples.to(place), active.to(place, torch.float64), note["digest"])
+        return detector
+
+
+class _Counts:
+    """Samples of each class, how many of them activate each neuron, and what follows from it."""
+
+    def __init__(self, samples: Tensor, active: Tensor, digest: str) -> None:
+        self.samples = samples
+        self.active = active
+        self.digest = digest
+        self.probability = active / samples[:, None]
+        self.log_odds, self.silent = log_odds_of_patterns(self.probability, samples)

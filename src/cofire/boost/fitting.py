@@ -1,0 +1,298 @@
+"""Fit methods and controls to a frozen classifier: one pass for evidence, one for what heads are fitted on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cofire.activations.batches import Batches
+from cofire.activations.progress import progress_over
+from cofire.boost.evidence import Evidence
+from cofire.boost.methods import EVIDENCE, Gathered, Method
+from cofire.boost.overlap import check_apart_by_content, check_apart_by_index
+from cofire.boost.reading import Reader, Reading, hashes_of
+from cofire.boost.statistics import ClassStatistics, Sample
+from cofire.errors import BatchError, DataError
+from cofire.patterns import check_every_class
+
+__all__ = ["FitSettings", "Fits", "Fitted", "Seen", "fit_methods", "read_all"]
+
+FOLDS = 5
+"""Held-out data is dealt into so many parts, to judge on each what was fitted on the others."""
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How to fit.
+
+    Attributes:
+        threshold: A neuron is active above it.
+        seed: Of networks and orders.
+        batch_size: For data that does not come in batches.
+        max_bytes: Of the training sample that readouts learn from, and of the second moments.
+        progress: Whether to show it; None shows it on a terminal.
+    """
+
+    threshold: float = 0.0
+    seed: int = 0
+    batch_size: int = 1024
+    max_bytes: int = 1_000_000_000
+    progress: bool | None = False
+
+
+class Fitted(nn.Module):
+    """A method, fitted.
+
+    Args:
+        method: Which.
+        evidence: What it sees beside the logits, None for nothing.
+        head: From logits and evidence to logits.
+        fitted_on: On which data, in words; "" for none.
+    """
+
+    def __init__(self, method: Method, evidence: Evidence | None, head: nn.Module, fitted_on: str) -> None:
+        super().__init__()
+        self.method = method
+        self.evidence = evidence
+        self.head = head
+        self.fitted_on = fitted_on
+
+    def forward(self, reading: Reading) -> Tensor:
+        """The better logits of a batch, (samples, classes)."""
+        found: Tensor = self.head(reading.logits, None if self.evidence is None else self.evidence.of(reading))
+        return found
+
+    @property
+    def parameters_added(self) -> int:
+        """How many numbers it adds to the classifier's parameters."""
+        if self.method.kind == "base":
+            return 0
+        own = sum(value.numel() for value in (*self.head.parameters(), *self.head.buffers()))
+        return own + (0 if self.evidence is None else self.evidence.numbers)
+
+
+@dataclass
+class Seen:
+    """What one pass left of every sample: numbers per class only, never per neuron.
+
+    Attributes:
+        logits: (samples, classes).
+        evidence: For each kind, its candidates, (samples, classes) each.
+        labels: (samples,).
+        hashes: (samples,), by content.
+    """
+
+    logits: Tensor
+    evidence: Mapping[str, list[Tensor]]
+    labels: Tensor
+    hashes: Tensor
+
+    def part(self, chosen: Tensor) -> Seen:
+        """Some of the samples."""
+        evidence = {kind: [one[chosen] for one in found] for kind, found in self.evidence.items()}
+        return Seen(self.logits[chosen], evidence, self.labels[chosen], self.hashes[chosen])
+
+    def predictors(self, method: Method) -> list[Tensor]:
+        """The candidates that a method sees."""
+        return list(self.evidence[method.evidence]) if method.evidence else []
+
+
+@dataclass(frozen=True)
+class Fits:
+    """Methods fitted to one classifier.
+
+    Attributes:
+        fitted: By name.
+        held_out: Logits of each for the held-out samples, by heads fitted on the other parts of them.
+        labels: Of the held-out samples.
+        training_hashes: Of the training samples, by content.
+        kept: Training samples that readouts learnt from, and all of them.
+    """
+
+    fitted: dict[str, Fitted]
+    held_out: dict[str, Tensor]
+    labels: Tensor
+    training_hashes: Tensor
+    kept: tuple[int, int] = field(default=(0, 0))
+
+
+def fit_methods(reader: Reader, methods: Sequence[Method], training: Any, held_out: Any, settings: FitSettings) -> Fits:
+    """Fit methods and controls.
+
+    Args:
+        reader: Of the classifier.
+        methods: Which.
+        training: Data the classifier was trained on, as `cofire.summarize` takes it.
+        held_out: Data it was not trained on; None to set a fifth of the training data aside, chosen by content.
+        settings: How.
+
+    Returns:
+        The fits.
+
+    Raises:
+        DataError: Training and held-out data overlap, or see `cofire.summarize`.
+        LabelError: A class has no training samples.
+        BudgetError: The second moments would take too much memory.
+    """
+    if held_out is not None:
+        check_apart_by_index(training, held_out)
+    with torch.inference_mode(False), torch.no_grad():
+        gathered, hashes = _gather(reader, methods, training, aside=held_out is None, settings=settings)
+        needed = {m.evidence for m in methods if m.evidence}
+        candidates = {kind: EVIDENCE[kind](gathered) for kind in sorted(needed)}
+        on_training = [m for m in methods if m.fit_on == "training"]
+        seen_training: Seen | None = None
+        if on_training or held_out is None:
+            wanted = (
+                candidates
+                if held_out is None
+                else {m.evidence: candidates[m.evidence] for m in on_training if m.evidence}
+            )
+            seen_training = read_all(reader, wanted, training, settings, "boost: training data")
+        if held_out is not None:
+            seen = read_all(reader, candidates, held_out, settings, "boost: held-out data")
+            check_apart_by_content(hashes, seen.hashes)
+            words = "held-out data"
+        else:
+            assert seen_training is not None
+            seen = seen_training.part(_aside(seen_training.hashes))
+            words = "training data set aside"
+        fitted, scores = {}, {}
+        for method in methods:
+            fitted[method.name], scores[method.name] = _fit_one(
+                method, candidates, seen_training, seen, words, settings
+            )
+    sample = gathered.sample
+    return Fits(fitted, scores, seen.labels, hashes, (sample.kept, sample.seen))
+
+
+def _fit_one(
+    method: Method,
+    candidates: Mapping[str, list[Evidence]],
+    training: Seen | None,
+    held_out: Seen,
+    words: str,
+    settings: FitSettings,
+) -> tuple[Fitted, Tensor]:
+    """A method fitted, and its logits for the held-out samples."""
+
+    def fitted_to(data: Seen) -> tuple[int, nn.Module]:
+        return method.fit(data.logits, data.predictors(method), data.labels, settings.seed)
+
+    def applied(which: int, head: nn.Module, data: Seen) -> Tensor:
+        given = data.predictors(method)
+        found: Tensor = head(data.logits, given[which] if given else None)
+        return found
+
+    if method.fit_on == "held-out":
+        which, head = fitted_to(held_out)
+        score = torch.empty_like(held_out.logits)
+        fold = (held_out.hashes >> 21) % FOLDS
+        for number in range(FOLDS):
+            others, own = held_out.part(fold != number), held_out.part(fold == number)
+            if len(own.labels):
+                score[fold == number] = applied(*fitted_to(others if len(others.labels) else own), own)
+    else:
+        assert training is not None or method.fit_on == "nothing"
+        which, head = fitted_to(training if training is not None and method.fit_on == "training" else held_out)
+        score = applied(which, head, held_out)
+    evidence = candidates[method.evidence][which] if method.evidence else None
+    if method.fit_on == "nothing":
+        told = ""
+    elif method.fit_on == "training":
+        told = "training data"
+    else:
+        learnt = method.evidence in ("readouts", "last-layers")
+        told = f"training and {words}" if learnt and words.startswith("held") else words
+    return Fitted(method, evidence, head.requires_grad_(False), told), score
+
+
+def _aside(hashes: Tensor) -> Tensor:
+    """Which samples are set aside: a fifth, by content."""
+    return (hashes >> 42) % 5 == 0
+
+
+def _gather(
+    reader: Reader, methods: Sequence[Method], training: Any, *, aside: bool, settings: FitSettings
+) -> tuple[Gathered, Tensor]:
+    network = reader.network
+    kinds = {method.evidence for method in methods} - {""}
+    sizes = reader.sizes
+    statistics = ClassStatistics.empty(
+        network.num_classes, sum(sizes), threshold=settings.threshold, moments="discriminant" in kinds,
+        device=network.device, max_bytes=settings.max_bytes,
+    )  # fmt: skip
+    # A fifth is set aside for choices only where something is fitted on it.
+    aside = aside and any(method.fit_on == "held-out" for method in methods)
+    samples = bool({"readouts", "last-layers"} & kinds)
+    sample = Sample(settings.max_bytes)
+    everything = []
+    for inputs, labels, reading in _readings(
+        reader, training, settings, "boost: evidence", head="last-layers" in kinds
+    ):
+        hashes = hashes_of(inputs)
+        everything.append(hashes)
+        if aside:
+            kept = ~_aside(hashes).to(labels.device)
+            reading = Reading(reading.logits[kept], tuple(r[kept] for r in reading.layers), reading.head[kept])
+            labels, hashes = labels[kept], hashes[kept.cpu()]
+        statistics.update(reading, labels)
+        if samples:
+            sample.update(reading, labels, hashes)
+    check_every_class(statistics.samples)
+    return Gathered(statistics, sample, sizes), torch.cat(everything)
+
+
+def read_all(
+    reader: Reader,
+    candidates: Mapping[str, Sequence[Evidence]],
+    data: Any,
+    settings: FitSettings,
+    title: str,
+) -> Seen:
+    """One pass over data: logits and evidence of every sample.
+
+    Args:
+        reader: Of the classifier.
+        candidates: The kinds of evidence.
+        data: As `cofire.summarize` takes it.
+        settings: How.
+        title: Of the progress bar.
+
+    Raises:
+        DataError: See `cofire.summarize`.
+    """
+    logits, labels, hashes = [], [], []
+    found: dict[str, list[list[Tensor]]] = {kind: [[] for _ in several] for kind, several in candidates.items()}
+    for inputs, of_batch, reading in _readings(reader, data, settings, title, head="last-layers" in candidates):
+        logits.append(reading.logits.cpu())
+        labels.append(of_batch.cpu())
+        hashes.append(hashes_of(inputs))
+        for kind, several in candidates.items():
+            for parts, evidence in zip(found[kind], several, strict=True):
+                parts.append(evidence.of(reading).cpu())
+    joined = {kind: [torch.cat(parts) for parts in lists] for kind, lists in found.items()}
+    return Seen(torch.cat(logits), joined, torch.cat(labels), torch.cat(hashes))
+
+
+def _readings(
+    reader: Reader, data: Any, settings: FitSettings, title: str, *, head: bool
+) -> Iterator[tuple[Tensor, Tensor, Reading]]:
+    """Batch by batch inputs, labels on the network's device, and what was read; at least one."""
+    batches = Batches(data, reader.network.num_classes, batch_size=settings.batch_size)
+    count = 0
+    with progress_over(title, batches.samples, settings.progress) as advance:
+        for batch in batches:
+            try:
+                reading = reader(batch.inputs, head=head)
+            except BatchError as error:
+                raise BatchError(f"batch {batch.index}: {error.given}", error.expected, error.remedy) from error
+            count += len(batch.labels)
+            yield batch.inputs, batch.labels.to(reader.network.device), reading
+            advance(len(batch.labels))
+    if not count:
+        raise DataError("no samples", "at least one batch of (inputs, labels)", "check what the loader returns")

@@ -1,0 +1,291 @@
+"""Heads: from a classifier's logits and its evidence to better logits. Fitted on little data, by convex means or seeds.
+
+Every head is a module `(logits, evidence) -> logits`, each (samples, classes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from cofire.boost.measures import check_logits
+from cofire.errors import NonFiniteError
+
+__all__ = ["HEADS", "Affine", "Auxiliary", "Tempered", "fit_affine", "fit_auxiliary", "fit_scaling", "fit_temperature"]
+
+_BATCH = 128
+_FEWEST = 1000
+"""Steps that the auxiliary network is trained for at least."""
+
+
+class Tempered(nn.Module):
+    """`(logits + share · evidence) / temperature`.
+
+    Args:
+        temperature: Above 0; softens (above 1) or sharpens what is predicted, without changing which class wins.
+        share: Of the evidence.
+    """
+
+    def __init__(self, temperature: float = 1.0, share: float = 1.0) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.tensor([1 / temperature, share / temperature]))
+        self.scale: Tensor
+
+    def forward(self, logits: Tensor, evidence: Tensor | None = None) -> Tensor:
+        """Better logits, (samples, classes)."""
+        if evidence is None:
+            return logits * self.scale[0]
+        return logits * self.scale[0] + evidence * self.scale[1]
+
+
+class Affine(nn.Module):
+    """An affine map of the standardised inputs: `W [logits, evidence] + b`, dense or a weight per input and class.
+
+    Args:
+        inputs: How many numbers of a sample come in: classes, or twice as many.
+        classes: Number of classes.
+    """
+
+    def __init__(self, inputs: int, classes: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.zeros(classes, inputs))
+        self.register_buffer("bias", torch.zeros(classes))
+        self.weight: Tensor
+        self.bias: Tensor
+
+    def forward(self, logits: Tensor, evidence: Tensor | None = None) -> Tensor:
+        """Better logits, (samples, classes)."""
+        inputs = logits if evidence is None else torch.cat([logits, evidence], dim=1)
+        return nn.functional.linear(inputs, self.weight, self.bias)
+
+
+class Auxiliary(nn.Module):
+    """P1's auxiliary network (§5.2, Figure 1): one hidden layer of 2C ReLU units, then a softmax.
+
+    Args:
+        classes: C.
+        proposes: Whether the inputs are [Y_predicted, Y_proposed], or Y_predicted alone.
+        probabilities: Whether Y_predicted are probabilities, and evidence is multiplied by them (Eq. 16); else
+            logits and plain evidence.
+    """
+
+    def __init__(self, classes: int, *, proposes: bool, probabilities: bool) -> None:
+        super().__init__()
+        width = classes * (2 if proposes else 1)
+        self.probabilities = probabilities
+        self.register_buffer("centre", torch.zeros(width))
+        self.register_buffer("spread", torch.ones(width))
+        self.centre: Tensor
+        self.spread: Tensor
+        self.hidden = nn.Linear(width, 2 * classes)
+        self.output = nn.Linear(2 * classes, classes)
+
+    def inputs(self, logits: Tensor, evidence: Tensor | None) -> Tensor:
+        """What goes into the network, (samples, C or 2C)."""
+        predicted = logits.softmax(dim=1) if self.probabilities else logits
+        if evidence is None:
+            return predicted
+        return torch.cat([predicted, evidence * predicted if self.probabilities else evidence], dim=1)
+
+    def forward(self, logits: Tensor, evidence: Tensor | None = None) -> Tensor:
+        """Better logits, (samples, classes)."""
+        return self.through((self.inputs(logits, evidence) - self.centre) / self.spread)
+
+    def through(self, inputs: Tensor) -> Tensor:
+        """The network on standardised inputs."""
+        found: Tensor = self.output(self.hidden(inputs).relu())
+        return found
+
+
+HEADS: dict[str, Callable[..., nn.Module]] = {"tempered": Tempered, "affine": Affine, "auxiliary": Auxiliary}
+"""Heads by the name under which they are saved."""
+
+
+def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+    """The temperature T that minimises the negative log-likelihood of `logits / T` (Guo et al. 2017).
+
+    Args:
+        logits: (samples, classes).
+        labels: (samples,).
+
+    Returns:
+        T, from 0.01 to 100.
+
+    Raises:
+        DataError: Shapes that do not fit, or values that are not finite.
+
+    Example:
+        >>> logits = torch.tensor([[4.0, 0.0]] * 4)
+        >>> round(fit_temperature(logits, torch.tensor([0, 0, 0, 1])), 2)
+        3.64
+    """
+    given, labels = check_logits(logits, labels)
+    # The loss is convex in 1/T: halve the interval in which its slope changes sign.
+    low, high = 1e-2, 1e2
+    wins = given.gather(1, labels[:, None])[:, 0]
+    for _ in range(60):
+        scale = (low * high) ** 0.5
+        slope = float((((given * scale).softmax(dim=1) * given).sum(dim=1) - wins).mean())
+        low, high = (low, scale) if slope > 0 else (scale, high)
+    return float((low * high) ** -0.5)
+
+
+def fit_scaling(logits: Tensor, evidence: Tensor | None, labels: Tensor, *, per_class: bool) -> Affine:
+    """A weight for the logits, one for the evidence, and a bias per class: with `per_class`, weights per class as well.
+
+    Without evidence and with `per_class` this is vector scaling (Guo et al. 2017); with evidence, a product of experts.
+
+    Args:
+        logits: (samples, classes).
+        evidence: (samples, classes), or None.
+        labels: (samples,).
+        per_class: Whether each class has weights of its own.
+    """
+    sources = [logits] if evidence is None else [logits, evidence]
+    given = [check_logits(source, labels)[0] for source in sources]
+    classes = logits.shape[1]
+    sizes = [float(source.std().clamp_min(1e-12)) for source in given]
+    scaled = [source / size for source, size in zip(given, sizes, strict=True)]
+    weights = torch.zeros(len(given), classes if per_class else 1, dtype=torch.float64)
+    weights[0] = sizes[0]
+    bias = torch.zeros(classes, dtype=torch.float64)
+
+    def loss() -> Tensor:
+        score = sum((w * s for w, s in zip(weights, scaled, strict=True)), bias)
+        apart = weights - weights.mean(dim=1, keepdim=True)
+        return cross_entropy(score, labels) + 1e-4 * bias.square().sum() / 2 + 1e-3 * apart.square().sum()
+
+    _minimise(loss, [weights, bias])
+    head = Affine(classes * len(given), classes)
+    diagonals = [torch.diag((w / size).expand(classes)) for w, size in zip(weights, sizes, strict=True)]
+    head.weight.copy_(torch.cat(diagonals, dim=1))
+    head.bias.copy_(bias)
+    return head
+
+
+def fit_affine(logits: Tensor, evidence: Tensor | None, labels: Tensor, *, penalty: float = 1e-3) -> Affine:
+    """Multinomial logistic regression on the standardised inputs: with the logits alone, matrix scaling.
+
+    Args:
+        logits: (samples, classes).
+        evidence: (samples, classes), or None.
+        labels: (samples,).
+        penalty: Of the squared weights, per sample.
+    """
+    joined = check_logits(logits if evidence is None else torch.cat([logits, evidence], dim=1), labels)[0]
+    centre, spread = joined.mean(dim=0), joined.std(dim=0, correction=0).clamp_min(1e-12)
+    inputs = (joined - centre) / spread
+    classes = logits.shape[1]
+    weights = torch.zeros(classes, inputs.shape[1], dtype=torch.float64)
+    bias = torch.zeros(classes, dtype=torch.float64)
+
+    def loss() -> Tensor:
+        return cross_entropy(inputs @ weights.T + bias, labels) + penalty * weights.square().sum() / 2
+
+    _minimise(loss, [weights, bias])
+    head = Affine(inputs.shape[1], classes)
+    head.weight.copy_(weights / spread)
+    head.bias.copy_(bias - (weights * (centre / spread)).sum(dim=1))
+    return head
+
+
+def fit_auxiliary(
+    logits: Tensor,
+    evidence: Tensor | None,
+    labels: Tensor,
+    *,
+    probabilities: bool = True,
+    standardise: bool = True,
+    epochs: int = 20,
+    seed: int = 0,
+) -> Auxiliary:
+    """Train P1's auxiliary network. The paper says nothing of its training: here Adam, 1e-3, batches of 128.
+
+    Args:
+        logits: (samples, classes).
+        evidence: `P · U*`, (samples, classes), or None for the same network without activation patterns.
+        labels: (samples,).
+        probabilities: See `Auxiliary`.
+        standardise: Whether inputs are brought to mean 0 and deviation 1; as printed, they are not.
+        epochs: Passes over the samples, or as many as make 1,000 steps, if that is more.
+        seed: Of weights and order.
+    """
+    check_logits(logits, labels)
+    classes = logits.shape[1]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        head = Auxiliary(classes, proposes=evidence is not None, probabilities=probabilities).requires_grad_(False)
+    inputs = head.inputs(logits.float(), None if evidence is None else evidence.float())
+    if standardise:
+        head.centre.copy_(inputs.mean(dim=0))
+        head.spread.copy_(inputs.std(dim=0, correction=0).clamp_min(1e-6))
+    layers = [head.hidden.weight, head.hidden.bias, head.output.weight, head.output.bias]
+    found = _descend((inputs - head.centre) / head.spread, labels, layers, epochs=epochs, seed=seed)
+    for layer, values in zip(layers, found, strict=True):
+        layer.copy_(values)
+    if not all(bool(torch.isfinite(value).all()) for value in found):
+        raise NonFiniteError(
+            "an auxiliary network whose training diverged", "finite weights", "choose a method on standardised inputs"
+        )
+    return head
+
+
+def _descend(inputs: Tensor, labels: Tensor, layers: Sequence[Tensor], *, epochs: int, seed: int) -> list[Tensor]:
+    """The network's weights after training.
+
+    The gradient is written out and computed by NumPy: at this size, autograd takes ten times as long.
+    """
+    given, targets = inputs.cpu().numpy(), labels.cpu().numpy()
+    flat = torch.cat([layer.detach().cpu().flatten() for layer in layers]).numpy()
+    slope, first, second = (np.zeros_like(flat) for _ in range(3))
+    ends = np.cumsum([layer.numel() for layer in layers])[:-1]
+    shapes = [tuple(layer.shape) for layer in layers]
+    w1, b1, w2, b2 = (part.reshape(shape) for part, shape in zip(np.split(flat, ends), shapes, strict=True))
+    g1, h1, g2, h2 = (part.reshape(shape) for part, shape in zip(np.split(slope, ends), shapes, strict=True))
+    draw = np.random.default_rng(seed)
+    samples = len(targets)
+    per_epoch = -(-samples // _BATCH)
+    step = 0
+    for _ in range(max(epochs, -(-_FEWEST // per_epoch))):
+        order = draw.permutation(samples)
+        for start in range(0, samples, _BATCH):
+            chosen = order[start : start + _BATCH]
+            batch = given[chosen]
+            hidden = np.maximum(batch @ w1.T + b1, 0)
+            error = hidden @ w2.T + b2
+            error = np.exp(error - error.max(axis=1, keepdims=True))
+            error /= error.sum(axis=1, keepdims=True)
+            error[np.arange(len(chosen)), targets[chosen]] -= 1
+            error /= len(chosen)
+            back = (error @ w2) * (hidden > 0)
+            g2[:], h2[:], g1[:], h1[:] = error.T @ hidden, error.sum(axis=0), back.T @ batch, back.sum(axis=0)
+            step += 1
+            first += np.float32(0.1) * (slope - first)
+            second += np.float32(0.001) * (slope * slope - second)
+            root = np.sqrt(second / np.float32(1 - 0.999**step)) + np.float32(1e-8)
+            flat -= np.float32(1e-3 / (1 - 0.9**step)) * first / root
+    return [torch.from_numpy(value.copy()) for value in (w1, b1, w2, b2)]
+
+
+def _minimise(loss: Callable[[], Tensor], values: list[Tensor]) -> None:
+    """Put the values where a convex loss is least."""
+    with torch.inference_mode(False), torch.enable_grad():
+        for value in values:
+            value.requires_grad_()
+        solver = torch.optim.LBFGS(
+            values, max_iter=200, tolerance_grad=1e-7, tolerance_change=1e-10, line_search_fn="strong_wolfe"
+        )
+
+        def closure() -> Tensor:
+            solver.zero_grad()
+            now = loss()
+            now.backward()  # type: ignore[no-untyped-call]
+            return now
+
+        solver.step(closure)  # type: ignore[no-untyped-call]
+        for value in values:
+            value.requires_grad_(False)

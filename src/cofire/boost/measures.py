@@ -1,0 +1,103 @@
+"""How good class probabilities are: their loss, their calibration, and which classes are mistaken for which."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cofire.activations.labels import check_labels
+from cofire.bounds import check_whole
+from cofire.errors import DataError, NonFiniteError
+
+__all__ = ["calibration_error", "check_logits", "false_counts", "negative_log_likelihood"]
+
+
+def check_logits(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits as float64 and labels, if they fit.
+
+    Raises:
+        DataError: Not (samples, classes), or no samples.
+        LabelError: Labels that do not fit.
+        NonFiniteError: A logit is NaN or infinite.
+    """
+    if logits.ndim != 2 or not logits.numel():
+        raise DataError(
+            f"scores of shape {tuple(logits.shape)}", "(samples, classes), at least one sample", "pass one row a sample"
+        )
+    if not bool(torch.isfinite(logits).all()):
+        raise NonFiniteError("NaN or infinite scores", "finite numbers", "find what makes the network overflow")
+    return logits.to(torch.float64), check_labels(labels, len(logits), logits.shape[1])
+
+
+def negative_log_likelihood(logits: Tensor, labels: Tensor) -> float:
+    """Mean of `-log p(label)` in nats.
+
+    Args:
+        logits: (samples, classes).
+        labels: (samples,).
+
+    Raises:
+        DataError: Shapes that do not fit, or values that are not finite.
+
+    Example:
+        >>> round(negative_log_likelihood(torch.zeros(3, 4), torch.tensor([0, 1, 2])), 4)
+        1.3863
+    """
+    given, labels = check_logits(logits, labels)
+    return float(torch.nn.functional.cross_entropy(given, labels))
+
+
+def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 15) -> float:
+    """Expected calibration error: how far confidence and accuracy lie apart, 0 to 1.
+
+    Samples are binned by their highest probability, bin k being `(k / bins, (k + 1) / bins]`; the error is
+    `Σ_k |B_k| / n · |accuracy(B_k) - mean confidence(B_k)|`.
+
+    Args:
+        probabilities: (samples, classes), each row summing to one.
+        labels: (samples,).
+        bins: How many bins of equal width.
+
+    Raises:
+        DataError: Shapes that do not fit, or values that are no probabilities.
+        OptionError: `bins` is no whole number from 1 up.
+
+    Example:
+        >>> sure = torch.tensor([[0.75, 0.25], [0.75, 0.25], [0.75, 0.25], [0.75, 0.25]])
+        >>> calibration_error(sure, torch.tensor([0, 0, 1, 1]))
+        0.25
+    """
+    bins = check_whole("bins", bins)
+    given, labels = check_logits(probabilities, labels)
+    if float(given.min()) < 0 or float((given.sum(dim=1) - 1).abs().max()) > 1e-2:
+        raise DataError("rows that do not sum to one", "probabilities", "if these are logits, pass logits.softmax(1)")
+    confidence, predicted = given.max(dim=1)
+    edges = torch.arange(bins + 1, dtype=torch.float64) / bins
+    number = (torch.bucketize(confidence.clamp(max=1), edges) - 1).clamp(0, bins - 1)
+    gap = (predicted == labels).to(torch.float64) - confidence
+    return float(torch.zeros(bins, dtype=torch.float64).index_add_(0, number, gap).abs().sum()) / len(labels)
+
+
+def false_counts(predicted: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """False positives and false negatives of every class.
+
+    Args:
+        predicted: (samples,), whole numbers.
+        labels: (samples,).
+        num_classes: Number of classes.
+
+    Returns:
+        Twice (classes,), int64.
+
+    Raises:
+        LabelError: Classes that do not fit.
+
+    Example:
+        >>> false_counts(torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1]), 2)
+        (tensor([1, 0]), tensor([0, 1]))
+    """
+    predicted = check_labels(predicted, len(labels), num_classes, "the predictions")
+    labels = check_labels(labels, len(labels), num_classes)
+    wrong = predicted != labels
+    positives = torch.bincount(predicted[wrong], minlength=num_classes)
+    return positives, torch.bincount(labels[wrong], minlength=num_classes)

@@ -1,0 +1,123 @@
+"""A linear readout of neurons on top of a frozen classifier: what to add to its logits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from cofire.boost.descent import Adam
+from cofire.boost.evidence import Evidence
+from cofire.boost.heads import Tempered, fit_temperature
+from cofire.boost.measures import negative_log_likelihood
+
+__all__ = ["RATES", "choose_readout", "fit_readouts"]
+
+RATES = (3e-4, 1e-3, 3e-3)
+"""Step sizes tried, for about 2,000 inputs; which of them is best, held-out data say."""
+
+_DECAY = 1e-3
+_BATCH = 256
+
+
+def fit_readouts(
+    parts: Sequence[tuple[Tensor, Tensor, Tensor]],
+    sizes: Sequence[int],
+    *,
+    patterns: bool,
+    threshold: float = 0.0,
+    of_head: bool = False,
+    rates: Sequence[float] = RATES,
+    epochs: int = 5,
+    seed: int = 0,
+) -> list[Evidence]:
+    """Learn what to add to frozen logits: `z = logits + W a / s + V (a > threshold) + b`, by cross-entropy.
+
+    W, V and b start at zero, which is the classifier as it is, and are trained by Adam with steps that shrink to
+    zero, one run for each rate, all on the same batches. `s` is the mean deviation of a layer's neurons.
+
+    Args:
+        parts: Batches of (activations, logits, labels): (samples, neurons), (samples, classes), (samples,).
+        sizes: Neurons of each layer.
+        patterns: Whether there is a V.
+        threshold: A neuron is active above it.
+        of_head: What the evidence is to read (see `Evidence`).
+        rates: Step sizes.
+        epochs: Passes over the samples, or as many as make 500 steps, if that is more.
+        seed: Of the order.
+
+    Returns:
+        For each rate, what is added.
+    """
+    values = torch.cat([part[0] for part in parts]).to(torch.float32) if len(parts) > 1 else parts[0][0].float()
+    offset = torch.cat([part[1] for part in parts]).to(torch.float32)
+    labels = torch.cat([part[2] for part in parts])
+    samples, neurons = values.shape
+    classes, device = offset.shape[1], values.device
+    scale = _scales(values, sizes)
+    width = neurons * (2 if patterns else 1)
+    weights = torch.zeros(len(rates), classes, width, device=device)
+    bias = torch.zeros(len(rates), classes, device=device)
+    # The wider the input, the more a step changes the logits.
+    steps_of = torch.tensor(rates, device=device) * min(max((2048 / width) ** 0.5, 0.1), 3.0)
+    of_weights, of_bias = Adam(weights), Adam(bias)
+    per_epoch = -(-samples // _BATCH)
+    total = max(epochs, -(-500 // per_epoch)) * per_epoch
+    draw = torch.Generator().manual_seed(seed)
+    order: Iterator[Tensor] = iter(())
+    for step in range(1, total + 1):
+        chosen = next(order, None)
+        if chosen is None:
+            order = iter(torch.split(torch.randperm(samples, generator=draw).to(device), _BATCH))
+            chosen = next(order)
+        given = values[chosen]
+        active = (given > threshold).to(given.dtype)
+        given = given * scale
+        inputs = torch.cat([given, active], dim=1) if patterns else given
+        score = (inputs @ weights.reshape(-1, width).T).reshape(len(chosen), len(rates), classes)
+        score = score + bias + offset[chosen, None]
+        error = score.softmax(dim=2)
+        error[torch.arange(len(chosen), device=device), :, labels[chosen]] -= 1
+        error /= len(chosen)
+        slope = (error.reshape(len(chosen), -1).T @ inputs).reshape(weights.shape) + _DECAY * weights
+        rate = steps_of * (1 - (step - 1) / total)
+        of_weights.step(slope, rate[:, None, None])
+        of_bias.step(error.sum(dim=0), rate[:, None])
+    return [
+        Evidence(w[:, :neurons] * scale, w[:, neurons:] if patterns else None, b, sizes,
+                 threshold=threshold, of_head=of_head)
+        for w, b in zip(weights, bias, strict=True)
+    ]  # fmt: skip
+
+
+def _scales(values: Tensor, sizes: Sequence[int]) -> Tensor:
+    """One over the mean deviation of the neurons of each layer, (neurons,)."""
+    spread = torch.split(values.std(dim=0, correction=0), list(sizes))
+    return torch.cat([(1 / part.mean().clamp_min(1e-6)).expand(len(part)) for part in spread])
+
+
+def choose_readout(
+    logits: Tensor, candidates: Sequence[Tensor], labels: Tensor, shares: Sequence[float] = (0.25, 0.5, 0.75, 1.0)
+) -> tuple[int, Tempered]:
+    """Which readout, how much of it, and at which temperature: by the accuracy on held-out data, then its loss.
+
+    Args:
+        logits: The classifier's, (samples, classes).
+        candidates: What each readout adds, (samples, classes) each.
+        labels: (samples,).
+        shares: How much of it may be added.
+
+    Returns:
+        Which of the candidates, and the head: share and temperature.
+    """
+    best: tuple[int, float] = (-1, 0.0)
+    which, share = 0, 0.0
+    for number, added in enumerate(candidates):
+        for part in (0.0, *shares):
+            score = logits + part * added
+            key = (int((score.argmax(dim=1) == labels).sum()), -negative_log_likelihood(score, labels))
+            if key > best or best[0] < 0:
+                best, which, share = key, number, part
+    temperature = fit_temperature(logits + share * candidates[which], labels)
+    return which, Tempered(temperature, share)

@@ -1,0 +1,115 @@
+"""The figures about boosting: accuracy and gain over the checkpoints, or all gains at a single one."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+import plotly.graph_objects as go
+
+from cofire.report.boost.facts import BoostFacts
+from cofire.report.canvas import canvas, checkpoint_axis, plain, series
+from cofire.report.notation import short
+from cofire.study.gains import Gain
+
+__all__ = ["draw_boosts"]
+
+_BASE, _CONTROL, _BOOSTER = 2, 1, 0
+
+
+def draw_boosts(facts: BoostFacts) -> dict[str, go.Figure]:
+    """The figures by name: accuracy and gain over several checkpoints, or the gains of one."""
+    if facts.single:
+        return {"boost-methods": _methods(facts)}
+    return {"boost-accuracy": _accuracy(facts), "boost-gain": _gain(facts)}
+
+
+def _accuracy(facts: BoostFacts) -> go.Figure:
+    figure = canvas(380, "checkpoint", "test accuracy (%)", hovermode="x unified")
+    lines: list[tuple[str, list[dict[str, Any]], dict[str, Any]]] = [
+        ("booster", [b.booster for b in facts.boosts], series(_BOOSTER, mode="lines+markers")),
+        ("best control", [b.control for b in facts.boosts], series(_CONTROL, mode="lines+markers")),
+        ("the model", [b.base for b in facts.boosts], series(_BASE, muted=True, mode="lines+markers")),
+    ]
+    for name, rows, look in lines:
+        figure.add_scatter(
+            x=list(facts.checkpoints),
+            y=[100 * row["test_accuracy"] for row in rows],
+            customdata=[plain(short(row["title"], 40)) for row in rows],
+            name=name,
+            hovertemplate="%{y:.2f} %" + ("" if name == "the model" else " (%{customdata})"),
+            **look,
+        )
+    figure.update_xaxes(showgrid=False, **checkpoint_axis(facts.checkpoints))
+    return figure
+
+
+def _bars(gains: list[Gain]) -> dict[str, Any]:
+    """Interval bars in points; none where there is no interval."""
+    high = [0.0 if g.high is None else max(0.0, 100 * (g.high - g.value)) for g in gains]
+    low = [0.0 if g.low is None else max(0.0, 100 * (g.value - g.low)) for g in gains]
+    return {"type": "data", "symmetric": False, "array": high, "arrayminus": low, "thickness": 1.8, "width": 4}
+
+
+def _said(gains: list[Gain]) -> list[str]:
+    known = [(g.low, g.high) for g in gains]
+    return ["" if a is None or b is None else f" [{100 * a:+.2f}, {100 * b:+.2f}]" for a, b in known]
+
+
+def _gain(facts: BoostFacts) -> go.Figure:
+    figure = canvas(320, "checkpoint", "gain over the best<br>control (points)", hovermode="x unified")
+    ends = [facts.checkpoints[0] - 0.6, facts.checkpoints[-1] + 0.6]
+    figure.add_scatter(x=ends, y=[0, 0], showlegend=False, hoverinfo="skip", **series(0, muted=True))
+    gains = [boost.over_control for boost in facts.boosts]
+    figure.add_scatter(
+        x=list(facts.checkpoints),
+        y=[100 * gain.value for gain in gains],
+        error_y=_bars(gains),
+        customdata=_said(gains),
+        name="booster less best control",
+        showlegend=False,
+        hovertemplate="%{y:+.2f} points%{customdata}",
+        **series(_BOOSTER, mode="markers"),
+    )
+    figure.update_xaxes(showgrid=False, range=ends, **checkpoint_axis(facts.checkpoints))
+    return figure
+
+
+def _methods(facts: BoostFacts) -> go.Figure:
+    rows = [row for row in facts.last_rows if Gain.of(row, "base_gain") is not None][::-1]
+    figure = canvas(max(240, 130 + 40 * len(rows)), "gain over the model (points)", "")
+    places = list(range(len(rows)))
+    figure.add_scatter(x=[0, 0], y=[-0.6, len(rows) - 0.4], showlegend=False, hoverinfo="skip", **series(0, muted=True))
+    for kind, name, index in (("control", "controls", _CONTROL), ("method", "with activation patterns", _BOOSTER)):
+        held = [
+            (place, Gain(row["base_gain"], row["base_gain_low"], row["base_gain_high"]), row["title"])
+            for place, row in zip(places, rows, strict=True)
+            if (row["kind"] == "control") == (kind == "control")
+        ]
+        if not held:
+            continue
+        gains = [gain for _, gain, _ in held]
+        look = series(index, mode="markers")
+        look["marker"] |= {"size": 9}
+        figure.add_scatter(
+            x=[100 * gain.value for gain in gains],
+            y=[place for place, _, _ in held],
+            error_x=_bars(gains),
+            name=name,
+            text=[plain(title) for _, _, title in held],
+            customdata=_said(gains),
+            hovertemplate="%{text}: %{x:+.2f} points%{customdata}<extra></extra>",
+            **look,
+        )
+    names = [_label(row) for row in rows]
+    figure.update_yaxes(
+        tickmode="array", tickvals=places, ticktext=names, showgrid=False, range=[-0.6, len(rows) - 0.4]
+    )
+    figure.update_layout(hovermode="closest")
+    return figure
+
+
+def _label(row: dict[str, Any]) -> str:
+    lines = textwrap.wrap(row["title"], 19, max_lines=2, placeholder="…") or [""]
+    name = "<br>".join(plain(line) for line in lines)
+    return f"<b>{name}</b>" if row["role"] in ("booster", "best control") else name
