@@ -13,7 +13,16 @@ from cofire.activations.batches import Batches
 from cofire.activations.summarize import DEFAULT_CAP
 from cofire.boost.reading import Reader, chosen_layers
 from cofire.bounds import check_threshold, check_whole
-from cofire.errors import BudgetError, DataError, NonFiniteError, OptionError, ResultError, WeightsError, near_matches
+from cofire.errors import (
+    BudgetError,
+    DataError,
+    LayerError,
+    NonFiniteError,
+    OptionError,
+    ResultError,
+    WeightsError,
+    near_matches,
+)
 from cofire.network import Network, Selector, Unit
 from cofire.noted import load_noted, save_noted
 from cofire.patterns.evidence import check_every_class, log_odds_of_patterns
@@ -104,6 +113,8 @@ class PatternConfidence:
         self.score: Score = score
         self._threshold = check_threshold(threshold)
         self._reader = Reader(network, chosen_layers(network, layers), unit)
+        if not sum(self._reader.sizes):
+            raise LayerError("no layers, or none with neurons", "at least one neuron", "pass layers=None for all")
         # Counts, shares and log-odds.
         needed = 3 * 8 * network.num_classes * sum(self._reader.sizes)
         if needed > check_whole("max_bytes", max_bytes):

@@ -39,8 +39,8 @@ class Evidence(nn.Module):
         self.sizes = tuple(sizes)
         self.threshold = threshold
         self.of_head = of_head
-        self.register_buffer("values", None if values is None else values.to(torch.float32))
-        self.register_buffer("patterns", None if patterns is None else patterns.to(torch.float32))
+        self.register_buffer("values", None if values is None else _own(values))
+        self.register_buffer("patterns", None if patterns is None else _own(patterns))
         self.register_buffer("bias", bias.to(torch.float32))
         self.values: Tensor | None
         self.patterns: Tensor | None
@@ -76,3 +76,8 @@ class Evidence(nn.Module):
     def numbers(self) -> int:
         """How many numbers it holds."""
         return sum(value.numel() for value in (self.values, self.patterns, self.bias) if value is not None)
+
+
+def _own(values: Tensor) -> Tensor:
+    # A part of a larger tensor would be saved and exported with all of it.
+    return values.to(torch.float32).clone(memory_format=torch.contiguous_format)

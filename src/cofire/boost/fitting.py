@@ -19,7 +19,7 @@ from cofire.boost.statistics import ClassStatistics, Sample
 from cofire.errors import BatchError, DataError
 from cofire.patterns import check_every_class
 
-__all__ = ["FitSettings", "Fits", "Fitted", "Seen", "fit_methods", "read_all"]
+__all__ = ["FitSettings", "Fits", "Fitted", "Seen", "fit_methods", "read_all", "readings"]
 
 FOLDS = 5
 """Held-out data is dealt into so many parts, to judge on each what was fitted on the others."""
@@ -65,6 +65,11 @@ class Fitted(nn.Module):
         """The better logits of a batch, (samples, classes)."""
         found: Tensor = self.head(reading.logits, None if self.evidence is None else self.evidence.of(reading))
         return found
+
+    @property
+    def head_device(self) -> torch.device:
+        """Where it computes."""
+        return next(value.device for value in (*self.head.buffers(), *self.head.parameters()))
 
     @property
     def parameters_added(self) -> int:
@@ -231,9 +236,7 @@ def _gather(
     samples = bool({"readouts", "last-layers"} & kinds)
     sample = Sample(settings.max_bytes)
     everything = []
-    for inputs, labels, reading in _readings(
-        reader, training, settings, "boost: evidence", head="last-layers" in kinds
-    ):
+    for inputs, labels, reading in readings(reader, training, settings, "boost: evidence", head="last-layers" in kinds):
         hashes = hashes_of(inputs)
         everything.append(hashes)
         if aside:
@@ -268,7 +271,7 @@ def read_all(
     """
     logits, labels, hashes = [], [], []
     found: dict[str, list[list[Tensor]]] = {kind: [[] for _ in several] for kind, several in candidates.items()}
-    for inputs, of_batch, reading in _readings(reader, data, settings, title, head="last-layers" in candidates):
+    for inputs, of_batch, reading in readings(reader, data, settings, title, head="last-layers" in candidates):
         logits.append(reading.logits.cpu())
         labels.append(of_batch.cpu())
         hashes.append(hashes_of(inputs))
@@ -279,7 +282,7 @@ def read_all(
     return Seen(torch.cat(logits), joined, torch.cat(labels), torch.cat(hashes))
 
 
-def _readings(
+def readings(
     reader: Reader, data: Any, settings: FitSettings, title: str, *, head: bool
 ) -> Iterator[tuple[Tensor, Tensor, Reading]]:
     """Batch by batch inputs, labels on the network's device, and what was read; at least one."""

@@ -9,7 +9,7 @@ from cofire.activations.labels import check_labels
 from cofire.bounds import check_whole
 from cofire.errors import DataError, NonFiniteError
 
-__all__ = ["calibration_error", "check_logits", "false_counts", "negative_log_likelihood"]
+__all__ = ["calibration_error", "calibration_gap", "check_logits", "false_counts", "negative_log_likelihood"]
 
 
 def check_logits(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,10 +72,22 @@ def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 15) -> 
     if float(given.min()) < 0 or float((given.sum(dim=1) - 1).abs().max()) > 1e-2:
         raise DataError("rows that do not sum to one", "probabilities", "if these are logits, pass logits.softmax(1)")
     confidence, predicted = given.max(dim=1)
+    return calibration_gap(confidence, predicted == labels, bins)
+
+
+def calibration_gap(confidence: Tensor, correct: Tensor, bins: int = 15) -> float:
+    """The calibration error of confidences that are known (see `calibration_error`).
+
+    Args:
+        confidence: (samples,), 0 to 1.
+        correct: Whether the prediction was right, (samples,).
+        bins: How many bins of equal width.
+    """
     edges = torch.arange(bins + 1, dtype=torch.float64) / bins
-    number = (torch.bucketize(confidence.clamp(max=1), edges) - 1).clamp(0, bins - 1)
-    gap = (predicted == labels).to(torch.float64) - confidence
-    return float(torch.zeros(bins, dtype=torch.float64).index_add_(0, number, gap).abs().sum()) / len(labels)
+    sure = confidence.to(torch.float64).clamp(max=1)
+    number = (torch.bucketize(sure, edges) - 1).clamp(0, bins - 1)
+    gap = correct.to(torch.float64) - sure
+    return float(torch.zeros(bins, dtype=torch.float64).index_add_(0, number, gap).abs().sum()) / len(sure)
 
 
 def false_counts(predicted: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:

@@ -100,24 +100,25 @@ def _scales(values: Tensor, sizes: Sequence[int]) -> Tensor:
 def choose_readout(
     logits: Tensor, candidates: Sequence[Tensor], labels: Tensor, shares: Sequence[float] = (0.25, 0.5, 0.75, 1.0)
 ) -> tuple[int, Tempered]:
-    """Which readout, how much of it, and at which temperature: by the accuracy on held-out data, then its loss.
+    """Which readout, how much of it, and at which temperature: what has the least loss on held-out data.
+
+    The loss and not the accuracy, of which a few thousand samples say too little to choose by.
 
     Args:
         logits: The classifier's, (samples, classes).
         candidates: What each readout adds, (samples, classes) each.
         labels: (samples,).
-        shares: How much of it may be added.
+        shares: How much of it may be added; nothing is tried as well.
 
     Returns:
         Which of the candidates, and the head: share and temperature.
     """
-    best: tuple[int, float] = (-1, 0.0)
-    which, share = 0, 0.0
-    for number, added in enumerate(candidates):
-        for part in (0.0, *shares):
-            score = logits + part * added
-            key = (int((score.argmax(dim=1) == labels).sum()), -negative_log_likelihood(score, labels))
-            if key > best or best[0] < 0:
-                best, which, share = key, number, part
-    temperature = fit_temperature(logits + share * candidates[which], labels)
+
+    def tried(score: Tensor) -> tuple[float, float]:
+        temperature = fit_temperature(score, labels)
+        return negative_log_likelihood(score / temperature, labels), temperature
+
+    found = [(*tried(logits), 0, 0.0)]
+    found += [(*tried(logits + s * added), n, s) for n, added in enumerate(candidates) for s in shares]
+    _, temperature, which, share = min(found, key=lambda one: one[0])
     return which, Tempered(temperature, share)

@@ -1,0 +1,305 @@
+"""`Booster`: a trained classifier with what its activation patterns add, as one module."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+
+from cofire.boost.evidence import Evidence
+from cofire.boost.fitting import Fits, FitSettings, Fitted, fit_methods
+from cofire.boost.heads import HEADS, Affine, Auxiliary
+from cofire.boost.methods import DEFAULT_METHOD, METHODS, method_of
+from cofire.boost.program import boosted_program, write_program
+from cofire.boost.reading import Reader, chosen_layers
+from cofire.bounds import check_above_zero, check_threshold, check_whole
+from cofire.errors import OptionError, ResultError
+from cofire.network import Network, Selector, Unit
+from cofire.noted import load_noted, save_noted
+
+__all__ = ["AUTO", "Boosted", "Booster"]
+
+AUTO = "auto"
+"""Fit every method and keep the one that is most often right on held-out data."""
+
+
+class Boosted(NamedTuple):
+    """What a booster says of a batch, from one forward pass of the classifier.
+
+    Attributes:
+        probabilities: (samples, classes).
+        logits: Their logarithms, up to a constant for each sample, (samples, classes).
+        base_logits: The classifier's own, (samples, classes).
+    """
+
+    probabilities: Tensor
+    logits: Tensor
+    base_logits: Tensor
+
+
+class Booster(nn.Module):
+    """A better classifier out of a trained one and its activation patterns (P1 §5.2).
+
+    Once fitted, it takes images as the classifier does, runs it once, and gives class probabilities. The classifier
+    stays frozen and as it is: it is no submodule, so that `.to()`, `.train()` and `.parameters()` of the booster
+    leave it alone, and the booster computes where the classifier lies.
+
+    Args:
+        network: The trained classifier.
+        layers: Which activation layers; None takes all, "L2L" the last two and "LL" the last (P1 Table 4), or see
+            `Network.select`.
+        method: One of `cofire.boost.METHODS`: "readout" (unless given; it won on held-out data), "auxiliary" (P1's,
+            to the letter) and others; a control such as "temperature"; or "auto", which fits all methods and keeps
+            the one that is best on held-out data.
+        unit: What a neuron of a feature map is: "channel-mean", "channel-max" or "element".
+        threshold: A neuron is active above it.
+        seed: Of networks and orders.
+        max_bytes: Bound for the sample of training activations that readouts learn from, and for second moments.
+
+    Raises:
+        LayerError: No such layer, or none at all.
+        OptionError: An option has a value it cannot have.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> inputs = torch.randn(300, 2)
+        >>> labels = (inputs[:, 0] > inputs[:, 1]).long()
+        >>> booster = Booster(Network(model, inputs)).fit((inputs[:200], labels[:200]), (inputs[200:], labels[200:]))
+        >>> probabilities = booster(inputs)
+        >>> probabilities.shape, round(float((probabilities.argmax(dim=1) == labels).float().mean()), 2)
+        (torch.Size([300, 2]), 0.97)
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        layers: Selector = None,
+        method: str = DEFAULT_METHOD,
+        *,
+        unit: Unit = "channel-mean",
+        threshold: float = 0.0,
+        seed: int = 0,
+        max_bytes: int = 1_000_000_000,
+    ) -> None:
+        super().__init__()
+        self._reader = Reader(network, chosen_layers(network, layers), unit)
+        if method != AUTO:
+            method_of(method)
+        self.method = method
+        self._settings = FitSettings(
+            threshold=check_threshold(threshold),
+            seed=check_whole("seed", seed, least=0),
+            max_bytes=int(check_above_zero("max_bytes", max_bytes)),
+        )
+        self.fitted: Fitted | None = None
+
+    @property
+    def network(self) -> Network:
+        """The classifier."""
+        return self._reader.network
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers it reads."""
+        return tuple(layer.name for layer in self._reader.layers)
+
+    def fit(
+        self,
+        train_loader: Any,
+        validation_loader: Any = None,
+        *,
+        batch_size: int = 1024,
+        progress: bool | None = None,
+    ) -> Self:
+        """Learn from data that the classifier was trained on and, better, from data that it was not.
+
+        Nothing of size (samples × neurons) is kept but, for readouts, a sample of at most `max_bytes`.
+
+        Args:
+            train_loader: Labelled training data, as `cofire.summarize` takes it.
+            validation_loader: Labelled data that the classifier has not seen. Without it, a fifth of the training
+                data, chosen by content, takes its place; the classifier knows it by heart, so that less is learnt.
+            batch_size: For data that does not come in batches.
+            progress: Show progress bars; None shows them on a terminal.
+
+        Returns:
+            The booster itself.
+
+        Raises:
+            DataError: No samples, data that overlaps, and its kinds `BatchError`, `LabelError` (a class without
+                training samples, or labels out of range) and `NonFiniteError`.
+            BudgetError: The method needs more memory than `max_bytes`.
+        """
+        settings = FitSettings(
+            self._settings.threshold, self._settings.seed, check_whole("batch_size", batch_size),
+            self._settings.max_bytes, progress,
+        )  # fmt: skip
+        methods = list(METHODS.values()) if self.method == AUTO else [method_of(self.method)]
+        fits = fit_methods(self._reader, methods, train_loader, validation_loader, settings)
+        return self.adopt(fits.fitted[best_of(fits, list(fits.fitted))])
+
+    def adopt(self, fitted: Fitted) -> Self:
+        """Take over what was fitted elsewhere to the same network and layers."""
+        self.fitted = fitted.to(self.network.device)
+        self.method = fitted.method.name
+        return self
+
+    def _ready(self) -> Fitted:
+        if self.fitted is None:
+            raise OptionError(
+                "a booster that is not fitted", "a fitted or loaded one", "call booster.fit(train_loader) first"
+            )
+        return self.fitted
+
+    def predict(self, images: Tensor) -> Boosted:
+        """Probabilities and logits, with the classifier's own logits, from one forward pass.
+
+        Args:
+            images: A batch, as the classifier takes it.
+
+        Raises:
+            OptionError: The booster is not fitted.
+            BatchError: The images do not fit the classifier.
+            NonFiniteError: The classifier gives NaN or infinite logits.
+        """
+        fitted = self._ready()
+        with torch.no_grad():
+            evidence = fitted.evidence
+            reading = self._reader(images, head=evidence is not None and evidence.of_head)
+            if fitted.head_device != reading.logits.device:
+                fitted.to(reading.logits.device)
+            better = fitted(reading)
+            kind = self.network.dtype
+            return Boosted(better.softmax(dim=1).to(kind), better.to(kind), reading.logits.to(kind))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Class probabilities, (samples, classes), on the classifier's device and of its type (see `predict`)."""
+        return self.predict(images).probabilities
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Logits, (samples, classes) (see `predict`)."""
+        return self.predict(images).logits
+
+    def save(self, path: str | Path) -> Path:
+        """Write what was learnt, without the classifier's weights: safetensors with a JSON note.
+
+        Args:
+            path: Such as "booster.safetensors"; the file appears whole or not at all.
+
+        Raises:
+            OptionError: The booster is not fitted.
+        """
+        fitted = self._ready()
+        evidence = fitted.evidence
+        note = {
+            "method": fitted.method.name,
+            "fitted_on": fitted.fitted_on,
+            "head": next(name for name, kind in HEADS.items() if type(fitted.head) is kind),
+            "evidence": None if evidence is None else {"sizes": list(evidence.sizes), "of_head": evidence.of_head},
+            "layers": list(self.layers),
+            "unit": self._reader.unit,
+            "threshold": self._settings.threshold,
+            "seed": self._settings.seed,
+            "fingerprint": self.network.fingerprint,
+            "weights": self.network.digest(),
+        }
+        tensors = {name: value.detach().cpu() for name, value in fitted.state_dict().items()}
+        return save_noted(path, "booster", note, tensors)
+
+    @classmethod
+    def load(cls, path: str | Path, network: Network) -> Booster:
+        """Read a booster back for the classifier that it was fitted to.
+
+        Args:
+            path: What `save` wrote.
+            network: The same classifier, with the same weights.
+
+        Raises:
+            ResultError: The file is missing, damaged or no booster, or it belongs to another classifier.
+        """
+
+        def read(note: dict[str, Any], tensors: dict[str, Tensor]) -> Booster:
+            if note["fingerprint"] != network.fingerprint:
+                raise _foreign(path, "another architecture")
+            if note["weights"] != network.digest():
+                raise _foreign(path, "other weights of the same architecture")
+            booster = cls(
+                network, list(note["layers"]), note["method"],
+                unit=note["unit"], threshold=note["threshold"], seed=note["seed"],
+            )  # fmt: skip
+            return booster.adopt(_restored(note, tensors, network.num_classes))
+
+        return load_noted(path, "booster", read)
+
+    def to_module(self) -> nn.Module:
+        """Classifier and booster as one plain module of PyTorch, weights copied: images to class probabilities.
+
+        It needs nothing of cofire to run, and exports with `torch.export`.
+
+        Raises:
+            OptionError: The booster is not fitted.
+            ExportError: The network has no graph (`capture="calls"`).
+        """
+        return boosted_program(self._reader, self._ready())
+
+    def export(self, path: str | Path) -> Path:
+        """Write classifier and booster as a `.pt2` program that runs without cofire.
+
+        Args:
+            path: Such as "boosted.pt2"; the file appears whole or not at all.
+
+        Raises:
+            OptionError: The booster is not fitted, or the path does not end in .pt2.
+            ExportError: The network has no graph.
+        """
+        return write_program(self.to_module(), self._reader, path)
+
+    def extra_repr(self) -> str:
+        """What stands between the brackets of its repr."""
+        state = "not fitted" if self.fitted is None else f"fitted on {self.fitted.fitted_on or 'nothing'}"
+        return f"method={self.method!r}, layers={list(self.layers)}, {state}"
+
+
+def best_of(fits: Fits, names: list[str]) -> str:
+    """The name of the fit that is most often right on held-out data; of equals, the one with the least loss."""
+
+    def quality(name: str) -> tuple[int, float]:
+        score = fits.held_out[name]
+        loss = float(nn.functional.cross_entropy(score, fits.labels))
+        return int((score.argmax(dim=1) == fits.labels).sum()), -loss
+
+    return max(names, key=quality)
+
+
+def _foreign(path: str | Path, found: str) -> ResultError:
+    return ResultError(
+        f"{path}, a booster fitted to {found}",
+        "the classifier it was fitted to",
+        "load those weights first, or fit a booster to this classifier",
+    )
+
+
+def _restored(note: dict[str, Any], tensors: dict[str, Tensor], classes: int) -> Fitted:
+    evidence = None
+    if note["evidence"] is not None:
+        evidence = Evidence(
+            tensors.get("evidence.values"), tensors.get("evidence.patterns"), tensors["evidence.bias"],
+            note["evidence"]["sizes"], threshold=note["threshold"], of_head=note["evidence"]["of_head"],
+        )  # fmt: skip
+    kind = HEADS[note["head"]]
+    if kind is Affine:
+        head: nn.Module = Affine(tensors["head.weight"].shape[1], classes)
+    elif kind is Auxiliary:
+        probabilities = note["method"] != "auxiliary-logits"
+        head = Auxiliary(classes, proposes=evidence is not None, probabilities=probabilities)
+    else:
+        head = kind()
+    fitted = Fitted(method_of(note["method"]), evidence, head, note["fitted_on"])
+    try:
+        fitted.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error
+    return fitted.requires_grad_(False)

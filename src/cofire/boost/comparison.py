@@ -1,0 +1,248 @@
+"""A booster held against the classifier and against controls without activation patterns, on test data read once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cofire.boost.booster import AUTO, Booster, best_of
+from cofire.boost.bootstrap import Interval, paired_bootstrap
+from cofire.boost.examples import Flip, FlipCollector
+from cofire.boost.fitting import FitSettings, Fitted, fit_methods, readings
+from cofire.boost.measures import calibration_gap, false_counts
+from cofire.boost.methods import CONTROLS, DEFAULT_METHOD, METHODS, Kind, method_of
+from cofire.boost.overlap import check_apart_by_content, check_apart_by_index
+from cofire.boost.reading import Reader, chosen_layers, hashes_of
+from cofire.boost.verdict import Verdict, verdict
+from cofire.bounds import check_threshold, check_whole
+from cofire.errors import OptionError
+from cofire.network import Network, Selector, Unit
+
+__all__ = ["Comparison", "Judged", "compare"]
+
+BASE = "base"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One method on held-out and test data.
+
+    Attributes:
+        name: Of the method.
+        title: In a few words.
+        kind: "base", "control" or "method".
+        fitted_on: On which data its head was fitted, in words.
+        train_accuracy: 0 to 1, None where it was not asked for.
+        held_out_accuracy: 0 to 1, of heads fitted on the other parts of the held-out data.
+        test_accuracy: 0 to 1.
+        test_loss: Mean negative log-likelihood in nats.
+        test_calibration: Expected calibration error, 0 to 1.
+        parameters: Numbers added to the classifier's.
+        gain: Test accuracy minus the best control's; None for base and controls.
+        base_gain: Test accuracy minus the base's; None for the base.
+        repaired: Test predictions that were wrong and are right; None for the base.
+        broken: Test predictions that were right and are wrong; None for the base.
+    """
+
+    name: str
+    title: str
+    kind: Kind
+    fitted_on: str
+    train_accuracy: float | None
+    held_out_accuracy: float
+    test_accuracy: float
+    test_loss: float
+    test_calibration: float
+    parameters: int
+    gain: Interval | None = None
+    base_gain: Interval | None = None
+    repaired: int | None = None
+    broken: int | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What methods and controls make of one classifier.
+
+    Attributes:
+        judged: By name.
+        chosen: Name of the booster's method.
+        best_control: Name of the control that is best on held-out data.
+        labels: Of the test samples, (samples,).
+        predicted: Predictions for them by name, (samples,).
+        flips: Some test samples whose prediction the booster changes.
+        booster: The fitted booster.
+    """
+
+    judged: Mapping[str, Judged]
+    chosen: str
+    best_control: str
+    labels: Tensor
+    predicted: Mapping[str, Tensor]
+    flips: Sequence[Flip]
+    booster: Booster
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether activation patterns help: the booster's gain over the best control."""
+        gain = self.judged[self.chosen].gain
+        if gain is None:  # a control was asked for
+            return "no difference"
+        return verdict(gain.low, gain.high)
+
+    def false_counts(self, name: str) -> tuple[Tensor, Tensor]:
+        """False positives and negatives of each class on the test data, (classes,) each."""
+        return false_counts(self.predicted[name], self.labels, self.booster.network.num_classes)
+
+    def __repr__(self) -> str:
+        own, base = self.judged[self.chosen], self.judged[BASE]
+        return (
+            f"Comparison({self.chosen}: test accuracy {base.test_accuracy:.4f} → {own.test_accuracy:.4f}, "
+            f"best control {self.best_control} {self.judged[self.best_control].test_accuracy:.4f}: {self.verdict})"
+        )
+
+
+def compare(
+    network: Network,
+    training: Any,
+    held_out: Any,
+    test: Any,
+    *,
+    layers: Selector = None,
+    method: str = DEFAULT_METHOD,
+    methods: Sequence[str] | None = None,
+    unit: Unit = "channel-mean",
+    threshold: float = 0.0,
+    seed: int = 0,
+    max_bytes: int = 1_000_000_000,
+    train_accuracy: bool = True,
+    batch_size: int = 1024,
+    draws: int = 2000,
+    progress: bool | None = None,
+) -> Comparison:
+    """Fit every method and every control, choose on held-out data, and judge on test data.
+
+    The gain that is due to activation patterns is the difference between the booster and the best control, with a
+    paired bootstrap over the test samples.
+
+    Args:
+        network: The trained classifier.
+        training: What it was trained on, as `cofire.summarize` takes it.
+        held_out: What it was not trained on; None to set a fifth of the training data aside (see `Booster.fit`).
+        test: What nothing is fitted to or chosen by.
+        layers: Which activation layers (see `Booster`).
+        method: The booster's; "auto" for the best of all methods on held-out data.
+        methods: Which methods to fit beside it; all unless given. All controls are always fitted.
+        unit: What a neuron of a feature map is.
+        threshold: A neuron is active above it.
+        seed: Of networks, orders and draws.
+        max_bytes: See `Booster`.
+        train_accuracy: Whether the training data is read once more, for accuracy.
+        batch_size: For data that does not come in batches.
+        draws: Of the bootstrap.
+        progress: Show progress bars; None shows them on a terminal.
+
+    Returns:
+        The comparison.
+
+    Raises:
+        DataError: Data that overlaps, or see `Booster.fit`.
+        OptionError: An option has a value it cannot have.
+    """
+    names = list(METHODS) if methods is None else [method_of(name).name for name in methods]
+    if method != AUTO and method_of(method).name not in names:
+        names.append(method)
+    names = [*CONTROLS, *(name for name in names if name not in CONTROLS)]
+    if method == AUTO and not set(names) - set(CONTROLS):
+        raise OptionError("method='auto' among no methods", "methods to choose from", "leave methods out")
+    reader = Reader(network, chosen_layers(network, layers), unit)
+    settings = FitSettings(
+        check_threshold(threshold), check_whole("seed", seed, least=0), check_whole("batch_size", batch_size),
+        max_bytes, progress,
+    )  # fmt: skip
+    check_apart_by_index(training, test, "test data")
+    check_apart_by_index(held_out, test, "test data")
+    fits = fit_methods(reader, [method_of(name) for name in names], training, held_out, settings)
+    best_control = best_of(fits, [name for name in names if method_of(name).kind == "control"])
+    chosen = method
+    if method == AUTO:
+        chosen = best_of(fits, [name for name in names if method_of(name).kind == "method"])
+    flips = FlipCollector()
+    tested = _judge(reader, fits.fitted, test, settings, "boost: test data", chosen, flips)
+    check_apart_by_content(fits.training_hashes, tested.hashes, "test data")
+    trained = None
+    if train_accuracy:
+        trained = _judge(reader, fits.fitted, training, settings, "boost: training accuracy", chosen, None)
+    rows = {}
+    right = {name: (tested.predicted[name] == tested.labels).to(torch.int8) for name in names}
+    for name in names:
+        fitted = fits.fitted[name]
+        held = (fits.held_out[name].argmax(dim=1) == fits.labels).double().mean()
+        rows[name] = Judged(
+            name, fitted.method.title, fitted.method.kind, fitted.fitted_on,
+            None if trained is None else float((trained.predicted[name] == trained.labels).double().mean()),
+            float(held), float(right[name].double().mean()), float(tested.losses[name].mean()),
+            calibration_gap(tested.confidence[name], right[name]), fitted.parameters_added,
+        )  # fmt: skip
+        if name == BASE:
+            continue
+        change = right[name] - right[BASE]
+        rows[name] = replace(
+            rows[name], base_gain=paired_bootstrap(change, draws, seed),
+            gain=paired_bootstrap(right[name] - right[best_control], draws, seed) if name in METHODS else None,
+            repaired=int((change > 0).sum()), broken=int((change < 0).sum()),
+        )  # fmt: skip
+    booster = Booster(
+        network, [layer.name for layer in reader.layers], chosen, unit=unit, threshold=threshold, seed=seed
+    )
+    booster.adopt(fits.fitted[chosen])
+    return Comparison(rows, chosen, best_control, tested.labels, tested.predicted, flips.examples(), booster)
+
+
+@dataclass(frozen=True)
+class _Answers:
+    labels: Tensor
+    hashes: Tensor
+    predicted: dict[str, Tensor]
+    losses: dict[str, Tensor]
+    confidence: dict[str, Tensor]
+
+
+def _judge(
+    reader: Reader,
+    fitted: Mapping[str, Fitted],
+    data: Any,
+    settings: FitSettings,
+    title: str,
+    chosen: str,
+    flips: FlipCollector | None,
+) -> _Answers:
+    """One pass over data: what each method predicts, how sure it is, and its loss; all (samples,)."""
+    labels, hashes = [], []
+    parts: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {name: [] for name in fitted}
+    head = any(one.evidence is not None and one.evidence.of_head for one in fitted.values())
+    with torch.no_grad():
+        for inputs, of_batch, reading in readings(reader, data, settings, title, head=head):
+            known: dict[int, Tensor] = {}
+            for name, one in fitted.items():
+                evidence = None
+                if one.evidence is not None:
+                    key = id(one.evidence)  # several methods share theirs
+                    evidence = known[key] = known[key] if key in known else one.evidence.of(reading)
+                better = one.head(reading.logits, evidence)
+                confidence, predicted = better.softmax(dim=1).max(dim=1)
+                loss = nn.functional.cross_entropy(better, of_batch, reduction="none")
+                parts[name].append((predicted.cpu(), confidence.cpu(), loss.cpu()))
+            labels.append(of_batch.cpu())
+            hashes.append(hashes_of(inputs))
+            if flips is not None:
+                flips.update(inputs, labels[-1], parts[BASE][-1], parts[chosen][-1])
+    joined = {name: tuple(torch.cat(column) for column in zip(*rows, strict=True)) for name, rows in parts.items()}
+    return _Answers(
+        torch.cat(labels), torch.cat(hashes), {name: columns[0] for name, columns in joined.items()},
+        {name: columns[2] for name, columns in joined.items()}, {name: columns[1] for name, columns in joined.items()},
+    )  # fmt: skip
