@@ -53,7 +53,7 @@ def test_any_shape_and_type_of_scores_and_nothing_is_written_to():
     assert low.flatten().tolist() == [3.0, 1.0, 2.0, 0.0]
 
 
-def test_the_interval_is_that_of_resamples_one_by_one(monkeypatch):
+def test_the_interval_is_that_of_resamples_one_by_one():
     draw = np.random.default_rng(5)
     low, high = draw.normal(size=150).round(1), (draw.normal(size=60) + 0.8).round(1)
     one_by_one = [

@@ -90,8 +90,7 @@ class Comparison:
     def verdict(self) -> Verdict:
         """Whether activation patterns help: the booster's gain over the best control."""
         gain = self.judged[self.chosen].gain
-        if gain is None:  # a control was asked for
-            return "no difference"
+        assert gain is not None
         return verdict(gain.low, gain.high)
 
     def false_counts(self, name: str) -> tuple[Tensor, Tensor]:
@@ -154,7 +153,11 @@ def compare(
         OptionError: An option has a value it cannot have.
     """
     names = list(METHODS) if methods is None else [method_of(name).name for name in methods]
-    if method != AUTO and method_of(method).name not in names:
+    if method != AUTO and method_of(method).kind != "method":
+        raise OptionError(
+            f"method={method!r}, a control", f"one of {', '.join(METHODS)}, or 'auto'", "controls are always fitted"
+        )
+    if method not in (AUTO, *names):
         names.append(method)
     names = [*CONTROLS, *(name for name in names if name not in CONTROLS)]
     if method == AUTO and not set(names) - set(CONTROLS):

@@ -18,7 +18,7 @@ from cofire.errors import NonFiniteError
 __all__ = ["HEADS", "Affine", "Auxiliary", "Tempered", "fit_affine", "fit_auxiliary", "fit_scaling", "fit_temperature"]
 
 _BATCH = 128
-_FEWEST = 1000
+_FEWEST = 300
 """Steps that the auxiliary network is trained for at least."""
 
 
@@ -211,7 +211,7 @@ def fit_auxiliary(
         labels: (samples,).
         probabilities: See `Auxiliary`.
         standardise: Whether inputs are brought to mean 0 and deviation 1; as printed, they are not.
-        epochs: Passes over the samples, or as many as make 1,000 steps, if that is more.
+        epochs: Passes over the samples, or as many as make 300 steps, if that is more.
         seed: Of weights and order.
     """
     check_logits(logits, labels)

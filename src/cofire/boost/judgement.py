@@ -151,8 +151,8 @@ class _Unlabelled:
         if isinstance(data, tuple) and len(data) == 2 and all(isinstance(part, Tensor | np.ndarray) for part in data):
             data = data[0]
         if isinstance(data, Tensor | np.ndarray):
-            images = torch.as_tensor(data)
-            batches: Any = (images[at : at + self._size] for at in range(0, len(images), self._size))
+            whole = torch.as_tensor(data)
+            batches: Any = [whole[at : at + self._size] for at in range(0, len(whole), self._size)]
         else:
             batches = DataLoader(data, batch_size=self._size) if isinstance(data, Dataset) else data
         for batch in batches:

@@ -44,7 +44,7 @@ def fit_readouts(
         threshold: A neuron is active above it.
         of_head: What the evidence is to read (see `Evidence`).
         rates: Step sizes.
-        epochs: Passes over the samples, or as many as make 500 steps, if that is more.
+        epochs: Passes over the samples, or as many as make 300 steps, if that is more.
         seed: Of the order.
 
     Returns:
@@ -63,7 +63,7 @@ def fit_readouts(
     steps_of = torch.tensor(rates, device=device) * min(max((2048 / width) ** 0.5, 0.1), 3.0)
     of_weights, of_bias = Adam(weights), Adam(bias)
     per_epoch = -(-samples // _BATCH)
-    total = max(epochs, -(-500 // per_epoch)) * per_epoch
+    total = max(epochs, -(-300 // per_epoch)) * per_epoch
     draw = torch.Generator().manual_seed(seed)
     order: Iterator[Tensor] = iter(())
     for step in range(1, total + 1):

@@ -27,7 +27,12 @@ def demo(
     seed: Annotated[int, typer.Option(help="Of weights, order and dropout.")] = 0,
 ) -> None:
     """The study on scikit-learn's digits: train, watch the neurons, write a report."""
-    _run(StudyOptions.of(dataset="digits", seed=seed), out, None, f"cofire demo --out {out} --seed {seed}")
+    _run(
+        StudyOptions.of(dataset="digits", seed=seed, boost="readout"),
+        out,
+        None,
+        f"cofire demo --out {out} --seed {seed}",
+    )
 
 
 def study(
@@ -59,6 +64,15 @@ def study(
     resolution: Resolution = None,
     community_runs: CommunityRuns = None,
     null_graphs: NullGraphs = None,
+    boost: Annotated[
+        str | None, typer.Option(help="Boost every checkpoint: readout, auxiliary (the paper's), auto …; or none.")
+    ] = None,
+    boost_layers: Annotated[
+        str | None, typer.Option(help="Layers the booster reads: all (unless given), L2L, LL, or a name.")
+    ] = None,
+    validation: Annotated[
+        float | None, typer.Option(help="Share of the training data held out; 0.1 unless given with --boost, else 0.")
+    ] = None,
 ) -> None:
     """Train a classifier, keep checkpoints, and hold what its neurons do against its accuracy.
 
@@ -83,6 +97,9 @@ def study(
         resolution=resolution,
         community_runs=community_runs,
         null_graphs=null_graphs,
+        boost=boost,
+        boost_layers=boost_layers,
+        validation=validation,
     )
     target = out or Path("runs") / f"{options.dataset}-seed{options.seed}"
     _run(options, target, data_root, shlex.join(["cofire", *sys.argv[1:]]))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cofire.errors import DataError, OptionError, near_matches
 
-__all__ = ["DATASETS", "LabelledData", "data_root", "drawn_seed", "load_dataset"]
+__all__ = ["DATASETS", "LabelledData", "data_root", "drawn_seed", "hold_out", "load_dataset"]
 
 _MIXED = "-mixed"
 DATASETS = tuple(f"{name}{mixed}" for name in ("digits", "mnist", "fashion-mnist") for mixed in ("", _MIXED))
@@ -84,6 +84,42 @@ def load_dataset(name: str, root: str | Path | None = None, *, seed: int = 0) ->
         train_labels=data.train_labels[torch.randperm(len(data.train_labels), generator=draw)],
         test_labels=data.test_labels[torch.randperm(len(data.test_labels), generator=draw)],
     )
+
+
+def hold_out(data: LabelledData, share: float, *, seed: int = 0) -> tuple[LabelledData, tuple[Tensor, Tensor]]:
+    """Part of the training data held out, the same share of each class.
+
+    Args:
+        data: The data.
+        share: Above 0 and below 1.
+        seed: Of the choice.
+
+    Returns:
+        The data without the part, and the part as (inputs, labels).
+
+    Raises:
+        OptionError: Too few samples of a class for both parts.
+
+    Example:
+        >>> rest, (inputs, labels) = hold_out(load_dataset("digits"), 0.1)
+        >>> len(rest.train_labels), len(labels)
+        (1293, 144)
+    """
+    from sklearn.model_selection import train_test_split
+
+    rows = np.arange(len(data.train_labels))
+    try:
+        kept, held = train_test_split(
+            rows, test_size=share, stratify=data.train_labels.numpy(), random_state=drawn_seed(seed, 2) % 2**32
+        )
+    except ValueError as error:
+        raise OptionError(
+            f"validation={share} of {len(rows)} samples: {error}", "samples of each class in both parts",
+            "hold out another share, or use more data",
+        ) from error  # fmt: skip
+    keep, hold = (torch.from_numpy(np.sort(part)) for part in (kept, held))
+    rest = replace(data, train_inputs=data.train_inputs[keep], train_labels=data.train_labels[keep])
+    return rest, (data.train_inputs[hold], data.train_labels[hold])
 
 
 def drawn_seed(*numbers: int) -> int:

@@ -6,8 +6,9 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from cofire.boost import METHODS
 from cofire.errors import OptionError
 from cofire.study.datasets import DATASETS
 
@@ -35,6 +36,10 @@ class StudyOptions(BaseModel):
         resolution: γ of Louvain's method; 2 is Gephi's 0.5, which P2 used.
         community_runs: With how many seeds communities are found, and how often weights are shuffled.
         null_graphs: How many graphs with random labels each graph is held against; 0 for none.
+        boost: The booster's method at every checkpoint (see `cofire.Booster`), or "auto"; "none" for no boosting.
+        boost_layers: Activation layers that it reads: "all", "L2L" (the last two), "LL" (the last), or a name.
+        validation: Share of the training data that is held out: nothing is trained or observed on it, boosters are
+            fitted and chosen by it. A tenth unless given where there is boosting, else 0.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,6 +61,23 @@ class StudyOptions(BaseModel):
     resolution: float = Field(default=2.0, gt=0, allow_inf_nan=False)
     community_runs: int = Field(default=10, ge=2, le=1000)
     null_graphs: int = Field(default=10, ge=0, le=1000)
+    boost: str = "none"
+    boost_layers: str = "all"
+    validation: float = Field(default=0.0, ge=0, le=0.9, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _held_out(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("boost", "none") != "none":
+            return {"validation": 0.1, **given}
+        return given
+
+    @field_validator("boost")
+    @classmethod
+    def _method(cls, value: str) -> str:
+        if value not in ("none", "auto", *METHODS):
+            raise ValueError(f"must be none, auto, {', '.join(METHODS)}")
+        return value
 
     @field_validator("null_graphs")
     @classmethod

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from cofire.activations import summarize
 from cofire.activations.progress import progress_over
 from cofire.atomic import sweep, write_text
+from cofire.boost import compare
 from cofire.errors import OptionError, ResultError
 from cofire.network import Network
 from cofire.patterns import information_floor
 from cofire.study.accuracy import tally
-from cofire.study.datasets import LabelledData, load_dataset
+from cofire.study.boost_rows import boost_tables
+from cofire.study.datasets import LabelledData, hold_out, load_dataset
 from cofire.study.fcnn import fcnn
 from cofire.study.fragments import Fragments
 from cofire.study.graph_rows import GraphOptions
@@ -65,7 +69,10 @@ def run_study(
     """
     target = Path(folder)
     data = load_dataset(options.dataset, data_root, seed=options.seed)
-    described = _described(options, data)
+    held_out = None
+    if options.validation > 0:
+        data, held_out = hold_out(data, options.validation, seed=options.seed)
+    described = _described(options, data, 0 if held_out is None else len(held_out[1]))
     steps_per_epoch = -(-len(data.train_labels) // options.batch_size)
     steps = checkpoint_steps(steps_per_epoch * options.epochs, options.checkpoints)
     _claim(target, described)
@@ -86,7 +93,7 @@ def run_study(
             with progress_over(title, training.samples_ahead, progress) as advance:
                 training.advance(advance)
         weights = checkpoint_path(target, moment.checkpoint)
-        part = _analysed(network, weights, data, options, moment, described, progress)
+        part = _analysed(network, weights, data, held_out, options, moment, described, progress)
         fragments.put(moment.checkpoint, part, vars(moment))
         parts[moment.checkpoint] = part
         so_far = Trajectory.concat(parts.values())
@@ -103,6 +110,7 @@ def _analysed(
     network: Network,
     weights: Path,
     data: LabelledData,
+    held_out: tuple[Tensor, Tensor] | None,
     options: StudyOptions,
     moment: Moment,
     described: dict[str, Any],
@@ -123,14 +131,29 @@ def _analysed(
         progress=progress,
     )
     tested = tally(now, (data.test_inputs, data.test_labels))
-    return trajectory_of(summary, moment, tested, described, GraphOptions(options.resolution, options.community_runs))
+    found = trajectory_of(summary, moment, tested, described, GraphOptions(options.resolution, options.community_runs))
+    if options.boost == "none":
+        return found
+    comparison = compare(
+        now,
+        (data.train_inputs, data.train_labels),
+        held_out,
+        (data.test_inputs, data.test_labels),
+        layers=None if options.boost_layers == "all" else options.boost_layers,
+        method=options.boost,
+        threshold=options.threshold,
+        seed=options.seed,
+        progress=progress,
+    )
+    return replace(found, **boost_tables(comparison, vars(moment), data.class_names))
 
 
-def _described(options: StudyOptions, data: LabelledData) -> dict[str, Any]:
+def _described(options: StudyOptions, data: LabelledData, held_out: int) -> dict[str, Any]:
     return {
         **options.model_dump(mode="json"),
         "unit": "channel",
         "samples": len(data.train_labels),
+        "validation_samples": held_out,
         "test_samples": len(data.test_labels),
         "classes": list(data.class_names),
         "information_floor": information_floor(len(data.train_labels), len(data.class_names)),

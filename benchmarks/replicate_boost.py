@@ -1,0 +1,300 @@
+"""P1's Tables 2, 3 and 4 with controls: does a booster gain anything that needs activation patterns?
+
+    python benchmarks/replicate_boost.py --data-root DATA --out FOLDER [--only mnist,fashion-mnist,…] [--tables]
+
+Trains each network for three seeds with a tenth of the training data held out, keeps 20 checkpoints, and compares all
+methods and controls at each. What is finished is kept under FOLDER, so that a stopped run goes on where it was.
+`--tables` prints Markdown from what is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cofire.atomic import atomic_path
+from cofire.boost import CONTROLS, METHODS, compare, paired_bootstrap, verdict
+from cofire.network import Network, load_weights
+from cofire.study import StudyOptions
+from cofire.study.datasets import LabelledData, hold_out, load_dataset
+from cofire.study.fcnn import fcnn
+from cofire.study.training import Training, checkpoint_path, checkpoint_steps
+
+SEEDS = (0, 1, 2)
+CHECKPOINTS = 20
+
+
+def folders(name: str, root: Path) -> LabelledData:
+    """Image folders with the parts train and test, in memory."""
+    from torchvision import datasets, transforms
+
+    parts = []
+    for part in ("train", "test"):
+        found = datasets.ImageFolder(str(root / name / part), transforms.ToTensor())
+        images, labels = zip(*found, strict=True)
+        parts += [torch.stack(images), torch.tensor(labels)]
+    return LabelledData(*parts, tuple(found.classes))
+
+
+def plain_cnn(channels: int, side: int, classes: int) -> nn.Module:
+    """Three convolutions with pools, then a hidden and an output layer."""
+    layers: list[nn.Module] = []
+    for width in (32, 64, 64):
+        layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        channels = width
+    size = channels * (side // 8) ** 2
+    return nn.Sequential(
+        *layers, nn.Flatten(), nn.Linear(size, 128), nn.ReLU(), nn.Dropout(0.2), nn.Linear(128, classes)
+    )
+
+
+@dataclass(frozen=True)
+class Case:
+    """A row of the plan: data, network, how it is trained, and what the booster reads."""
+
+    data: Callable[[Path, int], LabelledData]
+    model: Callable[[], nn.Module]
+    recipe: dict[str, object]
+    layers: tuple[str, ...] = ("all",)
+    methods: tuple[str, ...] = tuple(METHODS)
+
+
+def mlp(inputs: int) -> Callable[[], nn.Module]:
+    return lambda: fcnn(inputs, (512, 512), 10, dropout=0.2)
+
+
+CASES = {
+    "mnist": Case(
+        lambda root, seed: load_dataset("mnist", root, seed=seed),
+        mlp(784),
+        {"optimizer": "adam", "learning_rate": 1e-2},
+    ),
+    "fashion-mnist": Case(
+        lambda root, seed: load_dataset("fashion-mnist", root, seed=seed),
+        mlp(784),
+        {"optimizer": "rmsprop", "learning_rate": 1e-3},
+    ),
+    "cifar10-fcnn": Case(
+        lambda root, seed: folders("cifar10-subset", root),
+        mlp(3072),
+        {"optimizer": "adam", "learning_rate": 1e-3, "epochs": 40},
+    ),
+    "cifar10-cnn": Case(
+        lambda root, seed: folders("cifar10-subset", root),
+        lambda: plain_cnn(3, 32, 10),
+        {"optimizer": "adam", "learning_rate": 1e-3, "epochs": 40},
+        ("all", "L2L", "LL"),
+    ),
+    "plantvillage-cnn": Case(
+        lambda root, seed: folders("plantvillage-subset", root),
+        lambda: plain_cnn(3, 64, 7),
+        {"optimizer": "adam", "learning_rate": 1e-3, "epochs": 40},
+        ("all", "L2L", "LL"),
+    ),
+}
+
+
+def options_of(case: Case, seed: int) -> StudyOptions:
+    return StudyOptions(checkpoints=CHECKPOINTS, dropout=0.2, seed=seed, **case.recipe)
+
+
+def run(name: str, case: Case, seed: int, root: Path, out: Path) -> None:
+    """Train one network and compare at its checkpoints; and once more after its steps were let shrink to zero."""
+    folder = out / f"{name}-seed{seed}"
+    options = options_of(case, seed)
+    whole = case.data(root, seed)
+    data, held_out = hold_out(whole, 0.1, seed=seed)
+    train = (data.train_inputs, data.train_labels)
+    steps = checkpoint_steps(-(-len(train[1]) // options.batch_size) * options.epochs, CHECKPOINTS)
+    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    model = case.model()
+    training = Training(model, options, *train, steps, folder)
+    while training.done < CHECKPOINTS:
+        training.advance()
+    network = Network(case.model(), train[0][:2])
+    decayed = folder / "checkpoints" / "decayed.safetensors"
+    if not decayed.exists():
+        decay(case, options, train, checkpoint_path(folder, CHECKPOINTS), decayed)
+    for layers in case.layers:
+        for number in [*range(1, CHECKPOINTS + 1), 0]:
+            target = folder / f"{layers}-{number:02d}.npz"
+            if target.exists():
+                continue
+            weights = decayed if number == 0 else checkpoint_path(folder, number)
+            found = compare(
+                network.with_weights(weights),
+                train,
+                held_out,
+                (data.test_inputs, data.test_labels),
+                layers=None if layers == "all" else layers,
+                methods=case.methods,
+                seed=seed,
+                progress=False,
+                draws=200,
+            )
+            rows = {
+                judged.name: [
+                    judged.train_accuracy,
+                    judged.held_out_accuracy,
+                    judged.test_loss,
+                    judged.test_calibration,
+                ]
+                for judged in found.judged.values()
+            }
+            predicted = np.stack([found.predicted[name].numpy().astype(np.int16) for name in found.judged])
+            with atomic_path(target) as partial, partial.open("wb") as file:
+                np.savez(
+                    file,
+                    labels=found.labels.numpy(),
+                    predicted=predicted,
+                    names=np.array(list(found.judged)),
+                    rows=np.array(list(rows.values())),
+                    best_control=np.array(found.best_control),
+                )
+            print(name, seed, layers, number, found, flush=True)
+
+
+def decay(case: Case, options: StudyOptions, train: tuple[Tensor, Tensor], start: Path, target: Path) -> None:
+    """Three more epochs from a checkpoint, with steps that shrink to zero."""
+    from cofire.network import save_weights
+
+    torch.manual_seed(options.seed)
+    model = case.model()
+    model.load_state_dict(load_weights(start))
+    kind = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}[options.optimizer]
+    optimizer = kind(model.parameters(), lr=options.learning_rate)
+    total = 3 * -(-len(train[1]) // options.batch_size)
+    step = 0
+    model.train()
+    for _ in range(3):
+        for chosen in torch.randperm(len(train[1])).split(options.batch_size):
+            optimizer.param_groups[0]["lr"] = options.learning_rate * (1 - step / total)
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(train[0][chosen]), train[1][chosen]).backward()
+            optimizer.step()
+            step += 1
+    save_weights(model.state_dict(), target)
+
+
+def read(out: Path, name: str, layers: str, number: int) -> list[dict[str, np.ndarray]] | None:
+    found = []
+    for seed in SEEDS:
+        path = out / f"{name}-seed{seed}" / f"{layers}-{number:02d}.npz"
+        if not path.exists():
+            return None
+        with np.load(path) as file:
+            found.append(dict(file))
+    return found
+
+
+def right(one: dict[str, np.ndarray], name: str) -> np.ndarray:
+    return (one["predicted"][list(one["names"]).index(name)] == one["labels"]).astype(np.float64)
+
+
+def row(one: dict[str, np.ndarray], name: str, column: int) -> float:
+    return float(one["rows"][list(one["names"]).index(name), column])
+
+
+def best_control(one: dict[str, np.ndarray]) -> str:
+    return str(one["best_control"])
+
+
+def mean(values: list[float]) -> str:
+    return f"{100 * float(np.mean(values)):.2f}"
+
+
+def told(differences: np.ndarray) -> str:
+    """A mean of differences in points, with its interval over seeds and test samples, and what it says."""
+    found = paired_bootstrap(torch.from_numpy(differences))
+    low, high = 100 * found.low, 100 * found.high
+    return f"{100 * found.value:+.2f} [{low:+.2f}, {high:+.2f}] {verdict(low, high)}"
+
+
+def tables(out: Path) -> None:
+    """Markdown of all that is finished."""
+    for name, case in CASES.items():
+        numbers = list(range(1, CHECKPOINTS + 1))
+        for layers in case.layers:
+            runs = [read(out, name, layers, number) for number in numbers]
+            if any(one is None for one in runs):
+                print(f"\n{name}, {layers}: not finished\n")
+                continue
+            by_checkpoint = [one for one in runs if one is not None]
+            print(f"\n### {name}, layers: {layers}\n")
+            if layers == "all":
+                checkpoint_table(numbers, by_checkpoint)
+            method_table(by_checkpoint, read(out, name, layers, 0))
+
+
+def checkpoint_table(numbers: list[int], runs: list[list[dict[str, np.ndarray]]]) -> None:
+    print("| Iter | Tr | PTr | Te | PTe | Tr (readout) | Te (readout) | Te (best control) | readout − best control |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    for number, seeds in zip(numbers, runs, strict=True):
+        tested = [mean([right(one, m).mean() for one in seeds]) for m in ("base", "auxiliary", "readout")]
+        trained = [mean([row(one, m, 0) for one in seeds]) for m in ("base", "auxiliary", "readout")]
+        control = mean([right(one, best_control(one)).mean() for one in seeds])
+        gain = np.stack([right(one, "readout") - right(one, best_control(one)) for one in seeds])
+        print(
+            f"| {number} | {trained[0]} | {trained[1]} | {tested[0]} | {tested[1]} | {trained[2]} | {tested[2]} "
+            f"| {control} | {told(gain)} |"
+        )
+
+
+def method_table(runs: list[list[dict[str, np.ndarray]]], decayed: list[dict[str, np.ndarray]] | None) -> None:
+    names = list(runs[0][0]["names"])
+    chosen = [[best_control(one) for one in seeds] for seeds in runs]
+    which = {name: sum(row.count(name) for row in chosen) for name in CONTROLS}
+    print(f"\nBest controls: {json.dumps({k: v for k, v in which.items() if v})}\n")
+    print(
+        "| method | held out − base | test − base, mean of checkpoints | test − best control | NLL | ECE | decayed: − base | decayed: − best control |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    seeds = range(len(runs[0]))
+
+    def averaged(method: str, other: Callable[[dict[str, np.ndarray]], str]) -> np.ndarray:
+        return np.stack(
+            [np.mean([right(r[s], method) - right(r[s], other(r[s])) for r in runs], axis=0) for s in seeds]
+        )
+
+    for method in names:
+        held = np.mean([row(one, method, 1) - row(one, "base", 1) for r in runs for one in r])
+        loss = np.mean([row(one, method, 2) for r in runs for one in r])
+        calibration = np.mean([row(one, method, 3) for r in runs for one in r])
+        is_method = method in METHODS
+        base = "" if method == "base" else told(averaged(method, lambda one: "base"))
+        control = told(averaged(method, best_control)) if is_method else ""
+        end = ["", ""]
+        if decayed is not None and method != "base":
+            end[0] = told(np.stack([right(one, method) - right(one, "base") for one in decayed]))
+            if is_method:
+                end[1] = told(np.stack([right(one, method) - right(one, best_control(one)) for one in decayed]))
+        print(
+            f"| {method} | {100 * held:+.2f} | {base} | {control} | {loss:.4f} | {calibration:.4f} | {end[0]} | {end[1]} |"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-root", type=Path, default=Path("data"))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only", default=",".join(CASES))
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--tables", action="store_true", help="print what is there and stop")
+    given = parser.parse_args()
+    if given.tables:
+        tables(given.out)
+        return
+    for seed in map(int, given.seeds.split(",")):
+        for name in given.only.split(","):
+            run(name, CASES[name], seed, given.data_root, given.out)
+
+
+if __name__ == "__main__":
+    main()
