@@ -134,7 +134,7 @@ def run(name: str, case: Case, seed: int, root: Path, out: Path) -> None:
                 held_out,
                 (data.test_inputs, data.test_labels),
                 layers=None if layers == "all" else layers,
-                methods=case.methods,
+                methods=case.methods if layers == "all" else ("auxiliary", "readout"),
                 seed=seed,
                 progress=False,
                 draws=200,
@@ -253,7 +253,8 @@ def method_table(runs: list[list[dict[str, np.ndarray]]], decayed: list[dict[str
     which = {name: sum(row.count(name) for row in chosen) for name in CONTROLS}
     print(f"\nBest controls: {json.dumps({k: v for k, v in which.items() if v})}\n")
     print(
-        "| method | held out − base | test − base, mean of checkpoints | test − best control | NLL | ECE | decayed: − base | decayed: − best control |"
+        "| method | held out − base | test − base, mean of checkpoints | test − best control | NLL | ECE "
+        "| decayed: − base | decayed: − best control |"
     )
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     seeds = range(len(runs[0]))
@@ -276,7 +277,8 @@ def method_table(runs: list[list[dict[str, np.ndarray]]], decayed: list[dict[str
             if is_method:
                 end[1] = told(np.stack([right(one, method) - right(one, best_control(one)) for one in decayed]))
         print(
-            f"| {method} | {100 * held:+.2f} | {base} | {control} | {loss:.4f} | {calibration:.4f} | {end[0]} | {end[1]} |"
+            f"| {method} | {100 * held:+.2f} | {base} | {control} | {loss:.4f} | {calibration:.4f} "
+            f"| {end[0]} | {end[1]} |"
         )
 
 

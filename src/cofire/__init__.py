@@ -2,6 +2,7 @@
 
 from cofire import errors, functional
 from cofire.activations import ActivationSummary, LayerSummary, summarize
+from cofire.boost import Boosted, Booster, Comparison, compare
 from cofire.graphs import ActivationPatternGraph, Communities
 from cofire.network import ActivationLayer, Network, load_weights, save_weights
 from cofire.report import write_figures, write_report
@@ -13,11 +14,15 @@ __all__ = [
     "ActivationLayer",
     "ActivationPatternGraph",
     "ActivationSummary",
+    "Boosted",
+    "Booster",
     "Communities",
+    "Comparison",
     "LayerSummary",
     "Network",
     "StudyOptions",
     "Trajectory",
+    "compare",
     "errors",
     "follow",
     "functional",

@@ -41,7 +41,7 @@ class Evidence(nn.Module):
         self.of_head = of_head
         self.register_buffer("values", None if values is None else _own(values))
         self.register_buffer("patterns", None if patterns is None else _own(patterns))
-        self.register_buffer("bias", bias.to(torch.float32))
+        self.register_buffer("bias", _own(bias))
         self.values: Tensor | None
         self.patterns: Tensor | None
         self.bias: Tensor

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 import cofire
+from cofire.cli.boost import boost
 from cofire.cli.doctor import doctor
 from cofire.cli.graph import graph
 from cofire.cli.study import demo, report, study
@@ -29,6 +30,7 @@ app.command()(study)
 app.command()(summarize)
 app.command()(report)
 app.command()(graph)
+app.command()(boost)
 app.command()(doctor)
 
 

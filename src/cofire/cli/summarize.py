@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -13,7 +12,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from cofire.activations import DEFAULT_CAP, DEFAULT_TOP, ByClass, cost_of
 from cofire.activations import summarize as run_summary
+from cofire.cli.folders import claim
 from cofire.cli.graph_options import CommunityRuns, NullGraphs, Resolution, Top
+from cofire.cli.numbers import numbers
 from cofire.errors import OptionError
 from cofire.patterns import information_floor
 from cofire.report import write_report
@@ -97,8 +98,8 @@ def summarize(
     null_graphs = (10 if counted else 0) if null_graphs is None else null_graphs
     if counted is not None and by_class == "none":
         raise OptionError("--pairs without results by class", "--by-class full or statistics", "add --by-class full")
-    _claim(out)
-    source = open_data(data, root=data_root, split=split, image_size=image_size, mean=_numbers(mean), std=_numbers(std))
+    claim(out, "summary.safetensors", "a summary")
+    source = open_data(data, root=data_root, split=split, image_size=image_size, mean=numbers(mean), std=numbers(std))
     example = first_inputs(source)
     network = open_network(model, example, weights=weights, num_classes=num_classes, capture=capture, device=device)
     kept = _BY_CLASS[by_class]
@@ -158,31 +159,3 @@ def summarize(
     page = write_report(trajectory, out / "report.html", command=shlex.join(["cofire", *sys.argv[1:]]))
     typer.echo("\n".join(digest(trajectory)))
     typer.echo(f"Report: {page}")
-
-
-def _claim(out: Path) -> None:
-    """Make sure that results can be written before anything is computed."""
-    if (out / "study.json").exists():
-        raise OptionError(f"'{out}' holds a study", "a folder of its own", "choose another folder with --out")
-    if (out / "summary.safetensors").exists():
-        typer.echo(f"Note: what '{out}' holds of an earlier summary is replaced.", err=True)
-    elif out.is_dir() and any(not path.name.endswith(".partial") for path in out.iterdir()):
-        raise OptionError(
-            f"'{out}' holds other files",
-            "a new or empty folder, or one of a summary",
-            "choose another folder with --out",
-        )
-    nearest = out
-    while not nearest.exists():
-        nearest = nearest.parent
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise OptionError(f"'{nearest}', where results cannot be written", "a folder", "choose another with --out")
-
-
-def _numbers(text: str | None) -> list[float] | None:
-    if text is None:
-        return None
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError as error:
-        raise typer.BadParameter(f"'{text}' is no list of numbers such as 0.5,0.5,0.5") from error

@@ -33,6 +33,12 @@ _LABELS = {
     "resolution": "resolution of Louvain’s method (γ)",
     "community_runs": "seeds of communities, shuffles of weights",
     "null_graphs": "graphs with random labels",
+    "boost": "booster",
+    "boost_layers": "layers that the booster reads",
+    "validation": "share of the training data held out",
+    "validation_samples": "held-out samples",
+    "parameters_added": "parameters that the booster adds",
+    "forward_pass": "time of a boosted forward pass",
 }
 _ORDER = (
     "dataset",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
+
 from cofire.errors import ResultError
 from cofire.study.gains import Gain, boost_at, decimals
 from cofire.study.trajectory import Trajectory
 
-__all__ = ["digest"]
+__all__ = ["boost_line", "digest"]
 
 
 def digest(trajectory: Trajectory) -> list[str]:
@@ -46,14 +48,17 @@ def digest(trajectory: Trajectory) -> list[str]:
         f"Correlation  {_correlation(trajectory)}" if many else f"Activity     {_activity(trajectory)}",
         f"Silence      {silent}" + (" at the last checkpoint" if many else ""),
         *_communities(trajectory),
-        *_boost(trajectory),
+        *([boost_line(trajectory.boosts)] if len(trajectory.boosts) else []),
     ]
 
 
-def _boost(trajectory: Trajectory) -> list[str]:
-    if not len(trajectory.boosts):
-        return []
-    boost = boost_at(trajectory.boosts, max(trajectory.boosts["checkpoint"].to_pylist()))
+def boost_line(boosts: pa.Table) -> str:
+    """What boosting gains at the last checkpoint, in a line.
+
+    Args:
+        boosts: A table of `BOOSTS_SCHEMA` with rows.
+    """
+    boost = boost_at(boosts, max(boosts["checkpoint"].to_pylist()))
     digits = decimals(boost.over_base, boost.over_control)
 
     def told(gain: Gain, over: str) -> str:
@@ -63,7 +68,7 @@ def _boost(trajectory: Trajectory) -> list[str]:
 
     over_base = told(boost.over_base, "points over the model")
     over_control = told(boost.over_control, f"over the best control ({boost.control['title']})")
-    return [f"Boost        {over_base}, {over_control}: {boost.conclusion}"]
+    return f"Boost        {over_base}, {over_control}: {boost.conclusion}"
 
 
 def _communities(trajectory: Trajectory) -> list[str]:

@@ -1,0 +1,22 @@
+"""Lists of numbers on the command line."""
+
+from __future__ import annotations
+
+import typer
+
+__all__ = ["numbers"]
+
+
+def numbers(text: str | None) -> list[float] | None:
+    """The numbers of a text such as "0.5,0.5,0.5", None of None.
+
+    Example:
+        >>> numbers("0.5,1")
+        [0.5, 1.0]
+    """
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(f"'{text}' is no list of numbers such as 0.5,0.5,0.5") from error
