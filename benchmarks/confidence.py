@@ -11,6 +11,7 @@ taken from `--studies DIR`, folders {mnist,fashion}-seed{k} whose last checkpoin
 from __future__ import annotations
 
 import argparse
+import copy
 import statistics
 from pathlib import Path
 
@@ -30,17 +31,18 @@ COLUMNS = {
 }
 
 
-def detectors(network):
-    return {
+def detectors(network, train):
+    found = {
         "max softmax": MaxSoftmax(network),
         "energy": Energy(network),
-        "ReAct, percentile 90": ReAct(network),
-        **{
-            f"pattern {score}, {where}": PatternConfidence(network, layers, score=score)
-            for where, layers in (("both layers", None), ("last layer", "LL"))
-            for score in ("likelihood", "overlap", "gap")
-        },
+        "ReAct, percentile 90": ReAct(network).fit(train),
     }
+    for where, layers in (("both layers", None), ("last layer", "LL")):
+        fitted = PatternConfidence(network, layers).fit(train)
+        for score in ("likelihood", "overlap", "gap"):
+            found[f"pattern {score}, {where}"] = other = copy.copy(fitted)  # the counts are the same for all three
+            other.score = score
+    return found
 
 
 def checkpoint(chosen, name, seed):
@@ -68,10 +70,7 @@ def main():
         for seed in chosen.seeds:
             bare = Network(fcnn(784, (512, 512), 10, dropout=0.2), own.train_inputs[:2])
             network = bare.with_weights(checkpoint(chosen, name, seed))
-            ready = {
-                label: detector.fit((own.train_inputs, own.train_labels))
-                for label, detector in detectors(network).items()
-            }
+            ready = detectors(network, (own.train_inputs, own.train_labels))
             for row in judge(ready, (own.test_inputs, own.test_labels), other.test_inputs):
                 found.setdefault(row.detector, {}).setdefault((name, row.task), []).append(row)
 

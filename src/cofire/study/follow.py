@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,14 @@ import torch
 from torch import Tensor
 
 from cofire.activations import DEFAULT_TOP, ByClass, Pairs, Range, summarize
+from cofire.boost import compare
+from cofire.boost.methods import method_of
+from cofire.boost.reading import chosen_layers
 from cofire.bounds import check_whole
 from cofire.errors import OptionError
 from cofire.network import Network, Selector, Unit, digest_of, load_weights
 from cofire.study.accuracy import tally
+from cofire.study.boost_rows import boost_tables
 from cofire.study.fragments import Fragments
 from cofire.study.graph_rows import GraphOptions
 from cofire.study.rows import Moment, trajectory_of
@@ -44,6 +49,9 @@ def follow(
     resolution: float = 2.0,
     community_runs: int = 10,
     null_graphs: int | None = None,
+    boost: str | None = None,
+    boost_layers: Selector = None,
+    held_out: Any = None,
     min_class_samples: int = 2,
     class_names: Sequence[str] | None = None,
     batch_size: int = 256,
@@ -70,6 +78,11 @@ def follow(
         resolution: γ of Louvain's method; 2 is Gephi's 0.5, which P2 used.
         community_runs: With how many seeds communities are found, and how often weights are shuffled.
         null_graphs: How many graphs with random labels each graph is held against; 10 unless given, 0 for none.
+        boost: A booster's method (see `cofire.Booster`) or "auto", to compare at every checkpoint with controls; None
+            for no boosting. Needs test data.
+        boost_layers: Which layers it reads; all unless given.
+        held_out: Data that the classifier was not trained on, for boosters to be fitted and chosen by; a fifth of the
+            training data takes its place unless given.
         min_class_samples: With `by_class`, the fewest samples that a class may have, 1 at least.
         class_names: Names of the classes.
         batch_size: For data that does not come in batches.
@@ -114,6 +127,12 @@ def follow(
             "a graph that they are options of",
             "pass pairs='class', or leave them out",
         )
+    if boost is None and (boost_layers is not None or held_out is not None):
+        raise OptionError("options of boosting without boost", "a method", "pass boost='readout', or leave them out")
+    if boost is not None and test is None:
+        raise OptionError(f"boost={boost!r} without test data", "test data to judge it by", "pass test as well")
+    if boost not in (None, "auto"):
+        method_of(boost)
     if null_graphs is None:
         null_graphs = 0 if pairs is None else 10
     top, null_graphs = check_whole("top", top), check_whole("null_graphs", null_graphs, least=0)
@@ -132,6 +151,8 @@ def follow(
         "null_graphs": null_graphs,
         "classes": [str(name) for name in class_names or torch.arange(network.num_classes).tolist()],
         "test_data": "given" if test is not None else "none",
+        **({} if boost is None else {"boost": boost, "held_out_data": "none" if held_out is None else "given"}),
+        **({} if boost is None else {"boost_layers": [layer.name for layer in chosen_layers(network, boost_layers)]}),
         "versions": versions(),
     }
     fragments = None if folder is None else Fragments(Path(folder), options)
@@ -149,7 +170,14 @@ def follow(
                 class_names=class_names, batch_size=batch_size, progress=progress,
             )  # fmt: skip
             tested = None if test is None else tally(now, test, batch_size=batch_size)
-            part = trajectory_of(summary, Moment(number, float(epoch), step), tested, options, graphs)
+            moment = Moment(number, float(epoch), step)
+            part = trajectory_of(summary, moment, tested, options, graphs)
+            if boost is not None:
+                comparison = compare(
+                    now, train, held_out, test, layers=boost_layers, method=boost, threshold=threshold,
+                    batch_size=batch_size, progress=progress,
+                )  # fmt: skip
+                part = replace(part, **boost_tables(comparison, vars(moment), summary.options.class_names))
             if fragments is not None:
                 fragments.put(number, part, identity)
         parts.append(part)

@@ -1,0 +1,268 @@
+"""The booster as a module: fitted, saved, exported, moved, and refused where it must be."""
+
+import copy
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Subset, TensorDataset
+
+from cofire.boost import CONTROLS, METHODS, Booster
+from cofire.boost.reading import Reader, hashes_of
+from cofire.errors import (
+    BatchError,
+    BudgetError,
+    DataError,
+    ExportError,
+    LabelError,
+    LayerError,
+    NonFiniteError,
+    OptionError,
+    ResultError,
+)
+from cofire.functional import activation_probability, propose
+from cofire.network import Network
+from tests.boost.examples import images, toy
+
+EVERY = [*METHODS, *CONTROLS]
+
+
+def activations(network, inputs):
+    found = []
+    logits = network.run(inputs, lambda layer, values: found.append(values.clone()))
+    return logits, torch.cat(found, dim=1)
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_every_method_saves_loads_and_exports_to_the_same_predictions(method, tmp_path):
+    _, network, (train, held, test) = toy()
+    booster = Booster(network, method=method).fit(train, held, progress=False)
+    expected = booster.predict(test[0])
+    assert expected.probabilities.shape == (len(test[0]), 3)
+    assert torch.allclose(expected.probabilities.sum(dim=1), torch.ones(len(test[0])))
+    assert torch.equal(expected.base_logits, network.run(test[0]))
+    again = Booster.load(booster.save(tmp_path / "b.safetensors"), network)
+    assert torch.equal(again(test[0]), expected.probabilities)
+    assert again.method == method
+    assert again.fitted.fitted_on == booster.fitted.fitted_on
+    program = torch.export.load(booster.export(tmp_path / "b.pt2")).module()
+    assert torch.equal(program(test[0]), expected.probabilities)
+    assert torch.equal(program(test[0][:1]), booster(test[0][:1]))  # another batch size
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_every_method_works_without_held_out_data_and_on_feature_maps(method):
+    _, network, (train, _, test) = images()
+    booster = Booster(network, method=method).fit(train, progress=False)
+    assert torch.isfinite(booster.logits(test[0])).all()
+
+
+def test_the_program_runs_without_cofire(tmp_path):
+    _, network, (train, held, test) = images()
+    booster = Booster(network).fit(train, held, progress=False)
+    booster.export(tmp_path / "b.pt2")
+    torch.save({"images": test[0], "expected": booster(test[0])}, tmp_path / "data.pt")
+    code = (
+        "import sys, torch\n"
+        "sys.modules['cofire'] = None\n"
+        f"data = torch.load(r'{tmp_path}/data.pt')\n"
+        f"found = torch.export.load(r'{tmp_path}/b.pt2').module()(data['images'])\n"
+        "assert torch.equal(found, data['expected'])\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_the_papers_network_sees_what_the_paper_says():
+    _, network, (train, held, test) = toy()
+    booster = Booster(network, method="auxiliary").fit(train, held, progress=False)
+    _, of_training = activations(network, train[0])
+    logits, of_test = activations(network, test[0])
+    probability = activation_probability(of_training, train[1], 3)
+    predicted = logits.softmax(dim=1)
+    proposed = propose(predicted, probability, of_test)
+    head = booster.fitted.head
+    assert head.hidden.weight.shape == (6, 6)  # 2C units on 2C inputs
+    evidence = of_test.gt(0).double() @ probability.T
+    inputs = head.inputs(logits, evidence.float())
+    assert torch.allclose(inputs, torch.cat([predicted, proposed.float()], dim=1), atol=1e-5)
+    expected = head.output(head.hidden(inputs).relu()).softmax(dim=1)
+    assert torch.allclose(booster(test[0]), expected, atol=1e-6)
+
+
+def test_one_forward_pass_of_the_classifier_per_batch():
+    _, network, (train, held, test) = toy()
+    booster = Booster(network).fit(train, held, progress=False)
+    runs = []
+    original = network._engine.run
+    network._engine.run = lambda *given: runs.append(1) or original(*given)
+    booster(test[0])
+    assert runs == [1]
+
+
+def test_the_classifier_stays_as_it_is():
+    model, network, (train, held, test) = toy()
+    model.train()
+    before = copy.deepcopy(model.state_dict())
+    booster = Booster(network).fit(train, held, progress=False)
+    booster(test[0])
+    booster.train()
+    booster.double()
+    booster.float()
+    assert model.training
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    assert all(v.grad is None and v.requires_grad and v.dtype == torch.float32 for v in model.parameters())
+    assert not any(module._forward_hooks for module in model.modules())
+    assert not list(booster.parameters()) or all(not p.requires_grad for p in booster.parameters())
+
+
+def test_fitting_does_not_draw_from_the_callers_random_numbers():
+    _, network, (train, held, _) = toy()
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    Booster(network, method="auto").fit(train, held, progress=False)
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_output_has_the_classifiers_type(kind):
+    model, _, (train, held, test) = toy()
+    network = Network(copy.deepcopy(model).to(kind), test[0][:2].to(kind))
+    booster = Booster(network).fit(train, held, progress=False)
+    found = booster.predict(test[0])
+    assert {found.probabilities.dtype, found.logits.dtype, found.base_logits.dtype} == {kind}
+    assert float((found.probabilities.argmax(1) == test[1]).double().mean()) > 0.8
+
+
+def test_order_and_batch_size_of_the_data_hardly_matter():
+    _, network, (train, held, test) = toy()
+    whole = Booster(network, method="discriminant").fit(train, held, progress=False)(test[0])
+    order = torch.randperm(len(train[1]), generator=torch.Generator().manual_seed(1))
+    shuffled = TensorDataset(train[0][order], train[1][order])
+    parted = Booster(network, method="discriminant").fit(DataLoader(shuffled, batch_size=7), held, progress=False)
+    assert torch.allclose(parted(test[0]), whole, atol=1e-4)
+
+
+def test_the_same_fit_twice_is_the_same():
+    _, network, (train, held, test) = toy()
+    first, second = (Booster(network).fit(train, held, progress=False)(test[0]) for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_layers_of_table_four():
+    _, network, _ = toy()
+    assert Booster(network).layers == ("1", "3")
+    assert Booster(network, "LL").layers == ("3",)
+    assert Booster(network, "L2L").layers == ("1", "3")
+    assert Booster(network, "1").layers == ("1",)
+
+
+def test_auto_takes_the_best_on_held_out_data():
+    _, network, (train, held, _) = toy()
+    assert Booster(network, method="auto").fit(train, held, progress=False).method in METHODS
+
+
+def test_intercepted_calls_boost_as_well_but_do_not_export(tmp_path):
+    model, network, (train, held, test) = toy()
+    called = Network(model, test[0][:2], capture="calls")
+    booster = Booster(called).fit(train, held, progress=False)
+    assert torch.allclose(booster(test[0]), Booster(network).fit(train, held, progress=False)(test[0]), atol=1e-5)
+    with pytest.raises(ExportError, match="graph"):
+        booster.export(tmp_path / "b.pt2")
+
+
+def test_a_booster_of_another_classifier_is_refused(tmp_path):
+    _, network, (train, held, _) = toy()
+    path = Booster(network).fit(train, held, progress=False).save(tmp_path / "b.safetensors")
+    _, other, _ = images()
+    with pytest.raises(ResultError, match="another architecture"):
+        Booster.load(path, other)
+    weights = {name: value + 1 for name, value in network._model.state_dict().items()}
+    with pytest.raises(ResultError, match="other weights"):
+        Booster.load(path, network.with_weights(weights))
+    with pytest.raises(ResultError, match="absent"):
+        Booster.load(tmp_path / "absent.safetensors", network)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ResultError):
+        Booster.load(path, network)
+
+
+def test_what_is_no_classifier_with_neurons_is_refused():
+    linear = Network(nn.Linear(4, 2), torch.zeros(2, 4))
+    with pytest.raises(LayerError, match="without activation layers"):
+        Booster(linear)
+    _, network, (train, held, test) = toy()
+    with pytest.raises(LayerError):
+        Booster(network, "nothing")
+    with pytest.raises(OptionError, match="channel-mean"):
+        Booster(network, unit="channel")
+    with pytest.raises(OptionError, match="did you mean"):
+        Booster(network, method="auxilary")
+    with pytest.raises(OptionError, match="fit"):
+        Booster(network)(test[0])
+    with pytest.raises(OptionError, match="fit"):
+        Booster(network).save("x.safetensors")
+    booster = Booster(network).fit(train, held, progress=False)
+    with pytest.raises(BatchError):
+        booster(test[0][:, :3])
+    with pytest.raises(OptionError, match="pt2"):
+        booster.export("x.onnx")
+
+
+def test_data_that_cannot_be_learnt_from_is_refused():
+    _, network, (train, held, _) = toy()
+    two = train[1] < 2
+    with pytest.raises(LabelError, match="no samples of 1 of 3 classes"):
+        Booster(network).fit((train[0][two], train[1][two]), held, progress=False)
+    broken = train[0].clone()
+    broken[5, 0] = float("nan")
+    with pytest.raises(NonFiniteError):
+        Booster(network).fit((broken, train[1]), held, progress=False)
+    with pytest.raises(BudgetError, match="second moments"):
+        Booster(network, method="discriminant", max_bytes=1000).fit(train, held, progress=False)
+    with pytest.raises(DataError):
+        Booster(network).fit([], held, progress=False)
+
+
+def test_overlap_is_found_by_index_and_by_content():
+    _, network, (train, held, _) = toy()
+    whole = TensorDataset(torch.cat([train[0], held[0]]), torch.cat([train[1], held[1]]))
+    first, second = Subset(whole, range(300)), Subset(whole, range(299, 450))
+    with pytest.raises(DataError, match="share 1 of 151"):
+        Booster(network).fit(DataLoader(first, 64, shuffle=True), DataLoader(second, 64), progress=False)
+    Booster(network).fit(first, Subset(whole, range(300, 450)), progress=False)
+    with pytest.raises(DataError, match="in the training data as well"):
+        Booster(network).fit(train, (train[0][:50], train[1][:50]), progress=False)
+
+
+def test_a_bounded_sample_of_activations_is_enough():
+    _, network, (train, held, test) = toy(2400)
+    full = Booster(network).fit(train, held, progress=False)
+    small = Booster(network, max_bytes=60_000).fit(train, held, progress=False)
+    right = [float((one(test[0]).argmax(1) == test[1]).double().mean()) for one in (full, small)]
+    assert abs(right[0] - right[1]) < 0.03
+
+
+def test_hashes_depend_on_content_alone():
+    draw = torch.Generator().manual_seed(0)
+    inputs = torch.randn(5000, 3, 2, generator=draw)
+    hashes = hashes_of(inputs)
+    assert len(hashes.unique()) == 5000
+    assert torch.equal(hashes[100:200], hashes_of(inputs[100:200]))
+    assert 0.17 < float(((hashes >> 42) % 5 == 0).double().mean()) < 0.23
+    assert 0.45 < float(((hashes & 0xFFFFF) < 2**19).double().mean()) < 0.55
+
+
+@torch.no_grad()
+def test_what_the_reader_reads_is_what_the_network_computes():
+    model, network, (train, _, _) = images()
+    reader = Reader(network, network.activation_layers, "channel-mean")
+    reading = reader(train[0][:9], head=True)
+    first = model[1](model[0](train[0][:9]))
+    assert torch.allclose(reading.layers[0], first.mean(dim=(2, 3)), atol=1e-6)
+    assert reading.head.shape == (9, 32)
+    assert torch.allclose(model[6](reading.head), reading.logits, atol=1e-5)
+    elements = Reader(network, network.activation_layers[-1:], "element")(train[0][:9])
+    assert torch.allclose(elements.layers[0], reading.head)

@@ -1,0 +1,190 @@
+"""Boosters held against controls: rows, verdicts, flips, and data that must not be shared."""
+
+import io
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from cofire.boost import CONTROLS, METHODS, compare
+from cofire.boost.cost import cost_of_boosting
+from cofire.boost.descent import Adam
+from cofire.boost.examples import FlipCollector
+from cofire.boost.heads import fit_affine, fit_auxiliary, fit_scaling, fit_temperature
+from cofire.boost.measures import calibration_error, negative_log_likelihood
+from cofire.boost.readout import choose_readout, fit_readouts
+from cofire.errors import DataError, NonFiniteError, OptionError
+from tests.boost.examples import images, toy
+
+
+@pytest.fixture(scope="module")
+def compared():
+    _, network, (train, held, test) = toy()
+    return network, test, compare(network, train, held, test, progress=False)
+
+
+def test_all_methods_and_controls_are_judged_on_the_same_samples(compared):
+    network, test, found = compared
+    assert set(found.judged) == {*METHODS, *CONTROLS}
+    base = network.run(test[0])
+    row = found.judged["base"]
+    assert torch.equal(found.predicted["base"], base.argmax(dim=1))
+    assert row.test_accuracy == pytest.approx(float((base.argmax(1) == test[1]).double().mean()))
+    assert row.test_loss == pytest.approx(negative_log_likelihood(base, test[1]), abs=1e-6)
+    assert row.test_calibration == pytest.approx(calibration_error(base.softmax(1), test[1]), abs=1e-6)
+    assert row.gain is None
+    assert row.base_gain is None
+    assert row.parameters == 0
+
+
+def test_gains_flips_and_counts_agree(compared):
+    _, test, found = compared
+    base = found.predicted["base"] == test[1]
+    for name, row in found.judged.items():
+        own = found.predicted[name] == test[1]
+        positives, negatives = found.false_counts(name)
+        assert int(positives.sum()) == int(negatives.sum()) == int((~own).sum())
+        if name == "base":
+            continue
+        assert row.repaired == int((own & ~base).sum())
+        assert row.broken == int((base & ~own).sum())
+        assert row.base_gain.value == pytest.approx((row.repaired - row.broken) / len(test[1]))
+        assert row.base_gain.low <= row.base_gain.value <= row.base_gain.high
+        assert (row.gain is None) == (row.kind == "control")
+    assert found.judged[found.best_control].kind == "control"
+    assert found.verdict in ("helps", "no difference", "hurts")
+    assert all(flip.base != flip.boosted for flip in found.flips)
+
+
+def test_the_comparisons_booster_is_the_judged_one(compared):
+    _, test, found = compared
+    assert torch.equal(found.booster(test[0]).argmax(dim=1), found.predicted[found.chosen])
+
+
+def test_temperature_leaves_predictions_as_they_are(compared):
+    _, _, found = compared
+    assert torch.equal(found.predicted["temperature"], found.predicted["base"])
+
+
+def test_choices_do_not_depend_on_test_labels():
+    _, network, (train, held, test) = toy()
+    first = compare(network, train, held, test, method="auto", progress=False, train_accuracy=False)
+    turned = (test[0], (test[1] + 1) % 3)
+    second = compare(network, train, held, turned, method="auto", progress=False, train_accuracy=False)
+    assert (first.chosen, first.best_control) == (second.chosen, second.best_control)
+    assert all(torch.equal(first.predicted[n], second.predicted[n]) for n in first.predicted)
+
+
+def test_test_data_in_the_training_data_is_refused():
+    _, network, (train, held, _) = toy()
+    with pytest.raises(DataError, match="test data"):
+        compare(network, train, held, train, progress=False)
+
+
+def test_a_control_is_no_booster():
+    _, network, (train, held, test) = toy()
+    with pytest.raises(OptionError, match="a control"):
+        compare(network, train, held, test, method="temperature", progress=False)
+    with pytest.raises(OptionError, match="among no methods"):
+        compare(network, train, held, test, method="auto", methods=["temperature"], progress=False)
+
+
+def test_feature_maps_without_held_out_data():
+    _, network, (train, _, test) = images()
+    found = compare(network, train, None, test, progress=False)
+    assert found.judged["readout"].fitted_on == "training data set aside"
+    assert found.judged["auxiliary"].fitted_on == "training data"
+    assert cost_of_boosting(found.booster, test[0], repeats=2).time > 0
+
+
+def test_flips_keep_images_that_can_be_looked_at():
+    collector = FlipCollector()
+    inputs = torch.stack([torch.full((1, 4, 4), -1.0), torch.rand(1, 4, 4), torch.rand(1, 4, 4)])
+    inputs[0, 0, 0, 0] = 3.0
+    sure = torch.full((3,), 0.75)
+    labels = torch.tensor([1, 0, 0])
+    collector.update(inputs, labels, (torch.tensor([0, 0, 1]), sure, sure), (torch.tensor([1, 0, 2]), sure, sure))
+    found = collector.examples()
+    assert [(flip.index, flip.base, flip.boosted) for flip in found] == [(0, 0, 1), (2, 1, 2)]
+    picture = Image.open(io.BytesIO(found[0].image))
+    assert picture.size == (4, 4)
+    assert picture.getpixel((0, 0)) == 255
+    collector.update(torch.rand(3, 7), labels, (torch.tensor([0, 0, 1]), sure, sure), (labels, sure, sure))
+    assert collector.examples()[-1].image is None
+
+
+def problem(seed, classes=3, samples=200):
+    draw = torch.Generator().manual_seed(seed)
+    labels = torch.randint(classes, (samples,), generator=draw)
+    logits = torch.randn(samples, classes, generator=draw)
+    logits[torch.arange(samples), labels] += 1.0
+    return logits, labels
+
+
+@given(st.integers(0, 10_000))
+def test_heads_never_lose_to_what_they_contain(seed):
+    """On the data they are fitted to, richer convex heads have no more loss than poorer ones, but for the penalty."""
+    logits, labels = problem(seed)
+    temperature = fit_temperature(logits, labels)
+    plain = negative_log_likelihood(logits, labels)
+    tempered = negative_log_likelihood(logits / temperature, labels)
+    vector = negative_log_likelihood(fit_scaling(logits, None, labels, per_class=True)(logits), labels)
+    matrix = negative_log_likelihood(fit_affine(logits, None, labels, penalty=1e-6)(logits), labels)
+    assert tempered <= plain + 1e-6
+    assert vector <= tempered + 1e-3
+    assert matrix <= vector + 1e-3
+
+
+def test_the_auxiliary_networks_gradient_is_that_of_autograd():
+    """Written-out steps against the same network trained by PyTorch, on one batch."""
+    logits, labels = problem(1, samples=100)
+    head = fit_auxiliary(logits, None, labels, standardise=False, epochs=3, seed=4)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        other = type(head)(3, proposes=False, probabilities=True)
+    optimizer = torch.optim.Adam(other.parameters(), 1e-3)
+    for _ in range(300):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(other(logits), labels).backward()
+        optimizer.step()
+    assert torch.allclose(head(logits), other(logits), atol=2e-3)
+
+
+def test_adam_is_pytorchs():
+    value, other = torch.ones(3), torch.nn.Parameter(torch.ones(3))
+    own, theirs = Adam(value), torch.optim.Adam([other], lr=0.1)
+    for number in range(5):
+        slope = torch.tensor([1.0, -2.0, 0.5]) * (number + 1)
+        own.step(slope, 0.1)
+        other.grad = slope.clone()
+        theirs.step()
+    assert torch.allclose(value, other.detach(), atol=1e-6)
+
+
+def test_a_readout_finds_what_logits_lack():
+    draw = torch.Generator().manual_seed(0)
+    activations = torch.randn(3000, 5, generator=draw).relu()
+    labels = (activations[:, 0] > 0).long()
+    logits = torch.zeros(3000, 2)
+    found = fit_readouts([(activations, logits, labels)], [5], patterns=True)
+    added = [evidence((activations,)) for evidence in found]
+    which, head = choose_readout(logits, added, labels)
+    assert float((head(logits, added[which]).argmax(1) == labels).double().mean()) > 0.99
+
+
+def test_nothing_is_added_where_nothing_helps():
+    logits, labels = problem(3)
+    noise = torch.randn(200, 3, generator=torch.Generator().manual_seed(1)) * 50
+    _, head = choose_readout(logits, [noise], labels)
+    assert float(head.scale[1]) == 0
+
+
+def test_values_that_are_not_finite_are_refused():
+    logits, labels = problem(0)
+    logits[3, 1] = float("nan")
+    with pytest.raises(NonFiniteError):
+        fit_temperature(logits, labels)
+    with pytest.raises(NonFiniteError):
+        calibration_error(logits, labels)
