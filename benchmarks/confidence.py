@@ -1,6 +1,6 @@
 """How well activation patterns tell which predictions to trust, beside scores that read the logits.
 
-    python benchmarks/confidence.py --data-root DIR --out runs/confidence
+    OMP_WAIT_POLICY=PASSIVE python benchmarks/confidence.py --data-root DIR --out runs/confidence
 
 Fully connected networks 784-512-512-10 on MNIST and Fashion-MNIST, one for each seed. Each network has mistakes on its
 own test data to find, and the other data set's test images to tell from its own. Everything is fitted on training

@@ -2,7 +2,7 @@
 
 from cofire import errors, functional
 from cofire.activations import ActivationSummary, LayerSummary, summarize
-from cofire.boost import Boosted, Booster, Comparison, compare
+from cofire.boost import Boosted, Booster, Comparison, PatternConfidence, compare
 from cofire.graphs import ActivationPatternGraph, Communities
 from cofire.network import ActivationLayer, Network, load_weights, save_weights
 from cofire.report import write_figures, write_report
@@ -20,6 +20,7 @@ __all__ = [
     "Comparison",
     "LayerSummary",
     "Network",
+    "PatternConfidence",
     "StudyOptions",
     "Trajectory",
     "compare",

@@ -1,8 +1,12 @@
 """Turn activation patterns into a better classifier, and say honestly whether they helped."""
 
+from cofire.boost.baselines import Energy, MaxSoftmax, ReAct
 from cofire.boost.booster import Boosted, Booster
 from cofire.boost.bootstrap import Interval, paired_bootstrap
 from cofire.boost.comparison import Comparison, Judged, compare
+from cofire.boost.confidence import PatternConfidence
+from cofire.boost.cost import Cost, cost_of_boosting
+from cofire.boost.judgement import judge
 from cofire.boost.methods import CONTROLS, DEFAULT_METHOD, METHODS
 from cofire.boost.verdict import verdict
 
@@ -13,9 +17,16 @@ __all__ = [
     "Boosted",
     "Booster",
     "Comparison",
+    "Cost",
+    "Energy",
     "Interval",
     "Judged",
+    "MaxSoftmax",
+    "PatternConfidence",
+    "ReAct",
     "compare",
+    "cost_of_boosting",
+    "judge",
     "paired_bootstrap",
     "verdict",
 ]
