@@ -23,6 +23,11 @@ from cofire.study import StudyOptions, fcnn, load_dataset, run_study
 
 DATASETS = {"mnist": "mnist", "fashion": "fashion-mnist"}
 OTHER = {"mnist": "fashion", "fashion": "mnist"}
+# P1's
+RECIPES = {
+    "mnist": {"optimizer": "adam", "learning_rate": 1e-2},
+    "fashion": {"optimizer": "rmsprop", "learning_rate": 1e-3},
+}
 COLUMNS = {
     ("mnist", "outliers"): "OOD, MNIST → Fashion",
     ("fashion", "outliers"): "OOD, Fashion → MNIST",
@@ -48,7 +53,9 @@ def detectors(network, train):
 def checkpoint(chosen, name, seed):
     if chosen.studies is None:
         folder = chosen.out / f"{name}-seed{seed}"
-        options = StudyOptions(dataset=DATASETS[name], seed=seed, dropout=0.2, checkpoints=1, pairs="none")
+        options = StudyOptions(
+            dataset=DATASETS[name], seed=seed, dropout=0.2, checkpoints=1, pairs="none", **RECIPES[name]
+        )
         run_study(options, folder, data_root=chosen.data_root)
     else:
         folder = chosen.studies / f"{name}-seed{seed}"

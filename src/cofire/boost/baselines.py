@@ -101,7 +101,8 @@ class ReAct:
 
     Features are what goes into the network's final linear layer: the last activation layer, or its mean over
     positions, as in the paper. They are clipped at a percentile of all features of all training samples together,
-    and the linear layer is computed from them.
+    and the linear layer is computed from them. Where fewer features are active than lie above the percentile, the
+    limit is 0 and every sample scores the same: see `limit`, and choose a higher percentile.
 
     Args:
         network: The classifier, with an operator graph.

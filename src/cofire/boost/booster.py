@@ -168,7 +168,8 @@ class Booster(nn.Module):
         fitted = self._ready()
         with torch.no_grad():
             evidence = fitted.evidence
-            reading = self._reader(images, head=evidence is not None and evidence.of_head)
+            of_head = evidence is not None and evidence.of_head
+            reading = self._reader(images, head=of_head, layers=evidence is not None)
             if fitted.head_device != reading.logits.device:
                 fitted.to(reading.logits.device)
             better = fitted(reading)
@@ -198,7 +199,14 @@ class Booster(nn.Module):
             "method": fitted.method.name,
             "fitted_on": fitted.fitted_on,
             "head": next(name for name, kind in HEADS.items() if type(fitted.head) is kind),
-            "evidence": None if evidence is None else {"sizes": list(evidence.sizes), "of_head": evidence.of_head},
+            "evidence": None
+            if evidence is None
+            else {
+                "sizes": list(evidence.sizes),
+                "of_head": evidence.of_head,
+                "values": evidence.has_values,
+                "patterns": evidence.has_patterns,
+            },
             "layers": list(self.layers),
             "unit": self._reader.unit,
             "threshold": self._settings.threshold,
@@ -285,9 +293,11 @@ def _foreign(path: str | Path, found: str) -> ResultError:
 def _restored(note: dict[str, Any], tensors: dict[str, Tensor], classes: int) -> Fitted:
     evidence = None
     if note["evidence"] is not None:
+        told = note["evidence"]
+        parts = iter(torch.split(tensors["evidence.weight"], sum(told["sizes"]), dim=1))
         evidence = Evidence(
-            tensors.get("evidence.values"), tensors.get("evidence.patterns"), tensors["evidence.bias"],
-            note["evidence"]["sizes"], threshold=note["threshold"], of_head=note["evidence"]["of_head"],
+            next(parts) if told["values"] else None, next(parts) if told["patterns"] else None,
+            tensors["evidence.bias"], told["sizes"], threshold=note["threshold"], of_head=told["of_head"],
         )  # fmt: skip
     kind = HEADS[note["head"]]
     if kind is Affine:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from cofire.boost.reading import Reading
 
@@ -39,11 +38,13 @@ class Evidence(nn.Module):
         self.sizes = tuple(sizes)
         self.threshold = threshold
         self.of_head = of_head
-        self.register_buffer("values", None if values is None else _own(values))
-        self.register_buffer("patterns", None if patterns is None else _own(patterns))
-        self.register_buffer("bias", _own(bias))
-        self.values: Tensor | None
-        self.patterns: Tensor | None
+        self.has_values = values is not None
+        self.has_patterns = patterns is not None
+        given = [part.to(torch.float32) for part in (values, patterns) if part is not None]
+        # Copies: a part of a larger tensor would be saved and exported with all of it.
+        self.register_buffer("weight", torch.cat(given, dim=1))
+        self.register_buffer("bias", bias.to(torch.float32).clone())
+        self.weight: Tensor
         self.bias: Tensor
 
     def of(self, reading: Reading) -> Tensor:
@@ -57,27 +58,31 @@ class Evidence(nn.Module):
         Args:
             layers: For each layer (samples, neurons).
         """
-        total = self.bias
+        inputs = self._parts(layers) if torch.compiler.is_exporting() else self._filled(layers)
+        # As few rows as classes: this way round, the product is twice as fast.
+        return torch.addmm(self.bias[:, None], self.weight, inputs.T).T
+
+    def _parts(self, layers: tuple[Tensor, ...]) -> Tensor:
+        """What the weights are multiplied by, (samples, neurons or twice as many): the definition, for export."""
+        kind = self.weight.dtype
+        values = [activation.to(kind) for activation in layers] if self.has_values else []
+        # Compared as the network computed it: rounding first could move a value over the threshold.
+        patterns = [(activation > self.threshold).to(kind) for activation in layers] if self.has_patterns else []
+        return torch.cat([*values, *patterns], dim=1)
+
+    def _filled(self, layers: tuple[Tensor, ...]) -> Tensor:
+        """The same, without truth values in between, whose conversion takes longer than the product."""
+        inputs = self.weight.new_empty(len(layers[0]), self.weight.shape[1])
         start = 0
-        for activation, size in zip(layers, self.sizes, strict=True):
-            part = slice(start, start + size)
-            # In float32 at least: the sum runs over thousands of neurons.
-            given = activation.to(self.bias.dtype)
-            if self.values is not None:
-                total = total + linear(given, self.values[:, part])
-            if self.patterns is not None:
-                # Compared as the network computed it: rounding first could move a value over the threshold.
-                fires = (activation > self.threshold).to(given.dtype)
-                total = total + linear(fires, self.patterns[:, part])
+        for activation, size in zip(layers, self.sizes, strict=True) if self.has_values else ():
+            inputs[:, start : start + size] = activation
             start += size
-        return total
+        for activation, size in zip(layers, self.sizes, strict=True) if self.has_patterns else ():
+            torch.gt(activation, self.threshold, out=inputs[:, start : start + size])
+            start += size
+        return inputs
 
     @property
     def numbers(self) -> int:
         """How many numbers it holds."""
-        return sum(value.numel() for value in (self.values, self.patterns, self.bias) if value is not None)
-
-
-def _own(values: Tensor) -> Tensor:
-    # A part of a larger tensor would be saved and exported with all of it.
-    return values.to(torch.float32).clone(memory_format=torch.contiguous_format)
+        return self.weight.numel() + self.bias.numel()

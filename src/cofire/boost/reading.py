@@ -77,12 +77,13 @@ class Reader:
         """Neurons of each layer."""
         return [layer.neurons(self.unit) for layer in self.layers]
 
-    def __call__(self, inputs: Tensor, *, head: bool = False) -> Reading:
+    def __call__(self, inputs: Tensor, *, head: bool = False, layers: bool = True) -> Reading:
         """Run the network once.
 
         Args:
             inputs: (samples, ...).
             head: Whether the last linear layer's input is wanted.
+            layers: Whether the layers are; without them there is none to take the head's place.
 
         Raises:
             BatchError: The inputs do not fit the network.
@@ -96,13 +97,14 @@ class Reader:
             own = neurons.data_ptr() != activation.data_ptr()
             found[layer] = neurons if own or not self._overwrites else neurons.clone()
 
-        logits = self.network.run(inputs, observe, self.layers, last.append if head else None)
+        observed = observe if layers else None
+        logits = self.network.run(inputs, observed, self.layers, last.append if head else None)
         if not bool(torch.isfinite(logits.sum())):
             raise NonFiniteError(
                 "a NaN or infinite logit", "finite numbers", "find what makes the network overflow, or its inputs"
             )
-        layers = tuple(found[layer] for layer in self.layers)
-        return Reading(_wide(logits), layers, _wide(last[0]) if last else layers[-1])
+        read = tuple(found[layer] for layer in self.layers) if layers else ()
+        return Reading(_wide(logits), read, _wide(last[0]) if last else read[-1] if read else _wide(logits))
 
 
 def _writes_in_place(network: Network) -> bool:
