@@ -266,3 +266,122 @@ def test_what_the_reader_reads_is_what_the_network_computes():
     assert torch.allclose(model[6](reading.head), reading.logits, atol=1e-5)
     elements = Reader(network, network.activation_layers[-1:], "element")(train[0][:9])
     assert torch.allclose(elements.layers[0], reading.head)
+
+
+class Overwriting(nn.Module):
+    """Writes over its activation, and over what goes into its last layer, after it used them."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 16), nn.Linear(16, 3)
+
+    def forward(self, x):
+        h = torch.relu(self.first(x))
+        y = self.second(h)
+        h.mul_(3).sub_(1)
+        return y + h[:, :3]
+
+
+@pytest.mark.parametrize("method", ["readout", "auxiliary", "discriminant"])
+def test_activations_that_are_written_over_are_read_before(method, tmp_path):
+    _, _, (train, held, test) = toy()
+    model = Overwriting()
+    network = Network(model, test[0][:2])
+    booster = Booster(network, method=method).fit(train, held, progress=False)
+    expected = booster(test[0])
+    assert torch.equal(booster.to_module()(test[0]), expected)
+    assert torch.equal(torch.export.load(booster.export(tmp_path / "b.pt2")).module()(test[0]), expected)
+    reading = booster._reader(test[0])
+    assert torch.allclose(reading.layers[0], model.first(test[0]).relu().detach())
+
+
+class Ending(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 16), nn.Linear(16, 3)
+
+    def forward(self, x):
+        h = torch.relu(self.first(x))
+        y = self.last(h)
+        h.zero_()
+        return y
+
+
+def test_what_goes_into_the_last_layer_is_read_before_it_is_written_over():
+    _, _, (_, _, test) = toy()
+    network = Network(Ending(), test[0][:2])
+    reading = Reader(network, network.activation_layers, "channel-mean")(test[0], head=True)
+    assert float(reading.head.abs().sum()) > 0
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_every_method_takes_classifiers_of_double_precision(method):
+    model, _, (train, held, test) = toy()
+    network = Network(copy.deepcopy(model).double(), test[0][:2].double())
+    booster = Booster(network, method=method).fit(train, held, progress=False)
+    assert booster(test[0]).dtype == torch.float64
+
+
+def test_the_module_is_of_its_own():
+    _, network, (train, held, test) = toy()
+    booster = Booster(network).fit(train, held, progress=False)
+    expected = booster(test[0])
+    booster.to_module().double()
+    assert torch.equal(booster(test[0]), expected)
+    assert not any(tensor.is_inference() for tensor in booster.predict(test[0]))
+
+
+def test_a_booster_belongs_to_the_weights_it_was_fitted_to(tmp_path):
+    model, network, (train, held, _) = toy()
+    booster = Booster(network).fit(train, held, progress=False)
+    with torch.no_grad():
+        model[0].weight.add_(1)
+    path = booster.save(tmp_path / "b.safetensors")
+    with pytest.raises(ResultError, match="other weights"):
+        Booster.load(path, network)
+
+
+def test_augmented_training_data_needs_held_out_data():
+    _, network, (train, held, _) = toy()
+
+    class Noisy(torch.utils.data.Dataset):
+        def __len__(self):
+            return len(train[1])
+
+        def __getitem__(self, index):
+            return train[0][index] + torch.rand(6) / 100, train[1][index]
+
+    with pytest.raises(DataError, match="changes from one reading to the next"):
+        Booster(network).fit(Noisy(), progress=False)
+    Booster(network).fit(Noisy(), held, progress=False)
+
+
+def test_a_sampler_of_batches_of_ones_own_is_no_overlap():
+    _, network, (train, held, _) = toy()
+    whole = TensorDataset(torch.cat([train[0], held[0]]), torch.cat([train[1], held[1]]))
+    parts = [
+        DataLoader(
+            whole, batch_sampler=torch.utils.data.BatchSampler(torch.utils.data.SubsetRandomSampler(r), 64, False)
+        )
+        for r in (range(300), range(300, 450))
+    ]
+    Booster(network).fit(*parts, progress=False)
+
+
+def test_options_without_effect_or_sense_are_refused():
+    _, network, (train, held, _) = toy()
+    with pytest.raises(BudgetError):
+        Booster(network, max_bytes=1).fit(train, held, progress=False)
+    with pytest.raises(OptionError):
+        Booster(network, seed=2**70)
+
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(6, 3)
+
+        def forward(self, x, y):
+            return self.layer(torch.relu(x + y))
+
+    with pytest.raises(OptionError, match="2 inputs"):
+        Booster(Network(Two(), (train[0][:2], train[0][:2])))

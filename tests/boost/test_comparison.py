@@ -1,5 +1,6 @@
 """Boosters held against controls: rows, verdicts, flips, and data that must not be shared."""
 
+import copy
 import io
 
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from cofire.boost import CONTROLS, METHODS, compare
+from cofire.boost import CONTROLS, METHODS, Interval, compare
+from cofire.boost.comparison import _gain
 from cofire.boost.cost import cost_of_boosting
 from cofire.boost.descent import Adam
 from cofire.boost.examples import FlipCollector
@@ -16,6 +18,7 @@ from cofire.boost.heads import fit_affine, fit_auxiliary, fit_scaling, fit_tempe
 from cofire.boost.measures import calibration_error, negative_log_likelihood
 from cofire.boost.readout import choose_readout, fit_readouts
 from cofire.errors import DataError, NonFiniteError, OptionError
+from cofire.network import Network
 from tests.boost.examples import images, toy
 
 
@@ -188,3 +191,37 @@ def test_values_that_are_not_finite_are_refused():
         fit_temperature(logits, labels)
     with pytest.raises(NonFiniteError):
         calibration_error(logits, labels)
+
+
+def test_test_data_that_choices_were_made_by_is_refused():
+    _, network, (train, held, _) = toy()
+    with pytest.raises(DataError, match="held-out data"):
+        compare(network, train, held, held, progress=False)
+
+
+def test_what_learnt_labels_by_heart_is_not_taken_for_good():
+    """Random labels without held-out data: no method's accuracy on what is set aside is far from chance."""
+    _, network, _ = toy()
+    draw = torch.Generator().manual_seed(3)
+    train = torch.randn(600, 6, generator=draw), torch.randint(3, (600,), generator=draw)
+    test = torch.randn(300, 6, generator=draw), torch.randint(3, (300,), generator=draw)
+    found = compare(network, train, None, test, progress=False)
+    assert all(row.held_out_accuracy < 0.46 for row in found.judged.values())
+
+
+def test_a_handful_of_repairs_is_no_proof():
+    change = torch.zeros(360, dtype=torch.int8)
+    change[:5] = 1
+    for seed in range(4):
+        found = _gain(change, 2000, seed)
+        assert found.value == pytest.approx(5 / 360)
+        assert found.low <= 0
+    assert _gain(torch.zeros(9, dtype=torch.int8), 100, 0) == Interval(0.0, 0.0, 0.0)
+    change[:40] = 1
+    assert _gain(change, 2000, 0).low > 0
+
+
+def test_classifiers_of_double_precision_are_compared():
+    model, _, (train, held, test) = toy()
+    network = Network(copy.deepcopy(model).double(), test[0][:2].double())
+    assert compare(network, train, held, test, progress=False).judged["readout"].test_accuracy > 0.8

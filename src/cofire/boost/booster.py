@@ -15,7 +15,7 @@ from cofire.boost.methods import DEFAULT_METHOD, METHODS, method_of
 from cofire.boost.program import boosted_program, write_program
 from cofire.boost.reading import Reader, chosen_layers
 from cofire.bounds import check_above_zero, check_threshold, check_whole
-from cofire.errors import OptionError, ResultError
+from cofire.errors import LayerError, NonFiniteError, OptionError, ResultError
 from cofire.network import Network, Selector, Unit
 from cofire.noted import load_noted, save_noted
 
@@ -89,12 +89,14 @@ class Booster(nn.Module):
         if method != AUTO:
             method_of(method)
         self.method = method
+        self._asked = method
         self._settings = FitSettings(
             threshold=check_threshold(threshold),
-            seed=check_whole("seed", seed, least=0),
+            seed=check_whole("seed", seed, least=0, most=2**63 - 1),
             max_bytes=int(check_above_zero("max_bytes", max_bytes)),
         )
         self.fitted: Fitted | None = None
+        self._digest = ""
 
     @property
     def network(self) -> Network:
@@ -137,13 +139,14 @@ class Booster(nn.Module):
             self._settings.threshold, self._settings.seed, check_whole("batch_size", batch_size),
             self._settings.max_bytes, progress,
         )  # fmt: skip
-        methods = list(METHODS.values()) if self.method == AUTO else [method_of(self.method)]
+        methods = list(METHODS.values()) if self._asked == AUTO else [method_of(self._asked)]
         fits = fit_methods(self._reader, methods, train_loader, validation_loader, settings)
         return self.adopt(fits.fitted[best_of(fits, list(fits.fitted))])
 
     def adopt(self, fitted: Fitted) -> Self:
         """Take over what was fitted elsewhere to the same network and layers."""
         self.fitted = fitted.to(self.network.device)
+        self._digest = self.network.digest()
         self.method = fitted.method.name
         return self
 
@@ -173,8 +176,12 @@ class Booster(nn.Module):
             if fitted.head_device != reading.logits.device:
                 fitted.to(reading.logits.device)
             better = fitted(reading)
+            if not bool(torch.isfinite(better).all()):
+                raise NonFiniteError(
+                    "NaN or infinite scores", "finite numbers", "find what makes the network overflow, or its inputs"
+                )
             kind = self.network.dtype
-            return Boosted(better.softmax(dim=1).to(kind), better.to(kind), reading.logits.to(kind))
+            return Boosted(better.softmax(dim=1).to(kind), better.to(kind), reading.logits.to(kind, copy=True))
 
     def forward(self, images: Tensor) -> Tensor:
         """Class probabilities, (samples, classes), on the classifier's device and of its type (see `predict`)."""
@@ -212,7 +219,7 @@ class Booster(nn.Module):
             "threshold": self._settings.threshold,
             "seed": self._settings.seed,
             "fingerprint": self.network.fingerprint,
-            "weights": self.network.digest(),
+            "weights": self._digest,
         }
         tensors = {name: value.detach().cpu() for name, value in fitted.state_dict().items()}
         return save_noted(path, "booster", note, tensors)
@@ -234,18 +241,25 @@ class Booster(nn.Module):
                 raise _foreign(path, "another architecture")
             if note["weights"] != network.digest():
                 raise _foreign(path, "other weights of the same architecture")
-            booster = cls(
-                network, list(note["layers"]), note["method"],
-                unit=note["unit"], threshold=note["threshold"], seed=note["seed"],
-            )  # fmt: skip
-            return booster.adopt(_restored(note, tensors, network.num_classes))
+            try:
+                booster = cls(
+                    network, list(note["layers"]), note["method"],
+                    unit=note["unit"], threshold=note["threshold"], seed=note["seed"],
+                )  # fmt: skip
+                fitted = _restored(note, tensors, network.num_classes)
+            except (OptionError, LayerError, RuntimeError) as error:
+                raise ValueError(str(error)) from error
+            read = fitted.evidence
+            if read is not None and not read.of_head and list(read.sizes) != booster._reader.sizes:
+                raise ValueError("other neurons")
+            return booster.adopt(fitted)
 
         return load_noted(path, "booster", read)
 
     def to_module(self) -> nn.Module:
         """Classifier and booster as one plain module of PyTorch, weights copied: images to class probabilities.
 
-        It needs nothing of cofire to run, and exports with `torch.export`.
+        It exports with `torch.export` to a program that needs nothing of cofire.
 
         Raises:
             OptionError: The booster is not fitted.

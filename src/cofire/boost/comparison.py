@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from cofire.boost.booster import AUTO, Booster, best_of
@@ -18,13 +19,14 @@ from cofire.boost.methods import CONTROLS, DEFAULT_METHOD, METHODS, Kind, method
 from cofire.boost.overlap import check_apart_by_content, check_apart_by_index
 from cofire.boost.reading import Reader, chosen_layers, hashes_of
 from cofire.boost.verdict import Verdict, verdict
-from cofire.bounds import check_threshold, check_whole
-from cofire.errors import OptionError
+from cofire.bounds import check_above_zero, check_threshold, check_whole
+from cofire.errors import NonFiniteError, OptionError
 from cofire.network import Network, Selector, Unit
 
 __all__ = ["Comparison", "Judged", "compare"]
 
 BASE = "base"
+_LARGEST = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Judged:
         kind: "base", "control" or "method".
         fitted_on: On which data its head was fitted, in words.
         train_accuracy: 0 to 1, None where it was not asked for.
-        held_out_accuracy: 0 to 1, of heads fitted on the other parts of the held-out data.
+        held_out_accuracy: 0 to 1, of heads that have not seen those samples (which of several readouts is taken was
+            chosen by the other parts of the held-out data as well).
         test_accuracy: 0 to 1.
         test_loss: Mean negative log-likelihood in nats.
         test_calibration: Expected calibration error, 0 to 1.
@@ -164,19 +167,24 @@ def compare(
         raise OptionError("method='auto' among no methods", "methods to choose from", "leave methods out")
     reader = Reader(network, chosen_layers(network, layers), unit)
     settings = FitSettings(
-        check_threshold(threshold), check_whole("seed", seed, least=0), check_whole("batch_size", batch_size),
-        max_bytes, progress,
+        check_threshold(threshold), check_whole("seed", seed, least=0, most=_LARGEST),
+        check_whole("batch_size", batch_size), int(check_above_zero("max_bytes", max_bytes)), progress,
     )  # fmt: skip
     check_apart_by_index(training, test, "test data")
-    check_apart_by_index(held_out, test, "test data")
+    check_apart_by_index(held_out, test, "test data", "the held-out data")
+    draws = check_whole("draws", draws)
     fits = fit_methods(reader, [method_of(name) for name in names], training, held_out, settings)
     best_control = best_of(fits, [name for name in names if method_of(name).kind == "control"])
     chosen = method
     if method == AUTO:
         chosen = best_of(fits, [name for name in names if method_of(name).kind == "method"])
+    for one in fits.fitted.values():
+        one.to(network.device)
     flips = FlipCollector()
     tested = _judge(reader, fits.fitted, test, settings, "boost: test data", chosen, flips)
     check_apart_by_content(fits.training_hashes, tested.hashes, "test data")
+    if held_out is not None:
+        check_apart_by_content(fits.held_out_hashes, tested.hashes, "test data", "the held-out data")
     trained = None
     if train_accuracy:
         trained = _judge(reader, fits.fitted, training, settings, "boost: training accuracy", chosen, None)
@@ -195,8 +203,8 @@ def compare(
             continue
         change = right[name] - right[BASE]
         rows[name] = replace(
-            rows[name], base_gain=paired_bootstrap(change, draws, seed),
-            gain=paired_bootstrap(right[name] - right[best_control], draws, seed) if name in METHODS else None,
+            rows[name], base_gain=_gain(change, draws, seed),
+            gain=_gain(right[name] - right[best_control], draws, seed) if name in METHODS else None,
             repaired=int((change > 0).sum()), broken=int((change < 0).sum()),
         )  # fmt: skip
     booster = Booster(
@@ -204,6 +212,19 @@ def compare(
     )
     booster.adopt(fits.fitted[chosen])
     return Comparison(rows, chosen, best_control, tested.labels, tested.predicted, flips.examples(), booster)
+
+
+def _gain(change: Tensor, draws: int, seed: int) -> Interval:
+    """The mean of differences of 1, 0 and -1 with its interval.
+
+    Where very few samples differ, percentile intervals are too short: one that leaves out 0 is stretched to it unless
+    the exact sign test (McNemar's) rejects at 5 % as well.
+    """
+    found = paired_bootstrap(change, draws, seed)
+    more, less = int((change > 0).sum()), int((change < 0).sum())
+    if more + less and binomtest(more, more + less).pvalue > 0.05:
+        return Interval(found.value, min(found.low, 0.0), max(found.high, 0.0))
+    return found
 
 
 @dataclass(frozen=True)
@@ -237,6 +258,10 @@ def _judge(
                     key = id(one.evidence)  # several methods share theirs
                     evidence = known[key] = known[key] if key in known else one.evidence.of(reading)
                 better = one.head(reading.logits, evidence)
+                if not bool(torch.isfinite(better).all()):
+                    raise NonFiniteError(
+                        f"NaN or infinite scores of '{name}'", "finite numbers", "find what makes the network overflow"
+                    )
                 confidence, predicted = better.softmax(dim=1).max(dim=1)
                 loss = nn.functional.cross_entropy(better, of_batch, reduction="none")
                 parts[name].append((predicted.cpu(), confidence.cpu(), loss.cpu()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 import torch
@@ -58,7 +59,8 @@ class Evidence(nn.Module):
         Args:
             layers: For each layer (samples, neurons).
         """
-        inputs = self._parts(layers) if torch.compiler.is_exporting() else self._filled(layers)
+        traced = torch.compiler.is_compiling() or torch.compiler.is_exporting()
+        inputs = self._parts(layers) if traced else self._filled(layers)
         # As few rows as classes: this way round, the product is twice as fast.
         return torch.addmm(self.bias[:, None], self.weight, inputs.T).T
 
@@ -72,7 +74,7 @@ class Evidence(nn.Module):
 
     def _filled(self, layers: tuple[Tensor, ...]) -> Tensor:
         """The same, without truth values in between, whose conversion takes longer than the product."""
-        inputs = self.weight.new_empty(len(layers[0]), self.weight.shape[1])
+        inputs = _scratch(len(layers[0]), self.weight)
         start = 0
         for activation, size in zip(layers, self.sizes, strict=True) if self.has_values else ():
             inputs[:, start : start + size] = activation
@@ -86,3 +88,22 @@ class Evidence(nn.Module):
     def numbers(self) -> int:
         """How many numbers it holds."""
         return self.weight.numel() + self.bias.numel()
+
+
+_HELD = threading.local()
+_SMALL = 1 << 24
+"""Bytes up to which a thread keeps its scratch memory: taking it anew each time costs more than filling it."""
+
+
+def _scratch(samples: int, weight: Tensor) -> Tensor:
+    """Memory to write inputs to, (samples, inputs), that is read before this thread asks for the next."""
+    wanted = (samples, weight.shape[1], weight.dtype, weight.device)
+    if getattr(_HELD, "what", None) == wanted:
+        held: Tensor = _HELD.memory
+        return held
+    # Not an inference tensor, whatever mode the caller is in: those cannot be written to outside of it.
+    with torch.inference_mode(False):
+        memory = weight.new_empty(samples, weight.shape[1])
+    if memory.numel() * memory.element_size() <= _SMALL:
+        _HELD.what, _HELD.memory = wanted, memory
+    return memory

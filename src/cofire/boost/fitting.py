@@ -16,7 +16,7 @@ from cofire.boost.methods import EVIDENCE, Gathered, Method
 from cofire.boost.overlap import check_apart_by_content, check_apart_by_index
 from cofire.boost.reading import Reader, Reading, hashes_of
 from cofire.boost.statistics import ClassStatistics, Sample
-from cofire.errors import BatchError, DataError
+from cofire.errors import BatchError, BudgetError, DataError, NonFiniteError
 from cofire.patterns import check_every_class
 
 __all__ = ["FitSettings", "Fits", "Fitted", "Seen", "fit_methods", "read_all", "readings"]
@@ -115,6 +115,7 @@ class Fits:
         held_out: Logits of each for the held-out samples, by heads fitted on the other parts of them.
         labels: Of the held-out samples.
         training_hashes: Of the training samples, by content.
+        held_out_hashes: Of the held-out samples.
         kept: Training samples that readouts learnt from, and all of them.
     """
 
@@ -122,6 +123,7 @@ class Fits:
     held_out: dict[str, Tensor]
     labels: Tensor
     training_hashes: Tensor
+    held_out_hashes: Tensor
     kept: tuple[int, int] = field(default=(0, 0))
 
 
@@ -164,6 +166,12 @@ def fit_methods(reader: Reader, methods: Sequence[Method], training: Any, held_o
             words = "held-out data"
         else:
             assert seen_training is not None
+            if not torch.equal(hashes.sort().values, seen_training.hashes.sort().values):
+                raise DataError(
+                    "training data that changes from one reading to the next",
+                    "the same samples each time, where a part of them is set aside",
+                    "pass held-out data, or turn random augmentation off",
+                )
             seen = seen_training.part(_aside(seen_training.hashes))
             words = "training data set aside"
         fitted, scores = {}, {}
@@ -172,7 +180,7 @@ def fit_methods(reader: Reader, methods: Sequence[Method], training: Any, held_o
                 method, candidates, seen_training, seen, words, settings
             )
     sample = gathered.sample
-    return Fits(fitted, scores, seen.labels, hashes, (sample.kept, sample.seen))
+    return Fits(fitted, scores, seen.labels, hashes, seen.hashes, (sample.kept, sample.seen))
 
 
 def _fit_one(
@@ -200,11 +208,16 @@ def _fit_one(
         for number in range(FOLDS):
             others, own = held_out.part(fold != number), held_out.part(fold == number)
             if len(own.labels):
-                score[fold == number] = applied(*fitted_to(others if len(others.labels) else own), own)
+                better = applied(*fitted_to(others if len(others.labels) else own), own)
+                score[fold == number] = better.to(score.dtype)
     else:
         assert training is not None or method.fit_on == "nothing"
         which, head = fitted_to(training if training is not None and method.fit_on == "training" else held_out)
-        score = applied(which, head, held_out)
+        judged = head
+        if training is not None and method.fit_on == "training" and not words.startswith("held"):
+            # What is set aside is training data as well: it is judged by a head that has not seen it.
+            _, judged = fitted_to(training.part(~_aside(training.hashes)))
+        score = applied(which, judged, held_out)
     evidence = candidates[method.evidence][which] if method.evidence else None
     if method.fit_on == "nothing":
         told = ""
@@ -247,6 +260,11 @@ def _gather(
         if samples:
             sample.update(reading, labels, hashes)
     check_every_class(statistics.samples)
+    if samples and not sample.kept:
+        raise BudgetError(
+            f"max_bytes={settings.max_bytes:,}, which holds the activations of no training sample",
+            f"room for a few thousand samples of {sum(sizes):,} neurons", "raise max_bytes, or choose fewer layers",
+        )  # fmt: skip
     return Gathered(statistics, sample, sizes), torch.cat(everything)
 
 
@@ -278,6 +296,11 @@ def read_all(
         for kind, several in candidates.items():
             for parts, evidence in zip(found[kind], several, strict=True):
                 parts.append(evidence.of(reading).cpu())
+    if not all(bool(torch.isfinite(p).all()) for lists in found.values() for parts in lists for p in parts):
+        raise NonFiniteError(
+            f"NaN or infinite activations ({title.removeprefix('boost: ')})", "finite numbers",
+            "find what makes the network overflow, or its inputs",
+        )  # fmt: skip
     joined = {kind: [torch.cat(parts) for parts in lists] for kind, lists in found.items()}
     return Seen(torch.cat(logits), joined, torch.cat(labels), torch.cat(hashes))
 

@@ -32,7 +32,7 @@ class Tempered(nn.Module):
 
     def __init__(self, temperature: float = 1.0, share: float = 1.0) -> None:
         super().__init__()
-        self.register_buffer("scale", torch.tensor([1 / temperature, share / temperature]))
+        self.register_buffer("scale", torch.tensor([1 / temperature, share / temperature], dtype=torch.float32))
         self.scale: Tensor
 
     def forward(self, logits: Tensor, evidence: Tensor | None = None) -> Tensor:
@@ -52,15 +52,15 @@ class Affine(nn.Module):
 
     def __init__(self, inputs: int, classes: int) -> None:
         super().__init__()
-        self.register_buffer("weight", torch.zeros(classes, inputs))
-        self.register_buffer("bias", torch.zeros(classes))
+        self.register_buffer("weight", torch.zeros(classes, inputs, dtype=torch.float32))
+        self.register_buffer("bias", torch.zeros(classes, dtype=torch.float32))
         self.weight: Tensor
         self.bias: Tensor
 
     def forward(self, logits: Tensor, evidence: Tensor | None = None) -> Tensor:
         """Better logits, (samples, classes)."""
         inputs = logits if evidence is None else torch.cat([logits, evidence], dim=1)
-        return nn.functional.linear(inputs, self.weight, self.bias)
+        return nn.functional.linear(inputs.to(self.weight.dtype), self.weight, self.bias)
 
 
 class Auxiliary(nn.Module):
@@ -77,12 +77,12 @@ class Auxiliary(nn.Module):
         super().__init__()
         width = classes * (2 if proposes else 1)
         self.probabilities = probabilities
-        self.register_buffer("centre", torch.zeros(width))
-        self.register_buffer("spread", torch.ones(width))
+        self.register_buffer("centre", torch.zeros(width, dtype=torch.float32))
+        self.register_buffer("spread", torch.ones(width, dtype=torch.float32))
         self.centre: Tensor
         self.spread: Tensor
-        self.hidden = nn.Linear(width, 2 * classes)
-        self.output = nn.Linear(2 * classes, classes)
+        self.hidden = nn.Linear(width, 2 * classes, dtype=torch.float32)
+        self.output = nn.Linear(2 * classes, classes, dtype=torch.float32)
 
     def inputs(self, logits: Tensor, evidence: Tensor | None) -> Tensor:
         """What goes into the network, (samples, C or 2C)."""
@@ -93,7 +93,8 @@ class Auxiliary(nn.Module):
 
     def forward(self, logits: Tensor, evidence: Tensor | None = None) -> Tensor:
         """Better logits, (samples, classes)."""
-        return self.through((self.inputs(logits, evidence) - self.centre) / self.spread)
+        inputs = self.inputs(logits, evidence).to(self.centre.dtype)
+        return self.through((inputs - self.centre) / self.spread)
 
     def through(self, inputs: Tensor) -> Tensor:
         """The network on standardised inputs."""
@@ -217,7 +218,7 @@ def fit_auxiliary(
     check_logits(logits, labels)
     classes = logits.shape[1]
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reset those of GPUs as well
         head = Auxiliary(classes, proposes=evidence is not None, probabilities=probabilities).requires_grad_(False)
     inputs = head.inputs(logits.float(), None if evidence is None else evidence.float())
     if standardise:

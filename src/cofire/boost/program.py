@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def boosted_program(reader: Reader, fitted: Fitted) -> nn.Module:
     Raises:
         ExportError: The network has no graph.
     """
-    copied = Fitted(fitted.method, fitted.evidence, fitted.head, fitted.fitted_on)
+    copied = copy.deepcopy(fitted).to(reader.network.device)
     return _Program(open_module(reader.network, reader.layers), reader, copied).eval().requires_grad_(False)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cofire.activations.neurons import view_neurons
 from cofire.errors import LayerError, NonFiniteError, OptionError
-from cofire.network import ActivationLayer, Network, Selector, Unit
+from cofire.network import ActivationLayer, Network, Selector, Unit, writes_in_place
 
 __all__ = ["LAST", "LAST_TWO", "Reader", "Reading", "chosen_layers", "hashes_of"]
 
@@ -25,8 +25,8 @@ class Reading:
     Attributes:
         logits: (samples, classes), float32 or float64.
         layers: For each layer (samples, neurons).
-        head: What goes into the last linear layer, (samples, features); the last layer's neurons where that is
-            not known.
+        head: What goes into the last linear layer, (samples, features); where that is not known, the neurons of the
+            last of the layers.
     """
 
     logits: Tensor
@@ -67,10 +67,15 @@ class Reader:
                 "'channel-mean', 'channel-max' or 'element', of which a sample has one observation each",
                 "pass unit='channel-mean'",
             )
+        if network.num_inputs != 1:
+            raise OptionError(
+                f"a network of {network.num_inputs} inputs", "a classifier of one input",
+                "wrap the model in a module that takes one tensor",
+            )  # fmt: skip
         self.network = network
         self.layers = tuple(layers)
         self.unit = unit
-        self._overwrites = _writes_in_place(network)
+        self._overwrites = writes_in_place(network)
 
     @property
     def sizes(self) -> list[int]:
@@ -87,7 +92,7 @@ class Reader:
 
         Raises:
             BatchError: The inputs do not fit the network.
-            NonFiniteError: The network gives NaN or infinite logits or activations.
+            NonFiniteError: The network gives NaN or infinite logits.
         """
         found: dict[ActivationLayer, Tensor] = {}
         last: list[Tensor] = []
@@ -98,21 +103,17 @@ class Reader:
             found[layer] = neurons if own or not self._overwrites else neurons.clone()
 
         observed = observe if layers else None
-        logits = self.network.run(inputs, observed, self.layers, last.append if head else None)
-        if not bool(torch.isfinite(logits.sum())):
+
+        def observe_head(value: Tensor) -> None:
+            last.append(value.clone() if self._overwrites else value)
+
+        logits = self.network.run(inputs, observed, self.layers, observe_head if head else None)
+        if not bool(torch.isfinite(logits).all()):
             raise NonFiniteError(
                 "a NaN or infinite logit", "finite numbers", "find what makes the network overflow, or its inputs"
             )
         read = tuple(found[layer] for layer in self.layers) if layers else ()
         return Reading(_wide(logits), read, _wide(last[0]) if last else read[-1] if read else _wide(logits))
-
-
-def _writes_in_place(network: Network) -> bool:
-    """Whether an activation may be written over later, as far as can be known."""
-    if not network.has_graph:
-        return True
-    names = (str(node.target).split(".")[1:2] for node in network.graph.nodes if node.op == "call_function")
-    return any(name and name[0].endswith("_") for name in names)
 
 
 def _wide(values: Tensor) -> Tensor:

@@ -57,10 +57,10 @@ def fit_readouts(
     classes, device = offset.shape[1], values.device
     scale = _scales(values, sizes)
     width = neurons * (2 if patterns else 1)
-    weights = torch.zeros(len(rates), classes, width, device=device)
-    bias = torch.zeros(len(rates), classes, device=device)
+    weights = torch.zeros(len(rates), classes, width, device=device, dtype=torch.float32)
+    bias = torch.zeros(len(rates), classes, device=device, dtype=torch.float32)
     # The wider the input, the more a step changes the logits.
-    steps_of = torch.tensor(rates, device=device) * min(max((2048 / width) ** 0.5, 0.1), 3.0)
+    steps_of = torch.tensor(rates, device=device, dtype=torch.float32) * min(max((2048 / width) ** 0.5, 0.1), 3.0)
     of_weights, of_bias = Adam(weights), Adam(bias)
     per_epoch = -(-samples // _BATCH)
     total = max(epochs, -(-300 // per_epoch)) * per_epoch

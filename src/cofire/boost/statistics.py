@@ -40,6 +40,13 @@ class ClassStatistics:
         Raises:
             BudgetError: The second moments would take more than `max_bytes`.
         """
+        needed = 16 * classes * neurons
+        if needed > max_bytes:
+            raise BudgetError(
+                f"counts and sums of {neurons:,} neurons for {classes:,} classes, {needed / 1e9:.1f} GB",
+                f"at most {max_bytes / 1e9:.1f} GB",
+                "choose fewer layers, unit='channel-mean', or raise max_bytes",
+            )
         if moments and neurons * neurons * 8 > max_bytes:
             raise BudgetError(
                 f"second moments of {neurons:,} neurons, {neurons * neurons * 8 / 1e9:.1f} GB",

@@ -13,7 +13,15 @@ from cofire.network.engines import GraphEngine
 from cofire.network.layers import ActivationLayer
 from cofire.network.network import Network
 
-__all__ = ["open_module"]
+__all__ = ["open_module", "writes_in_place"]
+
+
+def writes_in_place(network: Network) -> bool:
+    """Whether an activation may be written over after it was computed, as far as can be known."""
+    if not network.has_graph:
+        return True
+    names = (str(node.target).split(".")[1:2] for node in network.graph.nodes if node.op == "call_function")
+    return any(name and name[0].endswith("_") for name in names)
 
 
 class _Open(nn.Module):
@@ -51,6 +59,8 @@ def open_module(network: Network, layers: Sequence[ActivationLayer]) -> nn.Modul
     graph = fx.Graph()
     root: dict[str, Any] = dict(reading.submodules)
     values: dict[fx.Node, fx.Node] = {}
+    watched = {*nodes, *([] if engine.head is None else [engine.head])} if writes_in_place(network) else set()
+    kept: dict[fx.Node, fx.Node] = {}
     for number, node in enumerate(reading.graph.nodes):
         if node.op == "output":
             continue
@@ -68,6 +78,10 @@ def open_module(network: Network, layers: Sequence[ActivationLayer]) -> nn.Modul
                 values[node] = graph.call_function(torch.ops.aten.clone.default, (copied,))
             continue
         values[node] = graph.node_copy(node, lambda other: values[other])
-    head = None if engine.head is None else values[engine.head]
-    graph.output((values[reading.logits], head, *(values[node] for node in nodes)))
+        if node in watched:
+            # As it was when it was computed: what follows may write over it.
+            kept[node] = graph.call_function(torch.ops.aten.clone.default, (values[node],))
+    found = {**values, **kept}
+    head = None if engine.head is None else found[engine.head]
+    graph.output((values[reading.logits], head, *(found[node] for node in nodes)))
     return _Open(fx.GraphModule(root, graph), engine, layers)

@@ -193,6 +193,11 @@ class Network:
         return self._source.tensors([self._first])[0]
 
     @property
+    def num_inputs(self) -> int:
+        """How many tensors the model takes."""
+        return len(self._shapes)
+
+    @property
     def has_graph(self) -> bool:
         """Whether there is an operator graph: not where calls are intercepted."""
         return isinstance(self._engine, GraphEngine)

@@ -80,7 +80,7 @@ def follow(
         null_graphs: How many graphs with random labels each graph is held against; 10 unless given, 0 for none.
         boost: A booster's method (see `cofire.Booster`) or "auto", to compare at every checkpoint with controls; None
             for no boosting. Needs test data.
-        boost_layers: Which layers it reads; all unless given.
+        boost_layers: Which layers it reads; all unless given. Where `unit` is "channel", it reads channels' means.
         held_out: Data that the classifier was not trained on, for boosters to be fitted and chosen by; a fifth of the
             training data takes its place unless given.
         min_class_samples: With `by_class`, the fewest samples that a class may have, 1 at least.
@@ -131,8 +131,8 @@ def follow(
         raise OptionError("options of boosting without boost", "a method", "pass boost='readout', or leave them out")
     if boost is not None and test is None:
         raise OptionError(f"boost={boost!r} without test data", "test data to judge it by", "pass test as well")
-    if boost not in (None, "auto"):
-        method_of(boost)
+    if boost not in (None, "auto") and method_of(boost).kind != "method":
+        raise OptionError(f"boost={boost!r}, a control", "a method, or 'auto'", "controls are always fitted")
     if null_graphs is None:
         null_graphs = 0 if pairs is None else 10
     top, null_graphs = check_whole("top", top), check_whole("null_graphs", null_graphs, least=0)
@@ -175,6 +175,7 @@ def follow(
             if boost is not None:
                 comparison = compare(
                     now, train, held_out, test, layers=boost_layers, method=boost, threshold=threshold,
+                    unit="channel-mean" if unit == "channel" else unit,
                     batch_size=batch_size, progress=progress,
                 )  # fmt: skip
                 part = replace(part, **boost_tables(comparison, vars(moment), summary.options.class_names))

@@ -68,8 +68,12 @@ class StudyOptions(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _held_out(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("boost", "none") != "none":
+        if not isinstance(given, dict):
+            return given
+        if given.get("boost", "none") != "none":
             return {"validation": 0.1, **given}
+        if given.get("boost_layers", "all") != "all":
+            raise ValueError("boost_layers needs boost")
         return given
 
     @field_validator("boost")
