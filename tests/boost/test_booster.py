@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Subset, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, Subset, SubsetRandomSampler, TensorDataset
 
 from cofire.boost import CONTROLS, METHODS, Booster
 from cofire.boost.reading import Reader, hashes_of
@@ -221,7 +221,7 @@ def test_data_that_cannot_be_learnt_from_is_refused():
     with pytest.raises(NonFiniteError):
         Booster(network).fit((broken, train[1]), held, progress=False)
     with pytest.raises(BudgetError, match="second moments"):
-        Booster(network, method="discriminant", max_bytes=1000).fit(train, held, progress=False)
+        Booster(network, method="discriminant", max_bytes=3000).fit(train, held, progress=False)
     with pytest.raises(DataError):
         Booster(network).fit([], held, progress=False)
 
@@ -360,9 +360,7 @@ def test_a_sampler_of_batches_of_ones_own_is_no_overlap():
     _, network, (train, held, _) = toy()
     whole = TensorDataset(torch.cat([train[0], held[0]]), torch.cat([train[1], held[1]]))
     parts = [
-        DataLoader(
-            whole, batch_sampler=torch.utils.data.BatchSampler(torch.utils.data.SubsetRandomSampler(r), 64, False)
-        )
+        DataLoader(whole, batch_sampler=BatchSampler(SubsetRandomSampler(r), 64, False))
         for r in (range(300), range(300, 450))
     ]
     Booster(network).fit(*parts, progress=False)
