@@ -1,6 +1,7 @@
 """Boosters held against controls: rows, verdicts, flips, and data that must not be shared."""
 
 import copy
+import dataclasses
 import io
 
 import pytest
@@ -59,6 +60,24 @@ def test_gains_flips_and_counts_agree(compared):
     assert found.judged[found.best_control].kind == "control"
     assert found.verdict in ("helps", "no difference", "hurts")
     assert all(flip.base != flip.boosted for flip in found.flips)
+
+
+@pytest.mark.parametrize(
+    ("over_base", "over_control", "said"),
+    [
+        ((0.01, 0.03), (0.01, 0.02), "helps"),
+        ((0.01, 0.03), (-0.01, 0.02), "no difference"),
+        ((-0.01, 0.01), (0.01, 0.03), "no difference"),  # the control did harm: beating it is no merit
+        ((-0.03, -0.01), (0.01, 0.03), "hurts"),
+        ((0.01, 0.03), (-0.03, -0.01), "no difference"),
+    ],
+)
+def test_a_booster_helps_if_it_beats_model_and_control(compared, over_base, over_control, said):
+    _, _, found = compared
+    own = found.judged[found.chosen]
+    gains = {"base_gain": Interval(0.0, *over_base), "gain": Interval(0.0, *over_control)}
+    judged = {**found.judged, found.chosen: dataclasses.replace(own, **gains)}
+    assert dataclasses.replace(found, judged=judged).verdict == said
 
 
 def test_the_comparisons_booster_is_the_judged_one(compared):

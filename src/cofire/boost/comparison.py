@@ -91,10 +91,16 @@ class Comparison:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether activation patterns help: the booster's gain over the best control."""
-        gain = self.judged[self.chosen].gain
+        """Whether activation patterns help: only if the booster beats the model and the best control as well.
+
+        It hurts if the model alone does better.
+        """
+        gain, base_gain = self.judged[self.chosen].gain, self.judged[self.chosen].base_gain
         assert gain is not None
-        return verdict(gain.low, gain.high)
+        assert base_gain is not None
+        if verdict(base_gain.low, base_gain.high) == "hurts":
+            return "hurts"
+        return "helps" if min(gain.low, base_gain.low) > 0 else "no difference"
 
     def false_counts(self, name: str) -> tuple[Tensor, Tensor]:
         """False positives and negatives of each class on the test data, (classes,) each."""
