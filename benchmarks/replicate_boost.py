@@ -296,7 +296,8 @@ def checkpoint_table(
 
 
 def method_table(runs: list[list[dict[str, np.ndarray]]], decayed: list[dict[str, np.ndarray]] | None) -> None:
-    names = list(runs[0][0]["names"])
+    shared = set.intersection(*({str(name) for name in one["names"]} for seeds in runs for one in seeds))
+    names = [name for name in (*CONTROLS, *METHODS) if name in shared]
     chosen = [[best_control(one) for one in seeds] for seeds in runs]
     which = {name: sum(row.count(name) for row in chosen) for name in CONTROLS}
     print(f"\nBest controls: {json.dumps({k: v for k, v in which.items() if v})}")
