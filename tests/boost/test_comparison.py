@@ -13,7 +13,6 @@ from PIL import Image
 from cofire.boost import CONTROLS, METHODS, Interval, compare
 from cofire.boost.comparison import _gain
 from cofire.boost.cost import cost_of_boosting
-from cofire.boost.descent import Adam
 from cofire.boost.examples import FlipCollector
 from cofire.boost.heads import fit_affine, fit_auxiliary, fit_scaling, fit_temperature
 from cofire.boost.measures import calibration_error, negative_log_likelihood
@@ -172,17 +171,6 @@ def test_the_auxiliary_networks_gradient_is_that_of_autograd():
         torch.nn.functional.cross_entropy(other(logits), labels).backward()
         optimizer.step()
     assert torch.allclose(head(logits), other(logits), atol=2e-3)
-
-
-def test_adam_is_pytorchs():
-    value, other = torch.ones(3), torch.nn.Parameter(torch.ones(3))
-    own, theirs = Adam(value), torch.optim.Adam([other], lr=0.1)
-    for number in range(5):
-        slope = torch.tensor([1.0, -2.0, 0.5]) * (number + 1)
-        own.step(slope, 0.1)
-        other.grad = slope.clone()
-        theirs.step()
-    assert torch.allclose(value, other.detach(), atol=1e-6)
 
 
 def test_a_readout_finds_what_logits_lack():

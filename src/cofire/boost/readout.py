@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from cofire.boost.descent import Adam
 from cofire.boost.evidence import Evidence
 from cofire.boost.heads import Tempered, fit_temperature
 from cofire.boost.measures import negative_log_likelihood
@@ -57,11 +56,11 @@ def fit_readouts(
     classes, device = offset.shape[1], values.device
     scale = _scales(values, sizes)
     width = neurons * (2 if patterns else 1)
-    weights = torch.zeros(len(rates), classes, width, device=device, dtype=torch.float32)
-    bias = torch.zeros(len(rates), classes, device=device, dtype=torch.float32)
+    weights = [torch.zeros(classes, width, device=device, dtype=torch.float32) for _ in rates]
+    biases = [torch.zeros(classes, device=device, dtype=torch.float32) for _ in rates]
     # The wider the input, the more a step changes the logits.
-    steps_of = torch.tensor(rates, device=device, dtype=torch.float32) * min(max((2048 / width) ** 0.5, 0.1), 3.0)
-    of_weights, of_bias = Adam(weights), Adam(bias)
+    step_size = min(max((2048 / width) ** 0.5, 0.1), 3.0)
+    optimizer = torch.optim.Adam([{"params": both} for both in zip(weights, biases, strict=True)])
     per_epoch = -(-samples // _BATCH)
     total = max(epochs, -(-300 // per_epoch)) * per_epoch
     draw = torch.Generator().manual_seed(seed)
@@ -75,19 +74,21 @@ def fit_readouts(
         active = (given > threshold).to(given.dtype)
         given = given * scale
         inputs = torch.cat([given, active], dim=1) if patterns else given
-        score = (inputs @ weights.reshape(-1, width).T).reshape(len(chosen), len(rates), classes)
-        score = score + bias + offset[chosen, None]
+        score = (inputs @ torch.cat(weights).T).reshape(len(chosen), len(rates), classes)
+        score = score + torch.stack(biases) + offset[chosen, None]
         error = score.softmax(dim=2)
         error[torch.arange(len(chosen), device=device), :, labels[chosen]] -= 1
         error /= len(chosen)
-        slope = (error.reshape(len(chosen), -1).T @ inputs).reshape(weights.shape) + _DECAY * weights
-        rate = steps_of * (1 - (step - 1) / total)
-        of_weights.step(slope, rate[:, None, None])
-        of_bias.step(error.sum(dim=0), rate[:, None])
+        for number, group in enumerate(optimizer.param_groups):
+            # Written out: without autograd, and one product for all runs above.
+            weights[number].grad = error[:, number].T @ inputs + _DECAY * weights[number]
+            biases[number].grad = error[:, number].sum(dim=0)
+            group["lr"] = rates[number] * step_size * (1 - (step - 1) / total)
+        optimizer.step()
     return [
         Evidence(w[:, :neurons] * scale, w[:, neurons:] if patterns else None, b, sizes,
                  threshold=threshold, of_head=of_head)
-        for w, b in zip(weights, bias, strict=True)
+        for w, b in zip(weights, biases, strict=True)
     ]  # fmt: skip
 
 

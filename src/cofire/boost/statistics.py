@@ -125,6 +125,7 @@ class Sample:
     share: float = 1.0
     seen: int = 0
     _parts: list[_Part] = field(default_factory=list)
+    _bytes: int = 0
 
     def update(self, reading: Reading, labels: Tensor, hashes: Tensor) -> None:
         """Add what is kept of a batch."""
@@ -134,9 +135,11 @@ class Sample:
         part = _Part(joined, None if same else reading.head, reading.logits, labels, hashes)
         # The low bits: the high ones decide what is set aside.
         self._parts.append(part.thinner(self.share))
-        while sum(part.bytes for part in self._parts) > self.max_bytes and self.share > 2**-20:
+        self._bytes += self._parts[-1].bytes
+        while self._bytes > self.max_bytes and self.share > 2**-20:
             self.share /= 2
             self._parts = [part.thinner(self.share) for part in self._parts]
+            self._bytes = sum(part.bytes for part in self._parts)
 
     @property
     def kept(self) -> int:
