@@ -24,6 +24,7 @@ ORDER = [
     "activations",
     "functional",
     "boost",
+    "explain",
     "study",
     "report",
     "cli",

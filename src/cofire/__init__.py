@@ -3,6 +3,7 @@
 from cofire import errors, functional
 from cofire.activations import ActivationSummary, LayerSummary, summarize
 from cofire.boost import Boosted, Booster, Comparison, PatternConfidence, compare
+from cofire.explain import Explanation, Rule, explain, register_rule
 from cofire.graphs import ActivationPatternGraph, Communities
 from cofire.network import ActivationLayer, Network, load_weights, save_weights
 from cofire.report import write_figures, write_report
@@ -18,16 +19,20 @@ __all__ = [
     "Booster",
     "Communities",
     "Comparison",
+    "Explanation",
     "LayerSummary",
     "Network",
     "PatternConfidence",
+    "Rule",
     "StudyOptions",
     "Trajectory",
     "compare",
     "errors",
+    "explain",
     "follow",
     "functional",
     "load_weights",
+    "register_rule",
     "run_study",
     "save_weights",
     "summarize",

@@ -13,6 +13,8 @@ CofireError
 ├── BudgetError             too many neurons: the state would not fit under the cap
 ├── OptionError             an option with a value it cannot have
 ├── MergeError              states made under different options
+├── RuleError               an operator through which evidence cannot be traced
+├── ExplanationError        an explanation cannot give what it was asked for
 ├── ResultError             a saved result that is missing, damaged or of another kind
 └── MissingExtraError       an optional library is needed and absent
 ```
@@ -30,6 +32,7 @@ __all__ = [
     "BudgetError",
     "CofireError",
     "DataError",
+    "ExplanationError",
     "ExportError",
     "ImageError",
     "LabelError",
@@ -39,6 +42,7 @@ __all__ = [
     "NonFiniteError",
     "OptionError",
     "ResultError",
+    "RuleError",
     "WeightsError",
 ]
 
@@ -108,6 +112,14 @@ class OptionError(CofireError):
 
 class MergeError(CofireError):
     """Two states were made under different options and cannot be merged."""
+
+
+class RuleError(CofireError):
+    """An operator through which evidence cannot be traced."""
+
+
+class ExplanationError(CofireError):
+    """An explanation cannot give what it was asked for."""
 
 
 class ResultError(CofireError):

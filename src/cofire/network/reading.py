@@ -25,7 +25,17 @@ from cofire.network.operations import UNKNOWN, Extent, Operation, bare_name, bat
 from cofire.network.outputs import choose_logits, names_of
 from cofire.network.untouched import left_untouched, plain_path
 
-__all__ = ["GraphReading", "exported", "first_line", "operations_of", "read_program"]
+__all__ = [
+    "GraphReading",
+    "aliasing",
+    "exported",
+    "first_line",
+    "is_users",
+    "module_of",
+    "name_of",
+    "operations_of",
+    "read_program",
+]
 
 _CALLS = 'pass capture="calls", which records activations without reading the graph'
 _TORCH = str(Path(torch.__file__).parent)
@@ -171,9 +181,9 @@ def operations_of(
         if node.op in ("output", "get_attr"):
             continue
         value = node.meta.get("val")
-        path, module = _module_of(node)
+        path, module = module_of(node)
         operation = Operation(
-            name=bare_name(_name_of(node)),
+            name=bare_name(name_of(node)),
             args=_with_operations(node.args, made),
             kwargs={key: _with_operations(kept, made) for key, kept in node.kwargs.items()},
             path=path,
@@ -184,7 +194,7 @@ def operations_of(
             floating=isinstance(value, Tensor) and value.is_floating_point(),
         )
         made[node] = operation
-        same, written = _aliasing(node)
+        same, written = aliasing(node)
         root[node] = root.get(same, same) if same is not None else node
         waits = {writer[root[other]] for other in node.all_input_nodes if root.get(other) in writer}
         operation.waits = tuple(waits - set(operation.operands()))
@@ -231,14 +241,16 @@ def _with_operations(value: Any, made: Mapping[fx.Node, Operation]) -> Any:
     return value
 
 
-def _name_of(node: fx.Node) -> str:
+def name_of(node: fx.Node) -> str:
+    """The name of the operator that a node calls."""
     target = node.target
     if isinstance(target, torch._ops.OpOverload):
         return str(target.overloadpacket.__name__)
     return str(getattr(target, "__name__", target))
 
 
-def _module_of(node: fx.Node) -> tuple[str, str]:
+def module_of(node: fx.Node) -> tuple[str, str]:
+    """The path and the class of the module in which a node's call happens."""
     stack = node.meta.get("nn_module_stack") or {}
     if not stack:
         return "", ""
@@ -248,7 +260,7 @@ def _module_of(node: fx.Node) -> tuple[str, str]:
     ) else f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _aliasing(node: fx.Node) -> tuple[fx.Node | None, list[fx.Node]]:
+def aliasing(node: fx.Node) -> tuple[fx.Node | None, list[fx.Node]]:
     """The operand whose memory the result may share, and the operands that the operator writes to."""
     target = node.target
     if not isinstance(target, torch._ops.OpOverload):
@@ -266,7 +278,7 @@ def _aliasing(node: fx.Node) -> tuple[fx.Node | None, list[fx.Node]]:
         if argument.alias_info.is_write:
             written.append(value)
     # In evaluation mode a dropout hands on its very operand, though its schema does not say so.
-    if shared is None and "dropout" in _name_of(node) and isinstance(node.args[0], fx.Node):
+    if shared is None and "dropout" in name_of(node) and isinstance(node.args[0], fx.Node):
         shared = node.args[0]
     return shared, written
 
@@ -355,13 +367,14 @@ def _where(error: BaseException) -> str:
     ]
     frames += [(name, int(line)) for name, line in re.findall(r'File "([^"<>]+)", line (\d+)', str(error))]
     for filename, line in reversed(frames):
-        if _is_users(filename):
+        if is_users(filename):
             code = linecache.getline(filename, line).strip()
             return f" ({filename}, line {line}: {code})"
     return ""
 
 
-def _is_users(filename: str) -> bool:
+def is_users(filename: str) -> bool:
+    """Whether a file holds code of the user, not of PyTorch, of Python or of this package."""
     if filename.startswith((_TORCH, _HERE, "<")) or not Path(filename).exists():
         return False
     return not filename.startswith(_STDLIB) or "site-packages" in filename

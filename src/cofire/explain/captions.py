@@ -1,0 +1,160 @@
+"""What is written beside a drawn explanation: classes, methods, numbers, and "no evidence" where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from cofire.errors import OptionError
+
+if TYPE_CHECKING:
+    from cofire.explain.explanation import Explanation
+
+__all__ = [
+    "NO_EVIDENCE", "box_told", "class_told", "evidence_told", "explained_told", "heat_told", "method_told", "number",
+    "percent", "plural", "points_told", "predicted_told", "size_told",
+]  # fmt: skip
+
+NO_EVIDENCE = "no evidence found"
+_METHODS = {
+    "discernible": "Discernible neurons",
+    "cnn-fixations": "CNN-Fixations",
+    "gradcam": "Grad-CAM",
+    "gradcam++": "Grad-CAM++",
+}
+
+
+def percent(share: float, digits: int = 1) -> str:
+    r"""A share as a percentage that never rounds to all or nothing what is neither.
+
+    Example:
+        >>> [percent(share) for share in (0.97345, 1.0, 0.99999, 0.0, 0.00001)]
+        ['97.3\xa0%', '100\xa0%', '>\xa099.9\xa0%', '0\xa0%', '<\xa00.1\xa0%']
+    """
+    step = 10.0 ** -(digits + 2)
+    if share in (0.0, 1.0):
+        return f"{share:.0%}".replace("%", "\u00a0%")
+    if share < step / 2 or share > 1 - step / 2:
+        near = step if share < 0.5 else 1 - step
+        return f"{'<' if share < 0.5 else '>'}\u00a0{100 * near:.{digits}f}\u00a0%"
+    return f"{100 * share:.{digits}f}\u00a0%"
+
+
+def number(value: float) -> str:
+    """A number with three digits that count.
+
+    Example:
+        >>> number(0.0123456), number(2.0), number(0), number(123456)
+        ('0.0123', '2', '0', '123,000')
+    """
+    if abs(value) >= 1000:
+        return f"{float(f'{value:.3g}'):,.0f}"
+    return f"{value:.3g}"
+
+
+def plural(count: int, one: str) -> str:
+    """A count and what is counted.
+
+    Example:
+        >>> plural(1, "point"), plural(1200, "point")
+        ('1 point', '1,200 points')
+    """
+    return f"{count:,} {one}{'' if count == 1 else 's'}"
+
+
+def method_told(method: str) -> str:
+    """A method's name as papers write it; others as they are.
+
+    Example:
+        >>> method_told("gradcam++"), method_told("mine")
+        ('Grad-CAM++', 'mine')
+    """
+    return _METHODS.get(method, method)
+
+
+def class_told(index: int, names: Sequence[str] | None) -> str:
+    """A class by name, or by number where there are no names.
+
+    Raises:
+        OptionError: There are fewer names than classes.
+
+    Example:
+        >>> class_told(2, ["cat", "dog", "eel"]), class_told(2, None)
+        ('eel', 'class 2')
+    """
+    if names is None:
+        return f"class {index}"
+    if index >= len(names):
+        raise OptionError(
+            f"{len(names)} class names", f"a name for class {index}", "pass the names of all classes, in order"
+        )
+    return str(names[index])
+
+
+def explained_told(explanation: Explanation, image: int, names: Sequence[str] | None) -> str:
+    """The explained classes of an image with their probabilities: "tench (97.3 %)"."""
+    pairs = zip(explanation.target[image].tolist(), explanation.probability[image].tolist(), strict=True)
+    return ", ".join(f"{class_told(index, names)} ({percent(share)})" for index, share in pairs)
+
+
+def predicted_told(explanation: Explanation, image: int, names: Sequence[str] | None) -> str:
+    """What the network predicts for an image, and whether that is what is explained."""
+    index = int(explanation.predicted[image])
+    if index in explanation.target[image].tolist():
+        return "the predicted class" if explanation.target.shape[1] == 1 else f"predicted: {class_told(index, names)}"
+    return f"predicted instead: {class_told(index, names)} ({percent(float(explanation.confidence[image]))})"
+
+
+def evidence_told(share: float) -> str:
+    r"""A share of the evidence, which can be small, as a percentage with three digits that count.
+
+    Example:
+        >>> evidence_told(0.12592), evidence_told(0.0000129)
+        ('12.6\xa0%', '0.00129\xa0%')
+    """
+    return f"{number(100 * share)}\u00a0%"
+
+
+def heat_told(explanation: Explanation, largest: float) -> tuple[str, str, str]:
+    """What the colour bar measures, and the numbers at its two ends."""
+    if explanation.maps is not None:
+        return "value of the map", "0", number(largest)
+    place = "feature" if len(explanation.input_shape) == 1 else "pixel"
+    if explanation.options.get("carried") is False:
+        return f"points per {place}, spread", "0", number(largest)
+    return f"share of the evidence per {place}", "0", evidence_told(largest)
+
+
+def points_told(scores: Sequence[float]) -> str:
+    """How many points there are, and how much the strongest holds."""
+    if not scores:
+        return NO_EVIDENCE
+    return f"{plural(len(scores), 'point')}; strongest: {evidence_told(max(scores))} of the evidence"
+
+
+def size_told(shape: tuple[int, ...]) -> str:
+    """How large an input is.
+
+    Example:
+        >>> size_told((3, 200, 300)), size_told((64,))
+        ('300 × 200 pixels', '64 features')
+    """
+    return f"{shape[2]:,} × {shape[1]:,} pixels" if len(shape) == 3 else plural(shape[0], "feature")
+
+
+def box_told(corners: Sequence[float], evidence: bool, shape: tuple[int, ...]) -> str:
+    r"""The size of a box on an input of a shape, or why there is none.
+
+    Example:
+        >>> box_told([2, 0, 6, 5], True, (1, 10, 10)), box_told([2, 0, 6, 1], True, (8,))
+        ('4 × 5 pixels, 20.0\xa0% of the image', 'features 2 to 5, 50.0\xa0% of all')
+        >>> box_told([0, 0, 0, 0], False, (8,))
+        'no evidence found'
+    """
+    left, top, right, bottom = corners
+    if right <= left:
+        return "no box: every point is an outlier" if evidence else NO_EVIDENCE
+    if len(shape) == 1:
+        return f"features {left:.0f} to {right - 1:.0f}, {percent((right - left) / shape[0])} of all"
+    share = (right - left) * (bottom - top) / (shape[1] * shape[2])
+    return f"{right - left:.0f} × {bottom - top:.0f} pixels, {percent(share)} of the image"

@@ -1,0 +1,194 @@
+"""Linear layers of which every input that speaks for a neuron is chosen, on the CPU, without a list of all pairs.
+
+`scoring.choose` with `k_linear=None` defines which inputs are chosen and what they carry.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cofire.compiled import compiler
+from cofire.explain.flow import Flow
+from cofire.explain.rules.fields import Fields
+from cofire.explain.threads import plain
+
+__all__ = ["PARENTS", "choose_all_features"]
+
+PARENTS = 8
+"""Neurons that are linked to an input which more of them chose: those that handed on most, standing for all."""
+
+
+def choose_all_features(
+    flow: Flow, fields: Fields, *, counted: bool, carried: bool, most: int | None, last_resort: bool
+) -> Flow:
+    """The inputs that speak for the neurons of a linear layer, with what they carry.
+
+    Args:
+        flow: Sorted by image and index.
+        fields: Of the linear layer.
+        counted: Whether an input counts more that has the highest support for several neurons.
+        carried: Whether neurons hand on their score; else an input is chosen or not.
+        most: How many inputs of an image stay at each position, those that carry most; None for all.
+        last_resort: Whether the highest input takes all where none is above zero.
+
+    Returns:
+        Pairs of neurons and inputs, at most PARENTS for each input; what they carry adds up to what the input carries.
+    """
+    given = plain(fields.given)
+    weight = plain(fields.weight).to(given.dtype).flatten(1)
+    output, position, _ = fields.seen_from(flow.index)
+    key = flow.image * given.shape[2] + position
+    starts = torch.cat([torch.zeros(1, dtype=torch.int64), (torch.diff(key) != 0).nonzero().squeeze(1) + 1])
+    ends = torch.cat([starts[1:], torch.tensor([len(flow)])])
+    features = given.shape[1]
+    found: list[tuple[Tensor, ...]] = []
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        values = given[flow.image[start], :, position[start], 0].double().contiguous().numpy()
+        arguments = (
+            values, weight.numpy(), output[start:end].numpy(), flow.direction[start:end].numpy(),
+            flow.score[start:end].numpy(),
+        )  # fmt: skip
+        if carried:
+            parts = _spread(*arguments, counted, features if most is None else most, last_resort, PARENTS)
+        else:
+            parts = _collected(*arguments, last_resort, PARENTS)
+        neuron, feature, direction, score = (torch.from_numpy(part) for part in parts)
+        found.append((neuron + start, feature, direction, score))
+    neuron, feature, direction, score = (torch.cat(column) for column in zip(*found, strict=True))
+    index = fields.index(feature, position[neuron])
+    return Flow(flow.image[neuron], index, direction, score, flow.row[neuron], own=False)
+
+
+@compiler()
+def _spread(
+    values: Any, weight: Any, output: Any, direction: Any, score: Any, counted: Any, most: Any, last_resort: Any,
+    parents: Any,
+) -> Any:  # fmt: skip
+    """Pairs of neuron and input, with direction and score, for one image and position."""
+    neurons, features = len(output), len(values)
+    times = np.ones(features)
+    highest = np.full(neurons, -1)
+    alone = np.zeros(neurons, dtype=np.bool_)
+    for neuron in range(neurons):
+        best = -np.inf
+        for feature in range(features):
+            product = values[feature] * weight[output[neuron], feature] * direction[neuron]
+            if product > best and product != 0.0:
+                best = product
+                highest[neuron] = feature
+        alone[neuron] = best <= 0.0
+    if counted:
+        wins = np.zeros(features)
+        for neuron in range(neurons):
+            if highest[neuron] >= 0:
+                wins[highest[neuron]] += 1.0
+        times = np.maximum(times, wins)
+    scaled = values * times
+    carried = np.zeros(features)
+    rate = np.zeros(neurons)
+    for neuron in range(neurons):
+        if alone[neuron]:
+            continue
+        total = 0.0
+        for feature in range(features):
+            total += max(scaled[feature] * weight[output[neuron], feature] * direction[neuron], 0.0)
+        rate[neuron] = score[neuron] * direction[neuron] / total
+        for feature in range(features):
+            carried[feature] += max(scaled[feature] * weight[output[neuron], feature] * rate[neuron], 0.0)
+    order = np.argsort(-carried, kind="mergesort")[: min(most, features)]
+    rows = 0
+    for feature in order:
+        rows += min(parents, neurons) if carried[feature] > 0.0 else 0
+    rows += alone.sum()
+    neuron_of = np.empty(rows, dtype=np.int64)
+    feature_of = np.empty(rows, dtype=np.int64)
+    direction_of = np.empty(rows, dtype=np.int8)
+    score_of = np.empty(rows)
+    top = np.empty(parents)
+    who = np.empty(parents, dtype=np.int64)
+    count = 0
+    for feature in order:
+        if carried[feature] <= 0.0:
+            break
+        held = 0
+        for neuron in range(neurons):
+            part = scaled[feature] * weight[output[neuron], feature] * rate[neuron]
+            if part <= 0.0 or (held == parents and part <= top[held - 1]):
+                continue
+            at = min(held, parents - 1)
+            while at > 0 and top[at - 1] < part:
+                top[at], who[at] = top[at - 1], who[at - 1]
+                at -= 1
+            top[at], who[at] = part, neuron
+            held = min(held + 1, parents)
+        total = 0.0
+        for number in range(held):
+            total += top[number]
+        for number in range(held):
+            neuron_of[count] = who[number]
+            feature_of[count] = feature
+            direction_of[count] = -1 if values[feature] < 0 else 1
+            score_of[count] = carried[feature] * top[number] / total
+            count += 1
+    for neuron in range(neurons):
+        if alone[neuron] and highest[neuron] >= 0 and last_resort:
+            feature = highest[neuron]
+            neuron_of[count] = neuron
+            feature_of[count] = feature
+            direction_of[count] = -1 if weight[output[neuron], feature] * direction[neuron] < 0 else 1
+            score_of[count] = score[neuron]
+            count += 1
+    return neuron_of[:count], feature_of[:count], direction_of[:count], score_of[:count]
+
+
+@compiler()
+def _collected(
+    values: Any, weight: Any, output: Any, direction: Any, score: Any, last_resort: Any, parents: Any
+) -> Any:
+    """The same where inputs are chosen or not: each is looked for until enough neurons are found that chose it."""
+    neurons, features = len(output), len(values)
+    times = np.zeros(features, dtype=np.int64)
+    open_features = np.flatnonzero(values)
+    rows = len(open_features) * parents + neurons
+    neuron_of = np.empty(rows, dtype=np.int64)
+    feature_of = np.empty(rows, dtype=np.int64)
+    direction_of = np.empty(rows, dtype=np.int8)
+    count = 0
+    still = len(open_features)
+    for neuron in range(neurons):
+        speaks = False
+        kept = 0
+        for number in range(still):
+            feature = open_features[number]
+            if values[feature] * weight[output[neuron], feature] * direction[neuron] > 0.0:
+                speaks = True
+                neuron_of[count] = neuron
+                feature_of[count] = feature
+                direction_of[count] = -1 if values[feature] < 0 else 1
+                count += 1
+                times[feature] += 1
+            if times[feature] < parents:
+                open_features[kept] = feature
+                kept += 1
+        still = kept
+        if speaks:
+            continue
+        best = -np.inf
+        highest = -1
+        for feature in range(features):
+            product = values[feature] * weight[output[neuron], feature] * direction[neuron]
+            if product > best and product != 0.0:
+                best = product
+                highest = feature
+                if best > 0.0:
+                    break
+        if highest >= 0 and best <= 0.0 and last_resort:
+            neuron_of[count] = neuron
+            feature_of[count] = highest
+            direction_of[count] = -1 if weight[output[neuron], highest] * direction[neuron] < 0 else 1
+            count += 1
+    return neuron_of[:count], feature_of[:count], direction_of[:count], np.ones(count)

@@ -1,0 +1,109 @@
+"""What each method takes, and what it takes when nothing is said."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from cofire.bounds import check_whole
+from cofire.errors import OptionError, near_matches
+from cofire.explain.scoring import Scoring
+
+__all__ = ["DEFAULTS", "METHODS", "Tracing", "tracing_of"]
+
+METHODS = ("discernible", "cnn-fixations", "gradcam", "gradcam++")
+"""Ours, its forerunner, and two class activation maps."""
+
+
+@dataclass(frozen=True)
+class Tracing:
+    """Options of a method that traces evidence back through the network.
+
+    Attributes:
+        alpha: Weights of current, preceding and succeeding support (P3 Eq. 1).
+        k: Inputs chosen for each neuron of a convolution, None for all.
+        k_linear: Inputs chosen for each neuron of a linear layer, None for all.
+        n: Classes to start from, those that the network finds most probable.
+        most: Neurons of an image that go on from one place of the network, None for all.
+        counted: Whether an input counts more that has the highest support for several neurons.
+        carried: Whether neurons hand on their score; else each chosen neuron counts 1, the set form of the paper.
+    """
+
+    alpha: tuple[float, float, float] = (1.0, 0.0, 1.0)
+    k: int | None = 5
+    k_linear: int | None = None
+    n: int = 1
+    most: int | None = 500
+    counted: bool = True
+    carried: bool = True
+
+    @property
+    def scoring(self) -> Scoring:
+        """How inputs are scored."""
+        current, preceding, succeeding = self.alpha
+        return Scoring(
+            current, preceding, succeeding, self.k, self.k_linear, self.counted, self.carried, self.most
+        )  # fmt: skip
+
+    def described(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return asdict(self)
+
+
+DEFAULTS = {
+    "discernible": Tracing(),
+    "cnn-fixations": Tracing(alpha=(1.0, 0.0, 1.0), k=1, k_linear=None, most=None, counted=False, carried=False),
+}
+"""Options of the methods that trace."""
+
+
+def tracing_of(method: str, given: dict[str, Any]) -> Tracing:
+    """A method's options.
+
+    Args:
+        method: That traces.
+        given: Options other than the defaults.
+
+    Raises:
+        OptionError: An option is unknown or has a value it cannot have.
+
+    Example:
+        >>> tracing_of("discernible", {"k": 3}).k
+        3
+    """
+    names = [field.name for field in fields(Tracing)]
+    for name in given:
+        if name not in names:
+            raise OptionError(
+                f"{name}= for method {method!r}", f"one of its options: {', '.join(names)}",
+                f"pass {near_matches(name, names, most=1)}, or leave it out",
+            )  # fmt: skip
+    checked = dict(given)
+    for name in ("k", "k_linear", "most"):
+        if checked.get(name) is not None:
+            checked[name] = check_whole(name, checked[name])
+    if "n" in checked:
+        checked["n"] = check_whole("n", checked["n"])
+    for name in ("counted", "carried"):
+        if name in checked and not isinstance(checked[name], bool):
+            raise OptionError(f"{name}={checked[name]!r}", "True or False", f"pass {name}=True")
+    if "alpha" in checked:
+        checked["alpha"] = _alpha(checked["alpha"])
+    return replace(DEFAULTS[method], **checked)
+
+
+def _alpha(given: Any) -> tuple[float, float, float]:
+    whole = isinstance(given, Sequence) and not isinstance(given, str) and len(given) == 3
+    if not whole or not all(
+        isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf for value in given
+    ) or given[2] == 0 or given[0] + given[1] == 0:  # fmt: skip
+        raise OptionError(
+            f"alpha={given!r}",
+            "three numbers from 0 up, for current, preceding and succeeding support; the last, and one of the first "
+            "two, above 0",
+            "pass alpha=(1.0, 1.0, 1.0)",
+        )
+    current, preceding, succeeding = given
+    return (float(current), float(preceding), float(succeeding))

@@ -1,0 +1,185 @@
+"""What an explanation is drawn on: the same pictures, dots, frames and words as pixels or as vectors."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import unicodedata
+from collections.abc import Iterable
+from functools import cache
+from typing import Protocol
+
+from markupsafe import escape
+from PIL import Image, ImageDraw, ImageFont
+
+__all__ = ["DOT", "DOT_EDGE", "FRAME", "FRAME_EDGE", "Paper", "PixelPaper", "VectorPaper", "png_address", "shortened"]
+
+INK, MUTED, GROUND, EDGE = "#1c2430", "#5a6473", "#ffffff", "#d5dae1"
+# Bright on a dark edge: seen on any picture, and by readers who do not tell red from green.
+DOT, DOT_EDGE = "#f5d90a", "#10151c"
+FRAME, FRAME_EDGE = "#56e0ff", "#10151c"
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
+_FINER = 4
+
+
+class Paper(Protocol):
+    """A surface; places and sizes are in pixels from the top left corner."""
+
+    def picture(self, x: float, y: float, width: float, height: float, image: Image.Image, *, smooth: bool) -> None:
+        """A picture, stretched to a size; with hard pixels where it is not smooth."""
+
+    def dots(self, x: float, y: float, width: float, height: float, dots: Iterable[tuple[float, float, float]]) -> None:
+        """Dots (centre x, centre y, radius) relative to an area that they do not leave."""
+
+    def frame(self, left: float, top: float, right: float, bottom: float) -> None:
+        """A box that can be seen on any picture."""
+
+    def text(self, x: float, y: float, words: str, size: int, *, muted: bool = False, right: bool = False) -> None:
+        """A line of words by its left (or right) end; y is the middle of the line."""
+
+
+_WIDER_FONTS = ("DejaVuSans.ttf", "LiberationSans-Regular.ttf", "NotoSans-Regular.ttf", "arial.ttf", "Arial.ttf")
+_OWN_SIGNS = "…·’™±"
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+@cache
+def _font(size: int) -> Font:
+    return ImageFont.load_default(size)
+
+
+@cache
+def _wider_font(size: int) -> Font | None:
+    for name in _WIDER_FONTS:
+        with contextlib.suppress(OSError):
+            return ImageFont.truetype(name, size)
+    return None
+
+
+def _written(words: str, size: int) -> tuple[str, Font]:
+    """Words as a font at hand can write them: Pillow's own has English letters and little more."""
+    words = words.replace("\u00a0", " ").replace("×", "x")
+    if all(sign <= "~" or sign in _OWN_SIGNS for sign in words):
+        return words, _font(size)
+    wider = _wider_font(size)
+    if wider is not None:
+        return words, wider
+    bare = "".join(s for s in unicodedata.normalize("NFKD", words) if not unicodedata.combining(s))
+    return "".join(sign if sign <= "~" or sign in _OWN_SIGNS else "?" for sign in bare), _font(size)
+
+
+def shortened(words: str, size: int, width: float) -> str:
+    """Words that fit a width in pixels, with an ellipsis where they were longer.
+
+    Example:
+        >>> shortened("tench", 20, 200), shortened("a very long name of a class", 20, 100)
+        ('tench', 'a very lon…')
+    """
+    written, font = _written(words, size)
+    if font.getlength(written) <= width:
+        return words
+    while words and font.getlength(_written(words, size)[0] + "…") > width:
+        words = words[:-1]
+    return words.rstrip() + "…"
+
+
+class PixelPaper:
+    """A surface of pixels."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.image = Image.new("RGB", (width, height), GROUND)
+        self._draw = ImageDraw.Draw(self.image)
+
+    def picture(self, x: float, y: float, width: float, height: float, image: Image.Image, *, smooth: bool) -> None:
+        """As `Paper` says."""
+        way = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
+        self.image.paste(image.resize((round(width), round(height)), way), (round(x), round(y)))
+        # A white picture on white paper has no end without it.
+        edge = (round(x) - 1, round(y) - 1, round(x + width), round(y + height))
+        self._draw.rectangle(edge, outline=EDGE)
+
+    def dots(self, x: float, y: float, width: float, height: float, dots: Iterable[tuple[float, float, float]]) -> None:
+        """As `Paper` says."""
+        # Pillow draws hard edges: draw larger and shrink.
+        size = (round(width), round(height))
+        fine = Image.new("RGBA", (size[0] * _FINER, size[1] * _FINER), (0, 0, 0, 0))
+        draw = ImageDraw.Draw(fine)
+        for cx, cy, radius in dots:
+            box = [value * _FINER for value in (cx - radius, cy - radius, cx + radius, cy + radius)]
+            draw.ellipse(box, fill=DOT, outline=DOT_EDGE, width=_FINER)
+        layer = fine.resize(size, Image.Resampling.BOX)
+        self.image.paste(layer, (round(x), round(y)), layer)
+
+    def frame(self, left: float, top: float, right: float, bottom: float) -> None:
+        """As `Paper` says."""
+        box = [round(left), round(top), max(round(right) - 1, round(left)), max(round(bottom) - 1, round(top))]
+        outer = [box[0] - 1, box[1] - 1, box[2] + 1, box[3] + 1]
+        self._draw.rectangle(outer, outline=FRAME_EDGE, width=6)
+        self._draw.rectangle(box, outline=FRAME, width=4)
+
+    def text(self, x: float, y: float, words: str, size: int, *, muted: bool = False, right: bool = False) -> None:
+        """As `Paper` says."""
+        place = (round(x), round(y))
+        words, font = _written(words, size)
+        self._draw.text(place, words, MUTED if muted else INK, font, anchor="rm" if right else "lm")
+
+
+class VectorPaper:
+    """A surface that becomes an SVG file."""
+
+    def __init__(self, width: int, height: int, title: str) -> None:
+        self._parts = [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
+            f'height="{height}" role="img" font-family="{FONT}"><title>{escape(title)}</title>'
+            f'<rect width="100%" height="100%" fill="{GROUND}"/>'
+        ]
+        self._areas = 0
+
+    def picture(self, x: float, y: float, width: float, height: float, image: Image.Image, *, smooth: bool) -> None:
+        """As `Paper` says."""
+        self._parts.append(
+            f'<rect x="{x - 0.5:g}" y="{y - 0.5:g}" width="{width + 1:g}" height="{height + 1:g}" fill="none" '
+            f'stroke="{EDGE}"/>'
+        )
+        style = "" if smooth else ' style="image-rendering:pixelated"'
+        self._parts.append(
+            f'<image x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" preserveAspectRatio="none"{style} '
+            f'href="{png_address(image)}"/>'
+        )
+
+    def dots(self, x: float, y: float, width: float, height: float, dots: Iterable[tuple[float, float, float]]) -> None:
+        """As `Paper` says."""
+        self._areas += 1
+        name = f"area{self._areas}"
+        circles = "".join(f'<circle cx="{x + cx:.5g}" cy="{y + cy:.5g}" r="{radius:.3g}"/>' for cx, cy, radius in dots)
+        self._parts.append(
+            f'<clipPath id="{name}"><rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}"/></clipPath>'
+            f'<g clip-path="url(#{name})" fill="{DOT}" stroke="{DOT_EDGE}" stroke-width="1">{circles}</g>'
+        )
+
+    def frame(self, left: float, top: float, right: float, bottom: float) -> None:
+        """As `Paper` says."""
+        shape = f'x="{left:g}" y="{top:g}" width="{right - left:g}" height="{bottom - top:g}" fill="none"'
+        for colour, width in ((FRAME_EDGE, 6), (FRAME, 3)):
+            self._parts.append(f'<rect {shape} stroke="{colour}" stroke-width="{width}"/>')
+
+    def text(self, x: float, y: float, words: str, size: int, *, muted: bool = False, right: bool = False) -> None:
+        """As `Paper` says."""
+        end = ' text-anchor="end"' if right else ""
+        self._parts.append(
+            f'<text x="{x:g}" y="{y + 0.35 * size:g}" font-size="{size}" fill="{MUTED if muted else INK}"{end}>'
+            f"{escape(words)}</text>"
+        )
+
+    def document(self) -> str:
+        """The whole file."""
+        return "".join(self._parts) + "</svg>\n"
+
+
+def png_address(image: Image.Image) -> str:
+    """A picture as an address that holds it, for pages and drawings that load nothing."""
+    file = io.BytesIO()
+    image.save(file, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,0 +1,102 @@
+"""The way back through a network, worked out once."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass, field
+
+from torch import fx
+
+from cofire.errors import RuleError
+from cofire.explain.rules import Rule, Step, rule_of
+from cofire.explain.rules.weighted import Weighted
+from cofire.network import ActivationLayer, Network
+from cofire.network.sources import source_of
+from cofire.network.tapping import StraightGraph, Tap
+
+__all__ = ["Plan", "plan_of"]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The operators that evidence passes on its way from the classes to the input.
+
+    Attributes:
+        straight: The graph.
+        steps: What each node computes and its rule, from the logits down.
+        image: The node of the input.
+        last: The last operator with weights, whose neurons are the classes or lead to them.
+        tap: Runs the network and keeps what the rules want to see.
+        layers: Nodes at which neurons are always recorded.
+    """
+
+    straight: StraightGraph
+    steps: dict[fx.Node, tuple[Step, Rule]]
+    image: fx.Node
+    last: fx.Node | None
+    tap: Tap
+    layers: dict[fx.Node, ActivationLayer] = field(default_factory=dict)
+
+
+_PLANS: weakref.WeakKeyDictionary[fx.Graph, Plan] = weakref.WeakKeyDictionary()
+
+
+def plan_of(network: Network) -> Plan:
+    """The plan of a network, the same for all its weights.
+
+    Raises:
+        ExportError: The network has no graph.
+        RuleError: An operator has no rule, or stands in a form that its rule does not know.
+    """
+    found = _PLANS.get(network.graph)
+    if found is None:
+        found = _PLANS[network.graph] = _made(network)
+    return found
+
+
+def _made(network: Network) -> Plan:
+    straight = StraightGraph(network)
+    if network.num_inputs != 1:
+        raise RuleError(
+            f"a network of {network.num_inputs} inputs",
+            "a network of one input",
+            "wrap the model so that it takes images alone",
+        )
+    gates = _behind({node for node, layer in straight.layers.items() if layer in network.gates}, straight.graph)
+    order = {node: number for number, node in enumerate(straight.graph.nodes)}
+    steps: dict[fx.Node, tuple[Step, Rule]] = {}
+    pending = {straight.logits}
+    (image,) = straight.inputs
+    while pending:
+        node = max(pending, key=order.__getitem__)
+        pending.remove(node)
+        if node is image:
+            continue
+        step = Step.of(node, gates)
+        if node.op != "call_function":
+            raise step.refuse(f"{node.op} {node.name}, which does not depend on the image")
+        rule = rule_of(step)
+        steps[node] = (step, rule)
+        pending.update(rule.operands(step))
+    if not any(image in rule.operands(step) for step, rule in steps.values()):
+        raise RuleError(
+            f"no way from the classes back to the input (last at {source_of(list(steps)[-1])})",
+            "a classifier whose logits come from its input",
+            "check the model",
+        )
+    needed = [node for step, rule in steps.values() for node in rule.needed(step)]
+    tap = Tap(straight, needed, network.device)
+    last = next((node for node, (_, rule) in steps.items() if isinstance(rule, Weighted)), None)
+    return Plan(
+        straight, steps, image, last, tap, {node: layer for node, layer in straight.layers.items() if node in steps}
+    )
+
+
+def _behind(gates: set[fx.Node], graph: fx.Graph) -> frozenset[fx.Node]:
+    """Gates, and what is made of them by changing their shape alone."""
+    same = ("view", "reshape", "unsqueeze", "expand", "expand_as", "flatten", "permute", "transpose", "contiguous")
+    found = set(gates)
+    for node in graph.nodes:
+        if node.op == "call_function" and Step.of(node).name in same and node.args[0] in found:
+            found.add(node)
+    return frozenset(found)

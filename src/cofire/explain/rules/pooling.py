@@ -1,0 +1,174 @@
+"""Pooling: a maximum has one source, an average has all the places that it is made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, fx
+
+from cofire.explain.flow import Flow, coordinates, flat_index
+from cofire.explain.rules.registry import Rule, Step, Values, register_rule
+from cofire.explain.rules.windows import Windows, pair
+
+__all__ = ["AveragePool", "MaxPool", "shared", "shares_of"]
+
+_CHUNK = 1 << 22
+"""Places looked at together."""
+
+
+def shares_of(contribution: Tensor) -> Tensor:
+    """Who gets how much: contributions above zero; where there are none, the highest takes all.
+
+    Where all are exactly zero nobody gets anything.
+
+    Example:
+        >>> shares_of(torch.tensor([[3.0, -1.0], [-2.0, -1.0], [0.0, 0.0]])).tolist()
+        [[3.0, 0.0], [0.0, 1.0], [0.0, 0.0]]
+    """
+    matters = ((contribution != 0) & (contribution > -torch.inf)).any(1, keepdim=True)
+    top, first = contribution.max(1, keepdim=True)
+    alone = torch.zeros_like(contribution).scatter_(1, first, 1.0)
+    return torch.where((top <= 0) & matters, alone, contribution.clamp(min=0))
+
+
+def shared(flow: Flow, contribution: Tensor, index: Tensor) -> Flow:
+    """Evidence handed to several places each, in proportion to what they contribute.
+
+    Args:
+        flow: (neurons,).
+        contribution: (neurons, places); minus infinity where there is no place.
+        index: (neurons, places), where they are.
+
+    Returns:
+        All places with a share. Evidence of a neuron without any contribution ends there.
+    """
+    positive = shares_of(contribution)
+    total = positive.sum(1)
+    neuron, place = (positive > 0).nonzero(as_tuple=True)
+    score = flow.score[neuron] * positive[neuron, place] / total[neuron]
+    return Flow(flow.image[neuron], index[neuron, place], flow.direction[neuron], score, flow.row[neuron], own=False)
+
+
+def _operand(step: Step) -> fx.Node:
+    node: fx.Node = step.arguments["self"]
+    return node
+
+
+class _Pool(Rule):
+    """Looks at places of one channel."""
+
+    def operands(self, step: Step) -> tuple[fx.Node, ...]:
+        """What is pooled."""
+        self._places(step)
+        return (_operand(step),)
+
+    def needed(self, step: Step) -> tuple[fx.Node, ...]:
+        """Its values."""
+        return (_operand(step),)
+
+    def _places(self, step: Step) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+        """From places of the result to places of the operand (neurons, places), and which of them exist."""
+        shape = step.shape_of(_operand(step))
+        if step.name in ("mean", "sum", "amax"):
+            return _reduced(shape, step)
+        if len(shape) != 3:
+            raise step.refuse(f"pooling over values of shape {shape}")
+        if step.name.startswith("adaptive"):
+            return _adaptive(shape, step.shape)
+        kernel = pair(step.arguments["kernel_size"])
+        windows = Windows(
+            (shape[1], shape[2]),
+            kernel,
+            pair(step.arguments["stride"]) if step.arguments["stride"] else kernel,
+            pair(step.arguments["padding"]),
+            pair(step.arguments.get("dilation") or 1),
+        )
+        return _windowed(shape, step.shape, windows)
+
+    def look(self, step: Step, values: Values, flow: Flow) -> tuple[Tensor, Tensor, Tensor]:
+        """Values, places and whether they exist, each (neurons, places)."""
+        index, inside = self._places(step)(flow.index)
+        value = values[_operand(step)]
+        where = coordinates(index, step.shape_of(_operand(step)))
+        return value[(flow.image[:, None], *where)].double(), index, inside
+
+
+def _windowed(
+    shape: Sequence[int], result: Sequence[int], windows: Windows
+) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    def places(index: Tensor) -> tuple[Tensor, Tensor]:
+        channel, y, x = coordinates(index, result)
+        place, inside = windows.places(y, x)
+        return channel[:, None] * (shape[1] * shape[2]) + place, inside
+
+    return places
+
+
+def _adaptive(shape: Sequence[int], result: Sequence[int]) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    def along(coordinate: Tensor, size: int, parts: int) -> tuple[Tensor, Tensor]:
+        start = torch.div(coordinate * size, parts, rounding_mode="floor")
+        end = torch.div((coordinate + 1) * size + parts - 1, parts, rounding_mode="floor")
+        most = -(-size // parts) + (1 if size % parts else 0)
+        place = start[:, None] + torch.arange(min(most, size), device=coordinate.device)
+        return place.clamp(max=size - 1), place < end[:, None]
+
+    def places(index: Tensor) -> tuple[Tensor, Tensor]:
+        channel, y, x = coordinates(index, result)
+        rows, has_row = along(y, shape[1], result[1])
+        columns, has_column = along(x, shape[2], result[2])
+        place = (channel[:, None, None] * shape[1] + rows[:, :, None]) * shape[2] + columns[:, None, :]
+        return place.flatten(1), (has_row[:, :, None] & has_column[:, None, :]).flatten(1)
+
+    return places
+
+
+def _reduced(shape: Sequence[int], step: Step) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    given = step.arguments["dim"]
+    axes = [given] if isinstance(given, int) else list(given or range(1, len(shape) + 1))
+    over = sorted(axis % (len(shape) + 1) - 1 for axis in axes)
+    if -1 in over:
+        raise step.refuse("a reduction over samples")
+    kept = [axis for axis in range(len(shape)) if axis not in over]
+
+    def places(index: Tensor) -> tuple[Tensor, Tensor]:
+        outer = dict(zip(kept, coordinates(index, [shape[axis] for axis in kept]), strict=True)) if kept else {}
+        count = math.prod(shape[axis] for axis in over)
+        number = torch.arange(count, device=index.device)
+        inner = dict(zip(over, coordinates(number, [shape[axis] for axis in over]), strict=True))
+        where = [
+            outer[axis][:, None].expand(-1, count) if axis in outer else inner[axis].expand(len(index), -1)
+            for axis in range(len(shape))
+        ]
+        place = flat_index(where, shape)
+        return place, torch.ones_like(place, dtype=torch.bool)
+
+    return places
+
+
+@register_rule("max_pool2d", "adaptive_max_pool2d", "amax")
+class MaxPool(_Pool):
+    """The place of the maximum, the first one where several are equal, as PyTorch's own indices."""
+
+    def trace(self, step: Step, values: Values, flow: Flow) -> list[tuple[fx.Node, Flow]]:
+        """To the maximum."""
+        value, index, inside = self.look(step, values, flow)
+        best = value.masked_fill_(~inside, -math.inf).max(1, keepdim=True).values
+        first = ((value == best) & inside).to(torch.int8).argmax(1, keepdim=True)
+        return [(_operand(step), flow.moved(index.gather(1, first).squeeze(1), own=False))]
+
+
+@register_rule("avg_pool2d", "adaptive_avg_pool2d", "mean", "sum")
+class AveragePool(_Pool):
+    """All places of the window, each with its activation over the size of the window as contribution."""
+
+    def trace(self, step: Step, values: Values, flow: Flow) -> list[tuple[fx.Node, Flow]]:
+        """To the places that speak for the average, in proportion."""
+        parts = []
+        width = max(1, self._places(step)(flow.index[:1])[0].shape[1]) if len(flow) else 1
+        for start in range(0, len(flow), max(1, _CHUNK // width)):
+            part = flow.where(slice(start, start + max(1, _CHUNK // width)))
+            value, index, inside = self.look(step, values, part)
+            parts.append(shared(part, (value * part.direction[:, None]).masked_fill(~inside, -math.inf), index))
+        return [(_operand(step), part) for part in parts]

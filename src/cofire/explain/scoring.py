@@ -1,0 +1,162 @@
+"""P3's score: which of the inputs of a neuron are discernible (Eqs. 1 to 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cofire.explain.features_on_cpu import choose_all_features
+from cofire.explain.flow import Flow
+from cofire.explain.rules.fields import Candidates, Fields, candidates_of
+from cofire.explain.windows_on_cpu import Chosen, WindowsOnCPU
+
+__all__ = ["Preceding", "Scoring", "choose", "chosen_by_definition", "pick"]
+
+Preceding = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Gives `Z_pre` of inputs, from neurons, places and directions, all (inputs,)."""
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How the inputs of a neuron are scored and how many of them are chosen.
+
+    Attributes:
+        current: Weight of the support from the current layer, activation times weight (P3's α_cur).
+        preceding: Weight of the support from the preceding layer (α_pre).
+        succeeding: Weight of the support from the succeeding layer (α_suc).
+        k: How many inputs of a convolution's neuron are chosen at the most, None for all.
+        k_linear: The same for linear layers.
+        counted: Whether an input counts more that has the highest support for several neurons (Z_suc).
+        carried: Whether neurons hand on their score in proportion; else each chosen neuron carries 1.
+        most: How many neurons of an image go on from one place of the network, those that carry most; None for all.
+    """
+
+    current: float = 1.0
+    preceding: float = 0.0
+    succeeding: float = 1.0
+    k: int | None = 1
+    k_linear: int | None = 1
+    counted: bool = True
+    carried: bool = True
+    most: int | None = None
+
+
+def choose(
+    scoring: Scoring,
+    flow: Flow,
+    fields: Fields,
+    preceding: Preceding,
+    most: int | None,
+    last_resort: bool = True,
+) -> Flow:
+    """The inputs that are chosen for each neuron, with their share of its score.
+
+    `Ω = α_suc · Z_suc · (α_cur · Z_cur + α_pre · Z_pre)` for each input; the highest are chosen, the lower index first
+    where several are equal, and share the neuron's score in proportion. Where none is above zero, the highest one
+    takes all.
+
+    Args:
+        scoring: The weights.
+        flow: (neurons,).
+        fields: What the neurons see.
+        preceding: Gives `Z_pre` of inputs, from neurons, places and directions, all (inputs,).
+        most: How many to choose.
+        last_resort: Whether an input without a score above zero can be chosen; else the evidence ends.
+    """
+    on_cpu = flow.image.device.type == "cpu"
+    if on_cpu and fields.last and most is None and not scoring.preceding:
+        return choose_all_features(
+            flow, fields, counted=scoring.counted, carried=scoring.carried, most=scoring.most, last_resort=last_resort
+        )
+    if on_cpu:
+        channel, place, direction, share = _chosen_on_cpu(scoring, flow, fields, preceding, most, last_resort)
+    else:
+        channel, place, direction, share = chosen_by_definition(scoring, flow, fields, preceding, most, last_resort)
+    neuron, position = (share > 0).nonzero(as_tuple=True)
+    index = fields.index(channel[neuron, position], place[neuron, position])
+    carried = flow.score[neuron] * share[neuron, position]
+    return Flow(flow.image[neuron], index, direction[neuron, position], carried, flow.row[neuron], own=False)
+
+
+def _chosen_on_cpu(
+    scoring: Scoring, flow: Flow, fields: Fields, preceding: Preceding, most: int | None, last_resort: bool
+) -> Chosen:
+    seen = WindowsOnCPU(fields, flow)
+    score = seen.support
+    if scoring.preceding:
+        score = _score(scoring, seen.candidates(), fields, preceding)
+    most = score.shape[1] if most is None else min(most, score.shape[1])
+    return seen.chosen(score, most, scoring.counted, last_resort)
+
+
+def chosen_by_definition(
+    scoring: Scoring, flow: Flow, fields: Fields, preceding: Preceding, most: int | None, last_resort: bool
+) -> Chosen:
+    """The same as compiled code gives on the CPU, on any device; both as `WindowsOnCPU.chosen` gives it."""
+    inputs = candidates_of(fields, flow)
+    score = _score(scoring, inputs, fields, preceding)
+    if scoring.counted:
+        score = _counted(score, inputs, flow, fields)
+    most = score.shape[1] if most is None else min(most, score.shape[1])
+    picked, share = pick(score, most, last_resort)
+    channel = inputs.first[:, None] + picked
+    return channel, inputs.place.gather(1, picked), inputs.direction.gather(1, picked), share
+
+
+def _score(scoring: Scoring, inputs: Candidates, fields: Fields, preceding: Preceding) -> Tensor:
+    """`α_cur · Z_cur + α_pre · Z_pre`, minus infinity where a candidate takes no part."""
+    score = inputs.support * scoring.current
+    if scoring.preceding:
+        neuron, candidate = inputs.matters.nonzero(as_tuple=True)
+        index = fields.index(inputs.first[neuron] + candidate, inputs.place[neuron, candidate])
+        before = preceding(neuron, index, inputs.direction[neuron, candidate])
+        score[neuron, candidate] += scoring.preceding * before
+    return score.masked_fill_(~inputs.matters, -torch.inf)
+
+
+def pick(score: Tensor, most: int, last_resort: bool) -> tuple[Tensor, Tensor]:
+    """The chosen candidates of each neuron and their shares of 1, both (neurons, most).
+
+    Args:
+        score: (neurons, candidates), above zero where a candidate speaks for its neuron, minus infinity where it takes
+            no part.
+        most: How many to choose.
+        last_resort: Whether the highest one takes all where none is above zero.
+
+    Example:
+        >>> score = torch.tensor([[3.0, 1.0, -1.0], [-2.0, -1.0, -1.0]])
+        >>> picked, share = pick(score, 2, True)
+        >>> picked.tolist(), share.tolist()
+        ([[0, 1], [1, 2]], [[0.75, 0.25], [1.0, 0.0]])
+    """
+    ordered, picked = score.sort(dim=1, descending=True, stable=True)
+    ordered, picked = ordered[:, :most], picked[:, :most]
+    share = ordered.clamp(min=0)
+    if last_resort:
+        none = (ordered[:, :1] <= 0) & (ordered[:, :1] > -torch.inf)
+        alone = torch.zeros_like(share)
+        alone[:, 0] = 1.0
+        share = torch.where(none, alone, share)
+    return picked, share / share.sum(1, keepdim=True).clamp(min=torch.finfo(share.dtype).tiny)
+
+
+def _counted(score: Tensor, inputs: Candidates, flow: Flow, fields: Fields) -> Tensor:
+    """Scores times the number of neurons for which an input has the highest support, at least 1 (`Z_suc`)."""
+    best = inputs.support.masked_fill(~inputs.matters, -torch.inf).argmax(1)
+    neuron = torch.arange(len(flow), device=best.device)
+    takes_part = inputs.matters[neuron, best]
+    size, positions = fields.size, fields.given.shape[2] * fields.given.shape[3]
+    place, channel = inputs.place[neuron, best], inputs.first + best
+    keys = (flow.image * size + channel * positions + place)[takes_part]
+    winners, count = torch.unique(keys, return_counts=True)
+    repeated = count > 1
+    winners, count = winners[repeated], count[repeated]
+    if not len(winners):
+        return score
+    candidates = inputs.first[:, None] + torch.arange(score.shape[1], device=score.device)
+    key = flow.image[:, None] * size + candidates * positions + inputs.place
+    at = torch.searchsorted(winners, key).clamp(max=len(winners) - 1)
+    return score * torch.where(winners[at] == key, count[at], 1)

@@ -1,0 +1,104 @@
+"""The support of the preceding layer for a neuron (P3 Eq. 3): the highest of its own inputs' contributions."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, fx
+
+from cofire.explain.flow import Flow
+from cofire.explain.plan import Plan
+from cofire.explain.rules import Values
+from cofire.explain.rules.fields import candidates_of
+from cofire.explain.rules.joining import Product, Sum
+from cofire.explain.rules.passing import Scaling
+from cofire.explain.rules.pooling import AveragePool
+from cofire.explain.rules.weighted import Weighted
+
+__all__ = ["preceding_support"]
+
+_CHUNK = 1 << 24
+
+
+def preceding_support(
+    plan: Plan, values: Values, node: fx.Node, image: Tensor, index: Tensor, direction: Tensor
+) -> Tensor:
+    """`Z_pre` of neurons: the maximum over the preceding layer of activation times weight, in their direction.
+
+    What lies between a neuron and the layer before it is folded: normalisation with its scale, activation functions
+    and shapes as they are, a maximum by its place. Of a sum the parts compete, a shortcut being an input of weight 1.
+    A pixel has nothing before it: 0.
+
+    Args:
+        plan: The way back.
+        values: Of the nodes that the plan's rules want to see.
+        node: Where the neurons are.
+        image: (neurons,).
+        index: (neurons,), their places.
+        direction: (neurons,).
+
+    Returns:
+        (neurons,) float64.
+    """
+    keys, back = torch.unique(torch.stack([image, index, direction.to(torch.int64)]), dim=1, return_inverse=True)
+    score = torch.zeros(keys.shape[1], dtype=torch.float64, device=image.device)
+    flow = Flow(keys[0], keys[1], keys[2].to(torch.int8), score, torch.arange(len(score), device=image.device))
+    return _highest(plan, values, node, flow, own_layer=True, joined=False)[back]
+
+
+def _highest(plan: Plan, values: Values, node: fx.Node, flow: Flow, own_layer: bool, joined: bool) -> Tensor:
+    if node is plan.image:
+        return torch.zeros_like(flow.score)
+    step, rule = plan.steps[node]
+    if node in plan.layers:
+        if not own_layer:
+            raise AssertionError("a layer before the neuron's own is an input of it")
+        own_layer = False
+    if isinstance(rule, Weighted):
+        fields = rule.fields(step, values)
+        each = max(1, _CHUNK // fields.width)
+        cuts = [*range(0, len(flow), each), len(flow)]
+        parts = [candidates_of(fields, flow.where(slice(a, b))).support.amax(1) for a, b in pairwise(cuts)]
+        return torch.cat(parts) if parts else torch.zeros_like(flow.score)
+    if isinstance(rule, AveragePool):
+        value, _, inside = rule.look(step, values, flow)
+        contribution = value * flow.direction[:, None] * inside
+        return contribution.amax(1) / (inside.sum(1) if step.name != "sum" else 1)
+    if isinstance(rule, Sum) and len(rule.operands(step)) == 2:
+        contribution = rule.contributions(step, values, flow)
+        found = []
+        for number, (operand, sign) in enumerate(zip(rule.operands(step), rule.signs(step), strict=True)):
+            if joined or not _leads_to_weights(plan, operand):
+                found.append(contribution[:, number])
+                continue
+            turned = Flow(flow.image, flow.index, flow.direction * (1 if sign > 0 else -1), flow.score, flow.row)
+            found.append(_highest(plan, values, operand, turned, own_layer=False, joined=True) * abs(sign))
+        return torch.stack(found, 1).amax(1)
+    scale = torch.ones_like(flow.score)
+    if isinstance(rule, Scaling):
+        scale = rule.scale(step, values, flow.image, flow.index).abs()
+    elif isinstance(rule, Product):
+        scale = rule.scale(step, values, flow).abs()
+    result = torch.full_like(flow.score, -torch.inf)
+    numbered = Flow(
+        flow.image, flow.index, flow.direction, flow.score, torch.arange(len(flow), device=flow.image.device)
+    )
+    for operand, part in rule.trace(step, values, numbered):
+        if len(part):
+            value = _highest(plan, values, operand, part, own_layer, joined)
+            result = result.scatter_reduce(0, part.row, value, "amax")
+    return torch.where(result.isinf(), 0.0, result) * scale
+
+
+def _leads_to_weights(plan: Plan, node: fx.Node) -> bool:
+    """Whether a part of a sum comes straight from weights, without an activation function or another sum between."""
+    while node is not plan.image and node not in plan.layers:
+        step, rule = plan.steps[node]
+        if isinstance(rule, Weighted):
+            return True
+        operands = rule.operands(step)
+        if len(operands) != 1 or isinstance(rule, AveragePool):
+            return False
+        (node,) = operands
+    return False

@@ -1,0 +1,54 @@
+"""Compiled loops over neurons on as many threads as torch uses, without the interpreter lock."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["memory_of", "over", "plain"]
+
+_SMALL = 1 << 18
+"""Products below which handing work to threads costs more than it saves."""
+
+
+@lru_cache(maxsize=1)
+def _pool(process: int) -> ThreadPoolExecutor:
+    # Keyed by process: threads do not survive a fork.
+    return ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix=f"cofire-trace-{process}")
+
+
+def over(kernel: Callable[..., Any], neurons: int, products: int, *arguments: Any) -> None:
+    """Run a kernel over all neurons.
+
+    Args:
+        kernel: Takes the first and the one-past-last neuron, then the arguments.
+        neurons: How many there are.
+        products: How many products it computes, to decide whether threads pay.
+        *arguments: What the kernel takes besides.
+    """
+    threads = 1 if products < _SMALL else min(torch.get_num_threads(), neurons)
+    if threads <= 1:
+        kernel(0, neurons, *arguments)
+        return
+    bounds = [neurons * part // threads for part in range(threads + 1)]
+    jobs = [_pool(os.getpid()).submit(kernel, first, last, *arguments) for first, last in pairwise(bounds)]
+    for job in jobs:
+        job.result()
+
+
+def plain(tensor: Tensor) -> Tensor:
+    """In a type that compiled code knows."""
+    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
+
+
+def memory_of(tensor: Tensor) -> Any:
+    """The memory behind a tensor as one line: with strides beside it one compiled form serves every layout."""
+    length = 1 + sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True))
+    return tensor.as_strided((length,), (1,)).numpy()
