@@ -13,6 +13,8 @@ from torch import nn
 
 from cofire.network import Network
 
+pytest_plugins = ["tests.browser"]
+
 # The same examples every time, so that a change is judged by itself; COFIRE_EXPLORE=1 looks for new ones.
 settings.register_profile("repeatable", derandomize=True)
 settings.register_profile("exploring", derandomize=False)

@@ -9,7 +9,6 @@ import torch
 from cofire.errors import OptionError
 
 # Fixtures are found by their names in this module.
-from ..report.conftest import chromium, visit, web  # noqa: F401
 from .explanations import NAMES, camera, photos, pixels, toy, vectors
 
 EVIL = '</script><img src=x onerror=window.evil=1>"&'
@@ -54,7 +53,7 @@ def test_the_page_says_class_probability_method_and_numbers(page_file):
     assert "nan" not in page.lower()
 
 
-def test_the_page_is_quiet_and_loads_nothing(page_file, visit):  # noqa: F811
+def test_the_page_is_quiet_and_loads_nothing(page_file, visit):
     page = visit(page_file)
     assert page.complaints == []
     assert all(url.startswith(("file:", "data:")) for url in page.requested)
@@ -79,7 +78,7 @@ def test_the_layers_hold_what_the_table_holds():
     assert view.layer_shown(found, 0, 2, NAMES)["strongest"][0]["name"] == "class 1"
 
 
-def test_the_slider_goes_through_the_layers_by_keyboard(page_file, visit):  # noqa: F811
+def test_the_slider_goes_through_the_layers_by_keyboard(page_file, visit):
     page = visit(page_file)
     box = page.locator("#image-0 .layers")
     assert box.locator(".name").inner_text() == "1 of 6: input"
@@ -100,7 +99,7 @@ def test_the_slider_goes_through_the_layers_by_keyboard(page_file, visit):  # no
     assert page.complaints == []
 
 
-def test_dots_lie_where_the_neurons_do(tmp_path, visit):  # noqa: F811
+def test_dots_lie_where_the_neurons_do(tmp_path, visit):
     page = visit(toy().write_html(tmp_path / "p.html"))
     page.click("#image-0 [data-by='1']")
     numbers = "['cx', 'cy', 'r'].map(a => Number(c.getAttribute(a)))"
@@ -118,12 +117,12 @@ def test_dots_lie_where_the_neurons_do(tmp_path, visit):  # noqa: F811
 
 @pytest.mark.parametrize("width", [360, 390, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_does_not_scroll_sideways(page_file, visit, width, scheme):  # noqa: F811
+def test_the_page_does_not_scroll_sideways(page_file, visit, width, scheme):
     page = visit(page_file, width=width, scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_the_theme_can_be_changed(page_file, visit):  # noqa: F811
+def test_the_theme_can_be_changed(page_file, visit):
     page = visit(page_file, scheme="dark")
     ground = "getComputedStyle(document.body).backgroundColor"
     before = page.evaluate(ground)
@@ -132,7 +131,7 @@ def test_the_theme_can_be_changed(page_file, visit):  # noqa: F811
     assert page.evaluate(ground) != before
 
 
-def test_without_script_everything_but_the_slider_is_there(page_file, visit):  # noqa: F811
+def test_without_script_everything_but_the_slider_is_there(page_file, visit):
     page = visit(page_file, script=False)
     assert page.locator("#image-0 .panels .stage").count() == 4
     assert page.locator("#image-0 .panels circle").count() > 200
@@ -140,7 +139,7 @@ def test_without_script_everything_but_the_slider_is_there(page_file, visit):  #
 
 
 @pytest.mark.parametrize("make", [camera, vectors, pixels], ids=lambda make: make.__name__)
-def test_maps_vectors_and_nothing_have_pages(make, tmp_path, visit):  # noqa: F811
+def test_maps_vectors_and_nothing_have_pages(make, tmp_path, visit):
     page = visit(make().write_html(tmp_path / "p.html"), width=390)
     assert page.complaints == []
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -150,7 +149,7 @@ def test_maps_vectors_and_nothing_have_pages(make, tmp_path, visit):  # noqa: F8
     assert (page.locator("input[type=range]").count() > 0) == (make is not camera)
 
 
-def test_features_are_dots_on_a_strip(tmp_path, visit):  # noqa: F811
+def test_features_are_dots_on_a_strip(tmp_path, visit):
     path = vectors().write_html(tmp_path / "p.html")
     assert data_of(path)["images"][0][0]["x"] == [5, 2]
     page = visit(path)
@@ -160,7 +159,7 @@ def test_features_are_dots_on_a_strip(tmp_path, visit):  # noqa: F811
     assert page.locator(".channels li").all_inner_texts() == ["unit 3\n100.0\u00a0%"]
 
 
-def test_names_from_users_do_nothing(tmp_path, visit):  # noqa: F811
+def test_names_from_users_do_nothing(tmp_path, visit):
     found = pixels((3, 3), (9, 9), method=EVIL, options={EVIL: EVIL})
     path = found.write_html(tmp_path / "p.html", class_names=[EVIL] * 5, title=EVIL)
     assert "<img src=x" not in path.read_text(encoding="utf-8")

@@ -285,6 +285,7 @@ def test_a_foreign_parquet_file_is_refused(tmp_path, undisturbed):
     ("given", "words"),
     [
         ({"dataset": "minst"}, "dataset"),
+        ({"network": "rnn"}, "network"),
         ({"epochs": 0}, "epochs"),
         ({"hidden": ()}, "hidden"),
         ({"hidden": ("many",)}, "hidden"),

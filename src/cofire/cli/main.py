@@ -11,6 +11,7 @@ import typer
 import cofire
 from cofire.cli.boost import boost
 from cofire.cli.doctor import doctor
+from cofire.cli.explain import explain
 from cofire.cli.graph import graph
 from cofire.cli.study import demo, report, study
 from cofire.cli.summarize import summarize
@@ -31,6 +32,7 @@ app.command()(summarize)
 app.command()(report)
 app.command()(graph)
 app.command()(boost)
+app.command()(explain)
 app.command()(doctor)
 
 

@@ -16,7 +16,10 @@ from cofire.study.digest import digest
 
 __all__ = ["demo", "report", "study"]
 
-Out = Annotated[Path | None, typer.Option("--out", help="Folder for the results; runs/DATASET-seedSEED unless given.")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", help="Folder; runs/DATASET-seedSEED unless given, of a cnn runs/DATASET-cnn-seedSEED."),
+]
 DataRoot = Annotated[
     Path | None, typer.Option("--data-root", help="Where data sets lie; COFIRE_DATA or ./data unless given.")
 ]
@@ -26,13 +29,20 @@ def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for the results.")] = Path("cofire-demo"),
     seed: Annotated[int, typer.Option(help="Of weights, order and dropout.")] = 0,
 ) -> None:
-    """The study on scikit-learn's digits: train, watch the neurons, write a report."""
-    _run(
-        StudyOptions.of(dataset="digits", seed=seed, boost="readout"),
-        out,
-        None,
-        f"cofire demo --out {out} --seed {seed}",
+    """The study on scikit-learn's digits: train, watch the neurons, boost, explain decisions, write a report.
+
+    Then the same of a small CNN, without boosting and graphs, in the folder cnn below.
+    """
+    command = shlex.join(["cofire", "demo", "--out", str(out), "--seed", str(seed)])
+    dense = StudyOptions.of(dataset="digits", seed=seed, boost="readout", explain=8)
+    # No graph: top neurons per class say nothing of a layer that has no more channels than those.
+    convolutional = StudyOptions.of(
+        dataset="digits", seed=seed, network="cnn", epochs=10, checkpoints=10, batch_size=32, pairs="none", explain=8
     )
+    first = _run(dense, out, None, command)
+    typer.echo()
+    second = _run(convolutional, out / "cnn", None, command)
+    typer.echo(f"\nReports: {first} (fully connected), {second} (CNN)")
 
 
 def study(
@@ -40,7 +50,13 @@ def study(
     out: Out = None,
     config: Annotated[Path | None, typer.Option(help="TOML file of options; flags win over it.")] = None,
     data_root: DataRoot = None,
-    hidden: Annotated[str | None, typer.Option(help="Units of the hidden layers; 512,512 unless given.")] = None,
+    network: Annotated[
+        str | None, typer.Option(help="fcnn (unless given), fully connected, or cnn, two small convolutions.")
+    ] = None,
+    hidden: Annotated[
+        str | None,
+        typer.Option(help="Units of the fully connected hidden layers; 512,512 unless given, of a cnn 128."),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training data; 20 unless given.")] = None,
     checkpoints: Annotated[
         int | None, typer.Option(help="How many are kept, at uniform intervals; 20 unless given.")
@@ -49,7 +65,7 @@ def study(
     optimizer: Annotated[str | None, typer.Option(help="adam (unless given), rmsprop or sgd.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Of the optimiser; 0.001 unless given.")] = None,
     dropout: Annotated[
-        float | None, typer.Option(help="After each hidden layer; 0.5 unless given, 0 for none.")
+        float | None, typer.Option(help="After each fully connected hidden layer; 0.5 unless given, 0 for none.")
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Of weights, order, dropout and label permutation; 0 unless given.")
@@ -73,6 +89,10 @@ def study(
     validation: Annotated[
         float | None, typer.Option(help="Share of the training data held out; 0.1 unless given with --boost, else 0.")
     ] = None,
+    explain: Annotated[
+        int | None,
+        typer.Option(help="Explain up to so many test images predicted right and so many mistakes; 0 unless given."),
+    ] = None,
 ) -> None:
     """Train a classifier, keep checkpoints, and hold what its neurons do against its accuracy.
 
@@ -81,6 +101,7 @@ def study(
     options = StudyOptions.of(
         config,
         dataset=dataset,
+        network=network,
         hidden=None if hidden is None else tuple(part.strip() for part in hidden.split(",")),
         epochs=epochs,
         checkpoints=checkpoints,
@@ -100,9 +121,11 @@ def study(
         boost=boost,
         boost_layers=boost_layers,
         validation=validation,
+        explain=explain,
     )
-    target = out or Path("runs") / f"{options.dataset}-seed{options.seed}"
-    _run(options, target, data_root, shlex.join(["cofire", *sys.argv[1:]]))
+    kind = "" if options.network == "fcnn" else f"-{options.network}"
+    target = out or Path("runs") / f"{options.dataset}{kind}-seed{options.seed}"
+    typer.echo(f"Report: {_run(options, target, data_root, shlex.join(['cofire', *sys.argv[1:]]))}")
 
 
 def report(
@@ -117,7 +140,13 @@ def report(
             typer.echo(f"Figure: {path}")
 
 
-def _run(options: StudyOptions, out: Path, data_root: Path | None, command: str) -> None:
+def _run(options: StudyOptions, out: Path, data_root: Path | None, command: str) -> Path:
+    """Run a study, write its page and print its digest.
+
+    Returns:
+        The page.
+    """
+
     def line(so_far: Trajectory, checkpoints: int) -> None:
         now = so_far.network().slice(len(so_far.checkpoints) - 1).to_pylist()[0]
         typer.echo(
@@ -133,4 +162,4 @@ def _run(options: StudyOptions, out: Path, data_root: Path | None, command: str)
         raise typer.Exit(130) from stopped
     page = write_report(trajectory, out / "report.html", command=command)
     typer.echo("\n".join(digest(trajectory)))
-    typer.echo(f"Report: {page}")
+    return page

@@ -125,10 +125,12 @@ def heat_told(explanation: Explanation, largest: float) -> tuple[str, str, str]:
     return f"share of the evidence per {place}", "0", evidence_told(largest)
 
 
-def points_told(scores: Sequence[float]) -> str:
-    """How many points there are, and how much the strongest holds."""
+def points_told(explanation: Explanation, scores: Sequence[float]) -> str:
+    """How many points there are, and how much the strongest holds where points hold shares."""
     if not scores:
         return NO_EVIDENCE
+    if explanation.options.get("carried") is False:
+        return f"{plural(len(scores), 'point')}; each counts, none has a share"
     return f"{plural(len(scores), 'point')}; strongest: {evidence_told(max(scores))} of the evidence"
 
 

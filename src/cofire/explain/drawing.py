@@ -172,7 +172,7 @@ def panel(explanation: Explanation, image: int, what: str, alpha: float = ALPHA)
         return Panel(what, base.convert("RGB"), largest=largest, note="" if largest > 0 else captions.NO_EVIDENCE)
     if what == "points":
         points = explanation.points(image)
-        note = captions.points_told(points.score.tolist())
+        note = captions.points_told(explanation, points.score.tolist())
         return Panel(what, Image.fromarray(grey(picture)), dots=dots_of(points, size), note=note)
     alone = explanation[image]
     corners = [float(value) for value in alone.boxes().corners[0]]

@@ -32,7 +32,7 @@ def choose_all_features(
         fields: Of the linear layer.
         counted: Whether an input counts more that has the highest support for several neurons.
         carried: Whether neurons hand on their score; else an input is chosen or not.
-        most: How many inputs of an image stay at each position, those that carry most; None for all.
+        most: How many inputs of an image will go on; others get one link each, since they end soon.
         last_resort: Whether the highest input takes all where none is above zero.
 
     Returns:
@@ -70,12 +70,13 @@ def _spread(
 ) -> Any:  # fmt: skip
     """Pairs of neuron and input, with direction and score, for one image and position."""
     neurons, features = len(output), len(values)
+    active = np.flatnonzero(values)
     times = np.ones(features)
     highest = np.full(neurons, -1)
     alone = np.zeros(neurons, dtype=np.bool_)
     for neuron in range(neurons):
         best = -np.inf
-        for feature in range(features):
+        for feature in active:
             product = values[feature] * weight[output[neuron], feature] * direction[neuron]
             if product > best and product != 0.0:
                 best = product
@@ -94,16 +95,13 @@ def _spread(
         if alone[neuron]:
             continue
         total = 0.0
-        for feature in range(features):
+        for feature in active:
             total += max(scaled[feature] * weight[output[neuron], feature] * direction[neuron], 0.0)
         rate[neuron] = score[neuron] * direction[neuron] / total
-        for feature in range(features):
+        for feature in active:
             carried[feature] += max(scaled[feature] * weight[output[neuron], feature] * rate[neuron], 0.0)
-    order = np.argsort(-carried, kind="mergesort")[: min(most, features)]
-    rows = 0
-    for feature in order:
-        rows += min(parents, neurons) if carried[feature] > 0.0 else 0
-    rows += alone.sum()
+    order = np.argsort(-carried, kind="mergesort")
+    rows = alone.sum() + (carried > 0.0).sum() + min(most, features) * parents
     neuron_of = np.empty(rows, dtype=np.int64)
     feature_of = np.empty(rows, dtype=np.int64)
     direction_of = np.empty(rows, dtype=np.int8)
@@ -111,20 +109,24 @@ def _spread(
     top = np.empty(parents)
     who = np.empty(parents, dtype=np.int64)
     count = 0
-    for feature in order:
+    for rank in range(features):
+        feature = order[rank]
         if carried[feature] <= 0.0:
             break
         held = 0
+        linked = parents if rank < most else 1
         for neuron in range(neurons):
             part = scaled[feature] * weight[output[neuron], feature] * rate[neuron]
-            if part <= 0.0 or (held == parents and part <= top[held - 1]):
+            if part <= 0.0 or (held == linked and part <= top[held - 1]):
                 continue
-            at = min(held, parents - 1)
+            at = min(held, linked - 1)
             while at > 0 and top[at - 1] < part:
                 top[at], who[at] = top[at - 1], who[at - 1]
                 at -= 1
             top[at], who[at] = part, neuron
-            held = min(held + 1, parents)
+            held = min(held + 1, linked)
+            if rank >= most:
+                break
         total = 0.0
         for number in range(held):
             total += top[number]

@@ -26,16 +26,17 @@ class Tracing:
         k: Inputs chosen for each neuron of a convolution, None for all.
         k_linear: Inputs chosen for each neuron of a linear layer, None for all.
         n: Classes to start from, those that the network finds most probable.
-        most: Neurons of an image that go on from one place of the network, None for all.
+        most: Neurons of an image that go on from one place of the network: those that carry most, which take over what
+            the others carried; None for all.
         counted: Whether an input counts more that has the highest support for several neurons.
         carried: Whether neurons hand on their score; else each chosen neuron counts 1, the set form of the paper.
     """
 
     alpha: tuple[float, float, float] = (1.0, 0.0, 1.0)
-    k: int | None = 5
-    k_linear: int | None = None
+    k: int | None = 10
+    k_linear: int | None = 2
     n: int = 1
-    most: int | None = 500
+    most: int | None = 200
     counted: bool = True
     carried: bool = True
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import weakref
 from dataclasses import dataclass, field
 
-from torch import fx
+from torch import Tensor, fx
 
 from cofire.errors import RuleError
 from cofire.explain.rules import Rule, Step, rule_of
+from cofire.explain.rules.registry import is_batched
 from cofire.explain.rules.weighted import Weighted
 from cofire.network import ActivationLayer, Network
 from cofire.network.sources import source_of
@@ -77,7 +78,12 @@ def _made(network: Network) -> Plan:
             raise step.refuse(f"{node.op} {node.name}, which does not depend on the image")
         rule = rule_of(step)
         steps[node] = (step, rule)
-        pending.update(rule.operands(step))
+        try:
+            pending.update(rule.operands(step))
+        except RuleError:
+            # What is reshaped in an unusual way is so for the sake of something further up: better name that.
+            _refuse_without_rule(node)
+            raise
     if not any(image in rule.operands(step) for step, rule in steps.values()):
         raise RuleError(
             f"no way from the classes back to the input (last at {source_of(list(steps)[-1])})",
@@ -90,6 +96,19 @@ def _made(network: Network) -> Plan:
     return Plan(
         straight, steps, image, last, tap, {node: layer for node, layer in straight.layers.items() if node in steps}
     )
+
+
+def _refuse_without_rule(node: fx.Node) -> None:
+    """An error for the nearest operator without a rule that leads to a node, if there is one."""
+    pending, seen = [node], {node}
+    while pending:
+        nearest = pending.pop(0)
+        for other in nearest.all_input_nodes:
+            if other.op == "call_function" and other not in seen and isinstance(other.meta.get("val"), Tensor):
+                seen.add(other)
+                pending.append(other)
+                if is_batched(other):
+                    rule_of(Step.of(other))
 
 
 def _behind(gates: set[fx.Node], graph: fx.Graph) -> frozenset[fx.Node]:

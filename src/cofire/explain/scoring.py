@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,8 +15,15 @@ from cofire.explain.windows_on_cpu import Chosen, WindowsOnCPU
 
 __all__ = ["Preceding", "Scoring", "choose", "chosen_by_definition", "pick"]
 
-Preceding = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Gives `Z_pre` of inputs, from neurons, places and directions, all (inputs,)."""
+
+class Preceding(Protocol):
+    """What the layer before the inputs says about them (`Z_pre`)."""
+
+    def support(self, neuron: Tensor, place: Tensor, direction: Tensor) -> Tensor:
+        """`Z_pre` of inputs, from neurons, places in the operand and directions, all (inputs,)."""
+
+    def ceiling(self, image: Tensor) -> Tensor:
+        """What it can be at the most: (neurons, channels), or (neurons, 1)."""
 
 
 @dataclass(frozen=True)
@@ -85,11 +92,47 @@ def _chosen_on_cpu(
     scoring: Scoring, flow: Flow, fields: Fields, preceding: Preceding, most: int | None, last_resort: bool
 ) -> Chosen:
     seen = WindowsOnCPU(fields, flow)
-    score = seen.support
-    if scoring.preceding:
-        score = _score(scoring, seen.candidates(), fields, preceding)
-    most = score.shape[1] if most is None else min(most, score.shape[1])
-    return seen.chosen(score, most, scoring.counted, last_resort)
+    most = seen.support.shape[1] if most is None else min(most, seen.support.shape[1])
+    if not scoring.preceding:
+        return seen.chosen(seen.support, most, scoring.counted, last_resort)
+    times = torch.ones_like(seen.support)
+    if scoring.counted:
+        seen.reward(times)
+    score = _pruned(scoring, seen, times, flow, fields, preceding, most)
+    return seen.chosen(score, most, False, last_resort)
+
+
+def _pruned(
+    scoring: Scoring, seen: WindowsOnCPU, times: Tensor, flow: Flow, fields: Fields, preceding: Preceding, most: int
+) -> Tensor:
+    """Scores of all inputs that can be among the highest; minus infinity for the others.
+
+    The support of the preceding layer is the costly term. Some inputs get it first; who cannot reach the score of the
+    last of these that would be chosen, even with the highest support there can be, does not need it.
+    """
+    own = times * scoring.current * seen.support.masked_fill(seen.support == -torch.inf, 0.0)
+    known = torch.full_like(own, -torch.inf)
+    takes_part = seen.support > -torch.inf
+
+    def settle(wanted: Tensor) -> None:
+        neuron, candidate = wanted.nonzero(as_tuple=True)
+        place, direction = seen.places(neuron, candidate)
+        channel = seen.first[neuron] + candidate
+        before = preceding.support(neuron, fields.index(channel, place), direction)
+        known[neuron, candidate] = own[neuron, candidate] + scoring.preceding * times[neuron, candidate] * before
+
+    if most < own.shape[1]:
+        ceiling = preceding.ceiling(flow.image)
+        if ceiling.shape[1] > 1:
+            ceiling = ceiling.gather(1, seen.first[:, None] + torch.arange(own.shape[1]))
+        at_most = (own + scoring.preceding * times * ceiling).masked_fill_(~takes_part, -torch.inf)
+        first = torch.zeros_like(takes_part).scatter_(1, at_most.topk(min(2 * most, own.shape[1])).indices, True)
+        settle(first & takes_part)
+        bar = known.topk(most).values[:, -1:]
+        settle((at_most >= bar) & takes_part & ~first)
+    else:
+        settle(takes_part)
+    return known
 
 
 def chosen_by_definition(
@@ -112,7 +155,7 @@ def _score(scoring: Scoring, inputs: Candidates, fields: Fields, preceding: Prec
     if scoring.preceding:
         neuron, candidate = inputs.matters.nonzero(as_tuple=True)
         index = fields.index(inputs.first[neuron] + candidate, inputs.place[neuron, candidate])
-        before = preceding(neuron, index, inputs.direction[neuron, candidate])
+        before = preceding.support(neuron, index, inputs.direction[neuron, candidate])
         score[neuron, candidate] += scoring.preceding * before
     return score.masked_fill_(~inputs.matters, -torch.inf)
 

@@ -21,7 +21,8 @@ def settled(parts: list[Flow], size: int, carried: bool, most: int | None) -> tu
         parts: Evidence that came in from different operators.
         size: How many values one sample has at this node.
         carried: Whether scores of the same neuron are added; else each neuron carries 1.
-        most: How many neurons of an image stay, those that carry most; None for all.
+        most: How many neurons of an image stay, those that carry most, and take over what the others carried, in
+            proportion; None for all.
 
     Returns:
         The flow, sorted by image and index, with rows from 0, and for each neuron of the parts, one part after
@@ -52,9 +53,15 @@ def settled_by_definition(together: Flow, size: int, carried: bool, most: int | 
     if most is not None and len(flow) > most:
         kept = strongest(flow, most)
         number = torch.where(kept, kept.cumsum(0) - 1, -1)
+        images = int(flow.image.max()) + 1
+        whole = flow.score.new_zeros(images).index_add_(0, flow.image, flow.score)
         flow = flow.where(kept)
         rows = torch.arange(len(flow), device=row.device)
-        flow = Flow(flow.image, flow.index, flow.direction, flow.score, rows)
+        score = flow.score
+        if carried:
+            left = score.new_zeros(images).index_add_(0, flow.image, score)
+            score = score * (whole / left)[flow.image]
+        flow = Flow(flow.image, flow.index, flow.direction, score, rows)
         row = number[row]
     return flow, row
 
@@ -87,8 +94,13 @@ def _settle(key: Any, given: Any, per_image: Any, carried: Any, most: Any, found
         if end - start > most:
             by_score = np.argsort(-score[start:end], kind="mergesort")
             place[start:end] = -1
+            whole = score[start:end].sum()
+            left = 0.0
             for number in range(most):
                 place[start + by_score[number]] = 0
+                left += score[start + by_score[number]]
+            if carried:
+                score[start:end] *= whole / left
         else:
             place[start:end] = 0
         for number in range(start, end):

@@ -10,11 +10,12 @@ from torch import Tensor, fx
 from cofire.explain.flow import Flow
 from cofire.explain.plan import Plan
 from cofire.explain.rules import Values
-from cofire.explain.rules.fields import candidates_of
+from cofire.explain.rules.fields import Fields, candidates_of
 from cofire.explain.rules.joining import Product, Sum
 from cofire.explain.rules.passing import Scaling
 from cofire.explain.rules.pooling import AveragePool
 from cofire.explain.rules.weighted import Weighted
+from cofire.explain.windows_on_cpu import WindowsOnCPU
 
 __all__ = ["preceding_support"]
 
@@ -41,9 +42,13 @@ def preceding_support(
     Returns:
         (neurons,) float64.
     """
-    keys, back = torch.unique(torch.stack([image, index, direction.to(torch.int64)]), dim=1, return_inverse=True)
-    score = torch.zeros(keys.shape[1], dtype=torch.float64, device=image.device)
-    flow = Flow(keys[0], keys[1], keys[2].to(torch.int8), score, torch.arange(len(score), device=image.device))
+    size = values[node][0].numel()
+    keys, back = torch.unique((image * size + index) * 2 + (direction < 0), return_inverse=True)
+    place = keys >> 1
+    image = torch.div(place, size, rounding_mode="floor")
+    direction = (1 - 2 * (keys & 1)).to(torch.int8)
+    score = torch.zeros(len(keys), dtype=torch.float64, device=keys.device)
+    flow = Flow(image, place - image * size, direction, score, torch.arange(len(keys), device=keys.device))
     return _highest(plan, values, node, flow, own_layer=True, joined=False)[back]
 
 
@@ -59,7 +64,7 @@ def _highest(plan: Plan, values: Values, node: fx.Node, flow: Flow, own_layer: b
         fields = rule.fields(step, values)
         each = max(1, _CHUNK // fields.width)
         cuts = [*range(0, len(flow), each), len(flow)]
-        parts = [candidates_of(fields, flow.where(slice(a, b))).support.amax(1) for a, b in pairwise(cuts)]
+        parts = [_highest_of(fields, flow.where(slice(a, b))) for a, b in pairwise(cuts)]
         return torch.cat(parts) if parts else torch.zeros_like(flow.score)
     if isinstance(rule, AveragePool):
         value, _, inside = rule.look(step, values, flow)
@@ -89,6 +94,14 @@ def _highest(plan: Plan, values: Values, node: fx.Node, flow: Flow, own_layer: b
             value = _highest(plan, values, operand, part, own_layer, joined)
             result = result.scatter_reduce(0, part.row, value, "amax")
     return torch.where(result.isinf(), 0.0, result) * scale
+
+
+def _highest_of(fields: Fields, flow: Flow) -> Tensor:
+    """The highest contribution to each neuron; what contributes nothing counts as 0."""
+    if flow.image.device.type != "cpu":
+        return candidates_of(fields, flow).support.amax(1)
+    support = WindowsOnCPU(fields, flow).support
+    return support.masked_fill_(support == -torch.inf, 0.0).amax(1)
 
 
 def _leads_to_weights(plan: Plan, node: fx.Node) -> bool:

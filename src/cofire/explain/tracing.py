@@ -9,6 +9,7 @@ from itertools import accumulate, pairwise
 import torch
 from torch import Tensor, fx
 
+from cofire.explain.ceilings import Ceilings
 from cofire.explain.flow import Flow
 from cofire.explain.plan import Plan
 from cofire.explain.rules import Step, Values
@@ -70,6 +71,7 @@ def trace(plan: Plan, values: Values, start: Flow, scoring: Scoring) -> Record:
         scoring: How neurons are chosen.
     """
     record = Record()
+    ceilings = Ceilings(plan, values)
     settled = record.add(plan.straight.logits, start)
     pending: dict[fx.Node, list[Flow]] = {plan.straight.logits: [settled]}
     for node, (step, rule) in plan.steps.items():
@@ -81,7 +83,7 @@ def trace(plan: Plan, values: Values, start: Flow, scoring: Scoring) -> Record:
             flow = record.settle(node, parts, math.prod(step.shape), scoring.carried, scoring.most)
         if isinstance(rule, Weighted):
             operand = rule.parts(step)[0]
-            pending.setdefault(operand, []).extend(_chosen(plan, step, rule, values, flow, scoring))
+            pending.setdefault(operand, []).extend(_chosen(plan, step, rule, values, flow, scoring, ceilings))
             continue
         for operand, part in rule.trace(step, values, flow):
             pending.setdefault(operand, []).append(part)
@@ -92,7 +94,29 @@ def trace(plan: Plan, values: Values, start: Flow, scoring: Scoring) -> Record:
     return record
 
 
-def _chosen(plan: Plan, step: Step, rule: Weighted, values: Values, flow: Flow, scoring: Scoring) -> list[Flow]:
+@dataclass(frozen=True)
+class _Before:
+    """The layer before the inputs of some neurons."""
+
+    plan: Plan
+    values: Values
+    operand: fx.Node
+    flow: Flow
+    ceilings: Ceilings
+
+    def support(self, neuron: Tensor, place: Tensor, direction: Tensor) -> Tensor:
+        """`Z_pre` of inputs, all (inputs,)."""
+        image = self.flow.image[neuron]
+        return preceding_support(self.plan, self.values, self.operand, image, place, direction)
+
+    def ceiling(self, image: Tensor) -> Tensor:
+        """What it can be at the most."""
+        return self.ceilings.of(self.operand)[image]
+
+
+def _chosen(
+    plan: Plan, step: Step, rule: Weighted, values: Values, flow: Flow, scoring: Scoring, ceilings: Ceilings
+) -> list[Flow]:
     operand = rule.parts(step)[0]
     fields = rule.fields(step, values)
     most = scoring.k_linear if isinstance(rule, Linear) else scoring.k
@@ -103,9 +127,7 @@ def _chosen(plan: Plan, step: Step, rule: Weighted, values: Values, flow: Flow, 
     for first, last in pairwise(cuts):
         part = flow if last - first == len(flow) else flow.where(slice(first, last))
 
-        def before(neuron: Tensor, place: Tensor, direction: Tensor, part: Flow = part) -> Tensor:
-            return preceding_support(plan, values, operand, part.image[neuron], place, direction)
-
+        before = _Before(plan, values, operand, part, ceilings)
         found.append(choose(scoring, part, fields, before, most, last_resort=step.node is not plan.last))
     return found
 

@@ -177,7 +177,7 @@ def layer_shown(
     longer = max(drawing.drawn_size(explanation.size))
     # The set form of the paper: a neuron is in or out, and scores are counts.
     alike = explanation.options.get("carried") is False
-    told = "any" if alike else "the strongest"
+    told = "a random choice of" if alike else "the strongest"
     one, several = ("class", "classes") if site.kind == "classes" else ("unit", "units")
     if site.has_positions:
         one, several = "channel", "channels"

@@ -13,12 +13,15 @@ from torch import Tensor
 
 from cofire.compiled import compiler
 from cofire.explain.flow import Flow
-from cofire.explain.rules.fields import Candidates, Fields
+from cofire.explain.rules.fields import Fields
 from cofire.explain.threads import memory_of, over, plain
 
 __all__ = ["Chosen", "WindowsOnCPU"]
 
 _NONE = -np.inf
+_LEAST = -1.7976931348623157e308
+# Without regard for NaN and the order of sums: neither is there, and a maximum has no order.
+_quick = compiler(fastmath={"nnan", "nsz", "reassoc"})
 Chosen = tuple[Tensor, Tensor, Tensor, Tensor]
 """Channel, place, direction and share of 1 of the chosen inputs, each (neurons, most); a share of 0 where fewer are."""
 
@@ -59,14 +62,25 @@ class WindowsOnCPU:
         self._best = torch.empty(self._neurons, dtype=torch.int64)
         over(_sum_products, self._neurons, self._products, *self._seen, self.support.numpy(), self._best.numpy())
 
-    def candidates(self) -> Candidates:
-        """All of them, as `candidates_of` gives them."""
-        shape = self.support.shape
-        channel = self.first[:, None] + torch.arange(shape[1])
-        place, towards = torch.empty(shape, dtype=torch.int64), torch.empty(shape, dtype=torch.int8)
-        over(_find_places, len(channel), self._products, *self._seen, channel.numpy(), place.numpy(), towards.numpy())
-        matters = self.support > _NONE
-        return Candidates(self.support.masked_fill(~matters, 0.0), place, towards, matters, self.first)
+    def places(self, neuron: Tensor, candidate: Tensor) -> tuple[Tensor, Tensor]:
+        """Place and direction of some candidates, both given and returned as (candidates,)."""
+        order, *operator, image, output, y, x, direction, first = self._seen
+        at = neuron.numpy()
+        seen = (order, *operator, *(part[at] for part in (image, output, y, x, direction, first)))
+        channel = (self.first[neuron] + candidate)[:, None]
+        place, towards = torch.empty_like(channel), torch.empty(channel.shape, dtype=torch.int8)
+        products = len(channel) * self._products // max(1, self.support.numel())
+        over(_find_places, len(channel), products, *seen, channel.numpy(), place.numpy(), towards.numpy())
+        return place[:, 0], towards[:, 0]
+
+    def reward(self, score: Tensor) -> None:
+        """Multiply, in place, scores (neurons, candidates) of inputs with the highest support for several neurons."""
+        image, channel, place, count = self.winners()
+        if len(image):
+            over(
+                _reward, self._neurons, 0, *self._seen, score.numpy(), image.numpy(), channel.numpy(),
+                place.numpy(), count.numpy(),
+            )  # fmt: skip
 
     def winners(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Inputs with the highest support for several neurons: image, channel, place and for how many."""
@@ -100,12 +114,7 @@ class WindowsOnCPU:
             last_resort: Whether the highest one takes all where none is above zero.
         """
         if counted:
-            image, channel, place, count = self.winners()
-            if len(image):
-                over(
-                    _reward, self._neurons, 0, *self._seen, score.numpy(), image.numpy(), channel.numpy(),
-                    place.numpy(), count.numpy(),
-                )  # fmt: skip
+            self.reward(score)
         picked = torch.empty(self._neurons, most, dtype=torch.int64)
         share = torch.empty(self._neurons, most, dtype=torch.float64)
         over(_pick, self._neurons, score.numel(), score.numpy(), last_resort, picked.numpy(), share.numpy())
@@ -159,32 +168,63 @@ def _sum_products(
                     for channel in range(candidates):
                         window[channel * positions + held] = given[at + channel * strides[1]]
                     held += 1
-        sign = np.float64(direction[neuron])
         weights = output[neuron] * candidates * positions
-        top_support = _NONE
-        top_at = -1
-        for channel in range(candidates):
-            total = 0.0
-            at = channel * positions
-            if held == positions:
-                for tap in range(positions):
-                    total += np.float64(window[at + tap]) * weight[weights + at + tap]
-            else:
-                for tap in range(held):
-                    total += np.float64(window[at + tap]) * weight[weights + at + taps[tap]]
-            if total == 0.0:
-                matters = False
-                for tap in range(held):
-                    matters |= window[at + tap] * weight[weights + at + taps[tap]] != 0.0
-                if not matters:
-                    support[neuron, channel] = _NONE
-                    continue
-            total *= sign
-            support[neuron, channel] = total
-            if total > top_support:
-                top_support = total
-                top_at = channel
-        best[neuron] = top_at
+        row_of = support[neuron]
+        if positions == 1:
+            _products(window, weight, weights, np.float64(direction[neuron]), held, row_of)
+        else:
+            _window_sums(window, weight, weights, taps, held, positions, np.float64(direction[neuron]), row_of)
+        best[neuron] = _first_highest(row_of)
+
+
+@_quick
+def _products(window: Any, weight: Any, start: Any, sign: Any, held: Any, support: Any) -> None:
+    """Values times weights; minus infinity where there is nothing."""
+    for channel in range(len(support)):
+        product = np.float64(window[channel]) * weight[start + channel] * sign
+        support[channel] = product if product != 0.0 and held == 1 else _NONE
+
+
+@compiler()
+def _window_sums(
+    window: Any, weight: Any, start: Any, taps: Any, held: Any, positions: Any, sign: Any, support: Any
+) -> None:  # fmt: skip
+    """Sums over the places of a window; minus infinity where all products are zero."""
+    for channel in range(len(support)):
+        total = 0.0
+        at = channel * positions
+        if held == positions:
+            for tap in range(positions):
+                total += np.float64(window[at + tap]) * weight[start + at + tap]
+        else:
+            for tap in range(held):
+                total += np.float64(window[at + tap]) * weight[start + at + taps[tap]]
+        if total == 0.0:
+            matters = False
+            for tap in range(held):
+                matters |= window[at + tap] * weight[start + at + taps[tap]] != 0.0
+            support[channel] = 0.0 if matters else _NONE
+        else:
+            support[channel] = total * sign
+
+
+@_quick
+def _highest(values: Any) -> Any:
+    best = _LEAST
+    for value in values:
+        best = max(best, value)
+    return best
+
+
+@compiler()
+def _first_highest(values: Any) -> Any:
+    """The first place of the highest value, -1 where all are minus infinity."""
+    best = _highest(values)
+    if best > _LEAST:
+        for place in range(len(values)):
+            if values[place] == best:
+                return place
+    return -1
 
 
 @compiler()
@@ -213,6 +253,7 @@ def _largest(
     column_from, column_to = _inside(left, kernel[1], dilation_x, size[1])
     best = _NONE
     place, upwards = 0, 1
+    nearest = 0
     start = image * strides[0] + channel * strides[1]
     weights = (output * per_group + channel - first) * kernel[0] * kernel[1]
     for y in range(row_from, row_to):
@@ -220,8 +261,11 @@ def _largest(
         for x in range(column_from, column_to):
             factor = np.float64(weight[weights + y * kernel[1] + x]) * direction
             product = np.float64(given[line + (left + x * dilation_x) * strides[3]]) * factor
-            if product > best:
+            off_y, off_x = 2 * y - (kernel[0] - 1), 2 * x - (kernel[1] - 1)
+            distance = off_y * off_y + off_x * off_x
+            if product > best or (product == best and distance < nearest):
                 best = product
+                nearest = distance
                 place = (top + y * dilation_y) * size[1] + left + x * dilation_x
                 upwards = -1 if factor < 0 else 1
     return place, upwards
@@ -260,6 +304,12 @@ def _pick(begin: Any, end: Any, score: Any, last_resort: Any, picked: Any, share
     """The highest scores, the lower candidate first where several are equal, and their shares of 1."""
     most = picked.shape[1]
     for neuron in range(begin, end):
+        if most == 1:
+            at = _first_highest(score[neuron])
+            chosen = at >= 0 and (last_resort or score[neuron, at] > 0.0)
+            picked[neuron, 0] = max(at, 0)
+            share[neuron, 0] = 1.0 if chosen else 0.0
+            continue
         count = 0
         for candidate in range(score.shape[1]):
             value = score[neuron, candidate]

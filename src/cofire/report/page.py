@@ -13,6 +13,8 @@ from cofire.report import tables, wording
 from cofire.report.boost import section as boost_section
 from cofire.report.boost.facts import boosts_of
 from cofire.report.captions import captions
+from cofire.report.explanations import section as explanations_section
+from cofire.report.explanations.facts import explanations_of
 from cofire.report.facts import MEASURES, Facts, Floats
 from cofire.report.figures import draw
 from cofire.report.graphs.facts import graphs_of
@@ -95,7 +97,9 @@ def _render(facts: Facts, title: str | None, command: str | None) -> str:
     graphs = None if found is None else Section(found, set(drawn), test=test)
     boosted = boosts_of(facts)
     boost = None if boosted is None else boost_section.Section(boosted)
-    for section in (graphs, boost):
+    explained = explanations_of(facts)
+    explanations = None if explained is None else explanations_section.Section(explained)
+    for section in (graphs, boost, explanations):
         if section is not None:
             more = section.remarks()
             supported, reservations = [*supported, *more[0]], [*more[1], *reservations]
@@ -113,6 +117,7 @@ def _render(facts: Facts, title: str | None, command: str | None) -> str:
         graphs=graphs,
         graph_data=dumped(graphs.data) if graphs else "",
         boost=boost,
+        explanations=explanations,
         files=_files(facts),
         measures=[m for m in MEASURES if f"distribution-{m}" in drawn],
         checkpoint_rows=tables.checkpoint_rows(facts),
@@ -140,13 +145,17 @@ def _files(facts: Facts) -> str:
         kept += ["graphs", "modularities", "vertices", "edges"]
     if len(facts.trajectory.boosts):
         kept += ["boosts", "boost_classes", "flips"]
+    if len(facts.trajectory.tracings):
+        kept += ["tracings", "explanations"]
     return joined([f"{name}.parquet" for name in kept])
 
 
 def _title(facts: Facts) -> str:
     subject = "What the neurons do" if facts.single else "Activation entropy over training"
     dataset = facts.options.get("dataset")
-    return f"{subject}: {dataset}" if dataset else subject
+    if not dataset:
+        return subject
+    return f"{subject}: {dataset}{', small CNN' if facts.options.get('network') == 'cnn' else ''}"
 
 
 def _tiles(facts: Facts) -> list[Tile]:

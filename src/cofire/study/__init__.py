@@ -1,6 +1,7 @@
 """Train, checkpoint, follow a trajectory, correlate, replicate the papers."""
 
 from cofire.study.accuracy import Tally, tally
+from cofire.study.cnn import cnn
 from cofire.study.correlation import Correlation, correlate
 from cofire.study.datasets import DATASETS, LabelledData, data_root, load_dataset
 from cofire.study.fcnn import fcnn
@@ -18,6 +19,7 @@ __all__ = [
     "StudyOptions",
     "Tally",
     "Trajectory",
+    "cnn",
     "correlate",
     "data_root",
     "fcnn",

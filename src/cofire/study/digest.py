@@ -12,15 +12,15 @@ __all__ = ["boost_line", "digest"]
 
 
 def digest(trajectory: Trajectory) -> list[str]:
-    """What a trajectory shows, in five lines, and one more each where it has graphs and where it was boosted.
+    """What a trajectory shows, in five lines, and one more each where it has graphs, was boosted, or explained.
 
     Args:
         trajectory: Of one checkpoint or more.
 
     Returns:
         What was analysed, accuracy, entropy, its correlation with accuracy (of one checkpoint alone: activity), dead
-        neurons, how far the neurons of the last layer's graph keep to their classes, and whether activation patterns
-        improve the network at the last checkpoint.
+        neurons, how far the neurons of the last layer's graph keep to their classes, whether activation patterns
+        improve the network at the last checkpoint, and whether explanations depend on the class.
 
     Raises:
         ResultError: There is no checkpoint.
@@ -32,6 +32,8 @@ def digest(trajectory: Trajectory) -> list[str]:
     options = trajectory.options
     layers = len(set(trajectory.layers["layer"].to_pylist()))
     about = options.get("dataset") or options.get("data") or "the data"
+    if options.get("network") == "cnn":
+        about = f"{about} by a small CNN"
     many = len(table) > 1
 
     def change(name: str, shown: str) -> str:
@@ -49,6 +51,7 @@ def digest(trajectory: Trajectory) -> list[str]:
         f"Silence      {silent}" + (" at the last checkpoint" if many else ""),
         *_communities(trajectory),
         *([boost_line(trajectory.boosts)] if len(trajectory.boosts) else []),
+        *([_explained(trajectory.tracings)] if len(trajectory.tracings) else []),
     ]
 
 
@@ -69,6 +72,19 @@ def boost_line(boosts: pa.Table) -> str:
     over_base = told(boost.over_base, "points over the model")
     over_control = told(boost.over_control, f"over the best control ({boost.control['title']})")
     return f"Boost        {over_base}, {over_control}: {boost.conclusion}"
+
+
+def _explained(tracings: pa.Table) -> str:
+    row = max(tracings.to_pylist(), key=lambda row: row["checkpoint"])
+    if row["error"] is not None:
+        return f"Explained    nothing: {row['error']}"
+    told = f"{row['right_explained']} right, {row['mistakes_explained']} of {row['mistakes']:,} mistakes"
+    if row["jaccard"] is None:
+        return f"Explained    {told}"
+    return (
+        f"Explained    {told}; overlap with other classes {row['jaccard']:.2f} of points, {row['jaccard_heat']:.2f} of "
+        "heat maps (1: the same for every class)"
+    )
 
 
 def _communities(trajectory: Trajectory) -> list[str]:

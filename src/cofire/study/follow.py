@@ -19,6 +19,7 @@ from cofire.errors import OptionError
 from cofire.network import Network, Selector, Unit, digest_of, load_weights
 from cofire.study.accuracy import tally
 from cofire.study.boost_rows import boost_tables
+from cofire.study.explanation_rows import explanation_tables
 from cofire.study.fragments import Fragments
 from cofire.study.graph_rows import GraphOptions
 from cofire.study.rows import Moment, trajectory_of
@@ -52,6 +53,7 @@ def follow(
     boost: str | None = None,
     boost_layers: Selector = None,
     held_out: Any = None,
+    explain: int = 0,
     min_class_samples: int = 2,
     class_names: Sequence[str] | None = None,
     batch_size: int = 256,
@@ -83,6 +85,8 @@ def follow(
         boost_layers: Which layers it reads; all unless given. Where `unit` is "channel", it reads channels' means.
         held_out: Data that the classifier was not trained on, for boosters to be fitted and chosen by; a fifth of the
             training data takes its place unless given.
+        explain: How many test samples of each kind, predicted right and misclassified, are explained at the last
+            checkpoint at the most; 0 for none. Needs test data.
         min_class_samples: With `by_class`, the fewest samples that a class may have, 1 at least.
         class_names: Names of the classes.
         batch_size: For data that does not come in batches.
@@ -131,6 +135,8 @@ def follow(
         raise OptionError("options of boosting without boost", "a method", "pass boost='readout', or leave them out")
     if boost is not None and test is None:
         raise OptionError(f"boost={boost!r} without test data", "test data to judge it by", "pass test as well")
+    if check_whole("explain", explain, least=0) and test is None:
+        raise OptionError(f"explain={explain} without test data", "test data to explain", "pass test as well")
     if boost not in (None, "auto") and method_of(boost).kind != "method":
         raise OptionError(f"boost={boost!r}, a control", "a method, or 'auto'", "controls are always fitted")
     if null_graphs is None:
@@ -153,6 +159,7 @@ def follow(
         "test_data": "given" if test is not None else "none",
         **({} if boost is None else {"boost": boost, "held_out_data": "none" if held_out is None else "given"}),
         **({} if boost is None else {"boost_layers": [layer.name for layer in chosen_layers(network, boost_layers)]}),
+        **({} if not explain else {"explain": explain}),
         "versions": versions(),
     }
     fragments = None if folder is None else Fragments(Path(folder), options)
@@ -179,6 +186,8 @@ def follow(
                     batch_size=batch_size, progress=progress,
                 )  # fmt: skip
                 part = replace(part, **boost_tables(comparison, vars(moment), summary.options.class_names))
+            if explain and number == len(checkpoints):
+                part = replace(part, **explanation_tables(now, test, explain, vars(moment), batch_size=batch_size))
             if fragments is not None:
                 fragments.put(number, part, identity)
         parts.append(part)

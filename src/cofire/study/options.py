@@ -20,13 +20,14 @@ class StudyOptions(BaseModel):
 
     Attributes:
         dataset: One of `cofire.study.DATASETS`.
-        hidden: Units of the hidden layers (P2 Table 1: 512, 512).
+        network: "fcnn" (fully connected, as in P2 Table 1) or "cnn" (see `cofire.study.cnn`).
+        hidden: Units of the fully connected hidden layers: 512, 512 (P2 Table 1) unless given, of a cnn 128.
         epochs: Passes over the training data.
         checkpoints: How many are kept, at uniform intervals.
         batch_size: Of training.
         optimizer: "adam", "rmsprop" or "sgd".
         learning_rate: Of the optimiser.
-        dropout: After each hidden layer; 0 for none.
+        dropout: After each fully connected hidden layer; 0 for none.
         seed: Of weights, order, dropout and label permutation.
         bins: Bins R of the entropy's histograms.
         range: Their range.
@@ -40,11 +41,14 @@ class StudyOptions(BaseModel):
         boost_layers: Activation layers that it reads: "all", "L2L" (the last two), "LL" (the last), or a name.
         validation: Share of the training data that is held out: nothing is trained or observed on it, boosters are
             fitted and chosen by it. A tenth unless given where there is boosting, else 0.
+        explain: How many test images of each kind, predicted right and misclassified, are explained at the last
+            checkpoint at the most; 0 for none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str = "digits"
+    network: Literal["fcnn", "cnn"] = "fcnn"
     hidden: tuple[int, ...] = (512, 512)
     epochs: int = Field(default=20, ge=1)
     checkpoints: int = Field(default=20, ge=1)
@@ -64,12 +68,15 @@ class StudyOptions(BaseModel):
     boost: str = "none"
     boost_layers: str = "all"
     validation: float = Field(default=0.0, ge=0, le=0.9, allow_inf_nan=False)
+    explain: int = Field(default=0, ge=0, le=100)
 
     @model_validator(mode="before")
     @classmethod
-    def _held_out(cls, given: Any) -> Any:
+    def _dependent(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
+        if given.get("network") == "cnn":
+            given = {"hidden": (128,), **given}
         if given.get("boost", "none") != "none":
             return {"validation": 0.1, **given}
         if given.get("boost_layers", "all") != "all":

@@ -9,6 +9,7 @@ __all__ = [
     "BOOST_CLASSES_SCHEMA",
     "CLASSES_SCHEMA",
     "EDGES_SCHEMA",
+    "EXPLANATIONS_SCHEMA",
     "FLIPS_SCHEMA",
     "GRAPHS_SCHEMA",
     "LAYERS_SCHEMA",
@@ -16,6 +17,7 @@ __all__ = [
     "NEURONS_SCHEMA",
     "SCHEMAS",
     "SORT_KEYS",
+    "TRACINGS_SCHEMA",
     "VERTICES_SCHEMA",
 ]
 
@@ -246,6 +248,52 @@ FLIPS_SCHEMA = pa.schema(
 base. Confidences are shares from 0 to 1; `image` is a PNG, null where the sample is no picture. At most 12 examples of
 wrong to right, 12 of right to wrong and 6 of wrong to another wrong; how many there are in all stands in `boosts`."""
 
+TRACINGS_SCHEMA = pa.schema(
+    [
+        *_MOMENT,
+        pa.field("method", pa.string(), nullable=False),
+        pa.field("samples", pa.int64(), nullable=False),
+        pa.field("mistakes", pa.int64(), nullable=False),
+        pa.field("right_explained", pa.int64(), nullable=False),
+        pa.field("mistakes_explained", pa.int64(), nullable=False),
+        pa.field("compared", pa.int64(), nullable=False),
+        pa.field("jaccard", pa.float64()),
+        pa.field("jaccard_heat", pa.float64()),
+        pa.field("jaccard_chance", pa.float64()),
+        pa.field("error", pa.string()),
+    ]
+)
+"""One row per checkpoint at which predictions were explained, the last one of a study. Of `samples` test samples the
+network gets `mistakes` wrong; `right_explained` and `mistakes_explained` stand in `explanations`. `compared` pairs of
+an explained sample's predicted class and another class (the three most probable others, and the true one) were held
+against each other: `jaccard` is the mean share of their pixels that are points for both, from 0 to 1, `jaccard_heat`
+the same of their heat maps (sum of the lower over sum of the higher values, each map 1 in all), `jaccard_chance` what
+as many pixels drawn from those that are not zero would give; null where there was no pair. `error` says why nothing
+could be explained, null where it could."""
+
+EXPLANATIONS_SCHEMA = pa.schema(
+    [
+        *_MOMENT,
+        pa.field("index", pa.int64(), nullable=False),
+        pa.field("label", pa.int32(), nullable=False),
+        pa.field("predicted", pa.int32(), nullable=False),
+        pa.field("confidence", pa.float64(), nullable=False),
+        pa.field("target", pa.int32(), nullable=False),
+        pa.field("probability", pa.float64(), nullable=False),
+        pa.field("shape", pa.list_(pa.int32()), nullable=False),
+        pa.field("picture", pa.binary()),
+        pa.field("values", pa.list_(pa.float32())),
+        pa.field("y", pa.list_(pa.int32()), nullable=False),
+        pa.field("x", pa.list_(pa.int32()), nullable=False),
+        pa.field("score", pa.list_(pa.float32()), nullable=False),
+    ]
+)
+"""One row per checkpoint, explained test sample (number `index`) and explained class `target`: the predicted class and,
+where that is wrong, the true one. `confidence` is the softmax of the predicted class, `probability` of the target, from
+0 to 1. `shape` is that of a sample: (channels, height, width), or (features,). `picture` is a PNG, at most 224 pixels
+wide and high; null where a sample is a vector, the numbers of which are `values`, else null. The points lie at `y`, `x`
+in pixels (0 and the feature for vectors); `score` is the share of the class's evidence that ended there."""
+
 SCHEMAS = {
     "layers": LAYERS_SCHEMA,
     "classes": CLASSES_SCHEMA,
@@ -257,6 +305,8 @@ SCHEMAS = {
     "boosts": BOOSTS_SCHEMA,
     "boost_classes": BOOST_CLASSES_SCHEMA,
     "flips": FLIPS_SCHEMA,
+    "tracings": TRACINGS_SCHEMA,
+    "explanations": EXPLANATIONS_SCHEMA,
 }
 """Every table of a trajectory by its name."""
 
@@ -271,5 +321,7 @@ SORT_KEYS = {
     "boosts": ["checkpoint", "kind", "method"],
     "boost_classes": ["checkpoint", "class"],
     "flips": ["checkpoint", "index"],
+    "tracings": ["checkpoint"],
+    "explanations": ["checkpoint", "index", "target"],
 }
 """In which order the rows of each table lie."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cofire.activations import summarize
 from cofire.activations.progress import progress_over
@@ -20,7 +20,9 @@ from cofire.network import Network
 from cofire.patterns import information_floor
 from cofire.study.accuracy import tally
 from cofire.study.boost_rows import boost_tables
+from cofire.study.cnn import cnn
 from cofire.study.datasets import LabelledData, hold_out, load_dataset
+from cofire.study.explanation_rows import explanation_tables
 from cofire.study.fcnn import fcnn
 from cofire.study.fragments import Fragments
 from cofire.study.graph_rows import GraphOptions
@@ -81,10 +83,9 @@ def run_study(
     parts = {m.checkpoint: part for m in moments if (part := fragments.get(m.checkpoint, vars(m))) is not None}
     missing = [moment for moment in moments if moment.checkpoint not in parts]
     if missing:
-        inputs, classes = data.train_inputs[0].numel(), len(data.class_names)
         # Building a model draws random weights; training puts the seed's in their place.
         with torch.random.fork_rng(devices=[]):
-            model = fcnn(inputs, options.hidden, classes, dropout=options.dropout)
+            model = _model(options, data)
         training = Training(model, options, data.train_inputs, data.train_labels, steps, target)
         network = Network(model, data.train_inputs[:2])
     for moment in missing:
@@ -104,6 +105,13 @@ def run_study(
     if not missing:
         whole.save(target)  # in case a kill came between the last rows and the tables
     return whole
+
+
+def _model(options: StudyOptions, data: LabelledData) -> nn.Sequential:
+    sample, classes = data.train_inputs[0], len(data.class_names)
+    if options.network == "cnn":
+        return cnn(sample.shape, options.hidden, classes, dropout=options.dropout)
+    return fcnn(sample.numel(), options.hidden, classes, dropout=options.dropout)
 
 
 def _analysed(
@@ -132,6 +140,9 @@ def _analysed(
     )
     tested = tally(now, (data.test_inputs, data.test_labels))
     found = trajectory_of(summary, moment, tested, described, GraphOptions(options.resolution, options.community_runs))
+    if options.explain and moment.checkpoint == options.checkpoints:
+        tests = (data.test_inputs, data.test_labels)
+        found = replace(found, **explanation_tables(now, tests, options.explain, vars(moment)))
     if options.boost == "none":
         return found
     comparison = compare(

@@ -21,11 +21,13 @@ from cofire.study.schemas import (
     BOOST_CLASSES_SCHEMA,
     BOOSTS_SCHEMA,
     EDGES_SCHEMA,
+    EXPLANATIONS_SCHEMA,
     FLIPS_SCHEMA,
     GRAPHS_SCHEMA,
     MODULARITIES_SCHEMA,
     SCHEMAS,
     SORT_KEYS,
+    TRACINGS_SCHEMA,
     VERTICES_SCHEMA,
 )
 
@@ -33,10 +35,13 @@ __all__ = ["Trajectory"]
 
 _OPTIONAL = ("classes", "graphs", "modularities", "vertices", "boosts", "boost_classes")
 """Tables that may be without rows."""
-_SPARSE = ("edges", "flips")
-"""Tables that may be without rows at single checkpoints: a graph may have no edges, a booster may change nothing."""
-_LATER = ("boosts", "boost_classes", "flips")
-"""Tables whose files results from before them do not have."""
+_SPARSE = ("edges", "flips", "tracings", "explanations")
+"""Tables that may be without rows at single checkpoints: a graph may have no edges, a booster may change nothing, and
+only the last checkpoint is explained."""
+_WITHIN = {"flips": "boosts", "tracings": "layers", "explanations": "tracings"}
+"""Tables that have no checkpoint which the other table has not."""
+_LATER = {"boost": ("boosts", "boost_classes", "flips"), "explain": ("tracings", "explanations")}
+"""Tables whose files results from before them do not have, by the option that asks for them."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -57,6 +62,9 @@ class Trajectory:
             following ones without rows unless that was asked for.
         boost_classes: Arrow table, errors class by class (`BOOST_CLASSES_SCHEMA`).
         flips: Arrow table, examples of predictions that change (`FLIPS_SCHEMA`).
+        tracings: Arrow table, one row per explained checkpoint (`TRACINGS_SCHEMA`); like the following one without
+            rows unless that was asked for.
+        explanations: Arrow table, one row per explained test sample and class (`EXPLANATIONS_SCHEMA`).
     """
 
     layers: pa.Table
@@ -70,6 +78,8 @@ class Trajectory:
     boosts: pa.Table = field(default_factory=BOOSTS_SCHEMA.empty_table)
     boost_classes: pa.Table = field(default_factory=BOOST_CLASSES_SCHEMA.empty_table)
     flips: pa.Table = field(default_factory=FLIPS_SCHEMA.empty_table)
+    tracings: pa.Table = field(default_factory=TRACINGS_SCHEMA.empty_table)
+    explanations: pa.Table = field(default_factory=EXPLANATIONS_SCHEMA.empty_table)
 
     def __post_init__(self) -> None:
         for name, schema in SCHEMAS.items():
@@ -237,8 +247,8 @@ class Trajectory:
     def load(cls, folder: str | Path) -> Self:
         """Read what `save` wrote.
 
-        Results from before there were `boosts`, `boost_classes` and `flips` have no files of them: where none of the
-        three is there and the options do not say that boosting was asked for, they are without rows.
+        Results from before there was boosting, or before there were explanations, have no files of them: where none of
+        the tables is there and the options do not say that it was asked for, they are without rows.
 
         Raises:
             ResultError: A table is missing, damaged or of another kind.
@@ -250,9 +260,14 @@ class Trajectory:
                 "the folder of a study or a summary",
                 "name the folder that was given with --out, or run the study again to make it",
             )
-        older = not any((Path(folder) / f"{name}.parquet").exists() for name in _LATER)
+        older = {
+            option: names
+            for option, names in _LATER.items()
+            if not any((Path(folder) / f"{name}.parquet").exists() for name in names)
+        }
+        absent = [name for names in older.values() for name in names]
         for name in SCHEMAS:
-            if older and name in _LATER:
+            if name in absent:
                 continue
             path = Path(folder) / f"{name}.parquet"
             try:
@@ -272,21 +287,22 @@ class Trajectory:
                 "name a folder of a study",
             )
         options = {} if note is None else json.loads(note)
-        if older:
-            if options.get("boost", "none") not in ("none", None):
+        for option, names in older.items():
+            if options.get(option) not in ("none", None, 0):
                 raise ResultError(
-                    f"{folder}: no {_LATER[0]}.parquet, though the options ask for boosting by '{options['boost']}'",
-                    "the tables of boosting beside the others",
+                    f"{folder}: no {names[0]}.parquet, though the options say {option} = {options[option]!r}",
+                    f"{', '.join(f'{name}.parquet' for name in names)} beside the others",
                     "run the study again to make them",
                 )
-            tables |= {name: SCHEMAS[name].empty_table() for name in _LATER}
+            tables |= {name: SCHEMAS[name].empty_table() for name in names}
         held = {n: t for n, t in tables.items() if n not in _SPARSE and "checkpoint" in t.column_names}
         seen = {name: set(table["checkpoint"].to_pylist()) for name, table in held.items()}
         # A summary without classes or graphs has no rows there.
         whole = {frozenset(numbers) for name, numbers in seen.items() if numbers or name not in _OPTIONAL}
-        flips = tables["flips"]
-        flipped = set(flips["checkpoint"].to_pylist()) if "checkpoint" in flips.column_names else set()
-        if note is None or notes or len(whole) > 1 or not flipped <= seen.get("boosts", flipped):
+        strays = [
+            name for name, other in _WITHIN.items() if not _checkpoints(tables[name]) <= _checkpoints(tables[other])
+        ]
+        if note is None or notes or len(whole) > 1 or strays:
             raise ResultError(
                 f"{folder}: tables that were not written together",
                 f"{', '.join(f'{name}.parquet' for name in SCHEMAS)} of one trajectory",
@@ -311,3 +327,7 @@ class Trajectory:
             f"Trajectory({len(shown)} checkpoints, {len(set(self.layers['layer'].to_pylist()))} layers, "
             f"{len(set(self.classes['class'].to_pylist()))} classes)"
         )
+
+
+def _checkpoints(table: pa.Table) -> set[int]:
+    return set(table["checkpoint"].to_pylist()) if "checkpoint" in table.column_names else set()

@@ -82,6 +82,8 @@ class Fields:
 def candidates_of(fields: Fields, flow: Flow) -> Candidates:
     """One candidate for each channel that a neuron sees, at the place of its largest product.
 
+    Of several equal products that nearest to the middle of the window counts, then the first.
+
     Args:
         fields: The operator.
         flow: Neurons of its result.
@@ -96,6 +98,9 @@ def candidates_of(fields: Fields, flow: Flow) -> Candidates:
     picked = fields.given[flow.image[:, None, None], channels[:, :, None], row[:, None], (place % width)[:, None]]
     product = (picked.double() * weight).masked_fill_(~inside[:, None], 0.0)
     support, matters = product.sum(2), (product != 0).any(2)
-    best = product.masked_fill_(~inside[:, None], -math.inf).argmax(2)
+    # From the middle of the window outwards: of several equal products, as where nothing but zeros is left, one at the
+    # corner would shift the evidence there, layer by layer.
+    outwards = fields.windows.outwards(product.device)
+    best = outwards[product.masked_fill_(~inside[:, None], -math.inf)[:, :, outwards].argmax(2)]
     direction = signs_of(weight.gather(2, best[:, :, None]).squeeze(2))
     return Candidates(support, place.gather(1, best), direction, matters, first)

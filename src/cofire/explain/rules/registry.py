@@ -73,7 +73,8 @@ class Step:
                 node.meta["sample_shape"] = tuple(sizes)
                 return tuple(sizes)
         raise RuleError(
-            f"{self.name} at {source_of(self.node)} takes or gives values whose first axis is not the batch's",
+            f"{self.name} (node {self.node.name}, at {source_of(self.node)}) takes or gives values whose first axis is not "
+            "the batch's",
             "values of shape (batch, ...)",
             "keep the batch axis in front, or register a rule of your own with cofire.register_rule",
         )

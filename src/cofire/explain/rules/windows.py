@@ -58,6 +58,19 @@ class Windows:
         place = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None, :]
         return place.flatten(1), inside.flatten(1)
 
+    def outwards(self, device: torch.device) -> Tensor:
+        """The places of the kernel from its middle outwards, the first ones first where they are equally far.
+
+        Example:
+            >>> Windows((9, 9), (3, 3)).outwards(torch.device("cpu")).tolist()
+            [4, 1, 3, 5, 7, 0, 2, 6, 8]
+        """
+        height, width = self.kernel
+        # Twice the distance, so that the middle of an even kernel is a whole number as well.
+        rows = (2 * torch.arange(height, device=device) - (height - 1)).square()
+        columns = (2 * torch.arange(width, device=device) - (width - 1)).square()
+        return (rows[:, None] + columns).flatten().argsort(stable=True)
+
     def _along(self, coordinate: Tensor, axis: int) -> Tensor:
         offsets = torch.arange(self.kernel[axis], device=coordinate.device) * self.dilation[axis]
         return (coordinate * self.stride[axis] - self.padding[axis])[:, None] + offsets

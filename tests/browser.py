@@ -1,3 +1,5 @@
+"""A headless browser for the tests of pages."""
+
 import contextlib
 import os
 import shutil

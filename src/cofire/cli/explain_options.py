@@ -1,0 +1,99 @@
+"""Which methods `cofire explain` is asked for, and which options each of them gets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cofire.cli.numbers import numbers
+from cofire.errors import OptionError, near_matches
+from cofire.explain import METHODS
+from cofire.explain.options import tracing_of
+
+__all__ = ["OURS", "asked_methods", "options_of"]
+
+OURS = "discernible"
+MAPS = ("gradcam", "gradcam++")
+
+
+def asked_methods(text: str) -> list[str]:
+    """The methods of a list such as "discernible,gradcam++", each once; "all" for all.
+
+    Raises:
+        OptionError: No such method, or none.
+
+    Example:
+        >>> asked_methods("gradcam++, discernible"), len(asked_methods("all"))
+        (['gradcam++', 'discernible'], 4)
+    """
+    if text.strip() == "all":
+        return list(METHODS)
+    found = list(dict.fromkeys(name.strip().lower() for name in text.split(",") if name.strip()))
+    for name in found:
+        if name not in METHODS:
+            raise OptionError(
+                f"--method '{name}'", f"some of {', '.join(METHODS)}, with commas between them, or all",
+                f"try {near_matches(name, METHODS, most=1)}",
+            )  # fmt: skip
+    if not found:
+        raise OptionError(f"--method '{text}'", f"some of {', '.join(METHODS)}", f"pass --method {OURS}")
+    return found
+
+
+def options_of(
+    methods: list[str],
+    *,
+    k: str | None = None,
+    k_linear: str | None = None,
+    alpha: str | None = None,
+    most: str | None = None,
+    counted: bool | None = None,
+    carried: bool | None = None,
+    layer: str | None = None,
+) -> dict[str, dict[str, Any]]:
+    """What each method is called with.
+
+    Options of tracing go to "discernible" alone: CNN-Fixations is there to be compared with, as it was published.
+
+    Raises:
+        OptionError: An option has no method that takes it, or a value that it cannot have.
+
+    Example:
+        >>> options_of(["discernible", "gradcam"], k="3", most="all", layer="features")
+        {'discernible': {'k': 3, 'most': None}, 'gradcam': {'layer': 'features'}}
+    """
+    given: dict[str, Any] = {
+        "k": None if k is None else _count("--k", k),
+        "k_linear": None if k_linear is None else _count("--k-linear", k_linear),
+        "alpha": numbers(alpha),
+        "most": None if most is None else _count("--most", most),
+        "counted": counted,
+        "carried": carried,
+    }
+    texts = {"k": k, "k_linear": k_linear, "alpha": alpha, "most": most, "counted": counted, "carried": carried}
+    own = {name: given[name] for name, text in texts.items() if text is not None}
+    found: dict[str, dict[str, Any]] = {method: {} for method in methods}
+    if own:
+        _need([OURS], methods, next(iter(own)).replace("_", "-"))
+        tracing_of(OURS, own)
+        found[OURS] = own
+    if layer is not None:
+        _need([name for name in MAPS if name in methods] or [MAPS[0]], methods, "layer")
+        found |= {method: {"layer": layer} for method in methods if method in MAPS}
+    return found
+
+
+def _need(takers: list[str], methods: list[str], option: str) -> None:
+    if not set(takers) & set(methods):
+        raise OptionError(
+            f"--{option} with --method {','.join(methods)}", f"a method that takes it: {takers[0]}",
+            f"add {takers[0]} to --method, or leave --{option} out",
+        )  # fmt: skip
+
+
+def _count(name: str, text: str) -> int | None:
+    """A whole number from 1 up, or None for "all"."""
+    if text.strip().lower() == "all":
+        return None
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise OptionError(f"{name} {text}", "a whole number from 1 up, or all", f"pass {name} 5, or leave it out")
+    return int(text)

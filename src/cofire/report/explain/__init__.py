@@ -1,0 +1,1 @@
+"""Explanations of photos: the page, the pictures, and the numbers behind them."""

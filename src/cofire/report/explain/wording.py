@@ -1,0 +1,167 @@
+"""The sentences of the page: what it shows, and how to read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cofire.explain import Explanation
+from cofire.explain.captions import evidence_told, method_told, plural
+from cofire.report.explain.explained import alike
+from cofire.report.notation import joined
+
+__all__ = ["lead", "options_told", "reading"]
+
+_MEANING = {
+    "alpha": "weights of current, preceding and succeeding support",
+    "k": "inputs chosen per neuron of a convolution",
+    "k_linear": "inputs chosen per neuron of a linear layer",
+    "n": "classes to start from",
+    "most": "neurons of an image that go on from one place",
+    "counted": "inputs that serve several neurons count more",
+    "carried": "neurons hand on their evidence",
+    "target_layer": "layer",
+}
+
+
+def lead(photos: int, shown: int, rows: Sequence[Explanation], asked: str, without: int) -> str:
+    """What the page shows, in two sentences or three.
+
+    Args:
+        photos: How many were explained.
+        shown: How many of them the page has.
+        rows: One explanation by each method.
+        asked: Which classes were explained, such as "the predicted class".
+        without: Explanations without evidence.
+    """
+    methods = joined([method_told(explanation.method) for explanation in rows])
+    words = f"{plural(photos, 'photo')}: what in {'it' if photos == 1 else 'them'} spoke for {asked}, by {methods}."
+    if without:
+        words += f" In {plural(without, 'case')} there was no evidence."
+    if shown < photos:
+        words += (
+            f" This page has the first {shown} of the {photos:,} photos; all are in explanations.json and in the "
+            "folder pictures."
+        )
+    return words
+
+
+def options_told(options: Mapping[str, Any]) -> str:
+    """Options of a method as a line with their meaning.
+
+    Example:
+        >>> options_told({"k": None, "carried": True})
+        'k = all (inputs chosen per neuron of a convolution), carried = yes (neurons hand on their evidence)'
+        >>> options_told({"target_layer": "features.12"})
+        'layer features.12'
+    """
+    if set(options) == {"target_layer"}:
+        return f"layer {options['target_layer']}"
+    return ", ".join(
+        f"{name} = {_value(value)}" + (f" ({_MEANING[name]})" if name in _MEANING else "")
+        for name, value in options.items()
+        if (name, value) != ("n", 1)
+    )
+
+
+def reading(rows: Sequence[Explanation], shown: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """How to read the page: what is explained, and how.
+
+    Args:
+        rows: One explanation by each method.
+        shown: What the page has of each photo, for an example of how much reached the pixels.
+    """
+    traced = [explanation for explanation in rows if explanation.neurons is not None]
+    carried = [explanation for explanation in traced if not alike(explanation)]
+    maps = [explanation for explanation in rows if explanation.maps is not None]
+    found = [
+        (
+            "Heat map",
+            "Where evidence for the class lies. Colours reach from 0, where the picture shows, to the largest value of "
+            "that panel: compare panels by the numbers at their colour bars."
+            + (
+                " Of a method that traces it is the points, each spread as a Gaussian with a standard deviation of "
+                "20/224 of the shorter side."
+                if traced
+                else ""
+            )
+            + (f" {_named(maps)} give{_s(maps)} a map as it is, neither normalised nor cut off." if maps else ""),
+        )
+    ]
+    if traced:
+        also = f" {_named(maps)} {'has' if len(maps) == 1 else 'have'} none." if maps else ""
+        found.append(
+            (
+                "Points",
+                f"Pixels at which traced evidence ended; the area of a dot grows with the evidence.{also}",
+            )
+        )
+    box = []
+    if traced:
+        box.append(
+            "Of points: around those that are no outliers. A point is none if more than 5\u00a0% of all points, itself "
+            "included, lie nearer to it than 10\u00a0% of the image’s diagonal"
+        )
+    if maps:
+        box.append("Of a map: around the pixels that reach half of its maximum")
+    found.append(("Box", f"It is tight. {'. '.join(box)}."))
+    if carried:
+        partly = [panel["reached"] for panel in shown if panel["reached"] not in (None, evidence_told(1.0))]
+        most = carried[0].options.get("most")
+        kept = f" At the most {most} neurons of an image go on from one place, those that carry most." if most else ""
+        example = f": “{partly[0]}” above means that this part was followed to the end" if partly else ""
+        found.append(
+            (
+                "Evidence that reached the pixels",
+                "The class starts with all of the evidence, 100 %; every layer hands it on to the neurons that spoke "
+                f"for it.{kept} What is missing at the pixels ended on the way, at values that nothing in the picture "
+                f"speaks for{example}. It says nothing about how sure the network is: that is the probability beside "
+                "the class.",
+            )
+        )
+    counted = [explanation for explanation in traced if alike(explanation)]
+    if counted:
+        found.append(
+            (
+                "Points that count the same",
+                f"{_named(counted)} choose{_s(counted)} neurons and give{_s(counted)} them no shares: a heat map then "
+                "counts points.",
+            )
+        )
+    if traced:
+        found.append(
+            (
+                "Through the layers",
+                "Each dot is a position of a layer’s feature map, scaled to the picture. A neuron also sees the "
+                "surroundings of its position, the wider the deeper its layer is. Choose a channel to see it alone.",
+            )
+        )
+    found.append(
+        (
+            "No evidence",
+            "Nothing spoke for the class: the network’s output for it came about in spite of what it saw, or from "
+            "constants. There is then no box, and no colours.",
+        )
+    )
+    found.append(
+        ("What none of this says", "Whether the network was right: an explanation shows what it used, not what is so.")
+    )
+    return found
+
+
+def _named(explanations: Sequence[Explanation]) -> str:
+    return joined([method_told(explanation.method) for explanation in explanations])
+
+
+def _s(explanations: Sequence[Explanation]) -> str:
+    return "s" if len(explanations) == 1 else ""
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "all"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(f"{one:g}" if isinstance(one, float) else str(one) for one in value)
+    return str(value)

@@ -1,0 +1,1 @@
+"""The section that shows the evidence for single decisions: right ones, and mistakes."""

@@ -1,0 +1,278 @@
+"""`cofire.explain` on whole networks: what it must leave alone, what it refuses, what does not change its answer."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import cofire
+from cofire.errors import BatchError, CofireError, LabelError, NonFiniteError, OptionError, RuleError
+from cofire.explain import METHODS, Rule, explain, register_rule
+from cofire.network import Network
+from tests.explain.networks import SmallResidual, fixations_by_loop, plain_cnn
+
+TRACING = ("discernible", "cnn-fixations")
+
+
+@pytest.fixture
+def images():
+    return torch.rand(3, 3, 16, 20, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def residual(images):
+    model = SmallResidual().eval()
+    return model, Network(model, images[:1])
+
+
+def assert_same(first, second, images=None):
+    """Two explanations are of the same neurons with the same scores."""
+    assert first.sites == second.sites
+    for name in ("image", "site", "channel", "y", "x"):
+        assert torch.equal(getattr(first.neurons, name), getattr(second.neurons, name)), name
+    assert torch.allclose(first.neurons.score, second.neurons.score, rtol=1e-5)
+
+
+def state_of(model):
+    return {
+        "modes": [module.training for module in model.modules()],
+        "hooks": [(len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks)) for m in model.modules()],
+        "modules": [(name, id(module)) for name, module in model.named_modules()],
+        "inplace": [getattr(module, "inplace", None) for module in model.modules()],
+        "gradients": [(p.requires_grad, None if p.grad is None else p.grad.clone()) for p in model.parameters()],
+        "values": [value.clone() for value in model.state_dict().values()],
+    }
+
+
+def assert_untouched(before, after):
+    for name in ("modes", "hooks", "modules", "inplace"):
+        assert before[name] == after[name], name
+    for (wanted, gradient), (wanted_now, gradient_now) in zip(before["gradients"], after["gradients"], strict=True):
+        assert wanted == wanted_now
+        assert (gradient is None) == (gradient_now is None)
+        assert gradient is None or torch.equal(gradient, gradient_now)
+    assert all(torch.equal(a, b) for a, b in zip(before["values"], after["values"], strict=True))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("training", [False, True])
+def test_the_model_is_as_before_also_after_an_exception(method, training, images, monkeypatch):
+    model = SmallResidual().train(training)
+    model(images).sum().backward()
+    next(model.parameters()).requires_grad_(False)
+    network = Network(model, images[:1])
+    before = state_of(model)
+    explain(network, images, method=method)
+    assert_untouched(before, state_of(model))
+
+    def failing(*_, **__):
+        raise KeyboardInterrupt
+
+    for place in (
+        "cofire.explain.tracing.choose",
+        "cofire.explain.cams._by_captum",
+        "cofire.explain.cams._by_grad_cam",
+    ):
+        monkeypatch.setattr(__import__("sys").modules[place.rpartition(".")[0]], place.rpartition(".")[2], failing)
+    with pytest.raises(KeyboardInterrupt):
+        explain(network, images, method=method)
+    assert_untouched(before, state_of(model))
+
+
+@pytest.mark.parametrize("method", TRACING)
+def test_an_image_is_explained_the_same_whatever_its_batch(method):
+    model = SmallResidual().double().eval()
+    images = torch.rand(7, 3, 16, 20, dtype=torch.float64)
+    network = Network(model, images[:1])
+    together = explain(network, images, method=method)
+    for number in range(7):
+        assert_same(explain(network, images[number], method=method), together[number])
+
+
+@pytest.mark.parametrize("method", TRACING)
+def test_the_answer_does_not_depend_on_context_or_layout(method, residual, images):
+    model, network = residual
+    plain = explain(network, images, method=method)
+    with torch.inference_mode():
+        assert_same(plain, explain(network, images, method=method))
+    with torch.no_grad():
+        assert_same(plain, explain(network, images.contiguous(memory_format=torch.channels_last), method=method))
+    frozen = copy.deepcopy(model).requires_grad_(False)
+    assert_same(plain, explain(Network(frozen, images[:1]), images, method=method))
+    assert_same(plain, explain(network.with_weights(model.state_dict()), images, method=method))
+
+
+@pytest.mark.parametrize("method", TRACING)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_gives_points_at_much_the_same_places(method, dtype, residual, images):
+    model, network = residual
+    half = Network(copy.deepcopy(model).to(dtype), images[:1].to(dtype))
+    maps, plain = explain(half, images, method=method).heatmap(), explain(network, images, method=method).heatmap()
+    likeness = torch.corrcoef(torch.stack([maps.flatten(), plain.flatten()]))[0, 1]
+    assert likeness > 0.8
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert bool(explain(network, images, method=method).has_evidence.all())
+
+
+def test_weights_that_change_show():
+    model = plain_cnn().eval()
+    images = torch.rand(1, 1, 12, 12)
+    network = Network(model, images)
+    first = explain(network, images, target=0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn_like(parameter))
+    assert not torch.equal(first.heatmap(), explain(network, images, target=0).heatmap())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_cnn_fixations_is_the_loop_of_the_paper(seed):
+    torch.manual_seed(seed)
+    model = plain_cnn().double().eval()
+    images = torch.rand(2, 1, 12, 12, dtype=torch.float64)
+    found = explain(Network(model, images[:1]), images, target=1, method="cnn-fixations")
+    for number in range(2):
+        points = found.points(number)
+        expected = fixations_by_loop(model, images[number], 1)
+        assert set(zip(points.y.tolist(), points.x.tolist(), strict=True)) == expected
+
+
+def test_targets(residual, images):
+    _, network = residual
+    by_number = explain(network, images, target=2)
+    assert by_number.target.tolist() == [[2]] * 3
+    assert_same(by_number, explain(network, images, target=torch.tensor([2, 2, 2])))
+    assert explain(network, images, target=torch.tensor([0, 1, 2])).target.tolist() == [[0], [1], [2]]
+    several = explain(network, images, target=torch.tensor([[2, 0]] * 3))
+    assert several.probability.shape == (3, 2)
+    best = explain(network, images, n=2)
+    assert torch.equal(best.target[:, 0], best.predicted)
+    assert torch.allclose(best.layer("classes").score.reshape(3, 2).sum(1), torch.ones(3))
+    assert torch.equal(explain(network, images).target[:, 0], network.run(images).argmax(1))
+
+
+BAD = {
+    "channels": (lambda x: (x[:, :1], {}), BatchError, "shape"),
+    "size": (lambda x: (x[..., :-1], {}), BatchError, "resize"),
+    "none": (lambda x: (x[:0], {}), BatchError, "no image"),
+    "not a tensor": (lambda x: (x.tolist(), {}), BatchError, "list"),
+    "whole numbers": (lambda x: ((x * 255).to(torch.uint8), {}), BatchError, "float"),
+    "NaN": (lambda x: (torch.where(x == x[1].max(), torch.nan, x), {}), NonFiniteError, "image 1"),
+    "target too high": (lambda x: (x, {"target": 4}), LabelError, "0 to 3"),
+    "target below": (lambda x: (x, {"target": -1}), LabelError, "0 to 3"),
+    "targets too few": (lambda x: (x, {"target": torch.tensor([0, 1])}), LabelError, "one class for each image"),
+    "targets no classes": (lambda x: (x, {"target": torch.tensor([0.5] * 3)}), LabelError, "whole numbers"),
+    "target twice": (lambda x: (x, {"target": torch.tensor([[0, 0]] * 3)}), LabelError, "twice"),
+    "method": (lambda x: (x, {"method": "discernable"}), OptionError, "'discernible'"),
+    "option": (lambda x: (x, {"kk": 3}), OptionError, "'k'"),
+    "k": (lambda x: (x, {"k": 0}), OptionError, "k=0"),
+    "alpha": (lambda x: (x, {"alpha": (1, 2)}), OptionError, "three numbers"),
+    "carried": (lambda x: (x, {"carried": 1}), OptionError, "True or False"),
+    "n and target": (lambda x: (x, {"n": 2, "target": 1}), OptionError, "one of the two"),
+    "n": (lambda x: (x, {"n": 5}), OptionError, "4 classes"),
+    "option of a map": (lambda x: (x, {"method": "gradcam", "k": 3}), OptionError, "layer"),
+    "pictures": (lambda x: (x, {"pictures": x}), BatchError, "uint8"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input(name, residual, images):
+    make, error, words = BAD[name]
+    given, options = make(images)
+    with pytest.raises(error, match=words) as caught:
+        explain(residual[1], given, **options)
+    assert isinstance(caught.value, CofireError)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_evidence_is_said_and_is_no_nan(method):
+    model = plain_cnn().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(parameter.abs())
+        model[-1].weight.neg_()
+    for images in (torch.zeros(2, 1, 12, 12), torch.rand(2, 1, 12, 12)):
+        found = explain(Network(model, images[:1]), images, method=method)
+        assert not found.has_evidence.any()
+        assert not found.boxes().found.any()
+        assert torch.equal(found.heatmap(), torch.zeros(2, 12, 12))
+        assert "evidence in 0 of 2" in repr(found)
+
+
+def test_an_operator_without_a_rule_names_itself_and_its_line():
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.MultiheadAttention(4, 2, batch_first=True)
+            self.head = nn.Linear(4, 3)
+
+        def forward(self, x):
+            attended, _ = self.inner(x, x, x, need_weights=False)
+            return self.head(attended.mean(1))
+
+    network = Network(Attention().eval(), torch.zeros(1, 5, 4))
+    with pytest.raises(RuleError, match=r"scaled_dot_product_attention.*node \w+.*(line \d+|'inner')"):
+        explain(network, torch.rand(1, 5, 4))
+
+
+def test_rules_of_users_are_used():
+    class Odd(nn.Module):
+        def forward(self, x):
+            return torch.erfinv(x.clamp(-0.9, 0.9))
+
+    network = Network(nn.Sequential(nn.Linear(3, 4), Odd(), nn.Linear(4, 2)), torch.zeros(1, 3))
+    with pytest.raises(RuleError, match="erfinv"):
+        explain(network, torch.rand(1, 3))
+
+    @register_rule("erfinv")
+    class ErfinvRule(Rule):
+        def operands(self, step):
+            return (step.arguments["self"],)
+
+        def trace(self, step, values, flow):
+            return [(step.arguments["self"], flow)]
+
+    assert explain(network, torch.rand(1, 3)).has_evidence.tolist() == [True]
+
+
+def test_a_network_without_a_graph_says_so():
+    network = Network(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), torch.zeros(1, 3), capture="calls")
+    with pytest.raises(cofire.errors.ExportError, match="calls"):
+        explain(network, torch.rand(1, 3))
+
+
+def test_evidence_is_conserved_until_it_ends_in_biases(residual, images):
+    found = explain(residual[1], images, k=None, k_linear=None, most=None)
+    score, site = found.neurons.score.double(), found.neurons.site
+    into_images = [score[(site == 0) & (found.neurons.image == number)].sum() for number in range(3)]
+    assert all(0 < total < 1 + 1e-5 for total in into_images)
+    flow = torch.zeros(len(score), dtype=torch.float64).index_add_(
+        0, found.neurons.child.long(), found.neurons.share.double()
+    )
+    below = site < len(found.sites) - 1
+    assert torch.allclose(flow[below], score[below], rtol=1e-4)
+
+
+def test_paths_lead_from_pixels_to_the_class(residual, images):
+    found = explain(residual[1], images)
+    points = found.points(1)
+    strongest = int(points.score.argmax())
+    path = found.path(1, int(points.y[strongest]), int(points.x[strongest]))
+    assert path.steps[0].site.name == "input"
+    assert path.steps[-1].site.name == "classes"
+    assert path.steps[-1].channel.tolist() == found.target[1].tolist()
+    assert float(path.steps[-1].flow.sum()) == pytest.approx(path.score, rel=1e-3)
+
+
+def test_large_batches_are_explained_in_parts(monkeypatch, residual, images):
+    whole = explain(residual[1], images)
+    module = __import__("sys").modules["cofire.explain.explaining"]
+    monkeypatch.setattr(module, "images_at_once", lambda *_: 2)
+    assert_same(whole, explain(residual[1], images))
+
+
+def test_saved_and_loaded(tmp_path, residual, images):
+    found = explain(residual[1], images)
+    found.save(tmp_path / "found.safetensors")
+    assert_same(found, cofire.Explanation.load(tmp_path / "found.safetensors"))
