@@ -195,14 +195,6 @@ def fixed(b, x, weights):
 
 WEIGHTED = ("linear", "conv")
 
-# Two rules of the library that the first definition lacks; False is what it says: the first in row-major order, and
-# the others' scores are lost.
-# Of equal products of a window the one nearest to its middle is chosen, of equally near ones the first.
-TIES_GO_TO_THE_CENTRE = True
-
-# The neurons that stay take over the scores of those that `most` drops, in proportion to their own.
-MOST_CARRY_ALL = True
-
 
 def sign(number):
     return -1 if number < 0 else 1
@@ -254,7 +246,8 @@ class Tracing:
                     w = weight[(out, c, *offsets)]
                     found.append((index, direction * self.at(operand, index) * w, w))
                     away[index] = sum((2 * o - k + 1) ** 2 for o, k in zip(offsets, weight.shape[2:], strict=True))
-            yield sorted(found, key=lambda one: away[one[0]]) if TIES_GO_TO_THE_CENTRE else found
+            # Of equal products the one nearest to the middle of the window, of equally near ones the first.
+            yield sorted(found, key=lambda one: away[one[0]])
 
     def candidates(self, step, place, direction):
         """(Z_cur, place in the operand, direction there) of the candidates that take part."""
@@ -267,7 +260,7 @@ class Tracing:
                     total += one[1]
                     if one[1] > best[1]:
                         best = one
-                found.append((total, best[0], direction * sign(best[2])))
+                found.append((total, best[0], sign(direction * best[2])))
         return found
 
     def window(self, step, place):
@@ -428,7 +421,8 @@ class Tracing:
         if self.scoring.most is not None and self.settled(step):
             order = sorted(found, key=lambda key: (-found[key], key[0], -key[1]))
             stay = {key: found[key] for key in order[: self.scoring.most]}
-            if MOST_CARRY_ALL and self.scoring.carried:
+            # Those that stay take over the scores of the others, in proportion to their own.
+            if self.scoring.carried:
                 whole, left = sum(found.values()), sum(stay.values())
                 stay = {key: score * whole / left for key, score in stay.items()}
             found = stay

@@ -110,7 +110,7 @@ def _spread(
     who = np.empty(parents, dtype=np.int64)
     count = 0
     for rank in range(features):
-        feature = order[rank]
+        feature = int(order[rank])
         if carried[feature] <= 0.0:
             break
         held = 0
@@ -138,10 +138,15 @@ def _spread(
             count += 1
     for neuron in range(neurons):
         if alone[neuron] and highest[neuron] >= 0 and last_resort:
-            feature = highest[neuron]
+            best = -np.inf
+            for number in active:
+                product = scaled[number] * weight[output[neuron], number] * direction[neuron]
+                if product > best and product != 0.0:
+                    best = product
+                    highest[neuron] = number
             neuron_of[count] = neuron
-            feature_of[count] = feature
-            direction_of[count] = -1 if weight[output[neuron], feature] * direction[neuron] < 0 else 1
+            feature_of[count] = highest[neuron]
+            direction_of[count] = -1 if weight[output[neuron], highest[neuron]] * direction[neuron] < 0 else 1
             score_of[count] = score[neuron]
             count += 1
     return neuron_of[:count], feature_of[:count], direction_of[:count], score_of[:count]

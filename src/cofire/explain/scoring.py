@@ -74,7 +74,8 @@ def choose(
         last_resort: Whether an input without a score above zero can be chosen; else the evidence ends.
     """
     on_cpu = flow.image.device.type == "cpu"
-    if on_cpu and fields.last and most is None and not scoring.preceding:
+    without_list = fields.last and most is None and not scoring.preceding and (scoring.carried or not scoring.counted)
+    if on_cpu and without_list:
         return choose_all_features(
             flow, fields, counted=scoring.counted, carried=scoring.carried, most=scoring.most, last_resort=last_resort
         )

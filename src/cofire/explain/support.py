@@ -53,7 +53,7 @@ def preceding_support(
 
 
 def _highest(plan: Plan, values: Values, node: fx.Node, flow: Flow, own_layer: bool, joined: bool) -> Tensor:
-    if node is plan.image:
+    if node is plan.image or not len(flow):
         return torch.zeros_like(flow.score)
     step, rule = plan.steps[node]
     if node in plan.layers:

@@ -108,7 +108,8 @@ def _turned(flow: Flow, sign: int) -> Flow:
 class Product(Rule):
     """A product: what is scaled keeps the evidence, be the scale a number, a parameter or a gate.
 
-    Where neither is a gate, as in a hand-written `x * sigmoid(x)`, each gets half.
+    A value times a function of itself, such as a hand-written `x * sigmoid(x)`, is an activation function: the value
+    keeps the evidence. Two values of which neither scales the other get half each.
     """
 
     def operands(self, step: Step) -> tuple[fx.Node, ...]:
@@ -133,13 +134,18 @@ class Product(Rule):
             signal = 1 if gates[0] else 0
         elif sizes[0] != sizes[1]:
             signal = 0 if sizes[0] > sizes[1] else 1
+        elif _is_function_of(left, right):
+            signal = 1
+        elif _is_function_of(right, left):
+            signal = 0
         else:
             return [(found[0], found[1]), (found[1], found[0])]
         return [(found[signal], found[1 - signal])]
 
     def scale(self, step: Step, values: Values, flow: Flow) -> Tensor:
         """By how much what is scaled was scaled."""
-        return _value(step, values, self._scaled(step)[0][1], flow)
+        by = _value(step, values, self._scaled(step)[0][1], flow)
+        return 1 / by if step.name == "div" else by
 
     def trace(self, step: Step, values: Values, flow: Flow) -> list[tuple[fx.Node, Flow]]:
         """To what is scaled, upside down where the scale is negative; a scale of zero ends it."""
@@ -153,6 +159,21 @@ class Product(Rule):
             part = Flow(flow.image, _places(step, node, flow.index), direction, score, flow.row, flow.own and whole)
             result.append((node, part.where(scale != 0)))
         return result
+
+
+def _is_function_of(value: fx.Node, other: fx.Node, most: int = 12) -> bool:
+    """Whether a value is made from another one, or from what that is a multiple of, in few steps."""
+    while other.op == "call_function" and Step.of(other).name in ("mul", "div") and len(other.all_input_nodes) == 1:
+        (other,) = other.all_input_nodes
+    pending = [value]
+    for _ in range(most):
+        if not pending:
+            return False
+        node = pending.pop()
+        if node is other and node is not value:
+            return True
+        pending.extend(node.all_input_nodes)
+    return False
 
 
 def _size(step: Step, node: fx.Node) -> int:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx
 
 from cofire.explain.flow import Flow, coordinates, flat_index
-from cofire.explain.rules.registry import Rule, Step, Values, is_batched, register_rule
+from cofire.explain.rules.registry import SPLITS, Rule, Step, Values, is_batched, register_rule
 
 __all__ = ["Concatenation", "Moving", "Reshape"]
 
@@ -56,6 +56,8 @@ class Moving(Rule):
         node = _operand(step)
         if step.node.target is operator.getitem:
             parent = Step.of(node)
+            if parent.name not in SPLITS:
+                raise step.refuse(f"a result of {parent.name} other than its first")
             return (_operand(parent),)
         return (node,)
 

@@ -73,19 +73,24 @@ class _Pool(Rule):
         shape = step.shape_of(_operand(step))
         if step.name in ("mean", "sum", "amax"):
             return _reduced(shape, step)
+        result = step.shape
+        line = step.name.endswith("1d")
+        if line and len(shape) == 2:
+            shape, result = (shape[0], 1, shape[1]), (result[0], 1, result[1])
         if len(shape) != 3:
             raise step.refuse(f"pooling over values of shape {shape}")
         if step.name.startswith("adaptive"):
-            return _adaptive(shape, step.shape)
-        kernel = pair(step.arguments["kernel_size"])
-        windows = Windows(
-            (shape[1], shape[2]),
-            kernel,
-            pair(step.arguments["stride"]) if step.arguments["stride"] else kernel,
-            pair(step.arguments["padding"]),
-            pair(step.arguments.get("dilation") or 1),
-        )
-        return _windowed(shape, step.shape, windows)
+            return _adaptive(shape, result)
+
+        def setting(name: str, absent: int) -> tuple[int, int]:
+            given = step.arguments.get(name)
+            # A line is a map of one row.
+            return (absent, pair(given)[-1]) if line else pair(absent if given is None else given)
+
+        kernel = setting("kernel_size", 1)
+        stride = setting("stride", 1) if step.arguments["stride"] else kernel
+        dilation = setting("dilation", 1) if step.arguments.get("dilation") else (1, 1)
+        return _windowed(shape, result, Windows((shape[1], shape[2]), kernel, stride, setting("padding", 0), dilation))
 
     def look(self, step: Step, values: Values, flow: Flow) -> tuple[Tensor, Tensor, Tensor]:
         """Values, places and whether they exist, each (neurons, places)."""
@@ -147,7 +152,7 @@ def _reduced(shape: Sequence[int], step: Step) -> Callable[[Tensor], tuple[Tenso
     return places
 
 
-@register_rule("max_pool2d", "adaptive_max_pool2d", "amax")
+@register_rule("max_pool2d", "max_pool2d_with_indices", "adaptive_max_pool2d", "max_pool1d", "amax")
 class MaxPool(_Pool):
     """The place of the maximum, the first one where several are equal, as PyTorch's own indices."""
 
@@ -159,7 +164,7 @@ class MaxPool(_Pool):
         return [(_operand(step), flow.moved(index.gather(1, first).squeeze(1), own=False))]
 
 
-@register_rule("avg_pool2d", "adaptive_avg_pool2d", "mean", "sum")
+@register_rule("avg_pool2d", "adaptive_avg_pool2d", "avg_pool1d", "adaptive_avg_pool1d", "mean", "sum")
 class AveragePool(_Pool):
     """All places of the window, each with its activation over the size of the window as contribution."""
 

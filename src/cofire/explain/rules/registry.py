@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -15,9 +16,12 @@ from cofire.network.operations import bare_name
 from cofire.network.reading import name_of
 from cofire.network.sources import source_of
 
-__all__ = ["Rule", "Step", "Values", "register_rule", "rule_of"]
+__all__ = ["SPLITS", "Rule", "Step", "Values", "register_rule", "rule_of"]
 
 Values = Mapping[fx.Node, Tensor]
+
+SPLITS = frozenset(("chunk", "split", "split_with_sizes", "unbind", "tensor_split", "unsafe_chunk", "unsafe_split"))
+"""Operators whose results are parts of what goes in."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +44,12 @@ class Step:
 
     @classmethod
     def of(cls, node: fx.Node, gates: frozenset[fx.Node] = frozenset()) -> Step:
-        """The step that a node computes."""
+        """The step that a node computes; of an operator with several results the one that it picks."""
+        if node.target is operator.getitem and isinstance(node.args[0], fx.Node):
+            whole = cls.of(node.args[0], gates)
+            # The parts of a split are alike; of others, such as a maximum with its indices, the first is meant.
+            if whole.name not in SPLITS and node.args[1] == 0:
+                return cls(node, whole.name, whole.arguments, gates)
         given: dict[str, Any] = dict(node.kwargs)
         if isinstance(node.target, torch._ops.OpOverload):
             for position, argument in enumerate(node.target._schema.arguments):
@@ -73,8 +82,8 @@ class Step:
                 node.meta["sample_shape"] = tuple(sizes)
                 return tuple(sizes)
         raise RuleError(
-            f"{self.name} (node {self.node.name}, at {source_of(self.node)}) takes or gives values whose first axis is not "
-            "the batch's",
+            f"{self.name} (node {self.node.name}, at {source_of(self.node)}) takes or gives values whose first axis is "
+            "not the batch's",
             "values of shape (batch, ...)",
             "keep the batch axis in front, or register a rule of your own with cofire.register_rule",
         )
