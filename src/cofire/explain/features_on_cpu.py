@@ -110,13 +110,13 @@ def _spread(
     who = np.empty(parents, dtype=np.int64)
     count = 0
     for rank in range(features):
-        feature = int(order[rank])
-        if carried[feature] <= 0.0:
+        place = order[rank]
+        if carried[place] <= 0.0:
             break
         held = 0
         linked = parents if rank < most else 1
         for neuron in range(neurons):
-            part = scaled[feature] * weight[output[neuron], feature] * rate[neuron]
+            part = scaled[place] * weight[output[neuron], place] * rate[neuron]
             if part <= 0.0 or (held == linked and part <= top[held - 1]):
                 continue
             at = min(held, linked - 1)
@@ -132,18 +132,18 @@ def _spread(
             total += top[number]
         for number in range(held):
             neuron_of[count] = who[number]
-            feature_of[count] = feature
-            direction_of[count] = -1 if values[feature] < 0 else 1
-            score_of[count] = carried[feature] * top[number] / total
+            feature_of[count] = place
+            direction_of[count] = -1 if values[place] < 0 else 1
+            score_of[count] = carried[place] * top[number] / total
             count += 1
     for neuron in range(neurons):
         if alone[neuron] and highest[neuron] >= 0 and last_resort:
             best = -np.inf
-            for number in active:
-                product = scaled[number] * weight[output[neuron], number] * direction[neuron]
+            for feature in active:
+                product = scaled[feature] * weight[output[neuron], feature] * direction[neuron]
                 if product > best and product != 0.0:
                     best = product
-                    highest[neuron] = number
+                    highest[neuron] = feature
             neuron_of[count] = neuron
             feature_of[count] = highest[neuron]
             direction_of[count] = -1 if weight[output[neuron], highest[neuron]] * direction[neuron] < 0 else 1

@@ -19,7 +19,7 @@ from cofire.explain.windows_on_cpu import WindowsOnCPU
 
 __all__ = ["preceding_support"]
 
-_CHUNK = 1 << 24
+_CHUNK = 1 << 21
 
 
 def preceding_support(

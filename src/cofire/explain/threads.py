@@ -14,7 +14,7 @@ from torch import Tensor
 
 __all__ = ["memory_of", "over", "plain"]
 
-_SMALL = 1 << 18
+_SMALL = 1 << 16
 """Products below which handing work to threads costs more than it saves."""
 
 

@@ -20,7 +20,7 @@ from cofire.explain.support import preceding_support
 
 __all__ = ["Record", "trace"]
 
-_CHUNK = 1 << 24
+_CHUNK = 1 << 21
 """Products looked at together."""
 
 

@@ -311,9 +311,10 @@ def _pick(begin: Any, end: Any, score: Any, last_resort: Any, picked: Any, share
             share[neuron, 0] = 1.0 if chosen else 0.0
             continue
         count = 0
+        bar = _NONE
         for candidate in range(score.shape[1]):
             value = score[neuron, candidate]
-            if value == _NONE or (count == most and value <= share[neuron, count - 1]):
+            if value <= bar:
                 continue
             at = min(count, most - 1)
             if most < score.shape[1]:
@@ -328,6 +329,8 @@ def _pick(begin: Any, end: Any, score: Any, last_resort: Any, picked: Any, share
             share[neuron, at] = value
             picked[neuron, at] = candidate
             count = min(count + 1, most)
+            if count == most:
+                bar = share[neuron, most - 1]
         total = 0.0
         for position in range(count):
             total += max(share[neuron, position], 0.0)

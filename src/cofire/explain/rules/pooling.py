@@ -14,7 +14,7 @@ from cofire.explain.rules.windows import Windows, pair
 
 __all__ = ["AveragePool", "MaxPool", "shared", "shares_of"]
 
-_CHUNK = 1 << 22
+_CHUNK = 1 << 21
 """Places looked at together."""
 
 
