@@ -1,6 +1,8 @@
 """What explaining costs beside a bare forward pass of the same batch, in time and in memory.
 
-    OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=2 python benchmarks/explain.py
+    OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=2 python benchmarks/explain.py --batches 1
+    OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=2 python benchmarks/explain.py --batches 16 --repeats 3 \
+        --ways cnn-fixations discernible gradcam gradcam++
     OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=2 python benchmarks/explain.py --memory
 
 Random weights, 224 pixels. Time: the median over passes taken in turn. Memory: the highest resident size of a process
@@ -51,19 +53,20 @@ def bare(model: torch.nn.Module, images: torch.Tensor) -> None:
         model(images)
 
 
-def times(names: list[str], batches: list[int], repeats: int) -> None:
-    print("| network | batch | bare, ms | " + " | ".join(WAYS) + " |")
-    print("| --- | --- | --- |" + " --- |" * len(WAYS))
+def times(names: list[str], batches: list[int], repeats: int, chosen: list[str]) -> None:
+    ways = {way: WAYS[way] for way in chosen}
+    print("| network | batch | bare, ms | " + " | ".join(ways) + " |")
+    print("| --- | --- | --- |" + " --- |" * len(ways))
     for name in names:
         model, network = made(name)
         for batch in batches:
             images = torch.rand(batch, 3, 224, 224)
-            ratios: dict[str, list[float]] = {way: [] for way in WAYS}
+            ratios: dict[str, list[float]] = {way: [] for way in ways}
             alone = []
-            for way in WAYS:
-                explain(network, images, **WAYS[way])
+            for options in ways.values():
+                explain(network, images, **options)
             for _ in range(repeats):
-                for way, options in WAYS.items():
+                for way, options in ways.items():
                     before = taken(partial(bare, model, images))
                     with_it = taken(partial(explain, network, images, **options))
                     ratios[way].append(with_it / before - 1)
@@ -109,6 +112,9 @@ if __name__ == "__main__":
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 16])
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
     parser.add_argument("--memory", action="store_true")
     given = parser.parse_args()
-    memory(given.networks, given.batches) if given.memory else times(given.networks, given.batches, given.repeats)
+    memory(given.networks, given.batches) if given.memory else times(
+        given.networks, given.batches, given.repeats, given.ways
+    )

@@ -54,6 +54,7 @@ def test_torchvision(name):
     assert visited <= activations | {gate.name for gate in network.gates}
     assert len(visited) > 0.5 * len(activations)
     check(explain(network, images, method="cnn-fixations", k_linear=3), images)
+    check(explain(network, images[:1], alpha=(1.0, 0.5, 1.0), k=2, most=20), images[:1])
 
 
 def test_fully_connected_networks_on_vectors_and_on_images():

@@ -1,5 +1,6 @@
 """Drawings: the right pixels are coloured, words say what is there, files are whole."""
 
+import dataclasses
 import re
 import xml.etree.ElementTree as ET
 
@@ -138,6 +139,17 @@ def test_names_do_nothing_in_a_drawing(tmp_path):
     text = toy().save_svg(tmp_path / "sheet.svg", class_names=[EVIL] * 5).read_text(encoding="utf-8")
     assert "<script" not in text
     assert any(word.startswith("</text><script>") for word in words_of(text))
+
+
+def test_signs_that_xml_cannot_have_are_left_out(tmp_path):
+    control = "".join(map(chr, range(32)))
+    name = f"a{control}b\ud800\uffff c"
+    found = toy()
+    found.save_png(tmp_path / "sheet.png", class_names=[name] * 5)
+    text = found.save_svg(tmp_path / "sheet.svg", class_names=[name] * 5).read_text(encoding="utf-8")
+    assert words_of(text).count("a\t\nb c (75.0\u00a0%)") == 2
+    titled = dataclasses.replace(found, method="mine\x1b\x00").save_svg(tmp_path / "titled.svg")
+    assert ET.fromstring(titled.read_text(encoding="utf-8"))[0].text.startswith("Explanation('mine', 2 images")
 
 
 def test_no_evidence_is_said(tmp_path):

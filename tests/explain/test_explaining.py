@@ -1,6 +1,8 @@
 """`cofire.explain` on whole networks: what it must leave alone, what it refuses, what does not change its answer."""
 
 import copy
+import gc
+import sys
 
 import pytest
 import torch
@@ -74,7 +76,7 @@ def test_the_model_is_as_before_also_after_an_exception(method, training, images
         "cofire.explain.cams._by_captum",
         "cofire.explain.cams._by_grad_cam",
     ):
-        monkeypatch.setattr(__import__("sys").modules[place.rpartition(".")[0]], place.rpartition(".")[2], failing)
+        monkeypatch.setattr(sys.modules[place.rpartition(".")[0]], place.rpartition(".")[2], failing)
     with pytest.raises(KeyboardInterrupt):
         explain(network, images, method=method)
     assert_untouched(before, state_of(model))
@@ -208,12 +210,13 @@ def test_an_operator_without_a_rule_names_itself_and_its_line():
             self.head = nn.Linear(4, 3)
 
         def forward(self, x):
+            x = x.flatten(2).transpose(1, 2)
             attended, _ = self.inner(x, x, x, need_weights=False)
             return self.head(attended.mean(1))
 
-    network = Network(Attention().eval(), torch.zeros(1, 5, 4))
+    network = Network(Attention().eval(), torch.zeros(1, 4, 5, 3))
     with pytest.raises(RuleError, match=r"scaled_dot_product_attention.*node \w+.*(line \d+|'inner')"):
-        explain(network, torch.rand(1, 5, 4))
+        explain(network, torch.rand(1, 4, 5, 3))
 
 
 def test_rules_of_users_are_used():
@@ -267,7 +270,7 @@ def test_paths_lead_from_pixels_to_the_class(residual, images):
 
 def test_large_batches_are_explained_in_parts(monkeypatch, residual, images):
     whole = explain(residual[1], images)
-    module = __import__("sys").modules["cofire.explain.explaining"]
+    module = sys.modules["cofire.explain.explaining"]
     monkeypatch.setattr(module, "images_at_once", lambda *_: 2)
     assert_same(whole, explain(residual[1], images))
 
@@ -276,3 +279,123 @@ def test_saved_and_loaded(tmp_path, residual, images):
     found = explain(residual[1], images)
     found.save(tmp_path / "found.safetensors")
     assert_same(found, cofire.Explanation.load(tmp_path / "found.safetensors"))
+
+
+class Made(nn.Module):
+    """A network out of a function and its parts."""
+
+    def __init__(self, function, **parts):
+        super().__init__()
+        self.function = function
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x):
+        return self.function(self, x)
+
+
+def conv(before=3, after=6):
+    return nn.Conv2d(before, after, 3, padding=1)
+
+
+def head(channels=6):
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 4))
+
+
+relu = torch.relu
+UNUSUAL = {
+    "layer scale (1, C, 1, 1)": lambda: Made(
+        lambda s, x: s.h(relu(s.c(x)) * s.g), c=conv(), h=head(), g=nn.Parameter(torch.randn(1, 6, 1, 1))
+    ),
+    "normalised inside": lambda: Made(
+        lambda s, x: s.h(relu(s.c((x - s.m) / s.s))),
+        c=conv(), h=head(), m=nn.Parameter(torch.randn(1, 3, 1, 1)), s=nn.Parameter(torch.rand(1, 3, 1, 1) + 0.1),
+    ),
+    "normalised by constants": lambda: Made(
+        lambda s, x: s.h(relu(s.c((x - torch.tensor([0.1, 0.2, 0.3])[:, None, None]) / 0.5))), c=conv(), h=head()
+    ),
+    "two activations": lambda: nn.Sequential(
+        conv(), nn.ReLU(), nn.BatchNorm2d(6), nn.ReLU(), conv(6, 6), nn.ReLU(), nn.MaxPool2d(2), nn.Tanh(), head()
+    ),
+    "linear over the width": lambda: nn.Sequential(
+        conv(), nn.ReLU(), nn.Linear(20, 12), nn.ReLU(), nn.Linear(12, 20), nn.ReLU(), head()
+    ),
+    "maximum of two": lambda: Made(
+        lambda s, x: s.h(relu(s.e(torch.maximum(relu(s.c(x)), relu(s.d(x)))))),
+        c=conv(), d=conv(), e=conv(6, 6), h=head(),
+    ),
+    "one number for each image": lambda: Made(
+        lambda s, x: torch.cat([relu(s.c(x)).mean((1, 2, 3))[:, None], relu(s.d(x)).mean((1, 2, 3))[:, None]], 1),
+        c=conv(), d=conv(),
+    ),
+    "a weighted sum": lambda: Made(
+        lambda s, x: s.h(relu(s.d(torch.add(s.c(x), s.e(x), alpha=5)))),
+        c=conv(3, 24), e=conv(3, 24), d=conv(24, 6), h=head(),
+    ),
+    "gelu by hand": lambda: Made(
+        lambda s, x: s.h((lambda y: y * 0.5 * (1 + torch.tanh(y)))(s.c(x))), c=conv(), h=head()
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("preceding", [0.0, 0.5])
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_unusual_networks_and_that_pruning_is_exact(name, preceding, monkeypatch):
+    torch.manual_seed(3)
+    model = UNUSUAL[name]().double().eval()
+    images = torch.randn(5, 3, 16, 20, dtype=torch.float64)
+    network = Network(model, images[:1])
+    found = explain(network, images, alpha=(1.0, preceding, 1.0), k=2)
+    assert torch.isfinite(found.heatmap()).all()
+    module = sys.modules["cofire.explain.ceilings"]
+    monkeypatch.setattr(module.Ceilings, "of", lambda self, node: torch.full((5, 1), torch.inf, dtype=torch.float64))
+    assert_same(found, explain(network, images, alpha=(1.0, preceding, 1.0), k=2))
+
+
+def test_other_weights_in_the_same_memory_are_seen():
+    torch.manual_seed(0)
+    model, images = plain_cnn().eval(), torch.rand(1, 1, 12, 12)
+    network = Network(model, images)
+    for _ in range(12):
+        for parameter in model.parameters():
+            parameter.data.copy_(torch.randn(parameter.shape))
+        fresh = Network(copy.deepcopy(model), images)
+        options = {"alpha": (1.0, 1.0, 1.0), "k": 2, "target": 1}
+        assert_same(explain(network, images, **options), explain(fresh, images, **options))
+
+
+def test_plans_go_with_their_networks():
+    plans = sys.modules["cofire.explain.plan"]._PLANS
+    gc.collect()
+    before = len(plans)
+    for _ in range(3):
+        explain(Network(plain_cnn().eval(), torch.rand(1, 1, 12, 12)), torch.rand(1, 1, 12, 12))
+    gc.collect()
+    assert len(plans) == before
+
+
+def test_several_classes_of_vanishing_probability_still_share(residual, images):
+    model, network = residual
+    sharp = network.with_weights(
+        {name: value * (1e3 if "head" in name else 1) for name, value in model.state_dict().items()}
+    )
+    target = torch.tensor([[0, 1, 2, 3]] * 3)
+    found = explain(sharp, images, target=target)
+    assert found.has_evidence.all()
+
+
+@pytest.mark.parametrize("target", ["cat", 10**30, [None], object()])
+def test_what_is_no_class(target, residual, images):
+    with pytest.raises(LabelError):
+        explain(residual[1], images, target=target)
+
+
+def test_lines_are_refused_before_they_are_traced():
+    line = nn.Sequential(nn.Conv1d(4, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(120, 3))
+    with pytest.raises(cofire.errors.ExplanationError, match="wrap the model"):
+        explain(Network(line.eval(), torch.zeros(1, 4, 32)), torch.rand(1, 4, 32))
+
+
+def test_the_largest_weights_of_supports_do_not_overflow(residual, images):
+    found = explain(residual[1], images, alpha=(1e308, 1e308, 1e-300))
+    assert_same(found, explain(residual[1], images, alpha=(1.0, 1.0, 1.0)))

@@ -9,6 +9,7 @@ from cofire.errors import ExplanationError, LayerError, OptionError, ResultError
 from cofire.explain.explanation import Explanation
 from cofire.explain.neurons import NEURON_COLUMNS, Site
 from cofire.explain.regions import SIGMA, heat
+from cofire.noted import load_noted, save_noted
 
 from .explanations import TOY_SITES, camera, explanation, photos, pixels, table, toy, vectors
 
@@ -251,6 +252,40 @@ def test_damaged_files_are_refused(tmp_path):
     (tmp_path / "bad").write_bytes(whole.replace(b"[2, 4, 6]", b"[2, 4, 5]").replace(b"[3, 2, 3]", b"[3, 2, 3]"))
     with pytest.raises(ResultError):
         Explanation.load(tmp_path / "bad")
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        *((("sites", 1, "shape", 0), value) for value in (None, {}, [], "3", 3.0, True, 0, -3, 2**63, 10**40)),
+        *((("sites", 1, "shape"), value) for value in (None, {}, [], "abc", 3, [2**32, 2**32, 2], [[3, 2, 3]])),
+        *((("sites", 1, "channel_axis"), value) for value in (None, 3, -4, 0.0, False, [], 2**70)),
+        *((("sites", 1, name), value) for name in ("name", "kind") for value in (None, 1, [], {})),
+        *((("sites", 1), value) for value in (None, [], "site", 1)),
+        *((("sites",), value) for value in (None, {}, [], "sites", [None])),
+        *((("method",), value) for value in (None, [], {}, 1, True)),
+        *((("options",), value) for value in (None, [], [["k", 1]], "k", 1, {"k": float("nan")})),
+        *((("input_shape",), value) for value in (None, [], {}, "246", [2, 4, None], [2.0, 4, 6], [2, 4, 10**40])),
+        *((("format",), value) for value in (None, [], 2)),
+    ],
+    ids=str,
+)
+def test_notes_with_parts_of_another_type_are_refused(tmp_path, place, value):
+    note, tensors = load_noted(toy().save(tmp_path / "e"), "explanation", lambda *read: read)
+    *way, last = place
+    at = note
+    for step in way:
+        at = at[step]
+    at[last] = value
+    save_noted(tmp_path / "bad", "explanation", note, tensors)
+    with pytest.raises(ResultError, match="is no explanation of this version"):
+        Explanation.load(tmp_path / "bad")
+
+
+@pytest.mark.parametrize("method", [None, [], {}, 1])
+def test_a_method_has_a_name(method):
+    with pytest.raises(ExplanationError, match="method="):
+        pixels((1, 1), method=method)
 
 
 def test_options_are_kept_as_json_has_them():

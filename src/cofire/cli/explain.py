@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,7 +31,7 @@ from cofire.report.explain.explained import Explained
 from cofire.report.explain.page import MOST_PHOTOS, Setup, shown, write_page
 from cofire.report.explain.pictures import write_picture
 from cofire.report.explain.record import record_of, write_records
-from cofire.report.explain.results import MARK, PAGE, PICTURES, replaced
+from cofire.report.explain.results import MARK, PAGE, PICTURES, replaced, settled
 from cofire.study.naming import class_number, known_names, read_names
 from cofire.study.photos import find_photos, read_photo
 from cofire.study.preparation import Preparation, Prepared, preparation_of
@@ -40,6 +42,7 @@ __all__ = ["explain"]
 
 _TRACING = f"Options of {OURS}"
 _INPUT = "What is done to the images"
+_LONGEST = 200
 
 
 def explain(
@@ -129,6 +132,7 @@ def explain(
         if value is not None and value < 1:
             raise OptionError(f"{name} {value}", "a whole number from 1 up", "leave it out")
     claim(out, MARK, "explanations")
+    settled(out)
     files = find_photos(images)
 
     def prepared_for(shape: tuple[int, ...] | None) -> Preparation:
@@ -139,6 +143,7 @@ def explain(
     network, preparation = _opened(model, weights, num_classes, device, prepared_for)
     names = read_names(classes, network.num_classes) if classes else known_names(model, network.num_classes)
     wanted = None if target is None else class_number(target, names, network.num_classes)
+    names = names and [_plain(name) for name in names]
     if top is not None and top > network.num_classes:
         raise OptionError(f"--top {top}", f"at most {network.num_classes} classes", "pass a smaller number")
     for name in methods:
@@ -147,10 +152,10 @@ def explain(
     seen = [preparation.crop(read_photo(file), str(file)) for file in files]
 
     setup = Setup(
-        f"{model}, {plural(network.num_classes, 'class').replace('classs', 'classes')}",
-        weights or "the model's own",
+        f"{_told(model)}, {plural(network.num_classes, 'class').replace('classs', 'classes')}",
+        _told(weights or "the model's own"),
         preparation.told,
-        shlex.join(["cofire", *sys.argv[1:]]),
+        _told(shlex.join(["cofire", *sys.argv[1:]])),
         version_of("cofire") or "unknown",
     )
     table = _table(methods, one_each=top is None and wanted is None)
@@ -169,7 +174,7 @@ def explain(
         assert example is not None
         write_page(staged / PAGE, pages, example, setup, explained=len(files))
         noted = {
-            "model": model, "weights": weights, "classes": network.num_classes,
+            "model": _told(model), "weights": weights and _told(weights), "classes": network.num_classes,
             "input_shape": list(preparation.shape), "resize": preparation.resize, "mean": list(preparation.mean),
             "std": list(preparation.std), "prepared": preparation.told, "command": setup.command,
             "versions": versions(),
@@ -181,9 +186,9 @@ def explain(
     height, width = preparation.shape[1:]
     typer.echo(f"Images    {preparation.told}")
     typer.echo(f"Boxes     left, top to right, bottom in pixels of the {width} × {height} that the network sees")
-    typer.echo(f"Numbers   {out / MARK}")
-    typer.echo(f"Pictures  {out / PICTURES} ({len(files)})")
-    typer.echo(f"Page      {out / PAGE}")
+    typer.echo(f"Numbers   {_plain(_told(out / MARK))}")
+    typer.echo(f"Pictures  {_plain(_told(out / PICTURES))} ({len(files)})")
+    typer.echo(f"Page      {_plain(_told(out / PAGE))}")
 
 
 def _opened(
@@ -229,15 +234,20 @@ def _all(
         for at, one in enumerate(part):
             explanations = tuple(tuple(explanation[at] for explanation in row) for row in rows)
             file = files[start + at]
-            told = file.name if plain[file.name] == 1 else str(file)
-            yield Explained(str(file), told, names[start + at], one.size, one.region, explanations)
+            told = _told(file.name if plain[file.name] == 1 else file)
+            yield Explained(_told(file), told, names[start + at], one.size, one.region, explanations)
 
 
 def _unique(stems: Sequence[str]) -> list[str]:
-    """Names of files as they are, with a number where one is there already, in whatever letters."""
+    """Names of files as they are, with a number where one is there already, in whatever letters.
+
+    Long ones are cut: number, ending and what a partial file is named have to fit into 255 bytes too.
+    """
     taken: set[str] = set()
     found = []
     for stem in stems:
+        # In some systems a backslash parts folders.
+        stem = _told(stem).replace("\\", "-").encode()[:_LONGEST].decode(errors="ignore")
         name, number = stem, 1
         while name.casefold() in taken:
             number += 1
@@ -245,6 +255,18 @@ def _unique(stems: Sequence[str]) -> list[str]:
         taken.add(name.casefold())
         found.append(name)
     return found
+
+
+def _told(name: str | Path) -> str:
+    """A name, or words with names in them, as files of text can hold it: the system's names may be any bytes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _plain(words: str) -> str:
+    """Words with what would command a terminal, or no file could hold, written out."""
+    return "".join(
+        sign.encode("unicode_escape").decode() if unicodedata.category(sign) in ("Cc", "Cs") else sign for sign in words
+    )
 
 
 def _table(methods: Sequence[str], *, one_each: bool) -> Table:
@@ -270,7 +292,7 @@ def _add_rows(table: Table, record: Mapping[str, Any], methods: int) -> None:
         if len(table.columns) > methods + 2:
             head.append(told(row[0]))
         # As text: brackets in names are no markup.
-        table.add_row(*(Text(cell) for cell in (*head, *(_box_told(one) for one in row))))
+        table.add_row(*(Text(_plain(cell)) for cell in (*head, *(_box_told(one) for one in row))))
 
 
 def _box_told(one: Mapping[str, Any]) -> str:

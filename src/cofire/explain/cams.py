@@ -284,7 +284,7 @@ class _Cuts:
         with self._lock:
             known = self._known.setdefault(engine, {})
             if (node, device) not in known:
-                known[node, device] = _Cut(engine.reading, node, device)
+                known[node, device] = _Cut(engine.reading, node, engine.device)
             return known[node, device]
 
 

@@ -1,18 +1,20 @@
-"""Whether the parts of an explanation fit together."""
+"""Whether the parts of an explanation fit together, and what the note in its file holds of them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from cofire.errors import ExplanationError
+from cofire.explain.neurons import Site
 
 if TYPE_CHECKING:
     from cofire.explain.explanation import Explanation
 
-__all__ = ["TENSORS", "check_parts"]
+__all__ = ["TENSORS", "check_parts", "parts_noted"]
 
 TENSORS = {
     "target": torch.int64,
@@ -27,6 +29,44 @@ TENSORS = {
 # Softmax in half precision can end a little above 1.
 _ROUNDING = 1e-2
 
+_LARGEST = 2**63 - 1
+
+
+def parts_noted(note: dict[str, Any]) -> dict[str, Any]:
+    """Method, options, input shape and sites as a file's note has them, each of its type.
+
+    Raises:
+        ValueError: A part is of another type, or a shape that no tensor has.
+        KeyError: A part is missing.
+    """
+    return {
+        "method": _of(str, note["method"]),
+        "options": _of(dict, note["options"]),
+        "input_shape": _shape(note["input_shape"]),
+        "sites": tuple(_site(_of(dict, site)) for site in _of(list, note["sites"])),
+    }
+
+
+def _site(noted: dict[str, Any]) -> Site:
+    shape, axis = _shape(noted["shape"]), _of(int, noted["channel_axis"])
+    if not -len(shape) <= axis < len(shape):
+        raise ValueError(f"channel axis {axis} of {shape}")
+    return Site(_of(str, noted["name"]), _of(str, noted["kind"]), shape, axis)
+
+
+def _shape(noted: object) -> tuple[int, ...]:
+    shape = tuple(_of(int, size) for size in _of(list, noted))
+    if min(shape, default=0) < 1 or math.prod(shape) > _LARGEST:
+        raise ValueError(f"shape {shape}")
+    return shape
+
+
+def _of(kind: type, noted: object) -> Any:
+    # Not isinstance: true is no 1.
+    if type(noted) is not kind:
+        raise ValueError(f"{noted!r} is no {kind.__name__}")
+    return noted
+
 
 def check_parts(explanation: Explanation) -> None:
     """Hold an explanation to what it promises.
@@ -34,6 +74,8 @@ def check_parts(explanation: Explanation) -> None:
     Raises:
         ExplanationError: Its parts do not fit together.
     """
+    if not isinstance(explanation.method, str):
+        raise _misfit(f"method={explanation.method!r}", "its name")
     if len(explanation.input_shape) not in (1, 3) or min(explanation.input_shape) < 1:
         raise _misfit(f"input_shape={explanation.input_shape}", "(channels, height, width) or (features,)")
     images, (height, width) = len(explanation), explanation.size

@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from cofire.errors import BatchError, LabelError, NonFiniteError, OptionError, near_matches
+from cofire.errors import BatchError, ExplanationError, LabelError, NonFiniteError, OptionError, near_matches
 from cofire.explain.cams import CamMethod
 from cofire.explain.chances import chances_of
 from cofire.explain.explanation import Explanation
@@ -15,9 +15,9 @@ from cofire.explain.flow import Flow
 from cofire.explain.mapping import mapped
 from cofire.explain.memory import images_at_once
 from cofire.explain.options import DEFAULTS, METHODS, tracing_of
-from cofire.explain.plan import Plan, plan_of
-from cofire.explain.recording import table_of
-from cofire.explain.tracing import Record, trace
+from cofire.explain.plan import plan_of
+from cofire.explain.recording import Table
+from cofire.explain.tracing import trace
 from cofire.network import Network
 
 __all__ = ["explain"]
@@ -77,6 +77,12 @@ def explain(
             f"method={method!r}", f"one of {', '.join(map(repr, METHODS))}",
             f"pass {near_matches(str(method), METHODS, most=1)}",
         )  # fmt: skip
+    if len(network.input_shape) not in (1, 3):
+        raise ExplanationError(
+            f"a network on inputs of shape {network.input_shape}",
+            "images (channels, height, width), or vectors (features,)",
+            "wrap the model so that it takes images, of height 1 for a line",
+        )
     batch = _batch(network, images)
     if method not in DEFAULTS:
         return mapped(
@@ -94,9 +100,9 @@ def explain(
     if tracing.n > network.num_classes:
         raise OptionError(f"n={tracing.n}", f"at most {network.num_classes} classes", "pass n=1")
     plan = plan_of(network)
-    records: list[tuple[int, Record]] = []
+    table = Table(plan)
     found: list[tuple[Tensor, Tensor, Tensor]] = []
-    each = images_at_once(plan, network, len(batch))
+    each = images_at_once(plan, len(batch))
     for first in range(0, len(batch), each):
         part = batch[first : first + each]
         logits, values = plan.tap(network, part)
@@ -104,10 +110,9 @@ def explain(
         chosen = chances.topk(tracing.n, dim=1).indices if classes is None else classes[first : first + each]
         chosen = chosen.to(logits.device)
         with torch.inference_mode():
-            start = _start(chosen, chances, plan)
-            records.append((first, trace(plan, values, start, tracing.scoring)))
+            table.add(first, trace(plan, values, _start(chosen, logits), tracing.scoring))
         found.append((chosen.cpu(), chances.gather(1, chosen).cpu(), torch.stack(chances.max(1)).cpu()))
-    sites, neurons = table_of(plan, records)
+    sites, neurons = table.finished()
     highest = torch.cat([part[2] for part in found], dim=1)
     return Explanation(
         method=method,
@@ -147,10 +152,13 @@ def _classes(network: Network, target: int | Tensor | None, images: int) -> Tens
     if target is None:
         return None
     count = network.num_classes
-    if isinstance(target, int) and not isinstance(target, bool):
-        classes = torch.full((images, 1), target)
-    else:
+    try:
         given = torch.as_tensor(target).detach().cpu()
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise LabelError(
+            f"target={target!r}", "a class number, or one for each image", f"pass a number from 0 to {count - 1}"
+        ) from error
+    else:
         if given.is_floating_point() or given.dtype == torch.bool or given.is_complex():
             raise LabelError(f"targets of type {given.dtype}", "whole numbers", "pass class numbers")
         classes = (given.expand(images) if given.ndim == 0 else given).long()
@@ -168,10 +176,10 @@ def _classes(network: Network, target: int | Tensor | None, images: int) -> Tens
     return classes
 
 
-def _start(classes: Tensor, chances: Tensor, plan: Plan) -> Flow:
+def _start(classes: Tensor, logits: Tensor) -> Flow:
     ordered, order = classes.sort(dim=1)
-    share = chances.gather(1, classes).gather(1, order)
-    share = share / share.sum(1, keepdim=True) if classes.shape[1] > 1 else torch.ones_like(share)
+    # Softmax over these classes alone: their probabilities among themselves, however small each is.
+    share = logits.double().gather(1, classes).softmax(1).gather(1, order)
     image = torch.arange(len(classes), device=classes.device).repeat_interleave(classes.shape[1])
     index, score = ordered.reshape(-1), share.reshape(-1)
     kept = score > 0
@@ -184,6 +192,12 @@ def _drawn(images: Tensor, pictures: Tensor | None) -> Tensor:
     """Pictures to draw on: those given, or the images stretched, each by itself."""
     size = tuple(images.shape[2:]) if images.ndim == 4 else (1, images[0].numel()) if images.ndim == 2 else (1, 1)
     if pictures is not None:
+        if not isinstance(pictures, Tensor):
+            raise BatchError(
+                f"pictures that are {type(pictures).__name__}",
+                "a tensor of type uint8",
+                "pass torch.as_tensor(pictures)",
+            )
         if pictures.dtype != torch.uint8 or tuple(pictures.shape) != (len(images), *size, 3):
             raise BatchError(
                 f"pictures of type {pictures.dtype} and shape {tuple(pictures.shape)}",

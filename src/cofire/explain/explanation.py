@@ -16,7 +16,7 @@ from torch import Tensor
 
 from cofire.errors import ExplanationError, LayerError, OptionError, near_matches
 from cofire.explain import drawing, view
-from cofire.explain.consistency import TENSORS, check_parts
+from cofire.explain.consistency import TENSORS, check_parts, parts_noted
 from cofire.explain.neurons import NEURON_COLUMNS, LayerNeurons, Neurons, Site
 from cofire.explain.paths import Path, trace
 from cofire.explain.regions import SIGMA, Boxes, Points, check_share, heat, hull, map_hull, staying
@@ -323,17 +323,13 @@ class Explanation:
         if note["format"] != _FORMAT:
             raise ValueError(note["format"])
         traced = "neurons.image" in tensors
-        parts: dict[str, Any] = {n: tensors.get(n) if n == "maps" else tensors[n] for n in TENSORS}
+        parts = parts_noted(note) | {n: tensors.get(n) if n == "maps" else tensors[n] for n in TENSORS}
         try:
             return cls(
-                method=note["method"],
-                options=note["options"],
-                input_shape=tuple(note["input_shape"]),
-                sites=tuple(Site(**{**site, "shape": tuple(site["shape"])}) for site in note["sites"]),
                 neurons=Neurons(**{n: tensors[f"neurons.{n}"] for n in NEURON_COLUMNS}) if traced else None,
                 **parts,
             )
-        except ExplanationError as error:
+        except (ExplanationError, OptionError) as error:
             raise ValueError(str(error)) from error
 
     def __len__(self) -> int:

@@ -8,29 +8,23 @@ from torch import Tensor, fx
 
 from cofire.explain.plan import Plan
 from cofire.explain.rules.registry import is_batched
-from cofire.network import Network
 
 __all__ = ["images_at_once"]
 
 
-def images_at_once(plan: Plan, network: Network, images: int) -> int:
+def images_at_once(plan: Plan, images: int) -> int:
     """As many that keeping the values that the rules want to see at most doubles the memory of a bare forward pass.
 
     Args:
         plan: The way back.
-        network: Whose weights count as memory as well.
         images: Of the whole batch.
     """
-    held = 0
     kept: set[fx.Node] = set()
     for step, rule in plan.steps.values():
         kept.update(node for node in rule.needed(step) if is_batched(node))
-    for node in plan.straight.tensors:
-        held += _bytes(node)
     traced = sum(_bytes(node) for node in kept)
     bare = _peak(plan.straight.graph)
-    allowed = held + bare * images
-    return max(1, min(images, int(allowed / max(1, traced))))
+    return max(1, min(images, int(bare * images / max(1, traced))))
 
 
 def _bytes(node: fx.Node) -> int:

@@ -43,10 +43,18 @@ class Tracing:
     @property
     def scoring(self) -> Scoring:
         """How inputs are scored."""
-        current, preceding, succeeding = self.alpha
+        current, preceding, _ = self.alpha
+        # Ratios decide, and α_suc changes none; kept near 1, the largest numbers there are do not overflow.
+        largest = max(current, preceding)
         return Scoring(
-            current, preceding, succeeding, self.k, self.k_linear, self.counted, self.carried, self.most
-        )  # fmt: skip
+            current=current / largest,
+            preceding=preceding / largest,
+            k=self.k,
+            k_linear=self.k_linear,
+            counted=self.counted,
+            carried=self.carried,
+            most=self.most,
+        )
 
     def described(self) -> dict[str, Any]:
         """As JSON can hold it."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
+import re
 import unicodedata
 from collections.abc import Iterable
 from functools import cache
 from typing import Protocol
 
-from markupsafe import escape
+from markupsafe import Markup, escape
 from PIL import Image, ImageDraw, ImageFont
 
 __all__ = ["DOT", "DOT_EDGE", "FRAME", "FRAME_EDGE", "Paper", "PixelPaper", "VectorPaper", "png_address", "shortened"]
@@ -60,7 +61,8 @@ def _wider_font(size: int) -> Font | None:
 
 def _written(words: str, size: int) -> tuple[str, Font]:
     """Words as a font at hand can write them: Pillow's own has English letters and little more."""
-    words = words.replace("\u00a0", " ").replace("×", "x")
+    words = re.sub(r"[\t\n\r]", " ", words.replace("\u00a0", " ").replace("×", "x"))
+    words = "".join(sign for sign in words if unicodedata.category(sign) not in ("Cc", "Cs"))
     if all(sign <= "~" or sign in _OWN_SIGNS for sign in words):
         return words, _font(size)
     wider = _wider_font(size)
@@ -132,7 +134,7 @@ class VectorPaper:
     def __init__(self, width: int, height: int, title: str) -> None:
         self._parts = [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
-            f'height="{height}" role="img" font-family="{FONT}"><title>{escape(title)}</title>'
+            f'height="{height}" role="img" font-family="{FONT}"><title>{_escaped(title)}</title>'
             f'<rect width="100%" height="100%" fill="{GROUND}"/>'
         ]
         self._areas = 0
@@ -170,12 +172,20 @@ class VectorPaper:
         end = ' text-anchor="end"' if right else ""
         self._parts.append(
             f'<text x="{x:g}" y="{y + 0.35 * size:g}" font-size="{size}" fill="{MUTED if muted else INK}"{end}>'
-            f"{escape(words)}</text>"
+            f"{_escaped(words)}</text>"
         )
 
     def document(self) -> str:
         """The whole file."""
         return "".join(self._parts) + "</svg>\n"
+
+
+# XML has no way to write these, not even as a number.
+_NOT_XML = re.compile("[^\t\n\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def _escaped(words: str) -> Markup:
+    return escape(_NOT_XML.sub("", words))
 
 
 def png_address(image: Image.Image) -> str:

@@ -91,7 +91,7 @@ def _made(network: Network) -> Plan:
             "check the model",
         )
     needed = [node for step, rule in steps.values() for node in rule.needed(step)]
-    tap = Tap(straight, needed, network.device)
+    tap = Tap(straight, [image, *needed])
     last = next((node for node, (_, rule) in steps.items() if isinstance(rule, Weighted)), None)
     return Plan(
         straight, steps, image, last, tap, {node: layer for node, layer in straight.layers.items() if node in steps}

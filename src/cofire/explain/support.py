@@ -49,17 +49,13 @@ def preceding_support(
     direction = (1 - 2 * (keys & 1)).to(torch.int8)
     score = torch.zeros(len(keys), dtype=torch.float64, device=keys.device)
     flow = Flow(image, place - image * size, direction, score, torch.arange(len(keys), device=keys.device))
-    return _highest(plan, values, node, flow, own_layer=True, joined=False)[back]
+    return _highest(plan, values, node, flow)[back]
 
 
-def _highest(plan: Plan, values: Values, node: fx.Node, flow: Flow, own_layer: bool, joined: bool) -> Tensor:
+def _highest(plan: Plan, values: Values, node: fx.Node, flow: Flow, joined: bool = False) -> Tensor:
     if node is plan.image or not len(flow):
         return torch.zeros_like(flow.score)
     step, rule = plan.steps[node]
-    if node in plan.layers:
-        if not own_layer:
-            raise AssertionError("a layer before the neuron's own is an input of it")
-        own_layer = False
     if isinstance(rule, Weighted):
         fields = rule.fields(step, values)
         each = max(1, _CHUNK // fields.width)
@@ -78,22 +74,23 @@ def _highest(plan: Plan, values: Values, node: fx.Node, flow: Flow, own_layer: b
                 found.append(contribution[:, number])
                 continue
             turned = Flow(flow.image, flow.index, flow.direction * (1 if sign > 0 else -1), flow.score, flow.row)
-            found.append(_highest(plan, values, operand, turned, own_layer=False, joined=True) * abs(sign))
+            found.append(_highest(plan, values, operand, turned, joined=True) * abs(sign))
         return torch.stack(found, 1).amax(1)
-    scale = torch.ones_like(flow.score)
+    scales = {}
     if isinstance(rule, Scaling):
-        scale = rule.scale(step, values, flow.image, flow.index).abs()
+        scales = dict.fromkeys(rule.operands(step), rule.scale(step, values, flow.image, flow.index))
     elif isinstance(rule, Product):
-        scale = rule.scale(step, values, flow).abs()
+        scales = rule.scales(step, values, flow)
     result = torch.full_like(flow.score, -torch.inf)
-    numbered = Flow(
-        flow.image, flow.index, flow.direction, flow.score, torch.arange(len(flow), device=flow.image.device)
-    )
+    row = torch.arange(len(flow), device=flow.image.device)
+    numbered = Flow(flow.image, flow.index, flow.direction, flow.score, row)
     for operand, part in rule.trace(step, values, numbered):
-        if len(part):
-            value = _highest(plan, values, operand, part, own_layer, joined)
-            result = result.scatter_reduce(0, part.row, value, "amax")
-    return torch.where(result.isinf(), 0.0, result) * scale
+        value = _highest(plan, values, operand, part, joined)
+        if operand in scales:
+            value = value * scales[operand].abs()[part.row]
+        result = result.scatter_reduce(0, part.row, value, "amax")
+    # What was padded, or scaled by zero, has nothing before it.
+    return torch.where(result.isinf(), 0.0, result)
 
 
 def _highest_of(fields: Fields, flow: Flow) -> Tensor:

@@ -133,6 +133,7 @@ class GraphEngine(_Observable):
         taps = [*self.nodes, *([] if self.head is None else [self.head])]
         # The head's input is often the activation of a layer itself: a node is observed once.
         self._head_at = None if self.head is None else taps.index(self.head)
+        self.device = device
         self._programs = ProgramCache(reading, taps, device)
 
     def run(

@@ -45,7 +45,9 @@ def straightened(reading: GraphReading) -> GraphReading:
         copied.target = _out_of_place(node)
         now[node] = now[target] = copied
     graph.output(now[reading.logits])
-    return dataclasses.replace(reading, graph=graph, logits=now[reading.logits], changed=frozenset())
+    # Without the operations, which hold nodes of the graph that this one is made from.
+    straight = dataclasses.replace(reading, graph=graph, logits=now[reading.logits], operations=())
+    return dataclasses.replace(straight, changed=frozenset())
 
 
 def _root(node: fx.Node) -> fx.Node:

@@ -23,6 +23,7 @@ class StraightGraph:
         network: With a graph.
 
     Attributes:
+        device: The device that the network was exported on, which the graph may name.
         graph: The graph, to read and not to change.
         logits: The node that holds the logits.
         inputs: The placeholders of the inputs.
@@ -42,6 +43,7 @@ class StraightGraph:
                 "rewrite the part of the model that does not export",
             )
         self.reading = straightened(engine.reading)
+        self.device = engine.device
         self.graph: fx.Graph = self.reading.graph
         self.logits: fx.Node = self.reading.logits
         by_name = {node.name: node for node in self.graph.nodes}
@@ -57,16 +59,15 @@ class Tap:
     Args:
         straight: The graph.
         nodes: Whose values to keep.
-        device: The device that the network was exported on.
     """
 
-    def __init__(self, straight: StraightGraph, nodes: Iterable[fx.Node], device: torch.device) -> None:
+    def __init__(self, straight: StraightGraph, nodes: Iterable[fx.Node]) -> None:
         self._straight = straight
         wanted = list(dict.fromkeys(nodes))
         self._given = [node for node in wanted if node.op == "placeholder"]
         self._computed = [node for node in wanted if node.op != "placeholder"]
         observed = {node: number for number, node in enumerate(self._computed)}
-        self._program = Program(straight.reading, observed, device)
+        self._program = Program(straight.reading, observed, straight.device)
 
     def __call__(self, network: Network, inputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, dict[fx.Node, Tensor]]:
         """Run the network.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -24,6 +25,11 @@ def _batched(step: Step) -> tuple[fx.Node, ...]:
     found = tuple(node for node in _pair(step) if isinstance(node, fx.Node) and is_batched(node))
     if not found:
         raise step.refuse("an operator without an operand that depends on the image")
+    for node in _pair(step):
+        if _tensor(node) and node not in found:
+            shape = node.meta["val"].shape
+            if math.prod(shape[: max(0, len(shape) - len(step.shape))]) != 1:
+                raise step.refuse("a tensor that holds something else for each sample of a batch")
     return found
 
 
@@ -142,10 +148,10 @@ class Product(Rule):
             return [(found[0], found[1]), (found[1], found[0])]
         return [(found[signal], found[1 - signal])]
 
-    def scale(self, step: Step, values: Values, flow: Flow) -> Tensor:
-        """By how much what is scaled was scaled."""
-        by = _value(step, values, self._scaled(step)[0][1], flow)
-        return 1 / by if step.name == "div" else by
+    def scales(self, step: Step, values: Values, flow: Flow) -> dict[fx.Node, Tensor]:
+        """By how much each operand that is scaled was scaled."""
+        by = {node: _value(step, values, scale, flow) for node, scale in self._scaled(step)}
+        return {node: 1 / value if step.name == "div" else value for node, value in by.items()}
 
     def trace(self, step: Step, values: Values, flow: Flow) -> list[tuple[fx.Node, Flow]]:
         """To what is scaled, upside down where the scale is negative; a scale of zero ends it."""
@@ -184,8 +190,12 @@ def _size(step: Step, node: fx.Node) -> int:
 
 
 @register_rule("maximum", "minimum")
-class Extreme(Sum):
+class Extreme(Rule):
     """The larger, or smaller, of two values: the left one where they are equal."""
+
+    def operands(self, step: Step) -> tuple[fx.Node, ...]:
+        """Those that depend on the image."""
+        return Sum().operands(step)
 
     def needed(self, step: Step) -> tuple[fx.Node, ...]:
         """Both."""

@@ -75,13 +75,16 @@ class BatchNorm(Scaling):
     def scale(self, step: Step, values: Values, image: Tensor, index: Tensor) -> Tensor:
         """Of each channel."""
         positions = math.prod(step.shape[1:])
-        channel = torch.div(index, positions, rounding_mode="floor")
+        return self.scales(step, values)[torch.div(index, positions, rounding_mode="floor")]
+
+    def scales(self, step: Step, values: Values) -> Tensor:
+        """Of all channels, (channels,)."""
         weight = _parameter(values, step.arguments.get("weight"))
         variance = _parameter(values, step.arguments.get("running_var"))
         if variance is None:
             raise step.refuse("batch normalisation by the statistics of the batch itself")
         scale: Tensor = (variance.double() + step.arguments["eps"]).rsqrt()
-        return (scale if weight is None else weight.double() * scale)[channel]
+        return scale if weight is None else weight.double() * scale
 
 
 @register_rule("layer_norm", "native_layer_norm", "rms_norm")
@@ -150,6 +153,9 @@ def number_scale(step: Step, index: Tensor, factor: Any) -> Tensor:
 def at_places(value: Tensor, image: Tensor, index: Tensor, shape: tuple[int, ...], batched: bool) -> Tensor:
     """The values that broadcasting puts at these places of a result of a given shape."""
     where = coordinates(index, shape)
+    if not batched:
+        # Leading axes of size 1, as of a parameter (1, channels, 1, 1), stand for the batch.
+        value = value.reshape(value.shape[max(0, value.ndim - len(shape)) :])
     inner = value.shape[1:] if batched else value.shape
     picked = [
         torch.zeros_like(index) if size == 1 else coordinate

@@ -2,18 +2,55 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["MARK", "PAGE", "PICTURES", "replaced"]
+from cofire.atomic import atomic_path
+from cofire.errors import ResultError
+
+__all__ = ["MARK", "PAGE", "PICTURES", "replaced", "settled"]
 
 MARK = "explanations.json"
 PAGE = "explain.html"
 PICTURES = "pictures"
+
+_PREFIX, _SUFFIX = ".cofire.", ".partial"
+
+
+def settled(out: Path) -> Path:
+    """The folder that is meant, links followed, once it is known that results can be written there.
+
+    Raises:
+        ResultError: They cannot.
+
+    Example:
+        >>> import tempfile
+        >>> place = Path(tempfile.mkdtemp()).resolve()
+        >>> settled(place / "new" / ".." / "out") == place / "out", list(place.iterdir())
+        (True, [])
+    """
+    try:
+        place = out.resolve()
+        for file in (place / MARK, place / PAGE):
+            if file.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
+        for folder in (place, (place / PICTURES).resolve()):
+            nearest = _nearest(folder)
+            # What the rights say is not all: the disk may be read-only, or not take a name.
+            with tempfile.TemporaryDirectory(dir=nearest, prefix=_PREFIX, suffix=_SUFFIX) as trial:
+                Path(trial, folder.relative_to(nearest)).mkdir(parents=True, exist_ok=True)
+    # Links in a circle are a RuntimeError to Python 3.12 and earlier.
+    except (OSError, RuntimeError) as error:
+        raise ResultError(
+            f"'{out}', where results cannot be written: {error}", "a folder to write to", "choose another folder"
+        ) from error
+    return place
 
 
 @contextmanager
@@ -22,6 +59,9 @@ def replaced(out: Path) -> Iterator[Path]:
 
     Nothing is seen in `out` before that, nor if the block raises. Pictures of an earlier run that its
     `explanations.json` lists are removed; other files stay.
+
+    Raises:
+        ResultError: Results cannot be written there; before the block begins.
 
     Example:
         >>> import tempfile
@@ -32,23 +72,41 @@ def replaced(out: Path) -> Iterator[Path]:
         >>> early, [path.name for path in place.iterdir()], len(list(place.parent.iterdir()))
         (False, ['explanations.json'], 1)
     """
-    nearest = out.absolute().parent
-    while not nearest.exists():
-        nearest = nearest.parent
-    staged = Path(tempfile.mkdtemp(dir=nearest, prefix=f".{out.name}.", suffix=".partial"))
+    place = settled(out)
+    # The folder may be another file system than what it lies in, and files take their places by being renamed.
+    staged = Path(tempfile.mkdtemp(dir=_nearest(place), prefix=_PREFIX, suffix=_SUFFIX))
     try:
         yield staged
         written = sorted(path.relative_to(staged) for path in staged.rglob("*") if path.is_file())
         # What lists the others comes last.
         written.sort(key=lambda path: path.name == MARK)
-        earlier = _listed(out / MARK)
+        earlier = _listed(place / MARK)
         for path in written:
-            (out / path).parent.mkdir(parents=True, exist_ok=True)
-            (staged / path).replace(out / path)
+            folder = (place / path).parent.resolve()
+            folder.mkdir(parents=True, exist_ok=True)
+            _move(staged / path, folder / path.name)
         for path in earlier - set(written):
-            (out / path).unlink(missing_ok=True)
+            (place / path).unlink(missing_ok=True)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or what there is already of the way to it."""
+    while not folder.exists():
+        folder = folder.parent
+    return folder
+
+
+def _move(file: Path, target: Path) -> None:
+    try:
+        file.replace(target)
+    except OSError as error:
+        # The folder of pictures can be a mounted volume, or a link to one.
+        if error.errno != errno.EXDEV:
+            raise
+        with atomic_path(target) as partial:
+            shutil.copyfile(file, partial)
 
 
 def _listed(record: Path) -> set[Path]:
