@@ -69,7 +69,13 @@ class Ceilings:
         """The largest value times the largest sum of one channel's weights over the window."""
         low, high = (part.double() for part in self._values[rule.parts(step)[0]].flatten(1).aminmax(dim=1))
         weight = rule.fields(step, self._values).weight.flatten(2)
-        up, down = (float(part.clamp(min=0).sum(2).max()) for part in (weight, -weight))
-        # Values from zero up: weights above zero speak for a neuron, or those below zero against it, never both.
-        reach = max(up, down) if bool((low >= 0).all()) else float(weight.abs().sum(2).max())
+        if weight.shape[2] == 1:
+            # One look at the weights, without a copy: those of a fully connected layer can be a hundred million.
+            least, most = (float(part) for part in weight.aminmax())
+            reach = max(most, -least, 0.0)
+        elif bool((low >= 0).all()):
+            # Values from zero up: weights above zero speak for a neuron, or those below zero against it, never both.
+            reach = max(float(part.clamp(min=0).sum(2).max()) for part in (weight, -weight))
+        else:
+            reach = float(weight.abs().sum(2).max())
         return torch.maximum(high, -low)[:, None] * reach

@@ -13,7 +13,7 @@ from cofire.explain.flow import Flow
 from cofire.explain.rules.fields import Candidates, Fields, candidates_of
 from cofire.explain.windows_on_cpu import Chosen, WindowsOnCPU
 
-__all__ = ["Preceding", "Scoring", "choose", "chosen_by_definition", "pick"]
+__all__ = ["Preceding", "Scoring", "choose", "chosen_by_definition", "pick", "takes_all_features"]
 
 
 class Preceding(Protocol):
@@ -74,8 +74,7 @@ def choose(
         last_resort: Whether an input without a score above zero can be chosen; else the evidence ends.
     """
     on_cpu = flow.image.device.type == "cpu"
-    without_list = fields.last and most is None and not scoring.preceding and (scoring.carried or not scoring.counted)
-    if on_cpu and without_list:
+    if takes_all_features(scoring, flow, fields, most):
         return choose_all_features(
             flow, fields, counted=scoring.counted, carried=scoring.carried, most=scoring.most, last_resort=last_resort
         )
@@ -87,6 +86,12 @@ def choose(
     index = fields.index(channel[neuron, position], place[neuron, position])
     carried = flow.score[neuron] * share[neuron, position]
     return Flow(flow.image[neuron], index, direction[neuron, position], carried, flow.row[neuron], own=False)
+
+
+def takes_all_features(scoring: Scoring, flow: Flow, fields: Fields, most: int | None) -> bool:
+    """Whether every input that speaks for a neuron is chosen, so that pairs of both need no list."""
+    plain = not scoring.preceding and (scoring.carried or not scoring.counted)
+    return flow.image.device.type == "cpu" and fields.last and most is None and plain
 
 
 def _chosen_on_cpu(

@@ -14,7 +14,7 @@ from cofire.explain.flow import Flow
 from cofire.explain.plan import Plan
 from cofire.explain.rules import Step, Values
 from cofire.explain.rules.weighted import Linear, Weighted
-from cofire.explain.scoring import Scoring, choose
+from cofire.explain.scoring import Scoring, choose, takes_all_features
 from cofire.explain.settling import settled
 from cofire.explain.support import preceding_support
 
@@ -120,7 +120,8 @@ def _chosen(
     operand = rule.parts(step)[0]
     fields = rule.fields(step, values)
     most = scoring.k_linear if isinstance(rule, Linear) else scoring.k
-    each = max(1, _CHUNK // fields.width)
+    whole = takes_all_features(scoring, flow, fields, most)
+    each = len(flow) if whole else max(1, _CHUNK // fields.width)
     # The count is over all neurons of an image: those of one image stay together.
     cuts = _cuts_between_images(flow, each) if scoring.counted else [*range(0, len(flow), each), len(flow)]
     found = []
