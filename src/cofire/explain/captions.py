@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from cofire.errors import OptionError
-
-if TYPE_CHECKING:
-    from cofire.explain.explanation import Explanation
+from cofire.explain.explained import Explained
 
 __all__ = [
     "NO_EVIDENCE", "box_told", "class_told", "evidence_told", "explained_told", "heat_told", "method_told", "number",
@@ -91,13 +88,13 @@ def class_told(index: int, names: Sequence[str] | None) -> str:
     return str(names[index])
 
 
-def explained_told(explanation: Explanation, image: int, names: Sequence[str] | None) -> str:
+def explained_told(explanation: Explained, image: int, names: Sequence[str] | None) -> str:
     """The explained classes of an image with their probabilities: "tench (97.3 %)"."""
     pairs = zip(explanation.target[image].tolist(), explanation.probability[image].tolist(), strict=True)
     return ", ".join(f"{class_told(index, names)} ({percent(share)})" for index, share in pairs)
 
 
-def predicted_told(explanation: Explanation, image: int, names: Sequence[str] | None) -> str:
+def predicted_told(explanation: Explained, image: int, names: Sequence[str] | None) -> str:
     """What the network predicts for an image, and whether that is what is explained."""
     index = int(explanation.predicted[image])
     if index in explanation.target[image].tolist():
@@ -115,7 +112,7 @@ def evidence_told(share: float) -> str:
     return f"{number(100 * share)}\u00a0%"
 
 
-def heat_told(explanation: Explanation, largest: float) -> tuple[str, str, str]:
+def heat_told(explanation: Explained, largest: float) -> tuple[str, str, str]:
     """What the colour bar measures, and the numbers at its two ends."""
     if explanation.maps is not None:
         return "value of the map", "0", number(largest)
@@ -125,7 +122,7 @@ def heat_told(explanation: Explanation, largest: float) -> tuple[str, str, str]:
     return f"share of the evidence per {place}", "0", evidence_told(largest)
 
 
-def points_told(explanation: Explanation, scores: Sequence[float]) -> str:
+def points_told(explanation: Explained, scores: Sequence[float]) -> str:
     """How many points there are, and how much the strongest holds where points hold shares."""
     if not scores:
         return NO_EVIDENCE

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from cofire.errors import ExplanationError
+from cofire.explain.explained import Explained
 from cofire.explain.neurons import Site
-
-if TYPE_CHECKING:
-    from cofire.explain.explanation import Explanation
 
 __all__ = ["TENSORS", "check_parts", "parts_noted"]
 
@@ -68,7 +66,7 @@ def _of(kind: type, noted: object) -> Any:
     return noted
 
 
-def check_parts(explanation: Explanation) -> None:
+def check_parts(explanation: Explained) -> None:
     """Hold an explanation to what it promises.
 
     Raises:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,9 @@ from torch import Tensor
 from cofire.atomic import atomic_path, write_text
 from cofire.errors import OptionError, near_matches
 from cofire.explain import captions
+from cofire.explain.explained import Explained
 from cofire.explain.paper import Paper, PixelPaper, VectorPaper, shortened
 from cofire.explain.regions import Points, check_share
-
-if TYPE_CHECKING:
-    from cofire.explain.explanation import Explanation
 
 __all__ = ["ALPHA", "SCALE", "Panel", "coloured", "dots_of", "grey", "overlay", "panel", "save_png", "save_svg"]
 
@@ -146,7 +144,7 @@ def dots_of(points: Points, size: tuple[int, int]) -> tuple[tuple[float, float, 
     return tuple(zip(x.tolist(), y.tolist(), radius.tolist(), strict=True))
 
 
-def panel(explanation: Explanation, image: int, what: str, alpha: float = ALPHA) -> Panel:
+def panel(explanation: Explained, image: int, what: str, alpha: float = ALPHA) -> Panel:
     """One drawing of one image.
 
     Args:
@@ -202,7 +200,7 @@ def is_smooth(size: tuple[int, int]) -> bool:
 
 
 def overlay(
-    explanation: Explanation,
+    explanation: Explained,
     image: int,
     what: str,
     *,
@@ -225,7 +223,7 @@ def overlay(
     return paper.image
 
 
-def save_png(explanation: Explanation, path: str | Path, *, class_names: Sequence[str] | None = None) -> Path:
+def save_png(explanation: Explained, path: str | Path, *, class_names: Sequence[str] | None = None) -> Path:
     """Write a sheet with one row per image as pixels; see `Explanation.save_png`."""
     paper = PixelPaper(*_sheet_size(explanation))
     _sheet(paper, explanation, class_names)
@@ -234,7 +232,7 @@ def save_png(explanation: Explanation, path: str | Path, *, class_names: Sequenc
     return Path(path)
 
 
-def save_svg(explanation: Explanation, path: str | Path, *, class_names: Sequence[str] | None = None) -> Path:
+def save_svg(explanation: Explained, path: str | Path, *, class_names: Sequence[str] | None = None) -> Path:
     """Write the same sheet as vectors; see `Explanation.save_svg`."""
     paper = VectorPaper(*_sheet_size(explanation), repr(explanation))
     _sheet(paper, explanation, class_names)
@@ -242,19 +240,19 @@ def save_svg(explanation: Explanation, path: str | Path, *, class_names: Sequenc
     return Path(path)
 
 
-def kinds(explanation: Explanation) -> list[str]:
+def kinds(explanation: Explained) -> list[str]:
     """What can be drawn of an explanation: maps have no points."""
     return [what for what in TITLES if what != "points" or explanation.neurons is not None]
 
 
-def _sheet_size(explanation: Explanation) -> tuple[int, int]:
+def _sheet_size(explanation: Explained) -> tuple[int, int]:
     width, height = drawn_size(explanation.size)
     columns = len(kinds(explanation))
     row = _HEAD + height + _FOOT
     return columns * max(width, _SIDE) + (columns + 1) * _GAP, max(len(explanation), 1) * row + _GAP
 
 
-def _sheet(paper: Paper, explanation: Explanation, class_names: Sequence[str] | None) -> None:
+def _sheet(paper: Paper, explanation: Explained, class_names: Sequence[str] | None) -> None:
     width, height = drawn_size(explanation.size)
     wide = max(width, _SIDE)
     if len(explanation) == 0:
@@ -281,7 +279,7 @@ def _place(paper: Paper, drawing: Panel, left: int, top: int, width: int, height
 
 
 def _head(
-    paper: Paper, explanation: Explanation, image: int, names: Sequence[str] | None, left: int, top: int, width: int
+    paper: Paper, explanation: Explained, image: int, names: Sequence[str] | None, left: int, top: int, width: int
 ) -> None:
     told = captions.explained_told(explanation, image, names)
     more = f"{captions.predicted_told(explanation, image, names)} · {captions.method_told(explanation.method)}"
@@ -291,9 +289,7 @@ def _head(
     paper.text(left, top + 52, shortened(more, _SMALL, width), _SMALL, muted=True)
 
 
-def _foot(
-    paper: Paper, explanation: Explanation, drawing: Panel, left: int, top: int, width: int, alpha: float
-) -> None:
+def _foot(paper: Paper, explanation: Explained, drawing: Panel, left: int, top: int, width: int, alpha: float) -> None:
     paper.text(left, top + 22, TITLES[drawing.what], _SMALL)
     if not drawing.largest:
         paper.text(left, top + 48, shortened(drawing.note, _SMALL, width), _SMALL, muted=True)

@@ -70,7 +70,7 @@ def explain(
         ...     _ = parameter.data.copy_(torch.tensor(values))
         >>> found = explain(Network(model, torch.zeros(1, 3)), torch.tensor([[1.0, 5.0, 1.0]]))
         >>> found.target.tolist(), found.points(0)
-        ([[0]], Points(y=tensor([0], dtype=torch.int32), x=tensor([0], dtype=torch.int32), score=tensor([1.])))
+        ([[0]], Points(1, score 1.0000))
     """
     if method not in METHODS:
         raise OptionError(

@@ -60,7 +60,8 @@ def merged(together: Flow, size: int, carried: bool = True) -> tuple[Flow, Tenso
 
     Example:
         >>> one = torch.tensor([0, 0])
-        >>> flow = Flow(one, torch.tensor([7, 7]), torch.ones(2, dtype=torch.int8), torch.tensor([0.25, 0.5]), one)
+        >>> score = torch.tensor([0.25, 0.5], dtype=torch.float64)
+        >>> flow = Flow(one, torch.tensor([7, 7]), torch.ones(2, dtype=torch.int8), score, one)
         >>> both, row = merged(flow, 10)
         >>> both.index.tolist(), both.score.tolist(), row.tolist()
         ([7], [0.75], [0, 0])

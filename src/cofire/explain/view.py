@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jinja2
 import numpy as np
@@ -15,10 +15,8 @@ from PIL import Image
 
 from cofire.atomic import write_text
 from cofire.explain import captions, drawing, paper
+from cofire.explain.explained import Explained
 from cofire.explain.neurons import Site
-
-if TYPE_CHECKING:
-    from cofire.explain.explanation import Explanation
 
 __all__ = ["layer_shown", "notebook", "write_html"]
 
@@ -31,7 +29,7 @@ _NOTEBOOK_SIDE = 224
 
 
 def write_html(
-    explanation: Explanation,
+    explanation: Explained,
     path: str | Path,
     *,
     class_names: Sequence[str] | None = None,
@@ -75,7 +73,7 @@ def write_html(
     return Path(path)
 
 
-def notebook(explanation: Explanation) -> str:
+def notebook(explanation: Explained) -> str:
     """The first images with their heat maps, for notebooks."""
     images = []
     for at in range(min(len(explanation), _NOTEBOOK_IMAGES)):
@@ -95,7 +93,7 @@ def notebook(explanation: Explanation) -> str:
     return _render("notebook.html.j2", told=repr(explanation), images=images, side=_NOTEBOOK_SIDE, more=more)
 
 
-def _image(explanation: Explanation, at: int, names: Sequence[str] | None) -> dict[str, Any]:
+def _image(explanation: Explained, at: int, names: Sequence[str] | None) -> dict[str, Any]:
     """What the page shows of one image besides its layers."""
     told = captions.explained_told(explanation, at, names)
     alone = explanation[at]
@@ -111,7 +109,7 @@ def _image(explanation: Explanation, at: int, names: Sequence[str] | None) -> di
     }
 
 
-def _panel(alone: Explanation, what: str, told: str) -> dict[str, Any]:
+def _panel(alone: Explained, what: str, told: str) -> dict[str, Any]:
     width, height = drawing.drawn_size(alone.size)
     panel = drawing.panel(alone, 0, what)
     longer = max(width, height)
@@ -145,7 +143,7 @@ def _panel(alone: Explanation, what: str, told: str) -> dict[str, Any]:
 
 
 def layer_shown(
-    explanation: Explanation, image: int, index: int, names: Sequence[str] | None, most: int = MOST_ROWS
+    explanation: Explained, image: int, index: int, names: Sequence[str] | None, most: int = MOST_ROWS
 ) -> dict[str, Any]:
     """What the slider of a page shows of one layer of one image, as `templates/page.js` reads it.
 
@@ -247,7 +245,7 @@ def _nowhere(site: Site) -> str:
     return "Neurons of this layer are not tied to a place in the picture."
 
 
-def _lead(explanation: Explanation) -> str:
+def _lead(explanation: Explained) -> str:
     method, count = captions.method_told(explanation.method), captions.plural(len(explanation), "image")
     without = len(explanation) - int(np.count_nonzero(explanation.has_evidence))
     nothing = f" In {captions.plural(without, 'image')}, no evidence was found." if without else ""
@@ -259,7 +257,7 @@ def _lead(explanation: Explanation) -> str:
     )
 
 
-def _reading(explanation: Explanation) -> list[str]:
+def _reading(explanation: Explained) -> list[str]:
     """The sentences under the images."""
     colours = (
         "Colours reach from 0 to the largest value of each image: compare images by the numbers at the colour bars. "
