@@ -90,7 +90,7 @@ def resident(name: str, way: str, batch: int) -> None:
 
 
 def memory(names: list[str], batches: list[int]) -> None:
-    ways = ("cnn-fixations", "discernible", "discernible, full score")
+    ways = ("cnn-fixations", "discernible")
     idle = _child("import torch, torchvision, cofire; from benchmarks import explain as e; import resource; "
                   "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)")  # fmt: skip
     print("| network | batch | bare, MiB | " + " | ".join(ways) + " |")
