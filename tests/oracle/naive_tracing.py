@@ -502,7 +502,7 @@ class Tracing:
                 if scoring.preceding and operand.kind != "image":
                     support = self.before(operand, place, direction)
                 count = max(best[place], 1) if scoring.counted else 1
-                omega = scoring.succeeding * count * (scoring.current * z + scoring.preceding * support)
+                omega = count * (scoring.current * z + scoring.preceding * support)
                 rated.append((omega, order, place, direction))
             rated.sort(key=lambda one: (-one[0], one[1]))
             total = sum(max(one[0], 0.0) for one in rated[:k])

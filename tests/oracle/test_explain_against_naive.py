@@ -417,11 +417,11 @@ OPTIONS = (
     Scoring(k=3, k_linear=2, counted=False),
     Scoring(k=2, k_linear=2, carried=False),
     Scoring(k=1, k_linear=None, counted=False, carried=False),
-    Scoring(k=2, k_linear=None, current=0.5, succeeding=2.0),
+    Scoring(k=2, k_linear=None, current=0.5),
 )
 PRECEDING = (
     Scoring(preceding=0.5),
-    Scoring(k=2, k_linear=3, preceding=1.0, current=0.25, succeeding=0.5),
+    Scoring(k=2, k_linear=3, preceding=1.0, current=0.25),
     Scoring(**ALL, preceding=2.0),
     Scoring(k=2, k_linear=2, preceding=1.0, current=0.0, carried=False),
 )

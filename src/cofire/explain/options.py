@@ -22,7 +22,8 @@ class Tracing:
     """Options of a method that traces evidence back through the network.
 
     Attributes:
-        alpha: Weights of current, preceding and succeeding support (P3 Eq. 1).
+        alpha: Weights of current, preceding and succeeding support (P3 Eq. 1). The last multiplies every score of a
+            neuron's inputs alike and so changes nothing; it is there for the equation's sake.
         k: Inputs chosen for each neuron of a convolution, None for all.
         k_linear: Inputs chosen for each neuron of a linear layer, None for all.
         n: Classes to start from, those that the network finds most probable.

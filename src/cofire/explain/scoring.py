@@ -33,7 +33,6 @@ class Scoring:
     Attributes:
         current: Weight of the support from the current layer, activation times weight (P3's α_cur).
         preceding: Weight of the support from the preceding layer (α_pre).
-        succeeding: Weight of the support from the succeeding layer (α_suc).
         k: How many inputs of a convolution's neuron are chosen at the most, None for all.
         k_linear: The same for linear layers.
         counted: Whether an input counts more that has the highest support for several neurons (Z_suc).
@@ -43,7 +42,6 @@ class Scoring:
 
     current: float = 1.0
     preceding: float = 0.0
-    succeeding: float = 1.0
     k: int | None = 1
     k_linear: int | None = 1
     counted: bool = True

@@ -65,12 +65,11 @@ class Fields:
 
     def seen_from(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Output, row and column of neurons by their places in the result."""
-        outputs, _, width = self.result
+        outputs = self.result[0]
         if self.last:
             position = torch.div(index, outputs, rounding_mode="floor")
             return index - position * outputs, position, torch.zeros_like(index)
         channel, y, x = coordinates(index, self.result)
-        assert width
         return channel, y, x
 
     def index(self, channel: Tensor, place: Tensor) -> Tensor:

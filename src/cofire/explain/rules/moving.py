@@ -26,8 +26,6 @@ def _operand(step: Step) -> fx.Node:
 class Reshape(Rule):
     """Another shape of the same values: each keeps its place in row-major order."""
 
-    one_to_one = True
-
     def operands(self, step: Step) -> tuple[fx.Node, ...]:
         """The one there is."""
         node = _operand(step)
@@ -121,8 +119,6 @@ def _applied(step: Step, numbers: Tensor, operand: fx.Node) -> Any:
 @register_rule("cat", "concat", "concatenate")
 class Concatenation(Rule):
     """Each value goes back to the operand that it came from."""
-
-    one_to_one = True
 
     def operands(self, step: Step) -> tuple[fx.Node, ...]:
         """All of them."""

@@ -25,8 +25,6 @@ lift_fresh_copy native_dropout
 class Passing(Rule):
     """One value in, one value out, both large together: the evidence is handed on whole."""
 
-    one_to_one = True
-
     def operands(self, step: Step) -> tuple[fx.Node, ...]:
         """The first."""
         return (_first(step),)
@@ -141,13 +139,6 @@ class Negative(Scaling):
     def scale(self, step: Step, values: Values, image: Tensor, index: Tensor) -> Tensor:
         """Minus one."""
         return torch.full_like(index, -1, dtype=torch.float64)
-
-
-def number_scale(step: Step, index: Tensor, factor: Any) -> Tensor:
-    """A scale that is a number of the program."""
-    if not isinstance(factor, (int, float)):
-        raise step.refuse(f"a factor that is {factor!r}")
-    return torch.full_like(index, factor, dtype=torch.float64)
 
 
 def at_places(value: Tensor, image: Tensor, index: Tensor, shape: tuple[int, ...], batched: bool) -> Tensor:

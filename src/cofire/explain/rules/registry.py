@@ -109,11 +109,8 @@ def is_batched(node: fx.Node) -> bool:
 class Rule:
     """How evidence for an operator's result goes on to its operands.
 
-    Attributes:
-        one_to_one: Whether different neurons always go on to different ones.
+    A rule that can send two neurons to the same place says so with `own=False` in the flow that it hands on.
     """
-
-    one_to_one: bool = False
 
     def operands(self, step: Step) -> tuple[fx.Node, ...]:
         """The operands that evidence goes on to, each of shape (batch, ...).
