@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 from cofire.cli.main import app
 from cofire.cli.main import main as run_main
 from cofire.errors import CofireError, DataError, ImageError, LayerError, OptionError, RuleError
+from cofire.photos.naming import class_number, known_names, read_names
+from cofire.photos.preparation import preparation_of
+from cofire.photos.reading import find_photos, read_photo
 from cofire.report.explain.results import MARK, replaced
-from cofire.study.naming import class_number, known_names, read_names
-from cofire.study.photos import find_photos, read_photo
-from cofire.study.preparation import preparation_of
 
 NAMES = ["ant", "bee", "cat"]
 

@@ -27,14 +27,14 @@ from cofire.explain import explain as run_explain
 from cofire.explain.cam_layers import choose_cam_layer
 from cofire.explain.captions import method_told, percent, plural
 from cofire.network import Network
+from cofire.photos.naming import class_number, known_names, read_names
+from cofire.photos.preparation import Preparation, Prepared, preparation_of
+from cofire.photos.reading import find_photos, read_photo
 from cofire.report.explain.explained import Explained
 from cofire.report.explain.page import MOST_PHOTOS, Setup, shown, write_page
 from cofire.report.explain.pictures import write_picture
 from cofire.report.explain.record import record_of, write_records
 from cofire.report.explain.results import MARK, PAGE, PICTURES, replaced, settled
-from cofire.study.naming import class_number, known_names, read_names
-from cofire.study.photos import find_photos, read_photo
-from cofire.study.preparation import Preparation, Prepared, preparation_of
 from cofire.study.sources import open_network
 from cofire.study.versions import version_of, versions
 

@@ -1,0 +1,1 @@
+"""Judge explanations: localisation, faithfulness, sensitivity to the class, robustness, with intervals."""
