@@ -1,0 +1,129 @@
+"""Classes as files of boxes and folders of images write them: by name, by WordNet number or by place."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from cofire.bounds import check_whole
+from cofire.errors import LabelError, OptionError, near_matches
+from cofire.photos.faults import refuse_all
+
+__all__ = ["ClassTable", "is_wnid"]
+
+_WNID = re.compile(r"n\d{8}")
+
+
+def is_wnid(text: str) -> bool:
+    """Whether a name is a WordNet number, as ImageNet names its classes.
+
+    Example:
+        >>> is_wnid("n01440764"), is_wnid("tench")
+        (True, False)
+    """
+    return _WNID.fullmatch(text) is not None
+
+
+class ClassTable:
+    """The numbers of a network's classes, by their names and WordNet numbers.
+
+    Args:
+        names: Of all classes, in the order of the network's outputs.
+        synsets: WordNet numbers of all classes, in the same order.
+        num_classes: How many there are, where neither is given.
+
+    Raises:
+        OptionError: The three do not agree on the number of classes.
+        LabelError: A WordNet number is named twice.
+
+    Example:
+        >>> table = ClassTable(["tench", "crane", "crane"], ["n01440764", "n02012849", "n03126707"])
+        >>> table.find("n03126707"), table.find("Tench"), table.find("dog"), table.is_several("crane")
+        (2, 0, None, True)
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str] | None = None,
+        synsets: Sequence[str] | None = None,
+        num_classes: int | None = None,
+    ) -> None:
+        counts = {
+            word: count
+            for word, count in (
+                ("names", None if names is None else len(names)),
+                ("WordNet numbers", None if synsets is None else len(synsets)),
+                ("num_classes", None if num_classes is None else check_whole("num_classes", num_classes)),
+            )
+            if count is not None
+        }
+        if len(set(counts.values())) > 1:
+            raise OptionError(
+                ", ".join(f"{count:,} {word}" for word, count in counts.items()), "one number of classes",
+                "give those of the same network",
+            )  # fmt: skip
+        self.names = list(names or ())
+        self.synsets = list(synsets or ())
+        self.num_classes: int | None = next(iter(counts.values()), None)
+        twice = [wnid for wnid, count in Counter(self.synsets).items() if count > 1]
+        refuse_all(twice, "WordNet numbers given to several classes", "each once", "mend the list", LabelError)
+        # WordNet numbers go before names, and names as they are before names in other letters.
+        self._number: dict[str, int | None] = {}
+        for same in (
+            {wnid: [number] for number, wnid in enumerate(self.synsets)},
+            _gathered(self.names),
+            _gathered([name.casefold() for name in self.names]),
+        ):
+            for text, numbers in same.items():
+                self._number.setdefault(text, numbers[0] if len(numbers) == 1 else None)
+
+    @property
+    def knows_names(self) -> bool:
+        """Whether there are names or WordNet numbers to find a class by."""
+        return bool(self.names or self.synsets)
+
+    def find(self, text: str) -> int | None:
+        """The number of a class; None if there is no such class, or several of that name."""
+        text = text.strip()
+        return self._number[text] if text in self._number else self._number.get(text.casefold())
+
+    def is_several(self, text: str) -> bool:
+        """Whether several classes have this name."""
+        text = text.strip()
+        return self.find(text) is None and (text in self._number or text.casefold() in self._number)
+
+    def fault(self, text: str) -> str:
+        """Why a name is no class, in words, with the nearest names that are."""
+        if self.is_several(text):
+            return f"'{text}' names several classes"
+        if not self.knows_names:
+            return f"'{text}' without a list of classes"
+        candidates = self.synsets if is_wnid(text) and self.synsets else self.names or self.synsets
+        return f"'{text}', near {near_matches(text, candidates, most=3)}"
+
+    def refuse_unknown(self, texts: Sequence[str]) -> None:
+        """Raise one error for all names that are no class.
+
+        Raises:
+            LabelError: There is one.
+        """
+        refuse_all(
+            [self.fault(text) for text in texts], "class names that the network has not",
+            "names of its classes, or their WordNet numbers" if self.knows_names else "a list of class names",
+            "give the names, or WordNet numbers, of all classes in the order of the network's outputs, or leave boxes "
+            "of other classes out (skip_unknown)",
+            LabelError,
+        )  # fmt: skip
+
+    def holds(self, number: int) -> bool:
+        """Whether a number is that of a class; without a number of classes each from 0 up is."""
+        return number >= 0 and (self.num_classes is None or number < self.num_classes)
+
+
+def _gathered(texts: Sequence[str]) -> dict[str, list[int]]:
+    """The places at which each text stands."""
+    places: dict[str, list[int]] = {}
+    for place, text in enumerate(texts):
+        places.setdefault(text.strip(), []).append(place)
+    return places

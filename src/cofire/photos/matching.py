@@ -1,0 +1,219 @@
+"""Image files and entries of a list of boxes brought together by their names."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from pathlib import Path, PurePosixPath
+
+from cofire.errors import DataError, ImageError, LabelError, OptionError
+from cofire.photos.annotated import AnnotatedImage, BoxList
+from cofire.photos.classes import ClassTable, is_wnid
+from cofire.photos.collection import Collection, Photo
+from cofire.photos.faults import listed, refuse_all
+from cofire.photos.files import files_below
+from cofire.photos.reading import ENDINGS
+
+__all__ = ["SEVERAL", "images_below", "match"]
+
+SEVERAL = ("refuse", "largest", "skip")
+"""What is done with photos that show several classes, none of which is said to be theirs."""
+
+
+def images_below(folder: str | Path) -> dict[str, Path]:
+    """All image files of a folder and of the folders in it, by their paths below it.
+
+    Returns:
+        Names with "/" between folders, sorted, with the files.
+
+    Raises:
+        ImageError: There is no such folder, or no image in it.
+        DataError: A folder cannot be entered, or a link leads back.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise ImageError(f"no folder '{root}'", "a folder of images, or of a folder for each class", "check the path")
+    found = files_below(root, ENDINGS)
+    if not found:
+        raise ImageError(
+            f"no image in the folder '{root}' or below it", f"files that end with {', '.join(ENDINGS)}",
+            "name the folder that holds the images",
+        )  # fmt: skip
+    return dict(sorted(found))
+
+
+def match(
+    images: str | Path,
+    boxes: BoxList | None,
+    *,
+    names: Sequence[str] | None = None,
+    synsets: Sequence[str] | None = None,
+    num_classes: int | None = None,
+    allow_unmatched: bool = False,
+    several: str = "refuse",
+) -> Collection:
+    """Photos from a folder of images and a list of boxes.
+
+    An entry belongs to the image whose path ends as it does: "a.jpg" to "cats/a.jpg", but "dogs/a.jpg" to no
+    "cats/a.jpg". Entries without an ending, as those of XML files, are held against names without theirs.
+
+    A photo's class is the one that its entry gives it; else that of the folder it lies in; else the one that all its
+    boxes are of. Folders are classes where their names are: `names`, `synsets`, or, with neither, as many as
+    `num_classes`, which are numbered in the order of their names. A photo keeps the boxes of its own class alone.
+
+    Args:
+        images: The folder of images; those in folders below it count as well.
+        boxes: As `cofire.photos.boxes.read_boxes` reads them; None for photos without boxes in a folder for each class.
+        names: Of all classes, in the order of the network's outputs.
+        synsets: WordNet numbers of all classes, in the same order.
+        num_classes: How many classes the network has.
+        allow_unmatched: Leave out images without an entry and entries without an image, rather than refuse them.
+        several: A photo with boxes of several classes and nothing that says which is its own: "refuse", take that
+            whose boxes cover the "largest" area when added up, or "skip", which leaves out photos without any class
+            as well.
+
+    Raises:
+        ImageError: The folder is missing or holds no image.
+        DataError: Images and entries do not match; the message names all.
+        LabelError: A photo has no class or several, or its folder and its boxes do not agree.
+        OptionError: `several` is none of the three, or the numbers of classes do not agree.
+    """
+    if several not in SEVERAL:
+        raise OptionError(f"several='{several}'", ", ".join(SEVERAL), "pass one of these")
+    table, source = ClassTable(names, synsets, num_classes), Path(images)
+    files = images_below(source)
+    no_entry: list[str] = []
+    no_image: list[str] = []
+    if boxes is None:
+        paired = {name: AnnotatedImage(name, None, (), (), None) for name in files}
+    else:
+        paired, no_image = _paired(files, boxes)
+        no_entry = [name for name in files if name not in paired]
+        if not allow_unmatched:
+            _refuse_unmatched(no_entry, no_image, source, boxes.source)
+    folders = _folder_classes(files, table)
+    photos, classless, wrong = [], [], []
+    for name in sorted(paired):
+        entry, folder = paired[name], PurePosixPath(name).parent.name
+        label = _label_of(entry, folders.get(folder), several)
+        if isinstance(label, str):
+            near = f" (its folder is {table.fault(folder)})" if folder and table.knows_names and not entry.boxes else ""
+            classless.append((name, f"{name} {label}{near}"))
+        elif entry.label is not None and folders.get(folder, entry.label) != entry.label:
+            wrong.append(f"{name} is of class {entry.label} in the list, {folders[folder]} by its folder '{folder}'")
+        elif not table.holds(label):
+            wrong.append(f"{name} is of class {label} of {table.num_classes:,}")
+        else:
+            own = tuple(box for box, of in zip(entry.boxes, entry.labels, strict=True) if of == label)
+            photos.append(Photo(files[name], name, label, own, entry.size, len(entry.boxes) - len(own)))
+    refuse_all(
+        wrong, "photos whose class cannot be right", "one class of the network, the same in list and folder",
+        "mend the list of boxes, or the list of classes", LabelError,
+    )  # fmt: skip
+    if several != "skip" or not photos:
+        _refuse_classless([fault for _, fault in classless], several, paired, source)
+    return Collection(
+        tuple(photos), source, tuple(no_entry), tuple(no_image), tuple(name for name, _ in classless),
+        boxes_left_out="" if boxes is None else boxes.left_out,
+    )  # fmt: skip
+
+
+def _paired(files: Mapping[str, Path], boxes: BoxList) -> tuple[dict[str, AnnotatedImage], list[str]]:
+    """The entry of each image that has one, and the names of entries without an image."""
+    by_name: dict[str, list[str]] = {}
+    by_stem: dict[str, list[str]] = {}
+    for name in files:
+        by_name.setdefault(PurePosixPath(name).name, []).append(name)
+        by_stem.setdefault(PurePosixPath(name).stem, []).append(name)
+    paired: dict[str, AnnotatedImage] = {}
+    no_image: list[str] = []
+    unclear: list[str] = []
+    for entry in boxes.entries:
+        path = PurePosixPath(entry.name)
+        near = by_name.get(path.name, [])
+        if not near and path.suffix.lower() not in ENDINGS:
+            near = by_stem.get(path.name, [])
+        fitting = [name for name in near if _ends_alike(PurePosixPath(name), path)]
+        if len(fitting) > 1:
+            # Of several that end alike the one in the very folder is meant: "a.jpg" is not "cats/a.jpg" then.
+            exact = [name for name in fitting if PurePosixPath(name).parent == path.parent]
+            fitting = exact if len(exact) == 1 else fitting
+        if not fitting:
+            no_image.append(entry.name)
+        elif len(fitting) > 1:
+            unclear.append(f"{entry.name} could be {', '.join(fitting[:3])}{' …' if len(fitting) > 3 else ''}")
+        elif fitting[0] in paired:
+            unclear.append(f"{paired[fitting[0]].name} and {entry.name} are both {fitting[0]}")
+        else:
+            paired[fitting[0]] = entry
+    refuse_all(
+        unclear, f"entries of '{boxes.source}' that belong to no one image", "one entry for each image",
+        "write their folders and endings too, or leave one out",
+    )  # fmt: skip
+    return paired, no_image
+
+
+def _ends_alike(image: PurePosixPath, entry: PurePosixPath) -> bool:
+    """Whether of the folders of both the shorter path's are the last of the longer one's."""
+    pairs = zip(reversed(image.parent.parts), reversed(entry.parent.parts), strict=False)
+    return all(one == other for one, other in pairs)
+
+
+def _refuse_unmatched(no_entry: Sequence[str], no_image: Sequence[str], images: Path, boxes: Path) -> None:
+    told = [
+        f"{what} ({len(names):,}): {listed(names)}"
+        for what, names in (
+            (f"images in '{images}' without an entry in '{boxes}'", no_entry), ("entries without an image", no_image),
+        )
+        if names
+    ]  # fmt: skip
+    if told:
+        raise DataError(
+            ". ".join(told), "an entry for each image and an image for each entry, named alike",
+            "name the folder and the boxes of the same images, or leave out what has no partner (allow_unmatched)",
+        )  # fmt: skip
+
+
+def _folder_classes(files: Iterable[str], table: ClassTable) -> dict[str, int]:
+    """The classes of folders, as far as their names, or their order, tell.
+
+    Order tells only what nobody could mean otherwise: WordNet numbers, as many as there are classes, are ImageNet's,
+    and with no names at all it is what torchvision's `ImageFolder` takes.
+    """
+    parents = {PurePosixPath(name).parent.name for name in files}
+    folders = sorted(parents - {""})
+    known = {folder: number for folder in folders if (number := table.find(folder)) is not None}
+    by_order = (all(map(is_wnid, folders)) and not table.synsets) or not table.knows_names
+    if not known and by_order and "" not in parents and len(folders) == table.num_classes:
+        return {folder: number for number, folder in enumerate(folders)}
+    return known
+
+
+def _label_of(entry: AnnotatedImage, folder: int | None, several: str) -> int | str:
+    """The class of an image, or why it has none."""
+    if entry.label is not None:
+        return entry.label
+    if folder is not None:
+        return folder
+    areas: defaultdict[int, float] = defaultdict(float)
+    for (left, top, right, bottom), label in zip(entry.boxes, entry.labels, strict=True):
+        areas[label] += (right - left) * (bottom - top)
+    if not areas:
+        return "has neither a box nor a class"
+    if len(areas) == 1 or several == "largest":
+        return max(areas, key=lambda label: (areas[label], -label))
+    return f"has boxes of classes {', '.join(map(str, sorted(areas)))}"
+
+
+def _refuse_classless(faults: Sequence[str], several: str, paired: Sized, source: Path) -> None:
+    if not paired:
+        raise DataError(
+            f"no image in '{source}' has an entry", "entries named as the images are",
+            "name the folder and the boxes of the same images",
+        )  # fmt: skip
+    largest = "" if several == "largest" else "take the class of the largest boxes (several='largest'), "
+    refuse_all(
+        faults, "photos without one class", "boxes of one class, a class for each image, or a folder for each class",
+        f"{largest}name the classes of folders (names or synsets), or leave the photos out (several='skip')",
+        LabelError,
+    )  # fmt: skip
