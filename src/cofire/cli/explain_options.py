@@ -6,6 +6,7 @@ from typing import Any
 
 from cofire.cli.numbers import numbers
 from cofire.errors import OptionError, near_matches
+from cofire.evaluate.tuned import Tuned
 from cofire.explain import METHODS
 from cofire.explain.options import tracing_of
 
@@ -23,7 +24,7 @@ def asked_methods(text: str) -> list[str]:
 
     Example:
         >>> asked_methods("gradcam++, discernible"), len(asked_methods("all"))
-        (['gradcam++', 'discernible'], 4)
+        (['gradcam++', 'discernible'], 5)
     """
     if text.strip() == "all":
         return list(METHODS)
@@ -49,10 +50,12 @@ def options_of(
     counted: bool | None = None,
     carried: bool | None = None,
     layer: str | None = None,
+    tuned: Tuned | None = None,
 ) -> dict[str, dict[str, Any]]:
     """What each method is called with.
 
-    Options of tracing go to "discernible" alone: CNN-Fixations is there to be compared with, as it was published.
+    Options of tracing go to "discernible" alone: CNN-Fixations is there to be compared with, as it was published. What
+    was learnt goes to the method that it was learnt for; what is given by itself comes before it.
 
     Raises:
         OptionError: An option has no method that takes it, or a value that it cannot have.
@@ -72,13 +75,16 @@ def options_of(
     texts = {"k": k, "k_linear": k_linear, "alpha": alpha, "most": most, "counted": counted, "carried": carried}
     own = {name: given[name] for name, text in texts.items() if text is not None}
     found: dict[str, dict[str, Any]] = {method: {} for method in methods}
+    if tuned is not None:
+        _need([tuned.method], methods, "weights-of-layers")
+        found[tuned.method] = tuned.explain_options
     if own:
         _need([OURS], methods, next(iter(own)).replace("_", "-"))
         tracing_of(OURS, own)
-        found[OURS] = own
+        found[OURS] |= own
     if layer is not None:
         _need([name for name in MAPS if name in methods] or [MAPS[0]], methods, "layer")
-        found |= {method: {"layer": layer} for method in methods if method in MAPS}
+        found |= {method: {**found[method], "layer": layer} for method in methods if method in MAPS}
     return found
 
 

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 
 from cofire.errors import OptionError
 from cofire.explain.explained import Explained
+from cofire.explain.region_options import Regions
+from cofire.explain.regions import SIGMA
 
 __all__ = [
-    "NO_EVIDENCE", "box_told", "class_told", "evidence_told", "explained_told", "heat_told", "method_told", "number",
-    "percent", "plural", "points_told", "predicted_told", "size_told",
+    "NO_EVIDENCE", "box_told", "class_told", "evidence_told", "explained_told", "heat_told", "map_box_rule",
+    "method_told", "number", "percent", "plural", "point_box_rule", "points_told", "predicted_told", "size_told",
+    "spread_told",
 ]  # fmt: skip
 
 NO_EVIDENCE = "no evidence found"
@@ -18,6 +21,10 @@ _METHODS = {
     "cnn-fixations": "CNN-Fixations",
     "gradcam": "Grad-CAM",
     "gradcam++": "Grad-CAM++",
+    "lrp": "LRP",
+    "centre": "Centre",
+    "random": "Random point",
+    "edges": "Edges",
 }
 
 
@@ -129,6 +136,44 @@ def points_told(explanation: Explained, scores: Sequence[float]) -> str:
     if explanation.options.get("carried") is False:
         return f"{plural(len(scores), 'point')}; each counts, none has a share"
     return f"{plural(len(scores), 'point')}; strongest: {evidence_told(max(scores))} of the evidence"
+
+
+def spread_told(regions: Regions) -> str:
+    r"""How points become a heat map.
+
+    Example:
+        >>> spread_told(Regions())
+        'each spread as a Gaussian with a standard deviation of 20/224 of the image’s shorter side'
+        >>> spread_told(Regions(sigma=0.05))
+        'each spread as a Gaussian with a standard deviation of 5\xa0% of the image’s shorter side'
+    """
+    if regions.sigma == 0:
+        return "each at its own pixel, not spread"
+    width = "20/224" if regions.sigma == SIGMA else _share(regions.sigma)
+    return f"each spread as a Gaussian with a standard deviation of {width} of the image’s shorter side"
+
+
+def point_box_rule(regions: Regions) -> str:
+    """Which points their box is around, as a sentence without its full stop."""
+    of = "of the score of all points" if regions.weighted else "of all points"
+    return (
+        f"A point is none if more than {_share(regions.min_share)} {of}, itself included, lie nearer to it than "
+        f"{_share(regions.radius)} of the image’s diagonal"
+    )
+
+
+def map_box_rule(regions: Regions) -> str:
+    r"""Which pixels of a map its box is around.
+
+    Example:
+        >>> map_box_rule(Regions()), map_box_rule(Regions(threshold=0.3))
+        ('the pixels that reach half of its maximum', 'the pixels that reach 30\xa0% of its maximum')
+    """
+    return f"the pixels that reach {'half' if regions.threshold == 0.5 else _share(regions.threshold)} of its maximum"
+
+
+def _share(share: float) -> str:
+    return f"{100 * share:.3g}\u00a0%"
 
 
 def size_told(shape: tuple[int, ...]) -> str:

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cofire.errors import ExplanationError
+from cofire.errors import ExplanationError, OptionError
 from cofire.explain.explained import Explained
 from cofire.explain.neurons import Site
+from cofire.explain.region_options import Regions
 
 __all__ = ["TENSORS", "check_parts", "parts_noted"]
 
@@ -31,7 +32,7 @@ _LARGEST = 2**63 - 1
 
 
 def parts_noted(note: dict[str, Any]) -> dict[str, Any]:
-    """Method, options, input shape and sites as a file's note has them, each of its type.
+    """Method, options, input shape, sites and regions as a file's note has them, each of its type.
 
     Raises:
         ValueError: A part is of another type, or a shape that no tensor has.
@@ -42,6 +43,8 @@ def parts_noted(note: dict[str, Any]) -> dict[str, Any]:
         "options": _of(dict, note["options"]),
         "input_shape": _shape(note["input_shape"]),
         "sites": tuple(_site(_of(dict, site)) for site in _of(list, note["sites"])),
+        # Files of earlier versions have none.
+        "regions": _regions(_of(dict, note.get("regions", {}))),
     }
 
 
@@ -50,6 +53,13 @@ def _site(noted: dict[str, Any]) -> Site:
     if not -len(shape) <= axis < len(shape):
         raise ValueError(f"channel axis {axis} of {shape}")
     return Site(_of(str, noted["name"]), _of(str, noted["kind"]), shape, axis)
+
+
+def _regions(noted: dict[str, Any]) -> Regions:
+    try:
+        return Regions(**noted)
+    except OptionError as error:
+        raise ValueError(str(error)) from error
 
 
 def _shape(noted: object) -> tuple[int, ...]:

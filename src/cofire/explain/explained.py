@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from cofire.explain.neurons import LayerNeurons, Neurons, Site
+from cofire.explain.region_options import Regions
 from cofire.explain.regions import Boxes, Points
 
 __all__ = ["Explained"]
@@ -42,6 +43,8 @@ class Explained(Protocol):
     def size(self) -> tuple[int, int]: ...  # noqa: D102
     @property
     def has_evidence(self) -> Tensor: ...  # noqa: D102
+    @property
+    def regions(self) -> Regions: ...  # noqa: D102
     def __len__(self) -> int: ...
     def __getitem__(self, which: int | slice) -> Explained: ...
     def points(self, image: int) -> Points: ...  # noqa: D102

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from cofire.errors import BatchError, ExplanationError, LabelError, NonFiniteError, OptionError, near_matches
-from cofire.explain.cams import CamMethod
+from cofire.errors import ExplanationError, OptionError, near_matches
+from cofire.explain.asking import classes_asked, images_asked, pictures_asked
 from cofire.explain.chances import chances_of
 from cofire.explain.explanation import Explanation
 from cofire.explain.flow import Flow
-from cofire.explain.mapping import mapped
+from cofire.explain.mapping import MapMethod, mapped
 from cofire.explain.memory import images_at_once
 from cofire.explain.options import DEFAULTS, METHODS, tracing_of
 from cofire.explain.plan import plan_of
 from cofire.explain.recording import Table
+from cofire.explain.region_options import regions_of
 from cofire.explain.tracing import trace
 from cofire.network import Network
 
@@ -37,18 +39,20 @@ def explain(
     "discernible" follows evidence from the class down, operator by operator: of the inputs of a neuron with weights
     those are chosen that score highest by P3's Eq. 1, `Ω = α_suc · Z_suc · (α_cur · Z_cur + α_pre · Z_pre)`, and each
     neuron hands its evidence on to them in proportion. "cnn-fixations" is the same with other options. "gradcam" and
-    "gradcam++" are the class activation maps of captum and grad-cam.
+    "gradcam++" are the class activation maps of captum and grad-cam; "lrp" is the relevance of zennit's LRP ε⁺.
 
     Args:
         network: The classifier, read from its operator graph.
         images: A batch (images, *network.input_shape), prepared as for prediction; or one image.
         target: The class to explain: None for the one that each image is predicted as, a number for all images,
             (images,) for one each, (images, n) to start from several at once.
-        method: "discernible", "cnn-fixations", "gradcam" or "gradcam++".
+        method: "discernible", "cnn-fixations", "gradcam", "gradcam++" or "lrp".
         pictures: What to draw the explanation on, (images, height, width, 3), uint8. Left out, the images
             themselves, each stretched to the full range of grey values or colours.
         **options: Of the method. Those that trace: `alpha`, `k`, `k_linear`, `n`, `most`, `counted`, `carried` (see
-            `cofire.explain.options.Tracing`). Class activation maps: `layer`, the activation layer to look at.
+            `cofire.explain.options.Tracing`), and of their heat maps and boxes `sigma`, `min_share`, `radius`,
+            `weighted` (see `cofire.explain.region_options.Regions`). Class activation maps: `layer`, the activation
+            layer to look at. Relevance: `sigma`, how wide it is blurred. Of the boxes of all maps: `threshold`.
 
     Returns:
         The explanation of all images. What nothing speaks for has "no evidence": no points, a map of zeros.
@@ -58,10 +62,10 @@ def explain(
         NonFiniteError: An image or a logit is NaN or infinite.
         LabelError: A target is no class.
         OptionError: The method or an option does not exist, or has a value it cannot have.
-        RuleError: The network has an operator through which evidence cannot be traced.
+        RuleError: The network has an operator through which evidence cannot be traced, or relevance cannot go.
         ExportError: The network has no operator graph.
         ExplanationError: The network has no layer for a class activation map.
-        MissingExtraError: The library of a class activation map is not installed.
+        MissingExtraError: The library of a class activation map, or of relevance, is not installed.
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.ReLU(), torch.nn.Linear(2, 2))
@@ -83,18 +87,20 @@ def explain(
             "images (channels, height, width), or vectors (features,)",
             "wrap the model so that it takes images, of height 1 for a line",
         )
-    batch = _batch(network, images)
+    batch = images_asked(network, images)
+    regions, options = regions_of(options, traced=method in DEFAULTS)
     if method not in DEFAULTS:
-        return mapped(
+        found_maps = mapped(
             network,
             batch,
-            _classes(network, target, len(batch)),
-            cast("CamMethod", method),
-            _drawn(batch, pictures),
+            classes_asked(network, target, len(batch)),
+            cast("MapMethod", method),
+            pictures_asked(batch, pictures),
             options,
         )
+        return replace(found_maps, regions=regions)
     tracing = tracing_of(method, options)
-    classes = _classes(network, target, len(batch))
+    classes = classes_asked(network, target, len(batch))
     if classes is not None and tracing.n > 1:
         raise OptionError(f"n={tracing.n} and a target", "one of the two", "pass (images, n) classes as target")
     if tracing.n > network.num_classes:
@@ -125,55 +131,9 @@ def explain(
         sites=sites,
         neurons=neurons,
         maps=None,
-        pictures=_drawn(batch, pictures),
+        pictures=pictures_asked(batch, pictures),
+        regions=regions,
     )
-
-
-def _batch(network: Network, images: Tensor) -> Tensor:
-    if isinstance(images, Tensor) and tuple(images.shape) == network.input_shape:
-        images = images[None]
-    if not isinstance(images, Tensor) or images.ndim == 0 or tuple(images.shape[1:]) != network.input_shape:
-        given = f"images of shape {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
-        raise BatchError(
-            given,
-            f"(images, {', '.join(map(str, network.input_shape))})",
-            "resize the images, check their channels, or build the network with an example of that shape",
-        )
-    if not len(images):
-        raise BatchError("no image", "one or more", "pass a batch of images")
-    finite = images.isfinite().flatten(1).all(1)
-    if not bool(finite.all()):
-        number = int((~finite).nonzero()[0])
-        raise NonFiniteError(f"a pixel of image {number} that is NaN or infinite", "finite pixels", "check the image")
-    return images
-
-
-def _classes(network: Network, target: int | Tensor | None, images: int) -> Tensor | None:
-    if target is None:
-        return None
-    count = network.num_classes
-    try:
-        given = torch.as_tensor(target).detach().cpu()
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise LabelError(
-            f"target={target!r}", "a class number, or one for each image", f"pass a number from 0 to {count - 1}"
-        ) from error
-    else:
-        if given.is_floating_point() or given.dtype == torch.bool or given.is_complex():
-            raise LabelError(f"targets of type {given.dtype}", "whole numbers", "pass class numbers")
-        classes = (given.expand(images) if given.ndim == 0 else given).long()
-        classes = classes[:, None] if classes.ndim == 1 else classes
-    if classes.ndim != 2 or len(classes) != images or not classes.shape[1]:
-        raise LabelError(
-            f"targets of shape {tuple(classes.shape)} for {images} images", "one class for each image, or (images, n)",
-            "pass one class number, or one for each image",
-        )  # fmt: skip
-    wrong = (classes < 0) | (classes >= count)
-    if bool(wrong.any()):
-        raise LabelError(f"target {int(classes[wrong][0])}", f"a class from 0 to {count - 1}", "pass one of these")
-    if any(len(set(row)) < len(row) for row in classes.tolist()):
-        raise LabelError("a class that is there twice for one image", "different classes", "name each class once")
-    return classes
 
 
 def _start(classes: Tensor, logits: Tensor) -> Flow:
@@ -186,28 +146,3 @@ def _start(classes: Tensor, logits: Tensor) -> Flow:
     one = torch.ones_like(index, dtype=torch.int8)
     flow = Flow(image, index, one, score, torch.arange(len(index), device=index.device)).where(kept)
     return Flow(flow.image, flow.index, flow.direction, flow.score, torch.arange(len(flow), device=index.device))
-
-
-def _drawn(images: Tensor, pictures: Tensor | None) -> Tensor:
-    """Pictures to draw on: those given, or the images stretched, each by itself."""
-    size = tuple(images.shape[2:]) if images.ndim == 4 else (1, images[0].numel()) if images.ndim == 2 else (1, 1)
-    if pictures is not None:
-        if not isinstance(pictures, Tensor):
-            raise BatchError(
-                f"pictures that are {type(pictures).__name__}",
-                "a tensor of type uint8",
-                "pass torch.as_tensor(pictures)",
-            )
-        if pictures.dtype != torch.uint8 or tuple(pictures.shape) != (len(images), *size, 3):
-            raise BatchError(
-                f"pictures of type {pictures.dtype} and shape {tuple(pictures.shape)}",
-                f"torch.uint8, {(len(images), *size, 3)}",
-                "convert them, or leave them out",
-            )
-        return pictures
-    values = images.detach().float().cpu().reshape(len(images), -1, *size)
-    low, high = values.flatten(1).aminmax(dim=1)
-    span = (high - low).clamp(min=torch.finfo(torch.float32).tiny)[:, None, None, None]
-    shown = ((values - low[:, None, None, None]) / span * 255).round().to(torch.uint8)
-    shown = shown if shown.shape[1] == 3 else shown.float().mean(1, keepdim=True).to(torch.uint8).expand(-1, 3, *size)
-    return shown.permute(0, 2, 3, 1).contiguous()

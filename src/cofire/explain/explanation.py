@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path as FilePath
 from typing import Any, Self
 
@@ -19,7 +19,8 @@ from cofire.explain import drawing, view
 from cofire.explain.consistency import TENSORS, check_parts, parts_noted
 from cofire.explain.neurons import NEURON_COLUMNS, LayerNeurons, Neurons, Site
 from cofire.explain.paths import Path, trace
-from cofire.explain.regions import SIGMA, Boxes, Points, check_share, heat, hull, map_hull, staying
+from cofire.explain.region_options import Regions
+from cofire.explain.regions import SIGMA, Boxes, Points
 from cofire.noted import load_noted, save_noted
 
 __all__ = ["Explanation"]
@@ -48,6 +49,7 @@ class Explanation:
         neurons: What the tracing found; None for maps.
         maps: Raw maps at input size, (images, H, W), float32, 0 or more; None for neurons.
         pictures: What to draw the explanation on, (images, H, W, 3), uint8.
+        regions: How points and maps become heat maps and boxes where nothing else is said.
 
     Raises:
         ExplanationError: The parts do not fit together.
@@ -79,6 +81,7 @@ class Explanation:
     neurons: Neurons | None
     maps: Tensor | None
     pictures: Tensor
+    regions: Regions = field(default_factory=Regions)
 
     def __post_init__(self) -> None:
         try:
@@ -128,42 +131,47 @@ class Explanation:
         score = torch.zeros(len(pixels), dtype=torch.float64).index_add_(0, which, neurons.score[rows].double())
         return Points((pixels // width).int(), (pixels % width).int(), score.float())
 
-    def heatmap(self, sigma: float = SIGMA) -> Tensor:
+    def heatmap(self, sigma: float | None = None) -> Tensor:
         """Where the evidence lies, (images, H, W), float32: neither normalised nor clipped.
 
         Points spread their scores as Gaussians (see `cofire.explain.regions.heat` for what happens at the border).
         Maps are given as they are.
 
         Args:
-            sigma: Standard deviation as a share of the image's shorter side, 0 or more; for points only.
+            sigma: Standard deviation as a share of the image's shorter side, 0 or more; for points only. That of
+                `regions` unless given: 20/224.
 
         Raises:
             OptionError: `sigma` is out of bounds, or given for maps, which are not blurred.
         """
-        check_share("sigma", sigma, least=0.0)
+        regions = self.regions if sigma is None else replace(self.regions, sigma=sigma)
         if self.maps is not None:
-            if sigma != SIGMA:
+            if sigma not in (None, SIGMA):
                 raise OptionError(f"sigma={sigma!r} for maps", "no sigma: maps are given as they are", "leave it out")
             return self.maps.clone()
         found = torch.zeros(len(self), *self.size)
         for image in range(len(self)):
-            points = self.points(image)
-            found[image] = heat(points.y, points.x, points.score, *self.size, sigma=sigma)
+            found[image] = regions.heat(self.points(image), self.size)
         return found
 
     def boxes(
-        self, min_share: float = 0.05, radius: float = 0.1, threshold: float = 0.5, *, weighted: bool = False
+        self,
+        min_share: float | None = None,
+        radius: float | None = None,
+        threshold: float | None = None,
+        *,
+        weighted: bool | None = None,
     ) -> Boxes:
         """The box around the evidence of each image.
 
         Of points: the tight box around those that are no outliers. A point stays if more than `min_share` of all
         points, itself included, lie nearer than `radius` × the image's diagonal. Of maps: the tight box around the
-        pixels that reach `threshold` × the map's maximum.
+        pixels that reach `threshold` × the map's maximum. What is not given is as `regions` has it.
 
         Args:
-            min_share: Share of the points' number, or of their score where `weighted`; points only.
-            radius: Share of the image's diagonal; points only.
-            threshold: Share of the map's maximum; maps only.
+            min_share: Share of the points' number, or of their score where `weighted`; points only. 0.05 by default.
+            radius: Share of the image's diagonal; points only. 0.1 by default.
+            threshold: Share of the map's maximum; maps only. 0.5 by default.
             weighted: Count points by their score. The paper counts each as one.
 
         Returns:
@@ -172,18 +180,14 @@ class Explanation:
         Raises:
             OptionError: A number is out of bounds.
         """
-        check_share("min_share", min_share, least=0.0, below=1.0)
-        check_share("radius", radius, above=0.0)
-        check_share("threshold", threshold, above=0.0, most=1.0)
+        given: dict[str, Any] = {"min_share": min_share, "radius": radius, "threshold": threshold, "weighted": weighted}
+        regions = replace(self.regions, **{name: value for name, value in given.items() if value is not None})
         corners = torch.zeros(len(self), 4)
         for image in range(len(self)):
             if self.maps is not None:
-                corners[image] = map_hull(self.maps[image], threshold)
-                continue
-            points = self.points(image)
-            score = points.score if weighted else None
-            kept = staying(points.y, points.x, *self.size, min_share=min_share, radius=radius, score=score)
-            corners[image] = hull(points.y[kept], points.x[kept])
+                corners[image] = regions.map_box(self.maps[image])
+            else:
+                corners[image] = regions.box(self.points(image), self.size)
         return Boxes(corners, corners[:, 2] > corners[:, 0])
 
     def layer(self, name: str | int) -> LayerNeurons:
@@ -305,6 +309,7 @@ class Explanation:
             "options": self.options,
             "input_shape": self.input_shape,
             "sites": [asdict(site) for site in self.sites],
+            "regions": asdict(self.regions),
         }
         # The file format refuses tensors that share memory, as parts of a larger result may.
         return save_noted(path, "explanation", note, {k: v.clone() for k, v in parts.items() if v is not None})

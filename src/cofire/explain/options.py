@@ -13,8 +13,8 @@ from cofire.explain.scoring import Scoring
 
 __all__ = ["DEFAULTS", "METHODS", "Tracing", "tracing_of"]
 
-METHODS = ("discernible", "cnn-fixations", "gradcam", "gradcam++")
-"""Ours, its forerunner, and two class activation maps."""
+METHODS = ("discernible", "cnn-fixations", "gradcam", "gradcam++", "lrp")
+"""Ours, its forerunner, two class activation maps, and layer-wise relevance propagation."""
 
 
 @dataclass(frozen=True)

@@ -267,17 +267,15 @@ def _reading(explanation: Explained) -> list[str]:
         return [
             "The heat map is the method's own map, neither normalised nor cut off.",
             colours,
-            "The box is tight around all pixels that reach half of the map's maximum.",
+            f"Of the map, the box is tight around {captions.map_box_rule(explanation.regions)}.",
         ]
     place = "feature" if len(explanation.input_shape) == 1 else "pixel"
     reading = [
         f"A point is a {place} at which traced evidence ended. The area of its dot grows with the evidence; the "
         "smallest dots are drawn larger than that, to be seen.",
-        "The heat map is the points, each spread as a Gaussian with a standard deviation of 20/224 of the image's "
-        "shorter side.",
+        f"The heat map is the points, {captions.spread_told(explanation.regions)}.",
         colours,
-        "The box is tight around the points that are no outliers. A point is none if more than 5 % of all points, "
-        "itself included, lie nearer to it than 10 % of the image's diagonal.",
+        f"The box is tight around the points that are no outliers. {captions.point_box_rule(explanation.regions)}.",
         "Through the layers: each dot is a position of the layer's feature map, scaled to the picture. A neuron also "
         "sees the surroundings of that position, the wider the deeper its layer is. Choose a channel to see it alone.",
         "Percentages are shares of the evidence for the explained class; those beside class names are the network's "

@@ -66,7 +66,8 @@ def evidence_words(explanation: Explanation) -> str:
     if not bool(explanation.has_evidence[0]):
         return NO_EVIDENCE
     if explanation.maps is not None:
-        return f"map of layer {explanation.options['target_layer']}"
+        layer = explanation.options.get("target_layer")
+        return "map of the pixels" if layer is None else f"map of layer {layer}"
     points = plural(len(explanation.points(0)), "point")
     share = evidence_at_input(explanation)
     if share is None:

@@ -34,6 +34,7 @@ def record_of(explained: Explained, names: Sequence[str] | None) -> dict[str, An
      "explanations": [
        {"method": "discernible",
         "options": {"alpha": [1.0, 0.0, 1.0], "k": 5, ...},
+        "regions": {"sigma": 0.089, ...},     by which points or maps become heat maps and boxes
         "target_layer": null,                 of a class activation map
         "class": 281, "name": "tabby", "probability": 0.61,
         "evidence": true,                     false: nothing speaks for the class; the rest is empty
@@ -60,6 +61,7 @@ def record_of(explained: Explained, names: Sequence[str] | None) -> dict[str, An
         return {
             "method": explanation.method,
             "options": dict(explanation.options),
+            "regions": explanation.regions.used(traced=explanation.neurons is not None),
             "target_layer": explanation.options.get("target_layer"),
             **told(int(explanation.target[0, 0]), float(explanation.probability[0, 0])),
             "evidence": bool(explanation.has_evidence[0]),

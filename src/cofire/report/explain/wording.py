@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cofire.explain import Explanation
-from cofire.explain.captions import evidence_told, method_told, plural
+from cofire.explain.captions import (
+    evidence_told,
+    map_box_rule,
+    method_told,
+    plural,
+    point_box_rule,
+    spread_told,
+)
+from cofire.explain.region_options import Regions
 from cofire.report.explain.explained import alike
 from cofire.report.notation import joined
 
@@ -21,6 +29,9 @@ _MEANING = {
     "counted": "inputs that serve several neurons count more",
     "carried": "neurons hand on their evidence",
     "target_layer": "layer",
+    "composite": "rules by which relevance is shared out",
+    "sigma": "width of the blur, of the image’s shorter side",
+    "seed": "of random pixels",
 }
 
 
@@ -79,12 +90,7 @@ def reading(rows: Sequence[Explanation], shown: Sequence[Mapping[str, Any]]) -> 
             "Heat map",
             "Where evidence for the class lies. Colours reach from 0, where the picture shows, to the largest value of "
             "that panel: compare panels by the numbers at their colour bars."
-            + (
-                " Of a method that traces it is the points, each spread as a Gaussian with a standard deviation of "
-                "20/224 of the shorter side."
-                if traced
-                else ""
-            )
+            + (f" Of a method that traces it is the points, {_each(traced, spread_told)}." if traced else "")
             + (f" {_named(maps)} give{_s(maps)} a map as it is, neither normalised nor cut off." if maps else ""),
         )
     ]
@@ -98,12 +104,9 @@ def reading(rows: Sequence[Explanation], shown: Sequence[Mapping[str, Any]]) -> 
         )
     box = []
     if traced:
-        box.append(
-            "Of points: around those that are no outliers. A point is none if more than 5\u00a0% of all points, itself "
-            "included, lie nearer to it than 10\u00a0% of the image’s diagonal"
-        )
+        box.append(f"Of points: around those that are no outliers. {_each(traced, point_box_rule)}")
     if maps:
-        box.append("Of a map: around the pixels that reach half of its maximum")
+        box.append(f"Of a map: around {_each(maps, map_box_rule)}")
     found.append(("Box", f"It is tight. {'. '.join(box)}."))
     if carried:
         partly = [panel["reached"] for panel in shown if panel["reached"] not in (None, evidence_told(1.0))]
@@ -153,6 +156,17 @@ def _named(explanations: Sequence[Explanation]) -> str:
     return joined([method_told(explanation.method) for explanation in explanations])
 
 
+def _each(explanations: Sequence[Explanation], told: Callable[[Regions], str]) -> str:
+    """What is so for all, once; else what is so for whom."""
+    words: dict[str, list[Explanation]] = {}
+    for explanation in explanations:
+        words.setdefault(told(explanation.regions), []).append(explanation)
+    if len(words) == 1:
+        return next(iter(words))
+    between = ". " if next(iter(words))[0].isupper() else "; "
+    return between.join(f"{one} ({_named(those)})" for one, those in words.items())
+
+
 def _s(explanations: Sequence[Explanation]) -> str:
     return "s" if len(explanations) == 1 else ""
 
@@ -163,5 +177,5 @@ def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return ", ".join(f"{one:g}" if isinstance(one, float) else str(one) for one in value)
-    return str(value)
+        return ", ".join(_value(one) for one in value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
