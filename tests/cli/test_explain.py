@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from cofire.cli.main import app
 from cofire.cli.main import main as run_main
 from cofire.errors import CofireError, DataError, ImageError, LayerError, OptionError, RuleError
+from cofire.explain import METHODS
 from cofire.photos.naming import class_number, known_names, read_names
 from cofire.photos.preparation import preparation_of
 from cofire.photos.reading import find_photos, read_photo
@@ -109,14 +110,15 @@ def test_a_folder_by_all_methods(explain, tmp_path):
     assert first["size"] == [16, 12]
     assert first["region"] == [2.0, 0.0, 14.0, 12.0]
     assert first["predicted"]["name"] in NAMES
-    assert [one["method"] for one in first["explanations"]] == ["discernible", "cnn-fixations", "gradcam", "gradcam++"]
-    ours, fixations, cam, _ = first["explanations"]
+    assert tuple(one["method"] for one in first["explanations"]) == METHODS
+    ours, fixations, cam, _, lrp = first["explanations"]
     assert ours["evidence_at_input"] == pytest.approx(1.0, abs=0.5)
     assert ours["points"] > 0
     assert len(ours["strongest"]) == min(ours["points"], 10)
     assert fixations["evidence_at_input"] is None
     assert cam["points"] is None
     assert cam["target_layer"]
+    assert lrp["target_layer"] is None
     for one in first["explanations"]:
         if one["box"]:
             assert one["box_in_file"] == pytest.approx(

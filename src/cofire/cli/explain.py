@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
-import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +19,9 @@ from cofire.activations.progress import progress_over
 from cofire.cli.explain_options import OURS, asked_methods, options_of
 from cofire.cli.folders import claim
 from cofire.cli.numbers import numbers
+from cofire.cli.opening import named, opened, without_commands
 from cofire.errors import OptionError
+from cofire.evaluate.tuned import read_tuned
 from cofire.explain import METHODS, Explanation
 from cofire.explain import explain as run_explain
 from cofire.explain.cam_layers import choose_cam_layer
@@ -35,7 +35,6 @@ from cofire.report.explain.page import MOST_PHOTOS, Setup, shown, write_page
 from cofire.report.explain.pictures import write_picture
 from cofire.report.explain.record import record_of, write_records
 from cofire.report.explain.results import MARK, PAGE, PICTURES, replaced, settled
-from cofire.study.sources import open_network
 from cofire.study.versions import version_of, versions
 
 __all__ = ["explain"]
@@ -110,6 +109,12 @@ def explain(
             "--carried/--not-carried", help="Hand evidence on; else neurons all count 1.", rich_help_panel=_TRACING
         ),
     ] = None,
+    weights_of_layers: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="What cofire tune learnt; options given here come before it.", rich_help_panel=_TRACING
+        ),
+    ] = None,
     num_classes: Annotated[
         int | None, typer.Option(help="Outputs of a torchvision or timm model, if not its own.")
     ] = None,
@@ -123,8 +128,17 @@ def explain(
     ImageNet's mean and standard deviation. Grey inputs and those below 128 pixels get no mean: pass --mean and --std.
     """
     methods = asked_methods(method)
+    tuned = None if weights_of_layers is None else read_tuned(weights_of_layers)
     options = options_of(
-        methods, k=k, k_linear=k_linear, alpha=alpha, most=most, counted=counted, carried=carried, layer=layer
+        methods,
+        k=k,
+        k_linear=k_linear,
+        alpha=alpha,
+        most=most,
+        counted=counted,
+        carried=carried,
+        layer=layer,
+        tuned=tuned,
     )
     if target is not None and top is not None:
         raise OptionError("--target and --top", "one of the two", "leave one out")
@@ -140,10 +154,12 @@ def explain(
             model, shape, image_size=image_size, resize=resize, mean=numbers(mean), std=numbers(std), grey=grey
         )
 
-    network, preparation = _opened(model, weights, num_classes, device, prepared_for)
+    network, preparation = opened(model, weights, num_classes, device, prepared_for)
+    if tuned is not None and (note := tuned.note(network)):
+        typer.echo(f"Note: {note}.", err=True)
     names = read_names(classes, network.num_classes) if classes else known_names(model, network.num_classes)
     wanted = None if target is None else class_number(target, names, network.num_classes)
-    names = names and [_plain(name) for name in names]
+    names = names and [without_commands(name) for name in names]
     if top is not None and top > network.num_classes:
         raise OptionError(f"--top {top}", f"at most {network.num_classes} classes", "pass a smaller number")
     for name in methods:
@@ -152,10 +168,10 @@ def explain(
     seen = [preparation.crop(read_photo(file), str(file)) for file in files]
 
     setup = Setup(
-        f"{_told(model)}, {plural(network.num_classes, 'class').replace('classs', 'classes')}",
-        _told(weights or "the model's own"),
+        f"{named(model)}, {plural(network.num_classes, 'class').replace('classs', 'classes')}",
+        named(weights or "the model's own"),
         preparation.told,
-        _told(shlex.join(["cofire", *sys.argv[1:]])),
+        named(shlex.join(["cofire", *sys.argv[1:]])),
         version_of("cofire") or "unknown",
     )
     table = _table(methods, one_each=top is None and wanted is None)
@@ -174,10 +190,10 @@ def explain(
         assert example is not None
         write_page(staged / PAGE, pages, example, setup, explained=len(files))
         noted = {
-            "model": _told(model), "weights": weights and _told(weights), "classes": network.num_classes,
+            "model": named(model), "weights": weights and named(weights), "classes": network.num_classes,
             "input_shape": list(preparation.shape), "resize": preparation.resize, "mean": list(preparation.mean),
             "std": list(preparation.std), "prepared": preparation.told, "command": setup.command,
-            "versions": versions(),
+            "weights_of_layers": weights_of_layers and named(weights_of_layers), "versions": versions(),
         }  # fmt: skip
         write_records(staged / MARK, noted, records)
     # A table that is squeezed into the 80 columns assumed of a file could not be read by anyone.
@@ -186,26 +202,9 @@ def explain(
     height, width = preparation.shape[1:]
     typer.echo(f"Images    {preparation.told}")
     typer.echo(f"Boxes     left, top to right, bottom in pixels of the {width} × {height} that the network sees")
-    typer.echo(f"Numbers   {_plain(_told(out / MARK))}")
-    typer.echo(f"Pictures  {_plain(_told(out / PICTURES))} ({len(files)})")
-    typer.echo(f"Page      {_plain(_told(out / PAGE))}")
-
-
-def _opened(
-    model: str,
-    weights: str | None,
-    num_classes: int | None,
-    device: str,
-    prepared_for: Callable[[tuple[int, ...] | None], Preparation],
-) -> tuple[Network, Preparation]:
-    """The network, and how images are prepared for it; an exported program says itself how large they are."""
-    if model.endswith(".pt2"):
-        network = open_network(model, torch.zeros(0), weights=weights, num_classes=num_classes, device=device)
-        return network, prepared_for(network.input_shape)
-    preparation = prepared_for(None)
-    example = torch.zeros(2, *preparation.shape)
-    network = open_network(model, example, weights=weights, num_classes=num_classes, device=device)
-    return network, preparation
+    typer.echo(f"Numbers   {without_commands(named(out / MARK))}")
+    typer.echo(f"Pictures  {without_commands(named(out / PICTURES))} ({len(files)})")
+    typer.echo(f"Page      {without_commands(named(out / PAGE))}")
 
 
 def _all(
@@ -234,8 +233,8 @@ def _all(
         for at, one in enumerate(part):
             explanations = tuple(tuple(explanation[at] for explanation in row) for row in rows)
             file = files[start + at]
-            told = _told(file.name if plain[file.name] == 1 else file)
-            yield Explained(_told(file), told, names[start + at], one.size, one.region, explanations)
+            told = named(file.name if plain[file.name] == 1 else file)
+            yield Explained(named(file), told, names[start + at], one.size, one.region, explanations)
 
 
 def _unique(stems: Sequence[str]) -> list[str]:
@@ -247,7 +246,7 @@ def _unique(stems: Sequence[str]) -> list[str]:
     found = []
     for stem in stems:
         # In some systems a backslash parts folders.
-        stem = _told(stem).replace("\\", "-").encode()[:_LONGEST].decode(errors="ignore")
+        stem = named(stem).replace("\\", "-").encode()[:_LONGEST].decode(errors="ignore")
         name, number = stem, 1
         while name.casefold() in taken:
             number += 1
@@ -255,18 +254,6 @@ def _unique(stems: Sequence[str]) -> list[str]:
         taken.add(name.casefold())
         found.append(name)
     return found
-
-
-def _told(name: str | Path) -> str:
-    """A name, or words with names in them, as files of text can hold it: the system's names may be any bytes."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-def _plain(words: str) -> str:
-    """Words with what would command a terminal, or no file could hold, written out."""
-    return "".join(
-        sign.encode("unicode_escape").decode() if unicodedata.category(sign) in ("Cc", "Cs") else sign for sign in words
-    )
 
 
 def _table(methods: Sequence[str], *, one_each: bool) -> Table:
@@ -292,7 +279,7 @@ def _add_rows(table: Table, record: Mapping[str, Any], methods: int) -> None:
         if len(table.columns) > methods + 2:
             head.append(told(row[0]))
         # As text: brackets in names are no markup.
-        table.add_row(*(Text(_plain(cell)) for cell in (*head, *(_box_told(one) for one in row))))
+        table.add_row(*(Text(without_commands(cell)) for cell in (*head, *(_box_told(one) for one in row))))
 
 
 def _box_told(one: Mapping[str, Any]) -> str:

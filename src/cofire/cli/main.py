@@ -11,10 +11,12 @@ import typer
 import cofire
 from cofire.cli.boost import boost
 from cofire.cli.doctor import doctor
+from cofire.cli.evaluate import evaluate
 from cofire.cli.explain import explain
 from cofire.cli.graph import graph
 from cofire.cli.study import demo, report, study
 from cofire.cli.summarize import summarize
+from cofire.cli.tune import tune
 from cofire.errors import CofireError
 
 __all__ = ["app", "main"]
@@ -33,6 +35,8 @@ app.command()(report)
 app.command()(graph)
 app.command()(boost)
 app.command()(explain)
+app.command()(evaluate)
+app.command()(tune)
 app.command()(doctor)
 
 

@@ -8,7 +8,7 @@ import importlib.util
 import os
 import shutil
 import threading
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from cofire.errors import MissingExtraError, OptionError
 from cofire.report.figures import figures
 from cofire.study.trajectory import Trajectory
 
-__all__ = ["browser", "write_figures"]
+__all__ = ["browser", "write_figures", "write_images"]
 
 FORMATS = ("png", "svg", "pdf", "jpg", "webp")
 WIDTH = 900
@@ -51,10 +51,26 @@ def write_figures(trajectory: Trajectory, folder: str | Path, *, formats: Iterab
         MissingExtraError: Kaleido, or the browser that it draws with, is absent.
         ResultError: The trajectory has no checkpoint.
     """
-    wanted = (formats,) if isinstance(formats, str) else tuple(formats)
-    if unknown := [f for f in wanted if f not in FORMATS]:
-        raise OptionError(f"the image format {unknown[0]!r}", f"one of {', '.join(FORMATS)}", 'pass formats=("png",)')
-    drawn = figures(trajectory)
+    wanted = _wanted(formats)
+    return write_images(figures(trajectory), folder, formats=wanted)
+
+
+def write_images(drawn: Mapping[str, go.Figure], folder: str | Path, *, formats: Iterable[str]) -> list[Path]:
+    """Write figures as image files: light theme, white ground.
+
+    Args:
+        drawn: By name, in the light theme.
+        folder: Where to write; each file appears whole or not at all and is called after its figure.
+        formats: As `write_figures` takes them.
+
+    Returns:
+        The files written, figure by figure.
+
+    Raises:
+        OptionError: An unknown format.
+        MissingExtraError: Kaleido, or the browser that it draws with, is absent.
+    """
+    wanted = _wanted(formats)
     if importlib.util.find_spec("kaleido") is None:
         raise MissingExtraError(
             "figures as image files without kaleido", "the extra 'figures'", 'pip install "cofire[figures]"'
@@ -66,7 +82,14 @@ def write_figures(trajectory: Trajectory, folder: str | Path, *, formats: Iterab
             "kaleido (the extra 'figures') and Chrome or Chromium, which draws them",
             'pip install "cofire[figures]", and install Chrome or Chromium or name one in COFIRE_CHROMIUM',
         )
-    return _in_own_loop(_write(drawn, Path(folder), wanted, executable))
+    return _in_own_loop(_write(dict(drawn), Path(folder), wanted, executable))
+
+
+def _wanted(formats: Iterable[str]) -> tuple[str, ...]:
+    wanted = (formats,) if isinstance(formats, str) else tuple(formats)
+    if unknown := [f for f in wanted if f not in FORMATS]:
+        raise OptionError(f"the image format {unknown[0]!r}", f"one of {', '.join(FORMATS)}", 'pass formats=("png",)')
+    return wanted
 
 
 async def _write(drawn: dict[str, go.Figure], folder: Path, wanted: tuple[str, ...], executable: str) -> list[Path]:

@@ -1,0 +1,211 @@
+"""`cofire evaluate`: which explanation shows what the network saw, on photos whose objects have boxes."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from cofire.atomic import write_text
+from cofire.cli.evaluate_more import photos_of, write_attacked, write_compared
+from cofire.cli.evaluation_told import print_tables
+from cofire.cli.explain_options import options_of
+from cofire.cli.folders import claim
+from cofire.cli.numbers import numbers
+from cofire.cli.opening import named, opened, without_commands
+from cofire.errors import OptionError
+from cofire.evaluate.evaluation import OPTIONS, RECORDS
+from cofire.evaluate.methods import EVALUATED
+from cofire.evaluate.records import started
+from cofire.evaluate.running import FILLS, SPLIT_CHOICES, check_methods, judge_of, run_evaluation
+from cofire.evaluate.schema import GROUPS, USUAL, asked_groups
+from cofire.evaluate.tuned import read_tuned
+from cofire.photos.layouts import open_collection
+from cofire.photos.naming import known_names, read_names
+from cofire.photos.preparation import Preparation, preparation_of
+from cofire.report.evaluate.cases import choose_cases, show_cases
+from cofire.report.evaluate.markdown import markdown
+from cofire.report.evaluate.page import write_evaluation
+from cofire.report.explain.page import Setup
+from cofire.study.versions import version_of
+
+__all__ = ["evaluate"]
+
+PAGE, TABLE = "evaluation.html", "table.md"
+
+_USUAL_METHODS = ",".join(EVALUATED)
+_INPUT = "What is done to the photos"
+_BOXES = "Which photos and boxes"
+_MORE = "More than the tables"
+
+
+def evaluate(
+    images: Annotated[Path, typer.Option(help="Folder of photos, folders in it too; or ImageNet's, as Kaggle has it.")],
+    model: Annotated[str, typer.Option(help="torchvision:resnet50 | timm:NAME | package.module:function | file.pt2")],
+    boxes: Annotated[
+        Path | None, typer.Option(help="Boxes of the photos: boxes.json, COCO JSON, or a folder of VOC or ILSVRC XML.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="file.safetensors or file.pt; the model's own trained ones unless given.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the results; a killed run goes on in it.")] = Path(
+        "cofire-evaluate"
+    ),
+    methods: Annotated[
+        str, typer.Option(help="With commas; the first is held against each of the others. Or all.")
+    ] = _USUAL_METHODS,
+    measures: Annotated[
+        str, typer.Option(help=f"Some of {', '.join(GROUPS)}, with commas, or all; curves take long.")
+    ] = ",".join(USUAL),
+    weights_of_layers: Annotated[Path | None, typer.Option(metavar="FILE", help="What cofire tune learnt.")] = None,
+    fill: Annotated[str, typer.Option(help=f"In place of what is hidden: {', '.join(FILLS)}.")] = "mean",
+    split: Annotated[
+        str, typer.Option(help=f"Photos to judge on: {', '.join(SPLIT_CHOICES)}.", rich_help_panel=_BOXES)
+    ] = "evaluation",
+    limit: Annotated[int | None, typer.Option(help="The first N photos alone.", rich_help_panel=_BOXES)] = None,
+    samples: Annotated[
+        int | None, typer.Option("--sample", help="N photos that are drawn: 2501, say.", rich_help_panel=_BOXES)
+    ] = None,
+    draws: Annotated[int, typer.Option(help="How often so many are drawn: 3, say.", rich_help_panel=_BOXES)] = 1,
+    tuning_photos: Annotated[
+        int, typer.Option(help="Tuning photos on which boxes of maps are learned, at the most.", rich_help_panel=_BOXES)
+    ] = 500,
+    seed: Annotated[int, typer.Option(help="Of draws and of what methods draw.")] = 0,
+    classes: Annotated[
+        Path | None, typer.Option(help="Names of all classes: one a line, or a JSON list.", rich_help_panel=_BOXES)
+    ] = None,
+    synsets: Annotated[
+        Path | None, typer.Option(help="WordNet ids of all classes, one a line.", rich_help_panel=_BOXES)
+    ] = None,
+    skip_unmatched: Annotated[
+        bool,
+        typer.Option(
+            "--skip-unmatched", help="Leave out photos or boxes without their other half.", rich_help_panel=_BOXES
+        ),
+    ] = False,
+    skip_unreadable: Annotated[
+        bool,
+        typer.Option(
+            "--skip-unreadable",
+            help="Leave out photos that cannot be read, boxes that do not fit.",
+            rich_help_panel=_BOXES,
+        ),
+    ] = False,
+    robustness: Annotated[
+        int, typer.Option(metavar="N", help="Attack N photos and see what moves.", rich_help_panel=_MORE)
+    ] = 0,
+    against: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Another network on the same photos.", rich_help_panel=_MORE)
+    ] = None,
+    against_weights: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Its weights.", rich_help_panel=_MORE)
+    ] = None,
+    against_mean: Annotated[
+        str | None, typer.Option(help="Its mean, where it is not the usual one.", rich_help_panel=_MORE)
+    ] = None,
+    against_std: Annotated[str | None, typer.Option(help="Its standard deviation.", rich_help_panel=_MORE)] = None,
+    image_size: Annotated[int | None, typer.Option(help="Side of the centre crop.", rich_help_panel=_INPUT)] = None,
+    resize: Annotated[
+        int | None,
+        typer.Option(help="The shorter side before the crop; 0 leaves it as it is.", rich_help_panel=_INPUT),
+    ] = None,
+    mean: Annotated[
+        str | None,
+        typer.Option(help="Subtracted from values of 0 to 1: 0.5 or 0.485,0.456,0.406.", rich_help_panel=_INPUT),
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option(help="Divided by: 0.5 or 0.229,0.224,0.225.", rich_help_panel=_INPUT)
+    ] = None,
+    grey: Annotated[
+        bool, typer.Option("--grey", help="The network takes one channel.", rich_help_panel=_INPUT)
+    ] = False,
+    num_classes: Annotated[
+        int | None, typer.Option(help="Outputs of a torchvision or timm model, if not its own.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Photos at a time.")] = 16,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")] = "cpu",
+) -> None:
+    """Judge explanations: do they show where the object is, what the network uses, and do they depend on the class?
+
+    All methods explain the same photos. Half of all photos, told by the hash of their names, are for tuning: on them
+    the boxes of heat maps are learned; methods are judged on the others. Every mean has a 95 % interval, and the first
+    method is held against each of the others photo by photo.
+    """
+    chosen = _methods(methods)
+    groups = asked_groups(GROUPS if measures.strip() == "all" else _listed(measures))
+    tuned = None if weights_of_layers is None else read_tuned(weights_of_layers)
+    options = options_of(chosen, tuned=tuned)
+    if robustness < 0:
+        raise OptionError(f"--robustness {robustness}", "a number of photos from 0 up", "leave it out")
+    if against is None and (against_weights or against_mean or against_std):
+        raise OptionError("--against-weights without --against", "the other network", "pass --against MODEL as well")
+    if not started(out):
+        claim(out, OPTIONS, "an evaluation")
+
+    def preparing(spec: str, own_mean: str | None, own_std: str | None) -> Callable[..., Preparation]:
+        return lambda shape: preparation_of(
+            spec, shape, image_size=image_size, resize=resize, mean=numbers(own_mean), std=numbers(own_std), grey=grey
+        )
+
+    network, preparation = opened(model, weights, num_classes, device, preparing(model, mean, std))
+    if tuned is not None and (note := tuned.note(network)):
+        typer.echo(f"Note: {note}.", err=True)
+    names = read_names(classes, network.num_classes) if classes else known_names(model, network.num_classes)
+    collection = open_collection(
+        images, boxes, names=names, synsets=synsets, num_classes=network.num_classes, allow_unmatched=skip_unmatched,
+        skip_faulty=skip_unreadable,
+    )  # fmt: skip
+    setup = Setup(
+        named(model), named(weights or "the model's own"), preparation.told,
+        named(shlex.join(["cofire", *sys.argv[1:]])), version_of("cofire") or "unknown",
+    )  # fmt: skip
+    found = run_evaluation(
+        network, collection, preparation, chosen, out, options=options, measures=groups, split=split, limit=limit,
+        samples=samples, draws=draws, tuning_photos=tuning_photos, fill=fill, seed=seed, batch_size=batch_size,
+        skip_unreadable=skip_unreadable,
+        note={
+            "model": setup.network, "weights": setup.weights, "images": named(images), "command": setup.command,
+            "weights_of_layers": weights_of_layers and named(weights_of_layers),
+        },
+    )  # fmt: skip
+    learned = {name: one["threshold"] for name, one in found.options["thresholds"].items()}
+    judge = judge_of(network, preparation, groups=groups, fill=fill, seed=seed, options=options, thresholds=learned)
+    photos = photos_of(collection, found)
+    pages = []
+    if robustness:
+        pages.append(write_attacked(out, judge, photos, preparation, chosen, setup, names, robustness, batch_size))
+    if against is not None:
+        other = opened(against, against_weights, num_classes, device, preparing(against, against_mean, against_std))
+        told = replace(
+            setup, network=named(against), weights=named(against_weights or "the model's own"), prepared=other[1].told
+        )
+        sides = ((network, preparation, setup), (*other, told))
+        pages.append(write_compared(out, judge, photos, sides, names, chosen[0], batch_size))
+    cases = show_cases(found, choose_cases(found), judge, photos, preparation, names)
+    height, width = preparation.shape[1:]
+    write_evaluation(out / PAGE, found, cases, size=(height, width), links=pages)
+    write_text(out / TABLE, markdown(found))
+    # A table that is squeezed into the 80 columns assumed of a file could not be read by anyone.
+    print_tables(found, Console(width=None if sys.stdout.isatty() else 200))
+    typer.echo(f"Photos    {without_commands(found.options['collection'])}")
+    typer.echo(f"Records   {without_commands(named(out / RECORDS))}")
+    typer.echo(f"Tables    {without_commands(named(out / TABLE))}")
+    for file, what in pages:
+        typer.echo(f"{what.split()[0]:<9} {without_commands(named(out / file))}")
+    typer.echo(f"Page      {without_commands(named(out / PAGE))}")
+
+
+def _methods(text: str) -> list[str]:
+    """The methods of a list such as "discernible,centre", each once; "all" for all."""
+    found = list(EVALUATED) if text.strip() == "all" else list(dict.fromkeys(_listed(text)))
+    return list(check_methods(found))
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip().lower() for part in text.split(",") if part.strip()]

@@ -1,0 +1,65 @@
+"""What `cofire evaluate` prints: one row for each method, and what sets the first apart from each rival."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table as Printed
+from rich.text import Text
+
+from cofire.evaluate.evaluation import Evaluation
+from cofire.report.evaluate.tables import Row, Table, difference_tables, draws_table, group_tables, method_name
+from cofire.report.notation import plural
+
+__all__ = ["print_tables"]
+
+_SUBSETS = {"all": "all photos", "correct": "photos classified correctly"}
+
+
+def print_tables(evaluation: Evaluation, console: Console) -> None:
+    """Print the tables of all photos, those of photos classified correctly, and paired differences.
+
+    Args:
+        evaluation: What was judged.
+        console: Where to.
+    """
+    for subset, title in _SUBSETS.items():
+        photos = int(evaluation.chosen(subset).sum())
+        if not photos or (subset != "all" and photos == int(evaluation.chosen().sum())):
+            continue
+        for table in group_tables(evaluation, evaluation.table(subset), subset):
+            _print(console, f"{table.title.split(':')[0]}, {title} ({photos:,})", table, "method")
+    first = method_name(evaluation.methods[0])
+    for table in difference_tables(evaluation, evaluation.differences()):
+        title = f"{first} less each rival, {plural(table.photos, 'photo')}: {table.title.split(':')[0].lower()}"
+        _print(console, title, table, "rival")
+    each = draws_table(evaluation)
+    if each is not None:
+        _print(console, each.title, each, "method")
+    learned = evaluation.options.get("thresholds", {})
+    if learned:
+        told = ", ".join(f"{method_name(name)} {one['threshold']:.2f}" for name, one in learned.items())
+        photos = next(iter(learned.values()))["photos"]
+        where = f"learned on {plural(photos, 'tuning photo')}" if photos else "not learned: no tuning photo has a box"
+        console.print(Text(f"Boxes of maps begin at this share of the maximum, {where}: {told}"))
+
+
+def _print(console: Console, title: str, table: Table, head: str) -> None:
+    printed = Printed(box=None, header_style="bold", pad_edge=False, padding=(0, 3, 0, 0))
+    for name in (head, *table.heads):
+        printed.add_column(name, overflow="fold", justify="left" if name == head else "right")
+    for row in table.rows:
+        printed.add_row(*_cells(row))
+    console.print(Text(title, style="bold"))
+    console.print(printed)
+    console.print()
+
+
+def _cells(row: Row) -> list[Text]:
+    cells = [Text(row.name, style="dim" if row.baseline else "")]
+    for cell in row.cells:
+        more = ", ".join(part for part in (cell.span, cell.p.replace(" ", "")) if part)
+        style = {"better": "bold green", "worse": "bold red"}.get(cell.mark, "bold" if cell.best else "")
+        told = Text(cell.value, style=style)
+        told.append(f" [{more}]" if more else "", style="dim")
+        cells.append(told)
+    return cells

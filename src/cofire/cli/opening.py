@@ -1,0 +1,53 @@
+"""A network that takes photos, and what is done to them before it sees them; names from the file system as text."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from cofire.network import Network
+from cofire.photos.preparation import Preparation
+from cofire.study.sources import open_network
+
+__all__ = ["named", "opened", "without_commands"]
+
+
+def opened(
+    model: str,
+    weights: str | None,
+    num_classes: int | None,
+    device: str,
+    prepared_for: Callable[[tuple[int, ...] | None], Preparation],
+) -> tuple[Network, Preparation]:
+    """The network, and how photos are prepared for it; an exported program says itself how large they are.
+
+    Args:
+        model: As `cofire.study.sources.open_network` takes it.
+        weights: A file, None for the model's own.
+        num_classes: None for the model's own.
+        device: Where it runs.
+        prepared_for: Gives the preparation for the shape of an input, or for None where that is not known before.
+    """
+    if model.endswith(".pt2"):
+        network = open_network(model, torch.zeros(0), weights=weights, num_classes=num_classes, device=device)
+        return network, prepared_for(network.input_shape)
+    preparation = prepared_for(None)
+    example = torch.zeros(2, *preparation.shape)
+    network = open_network(model, example, weights=weights, num_classes=num_classes, device=device)
+    return network, preparation
+
+
+def named(name: str | Path) -> str:
+    """A name, or words with names in them, as files of text can hold it: the system's names may be any bytes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def without_commands(words: str) -> str:
+    """Words with what would command a terminal, or no file could hold, written out."""
+    return "".join(
+        sign.encode("unicode_escape").decode() if unicodedata.category(sign) in ("Cc", "Cs") else sign for sign in words
+    )

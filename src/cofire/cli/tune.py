@@ -1,0 +1,256 @@
+"""`cofire tune`: learn what a method is told best, on photos whose objects have boxes."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from cofire.activations.progress import progress_over
+from cofire.cli.explain_options import OURS
+from cofire.cli.folders import claim
+from cofire.cli.numbers import numbers
+from cofire.cli.opening import named, opened, without_commands
+from cofire.errors import MissingExtraError, OptionError
+from cofire.evaluate.knobs import WEIGHTS, defaults_of, knobs_of
+from cofire.evaluate.tuned import Tuned
+from cofire.evaluate.tuning import told
+from cofire.evaluate.tuning import tune as run_tune
+from cofire.explain import METHODS
+from cofire.photos.layouts import open_collection
+from cofire.photos.naming import known_names, read_names
+from cofire.photos.preparation import Preparation, preparation_of
+from cofire.photos.seen import checked
+from cofire.report.evaluate.regret import regret_figures, write_regret_page
+from cofire.report.evaluate.regret_words import option_told, verdict
+from cofire.report.export import write_images
+from cofire.study.versions import versions
+
+__all__ = ["tune"]
+
+RESULT, PAGE = "weights-of-layers.json", "regret.html"
+
+_INPUT = "What is done to the images"
+_BOXES = "Which photos and boxes"
+
+
+def tune(
+    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of photos, folders in it too.")],
+    model: Annotated[str, typer.Option(help="torchvision:resnet50 | timm:NAME | package.module:function | file.pt2")],
+    boxes: Annotated[
+        Path | None, typer.Option(help="Boxes of the photos: boxes.json, COCO JSON, or a folder of VOC or ILSVRC XML.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="file.safetensors or file.pt; the model's own trained ones unless given.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("cofire-tune"),
+    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = OURS,
+    candidates: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--try", metavar="NAME=V,V…", help=f"Values to try: {', '.join(WEIGHTS)}, k …; NAME= leaves one as it is."
+        ),
+    ] = None,
+    alpha: Annotated[
+        str | None, typer.Option(help="Weights of current, preceding, succeeding support to begin with: 1,1,1.")
+    ] = None,
+    photos: Annotated[int, typer.Option(help="Tuning photos to draw at the most.")] = 1000,
+    trials: Annotated[int | None, typer.Option(help="For each option; as many as photos unless given.")] = None,
+    least_iou: Annotated[
+        float, typer.Option(help="A box earns a reward from this overlap with the object's up.")
+    ] = 0.5,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Try every value on every photo, so that regret is known; takes longer.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of the draw of photos and their order.")] = 0,
+    classes: Annotated[
+        Path | None, typer.Option(help="Names of all classes: one a line, or a JSON list.", rich_help_panel=_BOXES)
+    ] = None,
+    synsets: Annotated[
+        Path | None, typer.Option(help="WordNet ids of all classes, one a line.", rich_help_panel=_BOXES)
+    ] = None,
+    allow_unmatched: Annotated[
+        bool,
+        typer.Option(
+            "--allow-unmatched", help="Leave out photos or boxes without their other half.", rich_help_panel=_BOXES
+        ),
+    ] = False,
+    skip_unusable: Annotated[
+        bool,
+        typer.Option(
+            "--skip-unusable",
+            help="Leave out photos that cannot be read and boxes that do not fit.",
+            rich_help_panel=_BOXES,
+        ),
+    ] = False,
+    image_size: Annotated[int | None, typer.Option(help="Side of the centre crop.", rich_help_panel=_INPUT)] = None,
+    resize: Annotated[
+        int | None,
+        typer.Option(help="The shorter side before the crop; 0 leaves it as it is.", rich_help_panel=_INPUT),
+    ] = None,
+    mean: Annotated[
+        str | None,
+        typer.Option(help="Subtracted from values of 0 to 1: 0.5 or 0.485,0.456,0.406.", rich_help_panel=_INPUT),
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option(help="Divided by: 0.5 or 0.229,0.224,0.225.", rich_help_panel=_INPUT)
+    ] = None,
+    grey: Annotated[
+        bool, typer.Option("--grey", help="The network takes one channel.", rich_help_panel=_INPUT)
+    ] = False,
+    num_classes: Annotated[
+        int | None, typer.Option(help="Outputs of a torchvision or timm model, if not its own.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Photos at a time where several are explained together.")] = 16,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")] = "cpu",
+    figures: Annotated[
+        bool, typer.Option("--figures", help="Also write the figures as PNG and SVG (needs the extra 'figures').")
+    ] = False,
+) -> None:
+    """Learn the weights of layers and other options of a method, on photos whose objects have boxes.
+
+    Half of all photos, told by the hash of their names, are for tuning; the others are for cofire evaluate and are not
+    used. Each option is learnt as a bandit (UCB1): a value is tried on a photo, and is rewarded if the explanation's
+    box fits the object's. cofire explain --weights-of-layers takes what was learnt.
+    """
+    tried = _candidates(method, candidates or [])
+    start = None if alpha is None else {"alpha": numbers(alpha)}
+    claim(out, RESULT, "options")
+
+    def prepared_for(shape: tuple[int, ...] | None) -> Preparation:
+        return preparation_of(
+            model, shape, image_size=image_size, resize=resize, mean=numbers(mean), std=numbers(std), grey=grey
+        )
+
+    network, preparation = opened(model, weights, num_classes, device, prepared_for)
+    names = read_names(classes, network.num_classes) if classes else known_names(model, network.num_classes)
+    collection = open_collection(
+        images,
+        boxes,
+        names=names,
+        synsets=synsets,
+        num_classes=network.num_classes,
+        allow_unmatched=allow_unmatched,
+        skip_faulty=skip_unusable,
+    ).split("tuning")
+    with progress_over(f"Reading {len(collection):,} tuning photos", len(collection)) as advance:
+        collection = checked(
+            collection, preparation, skip_unreadable=skip_unusable, skip_faulty=skip_unusable, progress=advance
+        )
+    with _bar() as report:
+        found = run_tune(
+            network,
+            collection,
+            preparation,
+            method,
+            candidates=tried,
+            start=start,
+            photos=photos,
+            trials=trials,
+            least_iou=least_iou,
+            exact=exact,
+            seed=seed,
+            batch_size=batch_size,
+            advance=report,
+        )
+    found = found.with_setup(
+        model=named(model),
+        weights=weights and named(weights),
+        images=named(images),
+        collection=collection.told,
+        prepared=preparation.told,
+        command=named(shlex.join(["cofire", *sys.argv[1:]])),
+        versions=versions(),
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    write_regret_page(found, out / PAGE)
+    written = _images(found, out) if figures else []
+    # What marks the folder as whole comes last.
+    found.save(out / RESULT)
+    Console(width=None if sys.stdout.isatty() else 120).print(_table(found))
+    typer.echo(verdict(found))
+    typer.echo(f"Photos    {found.photos:,} of the split for tuning, {found.without_box:,} without a box left out")
+    typer.echo(f"Learnt    {without_commands(named(out / RESULT))}")
+    for path in written:
+        typer.echo(f"Figure    {without_commands(named(path))}")
+    typer.echo(f"Page      {without_commands(named(out / PAGE))}")
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[int, int], None]]:
+    """A bar whose end is known once the first explanation was judged."""
+    with ExitStack() as stack:
+        bars: list[Callable[[int], None]] = []
+
+        def advance(done: int, total: int) -> None:
+            if not bars:
+                bars.append(stack.enter_context(progress_over("Learning", total)))
+            bars[0](done)
+
+        yield advance
+
+
+def _images(found: Tuned, out: Path) -> list[Path]:
+    try:
+        return write_images(regret_figures(found), out, formats=("png", "svg"))
+    except MissingExtraError as error:
+        # What took long to learn is not thrown away for a picture.
+        typer.echo(f"Note: no figures as files: {error}", err=True)
+        return []
+
+
+def _table(found: Tuned) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 3, 0, 0))
+    for heading in ("option", "begun with", "learnt", "mean reward", "regret", ""):
+        table.add_column(heading, overflow="fold")
+    for one in found.learned:
+        note = "all values do the same" if one.alike else ""
+        best = f"{one.run.means[one.values.index(one.chosen)]:.2f}" if one.chosen in one.values else "–"
+        cells = (option_told(one.name), told(one.start), told(one.chosen), best, f"{one.run.regret[-1]:.1f}", note)
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _candidates(method: str, given: Sequence[str]) -> dict[str, list[Any]]:
+    """Values by name of the option, as "k=5,10,all" gives them.
+
+    Raises:
+        OptionError: The method has no such option, or a value cannot be.
+    """
+    if method not in METHODS:
+        raise OptionError(f"--method '{method}'", f"one of {', '.join(METHODS)}", f"pass --method {OURS}")
+    defaults = defaults_of(method)
+    found: dict[str, list[Any]] = {}
+    for text in given:
+        name, sign, values = text.partition("=")
+        key = name.strip().replace("-", "_")
+        if not sign or key in found:
+            raise OptionError(
+                f"--try {text}", "an option, = and its values, each option once", "pass --try k=5,10,all, say"
+            )
+        usual = 1.0 if key in WEIGHTS else defaults.get(key)
+        found[key] = [_value(text, part.strip(), usual) for part in values.split(",") if part.strip()]
+    knobs_of(method, found)
+    return found
+
+
+def _value(text: str, part: str, usual: Any) -> Any:
+    """A value of the kind that an option has."""
+    words = {"all": None, "none": None, "yes": True, "true": True, "no": False, "false": False}
+    if part.lower() in words:
+        return words[part.lower()]
+    try:
+        return float(part) if isinstance(usual, float) else int(part)
+    except ValueError as error:
+        raise OptionError(
+            f"--try {text}: '{part}'", "a number" + ("" if isinstance(usual, float) else ", all, yes or no"),
+            "name values with commas between them",
+        ) from error  # fmt: skip

@@ -1,0 +1,258 @@
+"""The least change that makes a network decide otherwise: DeepFool, many images at a time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cofire.bounds import check_whole
+from cofire.errors import BatchError, NonFiniteError, OptionError
+from cofire.evaluate.gradients import InputGradients
+from cofire.network import Network
+
+__all__ = ["Attacked", "Bounds", "check_bounds", "deepfool"]
+
+Bounds = tuple[Tensor, Tensor]
+"""The least and the largest value of an input, each of a shape that broadcasts to one sample."""
+
+_STALLED = 1e-6
+"""Without an overshoot, a step that adds less than this share of the way has come as near as rounding lets it."""
+
+_BEYOND = 1e-6
+"""With one, how far beyond a boundary a step leads at least, as a share of the largest logit."""
+
+_OUTSIDE = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class Attacked:
+    """Images that were changed by as little as made the network decide otherwise.
+
+    Attributes:
+        images: The changed images, (images, *input_shape), float32.
+        norm: Euclidean length of the change in units of the input, (images,), float64.
+        steps: How many steps were made, (images,), int64.
+        before: The class predicted for the image, (images,), int64.
+        after: The class predicted for the changed image, (images,), int64.
+        fooled: Whether these differ, (images,), bool.
+    """
+
+    images: Tensor
+    norm: Tensor
+    steps: Tensor
+    before: Tensor
+    after: Tensor
+    fooled: Tensor
+
+    def __len__(self) -> int:
+        return len(self.norm)
+
+    def __repr__(self) -> str:
+        return f"Attacked({int(self.fooled.sum())} of {len(self)} images fooled)"
+
+
+def deepfool(
+    network: Network,
+    images: Tensor,
+    *,
+    classes: int = 10,
+    overshoot: float = 0.02,
+    steps: int = 50,
+    bounds: Bounds | None = None,
+    batch_size: int = 16,
+) -> Attacked:
+    """Change images by as little as makes the network decide otherwise (Moosavi-Dezfooli et al. 2016, Algorithm 2).
+
+    Each step takes the logits for linear. With w'ₖ = ∇fₖ(x) − ∇f₀(x) and f'ₖ = fₖ(x) − f₀(x), where class 0 is the
+    one first predicted, the nearest boundary is that to class l = argminₖ |f'ₖ| / ‖w'ₖ‖₂, and the least way to it is
+    r = |f'ₗ| / ‖w'ₗ‖₂² · w'ₗ. Ways add up until another class is predicted at x₀ + (1 + overshoot) · Σ r. Images are
+    attacked each by itself, and no longer than needed, whatever else is in the batch.
+
+    For a network whose logits are linear in the input, one step leads to the nearest boundary: with `overshoot` 0 and
+    all classes the norm is minₖ |f'ₖ| / ‖w'ₖ‖₂ exactly, and the image lies on the boundary itself. With an overshoot
+    |f'ₖ| is taken for larger by a millionth of the largest logit, so that no way ends where rounding hides a boundary.
+
+    Args:
+        network: With a graph, of one floating-point input.
+        images: (images, *input_shape).
+        classes: The most probable classes whose boundaries are looked at, the predicted one included; 2 or more. Of
+            fewer that there are all are taken.
+        overshoot: How much further than to the boundary, as a share of the way; 0 or more.
+        steps: At the most.
+        bounds: What values an input can have. Nothing leaves them: a value at a bound is not moved outwards, and the
+            way is that of the others.
+        batch_size: Images at a time.
+
+    Returns:
+        The changed images. Where the attack failed, `fooled` is False and the image is as the last step left it.
+
+    Raises:
+        BatchError: The images do not fit the network.
+        ExplanationError: There are no gradients with respect to the input.
+        ExportError: The network intercepts calls and has no graph.
+        NonFiniteError: A pixel, a logit or a gradient is NaN or infinite.
+        OptionError: A number is out of bounds, or the images are.
+
+    Example:
+        Logits x, y and 0 at the point (3, 1): the nearest boundary is x = y, at (2, 2).
+
+        >>> model = torch.nn.Linear(2, 3, bias=False)
+        >>> _ = model.weight.data.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]))
+        >>> found = deepfool(Network(model, torch.zeros(1, 2)), torch.tensor([[3.0, 1.0]]), overshoot=0.1)
+        >>> [round(value, 4) for value in found.images[0].tolist()], f"{float(found.norm[0]):.4f}"
+        ([1.9, 2.1], '1.5556')
+        >>> found, found.before.tolist(), found.after.tolist(), found.steps.tolist()
+        (Attacked(1 of 1 images fooled), [0], [1], [1])
+    """
+    most = min(check_whole("classes", classes, least=2), network.num_classes)
+    steps, batch_size = check_whole("steps", steps), check_whole("batch_size", batch_size)
+    if isinstance(overshoot, bool) or not isinstance(overshoot, Real) or not 0 <= float(overshoot) < math.inf:
+        raise OptionError(f"overshoot={overshoot!r}", "a finite number from 0 up", "pass overshoot=0.02")
+    _check_images(network, images)
+    if most < 2:
+        raise OptionError("a network with 1 class", "2 or more, so that it can decide otherwise", "leave DeepFool out")
+    limits = check_bounds(bounds, images)
+    sloped = InputGradients(network)
+    parts = [
+        _attacked(network, sloped, images[first : first + batch_size], most, float(overshoot), steps, limits)
+        for first in range(0, len(images), batch_size)
+    ]
+    names = ("images", "norm", "steps", "before", "after", "fooled")
+    return Attacked(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+
+
+def _attacked(
+    network: Network,
+    sloped: InputGradients,
+    images: Tensor,
+    most: int,
+    overshoot: float,
+    steps: int,
+    bounds: Bounds | None,
+) -> Attacked:
+    device = network.device
+    start = images.detach().to(device, torch.float32)
+    limits = None if bounds is None else (bounds[0].to(device), bounds[1].to(device))
+    logits = _finite(network.run(start))
+    before = logits.argmax(1)
+    # Of classes that are equally probable any may come first; the predicted one has to.
+    ranked = logits.double().scatter(1, before[:, None], math.inf).topk(most, dim=1).indices
+    way, after = torch.zeros_like(start), before.clone()
+    made = torch.zeros(len(start), dtype=torch.int64, device=device)
+    left = torch.arange(len(start), device=device)
+    for _ in range(steps):
+        here = _moved(start[left], way[left], overshoot, limits)
+        step, moves = _step(sloped, here, ranked[left], _BEYOND if overshoot > 0 else 0.0, limits)
+        if overshoot == 0:
+            moves &= _length(step) > _STALLED * _length(way[left])
+        left, step = left[moves], step[moves]
+        if not len(left):
+            break
+        way[left] += step
+        made[left] += 1
+        after[left] = _finite(network.run(_moved(start[left], way[left], overshoot, limits))).argmax(1)
+        left = left[after[left] == before[left]]
+        if not len(left):
+            break
+    changed = _moved(start, way, overshoot, limits)
+    return Attacked(
+        images=changed.cpu(),
+        norm=_length(changed - start).cpu(),
+        steps=made.cpu(),
+        before=before.cpu(),
+        after=after.cpu(),
+        fooled=(after != before).cpu(),
+    )
+
+
+def _step(
+    sloped: InputGradients, images: Tensor, ranked: Tensor, beyond: float, bounds: Bounds | None
+) -> tuple[Tensor, Tensor]:
+    """The way to the nearest boundary of each image, and whether there is one."""
+    logits, slopes = sloped(images, ranked)
+    if not bool(slopes.isfinite().all()):
+        raise NonFiniteError("NaN or infinite gradients", "finite gradients", "check the weights and the images")
+    values = _finite(logits).gather(1, ranked).double()
+    gap = (values[:, 1:] - values[:, :1]).abs() + beyond * logits.double().abs().amax(dim=1, keepdim=True)
+    slope = slopes[:, 1:] - slopes[:, :1]
+    if bounds is not None:
+        blocked = ((images >= bounds[1])[:, None] & (slope > 0)) | ((images <= bounds[0])[:, None] & (slope < 0))
+        slope = slope.masked_fill(blocked, 0.0)
+    squared = slope.flatten(2).double().square().sum(2)
+    distance = torch.where(squared > 0, gap / squared.sqrt(), math.inf)
+    shortest, nearest = distance.min(1)
+    moves = shortest.isfinite()
+    at = torch.arange(len(images), device=images.device)
+    times = torch.where(moves, gap[at, nearest] / squared[at, nearest], 0.0)
+    shape = (-1, *[1] * (images.ndim - 1))
+    return (times.reshape(shape) * slope[at, nearest]).float(), moves
+
+
+def _moved(start: Tensor, way: Tensor, overshoot: float, bounds: Bounds | None) -> Tensor:
+    moved = start + (1 + overshoot) * way
+    return moved if bounds is None else torch.minimum(torch.maximum(moved, bounds[0]), bounds[1])
+
+
+def _length(change: Tensor) -> Tensor:
+    return change.flatten(1).double().square().sum(1).sqrt()
+
+
+def _finite(logits: Tensor) -> Tensor:
+    if not bool(logits.isfinite().all()):
+        raise NonFiniteError("logits that are NaN or infinite", "finite logits", "check the weights and the images")
+    return logits
+
+
+def _check_images(network: Network, images: Any) -> None:
+    if not isinstance(images, Tensor) or images.ndim == 0 or tuple(images.shape[1:]) != network.input_shape:
+        given = f"images of shape {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
+        raise BatchError(
+            given,
+            f"(images, {', '.join(map(str, network.input_shape))})",
+            "resize the images, or build the network with an example of that shape",
+        )
+    if not len(images):
+        raise BatchError("no image", "one or more", "pass a batch of images")
+    finite = images.isfinite().flatten(1).all(1)
+    if not bool(finite.all()):
+        number = int((~finite).nonzero()[0])
+        raise NonFiniteError(f"a pixel of image {number} that is NaN or infinite", "finite pixels", "check the image")
+
+
+def check_bounds(bounds: Bounds | None, images: Tensor) -> Bounds | None:
+    """Bounds that hold for some images, as float32 that broadcasts to them.
+
+    Raises:
+        OptionError: They do not broadcast, are NaN or in the wrong order, or an image leaves them.
+
+    Example:
+        >>> check_bounds((torch.tensor(0.0), torch.tensor(1.0)), torch.rand(2, 3, 4, 4))
+        (tensor(0.), tensor(1.))
+    """
+    if bounds is None:
+        return None
+    try:
+        low, high = (torch.as_tensor(bound).detach().to(images.device, torch.float32) for bound in bounds)
+        fits = all(bound.expand(images.shape[1:]).shape == images.shape[1:] for bound in (low, high))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise OptionError(
+            f"bounds={bounds!r}", f"two tensors that broadcast to {tuple(images.shape[1:])}",
+            "pass (low, high), each of shape (channels, 1, 1)",
+        ) from error  # fmt: skip
+    if not fits or not bool((low < high).all()):
+        raise OptionError(
+            f"bounds of shape {tuple(low.shape)} and {tuple(high.shape)}",
+            f"two tensors that broadcast to {tuple(images.shape[1:])}, the first below the second everywhere",
+            "pass (low, high), each of shape (channels, 1, 1)",
+        )
+    if bool(((images < low - _OUTSIDE) | (images > high + _OUTSIDE)).any()):
+        raise OptionError(
+            f"images from {float(images.min()):.4g} to {float(images.max()):.4g}", "values within the bounds",
+            "pass the bounds in units of the network's input, after mean and standard deviation",
+        )  # fmt: skip
+    return low, high

@@ -1,0 +1,342 @@
+"""What a run of judging found: a row for each photo and method, and the tables that follow from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from cofire.atomic import atomic_path, write_text
+from cofire.errors import OptionError, ResultError, near_matches
+from cofire.evaluate.metrics import Estimate
+from cofire.evaluate.schema import RECORDS_SCHEMA, SUBSETS, Criterion, measured
+from cofire.evaluate.statistics import Means, bootstrap_means, holm, sign_flip
+
+__all__ = ["OPTIONS", "RECORDS", "Difference", "Evaluation", "Verdict"]
+
+RECORDS = "records.parquet"
+OPTIONS = "evaluation.json"
+_FORMAT = 1
+_LEVEL = 0.05
+
+Floats = NDArray[np.float64]
+Verdict = Literal["better", "worse", "no clear difference"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """By how much one method's mean is above another's, over the photos that count for both.
+
+    Attributes:
+        value: Mean of the paired differences.
+        low: The lower end of its 95 % bootstrap interval.
+        high: The upper end.
+        p: Two-sided p-value of the sign-flip test.
+        p_holm: The same, held against the other rivals by Holm's method.
+        images: Photos that count for both.
+        criterion: What was measured.
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float
+    p_holm: float
+    images: int
+    criterion: Criterion
+
+    @property
+    def verdict(self) -> Verdict:
+        """Better or worse only if the interval leaves out 0 and the corrected test rejects at 5 % as well."""
+        if self.p_holm > _LEVEL or self.low <= 0 <= self.high or self.criterion.better == "neither":
+            return "no clear difference"
+        return "better" if (self.value > 0) == (self.criterion.better == "higher") else "worse"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Evaluation:
+    """Methods judged on the same photos.
+
+    Attributes:
+        records: Arrow table of `cofire.evaluate.schema.RECORDS_SCHEMA`: photo after photo, of each one row per
+            method, in the order of the options' "methods".
+        options: How it was made: "methods", "measures" and whatever else.
+
+    Raises:
+        ResultError: The table is none of these.
+
+    Example:
+        >>> row = {name: None for name in RECORDS_SCHEMA.names} | {
+        ...     "label": 3, "predicted": 3, "correct": True, "probability": 0.9, "confidence": 0.9, "boxes": 1,
+        ...     "split": "evaluation", "draws": [0], "evidence": True, "seconds": 0.1}
+        >>> rows = [row | {"file": f"{photo}.png", "method": method, "soft_drop": drop, "soft_increase": drop == 0}
+        ...         for photo in range(20) for method, drop in (("gradcam", 0.25), ("centre", 0.75))]
+        >>> found = Evaluation(pa.Table.from_pylist(rows, schema=RECORDS_SCHEMA),
+        ...                    {"methods": ["gradcam", "centre"], "measures": ["soft"]})
+        >>> found
+        Evaluation(20 photos by gradcam, centre: soft drop 25.0 %, 75.0 %)
+        >>> found.table()["centre"]["soft_drop"]
+        Estimate(mean=0.75, low=0.75, high=0.75, images=20, left_out=0)
+        >>> change = found.differences()["centre"]["soft_drop"]
+        >>> change.value, change.p_holm, change.verdict
+        (-0.5, 0.0001, 'better')
+    """
+
+    records: pa.Table
+    options: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        methods, names = list(self.options.get("methods", ())), self.records.schema.names
+        if names != RECORDS_SCHEMA.names or not methods:
+            raise ResultError(
+                f"records with the columns {', '.join(names)} by {len(methods)} methods",
+                f"the columns {', '.join(RECORDS_SCHEMA.names)}, and one method or more",
+                "make them again with this version of cofire",
+            )
+        photos, rest = divmod(len(self.records), len(methods))
+        by = self.records["method"].to_pylist()
+        files = self.records["file"].to_pylist()
+        if not photos or rest or by != methods * photos or any(
+            files[at] != files[at - at % len(methods)] for at in range(len(files))
+        ):  # fmt: skip
+            raise ResultError(
+                f"{len(self.records)} records that are not, for each photo, one by {', '.join(methods)}",
+                "whole records of a run", "run it again",
+            )  # fmt: skip
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods in their order; the first is the one that the others are held against."""
+        return tuple(self.options["methods"])
+
+    @property
+    def criteria(self) -> tuple[Criterion, ...]:
+        """What was measured."""
+        return measured(self.options["measures"])
+
+    @property
+    def split(self) -> str:
+        """Which photos the tables are about: "evaluation" unless there are none of it."""
+        return "evaluation" if "evaluation" in self._of("split") else "tuning"
+
+    @cached_property
+    def _columns(self) -> dict[str, Floats]:
+        """Each measure as (photos, methods), NaN where it does not count."""
+        shape = (-1, len(self.methods))
+        found = {}
+        for criterion in self.criteria:
+            column = pc.cast(self.records[criterion.name], pa.float64()).combine_chunks()
+            found[criterion.name] = pc.fill_null(column, float("nan")).to_numpy(zero_copy_only=False).reshape(shape)
+        return found
+
+    @cached_property
+    def _tables(self) -> dict[Any, dict[str, dict[str, Estimate]]]:
+        """Tables that were asked for before: the terminal, the page and Markdown show the same."""
+        return {}
+
+    @cached_property
+    def _gaps(self) -> dict[Any, dict[str, dict[str, Difference]]]:
+        """Differences that were asked for before."""
+        return {}
+
+    def _of(self, name: str) -> list[Any]:
+        """A column that is the same for all methods, one entry for each photo."""
+        values: list[Any] = self.records[name].to_pylist()
+        return values[:: len(self.methods)]
+
+    def chosen(self, subset: str = "all") -> NDArray[np.bool_]:
+        """Which photos a table is about, (photos,), bool.
+
+        Args:
+            subset: See `cofire.evaluate.schema.SUBSETS`.
+
+        Raises:
+            OptionError: There is no such subset.
+        """
+        if subset not in SUBSETS:
+            raise OptionError(
+                f"subset={subset!r}",
+                f"one of {', '.join(SUBSETS)}",
+                f"try {near_matches(str(subset), SUBSETS, most=1)}",
+            )
+        held = np.array([split == self.split for split in self._of("split")])
+        if subset in ("correct", "wrong"):
+            held &= np.array(self._of("correct")) == (subset == "correct")
+        if subset in ("small", "large"):
+            held &= np.array([small is (subset == "small") for small in self._of("small")])
+        return held
+
+    def values(self, measure: str, subset: str = "all") -> Floats:
+        """What was measured of each photo of a subset by each method, (photos, methods); NaN where it does not count.
+
+        Raises:
+            OptionError: There is no such subset, or this was not measured.
+        """
+        if measure not in self._columns:
+            names = list(self._columns)
+            raise OptionError(
+                f"measure '{measure}'", f"one of {', '.join(names)}", f"try {near_matches(measure, names, most=1)}"
+            )
+        return self._columns[measure][self.chosen(subset)]
+
+    def table(self, subset: str = "all", *, draws: int = 2000, seed: int = 0) -> dict[str, dict[str, Estimate]]:
+        """The mean of each measure by each method, with its interval.
+
+        Args:
+            subset: Of photos, see `cofire.evaluate.schema.SUBSETS`.
+            draws: Of the bootstrap.
+            seed: Of the draws.
+
+        Returns:
+            By method, then by measure; without what counts for no photo. Empty for a subset without photos.
+
+        Raises:
+            OptionError: There is no such subset.
+        """
+        held, asked = self.chosen(subset), (subset, draws, seed)
+        if asked in self._tables:
+            return self._tables[asked]
+        found: dict[str, dict[str, Estimate]] = {method: {} for method in self.methods} if held.any() else {}
+        if not found:
+            return found
+        stacked = np.concatenate([self._columns[criterion.name][held] for criterion in self.criteria], axis=1)
+        means = bootstrap_means(stacked, np.isfinite(stacked), draws=draws, seed=seed)
+        for at, criterion in enumerate(self.criteria):
+            for number, method in enumerate(self.methods):
+                estimate = _estimate(means, at * len(self.methods) + number, int(held.sum()))
+                if estimate is not None:
+                    found[method][criterion.name] = estimate
+        self._tables[asked] = found
+        return found
+
+    def differences(
+        self, subset: str = "all", *, first: str | None = None, draws: int = 2000, flips: int = 9999, seed: int = 0
+    ) -> dict[str, dict[str, Difference]]:
+        """By how much a method lies above each rival, photo by photo.
+
+        Args:
+            subset: Of photos, see `cofire.evaluate.schema.SUBSETS`.
+            first: The method; the first one unless given.
+            draws: Of the bootstrap.
+            flips: Of the test.
+            seed: Of both.
+
+        Returns:
+            By rival, then by measure; without what counts for no photo.
+
+        Raises:
+            OptionError: There is no such subset or method.
+        """
+        own = self.methods[0] if first is None else first
+        if own not in self.methods:
+            raise OptionError(
+                f"method '{own}'", f"one of {', '.join(self.methods)}", f"try {near_matches(own, self.methods, most=1)}"
+            )
+        held, at, asked = self.chosen(subset), self.methods.index(own), (subset, own, draws, flips, seed)
+        if asked in self._gaps:
+            return self._gaps[asked]
+        rivals = [number for number in range(len(self.methods)) if number != at]
+        found: dict[str, dict[str, Difference]] = {self.methods[number]: {} for number in rivals}
+        if not held.any() or not rivals:
+            return found
+        columns = [self._columns[criterion.name][held] for criterion in self.criteria]
+        gaps = np.concatenate([column[:, at : at + 1] - column[:, rivals] for column in columns], axis=1)
+        counted = np.isfinite(gaps)
+        means = bootstrap_means(gaps, counted, draws=draws, seed=seed)
+        tested = sign_flip(np.where(counted, gaps, 0.0), flips=flips, seed=seed)
+        for place, criterion in enumerate(self.criteria):
+            part = [place * len(rivals) + number for number in range(len(rivals))]
+            known = [column for column in part if means.counted[column]]
+            raised = dict(zip(known, holm([float(tested[column]) for column in known]), strict=True))
+            for column, number in zip(part, rivals, strict=True):
+                if column in raised:
+                    found[self.methods[number]][criterion.name] = Difference(
+                        float(means.mean[column]), float(means.low[column]), float(means.high[column]),
+                        float(tested[column]), raised[column], int(means.counted[column]), criterion,
+                    )  # fmt: skip
+        self._gaps[asked] = found
+        return found
+
+    def draw_means(self, subset: str = "all") -> list[dict[str, dict[str, float]]]:
+        """The means of each draw of photos by itself: by method, then by measure.
+
+        Raises:
+            OptionError: There is no such subset.
+        """
+        held, members = self.chosen(subset), self._of("draws")
+        found = []
+        for draw in sorted({draw for one in members for draw in one}):
+            part = held & np.array([draw in one for one in members])
+            means: dict[str, dict[str, float]] = {method: {} for method in self.methods}
+            for name, column in self._columns.items():
+                for number, method in enumerate(self.methods):
+                    values = column[part, number]
+                    if np.isfinite(values).any():
+                        means[method][name] = float(np.nanmean(values))
+            found.append(means)
+        return found
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `records.parquet` and `evaluation.json`, each whole or not at all.
+
+        Returns:
+            The folder.
+        """
+        place = Path(folder)
+        with atomic_path(place / RECORDS) as partial:
+            pq.write_table(self.records, partial)
+        write_text(place / OPTIONS, json.dumps({"format": _FORMAT, **self.options}, indent=1))
+        return place
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            ResultError: The files are missing, damaged, or hold something else.
+        """
+        place = Path(folder)
+        try:
+            options = dict(json.loads((place / OPTIONS).read_text(encoding="utf-8")))
+            records = pq.read_table(place / RECORDS)
+        except (OSError, ValueError, TypeError, pa.ArrowException) as error:
+            raise ResultError(
+                f"'{folder}' holds no evaluation: {error}", f"a folder with {RECORDS} and {OPTIONS}",
+                "name the folder that `cofire evaluate` wrote",
+            ) from error  # fmt: skip
+        if options.pop("format", None) != _FORMAT:
+            raise ResultError(
+                f"'{place / OPTIONS}' of another version",
+                f"format {_FORMAT}",
+                "judge again with this version of cofire",
+            )
+        return cls(records, options)
+
+    def __len__(self) -> int:
+        return len(self.records) // len(self.methods)
+
+    def __repr__(self) -> str:
+        told = f"Evaluation({len(self)} photos by {', '.join(self.methods)}"
+        main = next((m for m in self.criteria if m.name in ("pointing", "drop", "soft_drop")), self.criteria[0])
+        values = self._columns[main.name][self.chosen()]
+        shares = [float(np.nanmean(column)) if np.isfinite(column).any() else None for column in values.T]
+        name = main.name.replace("_", " ")
+        scaled = ("–" if one is None else f"{one:.1%}".replace("%", " %") for one in shares)
+        return f"{told}: {name} {', '.join(scaled)})"
+
+
+def _estimate(means: Means, column: int, photos: int) -> Estimate | None:
+    counted = int(means.counted[column])
+    if not counted:
+        return None
+    mean, low, high = (float(part[column]) for part in (means.mean, means.low, means.high))
+    return Estimate(mean, low, high, counted, photos - counted)

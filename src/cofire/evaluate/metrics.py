@@ -1,0 +1,359 @@
+"""Measures that are fed batch by batch, merge, and end in a mean with its interval."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self, TypeVar
+
+import torch
+from torch import Tensor
+
+from cofire.boost.bootstrap import paired_bootstrap
+from cofire.errors import DataError, MergeError, OptionError, ResultError
+from cofire.evaluate.confidence import confidence_change
+from cofire.evaluate.curves import Curve
+from cofire.evaluate.localisation import best_iou
+from cofire.evaluate.per_image import PerImage, check_from_zero
+from cofire.evaluate.pointing import pointing_hits
+from cofire.evaluate.sensitivity import jaccard, rank_correlation
+from cofire.evaluate.stability import shift
+from cofire.explain.explanation import Explanation
+from cofire.explain.regions import SIGMA, Points, check_share
+
+__all__ = [
+    "ChangeInConfidence",
+    "ClassSensitivity",
+    "DeletionInsertion",
+    "Estimate",
+    "ExplanationShift",
+    "Localisation",
+    "Measure",
+    "PointingGame",
+    "SoftChange",
+]
+
+Choice = TypeVar("Choice", bound=str)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over images with its 95 % bootstrap interval.
+
+    Attributes:
+        mean: Over the images that count.
+        low: The interval's lower end.
+        high: Its upper end.
+        images: How many count.
+        left_out: How many do not.
+    """
+
+    mean: float
+    low: float
+    high: float
+    images: int
+    left_out: int
+
+
+class Measure(ABC):
+    """One number for each image, gathered over batches.
+
+    What is kept are the numbers themselves, sorted, 8 bytes an image, and how many images were left out. Merging is
+    therefore associative and commutative to the last bit, and the interval is that of all images together.
+
+    Example:
+        >>> class Values(Measure):
+        ...     def judge(self, values: Tensor) -> PerImage:
+        ...         return PerImage.of_all(values)
+        >>> one, other = Values(), Values()
+        >>> one.update(torch.tensor([1.0, 0.0]))
+        >>> other.update(torch.tensor([0.5]))
+        >>> one.merge(other), one.merge(other).result().mean
+        (Values(3 images, 0 left out), 0.5)
+    """
+
+    _kinds: ClassVar[dict[str, type[Measure]]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        Measure._kinds[cls.__name__] = cls
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+        self._parts: list[Tensor] = []
+        self._left_out = 0
+
+    @abstractmethod
+    def judge(self, *args: Any, **kwargs: Any) -> PerImage:
+        """The measure of each image of a batch."""
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """What the numbers depend on; measures merge if these are the same."""
+        return dict(self._options)
+
+    @property
+    def values(self) -> Tensor:
+        """The numbers of the images that count, sorted, (images,), float64."""
+        self._parts = [torch.cat([torch.zeros(0, dtype=torch.float64), *self._parts]).sort().values]
+        return self._parts[0].clone()
+
+    @property
+    def left_out(self) -> int:
+        """How many images were not counted."""
+        return self._left_out
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Judge a batch and add it. Takes what `judge` takes, raises what it raises and is then as it was."""
+        self.add(self.judge(*args, **kwargs))
+
+    def add(self, found: PerImage) -> None:
+        """Add a batch that was judged already."""
+        self._parts.append(found.values[found.counted])
+        self._left_out += found.left_out
+
+    def merge(self, other: Self) -> Self:
+        """The measure of both sets of images together; neither changes.
+
+        Raises:
+            MergeError: Another measure, or other options.
+        """
+        if type(self) is not type(other) or self._options != other._options:
+            raise MergeError(
+                f"{_named(self)} and {_named(other)}",
+                "the same measure with the same options",
+                "measure both sets of images alike",
+            )
+        joined = type(self)(**self._options)
+        joined._parts = [torch.cat([self.values, other.values]).sort().values]
+        joined._left_out = self._left_out + other._left_out
+        return joined
+
+    def result(self, draws: int = 2000, seed: int = 0) -> Estimate:
+        """The mean over all images that count, and its 95 % interval.
+
+        Args:
+            draws: How many resamples.
+            seed: Of the draws.
+
+        Raises:
+            DataError: No image counts.
+            OptionError: `draws` is no whole number from 1 up.
+        """
+        values = self.values
+        if not len(values):
+            raise DataError(
+                f"{_named(self)} of no image, {self._left_out} left out", "an image that counts",
+                "update it with images that have ground truth",
+            )  # fmt: skip
+        found = paired_bootstrap(values, draws, seed)
+        return Estimate(found.value, found.low, found.high, len(values), self._left_out)
+
+    def state(self) -> dict[str, Any]:
+        """What the measure is and holds: plain values, and one tensor under "values"."""
+        return {
+            "measure": type(self).__name__,
+            "options": dict(self._options),
+            "values": self.values,
+            "left_out": self._left_out,
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """A measure as `state` told it; `Measure.from_state` makes whichever it was.
+
+        Raises:
+            ResultError: It is no such state, or that of another measure.
+            OptionError: It has an option that the measure cannot have.
+        """
+        kind = Measure._kinds.get(str(state.get("measure")))
+        values, left_out, options = state.get("values"), state.get("left_out"), state.get("options")
+        if (
+            kind is None
+            or not issubclass(kind, cls)
+            or not isinstance(options, Mapping)
+            or not isinstance(values, Tensor)
+            or (values.ndim, values.dtype) != (1, torch.float64)
+            or not isinstance(left_out, int)
+            or left_out < 0
+        ):
+            raise ResultError(
+                f"a state of {state.get('measure')!r}", f"what the state() of {cls.__name__} returned",
+                "measure the images again",
+            )  # fmt: skip
+        if not bool(torch.isfinite(values).all()):
+            raise ResultError("a state with NaN or infinite values", "finite numbers", "measure the images again")
+        try:
+            made = kind(**options)
+        except TypeError as error:
+            raise ResultError(
+                f"a state with the options {dict(options)}", f"those of {kind.__name__}", "measure the images again"
+            ) from error
+        made._parts, made._left_out = [values.detach().cpu().sort().values], left_out
+        return made
+
+    def __repr__(self) -> str:
+        count = len(self.values)
+        told = ", ".join([*(f"{name}={value!r}" for name, value in self._options.items()), f"{count} images"])
+        return f"{type(self).__name__}({told}, {self._left_out} left out)"
+
+
+class PointingGame(Measure):
+    """Whether the hottest pixel lies on the object (see `pointing_hits`).
+
+    Args:
+        tolerance: How far it may lie from the nearest box, in pixels.
+
+    Raises:
+        OptionError: `tolerance` is no finite number from 0 up.
+
+    Example:
+        >>> game = PointingGame()
+        >>> game.update(torch.tensor([[[0.0, 1.0]], [[1.0, 0.0]]]), [torch.tensor([[1.0, 0.0, 2.0, 1.0]])] * 2)
+        >>> game.result().mean
+        0.5
+    """
+
+    def __init__(self, tolerance: float = 0.0) -> None:
+        super().__init__(tolerance=check_from_zero("tolerance", tolerance))
+
+    def judge(self, maps: Tensor, boxes: Sequence[Tensor]) -> PerImage:
+        """Per image, from maps (images, H, W) and ground-truth boxes."""
+        return pointing_hits(maps, boxes, self._options["tolerance"])
+
+
+class Localisation(Measure):
+    """Intersection over union with the best ground-truth box (see `best_iou`).
+
+    Args:
+        at: None for the mean; a number above 0 and up to 1 for the share of images that reach it.
+
+    Raises:
+        OptionError: `at` is out of bounds.
+
+    Example:
+        >>> share = Localisation(at=0.5)
+        >>> share.update(torch.tensor([[0.0, 0, 2, 2]]), torch.tensor([True]), [torch.tensor([[0.0, 0, 2, 4]])])
+        >>> share.result().mean
+        1.0
+    """
+
+    def __init__(self, at: float | None = None) -> None:
+        if at is not None:
+            check_share("at", at, above=0.0, most=1.0)
+        super().__init__(at=at)
+
+    def judge(self, corners: Tensor, found: Tensor, boxes: Sequence[Tensor]) -> PerImage:
+        """Per image, from boxes of explanations (images, 4), whether there are any, and ground-truth boxes."""
+        best, at = best_iou(corners, found, boxes), self._options["at"]
+        return best if at is None else PerImage((best.values >= at).double(), best.counted)
+
+
+class ChangeInConfidence(Measure):
+    """What becomes of the confidence when the explanation's box alone is kept (see `confidence_change`).
+
+    Args:
+        part: "increase", the share of images whose confidence rises; "drop", the mean relative drop.
+
+    Raises:
+        OptionError: `part` is neither.
+
+    Example:
+        >>> drop = ChangeInConfidence("drop")
+        >>> drop.update(torch.tensor([0.5, 0.5]), torch.tensor([0.25, 0.75]))
+        >>> drop.result().mean
+        0.25
+    """
+
+    def __init__(self, part: Literal["increase", "drop"] = "increase") -> None:
+        super().__init__(part=_one_of("part", part, ("increase", "drop")))
+
+    def judge(self, before: Tensor, after: Tensor) -> PerImage:
+        """Per image, from the class's probability before and after, (images,) each."""
+        change = confidence_change(before, after)
+        return change.increase if self._options["part"] == "increase" else change.drop
+
+
+class SoftChange(ChangeInConfidence):
+    """The same when the image is kept as far as the map says (see `soft_map`), which is another measure."""
+
+
+class DeletionInsertion(Measure):
+    """The area under deletion or insertion curves (see `deletion` and `insertion`).
+
+    Args:
+        way: "deletion" or "insertion".
+
+    Raises:
+        OptionError: `way` is neither.
+    """
+
+    def __init__(self, way: Literal["deletion", "insertion"] = "deletion") -> None:
+        super().__init__(way=_one_of("way", way, ("deletion", "insertion")))
+
+    def judge(self, curve: Curve) -> PerImage:
+        """Per image, from what `deletion` or `insertion` returned."""
+        return curve.area
+
+
+class ClassSensitivity(Measure):
+    """How alike the explanations of two classes of the same image are.
+
+    Args:
+        of: "points", their Jaccard index; "maps", their rank correlation.
+
+    Raises:
+        OptionError: `of` is neither.
+
+    Example:
+        >>> alike = ClassSensitivity("maps")
+        >>> alike.update(torch.tensor([[[1.0, 2.0, 3.0]]]), torch.tensor([[[3.0, 2.0, 1.0]]]))
+        >>> alike.result().mean
+        -1.0
+    """
+
+    def __init__(self, of: Literal["points", "maps"] = "points") -> None:
+        super().__init__(of=_one_of("of", of, ("points", "maps")))
+
+    def judge(self, first: Any, second: Any) -> PerImage:
+        """Per image, from points (a sequence each) or from maps (images, H, W)."""
+        if self._options["of"] == "maps":
+            return rank_correlation(first, second)
+        if isinstance(first, Tensor) or not all(isinstance(each, Points) for each in (*first, *second)):
+            raise DataError("no points", "Points of each image", "pass [explanation.points(i) for i in range(images)]")
+        return jaccard(first, second)
+
+
+class ExplanationShift(Measure):
+    """How far two explanations of the same images lie apart (see `shift`).
+
+    Args:
+        part: "centroid", "box_iou" or "rank_correlation".
+        sigma: Blur of the heat maps, for points only.
+
+    Raises:
+        OptionError: `part` is none of them, or `sigma` is out of bounds.
+    """
+
+    def __init__(
+        self, part: Literal["centroid", "box_iou", "rank_correlation"] = "centroid", sigma: float = SIGMA
+    ) -> None:
+        check_share("sigma", sigma, least=0.0)
+        super().__init__(part=_one_of("part", part, ("centroid", "box_iou", "rank_correlation")), sigma=sigma)
+
+    def judge(self, first: Explanation, second: Explanation) -> PerImage:
+        """Per image, from two explanations."""
+        found: PerImage = getattr(shift(first, second, sigma=self._options["sigma"]), self._options["part"])
+        return found
+
+
+def _named(measure: Measure) -> str:
+    return f"{type(measure).__name__} with {json.dumps(measure._options)}"
+
+
+def _one_of(name: str, given: Choice, choices: tuple[str, ...]) -> Choice:
+    if given not in choices:
+        raise OptionError(f"{name}={given!r}", f"one of {', '.join(map(repr, choices))}", f"pass {choices[0]!r}")
+    return given

@@ -1,0 +1,129 @@
+"""The rows of each finished batch of photos, kept so that a killed run goes on where it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cofire.atomic import atomic_path, sweep, write_text
+from cofire.errors import MergeError, ResultError
+from cofire.evaluate.schema import RECORDS_SCHEMA
+
+__all__ = ["ROWS", "Chunks", "started"]
+
+ROWS = "rows"
+"""The folder of a run's finished batches, below its own."""
+
+_IDENTITY = "options.json"
+
+
+def started(folder: str | Path) -> bool:
+    """Whether a folder holds a run that was started, finished or not.
+
+    Example:
+        >>> import tempfile
+        >>> started(tempfile.mkdtemp())
+        False
+    """
+    return (Path(folder) / ROWS / _IDENTITY).is_file()
+
+
+class Chunks:
+    """The finished parts of a run, every one whole or absent.
+
+    Args:
+        folder: The run's folder; the parts lie below it.
+        options: Under which all of them are made, as JSON can hold them.
+
+    Raises:
+        MergeError: The folder holds parts that were made under other options.
+        ResultError: What it holds is damaged.
+
+    Example:
+        >>> import tempfile
+        >>> place = tempfile.mkdtemp()
+        >>> chunks = Chunks(place, {"seed": 0})
+        >>> chunks.put(0, RECORDS_SCHEMA.empty_table()).num_rows
+        0
+        >>> Chunks(place, {"seed": 0}).get(0).num_rows, chunks.get(1)
+        (0, None)
+        >>> Chunks(place, {"seed": 1})
+        Traceback (most recent call last):
+        cofire.errors.MergeError: ... was started with other values of seed. Expected: ...
+    """
+
+    def __init__(self, folder: str | Path, options: Mapping[str, Any]) -> None:
+        self._folder = Path(folder) / ROWS
+        note = self._folder / _IDENTITY
+        mine = json.loads(json.dumps(dict(options)))
+        if not note.exists():
+            write_text(note, json.dumps(mine, sort_keys=True, indent=1))
+            return
+        sweep(self._folder)
+        try:
+            theirs = dict(json.loads(note.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise self._damaged(note, error) from error
+        if mine != theirs:
+            changed = sorted(key for key in mine | theirs if mine.get(key) != theirs.get(key))
+            raise MergeError(
+                f"'{folder}' was started with other values of {', '.join(changed)}",
+                "the photos, network and options that this folder was started with",
+                "choose another folder, or delete this one to start anew",
+            )
+
+    def get(self, number: int) -> pa.Table | None:
+        """The rows of a batch, None if they are not there yet.
+
+        Raises:
+            ResultError: They are damaged.
+        """
+        path = self._path(number)
+        if not path.exists():
+            return None
+        try:
+            table = pq.read_table(path)
+        except (OSError, pa.ArrowException) as error:
+            raise self._damaged(path, error) from error
+        if not table.schema.equals(RECORDS_SCHEMA):
+            raise self._damaged(path, "it has other columns")
+        return table
+
+    def put(self, number: int, rows: pa.Table) -> pa.Table:
+        """Keep the rows of a batch: the file appears in one step.
+
+        Returns:
+            The same as they read back, so that a run ends alike whether or not it was killed.
+        """
+        with atomic_path(self._path(number)) as partial:
+            pq.write_table(rows, partial)
+        return pq.read_table(self._path(number))
+
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """What is computed once for a whole run, such as thresholds that are learned: read, or made and kept.
+
+        Args:
+            name: Of the file, without its ending.
+            make: Computes it; what JSON can hold.
+
+        Raises:
+            ResultError: The file is damaged.
+        """
+        path = self._folder / f"{name}.json"
+        if not path.exists():
+            write_text(path, json.dumps(make(), indent=1))
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise self._damaged(path, error) from error
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number:06d}.parquet"
+
+    def _damaged(self, path: Path, error: object) -> ResultError:
+        return ResultError(f"'{path}' is damaged: {error}", "what this run wrote", f"delete '{path}' and start again")

@@ -1,0 +1,171 @@
+"""What an explanation of a photo earns under given options: is its box on the object, does its map point there?"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cofire.errors import DataError, LabelError
+from cofire.evaluate.knobs import alike
+from cofire.evaluate.localisation import best_iou
+from cofire.evaluate.pointing import pointing_hits
+from cofire.explain import explain
+from cofire.explain.options import DEFAULTS
+from cofire.explain.region_options import Regions, regions_of
+from cofire.explain.regions import Boxes, Points
+from cofire.network import Network
+from cofire.photos.collection import Collection
+from cofire.photos.preparation import Preparation, Prepared
+from cofire.photos.seen import read_batches
+
+__all__ = ["Rewards", "Sample", "samples_of"]
+
+_BYTES = 1 << 29
+"""Of points and maps that are kept, to be judged again without tracing again."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A photo that options are judged on.
+
+    Attributes:
+        name: Of the photo.
+        seen: As the network sees it.
+        label: Its class, which is explained.
+        boxes: Of the class in pixels of the network's input, (boxes, 4), one or more.
+    """
+
+    name: str
+    seen: Prepared
+    label: int
+    boxes: Tensor
+
+
+def samples_of(
+    network: Network, collection: Collection, preparation: Preparation, batch_size: int = 16
+) -> tuple[list[Sample], int]:
+    """The photos of a collection that show a box to the network, and how many do not.
+
+    Raises:
+        LabelError: A photo is of a class that the network has not.
+        DataError: No photo has a box that the network sees.
+        ImageError: A photo cannot be read.
+    """
+    found: list[Sample] = []
+    without = 0
+    for batch in read_batches(collection, preparation, batch_size):
+        for photo, seen, boxes in zip(batch.photos, batch.seen, batch.boxes, strict=True):
+            if not 0 <= photo.label < network.num_classes:
+                raise LabelError(
+                    f"'{photo.name}' of class {photo.label}", f"classes from 0 to {network.num_classes - 1}",
+                    "take the network that the photos' classes belong to",
+                )  # fmt: skip
+            if len(boxes):
+                found.append(Sample(photo.name, seen, photo.label, boxes))
+            else:
+                without += 1
+    if not found:
+        raise DataError(
+            f"none of {len(collection)} photos with a box of its class in what the network sees", "one or more",
+            "check images and boxes, or leave the photos' margins with --resize",
+        )  # fmt: skip
+    return found, without
+
+
+class Rewards:
+    """Judges options on photos, and remembers what it has judged.
+
+    Args:
+        network: That is explained.
+        samples: The photos.
+        preparation: What is done to them.
+        method: That explains.
+        least_iou: A box that reaches this intersection over union with the object's earns 1, another 0.
+        batch_size: Photos explained at a time where several are asked for.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        samples: Sequence[Sample],
+        preparation: Preparation,
+        method: str,
+        *,
+        least_iou: float = 0.5,
+        batch_size: int = 16,
+    ) -> None:
+        self.network, self.samples, self.preparation, self.method = network, samples, preparation, method
+        self.least_iou, self.batch_size = least_iou, batch_size
+        self.traced = method in DEFAULTS
+        self._found: OrderedDict[tuple[Any, ...], Points | Tensor] = OrderedDict()
+        self._held = 0
+        self._judged: dict[tuple[Any, ...], float] = {}
+
+    def reward(self, photo: int, options: Mapping[str, Any], judged: str = "iou") -> float:
+        """1 where the box reaches `least_iou`; or, judged by "pointing", the share of the map's maximum on the object.
+
+        Args:
+            photo: Its place in `samples`.
+            options: Of `explain`.
+            judged: By "iou" or "pointing".
+        """
+        value = self.value(photo, options, judged)
+        return value if judged == "pointing" else float(value >= self.least_iou)
+
+    def value(self, photo: int, options: Mapping[str, Any], judged: str = "iou") -> float:
+        """Intersection over union of the box, or the share of the map's tied maxima that lie on the object."""
+        regions, _ = regions_of(options, traced=self.traced)
+        key = (photo, judged, regions, alike(self.method, options))
+        if key not in self._judged:
+            self._judged[key] = self._measure(photo, self._explained(photo, options), regions, judged)
+        return self._judged[key]
+
+    def explain_all(
+        self, photos: Sequence[int], options: Mapping[str, Any], advance: Callable[[int], None] = lambda _: None
+    ) -> None:
+        """Explain photos a batch at a time, so that judging them costs nothing more while they are remembered."""
+        same = alike(self.method, options)
+        missing = [photo for photo in photos if (photo, same) not in self._found]
+        advance(len(photos) - len(missing))
+        for start in range(0, len(missing), self.batch_size):
+            part = missing[start : start + self.batch_size]
+            self._explain(part, options)
+            advance(len(part))
+
+    def _explained(self, photo: int, options: Mapping[str, Any]) -> Points | Tensor:
+        key = (photo, alike(self.method, options))
+        if key not in self._found:
+            self._explain([photo], options)
+        self._found.move_to_end(key)
+        return self._found[key]
+
+    def _explain(self, photos: Sequence[int], options: Mapping[str, Any]) -> None:
+        chosen = [self.samples[photo] for photo in photos]
+        inputs = self.preparation.inputs([sample.seen for sample in chosen])
+        labels = torch.tensor([sample.label for sample in chosen])
+        found = explain(self.network, inputs, labels, self.method, **options)
+        same = alike(self.method, options)
+        for at, photo in enumerate(photos):
+            kept = found.points(at) if found.maps is None else found.maps[at].clone()
+            self._found[photo, same] = kept
+            self._held += _bytes(kept)
+        while self._held > _BYTES and len(self._found) > len(photos):
+            self._held -= _bytes(self._found.popitem(last=False)[1])
+
+    def _measure(self, photo: int, found: Points | Tensor, regions: Regions, judged: str) -> float:
+        size, truth = self.preparation.shape[1:], [self.samples[photo].boxes]
+        if judged == "pointing":
+            heat = found if isinstance(found, Tensor) else regions.heat(found, size)
+            return float(pointing_hits(heat[None], truth).values[0])
+        corners = regions.map_box(found) if isinstance(found, Tensor) else regions.box(found, size)
+        box = Boxes(corners[None], corners[None, 2] > corners[None, 0])
+        return float(best_iou(box.corners, box.found, truth).values[0])
+
+
+def _bytes(kept: Points | Tensor) -> int:
+    return kept.nbytes if isinstance(kept, Tensor) else 12 * len(kept)

@@ -1,0 +1,318 @@
+"""`run_evaluation`: methods judged on photos, batch after batch, from where a killed run stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+
+from cofire.activations.progress import progress_over
+from cofire.bounds import check_whole
+from cofire.errors import DataError, OptionError, near_matches
+from cofire.evaluate.confidence import Fill
+from cofire.evaluate.evaluation import Evaluation
+from cofire.evaluate.judging import Judge, view_of
+from cofire.evaluate.methods import EVALUATED
+from cofire.evaluate.records import Chunks
+from cofire.evaluate.schema import RECORDS_SCHEMA, asked_groups
+from cofire.evaluate.thresholds import learn_thresholds, with_threshold
+from cofire.network import Network
+from cofire.photos.collection import SPLITS, Collection, sample
+from cofire.photos.preparation import Preparation
+from cofire.photos.seen import SeenBatch, checked, read_batches
+
+__all__ = ["FILLS", "SPLIT_CHOICES", "fill_of", "judge_of", "run_evaluation"]
+
+FILLS = ("mean", "blur", "black")
+SPLIT_CHOICES = ("evaluation", "tuning", "all")
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """The photos that are judged.
+
+    Attributes:
+        photos: In the order of their names.
+        draws: Of each photo the numbers of the samples that it is in.
+    """
+
+    photos: Collection
+    draws: tuple[tuple[int, ...], ...]
+
+
+def run_evaluation(
+    network: Network,
+    collection: Collection,
+    preparation: Preparation,
+    methods: Sequence[str],
+    out: str | Path,
+    *,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    measures: Sequence[str] | None = None,
+    split: str = "evaluation",
+    limit: int | None = None,
+    samples: int | None = None,
+    draws: int = 1,
+    tuning_photos: int = 500,
+    fill: str = "mean",
+    steps: int = 28,
+    seed: int = 0,
+    batch_size: int = 16,
+    skip_unreadable: bool = False,
+    note: Mapping[str, Any] | None = None,
+    progress: bool | None = None,
+) -> Evaluation:
+    """Judge methods that explain on photos with boxes, all on the same ones.
+
+    For localisation the photo's own class is explained, for faithfulness the predicted one; where they are the same,
+    the same explanation serves. Finished batches are kept below `out`: a run that was killed goes on from there and
+    ends with the same rows, but for how long explanations took.
+
+    Args:
+        network: The classifier.
+        collection: Photos with their classes and boxes.
+        preparation: What is done to them.
+        methods: Some of `cofire.evaluate.methods.EVALUATED`; the first is held against each of the others.
+        out: A folder; `records.parquet` and `evaluation.json` go there, and what is finished of a run.
+        options: Of methods that are not called with their defaults, as `cofire.explain` takes them.
+        measures: Some of `cofire.evaluate.schema.GROUPS`; `USUAL` unless given.
+        split: "evaluation", "tuning" or "all"; tables are about the evaluation split wherever there is one.
+        limit: Judge on the first photos alone.
+        samples: Judge on so many photos that are drawn.
+        draws: How often so many are drawn, each time from all; photos that are drawn twice are judged once.
+        tuning_photos: On how many photos of the tuning split thresholds are learned at the most.
+        fill: What takes the place of pixels that are not kept: "mean" is the value that the network takes for 0,
+            which is the data's mean colour after the usual normalisation (without one, each image's own mean colour);
+            "blur" is the image blurred, "black" is black. Insertion curves start from the blurred image whatever it is.
+        steps: Of deletion and insertion curves.
+        seed: Of draws and of what methods draw.
+        batch_size: Photos at a time.
+        skip_unreadable: Leave photos out that cannot be read, and boxes that do not fit theirs, rather than refuse
+            them.
+        note: What else to keep among the result's options.
+        progress: Show a bar; None shows it on a terminal.
+
+    Returns:
+        The result, which is saved as well.
+
+    Raises:
+        OptionError: An option has a value it cannot have.
+        ImageError: Photos cannot be read; the message names all.
+        DataError: There is no photo of that split, or boxes do not fit their photos.
+        MergeError: The folder holds a run with other options, photos or weights.
+        ResultError: What it holds is damaged.
+        CofireError: Whatever methods raise on this network.
+    """
+    groups = asked_groups(measures)
+    chosen = check_methods(methods)
+    given = {name: dict(own) for name, own in (options or {}).items() if own and name in chosen}
+    batch_size, seed = check_whole("batch_size", batch_size), check_whole("seed", seed, least=0)
+    steps, tuning_photos = check_whole("steps", steps), check_whole("tuning_photos", tuning_photos)
+    drawn, tuning = _photos(collection, split, limit, samples, draws, seed, tuning_photos)
+    drawn, tuning = _readable(drawn, tuning, preparation, skip_unreadable, progress)
+    judge = judge_of(network, preparation, groups=groups, fill=fill, steps=steps, seed=seed, options=given)
+    identity = {
+        "methods": list(chosen),
+        "measures": list(groups),
+        "options": given,
+        "split": split,
+        "limit": limit,
+        "samples": samples,
+        "draws": draws,
+        "tuning_photos": len(tuning),
+        "fill": fill,
+        "steps": steps,
+        "seed": seed,
+        "batch_size": batch_size,
+        "network": network.digest(),
+        "device": network.device.type,
+        "prepared": preparation.told,
+        "input_shape": list(preparation.shape),
+        "interpolation": preparation.interpolation,
+        "photos": len(drawn.photos),
+        "files": _digest([drawn.photos, tuning]),
+        "versions": {name: _version(name) for name in ("cofire", "torch", "numpy")},
+    }
+    chunks = Chunks(out, identity)
+    maps = with_threshold(chosen, given) if "localisation" in groups or "confidence" in groups else []
+
+    def learn() -> dict[str, Any]:
+        title = f"Learning thresholds on {len(tuning):,} photos"
+        with progress_over(title, len(tuning), progress) as advance:
+            return learn_thresholds(judge, tuning, preparation, maps, batch_size=batch_size, advance=advance)
+
+    learned = chunks.once("thresholds", learn) if maps else {}
+    judge = replace(judge, thresholds={name: one["threshold"] for name, one in learned.items()})
+    parts = []
+    with progress_over(
+        f"Judging {len(chosen)} methods on {len(drawn.photos):,} photos", len(drawn.photos), progress
+    ) as advance:
+        for number in range(math.ceil(len(drawn.photos) / batch_size)):
+            place = slice(number * batch_size, (number + 1) * batch_size)
+            part = chunks.get(number)
+            if part is None:
+                (batch,) = read_batches(drawn.photos[place], preparation, batch_size)
+                part = chunks.put(number, _rows(judge, batch, chosen, drawn.draws[place]))
+            parts.append(part)
+            advance(len(part) // len(chosen))
+    told = {"collection": drawn.photos.told, "thresholds": learned, **(note or {})}
+    found = Evaluation(pa.concat_tables(parts), {**identity, **told})
+    found.save(out)
+    return found
+
+
+def check_methods(methods: Sequence[str]) -> tuple[str, ...]:
+    """The methods, each once.
+
+    Raises:
+        OptionError: There is no such method, one is there twice, or there is none.
+
+    Example:
+        >>> check_methods(["gradcam", "centre"])
+        ('gradcam', 'centre')
+    """
+    for name in methods:
+        if name not in EVALUATED:
+            raise OptionError(
+                f"method '{name}'",
+                f"some of {', '.join(EVALUATED)}",
+                f"try {near_matches(str(name), EVALUATED, most=1)}",
+            )
+    if not methods or len(set(methods)) < len(methods):
+        raise OptionError(f"methods {', '.join(methods) or 'none'}", "one or more, each once", "name each once")
+    return tuple(methods)
+
+
+def judge_of(
+    network: Network,
+    preparation: Preparation,
+    *,
+    groups: Sequence[str] | None = None,
+    fill: str = "mean",
+    steps: int = 28,
+    seed: int = 0,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    thresholds: Mapping[str, float] | None = None,
+) -> Judge:
+    """What measures methods on batches of photos that were prepared in one way; arguments as `run_evaluation` has them.
+
+    Raises:
+        OptionError: There is no such fill or group of measures.
+    """
+    return Judge(
+        network, asked_groups(groups), fill_of(fill, preparation), steps, seed, options or {}, thresholds or {}
+    )
+
+
+def fill_of(kind: str, preparation: Preparation) -> Fill:
+    """What takes the place of pixels that are not kept, in the units of the network's inputs.
+
+    Raises:
+        OptionError: There is no such kind.
+
+    Example:
+        >>> wanted = Preparation((1, 8, 8), resize=8, mean=(0.5,), std=(0.25,))
+        >>> fill_of("mean", wanted).colour.tolist(), fill_of("black", wanted).colour.tolist()
+        ([0.0], [-2.0])
+    """
+    if kind == "blur":
+        return Fill("blur")
+    mean, std = (torch.tensor(values, dtype=torch.float64) for values in (preparation.mean, preparation.std))
+    if kind == "black":
+        return Fill("black", -mean / std)
+    if kind == "mean":
+        return Fill("mean", torch.zeros(len(mean))) if bool((mean != 0).any()) else Fill("mean")
+    raise OptionError(f"fill '{kind}'", f"one of {', '.join(FILLS)}", f"try {near_matches(kind, FILLS, most=1)}")
+
+
+def _photos(
+    collection: Collection, split: str, limit: int | None, samples: int | None, draws: int, seed: int, most: int
+) -> tuple[_Drawn, Collection]:
+    """The photos that are judged, and those that thresholds are learned on."""
+    if split not in SPLIT_CHOICES:
+        raise OptionError(f"split '{split}'", f"one of {', '.join(SPLIT_CHOICES)}", "pass split='evaluation'")
+    if limit is not None and samples is not None:
+        raise OptionError("limit and samples", "one of the two", "leave one out")
+    draws = check_whole("draws", draws)
+    if draws > 1 and samples is None:
+        raise OptionError(f"draws={draws} without samples", "how many photos each draw has", "pass samples as well")
+    photos = collection if split == "all" else collection.split(split)
+    if not len(photos):
+        raise DataError(
+            f"no photo of the {split} split among {len(collection)}", "at least one",
+            f"add photos, or pass split='{next(name for name in SPLITS if name != split)}' or 'all'",
+        )  # fmt: skip
+    tuning = collection.split("tuning")
+    tuning = sample(tuning, most, seed) if len(tuning) > most else tuning
+    if samples is None:
+        photos = photos if limit is None else photos[: check_whole("limit", limit)]
+        return _Drawn(photos, ((0,),) * len(photos)), tuning
+    members: dict[str, list[int]] = {}
+    for draw in range(draws):
+        for photo in sample(photos, samples, seed + draw):
+            members.setdefault(photo.name, []).append(draw)
+    held = tuple(photo for photo in photos if photo.name in members)
+    return _Drawn(replace(photos, photos=held), tuple(tuple(members[photo.name]) for photo in held)), tuning
+
+
+def _readable(
+    drawn: _Drawn, tuning: Collection, preparation: Preparation, skip: bool, progress: bool | None
+) -> tuple[_Drawn, Collection]:
+    """The same after each photo was read once, so that a long run does not end at its last photo."""
+    together = {photo.name: photo for photo in (*drawn.photos, *tuning)}
+    joined = replace(drawn.photos, photos=tuple(together[name] for name in sorted(together)))
+    with progress_over(f"Reading {len(joined):,} photos", len(joined), progress) as advance:
+        good = checked(joined, preparation, skip_unreadable=skip, skip_faulty=skip, progress=advance)
+    found = {photo.name: photo for photo in good}
+    kept = [at for at, photo in enumerate(drawn.photos) if photo.name in found]
+    if not kept:
+        raise DataError(
+            f"none of {len(drawn.photos)} photos to judge on can be read", "at least one", "replace the files"
+        )
+    photos = tuple(found[drawn.photos[at].name] for at in kept)
+    return (
+        _Drawn(replace(good, photos=photos), tuple(drawn.draws[at] for at in kept)),
+        replace(good, photos=tuple(found[photo.name] for photo in tuning if photo.name in found)),
+    )
+
+
+def _digest(collections: Sequence[Collection]) -> str:
+    """A hash of photos, their classes, boxes and sizes in bytes; their contents are not read for it."""
+    told = [
+        [photo.name, photo.label, photo.boxes, photo.annotated_size, photo.file.stat().st_size]
+        for photos in collections
+        for photo in photos
+    ]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _rows(judge: Judge, batch: SeenBatch, methods: Sequence[str], draws: Sequence[tuple[int, ...]]) -> pa.Table:
+    """The records of a batch: photo after photo, of each all methods in their order."""
+    view = view_of(judge.network, batch.inputs, batch.pictures, batch.labels, batch.boxes)
+    photos = len(batch.photos)
+    common = view.columns() | {
+        "file": [photo.name for photo in batch.photos],
+        "split": [photo.split for photo in batch.photos],
+        "draws": [list(one) for one in draws],
+    }
+    found = [common | judge.judge(view, method) for method in methods]
+    columns = {
+        name: [columns[name][at] if name in columns else None for at in range(photos) for columns in found]
+        for name in RECORDS_SCHEMA.names
+    }
+    return pa.table(columns, schema=RECORDS_SCHEMA)

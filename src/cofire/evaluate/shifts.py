@@ -1,0 +1,258 @@
+"""How far explanations moved when images were attacked, in numbers: the result, its means, and its file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from numpy.typing import NDArray
+
+from cofire.atomic import write_text
+from cofire.boost.bootstrap import paired_bootstrap
+from cofire.errors import DataError, OptionError, ResultError, near_matches
+from cofire.explain import Explanation
+
+__all__ = ["COMPARISONS", "MEASURES", "AttackCase", "AttackedPhoto", "Mean", "MethodShift", "Robustness"]
+
+COMPARISONS = ("noise", "attack", "decision", "classes")
+"""What is compared with the explanation of the first predicted class on the photo as it was:
+
+"noise": of the same class, with random noise of the attack's length; "attack": of the same class, attacked;
+"decision": of the class that the attacked photo is taken for, attacked; "classes": of that class on the photo as it
+was, where nothing but the class differs.
+"""
+
+MEASURES = ("centroid", "box_iou", "rank_correlation")
+"""See `cofire.evaluate.stability.Shift`."""
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class AttackedPhoto:
+    """One photo, before and after.
+
+    Attributes:
+        file: Its name.
+        label: The true class; None where it is not known.
+        before: The class predicted for the photo.
+        after: The class predicted for the attacked photo.
+        noisy: The class predicted under random noise of the same length.
+        confidence: Probability of `before` on the photo.
+        confidence_after: Probability of `after` on the attacked photo.
+        kept: Probability of `before` on the attacked photo.
+        kept_noisy: Probability of `before` under noise.
+        norm: Euclidean length of the change in units of the network's input.
+        levels: Root mean square of the change in grey levels of 0 to 255; None where it is not known how inputs were
+            made of pictures.
+        rounded: Whether the attack still works once the photo is rounded to whole grey levels, as a file has them;
+            None where that is not known.
+        steps: Of DeepFool.
+        fooled: Whether the attack worked. Only then the photo is explained.
+    """
+
+    file: str
+    label: int | None
+    before: int
+    after: int
+    noisy: int
+    confidence: float
+    confidence_after: float
+    kept: float
+    kept_noisy: float
+    norm: float
+    levels: float | None
+    rounded: bool | None
+    steps: int
+    fooled: bool
+
+
+@dataclass(frozen=True)
+class MethodShift:
+    """How far a method's explanation of one photo moved.
+
+    Attributes:
+        photo: Which one, from 0.
+        method: Whose explanation.
+        comparison: One of `COMPARISONS`.
+        centroid: Distance of the centroids as a share of the diagonal; None where it does not count.
+        box_iou: Of the two boxes; None where neither explanation has one.
+        rank_correlation: Of the two heat maps; None where one of them is constant.
+        inside_before: Share of the evidence in the ground-truth boxes, on the photo as it was; None without boxes.
+        inside_after: The same of the explanation compared with it.
+    """
+
+    photo: int
+    method: str
+    comparison: str
+    centroid: float | None
+    box_iou: float | None
+    rank_correlation: float | None
+    inside_before: float | None
+    inside_after: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class AttackCase:
+    """One photo to look at.
+
+    Attributes:
+        photo: Which one, from 0.
+        pictures: As it was, with noise, and attacked, each (height, width, 3), uint8.
+        difference: The attack's change around middle grey, many times as strong, (height, width, 3), uint8.
+        times: How many times.
+        explanations: By method four: of the first class on the photo as it was, with noise, and attacked; of the new
+            class on the attacked photo. Each of one image.
+    """
+
+    photo: int
+    pictures: tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
+    difference: NDArray[Any]
+    times: int
+    explanations: Mapping[str, tuple[Explanation, Explanation, Explanation, Explanation]]
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over photos with its 95 % bootstrap interval.
+
+    Attributes:
+        value: The mean; None where no photo counts, as are the ends.
+        low: The lower end.
+        high: The upper end.
+        counted: Photos that count.
+        left_out: Attacked photos that do not.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    counted: int
+    left_out: int
+
+
+@dataclass(frozen=True, eq=False)
+class Robustness:
+    """How explanations stand up to an attack (P3 §4.3).
+
+    Attributes:
+        methods: In the order in which they were asked for.
+        photos: All photos, attacked in vain or not.
+        shifts: One for each photo that was fooled, method and comparison.
+        classes: Names of the classes that occur, by number; empty where there are no names.
+        options: Of the attack, and the seed.
+        cases: Photos to look at, those whose first method's explanation moved most first; not kept in files.
+    """
+
+    methods: tuple[str, ...]
+    photos: tuple[AttackedPhoto, ...]
+    shifts: tuple[MethodShift, ...]
+    classes: Mapping[int, str]
+    options: Mapping[str, Any]
+    cases: tuple[AttackCase, ...] = field(default=(), compare=False)
+
+    @property
+    def fooled(self) -> int:
+        """How many photos were fooled."""
+        return sum(photo.fooled for photo in self.photos)
+
+    def values(self, method: str, comparison: str, measure: str) -> dict[int, float]:
+        """A measure by photo, where it counts.
+
+        Args:
+            method: One of `methods`.
+            comparison: One of `COMPARISONS`.
+            measure: One of `MEASURES`, or "inside_before" or "inside_after".
+
+        Raises:
+            OptionError: There is no such method, comparison or measure.
+        """
+        known = (
+            (method, self.methods),
+            (comparison, COMPARISONS),
+            (measure, (*MEASURES, "inside_before", "inside_after")),
+        )
+        for given, names in known:
+            if given not in names:
+                raise OptionError(f"{given!r}", f"one of {', '.join(names)}", f"try {near_matches(given, names)}")
+        return {
+            row.photo: value
+            for row in self.shifts
+            if row.method == method and row.comparison == comparison and (value := getattr(row, measure)) is not None
+        }
+
+    def mean(self, method: str, comparison: str, measure: str) -> Mean:
+        """The mean of a measure over the photos that were fooled, see `values`.
+
+        Raises:
+            OptionError: There is no such method, comparison or measure.
+        """
+        return self._mean(list(self.values(method, comparison, measure).values()))
+
+    def difference(self, method: str, measure: str, first: str = "attack", second: str = "noise") -> Mean:
+        """The mean difference of a measure between two comparisons, over photos that count for both.
+
+        Raises:
+            OptionError: There is no such method, comparison or measure.
+        """
+        one, other = self.values(method, first, measure), self.values(method, second, measure)
+        return self._mean([one[photo] - other[photo] for photo in one if photo in other])
+
+    def _mean(self, values: list[float]) -> Mean:
+        left_out = self.fooled - len(values)
+        if not values:
+            return Mean(None, None, None, 0, left_out)
+        found = paired_bootstrap(torch.tensor(values, dtype=torch.float64))
+        return Mean(found.value, found.low, found.high, len(values), left_out)
+
+    def save(self, path: str | Path) -> Path:
+        """Write all numbers to a JSON file, whole or not at all.
+
+        Returns:
+            The path.
+        """
+        whole = {
+            "format": _FORMAT,
+            "kind": "robustness",
+            "methods": list(self.methods),
+            "options": dict(self.options),
+            "classes": {str(number): name for number, name in self.classes.items()},
+            "photos": [asdict(photo) for photo in self.photos],
+            "shifts": [asdict(row) for row in self.shifts],
+        }
+        write_text(path, json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what `save` wrote; without `cases`.
+
+        Raises:
+            ResultError: The file is missing, damaged, or holds something else.
+        """
+        try:
+            whole = json.loads(Path(path).read_text(encoding="utf-8"))
+            if (whole["format"], whole["kind"]) != (_FORMAT, "robustness"):
+                raise ValueError(whole["format"])
+            return cls(
+                methods=tuple(whole["methods"]),
+                photos=tuple(AttackedPhoto(**photo) for photo in whole["photos"]),
+                shifts=tuple(MethodShift(**row) for row in whole["shifts"]),
+                classes={int(number): name for number, name in whole["classes"].items()},
+                options=whole["options"],
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ResultError(
+                f"'{path}' cannot be read: {error}", "a file that Robustness.save wrote", "make it again"
+            ) from error
+
+    def __post_init__(self) -> None:
+        if any(not 0 <= row.photo < len(self.photos) or row.method not in self.methods for row in self.shifts):
+            raise DataError("a shift of a photo or method that is not there", "shifts of these photos", "pass all")
+
+    def __repr__(self) -> str:
+        return f"Robustness({self.fooled} of {len(self.photos)} photos fooled, {len(self.methods)} methods)"

@@ -1,0 +1,241 @@
+"""Learn the weights of P3's Eq. 1, and what else a method can be told, on photos whose objects have boxes (§3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cofire.boost.bootstrap import paired_bootstrap
+from cofire.bounds import check_whole
+from cofire.errors import OptionError, near_matches
+from cofire.evaluate.bandit import ucb1
+from cofire.evaluate.knobs import WEIGHTS, Knob, alike, defaults_of, knobs_of
+from cofire.evaluate.rewards import Rewards, samples_of
+from cofire.evaluate.tuned import Learned, Score, Tuned
+from cofire.explain.options import DEFAULTS, METHODS
+from cofire.explain.region_options import regions_of
+from cofire.explain.regions import check_share
+from cofire.network import Network
+from cofire.photos.collection import Collection, sample
+from cofire.photos.preparation import Preparation
+
+__all__ = ["tune"]
+
+
+def tune(
+    network: Network,
+    collection: Collection,
+    preparation: Preparation,
+    method: str = "discernible",
+    *,
+    candidates: Mapping[str, Sequence[Any]] | None = None,
+    start: Mapping[str, Any] | None = None,
+    photos: int | None = 1000,
+    trials: int | None = None,
+    least_iou: float = 0.5,
+    exact: bool = False,
+    seed: int = 0,
+    batch_size: int = 16,
+    advance: Callable[[int, int], None] = lambda done, total: None,
+) -> Tuned:
+    """Learn a method's options, one after the other, each as a bandit whose arms are the values it can have.
+
+    At each trial the next photo is explained for its own class with the value that UCB1 chooses, and the reward is 1
+    if the explanation's box reaches an intersection over union of `least_iou` with the object's. First come α_cur,
+    α_pre and α_suc of Eq. 1, each separately as in P3, then how many inputs are chosen, then the box, then the blur:
+    what was learnt before stays. A blur changes no box of points; its reward is that the map points at the object.
+    Of values with equal means the one is kept that was there before. Values that what was learnt before rules out, as
+    a weight of 0 beside another of 0, are not tried; an option that has one value left then stays as it is.
+
+    Only photos of the tuning split are used, in an order drawn by the seed, the same for every option.
+
+    Args:
+        network: That is explained.
+        collection: Photos with boxes, of which those of the split "tuning" are taken.
+        preparation: What is done to photos.
+        method: Whose options: one that traces; of class activation maps only the box's threshold is learnt.
+        candidates: Values by name of the option in place of the usual ones, see `cofire.evaluate.knobs.knobs_of`.
+        start: Options to begin with; else the method's own, with all weights of Eq. 1 at 1 where they are learnt.
+        photos: How many to draw at the most, None for all.
+        trials: For each option; as many as there are photos unless given, and at least one for each value.
+        least_iou: Above 0 and up to 1.
+        exact: Try every value on every trial's photo, so that regret is known and the best value is that of all
+            rewards. It takes as many times as long as there are values.
+        seed: Of the draw of photos and their order.
+        batch_size: Photos at a time where several are explained together.
+        advance: Called with how many explanations were judged since the last call, and how many there will be.
+
+    Returns:
+        What was learnt.
+
+    Raises:
+        OptionError: A value cannot be, the method has no such option, or there are fewer trials than values.
+        DataError: No tuning photo has a box that the network sees.
+        LabelError: A photo is of a class that the network has not.
+    """
+    if method not in METHODS:
+        raise OptionError(f"method={method!r}", f"one of {', '.join(METHODS)}", near_matches(str(method), METHODS))
+    check_share("least_iou", least_iou, above=0.0, most=1.0)
+    seed, batch_size = check_whole("seed", seed, least=0), check_whole("batch_size", batch_size)
+    knobs = knobs_of(method, candidates)
+    options = _start(method, knobs, start)
+    if trials is not None:
+        trials = check_whole("trials", trials, least=max(len(knob.values) for knob in knobs))
+    tuning = collection.split("tuning")
+    if photos is not None and check_whole("photos", photos) < len(tuning):
+        tuning = sample(tuning, photos, seed)
+    samples, without = samples_of(network, tuning, preparation, batch_size)
+    rewards = Rewards(network, samples, preparation, method, least_iou=least_iou, batch_size=batch_size)
+
+    each = [max(len(samples), len(knob.values)) if trials is None else trials for knob in knobs]
+    work = [number * len(knob.values) if exact else number for number, knob in zip(each, knobs, strict=True)]
+    total = sum(work) + 2 * len(samples)
+    learned: list[Learned] = []
+    for knob, number in zip(knobs, each, strict=True):
+        shown = _order(len(samples), number, seed)
+        found = _learn(rewards, knob, options, shown, exact=exact, advance=lambda done: advance(done, total))
+        if found is not None:
+            learned.append(found)
+            options = knob.turned(options, found.chosen)
+    before = _judged(rewards, defaults_of(method), lambda done: advance(done, total))
+    after = _judged(rewards, options, lambda done: advance(done, total))
+    regions, own = regions_of(options, traced=method in DEFAULTS)
+    better = torch.from_numpy((after[0] >= least_iou).astype(np.float64) - (before[0] >= least_iou))
+    return Tuned(
+        method=method,
+        options={name: list(value) if isinstance(value, tuple) else value for name, value in own.items()},
+        regions=regions,
+        network=network.digest(),
+        architecture=network.fingerprint,
+        photos=len(samples),
+        without_box=without,
+        least_iou=float(least_iou),
+        seed=seed,
+        learned=tuple(learned),
+        before=_score(before, least_iou),
+        after=_score(after, least_iou),
+        gain=paired_bootstrap(better, seed=seed),
+    )
+
+
+def _start(method: str, knobs: Sequence[Knob], given: Mapping[str, Any] | None) -> dict[str, Any]:
+    options = defaults_of(method)
+    if any(knob.name in WEIGHTS for knob in knobs):
+        # With a weight of 0 in the equation the others would make no difference, and nothing could be learnt.
+        options["alpha"] = (1.0, 1.0, 1.0)
+    for name in given or {}:
+        if name not in options:
+            raise OptionError(
+                f"{name}= to begin with, for method {method!r}", f"one of {', '.join(options)}",
+                f"pass {near_matches(str(name), options, most=1)}",
+            )  # fmt: skip
+    options |= dict(given or {})
+    alike(method, options)
+    return options
+
+
+def _order(photos: int, trials: int, seed: int) -> list[int]:
+    """Which photo each trial shows: all in an order by chance, then all in another."""
+
+    def rounds() -> Iterator[int]:
+        draw = torch.Generator().manual_seed(seed)
+        while True:
+            yield from torch.randperm(photos, generator=draw).tolist()
+
+    endless = rounds()
+    return [next(endless) for _ in range(trials)]
+
+
+def _learn(
+    rewards: Rewards,
+    knob: Knob,
+    options: Mapping[str, Any],
+    shown: Sequence[int],
+    *,
+    exact: bool,
+    advance: Callable[[int], None],
+) -> Learned | None:
+    """What the trials of one option give; None where what was learnt before leaves it no choice."""
+    turned = [(value, knob.turned(options, value)) for value in knob.values]
+    possible = [(value, own) for value, own in turned if _fits(rewards.method, own)]
+    spared = len(turned) - len(possible)
+    if len(possible) < 2:
+        advance(len(shown) * (len(turned) if exact else 1))
+        return None
+    values = [value for value, _ in possible]
+    names = [told(value) for value in values]
+    same = {(alike(rewards.method, own), *regions_of(own, traced=rewards.traced)[:1]) for _, own in possible}
+    if exact:
+        table = np.zeros((len(shown), len(possible)))
+        for arm, (_, own) in enumerate(possible):
+            # What is given out at once must be remembered at once: a stretch of trials at a time.
+            for first in range(0, len(shown), rewards.batch_size):
+                part = shown[first : first + rewards.batch_size]
+                rewards.explain_all(sorted(set(part)), own)
+                table[first : first + len(part), arm] = [rewards.reward(photo, own, knob.judged) for photo in part]
+                advance(len(part))
+        advance(spared * len(shown))
+        run = ucb1(names, table)
+    elif len(same) == 1:
+        # One value's rewards are those of all, so that nothing has to be estimated.
+        column = []
+        for photo in shown:
+            column.append(rewards.reward(photo, possible[0][1], knob.judged))
+            advance(1)
+        run = ucb1(names, np.repeat(np.array(column)[:, None], len(possible), axis=1))
+    else:
+
+        def pull(arm: int, trial: int) -> float:
+            advance(1)
+            return rewards.reward(shown[trial], possible[arm][1], knob.judged)
+
+        run = ucb1(names, pull, len(shown))
+    start = knob.now(options)
+    kept = start in values and (len(same) == 1 or bool(run.means[values.index(start)] == run.means.max()))
+    chosen = start if kept or len(same) == 1 else values[run.arm]
+    return Learned(knob.name, tuple(values), start, chosen, knob.judged, len(same) == 1, run)
+
+
+def told(value: Any) -> str:
+    """A value of an option in words.
+
+    Example:
+        >>> told(None), told(20 / 224), told(True), told(5)
+        ('all', '0.0893', 'yes', '5')
+    """
+    if value is None:
+        return "all"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _fits(method: str, options: Mapping[str, Any]) -> bool:
+    try:
+        alike(method, options)
+    except OptionError:
+        return False
+    return True
+
+
+def _judged(
+    rewards: Rewards, options: Mapping[str, Any], advance: Callable[[int], None]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Intersection over union and pointing of every photo."""
+    count = len(rewards.samples)
+    found = np.zeros((2, count))
+    for first in range(0, count, rewards.batch_size):
+        part = range(first, min(first + rewards.batch_size, count))
+        rewards.explain_all(part, options)
+        for photo in part:
+            found[:, photo] = [rewards.value(photo, options, judged) for judged in ("iou", "pointing")]
+        advance(len(part))
+    return found[0], found[1]
+
+
+def _score(judged: tuple[NDArray[np.float64], NDArray[np.float64]], least_iou: float) -> Score:
+    return Score(float(judged[0].mean()), float((judged[0] >= least_iou).mean()), float(judged[1].mean()))

@@ -1,0 +1,1 @@
+"""Judged explanations as tables, figures and pages."""

@@ -1,0 +1,165 @@
+"""The photos on which methods disagree most, explained once more to be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cofire.evaluate.baselines import BASELINES
+from cofire.evaluate.evaluation import Evaluation
+from cofire.evaluate.judging import Judge
+from cofire.explain import Explanation, drawing
+from cofire.explain.captions import NO_EVIDENCE, class_told, percent
+from cofire.photos.collection import Collection
+from cofire.photos.preparation import Preparation
+from cofire.photos.seen import SeenBatch, read_batches
+from cofire.report.evaluate.panels import framed, panel, photo_address
+from cofire.report.evaluate.tables import method_name
+
+__all__ = ["Case", "Chosen", "choose_cases", "show_cases"]
+
+_SIGNS = {"pointing": 1.0, "iou": 1.0}
+_OTHERWISE = {"equal_drop": -1.0, "drop": -1.0, "soft_drop": -1.0, "insertion": 1.0, "deletion": -1.0}
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A photo that is shown.
+
+    Attributes:
+        row: Its place among the evaluation's photos.
+        failure: Whether the first method does worse on it than the others.
+        gap: By how much better the first method does than the others on average; below 0 worse.
+    """
+
+    row: int
+    failure: bool
+    gap: float
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the page has of one photo.
+
+    Attributes:
+        file: Its name.
+        label: Its class in words.
+        predicted: What the network takes it for, with the probability.
+        correct: Whether that is so.
+        failure: Whether the first method does worse on it than the others.
+        picture: Address of the photo.
+        boxes: Of its class: left, top, width and height, as drawn.
+        panels: For each method name, address of the heat map, frame, hottest spot, and words.
+    """
+
+    file: str
+    label: str
+    predicted: str
+    correct: bool
+    failure: bool
+    picture: str
+    boxes: tuple[list[str], ...]
+    panels: tuple[dict[str, Any], ...]
+
+
+def choose_cases(evaluation: Evaluation, failures: int = 8, others: int = 4) -> list[Chosen]:
+    """The photos on which the first method differs most from the mean of its rivals, failures first.
+
+    How well a method does on a photo is pointing + IoU, both from 0 to 1; where these were not measured, how little
+    confidence it loses.
+
+    Args:
+        evaluation: What was judged.
+        failures: Photos on which the first method does worse, at the most.
+        others: Photos on which it does better, at the most.
+    """
+    names = {criterion.name for criterion in evaluation.criteria}
+    signs = {name: sign for name, sign in _SIGNS.items() if name in names}
+    signs = signs or dict([next((name, sign) for name, sign in _OTHERWISE.items() if name in names)] if names else [])
+    rivals = [
+        number
+        for number, method in enumerate(evaluation.methods)
+        if number and (method not in BASELINES or set(evaluation.methods[1:]) <= set(BASELINES))
+    ]
+    if not signs or not rivals:
+        return []
+    held = np.flatnonzero(evaluation.chosen())
+    good = np.stack([sign * evaluation.values(name) for name, sign in signs.items()]).sum(axis=0)
+    gaps = good[:, 0] - good[:, rivals].mean(axis=1)
+    order = [int(at) for at in np.argsort(gaps, kind="stable") if np.isfinite(gaps[at])]
+    worse = [at for at in order if gaps[at] < 0][:failures]
+    better = [at for at in reversed(order) if gaps[at] > 0][:others]
+    return [Chosen(int(held[at]), bool(gaps[at] < 0), float(gaps[at])) for at in (*worse, *better)]
+
+
+def show_cases(
+    evaluation: Evaluation,
+    chosen: Sequence[Chosen],
+    judge: Judge,
+    collection: Collection,
+    preparation: Preparation,
+    names: Sequence[str] | None = None,
+) -> list[Case]:
+    """Explain the chosen photos once more, as they were judged, and draw them.
+
+    Args:
+        evaluation: What was judged.
+        chosen: What `choose_cases` gave.
+        judge: That judged them.
+        collection: That they come from.
+        preparation: Of the photos.
+        names: Of all classes.
+    """
+    records, methods = evaluation.records, evaluation.methods
+    shown = [method for method in methods if method not in BASELINES] or list(methods)
+    by_name = {photo.name: number for number, photo in enumerate(collection)}
+    found = []
+    for one in chosen:
+        rows = {
+            method: records.slice(one.row * len(methods) + at, 1).to_pylist()[0] for at, method in enumerate(methods)
+        }
+        place = by_name[rows[methods[0]]["file"]]
+        (batch,) = read_batches(collection[place : place + 1], preparation, 1)
+        panels = tuple(_panel(judge, batch, method, rows[method]) for method in shown)
+        found.append(_case(batch, rows[methods[0]], one, panels, names))
+    return found
+
+
+def _case(
+    batch: SeenBatch, row: dict[str, Any], one: Chosen, panels: tuple[dict[str, Any], ...], names: Sequence[str] | None
+) -> Case:
+    height, width = batch.inputs.shape[2:]
+    return Case(
+        row["file"], class_told(row["label"], names),
+        f"{class_told(row['predicted'], names)} ({percent(row['confidence'])})", row["correct"], one.failure,
+        photo_address(batch.pictures[0].numpy()),
+        tuple(framed(box, (height, width)) for box in batch.boxes[0].tolist()), panels,
+    )  # fmt: skip
+
+
+def _panel(judge: Judge, batch: SeenBatch, method: str, row: dict[str, Any]) -> dict[str, Any]:
+    """One method's drawing of the photo's class."""
+    found = judge.explain(batch.inputs, batch.labels, method, batch.pictures)
+    heat, spot = found.heatmap()[0], None
+    if bool(heat.max() > heat.min()):
+        y, x = divmod(int(heat.argmax()), found.size[1])
+        width, height = drawing.drawn_size(found.size)
+        spot = (f"{(x + 0.5) * width / found.size[1]:.4g}", f"{(y + 0.5) * height / found.size[0]:.4g}")
+    drawn = panel(found)
+    return {
+        "method": method_name(method), "heat": drawn["heat"], "frame": drawn["frame"], "spot": spot,
+        "hit": row["pointing"], "words": _words(row, found),
+    }  # fmt: skip
+
+
+def _words(row: dict[str, Any], found: Explanation) -> str:
+    """What the panel says in numbers."""
+    if not bool(found.has_evidence[0]):
+        return NO_EVIDENCE
+    if row["iou"] is not None:
+        return f"IoU {percent(row['iou'], 0)}" if bool(found.boxes().found[0]) else "no box"
+    told = (("equal_drop", "drop at equal area"), ("drop", "drop"), ("soft_drop", "drop"))
+    return next((f"{words} {percent(row[name], 0)}" for name, words in told if row[name] is not None), "")

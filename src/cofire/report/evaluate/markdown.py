@@ -1,0 +1,65 @@
+"""The tables of an evaluation as Markdown, to be quoted."""
+
+from __future__ import annotations
+
+from cofire.evaluate.evaluation import Evaluation
+from cofire.report.evaluate.tables import Table, difference_tables, draws_table, group_tables, method_name
+from cofire.report.evaluate.verdict import judged_told, verdict_told
+
+__all__ = ["markdown"]
+
+_SUBSETS = {"all": "All photos", "correct": "Photos that the network classifies correctly", "small": "Small objects"}
+
+
+def markdown(evaluation: Evaluation) -> str:
+    """The verdict and every table, for all photos, those classified correctly, and small objects.
+
+    Args:
+        evaluation: What was judged.
+    """
+    lines = ["# Explanations judged", "", judged_told(evaluation), ""]
+    lines += [f"- **{told.lead}** {told.text}" for told in verdict_told(evaluation, evaluation.table())]
+    lines += [
+        "", "Means with 95 % bootstrap intervals over photos. ↑ higher is better, ↓ lower is better; the best mean of "
+        "a column is bold.",
+    ]  # fmt: skip
+    for subset, title in _SUBSETS.items():
+        photos = int(evaluation.chosen(subset).sum())
+        if not photos:
+            continue
+        estimates = evaluation.table(subset)
+        lines += ["", f"## {title} ({photos:,})"]
+        for table in group_tables(evaluation, estimates, subset):
+            lines += ["", f"### {table.title}", "", *_lines(table)]
+            if table.left_out:
+                lines += ["", f"Photos that do not count: {'; '.join(table.left_out)}."]
+        tables = difference_tables(evaluation, evaluation.differences(subset), subset)
+        if tables:
+            lines += [
+                "", f"### {method_name(evaluation.methods[0])} less each rival, on the same photos", "",
+                "Shares in percentage points. p is that of a two-sided sign-flip test, corrected by Holm’s method over "
+                "the rivals; clear differences are bold.",
+            ]  # fmt: skip
+        for table in tables:
+            lines += ["", *_lines(table)]
+    each = draws_table(evaluation)
+    if each is not None:
+        lines += ["", f"## {each.title}", "", *_lines(each)]
+    return "\n".join(lines) + "\n"
+
+
+def _lines(table: Table) -> list[str]:
+    heads = ["method", *table.heads]
+    lines = [_line(heads), _line(["---", *("---:" for _ in table.heads)])]
+    for row in table.rows:
+        cells = [row.name]
+        for cell in row.cells:
+            value = f"**{cell.value}**" if cell.best or cell.mark else cell.value
+            more = ", ".join(part for part in (cell.span, cell.p) if part)
+            cells.append(f"{value} [{more}]" if more else value)
+        lines.append(_line(cells))
+    return lines
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

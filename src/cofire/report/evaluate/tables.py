@@ -1,0 +1,228 @@
+"""The tables of an evaluation, told once for the page, the terminal and Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cofire.evaluate.baselines import BASELINES
+from cofire.evaluate.evaluation import Difference, Evaluation
+from cofire.evaluate.metrics import Estimate
+from cofire.evaluate.schema import Criterion, Group
+from cofire.explain.captions import method_told
+from cofire.report.notation import number, signed
+
+__all__ = [
+    "GROUP_TITLES", "HEADLINE", "Cell", "Row", "Table", "difference_tables", "draws_table", "group_tables",
+    "headline", "method_name", "span_told", "value_told",
+]  # fmt: skip
+
+HEADLINE = ("pointing", "iou", "iou_50", "increase", "drop", "equal_drop", "insertion", "rank_correlation")
+"""The criteria of the first table, those of them that were measured."""
+
+GROUP_TITLES: dict[Group, str] = {
+    "localisation": "Localisation: does it show where the object is?",
+    "confidence": "Change in confidence: does it show what the network uses?",
+    "soft": "Change in confidence with the map itself in place of a box",
+    "curves": "Deletion and insertion curves",
+    "sensitivity": "Class sensitivity: does it depend on the class?",
+}
+
+_BASELINE_NAMES = {"centre": "Centre", "random": "Random point", "edges": "Edges"}
+_ARROWS = {"higher": "↑", "lower": "↓", "neither": ""}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of a table.
+
+    Attributes:
+        value: The number, "–" for none.
+        span: Its interval, "" for none.
+        best: Whether it is the best of its column, or clearly better than nothing where differences are told.
+        mark: Of a difference "better", "worse" or "".
+        p: The corrected p-value of a difference, "" for none.
+    """
+
+    value: str
+    span: str = ""
+    best: bool = False
+    mark: str = ""
+    p: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """The numbers of one method.
+
+    Attributes:
+        method: As options name it.
+        name: As papers write it.
+        baseline: Whether it looks at no network.
+        cells: One for each column.
+    """
+
+    method: str
+    name: str
+    baseline: bool
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One row for each method, one column for each criterion.
+
+    Attributes:
+        title: Of the table.
+        heads: Titles of the columns, with an arrow that says which way is better.
+        meanings: What each column means, in a sentence.
+        rows: In the order of the methods.
+        photos: How many photos enter.
+        left_out: For columns in which photos do not count, how many, in words.
+    """
+
+    title: str
+    heads: tuple[str, ...]
+    meanings: tuple[str, ...]
+    rows: tuple[Row, ...]
+    photos: int
+    left_out: tuple[str, ...] = ()
+
+
+def method_name(method: str) -> str:
+    """A method's or baseline's name as it is written.
+
+    Example:
+        >>> method_name("centre"), method_name("gradcam++")
+        ('Centre', 'Grad-CAM++')
+    """
+    return _BASELINE_NAMES.get(method) or method_told(method)
+
+
+def value_told(value: float, criterion: Criterion) -> str:
+    """A mean as it is written: shares in percent, without the sign.
+
+    Example:
+        >>> from cofire.evaluate.schema import CRITERIA
+        >>> value_told(0.5, CRITERIA[0]), value_told(0.5, CRITERIA[-1])
+        ('50.0', '0.500')
+    """
+    return number(100 * value, 1) if criterion.percent else number(value, 3)
+
+
+def span_told(low: float, high: float, criterion: Criterion) -> str:
+    """An interval as it is written."""
+    return f"{value_told(low, criterion)}–{value_told(high, criterion)}"
+
+
+def headline(evaluation: Evaluation, estimates: dict[str, dict[str, Estimate]], subset: str = "all") -> Table:
+    """The criteria that matter most, in one table."""
+    chosen = [criterion for criterion in evaluation.criteria if criterion.name in HEADLINE]
+    return _table("All methods at a glance", evaluation, estimates, chosen or list(evaluation.criteria), subset)
+
+
+def group_tables(evaluation: Evaluation, estimates: dict[str, dict[str, Estimate]], subset: str = "all") -> list[Table]:
+    """One table for each group of criteria that was measured; none for a subset without photos."""
+    if not estimates:
+        return []
+    return [
+        _table(title, evaluation, estimates, chosen, subset)
+        for group, title in GROUP_TITLES.items()
+        if (chosen := [criterion for criterion in evaluation.criteria if criterion.group == group])
+    ]
+
+
+def _table(
+    title: str, evaluation: Evaluation, estimates: dict[str, dict[str, Estimate]], chosen: Sequence[Criterion],
+    subset: str,
+) -> Table:  # fmt: skip
+    best = {criterion.name: _best(criterion, estimates) for criterion in chosen}
+    rows = tuple(
+        Row(
+            method, method_name(method), method in BASELINES,
+            tuple(_cell(own.get(criterion.name), criterion, method in best[criterion.name]) for criterion in chosen),
+        )
+        for method, own in estimates.items()
+    )  # fmt: skip
+    told = []
+    for criterion in chosen:
+        left = [own[criterion.name].left_out for own in estimates.values() if criterion.name in own]
+        if any(left):
+            many = str(max(left)) if min(left) == max(left) else f"{min(left)} to {max(left)}"
+            told.append(f"{criterion.title}: {many}")
+    heads = tuple(f"{criterion.title} {_unit(criterion)}".rstrip() for criterion in chosen)
+    photos = int(evaluation.chosen(subset).sum())
+    return Table(title, heads, tuple(criterion.meaning for criterion in chosen), rows, photos, tuple(told))
+
+
+def _unit(criterion: Criterion) -> str:
+    return "\u00a0".join(part for part in ("%" if criterion.percent else "", _ARROWS[criterion.better]) if part)
+
+
+def _best(criterion: Criterion, estimates: dict[str, dict[str, Estimate]]) -> list[str]:
+    """The methods whose mean is the best."""
+    means = {method: own[criterion.name].mean for method, own in estimates.items() if criterion.name in own}
+    if not means or criterion.better == "neither":
+        return []
+    reached = (max if criterion.better == "higher" else min)(means.values())
+    return [method for method, mean in means.items() if mean == reached]
+
+
+def _cell(estimate: Estimate | None, criterion: Criterion, best: bool) -> Cell:
+    if estimate is None:
+        return Cell("–")
+    return Cell(value_told(estimate.mean, criterion), span_told(estimate.low, estimate.high, criterion), best)
+
+
+def difference_tables(
+    evaluation: Evaluation, differences: dict[str, dict[str, Difference]], subset: str = "all"
+) -> list[Table]:
+    """By how much the first method lies above each rival: a table for each group of criteria, a row for each rival."""
+    found = []
+    for group, title in GROUP_TITLES.items():
+        chosen = [
+            criterion
+            for criterion in evaluation.criteria
+            if criterion.group == group and criterion.better != "neither"
+            if any(criterion.name in own for own in differences.values())
+        ]
+        rows = tuple(
+            Row(
+                rival, method_name(rival), rival in BASELINES,
+                tuple(_gap(own.get(criterion.name), criterion) for criterion in chosen),
+            )
+            for rival, own in differences.items()
+        )  # fmt: skip
+        if chosen and rows:
+            heads = tuple(f"{criterion.title} {_ARROWS[criterion.better]}" for criterion in chosen)
+            meanings = tuple(criterion.meaning for criterion in chosen)
+            found.append(Table(title, heads, meanings, rows, int(evaluation.chosen(subset).sum())))
+    return found
+
+
+def draws_table(evaluation: Evaluation) -> Table | None:
+    """The means of each draw by itself, where photos were drawn more than once: of the first criterion that counts."""
+    each = evaluation.draw_means()
+    criterion = next(one for one in evaluation.criteria if one.better != "neither")
+    if len(each) < 2:
+        return None
+    rows = []
+    for method in evaluation.methods:
+        values = [draw[method][criterion.name] for draw in each if criterion.name in draw[method]]
+        cells = [*values, sum(values) / len(values)] if values else []
+        told = tuple(Cell(value_told(value, criterion)) for value in cells)
+        rows.append(Row(method, method_name(method), method in BASELINES, told))
+    heads = (*(f"draw {number + 1}" for number in range(len(each))), "mean")
+    title = f"{criterion.title[0].upper()}{criterion.title[1:]} {_unit(criterion)} of each draw by itself"
+    return Table(title, heads, (), tuple(rows), len(evaluation))
+
+
+def _gap(difference: Difference | None, criterion: Criterion) -> Cell:
+    if difference is None:
+        return Cell("–")
+    scale, digits = (100, 1) if criterion.percent else (1, 3)
+    span = f"{signed(scale * difference.low, digits)} to {signed(scale * difference.high, digits)}"
+    verdict = difference.verdict
+    mark = "" if verdict == "no clear difference" else verdict
+    p = "p < 0.001" if difference.p_holm < 0.001 else f"p = {difference.p_holm:.3f}"
+    return Cell(signed(scale * difference.value, digits), span, mark == "better", mark, p)

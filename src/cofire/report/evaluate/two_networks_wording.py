@@ -1,0 +1,116 @@
+"""The sentences of the page on two networks."""
+
+from __future__ import annotations
+
+from cofire.evaluate.areas import chance_overlap
+from cofire.evaluate.comparisons import TwoNetworks
+from cofire.evaluate.shifts import Mean
+from cofire.explain.captions import method_told, number, percent, plural
+
+__all__ = ["kind_told", "lead", "reading", "verdicts"]
+
+
+def kind_told(found: TwoNetworks, kind: str) -> str:
+    """Who is right, in words."""
+    first, second = found.networks
+    return {"both": "both right", "first": f"only {first}", "second": f"only {second}", "neither": "neither"}[kind]
+
+
+def lead(found: TwoNetworks) -> str:
+    """How often each of the two is right."""
+    first, second = found.networks
+    return (
+        f"{plural(len(found.rows), 'photo')}, seen by {first} and by {second}. {first} is right in "
+        f"{percent(found.correct(0))} of them, {second} in {percent(found.correct(1))}. What each of them looked at is "
+        f"told by {method_told(found.method)}."
+    )
+
+
+def verdicts(found: TwoNetworks) -> list[str]:
+    """What the numbers say; nothing that their intervals leave open is claimed."""
+    first, second = found.networks
+    area = found.options["area"]
+    told = []
+    both, apart = found.mean("both", "overlap"), _one_right(found)
+    if both.value is not None and apart is not None and apart.low is not None and apart.high is not None:
+        # Intervals that do not meet are further apart than a difference needs to be: this claims too little at worst.
+        less = both.low is not None and apart.high < both.low
+        more = both.high is not None and apart.low > both.high
+        told.append(
+            f"Where both are right, the areas they look at overlap by {number(both.value)}; where only one is, by "
+            f"{number(apart.value or 0)}: "
+            + ("they look at other parts." if less else "they look at more of the same." if more else "no clear "
+               "difference.")
+            + f" Areas that know nothing of each other would overlap by {number(chance_overlap(area))}."
+        )  # fmt: skip
+    for at, name in enumerate((first, second)):
+        right, wrong = ("first", "second")[at], ("second", "first")[at]
+        held, missed = found.mean(right, "inside", at), found.mean(wrong, "inside", at)
+        if held.value is None or missed.value is None:
+            continue
+        true = found.mean(wrong, "inside_of_truth", at)
+        told.append(
+            f"{name} has {percent(missed.value)} of its evidence on the object where it alone is wrong "
+            f"(for the true class {percent(true.value or 0)}), and {percent(held.value)} where it alone is right."
+        )
+    difference = found.mean("both", "inside")
+    if difference.low is not None and difference.high is not None and difference.value is not None:
+        if difference.low > 0 or difference.high < 0:
+            better, other = (first, second) if difference.value > 0 else (second, first)
+            told.append(
+                f"Where both are right, {better} has more of its evidence on the object than {other}, by "
+                f"{number(100 * abs(difference.value))} percentage points."
+            )
+        else:
+            told.append("Where both are right, neither has clearly more of its evidence on the object.")
+    return told
+
+
+def _one_right(found: TwoNetworks) -> Mean | None:
+    """The overlap over photos that exactly one is right about."""
+    return found.mean(("first", "second"), "overlap") if found.of_kind("first") or found.of_kind("second") else None
+
+
+def reading(found: TwoNetworks, *, boxes: bool) -> list[tuple[str, str]]:
+    """How to read the page."""
+    area = found.options["area"]
+    told = [
+        (
+            "Heat map, box",
+            "Where evidence for the class lies, and the box around it. Colours reach from 0, where the photo shows, to "
+            "the largest value of that panel: compare panels by the numbers at their colour bars.",
+        ),
+        (
+            "Overlap of areas",
+            f"Of each map the {percent(area, 0)} of the pixels with most evidence; what the two have in common, as a "
+            f"share of what they cover together. Areas anywhere would reach {number(chance_overlap(area))}. It "
+            "compares what each network uses for the class that it predicts itself.",
+        ),
+    ]
+    if boxes:
+        told.append(
+            (
+                "Evidence on the object",
+                "Which share of a heat map lies in the ground-truth boxes, drawn dashed on the photo. Evidence spread "
+                "evenly would have as much there as the boxes cover of the image.",
+            )
+        )
+    told.append(
+        (
+            "For the true class",
+            "What a network that was wrong found for the right answer. Evidence at the right place for both classes "
+            "means that it saw the object and mistook it; evidence elsewhere, that it looked at something else.",
+        )
+    )
+    told.append(("Intervals", "95 %, by drawing photos anew. They cover photos like these."))
+    ones = len(found.of_kind("first")) + len(found.of_kind("second"))
+    if found.cases:
+        shown = len(found.cases)
+        told.append(
+            (
+                "The photos below",
+                f"{'All' if shown == ones else f'Of {ones} the {shown}'} that only one of the two is right about"
+                f"{'' if shown == ones else ' with the least overlap'}; the least overlap first.",
+            )
+        )
+    return told

@@ -1,0 +1,147 @@
+"""`cofire evaluate` as a user runs it: tables, files, again in the same folder, and every way to ask wrongly."""
+
+import json
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from cofire.cli.main import app
+from cofire.errors import CofireError, DataError, MergeError, OptionError
+from cofire.evaluate.evaluation import Evaluation
+from tests.evaluate.judged import SIDE, tiny_model, write_photos
+from tests.report.test_regret_page import tuned
+
+FILES = {"rows", "records.parquet", "evaluation.json", "evaluation.html", "table.md"}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = write_photos(tmp_path_factory.mktemp("evaluate"), 12)
+    program = torch.export.export(
+        tiny_model(), (torch.zeros(2, 3, SIDE, SIDE),), dynamic_shapes=({0: torch.export.Dim("batch")},)
+    )
+    torch.export.save(program, folder / "net.pt2")
+    return folder
+
+
+@pytest.fixture
+def evaluate(place, monkeypatch):
+    """Runs the command in the place; an error comes out as it is raised."""
+    monkeypatch.chdir(place)
+
+    def run(*arguments):
+        given = ["--model", "net.pt2", "--images", "photos", "--boxes", "boxes.json", "--resize", "0"]
+        given += ["--mean", "0.5", "--std", "0.25", *map(str, arguments)]
+        told = CliRunner().invoke(app, ["evaluate", *given], catch_exceptions=True)
+        if isinstance(told.exception, CofireError):
+            raise told.exception
+        assert told.exit_code == 0, (told.output, told.exception)
+        return told.output
+
+    return run
+
+
+def test_all_of_it(evaluate, tmp_path):
+    out = tmp_path / "out"
+    asked = ("--out", out, "--methods", "discernible,gradcam,centre", "--classes", "names.txt", "--split", "all")
+    told = evaluate(
+        *asked, "--robustness", "2", "--against", "net.pt2", "--against-mean", "0.5", "--against-std", "0.25"
+    )
+    assert {path.name for path in out.iterdir()} == FILES | {
+        "robustness.html", "robustness.json", "two-networks.html", "two-networks.json",
+    }  # fmt: skip
+    for words in (
+        "Localisation, all photos",
+        "Class sensitivity",
+        "Discernible neurons less each rival",
+        "tuning photo",
+    ):
+        assert words in told
+    found = Evaluation.load(out)
+    assert found.methods == ("discernible", "gradcam", "centre")
+    assert found.options["measures"] == ["localisation", "confidence", "soft", "sensitivity"]
+    assert "cofire" in found.options["command"]
+    page = (out / "evaluation.html").read_text(encoding="utf-8")
+    assert "two-networks.html" in page
+    assert "robustness.html" in page
+    assert "| Discernible neurons |" in (out / "table.md").read_text(encoding="utf-8")
+    # The same again reads what is there, other options are refused.
+    before = (out / "records.parquet").read_bytes()
+    evaluate(*asked)
+    assert (out / "records.parquet").read_bytes() == before
+    with pytest.raises(MergeError, match="seed"):
+        evaluate(*asked, "--seed", "3")
+
+
+def test_draws_measures_and_fill(evaluate, tmp_path):
+    told = evaluate(
+        "--out", tmp_path / "out", "--methods", "centre,random", "--measures", "localisation,soft", "--sample", "3",
+        "--draws", "2", "--fill", "black", "--batch-size", "2", "--tuning-photos", "3",
+    )  # fmt: skip
+    found = Evaluation.load(tmp_path / "out")
+    assert found.options["fill"] == "black"
+    assert found.options["tuning_photos"] == 3
+    assert len(found.draw_means()) == 2
+    assert "draw 2" in told
+    assert "Change in confidence, all" not in told
+
+
+def test_all_methods_and_measures_by_name(evaluate, tmp_path):
+    evaluate("--out", tmp_path / "out", "--methods", "all", "--measures", "all", "--limit", "1")
+    found = Evaluation.load(tmp_path / "out")
+    assert found.methods[:2] == ("discernible", "cnn-fixations")
+    assert found.methods[-3:] == ("centre", "random", "edges")
+    assert "curves" in found.options["measures"]
+    assert found.records["deletion"].null_count < len(found.records)
+
+
+def test_what_was_learnt_is_used(evaluate, tmp_path):
+    tuned().save(tmp_path / "learnt.json")
+    asked = ("--measures", "localisation", "--limit", "2", "--weights-of-layers", tmp_path / "learnt.json")
+    evaluate("--out", tmp_path / "out", "--methods", "discernible,centre", *asked)
+    options = Evaluation.load(tmp_path / "out").options["options"]
+    assert options["discernible"]["k"] == 5
+    assert options["discernible"]["sigma"] == 0.05
+    assert "k = 5" in (tmp_path / "out" / "evaluation.html").read_text(encoding="utf-8")
+    with pytest.raises(OptionError, match="discernible"):
+        evaluate("--out", tmp_path / "other", "--methods", "centre", *asked)
+
+
+def test_a_study_is_never_written_into(evaluate, tmp_path):
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "study.json").write_text("{}")
+    with pytest.raises(OptionError, match="holds a study"):
+        evaluate("--out", tmp_path, "--methods", "centre")
+
+
+def test_photos_without_a_half_can_be_left_out(evaluate, place, tmp_path):
+    entries = json.loads((place / "boxes.json").read_text())
+    (tmp_path / "fewer.json").write_text(json.dumps(entries[:-2]))
+    asked = ("--boxes", tmp_path / "fewer.json", "--methods", "centre", "--measures", "localisation", "--split", "all")
+    with pytest.raises(DataError, match=r"010\.png"):
+        evaluate(*asked, "--out", tmp_path / "out")
+    told = evaluate(*asked, "--out", tmp_path / "out", "--skip-unmatched")
+    assert "2 images without an entry" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--methods", "gradcm"), "gradcam"), (("--methods", ","), "none"),
+        (("--measures", "pointing"), "localisation"),
+        (("--fill", "white"), "mean"), (("--split", "test"), "evaluation"), (("--robustness", "-1"), "0 up"),
+        (("--against-weights", "x.pt"), "--against"), (("--draws", "2"), "samples"), (("--sample", "99"), "count=99"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_asked_for_is_refused(evaluate, tmp_path, arguments, told):
+    with pytest.raises(OptionError, match=told):
+        evaluate("--out", tmp_path / "out", *arguments)
+    assert not (tmp_path / "out" / "rows").exists()
+
+
+def test_other_files_are_never_written_over(evaluate, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(OptionError, match="other files"):
+        evaluate("--out", tmp_path, "--methods", "centre")
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]

@@ -1,0 +1,42 @@
+"""Noise of a length: the same for an image in every batch, and within bounds."""
+
+import pytest
+import torch
+
+from cofire.errors import BatchError, OptionError
+from cofire.evaluate.noise import noisy
+
+
+def test_noise_has_the_length_that_is_asked_for():
+    images, norm = torch.rand(4, 3, 6, 6), torch.tensor([0.0, 0.1, 1.0, 3.0])
+    changed = noisy(images, norm)
+    assert (changed - images).flatten(1).norm(dim=1).tolist() == pytest.approx(norm.tolist(), rel=1e-4)
+    assert torch.equal(changed[0], images[0])
+
+
+def test_noise_within_bounds_is_as_long():
+    images = torch.rand(3, 3, 6, 6).round()
+    changed = noisy(images, torch.tensor([0.5, 2.0, 4.0]), bounds=(torch.tensor(0.0), torch.tensor(1.0)))
+    assert (changed - images).flatten(1).norm(dim=1).tolist() == pytest.approx([0.5, 2.0, 4.0], rel=1e-4)
+    assert float(changed.min()) >= 0
+    assert float(changed.max()) <= 1
+
+
+def test_an_images_noise_is_its_own():
+    images, norm = torch.rand(3, 1, 4, 4), torch.ones(3)
+    together = noisy(images, norm, seed=5)
+    assert torch.equal(noisy(images[1:2], norm[1:2], seed=5)[0], together[1])
+    assert not torch.allclose(noisy(images, norm, seed=6), together)
+    assert not torch.allclose((together - images)[0], (together - images)[1])
+
+
+def test_what_cannot_be_is_refused():
+    images = torch.zeros(2, 1, 2, 2)
+    with pytest.raises(BatchError):
+        noisy(images, torch.ones(3))
+    with pytest.raises(OptionError):
+        noisy(images, torch.tensor([1.0, -1.0]))
+    with pytest.raises(OptionError):
+        noisy(images, torch.ones(2), seed=-1)
+    with pytest.raises(OptionError, match="of which"):
+        noisy(images, torch.tensor([1.0, 9.0]), bounds=(torch.tensor(-1.0), torch.tensor(1.0)))

@@ -1,0 +1,127 @@
+"""Photos attacked, explained before and after: every number against one made by hand."""
+
+import numpy as np
+import pytest
+import torch
+
+from cofire.errors import BatchError, DataError, ExplanationError, OptionError
+from cofire.evaluate.areas import share_inside
+from cofire.evaluate.deepfool import deepfool
+from cofire.evaluate.noise import noisy
+from cofire.evaluate.robustness import run_robustness
+from cofire.evaluate.shifts import COMPARISONS, Robustness
+from cofire.evaluate.stability import shift
+from cofire.explain import explain
+from cofire.network import Network
+from tests.evaluate.seen import PREPARATION, small_boxes, small_network, small_photos
+
+
+@pytest.fixture(scope="module")
+def network():
+    return small_network()
+
+
+def run(network, count=5, **given):
+    inputs, pictures = small_photos(count)
+    names = ["a", "b", "c", "d"]
+    chosen = {"preparation": PREPARATION, "boxes": small_boxes(count), "seed": 3, **given}
+    return run_robustness(network, inputs, pictures, torch.arange(count) % 4, ["discernible"], names, **chosen)
+
+
+def test_shifts_are_those_between_the_explanations_of_the_photos(network):
+    found = run(network, batch_size=2)
+    inputs, _ = small_photos()
+    mean, std = (torch.tensor(values)[:, None, None] for values in (PREPARATION.mean, PREPARATION.std))
+    bounds = (-mean / std, (1 - mean) / std)
+    attacked = deepfool(network, inputs, bounds=bounds)
+    assert bool(attacked.fooled.all())
+    noise = noisy(inputs, attacked.norm, bounds=bounds, seed=3)
+    first = explain(network, inputs, attacked.before)
+    others = {
+        "noise": explain(network, noise, attacked.before),
+        "attack": explain(network, attacked.images, attacked.before),
+        "decision": explain(network, attacked.images, attacked.after),
+        "classes": explain(network, inputs, attacked.after),
+    }
+    held = share_inside(first.heatmap(), small_boxes())
+    for comparison in COMPARISONS:
+        apart = shift(first, others[comparison])
+        rows = [row for row in found.shifts if row.comparison == comparison]
+        assert [row.photo for row in rows] == list(range(5))
+        for measure in ("centroid", "box_iou", "rank_correlation"):
+            wanted = getattr(apart, measure)
+            for at, row in enumerate(rows):
+                value = getattr(row, measure)
+                assert (value is not None) == bool(wanted.counted[at])
+                assert value is None or value == pytest.approx(float(wanted.values[at]), abs=1e-3)
+        assert [row.inside_before is not None for row in rows] == held.counted.tolist()
+        assert rows[0].inside_before == pytest.approx(float(held.values[0]), abs=1e-6)
+    for at, photo in enumerate(found.photos):
+        assert photo.norm == pytest.approx(float(attacked.norm[at]), rel=1e-4)
+        change = ((attacked.images[at] - inputs[at]) * std * 255).double()
+        assert photo.levels == pytest.approx(float(change.square().mean().sqrt()), rel=1e-4)
+        assert (photo.before, photo.after) == (int(attacked.before[at]), int(attacked.after[at]))
+        assert photo.kept <= photo.confidence_after
+        assert photo.label == at % 4
+
+
+def test_cases_are_those_that_moved_most_and_show_what_changed(network):
+    found = run(network, cases=2)
+    moved = found.values("discernible", "attack", "centroid")
+    assert [case.photo for case in found.cases] == sorted(moved, key=lambda photo: -moved[photo])[:2]
+    case = found.cases[0]
+    _, pictures = small_photos()
+    assert np.array_equal(case.pictures[0], pictures[case.photo].numpy())
+    change = case.pictures[2].astype(int) - case.pictures[0].astype(int)
+    assert np.abs(change).max() > 0
+    assert np.corrcoef(change.ravel(), case.difference.astype(int).ravel())[0, 1] > 0.5
+    assert [int(each.target[0, 0]) for each in case.explanations["discernible"]] == [
+        *[found.photos[case.photo].before] * 3, found.photos[case.photo].after,
+    ]  # fmt: skip
+
+
+def test_it_is_the_same_in_other_batches_and_after_a_file(network, tmp_path):
+    found, parted = run(network, cases=0), run(network, cases=0, batch_size=1)
+    for one, other in zip(found.shifts, parted.shifts, strict=True):
+        assert one.centroid == pytest.approx(other.centroid, abs=1e-4)
+    again = Robustness.load(found.save(tmp_path / "robustness.json"))
+    assert (again.photos, again.shifts, again.classes, again.options) == (
+        found.photos, found.shifts, found.classes, found.options,
+    )  # fmt: skip
+    assert repr(again) == "Robustness(5 of 5 photos fooled, 1 methods)"
+
+
+def test_without_a_preparation_there_are_no_bounds_and_no_grey_levels(network):
+    done = []
+    found = run(network, preparation=None, boxes=None, advance=done.append, batch_size=2)
+    assert all(photo.levels is None and photo.rounded is None for photo in found.photos)
+    assert not found.options["bounded"]
+    assert all(row.inside_before is None for row in found.shifts)
+    assert done == [2, 2, 1]
+
+
+def test_a_photo_that_is_not_fooled_is_not_explained():
+    model = small_network()._model
+    frozen = {name: torch.zeros_like(value) for name, value in model.state_dict().items()}
+    still = Network(model, torch.zeros(1, 3, 12, 12)).with_weights({**frozen, "6.bias": torch.tensor([1.0, 0, 0, 0])})
+    found = run(still)
+    assert found.fooled == 0
+    assert found.shifts == ()
+    assert found.cases == ()
+    assert found.mean("discernible", "attack", "centroid").value is None
+
+
+def test_what_does_not_fit_is_refused(network):
+    inputs, pictures = small_photos()
+    with pytest.raises(BatchError, match="labels"):
+        run_robustness(network, inputs, pictures, torch.zeros(3).long(), ["discernible"])
+    with pytest.raises(BatchError, match="preparation"):
+        run_robustness(network, inputs, pictures, None, ["discernible"], preparation=type(PREPARATION)(
+            (3, 8, 8), 0, (0.0,) * 3, (1.0,) * 3))  # fmt: skip
+    with pytest.raises(DataError):
+        run_robustness(network, inputs, pictures, None, ["gradcam", "gradcam"])
+    with pytest.raises(OptionError):
+        run_robustness(network, inputs, pictures, None, ["nothing"])
+    flat = Network(torch.nn.Linear(4, 2), torch.zeros(1, 4))
+    with pytest.raises(ExplanationError):
+        run_robustness(flat, torch.zeros(1, 4), torch.zeros(1, 1, 4, 3).byte(), None, ["discernible"])

@@ -1,0 +1,279 @@
+"""A whole run on tiny photos: the right numbers, again after it was killed, and never mixed with another run's."""
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from cofire.errors import DataError, ImageError, MergeError, OptionError, ResultError
+from cofire.evaluate import running
+from cofire.evaluate.evaluation import Evaluation
+from cofire.evaluate.judging import Judge
+from cofire.evaluate.localisation import best_iou
+from cofire.evaluate.pointing import pointing_hits
+from cofire.evaluate.records import ROWS, Chunks
+from cofire.evaluate.running import fill_of, judge_of, run_evaluation
+from cofire.evaluate.schema import CRITERIA, RECORDS_SCHEMA
+from cofire.evaluate.thresholds import GRID
+from cofire.explain import explain
+from cofire.photos.preparation import Preparation
+from cofire.photos.seen import read_batches
+from tests.evaluate.judged import PREPARATION, tiny_collection, tiny_network, write_photos
+
+METHODS = ("discernible", "gradcam", "centre", "random", "edges")
+OPTIONS = {"methods": METHODS, "batch_size": 3, "split": "all", "steps": 4}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return write_photos(tmp_path_factory.mktemp("judged"))
+
+
+@pytest.fixture(scope="module")
+def network():
+    return tiny_network()
+
+
+@pytest.fixture(scope="module")
+def collection(place):
+    return tiny_collection(place)
+
+
+def judged(network, collection, out, **changed):
+    options = OPTIONS | changed
+    return run_evaluation(network, collection, PREPARATION, options.pop("methods"), out, progress=False, **options)
+
+
+@pytest.fixture(scope="module")
+def whole(network, collection, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole")
+    measures = [criterion.group for criterion in CRITERIA]
+    return judged(network, collection, out, measures=list(dict.fromkeys(measures))), out
+
+
+def without_seconds(table):
+    return table.drop_columns(["seconds"])
+
+
+def test_there_is_a_row_for_each_photo_and_method(whole, collection):
+    found, out = whole
+    assert found.records.schema.equals(RECORDS_SCHEMA)
+    assert len(found) == len(collection) == 14
+    assert found.records["method"].to_pylist() == list(METHODS) * 14
+    assert pq.read_table(out / "records.parquet").equals(found.records)
+    assert Evaluation.load(out).options["network"] == found.options["network"]
+
+
+def test_each_number_is_what_the_measures_say_one_by_one(whole, network, collection):
+    found, _ = whole
+    rows = [row for row in found.records.to_pylist() if row["method"] == "discernible"]
+    (batch,) = read_batches(collection, PREPARATION, 14)
+    chances = network.run(batch.inputs).double().softmax(1)
+    explanation = explain(network, batch.inputs, batch.labels)
+    boxes = explanation.boxes()
+    hits, overlap = pointing_hits(explanation.heatmap(), batch.boxes), best_iou(boxes.corners, boxes.found, batch.boxes)
+    for at, row in enumerate(rows):
+        assert row["predicted"] == int(chances[at].argmax())
+        assert row["confidence"] == pytest.approx(float(chances[at].max()), abs=1e-5)
+        assert row["probability"] == pytest.approx(float(chances[at, row["label"]]), abs=1e-5)
+        if row["boxes"]:
+            assert row["pointing"] == pytest.approx(float(hits.values[at]))
+            assert row["iou"] == pytest.approx(float(overlap.values[at]), abs=1e-6)
+            assert row["iou_50"] == (row["iou"] >= 0.5)
+            left, top, right, bottom = batch.boxes[at][0].tolist()
+            assert row["box_share"] == pytest.approx((right - left) * (bottom - top) / 256)
+        else:
+            assert row["pointing"] is row["iou"] is row["box_share"] is row["small"] is None
+        assert row["split"] == collection[at].split
+
+
+def test_faithfulness_is_of_the_predicted_class(whole, network, collection):
+    found, _ = whole
+    (batch,) = read_batches(collection, PREPARATION, 14)
+    predicted = network.run(batch.inputs).argmax(1)
+    judge = judge_of(network, PREPARATION)
+    explanation = judge.explain(batch.inputs, predicted, "discernible", batch.pictures)
+    boxes = explanation.boxes()
+    before = network.run(batch.inputs).double().softmax(1)
+    for at, row in enumerate(r for r in found.records.to_pylist() if r["method"] == "discernible"):
+        kept = torch.zeros_like(batch.inputs[at : at + 1])
+        if bool(boxes.found[at]):
+            left, top, right, bottom = boxes.corners[at].long().tolist()
+            kept[..., top:bottom, left:right] = batch.inputs[at, :, top:bottom, left:right]
+        after = float(network.run(kept).double().softmax(1)[0, predicted[at]])
+        was = float(before[at, predicted[at]])
+        assert row["drop"] == pytest.approx(max(0.0, was - after) / was, abs=1e-4)
+        # A box around everything leaves the photo as it is, whatever rounding says of it in another batch.
+        assert row["increase"] == (after > was + 1e-6)
+
+
+def test_baselines_do_not_depend_on_the_class(whole):
+    found, _ = whole
+    for row in found.records.to_pylist():
+        if row["method"] in ("centre", "random"):
+            assert row["rank_correlation"] == pytest.approx(1.0)
+            assert row["jaccard"] is None
+        assert row["equal_area"] is None or row["equal_area"] == 0.25
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_rows(whole, network, collection, tmp_path, monkeypatch):
+    found, _ = whole
+    measures = found.options["measures"]
+    seen = []
+
+    def dying(self, view, method):
+        seen.append(method)
+        if len(seen) == 8:
+            raise KeyboardInterrupt
+        return real(self, view, method)
+
+    real = Judge.judge
+    monkeypatch.setattr(Judge, "judge", dying)
+    with pytest.raises(KeyboardInterrupt):
+        judged(network, collection, tmp_path / "out", measures=measures)
+    assert [path.name for path in sorted((tmp_path / "out" / ROWS).glob("*.parquet"))] == ["000000.parquet"]
+    assert not (tmp_path / "out" / "records.parquet").exists()
+    monkeypatch.setattr(Judge, "judge", real)
+    again = judged(network, collection, tmp_path / "out", measures=measures)
+    assert without_seconds(again.records).equals(without_seconds(found.records))
+    assert again.options["thresholds"] == found.options["thresholds"]
+    # Nothing is computed a third time.
+    monkeypatch.setattr(Judge, "judge", None)
+    third = judged(network, collection, tmp_path / "out", measures=measures)
+    assert third.records.equals(again.records)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"seed": 1}, "seed"), ({"batch_size": 4}, "batch_size"), ({"methods": ("centre",)}, "methods"),
+        ({"fill": "black"}, "fill"), ({"options": {"discernible": {"k": 2}}}, "options"),
+        ({"limit": 3}, "files, limit"),
+    ],
+)  # fmt: skip
+def test_other_options_do_not_go_into_the_same_folder(whole, network, collection, changed, told):
+    found, out = whole
+    with pytest.raises(MergeError, match=told):
+        judged(network, collection, out, **({"measures": found.options["measures"]} | changed))
+
+
+def test_other_weights_do_not_either(whole, network, collection):
+    found, out = whole
+    zeros = {name: torch.zeros_like(value) for name, value in tiny_network()._model.state_dict().items()}
+    with pytest.raises(MergeError, match="network"):
+        judged(network.with_weights(zeros), collection, out, measures=found.options["measures"])
+
+
+def test_damaged_parts_are_named(network, collection, tmp_path):
+    judged(network, collection, tmp_path, methods=("centre",), measures=["soft"])
+    part = tmp_path / ROWS / "000001.parquet"
+    part.write_bytes(part.read_bytes()[:100])
+    with pytest.raises(ResultError, match="000001"):
+        judged(network, collection, tmp_path, methods=("centre",), measures=["soft"])
+    part.unlink()
+    judged(network, collection, tmp_path, methods=("centre",), measures=["soft"])
+    (tmp_path / ROWS / "options.json").write_text("{")
+    with pytest.raises(ResultError, match="options"):
+        Chunks(tmp_path, {})
+
+
+def test_thresholds_are_learned_on_tuning_photos_alone(whole, network, collection):
+    found, _ = whole
+    learned = found.options["thresholds"]
+    assert set(learned) == {"gradcam", "centre", "random", "edges"}
+    tuning = [photo for photo in collection.split("tuning") if photo.boxes]
+    assert learned["gradcam"]["photos"] == len(tuning)
+    (batch,) = read_batches(collection.split("tuning"), PREPARATION, 14)
+    explanation = explain(network, batch.inputs, batch.labels, "gradcam")
+    means = []
+    for threshold in GRID:
+        boxes = explanation.boxes(threshold=threshold)
+        means.append(best_iou(boxes.corners, boxes.found, batch.boxes).mean())
+    assert learned["gradcam"]["curve"] == pytest.approx(means, abs=1e-6)
+    assert learned["gradcam"]["threshold"] == GRID[int(np.argmax(means))]
+
+
+def test_a_threshold_that_is_given_is_not_learned(network, collection, tmp_path):
+    options = {"gradcam": {"threshold": 0.2}}
+    found = judged(network, collection, tmp_path, methods=("gradcam",), options=options, measures=["localisation"])
+    assert found.options["thresholds"] == {}
+    (batch,) = read_batches(collection, PREPARATION, 14)
+    boxes = explain(network, batch.inputs, batch.labels, "gradcam", threshold=0.2).boxes()
+    held = boxes.found.tolist()
+    told = found.records["box"].to_pylist()
+    assert told == [box if there else None for box, there in zip(boxes.corners.tolist(), held, strict=True)]
+
+
+def test_groups_can_be_left_out(network, collection, tmp_path):
+    found = judged(network, collection, tmp_path, methods=("discernible",), measures=["localisation"], limit=4)
+    row = found.records.to_pylist()[0]
+    assert row["pointing"] is not None
+    assert row["drop"] is row["soft_drop"] is row["deletion"] is row["jaccard"] is None
+    assert len(found) == 4
+
+
+def test_draws_share_their_records(network, collection, tmp_path):
+    found = judged(network, collection, tmp_path, methods=("centre",), measures=["localisation"], samples=6, draws=3)
+    members = found.records["draws"].to_pylist()
+    assert [sum(draw in one for one in members) for draw in range(3)] == [6, 6, 6]
+    assert len(members) < 18
+    assert len(found.draw_means()) == 3
+
+
+def test_splits_are_by_name(network, collection, tmp_path):
+    found = judged(network, collection, tmp_path, methods=("centre",), measures=["localisation"], split="evaluation")
+    assert set(found.records["split"].to_pylist()) == {"evaluation"}
+    assert found.records["file"].to_pylist() == [photo.name for photo in collection.split("evaluation")]
+
+
+def test_unreadable_photos_are_refused_or_left_out(network, tmp_path):
+    write_photos(tmp_path, 6)
+    (tmp_path / "photos" / "001.png").write_bytes(b"no picture")
+    photos = tiny_collection(tmp_path)
+    with pytest.raises(ImageError, match=r"001\.png"):
+        judged(network, photos, tmp_path / "out", methods=("centre",), measures=["localisation"])
+    found = judged(
+        network, photos, tmp_path / "out", methods=("centre",), measures=["localisation"], skip_unreadable=True
+    )
+    assert len(found) == 5
+    assert "1 image that cannot be used" in found.options["collection"]
+
+
+def test_a_box_that_keeps_everything_changes_nothing(network, collection):
+    (batch,) = read_batches(collection[:3], PREPARATION, 3)
+    judge = judge_of(network, PREPARATION, groups=["confidence"], options={"edges": {"threshold": 1e-6}})
+    view = running.view_of(network, batch.inputs, batch.pictures, batch.labels, batch.boxes)
+    found = judge.judge(view, "edges")
+    assert [area for area in found["kept_area"] if area == 1.0]
+    for area, rises, drop in zip(found["kept_area"], found["increase"], found["drop"], strict=True):
+        if area == 1.0:
+            assert (rises, drop) == (False, 0.0)
+
+
+def test_fills_are_in_units_of_the_input():
+    assert fill_of("mean", PREPARATION).colour.tolist() == [0.0, 0.0, 0.0]
+    assert fill_of("black", PREPARATION).colour.tolist() == [-2.0, -2.0, -2.0]
+    assert fill_of("blur", PREPARATION).colour is None
+    plain = Preparation((1, 4, 4), resize=0, mean=(0.0,), std=(1.0,))
+    assert fill_of("mean", plain).colour is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"methods": ("gradcm",)}, "gradcam"), ({"methods": ()}, "none"), ({"methods": ("centre", "centre")}, "once"),
+        ({"measures": ["localization"]}, "localisation"), ({"split": "test"}, "evaluation"), ({"draws": 2}, "samples"),
+        ({"fill": "white"}, "mean"), ({"limit": 2, "samples": 2}, "one of the two"), ({"samples": 99}, "14"),
+        ({"batch_size": 0}, "batch_size"), ({"steps": 0}, "steps"),
+    ],
+)  # fmt: skip
+def test_wrong_options_are_refused_before_anything_is_written(network, collection, tmp_path, changed, told):
+    with pytest.raises(OptionError, match=told):
+        judged(network, collection, tmp_path / "out", **changed)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_split_without_photos_is_refused(network, collection, tmp_path):
+    tuning = collection.split("tuning")
+    with pytest.raises(DataError, match="evaluation split"):
+        judged(network, tuning, tmp_path, split="evaluation")
