@@ -29,7 +29,9 @@ NETWORKS = ("vgg16", "resnet50", "alexnet", "inception_v3")
 WAYS = {
     "cnn-fixations": {"method": "cnn-fixations"},
     "discernible": {},
-    "discernible, full score": {"alpha": (1.0, 0.1, 1.0)},
+    "points alone": {"contrast": None},
+    "points, full score": {"contrast": None, "alpha": (1.0, 0.1, 1.0)},
+    "lrp": {"method": "lrp"},
     "gradcam": {"method": "gradcam"},
     "gradcam++": {"method": "gradcam++"},
 }
@@ -90,7 +92,7 @@ def resident(name: str, way: str, batch: int) -> None:
 
 
 def memory(names: list[str], batches: list[int]) -> None:
-    ways = ("cnn-fixations", "discernible")
+    ways = ("cnn-fixations", "points alone", "discernible")
     idle = _child("import torch, torchvision, cofire; from benchmarks import explain as e; import resource; "
                   "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)")  # fmt: skip
     print("| network | batch | bare, MiB | " + " | ".join(ways) + " |")

@@ -1,6 +1,6 @@
 """cofire: which neurons of a classifier fire, which fire together, and which carried a decision."""
 
-from cofire import errors, functional
+from cofire import errors, evaluate, functional
 from cofire.activations import ActivationSummary, LayerSummary, summarize
 from cofire.boost import Boosted, Booster, Comparison, PatternConfidence, compare
 from cofire.explain import Explanation, Rule, explain, register_rule
@@ -28,6 +28,7 @@ __all__ = [
     "Trajectory",
     "compare",
     "errors",
+    "evaluate",
     "explain",
     "follow",
     "functional",

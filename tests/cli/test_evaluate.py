@@ -65,7 +65,12 @@ def test_all_of_it(evaluate, tmp_path):
     page = (out / "evaluation.html").read_text(encoding="utf-8")
     assert "two-networks.html" in page
     assert "robustness.html" in page
-    assert "| Discernible neurons |" in (out / "table.md").read_text(encoding="utf-8")
+    table = (out / "table.md").read_text(encoding="utf-8")
+    assert "| Discernible neurons |" in table
+    for text in (told, table, page):
+        assert "share of the maximum (threshold)" in text
+        assert "pixels (connected)" in text
+    assert table.count("connected with the maximum") + table.count("all that reach it") == 3
     # The same again reads what is there, other options are refused.
     before = (out / "records.parquet").read_bytes()
     evaluate(*asked)
@@ -90,14 +95,14 @@ def test_draws_measures_and_fill(evaluate, tmp_path):
 def test_all_methods_and_measures_by_name(evaluate, tmp_path):
     evaluate("--out", tmp_path / "out", "--methods", "all", "--measures", "all", "--limit", "1")
     found = Evaluation.load(tmp_path / "out")
-    assert found.methods[:2] == ("discernible", "cnn-fixations")
+    assert found.methods[:3] == ("discernible", "discernible-p3", "cnn-fixations")
     assert found.methods[-3:] == ("centre", "random", "edges")
     assert "curves" in found.options["measures"]
     assert found.records["deletion"].null_count < len(found.records)
 
 
 def test_what_was_learnt_is_used(evaluate, tmp_path):
-    tuned().save(tmp_path / "learnt.json")
+    tuned(options={"alpha": [1.0, 0.0, 1.0], "k": 5, "contrast": None}).save(tmp_path / "learnt.json")
     asked = ("--measures", "localisation", "--limit", "2", "--weights-of-layers", tmp_path / "learnt.json")
     evaluate("--out", tmp_path / "out", "--methods", "discernible,centre", *asked)
     options = Evaluation.load(tmp_path / "out").options["options"]

@@ -111,7 +111,8 @@ def test_a_folder_by_all_methods(explain, tmp_path):
     assert first["region"] == [2.0, 0.0, 14.0, 12.0]
     assert first["predicted"]["name"] in NAMES
     assert tuple(one["method"] for one in first["explanations"]) == METHODS
-    ours, fixations, cam, _, lrp = first["explanations"]
+    ours, paper, fixations, cam, _, lrp = first["explanations"]
+    assert (paper["options"]["contrast"], paper["options"]["k"]) == (None, 1)
     assert ours["evidence_at_input"] == pytest.approx(1.0, abs=0.5)
     assert ours["points"] > 0
     assert len(ours["strongest"]) == min(ours["points"], 10)
@@ -151,11 +152,12 @@ def test_the_most_probable_classes_are_explained_each_by_itself(explain, tmp_pat
 def test_options_reach_our_method_and_leave_the_published_one_alone(explain, tmp_path):
     explain(
         *SMALL, "--method", "discernible,cnn-fixations", "--k", "2", "--k-linear", "all", "--alpha", "1,0.5,2",
-        "--most", "7", "--not-counted", "--not-carried", "--out", tmp_path / "out",
+        "--most", "7", "--not-counted", "--not-carried", "--contrast", "none", "--out", tmp_path / "out",
     )  # fmt: skip
     ours, fixations = records(tmp_path / "out")["images"][0]["explanations"]
     assert ours["options"] == {
-        "alpha": [1.0, 0.5, 2.0], "k": 2, "k_linear": None, "n": 1, "most": 7, "counted": False, "carried": False
+        "alpha": [1.0, 0.5, 2.0], "k": 2, "k_linear": None, "n": 1, "most": 7, "counted": False, "carried": False,
+        "contrast": None,
     }  # fmt: skip
     assert fixations["options"]["k"] == 1
     assert fixations["options"]["alpha"] == [1.0, 0.0, 1.0]
@@ -224,6 +226,8 @@ def test_a_network_of_one_channel_sees_grey(explain, tmp_path):
         ((*SMALL, "--method", "gradcam", "--layer", "nine"), LayerError, "nine"),
         ((*SMALL, "--k", "0"), OptionError, "--k 0"),
         ((*SMALL, "--alpha", "1,1"), OptionError, "three numbers"),
+        ((*SMALL, "--contrast", "much"), OptionError, "--contrast much"),
+        ((*SMALL, "--contrast", "2"), OptionError, "contrast"),
         ((*SMALL, "--image-size", "20"), OptionError, "12 × 12, which it was exported with"),
         ((*SMALL, "--grey"), OptionError, "3 channels"),
         ((*SMALL[:3], "--mean", "0.5"), OptionError, "both or neither"),

@@ -47,8 +47,10 @@ def run(place, monkeypatch):
 
 
 TUNE = ("tune", "photos", "--boxes", "boxes.json", "--model", "net.pt2", "--resize", "0", "--trials", "4")
-QUICK = (*TUNE, "--try", "current=0.5,1", "--try", "preceding=0,1", "--try", "succeeding=", "--try", "k=1,all",
-         "--try", "k-linear=", "--try", "min_share=0.1,0.2", "--try", "radius=", "--try", "sigma=0.05,0.2")  # fmt: skip
+LAYERS = (*TUNE, "--try", "contrast=0,0.7", "--try", "sigma=0.05,0.2", "--try", "threshold=0.3,0.5")
+QUICK = (*TUNE, "--contrast", "none", "--try", "current=0.5,1", "--try", "preceding=0,1", "--try", "succeeding=",
+         "--try", "k=1,all", "--try", "k-linear=", "--try", "min_share=0.1,0.2",
+         "--try", "radius=", "--try", "sigma=0.05,0.2")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +86,7 @@ def test_explaining_uses_what_was_learnt_for_maps_boxes_and_page(learnt, run, tm
     noted, told = explained(run, tmp_path, "--weights-of-layers", path, "--method", "discernible,cnn-fixations")
     ours, fixations = noted["images"][0]["explanations"]
     assert ours["options"] == {**found.options, "n": 1}
-    assert ours["regions"] == found.regions.used(traced=True)
+    assert ours["regions"] == found.regions.used("points")
     assert fixations["regions"]["min_share"] == 0.05
     assert noted["setup"]["weights_of_layers"] == str(path)
     assert "Note" not in told
@@ -98,6 +100,21 @@ def test_what_is_given_comes_before_what_was_learnt(learnt, run, tmp_path):
     noted, _ = explained(run, tmp_path, "--weights-of-layers", learnt[0], "--k", "3", "--alpha", "1,0.3,1")
     options = noted["images"][0]["explanations"][0]["options"]
     assert (options["k"], options["alpha"]) == (3, [1.0, 0.3, 1.0])
+
+
+def test_options_of_maps_of_layers_are_learnt_and_used(run, tmp_path, learnt):
+    assert "what is taken away for the rival (contrast)" in run(*LAYERS, "--out", tmp_path / "learnt")
+    found = read_tuned(tmp_path / "learnt" / RESULT)
+    assert [one.name for one in found.learned] == ["contrast", "sigma", "threshold", "connected"]
+    noted, _ = explained(run, tmp_path, "--weights-of-layers", tmp_path / "learnt" / RESULT)
+    ours = noted["images"][0]["explanations"][0]
+    assert ours["regions"] == found.regions.used("layers")
+    assert ours["options"]["contrast"] == found.options["contrast"]
+    noted, _ = explained(run, tmp_path, "--weights-of-layers", tmp_path / "learnt" / RESULT, "--contrast", "0.1")
+    assert noted["images"][0]["explanations"][0]["options"]["contrast"] == 0.1
+    for file, contrast in ((tmp_path / "learnt" / RESULT, "none"), (learnt[0], "0.5")):
+        with pytest.raises(OptionError, match="contrast"):
+            explained(run, tmp_path / "other", "--weights-of-layers", file, "--contrast", contrast)
 
 
 def test_another_network_is_noted_and_no_obstacle(learnt, run, tmp_path):
@@ -122,6 +139,8 @@ def test_a_file_that_is_none_stops_before_anything_is_read(run, tmp_path, learnt
         (("--try", "k=1,2.5"), OptionError), (("--try", "k=1,2", "--try", "k=2,3"), OptionError),
         (("--try", "sigma=no,maybe"), OptionError), (("--method", "magic"), OptionError),
         (("--alpha", "0,0,1"), OptionError), (("--least-iou", "0"), OptionError), (("--photos", "0"), OptionError),
+        (("--try", "threshold=0.2,0.5", "--contrast", "none"), OptionError), (("--contrast", "much"), OptionError),
+        (("--try", "connected=no,7"), OptionError), (("--try", "contrast=0.5,none"), OptionError),
         (("--trials", "1"), OptionError), (("--boxes", "far.json"), DataError), (("--boxes", "none.json"), DataError),
         (("--boxes", "fewer.json"), DataError),
     ],

@@ -69,6 +69,14 @@ def test_threshold_boxes_are_those_found_one_by_one(maps, shares):
     assert torch.equal(found, expected)
 
 
+@given(sizes.flatmap(lambda size: maps_of(*size)), st.lists(st.integers(1, 20), min_size=1, max_size=4))
+def test_connected_boxes_are_those_found_one_by_one(maps, shares):
+    thresholds = [share / 20 for share in shares]
+    found = threshold_boxes(maps / 3, thresholds, connected=True)
+    expected = [torch.stack([map_hull(each / 3, t, connected=True) for each in maps]) for t in thresholds]
+    assert torch.equal(found, torch.stack(expected))
+
+
 def test_threshold_boxes_round_as_the_explanations_own_boxes_do():
     maps = torch.rand(40, 9, 9, generator=torch.Generator().manual_seed(0))
     thresholds = [step / 50 for step in range(1, 51)]

@@ -1,6 +1,7 @@
 """A whole run on tiny photos: the right numbers, again after it was killed, and never mixed with another run's."""
 
-import numpy as np
+from dataclasses import replace
+
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -14,8 +15,9 @@ from cofire.evaluate.pointing import pointing_hits
 from cofire.evaluate.records import ROWS, Chunks
 from cofire.evaluate.running import fill_of, judge_of, run_evaluation
 from cofire.evaluate.schema import CRITERIA, RECORDS_SCHEMA
-from cofire.evaluate.thresholds import GRID
+from cofire.evaluate.thresholds import GRID, learn_thresholds, with_threshold
 from cofire.explain import explain
+from cofire.network import Network
 from cofire.photos.preparation import Preparation
 from cofire.photos.seen import read_batches
 from tests.evaluate.judged import PREPARATION, tiny_collection, tiny_network, write_photos
@@ -69,8 +71,9 @@ def test_each_number_is_what_the_measures_say_one_by_one(whole, network, collect
     rows = [row for row in found.records.to_pylist() if row["method"] == "discernible"]
     (batch,) = read_batches(collection, PREPARATION, 14)
     chances = network.run(batch.inputs).double().softmax(1)
+    rule = found.options["thresholds"]["discernible"]
     explanation = explain(network, batch.inputs, batch.labels)
-    boxes = explanation.boxes()
+    boxes = explanation.boxes(threshold=rule["threshold"], connected=rule["connected"])
     hits, overlap = pointing_hits(explanation.heatmap(), batch.boxes), best_iou(boxes.corners, boxes.found, batch.boxes)
     for at, row in enumerate(rows):
         assert row["predicted"] == int(chances[at].argmax())
@@ -85,13 +88,14 @@ def test_each_number_is_what_the_measures_say_one_by_one(whole, network, collect
         else:
             assert row["pointing"] is row["iou"] is row["box_share"] is row["small"] is None
         assert row["split"] == collection[at].split
+        assert (row["threshold"], row["connected"]) == (rule["threshold"], rule["connected"])
 
 
 def test_faithfulness_is_of_the_predicted_class(whole, network, collection):
     found, _ = whole
     (batch,) = read_batches(collection, PREPARATION, 14)
     predicted = network.run(batch.inputs).argmax(1)
-    judge = judge_of(network, PREPARATION)
+    judge = judge_of(network, PREPARATION).with_rules(found.options["thresholds"])
     explanation = judge.explain(batch.inputs, predicted, "discernible", batch.pictures)
     boxes = explanation.boxes()
     before = network.run(batch.inputs).double().softmax(1)
@@ -180,17 +184,50 @@ def test_damaged_parts_are_named(network, collection, tmp_path):
 def test_thresholds_are_learned_on_tuning_photos_alone(whole, network, collection):
     found, _ = whole
     learned = found.options["thresholds"]
-    assert set(learned) == {"gradcam", "centre", "random", "edges"}
+    assert list(learned) == ["discernible", "gradcam", "centre", "random", "edges"]
     tuning = [photo for photo in collection.split("tuning") if photo.boxes]
     assert learned["gradcam"]["photos"] == len(tuning)
     (batch,) = read_batches(collection.split("tuning"), PREPARATION, 14)
-    explanation = explain(network, batch.inputs, batch.labels, "gradcam")
-    means = []
-    for threshold in GRID:
-        boxes = explanation.boxes(threshold=threshold)
-        means.append(best_iou(boxes.corners, boxes.found, batch.boxes).mean())
-    assert learned["gradcam"]["curve"] == pytest.approx(means, abs=1e-6)
-    assert learned["gradcam"]["threshold"] == GRID[int(np.argmax(means))]
+    for method in ("discernible", "gradcam"):
+        explanation, means = explain(network, batch.inputs, batch.labels, method), {}
+        for connected in (False, True):
+            for threshold in GRID:
+                boxes = explanation.boxes(threshold=threshold, connected=connected)
+                means[threshold, connected] = best_iou(boxes.corners, boxes.found, batch.boxes).mean()
+        told = learned[method]
+        assert told["curve"]["all"] + told["curve"]["connected"] == pytest.approx(list(means.values()), abs=1e-6)
+        assert told["iou"] == pytest.approx(max(means.values()))
+        assert means[told["threshold"], told["connected"]] == pytest.approx(told["iou"])
+
+
+def test_boxes_of_points_are_left_as_they_are(network, collection, tmp_path):
+    asked = ("discernible-p3", "discernible", "cnn-fixations")
+    options = {"discernible": {"contrast": None}}
+    found = judged(network, collection, tmp_path, methods=asked, options=options, measures=["localisation"])
+    assert found.options["thresholds"] == {}
+    assert found.records["threshold"].null_count == found.records["connected"].null_count == len(found.records)
+    (batch,) = read_batches(collection, PREPARATION, 14)
+    boxes = explain(network, batch.inputs, batch.labels, "discernible-p3").boxes()
+    assert found.records["box"].to_pylist()[::3] == [
+        box if there else None for box, there in zip(boxes.corners.tolist(), boxes.found.tolist(), strict=True)
+    ]
+
+
+def test_which_boxes_are_learned(network):
+    asked = ("discernible", "discernible-p3", "gradcam", "lrp", "centre")
+    assert with_threshold(network, asked, {}) == ["discernible", "gradcam", "lrp", "centre"]
+    set_by_hand = {"discernible": {"radius": 0.2}, "gradcam": {"connected": True}, "centre": {"threshold": 0.2}}
+    assert with_threshold(network, asked, set_by_hand) == ["lrp"]
+    plain = Network(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(768, 3)), torch.zeros(1, 3, 16, 16))
+    assert with_threshold(plain, ("discernible", "edges"), {}) == ["edges"]
+
+
+def test_without_boxes_to_learn_on_methods_keep_their_own_rule(network, collection):
+    bare = replace(collection, photos=tuple(replace(photo, boxes=()) for photo in collection))
+    learned = learn_thresholds(judge_of(network, PREPARATION), bare, PREPARATION, ["discernible", "edges"])
+    usual = explain(network, torch.rand(1, 3, 16, 16)).regions
+    assert (learned["discernible"]["threshold"], learned["discernible"]["connected"]) == (usual.threshold, True)
+    assert (learned["edges"]["threshold"], learned["edges"]["connected"], learned["edges"]["photos"]) == (0.5, False, 0)
 
 
 def test_a_threshold_that_is_given_is_not_learned(network, collection, tmp_path):

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from cofire.boost import bootstrap
 from cofire.boost.bootstrap import paired_bootstrap
 from cofire.errors import DataError, NonFiniteError, OptionError
 from cofire.evaluate.statistics import bootstrap_means, holm, sign_flip
@@ -20,6 +21,15 @@ def test_an_interval_is_that_of_the_bootstrap_of_one_column():
     assert ours.mean[0] == pytest.approx(theirs.value)
     assert ours.low[0] == pytest.approx(theirs.low, abs=0.02)
     assert ours.high[0] == pytest.approx(theirs.high, abs=0.02)
+
+
+def test_blocks_of_draws_are_the_draws_of_one(monkeypatch):
+    values = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 60)))
+    whole = [paired_bootstrap(part, draws=50, seed=4) for part in (values, values[0])]
+    monkeypatch.setattr(bootstrap, "_CELLS", 7 * 60)
+    for part, one in zip((values, values[0]), whole, strict=True):
+        again = paired_bootstrap(part, draws=50, seed=4)
+        assert (again.low, again.high) == pytest.approx((one.low, one.high), abs=1e-12)
 
 
 def test_photos_that_do_not_count_change_nothing():

@@ -14,7 +14,7 @@ from cofire.explain import METHODS, Rule, explain, register_rule
 from cofire.network import Network
 from tests.explain.networks import SmallResidual, fixations_by_loop, plain_cnn
 
-TRACING = ("discernible", "cnn-fixations")
+TRACING = ("discernible", "discernible-p3", "cnn-fixations")
 
 
 @pytest.fixture
@@ -272,7 +272,7 @@ def test_paths_lead_from_pixels_to_the_class(residual, images):
 def test_large_batches_are_explained_in_parts(monkeypatch, residual, images):
     whole = explain(residual[1], images)
     module = sys.modules["cofire.explain.explaining"]
-    monkeypatch.setattr(module, "images_at_once", lambda *_: 2)
+    monkeypatch.setattr(module, "images_at_once", lambda *_, **__: 2)
     assert_same(whole, explain(residual[1], images))
 
 

@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from cofire.explain import Explanation, Neurons, Site
+from cofire.explain.layer_maps import LayerMaps
+from cofire.explain.region_options import regions_of
 from cofire.report.explain.explained import Explained, box_words, evidence_at_input, evidence_words
 from cofire.report.explain.page import Setup, shown, write_page
 from cofire.report.explain.record import record_of
-from cofire.report.explain.wording import lead, options_told
+from cofire.report.explain.wording import lead, options_told, reading
 
 EVIL = '</script><img src=x onerror=window.evil=1>"&'
 NAMES = ["ant", EVIL, "cat with a name that does not end soon and does not care for narrow screens"]
@@ -48,6 +50,15 @@ def traced(target=0, *, carried=True, score=0.0625, points=9, method="discernibl
     )  # fmt: skip
     options = {"k": 5, "n": 1, "most": 500, "carried": carried}
     return Explanation(method=method, options=options, sites=sites, neurons=neurons, maps=None, **common(target))
+
+
+def layered(target=0, **options):
+    """The same, with a layer whose evidence lies elsewhere."""
+    values = torch.zeros(1, 8, 8)
+    values[0, 4:6, 2:5] = 1
+    parts = {name: getattr(traced(target), name) for name in Explanation.__dataclass_fields__}
+    parts |= {"options": parts["options"] | {"contrast": 0.7}, "regions": regions_of(options, "layers")[0]}
+    return Explanation(**parts | {"layer_maps": LayerMaps(("features.relu",), (values,))})
 
 
 def mapped(target=0, largest=2.0):
@@ -201,6 +212,33 @@ def test_records_lead_back_to_the_file():
     assert (ours["name"], cam["points"], cam["strongest"]) == (None, None, [])
     nothing = record_of(explained(rows=((traced(points=0),),)), ["ant", "bee", "cat"])["explanations"][0]
     assert (nothing["evidence"], nothing["box"], nothing["box_in_file"], nothing["points"]) == (False, None, None, 0)
+    assert (ours["heat_map_of"], cam["heat_map_of"]) == ("points", "maps")
+    assert (ours["regions"]["radius"], cam["regions"]) == (0.1, {"threshold": 0.5, "connected": False})
+
+
+def test_records_say_what_heat_maps_are_made_of():
+    ours, around_points = record_of(explained(rows=((layered(sigma=0), layered(radius=0.3)),)), None)["explanations"]
+    assert ours["heat_map_of"] == around_points["heat_map_of"] == "layers"
+    assert ours["regions"] == {"sigma": 0, "threshold": 0.45, "connected": True}
+    assert around_points["regions"].keys() == {"sigma", "min_share", "radius", "weighted"}
+    assert around_points["box"] == [12.0, 10.0, 15.0, 13.0]
+    left, top, right, bottom = ours["box"]
+    assert (left > 4, top > 12, right < 24, bottom < 28) == (True,) * 4
+    assert ours["points"] == 9
+
+
+def test_the_page_tells_layers_from_points_and_maps(tmp_path, visit):
+    words = dict(reading((layered(), traced(method="discernible-p3"), mapped()), []))
+    assert "Of Discernible neurons: It is not made of the points" in words["Heat map"]
+    assert "Of Discernible neurons of P3 it is the points, each spread" in words["Heat map"]
+    assert "Of the points of Discernible neurons of P3: around those that are no outliers" in words["Box"]
+    assert "Of the heat map of Discernible neurons and Grad-CAM++: around the pixels" in words["Box"]
+    assert "45\u00a0% of its maximum and hang together with it (Discernible neurons)" in words["Box"]
+    assert "points" not in dict(reading((layered(),), []))["Box"]
+    page = visit(written(tmp_path / "page.html", explained(rows=((layered(), traced(), mapped()),))))
+    assert page.complaints == []
+    assert "share of the net evidence per pixel" in page.inner_text("#photo-0 .explained >> nth=0")
+    assert "share of the evidence per pixel" in page.inner_text("#photo-0 .explained >> nth=1")
 
 
 def test_sentences():

@@ -13,6 +13,9 @@ from cofire.errors import DataError, NonFiniteError
 
 __all__ = ["Interval", "paired_bootstrap"]
 
+_CELLS = 1 << 22
+"""Counts of a block of draws: 32 MB, and as much again while they are multiplied."""
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -63,7 +66,10 @@ def paired_bootstrap(differences: Tensor, draws: int = 2000, seed: int = 0) -> I
     draw = np.random.default_rng(seed)
     # Samples that differ in the same way in all runs are drawn together: how often is a multinomial count.
     columns, times = np.unique(table, axis=1, return_counts=True)
-    drawn = draw.multinomial(samples, times / samples, size=draws) @ columns.T / samples
+    drawn, block = np.empty((draws, runs)), max(1, _CELLS // len(times))
+    for first in range(0, draws, block):
+        part = drawn[first : first + block]
+        part[:] = draw.multinomial(samples, times / samples, size=len(part)) @ columns.T / samples
     if runs > 1:
         chosen = draw.multinomial(runs, np.full(runs, 1 / runs), size=draws)
         means = (drawn * chosen).sum(axis=1) / runs

@@ -74,7 +74,8 @@ def evaluate(
     ] = None,
     draws: Annotated[int, typer.Option(help="How often so many are drawn: 3, say.", rich_help_panel=_BOXES)] = 1,
     tuning_photos: Annotated[
-        int, typer.Option(help="Tuning photos on which boxes of maps are learned, at the most.", rich_help_panel=_BOXES)
+        int,
+        typer.Option(help="Tuning photos on which boxes around heat are learned, at the most.", rich_help_panel=_BOXES),
     ] = 500,
     seed: Annotated[int, typer.Option(help="Of draws and of what methods draw.")] = 0,
     classes: Annotated[
@@ -134,8 +135,8 @@ def evaluate(
     """Judge explanations: do they show where the object is, what the network uses, and do they depend on the class?
 
     All methods explain the same photos. Half of all photos, told by the hash of their names, are for tuning: on them
-    the boxes of heat maps are learned; methods are judged on the others. Every mean has a 95 % interval, and the first
-    method is held against each of the others photo by photo.
+    the rules of boxes around heat are learned; methods are judged on the others. Every mean has a 95 % interval, and
+    the first method is held against each of the others photo by photo.
     """
     chosen = _methods(methods)
     groups = asked_groups(GROUPS if measures.strip() == "all" else _listed(measures))
@@ -154,8 +155,10 @@ def evaluate(
         )
 
     network, preparation = opened(model, weights, num_classes, device, preparing(model, mean, std))
-    if tuned is not None and (note := tuned.note(network)):
-        typer.echo(f"Note: {note}.", err=True)
+    if tuned is not None:
+        tuned.check(network)
+        if note := tuned.note(network):
+            typer.echo(f"Note: {note}.", err=True)
     names = read_names(classes, network.num_classes) if classes else known_names(model, network.num_classes)
     collection = open_collection(
         images, boxes, names=names, synsets=synsets, num_classes=network.num_classes, allow_unmatched=skip_unmatched,
@@ -174,8 +177,8 @@ def evaluate(
             "weights_of_layers": weights_of_layers and named(weights_of_layers),
         },
     )  # fmt: skip
-    learned = {name: one["threshold"] for name, one in found.options["thresholds"].items()}
-    judge = judge_of(network, preparation, groups=groups, fill=fill, seed=seed, options=options, thresholds=learned)
+    judge = judge_of(network, preparation, groups=groups, fill=fill, seed=seed, options=options)
+    judge = judge.with_rules(found.options["thresholds"])
     photos = photos_of(collection, found)
     pages = []
     if robustness:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.table import Table as Printed
 from rich.text import Text
 
 from cofire.evaluate.evaluation import Evaluation
+from cofire.report.evaluate.rules import RULE_HEADS, RULE_TITLE, rules_told
 from cofire.report.evaluate.tables import Row, Table, difference_tables, draws_table, group_tables, method_name
 from cofire.report.notation import plural
 
@@ -35,23 +38,30 @@ def print_tables(evaluation: Evaluation, console: Console) -> None:
     each = draws_table(evaluation)
     if each is not None:
         _print(console, each.title, each, "method")
-    learned = evaluation.options.get("thresholds", {})
-    if learned:
-        told = ", ".join(f"{method_name(name)} {one['threshold']:.2f}" for name, one in learned.items())
-        photos = next(iter(learned.values()))["photos"]
-        where = f"learned on {plural(photos, 'tuning photo')}" if photos else "not learned: no tuning photo has a box"
-        console.print(Text(f"Boxes of maps begin at this share of the maximum, {where}: {told}"))
+    rules = rules_told(evaluation)
+    if rules:
+        printed = _empty("method", RULE_HEADS)
+        for rule in rules:
+            printed.add_row(*map(Text, (rule.name, *rule.cells)))
+        console.print(Text(RULE_TITLE, style="bold"))
+        console.print(printed)
+        console.print()
 
 
 def _print(console: Console, title: str, table: Table, head: str) -> None:
-    printed = Printed(box=None, header_style="bold", pad_edge=False, padding=(0, 3, 0, 0))
-    for name in (head, *table.heads):
-        printed.add_column(name, overflow="fold", justify="left" if name == head else "right")
+    printed = _empty(head, table.heads)
     for row in table.rows:
         printed.add_row(*_cells(row))
     console.print(Text(title, style="bold"))
     console.print(printed)
     console.print()
+
+
+def _empty(head: str, heads: Sequence[str]) -> Printed:
+    printed = Printed(box=None, header_style="bold", pad_edge=False, padding=(0, 3, 0, 0))
+    for name in (head, *heads):
+        printed.add_column(name, overflow="fold", justify="left" if name == head else "right")
+    return printed
 
 
 def _cells(row: Row) -> list[Text]:

@@ -109,6 +109,13 @@ def explain(
             "--carried/--not-carried", help="Hand evidence on; else neurons all count 1.", rich_help_panel=_TRACING
         ),
     ] = None,
+    contrast: Annotated[
+        str | None,
+        typer.Option(
+            help="How much of the rival's evidence is taken away, 0 to 1; none makes maps of points.",
+            rich_help_panel=_TRACING,
+        ),
+    ] = None,
     weights_of_layers: Annotated[
         Path | None,
         typer.Option(
@@ -137,6 +144,7 @@ def explain(
         most=most,
         counted=counted,
         carried=carried,
+        contrast=contrast,
         layer=layer,
         tuned=tuned,
     )
@@ -155,8 +163,10 @@ def explain(
         )
 
     network, preparation = opened(model, weights, num_classes, device, prepared_for)
-    if tuned is not None and (note := tuned.note(network)):
-        typer.echo(f"Note: {note}.", err=True)
+    if tuned is not None:
+        tuned.check(network)
+        if note := tuned.note(network):
+            typer.echo(f"Note: {note}.", err=True)
     names = read_names(classes, network.num_classes) if classes else known_names(model, network.num_classes)
     wanted = None if target is None else class_number(target, names, network.num_classes)
     names = names and [without_commands(name) for name in names]

@@ -8,9 +8,9 @@ from cofire.cli.numbers import numbers
 from cofire.errors import OptionError, near_matches
 from cofire.evaluate.tuned import Tuned
 from cofire.explain import METHODS
-from cofire.explain.options import tracing_of
+from cofire.explain.options import kind_of, tracing_of
 
-__all__ = ["OURS", "asked_methods", "options_of"]
+__all__ = ["OURS", "asked_methods", "contrast_of", "options_of"]
 
 OURS = "discernible"
 MAPS = ("gradcam", "gradcam++")
@@ -24,7 +24,7 @@ def asked_methods(text: str) -> list[str]:
 
     Example:
         >>> asked_methods("gradcam++, discernible"), len(asked_methods("all"))
-        (['gradcam++', 'discernible'], 5)
+        (['gradcam++', 'discernible'], 6)
     """
     if text.strip() == "all":
         return list(METHODS)
@@ -49,13 +49,15 @@ def options_of(
     most: str | None = None,
     counted: bool | None = None,
     carried: bool | None = None,
+    contrast: str | None = None,
     layer: str | None = None,
     tuned: Tuned | None = None,
 ) -> dict[str, dict[str, Any]]:
     """What each method is called with.
 
-    Options of tracing go to "discernible" alone: CNN-Fixations is there to be compared with, as it was published. What
-    was learnt goes to the method that it was learnt for; what is given by itself comes before it.
+    Options of tracing go to "discernible" alone: its form in the paper and CNN-Fixations are there to be compared with,
+    as they were published. What was learnt goes to the method that it was learnt for; what is given by itself comes
+    before it.
 
     Raises:
         OptionError: An option has no method that takes it, or a value that it cannot have.
@@ -71,8 +73,12 @@ def options_of(
         "most": None if most is None else _count("--most", most),
         "counted": counted,
         "carried": carried,
+        "contrast": None if contrast is None else contrast_of(contrast),
     }
-    texts = {"k": k, "k_linear": k_linear, "alpha": alpha, "most": most, "counted": counted, "carried": carried}
+    texts = {
+        "k": k, "k_linear": k_linear, "alpha": alpha, "most": most, "counted": counted, "carried": carried,
+        "contrast": contrast,
+    }  # fmt: skip
     own = {name: given[name] for name, text in texts.items() if text is not None}
     found: dict[str, dict[str, Any]] = {method: {} for method in methods}
     if tuned is not None:
@@ -82,10 +88,36 @@ def options_of(
         _need([OURS], methods, next(iter(own)).replace("_", "-"))
         tracing_of(OURS, own)
         found[OURS] |= own
+        if tuned is not None and tuned.method == OURS and kind_of(OURS, found[OURS]) != tuned.kind:
+            raise OptionError(
+                f"--contrast {contrast} with what was learnt for maps of {tuned.kind}",
+                "a number from 0 to 1" if tuned.kind == "layers" else "none, as it was learnt",
+                "leave --contrast or --weights-of-layers out",
+            )
     if layer is not None:
         _need([name for name in MAPS if name in methods] or [MAPS[0]], methods, "layer")
         found |= {method: {**found[method], "layer": layer} for method in methods if method in MAPS}
     return found
+
+
+def contrast_of(text: str) -> float | None:
+    """What `--contrast` says: a number, or None for "none".
+
+    Raises:
+        OptionError: It is no number.
+
+    Example:
+        >>> contrast_of("0.5"), contrast_of("none")
+        (0.5, None)
+    """
+    if text.strip().lower() == "none":
+        return None
+    try:
+        return float(text)
+    except ValueError as error:
+        raise OptionError(
+            f"--contrast {text}", "a number from 0 to 1, or none", "pass --contrast 0.7, or leave it out"
+        ) from error
 
 
 def _need(takers: list[str], methods: list[str], option: str) -> None:

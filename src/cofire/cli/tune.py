@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cofire.activations.progress import progress_over
-from cofire.cli.explain_options import OURS
+from cofire.cli.explain_options import OURS, contrast_of
 from cofire.cli.folders import claim
 from cofire.cli.numbers import numbers
 from cofire.cli.opening import named, opened, without_commands
@@ -25,6 +25,7 @@ from cofire.evaluate.tuned import Tuned
 from cofire.evaluate.tuning import told
 from cofire.evaluate.tuning import tune as run_tune
 from cofire.explain import METHODS
+from cofire.explain.options import kind_of
 from cofire.photos.layouts import open_collection
 from cofire.photos.naming import known_names, read_names
 from cofire.photos.preparation import Preparation, preparation_of
@@ -56,11 +57,16 @@ def tune(
     candidates: Annotated[
         list[str] | None,
         typer.Option(
-            "--try", metavar="NAME=V,V…", help=f"Values to try: {', '.join(WEIGHTS)}, k …; NAME= leaves one as it is."
+            "--try",
+            metavar="NAME=V,V…",
+            help=f"Values to try: contrast, {', '.join(WEIGHTS)} …; NAME= leaves it as it is.",
         ),
     ] = None,
     alpha: Annotated[
         str | None, typer.Option(help="Weights of current, preceding, succeeding support to begin with: 1,1,1.")
+    ] = None,
+    contrast: Annotated[
+        str | None, typer.Option(help="To begin with; none makes maps and boxes of points, whose options are learnt.")
     ] = None,
     photos: Annotated[int, typer.Option(help="Tuning photos to draw at the most.")] = 1000,
     trials: Annotated[int | None, typer.Option(help="For each option; as many as photos unless given.")] = None,
@@ -115,14 +121,17 @@ def tune(
         bool, typer.Option("--figures", help="Also write the figures as PNG and SVG (needs the extra 'figures').")
     ] = False,
 ) -> None:
-    """Learn the weights of layers and other options of a method, on photos whose objects have boxes.
+    """Learn options of a method, on photos whose objects have boxes.
 
-    Half of all photos, told by the hash of their names, are for tuning; the others are for cofire evaluate and are not
-    used. Each option is learnt as a bandit (UCB1): a value is tried on a photo, and is rewarded if the explanation's
-    box fits the object's. cofire explain --weights-of-layers takes what was learnt.
+    Of discernible: how much of the rival's evidence is taken away, blur and box; where its maps and boxes are made of
+    points, and of discernible-p3 and cnn-fixations, the weights of layers, how many inputs are chosen, box and blur; of
+    other methods the box. Half of all photos, told by the hash of their names, are for tuning; the others are for
+    cofire evaluate and are not used. Each option is learnt as a bandit (UCB1): a value is tried on a photo, and is
+    rewarded if the explanation's box fits the object's. cofire explain --weights-of-layers takes what was learnt.
     """
-    tried = _candidates(method, candidates or [])
-    start = None if alpha is None else {"alpha": numbers(alpha)}
+    start: dict[str, Any] = {} if alpha is None else {"alpha": numbers(alpha)}
+    start |= {} if contrast is None else {"contrast": contrast_of(contrast)}
+    tried = _candidates(method, candidates or [], start)
     claim(out, RESULT, "options")
 
     def prepared_for(shape: tuple[int, ...] | None) -> Preparation:
@@ -219,26 +228,32 @@ def _table(found: Tuned) -> Table:
     return table
 
 
-def _candidates(method: str, given: Sequence[str]) -> dict[str, list[Any]]:
+def _candidates(method: str, given: Sequence[str], start: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Values by name of the option, as "k=5,10,all" gives them.
+
+    Args:
+        method: Whose.
+        given: What the user says.
+        start: Options to begin with, which decide what maps and boxes are made of.
 
     Raises:
         OptionError: The method has no such option, or a value cannot be.
     """
     if method not in METHODS:
         raise OptionError(f"--method '{method}'", f"one of {', '.join(METHODS)}", f"pass --method {OURS}")
-    defaults = defaults_of(method)
+    kind = kind_of(method, start)
+    defaults = defaults_of(method, kind)
     found: dict[str, list[Any]] = {}
     for text in given:
         name, sign, values = text.partition("=")
         key = name.strip().replace("-", "_")
         if not sign or key in found:
             raise OptionError(
-                f"--try {text}", "an option, = and its values, each option once", "pass --try k=5,10,all, say"
+                f"--try {text}", "an option, = and its values, each option once", "pass --try threshold=0.3,0.5, say"
             )
         usual = 1.0 if key in WEIGHTS else defaults.get(key)
         found[key] = [_value(text, part.strip(), usual) for part in values.split(",") if part.strip()]
-    knobs_of(method, found)
+    knobs_of(method, found, kind)
     return found
 
 

@@ -50,7 +50,8 @@ def baseline(
             map does not depend on it.
         pictures: What to draw on, (images, height, width, 3), uint8; the images themselves unless given.
         seed: Of the random pixel.
-        options: `sigma`, the width of the Gaussian or of the blur as a share of the shorter side; `threshold` of boxes.
+        options: `sigma`, the width of the Gaussian or of the blur as a share of the shorter side; `threshold` and
+            `connected` of boxes.
 
     Raises:
         BatchError: The images' shape or type is not the network's.
@@ -69,7 +70,7 @@ def baseline(
             f"baseline {name!r}", f"one of {', '.join(map(repr, BASELINES))}",
             f"pass {near_matches(str(name), BASELINES, most=1)}",
         )  # fmt: skip
-    regions, own = regions_of(dict(options or {}), traced=False)
+    regions, own = regions_of(dict(options or {}), "maps")
     refuse_options(name, own, ["sigma"])
     sigma = own.get("sigma", CENTRE_SIGMA if name == "centre" else SIGMA)
     batch = images_asked(network, images)

@@ -25,7 +25,7 @@ __all__ = ["OPTIONS", "RECORDS", "Difference", "Evaluation", "Verdict"]
 
 RECORDS = "records.parquet"
 OPTIONS = "evaluation.json"
-_FORMAT = 1
+_FORMAT = 2
 _LEVEL = 0.05
 
 Floats = NDArray[np.float64]

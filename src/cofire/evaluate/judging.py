@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cofire.evaluate.confidence import Fill, confidence_change, kept, probability_of, soft_map
 from cofire.evaluate.curves import deletion, insertion
+from cofire.evaluate.kinds import box_around_heat
 from cofire.evaluate.localisation import best_iou, fixed_boxes
 from cofire.evaluate.methods import explained
 from cofire.evaluate.per_image import PerImage, pixels_of
@@ -116,7 +117,8 @@ class Judge:
         steps: Of deletion and insertion curves.
         seed: Of what methods draw.
         options: Of each method that is not called with its defaults.
-        thresholds: For methods that give maps, from which share of its maximum a map's box begins.
+        thresholds: For methods whose boxes are around heat, from which share of a map's maximum they begin.
+        connected: For those methods, whether boxes are only around what hangs together with the maximum.
     """
 
     network: Network
@@ -126,6 +128,7 @@ class Judge:
     seed: int = 0
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    connected: Mapping[str, bool] = field(default_factory=dict)
 
     def judge(self, view: View, method: str) -> Columns:
         """The columns of one method for the photos of a batch, None where a measure does not count."""
@@ -144,6 +147,9 @@ class Judge:
             corners if there else None
             for corners, there in zip(boxes.corners[main].tolist(), boxes.found[main].tolist(), strict=True)
         ]
+        if box_around_heat(found):
+            columns["threshold"] = [found.regions.threshold] * photos
+            columns["connected"] = [found.regions.connected] * photos
         if "localisation" in self.groups:
             columns |= _localised(view, heat[main], _of(boxes, main))
         if "predicted" in asked.rows:
@@ -168,9 +174,18 @@ class Judge:
         )
 
     def options_of(self, method: str) -> dict[str, Any]:
-        """What a method is called with: its options, and the threshold that was learned for its boxes."""
-        learned = {"threshold": self.thresholds[method]} if method in self.thresholds else {}
+        """What a method is called with: its options, and the rule that was learned for its boxes."""
+        learned: dict[str, Any] = {"threshold": self.thresholds[method]} if method in self.thresholds else {}
+        learned |= {"connected": self.connected[method]} if method in self.connected else {}
         return {**learned, **self.options.get(method, {})}
+
+    def with_rules(self, learned: Mapping[str, Mapping[str, Any]]) -> Judge:
+        """The same with the rules of boxes that were learned, as `thresholds.learn_thresholds` gives them."""
+        return replace(
+            self,
+            thresholds={method: one["threshold"] for method, one in learned.items()},
+            connected={method: one["connected"] for method, one in learned.items()},
+        )
 
     def predict(self, inputs: Tensor) -> Tensor:
         """Softmax probabilities, (inputs, classes), float64."""

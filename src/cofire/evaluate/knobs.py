@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from cofire.errors import OptionError, near_matches
-from cofire.explain.options import DEFAULTS, Tracing, tracing_of
-from cofire.explain.region_options import Regions, regions_of
+from cofire.explain.options import DEFAULTS, Tracing, kind_of, tracing_of
+from cofire.explain.region_options import Kind, Regions, regions_of
 from cofire.explain.regions import SIGMA, check_share
 
 __all__ = ["WEIGHTS", "Knob", "alike", "defaults_of", "knobs_of"]
@@ -16,7 +16,7 @@ __all__ = ["WEIGHTS", "Knob", "alike", "defaults_of", "knobs_of"]
 WEIGHTS = ("current", "preceding", "succeeding")
 """The parts of `alpha`, each a knob of its own (P3 §3.2)."""
 
-_TRACED: dict[str, tuple[Any, ...]] = {
+_POINTS: dict[str, tuple[Any, ...]] = {
     "current": (0.0, 0.25, 0.5, 0.75, 1.0),
     "preceding": (0.0, 0.25, 0.5, 0.75, 1.0),
     # At 0 nothing would have a score.
@@ -27,9 +27,19 @@ _TRACED: dict[str, tuple[Any, ...]] = {
     "radius": (0.05, 0.1, 0.15, 0.2),
     "sigma": (5 / 224, 10 / 224, 20 / 224, 30 / 224, 40 / 224),
 }
-_MAPS: dict[str, tuple[Any, ...]] = {
-    "sigma": _TRACED["sigma"],
-    "threshold": (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7),
+_HEAT: dict[str, tuple[Any, ...]] = {
+    "threshold": (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7),
+    "connected": (False, True),
+}
+_USUAL: dict[Kind, dict[str, tuple[Any, ...]]] = {
+    "points": _POINTS,
+    # The blur comes before the box: where the map's heat ends depends on it.
+    "layers": {
+        "contrast": (0.0, 0.25, 0.5, 0.7, 1.0),
+        "sigma": (5 / 224, 8 / 224, 12 / 224, 16 / 224, 20 / 224, 30 / 224),
+        **_HEAT,
+    },
+    "maps": {"sigma": _POINTS["sigma"], **_HEAT},
 }
 
 
@@ -65,38 +75,49 @@ class Knob:
         return {**options, "alpha": tuple(alpha)}
 
 
-def knobs_of(method: str, candidates: Mapping[str, Sequence[Any]] | None = None) -> list[Knob]:
-    """What is learnt of a method, in order: the three weights of Eq. 1, how many inputs, box, blur; of maps the box.
+def knobs_of(
+    method: str, candidates: Mapping[str, Sequence[Any]] | None = None, kind: Kind | None = None
+) -> list[Knob]:
+    """What is learnt of a method, in order.
+
+    Where heat maps and boxes are made of points: the three weights of Eq. 1, how many inputs, box, blur. Of layers: the
+    contrast with the rival, blur, box; how points are traced changes neither map nor box. Of maps: the box.
 
     Args:
         method: Whose.
-        candidates: Values in place of the usual ones, by name; none leaves an option as it is. Other options of the
-            method can be named too and come last.
+        candidates: Values in place of the usual ones, by name; none leaves an option as it is. Other options that
+            change map or box can be named too and come last.
+        kind: What heat maps and boxes are made of; what the method makes them of unless given.
 
     Raises:
         OptionError: The method has no such option, or a value cannot be.
 
     Example:
-        >>> [knob.name for knob in knobs_of("discernible", {"k": [], "most": [50, None]})]
+        >>> [knob.name for knob in knobs_of("discernible-p3", {"k": [], "most": [50, None]})]
         ['current', 'preceding', 'succeeding', 'k_linear', 'min_share', 'radius', 'sigma', 'most']
-        >>> [knob.name for knob in knobs_of("gradcam")]
-        ['threshold']
+        >>> [knob.name for knob in knobs_of("discernible")], [knob.name for knob in knobs_of("gradcam")]
+        (['contrast', 'sigma', 'threshold', 'connected'], ['threshold', 'connected'])
     """
-    traced, options = method in DEFAULTS, defaults_of(method)
-    usual = _TRACED if traced else _MAPS
-    known = [*(WEIGHTS if "alpha" in options else ()), *(name for name in options if name != "alpha")]
+    kind = kind_of(method, {}) if kind is None else kind
+    options, usual = defaults_of(method, kind), _USUAL[kind]
+    known = _known(options, kind)
     given = {str(name): tuple(values) for name, values in (candidates or {}).items()}
     for name in given:
         if name not in known:
+            of_points = kind == "layers" and name in _known(defaults_of(method, "points"), "points")
             raise OptionError(
-                f"values for '{name}' of method {method!r}", f"one of {', '.join(known)}",
-                f"try {near_matches(name, known, most=1)}",
+                f"values for '{name}' of method {method!r}"
+                + (", which change points and not the maps and boxes of layers" if of_points else ""),
+                f"one of {', '.join(known)}",
+                "begin with a contrast of none, which makes maps and boxes of points"
+                if of_points else f"try {near_matches(name, known, most=1)}",
             )  # fmt: skip
     # Options of another version of a method may not have all that is usual.
     wanted = {name: values for name, values in usual.items() if name in known} | given
-    # The box is around the points, however wide each is spread: only where the map is hottest changes.
+    # The box is around the points, however wide each is spread: only where the map is hottest changes. That of layers
+    # is learnt after their blur.
     found = [
-        Knob(name, values, "pointing" if traced and name == "sigma" else "iou")
+        Knob(name, values, "pointing" if kind != "maps" and name == "sigma" else "iou")
         for name, values in wanted.items()
         if values
     ]
@@ -106,23 +127,46 @@ def knobs_of(method: str, candidates: Mapping[str, Sequence[Any]] | None = None)
             raise OptionError(f"{knob.name}: {told}", "two or more different values", "name them with commas")
         for value in knob.values:
             # By itself: a weight of 0 is possible as long as another is above it.
-            alike(method, knob.turned({**options, "alpha": (1.0, 1.0, 1.0)} if traced else options, value))
+            turned = knob.turned({**options, "alpha": (1.0, 1.0, 1.0)} if "alpha" in options else options, value)
+            alike(method, turned)
+            if kind_of(method, turned) != kind_of(method, options):
+                raise OptionError(
+                    "a contrast of none among values for maps of layers", "numbers from 0 to 1",
+                    "begin with a contrast of none to learn options of points",
+                )  # fmt: skip
     if not found:
         raise OptionError("no option to learn", f"some of {', '.join(known)}", "leave values for one of them")
     return found
 
 
-def defaults_of(method: str) -> dict[str, Any]:
-    """All options of a method that can be learnt, with what they are when nothing is said.
+def defaults_of(method: str, kind: Kind | None = None) -> dict[str, Any]:
+    """All options of a method but the number of classes, with what they are when nothing is said.
+
+    Args:
+        method: Whose.
+        kind: What heat maps and boxes are made of; what the method makes them of unless given.
 
     Example:
         >>> defaults_of("gradcam")
-        {'threshold': 0.5}
+        {'threshold': 0.5, 'connected': False}
+        >>> defaults_of("discernible")["contrast"], defaults_of("discernible", "points")["contrast"]
+        (0.7, None)
     """
     if method not in DEFAULTS:
-        return ({"sigma": SIGMA} if method == "lrp" else {}) | Regions().used(traced=False)
+        return ({"sigma": SIGMA} if method == "lrp" else {}) | Regions().used("maps")
+    kind = kind_of(method, {}) if kind is None else kind
     own = {field.name: getattr(DEFAULTS[method], field.name) for field in fields(Tracing) if field.name != "n"}
-    return own | Regions().used(traced=True)
+    if kind == "points":
+        own["contrast"] = None
+    return own | regions_of({}, kind)[0].used(kind)
+
+
+def _known(options: Mapping[str, Any], kind: Kind) -> list[str]:
+    """The names of what can be learnt: what changes neither map nor box earns no reward."""
+    if kind == "layers":
+        return ["contrast", *regions_of({}, kind)[0].used(kind)]
+    names = [name for name in options if name not in ("alpha", "contrast")]
+    return [*(WEIGHTS if "alpha" in options else ()), *names]
 
 
 def alike(method: str, options: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -137,7 +181,7 @@ def alike(method: str, options: Mapping[str, Any]) -> tuple[Any, ...]:
         >>> alike("discernible", {"alpha": (2, 1, 3)}) == alike("discernible", {"alpha": (1, 0.5, 1), "sigma": 0.1})
         True
     """
-    _, rest = regions_of(options, traced=method in DEFAULTS)
+    _, rest = regions_of(options, kind_of(method, options))
     if method not in DEFAULTS:
         if "sigma" in rest:
             check_share("sigma", rest["sigma"], least=0.0)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from scipy.ndimage import label
 from torch import Tensor
 
 from cofire.errors import DataError, OptionError
@@ -80,7 +82,7 @@ def best_iou(corners: Tensor, found: Tensor, boxes: Sequence[Tensor]) -> PerImag
     return PerImage(torch.where(there, best, torch.zeros_like(best)), given.count > 0)
 
 
-def threshold_boxes(maps: Tensor, thresholds: Sequence[float]) -> Tensor:
+def threshold_boxes(maps: Tensor, thresholds: Sequence[float], *, connected: bool = False) -> Tensor:
     """The tight boxes around the pixels that reach each of several shares of a map's maximum.
 
     As `cofire.explain.regions.map_hull` finds them one by one, for all maps and thresholds at once.
@@ -88,6 +90,7 @@ def threshold_boxes(maps: Tensor, thresholds: Sequence[float]) -> Tensor:
     Args:
         maps: (images, H, W), from 0 up.
         thresholds: Shares of the maximum, each above 0 and up to 1.
+        connected: Only around the pixels that hang together with the maximum.
 
     Returns:
         Left, top, right and bottom in pixels, (thresholds, images, 4), float32; zeros for a map of zeros.
@@ -105,6 +108,8 @@ def threshold_boxes(maps: Tensor, thresholds: Sequence[float]) -> Tensor:
         check_share("threshold", threshold, above=0.0, most=1.0)
     values = check_maps(maps)
     images, height, width = values.shape
+    if connected:
+        return torch.stack([_connected(each, thresholds) for each in values], dim=1)
     # A column is in the box when its own maximum reaches the threshold, so that maps are looked through once for all.
     columns, rows = values.amax(dim=1), values.amax(dim=2)
     largest = rows.amax(dim=1)
@@ -117,6 +122,25 @@ def threshold_boxes(maps: Tensor, thresholds: Sequence[float]) -> Tensor:
             corners[number, :, axis] = torch.where(reached, place, size).amin(dim=1).float()
             corners[number, :, axis + 2] = torch.where(reached, place, -1).amax(dim=1).float() + 1
     return torch.where((largest > 0)[None, :, None], corners, torch.zeros_like(corners))
+
+
+def _connected(values: Tensor, thresholds: Sequence[float]) -> Tensor:
+    """The boxes of one map around what hangs together with its maximum, (thresholds, 4)."""
+    corners = torch.zeros(len(thresholds), 4)
+    largest = values.max()
+    if not bool(largest > 0):
+        return corners
+    y, x = divmod(int(values.argmax()), values.shape[1])
+    left, top, right, bottom = 0, 0, values.shape[1], values.shape[0]
+    # What hangs together at a higher share lies within what does at a lower one: less and less has to be looked at.
+    for number in sorted(range(len(thresholds)), key=lambda at: thresholds[at]):
+        parts, _ = label((values[top:bottom, left:right] >= thresholds[number] * largest).cpu().numpy())
+        own = parts == parts[y - top, x - left]
+        rows, columns = np.flatnonzero(own.any(axis=1)), np.flatnonzero(own.any(axis=0))
+        left, right = left + int(columns[0]), left + int(columns[-1]) + 1
+        top, bottom = top + int(rows[0]), top + int(rows[-1]) + 1
+        corners[number] = torch.tensor([left, top, right, bottom], dtype=torch.float32)
+    return corners
 
 
 def fixed_boxes(maps: Tensor, area: float = 0.25) -> Boxes:
@@ -168,9 +192,11 @@ def _held(values: Tensor, high: int, wide: int) -> Tensor:
 
     In whole numbers, as fine as a sum of 62 bits allows: windows that hold equally much are then equal to the last bit.
     """
-    fine = float(1 << (62 - math.ceil(math.log2(values.numel() + 1))))
+    fine = 62 - math.ceil(math.log2(values.numel() + 1))
     sums = torch.zeros(values.shape[0] + 1, values.shape[1] + 1, dtype=torch.int64)
-    whole = (values.double() / values.max().double()).mul_(fine).round_().long()
+    # By a power of two: a division by the maximum would round, and equal sums would be equal no longer.
+    shift = torch.tensor(fine - math.frexp(float(values.max()))[1])
+    whole = torch.ldexp(values.double(), shift).round_().long()
     sums[1:, 1:] = whole.cumsum(dim=0).cumsum(dim=1)
     return sums[high:, wide:] - sums[:-high, wide:] - sums[high:, :-wide] + sums[:-high, :-wide]
 

@@ -21,7 +21,7 @@ from cofire.evaluate.pointing import pointing_hits
 from cofire.evaluate.sensitivity import jaccard, rank_correlation
 from cofire.evaluate.stability import shift
 from cofire.explain.explanation import Explanation
-from cofire.explain.regions import SIGMA, Points, check_share
+from cofire.explain.regions import Points, check_share
 
 __all__ = [
     "ChangeInConfidence",
@@ -331,16 +331,17 @@ class ExplanationShift(Measure):
 
     Args:
         part: "centroid", "box_iou" or "rank_correlation".
-        sigma: Blur of the heat maps, for points only.
+        sigma: Blur of the heat maps, not for maps; the explanations' own unless given.
 
     Raises:
         OptionError: `part` is none of them, or `sigma` is out of bounds.
     """
 
     def __init__(
-        self, part: Literal["centroid", "box_iou", "rank_correlation"] = "centroid", sigma: float = SIGMA
+        self, part: Literal["centroid", "box_iou", "rank_correlation"] = "centroid", sigma: float | None = None
     ) -> None:
-        check_share("sigma", sigma, least=0.0)
+        if sigma is not None:
+            check_share("sigma", sigma, least=0.0)
         super().__init__(part=_one_of("part", part, ("centroid", "box_iou", "rank_correlation")), sigma=sigma)
 
     def judge(self, first: Explanation, second: Explanation) -> PerImage:

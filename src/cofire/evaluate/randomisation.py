@@ -14,7 +14,6 @@ from cofire.errors import DataError, LayerError
 from cofire.evaluate.per_image import PerImage
 from cofire.evaluate.sensitivity import rank_correlation
 from cofire.explain.explanation import Explanation
-from cofire.explain.regions import SIGMA
 from cofire.network import Network
 
 __all__ = ["Cascade", "randomisation", "randomised"]
@@ -43,7 +42,7 @@ def randomisation(
     *,
     stages: int | None = None,
     seed: int = 0,
-    sigma: float = SIGMA,
+    sigma: float | None = None,
 ) -> Cascade:
     """Explain the same images while the weights are randomised, from the layer next to the classes downwards.
 
@@ -52,7 +51,7 @@ def randomisation(
         explained: Explains the images by a network; always the same images and classes.
         stages: In how many stages, each of as many layers; None for a stage each layer.
         seed: Of the random order of the weights.
-        sigma: Blur of the heat maps, for points only (see `Explanation.heatmap`).
+        sigma: Blur of the heat maps, not for maps (see `Explanation.heatmap`); the explanations' own unless given.
 
     Returns:
         One entry for each stage.

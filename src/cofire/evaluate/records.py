@@ -105,7 +105,7 @@ class Chunks:
         return pq.read_table(self._path(number))
 
     def once(self, name: str, make: Callable[[], Any]) -> Any:
-        """What is computed once for a whole run, such as thresholds that are learned: read, or made and kept.
+        """What is computed once for a whole run, such as boxes that are learned: read, or made and kept.
 
         Args:
             name: Of the file, without its ending.

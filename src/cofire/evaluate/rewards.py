@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from cofire.errors import DataError, LabelError
+from cofire.evaluate.kinds import regions_for
 from cofire.evaluate.knobs import alike
 from cofire.evaluate.localisation import best_iou
 from cofire.evaluate.pointing import pointing_hits
-from cofire.explain import explain
-from cofire.explain.options import DEFAULTS
-from cofire.explain.region_options import Regions, regions_of
+from cofire.explain import Explanation, explain
+from cofire.explain.layer_maps import LayerMaps
+from cofire.explain.region_options import Regions
 from cofire.explain.regions import Boxes, Points
 from cofire.network import Network
 from cofire.photos.collection import Collection
@@ -77,6 +78,55 @@ def samples_of(
     return found, without
 
 
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """What is remembered of the explanation of a photo, from which its map and box follow.
+
+    Attributes:
+        points: None for maps.
+        heat: The map, (H, W), or those of layers; None where it is made of the points.
+    """
+
+    points: Points | None
+    heat: Tensor | LayerMaps | None
+
+    @classmethod
+    def of(cls, found: Explanation, at: int) -> _Kept:
+        """That of one photo of several."""
+        if found.maps is not None:
+            return cls(None, found.maps[at].clone())
+        layers = None
+        if found.layer_maps is not None:
+            layers = found.layer_maps.of_images([at])
+            if not bool(found.has_evidence[at]):
+                # Where nothing could be traced there is nothing to see either.
+                layers = LayerMaps(layers.names, tuple(torch.zeros_like(values) for values in layers.maps))
+        return cls(found.points(at), layers)
+
+    def map(self, regions: Regions, size: tuple[int, int]) -> Tensor:
+        """The heat map, (H, W)."""
+        if isinstance(self.heat, LayerMaps):
+            return self.heat.together(size, regions.sigma)[0]
+        if self.heat is not None:
+            return self.heat
+        assert self.points is not None
+        return regions.heat(self.points, size)
+
+    def box(self, regions: Regions, size: tuple[int, int]) -> Tensor:
+        """The box, (4,), zeros for none."""
+        if self.points is None or (self.heat is not None and regions.around == "heat"):
+            return regions.map_box(self.map(regions, size))
+        return regions.box(self.points, size)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes."""
+        points = 0 if self.points is None else 12 * len(self.points)
+        if isinstance(self.heat, LayerMaps):
+            return points + sum(values.nbytes for values in self.heat.maps)
+        return points + (0 if self.heat is None else self.heat.nbytes)
+
+
 class Rewards:
     """Judges options on photos, and remembers what it has judged.
 
@@ -101,8 +151,7 @@ class Rewards:
     ) -> None:
         self.network, self.samples, self.preparation, self.method = network, samples, preparation, method
         self.least_iou, self.batch_size = least_iou, batch_size
-        self.traced = method in DEFAULTS
-        self._found: OrderedDict[tuple[Any, ...], Points | Tensor] = OrderedDict()
+        self._found: OrderedDict[tuple[Any, ...], _Kept] = OrderedDict()
         self._held = 0
         self._judged: dict[tuple[Any, ...], float] = {}
 
@@ -119,7 +168,7 @@ class Rewards:
 
     def value(self, photo: int, options: Mapping[str, Any], judged: str = "iou") -> float:
         """Intersection over union of the box, or the share of the map's tied maxima that lie on the object."""
-        regions, _ = regions_of(options, traced=self.traced)
+        regions = regions_for(self.network, self.method, options)
         key = (photo, judged, regions, alike(self.method, options))
         if key not in self._judged:
             self._judged[key] = self._measure(photo, self._explained(photo, options), regions, judged)
@@ -137,7 +186,7 @@ class Rewards:
             self._explain(part, options)
             advance(len(part))
 
-    def _explained(self, photo: int, options: Mapping[str, Any]) -> Points | Tensor:
+    def _explained(self, photo: int, options: Mapping[str, Any]) -> _Kept:
         key = (photo, alike(self.method, options))
         if key not in self._found:
             self._explain([photo], options)
@@ -151,21 +200,16 @@ class Rewards:
         found = explain(self.network, inputs, labels, self.method, **options)
         same = alike(self.method, options)
         for at, photo in enumerate(photos):
-            kept = found.points(at) if found.maps is None else found.maps[at].clone()
+            kept = _Kept.of(found, at)
             self._found[photo, same] = kept
-            self._held += _bytes(kept)
+            self._held += kept.nbytes
         while self._held > _BYTES and len(self._found) > len(photos):
-            self._held -= _bytes(self._found.popitem(last=False)[1])
+            self._held -= self._found.popitem(last=False)[1].nbytes
 
-    def _measure(self, photo: int, found: Points | Tensor, regions: Regions, judged: str) -> float:
+    def _measure(self, photo: int, found: _Kept, regions: Regions, judged: str) -> float:
         size, truth = self.preparation.shape[1:], [self.samples[photo].boxes]
         if judged == "pointing":
-            heat = found if isinstance(found, Tensor) else regions.heat(found, size)
-            return float(pointing_hits(heat[None], truth).values[0])
-        corners = regions.map_box(found) if isinstance(found, Tensor) else regions.box(found, size)
+            return float(pointing_hits(found.map(regions, size)[None], truth).values[0])
+        corners = found.box(regions, size)
         box = Boxes(corners[None], corners[None, 2] > corners[None, 0])
         return float(best_iou(box.corners, box.found, truth).values[0])
-
-
-def _bytes(kept: Points | Tensor) -> int:
-    return kept.nbytes if isinstance(kept, Tensor) else 12 * len(kept)

@@ -88,7 +88,7 @@ def run_evaluation(
         limit: Judge on the first photos alone.
         samples: Judge on so many photos that are drawn.
         draws: How often so many are drawn, each time from all; photos that are drawn twice are judged once.
-        tuning_photos: On how many photos of the tuning split thresholds are learned at the most.
+        tuning_photos: On how many photos of the tuning split the rules of boxes around heat are learned at the most.
         fill: What takes the place of pixels that are not kept: "mean" is the value that the network takes for 0,
             which is the data's mean colour after the usual normalisation (without one, each image's own mean colour);
             "blur" is the image blurred, "black" is black. Insertion curves start from the blurred image whatever it is.
@@ -141,16 +141,17 @@ def run_evaluation(
         "files": _digest([drawn.photos, tuning]),
         "versions": {name: _version(name) for name in ("cofire", "torch", "numpy")},
     }
+    boxed = "localisation" in groups or "confidence" in groups
+    heated = with_threshold(network, chosen, given) if boxed else []
     chunks = Chunks(out, identity)
-    maps = with_threshold(chosen, given) if "localisation" in groups or "confidence" in groups else []
 
     def learn() -> dict[str, Any]:
-        title = f"Learning thresholds on {len(tuning):,} photos"
+        title = f"Learning boxes on {len(tuning):,} photos"
         with progress_over(title, len(tuning), progress) as advance:
-            return learn_thresholds(judge, tuning, preparation, maps, batch_size=batch_size, advance=advance)
+            return learn_thresholds(judge, tuning, preparation, heated, batch_size=batch_size, advance=advance)
 
-    learned = chunks.once("thresholds", learn) if maps else {}
-    judge = replace(judge, thresholds={name: one["threshold"] for name, one in learned.items()})
+    learned = chunks.once("boxes", learn) if heated else {}
+    judge = judge.with_rules(learned)
     parts = []
     with progress_over(
         f"Judging {len(chosen)} methods on {len(drawn.photos):,} photos", len(drawn.photos), progress
@@ -236,7 +237,7 @@ def fill_of(kind: str, preparation: Preparation) -> Fill:
 def _photos(
     collection: Collection, split: str, limit: int | None, samples: int | None, draws: int, seed: int, most: int
 ) -> tuple[_Drawn, Collection]:
-    """The photos that are judged, and those that thresholds are learned on."""
+    """The photos that are judged, and those that boxes are learned on."""
     if split not in SPLIT_CHOICES:
         raise OptionError(f"split '{split}'", f"one of {', '.join(SPLIT_CHOICES)}", "pass split='evaluation'")
     if limit is not None and samples is not None:

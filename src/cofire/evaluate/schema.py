@@ -134,6 +134,8 @@ RECORDS_SCHEMA = pa.schema(
         pa.field("method", pa.string(), nullable=False),
         pa.field("evidence", pa.bool_(), nullable=False),
         pa.field("box", pa.list_(pa.float64())),
+        pa.field("threshold", pa.float64()),
+        pa.field("connected", pa.bool_()),
         *(pa.field(one.name, pa.bool_() if one.name in _FLAGS else pa.float64()) for one in CRITERIA),
         pa.field("equal_area", pa.float64()),
         pa.field("seconds", pa.float64(), nullable=False),
@@ -147,7 +149,8 @@ RECORDS_SCHEMA = pa.schema(
   that is less than 0.3; both null without a box.
 - `split` is "tuning" or "evaluation"; `draws` the samples that the photo is in.
 - `evidence` whether anything was found; `box` around it: left, top, right, bottom in pixels of the network's input,
-  null where there is none.
+  null where there is none; `threshold` the share of the map's maximum that the pixels in it reach, `connected` whether
+  it is only around those that hang together with the maximum; both null where boxes are around points.
 - the criteria (see `CRITERIA`), null where one does not count; `equal_area` the share of the window that the
   measures at equal area keep.
 - `seconds` that one explanation took, on an average of the batch: the one column that a second run does not repeat.

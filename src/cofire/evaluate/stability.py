@@ -15,7 +15,6 @@ from cofire.evaluate.localisation import best_iou
 from cofire.evaluate.per_image import PerImage, check_maps
 from cofire.evaluate.sensitivity import rank_correlation
 from cofire.explain.explanation import Explanation
-from cofire.explain.regions import SIGMA
 
 __all__ = ["Shift", "Stability", "centroids", "shift", "stability"]
 
@@ -40,7 +39,7 @@ class Shift:
 
 
 def centroids(explanation: Explanation) -> tuple[Tensor, Tensor]:
-    """Where the evidence lies on average: the points, or the map's pixels, weighted by their evidence.
+    """Where the evidence lies on average: the map's pixels, or the points, weighted by their evidence.
 
     Args:
         explanation: Of a batch of images.
@@ -50,8 +49,8 @@ def centroids(explanation: Explanation) -> tuple[Tensor, Tensor]:
         (images,), bool.
     """
     height, width = explanation.size
-    if explanation.maps is not None:
-        values = check_maps(explanation.maps).double()
+    if explanation.maps is not None or explanation.layer_maps is not None:
+        values = check_maps(explanation.heatmap()).double()
         weight = values.sum(dim=(1, 2))
         along = values.sum(dim=1) @ (torch.arange(width, dtype=torch.float64) + 0.5)
         down = values.sum(dim=2) @ (torch.arange(height, dtype=torch.float64) + 0.5)
@@ -70,7 +69,7 @@ def centroids(explanation: Explanation) -> tuple[Tensor, Tensor]:
 
 
 def shift(
-    first: Explanation, second: Explanation, *, sigma: float = SIGMA, box: Mapping[str, Any] | None = None
+    first: Explanation, second: Explanation, *, sigma: float | None = None, box: Mapping[str, Any] | None = None
 ) -> Shift:
     """How far two explanations of the same images lie apart.
 
@@ -78,7 +77,7 @@ def shift(
         first: One explanation, such as that of the images as they were.
         second: Another, of as many images of the same size; of the same method and class if the images are to differ
             alone.
-        sigma: Blur of the heat maps, for points only (see `Explanation.heatmap`).
+        sigma: Blur of the heat maps, not for maps (see `Explanation.heatmap`); the explanations' own unless given.
         box: Options of `Explanation.boxes`.
 
     Raises:
@@ -148,7 +147,7 @@ def stability(
     images: Tensor,
     perturbed: Sequence[Tensor],
     *,
-    sigma: float = SIGMA,
+    sigma: float | None = None,
     box: Mapping[str, Any] | None = None,
 ) -> Stability:
     """How far a method's explanations move when images are perturbed.

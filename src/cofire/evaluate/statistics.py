@@ -139,10 +139,16 @@ def holm(p: Sequence[float]) -> list[float]:
 
     The smallest of m is multiplied by m, the next by m - 1 and so on; none gets below one before it, none above 1.
 
+    Raises:
+        DataError: A value is no probability.
+
     Example:
         >>> holm([0.01, 0.04, 0.03])
         [0.03, 0.06, 0.06]
     """
+    wrong = [value for value in p if not 0 <= value <= 1]
+    if wrong:
+        raise DataError(f"p={wrong[0]}", "probabilities from 0 to 1", "find where it comes from")
     order = sorted(range(len(p)), key=lambda at: p[at])
     raised, largest = [0.0] * len(p), 0.0
     for place, at in enumerate(order):

@@ -1,4 +1,4 @@
-"""From which share of its maximum a map's box begins: learned on photos that nothing is judged by."""
+"""Where a box around heat begins, and around which of the hot pixels: learned on photos that nothing is judged by."""
 
 from __future__ import annotations
 
@@ -8,28 +8,50 @@ from typing import Any
 import torch
 
 from cofire.evaluate.judging import Judge
+from cofire.evaluate.kinds import BOX_RULE, box_around_heat, kind_for, regions_for
 from cofire.evaluate.localisation import best_iou, threshold_boxes
-from cofire.explain.options import DEFAULTS
+from cofire.network import Network
 from cofire.photos.collection import Collection
 from cofire.photos.preparation import Preparation
 from cofire.photos.seen import read_batches
 
-__all__ = ["GRID", "UNLEARNED", "learn_thresholds", "with_threshold"]
+__all__ = ["GRID", "PIXELS", "learn_thresholds", "with_threshold"]
 
 GRID = tuple(step / 20 for step in range(1, 20))
-"""The shares that are tried."""
-UNLEARNED = 0.5
-"""The share where there is nothing to learn it on."""
+"""The shares of the maximum that are tried."""
+
+PIXELS = {"all": False, "connected": True}
+"""Around which of the pixels that reach the share: all of them, or those that hang together with the maximum."""
 
 
-def with_threshold(methods: Sequence[str], options: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The methods whose boxes begin at a share of a map's maximum that nobody has set.
+def with_threshold(network: Network, methods: Sequence[str], options: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The methods whose boxes are around heat, by a rule that nobody has set.
+
+    Args:
+        network: That is explained.
+        methods: Their names.
+        options: Of methods that are not called with their defaults.
+
+    Raises:
+        OptionError: A number is out of bounds.
+        CofireError: As `cofire.evaluate.kinds.kind_for`.
 
     Example:
-        >>> with_threshold(["discernible", "gradcam", "edges"], {"edges": {"threshold": 0.2}})
-        ['gradcam']
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.ReLU(), torch.nn.Flatten(),
+        ...                             torch.nn.Linear(72, 2))
+        >>> network = Network(model, torch.zeros(1, 1, 8, 8))
+        >>> asked = ["discernible", "discernible-p3", "gradcam", "edges"]
+        >>> with_threshold(network, asked, {"edges": {"threshold": 0.2}})
+        ['discernible', 'gradcam']
     """
-    return [name for name in methods if name not in DEFAULTS and "threshold" not in options.get(name, {})]
+    found = []
+    for name in methods:
+        own = options.get(name, {})
+        kind = kind_for(network, name, own)
+        of_heat = kind == "maps" or (kind == "layers" and regions_for(network, name, own).around == "heat")
+        if of_heat and not set(BOX_RULE) & set(own):
+            found.append(name)
+    return found
 
 
 def learn_thresholds(
@@ -41,21 +63,24 @@ def learn_thresholds(
     batch_size: int = 16,
     advance: Callable[[int], object] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """For each method the share of a map's maximum at which its boxes fit best: highest mean IoU over photos.
+    """For each method the rule by which its boxes around heat fit best: highest mean IoU over photos.
+
+    Every method has the same choice, each pair of a share in `GRID` and of `PIXELS`.
 
     Args:
         judge: Explains.
         collection: Photos to learn on; those without a box are passed over.
         preparation: Of the photos.
-        methods: That give maps.
+        methods: Whose boxes are around heat.
         batch_size: Photos at a time.
         advance: Called with the number of photos finished.
 
     Returns:
-        By method "threshold", the mean "iou" that it reaches there, "photos" that it was learned on, and the "curve"
-        of mean IoUs along `GRID`. Of several that are equally good the lowest; `UNLEARNED` where no photo has a box.
+        By method "threshold" and whether "connected", the mean "iou" that it reaches so, "photos" that it was learned
+        on, and the "curve" of mean IoUs along `GRID` for "all" pixels and for "connected" ones. Of several rules that
+        are equally good one of all pixels, and the lowest share; the method's own where no photo has a box.
     """
-    sums = {method: torch.zeros(len(GRID), dtype=torch.float64) for method in methods}
+    sums = {method: torch.zeros(len(PIXELS), len(GRID), dtype=torch.float64) for method in methods}
     photos = 0
     for batch in read_batches(collection, preparation, batch_size):
         rows = torch.tensor([number for number, boxes in enumerate(batch.boxes) if len(boxes)], dtype=torch.int64)
@@ -63,16 +88,31 @@ def learn_thresholds(
         photos += len(rows)
         for method in methods if len(rows) else ():
             found = judge.explain(batch.inputs[rows], batch.labels[rows], method, batch.pictures[rows])
-            for number, corners in enumerate(threshold_boxes(found.heatmap(), GRID)):
-                sums[method][number] += best_iou(corners, corners[:, 2] > corners[:, 0], boxes).values.sum()
+            if not box_around_heat(found):
+                # No gradient leads to the layers: the boxes are of points after all.
+                sums.pop(method, None)
+                continue
+            heat = found.heatmap()
+            for place, connected in enumerate(PIXELS.values()):
+                for number, corners in enumerate(threshold_boxes(heat, GRID, connected=connected)):
+                    overlap = best_iou(corners, corners[:, 2] > corners[:, 0], boxes)
+                    sums[method][place, number] += overlap.values.sum()
         if advance is not None:
             advance(len(batch.photos))
     learned: dict[str, dict[str, Any]] = {}
-    for method in methods:
+    for method in sums:
         if not photos:
-            learned[method] = {"threshold": UNLEARNED, "iou": None, "photos": 0, "curve": []}
+            usual = regions_for(judge.network, method, judge.options.get(method, {}))
+            own = {"threshold": usual.threshold, "connected": usual.connected}
+            learned[method] = {**own, "iou": None, "photos": 0, "curve": {}}
             continue
-        means = (sums[method] / photos).tolist()
-        best = max(range(len(GRID)), key=lambda at: means[at])
-        learned[method] = {"threshold": GRID[best], "iou": means[best], "photos": photos, "curve": means}
+        means = sums[method] / photos
+        place, number = divmod(int(means.argmax()), len(GRID))
+        learned[method] = {
+            "threshold": GRID[number],
+            "connected": list(PIXELS.values())[place],
+            "iou": float(means[place, number]),
+            "photos": photos,
+            "curve": dict(zip(PIXELS, means.tolist(), strict=True)),
+        }
     return learned

@@ -11,16 +11,17 @@ from typing import Any, Self
 
 from cofire.atomic import write_text
 from cofire.boost.bootstrap import Interval
-from cofire.errors import CofireError, ResultError
+from cofire.errors import CofireError, OptionError, ResultError
 from cofire.evaluate.bandit import BanditRun
+from cofire.evaluate.kinds import kind_for
 from cofire.evaluate.knobs import alike, defaults_of
-from cofire.explain.options import DEFAULTS, METHODS
-from cofire.explain.region_options import Regions, regions_of
+from cofire.explain.options import METHODS, kind_of
+from cofire.explain.region_options import Kind, Regions, regions_of
 from cofire.network import Network
 
 __all__ = ["Learned", "Score", "Tuned", "read_tuned"]
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +69,7 @@ class Tuned:
     Attributes:
         method: Whose.
         options: Of the tracing, all of them; empty for maps.
-        regions: How points and maps become heat maps and boxes.
+        regions: How points, layers and maps become heat maps and boxes.
         network: Digest of the network that they were learnt on: architecture and weights.
         architecture: Its fingerprint, the same for all weights.
         photos: How many tuning photos there were.
@@ -98,13 +99,30 @@ class Tuned:
     setup: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def kind(self) -> Kind:
+        """What heat maps and boxes are made of."""
+        return kind_of(self.method, self.options)
+
+    @property
     def explain_options(self) -> dict[str, Any]:
         """What `cofire.explain.explain` takes, by name.
 
         Heat maps and boxes of what it then gives are made as was learnt.
         """
         plain = {name: tuple(value) if isinstance(value, list) else value for name, value in self.options.items()}
-        return plain | self.regions.used(traced=self.method in DEFAULTS)
+        return plain | self.regions.used(self.kind)
+
+    def check(self, network: Network) -> None:
+        """Refuse a network whose heat maps and boxes are made of something else than those that were learnt.
+
+        Raises:
+            OptionError: It has no layers with places, and the options are those of maps of layers.
+        """
+        if kind_for(network, self.method, self.options) != self.kind:
+            raise OptionError(
+                "options that were learnt for maps of layers, and a network without layers that have places",
+                "a network with feature maps", "learn options of points with cofire tune on this network",
+            )  # fmt: skip
 
     def note(self, network: Network) -> str | None:
         """What a user should know who takes the options for a network, None if they were learnt on this very one."""
@@ -121,10 +139,11 @@ class Tuned:
         """As JSON can hold it.
 
         ```
-        {"format": 1, "method": "discernible",
-         "options": {"alpha": [1.0, 0.25, 1.0], "k": 5, ...},   of the tracing; null: all
-         "sigma": 0.089,                                        of the heat map; null for maps
-         "box": {"min_share": 0.05, "radius": 0.1, "weighted": false},   or {"threshold": 0.3}
+        {"format": 2, "method": "discernible", "kind": "layers",         or "points", or "maps"
+         "options": {"alpha": [1.0, 0.25, 1.0], "k": 5, "contrast": 0.7, ...},   of the method; null: all, or none
+         "sigma": 0.054,                                                 of the heat map; null for maps
+         "box": {"threshold": 0.45, "connected": true},   or, of points, {"min_share": 0.05, "radius": 0.1,
+                                                                          "weighted": false}
          "network": digest, "architecture": fingerprint,
          "split": "tuning", "photos": 143, "without_box": 2, "seed": 0, "least_iou": 0.5,
          "before": {"iou", "reached", "pointing"}, "after": {...}, "gain": [value, low, high],
@@ -133,7 +152,7 @@ class Tuned:
          "setup": {"model", "weights", "prepared", "command", "versions", ...}}
         ```
         """
-        shown = self.regions.used(traced=self.method in DEFAULTS)
+        shown = self.regions.used(self.kind)
         sigma = shown.pop("sigma", None)
         runs = [
             {**{one.name: getattr(learned, one.name) for one in fields(Learned) if one.name != "run"}}
@@ -141,9 +160,9 @@ class Tuned:
             for learned in self.learned
         ]
         return {
-            "format": _FORMAT, "method": self.method, "options": dict(self.options), "sigma": sigma, "box": shown,
-            "network": self.network, "architecture": self.architecture, "split": "tuning", "photos": self.photos,
-            "without_box": self.without_box, "seed": self.seed, "least_iou": self.least_iou,
+            "format": _FORMAT, "method": self.method, "kind": self.kind, "options": dict(self.options), "sigma": sigma,
+            "box": shown, "network": self.network, "architecture": self.architecture, "split": "tuning",
+            "photos": self.photos, "without_box": self.without_box, "seed": self.seed, "least_iou": self.least_iou,
             "before": asdict(self.before), "after": asdict(self.after),
             "gain": [self.gain.value, self.gain.low, self.gain.high], "runs": runs, "setup": dict(self.setup),
         }  # fmt: skip
@@ -187,18 +206,24 @@ def read_tuned(path: str | Path) -> Tuned:
 
 
 def _read(noted: Any) -> Tuned:
-    if _of(dict, noted).get("format") != _FORMAT:
+    if _of(dict, noted).get("format") == 1:
+        raise ValueError("it is of an earlier version, which knew heat maps and boxes of points alone")
+    if noted.get("format") != _FORMAT:
         raise ValueError(f"format {noted.get('format')!r}")
     method = _of(str, noted["method"])
     if method not in METHODS:
         raise ValueError(f"method {method!r}")
-    traced = method in DEFAULTS
     options = _of(dict, noted["options"])
-    shown = _of(dict, noted["box"]) | ({"sigma": noted["sigma"]} if traced else {})
-    regions, unknown = regions_of(shown, traced=traced)
-    known = set(defaults_of(method)) - set(regions.used(traced=traced))
-    if unknown or set(options) - known or (not traced and noted["sigma"] is not None):
-        raise ValueError(f"options {sorted({*unknown, *options} - known)}")
+    kind = kind_of(method, options)
+    if noted["kind"] != kind:
+        raise ValueError(f"kind {noted['kind']!r:.80} with options of {kind}")
+    shown = _of(dict, noted["box"]) | ({} if kind == "maps" else {"sigma": noted["sigma"]})
+    usual = regions_of({}, kind)[0].used(kind)
+    if set(shown) != set(usual) or (kind == "maps" and noted["sigma"] is not None):
+        raise ValueError(f"a box of {', '.join(sorted(set(shown) - {'sigma'})) or 'nothing'} for {kind}")
+    regions, _ = regions_of(shown, kind)
+    if unknown := set(options) - (set(defaults_of(method, kind)) - set(usual)):
+        raise ValueError(f"options {sorted(unknown)}")
     alike(method, options)
     return Tuned(
         method=method,

@@ -13,11 +13,12 @@ from cofire.boost.bootstrap import paired_bootstrap
 from cofire.bounds import check_whole
 from cofire.errors import OptionError, near_matches
 from cofire.evaluate.bandit import ucb1
+from cofire.evaluate.kinds import kind_for, regions_for
 from cofire.evaluate.knobs import WEIGHTS, Knob, alike, defaults_of, knobs_of
 from cofire.evaluate.rewards import Rewards, samples_of
 from cofire.evaluate.tuned import Learned, Score, Tuned
-from cofire.explain.options import DEFAULTS, METHODS
-from cofire.explain.region_options import regions_of
+from cofire.explain.options import METHODS
+from cofire.explain.region_options import Kind, regions_of
 from cofire.explain.regions import check_share
 from cofire.network import Network
 from cofire.photos.collection import Collection, sample
@@ -45,9 +46,14 @@ def tune(
     """Learn a method's options, one after the other, each as a bandit whose arms are the values it can have.
 
     At each trial the next photo is explained for its own class with the value that UCB1 chooses, and the reward is 1
-    if the explanation's box reaches an intersection over union of `least_iou` with the object's. First come α_cur,
-    α_pre and α_suc of Eq. 1, each separately as in P3, then how many inputs are chosen, then the box, then the blur:
-    what was learnt before stays. A blur changes no box of points; its reward is that the map points at the object.
+    if the explanation's box reaches an intersection over union of `least_iou` with the object's. What was learnt before
+    stays. A blur's reward is that the map points at the object.
+
+    Where heat maps and boxes are made of points, α_cur, α_pre and α_suc of Eq. 1 come first, each separately as in P3,
+    then how many inputs are chosen, then the box, then the blur. Where they are made of layers, the contrast with the
+    rival comes first, then the blur, then the box: how points are traced changes neither. A network without layers
+    that have places has points alone.
+
     Of values with equal means the one is kept that was there before. Values that what was learnt before rules out, as
     a weight of 0 beside another of 0, are not tried; an option that has one value left then stays as it is.
 
@@ -57,9 +63,10 @@ def tune(
         network: That is explained.
         collection: Photos with boxes, of which those of the split "tuning" are taken.
         preparation: What is done to photos.
-        method: Whose options: one that traces; of class activation maps only the box's threshold is learnt.
+        method: Whose options; of methods that give maps those of the box alone are learnt.
         candidates: Values by name of the option in place of the usual ones, see `cofire.evaluate.knobs.knobs_of`.
-        start: Options to begin with; else the method's own, with all weights of Eq. 1 at 1 where they are learnt.
+        start: Options to begin with; else the method's own, with all weights of Eq. 1 at 1 where they are learnt. A
+            `contrast` of None makes heat maps and boxes of points.
         photos: How many to draw at the most, None for all.
         trials: For each option; as many as there are photos unless given, and at least one for each value.
         least_iou: Above 0 and up to 1.
@@ -81,8 +88,9 @@ def tune(
         raise OptionError(f"method={method!r}", f"one of {', '.join(METHODS)}", near_matches(str(method), METHODS))
     check_share("least_iou", least_iou, above=0.0, most=1.0)
     seed, batch_size = check_whole("seed", seed, least=0), check_whole("batch_size", batch_size)
-    knobs = knobs_of(method, candidates)
-    options = _start(method, knobs, start)
+    kind = kind_for(network, method, start or {})
+    knobs = knobs_of(method, candidates, kind)
+    options = _start(method, knobs, start, kind)
     if trials is not None:
         trials = check_whole("trials", trials, least=max(len(knob.values) for knob in knobs))
     tuning = collection.split("tuning")
@@ -101,9 +109,9 @@ def tune(
         if found is not None:
             learned.append(found)
             options = knob.turned(options, found.chosen)
-    before = _judged(rewards, defaults_of(method), lambda done: advance(done, total))
+    before = _judged(rewards, defaults_of(method, kind_for(network, method, {})), lambda done: advance(done, total))
     after = _judged(rewards, options, lambda done: advance(done, total))
-    regions, own = regions_of(options, traced=method in DEFAULTS)
+    regions, own = regions_of(options, kind)
     better = torch.from_numpy((after[0] >= least_iou).astype(np.float64) - (before[0] >= least_iou))
     return Tuned(
         method=method,
@@ -122,8 +130,8 @@ def tune(
     )
 
 
-def _start(method: str, knobs: Sequence[Knob], given: Mapping[str, Any] | None) -> dict[str, Any]:
-    options = defaults_of(method)
+def _start(method: str, knobs: Sequence[Knob], given: Mapping[str, Any] | None, kind: Kind) -> dict[str, Any]:
+    options = defaults_of(method, kind)
     if any(knob.name in WEIGHTS for knob in knobs):
         # With a weight of 0 in the equation the others would make no difference, and nothing could be learnt.
         options["alpha"] = (1.0, 1.0, 1.0)
@@ -134,6 +142,9 @@ def _start(method: str, knobs: Sequence[Knob], given: Mapping[str, Any] | None) 
                 f"pass {near_matches(str(name), options, most=1)}",
             )  # fmt: skip
     options |= dict(given or {})
+    if kind == "points" and "contrast" in options:
+        # Without layers that have places there is nothing to contrast.
+        options["contrast"] = None
     alike(method, options)
     return options
 
@@ -168,7 +179,7 @@ def _learn(
         return None
     values = [value for value, _ in possible]
     names = [told(value) for value in values]
-    same = {(alike(rewards.method, own), *regions_of(own, traced=rewards.traced)[:1]) for _, own in possible}
+    same = {(alike(rewards.method, own), regions_for(rewards.network, rewards.method, own)) for _, own in possible}
     if exact:
         table = np.zeros((len(shown), len(possible)))
         for arm, (_, own) in enumerate(possible):

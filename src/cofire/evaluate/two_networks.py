@@ -14,6 +14,7 @@ from cofire.bounds import check_whole
 from cofire.errors import BatchError, DataError, LabelError
 from cofire.evaluate.areas import area_overlap, share_inside
 from cofire.evaluate.comparisons import NetworkCase, NetworkRow, TwoNetworks
+from cofire.evaluate.kinds import fitting
 from cofire.evaluate.methods import explained
 from cofire.evaluate.per_image import PerImage
 from cofire.explain import Explanation
@@ -155,7 +156,7 @@ def _seen(
     """The explanations of the predicted and of the true class, and the probabilities of all classes."""
     inputs, pictures = side.inputs[part], side.pictures[part]
     chances = chances_of(side.network.run(inputs)).cpu()
-    predicted = chances.argmax(1)
+    predicted, options = chances.argmax(1), fitting(side.network, method, options)
     own = explained(side.network, inputs, predicted, method, pictures=pictures, seed=seed, options=options)
     if bool((predicted == truth).all()):
         return own, own, chances

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from cofire.errors import OptionError
 from cofire.explain.explained import Explained
+from cofire.explain.layer_maps import LAYER_SIGMA
 from cofire.explain.region_options import Regions
 from cofire.explain.regions import SIGMA
 
 __all__ = [
-    "NO_EVIDENCE", "box_told", "class_told", "evidence_told", "explained_told", "heat_told", "map_box_rule",
-    "method_told", "number", "percent", "plural", "point_box_rule", "points_told", "predicted_told", "size_told",
-    "spread_told",
+    "NO_EVIDENCE", "NO_NET_EVIDENCE", "box_told", "class_told", "cold_told", "evidence_told", "explained_told",
+    "heat_told", "layers_told", "map_box_rule", "method_told", "number", "percent", "plural", "point_box_rule",
+    "points_told", "predicted_told", "size_told", "spread_told",
 ]  # fmt: skip
 
 NO_EVIDENCE = "no evidence found"
+NO_NET_EVIDENCE = "no net evidence in any layer"
 _METHODS = {
     "discernible": "Discernible neurons",
+    "discernible-p3": "Discernible neurons of P3",
     "cnn-fixations": "CNN-Fixations",
     "gradcam": "Grad-CAM",
     "gradcam++": "Grad-CAM++",
@@ -124,9 +128,18 @@ def heat_told(explanation: Explained, largest: float) -> tuple[str, str, str]:
     if explanation.maps is not None:
         return "value of the map", "0", number(largest)
     place = "feature" if len(explanation.input_shape) == 1 else "pixel"
+    if explanation.kind == "layers":
+        return f"share of the net evidence per {place}", "0", evidence_told(largest)
     if explanation.options.get("carried") is False:
         return f"points per {place}, spread", "0", number(largest)
     return f"share of the evidence per {place}", "0", evidence_told(largest)
+
+
+def cold_told(alone: Explained, largest: float) -> str:
+    """Why a single image's heat map is empty; "" where it is not, its maximum being above 0."""
+    if largest > 0:
+        return ""
+    return NO_NET_EVIDENCE if bool(alone.has_evidence[0]) else NO_EVIDENCE
 
 
 def points_told(explanation: Explained, scores: Sequence[float]) -> str:
@@ -149,8 +162,33 @@ def spread_told(regions: Regions) -> str:
     """
     if regions.sigma == 0:
         return "each at its own pixel, not spread"
-    width = "20/224" if regions.sigma == SIGMA else _share(regions.sigma)
-    return f"each spread as a Gaussian with a standard deviation of {width} of the image’s shorter side"
+    return f"each spread as a Gaussian with a standard deviation of {_width(regions)} of the image’s shorter side"
+
+
+def layers_told(options: Mapping[str, Any], regions: Regions) -> str:
+    r"""What the heat map of layers is, as sentences without the last full stop.
+
+    Example:
+        >>> layers_told({"contrast": 0.7}, Regions(sigma=0))[-84:]
+        'less 70\xa0% of the same for the strongest rival class. Hot is where these layers agree'
+    """
+    contrast = options.get("contrast")
+    rival = ""
+    if contrast:
+        part = "" if contrast == 1 else f"{_share(contrast)} of "
+        rival = f", less {part}the same for the strongest rival class"
+    blurred = "" if regions.sigma == 0 else (
+        f"; each is blurred by a Gaussian with a standard deviation of {_width(regions)} of the image’s shorter side"
+    )  # fmt: skip
+    return (
+        "It is not made of the points but of net evidence, at the last activation layer of each resolution: activation "
+        f"× gradient of the class’s output, where it is above 0{rival}. Hot is where these layers agree{blurred}"
+    )
+
+
+def _width(regions: Regions) -> str:
+    known = {SIGMA: "20/224", LAYER_SIGMA: "12/224"}
+    return known.get(regions.sigma, _share(regions.sigma))
 
 
 def point_box_rule(regions: Regions) -> str:
@@ -168,8 +206,11 @@ def map_box_rule(regions: Regions) -> str:
     Example:
         >>> map_box_rule(Regions()), map_box_rule(Regions(threshold=0.3))
         ('the pixels that reach half of its maximum', 'the pixels that reach 30\xa0% of its maximum')
+        >>> map_box_rule(Regions(connected=True))
+        'the pixels that reach half of its maximum and hang together with it'
     """
-    return f"the pixels that reach {'half' if regions.threshold == 0.5 else _share(regions.threshold)} of its maximum"
+    least = "half" if regions.threshold == 0.5 else _share(regions.threshold)
+    return f"the pixels that reach {least} of its maximum{' and hang together with it' if regions.connected else ''}"
 
 
 def _share(share: float) -> str:
@@ -186,8 +227,16 @@ def size_told(shape: tuple[int, ...]) -> str:
     return f"{shape[2]:,} × {shape[1]:,} pixels" if len(shape) == 3 else plural(shape[0], "feature")
 
 
-def box_told(corners: Sequence[float], evidence: bool, shape: tuple[int, ...]) -> str:
+def box_told(
+    corners: Sequence[float], evidence: bool, shape: tuple[int, ...], around: Literal["points", "heat"] = "points"
+) -> str:
     r"""The size of a box on an input of a shape, or why there is none.
+
+    Args:
+        corners: Left, top, right, bottom.
+        evidence: Whether there was any.
+        shape: Of the input.
+        around: What the box was to be around.
 
     Example:
         >>> box_told([2, 0, 6, 5], True, (1, 10, 10)), box_told([2, 0, 6, 1], True, (8,))
@@ -197,7 +246,8 @@ def box_told(corners: Sequence[float], evidence: bool, shape: tuple[int, ...]) -
     """
     left, top, right, bottom = corners
     if right <= left:
-        return "no box: every point is an outlier" if evidence else NO_EVIDENCE
+        why = "every point is an outlier" if around == "points" else NO_NET_EVIDENCE
+        return f"no box: {why}" if evidence else NO_EVIDENCE
     if len(shape) == 1:
         return f"features {left:.0f} to {right - 1:.0f}, {percent((right - left) / shape[0])} of all"
     share = (right - left) * (bottom - top) / (shape[1] * shape[2])

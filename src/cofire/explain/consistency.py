@@ -1,8 +1,10 @@
-"""Whether the parts of an explanation fit together, and what the note in its file holds of them."""
+"""Whether the parts of an explanation fit together, and how its file holds them: as a note and tensors."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -10,10 +12,13 @@ from torch import Tensor
 
 from cofire.errors import ExplanationError, OptionError
 from cofire.explain.explained import Explained
-from cofire.explain.neurons import Site
+from cofire.explain.layer_maps import LayerMaps
+from cofire.explain.neurons import NEURON_COLUMNS, Neurons, Site
 from cofire.explain.region_options import Regions
 
-__all__ = ["TENSORS", "check_parts", "parts_noted"]
+__all__ = ["TENSORS", "check_parts", "noted", "parts_noted"]
+
+_FORMAT = 1
 
 TENSORS = {
     "target": torch.int64,
@@ -31,14 +36,42 @@ _ROUNDING = 1e-2
 _LARGEST = 2**63 - 1
 
 
-def parts_noted(note: dict[str, Any]) -> dict[str, Any]:
-    """Method, options, input shape, sites and regions as a file's note has them, each of its type.
+def noted(explanation: Explained) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The note and the tensors that a file holds."""
+    tensors = {name: getattr(explanation, name) for name in TENSORS}
+    if explanation.neurons is not None:
+        tensors |= {f"neurons.{name}": getattr(explanation.neurons, name) for name in NEURON_COLUMNS}
+    layers = explanation.layer_maps
+    if layers is not None:
+        tensors |= {f"layer_maps.{number}": values for number, values in enumerate(layers.maps)}
+    note = {
+        "format": _FORMAT,
+        "method": explanation.method,
+        "options": explanation.options,
+        "input_shape": explanation.input_shape,
+        "sites": [asdict(site) for site in explanation.sites],
+        "regions": asdict(explanation.regions),
+        "layer_maps": None if layers is None else list(layers.names),
+    }
+    # The file format refuses tensors that share memory, as parts of a larger result may.
+    return note, {name: values.clone() for name, values in tensors.items() if values is not None}
+
+
+def parts_noted(note: dict[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The parts of an explanation as its file has them, each of its type.
 
     Raises:
-        ValueError: A part is of another type, or a shape that no tensor has.
+        ValueError: The file is of another format, or a part of another type, or a shape that no tensor has.
         KeyError: A part is missing.
+        ExplanationError: Names and maps of layers do not fit together.
     """
+    if note["format"] != _FORMAT:
+        raise ValueError(note["format"])
+    traced = "neurons.image" in tensors
     return {
+        **{name: tensors.get(name) if name == "maps" else tensors[name] for name in TENSORS},
+        "neurons": Neurons(**{name: tensors[f"neurons.{name}"] for name in NEURON_COLUMNS}) if traced else None,
+        "layer_maps": _layer_maps(note, tensors),
         "method": _of(str, note["method"]),
         "options": _of(dict, note["options"]),
         "input_shape": _shape(note["input_shape"]),
@@ -46,6 +79,14 @@ def parts_noted(note: dict[str, Any]) -> dict[str, Any]:
         # Files of earlier versions have none.
         "regions": _regions(_of(dict, note.get("regions", {}))),
     }
+
+
+def _layer_maps(note: dict[str, Any], tensors: Mapping[str, Tensor]) -> LayerMaps | None:
+    # Files of earlier versions have none.
+    if note.get("layer_maps") is None:
+        return None
+    names = tuple(_of(str, name) for name in _of(list, note["layer_maps"]))
+    return LayerMaps(names, tuple(tensors[f"layer_maps.{number}"] for number in range(len(names))))
 
 
 def _site(noted: dict[str, Any]) -> Site:
@@ -109,6 +150,8 @@ def check_parts(explanation: Explained) -> None:
         raise _misfit("neurons and maps together, or neither", "one of the two")
     if maps is not None and not bool((torch.isfinite(maps) & (maps >= 0)).all()):
         raise _misfit("maps with values below 0 or not finite", "finite values from 0 up")
+    if explanation.layer_maps is not None and (neurons is None or len(explanation.layer_maps) != images):
+        raise _misfit(f"maps of layers for {len(explanation.layer_maps)} images", f"neurons, and {images} of each")
     if neurons is not None:
         if len(sites) < 2 or sites[0].kind != "input" or sites[-1].kind != "classes":
             raise _misfit(f"sites {[site.name for site in sites]}", "sites from the input to the classes")

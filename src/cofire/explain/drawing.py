@@ -167,14 +167,14 @@ def panel(explanation: Explained, image: int, what: str, alpha: float = ALPHA) -
         share, largest = heat_share(explanation[image].heatmap()[0])
         base = Image.fromarray(grey(picture)).convert("RGBA")
         base.alpha_composite(Image.fromarray(coloured(share, alpha)))
-        return Panel(what, base.convert("RGB"), largest=largest, note="" if largest > 0 else captions.NO_EVIDENCE)
+        return Panel(what, base.convert("RGB"), largest=largest, note=captions.cold_told(explanation[image], largest))
     if what == "points":
         points = explanation.points(image)
         note = captions.points_told(explanation, points.score.tolist())
         return Panel(what, Image.fromarray(grey(picture)), dots=dots_of(points, size), note=note)
     alone = explanation[image]
     corners = [float(value) for value in alone.boxes().corners[0]]
-    note = captions.box_told(corners, bool(alone.has_evidence[0]), explanation.input_shape)
+    note = captions.box_told(corners, bool(alone.has_evidence[0]), explanation.input_shape, explanation.boxed)
     left, top, right, bottom = (value / size[1 - at % 2] for at, value in enumerate(corners))
     frame = (left, top, right, bottom) if right > left else None
     return Panel(what, Image.fromarray(picture), frame=frame, note=note)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
+from cofire.explain.layer_maps import LayerMaps
 from cofire.explain.neurons import LayerNeurons, Neurons, Site
-from cofire.explain.region_options import Regions
+from cofire.explain.region_options import Kind, Regions
 from cofire.explain.regions import Boxes, Points
 
 __all__ = ["Explained"]
@@ -39,6 +40,12 @@ class Explained(Protocol):
     def maps(self) -> Tensor | None: ...  # noqa: D102
     @property
     def pictures(self) -> Tensor: ...  # noqa: D102
+    @property
+    def layer_maps(self) -> LayerMaps | None: ...  # noqa: D102
+    @property
+    def kind(self) -> Kind: ...  # noqa: D102
+    @property
+    def boxed(self) -> Literal["points", "heat"]: ...  # noqa: D102
     @property
     def size(self) -> tuple[int, int]: ...  # noqa: D102
     @property

@@ -13,12 +13,14 @@ from cofire.explain.asking import classes_asked, images_asked, pictures_asked
 from cofire.explain.chances import chances_of
 from cofire.explain.explanation import Explanation
 from cofire.explain.flow import Flow
+from cofire.explain.layer_maps import LayerMaps, joined_maps
 from cofire.explain.mapping import MapMethod, mapped
 from cofire.explain.memory import images_at_once
-from cofire.explain.options import DEFAULTS, METHODS, tracing_of
+from cofire.explain.net_evidence import net_evidence
+from cofire.explain.options import DEFAULTS, METHODS, Tracing, kind_of, tracing_of
 from cofire.explain.plan import plan_of
 from cofire.explain.recording import Table
-from cofire.explain.region_options import regions_of
+from cofire.explain.region_options import Regions, regions_of
 from cofire.explain.tracing import trace
 from cofire.network import Network
 
@@ -38,21 +40,29 @@ def explain(
 
     "discernible" follows evidence from the class down, operator by operator: of the inputs of a neuron with weights
     those are chosen that score highest by P3's Eq. 1, `Ω = α_suc · Z_suc · (α_cur · Z_cur + α_pre · Z_pre)`, and each
-    neuron hands its evidence on to them in proportion. "cnn-fixations" is the same with other options. "gradcam" and
-    "gradcam++" are the class activation maps of captum and grad-cam; "lrp" is the relevance of zennit's LRP ε⁺.
+    neuron hands its evidence on to them in proportion. That gives neurons, points and paths. Its heat map, and the box
+    around it, are made of net evidence: at the last activation layer of each resolution `(Ê_c − contrast · Ê_d)⁺`,
+    where `E_c = (Σ_channels a · ∂z_c/∂a)⁺` for the class, `E_d` for its strongest rival, and `Ê` is a share of 1; hot
+    is where all these layers agree. A network without such layers has heat maps and boxes of points.
+
+    "discernible-p3" is the set form of the paper, with heat maps and boxes of points. "cnn-fixations" is the same with
+    other options. "gradcam" and "gradcam++" are the class activation maps of captum and grad-cam; "lrp" is the
+    relevance of zennit's LRP ε⁺.
 
     Args:
         network: The classifier, read from its operator graph.
         images: A batch (images, *network.input_shape), prepared as for prediction; or one image.
         target: The class to explain: None for the one that each image is predicted as, a number for all images,
             (images,) for one each, (images, n) to start from several at once.
-        method: "discernible", "cnn-fixations", "gradcam", "gradcam++" or "lrp".
+        method: "discernible", "discernible-p3", "cnn-fixations", "gradcam", "gradcam++" or "lrp".
         pictures: What to draw the explanation on, (images, height, width, 3), uint8. Left out, the images
             themselves, each stretched to the full range of grey values or colours.
-        **options: Of the method. Those that trace: `alpha`, `k`, `k_linear`, `n`, `most`, `counted`, `carried` (see
-            `cofire.explain.options.Tracing`), and of their heat maps and boxes `sigma`, `min_share`, `radius`,
-            `weighted` (see `cofire.explain.region_options.Regions`). Class activation maps: `layer`, the activation
-            layer to look at. Relevance: `sigma`, how wide it is blurred. Of the boxes of all maps: `threshold`.
+        **options: Of the method. Those that trace: `alpha`, `k`, `k_linear`, `n`, `most`, `counted`, `carried`,
+            `contrast` (see `cofire.explain.options.Tracing`; None makes heat maps and boxes of points), and of their
+            heat maps and boxes `sigma`, and `threshold`, `connected` for heat of layers, `min_share`, `radius`,
+            `weighted` for boxes of points (see `cofire.explain.region_options.Regions`). Class activation maps:
+            `layer`, the activation layer to look at. Relevance: `sigma`, how wide it is blurred. Of the boxes of all
+            maps: `threshold`, `connected`.
 
     Returns:
         The explanation of all images. What nothing speaks for has "no evidence": no points, a map of zeros.
@@ -88,7 +98,8 @@ def explain(
             "wrap the model so that it takes images, of height 1 for a line",
         )
     batch = images_asked(network, images)
-    regions, options = regions_of(options, traced=method in DEFAULTS)
+    kind = kind_of(method, options)
+    regions, own = regions_of(options, kind)
     if method not in DEFAULTS:
         found_maps = mapped(
             network,
@@ -96,29 +107,39 @@ def explain(
             classes_asked(network, target, len(batch)),
             cast("MapMethod", method),
             pictures_asked(batch, pictures),
-            options,
+            own,
         )
         return replace(found_maps, regions=regions)
-    tracing = tracing_of(method, options)
+    tracing = tracing_of(method, own)
     classes = classes_asked(network, target, len(batch))
     if classes is not None and tracing.n > 1:
         raise OptionError(f"n={tracing.n} and a target", "one of the two", "pass (images, n) classes as target")
     if tracing.n > network.num_classes:
         raise OptionError(f"n={tracing.n}", f"at most {network.num_classes} classes", "pass n=1")
     plan = plan_of(network)
+    if kind == "layers" and not plan.judged:
+        kind = "points"
+        regions, tracing = _without_layers(method, options)
+    asked = plan.judged if kind == "layers" else {}
     table = Table(plan)
     found: list[tuple[Tensor, Tensor, Tensor]] = []
-    each = images_at_once(plan, len(batch))
+    layers: list[LayerMaps | None] = []
+    each = images_at_once(plan, len(batch), recorded=bool(asked))
     for first in range(0, len(batch), each):
         part = batch[first : first + each]
-        logits, values = plan.tap(network, part)
-        chances = chances_of(logits, first)
+        logits, values = plan.tap(network, part, recorded=bool(asked))
+        chances = chances_of(logits.detach(), first)
         chosen = chances.topk(tracing.n, dim=1).indices if classes is None else classes[first : first + each]
         chosen = chosen.to(logits.device)
+        layers.append(net_evidence(asked, logits, values, chosen, tracing.contrast or 0.0, first))
+        logits, values = logits.detach(), {node: value.detach() for node, value in values.items()}
         with torch.inference_mode():
             table.add(first, trace(plan, values, _start(chosen, logits), tracing.scoring))
         found.append((chosen.cpu(), chances.gather(1, chosen).cpu(), torch.stack(chances.max(1)).cpu()))
     sites, neurons = table.finished()
+    layer_maps = joined_maps(layers)
+    if kind == "layers" and layer_maps is None:
+        regions, tracing = _without_layers(method, options)
     highest = torch.cat([part[2] for part in found], dim=1)
     return Explanation(
         method=method,
@@ -133,7 +154,14 @@ def explain(
         maps=None,
         pictures=pictures_asked(batch, pictures),
         regions=regions,
+        layer_maps=layer_maps,
     )
+
+
+def _without_layers(method: str, options: dict[str, Any]) -> tuple[Regions, Tracing]:
+    """What is so where no layer says where its evidence lies: heat maps and boxes are of points."""
+    regions, own = regions_of(options, "points")
+    return regions, replace(tracing_of(method, own), contrast=None)
 
 
 def _start(classes: Tensor, logits: Tensor) -> Flow:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path as FilePath
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -16,24 +16,23 @@ from torch import Tensor
 
 from cofire.errors import ExplanationError, LayerError, OptionError, near_matches
 from cofire.explain import drawing, view
-from cofire.explain.consistency import TENSORS, check_parts, parts_noted
+from cofire.explain.consistency import TENSORS, check_parts, noted, parts_noted
+from cofire.explain.layer_maps import LayerMaps
 from cofire.explain.neurons import NEURON_COLUMNS, LayerNeurons, Neurons, Site
 from cofire.explain.paths import Path, trace
-from cofire.explain.region_options import Regions
+from cofire.explain.region_options import Kind, Regions
 from cofire.explain.regions import SIGMA, Boxes, Points
 from cofire.noted import load_noted, save_noted
 
 __all__ = ["Explanation"]
-
-_FORMAT = 1
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Explanation:
     """Which pixels and neurons carried the decisions of a network on a batch of images.
 
-    Methods that trace (`discernible`, `cnn-fixations`) give `neurons`, from which points, heat maps, boxes, layers and
-    paths follow. Class activation maps (`gradcam`, ...) give `maps`, from which heat maps and boxes follow.
+    Methods that trace (`discernible`, `cnn-fixations`, ...) give `neurons`, from which points, layers and paths follow,
+    and heat maps and boxes unless `layer_maps` say better where the evidence lies. Others (`gradcam`, ...) give `maps`.
 
     An input of shape (features,) is drawn and addressed as one row of pixels: H = 1, W = features, y = 0, x = feature.
 
@@ -49,7 +48,8 @@ class Explanation:
         neurons: What the tracing found; None for maps.
         maps: Raw maps at input size, (images, H, W), float32, 0 or more; None for neurons.
         pictures: What to draw the explanation on, (images, H, W, 3), uint8.
-        regions: How points and maps become heat maps and boxes where nothing else is said.
+        regions: How points, layers and maps become heat maps and boxes where nothing else is said.
+        layer_maps: Net evidence of feature maps, with neurons; None to make heat maps and boxes of the points.
 
     Raises:
         ExplanationError: The parts do not fit together.
@@ -82,6 +82,7 @@ class Explanation:
     maps: Tensor | None
     pictures: Tensor
     regions: Regions = field(default_factory=Regions)
+    layer_maps: LayerMaps | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -103,6 +104,19 @@ class Explanation:
     def size(self) -> tuple[int, int]:
         """Height and width of the images in pixels; (1, features) for vectors."""
         return (self.input_shape[1], self.input_shape[2]) if len(self.input_shape) == 3 else (1, self.input_shape[0])
+
+    @property
+    def kind(self) -> Kind:
+        """What heat maps are made of: "points", "layers" or "maps"."""
+        if self.maps is not None:
+            return "maps"
+        return "points" if self.layer_maps is None else "layers"
+
+    @property
+    def boxed(self) -> Literal["points", "heat"]:
+        """What boxes are around: "points", or the "heat" of a heat map."""
+        around_heat = self.kind == "maps" or (self.kind == "layers" and self.regions.around == "heat")
+        return "heat" if around_heat else "points"
 
     @property
     def has_evidence(self) -> Tensor:
@@ -134,12 +148,12 @@ class Explanation:
     def heatmap(self, sigma: float | None = None) -> Tensor:
         """Where the evidence lies, (images, H, W), float32: neither normalised nor clipped.
 
-        Points spread their scores as Gaussians (see `cofire.explain.regions.heat` for what happens at the border).
-        Maps are given as they are.
+        Layers are brought together by `LayerMaps.together`: shares of the evidence per pixel, of sum 1. Points spread
+        their scores as Gaussians (`cofire.explain.regions.heat`). Maps are given as they are.
 
         Args:
-            sigma: Standard deviation as a share of the image's shorter side, 0 or more; for points only. That of
-                `regions` unless given: 20/224.
+            sigma: Standard deviation as a share of the image's shorter side, 0 or more; not for maps. That of
+                `regions` unless given: 12/224 for layers, 20/224 for points.
 
         Raises:
             OptionError: `sigma` is out of bounds, or given for maps, which are not blurred.
@@ -149,6 +163,9 @@ class Explanation:
             if sigma not in (None, SIGMA):
                 raise OptionError(f"sigma={sigma!r} for maps", "no sigma: maps are given as they are", "leave it out")
             return self.maps.clone()
+        if self.layer_maps is not None:
+            # Where nothing could be traced there is nothing to see either.
+            return self.layer_maps.together(self.size, regions.sigma) * self.has_evidence[:, None, None]
         found = torch.zeros(len(self), *self.size)
         for image in range(len(self)):
             found[image] = regions.heat(self.points(image), self.size)
@@ -161,18 +178,21 @@ class Explanation:
         threshold: float | None = None,
         *,
         weighted: bool | None = None,
+        connected: bool | None = None,
     ) -> Boxes:
         """The box around the evidence of each image.
 
         Of points: the tight box around those that are no outliers. A point stays if more than `min_share` of all
-        points, itself included, lie nearer than `radius` × the image's diagonal. Of maps: the tight box around the
-        pixels that reach `threshold` × the map's maximum. What is not given is as `regions` has it.
+        points, itself included, lie nearer than `radius` × the image's diagonal. Of layers and maps: the tight box
+        around the pixels that reach `threshold` × the heat map's maximum. What is not given is as `regions` has it; an
+        option of points asks for the box of points.
 
         Args:
-            min_share: Share of the points' number, or of their score where `weighted`; points only. 0.05 by default.
-            radius: Share of the image's diagonal; points only. 0.1 by default.
-            threshold: Share of the map's maximum; maps only. 0.5 by default.
+            min_share: Share of the points' number, or of their score where `weighted`. 0.05 by default.
+            radius: Share of the image's diagonal, for points. 0.1 by default.
+            threshold: Share of the heat map's maximum. 0.5 by default, 0.45 for layers.
             weighted: Count points by their score. The paper counts each as one.
+            connected: Only around pixels that hang together with the heat map's maximum; so by default for layers.
 
         Returns:
             Boxes; none where there is no evidence, nor where every point is an outlier.
@@ -180,12 +200,16 @@ class Explanation:
         Raises:
             OptionError: A number is out of bounds.
         """
-        given: dict[str, Any] = {"min_share": min_share, "radius": radius, "threshold": threshold, "weighted": weighted}
+        of_points: dict[str, Any] = {"min_share": min_share, "radius": radius, "weighted": weighted}
+        given = of_points | {"threshold": threshold, "connected": connected}
         regions = replace(self.regions, **{name: value for name, value in given.items() if value is not None})
+        asked = any(value is not None for value in of_points.values())
+        around_heat = self.boxed == "heat" and not (asked and self.kind == "layers")
+        heat = self.heatmap() if around_heat else None
         corners = torch.zeros(len(self), 4)
         for image in range(len(self)):
-            if self.maps is not None:
-                corners[image] = regions.map_box(self.maps[image])
+            if heat is not None:
+                corners[image] = regions.map_box(heat[image])
             else:
                 corners[image] = regions.box(self.points(image), self.size)
         return Boxes(corners, corners[:, 2] > corners[:, 0])
@@ -300,19 +324,7 @@ class Explanation:
         Returns:
             The path.
         """
-        parts = {name: getattr(self, name) for name in TENSORS}
-        if self.neurons is not None:
-            parts |= {f"neurons.{name}": getattr(self.neurons, name) for name in NEURON_COLUMNS}
-        note = {
-            "format": _FORMAT,
-            "method": self.method,
-            "options": self.options,
-            "input_shape": self.input_shape,
-            "sites": [asdict(site) for site in self.sites],
-            "regions": asdict(self.regions),
-        }
-        # The file format refuses tensors that share memory, as parts of a larger result may.
-        return save_noted(path, "explanation", note, {k: v.clone() for k, v in parts.items() if v is not None})
+        return save_noted(path, "explanation", *noted(self))
 
     @classmethod
     def load(cls, path: str | FilePath) -> Self:
@@ -325,15 +337,8 @@ class Explanation:
 
     @classmethod
     def _read(cls, note: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
-        if note["format"] != _FORMAT:
-            raise ValueError(note["format"])
-        traced = "neurons.image" in tensors
-        parts = parts_noted(note) | {n: tensors.get(n) if n == "maps" else tensors[n] for n in TENSORS}
         try:
-            return cls(
-                neurons=Neurons(**{n: tensors[f"neurons.{n}"] for n in NEURON_COLUMNS}) if traced else None,
-                **parts,
-            )
+            return cls(**parts_noted(note, tensors))
         except (ExplanationError, OptionError) as error:
             raise ValueError(str(error)) from error
 
@@ -353,6 +358,8 @@ class Explanation:
                 parts[name] = parts[name][torch.tensor(chosen, dtype=torch.int64)]
         if self.neurons is not None:
             parts["neurons"] = self.neurons.of_images(chosen, len(self))
+        if self.layer_maps is not None:
+            parts["layer_maps"] = self.layer_maps.of_images(chosen)
         return type(self)(**parts)
 
     def _at(self, image: int) -> int:

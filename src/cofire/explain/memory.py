@@ -12,14 +12,17 @@ from cofire.explain.rules.registry import is_batched
 __all__ = ["images_at_once"]
 
 
-def images_at_once(plan: Plan, images: int) -> int:
+def images_at_once(plan: Plan, images: int, *, recorded: bool = False) -> int:
     """As many that keeping the values that the rules want to see at most doubles the memory of a bare forward pass.
 
     Args:
         plan: The way back.
         images: Of the whole batch.
+        recorded: Whether autograd keeps what gradients need, which can be every value.
     """
     kept: set[fx.Node] = set()
+    if recorded:
+        kept.update(node for node in plan.straight.graph.nodes if node.op == "call_function" and is_batched(node))
     for step, rule in plan.steps.values():
         kept.update(node for node in rule.needed(step) if is_batched(node))
     traced = sum(_bytes(node) for node in kept)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from cofire.bounds import check_whole
 from cofire.errors import OptionError, near_matches
+from cofire.explain.region_options import Kind
+from cofire.explain.regions import check_share
 from cofire.explain.scoring import Scoring
 
-__all__ = ["DEFAULTS", "METHODS", "Tracing", "tracing_of"]
+__all__ = ["DEFAULTS", "METHODS", "Tracing", "kind_of", "tracing_of"]
 
-METHODS = ("discernible", "cnn-fixations", "gradcam", "gradcam++", "lrp")
-"""Ours, its forerunner, two class activation maps, and layer-wise relevance propagation."""
+METHODS = ("discernible", "discernible-p3", "cnn-fixations", "gradcam", "gradcam++", "lrp")
+"""Ours, the paper's exact form of it, its forerunner, two class activation maps, and layer-wise relevance propagation.
+"""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,9 @@ class Tracing:
             the others carried; None for all.
         counted: Whether an input counts more that has the highest support for several neurons.
         carried: Whether neurons hand on their score; else each chosen neuron counts 1, the set form of the paper.
+        contrast: How much of the net evidence for the strongest rival is taken from that of the class, from 0 to 1,
+            before heat maps and boxes are made of it (see `cofire.explain.net_evidence`); None makes them of the traced
+            points alone, as the paper does.
     """
 
     alpha: tuple[float, float, float] = (1.0, 0.0, 1.0)
@@ -40,6 +46,7 @@ class Tracing:
     most: int | None = 200
     counted: bool = True
     carried: bool = True
+    contrast: float | None = 0.7
 
     @property
     def scoring(self) -> Scoring:
@@ -64,7 +71,10 @@ class Tracing:
 
 DEFAULTS = {
     "discernible": Tracing(),
-    "cnn-fixations": Tracing(alpha=(1.0, 0.0, 1.0), k=1, k_linear=None, most=None, counted=False, carried=False),
+    "discernible-p3": Tracing(alpha=(1.0, 1.0, 1.0), k=1, k_linear=1, most=None, carried=False, contrast=None),
+    "cnn-fixations": Tracing(
+        alpha=(1.0, 0.0, 1.0), k=1, k_linear=None, most=None, counted=False, carried=False, contrast=None
+    ),
 }
 """Options of the methods that trace."""
 
@@ -99,9 +109,27 @@ def tracing_of(method: str, given: dict[str, Any]) -> Tracing:
     for name in ("counted", "carried"):
         if name in checked and not isinstance(checked[name], bool):
             raise OptionError(f"{name}={checked[name]!r}", "True or False", f"pass {name}=True")
+    if checked.get("contrast") is not None:
+        check_share("contrast", checked["contrast"], least=0.0, most=1.0)
     if "alpha" in checked:
         checked["alpha"] = _alpha(checked["alpha"])
     return replace(DEFAULTS[method], **checked)
+
+
+def kind_of(method: str, options: Mapping[str, Any]) -> Kind:
+    """What a method makes heat maps and boxes of, where a network has what it needs.
+
+    Args:
+        method: Its name.
+        options: Those that are not as usual.
+
+    Example:
+        >>> kind_of("discernible", {}), kind_of("discernible", {"contrast": None}), kind_of("gradcam", {})
+        ('layers', 'points', 'maps')
+    """
+    if method not in DEFAULTS:
+        return "maps"
+    return "points" if options.get("contrast", DEFAULTS[method].contrast) is None else "layers"
 
 
 def _alpha(given: Any) -> tuple[float, float, float]:

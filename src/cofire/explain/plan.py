@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, fx
 
 from cofire.errors import RuleError
+from cofire.explain.judged_layers import judged_layers
 from cofire.explain.rules import Rule, Step, rule_of
 from cofire.explain.rules.registry import is_batched
 from cofire.explain.rules.weighted import Weighted
@@ -29,6 +30,7 @@ class Plan:
         last: The last operator with weights, whose neurons are the classes or lead to them.
         tap: Runs the network and keeps what the rules want to see.
         layers: Nodes at which neurons are always recorded.
+        judged: Feature maps that are asked where their evidence lies.
     """
 
     straight: StraightGraph
@@ -37,6 +39,7 @@ class Plan:
     last: fx.Node | None
     tap: Tap
     layers: dict[fx.Node, ActivationLayer] = field(default_factory=dict)
+    judged: dict[fx.Node, ActivationLayer] = field(default_factory=dict)
 
 
 _PLANS: weakref.WeakKeyDictionary[fx.Graph, Plan] = weakref.WeakKeyDictionary()
@@ -91,11 +94,12 @@ def _made(network: Network) -> Plan:
             "check the model",
         )
     needed = [node for step, rule in steps.values() for node in rule.needed(step)]
-    tap = Tap(straight, [image, *needed])
+    layers = {node: layer for node, layer in straight.layers.items() if node in steps}
+    # A vector that the model makes a map of has no height and width to say where.
+    judged = judged_layers(straight.graph, layers, network.gates) if len(network.input_shape) == 3 else {}
+    tap = Tap(straight, [image, *needed, *judged])
     last = next((node for node, (_, rule) in steps.items() if isinstance(rule, Weighted)), None)
-    return Plan(
-        straight, steps, image, last, tap, {node: layer for node, layer in straight.layers.items() if node in steps}
-    )
+    return Plan(straight, steps, image, last, tap, layers, judged)
 
 
 def _refuse_without_rule(node: fx.Node) -> None:

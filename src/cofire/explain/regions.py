@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, label
 from torch import Tensor
 
 from cofire.errors import OptionError
@@ -158,12 +158,14 @@ def hull(y: Tensor, x: Tensor) -> Tensor:
     return torch.tensor(corners, dtype=torch.float32)
 
 
-def map_hull(values: Tensor, threshold: float = 0.5) -> Tensor:
+def map_hull(values: Tensor, threshold: float = 0.5, *, connected: bool = False) -> Tensor:
     """The tight box around the pixels of a map that reach a share of its maximum.
 
     Args:
         values: (height, width), 0 or more.
         threshold: Share of the maximum, above 0 and up to 1.
+        connected: Only around those that hang together with the maximum, side by side or one above the other; with
+            the first one in row-major order where several are equal.
 
     Returns:
         As `hull` does; zeros where the map is zero everywhere.
@@ -179,7 +181,11 @@ def map_hull(values: Tensor, threshold: float = 0.5) -> Tensor:
     largest = values.max() if values.numel() else torch.tensor(0.0)
     if not bool(largest > 0):
         return torch.zeros(4)
-    y, x = torch.nonzero(values >= threshold * largest, as_tuple=True)
+    reached = values >= threshold * largest
+    if connected:
+        parts, _ = label(reached.numpy())
+        reached = torch.from_numpy(parts == parts.flat[int(values.argmax())])
+    y, x = torch.nonzero(reached, as_tuple=True)
     return hull(y, x)
 
 
@@ -248,4 +254,5 @@ def check_share(
         bounds = [("from", least), ("above", above), ("up to", most), ("below", below)]
         told = " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
         defaults = {"min_share": "0.05", "radius": "0.1", "threshold": "0.5", "sigma": "20 / 224", "alpha": "0.85"}
+        defaults["contrast"] = "0.7"
         raise OptionError(f"{name}={value!r}", f"a finite number {told}", f"pass {name}={defaults.get(name, '0.5')}")

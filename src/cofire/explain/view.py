@@ -251,9 +251,10 @@ def _lead(explanation: Explained) -> str:
     nothing = f" In {captions.plural(without, 'image')}, no evidence was found." if without else ""
     if explanation.maps is not None:
         return f"{count}, explained by {method}: a map of how much each place counts for the class.{nothing}"
+    heat = " Heat maps show where its layers' net evidence for the class lies." if explanation.kind == "layers" else ""
     return (
         f"{count}, explained by {method}: the decision for a class is traced back, layer by layer, to the "
-        f"{'features' if len(explanation.input_shape) == 1 else 'pixels'} that carried it.{nothing}"
+        f"{'features' if len(explanation.input_shape) == 1 else 'pixels'} that carried it.{heat}{nothing}"
     )
 
 
@@ -269,17 +270,25 @@ def _reading(explanation: Explained) -> list[str]:
             colours,
             f"Of the map, the box is tight around {captions.map_box_rule(explanation.regions)}.",
         ]
+    regions = explanation.regions
+    heat = f"The heat map is the points, {captions.spread_told(regions)}."
+    if explanation.kind == "layers":
+        heat = f"The heat map: {captions.layers_told(explanation.options, regions)}."
+    box = f"The box is tight around the points that are no outliers. {captions.point_box_rule(regions)}."
+    if explanation.boxed == "heat":
+        box = f"Of the heat map, the box is tight around {captions.map_box_rule(regions)}."
     place = "feature" if len(explanation.input_shape) == 1 else "pixel"
     reading = [
         f"A point is a {place} at which traced evidence ended. The area of its dot grows with the evidence; the "
         "smallest dots are drawn larger than that, to be seen.",
-        f"The heat map is the points, {captions.spread_told(explanation.regions)}.",
+        heat,
         colours,
-        f"The box is tight around the points that are no outliers. {captions.point_box_rule(explanation.regions)}.",
+        box,
         "Through the layers: each dot is a position of the layer's feature map, scaled to the picture. A neuron also "
         "sees the surroundings of that position, the wider the deeper its layer is. Choose a channel to see it alone.",
-        "Percentages are shares of the evidence for the explained class; those beside class names are the network's "
-        "probabilities. An explanation shows what the network used, not whether that was right.",
+        "Percentages at points and neurons are shares of the evidence traced from the explained class; those beside "
+        "class names are the network's probabilities. An explanation shows what the network used, not whether that was "
+        "right.",
     ]
     return [line for line in reading if place == "pixel" or not line.startswith(("The heat map", "Through"))]
 

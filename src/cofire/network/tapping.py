@@ -69,12 +69,16 @@ class Tap:
         observed = {node: number for number, node in enumerate(self._computed)}
         self._program = Program(straight.reading, observed, straight.device)
 
-    def __call__(self, network: Network, inputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, dict[fx.Node, Tensor]]:
+    def __call__(
+        self, network: Network, inputs: Tensor | tuple[Tensor, ...], *, recorded: bool = False
+    ) -> tuple[Tensor, dict[fx.Node, Tensor]]:
         """Run the network.
 
         Args:
             network: The one whose graph it is, or the same with other weights.
             inputs: A batch, as `Network.run` takes it.
+            recorded: Whether autograd records what is computed, from the inputs on, whatever mode the caller is in;
+                the model's own weights are detached, so that nothing of the model records anything.
 
         Returns:
             The logits (batch, classes), and the values by node.
@@ -97,8 +101,20 @@ class Tap:
         kept: dict[fx.Node, Tensor] = {node: given[node.name] for node in self._given}
 
         def observe(number: int, value: Tensor) -> None:
+            # Behind a `detach` of the model nothing would be recorded any more: from here on it is again.
+            if recorded and value.is_floating_point() and not value.requires_grad:
+                value.requires_grad_()
             kept[self._computed[number]] = value
 
-        with torch.inference_mode():
-            logits = self._program(observe, device, [given[name] for name in self._program.names])
-        return logits, kept
+        if not recorded:
+            with torch.inference_mode():
+                return self._program(observe, device, [given[name] for name in self._program.names]), kept
+        with torch.inference_mode(False), torch.enable_grad():
+            tensors = [_recordable(given[name], name in reading.inputs) for name in self._program.names]
+            return self._program(observe, device, tensors), kept
+
+
+def _recordable(value: Tensor, leaf: bool) -> Tensor:
+    """The same values, detached; a copy if they were made where nothing is recorded: autograd keeps no such tensor."""
+    value = value.clone() if value.is_inference() else value
+    return value.detach().requires_grad_(leaf and value.is_floating_point())

@@ -66,7 +66,8 @@ def _explained(network: Network, case: Case) -> tuple[list[dict[str, Any]], list
     shown = [case.predicted] if case.right else [case.predicted, case.label]
     targets = [*shown, *(other for other in case.runners_up if other not in shown)]
     batch = case.inputs[None].expand(len(targets), *case.inputs.shape)
-    found = explain(network, batch, torch.tensor(targets), METHOD)
+    # Points alone are kept: no need to ask layers where their evidence lies.
+    found = explain(network, batch, torch.tensor(targets), METHOD, contrast=None)
     rows = [_row(case, target, found, at) for at, target in enumerate(targets[: len(shown)])]
     pixels = _not_zero(case.inputs)
     points = [found.points(at) for at in range(len(targets))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cofire.evaluate.evaluation import Evaluation
+from cofire.report.evaluate.rules import RULE_HEADS, RULE_TITLE, rules_told
 from cofire.report.evaluate.tables import Table, difference_tables, draws_table, group_tables, method_name
 from cofire.report.evaluate.verdict import judged_told, verdict_told
 
@@ -45,6 +46,16 @@ def markdown(evaluation: Evaluation) -> str:
     each = draws_table(evaluation)
     if each is not None:
         lines += ["", f"## {each.title}", "", *_lines(each)]
+    rules = rules_told(evaluation)
+    if rules:
+        lines += [
+            "",
+            f"## {RULE_TITLE}",
+            "",
+            _line(["method", *RULE_HEADS]),
+            _line(["---", "---:", "---", "---:", "---:"]),
+        ]
+        lines += [_line([rule.name, *rule.cells]) for rule in rules]
     return "\n".join(lines) + "\n"
 
 

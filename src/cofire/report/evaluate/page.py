@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -13,9 +12,9 @@ from markupsafe import Markup
 from cofire.atomic import write_text
 from cofire.evaluate.evaluation import Evaluation
 from cofire.explain import drawing, paper
-from cofire.explain.captions import percent
 from cofire.report.evaluate.cases import Case
 from cofire.report.evaluate.figures import draw_evaluation, figure_caption
+from cofire.report.evaluate.rules import RULE_HEADS, RULE_TITLE, rules_told
 from cofire.report.evaluate.tables import Table, difference_tables, draws_table, group_tables, headline, method_name
 from cofire.report.evaluate.verdict import judged_told, verdict_told
 from cofire.report.settings import settings, versions
@@ -38,16 +37,6 @@ class _Part:
     title: str
     photos: int
     tables: Sequence[Table]
-
-
-@dataclass(frozen=True)
-class _Threshold:
-    """What was learned of one method's boxes."""
-
-    name: str
-    threshold: str
-    iou: str
-    photos: str
 
 
 def write_evaluation(
@@ -93,7 +82,9 @@ def write_evaluation(
         differences=difference_tables(evaluation, evaluation.differences()),
         first=method_name(evaluation.methods[0]),
         draws=draws_table(evaluation),
-        thresholds=_thresholds(evaluation.options.get("thresholds", {})),
+        rules=rules_told(evaluation),
+        rule_title=RULE_TITLE,
+        rule_heads=RULE_HEADS,
         failures=[case for case in cases if case.failure],
         others=[case for case in cases if not case.failure],
         width=width,
@@ -124,16 +115,6 @@ def _parts(evaluation: Evaluation) -> list[_Part]:
         if tables:
             found.append(_Part(title, tables[0].photos, tables))
     return found
-
-
-def _thresholds(learned: Mapping[str, Mapping[str, Any]]) -> list[_Threshold]:
-    return [
-        _Threshold(
-            method_name(method), percent(one["threshold"], 0), "–" if one["iou"] is None else percent(one["iou"]),
-            f"{one['photos']:,}" if one["photos"] else "none: not learned",
-        )
-        for method, one in learned.items()
-    ]  # fmt: skip
 
 
 def _options(evaluation: Evaluation) -> list[tuple[str, str]]:

@@ -24,10 +24,12 @@ _TOLD = {
     "k": "inputs per neuron of a convolution (k)",
     "k_linear": "inputs per neuron of a linear layer (k_linear)",
     "most": "neurons that go on from one place (most)",
+    "contrast": "what is taken away for the rival (contrast)",
     "sigma": "blur of the heat map (sigma)",
     "min_share": "points near a point that is no outlier (min_share)",
     "radius": "what is near (radius)",
     "threshold": "share of the maximum in the box (threshold)",
+    "connected": "box around what hangs together with the maximum alone (connected)",
 }
 
 

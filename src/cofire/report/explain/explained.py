@@ -78,4 +78,4 @@ def evidence_words(explanation: Explanation) -> str:
 def box_words(explanation: Explanation) -> str:
     """The size of the box of a single image, or why there is none."""
     corners = box_of(explanation) or [0.0, 0.0, 0.0, 0.0]
-    return box_told(corners, bool(explanation.has_evidence[0]), explanation.input_shape)
+    return box_told(corners, bool(explanation.has_evidence[0]), explanation.input_shape, explanation.boxed)

@@ -34,7 +34,8 @@ def record_of(explained: Explained, names: Sequence[str] | None) -> dict[str, An
      "explanations": [
        {"method": "discernible",
         "options": {"alpha": [1.0, 0.0, 1.0], "k": 5, ...},
-        "regions": {"sigma": 0.089, ...},     by which points or maps become heat maps and boxes
+        "heat_map_of": "layers",              or "points", or "maps": those that the method gives
+        "regions": {"sigma": 0.054, "threshold": 0.45, ...},        how heat maps and boxes are made
         "target_layer": null,                 of a class activation map
         "class": 281, "name": "tabby", "probability": 0.61,
         "evidence": true,                     false: nothing speaks for the class; the rest is empty
@@ -61,7 +62,8 @@ def record_of(explained: Explained, names: Sequence[str] | None) -> dict[str, An
         return {
             "method": explanation.method,
             "options": dict(explanation.options),
-            "regions": explanation.regions.used(traced=explanation.neurons is not None),
+            "heat_map_of": explanation.kind,
+            "regions": explanation.regions.used(explanation.kind),
             "target_layer": explanation.options.get("target_layer"),
             **told(int(explanation.target[0, 0]), float(explanation.probability[0, 0])),
             "evidence": bool(explanation.has_evidence[0]),

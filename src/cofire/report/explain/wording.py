@@ -8,6 +8,7 @@ from typing import Any
 from cofire.explain import Explanation
 from cofire.explain.captions import (
     evidence_told,
+    layers_told,
     map_box_rule,
     method_told,
     plural,
@@ -28,6 +29,7 @@ _MEANING = {
     "most": "neurons of an image that go on from one place",
     "counted": "inputs that serve several neurons count more",
     "carried": "neurons hand on their evidence",
+    "contrast": "share of the strongest rival’s net evidence that is taken away",
     "target_layer": "layer",
     "composite": "rules by which relevance is shared out",
     "sigma": "width of the blur, of the image’s shorter side",
@@ -71,7 +73,7 @@ def options_told(options: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{name} = {_value(value)}" + (f" ({_MEANING[name]})" if name in _MEANING else "")
         for name, value in options.items()
-        if (name, value) != ("n", 1)
+        if (name, value) not in (("n", 1), ("contrast", None))
     )
 
 
@@ -83,6 +85,8 @@ def reading(rows: Sequence[Explanation], shown: Sequence[Mapping[str, Any]]) -> 
         shown: What the page has of each photo, for an example of how much reached the pixels.
     """
     traced = [explanation for explanation in rows if explanation.neurons is not None]
+    pointed = [explanation for explanation in traced if explanation.kind == "points"]
+    layered = [explanation for explanation in traced if explanation.kind == "layers"]
     carried = [explanation for explanation in traced if not alike(explanation)]
     maps = [explanation for explanation in rows if explanation.maps is not None]
     found = [
@@ -90,7 +94,8 @@ def reading(rows: Sequence[Explanation], shown: Sequence[Mapping[str, Any]]) -> 
             "Heat map",
             "Where evidence for the class lies. Colours reach from 0, where the picture shows, to the largest value of "
             "that panel: compare panels by the numbers at their colour bars."
-            + (f" Of a method that traces it is the points, {_each(traced, spread_told)}." if traced else "")
+            + "".join(f" Of {_named([one])}: {layers_told(one.options, one.regions)}." for one in layered)
+            + (f" Of {_named(pointed)} it is the points, {_each(pointed, spread_told)}." if pointed else "")
             + (f" {_named(maps)} give{_s(maps)} a map as it is, neither normalised nor cut off." if maps else ""),
         )
     ]
@@ -103,10 +108,14 @@ def reading(rows: Sequence[Explanation], shown: Sequence[Mapping[str, Any]]) -> 
             )
         )
     box = []
-    if traced:
-        box.append(f"Of points: around those that are no outliers. {_each(traced, point_box_rule)}")
-    if maps:
-        box.append(f"Of a map: around {_each(maps, map_box_rule)}")
+    around_points = [explanation for explanation in rows if explanation.boxed == "points"]
+    around_heat = [explanation for explanation in rows if explanation.boxed == "heat"]
+    if around_points:
+        whose = f" of {_named(around_points)}" if around_heat else ""
+        box.append(f"Of the points{whose}: around those that are no outliers. {_each(around_points, point_box_rule)}")
+    if around_heat:
+        whose = f" of {_named(around_heat)}" if around_points else ""
+        box.append(f"Of the heat map{whose}: around {_each(around_heat, map_box_rule)}")
     found.append(("Box", f"It is tight. {'. '.join(box)}."))
     if carried:
         partly = [panel["reached"] for panel in shown if panel["reached"] not in (None, evidence_told(1.0))]
@@ -127,8 +136,8 @@ def reading(rows: Sequence[Explanation], shown: Sequence[Mapping[str, Any]]) -> 
         found.append(
             (
                 "Points that count the same",
-                f"{_named(counted)} choose{_s(counted)} neurons and give{_s(counted)} them no shares: a heat map then "
-                "counts points.",
+                f"{_named(counted)} choose{_s(counted)} neurons and give{_s(counted)} them no shares"
+                + (": a heat map then counts points." if any(one.kind == "points" for one in counted) else "."),
             )
         )
     if traced:
