@@ -35,14 +35,9 @@ POINTS = {"contrast": None}
 LAYERS = {
     "contrast 0.7, sigma 12/224": {},
     "contrast 0": {"contrast": 0.0},
-    "contrast 0.25": {"contrast": 0.25},
     "contrast 0.5": {"contrast": 0.5},
     "contrast 1": {"contrast": 1.0},
-    "sigma 16/224": {"sigma": 16 / 224},
     "sigma 20/224": {"sigma": 20 / 224},
-    "threshold 0.35": {"threshold": 0.35},
-    "threshold 0.55": {"threshold": 0.55},
-    "all pixels above the threshold": {"connected": False},
     "points": POINTS,
     "grad-cam": {"method": "gradcam"},
 }
@@ -154,6 +149,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--layers", action="store_true")
+    parser.add_argument("--networks", nargs="+", default=["squeezenet1_0", "mobilenet_v2"])
     given = parser.parse_args()
     root: Path = given.data_root
     if not given.layers:
@@ -162,7 +158,8 @@ def main() -> None:
         "squeezenet1_0": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
         "mobilenet_v2": ([0.5] * 3, [0.5] * 3),
     }
-    for name, (mean, std) in kinds.items():
+    for name in given.networks:
+        mean, std = kinds[name]
         model = getattr(torchvision.models, name)(weights=None).eval()
         model.load_state_dict(load_weights(root / "weights" / f"{name}-imagenet.safetensors"))
         images, labels, boxes = photos(root, mean, std)

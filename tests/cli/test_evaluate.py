@@ -136,7 +136,8 @@ def test_photos_without_a_half_can_be_left_out(evaluate, place, tmp_path):
         (("--methods", "gradcm"), "gradcam"), (("--methods", ","), "none"),
         (("--measures", "pointing"), "localisation"),
         (("--fill", "white"), "mean"), (("--split", "test"), "evaluation"), (("--robustness", "-1"), "0 up"),
-        (("--against-weights", "x.pt"), "--against"), (("--draws", "2"), "samples"), (("--sample", "99"), "count=99"),
+        (("--against-weights", "x.pt"), "--against"), (("--draws", "2"), "samples"), (("--sample", "99"), "--sample"),
+        (("--against-std", "0.5"), "--against-std without --against"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_asked_for_is_refused(evaluate, tmp_path, arguments, told):
@@ -150,3 +151,62 @@ def test_other_files_are_never_written_over(evaluate, tmp_path):
     with pytest.raises(OptionError, match="other files"):
         evaluate("--out", tmp_path, "--methods", "centre")
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_what_is_skipped_is_named_and_no_obstacle_later(evaluate, place, tmp_path):
+    entries = json.loads((place / "boxes.json").read_text())
+    for entry in entries:
+        entry["boxes"].append([90, 0, 99, 9])
+    (tmp_path / "odd.json").write_text(json.dumps([*entries[:-1], {**entries[-1], "file": "gone.png"}]))
+    asked = ("--boxes", tmp_path / "odd.json", "--methods", "discernible,centre", "--measures", "localisation")
+    told = evaluate(
+        *asked,
+        "--split",
+        "all",
+        "--skip-unreadable",
+        "--skip-unmatched",
+        "--robustness",
+        "2",
+        "--out",
+        tmp_path / "out",
+    )
+    named = Evaluation.load(tmp_path / "out").options["left_out"]
+    assert named["images without an entry"] == ["011.png"]
+    assert named["entries without an image"] == ["gone.png"]
+    assert named["boxes that do not fit"][1] == "001.png: box 90, 0, 99, 9 lies outside of 16 × 16"
+    assert len(named["boxes that do not fit"]) == 11
+    page = (tmp_path / "out" / "evaluation.html").read_text(encoding="utf-8")
+    for text in (told, page):
+        assert "entries without an image (1)" in text
+        assert "gone.png" in text.replace("<wbr>", "")
+
+
+def test_another_network_is_looked_at_before_anything_is_judged(evaluate, tmp_path):
+    program = torch.export.export(
+        torch.nn.Sequential(torch.nn.Conv2d(3, 2, SIDE), torch.nn.Flatten()),
+        (torch.zeros(2, 3, SIDE, SIDE),),
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+    )
+    torch.export.save(program, tmp_path / "two.pt2")
+    with pytest.raises(DataError, match="a network of 2 classes"):
+        evaluate("--out", tmp_path / "out", "--methods", "centre", "--against", tmp_path / "two.pt2")
+    with pytest.raises(CofireError, match=r"none\.safetensors"):
+        evaluate("--out", tmp_path / "out", "--against", "net.pt2", "--against-weights", "none.safetensors")
+    assert not (tmp_path / "out" / "rows").exists()
+
+
+def test_boxes_of_several_or_unknown_classes_can_be_told_about(evaluate, place, tmp_path):
+    rows = [
+        {"file": f"{number:03d}.png", "size": [SIDE, SIDE], "boxes": [[0, 0, 4, 4]], "label": "red"}
+        for number in (0, 1)
+    ]
+    (tmp_path / "some.json").write_text(json.dumps([rows[0], {**rows[1], "label": "lynx"}]))
+    asked = ("--boxes", tmp_path / "some.json", "--classes", "names.txt", "--methods", "centre", "--split", "all",
+             "--measures", "localisation", "--skip-unmatched")  # fmt: skip
+    with pytest.raises(DataError, match=r"skip_unknown=True \(--skip-unknown\)"):
+        evaluate(*asked, "--out", tmp_path / "out")
+    told = evaluate(*asked, "--skip-unknown", "--several", "skip", "--difficult", "--first-pixel", "0",
+                    "--out", tmp_path / "out")  # fmt: skip
+    assert "lynx (1)" in told
+    with pytest.raises(OptionError, match="several"):
+        evaluate(*asked, "--skip-unknown", "--several", "all", "--out", tmp_path / "other")

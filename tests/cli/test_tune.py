@@ -10,6 +10,7 @@ from cofire.cli.main import app
 from cofire.cli.tune import PAGE, RESULT
 from cofire.errors import CofireError, DataError, OptionError, ResultError
 from cofire.evaluate.tuned import read_tuned
+from cofire.photos.collection import split_of
 from cofire.report.explain.results import MARK
 from tests.evaluate.tuned_network import collection_of, small_model
 
@@ -46,7 +47,7 @@ def run(place, monkeypatch):
     return command
 
 
-TUNE = ("tune", "photos", "--boxes", "boxes.json", "--model", "net.pt2", "--resize", "0", "--trials", "4")
+TUNE = ("tune", "--images", "photos", "--boxes", "boxes.json", "--model", "net.pt2", "--resize", "0", "--trials", "4")
 LAYERS = (*TUNE, "--try", "contrast=0,0.7", "--try", "sigma=0.05,0.2", "--try", "threshold=0.3,0.5")
 QUICK = (*TUNE, "--contrast", "none", "--try", "current=0.5,1", "--try", "preceding=0,1", "--try", "succeeding=",
          "--try", "k=1,all", "--try", "k-linear=", "--try", "min_share=0.1,0.2",
@@ -152,5 +153,19 @@ def test_what_is_asked_wrongly_is_an_error_and_leaves_nothing(run, tmp_path, mor
 
 
 def test_unmatched_photos_can_be_left_out(run, tmp_path):
-    told = run(*QUICK, "--boxes", "fewer.json", "--allow-unmatched", "--out", tmp_path / "out")
+    told = run(*QUICK, "--boxes", "fewer.json", "--skip-unmatched", "--out", tmp_path / "out")
     assert "Learnt" in told
+    (named,) = read_tuned(tmp_path / "out" / RESULT).setup["left_out"].values()
+    assert f"images without an entry (1): {named[0]}" in told
+    assert named[0] in (tmp_path / "out" / PAGE).read_text(encoding="utf-8").replace("<wbr>", "")
+
+
+def test_photos_of_the_other_half_alone_are_told_apart(run, place, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    rows = [row for row in json.loads((place / "boxes.json").read_text()) if split_of(row["file"]) == "evaluation"]
+    for row in rows:
+        (photos / row["file"]).write_bytes((place / "photos" / row["file"]).read_bytes())
+    (tmp_path / "half.json").write_text(json.dumps(rows))
+    with pytest.raises(DataError, match=f"no photo of the tuning half among {len(rows)}"):
+        run("tune", "--images", photos, "--boxes", tmp_path / "half.json", *TUNE[5:], "--out", tmp_path / "out")

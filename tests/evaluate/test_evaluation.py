@@ -107,6 +107,32 @@ def test_nothing_is_read_that_is_no_evaluation(tmp_path):
         Evaluation(found.records.drop_columns(["iou"]), found.options)
 
 
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"measures": None}, "measures"), ({"measures": []}, "measures"), ({"measures": ["locality"]}, "measures"),
+        ({"methods": None}, "methods"), ({"methods": "centre"}, "methods"), ({"methods": [3]}, "methods"),
+        ({"draws": 0}, "draws"), ({"draws": 3}, "samples"), ({"options": {"lrp": 3}}, "options"),
+        ({"thresholds": []}, "thresholds"),
+        ({"thresholds": {"lrp": None}}, "thresholds"), ({"thresholds": {"lrp": {"threshold": 0.4}}}, "thresholds"),
+    ],
+)  # fmt: skip
+def test_options_that_say_too_little_are_refused(tmp_path, changed, told):
+    synthetic(photos=2).save(tmp_path)
+    options = json.loads((tmp_path / OPTIONS).read_text()) | changed
+    (tmp_path / OPTIONS).write_text(json.dumps({name: value for name, value in options.items() if value is not None}))
+    with pytest.raises(ResultError, match=told):
+        Evaluation.load(tmp_path)
+
+
+def test_records_of_other_types_are_refused():
+    found = synthetic(photos=2)
+    at = found.records.schema.get_field_index("iou")
+    column = found.records["iou"].cast("string")
+    with pytest.raises(ResultError, match=r"iou \(string\)"):
+        Evaluation(found.records.set_column(at, "iou", column), found.options)
+
+
 def test_what_was_not_measured_cannot_be_asked_for():
     found = synthetic(photos=3)
     with pytest.raises(OptionError, match="pointing"):

@@ -181,3 +181,10 @@ def test_curves_points_maps_and_shifts_are_measures_too():
     moved = ExplanationShift("rank_correlation")
     moved.update(toy(), toy())
     assert moved.result().mean == pytest.approx(1)
+
+
+def test_a_blur_that_changes_nothing_is_refused():
+    for part in ("centroid", "box_iou"):
+        with pytest.raises(OptionError, match="sigma"):
+            ExplanationShift(part, sigma=0.2).update(toy(), toy())
+    ExplanationShift("rank_correlation", sigma=0.2).update(toy(), toy())

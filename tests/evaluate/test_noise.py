@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cofire.errors import BatchError, OptionError
-from cofire.evaluate.noise import noisy
+from cofire.evaluate.noise import fitting_noise, noisy
 
 
 def test_noise_has_the_length_that_is_asked_for():
@@ -40,3 +40,11 @@ def test_what_cannot_be_is_refused():
         noisy(images, torch.ones(2), seed=-1)
     with pytest.raises(OptionError, match="of which"):
         noisy(images, torch.tensor([1.0, 9.0]), bounds=(torch.tensor(-1.0), torch.tensor(1.0)))
+
+
+def test_which_noise_fits_is_told():
+    bounds = (torch.tensor(-1.0), torch.tensor(1.0))
+    changed, fits = fitting_noise(torch.zeros(3, 1, 2, 2), torch.tensor([1.0, 9.0, 0.5]), bounds=bounds)
+    assert fits.tolist() == [True, False, True]
+    assert changed.flatten(1).norm(dim=1).tolist() == pytest.approx([1.0, 2.0, 0.5], rel=1e-4)
+    assert fitting_noise(torch.zeros(0, 1, 2, 2), torch.zeros(0))[1].shape == (0,)

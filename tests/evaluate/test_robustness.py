@@ -1,10 +1,13 @@
 """Photos attacked, explained before and after: every number against one made by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from cofire.errors import BatchError, DataError, ExplanationError, OptionError
+from cofire.evaluate import robustness
 from cofire.evaluate.areas import share_inside
 from cofire.evaluate.deepfool import deepfool
 from cofire.evaluate.noise import noisy
@@ -13,6 +16,7 @@ from cofire.evaluate.shifts import COMPARISONS, Robustness
 from cofire.evaluate.stability import shift
 from cofire.explain import explain
 from cofire.network import Network
+from cofire.report.evaluate.robustness_wording import lead
 from tests.evaluate.seen import PREPARATION, small_boxes, small_network, small_photos
 
 
@@ -125,3 +129,20 @@ def test_what_does_not_fit_is_refused(network):
     flat = Network(torch.nn.Linear(4, 2), torch.zeros(1, 4))
     with pytest.raises(ExplanationError):
         run_robustness(flat, torch.zeros(1, 4), torch.zeros(1, 1, 4, 3).byte(), None, ["discernible"])
+
+
+def test_noise_is_made_for_fooled_photos_alone_and_left_out_where_it_cannot_fit(network, monkeypatch, tmp_path):
+    def attack(network, images, **given):
+        found = deepfool(network, images, **given)
+        # The first was not fooled however far it went; the second needs more than its bounds hold.
+        norm = torch.where(torch.arange(len(images)) < 2, torch.tensor(1e4), found.norm.cpu())
+        return replace(found, norm=norm, fooled=torch.arange(len(images)) > 0)
+
+    monkeypatch.setattr(robustness, "deepfool", attack)
+    found = run(network, count=4)
+    assert found.fooled == 3
+    assert {row.photo for row in found.shifts} == {2, 3}
+    assert [photo.noisy is None for photo in found.photos] == [True, True, False, False]
+    assert found.mean("discernible", "attack", "centroid").left_out >= 1
+    assert "On 1 photo of them random noise of the same length does not fit" in lead(found)
+    assert Robustness.load(found.save(tmp_path / "robustness.json")).photos == found.photos

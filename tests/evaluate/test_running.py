@@ -176,9 +176,32 @@ def test_damaged_parts_are_named(network, collection, tmp_path):
         judged(network, collection, tmp_path, methods=("centre",), measures=["soft"])
     part.unlink()
     judged(network, collection, tmp_path, methods=("centre",), measures=["soft"])
+    part.write_bytes((tmp_path / ROWS / "000000.parquet").read_bytes())
+    with pytest.raises(ResultError, match=r"does not hold each of its 3 photos.*delete '.*000001"):
+        judged(network, collection, tmp_path, methods=("centre",), measures=["soft"])
     (tmp_path / ROWS / "options.json").write_text("{")
     with pytest.raises(ResultError, match="options"):
         Chunks(tmp_path, {})
+
+
+@pytest.mark.parametrize("damage", ["{}", "[]", '{"centre": {}}', '{"edges": null, "centre": null}'])
+def test_rules_of_boxes_that_say_too_little_are_named(network, collection, tmp_path, damage):
+    options = {"methods": ("centre",), "measures": ["localisation"], "limit": 1}
+    judged(network, collection, tmp_path, **options)
+    (tmp_path / ROWS / "boxes.json").write_text(damage)
+    with pytest.raises(ResultError, match=r"boxes\.json"):
+        judged(network, collection, tmp_path, **options)
+
+
+def test_a_method_whose_boxes_turn_out_to_be_of_points_has_no_rule(network, collection, tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "learn_thresholds", lambda *_, **__: {})
+    options = {"methods": ("centre",), "measures": ["localisation"], "limit": 1}
+    for _ in range(2):
+        assert judged(network, collection, tmp_path, **options).options["thresholds"] == {}
+
+
+def test_what_others_compute_with_is_noted(whole):
+    assert set(whole[0].options["versions"]) == {"cofire", "torch", "numpy", "captum", "grad-cam", "zennit"}
 
 
 def test_thresholds_are_learned_on_tuning_photos_alone(whole, network, collection):
@@ -314,3 +337,28 @@ def test_a_split_without_photos_is_refused(network, collection, tmp_path):
     tuning = collection.split("tuning")
     with pytest.raises(DataError, match="evaluation split"):
         judged(network, tuning, tmp_path, split="evaluation")
+
+
+def test_a_changed_photo_of_the_same_size_is_another_run(network, tmp_path):
+    write_photos(tmp_path, 4)
+    asked = {"methods": ("centre",), "measures": ["soft"]}
+    judged(network, tiny_collection(tmp_path), tmp_path / "out", **asked)
+    photo = tmp_path / "photos" / "001.png"
+    # Bytes after the picture's end change nothing but the file.
+    photo.write_bytes(photo.read_bytes() + b"a")
+    judged(network, tiny_collection(tmp_path), tmp_path / "other", **asked)
+    photo.write_bytes(photo.read_bytes()[:-1] + b"b")
+    with pytest.raises(MergeError, match="files"):
+        judged(network, tiny_collection(tmp_path), tmp_path / "other", **asked)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"samples": 500}, r"samples=500 of 14 photos.*--sample 14"), ({"samples": 0}, "from 1 to 14"),
+        ({"limit": 0}, "--limit 100"),
+    ],
+)  # fmt: skip
+def test_numbers_of_photos_are_told_with_one_that_can_be(network, collection, tmp_path, changed, told):
+    with pytest.raises(OptionError, match=told):
+        judged(network, collection, tmp_path / "out", **changed)

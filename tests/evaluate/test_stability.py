@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from cofire.errors import BatchError, DataError, OptionError
-from cofire.evaluate.stability import centroids, shift, stability
-from tests.explain.explanations import explanation, toy
+from cofire.evaluate.stability import blurred_parts, centroids, shift, stability
+from cofire.explain.layer_maps import LayerMaps
+from cofire.explain.region_options import Regions
+from tests.explain.explanations import explanation, pixels, toy
 
 
 def of_maps(maps):
@@ -73,6 +75,30 @@ def test_boxes_are_made_with_the_options_given():
     assert shift(first, second, box={"threshold": 0.9}).box_iou.values.item() == 1
     with pytest.raises(OptionError):
         shift(first, second, box={"threshold": 2.0})
+
+
+def of_layers(place, regions):
+    """One image of 8 × 8 pixels whose evidence one layer puts into one cell of 4 × 4."""
+    maps = torch.zeros(1, 4, 4)
+    maps[0, place, place] = 1.0
+    return pixels((2 * place, 2 * place), size=(8, 8), layer_maps=LayerMaps(("conv",), (maps,)), regions=regions)
+
+
+def test_the_blur_of_layers_is_that_of_their_centroid_and_box_too():
+    own, wide = Regions(sigma=0.0, around="heat"), Regions(sigma=0.5, around="heat")
+    found = shift(of_layers(0, own), of_layers(3, own), sigma=0.5)
+    expected, narrow = shift(of_layers(0, wide), of_layers(3, wide)), shift(of_layers(0, own), of_layers(3, own))
+    for part in ("centroid", "box_iou", "rank_correlation"):
+        assert torch.equal(getattr(found, part).values, getattr(expected, part).values)
+        assert not torch.equal(getattr(found, part).values, getattr(narrow, part).values)
+
+
+def test_which_parts_a_blur_changes():
+    assert blurred_parts(of_layers(0, Regions(around="heat"))) == ("centroid", "box_iou", "rank_correlation")
+    assert blurred_parts(of_layers(0, Regions())) == ("centroid", "rank_correlation")
+    assert blurred_parts(toy()) == ("rank_correlation",)
+    with pytest.raises(OptionError, match="maps"):
+        shift(one((0, 0)), one((0, 0)), sigma=0.2)
 
 
 def test_explanations_of_other_images_are_refused():

@@ -251,10 +251,16 @@ class TestCoco:
         ):  # fmt: skip
             assert words in message
 
+    def test_a_number_too_large_for_a_float_is_a_fault(self, tmp_path):
+        for bbox in ((10**400, 0, 1, 1), (0.5, 0, 10**400, 1)):
+            file = coco(tmp_path / "c.json", [(5, "a.jpg")], [(5, 1, bbox, {})])
+            assert "not four numbers" in refused(DataError, file, NAMES)
+
     def test_odd_boxes_and_double_names(self, tmp_path):
         file = coco(tmp_path / "c.json", [(5, "a.jpg")], [(5, 1, (4, 4, -2, 1), {}), (5, 1, (4, 4, 0, 1), {})])
         assert "(2)" in refused(DataError, file, NAMES)
-        assert read_boxes(file, NAMES, skip_faulty=True).faulty == 2
+        found = read_boxes(file, NAMES, skip_faulty=True)
+        assert (found.faulty, len(found.odd_boxes)) == (2, 2)
         file = coco(tmp_path / "c.json", [(5, "a.jpg"), (6, "a.jpg")], [])
         assert "several entries" in refused(DataError, file, NAMES)
 

@@ -14,7 +14,7 @@ from cofire.errors import DataError, ImageError, OptionError
 from cofire.photos.boxes import read_boxes
 from cofire.photos.collection import Collection, Photo
 from cofire.photos.matching import match
-from cofire.photos.placing import placed
+from cofire.photos.placing import in_view, placed
 from cofire.photos.preparation import Preparation, Prepared
 from cofire.photos.seen import checked, read_batches, seen_boxes
 from cofire.photos.turning import orientation_of, turned
@@ -112,6 +112,14 @@ class TestView:
         found = seen_boxes(one, prepared((20, 10), (5.0, 0.0, 15.0, 10.0)), (3, 20, 20))
         assert found.tolist() == [[0.0, 0.0, 10.0, 10.0]]
         assert found.dtype == torch.float32
+
+    def test_slivers_at_an_edge_are_outside(self):
+        # The last float64 below 224 is 224 as float32: a box without width.
+        whole = (0.0, 0.0, 224.0, 224.0)
+        assert in_view([(223.99999999999997, 0.0, 224.0, 9.0)], whole, (224, 224)) == []
+        edges = [(0.0, 0.0, 1e-4, 9.0), (0.0, 223.9995, 9.0, 224.0), (0.0, 0.0, 9.0, 1e-4), (223.9999, 0.0, 224.0, 9.0)]
+        assert in_view(edges, whole, (224, 224)) == []
+        assert in_view([(0.0, 0.0, 9.0, 0.01)], whole, (224, 224)) == [(0.0, 0.0, 9.0, float(np.float32(0.01)))]
 
     def test_without_a_box_there_are_none_of_four_numbers(self):
         assert seen_boxes(photo(), prepared((20, 10), (0, 0, 20, 10)), (10, 20)).shape == (0, 4)

@@ -1,15 +1,19 @@
 """The page of an evaluation: what it says is what the numbers say, and it reads on any screen."""
 
+import io
 import re
 
 import pytest
+from rich.console import Console
 
+from cofire.cli.evaluation_told import print_tables
 from cofire.evaluate.evaluation import Evaluation
+from cofire.evaluate.judging import Judge
 from cofire.evaluate.running import judge_of, run_evaluation
-from cofire.report.evaluate.cases import choose_cases, show_cases
+from cofire.report.evaluate.cases import Chosen, cases_told, choose_cases, show_cases
 from cofire.report.evaluate.markdown import markdown
 from cofire.report.evaluate.page import write_evaluation
-from cofire.report.evaluate.tables import difference_tables, draws_table, group_tables, headline, method_name
+from cofire.report.evaluate.tables import difference_tables, draws_tables, group_tables, headline, method_name
 from cofire.report.evaluate.verdict import judged_told, verdict_told
 from tests.evaluate.judged import PREPARATION, records, synthetic, tiny_collection, tiny_network, write_photos
 
@@ -88,7 +92,7 @@ def test_tables_mark_the_best_and_tell_who_does_not_count():
     holes = Evaluation(found.records.from_pylist(part, schema=found.records.schema), found.options)
     assert group_tables(holes, holes.table())[0].left_out == ("pointing game: 1",)
     assert group_tables(found, found.table("large"), "large")[0].photos == 6
-    assert draws_table(found) is None
+    assert draws_tables(found) == []
 
 
 def test_markdown_has_every_table_and_escapes_nothing_away():
@@ -109,6 +113,69 @@ def test_cases_are_where_the_first_method_stands_apart_failures_first():
     assert choose_cases(synthetic(5, {"gradcam": (0.5, 0.5, 0.5)})) == []
 
 
+def test_the_verdict_says_where_the_centre_is_clearly_better():
+    found = synthetic(80, {"gradcam": (0.3, 0.3, 0.4), "discernible": (0.2, 0.2, 0.5), "centre": (0.9, 0.8, 1.0)})
+    assert leads(found) == [
+        "Best at pointing: none; the centre does better.", "Best boxes: none; the centre does better.",
+        "Better than the centre: nobody clearly.", "Most faithful: none; the centre does better.",
+        "Most sensitive to the class: Grad-CAM.",
+    ]  # fmt: skip
+    assert "Clearly worse than it at pointing: Grad-CAM and Discernible" in told(found, "Better than")
+    assert "Clearly worse than it with boxes: Grad-CAM and Discernible" in told(found, "Better than")
+
+
+def test_what_is_said_of_cases_is_how_they_were_chosen():
+    assert cases_told(synthetic(5)) == (
+        "Photos on which Discernible neurons and the mean of the other methods (without those that look at no network) "
+        "lie furthest apart in pointing game and IoU. Each panel explains the photo’s own class."
+    )
+    bare = synthetic(5, {"gradcam": (0.9, 0.6, 0.4), "centre": (0.5, 0.3, 1.0)}, measures=["confidence"])
+    assert cases_told(bare) == (
+        "Photos on which Grad-CAM and the mean of the other methods lie furthest apart in drop at equal area. "
+        "Each panel explains the class that the network predicts."
+    )
+    assert choose_cases(synthetic(5, measures=["sensitivity"])) == []
+
+
+@pytest.mark.parametrize(("measures", "explained"), [(["localisation"], 1), (["soft"], 2)])
+def test_panels_explain_the_class_that_the_records_are_of(tmp_path, monkeypatch, measures, explained):
+    write_photos(tmp_path, 2)
+    rows = [
+        {"file": "000.png", "method": method, "label": 1, "predicted": 2, "correct": False}
+        for method in ("gradcam", "lrp")
+    ]
+    found, asked = Evaluation(records(rows), {"methods": ["gradcam", "lrp"], "measures": measures}), []
+    real = Judge.explain
+
+    def noting(self, inputs, target, method, pictures):
+        asked.append(target.tolist())
+        return real(self, inputs, target, "gradcam", pictures)
+
+    monkeypatch.setattr(Judge, "explain", noting)
+    judge = judge_of(tiny_network(), PREPARATION)
+    names = ["red", "green", "blue"]
+    (case,) = show_cases(found, [Chosen(0, True, -1.0)], judge, tiny_collection(tmp_path), PREPARATION, names)
+    assert asked == [[explained]] * 2
+    assert names[explained] in case.explained
+
+
+def test_draws_are_told_wherever_tables_stand():
+    rows = [
+        {"file": f"{n}", "method": "gradcam", "pointing": float(n < 2), "increase": n < 1, "draws": draws}
+        for n, draws in enumerate(([0], [0, 1], [1]))
+    ]
+    options = {"methods": ["gradcam"], "measures": ["localisation", "confidence"], "draws": 2, "samples": 2}
+    found = Evaluation(records(rows), options)
+    tables = draws_tables(found)
+    assert [table.title.split(" %")[0] for table in tables] == ["Pointing game", "Increase"]
+    values = [[cell.value for cell in table.rows[0].cells] for table in tables]
+    assert values == [["100.0", "50.0", "75.0"], ["50.0", "0.0", "25.0"]]
+    words, printed = "2 draws of 2 photos each: tables are about all that were drawn, each photo once", io.StringIO()
+    print_tables(found, Console(file=printed, width=300))
+    for text in (judged_told(found), markdown(found), printed.getvalue()):
+        assert words in text
+
+
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory):
     place = write_photos(tmp_path_factory.mktemp("page"))
@@ -118,7 +185,7 @@ def page_file(tmp_path_factory):
         network, collection, PREPARATION, methods, place / "out", split="all", progress=False, samples=8, draws=2,
         note={"command": f"cofire evaluate {EVIL}", "versions": {"cofire": "0"}},
     )  # fmt: skip
-    judge = judge_of(network, PREPARATION, thresholds={"gradcam": 0.3})
+    judge = judge_of(network, PREPARATION).with_rules(found.options["thresholds"])
     names = ["red", EVIL, "blue with a name that does not end soon and does not care for narrow screens"]
     cases = show_cases(found, choose_cases(found), judge, collection, PREPARATION, names)
     assert cases
@@ -167,4 +234,7 @@ def test_few_photos_of_the_tuning_split_are_called_what_they_are():
 def test_pictures_of_few_pixels_are_shown_as_they_are(page_file):
     text = page_file.read_text(encoding="utf-8")
     assert "image-rendering:pixelated" in text
+    assert "2 draws of 8 photos each: tables are about all that were drawn" in text
+    assert "Each panel explains the photo’s own class." in text
+    assert "Increase % ↑ of each draw by itself" in text
     assert "data:image/png;base64," in text

@@ -13,12 +13,14 @@ import typer
 from rich.console import Console
 
 from cofire.atomic import write_text
-from cofire.cli.evaluate_more import photos_of, write_attacked, write_compared
+from cofire.cli.collection_options import Difficult, FirstPixel, Several, SkipUnknown, SkipUnmatched, SkipUnreadable
+from cofire.cli.evaluate_more import check_against, photos_of, write_attacked, write_compared
 from cofire.cli.evaluation_told import print_tables
 from cofire.cli.explain_options import options_of
 from cofire.cli.folders import claim
 from cofire.cli.numbers import numbers
 from cofire.cli.opening import named, opened, without_commands
+from cofire.cli.preparation_options import Grey, ImageSize, Mean, Resize, Std, Weights
 from cofire.errors import OptionError
 from cofire.evaluate.evaluation import OPTIONS, RECORDS
 from cofire.evaluate.methods import EVALUATED
@@ -30,6 +32,7 @@ from cofire.photos.layouts import open_collection
 from cofire.photos.naming import known_names, read_names
 from cofire.photos.preparation import Preparation, preparation_of
 from cofire.report.evaluate.cases import choose_cases, show_cases
+from cofire.report.evaluate.left_out import left_out_told
 from cofire.report.evaluate.markdown import markdown
 from cofire.report.evaluate.page import write_evaluation
 from cofire.report.explain.page import Setup
@@ -40,7 +43,6 @@ __all__ = ["evaluate"]
 PAGE, TABLE = "evaluation.html", "table.md"
 
 _USUAL_METHODS = ",".join(EVALUATED)
-_INPUT = "What is done to the photos"
 _BOXES = "Which photos and boxes"
 _MORE = "More than the tables"
 
@@ -51,9 +53,7 @@ def evaluate(
     boxes: Annotated[
         Path | None, typer.Option(help="Boxes of the photos: boxes.json, COCO JSON, or a folder of VOC or ILSVRC XML.")
     ] = None,
-    weights: Annotated[
-        str | None, typer.Option(help="file.safetensors or file.pt; the model's own trained ones unless given.")
-    ] = None,
+    weights: Weights = None,
     out: Annotated[Path, typer.Option(help="Folder for the results; a killed run goes on in it.")] = Path(
         "cofire-evaluate"
     ),
@@ -84,20 +84,12 @@ def evaluate(
     synsets: Annotated[
         Path | None, typer.Option(help="WordNet ids of all classes, one a line.", rich_help_panel=_BOXES)
     ] = None,
-    skip_unmatched: Annotated[
-        bool,
-        typer.Option(
-            "--skip-unmatched", help="Leave out photos or boxes without their other half.", rich_help_panel=_BOXES
-        ),
-    ] = False,
-    skip_unreadable: Annotated[
-        bool,
-        typer.Option(
-            "--skip-unreadable",
-            help="Leave out photos that cannot be read, boxes that do not fit.",
-            rich_help_panel=_BOXES,
-        ),
-    ] = False,
+    several: Several = "refuse",
+    difficult: Difficult = False,
+    first_pixel: FirstPixel = None,
+    skip_unmatched: SkipUnmatched = False,
+    skip_unreadable: SkipUnreadable = False,
+    skip_unknown: SkipUnknown = False,
     robustness: Annotated[
         int, typer.Option(metavar="N", help="Attack N photos and see what moves.", rich_help_panel=_MORE)
     ] = 0,
@@ -111,21 +103,11 @@ def evaluate(
         str | None, typer.Option(help="Its mean, where it is not the usual one.", rich_help_panel=_MORE)
     ] = None,
     against_std: Annotated[str | None, typer.Option(help="Its standard deviation.", rich_help_panel=_MORE)] = None,
-    image_size: Annotated[int | None, typer.Option(help="Side of the centre crop.", rich_help_panel=_INPUT)] = None,
-    resize: Annotated[
-        int | None,
-        typer.Option(help="The shorter side before the crop; 0 leaves it as it is.", rich_help_panel=_INPUT),
-    ] = None,
-    mean: Annotated[
-        str | None,
-        typer.Option(help="Subtracted from values of 0 to 1: 0.5 or 0.485,0.456,0.406.", rich_help_panel=_INPUT),
-    ] = None,
-    std: Annotated[
-        str | None, typer.Option(help="Divided by: 0.5 or 0.229,0.224,0.225.", rich_help_panel=_INPUT)
-    ] = None,
-    grey: Annotated[
-        bool, typer.Option("--grey", help="The network takes one channel.", rich_help_panel=_INPUT)
-    ] = False,
+    image_size: ImageSize = None,
+    resize: Resize = None,
+    mean: Mean = None,
+    std: Std = None,
+    grey: Grey = False,
     num_classes: Annotated[
         int | None, typer.Option(help="Outputs of a torchvision or timm model, if not its own.")
     ] = None,
@@ -144,8 +126,11 @@ def evaluate(
     options = options_of(chosen, tuned=tuned)
     if robustness < 0:
         raise OptionError(f"--robustness {robustness}", "a number of photos from 0 up", "leave it out")
-    if against is None and (against_weights or against_mean or against_std):
-        raise OptionError("--against-weights without --against", "the other network", "pass --against MODEL as well")
+    alone = {"--against-weights": against_weights, "--against-mean": against_mean, "--against-std": against_std}
+    if against is None and (given := [option for option, value in alone.items() if value is not None]):
+        raise OptionError(
+            f"{' and '.join(given)} without --against", "the other network", "pass --against MODEL as well"
+        )
     if not started(out):
         claim(out, OPTIONS, "an evaluation")
 
@@ -155,6 +140,11 @@ def evaluate(
         )
 
     network, preparation = opened(model, weights, num_classes, device, preparing(model, mean, std))
+    other = None
+    if against is not None:
+        # Before all that takes long: what is wrong with it would end the run only after the tables.
+        other = opened(against, against_weights, num_classes, device, preparing(against, against_mean, against_std))
+        check_against(network, other[0], against)
     if tuned is not None:
         tuned.check(network)
         if note := tuned.note(network):
@@ -162,6 +152,7 @@ def evaluate(
     names = read_names(classes, network.num_classes) if classes else known_names(model, network.num_classes)
     collection = open_collection(
         images, boxes, names=names, synsets=synsets, num_classes=network.num_classes, allow_unmatched=skip_unmatched,
+        several=several, difficult=difficult, first_pixel=first_pixel, skip_unknown=skip_unknown,
         skip_faulty=skip_unreadable,
     )  # fmt: skip
     setup = Setup(
@@ -179,12 +170,11 @@ def evaluate(
     )  # fmt: skip
     judge = judge_of(network, preparation, groups=groups, fill=fill, seed=seed, options=options)
     judge = judge.with_rules(found.options["thresholds"])
-    photos = photos_of(collection, found)
+    photos = photos_of(found.photos or collection, found)
     pages = []
     if robustness:
         pages.append(write_attacked(out, judge, photos, preparation, chosen, setup, names, robustness, batch_size))
-    if against is not None:
-        other = opened(against, against_weights, num_classes, device, preparing(against, against_mean, against_std))
+    if against is not None and other is not None:
         told = replace(
             setup, network=named(against), weights=named(against_weights or "the model's own"), prepared=other[1].told
         )
@@ -197,6 +187,8 @@ def evaluate(
     # A table that is squeezed into the 80 columns assumed of a file could not be read by anyone.
     print_tables(found, Console(width=None if sys.stdout.isatty() else 200))
     typer.echo(f"Photos    {without_commands(found.options['collection'])}")
+    for what, names_of in left_out_told(found.options):
+        typer.echo(f"Left out  {without_commands(f'{what}: {names_of}')}")
     typer.echo(f"Records   {without_commands(named(out / RECORDS))}")
     typer.echo(f"Tables    {without_commands(named(out / TABLE))}")
     for file, what in pages:

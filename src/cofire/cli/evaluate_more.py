@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cofire.activations.progress import progress_over
+from cofire.errors import DataError
 from cofire.evaluate.baselines import BASELINES
 from cofire.evaluate.evaluation import Evaluation
 from cofire.evaluate.judging import Judge
@@ -20,10 +21,24 @@ from cofire.report.evaluate.robustness import write_robustness
 from cofire.report.evaluate.two_networks import write_two_networks
 from cofire.report.explain.page import Setup
 
-__all__ = ["photos_of", "write_attacked", "write_compared"]
+__all__ = ["check_against", "photos_of", "write_attacked", "write_compared"]
 
 _MOST_COMPARED = 300
 """Photos that go through two networks at the most: all of them are held at once."""
+
+
+def check_against(network: Network, other: Network, model: str) -> None:
+    """Refuse a network that cannot be compared with the first one.
+
+    Raises:
+        DataError: It has another number of classes.
+    """
+    if network.num_classes != other.num_classes:
+        raise DataError(
+            f"--against {model}, a network of {other.num_classes:,} classes",
+            f"{network.num_classes:,}, as --model has",
+            "name another network with --against, or its own trained weights with --against-weights",
+        )  # fmt: skip
 
 
 def photos_of(collection: Collection, evaluation: Evaluation) -> Collection:

@@ -10,7 +10,8 @@ from rich.text import Text
 
 from cofire.evaluate.evaluation import Evaluation
 from cofire.report.evaluate.rules import RULE_HEADS, RULE_TITLE, rules_told
-from cofire.report.evaluate.tables import Row, Table, difference_tables, draws_table, group_tables, method_name
+from cofire.report.evaluate.tables import Row, Table, difference_tables, draws_tables, group_tables, method_name
+from cofire.report.evaluate.verdict import draws_told
 from cofire.report.notation import plural
 
 __all__ = ["print_tables"]
@@ -35,8 +36,10 @@ def print_tables(evaluation: Evaluation, console: Console) -> None:
     for table in difference_tables(evaluation, evaluation.differences()):
         title = f"{first} less each rival, {plural(table.photos, 'photo')}: {table.title.split(':')[0].lower()}"
         _print(console, title, table, "rival")
-    each = draws_table(evaluation)
-    if each is not None:
+    if draws := draws_told(evaluation):
+        console.print(Text(draws))
+        console.print()
+    for each in draws_tables(evaluation):
         _print(console, each.title, each, "method")
     rules = rules_told(evaluation)
     if rules:

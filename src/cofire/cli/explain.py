@@ -20,6 +20,7 @@ from cofire.cli.explain_options import OURS, asked_methods, options_of
 from cofire.cli.folders import claim
 from cofire.cli.numbers import numbers
 from cofire.cli.opening import named, opened, without_commands
+from cofire.cli.preparation_options import Grey, ImageSize, Mean, Resize, Std, Weights
 from cofire.errors import OptionError
 from cofire.evaluate.tuned import read_tuned
 from cofire.explain import METHODS, Explanation
@@ -40,7 +41,6 @@ from cofire.study.versions import version_of, versions
 __all__ = ["explain"]
 
 _TRACING = f"Options of {OURS}"
-_INPUT = "What is done to the images"
 _LONGEST = 200
 
 
@@ -50,9 +50,7 @@ def explain(
         typer.Argument(metavar="IMAGE...", help="Image files, or folders of them: JPEG, PNG, WebP, TIFF, GIF, BMP."),
     ],
     model: Annotated[str, typer.Option(help="torchvision:resnet50 | timm:NAME | package.module:function | file.pt2")],
-    weights: Annotated[
-        str | None, typer.Option(help="file.safetensors or file.pt; the model's own trained ones unless given.")
-    ] = None,
+    weights: Weights = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("cofire-explain"),
     method: Annotated[str, typer.Option(help=f"Some of {', '.join(METHODS)}, with commas, or all.")] = OURS,
     classes: Annotated[
@@ -68,21 +66,11 @@ def explain(
     layer: Annotated[
         str | None, typer.Option(help="Whose map gradcam and gradcam++ take; the last before the classifier.")
     ] = None,
-    image_size: Annotated[int | None, typer.Option(help="Side of the centre crop.", rich_help_panel=_INPUT)] = None,
-    resize: Annotated[
-        int | None,
-        typer.Option(help="The shorter side before the crop; 0 leaves it as it is.", rich_help_panel=_INPUT),
-    ] = None,
-    mean: Annotated[
-        str | None,
-        typer.Option(help="Subtracted from values of 0 to 1: 0.5 or 0.485,0.456,0.406.", rich_help_panel=_INPUT),
-    ] = None,
-    std: Annotated[
-        str | None, typer.Option(help="Divided by: 0.5 or 0.229,0.224,0.225.", rich_help_panel=_INPUT)
-    ] = None,
-    grey: Annotated[
-        bool, typer.Option("--grey", help="The network takes one channel.", rich_help_panel=_INPUT)
-    ] = False,
+    image_size: ImageSize = None,
+    resize: Resize = None,
+    mean: Mean = None,
+    std: Std = None,
+    grey: Grey = False,
     alpha: Annotated[
         str | None,
         typer.Option(help="Weights of current, preceding, succeeding support: 1,0,1.", rich_help_panel=_TRACING),

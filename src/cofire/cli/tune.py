@@ -15,11 +15,13 @@ from rich.table import Table
 from rich.text import Text
 
 from cofire.activations.progress import progress_over
+from cofire.cli.collection_options import Difficult, FirstPixel, Several, SkipUnknown, SkipUnmatched, SkipUnreadable
 from cofire.cli.explain_options import OURS, contrast_of
 from cofire.cli.folders import claim
 from cofire.cli.numbers import numbers
 from cofire.cli.opening import named, opened, without_commands
-from cofire.errors import MissingExtraError, OptionError
+from cofire.cli.preparation_options import Grey, ImageSize, Mean, Resize, Std, Weights
+from cofire.errors import DataError, MissingExtraError, OptionError
 from cofire.evaluate.knobs import WEIGHTS, defaults_of, knobs_of
 from cofire.evaluate.tuned import Tuned
 from cofire.evaluate.tuning import told
@@ -30,6 +32,7 @@ from cofire.photos.layouts import open_collection
 from cofire.photos.naming import known_names, read_names
 from cofire.photos.preparation import Preparation, preparation_of
 from cofire.photos.seen import checked
+from cofire.report.evaluate.left_out import left_out_told
 from cofire.report.evaluate.regret import regret_figures, write_regret_page
 from cofire.report.evaluate.regret_words import option_told, verdict
 from cofire.report.export import write_images
@@ -39,19 +42,16 @@ __all__ = ["tune"]
 
 RESULT, PAGE = "weights-of-layers.json", "regret.html"
 
-_INPUT = "What is done to the images"
 _BOXES = "Which photos and boxes"
 
 
 def tune(
-    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of photos, folders in it too.")],
+    images: Annotated[Path, typer.Option(help="Folder of photos, folders in it too; or ImageNet's, as Kaggle has it.")],
     model: Annotated[str, typer.Option(help="torchvision:resnet50 | timm:NAME | package.module:function | file.pt2")],
     boxes: Annotated[
         Path | None, typer.Option(help="Boxes of the photos: boxes.json, COCO JSON, or a folder of VOC or ILSVRC XML.")
     ] = None,
-    weights: Annotated[
-        str | None, typer.Option(help="file.safetensors or file.pt; the model's own trained ones unless given.")
-    ] = None,
+    weights: Weights = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("cofire-tune"),
     method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = OURS,
     candidates: Annotated[
@@ -83,35 +83,17 @@ def tune(
     synsets: Annotated[
         Path | None, typer.Option(help="WordNet ids of all classes, one a line.", rich_help_panel=_BOXES)
     ] = None,
-    allow_unmatched: Annotated[
-        bool,
-        typer.Option(
-            "--allow-unmatched", help="Leave out photos or boxes without their other half.", rich_help_panel=_BOXES
-        ),
-    ] = False,
-    skip_unusable: Annotated[
-        bool,
-        typer.Option(
-            "--skip-unusable",
-            help="Leave out photos that cannot be read and boxes that do not fit.",
-            rich_help_panel=_BOXES,
-        ),
-    ] = False,
-    image_size: Annotated[int | None, typer.Option(help="Side of the centre crop.", rich_help_panel=_INPUT)] = None,
-    resize: Annotated[
-        int | None,
-        typer.Option(help="The shorter side before the crop; 0 leaves it as it is.", rich_help_panel=_INPUT),
-    ] = None,
-    mean: Annotated[
-        str | None,
-        typer.Option(help="Subtracted from values of 0 to 1: 0.5 or 0.485,0.456,0.406.", rich_help_panel=_INPUT),
-    ] = None,
-    std: Annotated[
-        str | None, typer.Option(help="Divided by: 0.5 or 0.229,0.224,0.225.", rich_help_panel=_INPUT)
-    ] = None,
-    grey: Annotated[
-        bool, typer.Option("--grey", help="The network takes one channel.", rich_help_panel=_INPUT)
-    ] = False,
+    several: Several = "refuse",
+    difficult: Difficult = False,
+    first_pixel: FirstPixel = None,
+    skip_unmatched: SkipUnmatched = False,
+    skip_unreadable: SkipUnreadable = False,
+    skip_unknown: SkipUnknown = False,
+    image_size: ImageSize = None,
+    resize: Resize = None,
+    mean: Mean = None,
+    std: Std = None,
+    grey: Grey = False,
     num_classes: Annotated[
         int | None, typer.Option(help="Outputs of a torchvision or timm model, if not its own.")
     ] = None,
@@ -141,18 +123,29 @@ def tune(
 
     network, preparation = opened(model, weights, num_classes, device, prepared_for)
     names = read_names(classes, network.num_classes) if classes else known_names(model, network.num_classes)
-    collection = open_collection(
+    everything = open_collection(
         images,
         boxes,
         names=names,
         synsets=synsets,
         num_classes=network.num_classes,
-        allow_unmatched=allow_unmatched,
-        skip_faulty=skip_unusable,
-    ).split("tuning")
+        allow_unmatched=skip_unmatched,
+        several=several,
+        difficult=difficult,
+        first_pixel=first_pixel,
+        skip_unknown=skip_unknown,
+        skip_faulty=skip_unreadable,
+    )
+    collection = everything.split("tuning")
+    if not len(collection):
+        raise DataError(
+            f"no photo of the tuning half among {len(everything):,} in '{images}'",
+            "one or more: the hash of a photo's name tells which half it is of",
+            "add photos: about every second one is of the tuning half",
+        )
     with progress_over(f"Reading {len(collection):,} tuning photos", len(collection)) as advance:
         collection = checked(
-            collection, preparation, skip_unreadable=skip_unusable, skip_faulty=skip_unusable, progress=advance
+            collection, preparation, skip_unreadable=skip_unreadable, skip_faulty=skip_unreadable, progress=advance
         )
     with _bar() as report:
         found = run_tune(
@@ -175,6 +168,7 @@ def tune(
         weights=weights and named(weights),
         images=named(images),
         collection=collection.told,
+        left_out=collection.left_out,
         prepared=preparation.told,
         command=named(shlex.join(["cofire", *sys.argv[1:]])),
         versions=versions(),
@@ -187,6 +181,8 @@ def tune(
     Console(width=None if sys.stdout.isatty() else 120).print(_table(found))
     typer.echo(verdict(found))
     typer.echo(f"Photos    {found.photos:,} of the split for tuning, {found.without_box:,} without a box left out")
+    for what, names_of in left_out_told(found.setup):
+        typer.echo(f"Left out  {without_commands(f'{what}: {names_of}')}")
     typer.echo(f"Learnt    {without_commands(named(out / RESULT))}")
     for path in written:
         typer.echo(f"Figure    {without_commands(named(path))}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from cofire.atomic import atomic_path, write_text
 from cofire.errors import OptionError, ResultError, near_matches
 from cofire.evaluate.metrics import Estimate
-from cofire.evaluate.schema import RECORDS_SCHEMA, SUBSETS, Criterion, measured
+from cofire.evaluate.schema import GROUPS, RECORDS_SCHEMA, SUBSETS, Criterion, measured
 from cofire.evaluate.statistics import Means, bootstrap_means, holm, sign_flip
+from cofire.evaluate.thresholds import fault_of_rules
+from cofire.photos.collection import Collection
 
 __all__ = ["OPTIONS", "RECORDS", "Difference", "Evaluation", "Verdict"]
 
@@ -70,9 +72,10 @@ class Evaluation:
         records: Arrow table of `cofire.evaluate.schema.RECORDS_SCHEMA`: photo after photo, of each one row per
             method, in the order of the options' "methods".
         options: How it was made: "methods", "measures" and whatever else.
+        photos: What was judged, as far as it could be used; None after `load`: pictures are not kept.
 
     Raises:
-        ResultError: The table is none of these.
+        ResultError: The table is none of these, or options are missing or of another type.
 
     Example:
         >>> row = {name: None for name in RECORDS_SCHEMA.names} | {
@@ -93,13 +96,15 @@ class Evaluation:
 
     records: pa.Table
     options: Mapping[str, Any]
+    photos: Collection | None = field(default=None)
 
     def __post_init__(self) -> None:
-        methods, names = list(self.options.get("methods", ())), self.records.schema.names
-        if names != RECORDS_SCHEMA.names or not methods:
+        _check_options(self.options)
+        methods, columns = list(self.options["methods"]), [(one.name, one.type) for one in self.records.schema]
+        if columns != [(one.name, one.type) for one in RECORDS_SCHEMA]:
             raise ResultError(
-                f"records with the columns {', '.join(names)} by {len(methods)} methods",
-                f"the columns {', '.join(RECORDS_SCHEMA.names)}, and one method or more",
+                f"records with the columns {', '.join(f'{name} ({kind})' for name, kind in columns)}",
+                f"the columns {', '.join(f'{one.name} ({one.type})' for one in RECORDS_SCHEMA)}",
                 "make them again with this version of cofire",
             )
         photos, rest = divmod(len(self.records), len(methods))
@@ -332,6 +337,37 @@ class Evaluation:
         name = main.name.replace("_", " ")
         scaled = ("–" if one is None else f"{one:.1%}".replace("%", " %") for one in shares)
         return f"{told}: {name} {', '.join(scaled)})"
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    """Refuse options that tables and pages cannot be made of.
+
+    Raises:
+        ResultError: One is missing, or of another type.
+    """
+    methods, measures = options.get("methods"), options.get("measures")
+    draws, samples, given = options.get("draws", 1), options.get("samples"), options.get("options", {})
+    rules = options.get("thresholds", {})
+    wrong = {
+        "methods": not _names(methods),
+        "measures": not _names(measures) or not set(measures or ()) <= set(GROUPS),
+        "draws": type(draws) is not int or draws < 1,
+        "samples": type(samples) is not int if samples is not None or draws != 1 else False,
+        "options": not isinstance(given, Mapping) or not all(isinstance(own, Mapping) for own in given.values()),
+        "thresholds": bool(fault_of_rules(rules)) or None in rules.values(),
+    }
+    for name in (name for name, bad in wrong.items() if bad):
+        raise ResultError(
+            f"an evaluation whose {name} are {options.get(name)!r}",
+            "one method or more, each once, one group of measures or more, and options as a run wrote them",
+            "judge again",
+        )
+
+
+def _names(value: Any) -> bool:
+    """Whether these are names, one or more, each once."""
+    several = isinstance(value, list | tuple) and bool(value) and all(isinstance(name, str) for name in value)
+    return several and len(set(value)) == len(value)
 
 
 def _estimate(means: Means, column: int, photos: int) -> Estimate | None:

@@ -19,7 +19,7 @@ from cofire.evaluate.localisation import best_iou
 from cofire.evaluate.per_image import PerImage, check_from_zero
 from cofire.evaluate.pointing import pointing_hits
 from cofire.evaluate.sensitivity import jaccard, rank_correlation
-from cofire.evaluate.stability import shift
+from cofire.evaluate.stability import blurred_parts, shift
 from cofire.explain.explanation import Explanation
 from cofire.explain.regions import Points, check_share
 
@@ -331,10 +331,11 @@ class ExplanationShift(Measure):
 
     Args:
         part: "centroid", "box_iou" or "rank_correlation".
-        sigma: Blur of the heat maps, not for maps; the explanations' own unless given.
+        sigma: Blur of the heat maps that the part is made of; the explanations' own unless given.
 
     Raises:
-        OptionError: `part` is none of them, or `sigma` is out of bounds.
+        OptionError: `part` is none of them, or `sigma` is out of bounds. When it is updated: `sigma` was given for a
+            part that does not depend on it, such as boxes around points.
     """
 
     def __init__(
@@ -346,7 +347,14 @@ class ExplanationShift(Measure):
 
     def judge(self, first: Explanation, second: Explanation) -> PerImage:
         """Per image, from two explanations."""
-        found: PerImage = getattr(shift(first, second, sigma=self._options["sigma"]), self._options["part"])
+        part, sigma = self._options["part"], self._options["sigma"]
+        for each in (first, second) if sigma is not None else ():
+            if part not in blurred_parts(each):
+                raise OptionError(
+                    f"sigma={sigma!r} for {part} of {each.kind} of {each.method}", "a part that is blurred",
+                    "make the measure without sigma: it changes nothing here",
+                )  # fmt: skip
+        found: PerImage = getattr(shift(first, second, sigma=sigma), part)
         return found
 
 

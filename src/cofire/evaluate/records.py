@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ class Chunks:
         >>> chunks = Chunks(place, {"seed": 0})
         >>> chunks.put(0, RECORDS_SCHEMA.empty_table()).num_rows
         0
-        >>> Chunks(place, {"seed": 0}).get(0).num_rows, chunks.get(1)
+        >>> Chunks(place, {"seed": 0}).get(0, [], []).num_rows, chunks.get(1, ["a.png"], ["gradcam"])
         (0, None)
         >>> Chunks(place, {"seed": 1})
         Traceback (most recent call last):
@@ -77,11 +77,16 @@ class Chunks:
                 "choose another folder, or delete this one to start anew",
             )
 
-    def get(self, number: int) -> pa.Table | None:
+    def get(self, number: int, photos: Sequence[str], methods: Sequence[str]) -> pa.Table | None:
         """The rows of a batch, None if they are not there yet.
 
+        Args:
+            number: Of the batch.
+            photos: The names of its photos, in order.
+            methods: By which each of them is judged, in order.
+
         Raises:
-            ResultError: They are damaged.
+            ResultError: They are damaged, or of other photos or methods.
         """
         path = self._path(number)
         if not path.exists():
@@ -92,6 +97,10 @@ class Chunks:
             raise self._damaged(path, error) from error
         if not table.schema.equals(RECORDS_SCHEMA):
             raise self._damaged(path, "it has other columns")
+        if (table["file"].to_pylist(), table["method"].to_pylist()) != (
+            [photo for photo in photos for _ in methods], list(methods) * len(photos),
+        ):  # fmt: skip
+            raise self._damaged(path, f"it does not hold each of its {len(photos)} photos by each method")
         return table
 
     def put(self, number: int, rows: pa.Table) -> pa.Table:
@@ -104,12 +113,13 @@ class Chunks:
             pq.write_table(rows, partial)
         return pq.read_table(self._path(number))
 
-    def once(self, name: str, make: Callable[[], Any]) -> Any:
+    def once(self, name: str, make: Callable[[], Any], fault: Callable[[Any], str]) -> Any:
         """What is computed once for a whole run, such as boxes that are learned: read, or made and kept.
 
         Args:
             name: Of the file, without its ending.
             make: Computes it; what JSON can hold.
+            fault: Says what is wrong with what was read, "" if nothing is.
 
         Raises:
             ResultError: The file is damaged.
@@ -118,9 +128,12 @@ class Chunks:
         if not path.exists():
             write_text(path, json.dumps(make(), indent=1))
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            found = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise self._damaged(path, error) from error
+        if wrong := fault(found):
+            raise self._damaged(path, wrong)
+        return found
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:06d}.parquet"

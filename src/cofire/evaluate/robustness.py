@@ -17,7 +17,7 @@ from cofire.errors import BatchError, DataError, ExplanationError
 from cofire.evaluate.areas import share_inside
 from cofire.evaluate.deepfool import Attacked, Bounds, deepfool
 from cofire.evaluate.methods import explained
-from cofire.evaluate.noise import noisy
+from cofire.evaluate.noise import fitting_noise
 from cofire.evaluate.per_image import PerImage
 from cofire.evaluate.shifts import COMPARISONS, MEASURES, AttackCase, AttackedPhoto, MethodShift, Robustness
 from cofire.evaluate.stability import shift
@@ -51,7 +51,6 @@ def run_robustness(
     overshoot: float = 0.02,
     steps: int = 50,
     batch_size: int = 16,
-    box: Mapping[str, Mapping[str, Any]] | None = None,
     cases: int = 12,
     advance: Callable[[int], object] | None = None,
 ) -> Robustness:
@@ -60,7 +59,8 @@ def run_robustness(
     Each photo is changed by DeepFool until another class is predicted, and once more by random noise of the same
     length. Photos that were fooled are explained as they were, with noise and attacked, see
     `cofire.evaluate.shifts.COMPARISONS`: an explanation that moves as little under the attack as under noise follows
-    the photo; one that moves with the new class follows the decision.
+    the photo; one that moves with the new class follows the decision. Fooled photos on which noise of that length does
+    not fit within what a photo can hold are left out, and counted.
 
     Args:
         network: With a graph.
@@ -79,7 +79,6 @@ def run_robustness(
         overshoot: See `deepfool`.
         steps: See `deepfool`.
         batch_size: Images at a time.
-        box: Options of `Explanation.boxes` by method, such as a learned threshold.
         cases: How many photos are kept to look at.
         advance: Called with the number of photos done, after each batch.
 
@@ -117,10 +116,12 @@ def run_robustness(
             batch_size=batch_size,
         )  # fmt: skip
         start = inputs[part].detach().cpu().float()
-        noise = noisy(start, found.norm, bounds=bounds, seed=seed)
-        truth = None if labels is None else labels[part]
-        photos += _photos(network, start, noise, found, truth, told[part], preparation)
         fooled = found.fooled.nonzero().flatten()
+        noise = start.clone()
+        noise[fooled], fits = fitting_noise(start[fooled], found.norm[fooled], bounds=bounds, seed=seed)
+        fooled = fooled[fits]
+        truth = None if labels is None else labels[part]
+        photos += _photos(network, start, noise, fooled, found, truth, told[part], preparation)
         if len(fooled):
             scale = _scale(start, preparation)
             levels = [_coloured((images - start) * scale)[fooled] for images in (noise, found.images)]
@@ -135,11 +136,7 @@ def run_robustness(
             }  # fmt: skip
             numbers = (fooled + first).tolist()
             some = None if boxes is None else [boxes[number] for number in numbers]
-            rows = [
-                row
-                for method in methods
-                for row in _shifts(explanations[method], method, numbers, some, (box or {}).get(method))
-            ]
+            rows = [row for method in methods for row in _shifts(explanations[method], method, numbers, some)]
             shifts += rows
             moved = {row.photo: row.centroid or 0.0 for row in rows if (row.method, row.comparison) == (
                 methods[0], "attack")}  # fmt: skip
@@ -151,8 +148,8 @@ def run_robustness(
                     heapq.heappop(kept)
         if advance is not None:
             advance(len(start))
-    occurring = {number for photo in photos for number in (photo.before, photo.after, photo.noisy)}
-    occurring |= {photo.label for photo in photos if photo.label is not None}
+    told_of = (number for photo in photos for number in (photo.before, photo.after, photo.noisy, photo.label))
+    occurring = {number for number in told_of if number is not None}
     return Robustness(
         methods=tuple(methods),
         photos=tuple(photos),
@@ -177,12 +174,13 @@ def _photos(
     network: Network,
     start: Tensor,
     noise: Tensor,
+    noised: Tensor,
     found: Attacked,
     labels: Tensor | None,
     files: Sequence[str],
     preparation: Preparation | None,
 ) -> list[AttackedPhoto]:
-    """What happened to the photos of a batch."""
+    """What happened to the photos of a batch, some of which have noise."""
     chances, spoilt, after = (chances_of(network.run(images)).cpu() for images in (start, noise, found.images))
     levels: list[float | None] = [None] * len(start)
     rounded: list[bool | None] = [None] * len(start)
@@ -192,7 +190,7 @@ def _photos(
         levels = list(change.square().mean(dim=1).sqrt().tolist())
         whole = ((found.images * std + mean) * 255).round().clamp(0, 255)
         rounded = list((network.run((whole / 255 - mean) / std).argmax(1).cpu() != found.before).tolist())
-    at = torch.arange(len(start))
+    at, with_noise = torch.arange(len(start)), set(noised.tolist())
     before = found.before
     return [
         AttackedPhoto(
@@ -200,11 +198,11 @@ def _photos(
             label=None if labels is None else int(labels[number]),
             before=int(before[number]),
             after=int(found.after[number]),
-            noisy=int(spoilt[number].argmax()),
+            noisy=int(spoilt[number].argmax()) if number in with_noise else None,
             confidence=float(chances[at, before][number]),
             confidence_after=float(after[at, found.after][number]),
             kept=float(after[at, before][number]),
-            kept_noisy=float(spoilt[at, before][number]),
+            kept_noisy=float(spoilt[at, before][number]) if number in with_noise else None,
             norm=float(found.norm[number]),
             levels=levels[number],
             rounded=rounded[number] and bool(found.fooled[number]),
@@ -239,14 +237,13 @@ def _shifts(
     method: str,
     numbers: Sequence[int],
     boxes: Sequence[Tensor] | None,
-    box: Mapping[str, Any] | None,
 ) -> list[MethodShift]:
     first = found[0]
     nothing = PerImage(torch.zeros(len(first)), torch.zeros(len(first), dtype=torch.bool))
     inside = [nothing if boxes is None else share_inside(each.heatmap(), boxes) for each in found]
     rows = []
     for comparison, second, held in zip(COMPARISONS, found[1:], inside[1:], strict=True):
-        apart = shift(first, second, box=box)
+        apart = shift(first, second)
         for at, number in enumerate(numbers):
             measures = {name: _value(getattr(apart, name), at) for name in MEASURES}
             rows.append(

@@ -16,14 +16,14 @@ import torch
 
 from cofire.activations.progress import progress_over
 from cofire.bounds import check_whole
-from cofire.errors import DataError, OptionError, near_matches
+from cofire.errors import DataError, ImageError, OptionError, near_matches
 from cofire.evaluate.confidence import Fill
 from cofire.evaluate.evaluation import Evaluation
 from cofire.evaluate.judging import Judge, view_of
 from cofire.evaluate.methods import EVALUATED
 from cofire.evaluate.records import Chunks
 from cofire.evaluate.schema import RECORDS_SCHEMA, asked_groups
-from cofire.evaluate.thresholds import learn_thresholds, with_threshold
+from cofire.evaluate.thresholds import fault_of_rules, learn_thresholds, with_threshold
 from cofire.network import Network
 from cofire.photos.collection import SPLITS, Collection, sample
 from cofire.photos.preparation import Preparation
@@ -33,6 +33,9 @@ __all__ = ["FILLS", "SPLIT_CHOICES", "fill_of", "judge_of", "run_evaluation"]
 
 FILLS = ("mean", "blur", "black")
 SPLIT_CHOICES = ("evaluation", "tuning", "all")
+
+_JUDGED_WITH = ("cofire", "torch", "numpy", "captum", "grad-cam", "zennit")
+"""The packages whose versions numbers depend on: another one is another run."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,7 @@ def run_evaluation(
         "interpolation": preparation.interpolation,
         "photos": len(drawn.photos),
         "files": _digest([drawn.photos, tuning]),
-        "versions": {name: _version(name) for name in ("cofire", "torch", "numpy")},
+        "versions": {name: _version(name) for name in _JUDGED_WITH},
     }
     boxed = "localisation" in groups or "confidence" in groups
     heated = with_threshold(network, chosen, given) if boxed else []
@@ -148,9 +151,12 @@ def run_evaluation(
     def learn() -> dict[str, Any]:
         title = f"Learning boxes on {len(tuning):,} photos"
         with progress_over(title, len(tuning), progress) as advance:
-            return learn_thresholds(judge, tuning, preparation, heated, batch_size=batch_size, advance=advance)
+            rules = learn_thresholds(judge, tuning, preparation, heated, batch_size=batch_size, advance=advance)
+        # None for boxes that turned out to be of points: a file without a rule for each method is damaged.
+        return {method: rules.get(method) for method in heated}
 
-    learned = chunks.once("boxes", learn) if heated else {}
+    noted = chunks.once("boxes", learn, lambda rules: fault_of_rules(rules, heated)) if heated else {}
+    learned = {method: rule for method, rule in noted.items() if rule is not None}
     judge = judge.with_rules(learned)
     parts = []
     with progress_over(
@@ -158,14 +164,16 @@ def run_evaluation(
     ) as advance:
         for number in range(math.ceil(len(drawn.photos) / batch_size)):
             place = slice(number * batch_size, (number + 1) * batch_size)
-            part = chunks.get(number)
+            part = chunks.get(number, [photo.name for photo in drawn.photos[place]], chosen)
             if part is None:
                 (batch,) = read_batches(drawn.photos[place], preparation, batch_size)
                 part = chunks.put(number, _rows(judge, batch, chosen, drawn.draws[place]))
             parts.append(part)
             advance(len(part) // len(chosen))
-    told = {"collection": drawn.photos.told, "thresholds": learned, **(note or {})}
-    found = Evaluation(pa.concat_tables(parts), {**identity, **told})
+    told = {
+        "collection": drawn.photos.told, "left_out": drawn.photos.left_out, "thresholds": learned, **(note or {}),
+    }  # fmt: skip
+    found = Evaluation(pa.concat_tables(parts), {**identity, **told}, drawn.photos)
     found.save(out)
     return found
 
@@ -201,16 +209,13 @@ def judge_of(
     steps: int = 28,
     seed: int = 0,
     options: Mapping[str, Mapping[str, Any]] | None = None,
-    thresholds: Mapping[str, float] | None = None,
 ) -> Judge:
     """What measures methods on batches of photos that were prepared in one way; arguments as `run_evaluation` has them.
 
     Raises:
         OptionError: There is no such fill or group of measures.
     """
-    return Judge(
-        network, asked_groups(groups), fill_of(fill, preparation), steps, seed, options or {}, thresholds or {}
-    )
+    return Judge(network, asked_groups(groups), fill_of(fill, preparation), steps, seed, options or {})
 
 
 def fill_of(kind: str, preparation: Preparation) -> Fill:
@@ -241,21 +246,28 @@ def _photos(
     if split not in SPLIT_CHOICES:
         raise OptionError(f"split '{split}'", f"one of {', '.join(SPLIT_CHOICES)}", "pass split='evaluation'")
     if limit is not None and samples is not None:
-        raise OptionError("limit and samples", "one of the two", "leave one out")
+        raise OptionError("limit and samples", "one of the two", "leave one out (--limit or --sample)")
     draws = check_whole("draws", draws)
     if draws > 1 and samples is None:
-        raise OptionError(f"draws={draws} without samples", "how many photos each draw has", "pass samples as well")
+        raise OptionError(f"draws={draws} without samples", "how many photos each draw has", "pass samples (--sample)")
     photos = collection if split == "all" else collection.split(split)
     if not len(photos):
         raise DataError(
             f"no photo of the {split} split among {len(collection)}", "at least one",
-            f"add photos, or pass split='{next(name for name in SPLITS if name != split)}' or 'all'",
+            f"add photos, or pass split='{next(name for name in SPLITS if name != split)}' or 'all' (--split)",
         )  # fmt: skip
     tuning = collection.split("tuning")
     tuning = sample(tuning, most, seed) if len(tuning) > most else tuning
     if samples is None:
+        if isinstance(limit, int) and limit < 1:
+            raise OptionError(f"limit={limit}", "a number of photos from 1 up", "pass limit=100 (--limit 100), say")
         photos = photos if limit is None else photos[: check_whole("limit", limit)]
         return _Drawn(photos, ((0,),) * len(photos)), tuning
+    if isinstance(samples, int) and not 1 <= samples <= len(photos):
+        raise OptionError(
+            f"samples={samples} of {len(photos)} photos", f"from 1 to {len(photos)}",
+            f"pass samples={len(photos)} (--sample {len(photos)}) or fewer, or leave it out for all",
+        )  # fmt: skip
     members: dict[str, list[int]] = {}
     for draw in range(draws):
         for photo in sample(photos, samples, seed + draw):
@@ -286,13 +298,23 @@ def _readable(
 
 
 def _digest(collections: Sequence[Collection]) -> str:
-    """A hash of photos, their classes, boxes and sizes in bytes; their contents are not read for it."""
+    """A hash of photos, their classes, boxes and what their files hold."""
+    # With all photos to judge on, those of the tuning half are in both.
+    held = {photo.file: _held(photo.file) for photo in dict.fromkeys(photo for each in collections for photo in each)}
     told = [
-        [photo.name, photo.label, photo.boxes, photo.annotated_size, photo.file.stat().st_size]
+        [photo.name, photo.label, photo.boxes, photo.annotated_size, held[photo.file]]
         for photos in collections
         for photo in photos
     ]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def _held(file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise ImageError(f"'{file}' cannot be read any more: {error}", "a file that stays", "begin again") from error
 
 
 def _version(package: str) -> str:

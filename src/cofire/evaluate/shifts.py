@@ -41,29 +41,30 @@ class AttackedPhoto:
         label: The true class; None where it is not known.
         before: The class predicted for the photo.
         after: The class predicted for the attacked photo.
-        noisy: The class predicted under random noise of the same length.
+        noisy: The class predicted under random noise of the same length; None where there was none, as of photos that
+            were not fooled, or on which noise of that length does not fit within what a photo can hold.
         confidence: Probability of `before` on the photo.
         confidence_after: Probability of `after` on the attacked photo.
         kept: Probability of `before` on the attacked photo.
-        kept_noisy: Probability of `before` under noise.
+        kept_noisy: Probability of `before` under noise; None where there was none.
         norm: Euclidean length of the change in units of the network's input.
         levels: Root mean square of the change in grey levels of 0 to 255; None where it is not known how inputs were
             made of pictures.
         rounded: Whether the attack still works once the photo is rounded to whole grey levels, as a file has them;
             None where that is not known.
         steps: Of DeepFool.
-        fooled: Whether the attack worked. Only then the photo is explained.
+        fooled: Whether the attack worked. Only then, and with noise, the photo is explained.
     """
 
     file: str
     label: int | None
     before: int
     after: int
-    noisy: int
+    noisy: int | None
     confidence: float
     confidence_after: float
     kept: float
-    kept_noisy: float
+    kept_noisy: float | None
     norm: float
     levels: float | None
     rounded: bool | None
@@ -142,7 +143,7 @@ class Robustness:
     Attributes:
         methods: In the order in which they were asked for.
         photos: All photos, attacked in vain or not.
-        shifts: One for each photo that was fooled, method and comparison.
+        shifts: One for each photo that was fooled and that noise fits on, method and comparison.
         classes: Names of the classes that occur, by number; empty where there are no names.
         options: Of the attack, and the seed.
         cases: Photos to look at, those whose first method's explanation moved most first; not kept in files.

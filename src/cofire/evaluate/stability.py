@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from cofire.errors import BatchError, DataError
+from cofire.errors import BatchError, DataError, OptionError
 from cofire.evaluate.localisation import best_iou
 from cofire.evaluate.per_image import PerImage, check_maps
 from cofire.evaluate.sensitivity import rank_correlation
 from cofire.explain.explanation import Explanation
 
-__all__ = ["Shift", "Stability", "centroids", "shift", "stability"]
+__all__ = ["Shift", "Stability", "blurred_parts", "centroids", "shift", "stability"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,8 @@ def shift(
         first: One explanation, such as that of the images as they were.
         second: Another, of as many images of the same size; of the same method and class if the images are to differ
             alone.
-        sigma: Blur of the heat maps, not for maps (see `Explanation.heatmap`); the explanations' own unless given.
+        sigma: Blur of the heat maps, not for maps (see `Explanation.heatmap`); the explanations' own unless given. The
+            centroid and the box follow it where they are of the heat map (see `blurred_parts`), not where of points.
         box: Options of `Explanation.boxes`.
 
     Raises:
@@ -102,6 +103,7 @@ def shift(
             "as many images of the same size",
             "explain the same images twice",
         )
+    first, second = _blurred(first, sigma), _blurred(second, sigma)
     (here, some), (there, others) = centroids(first), centroids(second)
     apart = (here - there).square().sum(dim=1).sqrt() / math.hypot(*first.size)
     options = dict(box or {})
@@ -112,8 +114,34 @@ def shift(
     return Shift(
         centroid=PerImage(apart, some & others),
         box_iou=PerImage(overlap.values, one.found | other.found),
-        rank_correlation=rank_correlation(first.heatmap(sigma), second.heatmap(sigma)),
+        rank_correlation=rank_correlation(first.heatmap(), second.heatmap()),
     )
+
+
+def blurred_parts(explanation: Explanation) -> tuple[str, ...]:
+    """The parts of a `Shift` that depend on how wide the heat map is blurred.
+
+    Example:
+        >>> blurred_parts(Explanation(
+        ...     method="gradcam", options={}, target=torch.tensor([[0]]), probability=torch.tensor([[1.0]]),
+        ...     predicted=torch.tensor([0]), confidence=torch.tensor([1.0]), input_shape=(1, 1, 4), sites=(),
+        ...     neurons=None, maps=torch.ones(1, 1, 4), pictures=torch.zeros(1, 1, 4, 3, dtype=torch.uint8)))
+        ()
+    """
+    if explanation.kind == "maps":
+        return ()
+    centroid = ("centroid",) if explanation.kind == "layers" else ()
+    box = ("box_iou",) if explanation.boxed == "heat" else ()
+    return (*centroid, *box, "rank_correlation")
+
+
+def _blurred(explanation: Explanation, sigma: float | None) -> Explanation:
+    """The same with heat maps, and what is made of them, blurred so."""
+    if sigma is None:
+        return explanation
+    if explanation.kind == "maps":
+        raise OptionError(f"sigma={sigma!r} for maps", "no sigma: maps are given as they are", "leave it out")
+    return replace(explanation, regions=replace(explanation.regions, sigma=sigma))
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from cofire.photos.collection import Collection
 from cofire.photos.preparation import Preparation
 from cofire.photos.seen import read_batches
 
-__all__ = ["GRID", "PIXELS", "learn_thresholds", "with_threshold"]
+__all__ = ["GRID", "PIXELS", "fault_of_rules", "learn_thresholds", "with_threshold"]
 
 GRID = tuple(step / 20 for step in range(1, 20))
 """The shares of the maximum that are tried."""
@@ -52,6 +52,38 @@ def with_threshold(network: Network, methods: Sequence[str], options: Mapping[st
         if of_heat and not set(BOX_RULE) & set(own):
             found.append(name)
     return found
+
+
+def fault_of_rules(rules: Any, methods: Sequence[str] | None = None) -> str:
+    """What is wrong with rules of boxes that were read from a file, "" if nothing is.
+
+    Args:
+        rules: As `learn_thresholds` gives them; None for a method whose boxes turned out to be of points.
+        methods: Those that must be there, and no others; whichever are there unless given.
+
+    Example:
+        >>> rule = {"threshold": 0.4, "connected": True, "iou": 0.5, "photos": 7, "curve": {}}
+        >>> fault_of_rules({"gradcam": rule}, ["gradcam"]), fault_of_rules({}, ["gradcam"])
+        ('', 'it has rules for none, not for gradcam')
+    """
+    if not isinstance(rules, Mapping):
+        return "it is no table of rules by method"
+    if methods is not None and set(rules) != set(methods):
+        return f"it has rules for {', '.join(rules) or 'none'}, not for {', '.join(methods) or 'none'}"
+    for method, rule in rules.items():
+        if rule is not None and not (
+            isinstance(rule, Mapping)
+            and _number(rule.get("threshold"), above=0.0)
+            and isinstance(rule.get("connected"), bool)
+            and ("iou" in rule and (rule["iou"] is None or _number(rule["iou"])))
+            and (type(rule.get("photos")) is int and rule["photos"] >= 0)
+        ):
+            return f"the rule of {method} lacks a threshold, connected, iou or photos, or has another value there"
+    return ""
+
+
+def _number(value: Any, above: float = -1.0) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and above < value <= 1
 
 
 def learn_thresholds(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cofire.boost.bootstrap import paired_bootstrap
 from cofire.bounds import check_whole
-from cofire.errors import OptionError, near_matches
+from cofire.errors import DataError, OptionError, near_matches
 from cofire.evaluate.bandit import ucb1
 from cofire.evaluate.kinds import kind_for, regions_for
 from cofire.evaluate.knobs import WEIGHTS, Knob, alike, defaults_of, knobs_of
@@ -81,7 +81,7 @@ def tune(
 
     Raises:
         OptionError: A value cannot be, the method has no such option, or there are fewer trials than values.
-        DataError: No tuning photo has a box that the network sees.
+        DataError: There is no tuning photo, or none has a box that the network sees.
         LabelError: A photo is of a class that the network has not.
     """
     if method not in METHODS:
@@ -94,6 +94,13 @@ def tune(
     if trials is not None:
         trials = check_whole("trials", trials, least=max(len(knob.values) for knob in knobs))
     tuning = collection.split("tuning")
+    if not len(tuning):
+        raise DataError(
+            f"no photo of the tuning half among {len(collection):,}", "at least one, by the hash of its name",
+            "add photos",
+        )  # fmt: skip
+    if isinstance(photos, int) and photos < 1:
+        raise OptionError(f"photos={photos}", "a number of photos from 1 up", "pass photos=1000 (--photos 1000), say")
     if photos is not None and check_whole("photos", photos) < len(tuning):
         tuning = sample(tuning, photos, seed)
     samples, without = samples_of(network, tuning, preparation, batch_size)

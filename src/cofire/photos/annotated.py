@@ -44,6 +44,8 @@ class BoxList:
         crowd: Boxes left out that go round many things at once.
         unknown: Boxes left out for a class that the network has not.
         faulty: Boxes left out that are none: NaN, turned round or without area.
+        odd_boxes: The same boxes in words.
+        unknown_classes: The classes that the network has not, with how many boxes each has, in words.
 
     Example:
         >>> drawn = AnnotatedImage("a.jpg", 3, (3,), ((0.0, 0.0, 5.0, 5.0),), (10, 10))
@@ -58,6 +60,8 @@ class BoxList:
     crowd: int = 0
     unknown: int = 0
     faulty: int = 0
+    odd_boxes: tuple[str, ...] = ()
+    unknown_classes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.entries)

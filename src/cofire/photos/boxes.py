@@ -61,7 +61,7 @@ def read_boxes(
         AnnotatedImage(name='a.jpg', label=1, labels=(1,), boxes=((0.0, 0.0, 4.0, 8.0),), size=(8, 8))
     """
     if first_pixel not in (None, 0, 1) or isinstance(first_pixel, bool):
-        raise OptionError(f"first_pixel={first_pixel!r}", "0 or 1", "leave it out")
+        raise OptionError(f"first_pixel={first_pixel!r}", "0 or 1", "leave it out (--first-pixel)")
     source = Path(path)
     gathering = Gathering(ClassTable(names, synsets, num_classes), difficult, skip_unknown, skip_faulty)
     if source.is_dir():

@@ -111,8 +111,8 @@ class ClassTable:
         refuse_all(
             [self.fault(text) for text in texts], "class names that the network has not",
             "names of its classes, or their WordNet numbers" if self.knows_names else "a list of class names",
-            "give the names, or WordNet numbers, of all classes in the order of the network's outputs, or leave boxes "
-            "of other classes out (skip_unknown)",
+            "give the names (--classes), or WordNet numbers (--synsets), of all classes in the order of the network's "
+            "outputs, or leave boxes of other classes out: skip_unknown=True (--skip-unknown)",
             LabelError,
         )  # fmt: skip
 

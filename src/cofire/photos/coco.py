@@ -107,5 +107,4 @@ def _corners(box: Any, where: str, gathering: Gathering) -> Corners | None:
     if not isinstance(box, list) or len(box) != 4 or not all(isinstance(value, int | float) for value in box):
         gathering.fault(where, f"has the bbox {box!r}, not [x, y, width, height]")
         return None
-    left, top, width, height = box
-    return gathering.corners([left, top, left + width, top + height], where)
+    return gathering.corners(box, where, sized=True)

@@ -58,6 +58,8 @@ class Collection(Sequence[Photo]):
         unreadable: Names of images left out because they cannot be used, as damaged ones.
         faulty: Boxes left out because they do not fit their image, in words.
         boxes_left_out: How many boxes were left out when their list was read, and why, in words.
+        odd_boxes: Of these the boxes that are none, in words.
+        unknown_classes: Of these the classes that the network has not, in words.
 
     Example:
         >>> photos = tuple(Photo(Path(name), name, 0, ((0.0, 0.0, 4.0, 4.0),)) for name in ("a.jpg", "b.jpg", "f.jpg"))
@@ -76,6 +78,8 @@ class Collection(Sequence[Photo]):
     unreadable: tuple[str, ...] = field(default=(), repr=False)
     faulty: tuple[str, ...] = field(default=(), repr=False)
     boxes_left_out: str = field(default="", repr=False)
+    odd_boxes: tuple[str, ...] = field(default=(), repr=False)
+    unknown_classes: tuple[str, ...] = field(default=(), repr=False)
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -96,6 +100,27 @@ class Collection(Sequence[Photo]):
     def without_box(self) -> int:
         """How many photos have no box of their class; they are in the collection."""
         return sum(not photo.boxes for photo in self.photos)
+
+    @property
+    def left_out(self) -> dict[str, list[str]]:
+        """What was left out by the reason in words: names of images and entries, and boxes that do not fit.
+
+        Names are told as files of text can hold them: the system's may be any bytes.
+        """
+        named = {
+            "images without an entry": self.unmatched_images,
+            "entries without an image": self.unmatched_boxes,
+            "images without one class": self.classless,
+            "images that cannot be used": self.unreadable,
+            "boxes that do not fit": self.faulty,
+            "boxes that are none": self.odd_boxes,
+            "classes of boxes that the network has not": self.unknown_classes,
+        }
+        return {
+            reason: [os.fsencode(name).decode("utf-8", "backslashreplace") for name in names]
+            for reason, names in named.items()
+            if names
+        }
 
     @property
     def told(self) -> str:
@@ -169,7 +194,11 @@ def sample(collection: Collection, count: int, seed: int = 0) -> Collection:
     check_whole("seed", seed, least=0)
     if not len(collection):
         raise OptionError(f"count={count} of no photos", "photos to draw from", "give a folder with images")
-    check_whole("count", count, most=len(collection))
+    if not check_whole("count", count) <= len(collection):
+        raise OptionError(
+            f"count={count} of {_number(len(collection), 'photo')}", f"a whole number from 1 to {len(collection)}",
+            f"pass count={len(collection)} or fewer",
+        )  # fmt: skip
     chosen = sorted(random.Random(seed).sample(range(len(collection)), count))
     return replace(collection, photos=tuple(collection.photos[place] for place in chosen))
 

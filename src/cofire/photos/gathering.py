@@ -61,8 +61,11 @@ class Gathering:
         self.fault(where, f"the class {given!r}, neither a name nor a number")
         return None
 
-    def corners(self, values: Sequence[Any], where: str) -> Corners | None:
-        """Left, top, right and bottom; None after noting why four values are no box."""
+    def corners(self, values: Sequence[Any], where: str, *, sized: bool = False) -> Corners | None:
+        """Left, top, right and bottom; None after noting why four values are no box.
+
+        With `sized` the last two values are a width and a height.
+        """
         right_kind = len(values) == 4 and all(
             isinstance(one, int | float) and not isinstance(one, bool) for one in values
         )
@@ -71,7 +74,7 @@ class Gathering:
         except (ValueError, OverflowError):
             self.fault(where, f"has the box {_short(values)}, not four numbers")
             return None
-        corners = (left, top, right, bottom)
+        corners = (left, top, left + right, top + bottom) if sized else (left, top, right, bottom)
         if odd := corners_fault(corners):
             self.left_out["faulty"] += 1
             self.odd_boxes.append(f"{where}: box {_short(values)} {odd}")
@@ -94,7 +97,7 @@ class Gathering:
         if not self.skip_faulty:
             refuse_all(
                 self.odd_boxes, f"'{source}' has boxes that are none", "left < right and top < bottom, finite",
-                "mend them, or leave them out (skip_faulty)",
+                "mend them, or leave them out: skip_faulty=True (--skip-unreadable)",
             )  # fmt: skip
         twice = [name for name, count in Counter(entry.name for entry in self.entries).items() if count > 1]
         refuse_all(
@@ -105,7 +108,8 @@ class Gathering:
             raise DataError(f"'{source}' ({kind}) names no image", "at least one", "check the path")
         return BoxList(
             source, kind, tuple(self.entries), self.left_out["difficult"], self.left_out["crowd"],
-            sum(self.unknown.values()), self.left_out["faulty"],
+            sum(self.unknown.values()), self.left_out["faulty"], tuple(self.odd_boxes),
+            tuple(f"{name} ({count:,})" for name, count in self.unknown.items()),
         )  # fmt: skip
 
 

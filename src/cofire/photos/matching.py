@@ -79,7 +79,7 @@ def match(
         OptionError: `several` is none of the three, or the numbers of classes do not agree.
     """
     if several not in SEVERAL:
-        raise OptionError(f"several='{several}'", ", ".join(SEVERAL), "pass one of these")
+        raise OptionError(f"several='{several}'", ", ".join(SEVERAL), "pass one of these (--several)")
     table, source = ClassTable(names, synsets, num_classes), Path(images)
     files = images_below(source)
     no_entry: list[str] = []
@@ -115,6 +115,8 @@ def match(
     return Collection(
         tuple(photos), source, tuple(no_entry), tuple(no_image), tuple(name for name, _ in classless),
         boxes_left_out="" if boxes is None else boxes.left_out,
+        odd_boxes=() if boxes is None else boxes.odd_boxes,
+        unknown_classes=() if boxes is None else boxes.unknown_classes,
     )  # fmt: skip
 
 
@@ -170,7 +172,8 @@ def _refuse_unmatched(no_entry: Sequence[str], no_image: Sequence[str], images: 
     if told:
         raise DataError(
             ". ".join(told), "an entry for each image and an image for each entry, named alike",
-            "name the folder and the boxes of the same images, or leave out what has no partner (allow_unmatched)",
+            "name the folder and the boxes of the same images, or leave out what has no partner: allow_unmatched=True "
+            "(--skip-unmatched)",
         )  # fmt: skip
 
 
@@ -211,9 +214,12 @@ def _refuse_classless(faults: Sequence[str], several: str, paired: Sized, source
             f"no image in '{source}' has an entry", "entries named as the images are",
             "name the folder and the boxes of the same images",
         )  # fmt: skip
-    largest = "" if several == "largest" else "take the class of the largest boxes (several='largest'), "
+    largest = (
+        "" if several == "largest" else "take the class of the largest boxes: several='largest' (--several largest), "
+    )
     refuse_all(
         faults, "photos without one class", "boxes of one class, a class for each image, or a folder for each class",
-        f"{largest}name the classes of folders (names or synsets), or leave the photos out (several='skip')",
+        f"{largest}name the classes of folders: names or synsets (--classes or --synsets), or leave the photos out: "
+        "several='skip' (--several skip)",
         LabelError,
     )  # fmt: skip

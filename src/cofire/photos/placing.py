@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from cofire.photos.annotated import Corners, corners_fault
 from cofire.photos.collection import Photo
 from cofire.photos.turning import turned
@@ -12,6 +14,9 @@ __all__ = ["SLACK", "in_view", "placed"]
 
 SLACK = 1.0
 """How many pixels a box may go over the edge: as far apart are counting from 0 or 1, with or without the last one."""
+
+_SLIVER = 1e-3
+"""Pixels of a map: what is seen of a box and thinner than this shows nothing, and rounding alone could make it."""
 
 _STORED_ON_ITS_SIDE = 5
 
@@ -63,6 +68,9 @@ def in_view(
 ) -> list[Corners]:
     """Boxes in pixels of a map of the part of a picture that a network sees; those outside of it are left out.
 
+    Places are rounded to float32, as tensors of boxes hold them. A sliver thinner than a thousandth of a pixel of the
+    map counts as outside.
+
     Args:
         boxes: In pixels of the upright picture.
         region: Left, top, right and bottom of what the network sees, in the same pixels.
@@ -77,11 +85,15 @@ def in_view(
     across, down = width / (end - start), height / (floor - ceiling)
     found: list[Corners] = []
     for left, top, right, bottom in boxes:
-        left, right = (min(max((x - start) * across, 0.0), float(width)) for x in (left, right))
-        top, bottom = (min(max((y - ceiling) * down, 0.0), float(height)) for y in (top, bottom))
-        if left < right and top < bottom:
+        left, right = (_rounded(min(max((x - start) * across, 0.0), float(width))) for x in (left, right))
+        top, bottom = (_rounded(min(max((y - ceiling) * down, 0.0), float(height))) for y in (top, bottom))
+        if right - left >= _SLIVER and bottom - top >= _SLIVER:
             found.append((left, top, right, bottom))
     return found
+
+
+def _rounded(place: float) -> float:
+    return float(np.float32(place))
 
 
 def _alike(one: tuple[int, int], other: tuple[int, int]) -> bool:

@@ -76,7 +76,7 @@ def seen_boxes(photo: Photo, prepared: Prepared, shape: tuple[int, ...]) -> Tens
     boxes, faults = placed(photo, prepared.size, orientation_of(photo.file) if photo.boxes else 1)
     refuse_all(
         faults, f"boxes that do not fit '{photo.file}'", _FITTING,
-        "mend the list of boxes, or leave them out when checking the collection (skip_faulty)",
+        "mend the list of boxes, or leave them out when checking the collection: skip_faulty=True (--skip-unreadable)",
     )  # fmt: skip
     height, width = shape[-2:]
     return torch.tensor(in_view(boxes, prepared.region, (height, width)), dtype=torch.float32).reshape(-1, 4)
@@ -152,12 +152,12 @@ def checked(
     if not skip_unreadable:
         refuse_all(
             [problem for _, problem in unreadable], "images that cannot be used", "whole images, large enough",
-            "replace them, or leave them out (skip_unreadable)", ImageError,
+            "replace them, or leave them out: skip_unreadable=True (--skip-unreadable)", ImageError,
         )  # fmt: skip
     if not skip_faulty:
         refuse_all(
             faulty, "boxes that do not fit their images", _FITTING,
-            "mend the list of boxes, or leave them out (skip_faulty)",
+            "mend the list of boxes, or leave them out: skip_faulty=True (--skip-unreadable)",
         )  # fmt: skip
     if not photos:
         raise ImageError(

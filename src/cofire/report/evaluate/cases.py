@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from cofire.evaluate.baselines import BASELINES
 from cofire.evaluate.evaluation import Evaluation
 from cofire.evaluate.judging import Judge
+from cofire.evaluate.schema import Criterion
 from cofire.explain import Explanation, drawing
 from cofire.explain.captions import NO_EVIDENCE, class_told, percent
 from cofire.photos.collection import Collection
@@ -18,11 +20,12 @@ from cofire.photos.preparation import Preparation
 from cofire.photos.seen import SeenBatch, read_batches
 from cofire.report.evaluate.panels import framed, panel, photo_address
 from cofire.report.evaluate.tables import method_name
+from cofire.report.notation import joined
 
-__all__ = ["Case", "Chosen", "choose_cases", "show_cases"]
+__all__ = ["Case", "Chosen", "cases_told", "choose_cases", "show_cases"]
 
-_SIGNS = {"pointing": 1.0, "iou": 1.0}
-_OTHERWISE = {"equal_drop": -1.0, "drop": -1.0, "soft_drop": -1.0, "insertion": 1.0, "deletion": -1.0}
+_FIRST = ("pointing", "iou")
+_OTHERWISE = ("equal_drop", "drop", "soft_drop", "insertion", "deletion")
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Case:
         label: Its class in words.
         predicted: What the network takes it for, with the probability.
         correct: Whether that is so.
+        explained: The class that the panels explain, in words.
         failure: Whether the first method does worse on it than the others.
         picture: Address of the photo.
         boxes: Of its class: left, top, width and height, as drawn.
@@ -59,6 +63,7 @@ class Case:
     label: str
     predicted: str
     correct: bool
+    explained: str
     failure: bool
     picture: str
     boxes: tuple[list[str], ...]
@@ -69,30 +74,64 @@ def choose_cases(evaluation: Evaluation, failures: int = 8, others: int = 4) -> 
     """The photos on which the first method differs most from the mean of its rivals, failures first.
 
     How well a method does on a photo is pointing + IoU, both from 0 to 1; where these were not measured, how little
-    confidence it loses.
+    confidence it loses. Baselines are no rivals unless there are no others.
 
     Args:
         evaluation: What was judged.
         failures: Photos on which the first method does worse, at the most.
         others: Photos on which it does better, at the most.
+
+    Returns:
+        None where there is no rival, or nothing was measured by which one does better on a photo.
     """
-    names = {criterion.name for criterion in evaluation.criteria}
-    signs = {name: sign for name, sign in _SIGNS.items() if name in names}
-    signs = signs or dict([next((name, sign) for name, sign in _OTHERWISE.items() if name in names)] if names else [])
-    rivals = [
-        number
-        for number, method in enumerate(evaluation.methods)
-        if number and (method not in BASELINES or set(evaluation.methods[1:]) <= set(BASELINES))
-    ]
-    if not signs or not rivals:
+    counted, rivals = _counted(evaluation), _rivals(evaluation)
+    if not counted or not rivals:
         return []
     held = np.flatnonzero(evaluation.chosen())
-    good = np.stack([sign * evaluation.values(name) for name, sign in signs.items()]).sum(axis=0)
+    good = np.stack([(1 if one.better == "higher" else -1) * evaluation.values(one.name) for one in counted]).sum(
+        axis=0
+    )
     gaps = good[:, 0] - good[:, rivals].mean(axis=1)
     order = [int(at) for at in np.argsort(gaps, kind="stable") if np.isfinite(gaps[at])]
     worse = [at for at in order if gaps[at] < 0][:failures]
     better = [at for at in reversed(order) if gaps[at] > 0][:others]
     return [Chosen(int(held[at]), bool(gaps[at] < 0), float(gaps[at])) for at in (*worse, *better)]
+
+
+def cases_told(evaluation: Evaluation) -> str:
+    """By what photos are chosen and which class is explained on them, in two sentences.
+
+    Args:
+        evaluation: What was judged.
+    """
+    what = joined([criterion.title for criterion in _counted(evaluation)])
+    others = "the other methods"
+    if len(_rivals(evaluation)) < len(evaluation.methods) - 1:
+        others += " (without those that look at no network)"
+    of = "the photo’s own class" if _of_label(evaluation) else "the class that the network predicts"
+    return (
+        f"Photos on which {method_name(evaluation.methods[0])} and the mean of {others} lie furthest apart in {what}. "
+        f"Each panel explains {of}."
+    )
+
+
+def _counted(evaluation: Evaluation) -> list[Criterion]:
+    """By what photos are chosen: pointing and IoU, or the first of the others that was measured."""
+    measured = {criterion.name: criterion for criterion in evaluation.criteria}
+    return [measured[name] for name in _FIRST if name in measured] or [
+        measured[name] for name in _OTHERWISE if name in measured
+    ][:1]
+
+
+def _rivals(evaluation: Evaluation) -> list[int]:
+    """The places of the methods whose mean the first is held against."""
+    bare = set(evaluation.methods[1:]) <= set(BASELINES)
+    return [at for at, method in enumerate(evaluation.methods) if at and (bare or method not in BASELINES)]
+
+
+def _of_label(evaluation: Evaluation) -> bool:
+    """Whether boxes and evidence in the records are of the photo's own class; of the predicted one otherwise."""
+    return "localisation" in evaluation.options["measures"]
 
 
 def show_cases(
@@ -123,26 +162,29 @@ def show_cases(
         }
         place = by_name[rows[methods[0]]["file"]]
         (batch,) = read_batches(collection[place : place + 1], preparation, 1)
-        panels = tuple(_panel(judge, batch, method, rows[method]) for method in shown)
-        found.append(_case(batch, rows[methods[0]], one, panels, names))
+        of = rows[methods[0]]["label" if _of_label(evaluation) else "predicted"]
+        panels = tuple(_panel(judge, batch, of, method, rows[method]) for method in shown)
+        found.append(_case(batch, rows[methods[0]], one, panels, of, names))
     return found
 
 
 def _case(
-    batch: SeenBatch, row: dict[str, Any], one: Chosen, panels: tuple[dict[str, Any], ...], names: Sequence[str] | None
-) -> Case:
+    batch: SeenBatch, row: dict[str, Any], one: Chosen, panels: tuple[dict[str, Any], ...], of: int,
+    names: Sequence[str] | None,
+) -> Case:  # fmt: skip
     height, width = batch.inputs.shape[2:]
     return Case(
         row["file"], class_told(row["label"], names),
-        f"{class_told(row['predicted'], names)} ({percent(row['confidence'])})", row["correct"], one.failure,
+        f"{class_told(row['predicted'], names)} ({percent(row['confidence'])})", row["correct"],
+        class_told(of, names), one.failure,
         photo_address(batch.pictures[0].numpy()),
         tuple(framed(box, (height, width)) for box in batch.boxes[0].tolist()), panels,
     )  # fmt: skip
 
 
-def _panel(judge: Judge, batch: SeenBatch, method: str, row: dict[str, Any]) -> dict[str, Any]:
-    """One method's drawing of the photo's class."""
-    found = judge.explain(batch.inputs, batch.labels, method, batch.pictures)
+def _panel(judge: Judge, batch: SeenBatch, of: int, method: str, row: dict[str, Any]) -> dict[str, Any]:
+    """One method's drawing of a class on the photo: the class that the method's row is of."""
+    found = judge.explain(batch.inputs, torch.tensor([of]), method, batch.pictures)
     heat, spot = found.heatmap()[0], None
     if bool(heat.max() > heat.min()):
         y, x = divmod(int(heat.argmax()), found.size[1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cofire.evaluate.evaluation import Evaluation
 from cofire.report.evaluate.rules import RULE_HEADS, RULE_TITLE, rules_told
-from cofire.report.evaluate.tables import Table, difference_tables, draws_table, group_tables, method_name
+from cofire.report.evaluate.tables import Table, difference_tables, draws_tables, group_tables, method_name
 from cofire.report.evaluate.verdict import judged_told, verdict_told
 
 __all__ = ["markdown"]
@@ -43,8 +43,7 @@ def markdown(evaluation: Evaluation) -> str:
             ]  # fmt: skip
         for table in tables:
             lines += ["", *_lines(table)]
-    each = draws_table(evaluation)
-    if each is not None:
+    for each in draws_tables(evaluation):
         lines += ["", f"## {each.title}", "", *_lines(each)]
     rules = rules_told(evaluation)
     if rules:

@@ -12,10 +12,11 @@ from markupsafe import Markup
 from cofire.atomic import write_text
 from cofire.evaluate.evaluation import Evaluation
 from cofire.explain import drawing, paper
-from cofire.report.evaluate.cases import Case
+from cofire.report.evaluate.cases import Case, cases_told
 from cofire.report.evaluate.figures import draw_evaluation, figure_caption
+from cofire.report.evaluate.left_out import left_out_told
 from cofire.report.evaluate.rules import RULE_HEADS, RULE_TITLE, rules_told
-from cofire.report.evaluate.tables import Table, difference_tables, draws_table, group_tables, headline, method_name
+from cofire.report.evaluate.tables import Table, difference_tables, draws_tables, group_tables, headline, method_name
 from cofire.report.evaluate.verdict import judged_told, verdict_told
 from cofire.report.settings import settings, versions
 from cofire.report.sheet import render
@@ -27,7 +28,18 @@ _SUBSETS = {
     "wrong": "Photos that it classifies wrongly",
     "small": "Small objects: boxes cover less than 30 % of the view",
 }
-_TOLD_ELSEWHERE = ("methods", "measures", "options", "thresholds", "names", "command", "versions", "files", "network")
+_TOLD_ELSEWHERE = (
+    "methods",
+    "measures",
+    "options",
+    "thresholds",
+    "names",
+    "command",
+    "versions",
+    "files",
+    "network",
+    "left_out",
+)
 
 
 @dataclass(frozen=True)
@@ -81,10 +93,11 @@ def write_evaluation(
         parts=_parts(evaluation),
         differences=difference_tables(evaluation, evaluation.differences()),
         first=method_name(evaluation.methods[0]),
-        draws=draws_table(evaluation),
+        draws=draws_tables(evaluation),
         rules=rules_told(evaluation),
         rule_title=RULE_TITLE,
         rule_heads=RULE_HEADS,
+        chosen=cases_told(evaluation),
         failures=[case for case in cases if case.failure],
         others=[case for case in cases if not case.failure],
         width=width,
@@ -96,6 +109,7 @@ def write_evaluation(
         links=links,
         settings=settings({k: v for k, v in evaluation.options.items() if k not in _TOLD_ELSEWHERE and v is not None}),
         options=_options(evaluation),
+        left_out=left_out_told(evaluation.options),
         versions=versions(evaluation.options),
         command=evaluation.options.get("command"),
     )

@@ -11,6 +11,7 @@ from cofire.evaluate.tuned import Tuned
 from cofire.evaluate.tuning import told
 from cofire.explain.captions import method_told
 from cofire.report.canvas import canvas, plain, series
+from cofire.report.evaluate.left_out import left_out_told
 from cofire.report.evaluate.regret_words import intervals_of, notes_of, option_told, reading, rows_of, verdict
 from cofire.report.settings import settings, versions
 from cofire.report.sheet import render
@@ -46,7 +47,7 @@ def write_regret_page(tuned: Tuned, path: str | Path, *, title: str | None = Non
         "tuning_photos": tuned.photos,
         "rewarded_from_an_intersection_over_union_of": tuned.least_iou,
         "seed": tuned.seed,
-        **{name: value for name, value in tuned.setup.items() if name not in ("command", "versions")},
+        **{name: value for name, value in tuned.setup.items() if name not in ("command", "versions", "left_out")},
     }
     page = render(
         "evaluate/regret.html.j2",
@@ -62,6 +63,7 @@ def write_regret_page(tuned: Tuned, path: str | Path, *, title: str | None = Non
             "rewards": "Mean reward of every value, with 95 % intervals. What was learnt is filled.",
         },
         settings=settings(shown),
+        left_out=left_out_told(tuned.setup),
         versions=versions(dict(tuned.setup)),
         graphs=None,
         boost=None,

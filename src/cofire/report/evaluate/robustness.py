@@ -60,11 +60,11 @@ def write_robustness(path: str | Path, found: Robustness, setup: Setup, title: s
         rounded=rounded_told(found),
         setup=setup,
         attack=attack_told(found),
-        verdicts=[verdict(found, method) for method in found.methods] if found.fooled else [],
-        charts=_charts(found, boxes=boxes) if found.fooled else [],
+        verdicts=[verdict(found, method) for method in found.methods] if found.shifts else [],
+        charts=_charts(found, boxes=boxes) if found.shifts else [],
         kinds=[(comparison, LABELS[comparison]) for comparison in COMPARISONS],
         heads=list(_HEADS.values()),
-        table=_table(found) if found.fooled else [],
+        table=_table(found) if found.shifts else [],
         open=_OPEN if len(found.methods) > _OPEN + 1 else len(found.methods),
         photos=[_shown(found, case) for case in found.cases],
         reading=reading(found, boxes=boxes),
@@ -144,7 +144,9 @@ def _shown(found: Robustness, case: AttackCase) -> dict[str, Any]:
     label = None if photo.label is None else class_told(photo.label, names)
     rows = {(row.method, row.comparison): row for row in found.shifts if row.photo == case.photo}
     plain, noise, attacked = (photo_address(picture) for picture in case.pictures)
-    turned = "" if photo.noisy == photo.before else f", taken for {class_told(photo.noisy, names)}"
+    # Only photos with noise were explained.
+    noisy = photo.before if photo.noisy is None else photo.noisy
+    turned = "" if noisy == photo.before else f", taken for {class_told(noisy, names)}"
     return {
         "before": before,
         "after": after,
@@ -152,7 +154,7 @@ def _shown(found: Robustness, case: AttackCase) -> dict[str, Any]:
         "truth": None if label is None else "correct" if photo.label == photo.before else f"in truth {label}",
         "pictures": [
             (plain, "The photo", f"{before} {percent(photo.confidence)}"),
-            (noise, "With random noise", f"{before} {percent(photo.kept_noisy)}{turned}"),
+            (noise, "With random noise", f"{before} {percent(photo.kept_noisy or 0.0)}{turned}"),
             (attacked, "Attacked", f"{after} {percent(photo.confidence_after)}, {before} {percent(photo.kept)}"),
             (photo_address(case.difference), f"The attack, {case.times:,} times as strong", _length(photo)),
         ],

@@ -46,8 +46,17 @@ def lead(found: Robustness) -> str:
     else:
         words += f" Half of them needed a change of length {number(statistics.median(p.norm for p in photos))} or less"
     words += " (root mean square)." if photos[0].levels is not None else "."
-    turned = sum(photo.noisy != photo.before for photo in photos)
-    words += f" Random noise of the same length changed the decision in {turned or 'none'} of them."
+    noised = [photo for photo in photos if photo.noisy is not None]
+    if len(noised) < len(photos):
+        words += (
+            f" On {plural(len(photos) - len(noised), 'photo')} of them random noise of the same length does not fit "
+            "within what a photo can hold: not explained, and left out of the means."
+        )
+    if not noised:
+        return words
+    turned = sum(photo.noisy != photo.before for photo in noised)
+    of = "them" if len(noised) == len(photos) else f"the other {len(noised)}"
+    words += f" Random noise of the same length changed the decision in {turned or 'none'} of {of}."
     return words
 
 

@@ -13,12 +13,15 @@ from cofire.explain.captions import method_told
 from cofire.report.notation import number, signed
 
 __all__ = [
-    "GROUP_TITLES", "HEADLINE", "Cell", "Row", "Table", "difference_tables", "draws_table", "group_tables",
+    "GROUP_TITLES", "HEADLINE", "OF_DRAWS", "Cell", "Row", "Table", "difference_tables", "draws_tables", "group_tables",
     "headline", "method_name", "span_told", "value_told",
 ]  # fmt: skip
 
 HEADLINE = ("pointing", "iou", "iou_50", "increase", "drop", "equal_drop", "insertion", "rank_correlation")
 """The criteria of the first table, those of them that were measured."""
+
+OF_DRAWS = ("pointing", "increase")
+"""The criteria that the paper gives as means of draws."""
 
 GROUP_TITLES: dict[Group, str] = {
     "localisation": "Localisation: does it show where the object is?",
@@ -200,12 +203,20 @@ def difference_tables(
     return found
 
 
-def draws_table(evaluation: Evaluation) -> Table | None:
-    """The means of each draw by itself, where photos were drawn more than once: of the first criterion that counts."""
+def draws_tables(evaluation: Evaluation) -> list[Table]:
+    """The means of each draw by itself and their mean, where photos were drawn more than once.
+
+    Of the criteria in `OF_DRAWS`; of the first that counts where none of these was measured.
+    """
     each = evaluation.draw_means()
-    criterion = next(one for one in evaluation.criteria if one.better != "neither")
     if len(each) < 2:
-        return None
+        return []
+    counted = [criterion for criterion in evaluation.criteria if criterion.better != "neither"]
+    chosen = [criterion for criterion in counted if criterion.name in OF_DRAWS] or counted[:1]
+    return [_of_draws(evaluation, each, criterion) for criterion in chosen]
+
+
+def _of_draws(evaluation: Evaluation, each: Sequence[dict[str, dict[str, float]]], criterion: Criterion) -> Table:
     rows = []
     for method in evaluation.methods:
         values = [draw[method][criterion.name] for draw in each if criterion.name in draw[method]]

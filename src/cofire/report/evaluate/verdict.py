@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cofire.evaluate.baselines import BASELINES
-from cofire.evaluate.evaluation import Difference, Evaluation
+from cofire.evaluate.evaluation import Difference, Evaluation, Verdict
 from cofire.evaluate.metrics import Estimate
 from cofire.evaluate.schema import CRITERIA, Criterion
 from cofire.report.evaluate.tables import method_name, span_told, value_told
 from cofire.report.notation import count, joined, plural
 
-__all__ = ["SAME_MAP", "Told", "judged_told", "verdict_told"]
+__all__ = ["SAME_MAP", "Told", "draws_told", "judged_told", "verdict_told"]
 
 SAME_MAP = 0.9
 """From this rank correlation on, maps of two classes are called nearly the same."""
@@ -79,6 +79,11 @@ class _Judged:
         alike = tuple(method for method in order if method not in beaten)
         return _Contest(criterion, best, self.estimates[best][name], alike, tuple(beaten))
 
+    def by_centre(self, method: str, name: str) -> Verdict | None:
+        """How a method does against the centre at a criterion, None where there is nothing to hold it against."""
+        gap = None if method == _CENTRE else self.against(method).get(_CENTRE, {}).get(name)
+        return None if gap is None else gap.verdict
+
     def told(self, method: str, name: str) -> str:
         """A method with its mean: "LRP (71.0 %)"."""
         return f"{method_name(method)} ({self.mean(method, name)})"
@@ -102,12 +107,22 @@ def judged_told(evaluation: Evaluation) -> str:
         f"{methods} judged on {plural(photos, 'photo')} of the {evaluation.split} split, of which the network "
         f"classifies {count(right)} correctly."
     )
-    draws = evaluation.options.get("draws", 1)
-    if draws > 1:
-        told += f" They come from {draws} draws of {count(evaluation.options['samples'])} photos each."
+    if draws := draws_told(evaluation):
+        told += f" {draws}"
     if evaluation.split == "tuning":
         told += " Options may have been learned on these very photos: the figures flatter whatever was tuned."
     return told
+
+
+def draws_told(evaluation: Evaluation) -> str:
+    """What the tables are means of where photos were drawn more than once, in a sentence; "" where not."""
+    draws = evaluation.options.get("draws", 1)
+    if draws < 2:
+        return ""
+    return (
+        f"The photos come from {draws} draws of {count(evaluation.options['samples'])} photos each: tables are about "
+        "all that were drawn, each photo once, and the mean of the draws stands in tables of its own."
+    )
 
 
 def verdict_told(evaluation: Evaluation, estimates: dict[str, dict[str, Estimate]]) -> list[Told]:
@@ -130,6 +145,8 @@ def verdict_told(evaluation: Evaluation, estimates: dict[str, dict[str, Estimate
 def _lead(judged: _Judged, title: str, contest: _Contest) -> str:
     """Who is the best at something, and whether that is clear."""
     best = method_name(contest.best)
+    if judged.by_centre(contest.best, contest.criterion.name) == "worse":
+        return f"{title}: none; the centre does better."
     if len(judged.contenders) == 1:
         return f"{title}: {best}."
     if not contest.behind:
@@ -194,10 +211,10 @@ def _centre(judged: _Judged) -> Told | None:
             "Objects tend to lie in the middle of photos: without the centre nobody can say what a method shows beyond "
             "that.",
         )
-    beaten = {}
-    for method in judged.contenders:
-        gaps = judged.against(method)[_CENTRE]
-        beaten[method] = tuple(name for name in ("pointing", "iou") if name in gaps and gaps[name].verdict == "better")
+    stands = {
+        method: {name: judged.by_centre(method, name) for name in ("pointing", "iou")} for method in judged.contenders
+    }
+    beaten = {method: tuple(name for name in own if own[name] == "better") for method, own in stands.items()}
     winners = [method_name(method) for method, at in beaten.items() if at]
     groups = (
         ("Clearly better at both", ("pointing", "iou")), ("Only at pointing", ("pointing",)),
@@ -208,6 +225,9 @@ def _centre(judged: _Judged) -> Told | None:
         for words, where in groups
         if (methods := [method for method, at in beaten.items() if at == where])
     ]
+    for name, where in (("pointing", "at pointing"), ("iou", "with boxes")):
+        if worse := [method_name(method) for method, own in stands.items() if own[name] == "worse"]:
+            told.append(f"Clearly worse than it {where}: {joined(worse)}.")
     who = "nobody clearly" if not winners else "all" if len(winners) == len(beaten) else joined(winners)
     return Told(
         f"Better than the centre: {who}.",
@@ -226,8 +246,8 @@ def _faithful(judged: _Judged) -> Told | None:
         if contest is None:
             continue
         centre, best = "", contest.best
-        if name in judged.estimates.get(_CENTRE, {}) and best != _CENTRE:
-            verdict = judged.against(best)[_CENTRE][name].verdict
+        verdict = judged.by_centre(best, name)
+        if verdict is not None:
             clear = {"better": "clearly worse", "worse": "clearly better"}.get(verdict, "not clearly different")
             centre = f" The centre: {judged.mean(_CENTRE, name)}, {clear}."
         span = judged.span(contest.estimate, name)
