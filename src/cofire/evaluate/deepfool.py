@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from cofire.bounds import check_whole
-from cofire.errors import BatchError, NonFiniteError, OptionError
+from cofire.errors import NonFiniteError, OptionError
 from cofire.evaluate.gradients import InputGradients
+from cofire.explain.asking import images_asked
 from cofire.network import Network
 
 __all__ = ["Attacked", "Bounds", "check_bounds", "deepfool"]
@@ -113,7 +113,7 @@ def deepfool(
     steps, batch_size = check_whole("steps", steps), check_whole("batch_size", batch_size)
     if isinstance(overshoot, bool) or not isinstance(overshoot, Real) or not 0 <= float(overshoot) < math.inf:
         raise OptionError(f"overshoot={overshoot!r}", "a finite number from 0 up", "pass overshoot=0.02")
-    _check_images(network, images)
+    images = images_asked(network, images)
     if most < 2:
         raise OptionError("a network with 1 class", "2 or more, so that it can decide otherwise", "leave DeepFool out")
     limits = check_bounds(bounds, images)
@@ -206,22 +206,6 @@ def _finite(logits: Tensor) -> Tensor:
     if not bool(logits.isfinite().all()):
         raise NonFiniteError("logits that are NaN or infinite", "finite logits", "check the weights and the images")
     return logits
-
-
-def _check_images(network: Network, images: Any) -> None:
-    if not isinstance(images, Tensor) or images.ndim == 0 or tuple(images.shape[1:]) != network.input_shape:
-        given = f"images of shape {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
-        raise BatchError(
-            given,
-            f"(images, {', '.join(map(str, network.input_shape))})",
-            "resize the images, or build the network with an example of that shape",
-        )
-    if not len(images):
-        raise BatchError("no image", "one or more", "pass a batch of images")
-    finite = images.isfinite().flatten(1).all(1)
-    if not bool(finite.all()):
-        number = int((~finite).nonzero()[0])
-        raise NonFiniteError(f"a pixel of image {number} that is NaN or infinite", "finite pixels", "check the image")
 
 
 def check_bounds(bounds: Bounds | None, images: Tensor) -> Bounds | None:
