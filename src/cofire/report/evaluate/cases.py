@@ -18,8 +18,9 @@ from cofire.explain.captions import NO_EVIDENCE, class_told, percent
 from cofire.photos.collection import Collection
 from cofire.photos.preparation import Preparation
 from cofire.photos.seen import SeenBatch, read_batches
-from cofire.report.evaluate.panels import framed, panel, photo_address
+from cofire.report.evaluate.panels import framed, panel
 from cofire.report.evaluate.tables import method_name
+from cofire.report.explain.addresses import photo_address
 from cofire.report.notation import joined
 
 __all__ = ["Case", "Chosen", "cases_told", "choose_cases", "show_cases"]

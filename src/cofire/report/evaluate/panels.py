@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
 from cofire.explain import Explanation, drawing
 from cofire.explain.captions import NO_EVIDENCE, heat_told
-from cofire.explain.paper import png_address
+from cofire.report.explain.addresses import heat_address
 from cofire.report.explain.explained import box_of
 
-__all__ = ["framed", "panel", "photo_address"]
-
-_PHOTO_SIDE = 64
-_SHADES = 256
-
-
-def photo_address(picture: NDArray[Any]) -> str:
-    """A picture (height, width, 3), uint8, as an address: photos as JPEG, small ones, whose pixels are seen, as PNG."""
-    image = Image.fromarray(picture)
-    if max(image.size) <= _PHOTO_SIDE:
-        return png_address(image)
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=88, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+__all__ = ["framed", "panel"]
 
 
 def panel(explanation: Explanation) -> dict[str, Any]:
@@ -37,7 +18,7 @@ def panel(explanation: Explanation) -> dict[str, Any]:
     share, largest = drawing.heat_share(explanation.heatmap()[0])
     box = box_of(explanation)
     return {
-        "heat": _heat(share) if largest > 0 else None,
+        "heat": heat_address(share) if largest > 0 else None,
         "ends": heat_told(explanation, largest) if largest > 0 else None,
         "frame": None if box is None else framed(box, explanation.size),
         "nothing": NO_EVIDENCE if largest <= 0 else None,
@@ -50,10 +31,3 @@ def framed(corners: Sequence[float], size: tuple[int, int]) -> list[str]:
     across, down = width / size[1], height / size[0]
     left, top, right, bottom = corners
     return [f"{place:.6g}" for place in (left * across, top * down, (right - left) * across, (bottom - top) * down)]
-
-
-def _heat(share: NDArray[Any]) -> str:
-    """A heat map of 256 colours, a third of the bytes; steps go with the square root, as opacity does."""
-    image = Image.fromarray(np.round(np.sqrt(share) * (_SHADES - 1)).astype(np.uint8))
-    image.putpalette(drawing.coloured(np.linspace(0, 1, _SHADES) ** 2).tobytes(), "RGBA")
-    return png_address(image)

@@ -12,7 +12,7 @@ from cofire.explain import Explanation
 from cofire.explain.captions import class_told, method_told, percent
 from cofire.report.evaluate.intervals import Chart, Group, Line, chart
 from cofire.report.evaluate.layout import laid_out
-from cofire.report.evaluate.panels import panel, photo_address
+from cofire.report.evaluate.panels import panel
 from cofire.report.evaluate.robustness_wording import (
     LABELS,
     attack_told,
@@ -22,6 +22,7 @@ from cofire.report.evaluate.robustness_wording import (
     rounded_told,
     verdict,
 )
+from cofire.report.explain.addresses import photo_address
 from cofire.report.explain.page import Setup
 from cofire.report.notation import MINUS, number
 

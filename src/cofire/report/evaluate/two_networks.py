@@ -12,8 +12,9 @@ from cofire.explain import Explanation
 from cofire.explain.captions import class_told, method_told, percent
 from cofire.report.evaluate.intervals import Chart, Group, Line, chart
 from cofire.report.evaluate.layout import laid_out
-from cofire.report.evaluate.panels import framed, panel, photo_address
+from cofire.report.evaluate.panels import framed, panel
 from cofire.report.evaluate.two_networks_wording import kind_told, lead, reading, verdicts
+from cofire.report.explain.addresses import photo_address
 from cofire.report.explain.page import Setup
 from cofire.report.notation import number
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,6 @@ from typing import Any
 import jinja2
 import numpy as np
 from markupsafe import Markup
-from PIL import Image
 
 from cofire.atomic import write_text
 from cofire.explain import Explanation, drawing, paper
@@ -26,6 +23,7 @@ from cofire.explain.captions import (
     percent,
 )
 from cofire.explain.view import MOST_ROWS, layer_shown
+from cofire.report.explain.addresses import heat_address, photo_address
 from cofire.report.explain.explained import Explained, box_of, box_words, evidence_at_input, evidence_words
 from cofire.report.explain.wording import lead, options_told, reading
 from cofire.report.sheet import dumped
@@ -38,8 +36,6 @@ MOST_PHOTOS = 60
 _LAYER_BYTES = 5_000_000
 _NEURON_BYTES = 20
 _LEAST_ROWS = 40
-_SHADES = 256
-_PHOTO_SIDE = 64
 
 
 @dataclass(frozen=True)
@@ -73,7 +69,7 @@ def shown(explained: Explained, names: Sequence[str] | None, photos: int) -> dic
     traced = sum(explanation.neurons is not None for row in explained.rows for explanation in row)
     return {
         "file": explained.told,
-        "picture": _address(first),
+        "picture": photo_address(first.pictures[0].numpy()),
         "predicted": class_told(int(first.predicted[0]), names),
         "confidence": percent(float(first.confidence[0])),
         "rows": [
@@ -196,31 +192,10 @@ def _panel(explanation: Explanation, names: Sequence[str] | None, sliders: int) 
         "words": evidence_words(explanation),
         "reached": None if reached is None or not reached else evidence_told(reached),
         "box": box_words(explanation),
-        "heat": _heat(share) if largest > 0 else None,
+        "heat": heat_address(share) if largest > 0 else None,
         "ends": heat_told(explanation, largest) if largest > 0 else None,
         "frame": None if frame is None else [f"{value:.6g}" for value in frame],
         "dots": [(f"{x * width:.4g}", f"{y * height:.4g}", f"{r * max(width, height):.3g}") for x, y, r in dots],
         "layers": layers,
         "number": None,
     }
-
-
-def _heat(share: np.ndarray[Any, Any]) -> str:
-    """A heat map as a picture of 256 colours: a third of the bytes.
-
-    Opacity goes with the square root of the share. So do the steps between the colours, that no edges are seen where
-    it is cold.
-    """
-    image = Image.fromarray(np.round(np.sqrt(share) * (_SHADES - 1)).astype(np.uint8))
-    image.putpalette(drawing.coloured(np.linspace(0, 1, _SHADES) ** 2).tobytes(), "RGBA")
-    return paper.png_address(image)
-
-
-def _address(explanation: Explanation) -> str:
-    """The picture as an address: photos as JPEG, small pictures, whose every pixel is seen, as PNG."""
-    image = Image.fromarray(explanation.pictures[0].numpy())
-    if max(image.size) <= _PHOTO_SIDE:
-        return paper.png_address(image)
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=90, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
