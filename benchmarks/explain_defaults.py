@@ -38,6 +38,9 @@ LAYERS = {
     "contrast 0.5": {"contrast": 0.5},
     "contrast 1": {"contrast": 1.0},
     "sigma 20/224": {"sigma": 20 / 224},
+    "threshold 0.3": {"threshold": 0.3},
+    "threshold 0.6": {"threshold": 0.6},
+    "all pixels above the threshold": {"connected": False},
     "points": POINTS,
     "grad-cam": {"method": "gradcam"},
 }

@@ -102,9 +102,12 @@ def write_compared(
     """
     chosen = _some(photos, _MOST_COMPARED, judge.seed)
     seen = [_all(chosen, preparation) for _, preparation, _ in sides]
+    # A model's own name is enough, unless both have the same.
+    short = [setup.network.split(":")[-1] for _, _, setup in sides]
+    told = short if len(set(short)) == len(short) else [setup.network for _, _, setup in sides]
     first, second = (
-        Side(network, batch.inputs, batch.pictures, setup.network, boxes=batch.boxes)
-        for (network, _, setup), batch in zip(sides, seen, strict=True)
+        Side(network, batch.inputs, batch.pictures, name, boxes=batch.boxes)
+        for (network, _, _), batch, name in zip(sides, seen, told, strict=True)
     )
     with progress_over(f"Comparing two networks on {len(chosen)} photos", len(chosen)) as advance:
         found = compare_networks(

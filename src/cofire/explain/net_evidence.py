@@ -28,10 +28,10 @@ def net_evidence(
 ) -> LayerMaps | None:
     """Where each layer's evidence for a class outweighs that for its strongest rival.
 
-    The net evidence of a place is `E_c = Σ_channels a · ∂z_c/∂a`: for a network of ReLUs exactly what its activations
-    there add to the logit, whatever way they take. Of it what is above zero counts, as shares of 1 over the layer;
-    from it `contrast` times the same of the rival, the most probable class that is not explained, is taken away:
-    `(Ê_c − contrast · Ê_d)⁺`.
+    The net evidence of a place is `E_c = Σ_channels a · ∂z_c/∂a`: for a network of ReLUs, up to biases, what its
+    activations there add to the logit, whatever way they take. Of it what is above zero counts, as shares of 1 over
+    the layer; from it `contrast` times the same of the rival, the most probable class that is not explained, is taken
+    away: `(Ê_c − contrast · Ê_d)⁺`.
 
     Args:
         layers: To look at.
