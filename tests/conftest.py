@@ -13,7 +13,7 @@ from torch import nn
 
 from cofire.network import Network
 
-pytest_plugins = ["tests.browser"]
+pytest_plugins = ["tests.browser", "tests.every_message"]
 
 # The same examples every time, so that a change is judged by itself; COFIRE_EXPLORE=1 looks for new ones.
 settings.register_profile("repeatable", derandomize=True)
