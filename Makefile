@@ -1,5 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
+# One process for each core, each with one thread: two that share all cores get in each other's way.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 .PHONY: demo test quick lint types clean
 
@@ -7,10 +9,10 @@ demo: .venv/ready
 	$(BIN)/cofire demo
 
 test: .venv/ready
-	$(BIN)/python -m pytest
+	$(TESTS) --every-message
 
 quick: .venv/ready
-	$(BIN)/python -m pytest -m "not slow"
+	$(TESTS) -m "not slow"
 
 lint: .venv/ready
 	$(BIN)/ruff check .

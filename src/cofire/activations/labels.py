@@ -39,9 +39,7 @@ def check_labels(labels: Tensor, samples: int, num_classes: int, where: str = ""
     place = f" in {where}" if where else ""
     num_classes = check_whole("num_classes", num_classes)
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise LabelError(
-            f"labels of type {labels.dtype}{place}", "whole numbers from 0", "convert them with labels.long()"
-        )
+        raise LabelError(f"labels of type {labels.dtype}{place}", "whole numbers from 0", _as_whole_numbers(labels))
     if labels.ndim == 2 and labels.shape[1] == 1:
         raise LabelError(
             f"labels of shape {tuple(labels.shape)}{place}",
@@ -70,6 +68,15 @@ def check_labels(labels: Tensor, samples: int, num_classes: int, where: str = ""
             "number the classes from 0, or check that the network has as many outputs as the data has classes",
         )
     return labels
+
+
+def _as_whole_numbers(labels: Tensor) -> str:
+    """What to do with labels of another type: what keeps their meaning, and no more than that."""
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        return "take the likeliest class of each sample with labels.argmax(dim=1)"
+    if labels.is_complex() or not bool((labels == labels.to(torch.float64).round()).all()):
+        return "pass the class number of each sample: these numbers are none, so rounding them would change the classes"
+    return "convert them with labels.long()"
 
 
 @dataclass(frozen=True)
