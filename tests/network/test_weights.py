@@ -1,5 +1,6 @@
 """Weights from files and mappings: what fits is used, and what does not is named."""
 
+import pathlib
 import pickle
 
 import pytest
@@ -161,12 +162,89 @@ def test_a_file_without_tensors_by_name_is_named(tmp_path):
             load_weights(tmp_path / "odd.pt")
 
 
+def mlp(seed):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+
+
+def below(prefix, state):
+    return {f"{prefix}{name}": value for name, value in state.items()}
+
+
+def same(network, expected):
+    inputs = torch.randn(5, 3)
+    return torch.equal(network.run(inputs), expected(inputs).detach())
+
+
+OPTIMISER = torch.optim.Adam(mlp(3).parameters())
+OPTIMISER.zero_grad()
+mlp(3)(torch.zeros(1, 3)).sum().backward()
+OPTIMISER.step()
+
+
+@pytest.mark.parametrize("holder", ["model_state_dict", "net", "network", "classifier", "weights"])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "model.", "module.model._orig_mod."])
+@pytest.mark.parametrize("loss", [0.5, torch.tensor(0.5)])
+def test_a_nested_state_dict_is_found_under_any_key(tmp_path, holder, prefix, loss):
+    network, trained = Network(mlp(0), torch.zeros(1, 3)), mlp(1)
+    kept = {"optimizer_state_dict": OPTIMISER.state_dict(), "epoch": 3, "loss": loss}
+    torch.save({**kept, holder: below(prefix, trained.state_dict())}, tmp_path / "a.pt")
+    assert same(network.with_weights(tmp_path / "a.pt"), trained)
+    assert load_weights(tmp_path / "a.pt").keys() == below(prefix.removeprefix("module.").removeprefix("_orig_mod."),
+                                                          trained.state_dict()).keys()  # fmt: skip
+
+
+def test_the_state_dict_that_fits_is_taken(tmp_path):
+    network, trained = Network(mlp(0), torch.zeros(1, 3)), mlp(1)
+    others = {"critic": nn.Linear(3, 4).state_dict(), "wide": nn.Sequential(nn.Linear(9, 4)).state_dict()}
+    torch.save({**others, "nets": {"actor": trained.state_dict()}}, tmp_path / "a.pt")
+    assert same(network.with_weights(tmp_path / "a.pt"), trained)
+    with pytest.raises(WeightsError, match=r"holds state dicts 3 times, as .critic., .wide. and .nets\.actor.\..*wide"):
+        load_weights(tmp_path / "a.pt")
+    assert load_weights(tmp_path / "a.pt", weights_key="nets.actor").keys() == trained.state_dict().keys()
+
+
 def test_weights_held_by_a_training_module_are_found():
-    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
-    network = Network(model, torch.zeros(1, 3))
-    held = {f"net.{name}": value for name, value in model.state_dict().items()}
-    inputs = torch.randn(2, 3)
-    expected = network.run(inputs)
-    assert torch.equal(network.with_weights({**held, "loss.weight": torch.ones(2)}).run(inputs), expected)
-    with pytest.raises(WeightsError):
-        network.with_weights({**held, **{f"other.{name}": v for name, v in model.state_dict().items()}})
+    network, trained = Network(mlp(0), torch.zeros(1, 3)), mlp(1)
+    held = below("net.", trained.state_dict())
+    assert same(network.with_weights({**held, "loss.weight": torch.ones(2)}), trained)
+    assert same(network.with_weights({"module.0.weight": torch.ones(9), **held}), trained)
+
+
+@pytest.mark.parametrize(
+    ("content", "first", "second"),
+    [
+        (lambda a, b: {"state_dict": below("model.", a) | below("ema_model.", b)}, "model", "ema_model"),
+        (lambda a, b: below("model.", a) | below("ema_model.module.", b), "model", "ema_model.module"),
+        (lambda a, b: {"model": a, "model_ema": b, "epoch": 1}, "model", "model_ema"),
+        (lambda a, b: {"last": {"state_dict": a}, "best": {"state_dict": b}}, "last.state_dict", "best.state_dict"),
+        (lambda a, b: a | below("ema.", b), "", "ema"),
+    ],
+)
+def test_a_network_held_twice_is_named_and_chosen_by_its_key(tmp_path, content, first, second):
+    network, one, two = Network(mlp(0), torch.zeros(1, 3)), mlp(1), mlp(2)
+    torch.save(content(one.state_dict(), two.state_dict()), tmp_path / "a.ckpt")
+    example = max(first, second)
+    with pytest.raises(WeightsError, match=rf"the network twice, as '{first}' and '{second}'.*--weights-key {example}"):
+        network.with_weights(tmp_path / "a.ckpt")
+    assert same(network.with_weights(tmp_path / "a.ckpt", weights_key=first), one)
+    assert same(network.with_weights(tmp_path / "a.ckpt", weights_key=f"{second}."), two)
+    with pytest.raises(WeightsError, match="weights_key='emma' names none of its state dicts"):
+        network.with_weights(tmp_path / "a.ckpt", weights_key="emma")
+
+
+def test_a_key_of_what_does_not_fit_is_told_by_its_names(tmp_path):
+    torch.save({"critic": nn.Linear(3, 4).state_dict(), "actor": mlp(1).state_dict()}, tmp_path / "a.pt")
+    network = Network(mlp(0), torch.zeros(1, 3))
+    with pytest.raises(WeightsError, match=r"missing '0\.weight'.*unexpected 'weight'"):
+        network.with_weights(tmp_path / "a.pt", weights_key="critic")
+
+
+def test_a_file_refused_for_what_it_holds_beside_weights_can_be_written_anew_as_told(tmp_path):
+    trained = mlp(1)
+    torch.save({"net": trained.state_dict(), "config": pathlib.PurePosixPath("a")}, tmp_path / "a.pt")
+    network = Network(mlp(0), torch.zeros(1, 3))
+    with pytest.raises(WeightsError, match=r"torch\.load\(path, weights_only=False\).*cofire\.save_weights\(state"):
+        network.with_weights(tmp_path / "a.pt")
+    save_weights(torch.load(tmp_path / "a.pt", weights_only=False)["net"], tmp_path / "weights.safetensors")
+    assert same(network.with_weights(tmp_path / "weights.safetensors"), trained)

@@ -18,6 +18,7 @@ from cofire.boost import DEFAULT_METHOD, METHODS, compare
 from cofire.boost.cost import cost_of_boosting
 from cofire.cli.folders import claim
 from cofire.cli.numbers import numbers
+from cofire.cli.preparation_options import WeightsKey
 from cofire.errors import ExportError, OptionError
 from cofire.report import write_boost_report
 from cofire.study.boost_rows import boost_tables
@@ -43,6 +44,7 @@ def boost(
     weights: Annotated[
         str | None, typer.Option(help="file.safetensors or file.pt; the model's own trained ones unless given.")
     ] = None,
+    weights_key: WeightsKey = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("cofire-boost"),
     method: Annotated[
         str, typer.Option(help=f"{', '.join(METHODS)}; or auto, which validation data choose.")
@@ -91,7 +93,10 @@ def boost(
     if validation_from_test is not None:
         held_out, testing = _parted(testing, validation_from_test, seed)
     example = first_inputs(training)
-    network = open_network(model, example, weights=weights, num_classes=num_classes, capture=capture, device=device)
+    network = open_network(
+        model, example, weights=weights, weights_key=weights_key, num_classes=num_classes, capture=capture,
+        device=device,
+    )  # fmt: skip
     names = class_names_of(training, network.num_classes) or [str(n) for n in range(network.num_classes)]
     if isinstance(class_names, list) and len(class_names) != network.num_classes:
         typer.echo(
@@ -129,6 +134,7 @@ def boost(
     options = {
         "model": model,
         "weights": weights or "as given by the model",
+        **({} if weights_key is None else {"weights_key": weights_key}),
         "data": f"trained on {train}, tested on {test}",
         "boost": found.chosen,
         "boost_layers": ", ".join(found.booster.layers),

@@ -20,7 +20,7 @@ from cofire.cli.explain_options import options_of
 from cofire.cli.folders import claim
 from cofire.cli.numbers import numbers
 from cofire.cli.opening import named, opened, without_commands
-from cofire.cli.preparation_options import Grey, ImageSize, Mean, Resize, Std, Weights
+from cofire.cli.preparation_options import Grey, ImageSize, Mean, Resize, Std, Weights, WeightsKey
 from cofire.errors import OptionError
 from cofire.evaluate.evaluation import OPTIONS, RECORDS
 from cofire.evaluate.methods import EVALUATED
@@ -54,6 +54,7 @@ def evaluate(
         Path | None, typer.Option(help="Boxes of the photos: boxes.json, COCO JSON, or a folder of VOC or ILSVRC XML.")
     ] = None,
     weights: Weights = None,
+    weights_key: WeightsKey = None,
     out: Annotated[Path, typer.Option(help="Folder for the results; a killed run goes on in it.")] = Path(
         "cofire-evaluate"
     ),
@@ -99,6 +100,9 @@ def evaluate(
     against_weights: Annotated[
         str | None, typer.Option(metavar="FILE", help="Its weights.", rich_help_panel=_MORE)
     ] = None,
+    against_weights_key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Which copy in that file.", rich_help_panel=_MORE)
+    ] = None,
     against_mean: Annotated[
         str | None, typer.Option(help="Its mean, where it is not the usual one.", rich_help_panel=_MORE)
     ] = None,
@@ -126,7 +130,12 @@ def evaluate(
     options = options_of(chosen, tuned=tuned)
     if robustness < 0:
         raise OptionError(f"--robustness {robustness}", "a number of photos from 0 up", "leave it out")
-    alone = {"--against-weights": against_weights, "--against-mean": against_mean, "--against-std": against_std}
+    alone = {
+        "--against-weights": against_weights,
+        "--against-weights-key": against_weights_key,
+        "--against-mean": against_mean,
+        "--against-std": against_std,
+    }
     if against is None and (given := [option for option, value in alone.items() if value is not None]):
         raise OptionError(
             f"{' and '.join(given)} without --against", "the other network", "pass --against MODEL as well"
@@ -139,11 +148,12 @@ def evaluate(
             spec, shape, image_size=image_size, resize=resize, mean=numbers(own_mean), std=numbers(own_std), grey=grey
         )
 
-    network, preparation = opened(model, weights, num_classes, device, preparing(model, mean, std))
+    network, preparation = opened(model, weights, num_classes, device, preparing(model, mean, std), weights_key)
     other = None
     if against is not None:
         # Before all that takes long: what is wrong with it would end the run only after the tables.
-        other = opened(against, against_weights, num_classes, device, preparing(against, against_mean, against_std))
+        other_preparing = preparing(against, against_mean, against_std)
+        other = opened(against, against_weights, num_classes, device, other_preparing, against_weights_key)
         check_against(network, other[0], against)
     if tuned is not None:
         tuned.check(network)
@@ -164,7 +174,8 @@ def evaluate(
         samples=samples, draws=draws, tuning_photos=tuning_photos, fill=fill, seed=seed, batch_size=batch_size,
         skip_unreadable=skip_unreadable,
         note={
-            "model": setup.network, "weights": setup.weights, "images": named(images), "command": setup.command,
+            "model": setup.network, "weights": setup.weights, "weights_key": weights_key,
+            "images": named(images), "command": setup.command,
             "weights_of_layers": weights_of_layers and named(weights_of_layers),
         },
     )  # fmt: skip

@@ -20,7 +20,7 @@ from cofire.cli.explain_options import OURS, asked_methods, options_of
 from cofire.cli.folders import claim
 from cofire.cli.numbers import numbers
 from cofire.cli.opening import named, opened, without_commands
-from cofire.cli.preparation_options import Grey, ImageSize, Mean, Resize, Std, Weights
+from cofire.cli.preparation_options import Grey, ImageSize, Mean, Resize, Std, Weights, WeightsKey
 from cofire.errors import OptionError
 from cofire.evaluate.tuned import read_tuned
 from cofire.explain import METHODS, Explanation
@@ -51,6 +51,7 @@ def explain(
     ],
     model: Annotated[str, typer.Option(help="torchvision:resnet50 | timm:NAME | package.module:function | file.pt2")],
     weights: Weights = None,
+    weights_key: WeightsKey = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("cofire-explain"),
     method: Annotated[str, typer.Option(help=f"Some of {', '.join(METHODS)}, with commas, or all.")] = OURS,
     classes: Annotated[
@@ -150,7 +151,7 @@ def explain(
             model, shape, image_size=image_size, resize=resize, mean=numbers(mean), std=numbers(std), grey=grey
         )
 
-    network, preparation = opened(model, weights, num_classes, device, prepared_for)
+    network, preparation = opened(model, weights, num_classes, device, prepared_for, weights_key)
     if tuned is not None:
         tuned.check(network)
         if note := tuned.note(network):
@@ -188,7 +189,8 @@ def explain(
         assert example is not None
         write_page(staged / PAGE, pages, example, setup, explained=len(files))
         noted = {
-            "model": named(model), "weights": weights and named(weights), "classes": network.num_classes,
+            "model": named(model), "weights": weights and named(weights), "weights_key": weights_key,
+            "classes": network.num_classes,
             "input_shape": list(preparation.shape), "resize": preparation.resize, "mean": list(preparation.mean),
             "std": list(preparation.std), "prepared": preparation.told, "command": setup.command,
             "weights_of_layers": weights_of_layers and named(weights_of_layers), "versions": versions(),

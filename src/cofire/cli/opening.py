@@ -6,6 +6,7 @@ import os
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,6 +23,7 @@ def opened(
     num_classes: int | None,
     device: str,
     prepared_for: Callable[[tuple[int, ...] | None], Preparation],
+    weights_key: str | None = None,
 ) -> tuple[Network, Preparation]:
     """The network, and how photos are prepared for it; an exported program says itself how large they are.
 
@@ -31,13 +33,17 @@ def opened(
         num_classes: None for the model's own.
         device: Where it runs.
         prepared_for: Gives the preparation for the shape of an input, or for None where that is not known before.
+        weights_key: Which copy of the network, where the file of weights holds it several times.
     """
+    options: dict[str, Any] = {
+        "weights": weights, "weights_key": weights_key, "num_classes": num_classes, "device": device,
+    }  # fmt: skip
     if model.endswith(".pt2"):
-        network = open_network(model, torch.zeros(0), weights=weights, num_classes=num_classes, device=device)
+        network = open_network(model, torch.zeros(0), **options)
         return network, prepared_for(network.input_shape)
     preparation = prepared_for(None)
     example = torch.zeros(2, *preparation.shape)
-    network = open_network(model, example, weights=weights, num_classes=num_classes, device=device)
+    network = open_network(model, example, **options)
     return network, preparation
 
 

@@ -6,12 +6,16 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Grey", "ImageSize", "Mean", "Resize", "Std", "Weights"]
+__all__ = ["Grey", "ImageSize", "Mean", "Resize", "Std", "Weights", "WeightsKey"]
 
 _PANEL = "What is done to the images"
 
 Weights = Annotated[
     str | None, typer.Option(help="file.safetensors or file.pt; the model's own trained ones unless given.")
+]
+WeightsKey = Annotated[
+    str | None,
+    typer.Option(metavar="KEY", help="Which copy, where that file holds the network twice: model, ema_model …"),
 ]
 ImageSize = Annotated[int | None, typer.Option(help="Side of the centre crop.", rich_help_panel=_PANEL)]
 Resize = Annotated[

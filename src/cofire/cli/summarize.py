@@ -15,6 +15,7 @@ from cofire.activations import summarize as run_summary
 from cofire.cli.folders import claim
 from cofire.cli.graph_options import CommunityRuns, NullGraphs, Resolution, Top
 from cofire.cli.numbers import numbers
+from cofire.cli.preparation_options import WeightsKey
 from cofire.errors import OptionError
 from cofire.patterns import information_floor
 from cofire.report import write_report
@@ -35,6 +36,7 @@ def summarize(
     weights: Annotated[
         str | None, typer.Option(help="file.safetensors or file.pt; none for an untrained torchvision or timm model.")
     ] = None,
+    weights_key: WeightsKey = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("cofire-summary"),
     layers: Annotated[
         list[str] | None,
@@ -101,7 +103,10 @@ def summarize(
     claim(out, "summary.safetensors", "a summary")
     source = open_data(data, root=data_root, split=split, image_size=image_size, mean=numbers(mean), std=numbers(std))
     example = first_inputs(source)
-    network = open_network(model, example, weights=weights, num_classes=num_classes, capture=capture, device=device)
+    network = open_network(
+        model, example, weights=weights, weights_key=weights_key, num_classes=num_classes, capture=capture,
+        device=device,
+    )  # fmt: skip
     kept = _BY_CLASS[by_class]
     names = class_names_of(source, network.num_classes)
     known = getattr(source, "classes", None)
@@ -140,6 +145,7 @@ def summarize(
     options = {
         "model": model,
         "weights": weights or "as given by the model",
+        **({} if weights_key is None else {"weights_key": weights_key}),
         "data": data,
         "unit": unit,
         "bins": bins,

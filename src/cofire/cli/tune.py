@@ -20,7 +20,7 @@ from cofire.cli.explain_options import OURS, contrast_of
 from cofire.cli.folders import claim
 from cofire.cli.numbers import numbers
 from cofire.cli.opening import named, opened, without_commands
-from cofire.cli.preparation_options import Grey, ImageSize, Mean, Resize, Std, Weights
+from cofire.cli.preparation_options import Grey, ImageSize, Mean, Resize, Std, Weights, WeightsKey
 from cofire.errors import DataError, MissingExtraError, OptionError
 from cofire.evaluate.knobs import WEIGHTS, defaults_of, knobs_of
 from cofire.evaluate.tuned import Tuned
@@ -52,6 +52,7 @@ def tune(
         Path | None, typer.Option(help="Boxes of the photos: boxes.json, COCO JSON, or a folder of VOC or ILSVRC XML.")
     ] = None,
     weights: Weights = None,
+    weights_key: WeightsKey = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("cofire-tune"),
     method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = OURS,
     candidates: Annotated[
@@ -121,7 +122,7 @@ def tune(
             model, shape, image_size=image_size, resize=resize, mean=numbers(mean), std=numbers(std), grey=grey
         )
 
-    network, preparation = opened(model, weights, num_classes, device, prepared_for)
+    network, preparation = opened(model, weights, num_classes, device, prepared_for, weights_key)
     names = read_names(classes, network.num_classes) if classes else known_names(model, network.num_classes)
     everything = open_collection(
         images,
@@ -166,6 +167,7 @@ def tune(
     found = found.with_setup(
         model=named(model),
         weights=weights and named(weights),
+        weights_key=weights_key,
         images=named(images),
         collection=collection.told,
         left_out=collection.left_out,

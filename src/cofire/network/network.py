@@ -9,7 +9,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, fx, nn
@@ -22,7 +22,7 @@ from cofire.network.layers import ActivationLayer
 from cofire.network.reading import exported, first_line, read_program
 from cofire.network.selection import Selector, select
 from cofire.network.untouched import alias_paths, unwrapped
-from cofire.network.weights import digest_of, fitted, load_weights
+from cofire.network.weights import digest_of, fitted, read_checkpoint
 
 __all__ = ["Network"]
 
@@ -334,17 +334,18 @@ class Network:
             for value, floating in zip(given, self._floating, strict=True)
         )
 
-    def with_weights(self, weights: Mapping[str, Tensor] | str | Path) -> Network:
+    def with_weights(self, weights: Mapping[str, Any] | str | Path, *, weights_key: str | None = None) -> Network:
         """The same network with other weights, such as the next checkpoint's; nothing is read again.
 
         Args:
-            weights: A state dict, or a file that `load_weights` reads.
+            weights: A state dict, a checkpoint that holds one under any key, or a file of either (`load_weights`).
+            weights_key: Which, where it holds the network several times: the key or prefix that names are below.
 
         Returns:
             A new network. This one and the user's model stay as they are.
 
         Raises:
-            WeightsError: The file is missing, damaged or unsafe, or the weights do not fit.
+            WeightsError: The file is missing, damaged or unsafe, or the weights do not fit, or several do.
 
         Example:
             >>> model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2))
@@ -352,16 +353,14 @@ class Network:
             >>> Network(model, torch.zeros(1, 2)).with_weights(zeros).run(torch.ones(1, 2))
             tensor([[0., 0.]])
         """
-        if isinstance(weights, (str, Path)):
-            state, source = load_weights(weights), repr(str(weights))
-        else:
-            state, source = dict(weights), "the given weights"
+        source = repr(str(weights)) if isinstance(weights, (str, Path)) else "the given weights"
+        content = read_checkpoint(weights) if isinstance(weights, (str, Path)) else weights
         names = list(self._reference)
         reference = dict(zip(names, self._source.tensors(names), strict=True))
         other = type(self).__new__(type(self))
         other._settle(
             self._engine,
-            FixedWeights(fitted(state, reference, source), self._source),
+            FixedWeights(fitted(content, reference, source, weights_key), self._source),
             self._model,
             self._reference,
             self._shapes,

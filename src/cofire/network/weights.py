@@ -17,25 +17,33 @@ from torch import Tensor
 
 from cofire.atomic import atomic_path
 from cofire.errors import WeightsError, near_matches
+from cofire.network.checkpoints import copy_of, without_prefix
 
-__all__ = ["digest_of", "fitted", "load_weights", "save_weights"]
-
-_PREFIXES = ("module.", "_orig_mod.")
-_HOLDERS = ("state_dict", "model")
+__all__ = ["digest_of", "fitted", "load_weights", "read_checkpoint", "save_weights"]
 
 
-def load_weights(path: str | Path) -> dict[str, Tensor]:
+def load_weights(path: str | Path, *, weights_key: str | None = None) -> dict[str, Tensor]:
     """Read a state dict from a file, without running any code from it.
 
     Args:
         path: A `.safetensors` file, or a file that `torch.save` wrote: a state dict, or a checkpoint that
-            holds one under "state_dict" or "model".
+            holds one under "state_dict", "model_state_dict", "model", "net" or any other key.
+        weights_key: Which, where the file holds several: the key or prefix of its names.
 
     Returns:
         The tensors by name, on the CPU, without the prefix that a parallel or compiled model adds.
 
     Raises:
-        WeightsError: The file is missing, damaged, unsafe to load, or holds no state dict.
+        WeightsError: The file is missing, damaged, unsafe to load, or holds no state dict, or several.
+    """
+    return without_prefix(copy_of(read_checkpoint(path), {}, weights_key, repr(str(path))))
+
+
+def read_checkpoint(path: str | Path) -> Any:
+    """What a file of weights holds, tensors and plain values, without running any code from it.
+
+    Raises:
+        WeightsError: The file is missing, damaged or unsafe to load.
     """
     file = Path(path)
     if not file.is_file():
@@ -45,8 +53,7 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
             "a file of weights",
             f"check the path; near it are {near_matches(file.name, beside)}",
         )
-    content = _read_safetensors(file) if file.suffix == ".safetensors" else _read_pickle(file)
-    return without_prefix(_state_dict_in(content, file))
+    return _read_safetensors(file) if file.suffix == ".safetensors" else _read_pickle(file)
 
 
 def save_weights(state: Mapping[str, Tensor], path: str | Path) -> None:
@@ -70,20 +77,24 @@ def save_weights(state: Mapping[str, Tensor], path: str | Path) -> None:
 
 
 def fitted(
-    state: Mapping[str, Tensor], reference: Mapping[str, Tensor], source: str = "the given weights"
+    state: Any,
+    reference: Mapping[str, Tensor],
+    source: str = "the given weights",
+    weights_key: str | None = None,
 ) -> dict[str, Tensor]:
-    """Check weights against a network's own, and bring them to its data types and device.
+    """Find a network's weights, check them against its own, and bring them to its data types and device.
 
     Args:
-        state: The weights by name.
+        state: The weights by name, or a checkpoint that holds them.
         reference: The network's weights by name.
         source: Where the weights come from, for messages: a file's path where there is one.
+        weights_key: Which copy, where the checkpoint holds the network several times.
 
     Raises:
-        WeightsError: Names are missing or unexpected, shapes differ, or numbers are NaN or infinite.
+        WeightsError: Names are missing or unexpected, shapes differ, or numbers are NaN or infinite; there is no state
+            dict, or several that fit.
     """
-    given = without_prefix({name: value for name, value in state.items() if isinstance(value, Tensor)})
-    given = _held_under_one_name(given, reference)
+    given = copy_of(state, reference, weights_key, source)
     for name in reference.keys() - given.keys():
         twin = next((other for other in given if reference.get(other) is reference[name]), None)
         if twin is not None:
@@ -119,39 +130,6 @@ def fitted(
     return {n: t.detach().to(reference[n].device, reference[n].dtype) for n, t in given.items()}
 
 
-def without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors without a prefix that all names share because the model was wrapped.
-
-    Example:
-        >>> list(without_prefix({"module.fc.weight": torch.ones(1), "module.fc.bias": torch.ones(1)}))
-        ['fc.weight', 'fc.bias']
-    """
-    stripped = dict(state)
-    while stripped:
-        prefix = next((p for p in _PREFIXES if all(name.startswith(p) for name in stripped)), None)
-        if prefix is None:
-            break
-        stripped = {name.removeprefix(prefix): tensor for name, tensor in stripped.items()}
-    return stripped
-
-
-def _held_under_one_name(given: dict[str, Tensor], reference: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The network's own tensors where a training module holds the network as its `model` or `net`.
-
-    Such a module's other tensors, a loss's weights say, are left out.
-    """
-    needed = [name for name in reference if not name.endswith("num_batches_tracked")]
-    if not needed or all(name in given for name in needed):
-        return given
-    first = needed[0]
-    holders = {name.removesuffix(first) for name in given if name.endswith(f".{first}")}
-    whole = [holder for holder in holders if all(holder + name in given for name in needed)]
-    if len(whole) != 1:
-        return given
-    (holder,) = whole
-    return {name.removeprefix(holder): value for name, value in given.items() if name.startswith(holder)}
-
-
 def _read_safetensors(file: Path) -> dict[str, Tensor]:
     try:
         return dict(load_file(file))
@@ -174,8 +152,8 @@ def _read_pickle(file: Path) -> Any:
             raise WeightsError(
                 f"{str(file)!r} holds more than weights: unsafe, so not loaded; {_reason(error)}",
                 "a file of tensors alone, since unpickling anything else can run code",
-                "if you trust the file, load it yourself and keep its weights alone: "
-                "cofire.save_weights(torch.load(path, weights_only=False)['state_dict'], 'weights.safetensors')",
+                "if you trust the file, load it with torch.load(path, weights_only=False) and write the state dict "
+                "in it (of a whole model, its state_dict()) with cofire.save_weights(state, 'weights.safetensors')",
             ) from error
         raise _damaged(file, error) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, IndexError) as error:
@@ -199,22 +177,6 @@ def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = next((line for line in lines if "Unsupported" in line or "GLOBAL" in line), lines[0] if lines else "")
     return f"{type(error).__name__}: {said.split('. ')[0][:200]}".rstrip(". ")
-
-
-def _state_dict_in(content: Any, file: Path) -> dict[str, Tensor]:
-    if isinstance(content, Mapping):
-        for holder in _HOLDERS:
-            if isinstance(content.get(holder), Mapping):
-                content = content[holder]
-                break
-        state = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-        if state:
-            return state
-    raise WeightsError(
-        f"{str(file)!r}, which holds a {type(content).__name__} without tensors by name",
-        'a state dict, or a checkpoint with one under "state_dict" or "model"',
-        "write it with torch.save(model.state_dict(), path)",
-    )
 
 
 def _named(word: str, names: list[str], most: int = 5) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from cofire.activations import DEFAULT_TOP, ByClass, Pairs, Range, summarize
 from cofire.boost import compare
@@ -16,7 +15,7 @@ from cofire.boost.methods import method_of
 from cofire.boost.reading import chosen_layers
 from cofire.bounds import check_whole
 from cofire.errors import OptionError
-from cofire.network import Network, Selector, Unit, digest_of, load_weights
+from cofire.network import Network, Selector, Unit
 from cofire.study.accuracy import tally
 from cofire.study.boost_rows import boost_tables
 from cofire.study.explanation_rows import explanation_tables
@@ -28,7 +27,7 @@ from cofire.study.versions import versions
 
 __all__ = ["follow"]
 
-Weights = Mapping[str, Tensor] | str | Path
+Weights = Mapping[str, Any] | str | Path
 
 
 def follow(
@@ -56,6 +55,7 @@ def follow(
     explain: int = 0,
     min_class_samples: int = 2,
     class_names: Sequence[str] | None = None,
+    weights_key: str | None = None,
     batch_size: int = 256,
     folder: str | Path | None = None,
     progress: bool | None = None,
@@ -64,7 +64,7 @@ def follow(
 
     Args:
         network: The classifier; its own weights do not matter.
-        checkpoints: State dicts, or files of them, in order.
+        checkpoints: State dicts, or files of them, in order, as `Network.with_weights` takes them.
         train: Training data, as `cofire.summarize` takes it: what the neurons are observed on.
         test: Test data for the test accuracy; None leaves it out.
         epochs: When each checkpoint was taken; 1, 2, 3 … if not given.
@@ -89,6 +89,7 @@ def follow(
             checkpoint at the most; 0 for none. Needs test data.
         min_class_samples: With `by_class`, the fewest samples that a class may have, 1 at least.
         class_names: Names of the classes.
+        weights_key: Which copy of the network, where checkpoints hold it several times.
         batch_size: For data that does not come in batches.
         folder: Keep every checkpoint's rows there as soon as they are known; called again with the same
             folder, weights and options, only what is missing is computed. The data is taken for the same.
@@ -165,12 +166,11 @@ def follow(
     fragments = None if folder is None else Fragments(Path(folder), options)
     parts = []
     for number, (weights, epoch) in enumerate(zip(checkpoints, moments, strict=True), start=1):
-        state = load_weights(weights) if isinstance(weights, str | Path) else weights
+        now = network.with_weights(weights, weights_key=weights_key)
         step = None if steps is None else int(steps[number - 1])
-        identity = {"weights": digest_of(state), "epoch": float(epoch), "step": step}
+        identity = {"weights": now.digest(), "epoch": float(epoch), "step": step}
         part = None if fragments is None else fragments.get(number, identity)
         if part is None:
-            now = network.with_weights(state)
             summary = summarize(
                 now, train, layers=layers, unit=unit, bins=bins, range=range, threshold=threshold, by_class=by_class,
                 pairs=pairs, top=top, null_graphs=null_graphs, min_class_samples=min_class_samples,

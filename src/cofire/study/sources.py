@@ -36,6 +36,7 @@ def open_network(
     example: Tensor,
     *,
     weights: str | None = None,
+    weights_key: str | None = None,
     num_classes: int | None = None,
     capture: Literal["export", "calls"] = "export",
     device: str = "cpu",
@@ -48,6 +49,7 @@ def open_network(
         example: A batch of inputs.
         weights: A file of weights. "none" leaves a torchvision or timm model as initialised (by seed 0); without
             any, its trained weights are loaded.
+        weights_key: Which copy of the network, where the file holds it several times.
         num_classes: Outputs of a torchvision or timm model, where they differ from its usual ones.
         capture: How the model is read (see `Network`).
         device: Where it runs; a program in a `.pt2` file stays where it was exported.
@@ -62,10 +64,14 @@ def open_network(
         raise OptionError(
             f"--weights none with '{spec}'", "a torchvision or timm model", "leave it out: the weights are its own"
         )
+    if weights_key is not None and file is None:
+        raise OptionError(
+            f"--weights-key {weights_key} without a file of weights", "--weights FILE", "add it, or leave the key out"
+        )
     if spec.endswith(".pt2"):
         _refuse(spec, device=device != "cpu", capture=capture != "export", num_classes=num_classes is not None)
         network = Network.load(spec)
-        return network.with_weights(file) if file else network
+        return network.with_weights(file, weights_key=weights_key) if file else network
     if spec.startswith("torchvision:"):
         model = _torchvision_model(spec.removeprefix("torchvision:"), weights, num_classes)
     elif spec.startswith("timm:"):
@@ -86,7 +92,7 @@ def open_network(
             f"device '{device}': {error}", "a device that this machine has", "see them with: cofire doctor"
         ) from error
     network = Network(model, example, capture=capture)
-    return network.with_weights(file) if file else network
+    return network.with_weights(file, weights_key=weights_key) if file else network
 
 
 def _refuse(spec: str, **given: bool) -> None:
