@@ -17,6 +17,7 @@ ORDER = [
     "atomic",
     "compiled",
     "bounds",
+    "statistics",
     "noted",
     "network",
     "patterns",

@@ -9,7 +9,7 @@ from typing import Any
 
 from cofire.errors import OptionError
 
-__all__ = ["check_above_zero", "check_threshold", "check_whole"]
+__all__ = ["check_above_zero", "check_from_zero", "check_threshold", "check_whole"]
 
 
 def check_whole(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
@@ -60,4 +60,19 @@ def check_above_zero(name: str, value: Any) -> float:
     """
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < math.inf:
         raise OptionError(f"{name}={value!r}", "a finite number above 0", f"pass {name}=1.0")
+    return float(value)
+
+
+def check_from_zero(name: str, value: Any) -> float:
+    """A finite number from zero up.
+
+    Raises:
+        OptionError: It is none.
+
+    Example:
+        >>> check_from_zero("margin", 0)
+        0.0
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < math.inf:
+        raise OptionError(f"{name}={value!r}", "a finite number from 0 up", f"pass {name}=0.0")
     return float(value)

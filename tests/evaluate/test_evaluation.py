@@ -43,7 +43,8 @@ def test_differences_are_paired_and_tested():
     assert gap.images == 3
     # Of 16 combinations of the signs of 1, 0.5, 0 and -1 those whose sum is as far from 0 as 0.5: all.
     assert gap.p == gap.p_holm == 1.0
-    assert gap.verdict == "no clear difference"
+    assert gap.verdict == "undecided"
+    assert gap.needed > 3
 
 
 def test_a_difference_is_clear_only_beyond_doubt_and_its_direction_counts():
@@ -53,7 +54,7 @@ def test_a_difference_is_clear_only_beyond_doubt_and_its_direction_counts():
     assert gaps["lrp"]["rank_correlation"].verdict == "better"
     assert gaps["lrp"]["rank_correlation"].value < 0
     assert gaps["lrp"]["iou"].verdict == "better"
-    assert gaps["gradcam"]["box_area"].verdict == "no clear difference"
+    assert gaps["gradcam"]["box_area"].verdict in ("equal", "undecided")
     back = found.differences(first="centre")["discernible"]["pointing"]
     assert back.verdict == "worse"
     assert back.value == pytest.approx(-gaps["centre"]["pointing"].value)

@@ -17,12 +17,12 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.naive_bayes import BernoulliNB
 from torch.nn.functional import cross_entropy
 
-from cofire.boost.bootstrap import paired_bootstrap
 from cofire.boost.heads import fit_temperature
 from cofire.boost.measures import calibration_error, false_counts, negative_log_likelihood
 from cofire.errors import CofireError
 from cofire.functional import activation_probability, propose
 from cofire.patterns import linear_discriminant, pattern_log_likelihood
+from cofire.statistics import paired_bootstrap
 
 from . import naive_boost as naive
 

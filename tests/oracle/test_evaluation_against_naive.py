@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from cofire.boost.bootstrap import paired_bootstrap
 from cofire.errors import CofireError, NonFiniteError
 from cofire.evaluate.bandit import ucb1
 from cofire.evaluate.confidence import Fill, confidence_change, filled, kept, soft_map
@@ -29,10 +28,10 @@ from cofire.evaluate.pointing import pointing_hits
 from cofire.evaluate.running import run_evaluation
 from cofire.evaluate.schema import GROUPS, RECORDS_SCHEMA
 from cofire.evaluate.sensitivity import jaccard, rank_correlation
-from cofire.evaluate.statistics import bootstrap_means, holm, sign_flip
 from cofire.evaluate.thresholds import GRID
 from cofire.explain.regions import Points, map_hull
 from cofire.network import Network
+from cofire.statistics import holm, mean_intervals, paired_bootstrap, sign_flip
 from tests.evaluate.judged import PREPARATION, tiny_collection, tiny_model, tiny_network, write_photos
 
 from . import naive_evaluation as naive
@@ -400,9 +399,9 @@ def test_paired_bootstrap(seed):
     assert math.isclose(found.value, math.fsum(first - second) / 5)
     assert between(found.low, means, 0.025)
     assert between(found.high, means, 0.975)
-    columns = bootstrap_means((first - second)[:, None], seed=seed)
-    assert between(columns.low[0], means, 0.025)
-    assert between(columns.high[0], means, 0.975)
+    (column,) = mean_intervals((first - second)[:, None], differences=True, seed=seed)
+    assert between(column.low, means, 0.025)
+    assert between(column.high, means, 0.975)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -410,24 +409,25 @@ def test_bootstrap_of_what_counts(seed):
     """A draw's mean is over what counts in it; draws in which nothing does have none."""
     generator = np.random.default_rng(seed)
     values, counted = generator.random((5, 2)), np.array([[1, 1], [0, 1], [1, 0], [0, 0], [1, 1]], bool)
-    found = bootstrap_means(np.where(counted, values, np.nan), counted, draws=4000, seed=seed)
+    found = mean_intervals(np.where(counted, values, np.nan), counted, draws=4000, seed=seed)
     for column in range(2):
         own = [value if there else None for value, there in zip(values[:, column], counted[:, column], strict=True)]
         means = naive.resampled_differences(own, [0.0] * 5)
-        assert found.counted[column] == 3
-        assert found.mean[column] == pytest.approx(values[counted[:, column], column].mean())
-        assert between(found.low[column], means, 0.025)
-        assert between(found.high[column], means, 0.975)
+        assert found[column].counted == 3
+        assert found[column].value == pytest.approx(values[counted[:, column], column].mean())
+        assert between(found[column].low, means, 0.025)
+        assert between(found[column].high, means, 0.975)
 
 
 def test_bootstrap_of_alike_single_and_none():
-    found = bootstrap_means([[0.3, 1.0, 0.0]] * 4, [[True, True, False]] * 4)
-    np.testing.assert_allclose([found.mean[0], found.low[0], found.high[0]], 0.3)
-    assert np.isnan(found.mean[2])
-    assert np.isnan(found.low[2])
-    assert found.counted.tolist() == [4, 4, 0]
-    single = bootstrap_means([[0.25]])
-    assert (single.mean[0], single.low[0], single.high[0]) == (0.25, 0.25, 0.25)
+    found = mean_intervals([[0.3, 1.0, 0.0]] * 4, [[True, True, False]] * 4)
+    np.testing.assert_allclose([found[0].value, found[0].low, found[0].high], 0.3)
+    assert [one and one.counted for one in found] == [4, 4, None]
+    # Four that all are 1 are a share: of a width.
+    assert (found[1].value, found[1].high) == (1, 1)
+    assert found[1].low == pytest.approx(4 / (4 + 1.959964**2))
+    (single,) = mean_intervals([[0.25]])
+    assert (single.value, single.low, single.high) == (0.25, 0.25, 0.25)
 
 
 @often
@@ -493,6 +493,10 @@ def test_differences_of_a_run():
             assert change.value == pytest.approx(math.fsum(a - b for a, b in pairs) / len(pairs))
             assert change.p == pytest.approx(p[-1])
             means = naive.resampled_differences(own, values[rival])
+            if measure == "pointing":  # -1, 0 or 1: no shorter than few photos that differ allow
+                assert change.low <= naive.quantile(sorted(means), 0.025) + 1e-12
+                assert change.high >= naive.quantile(sorted(means), 0.975) - 1e-12
+                continue
             assert between(change.low, means, 0.025)
             assert between(change.high, means, 0.975)
         assert [differences[rival][measure].p_holm for rival in methods[1:]] == pytest.approx(naive.holm(p))
@@ -620,7 +624,7 @@ REFUSED = {
     "ucb1 pull": lambda: ucb1(1, lambda arm, trial: math.nan, 1),
     "deepfool": lambda: deepfool(Network(nn.Linear(2, 2), torch.zeros(1, 2)), torch.tensor([[math.nan, 0.0]])),
     "paired_bootstrap": lambda: paired_bootstrap(torch.tensor([math.nan])),
-    "bootstrap_means": lambda: bootstrap_means([[math.nan]]),
+    "mean_intervals": lambda: mean_intervals([[math.nan]]),
     "sign_flip": lambda: sign_flip([[math.nan]]),
 }  # fmt: skip
 

@@ -20,7 +20,7 @@ _OTHERS = (
 )
 
 
-def tables(*, gains=((0.006, 0.002),), classes=DIGITS, width=0.002, seed=0, images=True, epochs=None):
+def tables(*, gains=((0.006, 0.002),), classes=DIGITS, width=0.002, seed=0, images=True, epochs=None, samples=TEST):
     """The tables boosts, boost_classes and flips.
 
     Args:
@@ -30,6 +30,7 @@ def tables(*, gains=((0.006, 0.002),), classes=DIGITS, width=0.002, seed=0, imag
         seed: Of all that is random.
         images: Whether the examples have pictures.
         epochs: Of each checkpoint; 1, 2, … unless given.
+        samples: Of the test data.
     """
     rng = np.random.default_rng(seed)
     boosts, errors, flips = [], [], []
@@ -50,7 +51,7 @@ def tables(*, gains=((0.006, 0.002),), classes=DIGITS, width=0.002, seed=0, imag
             after = np.maximum(0, before + rng.integers(-14, 6, 2))
             errors.append(
                 moment
-                | {"class": c, "class_name": name, "samples": TEST // len(classes)}
+                | {"class": c, "class_name": name, "samples": samples // len(classes)}
                 | {"base_false_positives": int(before[0]), "base_false_negatives": int(before[1])}
                 | {"boosted_false_positives": int(after[0]), "boosted_false_negatives": int(after[1])}
             )

@@ -10,8 +10,9 @@ from cofire.errors import ResultError
 from cofire.report import figures, write_boost_report, write_report
 from cofire.report.boost import tables, wording
 from cofire.report.boost.facts import BoostFacts
+from cofire.statistics import Interval
 from cofire.study.digest import digest
-from cofire.study.gains import Gain, boost_at, conclusion, decimals
+from cofire.study.gains import boost_at, decimals
 
 from . import synthetic
 from .synthetic_boost import DIGITS, with_boost
@@ -55,39 +56,45 @@ def report(run, tmp_path_factory):
 
 def test_what_beats_model_and_control_helps():
     assert told(0.006, 0.002) == (
-        "The booster (readout) classifies 0.6 points better than the model [+0.4, +0.8]; 0.4 points [+0.2, +0.6] of "
-        "that are due to activation patterns: the best control without them (last layer trained on) gains 0.2. "
-        "It helps."
+        "The booster (readout) classifies 0.6 points better than the model [+0.4, +0.8]. Of that, 0.4 points [+0.2, "
+        "+0.6] are not reached by the best control without activation patterns (last layer trained on), which gains "
+        "0.2. It helps."
     )
-
-
-def test_a_control_that_loses_takes_nothing_from_the_gain():
-    said = told(0.006, -0.001)
-    assert "All of that is due to activation patterns" in said
-    assert "loses 0.1, 0.7 points less than the booster [+0.5, +0.9]" in said
-    assert said.endswith("It helps.")
-    assert "changes nothing" in told(0.006, 0.0)
+    assert "which loses 0.1. It helps." in told(0.006, -0.001)
+    assert "which changes nothing. It helps." in told(0.006, 0.0)
 
 
 def test_a_gain_that_a_control_has_too_needs_no_activation_patterns():
     said = told(0.006, 0.005)
     assert "6 points better than the model [+0.4, +0.8]. But the gain needs no activation patterns" in said
-    assert "gains 0.5 and does as well (difference +0.1 points [−0.1, +0.3])" in said
-    assert said.endswith("Activation patterns make no clear difference.")
+    assert "gains 0.5 and does as well, within ±0.5 points (difference +0.1 points [−0.1, +0.3])" in said
+    assert said.endswith("Activation patterns make no difference that matters (within ±0.5 points counts as none).")
+
+
+def test_what_is_undecided_is_no_equality_and_told_with_the_samples_that_would_decide():
+    said = told(0.021, 0.002, width=0.0195, samples=280)
+    assert "Whether that takes activation patterns cannot be told" in said
+    assert "(difference +1.90 points [−0.05, +3.85]; about 610 test samples would decide)" in said
+    assert said.endswith("Whether activation patterns help is undecided.")
+    for word in ("does as well", "needs no"):
+        assert word not in said
+    neither = told(0.004, 0.002, width=0.01)
+    assert "cannot be told from the model" in neither
+    assert "that is no evidence that the two do as well" in neither
 
 
 def test_a_control_that_does_better_is_said_to():
     said = told(0.006, 0.010)
     assert "gains 1.0: the booster lies 0.4 points behind it [−0.6, −0.2]" in said
     assert said.endswith("Activation patterns do not help: the control does better.")
-    assert "0.4 points worse than the best control" in told(0.001, 0.005)
+    assert "the booster lies 0.4 points behind it" in told(0.001, 0.005)
 
 
 @pytest.mark.parametrize(("base", "control"), [(0.001, 0.0), (0.001, -0.004), (0.0, 0.0)])
-def test_what_is_not_better_than_the_model_makes_no_difference(base, control):
+def test_what_is_equal_to_the_model_makes_no_difference(base, control):
     said = told(base, control)
-    assert "classifies about as well as the model" in said
-    assert said.endswith("It makes no clear difference.")
+    assert "classifies as well as the model, within ±0.5 points" in said
+    assert "make no difference that matters" in said
     assert ("no improvement" in said) == (control == -0.004)
 
 
@@ -98,28 +105,54 @@ def test_what_is_worse_than_the_model_hurts_whatever_the_control_does(control):
     assert said.endswith("It hurts.")
 
 
-def test_every_combination_has_a_conclusion():
-    words = ("helps", "no difference", "hurts")
-    assert [[conclusion(base, control) for control in words] for base in words] == [
-        ["helps", "no more than a control", "less than a control"],
-        ["no difference", "no difference", "less than a control"],
-        ["hurts", "hurts", "hurts"],
-    ]
+def test_every_combination_of_verdicts_is_told():
+    for over_base in (0.01, 0.0, -0.01):
+        for over_control in (0.01, 0.0, -0.01):
+            for width in (0.002, 0.009):
+                said = told(over_base, over_base - over_control, width=width)
+                assert said[0].isupper()
+                assert said.endswith(".")
+                assert ".." not in said
+
+
+def test_page_and_comparison_have_one_verdict():
+    for base in ("better", "equal", "undecided", "worse"):
+        ends = {"better": (0.01, 0.03), "equal": (-0.001, 0.001), "undecided": (-0.02, 0.02), "worse": (-0.03, -0.01)}
+        rows = boost_tables()[0].to_pylist()
+        for row in rows:
+            if row["role"] == "booster":
+                row["base_gain_low"], row["base_gain_high"] = ends[base]
+                row["base_gain"] = sum(ends[base]) / 2
+                row["gain"], row["gain_low"], row["gain_high"] = 0.02, 0.01, 0.03
+        assert boost_at(pa.Table.from_pylist(rows, schema=boost_tables()[0].schema), 1).verdict == base
 
 
 def test_intervals_have_the_decimals_they_deserve():
-    assert decimals(Gain(0.01, -0.02, 0.04)) == 1
-    assert decimals(Gain(0.002, 0.0003, 0.004)) == 2  # 0.03 points would read as 0.0
-    assert decimals(Gain(0.0005, 0.00002, 0.001)) == 3
-    assert decimals(Gain(0.0, 0.0, 0.0)) == decimals(Gain(0.01)) == 1
-    assert Gain(0.5).verdict == "no difference"
+    assert decimals(Interval(0.01, -0.02, 0.04)) == 1
+    assert decimals(Interval(0.002, 0.0003, 0.004)) == 2  # 0.03 points would read as 0.0
+    assert decimals(Interval(0.0005, 0.00002, 0.001)) == 3
+    assert decimals(Interval(0.0, 0.0, 0.0)) == decimals(Interval(0.01)) == 1
 
 
-def test_the_course_counts_checkpoints_on_both_sides_of_zero():
+def test_the_course_counts_checkpoints_by_their_verdicts():
     said = wording.course_told(facts_of(gains=((0.010, 0.001), (0.006, 0.002), (0.001, 0.006), (0.002, 0.002))))
-    assert said.startswith("In 2 of 4 checkpoints the interval of the gain over the best control lies above zero; in 1")
+    assert said.startswith(
+        "The booster is better than the best control in 2 of 4 checkpoints, worse in 1, equal within ±0.5 points in 1, "
+        "all held to 5\N{NO-BREAK SPACE}% together (Holm)."
+    )
     assert "+0.2 points over the best control and +0.5 over the model" in said
     assert wording.course_told(facts_of()) == ""
+
+
+def test_verdicts_over_checkpoints_are_corrected_for_their_number():
+    """Of 20 intervals three leave out zero by little: alone each helps, together none is shown to."""
+    gains = tuple((0.0025 if number < 3 else 0.001, 0.0) for number in range(20))
+    facts = facts_of(gains=gains)
+    assert [boost.over_control.says(0.005) for boost in facts.boosts].count("better") == 3
+    assert "better" not in facts.verdicts
+    said = wording.course_told(facts)
+    assert said.startswith("The booster is better than the best control in 0 of 20 checkpoints")
+    assert "By itself the interval of 3 lies above zero" in said
 
 
 def test_the_paper_is_told_with_what_it_leaves_open(report):
@@ -259,7 +292,7 @@ def test_a_page_by_itself(tmp_path, visit):
 def test_a_page_by_itself_over_checkpoints_says_the_course(tmp_path):
     page = text_of(alone(tmp_path, gains=((0.006, 0.002), (0.005, 0.002)), title="Mine"))
     assert "<h1>Mine</h1>" in page
-    assert page.count("In 2 of 2 checkpoints") == 1
+    assert page.count("better than the best control in 2 of 2 checkpoints") == 1
     assert 'id="setup"' not in page
 
 
@@ -315,7 +348,7 @@ def test_without_examples_classes_or_intervals_the_page_stands(tmp_path, visit):
     )
     page = text_of(path)
     assert "was not counted" in page
-    assert "It makes no clear difference." in page
+    assert "Whether activation patterns help is undecided." in page
     assert "None" not in page
     assert "nan" not in page.lower()
     assert visit(path).complaints == []
@@ -325,6 +358,6 @@ def test_the_digest_has_a_line():
     run = with_boost(synthetic.trajectory(layers=(20,), checkpoints=3), gains=((0.006, 0.002),) * 3)
     assert digest(run)[-1] == (
         "Boost        +0.6 points over the model [+0.4, +0.8], +0.4 over the best control (last layer trained on) "
-        "[+0.2, +0.6]: helps"
+        "[+0.2, +0.6]: better (margin 0.5 points)"
     )
     assert not any(line.startswith("Boost") for line in digest(synthetic.trajectory(checkpoints=2)))

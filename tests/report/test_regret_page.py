@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cofire.boost.bootstrap import Interval
 from cofire.evaluate.bandit import ucb1
 from cofire.evaluate.tuned import Learned, Score, Tuned
 from cofire.explain.region_options import Regions
 from cofire.report.evaluate.regret import regret_figures, write_regret_page
 from cofire.report.evaluate.regret_words import intervals_of, notes_of, rows_of, verdict
+from cofire.statistics import Interval
 
 
 def learned(name, values, chances, start, *, exact=False, alike=False, trials=200):
@@ -36,7 +36,7 @@ def tuned(gain=(0.12, 0.04, 0.2), **changes):
             learned("k", (1, 5, None), (0.2, 0.7, 0.4), 10, exact=True),
             learned("sigma", (0.05, 0.1), (0.9, 0.8), 0.1),
         ),
-        before=Score(0.4, 0.38, 0.8), after=Score(0.5, 0.5, 0.85), gain=Interval(*gain),
+        before=Score(0.4, 0.38, 0.8), after=Score(0.5, 0.5, 0.85), gain=Interval(*gain, 140),
         setup={"model": "</script><img src=x onerror=window.evil=1>", "command": "cofire tune photos"},
     )  # fmt: skip
     return replace(found, **changes)
@@ -47,9 +47,12 @@ def test_the_verdict_follows_the_interval():
                                      "have to tell.")  # fmt: skip
     assert "38.0\u00a0% with the method’s own options and in 50.0\u00a0%" in verdict(tuned())
     assert "+12.0 points (+4.0 to +20.0)" in verdict(tuned())
-    assert "no clear difference" in verdict(tuned((0.01, -0.03, 0.05)))
+    assert "undecided: about" in verdict(tuned((0.01, -0.03, 0.05)))
+    assert "equal within ±2 points" in verdict(tuned((0.001, -0.01, 0.012)))
     assert "do not use those learnt" in verdict(tuned((-0.1, -0.2, -0.05)))
-    assert "Nothing changes" in verdict(tuned((0.0, 0.0, 0.0)))
+    kept = tuned((0.0, -0.03, 0.03))
+    kept = replace(kept, learned=tuple(replace(one, chosen=one.start) for one in kept.learned))
+    assert "nothing changes" in verdict(kept)
 
 
 def test_what_has_to_be_known_is_said():

@@ -63,7 +63,8 @@ def test_sentences_claim_what_the_intervals_allow():
 
     assert "they look at other parts" in told(0.6, 0.1)[0]
     assert "more of the same" in told(0.1, 0.6)[0]
-    assert "no clear difference" in told(0.5, 0.5)[0]
+    assert "equal within ±0.02" in told(0.5, 0.5)[0]
+    assert "whether these differ is undecided" in told(0.5, 0.49)[0]
     assert "B has more of its evidence on the object than A, by 25 percentage points" in told(0.5, 0.5)[-1]
 
 

@@ -2,17 +2,17 @@
 
 from cofire.boost.baselines import Energy, MaxSoftmax, ReAct
 from cofire.boost.booster import Boosted, Booster
-from cofire.boost.bootstrap import Interval, paired_bootstrap
-from cofire.boost.comparison import Comparison, Judged, compare
+from cofire.boost.comparison import MARGIN, Comparison, Judged, compare
 from cofire.boost.confidence import PatternConfidence
 from cofire.boost.cost import Cost, cost_of_boosting
 from cofire.boost.judgement import judge
 from cofire.boost.methods import CONTROLS, DEFAULT_METHOD, METHODS
-from cofire.boost.verdict import verdict
+from cofire.statistics import Interval, paired_bootstrap, verdict
 
 __all__ = [
     "CONTROLS",
     "DEFAULT_METHOD",
+    "MARGIN",
     "METHODS",
     "Boosted",
     "Booster",

@@ -7,25 +7,25 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from cofire.boost.booster import AUTO, Booster, best_of
-from cofire.boost.bootstrap import Interval, paired_bootstrap
 from cofire.boost.examples import Flip, FlipCollector
 from cofire.boost.fitting import FitSettings, Fitted, fit_methods, readings
 from cofire.boost.measures import calibration_gap, false_counts
 from cofire.boost.methods import CONTROLS, DEFAULT_METHOD, METHODS, Kind, method_of
 from cofire.boost.overlap import check_apart_by_content, check_apart_by_index
 from cofire.boost.reading import Reader, chosen_layers, hashes_of
-from cofire.boost.verdict import Verdict, verdict
-from cofire.bounds import check_above_zero, check_threshold, check_whole
+from cofire.bounds import check_above_zero, check_from_zero, check_threshold, check_whole
 from cofire.errors import NonFiniteError, OptionError
 from cofire.network import Network, Selector, Unit
+from cofire.statistics import Interval, Outcome, mean_interval, weakest
 
-__all__ = ["Comparison", "Judged", "compare"]
+__all__ = ["MARGIN", "Comparison", "Judged", "compare"]
 
 BASE = "base"
+MARGIN = 0.005
+"""Differences of accuracy below half a percentage point count as none, unless another margin is given."""
 _LARGEST = 2**63 - 1
 
 
@@ -79,6 +79,7 @@ class Comparison:
         predicted: Predictions for them by name, (samples,).
         flips: Some test samples whose prediction the booster changes.
         booster: The fitted booster.
+        margin: A difference of test accuracy below it counts as none.
     """
 
     judged: Mapping[str, Judged]
@@ -88,19 +89,19 @@ class Comparison:
     predicted: Mapping[str, Tensor]
     flips: Sequence[Flip]
     booster: Booster
+    margin: float = MARGIN
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> Outcome:
         """Whether activation patterns help: only if the booster beats the model and the best control as well.
 
-        It hurts if the model alone does better.
+        "worse" if one of the two does better than the booster; "undecided" if it cannot be told from one of them, nor
+        held to be within the margin of it.
         """
         gain, base_gain = self.judged[self.chosen].gain, self.judged[self.chosen].base_gain
         assert gain is not None
         assert base_gain is not None
-        if verdict(base_gain.low, base_gain.high) == "hurts":
-            return "hurts"
-        return "helps" if min(gain.low, base_gain.low) > 0 else "no difference"
+        return weakest(gain.says(self.margin), base_gain.says(self.margin))
 
     def false_counts(self, name: str) -> tuple[Tensor, Tensor]:
         """False positives and negatives of each class on the test data, (classes,) each."""
@@ -130,12 +131,13 @@ def compare(
     train_accuracy: bool = True,
     batch_size: int = 1024,
     draws: int = 2000,
+    margin: float = MARGIN,
     progress: bool | None = None,
 ) -> Comparison:
     """Fit every method and every control, choose on held-out data, and judge on test data.
 
-    The gain that is due to activation patterns is the difference between the booster and the best control, with a
-    paired bootstrap over the test samples.
+    The gain that is due to activation patterns is the difference between the booster and the best control, with an
+    interval over the test samples (`cofire.statistics.mean_interval` of the paired differences).
 
     Args:
         network: The trained classifier.
@@ -152,6 +154,7 @@ def compare(
         train_accuracy: Whether the training data is read once more, for accuracy.
         batch_size: For data that does not come in batches.
         draws: Of the bootstrap.
+        margin: A difference of test accuracy below it counts as none, a share from 0 up.
         progress: Show progress bars; None shows them on a terminal.
 
     Returns:
@@ -178,7 +181,7 @@ def compare(
     )  # fmt: skip
     check_apart_by_index(training, test, "test data")
     check_apart_by_index(held_out, test, "test data", "the held-out data")
-    draws = check_whole("draws", draws)
+    draws, margin = check_whole("draws", draws), check_from_zero("margin", margin)
     fits = fit_methods(reader, [method_of(name) for name in names], training, held_out, settings)
     best_control = best_of(fits, [name for name in names if method_of(name).kind == "control"])
     chosen = method
@@ -209,28 +212,17 @@ def compare(
             continue
         change = right[name] - right[BASE]
         rows[name] = replace(
-            rows[name], base_gain=_gain(change, draws, seed),
-            gain=_gain(right[name] - right[best_control], draws, seed) if name in METHODS else None,
+            rows[name], base_gain=mean_interval(change, differences=True, draws=draws, seed=seed),
+            gain=mean_interval(right[name] - right[best_control], differences=True, draws=draws, seed=seed)
+            if name in METHODS
+            else None,
             repaired=int((change > 0).sum()), broken=int((change < 0).sum()),
         )  # fmt: skip
     booster = Booster(
         network, [layer.name for layer in reader.layers], chosen, unit=unit, threshold=threshold, seed=seed
     )
     booster.adopt(fits.fitted[chosen])
-    return Comparison(rows, chosen, best_control, tested.labels, tested.predicted, flips.examples(), booster)
-
-
-def _gain(change: Tensor, draws: int, seed: int) -> Interval:
-    """The mean of differences of 1, 0 and -1 with its interval.
-
-    Where very few samples differ, percentile intervals are too short: one that leaves out 0 is stretched to it unless
-    the exact sign test (McNemar's) rejects at 5 % as well.
-    """
-    found = paired_bootstrap(change, draws, seed)
-    more, less = int((change > 0).sum()), int((change < 0).sum())
-    if more + less and binomtest(more, more + less).pvalue > 0.05:
-        return Interval(found.value, min(found.low, 0.0), max(found.high, 0.0))
-    return found
+    return Comparison(rows, chosen, best_control, tested.labels, tested.predicted, flips.examples(), booster, margin)
 
 
 @dataclass(frozen=True)

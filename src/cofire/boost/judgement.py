@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from cofire.activations.batches import Batches
-from cofire.boost.bootstrap import Interval
 from cofire.bounds import check_whole
 from cofire.errors import DataError, OptionError
 from cofire.network import Network
 from cofire.patterns.ranking import auroc, auroc_interval, false_positive_rate
+from cofire.statistics import Interval
 
 __all__ = ["Detector", "Judgement", "judge"]
 
@@ -111,7 +111,7 @@ def judge(
             elsewhere = Batches(_Unlabelled(outliers, batch_size), 1)
             tasks["outliers"] = scores, _scored(detector, elsewhere)[0]
         for task, (low, high) in tasks.items():
-            area = Interval(auroc(low, high), *auroc_interval(low, high, draws, seed))
+            area = Interval(auroc(low, high), *auroc_interval(low, high, draws, seed), len(low) + len(high))
             rows.append(Judgement(name, task, area, false_positive_rate(low, high), len(low), len(high)))
     if not rows:
         raise DataError(

@@ -14,7 +14,7 @@ import typer
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from cofire.atomic import atomic_path, write_text
-from cofire.boost import DEFAULT_METHOD, METHODS, compare
+from cofire.boost import DEFAULT_METHOD, MARGIN, METHODS, compare
 from cofire.boost.cost import cost_of_boosting
 from cofire.cli.folders import claim
 from cofire.cli.numbers import numbers
@@ -58,6 +58,8 @@ def boost(
     ] = "channel-mean",
     threshold: Annotated[float, typer.Option(help="A neuron is active above it.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Of networks, orders and draws.")] = 0,
+    margin: Annotated[float, typer.Option(help="Points of test accuracy; a difference below it counts as none.")] = 100
+    * MARGIN,
     data_root: Annotated[
         Path | None, typer.Option(help="Where torchvision's data sets lie; COFIRE_DATA or ./data unless given.")
     ] = None,
@@ -129,6 +131,7 @@ def boost(
         seed=seed,
         max_bytes=max_bytes,
         batch_size=batch_size,
+        margin=margin / 100,
     )
     cost = cost_of_boosting(found.booster, example[:1].repeat(batch_size, *(1 for _ in example.shape[1:])))
     options = {
@@ -141,6 +144,7 @@ def boost(
         "unit": unit,
         "threshold": threshold,
         "seed": seed,
+        "boost_margin": found.margin,
         "test_samples": len(found.labels),
         "parameters_added": cost.parameters,
         "forward_pass": f"× {cost.time:.2f} in batches of {batch_size}",
@@ -175,7 +179,7 @@ def boost(
         f"Confidence   calibration error {base.test_calibration:.3f} → {own.test_calibration:.3f}, "
         f"negative log-likelihood {base.test_loss:.4f} → {own.test_loss:.4f}"
     )
-    typer.echo(boost_line(tables["boosts"]))
+    typer.echo(boost_line(tables["boosts"], len(found.labels), found.margin))
     typer.echo(f"Cost         {cost.parameters:,} more parameters, forward pass × {cost.time:.2f}")
     for path in written:
         typer.echo(f"Booster: {path}")

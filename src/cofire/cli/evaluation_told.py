@@ -70,7 +70,7 @@ def _empty(head: str, heads: Sequence[str]) -> Printed:
 def _cells(row: Row) -> list[Text]:
     cells = [Text(row.name, style="dim" if row.baseline else "")]
     for cell in row.cells:
-        more = ", ".join(part for part in (cell.span, cell.p.replace(" ", "")) if part)
+        more = ", ".join(part for part in (cell.span, cell.p.replace(" = ", "=").replace(" < ", "<")) if part)
         style = {"better": "bold green", "worse": "bold red"}.get(cell.mark, "bold" if cell.best else "")
         told = Text(cell.value, style=style)
         told.append(f" [{more}]" if more else "", style="dim")

@@ -12,7 +12,6 @@ from cofire.evaluate.metrics import (
     ChangeInConfidence,
     ClassSensitivity,
     DeletionInsertion,
-    Estimate,
     ExplanationShift,
     Localisation,
     Measure,
@@ -31,6 +30,7 @@ from cofire.evaluate.torchmetric import as_torchmetric
 from cofire.evaluate.tuned import Tuned, read_tuned
 from cofire.evaluate.tuning import tune
 from cofire.evaluate.two_networks import Side, compare_networks
+from cofire.statistics import Interval as Estimate
 
 __all__ = [
     "BASELINES",

@@ -8,14 +8,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-import torch
 from torch import Tensor
 
 from cofire.atomic import write_text
-from cofire.boost.bootstrap import paired_bootstrap
 from cofire.errors import OptionError, ResultError, near_matches
-from cofire.evaluate.shifts import Mean
 from cofire.explain import Explanation
+from cofire.statistics import Interval, mean_interval
 
 __all__ = ["KINDS", "NetworkCase", "NetworkRow", "TwoNetworks"]
 
@@ -115,8 +113,8 @@ class TwoNetworks:
         """The share of all photos that a network, 0 or 1, gets right."""
         return sum(row.predicted[network] == row.label for row in self.rows) / len(self.rows)
 
-    def mean(self, kind: str | tuple[str, ...], measure: str, network: int | None = None) -> Mean:
-        """A mean over the photos of a kind, or of several, with its 95 % bootstrap interval.
+    def mean(self, kind: str | tuple[str, ...], measure: str, network: int | None = None) -> Interval | None:
+        """A mean over the photos of a kind, or of several, with its 95 % interval; None if no photo counts.
 
         Args:
             kind: One of `KINDS`, or some.
@@ -139,9 +137,9 @@ class TwoNetworks:
         else:
             values = [pair[network] for pair in given if pair[network] is not None]
         if not values:
-            return Mean(None, None, None, 0, len(rows))
-        found = paired_bootstrap(torch.tensor(values, dtype=torch.float64))
-        return Mean(found.value, found.low, found.high, len(values), len(rows) - len(values))
+            return None
+        paired = measure not in single and network is None
+        return mean_interval(values, differences=paired, left_out=len(rows) - len(values))
 
     def save(self, path: str | Path) -> Path:
         """Write all numbers to a JSON file, whole or not at all.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -16,14 +17,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cofire.atomic import atomic_path, write_text
+from cofire.bounds import check_from_zero
 from cofire.errors import OptionError, ResultError, near_matches
-from cofire.evaluate.metrics import Estimate
-from cofire.evaluate.schema import GROUPS, RECORDS_SCHEMA, SUBSETS, Criterion, measured
-from cofire.evaluate.statistics import Means, bootstrap_means, holm, sign_flip
+from cofire.evaluate.schema import GROUPS, MARGIN, RECORDS_SCHEMA, SUBSETS, Criterion, measured
 from cofire.evaluate.thresholds import fault_of_rules
 from cofire.photos.collection import Collection
+from cofire.statistics import Interval, Outcome, holm, mean_intervals, samples_to_decide, sign_flip, verdict
 
-__all__ = ["OPTIONS", "RECORDS", "Difference", "Evaluation", "Verdict"]
+__all__ = ["OPTIONS", "RECORDS", "Difference", "Evaluation"]
 
 RECORDS = "records.parquet"
 OPTIONS = "evaluation.json"
@@ -31,37 +32,47 @@ _FORMAT = 2
 _LEVEL = 0.05
 
 Floats = NDArray[np.float64]
-Verdict = Literal["better", "worse", "no clear difference"]
 
 
-@dataclass(frozen=True)
-class Difference:
-    """By how much one method's mean is above another's, over the photos that count for both.
+@dataclass(frozen=True, kw_only=True)
+class Difference(Interval):
+    """By how much one method's mean is above another's, over the photos that count for both: the paired interval.
 
     Attributes:
-        value: Mean of the paired differences.
-        low: The lower end of its 95 % bootstrap interval.
-        high: The upper end.
         p: Two-sided p-value of the sign-flip test.
         p_holm: The same, held against the other rivals by Holm's method.
-        images: Photos that count for both.
+        rivals: How many there are.
         criterion: What was measured.
+        margin: A difference below it counts as none.
     """
 
-    value: float
-    low: float
-    high: float
     p: float
     p_holm: float
-    images: int
+    rivals: int
     criterion: Criterion
+    margin: float
 
     @property
-    def verdict(self) -> Verdict:
-        """Better or worse only if the interval leaves out 0 and the corrected test rejects at 5 % as well."""
-        if self.p_holm > _LEVEL or self.low <= 0 <= self.high or self.criterion.better == "neither":
-            return "no clear difference"
-        return "better" if (self.value > 0) == (self.criterion.better == "higher") else "worse"
+    def verdict(self) -> Outcome:
+        """Better or worse only if the interval leaves out 0 and the corrected test rejects at 5 % as well.
+
+        "equal" if it is held to the margin (`cofire.statistics.verdict`), else "undecided"; always one of the two for
+        a criterion of which neither way is better.
+        """
+        low, high = self.low, self.high
+        if self.p_holm > _LEVEL or self.criterion.better == "neither":
+            low, high = min(low, 0.0), max(high, 0.0)
+        found = verdict(low, high, self.margin, value=self.value)
+        if self.criterion.better == "lower" and found in ("better", "worse"):
+            return "worse" if found == "better" else "better"
+        return found
+
+    @property
+    def needed(self) -> int | None:
+        """About how many photos would decide, see `cofire.statistics.samples_to_decide`; None where that is known."""
+        if self.verdict != "undecided":
+            return None
+        return samples_to_decide(self, self.margin, tests=self.rivals)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -88,7 +99,7 @@ class Evaluation:
         >>> found
         Evaluation(20 photos by gradcam, centre: soft drop 25.0 %, 75.0 %)
         >>> found.table()["centre"]["soft_drop"]
-        Estimate(mean=0.75, low=0.75, high=0.75, images=20, left_out=0)
+        Interval(value=0.75, low=0.75, high=0.75, counted=20, left_out=0)
         >>> change = found.differences()["centre"]["soft_drop"]
         >>> change.value, change.p_holm, change.verdict
         (-0.5, 0.0001, 'better')
@@ -129,6 +140,11 @@ class Evaluation:
         return measured(self.options["measures"])
 
     @property
+    def margin(self) -> float:
+        """A difference below it counts as none, unless another is asked for: in the units of the measures."""
+        return float(self.options.get("margin", MARGIN))
+
+    @property
     def split(self) -> str:
         """Which photos the tables are about: "evaluation" unless there are none of it."""
         return "evaluation" if "evaluation" in self._of("split") else "tuning"
@@ -144,7 +160,7 @@ class Evaluation:
         return found
 
     @cached_property
-    def _tables(self) -> dict[Any, dict[str, dict[str, Estimate]]]:
+    def _tables(self) -> dict[Any, dict[str, dict[str, Interval]]]:
         """Tables that were asked for before: the terminal, the page and Markdown show the same."""
         return {}
 
@@ -193,7 +209,7 @@ class Evaluation:
             )
         return self._columns[measure][self.chosen(subset)]
 
-    def table(self, subset: str = "all", *, draws: int = 2000, seed: int = 0) -> dict[str, dict[str, Estimate]]:
+    def table(self, subset: str = "all", *, draws: int = 2000, seed: int = 0) -> dict[str, dict[str, Interval]]:
         """The mean of each measure by each method, with its interval.
 
         Args:
@@ -210,27 +226,36 @@ class Evaluation:
         held, asked = self.chosen(subset), (subset, draws, seed)
         if asked in self._tables:
             return self._tables[asked]
-        found: dict[str, dict[str, Estimate]] = {method: {} for method in self.methods} if held.any() else {}
+        found: dict[str, dict[str, Interval]] = {method: {} for method in self.methods} if held.any() else {}
         if not found:
             return found
         stacked = np.concatenate([self._columns[criterion.name][held] for criterion in self.criteria], axis=1)
-        means = bootstrap_means(stacked, np.isfinite(stacked), draws=draws, seed=seed)
+        means = mean_intervals(stacked, np.isfinite(stacked), draws=draws, seed=seed)
         for at, criterion in enumerate(self.criteria):
             for number, method in enumerate(self.methods):
-                estimate = _estimate(means, at * len(self.methods) + number, int(held.sum()))
-                if estimate is not None:
-                    found[method][criterion.name] = estimate
+                mean = means[at * len(self.methods) + number]
+                if mean is not None:
+                    found[method][criterion.name] = mean
         self._tables[asked] = found
         return found
 
     def differences(
-        self, subset: str = "all", *, first: str | None = None, draws: int = 2000, flips: int = 9999, seed: int = 0
+        self,
+        subset: str = "all",
+        *,
+        first: str | None = None,
+        margin: float | None = None,
+        draws: int = 2000,
+        flips: int = 9999,
+        seed: int = 0,
     ) -> dict[str, dict[str, Difference]]:
         """By how much a method lies above each rival, photo by photo.
 
         Args:
             subset: Of photos, see `cofire.evaluate.schema.SUBSETS`.
             first: The method; the first one unless given.
+            margin: A difference below it counts as none, in the units of the measure (0.02 are two percentage points);
+                the option "margin" unless given, else `cofire.evaluate.schema.MARGIN`.
             draws: Of the bootstrap.
             flips: Of the test.
             seed: Of both.
@@ -239,14 +264,15 @@ class Evaluation:
             By rival, then by measure; without what counts for no photo.
 
         Raises:
-            OptionError: There is no such subset or method.
+            OptionError: There is no such subset or method, or the margin is below 0.
         """
         own = self.methods[0] if first is None else first
         if own not in self.methods:
             raise OptionError(
                 f"method '{own}'", f"one of {', '.join(self.methods)}", f"try {near_matches(own, self.methods, most=1)}"
             )
-        held, at, asked = self.chosen(subset), self.methods.index(own), (subset, own, draws, flips, seed)
+        margin = self.margin if margin is None else check_from_zero("margin", margin)
+        held, at, asked = self.chosen(subset), self.methods.index(own), (subset, own, margin, draws, flips, seed)
         if asked in self._gaps:
             return self._gaps[asked]
         rivals = [number for number in range(len(self.methods)) if number != at]
@@ -256,17 +282,18 @@ class Evaluation:
         columns = [self._columns[criterion.name][held] for criterion in self.criteria]
         gaps = np.concatenate([column[:, at : at + 1] - column[:, rivals] for column in columns], axis=1)
         counted = np.isfinite(gaps)
-        means = bootstrap_means(gaps, counted, draws=draws, seed=seed)
+        means = mean_intervals(gaps, counted, differences=True, draws=draws, seed=seed)
         tested = sign_flip(np.where(counted, gaps, 0.0), flips=flips, seed=seed)
         for place, criterion in enumerate(self.criteria):
             part = [place * len(rivals) + number for number in range(len(rivals))]
-            known = [column for column in part if means.counted[column]]
+            known = [column for column in part if means[column] is not None]
             raised = dict(zip(known, holm([float(tested[column]) for column in known]), strict=True))
             for column, number in zip(part, rivals, strict=True):
-                if column in raised:
+                mean = means[column]
+                if mean is not None:
                     found[self.methods[number]][criterion.name] = Difference(
-                        float(means.mean[column]), float(means.low[column]), float(means.high[column]),
-                        float(tested[column]), raised[column], int(means.counted[column]), criterion,
+                        **vars(mean), p=float(tested[column]), p_holm=raised[column], rivals=len(known),
+                        criterion=criterion, margin=margin,
                     )  # fmt: skip
         self._gaps[asked] = found
         return found
@@ -347,13 +374,14 @@ def _check_options(options: Mapping[str, Any]) -> None:
     """
     methods, measures = options.get("methods"), options.get("measures")
     draws, samples, given = options.get("draws", 1), options.get("samples"), options.get("options", {})
-    rules = options.get("thresholds", {})
+    rules, margin = options.get("thresholds", {}), options.get("margin", MARGIN)
     wrong = {
         "methods": not _names(methods),
         "measures": not _names(measures) or not set(measures or ()) <= set(GROUPS),
         "draws": type(draws) is not int or draws < 1,
         "samples": type(samples) is not int if samples is not None or draws != 1 else False,
         "options": not isinstance(given, Mapping) or not all(isinstance(own, Mapping) for own in given.values()),
+        "margin": isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 <= margin < math.inf,
         "thresholds": bool(fault_of_rules(rules)) or None in rules.values(),
     }
     for name in (name for name, bad in wrong.items() if bad):
@@ -368,11 +396,3 @@ def _names(value: Any) -> bool:
     """Whether these are names, one or more, each once."""
     several = isinstance(value, list | tuple) and bool(value) and all(isinstance(name, str) for name in value)
     return several and len(set(value)) == len(value)
-
-
-def _estimate(means: Means, column: int, photos: int) -> Estimate | None:
-    counted = int(means.counted[column])
-    if not counted:
-        return None
-    mean, low, high = (float(part[column]) for part in (means.mean, means.low, means.high))
-    return Estimate(mean, low, high, counted, photos - counted)

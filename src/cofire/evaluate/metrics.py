@@ -5,29 +5,28 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import torch
 from torch import Tensor
 
-from cofire.boost.bootstrap import paired_bootstrap
+from cofire.bounds import check_from_zero
 from cofire.errors import DataError, MergeError, OptionError, ResultError
 from cofire.evaluate.confidence import confidence_change
 from cofire.evaluate.curves import Curve
 from cofire.evaluate.localisation import best_iou
-from cofire.evaluate.per_image import PerImage, check_from_zero
+from cofire.evaluate.per_image import PerImage
 from cofire.evaluate.pointing import pointing_hits
 from cofire.evaluate.sensitivity import jaccard, rank_correlation
 from cofire.evaluate.stability import blurred_parts, shift
 from cofire.explain.explanation import Explanation
 from cofire.explain.regions import Points, check_share
+from cofire.statistics import Interval, mean_interval
 
 __all__ = [
     "ChangeInConfidence",
     "ClassSensitivity",
     "DeletionInsertion",
-    "Estimate",
     "ExplanationShift",
     "Localisation",
     "Measure",
@@ -36,25 +35,6 @@ __all__ = [
 ]
 
 Choice = TypeVar("Choice", bound=str)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over images with its 95 % bootstrap interval.
-
-    Attributes:
-        mean: Over the images that count.
-        low: The interval's lower end.
-        high: Its upper end.
-        images: How many count.
-        left_out: How many do not.
-    """
-
-    mean: float
-    low: float
-    high: float
-    images: int
-    left_out: int
 
 
 class Measure(ABC):
@@ -131,8 +111,8 @@ class Measure(ABC):
         joined._left_out = self._left_out + other._left_out
         return joined
 
-    def result(self, draws: int = 2000, seed: int = 0) -> Estimate:
-        """The mean over all images that count, and its 95 % interval.
+    def result(self, draws: int = 2000, seed: int = 0) -> Interval:
+        """The mean over all images that count, and its 95 % interval: Wilson's of shares, else the bootstrap's.
 
         Args:
             draws: How many resamples.
@@ -148,8 +128,7 @@ class Measure(ABC):
                 f"{_named(self)} of no image, {self._left_out} left out", "an image that counts",
                 "update it with images that have ground truth",
             )  # fmt: skip
-        found = paired_bootstrap(values, draws, seed)
-        return Estimate(found.value, found.low, found.high, len(values), self._left_out)
+        return mean_interval(values, left_out=self._left_out, draws=draws, seed=seed)
 
     def state(self) -> dict[str, Any]:
         """What the measure is and holds: plain values, and one tensor under "values"."""

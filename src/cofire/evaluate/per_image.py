@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Real
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from cofire.errors import DataError, NonFiniteError, OptionError
+from cofire.errors import DataError, NonFiniteError
 
 __all__ = [
     "GroundTruth",
     "PerImage",
     "check_corners",
-    "check_from_zero",
     "check_maps",
     "constant",
     "pixels_of",
@@ -268,18 +264,3 @@ def check_finite(values: Tensor, what: str) -> None:
     """
     if not bool(torch.isfinite(values).all()):
         raise NonFiniteError(f"NaN or infinite {what}", "finite numbers", "find where they come from")
-
-
-def check_from_zero(name: str, value: Any) -> float:
-    """A finite number from 0 up.
-
-    Raises:
-        OptionError: It is none.
-
-    Example:
-        >>> check_from_zero("tolerance", 15)
-        15.0
-    """
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < math.inf:
-        raise OptionError(f"{name}={value!r}", "a finite number from 0 up", f"pass {name}=0.0")
-    return float(value)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cofire.evaluate.per_image import PerImage, check_from_zero, check_maps, constant, pixels_of, truth
+from cofire.bounds import check_from_zero
+from cofire.evaluate.per_image import PerImage, check_maps, constant, pixels_of, truth
 
 __all__ = ["pointing_hits"]
 

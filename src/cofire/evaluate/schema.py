@@ -11,8 +11,8 @@ import pyarrow as pa
 from cofire.errors import OptionError, near_matches
 
 __all__ = [
-    "CRITERIA", "GROUPS", "RECORDS_SCHEMA", "SUBSETS", "USUAL", "Better", "Criterion", "Group", "asked_groups",
-    "measured",
+    "CRITERIA", "GROUPS", "MARGIN", "RECORDS_SCHEMA", "SUBSETS", "USUAL", "Better", "Criterion", "Group",
+    "asked_groups", "measured",
 ]  # fmt: skip
 
 Better = Literal["higher", "lower", "neither"]
@@ -112,6 +112,9 @@ CRITERIA: tuple[Criterion, ...] = (
     ),
 )  # fmt: skip
 """Everything that is measured, in the order of the columns."""
+
+MARGIN = 0.02
+"""Differences of a measure below it count as none, unless another margin is given: two percentage points of a share."""
 
 SUBSETS = ("all", "correct", "wrong", "small", "large")
 """Of photos: all; predicted correctly or wrongly; boxes covering less than 0.3 of the view, or more."""

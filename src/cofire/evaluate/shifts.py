@@ -8,15 +8,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-import torch
 from numpy.typing import NDArray
 
 from cofire.atomic import write_text
-from cofire.boost.bootstrap import paired_bootstrap
 from cofire.errors import DataError, OptionError, ResultError, near_matches
 from cofire.explain import Explanation
+from cofire.statistics import Interval, mean_interval
 
-__all__ = ["COMPARISONS", "MEASURES", "AttackCase", "AttackedPhoto", "Mean", "MethodShift", "Robustness"]
+__all__ = ["COMPARISONS", "MEASURES", "AttackCase", "AttackedPhoto", "MethodShift", "Robustness"]
 
 COMPARISONS = ("noise", "attack", "decision", "classes")
 """What is compared with the explanation of the first predicted class on the photo as it was:
@@ -117,25 +116,6 @@ class AttackCase:
     explanations: Mapping[str, tuple[Explanation, Explanation, Explanation, Explanation]]
 
 
-@dataclass(frozen=True)
-class Mean:
-    """A mean over photos with its 95 % bootstrap interval.
-
-    Attributes:
-        value: The mean; None where no photo counts, as are the ends.
-        low: The lower end.
-        high: The upper end.
-        counted: Photos that count.
-        left_out: Attacked photos that do not.
-    """
-
-    value: float | None
-    low: float | None
-    high: float | None
-    counted: int
-    left_out: int
-
-
 @dataclass(frozen=True, eq=False)
 class Robustness:
     """How explanations stand up to an attack (P3 §4.3).
@@ -186,29 +166,27 @@ class Robustness:
             if row.method == method and row.comparison == comparison and (value := getattr(row, measure)) is not None
         }
 
-    def mean(self, method: str, comparison: str, measure: str) -> Mean:
-        """The mean of a measure over the photos that were fooled, see `values`.
+    def mean(self, method: str, comparison: str, measure: str) -> Interval | None:
+        """The mean of a measure over the photos that were fooled, see `values`; None if no photo counts.
 
         Raises:
             OptionError: There is no such method, comparison or measure.
         """
         return self._mean(list(self.values(method, comparison, measure).values()))
 
-    def difference(self, method: str, measure: str, first: str = "attack", second: str = "noise") -> Mean:
-        """The mean difference of a measure between two comparisons, over photos that count for both.
+    def difference(self, method: str, measure: str, first: str = "attack", second: str = "noise") -> Interval | None:
+        """The mean difference of a measure between two comparisons, over photos that count for both; None without.
 
         Raises:
             OptionError: There is no such method, comparison or measure.
         """
         one, other = self.values(method, first, measure), self.values(method, second, measure)
-        return self._mean([one[photo] - other[photo] for photo in one if photo in other])
+        return self._mean([one[photo] - other[photo] for photo in one if photo in other], differences=True)
 
-    def _mean(self, values: list[float]) -> Mean:
-        left_out = self.fooled - len(values)
+    def _mean(self, values: list[float], *, differences: bool = False) -> Interval | None:
         if not values:
-            return Mean(None, None, None, 0, left_out)
-        found = paired_bootstrap(torch.tensor(values, dtype=torch.float64))
-        return Mean(found.value, found.low, found.high, len(values), left_out)
+            return None
+        return mean_interval(values, differences=differences, left_out=self.fooled - len(values))
 
     def save(self, path: str | Path) -> Path:
         """Write all numbers to a JSON file, whole or not at all.

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from cofire.atomic import write_text
-from cofire.boost.bootstrap import Interval
 from cofire.errors import CofireError, OptionError, ResultError
 from cofire.evaluate.bandit import BanditRun
 from cofire.evaluate.kinds import kind_for
@@ -18,6 +17,7 @@ from cofire.evaluate.knobs import alike, defaults_of
 from cofire.explain.options import METHODS, kind_of
 from cofire.explain.region_options import Kind, Regions, regions_of
 from cofire.network import Network
+from cofire.statistics import Interval
 
 __all__ = ["Learned", "Score", "Tuned", "read_tuned"]
 
@@ -238,9 +238,14 @@ def _read(noted: Any) -> Tuned:
         learned=tuple(_learned(_of(dict, run)) for run in _of(list, noted["runs"])),
         before=_score(noted["before"]),
         after=_score(noted["after"]),
-        gain=Interval(*(_number(end) for end in _of(list, noted["gain"]))),
+        gain=_gain(_of(list, noted["gain"]), _of(int, noted["photos"])),
         setup=_of(dict, noted["setup"]),
     )
+
+
+def _gain(noted: list[Any], photos: int) -> Interval:
+    value, low, high = (_number(end) for end in noted)
+    return Interval(value, low, high, photos)
 
 
 def _learned(noted: Mapping[str, Any]) -> Learned:

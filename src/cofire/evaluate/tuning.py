@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cofire.boost.bootstrap import paired_bootstrap
 from cofire.bounds import check_whole
 from cofire.errors import DataError, OptionError, near_matches
 from cofire.evaluate.bandit import ucb1
@@ -23,6 +22,7 @@ from cofire.explain.regions import check_share
 from cofire.network import Network
 from cofire.photos.collection import Collection, sample
 from cofire.photos.preparation import Preparation
+from cofire.statistics import mean_interval
 
 __all__ = ["tune"]
 
@@ -133,7 +133,7 @@ def tune(
         learned=tuple(learned),
         before=_score(before, least_iou),
         after=_score(after, least_iou),
-        gain=paired_bootstrap(better, seed=seed),
+        gain=mean_interval(better, differences=True, seed=seed),
     )
 
 

@@ -35,6 +35,7 @@ _LABELS = {
     "null_graphs": "graphs with random labels",
     "boost": "booster",
     "boost_layers": "layers that the booster reads",
+    "boost_margin": "differences of accuracy that count as none, below",
     "validation": "share of the training data held out",
     "validation_samples": "held-out samples",
     "explain": "test samples explained, of each kind",

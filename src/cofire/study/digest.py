@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from cofire.boost import MARGIN
 from cofire.errors import ResultError
-from cofire.study.gains import Gain, boost_at, decimals
+from cofire.statistics import Interval
+from cofire.study.gains import boost_at, decimals, margin_of
 from cofire.study.trajectory import Trajectory
 
 __all__ = ["boost_line", "digest"]
@@ -50,28 +52,36 @@ def digest(trajectory: Trajectory) -> list[str]:
         f"Correlation  {_correlation(trajectory)}" if many else f"Activity     {_activity(trajectory)}",
         f"Silence      {silent}" + (" at the last checkpoint" if many else ""),
         *_communities(trajectory),
-        *([boost_line(trajectory.boosts)] if len(trajectory.boosts) else []),
+        *(_boosted(trajectory) if len(trajectory.boosts) else []),
         *([_explained(trajectory.tracings)] if len(trajectory.tracings) else []),
     ]
 
 
-def boost_line(boosts: pa.Table) -> str:
-    """What boosting gains at the last checkpoint, in a line.
+def boost_line(boosts: pa.Table, samples: int = 0, margin: float = MARGIN) -> str:
+    """What boosting gains at the last checkpoint, and whether activation patterns help, in a line.
 
     Args:
         boosts: A table of `BOOSTS_SCHEMA` with rows.
+        samples: Of the test data; 0 where that is not known.
+        margin: A difference of test accuracy below it counts as none.
     """
-    boost = boost_at(boosts, max(boosts["checkpoint"].to_pylist()))
+    boost = boost_at(boosts, max(boosts["checkpoint"].to_pylist()), samples, margin)
     digits = decimals(boost.over_base, boost.over_control)
 
-    def told(gain: Gain, over: str) -> str:
-        known = [end for end in (gain.low, gain.high) if end is not None]
-        ends = ", ".join(f"{100 * end:+.{digits}f}" for end in known)
-        return f"{100 * gain.value:+.{digits}f} {over}" + (f" [{ends}]" if known else "")
+    def told(gain: Interval, over: str) -> str:
+        ends = ", ".join(f"{100 * end:+.{digits}f}" for end in (gain.low, gain.high))
+        return f"{100 * gain.value:+.{digits}f} {over}" + (f" [{ends}]" if gain.known else "")
 
     over_base = told(boost.over_base, "points over the model")
     over_control = told(boost.over_control, f"over the best control ({boost.control['title']})")
-    return f"Boost        {over_base}, {over_control}: {boost.conclusion}"
+    more = f", about {boost.needed:,} test samples would decide" if boost.needed else ""
+    return f"Boost        {over_base}, {over_control}: {boost.verdict} (margin {100 * margin:g} points{more})"
+
+
+def _boosted(trajectory: Trajectory) -> list[str]:
+    rows = trajectory.boost_classes.to_pylist()
+    samples = sum(row["samples"] for row in rows if row["checkpoint"] == trajectory.checkpoints[-1])
+    return [boost_line(trajectory.boosts, samples, margin_of(trajectory.options))]
 
 
 def _explained(tracings: pa.Table) -> str:

@@ -3,44 +3,35 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cofire.boost.verdict import Verdict, verdict
+from cofire.boost import MARGIN
 from cofire.errors import ResultError
+from cofire.statistics import Interval, Outcome, samples_to_decide, weakest
 
-__all__ = ["Boost", "Conclusion", "Gain", "boost_at", "conclusion", "decimals"]
-
-Conclusion = Literal["helps", "no more than a control", "less than a control", "no difference", "hurts"]
+__all__ = ["Boost", "boost_at", "decimals", "gain_of", "margin_of"]
 
 
-@dataclass(frozen=True)
-class Gain:
-    """A difference of two test accuracies, as a share from -1 to 1, with its 95 % interval.
+def gain_of(row: Mapping[str, Any], column: str, samples: int = 0) -> Interval | None:
+    """The gain of a row with its interval, or None where there is nothing to compare with.
 
-    Attributes:
-        value: The difference.
-        low: Lower end of the interval, None where there is none.
-        high: Upper end, None where there is none.
+    Args:
+        row: Of `BOOSTS_SCHEMA`.
+        column: "gain" or "base_gain".
+        samples: Of the test data, 0 where that is not known.
+
+    Returns:
+        A difference of two test accuracies, as a share from -1 to 1; without ends where none were stored.
     """
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-    @classmethod
-    def of(cls, row: dict[str, Any], column: str) -> Gain | None:
-        """The gain of a row, "gain" or "base_gain", or None where there is nothing to compare with."""
-        value = row[column]
-        return None if value is None else cls(value, row[f"{column}_low"], row[f"{column}_high"])
-
-    @property
-    def verdict(self) -> Verdict:
-        """What the interval says; without one nothing can be said."""
-        return "no difference" if self.low is None or self.high is None else verdict(self.low, self.high)
+    value, low, high = (row[f"{column}{end}"] for end in ("", "_low", "_high"))
+    if value is None:
+        return None
+    return Interval(value, counted=samples) if low is None or high is None else Interval(value, low, high, samples)
 
 
 @dataclass(frozen=True)
@@ -51,65 +42,64 @@ class Boost:
         base: The row of the network as it is.
         control: The row of the best control.
         booster: The row of the booster.
+        samples: Of the test data; 0 where that is not known.
+        margin: A difference of test accuracy below it counts as none.
     """
 
     base: dict[str, Any]
     control: dict[str, Any]
     booster: dict[str, Any]
 
+    samples: int = 0
+    margin: float = MARGIN
+
     @property
-    def over_base(self) -> Gain:
+    def over_base(self) -> Interval:
         """What the booster gains over the network as it is."""
-        found = Gain.of(self.booster, "base_gain")
-        return found or Gain(self.booster["test_accuracy"] - self.base["test_accuracy"])
+        found = gain_of(self.booster, "base_gain", self.samples)
+        return found or Interval(self.booster["test_accuracy"] - self.base["test_accuracy"], counted=self.samples)
 
     @property
-    def over_control(self) -> Gain:
+    def over_control(self) -> Interval:
         """What the booster gains over the best control."""
-        found = Gain.of(self.booster, "gain")
-        return found or Gain(self.booster["test_accuracy"] - self.control["test_accuracy"])
+        found = gain_of(self.booster, "gain", self.samples)
+        return found or Interval(self.booster["test_accuracy"] - self.control["test_accuracy"], counted=self.samples)
 
     @property
-    def of_control(self) -> Gain:
+    def of_control(self) -> Interval:
         """What the best control gains over the network as it is."""
-        found = Gain.of(self.control, "base_gain")
-        return found or Gain(self.control["test_accuracy"] - self.base["test_accuracy"])
+        found = gain_of(self.control, "base_gain", self.samples)
+        return found or Interval(self.control["test_accuracy"] - self.base["test_accuracy"], counted=self.samples)
 
     @property
-    def conclusion(self) -> Conclusion:
-        """Whether activation patterns help."""
-        return conclusion(self.over_base.verdict, self.over_control.verdict)
+    def verdict(self) -> Outcome:
+        """Whether activation patterns help: only what is better than the network and than the best control does.
+
+        A gain over the network alone is no evidence for activation patterns if a control that sees none gains as much;
+        one over the control alone is none either, as the control may have spoilt the network. The same verdict as that
+        of `cofire.boost.Comparison`.
+        """
+        return weakest(self.over_base.says(self.margin), self.over_control.says(self.margin))
+
+    @property
+    def needed(self) -> int | None:
+        """About how many test samples would decide what is undecided; None where nothing is, or none would."""
+        asked = [
+            samples_to_decide(gain, self.margin)
+            for gain in (self.over_base, self.over_control)
+            if gain.says(self.margin) == "undecided"
+        ]
+        return None if not asked or None in asked else max(number for number in asked if number is not None)
 
 
-def conclusion(over_base: Verdict, over_control: Verdict) -> Conclusion:
-    """Whether activation patterns help: only what is better than the network and than the best control does.
-
-    A gain over the network alone is no evidence for activation patterns if a control that sees none gains as much; one
-    over the control alone is none either, as the control may have spoilt the network.
-
-    Example:
-        >>> conclusion("helps", "helps"), conclusion("helps", "no difference"), conclusion("helps", "hurts")
-        ('helps', 'no more than a control', 'less than a control')
-        >>> conclusion("no difference", "helps"), conclusion("hurts", "helps")
-        ('no difference', 'hurts')
-    """
-    if over_base == "hurts":
-        return "hurts"
-    if over_control == "hurts":
-        return "less than a control"
-    if over_base == "no difference":
-        return "no difference"
-    return "helps" if over_control == "helps" else "no more than a control"
-
-
-def decimals(*gains: Gain) -> int:
+def decimals(*gains: Interval) -> int:
     """How many decimals of a percentage point intervals deserve: enough that an end beside zero does not read as zero.
 
     Example:
-        >>> decimals(Gain(0.006, 0.004, 0.008)), decimals(Gain(0.0006, 0.0002, 0.001))
+        >>> decimals(Interval(0.006, 0.004, 0.008)), decimals(Interval(0.0006, 0.0002, 0.001))
         (1, 2)
     """
-    known = [(100 * g.low, 100 * g.high) for g in gains if g.low is not None and g.high is not None]
+    known = [(100 * g.low, 100 * g.high) for g in gains if g.known]
     for digits in (1, 2):
         unit = 10.0**-digits
         hidden = any(0 < abs(end) < unit / 2 for pair in known for end in pair)
@@ -119,12 +109,14 @@ def decimals(*gains: Gain) -> int:
     return 3 if any(0 < abs(end) < 0.005 for pair in known for end in pair) else 2
 
 
-def boost_at(boosts: pa.Table, checkpoint: int) -> Boost:
+def boost_at(boosts: pa.Table, checkpoint: int, samples: int = 0, margin: float = MARGIN) -> Boost:
     """The rows of a checkpoint that are held against each other.
 
     Args:
         boosts: A table of `BOOSTS_SCHEMA`.
         checkpoint: Number of a checkpoint.
+        samples: Of the test data; 0 where that is not known.
+        margin: A difference of test accuracy below it counts as none.
 
     Raises:
         ResultError: The checkpoint has not exactly one row of each role.
@@ -144,4 +136,11 @@ def boost_at(boosts: pa.Table, checkpoint: int) -> Boost:
             "shares from 0 to 1",
             "make the table again from finite predictions",
         )
-    return Boost(base, control, booster)
+    return Boost(base, control, booster, samples, margin)
+
+
+def margin_of(options: Mapping[str, Any]) -> float:
+    """Below which difference of test accuracies boosters count as equal: what was asked for, else half a point."""
+    given = options.get("boost_margin", MARGIN)
+    known = isinstance(given, int | float) and not isinstance(given, bool) and 0 <= given < math.inf
+    return float(given) if known else MARGIN

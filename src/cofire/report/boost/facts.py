@@ -9,9 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cofire.boost import MARGIN
 from cofire.errors import ResultError
 from cofire.report.facts import Facts
-from cofire.study.gains import Boost, boost_at
+from cofire.statistics import Outcome, verdicts
+from cofire.study.gains import Boost, boost_at, margin_of
 from cofire.study.schemas import BOOST_CLASSES_SCHEMA, BOOSTS_SCHEMA, FLIPS_SCHEMA
 
 __all__ = ["BoostFacts", "boosts_of"]
@@ -25,6 +27,7 @@ class BoostFacts:
         classes: A table of `BOOST_CLASSES_SCHEMA`.
         flips: A table of `FLIPS_SCHEMA`.
         class_names: The name of every class that is known.
+        margin: A difference of test accuracy below it counts as none.
 
     Raises:
         ResultError: `boosts` has no rows, a table has other columns, or a checkpoint has not one row of each role.
@@ -33,9 +36,17 @@ class BoostFacts:
         class_names: As given, with those of `classes`.
         checkpoints: Numbers of the checkpoints, in order.
         boosts: For each checkpoint the rows that are held against each other.
+        margin: As given.
     """
 
-    def __init__(self, boosts: pa.Table, classes: pa.Table, flips: pa.Table, class_names: Mapping[int, str]) -> None:
+    def __init__(
+        self,
+        boosts: pa.Table,
+        classes: pa.Table,
+        flips: pa.Table,
+        class_names: Mapping[int, str],
+        margin: float = MARGIN,
+    ) -> None:
         schemas = {"boosts": BOOSTS_SCHEMA, "boost_classes": BOOST_CLASSES_SCHEMA, "flips": FLIPS_SCHEMA}
         for (name, schema), table in zip(schemas.items(), (boosts, classes, flips), strict=True):
             if table.schema.names != schema.names:
@@ -51,7 +62,18 @@ class BoostFacts:
         named = zip(classes["class"].to_pylist(), classes["class_name"].to_pylist(), strict=True)
         self.class_names: dict[int, str] = {**class_names, **dict(named)}
         self.checkpoints: tuple[int, ...] = tuple(sorted({row["checkpoint"] for row in self._rows}))
-        self.boosts: tuple[Boost, ...] = tuple(boost_at(boosts, number) for number in self.checkpoints)
+        self.margin = margin
+        counted = dict.fromkeys(self.checkpoints, 0)
+        for row in classes.to_pylist():
+            counted[row["checkpoint"]] = counted.get(row["checkpoint"], 0) + row["samples"]
+        self.boosts: tuple[Boost, ...] = tuple(
+            boost_at(boosts, number, counted[number], margin) for number in self.checkpoints
+        )
+
+    @cached_property
+    def verdicts(self) -> list[Outcome]:
+        """What the gain over the best control says at each checkpoint, held to 5 % for all of them together."""
+        return verdicts([boost.over_control for boost in self.boosts], self.margin)
 
     @property
     def single(self) -> bool:
@@ -94,4 +116,4 @@ def boosts_of(facts: Facts) -> BoostFacts | None:
     run = facts.trajectory
     if not len(run.boosts):
         return None
-    return BoostFacts(run.boosts, run.boost_classes, run.flips, facts.class_names)
+    return BoostFacts(run.boosts, run.boost_classes, run.flips, facts.class_names, margin_of(run.options))

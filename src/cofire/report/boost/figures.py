@@ -10,7 +10,8 @@ import plotly.graph_objects as go
 from cofire.report.boost.facts import BoostFacts
 from cofire.report.canvas import canvas, checkpoint_axis, plain, series
 from cofire.report.notation import short
-from cofire.study.gains import Gain
+from cofire.statistics import Interval
+from cofire.study.gains import gain_of
 
 __all__ = ["draw_boosts"]
 
@@ -44,16 +45,15 @@ def _accuracy(facts: BoostFacts) -> go.Figure:
     return figure
 
 
-def _bars(gains: list[Gain]) -> dict[str, Any]:
+def _bars(gains: list[Interval]) -> dict[str, Any]:
     """Interval bars in points; none where there is no interval."""
-    high = [0.0 if g.high is None else max(0.0, 100 * (g.high - g.value)) for g in gains]
-    low = [0.0 if g.low is None else max(0.0, 100 * (g.value - g.low)) for g in gains]
+    high = [max(0.0, 100 * (g.high - g.value)) if g.known else 0.0 for g in gains]
+    low = [max(0.0, 100 * (g.value - g.low)) if g.known else 0.0 for g in gains]
     return {"type": "data", "symmetric": False, "array": high, "arrayminus": low, "thickness": 1.8, "width": 4}
 
 
-def _said(gains: list[Gain]) -> list[str]:
-    known = [(g.low, g.high) for g in gains]
-    return ["" if a is None or b is None else f" [{100 * a:+.2f}, {100 * b:+.2f}]" for a, b in known]
+def _said(gains: list[Interval]) -> list[str]:
+    return [f" [{100 * g.low:+.2f}, {100 * g.high:+.2f}]" if g.known else "" for g in gains]
 
 
 def _gain(facts: BoostFacts) -> go.Figure:
@@ -76,15 +76,16 @@ def _gain(facts: BoostFacts) -> go.Figure:
 
 
 def _methods(facts: BoostFacts) -> go.Figure:
-    rows = [row for row in facts.last_rows if Gain.of(row, "base_gain") is not None][::-1]
+    gain = {row["method"]: gain_of(row, "base_gain") for row in facts.last_rows}
+    rows = [row for row in facts.last_rows if gain[row["method"]] is not None][::-1]
     figure = canvas(max(240, 130 + 40 * len(rows)), "gain over the model (points)", "")
     places = list(range(len(rows)))
     figure.add_scatter(x=[0, 0], y=[-0.6, len(rows) - 0.4], showlegend=False, hoverinfo="skip", **series(0, muted=True))
     for kind, name, index in (("control", "controls", _CONTROL), ("method", "with activation patterns", _BOOSTER)):
         held = [
-            (place, Gain(row["base_gain"], row["base_gain_low"], row["base_gain_high"]), row["title"])
+            (place, found, row["title"])
             for place, row in zip(places, rows, strict=True)
-            if (row["kind"] == "control") == (kind == "control")
+            if (found := gain[row["method"]]) is not None and (row["kind"] == "control") == (kind == "control")
         ]
         if not held:
             continue

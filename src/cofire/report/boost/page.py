@@ -14,6 +14,7 @@ from cofire.report.boost.figures import draw_boosts
 from cofire.report.boost.section import Section
 from cofire.report.settings import settings, versions
 from cofire.report.sheet import render
+from cofire.study.gains import margin_of
 
 __all__ = ["write_boost_report"]
 
@@ -47,7 +48,7 @@ def write_boost_report(
     Raises:
         ResultError: `boosts` has no rows, a table has other columns, or a checkpoint has not one row of each role.
     """
-    facts = BoostFacts(boosts, boost_classes, flips, dict(enumerate(map(str, class_names))))
+    facts = BoostFacts(boosts, boost_classes, flips, dict(enumerate(map(str, class_names))), margin_of(options))
     section = Section(facts, alone=True)
     target = Path(path)
     page = render(

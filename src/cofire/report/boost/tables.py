@@ -9,7 +9,8 @@ from typing import Any
 from cofire.report.boost.facts import BoostFacts
 from cofire.report.boost.wording import span
 from cofire.report.notation import count, number, percent, signed
-from cofire.study.gains import Gain, decimals
+from cofire.statistics import Interval, Outcome
+from cofire.study.gains import decimals, gain_of
 
 __all__ = [
     "ClassRow",
@@ -70,7 +71,7 @@ class CourseRow:
         control: Test accuracy of the best control in percent.
         control_title: Which one that is.
         gain: Of the booster over the best control: points and interval.
-        verdict: What that says: "helps", "no difference" or "hurts".
+        verdict: What that says, held to 5 % for all checkpoints together.
     """
 
     checkpoint: str
@@ -79,7 +80,7 @@ class CourseRow:
     control: str
     control_title: str
     gain: tuple[str, str]
-    verdict: str
+    verdict: Outcome
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class Flip:
     boosted_right: bool
 
 
-def _pair(gain: Gain | None, digits: int) -> tuple[str, str]:
+def _pair(gain: Interval | None, digits: int) -> tuple[str, str]:
     return ("–", "") if gain is None else (signed(100 * gain.value, digits), span(gain, digits))
 
 
@@ -132,7 +133,7 @@ def _plain(share: float | None, digits: int = 2) -> str:
 
 def method_rows(facts: BoostFacts) -> list[MethodRow]:
     """Everything that was tried at the last checkpoint: the network itself, the controls, the methods."""
-    gains = [(Gain.of(row, "base_gain"), Gain.of(row, "gain")) for row in facts.last_rows]
+    gains = [(gain_of(row, "base_gain"), gain_of(row, "gain")) for row in facts.last_rows]
     digits = decimals(*(gain for pair in gains for gain in pair if gain is not None))
     return [
         MethodRow(
@@ -162,9 +163,9 @@ def course_rows(facts: BoostFacts) -> list[CourseRow]:
             _plain(boost.control["test_accuracy"]),
             boost.control["title"],
             _pair(boost.over_control, digits),
-            boost.over_control.verdict,
+            said,
         )
-        for checkpoint, boost in zip(facts.checkpoints, facts.boosts, strict=True)
+        for checkpoint, boost, said in zip(facts.checkpoints, facts.boosts, facts.verdicts, strict=True)
     ]
 
 

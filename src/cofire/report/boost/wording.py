@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from cofire.report.boost.facts import BoostFacts
 from cofire.report.notation import count, plural, signed
 from cofire.report.wording import Remark
-from cofire.study.gains import Boost, Conclusion, Gain, decimals
+from cofire.statistics import Interval, Outcome, samples_to_decide
+from cofire.study.gains import Boost, decimals
 
 __all__ = [
     "PAPER",
@@ -26,14 +27,6 @@ PAPER = (
     "and 3, means over checkpoints). It holds its auxiliary network against the model alone, so that it leaves open "
     "whether a network that sees only the predictions, or more training of the last layer, would gain as much."
 )
-
-_CONCLUSIONS: dict[Conclusion, str] = {
-    "helps": "It helps.",
-    "no more than a control": "Activation patterns make no clear difference.",
-    "less than a control": "Activation patterns do not help: the control does better.",
-    "no difference": "It makes no clear difference.",
-    "hurts": "It hurts.",
-}
 
 
 @dataclass(frozen=True)
@@ -62,26 +55,47 @@ def points(share: float, digits: int = 1) -> str:
     return f"{abs(100 * share):.{digits}f} points"
 
 
-def span(gain: Gain, digits: int = 1) -> str:
+def span(gain: Interval, digits: int = 1) -> str:
     """The interval of a gain in points, or "" where there is none.
 
     Example:
-        >>> span(Gain(0.006, -0.001, 0.008))
+        >>> span(Interval(0.006, -0.001, 0.008))
         '[−0.1, +0.8]'
     """
-    if gain.low is None or gain.high is None:
+    if not gain.known:
         return ""
     return f"[{signed(100 * gain.low, digits)}, {signed(100 * gain.high, digits)}]"
 
 
-def gain_text(gain: Gain, digits: int = 1, unit: str = " points") -> str:
+def gain_text(gain: Interval, digits: int = 1, unit: str = " points") -> str:
     """A gain with its sign and interval.
 
     Example:
-        >>> gain_text(Gain(0.006, 0.004, 0.008)), gain_text(Gain(-0.006))
+        >>> gain_text(Interval(0.006, 0.004, 0.008)), gain_text(Interval(-0.006))
         ('+0.6 points [+0.4, +0.8]', '−0.6 points')
     """
     return f"{signed(100 * gain.value, digits)}{unit} {span(gain, digits)}".rstrip()
+
+
+def within(margin: float) -> str:
+    """The margin in which differences count as none.
+
+    Example:
+        >>> within(0.005)
+        'within ±0.5 points'
+    """
+    return f"within ±{100 * margin:g} points"
+
+
+def undecided(gain: Interval, margin: float) -> str:
+    """About how many test samples would decide a gain, in words that go on after a semicolon; "" where none is known.
+
+    Example:
+        >>> undecided(Interval(0.021, 0.0, 0.046, 280), 0.005)
+        '; about 700 test samples would decide'
+    """
+    needed = samples_to_decide(gain, margin)
+    return f"; about {count(needed)} test samples would decide" if needed else ""
 
 
 def verdict_told(facts: BoostFacts) -> Told:
@@ -89,9 +103,19 @@ def verdict_told(facts: BoostFacts) -> Told:
     boost = facts.last
     digits = decimals(boost.over_base, boost.over_control)
     when = "The" if facts.single else "At the last checkpoint the"
-    subject = f"{when} booster ({boost.booster['title']})"
-    tell = {"helps": _better, "no difference": _alike, "hurts": _worse}[boost.over_base.verdict]
-    return Told(f"{subject} {tell(boost, digits)}", _CONCLUSIONS[boost.conclusion])
+    base = boost.over_base.says(boost.margin)
+    told = f"{when} booster ({boost.booster['title']}) {_of_base(boost, base, digits)}. "
+    return Told(told + _of_control(boost, base, digits), _conclusion(boost, base))
+
+
+def _conclusion(boost: Boost, base: Outcome) -> str:
+    told: dict[Outcome, str] = {
+        "better": "It helps.",
+        "equal": f"Activation patterns make no difference that matters ({within(boost.margin)} counts as none).",
+        "undecided": "Whether activation patterns help is undecided.",
+        "worse": "It hurts." if base == "worse" else "Activation patterns do not help: the control does better.",
+    }
+    return told[boost.verdict]
 
 
 def _own(boost: Boost, digits: int) -> str:
@@ -102,84 +126,79 @@ def _own(boost: Boost, digits: int) -> str:
     return f"{'gains' if value[0] == '+' else 'loses'} {value[1:]}"
 
 
-def _better(boost: Boost, digits: int) -> str:
-    base, gain, title = boost.over_base, boost.over_control, boost.control["title"]
-    told = f"classifies {points(base.value, digits)} better than the model {span(base, digits)}".rstrip()
-    own = _own(boost, digits)
-    if gain.verdict == "hurts":
-        return (
-            f"{told}. But the best control without activation patterns ({title}) {own}: the booster lies "
-            f"{points(gain.value, digits)} behind it {span(gain, digits)}."
-        )
-    if gain.verdict == "no difference":
-        return (
-            f"{told}. But the gain needs no activation patterns: the best control without them ({title}) {own} and "
-            f"does as well (difference {gain_text(gain, digits)})."
-        )
-    if own.startswith("gains"):
-        return (
-            f"{told}; {f'{points(gain.value, digits)} {span(gain, digits)}'.rstrip()} of that are due to activation "
-            f"patterns: the best control without them ({title}) {own}."
-        )
+def _of_base(boost: Boost, base: Outcome, digits: int) -> str:
+    """How the booster stands to the model."""
+    gain = boost.over_base
+    if base in ("better", "worse"):
+        return f"classifies {points(gain.value, digits)} {base} than the model {span(gain, digits)}".rstrip()
+    if base == "equal":
+        return f"classifies as well as the model, {within(boost.margin)} ({gain_text(gain, digits)})"
     return (
-        f"{told}. All of that is due to activation patterns: the best control without them ({title}) {own}, "
-        f"{points(gain.value, digits)} less than the booster {span(gain, digits)}."
+        f"cannot be told from the model ({gain_text(gain, digits)}{undecided(gain, boost.margin)}): that is no "
+        "evidence that the two do as well"
     )
 
 
-def _alike(boost: Boost, digits: int) -> str:
-    gain, title = boost.over_control, boost.control["title"]
-    told = f"classifies about as well as the model ({gain_text(boost.over_base, digits)})"
-    if gain.verdict == "no difference":
-        return (
-            f"{told}, and as the best control without activation patterns ({title}; difference "
-            f"{gain_text(gain, digits)})."
-        )
-    if gain.verdict == "hurts":
-        return (
-            f"{told} and {points(gain.value, digits)} worse than the best control without activation patterns "
-            f"({title}) {span(gain, digits)}, which {_own(boost, digits)}."
-        )
+def _of_control(boost: Boost, base: Outcome, digits: int) -> str:
+    """How the booster stands to the best control, and what follows for activation patterns."""
+    gain, own = boost.over_control, _own(boost, digits)
+    control = f"the best control without activation patterns ({boost.control['title']})"
+    size, ends = points(gain.value, digits), span(gain, digits)
+    verdict = gain.says(boost.margin)
+    if verdict == "worse":
+        behind = f"{'But ' if base == 'better' else ''}{control} {own}: the booster lies {size} behind it {ends}."
+        return behind[0].upper() + behind[1:]
+    if verdict == "better":
+        told = {
+            "better": f"Of that, {size} {ends} are not reached by {control}, which {own}.",
+            "equal": f"It lies {size} {ends} above {control}, but that one {own}: what is not better than the model "
+            "itself is no improvement.",
+            "undecided": f"It lies {size} {ends} above {control}, but that one {own}: what is not shown to be better "
+            "than the model itself is no improvement.",
+            "worse": f"It lies {size} {ends} above {control}, but that one {own}: that is no merit.",
+        }
+        return told[base]
+    difference = f"difference {gain_text(gain, digits)}"
+    if verdict == "equal":
+        also = f"{control} {own} and does as well, {within(boost.margin)} ({difference})."
+        if base == "better":
+            return f"But the gain needs no activation patterns: {also}"
+        return also[0].upper() + also[1:]
+    rest = f"{control} {own} ({difference}{undecided(gain, boost.margin)})."
+    if base == "better":
+        return f"Whether that takes activation patterns cannot be told: {rest}"
     return (
-        f"{told}. It does better than the best control without activation patterns ({title}) by "
-        f"{points(gain.value, digits)} {span(gain, digits)}, but that one {_own(boost, digits)}: what is not better "
-        "than the model itself is no improvement."
-    )
-
-
-def _worse(boost: Boost, digits: int) -> str:
-    gain, title = boost.over_control, boost.control["title"]
-    told = f"classifies {points(boost.over_base.value, digits)} worse than the model {span(boost.over_base, digits)}"
-    own = _own(boost, digits)
-    if gain.verdict == "helps":
-        return f"{told}. The best control without activation patterns ({title}) {own}, but that is no merit."
-    if gain.verdict == "hurts":
-        return (
-            f"{told}, and {points(gain.value, digits)} worse than the best control without activation patterns "
-            f"({title}) {span(gain, digits)}, which {own}."
-        )
-    return (
-        f"{told}. The best control without activation patterns ({title}) {own} and differs little "
-        f"({gain_text(gain, digits)})."
+        f"It cannot be told from the best control either: {rest}"
+        if base == "undecided"
+        else (f"Whether it differs from the best control cannot be told: {rest}")
     )
 
 
 def course_told(facts: BoostFacts) -> str:
-    """In how many checkpoints the booster is clearly better than the best control; "" for a single one."""
+    """In how many checkpoints the booster is better than the best control; "" for a single one."""
     if facts.single:
         return ""
     gains = [boost.over_control for boost in facts.boosts]
-    total, verdicts = len(gains), [gain.verdict for gain in gains]
-    above, below = verdicts.count("helps"), verdicts.count("hurts")
+    total = len(gains)
     digits = max(decimals(*gains) - 1, 1) if total > 3 else decimals(*gains)
-    lies = f"; in {count(below)} it lies below" if below else ""
-    chance = " (about one in forty would by chance alone)" if total >= 20 else ""
+    words: dict[Outcome, str] = {
+        "worse": "worse", "equal": f"equal {within(facts.margin)}", "undecided": "undecided",
+    }  # fmt: skip
+    others = [f"{told} in {count(n)}" for outcome, told in words.items() if (n := facts.verdicts.count(outcome))]
+    alone = sum(gain.low > 0 for gain in gains)
+    above = facts.verdicts.count("better")
+    single = ""
+    if alone > above:
+        single = (
+            f" By itself the interval of {count(alone)} lies above zero; of that many checkpoints about one in forty "
+            "does by chance alone."
+        )
     means = [sum(values) / total for values in ([g.value for g in gains], [b.over_base.value for b in facts.boosts])]
     over_control, over_base = (signed(100 * mean, max(digits, 2 if abs(mean) < 0.001 else 1)) for mean in means)
     return (
-        f"In {count(above)} of {count(total)} checkpoints the interval of the gain over the best control lies above "
-        f"zero{chance}{lies}. The mean gain over checkpoints is {over_control} points over the best control and "
-        f"{over_base} over the model."
+        f"The booster is better than the best control in {count(above)} of {count(total)} checkpoints"
+        f"{''.join(f', {told}' for told in others)}, all held to 5\N{NO-BREAK SPACE}% together (Holm).{single} The "
+        f"mean gain over checkpoints is {over_control} points over the best control and {over_base} over the model."
     )
 
 

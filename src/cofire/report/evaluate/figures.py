@@ -6,10 +6,10 @@ import plotly.graph_objects as go
 
 from cofire.evaluate.baselines import BASELINES
 from cofire.evaluate.evaluation import Evaluation
-from cofire.evaluate.metrics import Estimate
 from cofire.evaluate.schema import Criterion
 from cofire.report.canvas import canvas, plain, series
 from cofire.report.evaluate.tables import method_name, span_told, value_told
+from cofire.statistics import Interval
 
 __all__ = ["DRAWN", "draw_evaluation", "figure_caption"]
 
@@ -20,7 +20,7 @@ _FIRST, _OTHERS = 0, 2
 _ROW, _FRAME = 27, 96
 
 
-def draw_evaluation(evaluation: Evaluation, estimates: dict[str, dict[str, Estimate]]) -> dict[str, go.Figure]:
+def draw_evaluation(evaluation: Evaluation, estimates: dict[str, dict[str, Interval]]) -> dict[str, go.Figure]:
     """The figures by name: "judged-" and the criterion."""
     return {
         f"judged-{criterion.name}": _figure(criterion, estimates, evaluation.methods[0])
@@ -35,7 +35,7 @@ def figure_caption(criterion: Criterion) -> str:
     return f"{criterion.meaning} {way}".rstrip()
 
 
-def _figure(criterion: Criterion, estimates: dict[str, dict[str, Estimate]], first: str) -> go.Figure:
+def _figure(criterion: Criterion, estimates: dict[str, dict[str, Interval]], first: str) -> go.Figure:
     held = [(method, own[criterion.name]) for method, own in estimates.items() if criterion.name in own][::-1]
     scale = 100 if criterion.percent else 1
     arrow = {"higher": "→ better", "lower": "← better", "neither": ""}[criterion.better]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from cofire.evaluate.shifts import Mean
+from cofire.statistics import Interval
 
 __all__ = ["Chart", "Group", "Line", "chart"]
 
@@ -17,12 +17,12 @@ class Line:
     Attributes:
         label: What it is of.
         kind: Name of its colour.
-        mean: The mean and its interval.
+        mean: The mean and its interval, None where nothing counts.
     """
 
     label: str
     kind: str
-    mean: Mean
+    mean: Interval | None
 
 
 @dataclass(frozen=True)
@@ -77,19 +77,19 @@ def chart(
         value
         for group in groups
         for line in group.lines
+        if line.mean is not None
         for value in (line.mean.low, line.mean.high)
-        if value is not None
     ]
     low = least if min(values, default=least) >= least else -_above(-min(values))
     high = most if most is not None else _above(max(values, default=0.0))
     high = high if high > low else low + 1
 
-    def place(value: float | None) -> float:
-        return 0.0 if value is None else min(max((value - low) / (high - low), 0.0), 1.0)
+    def place(value: float) -> float:
+        return min(max((value - low) / (high - low), 0.0), 1.0)
 
     def row(line: Line) -> dict[str, object]:
         mean = line.mean
-        if mean.value is None or mean.low is None or mean.high is None:
+        if mean is None:
             return {"label": line.label, "kind": line.kind, "dot": None, "words": "–", "told": f"{line.label}: none"}
         words = told(mean.value)
         whole = f"{line.label}: {words}, 95 % interval {told(mean.low)} to {told(mean.high)}, {mean.counted} photos"

@@ -21,8 +21,8 @@ def markdown(evaluation: Evaluation) -> str:
     lines = ["# Explanations judged", "", judged_told(evaluation), ""]
     lines += [f"- **{told.lead}** {told.text}" for told in verdict_told(evaluation, evaluation.table())]
     lines += [
-        "", "Means with 95 % bootstrap intervals over photos. ↑ higher is better, ↓ lower is better; the best mean of "
-        "a column is bold.",
+        "", "Means with 95 % intervals over photos (Wilson’s of shares, else bootstrap). ↑ higher is better, ↓ lower "
+        "is better; the best mean of a column is bold.",
     ]  # fmt: skip
     for subset, title in _SUBSETS.items():
         photos = int(evaluation.chosen(subset).sum())
@@ -39,7 +39,9 @@ def markdown(evaluation: Evaluation) -> str:
             lines += [
                 "", f"### {method_name(evaluation.methods[0])} less each rival, on the same photos", "",
                 "Shares in percentage points. p is that of a two-sided sign-flip test, corrected by Holm’s method over "
-                "the rivals; clear differences are bold.",
+                "the rivals; clear differences are bold. Equal: within "
+                f"±{100 * evaluation.margin:g} points of a share, ±{evaluation.margin:g} of other measures, by two "
+                "one-sided tests at 5 %. Undecided: neither, with about how many photos would decide.",
             ]  # fmt: skip
         for table in tables:
             lines += ["", *_lines(table)]

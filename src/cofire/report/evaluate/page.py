@@ -110,6 +110,7 @@ def write_evaluation(
         settings=settings({k: v for k, v in evaluation.options.items() if k not in _TOLD_ELSEWHERE and v is not None}),
         options=_options(evaluation),
         left_out=left_out_told(evaluation.options),
+        margin=f"±{100 * evaluation.margin:g} points of a share, ±{evaluation.margin:g} of other measures",
         versions=versions(evaluation.options),
         command=evaluation.options.get("command"),
     )

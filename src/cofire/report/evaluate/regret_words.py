@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from scipy.stats import binomtest
-
-from cofire.boost.bootstrap import Interval, paired_bootstrap
+from cofire.evaluate.schema import MARGIN
 from cofire.evaluate.tuned import Learned, Tuned
 from cofire.evaluate.tuning import told
 from cofire.explain.captions import method_told
 from cofire.report.notation import number, percent, plural, signed
+from cofire.statistics import Interval, mean_interval, samples_to_decide
 
 __all__ = ["intervals_of", "notes_of", "option_told", "reading", "rows_of", "verdict"]
 
@@ -52,14 +48,19 @@ def verdict(tuned: Tuned) -> str:
         f"{percent(before.reached)} with the method’s own options and in {percent(after.reached)} with those learnt: "
         f"{signed(100 * tuned.gain.value, 1)} points"
     )
-    if tuned.gain.low == tuned.gain.high:
-        return f"{words}, on every photo alike. Nothing changes."
+    if all(one.chosen == one.start for one in tuned.learned):
+        return f"{words}. What was learnt are the method’s own options: nothing changes."
     words += f" ({signed(100 * tuned.gain.low, 1)} to {signed(100 * tuned.gain.high, 1)})."
-    if tuned.gain.low > 0:
+    outcome = tuned.gain.says(MARGIN)
+    if outcome == "better":
         return f"{words} Learning helps here; by how much elsewhere, photos that it has not seen have to tell."
-    if tuned.gain.high < 0:
+    if outcome == "worse":
         return f"{words} The method’s own options do better: do not use those learnt."
-    return f"{words} That is no clear difference: more photos or trials would have to show one."
+    if outcome == "equal":
+        return f"{words} The two are equal within ±{100 * MARGIN:g} points."
+    needed = samples_to_decide(tuned.gain, MARGIN)
+    more = f"about {needed:,} tuning photos would decide" if needed else "more photos would have to decide"
+    return f"{words} Which of the two is better is undecided: {more}."
 
 
 def notes_of(tuned: Tuned) -> list[str]:
@@ -102,15 +103,7 @@ def intervals_of(learned: Learned) -> list[Interval]:
     """The mean reward of each value with its 95 % interval, of the rewards that are known."""
     run = learned.run
     each = [run.rewards[run.pulled == arm] if run.table is None else run.table[:, arm] for arm in range(len(run.names))]
-    return [_interval(rewards) for rewards in each]
-
-
-def _interval(rewards: NDArray[np.float64]) -> Interval:
-    if not np.isin(rewards, (0, 1)).all():
-        return paired_bootstrap(torch.from_numpy(rewards))
-    # Drawn anew, rewards that are all the same stay so, as if a few told everything.
-    ends = binomtest(int(rewards.sum()), len(rewards)).proportion_ci(method="wilson")
-    return Interval(float(rewards.mean()), float(ends.low), float(ends.high))
+    return [mean_interval(rewards) for rewards in each]
 
 
 def rows_of(tuned: Tuned) -> list[dict[str, Any]]:

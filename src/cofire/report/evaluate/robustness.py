@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cofire.atomic import write_text
-from cofire.evaluate.shifts import COMPARISONS, AttackCase, AttackedPhoto, Mean, MethodShift, Robustness
+from cofire.evaluate.shifts import COMPARISONS, AttackCase, AttackedPhoto, MethodShift, Robustness
 from cofire.evaluate.shifts import MEASURES as SHIFTS
 from cofire.explain import Explanation
 from cofire.explain.captions import class_told, method_told, percent
@@ -25,6 +25,7 @@ from cofire.report.evaluate.robustness_wording import (
 from cofire.report.explain.addresses import photo_address
 from cofire.report.explain.page import Setup
 from cofire.report.notation import MINUS, number
+from cofire.statistics import Interval
 
 __all__ = ["write_robustness"]
 
@@ -119,8 +120,8 @@ def _plain(value: float) -> str:
 def _table(found: Robustness) -> list[dict[str, Any]]:
     """Every mean with its interval."""
 
-    def cell(mean: Mean, measure: str) -> str:
-        if mean.value is None or mean.low is None or mean.high is None:
+    def cell(mean: Interval | None, measure: str) -> str:
+        if mean is None:
             return "–"
         told = _percent if measure == "centroid" else number
         out = f", {mean.left_out} left out" if mean.left_out else ""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import statistics
 
-from cofire.evaluate.shifts import Mean, Robustness
+from cofire.evaluate.schema import MARGIN
+from cofire.evaluate.shifts import Robustness
 from cofire.explain.captions import method_told, number, percent, plural
+from cofire.statistics import Interval, Outcome
 
 __all__ = ["LABELS", "attack_told", "lead", "length_told", "reading", "rounded_told", "verdict"]
 
 _STILL = 0.0005
 """Share of the diagonal that is told as nothing."""
+_WITHIN = f"within ±{100 * MARGIN:g} %"
 
 LABELS = {
     "noise": "noise, same class",
@@ -77,31 +80,39 @@ def verdict(found: Robustness, method: str) -> str:
     name = method_told(method)
     attack, noise = (found.mean(method, which, "centroid") for which in ("attack", "noise"))
     decision, classes = (found.mean(method, which, "centroid") for which in ("decision", "classes"))
-    if attack.value is None or noise.value is None:
+    if attack is None or noise is None:
         return f"{name}: no photo has evidence to compare."
-    apart = _sign(found.difference(method, "centroid"))
-    more = {1: "further than", -1: "less than", 0: "about as far as"}[apart]
+    under = f"under noise of the same length ({percent(noise.value)})"
+    more = {
+        "better": f"further than {under}",
+        "worse": f"less than {under}",
+        "equal": f"as far as {under}, {_WITHIN}",
+        "undecided": f"and {percent(noise.value)} under noise of the same length: which is more is undecided",
+    }[_outcome(found.difference(method, "centroid"))]
     words = (
         f"{name}: for the same class the evidence moved by {percent(attack.value)} of the diagonal under the attack, "
-        f"{more} under noise of the same length ({percent(noise.value)})."
+        f"{more}."
     )
-    if decision.value is None or classes.value is None:
+    if decision is None or classes is None:
         return words
     if max(decision.value, classes.value) < _STILL:
         return f"{words} It does not move with the decision either."
-    beyond = _sign(found.difference(method, "centroid", "decision", "classes"))
-    away = "the new class’s evidence lies away on the untouched photo"
-    rest = {1: f"further than {away}", -1: f"less far than {away}", 0: f"about as far as {away}"}[beyond]
-    rest += f" ({percent(classes.value)})"
-    if beyond == 0 and _sign(found.difference(method, "centroid", "classes", "attack")) > 0:
+    beyond = _outcome(found.difference(method, "centroid", "decision", "classes"))
+    away = f"the new class’s evidence lies away on the untouched photo ({percent(classes.value)})"
+    rest = {
+        "better": f"further than {away}",
+        "worse": f"less far than {away}",
+        "equal": f"as far as {away}, {_WITHIN}",
+        "undecided": f"and {away}: which is more is undecided",
+    }[beyond]
+    if beyond == "equal" and _outcome(found.difference(method, "centroid", "classes", "attack")) == "better":
         rest += ": the other question moves it, hardly the attack"
     return f"{words} With the decision it moved by {percent(decision.value)}, {rest}."
 
 
-def _sign(difference: Mean) -> int:
-    if difference.low is None or difference.high is None:
-        return 0
-    return 1 if difference.low > 0 else -1 if difference.high < 0 else 0
+def _outcome(difference: Interval | None) -> Outcome:
+    """Whether something moved further ("better" says further here), by verdict."""
+    return "undecided" if difference is None else difference.says(MARGIN)
 
 
 def attack_told(found: Robustness) -> str:
@@ -141,7 +152,12 @@ def reading(found: Robustness, *, boxes: bool) -> list[tuple[str, str]]:
             "two boxes; Spearman’s correlation of the two heat maps. A method that hardly depends on the class, or on "
             "the photo, is stable whatever happens: stability alone is no merit.",
         ),
-        ("Intervals", "95 %, by drawing photos anew. They cover photos like these, and this network alone."),
+        (
+            "Intervals",
+            "95 %, by drawing photos anew. They cover photos like these, and this network alone. As far as means "
+            f"equal {_WITHIN} of the diagonal, held to that by two one-sided tests at 5 %; undecided is what is "
+            "neither shown to differ nor held to that.",
+        ),
     ]
     if boxes:
         told.append(

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from cofire.evaluate.baselines import BASELINES
 from cofire.evaluate.evaluation import Difference, Evaluation
-from cofire.evaluate.metrics import Estimate
 from cofire.evaluate.schema import Criterion, Group
 from cofire.explain.captions import method_told
 from cofire.report.notation import number, signed
+from cofire.statistics import Interval
 
 __all__ = [
     "GROUP_TITLES", "HEADLINE", "OF_DRAWS", "Cell", "Row", "Table", "difference_tables", "draws_tables", "group_tables",
-    "headline", "method_name", "span_told", "value_told",
+    "headline", "margin_told", "method_name", "span_told", "value_told",
 ]  # fmt: skip
 
 HEADLINE = ("pointing", "iou", "iou_50", "increase", "drop", "equal_drop", "insertion", "rank_correlation")
@@ -44,7 +44,8 @@ class Cell:
         span: Its interval, "" for none.
         best: Whether it is the best of its column, or clearly better than nothing where differences are told.
         mark: Of a difference "better", "worse" or "".
-        p: The corrected p-value of a difference, "" for none.
+        p: The corrected p-value of a difference, and where it is neither better nor worse, which of the two others;
+            "" for none.
     """
 
     value: str
@@ -118,13 +119,24 @@ def span_told(low: float, high: float, criterion: Criterion) -> str:
     return f"{value_told(low, criterion)}–{value_told(high, criterion)}"
 
 
-def headline(evaluation: Evaluation, estimates: dict[str, dict[str, Estimate]], subset: str = "all") -> Table:
+def margin_told(margin: float, criterion: Criterion) -> str:
+    """The margin in which differences count as none.
+
+    Example:
+        >>> from cofire.evaluate.schema import CRITERIA
+        >>> margin_told(0.02, CRITERIA[0]), margin_told(0.02, CRITERIA[-1])
+        ('within ±2 points', 'within ±0.02')
+    """
+    return f"within ±{100 * margin:g} points" if criterion.percent else f"within ±{margin:g}"
+
+
+def headline(evaluation: Evaluation, estimates: dict[str, dict[str, Interval]], subset: str = "all") -> Table:
     """The criteria that matter most, in one table."""
     chosen = [criterion for criterion in evaluation.criteria if criterion.name in HEADLINE]
     return _table("All methods at a glance", evaluation, estimates, chosen or list(evaluation.criteria), subset)
 
 
-def group_tables(evaluation: Evaluation, estimates: dict[str, dict[str, Estimate]], subset: str = "all") -> list[Table]:
+def group_tables(evaluation: Evaluation, estimates: dict[str, dict[str, Interval]], subset: str = "all") -> list[Table]:
     """One table for each group of criteria that was measured; none for a subset without photos."""
     if not estimates:
         return []
@@ -136,7 +148,7 @@ def group_tables(evaluation: Evaluation, estimates: dict[str, dict[str, Estimate
 
 
 def _table(
-    title: str, evaluation: Evaluation, estimates: dict[str, dict[str, Estimate]], chosen: Sequence[Criterion],
+    title: str, evaluation: Evaluation, estimates: dict[str, dict[str, Interval]], chosen: Sequence[Criterion],
     subset: str,
 ) -> Table:  # fmt: skip
     best = {criterion.name: _best(criterion, estimates) for criterion in chosen}
@@ -162,7 +174,7 @@ def _unit(criterion: Criterion) -> str:
     return "\u00a0".join(part for part in ("%" if criterion.percent else "", _ARROWS[criterion.better]) if part)
 
 
-def _best(criterion: Criterion, estimates: dict[str, dict[str, Estimate]]) -> list[str]:
+def _best(criterion: Criterion, estimates: dict[str, dict[str, Interval]]) -> list[str]:
     """The methods whose mean is the best."""
     means = {method: own[criterion.name].mean for method, own in estimates.items() if criterion.name in own}
     if not means or criterion.better == "neither":
@@ -171,7 +183,7 @@ def _best(criterion: Criterion, estimates: dict[str, dict[str, Estimate]]) -> li
     return [method for method, mean in means.items() if mean == reached]
 
 
-def _cell(estimate: Estimate | None, criterion: Criterion, best: bool) -> Cell:
+def _cell(estimate: Interval | None, criterion: Criterion, best: bool) -> Cell:
     if estimate is None:
         return Cell("–")
     return Cell(value_told(estimate.mean, criterion), span_told(estimate.low, estimate.high, criterion), best)
@@ -234,6 +246,8 @@ def _gap(difference: Difference | None, criterion: Criterion) -> Cell:
     scale, digits = (100, 1) if criterion.percent else (1, 3)
     span = f"{signed(scale * difference.low, digits)} to {signed(scale * difference.high, digits)}"
     verdict = difference.verdict
-    mark = "" if verdict == "no clear difference" else verdict
+    mark = verdict if verdict in ("better", "worse") else ""
     p = "p < 0.001" if difference.p_holm < 0.001 else f"p = {difference.p_holm:.3f}"
+    if not mark:
+        p += f", {verdict}" + (f" (≈ {difference.needed:,})" if difference.needed else "")
     return Cell(signed(scale * difference.value, digits), span, mark == "better", mark, p)

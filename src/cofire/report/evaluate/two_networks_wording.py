@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from cofire.evaluate.areas import chance_overlap
 from cofire.evaluate.comparisons import TwoNetworks
-from cofire.evaluate.shifts import Mean
+from cofire.evaluate.schema import MARGIN
 from cofire.explain.captions import method_told, number, percent, plural
+from cofire.statistics import Interval, samples_to_decide
 
 __all__ = ["kind_told", "lead", "reading", "verdicts"]
 
@@ -32,41 +35,62 @@ def verdicts(found: TwoNetworks) -> list[str]:
     area = found.options["area"]
     told = []
     both, apart = found.mean("both", "overlap"), _one_right(found)
-    if both.value is not None and apart is not None and apart.low is not None and apart.high is not None:
-        # Intervals that do not meet are further apart than a difference needs to be: this claims too little at worst.
-        less = both.low is not None and apart.high < both.low
-        more = both.high is not None and apart.low > both.high
+    if both is not None and apart is not None:
+        outcome = _unpaired(apart, both).says(MARGIN)
         told.append(
             f"Where both are right, the areas they look at overlap by {number(both.value)}; where only one is, by "
-            f"{number(apart.value or 0)}: "
-            + ("they look at other parts." if less else "they look at more of the same." if more else "no clear "
-               "difference.")
+            f"{number(apart.value)}: "
+            + {
+                "worse": "they look at other parts.", "better": "they look at more of the same.",
+                "equal": f"equal within ±{MARGIN:g}.", "undecided": "whether these differ is undecided.",
+            }[outcome]
             + f" Areas that know nothing of each other would overlap by {number(chance_overlap(area))}."
         )  # fmt: skip
     for at, name in enumerate((first, second)):
         right, wrong = ("first", "second")[at], ("second", "first")[at]
         held, missed = found.mean(right, "inside", at), found.mean(wrong, "inside", at)
-        if held.value is None or missed.value is None:
+        if held is None or missed is None:
             continue
         true = found.mean(wrong, "inside_of_truth", at)
         told.append(
             f"{name} has {percent(missed.value)} of its evidence on the object where it alone is wrong "
-            f"(for the true class {percent(true.value or 0)}), and {percent(held.value)} where it alone is right."
+            f"(for the true class {percent(0 if true is None else true.value)}), and {percent(held.value)} where it "
+            "alone is right."
         )
     difference = found.mean("both", "inside")
-    if difference.low is not None and difference.high is not None and difference.value is not None:
-        if difference.low > 0 or difference.high < 0:
+    if difference is not None:
+        outcome = difference.says(MARGIN)
+        if outcome in ("better", "worse"):
             better, other = (first, second) if difference.value > 0 else (second, first)
             told.append(
                 f"Where both are right, {better} has more of its evidence on the object than {other}, by "
                 f"{number(100 * abs(difference.value))} percentage points."
             )
+        elif outcome == "equal":
+            told.append(
+                f"Where both are right, they have as much of their evidence on the object, within ±{100 * MARGIN:g} "
+                "percentage points."
+            )
         else:
-            told.append("Where both are right, neither has clearly more of its evidence on the object.")
+            needed = samples_to_decide(difference, MARGIN)
+            told.append(
+                "Where both are right, which one has more of its evidence on the object is undecided"
+                + (f"; about {needed:,} such photos would decide." if needed else ".")
+            )
     return told
 
 
-def _one_right(found: TwoNetworks) -> Mean | None:
+def _unpaired(one: Interval, other: Interval) -> Interval:
+    """The difference of two means over other photos, each end as far as the two intervals' ends are together."""
+    value = one.value - other.value
+    return Interval(
+        value,
+        value - math.hypot(one.value - one.low, other.high - other.value),
+        value + math.hypot(one.high - one.value, other.value - other.low),
+    )
+
+
+def _one_right(found: TwoNetworks) -> Interval | None:
     """The overlap over photos that exactly one is right about."""
     return found.mean(("first", "second"), "overlap") if found.of_kind("first") or found.of_kind("second") else None
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cofire.evaluate.baselines import BASELINES
-from cofire.evaluate.evaluation import Difference, Evaluation, Verdict
-from cofire.evaluate.metrics import Estimate
+from cofire.evaluate.evaluation import Difference, Evaluation
 from cofire.evaluate.schema import CRITERIA, Criterion
-from cofire.report.evaluate.tables import method_name, span_told, value_told
+from cofire.report.evaluate.tables import margin_told, method_name, span_told, value_told
 from cofire.report.notation import count, joined, plural
+from cofire.statistics import Interval, Outcome
 
 __all__ = ["SAME_MAP", "Told", "draws_told", "judged_told", "verdict_told"]
 
@@ -39,19 +39,26 @@ class Told:
 
 @dataclass(frozen=True)
 class _Contest:
-    """How methods stand at one criterion: the best, those that do not clearly differ from it, and the others."""
+    """How methods stand at one criterion: the best, those equal to it, those of which that is undecided, the others."""
 
     criterion: Criterion
     best: str
-    estimate: Estimate
-    alike: tuple[str, ...]
+    estimate: Interval
+    equal: tuple[str, ...]
+    undecided: tuple[str, ...]
     behind: tuple[str, ...]
+    needed: int | None
+
+    @property
+    def alike(self) -> tuple[str, ...]:
+        """Those that the best is not shown to be ahead of."""
+        return *self.equal, *self.undecided
 
 
 class _Judged:
     """An evaluation with what its sentences ask for more than once."""
 
-    def __init__(self, evaluation: Evaluation, estimates: dict[str, dict[str, Estimate]]) -> None:
+    def __init__(self, evaluation: Evaluation, estimates: dict[str, dict[str, Interval]]) -> None:
         self.evaluation = evaluation
         self.estimates = estimates
         self._differences: dict[str, dict[str, dict[str, Difference]]] = {}
@@ -75,11 +82,15 @@ class _Judged:
         best = (max if criterion.better == "higher" else min)(means, key=lambda method: means[method])
         gaps = self.against(best)
         order = sorted((m for m in means if m != best), key=lambda m: means[m], reverse=criterion.better == "higher")
-        beaten = [method for method in order if name in gaps[method] and gaps[method][name].verdict == "better"]
-        alike = tuple(method for method in order if method not in beaten)
-        return _Contest(criterion, best, self.estimates[best][name], alike, tuple(beaten))
+        stands = {method: gaps[method][name].verdict if name in gaps[method] else "undecided" for method in order}
+        equal, behind = (tuple(m for m in order if stands[m] == found) for found in ("equal", "better"))
+        rest = tuple(method for method in order if method not in (*equal, *behind))
+        asked = [gaps[method][name].needed if name in gaps[method] else None for method in rest]
+        known = [number for number in asked if number is not None]
+        needed = max(known) if known and len(known) == len(asked) else None
+        return _Contest(criterion, best, self.estimates[best][name], equal, rest, behind, needed)
 
-    def by_centre(self, method: str, name: str) -> Verdict | None:
+    def by_centre(self, method: str, name: str) -> Outcome | None:
         """How a method does against the centre at a criterion, None where there is nothing to hold it against."""
         gap = None if method == _CENTRE else self.against(method).get(_CENTRE, {}).get(name)
         return None if gap is None else gap.verdict
@@ -93,7 +104,7 @@ class _Judged:
         criterion = _BY_NAME[name]
         return value_told(self.estimates[method][name].mean, criterion) + ("\u00a0%" if criterion.percent else "")
 
-    def span(self, estimate: Estimate, name: str) -> str:
+    def span(self, estimate: Interval, name: str) -> str:
         """An interval with its brackets."""
         return f"[{span_told(estimate.low, estimate.high, _BY_NAME[name])}]"
 
@@ -125,7 +136,7 @@ def draws_told(evaluation: Evaluation) -> str:
     )
 
 
-def verdict_told(evaluation: Evaluation, estimates: dict[str, dict[str, Estimate]]) -> list[Told]:
+def verdict_told(evaluation: Evaluation, estimates: dict[str, dict[str, Interval]]) -> list[Told]:
     """Which method localises, whether any beats the centre, which is faithful, and which depends on the class.
 
     Args:
@@ -159,10 +170,14 @@ def _lead(judged: _Judged, title: str, contest: _Contest) -> str:
 
 
 def _standing(judged: _Judged, contest: _Contest) -> str:
-    """Who does not clearly differ from the best and who is clearly behind, each with the mean."""
+    """Who is equal to the best, of whom that is undecided, and who is clearly behind, each with the mean."""
     name, words = contest.criterion.name, []
-    if contest.alike:
-        words.append(f"Not clearly different: {_listed(judged, contest.alike, name)}.")
+    if contest.equal:
+        within = margin_told(judged.evaluation.margin, contest.criterion)
+        words.append(f"Equal {within}: {_listed(judged, contest.equal, name)}.")
+    if contest.undecided:
+        needed = f" (about {count(contest.needed)} photos would decide)" if contest.needed else ""
+        words.append(f"Undecided: {_listed(judged, contest.undecided, name)}{needed}.")
     if contest.behind:
         words.append(f"Clearly behind: {_listed(judged, contest.behind, name)}.")
     return "".join(f" {told}" for told in words)
@@ -248,8 +263,12 @@ def _faithful(judged: _Judged) -> Told | None:
         centre, best = "", contest.best
         verdict = judged.by_centre(best, name)
         if verdict is not None:
-            clear = {"better": "clearly worse", "worse": "clearly better"}.get(verdict, "not clearly different")
-            centre = f" The centre: {judged.mean(_CENTRE, name)}, {clear}."
+            within = margin_told(judged.evaluation.margin, contest.criterion)
+            clear: dict[Outcome, str] = {
+                "better": "clearly worse", "worse": "clearly better", "equal": f"equal {within}",
+                "undecided": "undecided",
+            }  # fmt: skip
+            centre = f" The centre: {judged.mean(_CENTRE, name)}, {clear[verdict]}."
         span = judged.span(contest.estimate, name)
         loses = f"{told.format(_of(best))}, the network loses {judged.mean(best, name)} of its confidence {span}."
         if name == "deletion":
