@@ -105,8 +105,8 @@ class Section:
         return {
             "boost-accuracy": "Test accuracy of the model, the best control and the booster over the checkpoints.",
             "boost-gain": "What the booster gains over the best control at each checkpoint, in points of test "
-            "accuracy, with 95\N{NO-BREAK SPACE}% intervals. Where a bar crosses the dashed line, activation "
-            "patterns make no clear difference.",
+            "accuracy, with 95\N{NO-BREAK SPACE}% intervals. Where a bar crosses the dashed line, that "
+            "checkpoint by itself does not show that activation patterns help.",
             "boost-methods": "What everything that was tried gains over the model, in points of test accuracy, with "
             "95\N{NO-BREAK SPACE}% intervals. The dashed line is the model; the best control and the booster are bold.",
         }

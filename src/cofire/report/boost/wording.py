@@ -92,7 +92,7 @@ def undecided(gain: Interval, margin: float) -> str:
 
     Example:
         >>> undecided(Interval(0.021, 0.0, 0.046, 280), 0.005)
-        '; about 700 test samples would decide'
+        '; about 690 test samples would decide'
     """
     needed = samples_to_decide(gain, margin)
     return f"; about {count(needed)} test samples would decide" if needed else ""
