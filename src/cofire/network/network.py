@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
-import warnings
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -16,10 +13,11 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from cofire.errors import BatchError, ExportError, OptionError, near_matches
+from cofire.network.archives import load_program
 from cofire.network.engines import CallEngine, Engine, FixedWeights, GraphEngine, LiveWeights, TensorSource
 from cofire.network.examples import examples_of, placement_of, two_samples
 from cofire.network.layers import ActivationLayer
-from cofire.network.reading import exported, first_line, read_program
+from cofire.network.reading import exported, read_program
 from cofire.network.selection import Selector, select
 from cofire.network.untouched import alias_paths, unwrapped
 from cofire.network.weights import digest_of, fitted, read_checkpoint
@@ -107,27 +105,17 @@ class Network:
         """A network from a program that `torch.export.save` wrote.
 
         Args:
-            path: A `.pt2` file, exported in evaluation mode with a dynamic batch axis.
+            path: A `.pt2` file, exported in evaluation mode with a dynamic batch axis. No code from it is run: one
+                with pickled objects, operators that are not PyTorch's own, or sizes that are more than arithmetic is
+                refused.
 
         Raises:
-            ExportError: The file is missing, damaged, or not such a program.
+            ExportError: The file is missing, damaged, unsafe, or not such a program.
         """
         file = Path(path)
         if not file.is_file():
             raise ExportError(f"no file {str(file)!r}", "a .pt2 file", "check the path")
-        try:
-            with warnings.catch_warnings():
-                # Some versions of PyTorch read constants from bytes that cannot be written to, and warn of it.
-                warnings.filterwarnings("ignore", message="The given buffer is not writable")
-                program = torch.export.load(file)
-        except (RuntimeError, ValueError, KeyError, OSError, EOFError, AttributeError, TypeError,
-                AssertionError, pickle.UnpicklingError, zipfile.BadZipFile) as error:  # fmt: skip
-            raise ExportError(
-                f"{str(file)!r} is no readable exported program: {first_line(error)}",
-                "a file that torch.export.save wrote",
-                "export the model again with this version of PyTorch",
-            ) from error
-        return cls._from_program(program)
+        return cls._from_program(load_program(file))
 
     @classmethod
     def _from_program(cls, program: ExportedProgram) -> Network:
