@@ -204,6 +204,25 @@ def test_a_damaged_or_foreign_file_is_no_summary(tiny, tmp_path):
         ActivationSummary.load(tmp_path / "weights.safetensors")
 
 
+@pytest.mark.parametrize("function", [nn.GELU(), nn.Tanh(), nn.LeakyReLU(0.1)])
+def test_selectivity_of_activations_below_zero_is_of_how_often_they_fire(function):
+    generator = torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 9), function, nn.Linear(9, 3))
+    images, labels = torch.randn(60, 4, generator=generator), torch.arange(60) % 3
+    layer = summarize(Network(model, images[:1]), (images, labels), by_class="statistics").layers[0]
+    assert layer.selectivity_of == "activation probability"
+    assert (layer.class_mean() < 0).any(), "by means the formula would not stay between 0 and 1"
+    fires = function(model[0](images)) > 0
+    shares = torch.stack([fires[labels == c].double().mean(0) for c in range(3)])
+    rest = (shares.sum(0) - shares.amax(0)) / 2
+    torch.testing.assert_close(layer.selectivity(), (shares.amax(0) - rest) / (shares.amax(0) + rest))
+
+
+def test_selectivity_of_activations_from_zero_up_is_of_their_means(tiny):
+    layer = summarize(tiny.network, tiny.data, by_class="statistics").layers[0]
+    assert layer.selectivity_of == "mean activation"
+
+
 def test_results_by_class_are_refused_where_they_were_not_kept(tiny):
     summary = summarize(tiny.network, tiny.data)
     with pytest.raises(DataError, match="by_class='statistics'"):

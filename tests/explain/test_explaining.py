@@ -74,6 +74,7 @@ def test_the_model_is_as_before_also_after_an_exception(method, training, images
 
     for place in (
         "cofire.explain.tracing.choose",
+        "cofire.explain.tracing.choose_by_algorithm",
         "cofire.explain.cams._by_captum",
         "cofire.explain.cams._by_grad_cam",
     ):

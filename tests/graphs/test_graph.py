@@ -55,6 +55,7 @@ def test_what_belongs_to_vertices_is_as_computed_by_hand():
     assert graph.within_strength().tolist() == pytest.approx([0.75, 0.75, 0.5, 0.4, 0.4])
     assert graph.participation().tolist() == pytest.approx([0, 0, 1 - (5 / 6) ** 2 - (1 / 6) ** 2, 2 * 0.8 * 0.2, 0])
     assert graph.unique_neuron_matrix().tolist() == [[2, 1], [1, 2]]
+    assert graph.unique_neuron_matrix(exclusive=True).tolist() == [[2, 1], [1, 2]], "there is no third class"
     pairs, weights = graph.edges()
     assert pairs.tolist() == [[0, 1], [0, 2], [1, 2], [2, 3], [3, 4]]
     assert weights.tolist() == [0.5, 0.25, 0.25, 0.1, 0.4]

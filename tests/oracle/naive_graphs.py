@@ -68,8 +68,8 @@ def activation_pattern_graph(activations, labels, num_classes, top, pairs="class
     return [[float(weight) for weight in row] for row in weights]
 
 
-def unique_neuron_matrix(representatives):
-    """P2 §7.1, Table 2: neurons of class i alone on the diagonal, `|N_i ∩ N_j|` off it."""
+def unique_neuron_matrix(representatives, exclusive=False):
+    """P2 Table 2: neurons of class i alone on the diagonal, `|N_i ∩ N_j|` off it; in §7.1 those in no other set."""
     classes = len(representatives)
     found = [[0] * classes for _ in range(classes)]
     for i in range(classes):
@@ -78,7 +78,8 @@ def unique_neuron_matrix(representatives):
                 if i == j:
                     found[i][j] += all(q not in representatives[k] for k in range(classes) if k != i)
                 else:
-                    found[i][j] += q in representatives[j]
+                    others = [representatives[k] for k in range(classes) if k not in (i, j)]
+                    found[i][j] += q in representatives[j] and not (exclusive and any(q in other for other in others))
     return found
 
 

@@ -275,6 +275,9 @@ def test_unique_neurons_are_counted_one_by_one(neurons, classes, data):
     assert found.dtype == torch.int64
     assert found.tolist() == naive.unique_neuron_matrix(chosen)
     assert unique_neuron_matrix(np.array(chosen)).tolist() == found.tolist()
+    alone = unique_neuron_matrix(torch.tensor(chosen), exclusive=True)
+    assert alone.tolist() == naive.unique_neuron_matrix(chosen, exclusive=True)
+    assert alone.sum(1).max() <= top
 
 
 # The activation pattern graph

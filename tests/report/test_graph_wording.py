@@ -75,6 +75,13 @@ def test_unique_neurons_are_told_from_first_to_last(facts):
     assert f"{first['shared_neurons']} to {last['shared_neurons']}" in told.replace(",", "")
 
 
+def test_unique_neurons_of_pairs_are_told_as_the_paper_words_them_too(facts):
+    pairs = [sum(len(c) == 2 for c in facts.graph("relu_1", number).classes) for number in (1, 6)]
+    assert [facts.exclusive("relu_1", number) for number in (1, 6)] == pairs
+    told = wording.unique_told(facts, "relu_1")
+    assert f"from {pairs[0]} to {pairs[1]}." in told.split("two classes and no third")[1]
+
+
 def test_the_paper_is_contradicted_where_the_numbers_do():
     run = with_graphs(synthetic.trajectory(layers=(200,), checkpoints=3), top=20)
     turned = run.graphs.to_pylist()

@@ -121,7 +121,10 @@ class LayerSummary:
 
     @property
     def selectivity_of(self) -> Literal["mean activation", "activation probability"]:
-        """What selectivity is computed from: probabilities where activations can be negative."""
+        """What selectivity is computed from: probabilities where activations can be negative.
+
+        The index divides by a sum of two values, which for means below zero can be 0 or turn its sign.
+        """
         negative = self.layer.signed or bool((self.statistics.minimum < 0).any())
         return "activation probability" if negative else "mean activation"
 

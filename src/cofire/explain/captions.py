@@ -22,6 +22,7 @@ NO_NET_EVIDENCE = "no net evidence in any layer"
 _METHODS = {
     "discernible": "Discernible neurons",
     "discernible-p3": "Discernible neurons of P3",
+    "discernible-points": "Discernible points",
     "cnn-fixations": "CNN-Fixations",
     "gradcam": "Grad-CAM",
     "gradcam++": "Grad-CAM++",

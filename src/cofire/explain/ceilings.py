@@ -52,7 +52,8 @@ class Ceilings:
             parts = [part * abs(sign) for pair in (below, own) for part, sign in zip(pair, signs, strict=True)]
             return torch.stack(parts).amax(0)
         highest = torch.stack(below).amax(0)
-        return highest * self._scale(step, rule)
+        # Without anything before, whatever the scale.
+        return torch.where(highest == 0, 0.0, highest * self._scale(step, rule))
 
     def _scale(self, step: Step, rule: Rule) -> float:
         if isinstance(rule, BatchNorm):

@@ -17,7 +17,7 @@ from cofire.explain.layer_maps import LayerMaps, joined_maps
 from cofire.explain.mapping import MapMethod, mapped
 from cofire.explain.memory import images_at_once
 from cofire.explain.net_evidence import net_evidence
-from cofire.explain.options import DEFAULTS, METHODS, Tracing, kind_of, tracing_of
+from cofire.explain.options import DEFAULTS, METHODS, Tracing, kind_of, scoring_of, tracing_of
 from cofire.explain.plan import plan_of
 from cofire.explain.recording import Table
 from cofire.explain.region_options import Regions, regions_of
@@ -45,8 +45,11 @@ def explain(
     where `E_c = (Σ_channels a · ∂z_c/∂a)⁺` for the class, `E_d` for its strongest rival, and `Ê` is a share of 1; hot
     is where all these layers agree. A network without such layers has heat maps and boxes of points.
 
-    "discernible-p3" is the set form of the paper, with heat maps and boxes of points. "cnn-fixations" is the same with
-    other options. "gradcam" and "gradcam++" are the class activation maps of captum and grad-cam; "lrp" is the
+    "discernible-p3" is the paper's form and nothing besides: the k inputs with the highest Ω are chosen, be they silent
+    or speak against the neuron, each as a large value; neurons are chosen or not, without scores; heat maps and boxes
+    are of points. "discernible-points" is that form with three repairs: inputs that contribute nothing take no part,
+    nor does the last resort fall on them where nothing speaks for a neuron, and an input with a negative weight is
+    asked why it is small, in `Z_pre` and further down. "cnn-fixations" is the same as the latter with other options. "gradcam" and "gradcam++" are the class activation maps of captum and grad-cam; "lrp" is the
     relevance of zennit's LRP ε⁺.
 
     Args:
@@ -54,7 +57,7 @@ def explain(
         images: A batch (images, *network.input_shape), prepared as for prediction; or one image.
         target: The class to explain: None for the one that each image is predicted as, a number for all images,
             (images,) for one each, (images, n) to start from several at once.
-        method: "discernible", "discernible-p3", "cnn-fixations", "gradcam", "gradcam++" or "lrp".
+        method: "discernible", "discernible-p3", "discernible-points", "cnn-fixations", "gradcam", "gradcam++" or "lrp".
         pictures: What to draw the explanation on, (images, height, width, 3), uint8. Left out, the images
             themselves, each stretched to the full range of grey values or colours.
         **options: Of the method. Those that trace: `alpha`, `k`, `k_linear`, `n`, `most`, `counted`, `carried`,
@@ -121,6 +124,7 @@ def explain(
         kind = "points"
         regions, tracing = _without_layers(method, options)
     asked = plan.judged if kind == "layers" else {}
+    scoring = scoring_of(method, tracing)
     table = Table(plan)
     found: list[tuple[Tensor, Tensor, Tensor]] = []
     layers: list[LayerMaps | None] = []
@@ -134,7 +138,7 @@ def explain(
         layers.append(net_evidence(asked, logits, values, chosen, tracing.contrast or 0.0, first))
         logits, values = logits.detach(), {node: value.detach() for node, value in values.items()}
         with torch.inference_mode():
-            table.add(first, trace(plan, values, _start(chosen, logits), tracing.scoring))
+            table.add(first, trace(plan, values, _start(chosen, logits), scoring))
         found.append((chosen.cpu(), chances.gather(1, chosen).cpu(), torch.stack(chances.max(1)).cpu()))
     sites, neurons = table.finished()
     layer_maps = joined_maps(layers)

@@ -19,7 +19,8 @@ class Flow:
     Attributes:
         image: (neurons,) int64, whose neuron it is.
         index: (neurons,) int64, its place in one sample's values, in row-major order.
-        direction: (neurons,) int8: 1 where it is to be explained why the value is large, -1 why it is small.
+        direction: (neurons,) int8: 1 where it is to be explained why the value is large, -1 why it is small. Folded,
+            float64: what the operators between the neuron and its weights multiply these with.
         score: (neurons,) float64, the evidence that it carries.
         row: (neurons,) int64, its row in the record of the tracing; where `own` is false, its parent's.
         own: Whether each neuron has a row of its own.
@@ -34,6 +35,16 @@ class Flow:
 
     def __len__(self) -> int:
         return len(self.image)
+
+    @property
+    def folded(self) -> bool:
+        """Whether directions are whole factors, as where batch norm is folded into weights."""
+        return self.direction.is_floating_point()
+
+    def scaled(self, scale: Tensor) -> Flow:
+        """Evidence for values that were scaled (a number, or one for each): a negative scale turns large into small."""
+        by = scale if self.folded else scale.sign().to(torch.int8)
+        return replace(self, direction=self.direction * by)
 
     def where(self, kept: Tensor | slice) -> Flow:
         """Those that a mask or an index keeps."""
@@ -66,14 +77,21 @@ def merged(together: Flow, size: int, carried: bool = True) -> tuple[Flow, Tenso
         >>> both.index.tolist(), both.score.tolist(), row.tolist()
         ([7], [0.75], [0, 0])
     """
-    key = (together.image * size + together.index) * 2 + (together.direction < 0)
+    if together.folded:
+        factors, which = torch.unique(together.direction, return_inverse=True)
+    else:
+        factors, which = (
+            torch.tensor([1, -1], dtype=torch.int8, device=together.direction.device),
+            (together.direction < 0).long(),
+        )
+    key = (together.image * size + together.index) * len(factors) + which
     found, row = torch.unique(key, return_inverse=True)
     if carried:
         score = torch.zeros(len(found), dtype=torch.float64, device=key.device).index_add_(0, row, together.score)
     else:
         score = torch.ones(len(found), dtype=torch.float64, device=key.device)
-    place = found >> 1
-    direction = (1 - 2 * (found & 1)).to(torch.int8)
+    place = torch.div(found, len(factors), rounding_mode="floor")
+    direction = factors[found - place * len(factors)]
     image = torch.div(place, size, rounding_mode="floor")
     flow = Flow(image, place - image * size, direction, score, torch.arange(len(found), device=key.device))
     return flow, row

@@ -13,10 +13,13 @@ from cofire.explain.region_options import Kind
 from cofire.explain.regions import check_share
 from cofire.explain.scoring import Scoring
 
-__all__ = ["DEFAULTS", "METHODS", "Tracing", "kind_of", "tracing_of"]
+__all__ = ["DEFAULTS", "METHODS", "PAPER", "Tracing", "kind_of", "scoring_of", "tracing_of"]
 
-METHODS = ("discernible", "discernible-p3", "cnn-fixations", "gradcam", "gradcam++", "lrp")
-"""Ours, the paper's exact form of it, its forerunner, two class activation maps, and layer-wise relevance propagation.
+PAPER = "discernible-p3"
+"""Eqs. 1 to 5 and Algorithm 1 of the paper, and nothing besides."""
+METHODS = ("discernible", PAPER, "discernible-points", "cnn-fixations", "gradcam", "gradcam++", "lrp")
+"""Ours, the paper's own form of it, that form with three repairs, its forerunner, two class activation maps, and
+layer-wise relevance propagation.
 """
 
 
@@ -33,7 +36,8 @@ class Tracing:
         most: Neurons of an image that go on from one place of the network: those that carry most, which take over what
             the others carried; None for all.
         counted: Whether an input counts more that has the highest support for several neurons.
-        carried: Whether neurons hand on their score; else each chosen neuron counts 1, the set form of the paper.
+        carried: Whether neurons hand on their score; else each chosen neuron counts 1, the set form of the paper, which
+            is all that "discernible-p3" has.
         contrast: How much of the net evidence for the strongest rival is taken from that of the class, from 0 to 1,
             before heat maps and boxes are made of it (see `cofire.explain.net_evidence`); None makes them of the traced
             points alone, as the paper does.
@@ -48,35 +52,43 @@ class Tracing:
     carried: bool = True
     contrast: float | None = 0.7
 
-    @property
-    def scoring(self) -> Scoring:
-        """How inputs are scored."""
-        current, preceding, _ = self.alpha
-        # Ratios decide, and α_suc changes none; kept near 1, the largest numbers there are do not overflow.
-        largest = max(current, preceding)
-        return Scoring(
-            current=current / largest,
-            preceding=preceding / largest,
-            k=self.k,
-            k_linear=self.k_linear,
-            counted=self.counted,
-            carried=self.carried,
-            most=self.most,
-        )
-
     def described(self) -> dict[str, Any]:
         """As JSON can hold it."""
         return asdict(self)
 
 
+_POINTS = Tracing(alpha=(1.0, 1.0, 1.0), k=1, k_linear=1, most=None, carried=False, contrast=None)
 DEFAULTS = {
     "discernible": Tracing(),
-    "discernible-p3": Tracing(alpha=(1.0, 1.0, 1.0), k=1, k_linear=1, most=None, carried=False, contrast=None),
+    PAPER: _POINTS,
+    "discernible-points": _POINTS,
     "cnn-fixations": Tracing(
         alpha=(1.0, 0.0, 1.0), k=1, k_linear=None, most=None, counted=False, carried=False, contrast=None
     ),
 }
 """Options of the methods that trace."""
+
+
+def scoring_of(method: str, tracing: Tracing) -> Scoring:
+    """How a method scores the inputs of neurons.
+
+    Args:
+        method: That traces.
+        tracing: Its options.
+    """
+    current, preceding, _ = tracing.alpha
+    # Ratios decide, and α_suc changes none; kept near 1, the largest numbers there are do not overflow.
+    largest = max(current, preceding)
+    return Scoring(
+        current=current / largest,
+        preceding=preceding / largest,
+        k=tracing.k,
+        k_linear=tracing.k_linear,
+        counted=tracing.counted,
+        carried=tracing.carried,
+        most=tracing.most,
+        literal=method == PAPER,
+    )
 
 
 def tracing_of(method: str, given: dict[str, Any]) -> Tracing:
@@ -109,6 +121,11 @@ def tracing_of(method: str, given: dict[str, Any]) -> Tracing:
     for name in ("counted", "carried"):
         if name in checked and not isinstance(checked[name], bool):
             raise OptionError(f"{name}={checked[name]!r}", "True or False", f"pass {name}=True")
+    if method == PAPER and checked.get("carried"):
+        raise OptionError(
+            f"carried=True for method {PAPER!r}", "False: neurons of the paper's form are chosen or not, without scores",
+            "leave it out, or pass method='discernible-points' or 'discernible'",
+        )  # fmt: skip
     if checked.get("contrast") is not None:
         check_share("contrast", checked["contrast"], least=0.0, most=1.0)
     if "alpha" in checked:

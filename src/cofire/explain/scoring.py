@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +14,10 @@ from cofire.explain.flow import Flow
 from cofire.explain.rules.fields import Candidates, Fields, candidates_of
 from cofire.explain.windows_on_cpu import Chosen, WindowsOnCPU
 
-__all__ = ["Preceding", "Scoring", "choose", "chosen_by_definition", "pick", "takes_all_features"]
+__all__ = [
+    "Preceding", "Scoring", "choose", "chosen_by_definition", "pick", "pruned", "takes_all_features",
+    "times_highest",
+]  # fmt: skip
 
 
 class Preceding(Protocol):
@@ -23,7 +27,7 @@ class Preceding(Protocol):
         """`Z_pre` of inputs, from neurons, places in the operand and directions, all (inputs,)."""
 
     def ceiling(self, image: Tensor) -> Tensor:
-        """What it can be at the most: (neurons, channels), or (neurons, 1)."""
+        """What it can be at the most: (neurons, 1)."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Scoring:
         counted: Whether an input counts more that has the highest support for several neurons (Z_suc).
         carried: Whether neurons hand on their score in proportion; else each chosen neuron carries 1.
         most: How many neurons of an image go on from one place of the network, those that carry most; None for all.
+        literal: Whether inputs are chosen as P3's Algorithm 1 says, by nothing else (see `cofire.explain.algorithm`).
     """
 
     current: float = 1.0
@@ -47,6 +52,7 @@ class Scoring:
     counted: bool = True
     carried: bool = True
     most: int | None = None
+    literal: bool = False
 
 
 def choose(
@@ -109,27 +115,45 @@ def _chosen_on_cpu(
 def _pruned(
     scoring: Scoring, seen: WindowsOnCPU, times: Tensor, flow: Flow, fields: Fields, preceding: Preceding, most: int
 ) -> Tensor:
+    takes_part = seen.support > -torch.inf
+    own = times * scoring.current * seen.support.masked_fill(~takes_part, 0.0)
+
+    def support(neuron: Tensor, candidate: Tensor) -> Tensor:
+        place, direction = seen.places(neuron, candidate)
+        return preceding.support(neuron, fields.index(seen.first[neuron] + candidate, place), direction)
+
+    return pruned(own, scoring.preceding * times, takes_part, most, preceding.ceiling(flow.image), support)
+
+
+def pruned(
+    own: Tensor,
+    weight: Tensor,
+    takes_part: Tensor,
+    most: int,
+    ceiling: Tensor,
+    support: Callable[[Tensor, Tensor], Tensor],
+) -> Tensor:
     """Scores of all inputs that can be among the highest; minus infinity for the others.
 
     The support of the preceding layer is the costly term. Some inputs get it first; who cannot reach the score of the
     last of these that would be chosen, even with the highest support there can be, does not need it.
+
+    Args:
+        own: (neurons, candidates), the score without this support.
+        weight: (neurons, candidates), of this support.
+        takes_part: (neurons, candidates), who can be chosen.
+        most: How many are chosen.
+        ceiling: (neurons, 1), the highest support there can be.
+        support: Gives it, from neurons and candidates.
     """
-    own = times * scoring.current * seen.support.masked_fill(seen.support == -torch.inf, 0.0)
     known = torch.full_like(own, -torch.inf)
-    takes_part = seen.support > -torch.inf
 
     def settle(wanted: Tensor) -> None:
         neuron, candidate = wanted.nonzero(as_tuple=True)
-        place, direction = seen.places(neuron, candidate)
-        channel = seen.first[neuron] + candidate
-        before = preceding.support(neuron, fields.index(channel, place), direction)
-        known[neuron, candidate] = own[neuron, candidate] + scoring.preceding * times[neuron, candidate] * before
+        known[neuron, candidate] = own[neuron, candidate] + weight[neuron, candidate] * support(neuron, candidate)
 
     if most < own.shape[1]:
-        ceiling = preceding.ceiling(flow.image)
-        if ceiling.shape[1] > 1:
-            ceiling = ceiling.gather(1, seen.first[:, None] + torch.arange(own.shape[1]))
-        at_most = (own + scoring.preceding * times * ceiling).masked_fill_(~takes_part, -torch.inf)
+        at_most = (own + weight * ceiling).masked_fill_(~takes_part, -torch.inf)
         first = torch.zeros_like(takes_part).scatter_(1, at_most.topk(min(2 * most, own.shape[1])).indices, True)
         settle(first & takes_part)
         bar = known.topk(most).values[:, -1:]
@@ -194,16 +218,25 @@ def _counted(score: Tensor, inputs: Candidates, flow: Flow, fields: Fields) -> T
     """Scores times the number of neurons for which an input has the highest support, at least 1 (`Z_suc`)."""
     best = inputs.support.masked_fill(~inputs.matters, -torch.inf).argmax(1)
     neuron = torch.arange(len(flow), device=best.device)
-    takes_part = inputs.matters[neuron, best]
+    return score * times_highest(inputs, inputs.matters[neuron, best], best, flow, fields)
+
+
+def times_highest(inputs: Candidates, counts: Tensor, best: Tensor, flow: Flow, fields: Fields) -> Tensor:
+    """For how many neurons of its image each input has the highest support, at least 1: (neurons, candidates).
+
+    Args:
+        inputs: All of them.
+        counts: (neurons,), whose best input counts.
+        best: (neurons,), the candidate with the highest support.
+        flow: (neurons,).
+        fields: What they see.
+    """
+    neuron = torch.arange(len(flow), device=best.device)
     size, positions = fields.size, fields.given.shape[2] * fields.given.shape[3]
-    place, channel = inputs.place[neuron, best], inputs.first + best
-    keys = (flow.image * size + channel * positions + place)[takes_part]
-    winners, count = torch.unique(keys, return_counts=True)
-    repeated = count > 1
-    winners, count = winners[repeated], count[repeated]
-    if not len(winners):
-        return score
-    candidates = inputs.first[:, None] + torch.arange(score.shape[1], device=score.device)
+    candidates = inputs.first[:, None] + torch.arange(inputs.support.shape[1], device=best.device)
     key = flow.image[:, None] * size + candidates * positions + inputs.place
+    winners, count = torch.unique(key[neuron, best][counts], return_counts=True)
+    if not len(winners):
+        return torch.ones_like(key)
     at = torch.searchsorted(winners, key).clamp(max=len(winners) - 1)
-    return score * torch.where(winners[at] == key, count[at], 1)
+    return torch.where(winners[at] == key, count[at], 1)

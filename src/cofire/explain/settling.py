@@ -29,7 +29,7 @@ def settled(parts: list[Flow], size: int, carried: bool, most: int | None) -> tu
         the other, its row in the flow, -1 where it ended.
     """
     together = parts[0] if len(parts) == 1 else joined(parts)
-    if together.image.device.type != "cpu":
+    if together.image.device.type != "cpu" or together.folded:
         return settled_by_definition(together, size, carried, most)
     neurons = len(together)
     key = (together.image * size + together.index) * 2 + (together.direction < 0)

@@ -37,7 +37,7 @@ def preceding_support(
         node: Where the neurons are.
         image: (neurons,).
         index: (neurons,), their places.
-        direction: (neurons,).
+        direction: (neurons,), 1 or -1.
 
     Returns:
         (neurons,) float64.
@@ -46,7 +46,7 @@ def preceding_support(
     keys, back = torch.unique((image * size + index) * 2 + (direction < 0), return_inverse=True)
     place = keys >> 1
     image = torch.div(place, size, rounding_mode="floor")
-    direction = (1 - 2 * (keys & 1)).to(torch.int8)
+    direction = (1 - 2 * (keys & 1)).to(direction.dtype)
     score = torch.zeros(len(keys), dtype=torch.float64, device=keys.device)
     flow = Flow(image, place - image * size, direction, score, torch.arange(len(keys), device=keys.device))
     return _highest(plan, values, node, flow)[back]
@@ -64,7 +64,7 @@ def _highest(plan: Plan, values: Values, node: fx.Node, flow: Flow, joined: bool
         return torch.cat(parts) if parts else torch.zeros_like(flow.score)
     if isinstance(rule, AveragePool):
         value, _, inside = rule.look(step, values, flow)
-        contribution = value * flow.direction[:, None] * inside
+        contribution = (value * flow.direction[:, None]).masked_fill(~inside, -torch.inf)
         return contribution.amax(1) / (inside.sum(1) if step.name != "sum" else 1)
     if isinstance(rule, Sum) and len(rule.operands(step)) == 2:
         contribution = rule.contributions(step, values, flow)
@@ -73,11 +73,15 @@ def _highest(plan: Plan, values: Values, node: fx.Node, flow: Flow, joined: bool
             if joined or not _leads_to_weights(plan, operand):
                 found.append(contribution[:, number])
                 continue
-            turned = Flow(flow.image, flow.index, flow.direction * (1 if sign > 0 else -1), flow.score, flow.row)
-            found.append(_highest(plan, values, operand, turned, joined=True) * abs(sign))
+            # Folded directions hold the whole factor; others need it here.
+            by = torch.tensor(sign, dtype=torch.float64, device=flow.direction.device)
+            value = _highest(plan, values, operand, flow.scaled(by), joined=True)
+            found.append(value if flow.folded else value * abs(sign))
         return torch.stack(found, 1).amax(1)
     scales = {}
-    if isinstance(rule, Scaling):
+    if flow.folded:
+        pass
+    elif isinstance(rule, Scaling):
         scales = dict.fromkeys(rule.operands(step), rule.scale(step, values, flow.image, flow.index))
     elif isinstance(rule, Product):
         scales = rule.scales(step, values, flow)

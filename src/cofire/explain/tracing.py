@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor, fx
 
+from cofire.explain.algorithm import choose_by_algorithm
 from cofire.explain.ceilings import Ceilings
 from cofire.explain.flow import Flow
 from cofire.explain.plan import Plan
@@ -71,6 +72,9 @@ def trace(plan: Plan, values: Values, start: Flow, scoring: Scoring) -> Record:
         scoring: How neurons are chosen.
     """
     record = Record()
+    if scoring.literal:
+        # Batch norm and other factors are folded into weights.
+        start = replace(start, direction=start.direction.double())
     ceilings = Ceilings(plan, values)
     settled = record.add(plan.straight.logits, start)
     pending: dict[fx.Node, list[Flow]] = {plan.straight.logits: [settled]}
@@ -90,6 +94,8 @@ def trace(plan: Plan, values: Values, start: Flow, scoring: Scoring) -> Record:
     parts = [part for part in pending.get(plan.image, []) if len(part)]
     if parts:
         size = math.prod(next(iter(plan.steps.values()))[0].shape_of(plan.image))
+        if scoring.literal:
+            parts = [replace(part, direction=torch.ones_like(part.direction)) for part in parts]
         record.settle(plan.image, parts, size, scoring.carried, scoring.most)
     return record
 
@@ -129,6 +135,9 @@ def _chosen(
         part = flow if last - first == len(flow) else flow.where(slice(first, last))
 
         before = _Before(plan, values, operand, part, ceilings)
+        if scoring.literal:
+            found.append(choose_by_algorithm(scoring, part, fields, before, most))
+            continue
         found.append(choose(scoring, part, fields, before, most, last_resort=step.node is not plan.last))
     return found
 

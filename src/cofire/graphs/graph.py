@@ -178,9 +178,14 @@ class ActivationPatternGraph:
         """How evenly a vertex's edges spread over the classes, 0 to below 1, (vertices,), float64."""
         return participation_coefficient(self.adjacency, self.partition)
 
-    def unique_neuron_matrix(self) -> Tensor:
-        """How many representative neurons the classes share (P2 Table 2), (classes, classes), int64."""
-        return unique_neuron_matrix(self.representatives)
+    def unique_neuron_matrix(self, exclusive: bool = False) -> Tensor:
+        """How many representative neurons the classes share (P2 Table 2), (classes, classes), int64.
+
+        Args:
+            exclusive: Whether neurons of a third class are left out of a pair's, as P2's words have it; its numbers
+                count them.
+        """
+        return unique_neuron_matrix(self.representatives, exclusive)
 
     def communities(
         self, method: Method = "representatives", *, resolution: float | None = None, seed: int = 0

@@ -54,15 +54,21 @@ def representative_neurons(mean_activation: ArrayLike, top: int) -> Tensor:
     return torch.sort(mean_activation, dim=1, descending=True, stable=True).indices[:, :top].contiguous()
 
 
-def unique_neuron_matrix(representatives: ArrayLike) -> Tensor:
+def unique_neuron_matrix(representatives: ArrayLike, exclusive: bool = False) -> Tensor:
     """How many representative neurons the classes share (P2 Table 2).
+
+    P2's words (§7.1) and its numbers disagree. A pair's unique neurons are said to "belong to both N_i and N_j, but in
+    no other set", so that a row sums to |N_i| at the most; one of the printed rows sums to 129 with |N_i| = 50, as only
+    plain intersections can.
 
     Args:
         representatives: Neurons that represent each class, (classes, top), each neuron once per class.
+        exclusive: Whether a pair's neurons are those of no third class, as the words say; else all that both classes
+            have, as the numbers say.
 
     Returns:
-        (classes, classes), int64, symmetric. On the diagonal the neurons that represent that class alone, off it
-        those that represent both classes, whatever else they represent: `|N_i ∩ N_j|`.
+        (classes, classes), int64, symmetric. On the diagonal the neurons that represent that class alone; off it
+        `|N_i ∩ N_j|`, or the part of it that no third class has.
 
     Raises:
         DataError: Not a matrix of whole numbers from 0, fewer than two classes, or a neuron twice in one class.
@@ -72,10 +78,16 @@ def unique_neuron_matrix(representatives: ArrayLike) -> Tensor:
         tensor([[0, 1, 2],
                 [1, 1, 1],
                 [2, 1, 0]])
+        >>> unique_neuron_matrix(torch.tensor([[0, 2], [1, 2], [2, 0]]), exclusive=True)
+        tensor([[0, 0, 1],
+                [0, 1, 0],
+                [1, 0, 0]])
     """
     member = _member_matrix(tensor_of(representatives, "representatives"), None)
-    shared = (member.to(torch.float64) @ member.to(torch.float64).T).to(torch.int64)
-    alone = member & (member.sum(dim=0) == 1)
+    represented = member.sum(dim=0)
+    pairs = (member & (represented == 2) if exclusive else member).to(torch.float64)
+    shared = (pairs @ pairs.T).to(torch.int64)
+    alone = member & (represented == 1)
     return shared.fill_diagonal_(0) + torch.diag(alone.sum(dim=1))
 
 

@@ -49,7 +49,8 @@ LAYERS_SCHEMA = pa.schema(
     ]
 )
 """One row per checkpoint and layer. `entropy` is the sum over the layer's neurons in nats, `activity` the
-mean share of observations in which a neuron is active, `selectivity` the median over neurons,
+mean share of observations in which a neuron is active, `selectivity` the median over neurons (of mean
+activations, or where these can be negative of activation probabilities),
 `information` the mean over neurons in bits; the last two are null where no classes were kept.
 Accuracies are shares from 0 to 1 of the whole network, repeated in every layer's row."""
 

@@ -78,14 +78,15 @@ class Fields:
         return place * channels + channel if self.last else channel * (height * width) + place
 
 
-def candidates_of(fields: Fields, flow: Flow) -> Candidates:
+def candidates_of(fields: Fields, flow: Flow, first_largest: bool = False) -> Candidates:
     """One candidate for each channel that a neuron sees, at the place of its largest product.
 
-    Of several equal products that nearest to the middle of the window counts, then the first.
+    Of several equal products that nearest to the middle of the window counts, then the first; or simply the first.
 
     Args:
         fields: The operator.
         flow: Neurons of its result.
+        first_largest: Whether of equal products the first in the window counts.
     """
     output, y, x = fields.seen_from(flow.index)
     place, inside = fields.windows.places(y, x)
@@ -100,6 +101,8 @@ def candidates_of(fields: Fields, flow: Flow) -> Candidates:
     # From the middle of the window outwards: of several equal products, as where nothing but zeros is left, one at the
     # corner would shift the evidence there, layer by layer.
     outwards = fields.windows.outwards(product.device)
+    if first_largest:
+        outwards = outwards.sort().values
     best = outwards[product.masked_fill_(~inside[:, None], -math.inf)[:, :, outwards].argmax(2)]
     direction = signs_of(weight.gather(2, best[:, :, None]).squeeze(2))
     return Candidates(support, place.gather(1, best), direction, matters, first)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -91,9 +92,9 @@ class Sum(Rule):
         if len(found) == 1:
             sign = next(sign for node, sign in pairs if node is found[0])
             same = step.shape_of(found[0]) == step.shape
-            turned = _turned(flow, 1 if sign > 0 else -1)
+            turned = _turned(flow, sign)
             return [(found[0], turned.moved(_places(step, found[0], flow.index), own=flow.own and same))]
-        share = shares_of(self.contributions(step, values, flow))
+        share = shares_of(self.contributions(step, values, flow), silent=flow.folded)
         share = share / share.sum(1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
         result = []
         for number, (node, sign) in enumerate(pairs):
@@ -102,12 +103,14 @@ class Sum(Rule):
                 part = flow.where(kept)
                 score = part.score * share[kept, number]
                 part = Flow(part.image, _places(step, node, part.index), part.direction, score, part.row, own=False)
-                result.append((node, _turned(part, 1 if sign > 0 else -1)))
+                result.append((node, _turned(part, sign)))
         return result
 
 
-def _turned(flow: Flow, sign: int) -> Flow:
-    return flow if sign > 0 else Flow(flow.image, flow.index, -flow.direction, flow.score, flow.row, flow.own)
+def _turned(flow: Flow, sign: float) -> Flow:
+    if sign == 1 or (sign > 0 and not flow.folded):
+        return flow
+    return flow.scaled(torch.tensor(sign, dtype=torch.float64, device=flow.direction.device))
 
 
 @register_rule("mul", "div")
@@ -160,9 +163,9 @@ class Product(Rule):
         for node, by in scaled:
             scale = _value(step, values, by, flow)
             whole = len(scaled) == 1 and step.shape_of(node) == step.shape
-            direction = flow.direction * scale.sign().to(torch.int8)
-            score = flow.score / len(scaled)
-            part = Flow(flow.image, _places(step, node, flow.index), direction, score, flow.row, flow.own and whole)
+            turned = flow.scaled(1 / scale if step.name == "div" else scale)
+            score, own = flow.score / len(scaled), flow.own and whole
+            part = replace(turned, index=_places(step, node, flow.index), score=score, own=own)
             result.append((node, part.where(scale != 0)))
         return result
 

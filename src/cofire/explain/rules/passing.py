@@ -51,9 +51,7 @@ class Scaling(Passing):
     def trace(self, step: Step, values: Values, flow: Flow) -> list[tuple[fx.Node, Flow]]:
         """To the same place, upside down where the scale is negative; a scale of zero ends it."""
         scale = self.scale(step, values, flow.image, flow.index)
-        turned = Flow(
-            flow.image, flow.index, flow.direction * scale.sign().to(torch.int8), flow.score, flow.row, flow.own
-        )
+        turned = flow.scaled(scale)
         return [(_first(step), turned.where(scale != 0) if bool((scale == 0).any()) else turned)]
 
 

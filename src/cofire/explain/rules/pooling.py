@@ -18,16 +18,16 @@ _CHUNK = 1 << 21
 """Places looked at together."""
 
 
-def shares_of(contribution: Tensor) -> Tensor:
+def shares_of(contribution: Tensor, silent: bool = False) -> Tensor:
     """Who gets how much: contributions above zero; where there are none, the highest takes all.
 
-    Where all are exactly zero nobody gets anything.
+    Where all are exactly zero nobody gets anything, unless what is silent can be the highest as well.
 
     Example:
         >>> shares_of(torch.tensor([[3.0, -1.0], [-2.0, -1.0], [0.0, 0.0]])).tolist()
         [[3.0, 0.0], [0.0, 1.0], [0.0, 0.0]]
     """
-    matters = ((contribution != 0) & (contribution > -torch.inf)).any(1, keepdim=True)
+    matters = (((contribution != 0) | silent) & (contribution > -torch.inf)).any(1, keepdim=True)
     top, first = contribution.max(1, keepdim=True)
     alone = torch.zeros_like(contribution).scatter_(1, first, 1.0)
     return torch.where((top <= 0) & matters, alone, contribution.clamp(min=0))
@@ -44,7 +44,7 @@ def shared(flow: Flow, contribution: Tensor, index: Tensor) -> Flow:
     Returns:
         All places with a share. Evidence of a neuron without any contribution ends there.
     """
-    positive = shares_of(contribution)
+    positive = shares_of(contribution, silent=flow.folded)
     total = positive.sum(1)
     neuron, place = (positive > 0).nonzero(as_tuple=True)
     score = flow.score[neuron] * positive[neuron, place] / total[neuron]
@@ -175,5 +175,7 @@ class AveragePool(_Pool):
         for start in range(0, len(flow), max(1, _CHUNK // width)):
             part = flow.where(slice(start, start + max(1, _CHUNK // width)))
             value, index, inside = self.look(step, values, part)
+            if part.folded and step.name != "sum":
+                part = part.scaled(1.0 / inside.sum(1).double())
             parts.append(shared(part, (value * part.direction[:, None]).masked_fill(~inside, -math.inf), index))
         return [(_operand(step), part) for part in parts]

@@ -120,6 +120,12 @@ class GraphFacts:
         side = round(len(flat) ** 0.5)
         return flat.reshape(side, side)
 
+    def exclusive(self, layer: str, checkpoint: int) -> int:
+        """How many neurons represent two classes and no third: the unique neurons of pairs in P2's words (§7.1)."""
+        place = self._place(self.row(layer, checkpoint)["layer_index"], checkpoint)
+        classes = self._vertices[0]["classes"].take(_range(self._vertices[1], place))
+        return int(pc.sum(pc.equal(pc.list_value_length(classes), 2)).as_py() or 0)
+
     def class_name(self, number: int) -> str:
         """The name of a class, or its number."""
         return self.class_names.get(number, str(number))

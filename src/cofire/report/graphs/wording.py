@@ -46,18 +46,21 @@ LEAST_SHIFT = 0.01
 
 def unique_told(facts: GraphFacts, layer: str) -> str:
     """How many neurons represent one class alone and how many share, from first checkpoint to last."""
-    first, last = (facts.row(layer, number) for number in (facts.checkpoints[0], facts.checkpoints[-1]))
+    ends = facts.checkpoints[0], facts.checkpoints[-1]
+    first, last = (facts.row(layer, number) for number in ends)
+    exclusive = [facts.exclusive(layer, number) for number in ends]
     if facts.single:
         return (
             f"{plural(last['unique_neurons'], 'neuron')} of {count(last['vertices'])} "
             f"{'represents' if last['unique_neurons'] == 1 else 'represent'} one class alone; pairs of classes share "
-            f"{count(last['shared_neurons'])}, a neuron of several pairs counted in each."
+            f"{count(last['shared_neurons'])}, a neuron of several pairs counted in each. "
+            f"{plural(exclusive[1], 'neuron')} of two classes {'has' if exclusive[1] == 1 else 'have'} no third."
         )
     alone = _moved(first["unique_neurons"], last["unique_neurons"])
     shared = _moved(first["shared_neurons"], last["shared_neurons"])
     return (
         f"Neurons that represent one class alone {alone}; what pairs of classes share {shared}, "
-        "a neuron of several pairs counted in each."
+        f"a neuron of several pairs counted in each; neurons of two classes and no third {_moved(*exclusive)}."
     )
 
 
