@@ -95,7 +95,7 @@ def test_draws_measures_and_fill(evaluate, tmp_path):
 def test_all_methods_and_measures_by_name(evaluate, tmp_path):
     evaluate("--out", tmp_path / "out", "--methods", "all", "--measures", "all", "--limit", "1")
     found = Evaluation.load(tmp_path / "out")
-    assert found.methods[:3] == ("discernible", "discernible-p3", "cnn-fixations")
+    assert found.methods[:3] == ("discernible", "discernible-p3", "discernible-points")
     assert found.methods[-3:] == ("centre", "random", "edges")
     assert "curves" in found.options["measures"]
     assert found.records["deletion"].null_count < len(found.records)

@@ -14,7 +14,7 @@ from cofire.explain import METHODS, Rule, explain, register_rule
 from cofire.network import Network
 from tests.explain.networks import SmallResidual, fixations_by_loop, plain_cnn
 
-TRACING = ("discernible", "discernible-p3", "cnn-fixations")
+TRACING = ("discernible", "discernible-p3", "discernible-points", "cnn-fixations")
 
 
 @pytest.fixture
@@ -189,13 +189,31 @@ def test_bad_input(name, residual, images):
     assert isinstance(caught.value, CofireError)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_no_evidence_is_said_and_is_no_nan(method):
+def against_every_class():
     model = plain_cnn().eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(parameter.abs())
         model[-1].weight.neg_()
+    return model
+
+
+def test_the_papers_own_form_chooses_where_nothing_speaks_for_a_class():
+    images = torch.rand(2, 1, 12, 12)
+    found = explain(Network(against_every_class(), images[:1]), images, method="discernible-p3")
+    assert [len(found.points(number)) for number in range(2)] == [1, 1]
+
+
+def test_the_papers_own_form_has_no_scores(residual, images):
+    with pytest.raises(OptionError, match="discernible-points"):
+        explain(residual[1], images, method="discernible-p3", carried=True)
+    found = explain(residual[1], images, method="discernible-p3", k=3, k_linear=2)
+    assert set(found.neurons.score.tolist()) == {1.0}
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if method != "discernible-p3"])
+def test_no_evidence_is_said_and_is_no_nan(method):
+    model = against_every_class()
     for images in (torch.zeros(2, 1, 12, 12), torch.rand(2, 1, 12, 12)):
         found = explain(Network(model, images[:1]), images, method=method)
         assert not found.has_evidence.any()

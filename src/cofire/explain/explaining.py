@@ -49,8 +49,9 @@ def explain(
     or speak against the neuron, each as a large value; neurons are chosen or not, without scores; heat maps and boxes
     are of points. "discernible-points" is that form with three repairs: inputs that contribute nothing take no part,
     nor does the last resort fall on them where nothing speaks for a neuron, and an input with a negative weight is
-    asked why it is small, in `Z_pre` and further down. "cnn-fixations" is the same as the latter with other options. "gradcam" and "gradcam++" are the class activation maps of captum and grad-cam; "lrp" is the
-    relevance of zennit's LRP ε⁺.
+    asked why it is small, in `Z_pre` and further down. "cnn-fixations" is the same as the latter with other options.
+    "gradcam" and "gradcam++" are the class activation maps of captum and grad-cam; "lrp" is the relevance of zennit's
+    LRP ε⁺.
 
     Args:
         network: The classifier, read from its operator graph.
@@ -68,7 +69,8 @@ def explain(
             maps: `threshold`, `connected`.
 
     Returns:
-        The explanation of all images. What nothing speaks for has "no evidence": no points, a map of zeros.
+        The explanation of all images. What nothing speaks for has "no evidence": no points, a map of zeros. The paper's
+        form alone chooses neurons for that as well.
 
     Raises:
         BatchError: The images' shape or type is not the network's.

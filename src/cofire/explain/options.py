@@ -123,7 +123,8 @@ def tracing_of(method: str, given: dict[str, Any]) -> Tracing:
             raise OptionError(f"{name}={checked[name]!r}", "True or False", f"pass {name}=True")
     if method == PAPER and checked.get("carried"):
         raise OptionError(
-            f"carried=True for method {PAPER!r}", "False: neurons of the paper's form are chosen or not, without scores",
+            f"carried=True for method {PAPER!r}",
+            "False: neurons of the paper's form are chosen or not, without scores",
             "leave it out, or pass method='discernible-points' or 'discernible'",
         )  # fmt: skip
     if checked.get("contrast") is not None:
