@@ -49,6 +49,14 @@ def signed(value):
     return "n.d." if value is None else f"{value:+.2f}".replace("-", "−")
 
 
+def ends(row, measure):
+    """The interval that takes checkpoints as independent, and the one that allows for their dependence."""
+    plain, serial = (
+        f"[{signed(row[f'{measure}{kind}_low'])}, {signed(row[f'{measure}{kind}_high'])}]" for kind in ("", "_serial")
+    )
+    return f"{plain}; {serial}" + (f", n* = {row['effective']:.1f}" if measure == "pearson" else "")
+
+
 def whole(trajectory, accuracy="train"):
     return next(
         r for r in trajectory.correlations().to_pylist() if r["scope"] == "network" and r["accuracy"] == accuracy
@@ -57,6 +65,7 @@ def whole(trajectory, accuracy="train"):
 
 def network_tables(found, seeds):
     print("### Entropy of the network against accuracy (P2 Table 5, P1 Table 1)\n")
+    print("Two 95 % intervals: the first takes checkpoints as independent, the second counts them as n* and decides.\n")
     rows = []
     for measure in ("pearson", "spearman"):
         rows.append([f"{measure.capitalize()}, papers", *(signed(v) for v in NETWORK[measure])])
@@ -64,8 +73,7 @@ def network_tables(found, seeds):
             cells = []
             for name in DATASETS:
                 row = whole(found[name, seed])
-                low, high = signed(row[f"{measure}_low"]), signed(row[f"{measure}_high"])
-                cells.append(f"{signed(row[measure])} [{low}, {high}]")
+                cells.append(f"{signed(row[measure])} {ends(row, measure)}")
             rows.append([f"{measure.capitalize()}, seed {seed}", *cells])
     for seed in seeds:
         cells = [signed(whole(found[name, seed], "test")["pearson"]) for name in DATASETS]

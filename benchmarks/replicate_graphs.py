@@ -15,7 +15,7 @@ from pathlib import Path
 from torch import nn
 
 from cofire.study import StudyOptions, Trajectory, run_study
-from replicate import DATASETS, HEADS, signed, table
+from replicate import DATASETS, HEADS, ends, signed, table
 
 LAYERS = ("relu1", "relu2")
 MEASURES = ("kernighan-lin", "no-overlap", "unweighted-overlap", "weighted-overlap")
@@ -122,15 +122,14 @@ def correlation_tables(found, seeds):
                 ])  # fmt: skip
         print(f"**{head}**\n")
         table(["", "measure", "PCC paper", "PCC ours", "SCC paper", "SCC ours", "Q", "PCC with test accuracy"], rows)
-    print("### Each seed's correlation with training accuracy, with its 95 % interval: Eq. 4, Pearson\n")
+    print("### Each seed's correlation with training accuracy, with its 95 % intervals: Eq. 4, Pearson\n")
     rows = []
     for layer in LAYERS:
         for seed in seeds:
             cells = []
             for name in DATASETS:
                 row = corr(found[name, seed], layer, "weighted-overlap")
-                cells.append(f"{signed(row['pearson'])} [{signed(row['pearson_low'])}, {signed(row['pearson_high'])}]; "
-                             f"changes {signed(row['changes'])}")  # fmt: skip
+                cells.append(f"{signed(row['pearson'])} {ends(row, 'pearson')}; changes {signed(row['changes'])}")
             rows.append([f"layer {layer[-1]}, seed {seed}", *cells])
     table(["", *HEADS], rows)
 

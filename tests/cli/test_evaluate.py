@@ -83,10 +83,13 @@ def test_draws_measures_and_fill(evaluate, tmp_path):
     told = evaluate(
         "--out", tmp_path / "out", "--methods", "centre,random", "--measures", "localisation,soft", "--sample", "3",
         "--draws", "2", "--fill", "black", "--batch-size", "2", "--tuning-photos", "3",
+        "--margin", "5",
     )  # fmt: skip
     found = Evaluation.load(tmp_path / "out")
     assert found.options["fill"] == "black"
     assert found.options["tuning_photos"] == 3
+    assert found.margin == 0.05
+    assert "within ±5 points of a share, ±0.05 of other measures" in (tmp_path / "out" / "table.md").read_text()
     assert len(found.draw_means()) == 2
     assert "draw 2" in told
     assert "Change in confidence, all" not in told
@@ -136,6 +139,7 @@ def test_photos_without_a_half_can_be_left_out(evaluate, place, tmp_path):
         (("--methods", "gradcm"), "gradcam"), (("--methods", ","), "none"),
         (("--measures", "pointing"), "localisation"),
         (("--fill", "white"), "mean"), (("--split", "test"), "evaluation"), (("--robustness", "-1"), "0 up"),
+        (("--margin", "-1"), "0 up"), (("--margin", "inf"), "0 up"),
         (("--against-weights", "x.pt"), "--against"), (("--draws", "2"), "samples"), (("--sample", "99"), "--sample"),
         (("--against-std", "0.5"), "--against-std without --against"),
     ],

@@ -12,7 +12,9 @@ from . import synthetic
 
 
 def found(pearson, low, high, changes, points=20):
-    return Correlation(pearson, low, high, pearson, low, high, changes, points, 0.95)
+    """As of points worth half their number; the plain interval is told apart by being narrower."""
+    plain = (None, None) if low is None else (pearson - 0.02, pearson + 0.02)
+    return Correlation(pearson, *plain, pearson, *plain, changes, points, 0.95, points / 2, low, high, low, high)
 
 
 def said(correlation):
@@ -22,10 +24,14 @@ def said(correlation):
 def test_an_interval_with_zero_concludes_nothing():
     assert "nothing can be concluded" in said(found(-0.3, -0.65, 0.16, -0.1))
     assert "correlated" not in said(found(-0.3, -0.65, 0.16, -0.1))
+    assert "Taken as independent they would give −0.32 to −0.28." in said(found(-0.3, -0.65, 0.16, -0.1))
 
 
 def test_a_clear_correlation_names_its_direction_and_strength():
     assert "strongly negatively correlated" in said(found(-0.9, -0.96, -0.76, -0.1))
+    assert "checkpoints taken as dependent as they are, worth 10.0 independent ones" in said(
+        found(-0.9, -0.96, -0.76, -0.1)
+    )
     assert "moderately positively correlated" in said(found(0.5, 0.07, 0.77, 0.1))
 
 

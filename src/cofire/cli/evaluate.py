@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from cofire.atomic import write_text
+from cofire.bounds import check_from_zero
 from cofire.cli.collection_options import Difficult, FirstPixel, Several, SkipUnknown, SkipUnmatched, SkipUnreadable
 from cofire.cli.evaluate_more import check_against, photos_of, write_attacked, write_compared
 from cofire.cli.evaluation_told import print_tables
@@ -26,7 +27,7 @@ from cofire.evaluate.evaluation import OPTIONS, RECORDS
 from cofire.evaluate.methods import EVALUATED
 from cofire.evaluate.records import started
 from cofire.evaluate.running import FILLS, SPLIT_CHOICES, check_methods, judge_of, run_evaluation
-from cofire.evaluate.schema import GROUPS, USUAL, asked_groups
+from cofire.evaluate.schema import GROUPS, MARGIN, USUAL, asked_groups
 from cofire.evaluate.tuned import read_tuned
 from cofire.photos.layouts import open_collection
 from cofire.photos.naming import known_names, read_names
@@ -79,6 +80,9 @@ def evaluate(
         typer.Option(help="Tuning photos on which boxes around heat are learned, at the most.", rich_help_panel=_BOXES),
     ] = 500,
     seed: Annotated[int, typer.Option(help="Of draws and of what methods draw.")] = 0,
+    margin: Annotated[
+        float, typer.Option(help="Points of a share, hundredths of other measures: differences below it count as none.")
+    ] = 100 * MARGIN,
     classes: Annotated[
         Path | None, typer.Option(help="Names of all classes: one a line, or a JSON list.", rich_help_panel=_BOXES)
     ] = None,
@@ -124,7 +128,7 @@ def evaluate(
     the rules of boxes around heat are learned; methods are judged on the others. Every mean has a 95 % interval, and
     the first method is held against each of the others photo by photo.
     """
-    chosen = _methods(methods)
+    chosen, least = _methods(methods), check_from_zero("margin", margin) / 100
     groups = asked_groups(GROUPS if measures.strip() == "all" else _listed(measures))
     tuned = None if weights_of_layers is None else read_tuned(weights_of_layers)
     options = options_of(chosen, tuned=tuned)
@@ -175,7 +179,7 @@ def evaluate(
         skip_unreadable=skip_unreadable,
         note={
             "model": setup.network, "weights": setup.weights, "weights_key": weights_key,
-            "images": named(images), "command": setup.command,
+            "images": named(images), "command": setup.command, "margin": least,
             "weights_of_layers": weights_of_layers and named(weights_of_layers),
         },
     )  # fmt: skip

@@ -53,7 +53,7 @@ def _scatter(facts: Facts) -> str:
     found = network[0].train if network else None
     if found is None or found.pearson is None:
         return f"{mark}."
-    if found.pearson_low is None:
+    if found.pearson_serial_low is None:
         return f"{mark}; {found.points} are too few to call it a relation."
     if not is_clear(found):
         return f"{mark}: no clear relation (r\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{signed(found.pearson)})."

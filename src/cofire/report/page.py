@@ -175,9 +175,9 @@ def _tiles(facts: Facts) -> list[Tile]:
         note = f"from {percent(facts.train[0])}" + (f" · {test}" if test else "")
         tiles.append(Tile("Training accuracy", percent(facts.train[-1]), note, _polyline(facts.train)))
     if (network := facts.of("network")) and (found := network[0].train) and found.pearson is not None:
-        span = f"{signed(found.pearson_low)} to {signed(found.pearson_high)}"
-        note = "no interval" if found.pearson_low is None else f"95\N{NO-BREAK SPACE}% interval {span}"
-        ends = (found.pearson_low, found.pearson, found.pearson_high)
+        span = f"{signed(found.pearson_serial_low)} to {signed(found.pearson_serial_high)}"
+        note = "no interval" if found.pearson_serial_low is None else f"95\N{NO-BREAK SPACE}% interval {span}"
+        ends = (found.pearson_serial_low, found.pearson, found.pearson_serial_high)
         low, middle, high = (50 + 50 * (found.pearson if end is None else end) for end in ends)
         tiles.append(Tile("Pearson’s r", signed(found.pearson), note, span=(low, middle, high)))
     idle = Tile(idle.label, idle.value, f"{idle.note}, at the last checkpoint", _polyline(facts.network("dead")))

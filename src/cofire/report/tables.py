@@ -36,15 +36,17 @@ class Cell:
 
     Attributes:
         value: The number with its sign, or "not defined".
-        note: The interval, or the reason why there is none.
+        note: The interval, of a correlation the one that allows for serial dependence; or the reason why there is none.
         shade: Style class of the cell.
         unclear: Whether the interval includes zero.
+        plain: Of a correlation the interval that takes checkpoints as independent, else "".
     """
 
     value: str
     note: str
     shade: str
     unclear: bool = False
+    plain: str = ""
 
 
 @dataclass(frozen=True)
@@ -115,12 +117,18 @@ def cells_of(found: Correlation | None, reason: str) -> tuple[Cell, ...]:
     if found is None:
         return (Cell("–", "not measured", "r-none"),) * 3
     return (
-        _cell(found.pearson, found.pearson_low, found.pearson_high, reason),
-        _cell(found.spearman, found.spearman_low, found.spearman_high, reason),
+        _cell(
+            found.pearson, (found.pearson_low, found.pearson_high),
+            (found.pearson_serial_low, found.pearson_serial_high), reason,
+        ),
+        _cell(
+            found.spearman, (found.spearman_low, found.spearman_high),
+            (found.spearman_serial_low, found.spearman_serial_high), reason,
+        ),
         Cell(signed(found.changes), "", correlation_class(found.changes))
         if found.changes is not None
         else Cell("not defined", _no_changes(found, reason), "r-none"),
-    )
+    )  # fmt: skip
 
 
 def _no_changes(found: Correlation, reason: str) -> str:
@@ -129,12 +137,19 @@ def _no_changes(found: Correlation, reason: str) -> str:
     return "too few changes" if found.points < 4 else "constant changes"
 
 
-def _cell(value: float | None, low: float | None, high: float | None, reason: str) -> Cell:
+def _cell(
+    value: float | None,
+    plain: tuple[float | None, float | None],
+    serial: tuple[float | None, float | None],
+    reason: str,
+) -> Cell:
     if value is None:
         return Cell("not defined", reason or "a constant series", "r-none")
+    low, high = serial
+    shade = correlation_class(value)
     if low is None or high is None:
-        return Cell(signed(value), "no interval", correlation_class(value), unclear=True)
-    return Cell(signed(value), interval(low, high), correlation_class(value), unclear=low <= 0 <= high)
+        return Cell(signed(value), "no interval", shade, unclear=True)
+    return Cell(signed(value), interval(low, high), shade, unclear=low <= 0 <= high, plain=interval(*plain))
 
 
 def checkpoint_rows(facts: Facts) -> list[tuple[str, ...]]:

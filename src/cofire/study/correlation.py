@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from cofire.errors import DataError, OptionError
 
-__all__ = ["Correlation", "correlate"]
+__all__ = ["Correlation", "correlate", "effective_points"]
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,13 @@ class Correlation:
             only drift correlate strongly; this says whether they also move together.
         points: How many checkpoints were used.
         confidence: The level of the intervals, 0.95 unless asked.
+        effective: How many independent checkpoints these are worth for Pearson's r, at most `points` (see
+            `effective_points`); None where there is no r.
+        pearson_serial_low: Lower end of the interval of that many checkpoints, the one that decides: it allows for
+            each checkpoint starting where the last one ended.
+        pearson_serial_high: Upper end.
+        spearman_serial_low: Lower end of the same for Spearman's coefficient, by the ranks.
+        spearman_serial_high: Upper end.
     """
 
     pearson: float | None
@@ -40,13 +50,20 @@ class Correlation:
     changes: float | None
     points: int
     confidence: float
+    effective: float | None = None
+    pearson_serial_low: float | None = None
+    pearson_serial_high: float | None = None
+    spearman_serial_low: float | None = None
+    spearman_serial_high: float | None = None
 
 
 def correlate(first: Sequence[float], second: Sequence[float], *, confidence: float = 0.95) -> Correlation:
     """Pearson and Spearman correlation of two series with confidence intervals.
 
-    The intervals take the points for independent, which the checkpoints of one run are not: they are
-    narrower than the truth. Whoever prints them says so.
+    Checkpoints of one run are not independent. There are two intervals of each coefficient: the plain one takes them
+    as independent and is too narrow (two unrelated random walks of 20 points exclude 0 in 46 of 100 cases), the serial
+    one counts them as `effective_points` independent ones (6 of 100) and is the one to decide by. Neither knows of a
+    common trend: see `Correlation.changes`.
 
     Args:
         first: One number per checkpoint.
@@ -67,6 +84,12 @@ def correlate(first: Sequence[float], second: Sequence[float], *, confidence: fl
         (0.7746, 0.7379)
         >>> round(result.pearson_low, 3), round(result.pearson_high, 3)
         (-0.34, 0.984)
+
+        Two series that drift are worth fewer checkpoints than they have:
+
+        >>> drift = correlate([1.0, 2.0, 4.0, 5.0, 7.0, 8.0, 9.0, 9.5], [0.1, 0.3, 0.2, 0.5, 0.6, 0.6, 0.8, 0.7])
+        >>> round(drift.pearson_low, 2), round(drift.effective, 1), round(drift.pearson_serial_low, 2)
+        (0.69, 3.9, -0.37)
     """
     if not 0 < confidence < 1:
         raise OptionError(f"confidence={confidence}", "a number between 0 and 1", "pass confidence=0.95")
@@ -84,7 +107,13 @@ def correlate(first: Sequence[float], second: Sequence[float], *, confidence: fl
     spearman = None if pearson is None else _coefficient(stats.rankdata(x), stats.rankdata(y))
     low, high = _fisher(pearson, n, 1.0, confidence)
     # Bonett and Wright (2000): the variance of Fisher's z of a rank correlation is (1 + r²/2) / (n - 3).
-    rank_low, rank_high = _fisher(spearman, n, 1 + (spearman or 0.0) ** 2 / 2, confidence)
+    spread = 1 + (spearman or 0.0) ** 2 / 2
+    rank_low, rank_high = _fisher(spearman, n, spread, confidence)
+    worth = None if pearson is None else effective_points(x, y)
+    worth_of_ranks = None if spearman is None else effective_points(stats.rankdata(x), stats.rankdata(y))
+    serial, serial_rank = (
+        _fisher(pearson, n, 1.0, confidence, worth), _fisher(spearman, n, spread, confidence, worth_of_ranks)
+    )  # fmt: skip
     return Correlation(
         pearson=pearson,
         pearson_low=low,
@@ -95,7 +124,44 @@ def correlate(first: Sequence[float], second: Sequence[float], *, confidence: fl
         changes=_coefficient(np.diff(x), np.diff(y)),
         points=n,
         confidence=confidence,
+        effective=worth,
+        pearson_serial_low=serial[0],
+        pearson_serial_high=serial[1],
+        spearman_serial_low=serial_rank[0],
+        spearman_serial_high=serial_rank[1],
     )
+
+
+def effective_points(first: Sequence[float] | Floats, second: Sequence[float] | Floats) -> float:
+    """How many independent pairs two series are worth when they are correlated (Bartlett 1935, 1946).
+
+    `1 / n* = 1 / n + 2 / n Σ_k (1 - k / n) a(k) b(k)` over the lags k up to n - 2, with the two series' sample
+    autocorrelations a and b; never more than n. All lags enter: the sum over a few of them (Pyper and Peterman 1998)
+    lets two unrelated random walks of 20 points exclude 0 in 8 of 100 cases, this one in 6.
+
+    Args:
+        first: One number per checkpoint, not constant.
+        second: One number per checkpoint, not constant.
+
+    Example:
+        >>> round(effective_points([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), 2)
+        3.71
+    """
+    x, y = (np.asarray(series, dtype=np.float64) for series in (first, second))
+    n = len(x)
+    # Lags 1 to n - 2: of correlate's result those after the lag 0 in the middle.
+    a, b = (_autocorrelation(series)[1 : n - 1] for series in (x, y))
+    share = 1 / n + 2 / n * float(((1 - np.arange(1, n - 1) / n) * a * b).sum())
+    return min(float(n), 1 / max(share, 1 / n))
+
+
+def _autocorrelation(series: Floats) -> Floats:
+    """Sample autocorrelations at lags 0 to n - 1."""
+    centred = series - series.mean()
+    centred = centred / np.abs(centred).max()
+    products = np.correlate(centred, centred, mode="full")[len(series) - 1 :]
+    found: Floats = products / products[0]
+    return found
 
 
 def _coefficient(x: np.ndarray, y: np.ndarray) -> float | None:
@@ -115,9 +181,14 @@ def _is_noise(deviation: np.ndarray, values: np.ndarray) -> bool:
     return bool(np.abs(deviation).max() <= 1e-13 * np.abs(values).max())
 
 
-def _fisher(r: float | None, points: int, variance: float, confidence: float) -> tuple[float | None, float | None]:
+def _fisher(
+    r: float | None, points: int, variance: float, confidence: float, worth: float | None = None
+) -> tuple[float | None, float | None]:
     # For r of ±1 Fisher's z is infinite, and an interval of no width would claim certainty.
     if r is None or points < 4 or abs(r) > 1 - 1e-12:
         return None, None
-    half = stats.norm.ppf((1 + confidence) / 2) * math.sqrt(variance / (points - 3))
+    free = (points if worth is None else worth) - 3
+    if free <= 0:
+        return -1.0, 1.0  # so few independent points say nothing
+    half = stats.norm.ppf((1 + confidence) / 2) * math.sqrt(variance / free)
     return math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half)

@@ -127,6 +127,9 @@ def _correlation(trajectory: Trajectory) -> str:
     if row["pearson"] is None:
         return "not defined: entropy or accuracy did not change"
     text = f"entropy and training accuracy: Pearson {row['pearson']:+.2f}"
-    if row["pearson_low"] is not None:
-        text += f" [{row['pearson_low']:+.2f}, {row['pearson_high']:+.2f}]"
-    return f"{text}, Spearman {row['spearman']:+.2f}"
+    if row["pearson_serial_low"] is not None:
+        text += f" [{row['pearson_serial_low']:+.2f}, {row['pearson_serial_high']:+.2f}]"
+    text += f", Spearman {row['spearman']:+.2f}"
+    if row["pearson_serial_low"] is not None and row["effective"] < row["points"] - 0.05:
+        text += f" ({row['points']} dependent checkpoints, worth {row['effective']:.1f})"
+    return text

@@ -186,11 +186,11 @@ class Trajectory:
         names = dict(zip(self.classes["class"].to_pylist(), self.classes["class_name"].to_pylist(), strict=True))
         for number in sorted(names):
             add("class", names[number], self.classes.filter(pc.field("class") == number))
-        numbers = [n for n in Correlation.__dataclass_fields__ if n != "points"]
+        numbers = Correlation.__dataclass_fields__
         schema = pa.schema(
             [(n, pa.string()) for n in ("scope", "name", "measure", "accuracy")]
-            + [(n, pa.float64()) for n in ("mean", *numbers[:-1])]
-            + [("points", pa.int64()), ("confidence", pa.float64())]
+            + [("mean", pa.float64())]
+            + [(n, pa.int64() if n == "points" else pa.float64()) for n in numbers]
         )
         return pa.Table.from_pylist(rows, schema=schema)
 
