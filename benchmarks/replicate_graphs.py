@@ -122,6 +122,7 @@ def correlation_tables(found, seeds):
                 ])  # fmt: skip
         print(f"**{head}**\n")
         table(["", "measure", "PCC paper", "PCC ours", "SCC paper", "SCC ours", "Q", "PCC with test accuracy"], rows)
+    later_layers_table(found, seeds)
     print("### Each seed's correlation with training accuracy, with its 95 % intervals: Eq. 4, Pearson\n")
     rows = []
     for layer in LAYERS:
@@ -131,6 +132,24 @@ def correlation_tables(found, seeds):
                 row = corr(found[name, seed], layer, "weighted-overlap")
                 cells.append(f"{signed(row['pearson'])} {ends(row, 'pearson')}; changes {signed(row['changes'])}")
             rows.append([f"layer {layer[-1]}, seed {seed}", *cells])
+    table(["", *HEADS], rows)
+
+
+def later_layers_table(found, seeds):
+    """P2 §7.2: "A stronger correlation is observed in later layers for all the dataset"."""
+    print("Of the eight correlations of the paper's measures (two decimals), those that are higher in layer 2.\n")
+    rows = [["P2"], ["ours"]]
+    for name in DATASETS:
+        higher = [0, 0]
+        for k, measure in enumerate(MEASURES):
+            for place, kind in enumerate(("pearson", "spearman")):
+                higher[0] += PRINTED[name][k][1][place] > PRINTED[name][k][0][place]
+                of_layers = [
+                    statistics.median(corr(found[name, s], layer, measure)[kind] for s in seeds) for layer in LAYERS
+                ]
+                higher[1] += round(of_layers[1], 2) > round(of_layers[0], 2)
+        for row, count in zip(rows, higher, strict=True):
+            row.append(f"{count} of {2 * len(MEASURES)}")
     table(["", *HEADS], rows)
 
 

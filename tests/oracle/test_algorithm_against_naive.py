@@ -25,8 +25,14 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:var.*degrees of freedom:UserWarning"),
 ]
 
-WEIGHTS = ((1.0, 1.0, 1.0), (1.0, 0.0, 1.0), (0.0, 1.0, 1.0), (0.25, 1.0, 0.5), (2.0, 0.5, 4.0))
-COUNTS = ((1, 1), (2, 3), (3, 1), (None, None))
+OPTIONS = (
+    {},
+    {"k": 2, "k_linear": 3},
+    {"alpha": (1.0, 0.0, 1.0), "k": 3},
+    {"alpha": (0.0, 1.0, 1.0), "k": None, "k_linear": None},
+    {"alpha": (0.25, 1.0, 0.5), "k": 2, "n": 2},
+    {"alpha": (2.0, 0.5, 4.0)},
+)
 
 
 def neurons_of(one, alpha, k, k_linear, classes):
@@ -72,19 +78,16 @@ def check(one, alpha=(1.0, 1.0, 1.0), k=1, k_linear=1, n=1):
 @pytest.mark.parametrize(("name", "whole"), EACH)
 def test_it_is_the_algorithm(name, whole):
     one = compared(name, whole)
-    for alpha in WEIGHTS:
-        check(one, alpha)
-    for k, k_linear in COUNTS:
-        check(one, k=k, k_linear=k_linear)
-        check(one, (0.25, 1.0, 0.5), k, k_linear, n=2)
+    for options in OPTIONS:
+        check(one, **options)
 
 
 @settings(deadline=None, max_examples=12, database=None)
 @given(
     st.lists(st.sampled_from(["conv", "down", "act", "norm", "max", "average", "skip", "cat"]), max_size=6),
-    st.integers(0, 99), st.booleans(), st.sampled_from(WEIGHTS), st.sampled_from(COUNTS),
+    st.integers(0, 99), st.booleans(), st.sampled_from(OPTIONS),
 )  # fmt: skip
-def test_networks_put_together_at_random(names, seed, whole, alpha, counts):
+def test_networks_put_together_at_random(names, seed, whole, options):
     def build(b, x):
         for name in names:
             if name == "conv":
@@ -103,7 +106,7 @@ def test_networks_put_together_at_random(names, seed, whole, alpha, counts):
                 x = b.move(lambda *parts: torch.cat(parts, 1), x, b.conv(x, 2, 1))
         head(b, b.act(b.conv(x, 3, 1)))
 
-    check(Compared(build, (2, 4, 5), seed, whole), alpha, *counts)
+    check(Compared(build, (2, 4, 5), seed, whole), **options)
 
 
 def pixels(one, **options):
