@@ -19,6 +19,7 @@ ORDER = [
     "bounds",
     "statistics",
     "noted",
+    "references",
     "network",
     "patterns",
     "graphs",

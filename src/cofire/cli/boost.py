@@ -17,8 +17,18 @@ from cofire.atomic import atomic_path, write_text
 from cofire.boost import DEFAULT_METHOD, MARGIN, METHODS, compare
 from cofire.boost.cost import cost_of_boosting
 from cofire.cli.folders import claim
-from cofire.cli.numbers import numbers
-from cofire.cli.preparation_options import WeightsKey
+from cofire.cli.preparation_options import (
+    Crop,
+    Grey,
+    ImageSize,
+    Mean,
+    Resize,
+    Std,
+    Transform,
+    WeightsKey,
+    asked,
+    tell,
+)
 from cofire.errors import ExportError, OptionError
 from cofire.report import write_boost_report
 from cofire.study.boost_rows import boost_tables
@@ -63,9 +73,13 @@ def boost(
     data_root: Annotated[
         Path | None, typer.Option(help="Where torchvision's data sets lie; COFIRE_DATA or ./data unless given.")
     ] = None,
-    image_size: Annotated[int | None, typer.Option(help="Resize and crop images to this side.")] = None,
-    mean: Annotated[str | None, typer.Option(help="Per channel, as 0.485,0.456,0.406.")] = None,
-    std: Annotated[str | None, typer.Option(help="Per channel, as 0.229,0.224,0.225.")] = None,
+    image_size: ImageSize = None,
+    resize: Resize = None,
+    crop: Crop = None,
+    mean: Mean = None,
+    std: Std = None,
+    grey: Grey = False,
+    transform: Transform = None,
     num_classes: Annotated[
         int | None, typer.Option(help="Outputs of a torchvision or timm model, if not its own.")
     ] = None,
@@ -85,20 +99,30 @@ def boost(
     if validation is not None and validation_from_test is not None:
         raise OptionError("--validation and --validation-from-test", "one of the two", "leave one out")
 
+    opening: dict[str, Any] = {
+        "weights": weights, "weights_key": weights_key, "num_classes": num_classes, "capture": capture,
+        "device": device,
+    }  # fmt: skip
+    # An exported program says itself how large its inputs are.
+    network = open_network(model, torch.zeros(0), **opening) if model.endswith(".pt2") else None
+    shape = None if network is None else network.input_shape
+    wanted = asked(image_size, resize, crop, mean, std, grey, transform)
+
     def opened(spec: str, split: str) -> Any:
         part = split if spec.startswith("torchvision:") else None
-        return open_data(spec, root=data_root, split=part, image_size=image_size, mean=numbers(mean), std=numbers(std))
+        return open_data(
+            spec, root=data_root, split=part, model=model, shape=shape, own_weights=weights is not None, **wanted
+        )
 
     training, testing = opened(train, "train"), opened(test, "test")
     held_out = None if validation is None else opened(validation, "test" if validation != test else "train")
     class_names = getattr(training, "classes", None)
     if validation_from_test is not None:
         held_out, testing = _parted(testing, validation_from_test, seed)
+    preparation = getattr(training, "preparation", None)
+    tell(preparation)
     example = first_inputs(training)
-    network = open_network(
-        model, example, weights=weights, weights_key=weights_key, num_classes=num_classes, capture=capture,
-        device=device,
-    )  # fmt: skip
+    network = network or open_network(model, example, **opening)
     names = class_names_of(training, network.num_classes) or [str(n) for n in range(network.num_classes)]
     if isinstance(class_names, list) and len(class_names) != network.num_classes:
         typer.echo(
@@ -149,6 +173,7 @@ def boost(
         "parameters_added": cost.parameters,
         "forward_pass": f"× {cost.time:.2f} in batches of {batch_size}",
         "classes": names,
+        **({} if preparation is None else {"prepared": preparation.told, "preparation": preparation.record}),
         "versions": versions(),
     }
     tables = boost_tables(found, {"checkpoint": 1, "epoch": 1.0, "step": None}, names)

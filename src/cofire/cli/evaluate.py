@@ -19,9 +19,20 @@ from cofire.cli.evaluate_more import check_against, photos_of, write_attacked, w
 from cofire.cli.evaluation_told import print_tables
 from cofire.cli.explain_options import options_of
 from cofire.cli.folders import claim
-from cofire.cli.numbers import numbers
 from cofire.cli.opening import named, opened, without_commands
-from cofire.cli.preparation_options import Grey, ImageSize, Mean, Resize, Std, Weights, WeightsKey
+from cofire.cli.preparation_options import (
+    Crop,
+    Grey,
+    ImageSize,
+    Mean,
+    Resize,
+    Std,
+    Transform,
+    Weights,
+    WeightsKey,
+    asked,
+    tell,
+)
 from cofire.errors import OptionError
 from cofire.evaluate.evaluation import OPTIONS, RECORDS
 from cofire.evaluate.methods import EVALUATED
@@ -113,9 +124,11 @@ def evaluate(
     against_std: Annotated[str | None, typer.Option(help="Its standard deviation.", rich_help_panel=_MORE)] = None,
     image_size: ImageSize = None,
     resize: Resize = None,
+    crop: Crop = None,
     mean: Mean = None,
     std: Std = None,
     grey: Grey = False,
+    transform: Transform = None,
     num_classes: Annotated[
         int | None, typer.Option(help="Outputs of a torchvision or timm model, if not its own.")
     ] = None,
@@ -148,11 +161,11 @@ def evaluate(
         claim(out, OPTIONS, "an evaluation")
 
     def preparing(spec: str, own_mean: str | None, own_std: str | None) -> Callable[..., Preparation]:
-        return lambda shape: preparation_of(
-            spec, shape, image_size=image_size, resize=resize, mean=numbers(own_mean), std=numbers(own_std), grey=grey
-        )
+        wanted = asked(image_size, resize, crop, own_mean, own_std, grey, transform)
+        return lambda shape: preparation_of(spec, shape, **wanted)
 
     network, preparation = opened(model, weights, num_classes, device, preparing(model, mean, std), weights_key)
+    tell(preparation)
     other = None
     if against is not None:
         # Before all that takes long: what is wrong with it would end the run only after the tables.

@@ -18,9 +18,20 @@ from rich.text import Text
 from cofire.activations.progress import progress_over
 from cofire.cli.explain_options import OURS, asked_methods, options_of
 from cofire.cli.folders import claim
-from cofire.cli.numbers import numbers
 from cofire.cli.opening import named, opened, without_commands
-from cofire.cli.preparation_options import Grey, ImageSize, Mean, Resize, Std, Weights, WeightsKey
+from cofire.cli.preparation_options import (
+    Crop,
+    Grey,
+    ImageSize,
+    Mean,
+    Resize,
+    Std,
+    Transform,
+    Weights,
+    WeightsKey,
+    asked,
+    tell,
+)
 from cofire.errors import OptionError
 from cofire.evaluate.tuned import read_tuned
 from cofire.explain import METHODS, Explanation
@@ -69,9 +80,11 @@ def explain(
     ] = None,
     image_size: ImageSize = None,
     resize: Resize = None,
+    crop: Crop = None,
     mean: Mean = None,
     std: Std = None,
     grey: Grey = False,
+    transform: Transform = None,
     alpha: Annotated[
         str | None,
         typer.Option(help="Weights of current, preceding, succeeding support: 1,0,1.", rich_help_panel=_TRACING),
@@ -146,12 +159,13 @@ def explain(
     settled(out)
     files = find_photos(images)
 
+    wanted_images = asked(image_size, resize, crop, mean, std, grey, transform)
+
     def prepared_for(shape: tuple[int, ...] | None) -> Preparation:
-        return preparation_of(
-            model, shape, image_size=image_size, resize=resize, mean=numbers(mean), std=numbers(std), grey=grey
-        )
+        return preparation_of(model, shape, **wanted_images)
 
     network, preparation = opened(model, weights, num_classes, device, prepared_for, weights_key)
+    tell(preparation)
     if tuned is not None:
         tuned.check(network)
         if note := tuned.note(network):
@@ -190,9 +204,7 @@ def explain(
         write_page(staged / PAGE, pages, example, setup, explained=len(files))
         noted = {
             "model": named(model), "weights": weights and named(weights), "weights_key": weights_key,
-            "classes": network.num_classes,
-            "input_shape": list(preparation.shape), "resize": preparation.resize, "mean": list(preparation.mean),
-            "std": list(preparation.std), "prepared": preparation.told, "command": setup.command,
+            "classes": network.num_classes, **preparation.record, "command": setup.command,
             "weights_of_layers": weights_of_layers and named(weights_of_layers), "versions": versions(),
         }  # fmt: skip
         write_records(staged / MARK, noted, records)

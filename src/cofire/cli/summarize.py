@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import torch
 import typer
 from torch.utils.data import DataLoader, Dataset
 
@@ -14,8 +15,18 @@ from cofire.activations import DEFAULT_CAP, DEFAULT_TOP, ByClass, cost_of
 from cofire.activations import summarize as run_summary
 from cofire.cli.folders import claim
 from cofire.cli.graph_options import CommunityRuns, NullGraphs, Resolution, Top
-from cofire.cli.numbers import numbers
-from cofire.cli.preparation_options import WeightsKey
+from cofire.cli.preparation_options import (
+    Crop,
+    Grey,
+    ImageSize,
+    Mean,
+    Resize,
+    Std,
+    Transform,
+    WeightsKey,
+    asked,
+    tell,
+)
 from cofire.errors import OptionError
 from cofire.patterns import information_floor
 from cofire.report import write_report
@@ -67,9 +78,13 @@ def summarize(
     split: Annotated[
         Literal["train", "test"] | None, typer.Option(help="Of a torchvision data set; train unless given.")
     ] = None,
-    image_size: Annotated[int | None, typer.Option(help="Resize and crop images to this side.")] = None,
-    mean: Annotated[str | None, typer.Option(help="Per channel, as 0.485,0.456,0.406.")] = None,
-    std: Annotated[str | None, typer.Option(help="Per channel, as 0.229,0.224,0.225.")] = None,
+    image_size: ImageSize = None,
+    resize: Resize = None,
+    crop: Crop = None,
+    mean: Mean = None,
+    std: Std = None,
+    grey: Grey = False,
+    transform: Transform = None,
     num_classes: Annotated[
         int | None, typer.Option(help="Outputs of a torchvision or timm model, if not its own.")
     ] = None,
@@ -101,12 +116,20 @@ def summarize(
     if counted is not None and by_class == "none":
         raise OptionError("--pairs without results by class", "--by-class full or statistics", "add --by-class full")
     claim(out, "summary.safetensors", "a summary")
-    source = open_data(data, root=data_root, split=split, image_size=image_size, mean=numbers(mean), std=numbers(std))
-    example = first_inputs(source)
-    network = open_network(
-        model, example, weights=weights, weights_key=weights_key, num_classes=num_classes, capture=capture,
-        device=device,
+    opening: dict[str, Any] = {
+        "weights": weights, "weights_key": weights_key, "num_classes": num_classes, "capture": capture,
+        "device": device,
+    }  # fmt: skip
+    # An exported program says itself how large its inputs are.
+    network = open_network(model, torch.zeros(0), **opening) if model.endswith(".pt2") else None
+    source = open_data(
+        data, root=data_root, split=split, model=model, shape=None if network is None else network.input_shape,
+        own_weights=weights is not None, **asked(image_size, resize, crop, mean, std, grey, transform),
     )  # fmt: skip
+    preparation = getattr(source, "preparation", None)
+    tell(preparation)
+    if network is None:
+        network = open_network(model, first_inputs(source), **opening)
     kept = _BY_CLASS[by_class]
     names = class_names_of(source, network.num_classes)
     known = getattr(source, "classes", None)
@@ -156,6 +179,7 @@ def summarize(
         "samples": summary.samples,
         "classes": list(summary.options.class_names),
         **({"transform": str(source.transform)} if getattr(source, "transform", None) is not None else {}),
+        **({} if preparation is None else {"prepared": preparation.told, "preparation": preparation.record}),
         **({"information_floor": information_floor(summary.samples, network.num_classes)} if kept else {}),
         "versions": versions(),
     }

@@ -20,7 +20,19 @@ from cofire.cli.explain_options import OURS, contrast_of
 from cofire.cli.folders import claim
 from cofire.cli.numbers import numbers
 from cofire.cli.opening import named, opened, without_commands
-from cofire.cli.preparation_options import Grey, ImageSize, Mean, Resize, Std, Weights, WeightsKey
+from cofire.cli.preparation_options import (
+    Crop,
+    Grey,
+    ImageSize,
+    Mean,
+    Resize,
+    Std,
+    Transform,
+    Weights,
+    WeightsKey,
+    asked,
+    tell,
+)
 from cofire.errors import DataError, MissingExtraError, OptionError
 from cofire.evaluate.knobs import WEIGHTS, defaults_of, knobs_of
 from cofire.evaluate.tuned import Tuned
@@ -92,9 +104,11 @@ def tune(
     skip_unknown: SkipUnknown = False,
     image_size: ImageSize = None,
     resize: Resize = None,
+    crop: Crop = None,
     mean: Mean = None,
     std: Std = None,
     grey: Grey = False,
+    transform: Transform = None,
     num_classes: Annotated[
         int | None, typer.Option(help="Outputs of a torchvision or timm model, if not its own.")
     ] = None,
@@ -117,12 +131,13 @@ def tune(
     tried = _candidates(method, candidates or [], start)
     claim(out, RESULT, "options")
 
+    wanted_images = asked(image_size, resize, crop, mean, std, grey, transform)
+
     def prepared_for(shape: tuple[int, ...] | None) -> Preparation:
-        return preparation_of(
-            model, shape, image_size=image_size, resize=resize, mean=numbers(mean), std=numbers(std), grey=grey
-        )
+        return preparation_of(model, shape, **wanted_images)
 
     network, preparation = opened(model, weights, num_classes, device, prepared_for, weights_key)
+    tell(preparation)
     names = read_names(classes, network.num_classes) if classes else known_names(model, network.num_classes)
     everything = open_collection(
         images,
@@ -171,7 +186,7 @@ def tune(
         images=named(images),
         collection=collection.told,
         left_out=collection.left_out,
-        prepared=preparation.told,
+        **preparation.record,
         command=named(shlex.join(["cofire", *sys.argv[1:]])),
         versions=versions(),
     )

@@ -1,10 +1,24 @@
-"""What is done to a picture before a network sees it: resized, cropped, scaled and normalised."""
+"""What is done to a picture before a network sees it: resized, cropped, scaled and normalised, for every command.
+
+How pictures become inputs where nobody says it:
+
+1. A published model gets what its trained weights want (torchvision's and timm's own notes).
+2. Any other input of 128 pixels a side or more gets what ImageNet's networks get: the shorter side resized to 8/7 of
+   the input, the centre cut out, so that an eighth at the edges, where things seldom are, is lost.
+3. Smaller inputs lose nothing that way: the shorter side is resized to the input's, and only what a longer side has
+   more is cut off.
+4. A picture that has the size of the input already was made for it: it passes unchanged. So does every picture of a
+   data set whose pictures are all of one size and that nobody asked to be resized.
+
+What is asked for is done to every picture, whatever its size.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,13 +27,18 @@ from PIL import Image
 from torch import Tensor
 
 from cofire.errors import ImageError, OptionError
+from cofire.photos.published import Published, published
+from cofire.photos.reading import MOST_PIXELS
 
-__all__ = ["Preparation", "Prepared", "preparation_of"]
+__all__ = ["MOST_SIDE", "Preparation", "Prepared", "preparation_of"]
 
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _MARGIN = 0.875
 _SMALL = 128
 """Inputs below this side are resized to it and not cropped: there is nothing to spare at the edges."""
+
+MOST_SIDE = math.isqrt(MOST_PIXELS)
+"""The longest side of an input or of a picture resized for it: a square of it is as large as a picture can be."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,16 +49,20 @@ class Prepared:
         pixels: (height, width, channels), uint8, before the scaling.
         size: Width and height of the upright picture in its file.
         region: Left, top, right and bottom of what the network sees, in pixels of the upright picture.
+        values: (channels, height, width), float32, what the network gets; None where `pixels` scaled are that.
     """
 
     pixels: NDArray[np.uint8]
     size: tuple[int, int]
     region: tuple[float, float, float, float]
+    values: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
 class Preparation:
     """How pictures become inputs: the shorter side resized, the centre cropped, (x - mean) / std of x from 0 to 1.
+
+    Called with a picture it gives the input, as transforms of data sets do.
 
     Attributes:
         shape: (channels, height, width) of the input; one channel is grey, three are red, green and blue.
@@ -47,6 +70,9 @@ class Preparation:
         mean: Per channel.
         std: Per channel.
         interpolation: "bilinear" or "bicubic".
+        squash: Both sides are resized, to `resize` or, for 0, to those of the input, whatever the picture's ratio.
+        same_size: Pictures of just the input's size are "prepared" as others are, "kept" as they are, or "required":
+            they are kept, and others refused.
 
     Example:
         >>> wanted = Preparation((1, 2, 2), resize=0, mean=(0.5,), std=(0.5,))
@@ -62,19 +88,48 @@ class Preparation:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     interpolation: str = "bilinear"
+    squash: bool = False
+    same_size: Literal["prepared", "kept", "required"] = "prepared"
 
     @property
     def told(self) -> str:
         """In words."""
-        words = [f"shorter side to {self.resize}"] if self.resize else []
-        words.append(f"centre crop {self.shape[2]} × {self.shape[1]}")
-        words += ["grey"] if self.shape[0] == 1 else []
+        channels, height, width = self.shape
+        size = f"{width} × {height}"
+        if self.same_size == "required":
+            words = [f"as they are, {size}"]
+        elif self.squash and not self.resize:
+            words = [f"squashed to {size}"]
+        else:
+            squashed = f"squashed to {self.resize} × {self.resize}" if self.squash else f"shorter side to {self.resize}"
+            words = [squashed] if self.resize else []
+            words.append(f"centre crop {size}")
+            if self.same_size == "kept" and self.resize != min(height, width):
+                words.append("pictures of this size as they are")
+        words += ["grey"] if channels == 1 else []
         mean, std = _listed(self.mean), _listed(self.std)
         if mean == "0":
             scaled = "x from 0 to 1" if std == "1" else f"x / {std}"
         else:
             scaled = f"x − {mean}" if std == "1" else f"(x − {mean}) / {std}"
         return ", ".join([*words, scaled])
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """As results keep it, for JSON."""
+        return {
+            "prepared": self.told, "input_shape": list(self.shape), "resize": self.resize, "squash": self.squash,
+            "interpolation": self.interpolation, "same_size": self.same_size, "mean": list(self.mean),
+            "std": list(self.std),
+        }  # fmt: skip
+
+    def __call__(self, picture: Image.Image) -> Tensor:
+        """A picture as the network gets it, (channels, height, width), float32.
+
+        Raises:
+            ImageError: As `crop`.
+        """
+        return self.inputs([self.crop(picture, str(picture.info.get("name", "a picture")))])[0]
 
     def crop(self, photo: Image.Image, name: str) -> Prepared:
         """What the network sees of a picture.
@@ -84,15 +139,17 @@ class Preparation:
             name: Of the file, for messages.
 
         Raises:
-            ImageError: The picture is smaller than the crop.
+            ImageError: The picture is smaller than the crop, or not of the size that is required.
         """
-        from torchvision.transforms import InterpolationMode
-        from torchvision.transforms.functional import center_crop, resize
-
         channels, height, width = self.shape
         image = photo.convert("L" if channels == 1 else "RGB")
-        if self.resize:
-            image = resize(image, [self.resize], InterpolationMode(self.interpolation))
+        if self.same_size == "required" and image.size != (width, height):
+            raise ImageError(
+                f"'{name}' is {image.width} × {image.height} pixels", f"{width} × {height}, as the first picture is",
+                f"pass --image-size {max(width, height)}, say: pictures are then resized and cropped to one size",
+            )  # fmt: skip
+        if self.same_size == "prepared" or image.size != (width, height):
+            image = self._resized(image, name)
         if image.width < width or image.height < height:
             raise ImageError(
                 f"'{name}' is {image.width} × {image.height} pixels" + (" when resized" if self.resize else ""),
@@ -100,11 +157,37 @@ class Preparation:
                 f"pass --resize {round(max(height, width) / (_MARGIN if max(height, width) >= _SMALL else 1))}, "
                 "or leave --resize out",
             )
-        seen = np.asarray(center_crop(image, [height, width])).reshape(height, width, channels)
         left, top = round((image.width - width) / 2.0), round((image.height - height) / 2.0)
+        seen = np.asarray(image.crop((left, top, left + width, top + height))).reshape(height, width, channels)
         across, down = photo.width / image.width, photo.height / image.height
         region = (left * across, top * down, (left + width) * across, (top + height) * down)
         return Prepared(seen, photo.size, region)
+
+    def can_fail(self, size: tuple[int, int]) -> bool:
+        """Whether a picture of this width and height may be none that can be prepared, as one that is too small."""
+        too_long = self.resize**2 * max(size) / min(size) > MOST_PIXELS
+        return self.same_size == "required" or (not self.squash and (too_long or self.resize < max(self.shape[1:])))
+
+    def _resized(self, image: Image.Image, name: str) -> Image.Image:
+        from torchvision.transforms import InterpolationMode
+        from torchvision.transforms.functional import resize
+
+        if self.squash:
+            target = [self.resize, self.resize] if self.resize else list(self.shape[1:])
+        elif self.resize:
+            target = [self.resize]
+            longer = self.resize * max(image.size) / min(image.size)
+            if longer * self.resize > MOST_PIXELS:
+                raise ImageError(
+                    f"'{name}' is {image.width} × {image.height} pixels, with its shorter side resized to "
+                    f"{self.resize} it would be {longer:,.0f} long",
+                    f"a picture of at most {MOST_PIXELS:,} pixels when resized",
+                    "cut it, leave it out, or pass --crop 0, which squashes pictures instead of cutting them",
+                )
+        else:
+            return image
+        found: Image.Image = resize(image, target, InterpolationMode(self.interpolation))
+        return found
 
     def inputs(self, seen: Sequence[Prepared]) -> Tensor:
         """A batch for the network, (images, channels, height, width), float32."""
@@ -123,23 +206,29 @@ def preparation_of(
     *,
     image_size: int | None = None,
     resize: int | None = None,
+    crop: int | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     grey: bool = False,
+    transform: str | None = None,
+    of_data: tuple[int, int, int] | None = None,
 ) -> Preparation:
     """The preparation for a model's name, in the parts that are not given as is usual for it.
 
-    A torchvision model gets that of its trained weights; what else takes pictures in colour of 128 pixels or more,
-    ImageNet's; smaller or grey inputs get neither a crop nor a mean.
+    The rules stand at the head of this module. Grey inputs and those below 128 pixels get no mean.
 
     Args:
         spec: As `cofire.study.sources.open_network` takes it.
         shape: Of the network's input where it is known already, as that of a `.pt2` file is.
         image_size: Side of the input.
         resize: What the shorter side is resized to before the crop; 0 leaves pictures as they are.
+        crop: Side of the centre crop, which is the input's; 0 squashes whole pictures to the input instead.
         mean: One number, or one per channel.
         std: As `mean`.
         grey: Whether the network takes one channel.
+        transform: `package.module:function` in place of all these: called with a picture it gives the input.
+        of_data: (channels, height, width) of the first picture of a data set whose pictures are kept as they are
+            where neither the model nor an option says otherwise.
 
     Raises:
         OptionError: A number is out of bounds, `mean` and `std` do not fit, or the network takes no pictures.
@@ -149,47 +238,82 @@ def preparation_of(
         'centre crop 224 × 224, (x − 0.5) / 0.5'
         >>> preparation_of("torchvision:inception_v3").shape
         (3, 299, 299)
+        >>> preparation_of("mine:model", image_size=224, crop=0, mean=[0.5], std=[0.5]).told
+        'squashed to 224 × 224, (x − 0.5) / 0.5'
     """
-    usual = _published(spec)
-    for name, value, least in (("--image-size", image_size, 1), ("--resize", resize, 0)):
-        if value is not None and value < least:
-            raise OptionError(f"{name} {value}", f"a whole number from {least} up", "leave it out")
-    if grey and ":" in spec and spec.startswith(("torchvision:", "timm:")):
-        raise OptionError(f"--grey with '{spec}'", "a network that takes one channel", "leave it out")
-    if shape is None:
-        side = image_size or (usual.crop_size[0] if usual else 224)
-        shape = (1 if grey else 3, side, side)
-    else:
-        _check_shape(spec, shape, image_size, grey)
-    channels, longer = shape[0], max(shape[1:])
-    large = channels == 3 and longer >= _SMALL
+    sizes = {"--image-size": image_size, "--resize": resize, "--crop": crop}
+    if transform is not None:
+        from cofire.photos.own_transform import own_preparation
+
+        given = [name for name, value in {**sizes, "--mean": mean, "--std": std}.items() if value is not None]
+        if given:
+            raise OptionError(
+                f"--transform with {' and '.join(given)}", "one or the other: the function decides all of it",
+                f"leave {' and '.join(given)} out",
+            )  # fmt: skip
+        return own_preparation(transform, shape, grey=grey, probe=None if of_data is None else of_data[1:])
+    for name, value in sizes.items():
+        least = 1 if name == "--image-size" else 0
+        if value is not None and not (isinstance(value, int) and least <= value <= MOST_SIDE):
+            raise OptionError(f"{name} {value}", f"a whole number from {least} to {MOST_SIDE:,}", "leave it out")
+    if crop and image_size not in (None, crop):
+        raise OptionError(
+            f"--crop {crop} with --image-size {image_size}", "one side: what is cut out is what the network sees",
+            "leave one of the two out",
+        )  # fmt: skip
+    if crop == 0 and resize is not None:
+        raise OptionError(
+            f"--resize {resize} with --crop 0, which squashes whole pictures to the input", "one of the two",
+            "leave one out",
+        )  # fmt: skip
     if (mean is None) != (std is None):
         raise OptionError("--mean without --std, or the reverse", "both or neither", "pass both")
+    side, usual = image_size or crop, published(spec)
+    if grey and ":" in spec and spec.startswith(("torchvision:", "timm:")):
+        raise OptionError(f"--grey with '{spec}'", "a network that takes one channel", "leave it out")
+    same_size: Literal["prepared", "kept", "required"] = "kept"
+    if shape is not None:
+        _check_shape(spec, shape, side, grey)
+    elif of_data is not None and (side, resize, crop) == (None,) * 3 and usual is None:
+        shape, same_size = (1 if grey else of_data[0], *of_data[1:]), "required"
+    elif usual is not None and usual.function is not None and (side, resize, crop, mean) == (None,) * 4:
+        from cofire.photos.own_transform import prepared_by
+
+        return prepared_by(usual.function, f"timm's own for {spec}")
+    else:
+        side = side or (usual.side if usual else 224)
+        shape = (1 if grey else 3, side, side)
+    if resize is not None:
+        same_size = "prepared"
+    channels, height, width = shape[0], shape[1], shape[2]
     if mean is None or std is None:
-        if usual:
-            mean, std = usual.mean, usual.std
-        else:
-            mean, std = _IMAGENET if large else ((0.0,), (1.0,))
+        mean, std = _usual_scale(usual, channels, max(height, width), as_it_is=same_size == "required")
+    squash = crop == 0 or (usual is not None and usual.squash and crop is None and resize is None)
     if resize is None:
-        as_published = usual and (image_size is None or image_size == usual.crop_size[0])
-        resize = usual.resize_size[0] if as_published else round(longer / (_MARGIN if longer >= _SMALL else 1))
+        resize = 0 if crop == 0 or same_size == "required" else _usual_resize(usual, max(height, width))
+    resize = 0 if squash and resize == height == width else resize
     return Preparation(
-        (channels, shape[1], shape[2]), resize, _each("--mean", mean, channels),
-        _each("--std", std, channels, positive=True), usual.interpolation.value if usual else "bilinear",
+        (channels, height, width), resize, _each("--mean", mean, channels),
+        _each("--std", std, channels, positive=True),
+        usual.interpolation if usual else "bilinear", squash, same_size,
     )  # fmt: skip
 
 
-def _published(spec: str) -> Any:
-    """The preparation that torchvision publishes with the trained weights of a model; None for others."""
-    from torchvision import models
-
-    name = spec.removeprefix("torchvision:")
-    if name == spec or name not in models.list_models(module=models):
-        return None
-    return models.get_model_weights(name).DEFAULT.transforms()
+def _usual_scale(
+    usual: Published | None, channels: int, longer: int, *, as_it_is: bool
+) -> tuple[Sequence[float], Sequence[float]]:
+    if usual is not None:
+        return usual.mean, usual.std
+    return _IMAGENET if channels == 3 and longer >= _SMALL and not as_it_is else ((0.0,), (1.0,))
 
 
-def _check_shape(spec: str, shape: tuple[int, ...], image_size: int | None, grey: bool) -> None:
+def _usual_resize(usual: Published | None, longer: int) -> int:
+    if usual is not None and (longer == usual.side or longer >= _SMALL):
+        return usual.resize_for(longer)
+    return round(longer / (_MARGIN if longer >= _SMALL else 1))
+
+
+def _check_shape(spec: str, shape: tuple[int, ...], side: int | None, grey: bool) -> None:
     if len(shape) != 3 or shape[0] not in (1, 3):
         channels = f"{shape[0]} channels" if len(shape) == 3 else f"inputs of shape {tuple(shape)}"
         raise OptionError(
@@ -197,9 +321,9 @@ def _check_shape(spec: str, shape: tuple[int, ...], image_size: int | None, grey
             "a network on pictures: (1, height, width) for grey or (3, height, width) for colour",
             "use cofire.explain from Python, which takes any tensor",
         )
-    if image_size is not None and (image_size, image_size) != tuple(shape[1:]):
+    if side is not None and (side, side) != tuple(shape[1:]):
         raise OptionError(
-            f"--image-size {image_size} with '{spec}'",
+            f"--image-size {side} with '{spec}'",
             f"inputs of {shape[2]} × {shape[1]}, which it was exported with",
             "leave it out",
         )

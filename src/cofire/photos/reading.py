@@ -1,8 +1,12 @@
-"""Image files of every common kind as upright pictures of 8 bits, grey or in colour."""
+"""Image files of every common kind as upright pictures of 8 bits, grey or in colour: the one way that cofire reads.
+
+Whatever asks for pictures, data sets of folders as well as explanations, gets them from here, so that a network sees
+the same pixels wherever it is shown a file.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +14,26 @@ from PIL import Image, ImageOps
 
 from cofire.errors import ImageError
 
-__all__ = ["ENDINGS", "find_photos", "read_photo"]
+__all__ = ["ENDINGS", "MOST_BYTES", "MOST_PIXELS", "find_photos", "picture_of", "read_photo"]
 
-ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """What the images of a folder end with, in small or capital letters."""
 
+MOST_PIXELS = 89_478_485
+"""Pixels of the largest picture, about 9,459 × 9,459, from which on Pillow warns of files made to fill the memory.
+
+In colour they take a third of a gigabyte; a network sees a thousandth of them.
+"""
+
+MOST_BYTES = 512 << 20
+"""Bytes of the largest file: more than so many pixels take without any compression."""
+
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""The decoders that are tried. Pillow's others include one that runs Ghostscript on what calls itself a picture."""
+
 _MOST_16 = 65535
+_AT_ONCE = 1 << 20
+"""Pixels whose values are widened at a time, so that the memory needed is that of the picture."""
 
 
 def find_photos(named: Iterable[str | Path]) -> list[Path]:
@@ -33,20 +51,29 @@ def find_photos(named: Iterable[str | Path]) -> list[Path]:
     """
     found: dict[Path, Path] = {}
     for place in map(Path, named):
-        files = [place]
-        if place.is_dir():
-            files = sorted(path for path in place.iterdir() if path.suffix.lower() in ENDINGS and path.is_file())
-            if not files:
-                raise ImageError(
-                    f"no image in the folder '{place}'",
-                    f"files that end with {', '.join(ENDINGS)}",
-                    "name the folder that holds the images themselves, or the files",
-                )
-        elif not place.is_file():
-            raise ImageError(f"no file '{place}'", "an image file, or a folder of them", "check the path")
-        for file in files:
+        for file in _files_of(place):
             found.setdefault(file.resolve(), file)
     return list(found.values())
+
+
+def _files_of(place: Path) -> list[Path]:
+    try:
+        if place.is_file():
+            return [place]
+        if not place.is_dir():
+            raise ImageError(f"no file '{place}'", "an image file, or a folder of them", "check the path")
+        files = sorted(path for path in place.iterdir() if path.suffix.lower() in ENDINGS and path.is_file())
+    except OSError as error:
+        raise ImageError(
+            f"'{place}' cannot be looked into: {error}", "an image file, or a folder of them", "check the path"
+        ) from error
+    if not files:
+        raise ImageError(
+            f"no image in the folder '{place}'",
+            f"files that end with {', '.join(ENDINGS)}",
+            "name the folder that holds the images themselves, or the files",
+        )
+    return files
 
 
 def read_photo(path: str | Path) -> Image.Image:
@@ -56,40 +83,134 @@ def read_photo(path: str | Path) -> Image.Image:
     division, not by cutting off. Of a moving picture the first frame is taken.
 
     Raises:
-        ImageError: The file cannot be decoded, or holds values that are no shades of 8 or 16 bits.
+        ImageError: The file cannot be decoded, has more than `MOST_PIXELS` or `MOST_BYTES`, or holds values that are no
+            shades of 8 or 16 bits.
     """
     try:
-        with Image.open(path) as file:
-            file.load()
-            return _plain(ImageOps.exif_transpose(file), path)
+        # Opening what is no file, as a pipe, could wait for ever; a device has no size either.
+        if (bytes_ := _bytes_of(Path(path))) > MOST_BYTES:
+            raise ImageError(
+                f"'{path}' is a file of {bytes_:,} bytes", f"at most {MOST_BYTES:,}, which hold any picture that can "
+                "be used", "make the picture smaller, or leave it out",
+            )  # fmt: skip
+        with Image.open(path, formats=_FORMATS) as file:
+            return picture_of(file, str(path))
     except ImageError:
         raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_large(
+            str(path), str(error).partition(" pixels)")[0].replace("Image size (", "") + " pixels"
+        ) from error
     # Decoders raise whatever damaged bytes lead them to: EOFError, IndexError, struct.error, zlib.error, ...
     except Exception as error:
-        told = "not a format that Pillow knows" if "cannot identify" in str(error) else str(error) or repr(error)
+        raise _unreadable(str(path), error) from error
+
+
+def picture_of(image: Image.Image, name: str) -> Image.Image:
+    """A picture that was opened elsewhere, as by a data set, in the form that `read_photo` gives.
+
+    Args:
+        image: As Pillow holds it, of any mode.
+        name: Of the file, for messages.
+
+    Raises:
+        ImageError: As `read_photo`.
+
+    Example:
+        >>> image = Image.new("RGBA", (2, 1), (0, 0, 0, 0))
+        >>> image.putpixel((1, 0), (0, 0, 0, 255))
+        >>> seen = picture_of(image, "a.png")
+        >>> seen.mode, seen.getpixel((0, 0)), seen.getpixel((1, 0))
+        ('RGB', (255, 255, 255), (0, 0, 0))
+    """
+    width, height = image.size
+    if not width * height:
+        raise ImageError(f"'{name}' has no pixels", "a picture", "replace the file, or leave it out")
+    if width * height > MOST_PIXELS:
+        raise _too_large(name, f"{width:,} × {height:,} pixels")
+    try:
+        image.load()
+        # Without a turn this would be a copy of the whole picture.
+        upright = ImageOps.exif_transpose(image) if _is_turned(image) else image
+        return _plain(upright, name)
+    except ImageError:
+        raise
+    except Exception as error:
+        raise _unreadable(name, error) from error
+
+
+def _is_turned(image: Image.Image) -> bool:
+    return bool(image.getexif().get(0x0112, 1) != 1)
+
+
+def _bytes_of(path: Path) -> int:
+    if not path.is_file():
         raise ImageError(
-            f"'{path}' cannot be read: {told}",
-            "a whole image file: JPEG, PNG, WebP, TIFF, GIF or BMP",
-            "replace the file, or leave it out",
-        ) from error
+            f"'{path}' cannot be read: " + ("it is no file" if path.exists() else "there is no such file"),
+            "a whole image file: JPEG, PNG, WebP, TIFF, GIF or BMP", "replace the file, or leave it out",
+        )  # fmt: skip
+    return path.stat().st_size
 
 
-def _plain(image: Image.Image, path: str | Path) -> Image.Image:
+def _too_large(name: str, told: str) -> ImageError:
+    return ImageError(
+        f"'{name}' has {told}",
+        f"at most {MOST_PIXELS:,}: larger pictures need gigabytes to be opened, and a network sees a thousandth of it",
+        "make the picture smaller with any image program, to 4,000 pixels a side, say, or leave it out",
+    )
+
+
+def _unreadable(name: str, error: Exception) -> ImageError:
+    told = "not a format that Pillow knows" if "cannot identify" in str(error) else str(error) or repr(error)
+    return ImageError(
+        f"'{name}' cannot be read: {told}",
+        "a whole image file: JPEG, PNG, WebP, TIFF, GIF or BMP",
+        "replace the file, or leave it out",
+    )
+
+
+def _plain(image: Image.Image, name: str) -> Image.Image:
     if image.mode == "F":
         raise ImageError(
-            f"'{path}' holds floating point values", "shades of 8 or 16 bits", "save it as PNG with 8 or 16 bits"
+            f"'{name}' holds floating point values", "shades of 8 or 16 bits", "save it as PNG with 8 or 16 bits"
         )
     if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.int64)
-        if values.size and (values.min() < 0 or values.max() > _MOST_16):
-            raise ImageError(
-                f"'{path}' holds values from {values.min()} to {values.max()}", "shades of 8 or 16 bits, 0 to 65535",
-                "save it as PNG with 8 or 16 bits",
-            )  # fmt: skip
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+        return _from_16_bits(image, name)
     grey = image.mode in ("1", "L", "LA", "La")
     if image.has_transparency_data:
-        paper = Image.new("RGBA", image.size, "white")
-        paper.alpha_composite(image.convert("RGBA"))
-        image = paper
-    return image.convert("L" if grey else "RGB")
+        return _on_white(image, "L" if grey else "RGB")
+    wanted = "L" if grey else "RGB"
+    return image if image.mode == wanted else image.convert(wanted)
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """Parts of an image from top to bottom, each with where it begins."""
+    rows = max(1, _AT_ONCE // max(1, image.width))
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
+
+
+def _from_16_bits(image: Image.Image, name: str) -> Image.Image:
+    found = Image.new("L", image.size)
+    clear = image.info.get("transparency")
+    for top, strip in _strips(image):
+        values = np.asarray(strip).astype(np.int64)
+        if values.size and (values.min() < 0 or values.max() > _MOST_16):
+            raise ImageError(
+                f"'{name}' holds values from {values.min()} to {values.max()}", "shades of 8 or 16 bits, 0 to 65535",
+                "save it as PNG with 8 or 16 bits",
+            )  # fmt: skip
+        shades = (values + 128) // 257
+        if isinstance(clear, int):
+            shades[values == clear] = 255
+        found.paste(Image.fromarray(shades.astype(np.uint8)), (0, top))
+    return found
+
+
+def _on_white(image: Image.Image, mode: str) -> Image.Image:
+    found = Image.new(mode, image.size)
+    for top, strip in _strips(image):
+        paper = Image.new("RGBA", strip.size, "white")
+        paper.alpha_composite(strip.convert("RGBA"))
+        found.paste(paper.convert(mode), (0, top))
+    return found

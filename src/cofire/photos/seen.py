@@ -177,8 +177,7 @@ def _read(photo: Photo, preparation: Preparation) -> tuple[tuple[Corners, ...], 
         if not photo.file.is_file():
             return (), f"'{photo.file}' is no file", []
         image = read_photo(photo.file)
-        # A shorter side that is resized to this much or more is never too small.
-        if preparation.resize < max(preparation.shape[1:]):
+        if preparation.can_fail(image.size):
             preparation.crop(image, str(photo.file))
     except ImageError as error:
         return (), error.given, []

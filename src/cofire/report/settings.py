@@ -39,6 +39,7 @@ _LABELS = {
     "validation": "share of the training data held out",
     "validation_samples": "held-out samples",
     "explain": "test samples explained, of each kind",
+    "prepared": "what was done to the images",
     "parameters_added": "parameters that the booster adds",
     "forward_pass": "time of a boosted forward pass",
 }
@@ -54,6 +55,8 @@ _ORDER = (
     "epochs",
     "batch_size",
 )
+_UNTOLD = ("versions", "command", "preparation")
+"""Told elsewhere; of the preparation, `prepared` says in words what the record holds in numbers."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def settings(options: Mapping[str, Any]) -> list[Setting]:
         [Setting(label='my note', value='yes', full=''), Setting(label='bins (R)', value='100', full='')]
     """
     first = [key for key in _ORDER if key in options]
-    keys = [*first, *(key for key in options if key not in _ORDER and key not in ("versions", "command"))]
+    keys = [*first, *(key for key in options if key not in _ORDER and key not in _UNTOLD)]
     return [_setting(key, options[key]) for key in keys]
 
 

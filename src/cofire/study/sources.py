@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor, nn
 
 from cofire.activations.batches import Batches
 from cofire.errors import (
     CofireError,
     DataError,
-    ImageError,
     MissingExtraError,
     OptionError,
     WeightsError,
     near_matches,
 )
 from cofire.network import Network
+from cofire.photos.datasets import folder_of_classes, torchvision_pictures
+from cofire.photos.preparation import Preparation, preparation_of
+from cofire.references import referenced
 from cofire.study.datasets import data_root
 
 __all__ = ["class_names_of", "first_inputs", "open_data", "open_network"]
 
-_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _UNTRAINED = "none"
 
 
@@ -163,119 +162,44 @@ def open_data(
     *,
     root: str | Path | None = None,
     split: str | None = None,
-    image_size: int | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    model: str = "",
+    shape: tuple[int, ...] | None = None,
+    own_weights: bool = False,
+    **asked: Any,
 ) -> Any:
-    """A data set from its name.
+    """A data set from its name; one of pictures tells in its attribute `preparation` what is done to them.
 
     Args:
         spec: `imagefolder:DIR` (one folder per class), `torchvision:NAME`, or `package.module:function`
             (called without arguments, gives what `cofire.summarize` takes).
         root: Where torchvision's data sets lie (see `cofire.study.data_root`).
         split: "train" (unless given) or "test", for torchvision's data sets.
-        image_size: Images are resized and centre-cropped to this side: 224 for an image folder unless
-            given, as they are for torchvision's.
-        mean: Per channel, subtracted after scaling to 0..1: ImageNet's for an image folder unless given,
-            nothing for torchvision's.
-        std: Per channel, divided by; as `mean`.
+        model: Whose published preparation is taken where `asked` does not say otherwise, as `open_network` takes it.
+        shape: Of the network's input where it is known already, as that of a `.pt2` file is.
+        own_weights: Whether the model has other weights than the published ones: torchvision's pictures then stay as
+            they are, as it was probably trained on them.
+        asked: How pictures are prepared: `image_size`, `resize`, `crop`, `mean`, `std`, `grey` and `transform`, as
+            `cofire.photos.preparation.preparation_of` takes them.
 
     Raises:
-        OptionError: No such data set.
+        OptionError: No such data set, or options that do not fit it.
         DataError: It is not there.
     """
     if spec.startswith("imagefolder:"):
         _refuse(spec, split=split is not None)
-        size, (usual_mean, usual_std) = image_size or 224, _IMAGENET
-        if (mean is None) != (std is None):
-            raise _half_normalised()
-        return _image_folder(Path(spec.removeprefix("imagefolder:")), size, mean or usual_mean, std or usual_std)
+        return folder_of_classes(spec.removeprefix("imagefolder:"), preparation_of(model, shape, **asked))
     if spec.startswith("torchvision:"):
         part = split or "train"
         if part not in ("train", "test"):
             raise OptionError(f"split '{part}'", "train or test", "pass --split test")
-        return _torchvision_data(spec.removeprefix("torchvision:"), data_root(root), part, image_size, mean, std)
-    _refuse(spec, split=split is not None, image_size=image_size is not None, mean=bool(mean), std=bool(std))
+
+        def prepared_for(first: tuple[int, int, int]) -> Preparation:
+            return preparation_of("" if own_weights else model, shape, of_data=first, **asked)
+
+        return torchvision_pictures(spec.removeprefix("torchvision:"), data_root(root), part, prepared_for)
+    given = {name: value is not None and value is not False for name, value in asked.items()}
+    _refuse(spec, split=split is not None, **given)
     return _called(spec, "data set")
-
-
-def _transform(size: int | None, mean: Sequence[float] | None, std: Sequence[float] | None) -> Callable[..., Any]:
-    from torchvision import transforms
-
-    steps: list[Any] = []
-    if size is not None:
-        steps += [transforms.Resize(round(size / 0.875)), transforms.CenterCrop(size)]
-    steps.append(transforms.ToTensor())
-    if (mean is None) != (std is None):
-        raise _half_normalised()
-    if mean is not None and std is not None:
-        if len(mean) != len(std) or min(std) <= 0:
-            raise OptionError(f"mean {mean} and std {std}", "one positive std per mean", "pass one of each per channel")
-        steps.append(transforms.Normalize(mean, std))
-    whole: Callable[..., Any] = transforms.Compose(steps)
-    return whole
-
-
-def _half_normalised() -> OptionError:
-    return OptionError("a mean without a standard deviation, or the reverse", "both or neither", "pass both")
-
-
-def _image_folder(folder: Path, size: int, mean: Sequence[float], std: Sequence[float]) -> Any:
-    from torchvision.datasets import ImageFolder
-
-    try:
-        return ImageFolder(str(folder), transform=_transform(size, mean, std), loader=_read_image)
-    except OSError as error:  # FileNotFoundError, also for a folder without classes or a class without images
-        raise DataError(
-            f"'{folder}': {error}", "a folder with one folder of images per class", "check the path"
-        ) from error
-
-
-def _read_image(path: str) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ImageError(
-            f"'{path}' cannot be read: {error}",
-            "an image file that Pillow can read",
-            "replace or remove the file",
-        ) from error
-
-
-def _torchvision_data(
-    name: str,
-    root: Path,
-    split: str,
-    size: int | None,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
-) -> Any:
-    from torchvision import datasets
-
-    kind = getattr(datasets, name, None)
-    if kind is None or name not in datasets.__all__:
-        raise OptionError(
-            f"torchvision has no data set '{name}'",
-            "a name in torchvision.datasets, such as MNIST",
-            f"try {near_matches(name, datasets.__all__)}",
-        )
-    options: dict[str, Any] = {"transform": _transform(size, mean, std)}
-    reasons: list[str] = []
-    for chosen in ({"train": split == "train"}, {"split": split}):
-        for download in (False, True):
-            try:
-                return kind(str(root), download=download, **chosen, **options)
-            except TypeError as error:
-                reasons.append(str(error))
-                break
-            except Exception as error:
-                reasons.append(str(error))
-    raise DataError(
-        f"no {name} under '{root}', and its download failed: {reasons[-1] if reasons else ''}",
-        "the files of that torchvision data set",
-        "name the folder that holds them with --data-root or COFIRE_DATA, or use package.module:function",
-    )
 
 
 def _called(spec: str, what: str) -> Any:
@@ -288,13 +212,8 @@ def _called(spec: str, what: str) -> Any:
             + ("or a .pt2 file" if what == "model" else "or imagefolder:DIR"),
             "name it in one of these ways",
         )
-    # What `python -m` does: modules of the current folder can be named.
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
     try:
-        function = getattr(importlib.import_module(module), name)
-        return function()
+        return referenced(spec)()
     except CofireError:
         raise
     except Exception as error:

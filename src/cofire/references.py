@@ -1,0 +1,34 @@
+"""What a user's own code holds, named as package.module:name."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+__all__ = ["referenced"]
+
+
+def referenced(spec: str) -> Any:
+    """The object that `package.module:name` names; modules of the current folder can be named too.
+
+    Args:
+        spec: The module, a colon, and a name in it.
+
+    Raises:
+        ValueError: It has not this form.
+        Exception: Whatever importing the module raises, and AttributeError where it has no such name.
+
+    Example:
+        >>> referenced("math:pi")
+        3.141592653589793
+    """
+    module, _, name = spec.partition(":")
+    if not module or not name:
+        raise ValueError(f"'{spec}' is not of the form package.module:name")
+    # What `python -m` does: modules of the current folder can be named.
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    return getattr(importlib.import_module(module), name)
