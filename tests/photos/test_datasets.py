@@ -1,0 +1,127 @@
+"""Data sets of pictures: folders of classes and torchvision's, read and prepared as every picture is."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import datasets
+
+from cofire.errors import DataError, ImageError, OptionError
+from cofire.photos.preparation import preparation_of
+from cofire.photos.reading import read_photo
+from cofire.study.sources import open_data
+from tests.photos.odd_pictures import odd_pictures
+
+
+class Turned(datasets.VisionDataset):
+    """Opens files by itself, as many of torchvision's data sets do."""
+
+    def __init__(self, root, split="train", transform=None, download=False):
+        super().__init__(root, transform=transform)
+        self.files = sorted(self.root_files())
+
+    def root_files(self):
+        from pathlib import Path
+
+        return list(Path(self.root).iterdir())
+
+    def __len__(self):
+        return len(self.files)
+
+    def __getitem__(self, at):
+        with Image.open(self.files[at]) as picture:
+            picture.load()
+            return self.transform(picture), 0
+
+
+class Loads(Turned):
+    def __init__(self, root, split="train", transform=None, download=False, loader=None):
+        super().__init__(root, split, transform)
+        self.loader = loader
+
+    def __getitem__(self, at):
+        return self.transform(self.loader(self.files[at])), 0
+
+
+class Numbers(Turned):
+    def __getitem__(self, at):
+        return self.transform(7), 0
+
+
+class Bare(Turned):
+    def __getitem__(self, at):
+        return 7, 0
+
+
+class Empty(Turned):
+    def __len__(self):
+        return 0
+
+
+@pytest.fixture
+def theirs(monkeypatch):
+    def add(kind):
+        monkeypatch.setattr(datasets, kind.__name__, kind, raising=False)
+        monkeypatch.setattr(datasets, "__all__", (*datasets.__all__, kind.__name__))
+        return f"torchvision:{kind.__name__}"
+
+    return add
+
+
+@pytest.mark.parametrize("kind", [Turned, Loads])
+def test_pictures_of_torchvisions_data_sets_are_read_as_files_are(tmp_path, theirs, kind):
+    odd_pictures(tmp_path)
+    data = open_data(theirs(kind), root=tmp_path, image_size=16)
+    assert data.preparation.told == "shorter side to 16, centre crop 16 × 16, x from 0 to 1"
+    assert len(data)
+    for at, file in enumerate(data.files):
+        assert torch.equal(data[at][0], data.preparation(read_photo(file))), file
+
+
+def test_small_sets_stay_as_they_are_unless_published_weights_are_used(tmp_path, theirs):
+    shades = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    Image.fromarray(shades).save(tmp_path / "a.png")
+    spec = theirs(Turned)
+    seen = open_data(spec, root=tmp_path)[0][0]
+    assert torch.equal(seen, torch.from_numpy(shades)[None] / 255)
+    assert open_data(spec, root=tmp_path, model="torchvision:vgg16").preparation.shape == (3, 224, 224)
+    own = open_data(spec, root=tmp_path, model="torchvision:vgg16", own_weights=True)
+    assert own.preparation.told == "as they are, 8 × 8, grey, x from 0 to 1"
+    assert open_data(spec, root=tmp_path, shape=(1, 8, 8)).preparation.shape == (1, 8, 8)
+
+
+def test_pictures_of_several_sizes_need_one(tmp_path, theirs):
+    for number, side in enumerate((8, 9)):
+        Image.new("L", (side, side)).save(tmp_path / f"{number}.png")
+    data = open_data(theirs(Turned), root=tmp_path)
+    with pytest.raises(ImageError, match=r"1\.png.*9 × 9.*--image-size 8"):
+        data[1]
+    assert open_data("torchvision:Turned", root=tmp_path, image_size=8)[1][0].shape == (3, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [(Numbers, "a data set of ints"), (Bare, "first item is a int"), (Empty, "without a picture")]
+)
+def test_what_holds_no_pictures_is_refused(tmp_path, theirs, kind, said):
+    Image.new("L", (1, 1)).save(tmp_path / "a.png")
+    with pytest.raises(DataError, match=said):
+        open_data(theirs(kind), root=tmp_path, image_size=8)
+
+
+def test_names_that_torchvision_has_not_are_told_with_those_near(tmp_path):
+    with pytest.raises(OptionError, match="MNIST"):
+        open_data("torchvision:MNISTT", root=tmp_path)
+    with pytest.raises(OptionError, match="train or test"):
+        open_data("torchvision:MNIST", root=tmp_path, split="val")
+
+
+def test_folders_are_classes_and_every_ending_counts(tmp_path):
+    names = odd_pictures(tmp_path / "images" / "cat")
+    Image.new("L", (9, 9)).save(tmp_path / "images" / "cat" / "last.GIF")
+    (tmp_path / "images" / "cat" / "note.txt").write_text("no picture")
+    data = open_data(f"imagefolder:{tmp_path / 'images'}", image_size=16)
+    assert data.classes == ["cat"]
+    assert len(data) == len(names) + 1
+    assert data.preparation == preparation_of("", image_size=16)
+    with pytest.raises(DataError, match="one folder of images per class"):
+        open_data(f"imagefolder:{tmp_path / 'images' / 'cat'}")
