@@ -16,6 +16,7 @@ from cofire.statistics import (
     holm,
     mean_interval,
     mean_intervals,
+    newcombe,
     paired_bootstrap,
     resampling,
     samples_to_decide,
@@ -143,6 +144,22 @@ def test_paired_differences_are_covered_as_often_as_promised():
     assert np.mean(held) >= 0.93
 
 
+@given(st.floats(0, 1), st.integers(1, 300), st.integers(1, 300))
+def test_newcombes_ends_are_as_far_as_hanley_and_mcneils_error_there(area, negatives, positives):
+    found, mean = newcombe(area, negatives, positives), (negatives + positives) / 2
+    assert 0 <= found.low <= area <= found.high <= 1
+    for end in (found.low, found.high):
+        if 0 < end < 1:
+            q1, q2 = end / (2 - end), 2 * end**2 / (1 + end)
+            spread = end * (1 - end) + (mean - 1) * (q1 - end**2) + (mean - 1) * (q2 - end**2)
+            assert abs(area - end) == pytest.approx(1.96 * np.sqrt(spread / (negatives * positives)), rel=1e-3)
+
+
+def test_three_samples_that_are_told_apart_do_not_make_a_detector_sure():
+    assert newcombe(1.0, 100, 3).low < 0.71
+    assert newcombe(1.0, 100, 300).low > 0.96
+
+
 @given(st.lists(st.floats(-5, 5), min_size=2, max_size=8))
 def test_the_interval_over_seeds_is_that_of_the_t_test(values):
     found = seed_interval(values)
@@ -226,7 +243,14 @@ def test_what_is_no_interval_or_margin_is_refused(call):
 
 
 def test_what_is_no_share_or_count_is_refused():
-    for call in (lambda: wilson(1.1, 5), lambda: wilson(0.5, 0), lambda: tango(3, 3, 5), lambda: tango(-1, 0, 5)):
+    for call in (
+        lambda: wilson(1.1, 5),
+        lambda: wilson(0.5, 0),
+        lambda: tango(3, 3, 5),
+        lambda: tango(-1, 0, 5),
+        lambda: newcombe(0.5, 0, 4),
+        lambda: newcombe(1.5, 4, 4),
+    ):
         with pytest.raises(DataError):
             call()
     with pytest.raises(DataError):

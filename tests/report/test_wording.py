@@ -107,3 +107,16 @@ def rescaled(trajectory):
     place = trajectory.layers.schema.get_field_index("train_accuracy")
     layers = trajectory.layers.set_column(place, trajectory.layers.schema.field(place), mirrored)
     return Trajectory(layers, trajectory.classes, trajectory.neurons, trajectory.options)
+
+
+def test_layers_and_classes_are_held_to_five_percent_together():
+    def told(*correlations):
+        subjects = tuple(Subject("class", str(n), one, None, "") for n, one in enumerate(correlations))
+        return wording._spread(subjects, "class", "classes")
+
+    barely = found(-0.5, -0.79, -0.02, None)
+    assert told(barely) == ("Of 1 class, 1 is clearly negative, all held to 5\N{NO-BREAK SPACE}% together (Holm).")
+    assert told(*[barely] * 10) == "Of 10 classes, of 10 the sign is undecided."
+    strong = found(-0.95, -0.98, -0.85, None)
+    nothing = found(None, None, None, None)
+    assert told(strong, *[barely] * 8, nothing).startswith("Of 10 classes, 1 is clearly negative and of 9 the sign")

@@ -16,7 +16,7 @@ from cofire.bounds import check_whole
 from cofire.errors import DataError, OptionError
 from cofire.network import Network
 from cofire.patterns.ranking import auroc, auroc_interval, false_positive_rate
-from cofire.statistics import Interval
+from cofire.statistics import Interval, newcombe
 
 __all__ = ["Detector", "Judgement", "judge"]
 
@@ -46,7 +46,7 @@ class Judgement:
         detector: Its name.
         task: "misclassification": the network's mistakes are to score above its correct predictions. "outliers":
             samples from elsewhere are to score above the data.
-        auroc: With a 95 % bootstrap interval over samples.
+        auroc: With a 95 % bootstrap interval over samples, Newcombe's where no mistake is made, or nothing but.
         false_positive_rate: Share of the others that are flagged where 95 % of those to be found are.
         negatives: Samples that are to score low.
         positives: Samples that are to be found.
@@ -111,7 +111,7 @@ def judge(
             elsewhere = Batches(_Unlabelled(outliers, batch_size), 1)
             tasks["outliers"] = scores, _scored(detector, elsewhere)[0]
         for task, (low, high) in tasks.items():
-            area = Interval(auroc(low, high), *auroc_interval(low, high, draws, seed), len(low) + len(high))
+            area = _area(low, high, draws, seed)
             rows.append(Judgement(name, task, area, false_positive_rate(low, high), len(low), len(high)))
     if not rows:
         raise DataError(
@@ -120,6 +120,14 @@ def judge(
             "pass more data, or outliers",
         )
     return rows
+
+
+def _area(negatives: Tensor, positives: Tensor, draws: int, seed: int) -> Interval:
+    area = auroc(negatives, positives)
+    if area in (0.0, 1.0):
+        # However few the samples are, drawn anew they are told apart as well.
+        return newcombe(area, len(negatives), len(positives))
+    return Interval(area, *auroc_interval(negatives, positives, draws, seed), len(negatives) + len(positives))
 
 
 def _scored(detector: Detector, batches: Batches) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from cofire.report.facts import Facts, Floats, Subject
 from cofire.report.notation import count, interval, joined, number, percent, plural, signed
+from cofire.statistics import Interval, verdicts
 from cofire.study.correlation import Correlation
 
 __all__ = ["Remark", "headline", "is_clear", "labels_are_random", "limits", "moves_together", "relation"]
@@ -275,8 +276,8 @@ def _supported(facts: Facts) -> list[Remark]:
 
 
 def _spread(subjects: tuple[Subject, ...], singular: str, several: str) -> str:
-    negative = sum(is_clear(s.train) and (s.train.pearson or 0) < 0 for s in subjects if s.train)
-    positive = sum(is_clear(s.train) and (s.train.pearson or 0) > 0 for s in subjects if s.train)
+    told = verdicts([_interval_of(subject.train) for subject in subjects])
+    negative, positive = told.count("worse"), told.count("better")
     unclear = len(subjects) - negative - positive
     parts = []
     if negative:
@@ -284,12 +285,17 @@ def _spread(subjects: tuple[Subject, ...], singular: str, several: str) -> str:
     if positive:
         parts.append(f"{count(positive)} {'is' if positive == 1 else 'are'} clearly positive")
     if unclear:
-        have = "has" if unclear == 1 else "have"
-        parts.append(f"{count(unclear)} {have} an interval that includes 0, or none")
-    chance = (
-        " About one 95\N{NO-BREAK SPACE}% interval in twenty excludes 0 by chance alone." if len(subjects) >= 10 else ""
-    )
-    return f"Of {plural(len(subjects), singular, several)}, {joined(parts)}.{chance}"
+        parts.append(f"of {count(unclear)} the sign is undecided")
+    held = ", all held to 5\N{NO-BREAK SPACE}% together (Holm)" if negative or positive else ""
+    return f"Of {plural(len(subjects), singular, several)}, {joined(parts)}{held}."
+
+
+def _interval_of(found: Correlation | None) -> Interval:
+    """Fisher's z of Pearson's r, which is nearly normal, with the interval that decides; without ends where none is."""
+    if found is None or found.pearson is None or found.pearson_serial_low is None or found.pearson_serial_high is None:
+        return Interval(0.0)
+    ends = (found.pearson, found.pearson_serial_low, found.pearson_serial_high)
+    return Interval(*(math.atanh(end) if abs(end) < 1 else math.copysign(math.inf, end) for end in ends))
 
 
 def _reservations(facts: Facts) -> list[Remark]:

@@ -6,6 +6,8 @@ All intervals are of 95 %. Which one is right depends on what was measured:
 - a mean of other numbers: the percentile bootstrap over samples (`mean_interval` chooses between the two);
 - the difference of two measurements of each sample: the bootstrap of the differences, where each is -1, 0 or 1 at
   least as wide as Tango's (`tango`; `mean_interval(..., differences=True)`);
+- an area under the ROC curve: the bootstrap over samples (`cofire.boost.judge`), Newcombe's where nothing overlaps
+  (`newcombe`);
 - several runs over the same samples: the bootstrap of both (`paired_bootstrap`), and beside it Student's t over the
   runs (`seed_interval`), as a bootstrap of three runs knows too little of how runs differ;
 - a correlation over the checkpoints of one run: `cofire.study.correlate`.
@@ -15,7 +17,7 @@ What an interval says is one of four words, told by `verdict`: "better" or "wors
 """
 
 from cofire.statistics.resampling import mean_interval, mean_intervals, paired_bootstrap, sign_flip
-from cofire.statistics.scores import seed_interval, tango, wilson
+from cofire.statistics.scores import newcombe, seed_interval, tango, wilson
 from cofire.statistics.verdict import Interval, Outcome, holm, samples_to_decide, verdict, verdicts, weakest
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "holm",
     "mean_interval",
     "mean_intervals",
+    "newcombe",
     "paired_bootstrap",
     "samples_to_decide",
     "seed_interval",

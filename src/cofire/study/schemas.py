@@ -215,7 +215,7 @@ the others have "". `title` is a short name for people; `fitted_on` is "", "trai
 "cross-fitted training data" or "training and held-out data". Accuracies are shares from 0 to 1, `test_nll` is the mean
 negative log-likelihood in nats, `test_ece` the expected calibration error from 0 to 1 over 15 bins, `parameters` are
 those added to the network's. `gain` is the test accuracy less the best control's, `base_gain` less the base's, each
-with a 95 % paired bootstrap interval `…_low` to `…_high`; null where there is nothing to compare with: `gain` for base
+with a 95 % paired interval `…_low` to `…_high`; null where there is nothing to compare with: `gain` for base
 and controls, `base_gain` for the base. `repaired` counts test predictions that the base has wrong and the row right,
 `broken` the reverse; null for the base."""
 
