@@ -295,7 +295,8 @@ def _interval_of(found: Correlation | None) -> Interval:
     if found is None or found.pearson is None or found.pearson_serial_low is None or found.pearson_serial_high is None:
         return Interval(0.0)
     ends = (found.pearson, found.pearson_serial_low, found.pearson_serial_high)
-    return Interval(*(math.atanh(end) if abs(end) < 1 else math.copysign(math.inf, end) for end in ends))
+    value, low, high = (math.atanh(end) if abs(end) < 1 else math.copysign(math.inf, end) for end in ends)
+    return Interval(value, low, high)
 
 
 def _reservations(facts: Facts) -> list[Remark]:
