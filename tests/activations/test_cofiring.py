@@ -13,7 +13,7 @@ from torch import nn
 import cofire
 from cofire import functional
 from cofire.activations import cost_of
-from cofire.activations.cofiring import CofiringCounts
+from cofire.activations.cofiring import CofiringCounts, adapted_top
 from cofire.activations.labels import Grouping
 from cofire.activations.neurons import NeuronView
 from cofire.activations.random_labels import shuffled_labels
@@ -137,10 +137,25 @@ def test_a_copy_counts_in_its_own_memory():
     assert torch.equal(copied.counts, 2 * before)
 
 
-def test_more_representatives_than_neurons_are_all_of_them_and_recorded(tiny):
+def test_a_narrow_layer_has_fewer_representatives_than_asked_for_and_says_so(tiny):
     summary = cofire.summarize(tiny.network, tiny.data, by_class=True, pairs="class", top=50)
     graph = summary.graph("3")
-    assert (graph.top, graph.top_asked, graph.vertices) == (6, 50, 6)
+    assert (graph.top, graph.top_asked) == (3, 50)  # half of 6 neurons
+    two = tiny.inputs[tiny.labels < 2], tiny.labels[tiny.labels < 2]
+    assert cofire.summarize(tiny.network, two, by_class=True, pairs="class").graph("1").top == 4
+
+
+@pytest.mark.parametrize(
+    ("neurons", "classes", "top"),
+    [(512, 10, 50), (500, 10, 50), (128, 10, 38), (16, 10, 4), (20, 10, 6), (64, 2, 32), (1, 2, 1), (96, 1000, 1)],
+)
+def test_representatives_are_at_most_half_of_a_layer_and_three_classes_a_neuron(neurons, classes, top):
+    assert adapted_top(50, neurons, classes) == top
+    assert adapted_top(3, neurons, classes) == min(3, top)
+
+
+def test_the_pure_function_takes_no_more_representatives_than_there_are_neurons(tiny):
+    summary = cofire.summarize(tiny.network, tiny.data, by_class=True)
     with pytest.raises(OptionError, match="top=50 of 6 neurons"):
         functional.representative_neurons(summary["3"].class_mean(), 50)
 

@@ -377,7 +377,7 @@ class Unreadable:
         ((X, Y[:4]), {}, LabelError, "4 labels for 6 samples"),
         ([(X, Y.float())], {}, LabelError, "labels.long()"),
         ([(X, nn.functional.one_hot(Y))], {}, LabelError, "argmax"),
-        ((X, torch.zeros(6).long()), {"by_class": True}, LabelError, "'1' (0), '2' (0)"),
+        ((X, torch.zeros(6).long()), {"by_class": True}, LabelError, "class '0' alone"),
         ((X[:4], Y[:4]), {"by_class": "statistics"}, LabelError, "'1' (1), '2' (1)"),
         ([], {}, DataError, "no samples"),
         ((X[:0], Y[:0]), {}, DataError, "no samples"),

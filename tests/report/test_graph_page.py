@@ -61,7 +61,35 @@ def test_the_section_stands_between_entropy_and_distributions(report):
     order = [page.index(f'<section id="{n}"') for n in ("course", "correlation", "graphs", "distributions")]
     assert order == sorted(order)
     assert '<a href="#graphs">' in page
-    assert "edges.parquet" in page
+
+
+def test_tables_of_graphs_are_named_where_they_were_written(tmp_path):
+    run = with_graphs(synthetic.trajectory(layers=(60,), checkpoints=2), top=10)
+    assert "edges.parquet" not in written(run, tmp_path).read_text(encoding="utf-8")
+    run.save(tmp_path)
+    assert "edges.parquet" in written(run, tmp_path).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("top", "reason"),
+    [(12, "in layer1 every neuron represents every class"), (1, "in layer1 one neuron represents each class")],
+)
+def test_where_representatives_tell_nothing_a_sentence_stands_in(tmp_path, visit, top, reason):
+    run = with_graphs(synthetic.trajectory(layers=(12,), checkpoints=2, layer_names=["layer1"]), top=top)
+    path = written(run, tmp_path)
+    section = section_of(path)
+    assert reason in section
+    assert "graph-viewer" not in section
+    assert "data-figure" not in section
+    assert visit(path).complaints == []
+
+
+def test_one_layer_that_tells_nothing_leaves_the_others(tmp_path):
+    run = with_graphs(synthetic.trajectory(layers=(12, 60), checkpoints=2, layer_names=["narrow", "broad"]), top=12)
+    section = section_of(written(run, tmp_path))
+    assert "Of 1 layer nothing is drawn: in narrow every neuron represents every class." in section
+    assert "<summary>narrow" not in section
+    assert "<summary>broad" in section
 
 
 def test_figures_and_tables_are_numbered_without_gaps(report):

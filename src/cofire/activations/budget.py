@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from cofire.activations.cofiring import adapted_top
 from cofire.errors import BudgetError
 from cofire.network import ActivationLayer, Unit
 
@@ -68,9 +69,9 @@ def cost_of(
         unit: What a neuron is.
         bins: Bins of each histogram.
         by_class: What is kept per class.
-        num_classes: Number of classes.
+        num_classes: Number of classes that occur.
         pairs: Which pairs of neurons are counted, None for none.
-        top: Representative neurons per class.
+        top: Representative neurons per class at the most.
         null_graphs: How many graphs with random labels.
 
     Returns:
@@ -89,7 +90,7 @@ def cost_of(
 
 def _cofiring(neurons: int, classes: int, pairs: str, top: int) -> int:
     """Bytes of a layer's co-firing counts, at most: pairs, and two numbers for each neuron of each class."""
-    top = min(top, neurons)
+    top = adapted_top(top, neurons, classes)
     if pairs == "class":
         return _COUNT * classes * (top * top + 4 * top)
     union = min(neurons, classes * top)

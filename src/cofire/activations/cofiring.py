@@ -16,7 +16,7 @@ from cofire.activations.pairs import count_pairs
 from cofire.errors import MergeError, OptionError
 from cofire.patterns import representative_neurons
 
-__all__ = ["CofiringCounts", "Pairs", "check_pairs"]
+__all__ = ["CofiringCounts", "Pairs", "adapted_top", "check_pairs"]
 
 Pairs = Literal["class", "union"]
 """Which pairs of neurons are counted. `class`: for each class those of its own representative neurons. `union`: for
@@ -31,6 +31,24 @@ def check_pairs(choice: str) -> None:
     """
     if choice not in get_args(Pairs):
         raise OptionError(f"pairs={choice!r}", f"one of {', '.join(get_args(Pairs))}", "pass pairs='class'")
+
+
+def adapted_top(top: int, neurons: int, classes: int) -> int:
+    """How many neurons of a layer represent each class: fewer than asked for where classes would share most of them.
+
+    At most half of the layer's neurons, and at most so many that a neuron represents three classes on average; one at
+    least. P2's 50 of 512 neurons for ten classes stay 50.
+
+    Args:
+        top: Representative neurons per class asked for.
+        neurons: Of the layer.
+        classes: That occur.
+
+    Example:
+        >>> adapted_top(50, 512, 10), adapted_top(50, 64, 10), adapted_top(50, 64, 2), adapted_top(50, 16, 230)
+        (50, 19, 32, 1)
+    """
+    return max(1, min(top, neurons // 2, 3 * neurons // classes))
 
 
 @dataclass(frozen=True)

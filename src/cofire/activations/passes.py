@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from cofire.activations.batches import Batches
-from cofire.activations.cofiring import CofiringCounts, Pairs
+from cofire.activations.cofiring import CofiringCounts, Pairs, adapted_top
 from cofire.activations.histograms import ActivationHistograms, Range, ranges_of
+from cofire.activations.labelling import ClassRows, Labelling
 from cofire.activations.labels import Grouping
 from cofire.activations.neurons import NeuronView, view_neurons
 from cofire.activations.progress import progress_over
@@ -39,17 +40,20 @@ class DataSeen:
             sample correctly, of the sample's inner product with `direction`, and of the size of that.
         direction: Random numbers, the same in every pass, (values of a sample,). Whatever changes in a sample,
             changes its inner product with them.
+        outputs: Number of each class's output, (classes,); None where there is none.
     """
 
     sums: Tensor
     direction: Tensor
+    outputs: Tensor | None
 
     @classmethod
-    def nothing(cls, network: Network) -> Self:
+    def nothing(cls, network: Network, labelling: Labelling) -> Self:
         """Before any data."""
-        sums = torch.zeros(network.num_classes, 4, dtype=torch.float64, device=network.device)
+        sums = torch.zeros(len(labelling.names), 4, dtype=torch.float64, device=network.device)
         direction = torch.randn(math.prod(network.input_shape), generator=torch.Generator().manual_seed(0))
-        return cls(sums, direction.to(network.device))
+        outputs = None if labelling.outputs is None else labelling.outputs.to(network.device)
+        return cls(sums, direction.to(network.device), outputs)
 
     @property
     def samples(self) -> Tensor:
@@ -57,9 +61,14 @@ class DataSeen:
         return self.sums[:, 0].to(torch.int64)
 
     @property
-    def correct(self) -> Tensor:
-        """Those that the network classifies correctly, (classes,), int64."""
-        return self.sums[:, 1].to(torch.int64)
+    def correct(self) -> Tensor | None:
+        """Those that the network classifies correctly, (classes,), int64; None where classes have no outputs."""
+        return None if self.outputs is None else self.sums[:, 1].to(torch.int64)
+
+    @property
+    def occurring(self) -> Tensor:
+        """The classes that have samples, in order, int64, on the CPU."""
+        return torch.nonzero(self.samples > 0).flatten().cpu()
 
     def update(self, inputs: Tensor | None, labels: Tensor, logits: Tensor) -> None:
         """Add a batch, in place.
@@ -67,11 +76,12 @@ class DataSeen:
         Args:
             inputs: (samples, ...); None where they are known to be the same in every pass.
             labels: (samples,).
-            logits: (samples, classes).
+            logits: (samples, outputs).
         """
         values = torch.zeros(len(labels), 4, dtype=torch.float64, device=labels.device)
         values[:, 0] = 1
-        values[:, 1] = logits.argmax(dim=1) == labels
+        if self.outputs is not None:
+            values[:, 1] = logits.argmax(dim=1) == self.outputs[labels]
         if inputs is not None:
             flat = inputs.to(self.direction).reshape(len(labels), -1)
             values[:, 2] = torch.nan_to_num(flat @ self.direction)
@@ -87,6 +97,8 @@ class DataSeen:
 def run_pass(
     network: Network,
     batches: Batches,
+    labelling: Labelling,
+    rows: ClassRows | None,
     layers: Sequence[ActivationLayer],
     unit: Unit,
     observe: Observer,
@@ -98,6 +110,8 @@ def run_pass(
     Args:
         network: The classifier.
         batches: The data.
+        labelling: What its labels mean.
+        rows: Of the classes; None where nothing is kept by class.
         layers: Which layers.
         unit: What a neuron is.
         observe: What counts.
@@ -111,10 +125,11 @@ def run_pass(
         BatchError: A batch does not fit the network.
         NonFiniteError: The network gives NaN or infinite logits.
     """
-    seen = DataSeen.nothing(network)
+    seen = DataSeen.nothing(network, labelling)
     with progress_over(title, batches.samples, progress) as advance, torch.inference_mode():
         for batch in batches:
-            classes = Grouping(batch.labels.to(network.device))
+            labels = batch.labels.to(network.device)
+            classes = Grouping(labels if rows is None else rows.of(batch.labels).to(network.device))
             together = classes.together()
             index = batch.index
 
@@ -138,8 +153,8 @@ def run_pass(
                     "finite numbers",
                     "find what makes the network overflow (weights, learning rate, inputs), or leave that batch out",
                 )
-            seen.update(None if batches.in_memory else batch.inputs, classes.labels, logits)
-            advance(len(classes.labels))
+            seen.update(None if batches.in_memory else batch.inputs, labels, logits)
+            advance(len(labels))
     if int(seen.samples.sum()) == 0:
         raise DataError("no samples", "at least one batch of (inputs, labels)", "check what the loader returns")
     return seen
@@ -149,19 +164,15 @@ class FirstPass:
     """Pass 1: statistics of every layer.
 
     Args:
-        network: The classifier.
         threshold: A neuron is active above it.
-        by_class: Whether statistics are kept per class.
+        rows: Of the classes, which grow in number as new ones are seen; None where nothing is kept by class.
         by_chance: Random labels by which means are found as well, if there are any.
     """
 
-    def __init__(
-        self, network: Network, threshold: float, by_class: bool, by_chance: RandomLabels | None = None
-    ) -> None:
+    def __init__(self, threshold: float, rows: ClassRows | None, by_chance: RandomLabels | None = None) -> None:
         self.by_chance = by_chance
         self.statistics: dict[str, ActivationStatistics] = {}
-        self._by_class = by_class
-        self._classes = network.num_classes if by_class else 1
+        self._rows = rows
         self._threshold = float(threshold)
 
     def observe(
@@ -169,16 +180,19 @@ class FirstPass:
     ) -> None:
         """Count one layer of one batch (see `Observer`)."""
         state = self.statistics.get(layer.name)
+        room = 1 if self._rows is None else self._rows.capacity
+        if state is not None and len(state.samples) < room:
+            state = self.statistics[layer.name] = state.spread(torch.arange(room, device=view.values.device))
         if state is None:
             state = self.statistics[layer.name] = ActivationStatistics.empty(
                 view.neurons,
-                classes=self._classes,
+                classes=room,
                 positions=view.positions,
                 threshold=self._threshold,
                 precision=str(view.values.dtype).removeprefix("torch."),
                 device=view.values.device,
             )
-        if not state.update(view, classes if self._by_class else together):
+        if not state.update(view, together if self._rows is None else classes):
             _, neuron, value = find_non_finite(view)
             raise NonFiniteError(
                 f"activation {value} of neuron {neuron} of layer '{layer.name}' in batch {index}",
@@ -187,6 +201,14 @@ class FirstPass:
             )
         if self.by_chance is not None:
             self.by_chance.add(layer.name, view, index)
+
+    def finish(self) -> None:
+        """Put the rows in the order of their classes, once everything was seen."""
+        if self._rows is not None:
+            numbers, order = torch.sort(self._rows.numbers)
+            for name, state in self.statistics.items():
+                device = state.total.device
+                self.statistics[name] = state.rows(order.to(device), numbers.to(device))
 
 
 class SecondPass:
@@ -198,7 +220,7 @@ class SecondPass:
         bins: Bins of each histogram.
         range: Over which range.
         pairs: Which pairs of representative neurons are counted; None for no graph. Pass 1 must be by class.
-        top: Representative neurons per class.
+        top: Representative neurons per class at the most (see `adapted_top`).
     """
 
     def __init__(
@@ -232,14 +254,16 @@ class SecondPass:
         self.by_chance: dict[str, list[CofiringCounts]] = {name: [] for name in by_class}
         self._labels: RandomLabels | None = None
         if pairs is not None:
-            self.cofiring = {
-                name: CofiringCounts.empty(s.mean(), s.observations, top, pairs) for name, s in by_class.items()
-            }
+
+            def counts(s: ActivationStatistics, means: Tensor) -> CofiringCounts:
+                classes, neurons = means.shape
+                return CofiringCounts.empty(means, s.observations, adapted_top(top, neurons, classes), pairs)
+
+            self.cofiring = {name: counts(s, s.mean()) for name, s in by_class.items()}
             if first.by_chance is not None:
                 self._labels = first.by_chance.anew()
                 for name, s in by_class.items():
-                    means = first.by_chance.means(name, s)
-                    self.by_chance[name] = [CofiringCounts.empty(m, s.observations, top, pairs) for m in means]
+                    self.by_chance[name] = [counts(s, means) for means in first.by_chance.means(name, s)]
 
     def observe(
         self, layer: ActivationLayer, view: NeuronView, classes: Grouping, together: Grouping, index: int
@@ -257,21 +281,34 @@ class SecondPass:
                 state.update(view, of_run)
 
 
-def check_classes(seen: DataSeen, fewest: int, names: Sequence[str]) -> None:
-    """Refuse data with fewer than `fewest` samples of a class.
+def check_classes(seen: DataSeen, fewest: int | None, names: Sequence[str]) -> None:
+    """Refuse data of one class, or with fewer than `fewest` samples of a class that occurs.
+
+    Args:
+        seen: What a pass saw.
+        fewest: None for 2 where every class occurs. Where only some do, one sample is enough: of a thousand classes,
+            a few photos show most of theirs once.
+        names: Of all classes.
 
     Raises:
         LabelError: There is such a class.
     """
-    few = torch.nonzero(seen.samples < fewest).flatten().tolist()
+    occurring = seen.occurring.tolist()
+    if fewest is None:
+        fewest = 2 if len(occurring) == len(names) else 1
+    if len(occurring) < 2:
+        raise LabelError(
+            f"samples of class '{names[occurring[0]]}' alone",
+            "samples of two classes at least where results are kept by class",
+            "add samples of other classes, or turn by_class off",
+        )
+    few = [c for c in occurring if int(seen.samples[c]) < fewest]
     if few:
         shown = ", ".join(f"'{names[c]}' ({int(seen.samples[c])})" for c in few[:5])
         raise LabelError(
-            f"too few samples of {len(few)} of {len(names)} classes: {shown}{' …' if len(few) > 5 else ''}",
+            f"too few samples of {len(few)} of {len(occurring)} classes: {shown}{' …' if len(few) > 5 else ''}",
             f"at least {fewest} samples of every class where results are kept by class",
-            "add samples, turn by_class off, or set min_class_samples=1 to accept classes with one sample"
-            if int(seen.samples.min()) > 0
-            else "give the network as many outputs as the data has classes, add samples, or turn by_class off",
+            "add samples, turn by_class off, or set min_class_samples=1 to accept classes with one sample",
         )
 
 

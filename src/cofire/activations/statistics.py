@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -19,13 +19,16 @@ from cofire.errors import DataError, MergeError
 __all__ = ["ActivationStatistics", "find_non_finite"]
 
 _SUMS = ("samples", "total", "nonzero", "active")
+_TENSORS = (*_SUMS, "minimum", "maximum")
+_TOGETHER = -1
 
 
 @dataclass(frozen=True)
 class ActivationStatistics:
     """What pass 1 knows about the neurons of one layer, per class; it merges.
 
-    A layer that is not observed by class has one class. Tensors lie on the device of the data.
+    A layer that is not observed by class has one class. Tensors lie on the device of the data. States of other classes
+    merge to one of the classes of both.
 
     Attributes:
         samples: Samples of each class, (classes,), int64.
@@ -37,6 +40,7 @@ class ActivationStatistics:
         positions: Observations of a neuron in one sample.
         threshold: A neuron is active above it.
         precision: Type of the activations, "float32" or "float64".
+        classes: Number of each class, ascending, (classes,), int64; -1 for all classes as one. From 0 up unless given.
     """
 
     samples: Tensor
@@ -48,6 +52,14 @@ class ActivationStatistics:
     positions: int
     threshold: float
     precision: str
+    classes: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+
+    def __post_init__(self) -> None:
+        count = len(self.samples)
+        if len(self.classes) != count:
+            # Also of files from before there were numbers of classes.
+            numbers = torch.arange(count) if count > 1 else torch.full((count,), _TOGETHER)
+            object.__setattr__(self, "classes", numbers.to(self.samples.device))
 
     @classmethod
     def empty(
@@ -99,7 +111,7 @@ class ActivationStatistics:
 
     def __getstate__(self) -> dict[str, Any]:
         # Without `_arrays`: in a copy they would be other memory than the tensors, and counts would be lost.
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     @cached_property
     def _arrays(self) -> tuple[npt.NDArray[np.generic], ...]:
@@ -136,25 +148,56 @@ class ActivationStatistics:
         return bool(torch.isfinite(x).all())
 
     def merge(self, other: Self) -> Self:
-        """The state of both data sets together.
+        """The state of both data sets together, for the classes of either.
 
         Raises:
-            MergeError: The two are of other neurons, classes, positions, thresholds or precisions.
+            MergeError: The two are of other neurons, positions, thresholds or precisions, or one is by class and the
+                other is not.
         """
-        mine = (self.total.shape, self.positions, self.threshold, self.precision)
-        theirs = (other.total.shape, other.positions, other.threshold, other.precision)
+        mine, theirs = self._kind(), other._kind()
         if mine != theirs:
             raise MergeError(
-                f"statistics of (classes, neurons), positions, threshold, precision {mine} and {theirs}",
+                f"statistics of (neurons, by class), positions, threshold, precision {mine} and {theirs}",
                 "the same in both",
                 "collect both with the same network, layers, unit and threshold",
             )
+        if not torch.equal(self.classes, other.classes):
+            both = torch.unique(torch.cat([self.classes, other.classes]))
+            return self.spread(both).merge(other.spread(both))
         return replace(
             self,
             **{name: getattr(self, name) + getattr(other, name) for name in _SUMS},
             minimum=torch.minimum(self.minimum, other.minimum),
             maximum=torch.maximum(self.maximum, other.maximum),
         )
+
+    def _kind(self) -> tuple[tuple[int, bool], int, float, str]:
+        by_class = not bool((self.classes == _TOGETHER).any())
+        return (self.total.shape[1], by_class), self.positions, self.threshold, self.precision
+
+    def spread(self, classes: Tensor) -> Self:
+        """The same with a row for each of these classes, without samples where it had none.
+
+        Args:
+            classes: Numbers of classes, ascending, all of its own among them.
+        """
+        wide = type(self).empty(
+            self.total.shape[1], classes=len(classes), positions=self.positions, threshold=self.threshold,
+            precision=self.precision, device=self.total.device,
+        )  # fmt: skip
+        rows = torch.searchsorted(classes, self.classes)
+        for name in _TENSORS:
+            getattr(wide, name)[rows] = getattr(self, name)
+        return replace(wide, classes=classes)
+
+    def rows(self, chosen: Tensor, classes: Tensor) -> Self:
+        """Some rows, as those of these classes.
+
+        Args:
+            chosen: Which rows, (classes,).
+            classes: Numbers of their classes, ascending, (classes,).
+        """
+        return replace(self, **{name: getattr(self, name)[chosen] for name in _TENSORS}, classes=classes.clone())
 
     def over_classes(self) -> Self:
         """The same without regard to class: one class that holds everything."""
@@ -163,11 +206,12 @@ class ActivationStatistics:
             **{name: getattr(self, name).sum(dim=0, keepdim=True) for name in _SUMS},
             minimum=self.minimum.amin(dim=0, keepdim=True),
             maximum=self.maximum.amax(dim=0, keepdim=True),
+            classes=torch.full_like(self.classes[:1], _TOGETHER),
         )
 
     def cpu(self) -> Self:
         """The same on the CPU."""
-        return replace(self, **{n: getattr(self, n).cpu() for n in (*_SUMS, "minimum", "maximum")})
+        return replace(self, **{n: getattr(self, n).cpu() for n in (*_TENSORS, "classes")})
 
     def mean(self) -> Tensor:
         """Mean activation per class, `V_i(q) = Σ v / n` (P2 Eq. 6), (classes, neurons), float64.
@@ -196,7 +240,7 @@ class ActivationStatistics:
     def _observed(self) -> Tensor:
         seen = self.observations
         if bool((seen == 0).any()):
-            empty = torch.nonzero(seen == 0).flatten().tolist()
+            empty = self.classes[seen == 0].tolist()
             raise DataError(
                 f"no samples of class {', '.join(map(str, empty[:10]))}"
                 + (f" and {len(empty) - 10} more" if len(empty) > 10 else ""),

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 
 from cofire.activations.batches import Batches
-from cofire.activations.budget import ByClass, check_budget, cost_of
+from cofire.activations.budget import ByClass, Cost, check_budget, cost_of
 from cofire.activations.cofiring import Pairs, check_pairs
 from cofire.activations.histograms import Range, check_bins, check_range
+from cofire.activations.labelling import ClassRows, Labelling
 from cofire.activations.passes import FirstPass, SecondPass, check_classes, check_same, run_pass
 from cofire.activations.progress import announce
 from cofire.activations.random_labels import RandomLabels, shuffled_labels
@@ -42,7 +43,8 @@ def summarize(
     top: int = DEFAULT_TOP,
     null_graphs: int = 0,
     class_names: Sequence[str] | None = None,
-    min_class_samples: int = 2,
+    outputs: Sequence[int] | None = None,
+    min_class_samples: int | None = None,
     batch_size: int = 256,
     max_bytes: int = DEFAULT_CAP,
     progress: bool | None = None,
@@ -51,6 +53,10 @@ def summarize(
 
     The data runs through the network twice. Pass 1 finds how often, how strongly and in which range each
     neuron fires; pass 2 counts histograms over those ranges. Nothing of size (samples × neurons) is held.
+
+    Classes come from the data: results by class have a row for each class that occurs (`options.classes`), and the
+    network may have other outputs. Where the data names as many classes as the network has outputs, or names none,
+    class i is output i; where it names fewer or more, there is no accuracy unless `outputs` says whose each is.
 
     Args:
         network: The classifier.
@@ -67,13 +73,17 @@ def summarize(
             histograms (enough for selectivity, information and activation probabilities).
         pairs: Also count which neurons fire together, for `ActivationSummary.graph`: for each class the pairs of
             its own representative neurons ("class") or of all classes' ("union"). Needs `by_class`.
-        top: Representative neurons per class (P2's S); all of a layer that has fewer, which its graph records.
+        top: Representative neurons per class (P2's S) at the most: no more than half of a layer's neurons, and no more
+            than let a neuron represent three classes on average. Its graph records both numbers (`top`, `top_asked`).
         null_graphs: How many graphs to make with the labels in random order as well: what chance alone gives. Two at
             least, ten say something; 0 for none. Data that is not in memory is read once more, for its labels, and
             each graph keeps 4 bytes per sample. A loader that shuffles gives other random labels in the second
             pass, which chance does not mind.
-        class_names: Names of the classes, in order.
-        min_class_samples: With `by_class`, the fewest samples that a class may have, 1 at least.
+        class_names: Names of all classes, in the order of the labels; those of the data set (`classes`, also of the
+            data set behind a loader or a part) unless given, else numbers.
+        outputs: The number of each class's output, where class i is not output i.
+        min_class_samples: With `by_class`, the fewest samples that a class that occurs may have, 1 at least. Unless
+            given 2, or 1 where not every class occurs: of a thousand classes a few photos show most of theirs once.
         batch_size: For data that does not come in batches.
         max_bytes: Refuse to start if the state would be larger.
         progress: Show a progress bar; None shows it on a terminal.
@@ -84,8 +94,8 @@ def summarize(
     Raises:
         BudgetError: The state would exceed `max_bytes`.
         DataError: No samples, other data in the second pass, and its kinds `BatchError` (not
-            (inputs, labels), other shapes), `LabelError` (out of range, of the wrong length, an empty
-            class), `NonFiniteError` (names layer, neuron and batch), `ImageError`.
+            (inputs, labels), other shapes), `LabelError` (out of range, of the wrong length, a class of too
+            few samples, one class alone), `NonFiniteError` (names layer, neuron and batch), `ImageError`.
         LayerError: No such layer, or none at all.
         OptionError: An option has a value it cannot have, or the network fewer than two outputs.
 
@@ -97,33 +107,48 @@ def summarize(
         (3, ['1'])
     """
     chosen = _layers(network, layers)
-    names = _class_names(class_names, network.num_classes)
+    labelling = Labelling.of(network, data, class_names, outputs)
     bins, threshold = check_bins(bins), check_threshold(threshold)
     check_range(range)
     kept = _by_class(by_class)
-    fewest = check_whole("min_class_samples", min_class_samples)
+    fewest = None if min_class_samples is None else check_whole("min_class_samples", min_class_samples)
     top, null_graphs = _check_graph(pairs, kept, top, null_graphs)
-    cost = cost_of(
-        chosen, unit=unit, bins=bins, by_class=kept, num_classes=network.num_classes,
-        pairs=pairs, top=top, null_graphs=null_graphs,
-    )  # fmt: skip
-    check_budget(
-        cost, check_whole("max_bytes", max_bytes), unit=unit, bins=bins, by_class=kept,
-        graph=pairs is not None, null_graphs=null_graphs,
-    )  # fmt: skip
-    announce(f"{len(chosen)} layers, {cost}", progress)
-    batches = Batches(data, network.num_classes, batch_size=batch_size)
+    max_bytes = check_whole("max_bytes", max_bytes)
+    batches = Batches(data, len(labelling.names), batch_size=batch_size)
+
+    def cost_for(classes: int) -> Cost:
+        return cost_of(
+            chosen, unit=unit, bins=bins, by_class=kept, num_classes=classes,
+            pairs=pairs, top=top, null_graphs=null_graphs,
+        )  # fmt: skip
+
+    cost = cost_for(len(labelling.names))
+    class_samples = None
+    if kept and (batches.in_memory or null_graphs or cost.bytes > max_bytes):
+        class_samples = batches.class_samples()
+        cost = cost_for(max(1, int((class_samples > 0).sum())))
+    check_budget(cost, max_bytes, unit=unit, bins=bins, by_class=kept, graph=pairs is not None, null_graphs=null_graphs)
+    announce(f"{len(chosen)} layers, {'at most ' if class_samples is None and kept else ''}{cost}", progress)
+    if reason := labelling.without_accuracy():
+        announce(f"Note: {reason}", progress)
 
     by_chance = None
-    if null_graphs:
-        class_samples = batches.class_samples()
-        by_chance = RandomLabels(shuffled_labels(class_samples, null_graphs), class_samples, network.device)
-    first = FirstPass(network, threshold, bool(kept), by_chance)
-    seen = run_pass(network, batches, chosen, unit, first.observe, "pass 1 of 2", progress)
-    check_classes(seen, fewest if kept else 0, names)
+    known = None if class_samples is None else torch.nonzero(class_samples > 0).flatten()
+    if null_graphs and class_samples is not None and known is not None:
+        of_rows = class_samples[known]
+        by_chance = RandomLabels(shuffled_labels(of_rows, null_graphs), of_rows, network.device)
+    rows = ClassRows(len(labelling.names), known) if kept else None
+    first = FirstPass(threshold, rows, by_chance)
+    seen = run_pass(network, batches, labelling, rows, chosen, unit, first.observe, "pass 1 of 2", progress)
+    if kept:
+        check_classes(seen, fewest, labelling.names)
+    first.finish()
 
+    occurring = seen.occurring
+    rows = ClassRows(len(labelling.names), occurring) if kept else None
     second = SecondPass(first, bins, range, histograms_by_class=kept is True, pairs=pairs, top=top)
-    check_same(seen, run_pass(network, batches, chosen, unit, second.observe, "pass 2 of 2", progress))
+    again = run_pass(network, batches, labelling, rows, chosen, unit, second.observe, "pass 2 of 2", progress)
+    check_same(seen, again)
 
     options = SummaryOptions(
         fingerprint=network.fingerprint,
@@ -132,9 +157,11 @@ def summarize(
         range=range,
         threshold=threshold,
         by_class=kept,
-        class_names=names,
+        class_names=tuple(labelling.names[c] for c in occurring.tolist()),
         pairs=pairs,
         top=top,
+        classes=tuple(occurring.tolist()),
+        outputs=labelling.matched,
     )
     results = tuple(
         LayerSummary(
@@ -150,8 +177,8 @@ def summarize(
     return ActivationSummary(
         options=options,
         layers=results,
-        class_samples=seen.samples.cpu(),
-        class_correct=seen.correct.cpu(),
+        class_samples=seen.samples.cpu()[occurring],
+        class_correct=None if seen.correct is None else seen.correct.cpu()[occurring],
     )
 
 
@@ -204,15 +231,3 @@ def _check_graph(pairs: Pairs | None, by_class: ByClass, top: int, null_graphs: 
             "pass by_class=True or by_class='statistics', or pairs=None for no graph",
         )
     return top, null_graphs
-
-
-def _class_names(given: Sequence[str] | None, num_classes: int) -> tuple[str, ...]:
-    if given is None:
-        return tuple(str(c) for c in torch.arange(num_classes).tolist())
-    if len(given) != num_classes:
-        raise OptionError(
-            f"{len(given)} class names for {num_classes} classes",
-            "one name per class",
-            "pass them in the order of labels",
-        )
-    return tuple(str(name) for name in given)

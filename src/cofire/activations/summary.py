@@ -14,6 +14,7 @@ from torch import Tensor
 from cofire.activations.budget import ByClass
 from cofire.activations.cofiring import CofiringCounts, Pairs
 from cofire.activations.histograms import ActivationHistograms, Range
+from cofire.activations.labelling import Outputs
 from cofire.activations.statistics import ActivationStatistics
 from cofire.errors import DataError, LayerError, near_matches
 from cofire.graphs import ActivationPatternGraph
@@ -37,9 +38,11 @@ class SummaryOptions:
         range: Over which range.
         threshold: A neuron is active above it.
         by_class: What was kept per class.
-        class_names: Names of the classes, in order.
+        class_names: Names of the classes that occur, in order.
         pairs: Which pairs of neurons are counted for the activation pattern graph; None for no graph.
         top: Representative neurons per class asked for.
+        classes: Numbers of the classes that occur, as the labels have them; from 0 up unless given.
+        outputs: How classes and outputs of the network belong together; "none" where there is no accuracy.
     """
 
     fingerprint: str
@@ -51,6 +54,12 @@ class SummaryOptions:
     class_names: tuple[str, ...]
     pairs: Pairs | None = None
     top: int = 50
+    classes: tuple[int, ...] = ()
+    outputs: Outputs = "number"
+
+    def __post_init__(self) -> None:
+        if len(self.classes) != len(self.class_names):  # of results from before there were numbers of classes
+            object.__setattr__(self, "classes", tuple(range(len(self.class_names))))
 
 
 @dataclass(frozen=True, repr=False)
@@ -133,8 +142,9 @@ class LayerSummary:
         return class_selectivity(self._class_values())
 
     def preferred_class(self) -> Tensor:
-        """The class each neuron does most for, (neurons,), int64; the lower index where classes tie."""
-        return self._class_values().argmax(dim=0)
+        """Number of the class each neuron does most for, (neurons,), int64; the lower one where classes tie."""
+        best: Tensor = self.statistics.classes[self._class_values().argmax(dim=0)]
+        return best
 
     def information(self) -> Tensor:
         """Mutual information between a neuron's activity and the class in bits, (neurons,), float64."""
@@ -163,14 +173,15 @@ class ActivationSummary:
     Attributes:
         options: The options that made it.
         layers: One summary per layer, in order of execution.
-        class_samples: Samples of each class, (classes,), int64.
-        class_correct: Those that the network classified correctly, (classes,), int64.
+        class_samples: Samples of each class that occurs (`options.classes`), (classes,), int64.
+        class_correct: Those that the network classified correctly, (classes,), int64; None where the network's outputs
+            have nothing to do with the classes.
     """
 
     options: SummaryOptions
     layers: tuple[LayerSummary, ...]
     class_samples: Tensor
-    class_correct: Tensor
+    class_correct: Tensor | None
 
     @property
     def samples(self) -> int:
@@ -183,12 +194,21 @@ class ActivationSummary:
         return sum(layer.neurons for layer in self.layers)
 
     @property
-    def accuracy(self) -> float:
-        """Share of the samples that the network classified correctly, 0 to 1."""
-        return int(self.class_correct.sum()) / self.samples
+    def accuracy(self) -> float | None:
+        """Share of the samples that the network classified correctly, 0 to 1; None without `class_correct`."""
+        return None if self.class_correct is None else int(self.class_correct.sum()) / self.samples
 
     def class_accuracy(self) -> Tensor:
-        """The same for the samples of each class, (classes,), float64; every class must have samples."""
+        """The same for the samples of each class, (classes,), float64; every class must have samples.
+
+        Raises:
+            DataError: The network's outputs have nothing to do with the classes, or a class has no samples.
+        """
+        if self.class_correct is None:
+            raise DataError(
+                "classes that the network has no outputs for", "an output of the network for each class",
+                "summarize with outputs=…, the number of each class's output",
+            )  # fmt: skip
         if bool((self.class_samples == 0).any()):
             raise DataError("a class without samples", "samples of every class", "add samples of every class")
         return self.class_correct.to(torch.float64) / self.class_samples
@@ -257,7 +277,9 @@ class ActivationSummary:
         Returns:
             The path.
         """
-        tensors = {"class_samples": self.class_samples, "class_correct": self.class_correct}
+        tensors = {"class_samples": self.class_samples}
+        if self.class_correct is not None:
+            tensors["class_correct"] = self.class_correct
         described = []
         for index, layer in enumerate(self.layers):
             parts: dict[str, Any] = {
@@ -295,7 +317,7 @@ class ActivationSummary:
         if header["format"] != _FORMAT:
             raise ValueError(header["format"])
         options = header["options"]
-        options["class_names"] = tuple(options["class_names"])
+        options |= {name: tuple(options[name]) for name in ("class_names", "classes") if name in options}
 
         def state(kind: Any, index: int, part: str, plain: dict[str, Any]) -> Any:
             start = f"{index}.{part}."
@@ -325,14 +347,15 @@ class ActivationSummary:
             options=SummaryOptions(**options),
             layers=tuple(layers),
             class_samples=tensors["class_samples"],
-            class_correct=tensors["class_correct"],
+            class_correct=tensors["class_correct"] if options.get("outputs") != "none" else None,
         )
 
     def __repr__(self) -> str:
         dead = sum(int(layer.dead().sum()) for layer in self.layers)
+        right = "no accuracy: no class has an output" if self.accuracy is None else f"accuracy {self.accuracy:.4f}"
         return (
             f"ActivationSummary({self.samples:,} samples, {len(self.layers)} layers, {self.neurons:,} neurons "
-            f"({self.options.unit}), entropy {self.entropy():.1f} nats, {dead} dead, accuracy {self.accuracy:.4f})"
+            f"({self.options.unit}), entropy {self.entropy():.1f} nats, {dead} dead, {right})"
         )
 
     def _repr_html_(self) -> str:

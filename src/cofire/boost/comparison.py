@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cofire.activations.labelling import Labelling
 from cofire.boost.booster import AUTO, Booster, best_of
 from cofire.boost.examples import Flip, FlipCollector
 from cofire.boost.fitting import FitSettings, Fitted, fit_methods, readings
@@ -179,6 +180,7 @@ def compare(
         check_threshold(threshold), check_whole("seed", seed, least=0, most=_LARGEST),
         check_whole("batch_size", batch_size), int(check_above_zero("max_bytes", max_bytes)), progress,
     )  # fmt: skip
+    Labelling.of(network, training).check_same(test, "the test data")
     check_apart_by_index(training, test, "test data")
     check_apart_by_index(held_out, test, "test data", "the held-out data")
     draws, margin = check_whole("draws", draws), check_from_zero("margin", margin)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cofire.activations.batches import Batches
+from cofire.activations.labelling import Labelling
 from cofire.activations.summarize import DEFAULT_CAP
 from cofire.boost.reading import Reader, chosen_layers
 from cofire.bounds import check_threshold, check_whole
@@ -136,6 +137,7 @@ class PatternConfidence:
                 samples, `BatchError` for other shapes, `NonFiniteError` for NaN or infinite numbers.
         """
         network = self.network
+        Labelling.of(network, loader).check_outputs("activation patterns of each class")
         samples = torch.zeros(network.num_classes, dtype=torch.int64, device=network.device)
         active = torch.zeros(network.num_classes, sum(self._reader.sizes), dtype=torch.float64, device=network.device)
         with torch.inference_mode():

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cofire.activations.batches import Batches
+from cofire.activations.labelling import Labelling
 from cofire.activations.progress import progress_over
 from cofire.boost.evidence import Evidence
 from cofire.boost.methods import EVIDENCE, Gathered, Method
@@ -142,9 +143,13 @@ def fit_methods(reader: Reader, methods: Sequence[Method], training: Any, held_o
 
     Raises:
         DataError: Training and held-out data overlap, or see `cofire.summarize`.
-        LabelError: A class has no training samples.
+        LabelError: A class has no training samples, or the data sets name different classes.
+        OptionError: The training data names fewer or more classes than the network has outputs.
         BudgetError: The second moments would take too much memory.
     """
+    labelling = Labelling.of(reader.network, training)
+    labelling.check_outputs("a booster")
+    labelling.check_same(held_out, "the held-out data")
     if held_out is not None:
         check_apart_by_index(training, held_out)
     with torch.inference_mode(False), torch.no_grad():

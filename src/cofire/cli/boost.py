@@ -116,7 +116,6 @@ def boost(
 
     training, testing = opened(train, "train"), opened(test, "test")
     held_out = None if validation is None else opened(validation, "test" if validation != test else "train")
-    class_names = getattr(training, "classes", None)
     if validation_from_test is not None:
         held_out, testing = _parted(testing, validation_from_test, seed)
     preparation = getattr(training, "preparation", None)
@@ -124,12 +123,6 @@ def boost(
     example = first_inputs(training)
     network = network or open_network(model, example, **opening)
     names = class_names_of(training, network.num_classes) or [str(n) for n in range(network.num_classes)]
-    if isinstance(class_names, list) and len(class_names) != network.num_classes:
-        typer.echo(
-            f"Note: the data has {len(class_names)} classes and the network {network.num_classes} outputs, paired by "
-            "number.",
-            err=True,
-        )
     if held_out is None:
         typer.echo(
             "Note: without --validation a fifth of the training data takes its place. The model has seen it, so that "

@@ -29,14 +29,14 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command()(demo)
-app.command()(study)
-app.command()(summarize)
-app.command()(report)
-app.command()(graph)
-app.command()(boost)
-app.command()(explain)
-app.command()(evaluate)
-app.command()(tune)
+app.command(no_args_is_help=True)(study)
+app.command(no_args_is_help=True)(summarize)
+app.command(no_args_is_help=True)(report)
+app.command(no_args_is_help=True)(graph)
+app.command(no_args_is_help=True)(boost)
+app.command(no_args_is_help=True)(explain)
+app.command(no_args_is_help=True)(evaluate)
+app.command(no_args_is_help=True)(tune)
 app.command()(doctor)
 
 

@@ -98,6 +98,8 @@ def study(
 
     Stopped at any moment and started again with the same options, it goes on where it was.
     """
+    if dataset is None and config is None:
+        raise typer.BadParameter(f"no data set: name one of {', '.join(DATASETS)}", param_hint="'DATASET'")
     options = StudyOptions.of(
         config,
         dataset=dataset,

@@ -13,6 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from cofire.activations import DEFAULT_CAP, DEFAULT_TOP, ByClass, cost_of
 from cofire.activations import summarize as run_summary
+from cofire.activations.data_names import classes_of
+from cofire.activations.labelling import Labelling
 from cofire.cli.folders import claim
 from cofire.cli.graph_options import CommunityRuns, NullGraphs, Resolution, Top
 from cofire.cli.preparation_options import (
@@ -33,7 +35,8 @@ from cofire.report import write_report
 from cofire.study import Moment, trajectory_of
 from cofire.study.digest import digest
 from cofire.study.graph_rows import GraphOptions
-from cofire.study.sources import class_names_of, first_inputs, open_data, open_network
+from cofire.study.rows import classes_told, narrowed
+from cofire.study.sources import first_inputs, open_data, open_network, outputs_of
 from cofire.study.versions import versions
 
 __all__ = ["summarize"]
@@ -94,7 +97,10 @@ def summarize(
     ] = "export",
     batch_size: Annotated[int, typer.Option(help="Samples at a time.")] = 64,
     workers: Annotated[int, typer.Option(help="Processes that load images; 0 loads in this one.")] = 0,
-    min_class_samples: Annotated[int, typer.Option(help="Fewest samples of a class, where kept by class.")] = 2,
+    min_class_samples: Annotated[
+        int | None,
+        typer.Option(help="Fewest samples of a class that occurs; 2 unless given, 1 where not all occur."),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")] = "cpu",
     max_bytes: Annotated[int, typer.Option(help="Refuse to start if the state would be larger.")] = DEFAULT_CAP,
 ) -> None:
@@ -131,20 +137,17 @@ def summarize(
     if network is None:
         network = open_network(model, first_inputs(source), **opening)
     kept = _BY_CLASS[by_class]
-    names = class_names_of(source, network.num_classes)
-    known = getattr(source, "classes", None)
-    if isinstance(known, list) and len(known) != network.num_classes:
-        typer.echo(
-            f"Note: the data has {len(known)} classes and the network {network.num_classes} outputs, paired by "
-            f"number; --num-classes {len(known)} makes as many outputs.",
-            err=True,
-        )
+    outputs = outputs_of(source, model, network.num_classes)
+    labelling = Labelling.of(network, source, outputs=outputs)
+    if reason := labelling.without_accuracy():
+        typer.echo(f"Note: {reason}.", err=True)
     chosen = network.select(layers or None)
     cost = cost_of(
-        chosen, unit=unit, bins=bins, by_class=kept, num_classes=network.num_classes,
+        chosen, unit=unit, bins=bins, by_class=kept, num_classes=len(labelling.names),
         pairs=counted, top=top, null_graphs=null_graphs,
     )  # fmt: skip
-    typer.echo(f"{len(chosen)} layers, {cost}", err=True)
+    every = f" if all {len(labelling.names):,} classes occur" if kept and not classes_of(source) else ""
+    typer.echo(f"{len(chosen)} layers, {cost}{every}", err=True)
     loader = source
     if isinstance(source, Dataset) and not isinstance(source, DataLoader):
         loader = DataLoader(source, batch_size=batch_size, num_workers=workers)
@@ -160,13 +163,16 @@ def summarize(
         pairs=counted,
         top=top,
         null_graphs=null_graphs,
-        class_names=names,
+        class_names=labelling.names,
+        outputs=outputs,
         min_class_samples=min_class_samples,
         batch_size=batch_size,
         max_bytes=max_bytes,
     )
+    chance = {"information_floor": information_floor(summary.samples, len(summary.options.classes))} if kept else {}
     options = {
         "model": model,
+        **({} if network.model_name is None else {"network": network.model_name}),
         "weights": weights or "as given by the model",
         **({} if weights_key is None else {"weights_key": weights_key}),
         "data": data,
@@ -176,13 +182,14 @@ def summarize(
         "threshold": threshold,
         "by_class": by_class,
         **({"pairs": pairs, "top": top, "null_graphs": null_graphs, **vars(graphs)} if counted else {}),
-        "samples": summary.samples,
-        "classes": list(summary.options.class_names),
+        **classes_told(summary),
         **({"transform": str(source.transform)} if getattr(source, "transform", None) is not None else {}),
         **({} if preparation is None else {"prepared": preparation.told, "preparation": preparation.record}),
-        **({"information_floor": information_floor(summary.samples, network.num_classes)} if kept else {}),
+        **chance,
         "versions": versions(),
     }
+    for line in narrowed(summary):
+        typer.echo(f"Note: {line}", err=True)
     trajectory = trajectory_of(summary, Moment(1, 1.0, 1), None, options, graphs)
     summary.save(out / "summary.safetensors")
     trajectory.save(out)

@@ -357,10 +357,14 @@ class Network:
         )
         return other
 
+    @property
+    def model_name(self) -> str | None:
+        """Name of the model's class, None of an exported program, which has forgotten it."""
+        return None if self._model is None else type(self._model).__name__
+
     def __repr__(self) -> str:
-        name = type(self._model).__name__ if self._model is not None else "an exported program"
         return (
-            f"Network({name}: {len(self.activation_layers)} activation layers, "
+            f"Network({self.model_name or 'an exported program'}: {len(self.activation_layers)} activation layers, "
             f"{sum(layer.neurons() for layer in self.activation_layers):,} channels, "
             f"input {self.input_shape}, {self.num_classes} classes)"
         )

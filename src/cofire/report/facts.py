@@ -148,10 +148,23 @@ class Facts:
     @cached_property
     def class_names(self) -> dict[int, str]:
         """The name of every class number that is known."""
-        table = self.trajectory.classes
-        names = dict(enumerate(str(n) for n in self.options.get("classes") or []))
-        names.update(zip(table["class"].to_pylist(), table["class_name"].to_pylist(), strict=True))
-        return names
+        return self.trajectory.class_names()
+
+    @cached_property
+    def classes(self) -> int:
+        """How many classes occur; how many are named where nothing was kept by class."""
+        return len(set(self.trajectory.classes["class"].to_pylist())) or len(self.class_names)
+
+    @cached_property
+    def classes_of_one_sample(self) -> int:
+        """How many of them have a single sample, as far as that is known."""
+        table = self.trajectory.classes.filter(pc.field("samples") == 1)
+        return len(set(table["class"].to_pylist())) or int(self.options.get("classes_of_one_sample") or 0)
+
+    @property
+    def without_outputs(self) -> bool:
+        """Whether the classes have nothing to do with the network's outputs, so that there is no accuracy."""
+        return self.options.get("outputs") == "none"
 
     @cached_property
     def subjects(self) -> tuple[Subject, ...]:

@@ -34,7 +34,7 @@ def figures(trajectory: Trajectory) -> dict[str, go.Figure]:
     """
     facts = Facts(trajectory)
     graphs = graphs_of(facts)
-    return draw(facts) | (draw_pictures(graphs) if graphs else {})
+    return draw(facts) | (draw_pictures(graphs) if graphs and graphs.layers else {})
 
 
 def draw(facts: Facts) -> dict[str, go.Figure]:
@@ -50,7 +50,7 @@ def draw(facts: Facts) -> dict[str, go.Figure]:
     if not facts.single:
         drawn["dead-neurons"] = _counts(facts, "dead", "dead neurons")
         drawn["always-active"] = _counts(facts, "always_active", "always active neurons")
-    if graphs := graphs_of(facts):
+    if (graphs := graphs_of(facts)) and graphs.layers:
         drawn |= draw_graphs(graphs)
     if boosts := boosts_of(facts):
         drawn |= draw_boosts(boosts)

@@ -19,10 +19,11 @@ from cofire.report.facts import MEASURES, Facts, Floats
 from cofire.report.figures import draw
 from cofire.report.graphs.facts import graphs_of
 from cofire.report.graphs.section import Section
-from cofire.report.notation import joined, number, percent, plural, signed
-from cofire.report.settings import settings, versions
+from cofire.report.notation import joined, number, percent, plural, short, signed
+from cofire.report.settings import is_fingerprint, settings, versions
 from cofire.report.sheet import dumped, render
 from cofire.study import Moment, Trajectory, trajectory_of
+from cofire.study.rows import classes_told
 
 __all__ = ["write_report"]
 
@@ -72,7 +73,8 @@ def write_report(
         ResultError: The trajectory has no checkpoint.
     """
     target = Path(path)
-    write_text(target, _render(Facts(_trajectory(result)), title, command))
+    facts = Facts(_trajectory(result))
+    write_text(target, _render(facts, title, command, facts.trajectory.saved_in(target.parent)))
     return target
 
 
@@ -80,13 +82,15 @@ def _trajectory(result: Trajectory | ActivationSummary) -> Trajectory:
     if isinstance(result, Trajectory):
         return result
     options = {
-        name: value for name, value in asdict(result.options).items() if name not in ("fingerprint", "class_names")
+        name: value
+        for name, value in asdict(result.options).items()
+        if name not in ("fingerprint", "class_names", "classes", "outputs")
     }
-    options |= {"samples": result.samples, "classes": list(result.options.class_names)}
+    options |= classes_told(result)
     return trajectory_of(result, Moment(1, 1.0, None), None, options)
 
 
-def _render(facts: Facts, title: str | None, command: str | None) -> str:
+def _render(facts: Facts, title: str | None, command: str | None, saved: tuple[str, ...]) -> str:
     test = facts.test is not None
     layers = tables.correlation_rows(facts.of("layer"), test=test)
     classes = tables.correlation_rows(facts.of("class"), test=test)
@@ -94,7 +98,7 @@ def _render(facts: Facts, title: str | None, command: str | None) -> str:
     supported, reservations = wording.limits(facts)
     drawn = draw(facts)
     found = graphs_of(facts)
-    graphs = None if found is None else Section(found, set(drawn), test=test)
+    graphs = Section(found, set(drawn), test=test) if found is not None and found.layers else None
     boosted = boosts_of(facts)
     boost = None if boosted is None else boost_section.Section(boosted)
     explained = explanations_of(facts)
@@ -118,7 +122,9 @@ def _render(facts: Facts, title: str | None, command: str | None) -> str:
         graph_data=dumped(graphs.data) if graphs else "",
         boost=boost,
         explanations=explanations,
-        files=_files(facts),
+        saved=saved,
+        files=joined([f"{name}.parquet" for name in saved]) if saved else "",
+        no_graphs=found.told_bare() if found is not None and graphs is None else "",
         measures=[m for m in MEASURES if f"distribution-{m}" in drawn],
         checkpoint_rows=tables.checkpoint_rows(facts),
         layer_rows=tables.layer_rows(facts),
@@ -138,24 +144,22 @@ def _render(facts: Facts, title: str | None, command: str | None) -> str:
     )
 
 
-def _files(facts: Facts) -> str:
-    """The files of the tables behind the page, in words."""
-    kept = ["layers", "classes", "neurons"]
-    if len(facts.trajectory.graphs):
-        kept += ["graphs", "modularities", "vertices", "edges"]
-    if len(facts.trajectory.boosts):
-        kept += ["boosts", "boost_classes", "flips"]
-    if len(facts.trajectory.tracings):
-        kept += ["tracings", "explanations"]
-    return joined([f"{name}.parquet" for name in kept])
-
-
 def _title(facts: Facts) -> str:
     subject = "What the neurons do" if facts.single else "Activation entropy over training"
-    dataset = facts.options.get("dataset")
-    if not dataset:
-        return subject
-    return f"{subject}: {dataset}{', small CNN' if facts.options.get('network') == 'cnn' else ''}"
+    options = facts.options
+    if dataset := options.get("dataset"):
+        return f"{subject}: {dataset}{', small CNN' if options.get('network') == 'cnn' else ''}"
+    # A command names the model as it was given, and its class beside it.
+    model = next((str(options[name]) for name in ("network", "model") if _is_name(options.get(name))), "")
+    data = str(options.get("data") or "")
+    if data.startswith("imagefolder:"):
+        data = "/".join(Path(data.removeprefix("imagefolder:")).parts[-2:])
+    named = " on ".join(part for part in (model, short(data, 60)) if part)
+    return f"{subject}: {named}" if named else subject
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value) and not is_fingerprint(value)
 
 
 def _tiles(facts: Facts) -> list[Tile]:

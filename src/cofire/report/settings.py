@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from cofire.report.notation import count, plural
 
-__all__ = ["Setting", "settings", "versions"]
+__all__ = ["Setting", "is_fingerprint", "settings", "versions"]
 
 LONG = 90
 """A longer value is folded."""
@@ -24,11 +25,14 @@ _LABELS = {
     "unit": "neuron in a feature map (unit)",
     "threshold": "active above (threshold)",
     "classes": "classes",
+    "class_numbers": "labels of these classes",
+    "classes_of_one_sample": "classes with one sample",
+    "outputs": "which output of the network is whose",
     "learning_rate": "learning rate",
     "information_floor": "information that chance alone gives (bits)",
     "by_class": "kept per class",
     "batch_size": "batch size",
-    "top": "representative neurons per class (top)",
+    "top": "representative neurons per class at the most (top)",
     "pairs": "pairs of neurons counted (pairs)",
     "resolution": "resolution of Louvain’s method (γ)",
     "community_runs": "seeds of communities, shuffles of weights",
@@ -43,8 +47,14 @@ _LABELS = {
     "parameters_added": "parameters that the booster adds",
     "forward_pass": "time of a boosted forward pass",
 }
+_VALUES = {
+    ("outputs", "name"): "found by the names of the classes",
+    ("outputs", "none"): "not known, so that there is no accuracy",
+}
 _ORDER = (
+    "model",
     "dataset",
+    "data",
     "random_labels",
     "samples",
     "test_samples",
@@ -86,6 +96,16 @@ def settings(options: Mapping[str, Any]) -> list[Setting]:
     return [_setting(key, options[key]) for key in keys]
 
 
+def is_fingerprint(value: object) -> bool:
+    """Whether this is the hash of an architecture and not a name.
+
+    Example:
+        >>> is_fingerprint("ResNet"), is_fingerprint("0a" * 32)
+        (False, True)
+    """
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
+
+
 def versions(options: Mapping[str, Any]) -> list[Setting]:
     """Versions of the libraries, if they were kept."""
     kept = options.get("versions")
@@ -96,7 +116,10 @@ def versions(options: Mapping[str, Any]) -> list[Setting]:
 
 def _setting(key: str, value: Any) -> Setting:
     label = _LABELS.get(key, key.replace("_", " "))
-    text = _text(value)
+    if is_fingerprint(value):
+        return Setting(f"fingerprint of the {label}", f"{value[:12]}…", value)
+    text = _VALUES.get((key, value), "") if isinstance(value, str) else ""
+    text = text or _text(value)
     if key == "classes" and isinstance(value, list | tuple) and value:
         number = plural(len(value), "class", "classes")
         return Setting(label, f"{number}: {text}") if len(text) <= LONG else Setting(label, number, text)

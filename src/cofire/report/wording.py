@@ -152,6 +152,8 @@ def steps(found: Correlation) -> str:
 
 
 def _accuracy(facts: Facts) -> str:
+    if facts.without_outputs:
+        return "accuracy is left out: the network’s outputs are not the classes of the data"
     if facts.train is None:
         return "no accuracy was measured"
     way = movement(facts.train)
@@ -206,6 +208,8 @@ def _headline_of_one(facts: Facts) -> list[str]:
         if facts.test is not None:
             known += f", and {percent(facts.test[-1])} of the test samples"
         sentences.append(f"{known}.")
+    if facts.without_outputs:
+        sentences.append("Accuracy is left out: the network’s outputs are not the classes of the data.")
     return sentences
 
 
@@ -234,6 +238,7 @@ def limits(facts: Facts) -> tuple[list[Remark], list[Remark]]:
         "A neuron that never fired on these samples may fire on others. The reverse also holds: one that "
         "fires need not matter for any decision.",
     )
+    few = _few_samples(facts)
     if facts.single:
         firm = [
             Remark(
@@ -246,8 +251,20 @@ def limits(facts: Facts) -> tuple[list[Remark], list[Remark]]:
             "One checkpoint shows no trend",
             "To see how entropy moves with accuracy, follow a training run over its checkpoints.",
         )
-        return firm, [trend, resolution, data]
-    return _supported(facts), [*_reservations(facts), resolution, _control(facts), data]
+        return firm, [trend, *few, resolution, data]
+    return _supported(facts), [*_reservations(facts), *few, resolution, _control(facts), data]
+
+
+def _few_samples(facts: Facts) -> list[Remark]:
+    once = facts.classes_of_one_sample
+    if not once:
+        return []
+    have = "has" if once == 1 else "have"
+    text = (
+        f"{count(once)} of {plural(facts.classes, 'class', 'classes')} {have} a single sample. What is said by class, "
+        "selectivity and information too, then tells that sample as much as the class."
+    )
+    return [Remark("Classes of one sample", text)]
 
 
 def _supported(facts: Facts) -> list[Remark]:

@@ -47,7 +47,9 @@ def digest(trajectory: Trajectory) -> list[str]:
     return [
         f"Analysed     {about}: {f'{len(table)} checkpoints, ' if many else ''}{layers} "
         f"layer{'s' if layers > 1 else ''}, {last['neurons']:,} neurons, R = {options.get('bins')} bins",
-        f"Accuracy     {'train ' if many or tested else ''}{change('train_accuracy', '.1%')}{tested}",
+        f"Accuracy     {'train ' if many or tested else ''}{change('train_accuracy', '.1%')}{tested}"
+        if last["train_accuracy"] is not None
+        else "Accuracy     left out: the network's outputs are not the data's classes",
         f"Entropy      {change('entropy', ',.0f')} nats over all neurons",
         f"Correlation  {_correlation(trajectory)}" if many else f"Activity     {_activity(trajectory)}",
         f"Silence      {silent}" + (" at the last checkpoint" if many else ""),

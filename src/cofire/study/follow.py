@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from cofire.activations import DEFAULT_TOP, ByClass, Pairs, Range, summarize
+from cofire.activations.batches import Batches
+from cofire.activations.data_names import name_of
+from cofire.activations.labelling import Labelling
 from cofire.boost import compare
 from cofire.boost.methods import method_of
 from cofire.boost.reading import chosen_layers
@@ -53,9 +55,10 @@ def follow(
     boost_layers: Selector = None,
     held_out: Any = None,
     explain: int = 0,
-    min_class_samples: int = 2,
+    min_class_samples: int | None = None,
     class_names: Sequence[str] | None = None,
     weights_key: str | None = None,
+    outputs: Sequence[int] | None = None,
     batch_size: int = 256,
     folder: str | Path | None = None,
     progress: bool | None = None,
@@ -76,7 +79,7 @@ def follow(
         threshold: A neuron is active above it.
         by_class: What is kept per class.
         pairs: Which pairs of neurons the activation pattern graph counts; None for no graph. Needs `by_class`.
-        top: Representative neurons per class.
+        top: Representative neurons per class at the most; fewer in narrow layers (see `cofire.summarize`).
         resolution: γ of Louvain's method; 2 is Gephi's 0.5, which P2 used.
         community_runs: With how many seeds communities are found, and how often weights are shuffled.
         null_graphs: How many graphs with random labels each graph is held against; 10 unless given, 0 for none.
@@ -87,8 +90,10 @@ def follow(
             training data takes its place unless given.
         explain: How many test samples of each kind, predicted right and misclassified, are explained at the last
             checkpoint at the most; 0 for none. Needs test data.
-        min_class_samples: With `by_class`, the fewest samples that a class may have, 1 at least.
-        class_names: Names of the classes.
+        min_class_samples: With `by_class`, the fewest samples that a class that occurs may have (see
+            `cofire.summarize`).
+        class_names: Names of the classes; those of the training data unless given.
+        outputs: The number of each class's output, where class i is not output i (see `cofire.summarize`).
         weights_key: Which copy of the network, where checkpoints hold it several times.
         batch_size: For data that does not come in batches.
         folder: Keep every checkpoint's rows there as soon as they are known; called again with the same
@@ -143,7 +148,15 @@ def follow(
     if null_graphs is None:
         null_graphs = 0 if pairs is None else 10
     top, null_graphs = check_whole("top", top), check_whole("null_graphs", null_graphs, least=0)
+    labelling = Labelling.of(network, train, class_names, outputs)
+    if class_names is None:
+        remedy = ", or pass class_names if the labels do mean the same"
+        labelling.check_same(test, "the test data", remedy)
+        labelling.check_same(held_out, "the held-out data", remedy)
+    if boost is not None or explain:
+        labelling.check_outputs(f"boost={boost!r}" if boost is not None else f"explain={explain}")
     options = {
+        **_names(network, train, test, batch_size),
         "network": network.fingerprint,
         "layers": [layer.name for layer in network.select(layers)],
         "unit": unit,
@@ -156,7 +169,8 @@ def follow(
         "resolution": graphs.resolution,
         "community_runs": graphs.community_runs,
         "null_graphs": null_graphs,
-        "classes": [str(name) for name in class_names or torch.arange(network.num_classes).tolist()],
+        "classes": list(labelling.names),
+        **({} if labelling.matched == "number" else {"outputs": labelling.matched}),
         "test_data": "given" if test is not None else "none",
         **({} if boost is None else {"boost": boost, "held_out_data": "none" if held_out is None else "given"}),
         **({} if boost is None else {"boost_layers": [layer.name for layer in chosen_layers(network, boost_layers)]}),
@@ -174,9 +188,9 @@ def follow(
             summary = summarize(
                 now, train, layers=layers, unit=unit, bins=bins, range=range, threshold=threshold, by_class=by_class,
                 pairs=pairs, top=top, null_graphs=null_graphs, min_class_samples=min_class_samples,
-                class_names=class_names, batch_size=batch_size, progress=progress,
+                class_names=labelling.names, outputs=outputs, batch_size=batch_size, progress=progress,
             )  # fmt: skip
-            tested = None if test is None else tally(now, test, batch_size=batch_size)
+            tested = None if test is None else tally(now, test, labelling, batch_size=batch_size)
             moment = Moment(number, float(epoch), step)
             part = trajectory_of(summary, moment, tested, options, graphs)
             if boost is not None:
@@ -185,7 +199,7 @@ def follow(
                     unit="channel-mean" if unit == "channel" else unit,
                     batch_size=batch_size, progress=progress,
                 )  # fmt: skip
-                part = replace(part, **boost_tables(comparison, vars(moment), summary.options.class_names))
+                part = replace(part, **boost_tables(comparison, vars(moment), labelling.names))
             if explain and number == len(checkpoints):
                 part = replace(part, **explanation_tables(now, test, explain, vars(moment), batch_size=batch_size))
             if fragments is not None:
@@ -195,3 +209,14 @@ def follow(
     if folder is not None:
         whole.save(folder)
     return whole
+
+
+def _names(network: Network, train: Any, test: Any, batch_size: int) -> dict[str, Any]:
+    """What model and data are called, and how many samples there are, as far as they say so themselves."""
+    samples = {
+        name: Batches(data, sys.maxsize, batch_size=batch_size).samples
+        for name, data in (("samples", train), ("test_samples", test))
+        if data is not None
+    }
+    known = {"model": network.model_name, "data": name_of(train), **samples}
+    return {name: value for name, value in known.items() if value}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from cofire.study.trajectory import Trajectory
 __all__ = ["Fragments"]
 
 _IDENTITY = "checkpoint.json"
+_NAMED = ("model", "data", "samples", "test_samples")
+"""Options that rows from before were made without, since they change no number."""
 
 
 class Fragments:
@@ -53,7 +56,8 @@ class Fragments:
             raise ResultError(
                 f"'{path}' is damaged: {error}", "the whole rows of a checkpoint", f"delete '{path}' and start again"
             ) from error
-        mine, theirs = {**self._options, **identity}, {**found.options, **known}
+        named = {name: self._options[name] for name in _NAMED if name in self._options}
+        mine, theirs = {**self._options, **identity}, {**named, **found.options, **known}
         if mine != theirs:
             changed = sorted(k for k in mine | theirs if mine.get(k) != theirs.get(k))
             raise MergeError(
@@ -61,7 +65,7 @@ class Fragments:
                 "the checkpoints and options that this folder was started with",
                 "choose another folder, or delete this one to start anew",
             )
-        return found
+        return replace(found, options=self._options)
 
     def put(self, number: int, rows: Trajectory, identity: dict[str, Any]) -> None:
         """Keep the rows of a checkpoint: the folder appears in one step.

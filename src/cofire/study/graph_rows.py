@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -64,7 +64,7 @@ def graph_tables(
     def of_layer(place: tuple[int, Any]) -> list[pa.Table]:
         index, layer = place
         graph = summary.graph(layer.layer.name)
-        return _tables(graph, index, moment, accuracies, options)
+        return _tables(graph, index, summary.options.classes, moment, accuracies, options)
 
     # Layers side by side: finding communities holds no interpreter lock.
     with ThreadPoolExecutor(max_workers=max(1, torch.get_num_threads())) as pool:
@@ -82,7 +82,7 @@ def graph_tables(
 
 
 def graph_from_tables(
-    about: dict[str, Any], vertices: pa.Table, edges: pa.Table, class_names: list[str]
+    about: dict[str, Any], vertices: pa.Table, edges: pa.Table, class_names: dict[int, str]
 ) -> ActivationPatternGraph:
     """The graph that rows were made of, without those of random labels.
 
@@ -90,7 +90,7 @@ def graph_from_tables(
         about: Its row of `graphs`.
         vertices: Its rows of `vertices`, in order.
         edges: Its rows of `edges`.
-        class_names: Names of the classes; numbers stand in where they are not known.
+        class_names: Names of the classes by their numbers, which stand in where a name is not known.
 
     Raises:
         ResultError: The table does not hold all of its edges.
@@ -101,20 +101,21 @@ def graph_from_tables(
             f"a table with all of them: of more than {_EDGES:,} edges it holds the heaviest",
             "make the graph from the checkpoint: cofire.summarize(network, data, by_class=True, pairs=…).graph(layer)",
         )
-    count = math.isqrt(len(about["unique_matrix"]))
-    if len(class_names) != count:
-        class_names = [str(number) for number in range(count)]
     neurons = torch.tensor(vertices["neuron"].to_pylist(), dtype=torch.int64)
-    means = torch.full((len(class_names), len(neurons)), -torch.inf, dtype=torch.float64)
+    # Every class that occurs has a representative.
+    numbers = sorted({number for classes in vertices["classes"].to_pylist() for number in classes})
+    place = {number: row for row, number in enumerate(numbers)}
+    means = torch.full((len(numbers), len(neurons)), -torch.inf, dtype=torch.float64)
     for vertex, row in enumerate(vertices.select(["classes", "class_means"]).to_pylist()):
-        means[row["classes"], vertex] = torch.tensor(row["class_means"], dtype=torch.float64)
+        of_vertex = [place[number] for number in row["classes"]]
+        means[of_vertex, vertex] = torch.tensor(row["class_means"], dtype=torch.float64)
     best = torch.sort(means, dim=1, descending=True, stable=True)
     adjacency = torch.zeros(len(neurons), len(neurons), dtype=torch.float64)
     ends = [torch.searchsorted(neurons, torch.tensor(edges[n].to_pylist(), dtype=torch.int64)) for n in _ENDS]
     adjacency[ends[0], ends[1]] = torch.tensor(edges["weight"].to_pylist(), dtype=torch.float64)
     return ActivationPatternGraph(
         layer=about["layer"],
-        class_names=tuple(class_names),
+        class_names=tuple(class_names.get(number, str(number)) for number in numbers),
         neurons=neurons,
         representatives=neurons[best.indices[:, : about["top"]]],
         class_means=best.values[:, : about["top"]].contiguous(),
@@ -127,7 +128,12 @@ def graph_from_tables(
 
 
 def _tables(
-    graph: ActivationPatternGraph, index: int, moment: dict[str, Any], accuracies: dict[str, Any], options: GraphOptions
+    graph: ActivationPatternGraph,
+    index: int,
+    classes: Sequence[int],
+    moment: dict[str, Any],
+    accuracies: dict[str, Any],
+    options: GraphOptions,
 ) -> list[pa.Table]:
     gamma, runs = options.resolution, options.community_runs
     start = {**moment, "layer_index": index, "layer": graph.layer}
@@ -181,7 +187,7 @@ def _tables(
     return [
         pa.Table.from_pylist([row], schema=GRAPHS_SCHEMA),
         pa.Table.from_pylist(modularities, schema=MODULARITIES_SCHEMA),
-        _vertices(graph, start, found.membership.tolist()),
+        _vertices(graph, start, classes, found.membership.tolist()),
         edges,
     ]
 
@@ -199,14 +205,18 @@ def _columns(null: str, found: Significance | None) -> dict[str, float | None]:
     return dict(zip((f"{null}_{name}" for name in ("mean", "std", "z", "runs")), numbers, strict=True))
 
 
-def _vertices(graph: ActivationPatternGraph, start: dict[str, Any], community: list[int]) -> pa.Table:
+def _vertices(
+    graph: ActivationPatternGraph, start: dict[str, Any], classes: Sequence[int], community: list[int]
+) -> pa.Table:
     means = torch.zeros(len(graph.members), graph.vertices, dtype=torch.float64)
     means.scatter_(1, graph.members, graph.class_means)
     known = graph.vertex_columns()
     columns: dict[str, list[Any]] = {
         **{name: [value] * graph.vertices for name, value in start.items()},
         **known,
-        "class_means": [means[of_vertex, v].tolist() for v, of_vertex in enumerate(known["classes"])],
+        "classes": [[classes[row] for row in rows] for rows in known["classes"]],
+        "class": [classes[row] for row in known["class"]],
+        "class_means": [means[rows, v].tolist() for v, rows in enumerate(known["classes"])],
         "community": community,
     }
     return pa.Table.from_pydict(columns, schema=VERTICES_SCHEMA)

@@ -16,7 +16,7 @@ from cofire.study.graph_rows import GraphOptions, graph_tables
 from cofire.study.schemas import CLASSES_SCHEMA, LAYERS_SCHEMA, NEURONS_SCHEMA
 from cofire.study.trajectory import Trajectory
 
-__all__ = ["Moment", "trajectory_of"]
+__all__ = ["Moment", "classes_told", "narrowed", "trajectory_of"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,35 @@ def trajectory_of(
     )
 
 
+def classes_told(summary: ActivationSummary) -> dict[str, Any]:
+    """What is noted of a summary's samples and classes beside the tables.
+
+    Returns:
+        The number of samples, names of the classes that occur, their numbers where these are not 0, 1, 2 …, and how
+        classes and outputs of the network belong together, where class i is not output i.
+    """
+    options = summary.options
+    told: dict[str, Any] = {"samples": summary.samples, "classes": list(options.class_names)}
+    if options.classes != tuple(range(len(options.classes))):
+        told["class_numbers"] = list(options.classes)
+    if options.by_class and (once := int((summary.class_samples == 1).sum())):
+        told["classes_of_one_sample"] = once
+    return told if options.outputs == "number" else {**told, "outputs": options.outputs}
+
+
+def narrowed(summary: ActivationSummary) -> list[str]:
+    """A line if layers have fewer representative neurons per class than were asked for; none if not."""
+    found = [(layer.layer.name, layer.cofiring) for layer in summary if layer.cofiring is not None]
+    tops = {name: counts.representatives.shape[1] for name, counts in found}
+    few = [f"{top} in {name}" for name, top in tops.items() if top < summary.options.top]
+    if not few:
+        return []
+    more = f" and {len(few) - 3} more layers" if len(few) > 3 else ""
+    return [
+        f"fewer than {summary.options.top} neurons represent each class in narrow layers: {', '.join(few[:3])}{more}"
+    ]
+
+
 def _layer_row(
     index: int, layer: LayerSummary, summary: ActivationSummary, test_accuracy: float | None, moment: Moment
 ) -> dict[str, Any]:
@@ -101,22 +130,18 @@ def _class_rows(summary: ActivationSummary, test: Tally | None, moment: Moment) 
     if summary.options.by_class is not True:
         return []
     entropy = summary.class_entropy().tolist()
-    trained = summary.class_accuracy().tolist()
-    tested: list[float | None] = [None] * len(entropy)
-    if test is not None:
-        pairs = zip(test.correct.tolist(), test.samples.tolist(), strict=True)
-        tested = [right / seen if seen else None for right, seen in pairs]
+    trained = [None] * len(entropy) if summary.class_correct is None else summary.class_accuracy().tolist()
     return [
         {
             **vars(moment),
             "class": number,
             "class_name": name,
-            "samples": int(summary.class_samples[number]),
-            "entropy": entropy[number],
-            "train_accuracy": trained[number],
-            "test_accuracy": tested[number],
+            "samples": int(summary.class_samples[row]),
+            "entropy": entropy[row],
+            "train_accuracy": trained[row],
+            "test_accuracy": None if test is None else test.class_accuracy(number),
         }
-        for number, name in enumerate(summary.options.class_names)
+        for row, (number, name) in enumerate(zip(summary.options.classes, summary.options.class_names, strict=True))
     ]
 
 

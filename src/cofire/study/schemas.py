@@ -44,7 +44,7 @@ LAYERS_SCHEMA = pa.schema(
         pa.field("mean_activation", pa.float64(), nullable=False),
         pa.field("selectivity", pa.float64()),
         pa.field("information", pa.float64()),
-        pa.field("train_accuracy", pa.float64(), nullable=False),
+        pa.field("train_accuracy", pa.float64()),
         pa.field("test_accuracy", pa.float64()),
     ]
 )
@@ -52,7 +52,8 @@ LAYERS_SCHEMA = pa.schema(
 mean share of observations in which a neuron is active, `selectivity` the median over neurons (of mean
 activations, or where these can be negative of activation probabilities),
 `information` the mean over neurons in bits; the last two are null where no classes were kept.
-Accuracies are shares from 0 to 1 of the whole network, repeated in every layer's row."""
+Accuracies are shares from 0 to 1 of the whole network, repeated in every layer's row; null where the network's
+outputs have nothing to do with the classes."""
 
 CLASSES_SCHEMA = pa.schema(
     [
@@ -61,12 +62,13 @@ CLASSES_SCHEMA = pa.schema(
         pa.field("class_name", pa.string(), nullable=False),
         pa.field("samples", pa.int64(), nullable=False),
         pa.field("entropy", pa.float64(), nullable=False),
-        pa.field("train_accuracy", pa.float64(), nullable=False),
+        pa.field("train_accuracy", pa.float64()),
         pa.field("test_accuracy", pa.float64()),
     ]
 )
-"""One row per checkpoint and class. `entropy` is the sum over all neurons of all layers in nats, on the
-training samples of the class; the accuracies are those of the class's own samples."""
+"""One row per checkpoint and class that occurs. `class` is its number as the labels have it. `entropy` is the sum
+over all neurons of all layers in nats, on the training samples of the class; the accuracies are those of the class's
+own samples."""
 
 NEURONS_SCHEMA = pa.schema(
     [
@@ -110,18 +112,19 @@ GRAPHS_SCHEMA = pa.schema(
         pa.field("unique_neurons", pa.int64(), nullable=False),
         pa.field("shared_neurons", pa.int64(), nullable=False),
         pa.field("unique_matrix", pa.list_(pa.int64()), nullable=False),
-        pa.field("train_accuracy", pa.float64(), nullable=False),
+        pa.field("train_accuracy", pa.float64()),
         pa.field("test_accuracy", pa.float64()),
     ]
 )
 """One row per checkpoint and layer: its activation pattern graph. `top` representative neurons per class
-(`top_asked` were asked for: a layer may have fewer neurons); `isolated` vertices have no edge; `edges` have a
-weight above zero and `edges_kept` of them, the heaviest, stand in the table of edges; `weight` is their sum.
-`communities` are those that Louvain's method finds at `resolution`, `singletons` of them have one vertex,
+(`top_asked` were asked for: a narrow layer has fewer, see `cofire.summarize`); `isolated` vertices have no
+edge; `edges` have a weight above zero and `edges_kept` of them, the heaviest, stand in the table of edges; `weight` is
+their sum. `communities` are those that Louvain's method finds at `resolution`, `singletons` of them have one vertex,
 `community_sizes` are in falling order, `community_mean_size` is vertices / communities. `nmi` and `ari` compare
 them with the classes (normalised mutual information, adjusted Rand index); `stability` is the median adjusted
 Rand index between the communities of different seeds. `unique_matrix` is the unique-neuron matrix (P2 Table 2)
-row by row, `unique_neurons` the sum of its diagonal, `shared_neurons` that of the entries above it."""
+row by row, a row for each class that occurs, `unique_neurons` the sum of its diagonal,
+`shared_neurons` that of the entries above it."""
 
 MODULARITIES_SCHEMA = pa.schema(
     [
@@ -140,7 +143,7 @@ MODULARITIES_SCHEMA = pa.schema(
         ],
         pa.field("weights_runs", pa.int64(), nullable=False),
         pa.field("labels_runs", pa.int64(), nullable=False),
-        pa.field("train_accuracy", pa.float64(), nullable=False),
+        pa.field("train_accuracy", pa.float64()),
         pa.field("test_accuracy", pa.float64()),
     ]
 )

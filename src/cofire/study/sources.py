@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cofire.activations.batches import Batches
+from cofire.activations.data_names import classes_of
 from cofire.errors import (
     CofireError,
     DataError,
@@ -20,12 +21,14 @@ from cofire.errors import (
     near_matches,
 )
 from cofire.network import Network
+from cofire.photos.classes import ClassTable
 from cofire.photos.datasets import folder_of_classes, torchvision_pictures
+from cofire.photos.naming import known_names
 from cofire.photos.preparation import Preparation, preparation_of
 from cofire.references import referenced
 from cofire.study.datasets import data_root
 
-__all__ = ["class_names_of", "first_inputs", "open_data", "open_network"]
+__all__ = ["class_names_of", "first_inputs", "open_data", "open_network", "outputs_of"]
 
 _UNTRAINED = "none"
 
@@ -237,6 +240,33 @@ def first_inputs(data: Any) -> Tensor:
 
 
 def class_names_of(data: Any, num_classes: int) -> list[str] | None:
-    """The names that a torchvision data set gives its classes, if it has one for each."""
-    names = getattr(data, "classes", None)
-    return [str(n) for n in names] if isinstance(names, list) and len(names) == num_classes else None
+    """The names that a data set gives its classes, if it has one for each output."""
+    names = classes_of(data)
+    return list(names) if names is not None and len(names) == num_classes else None
+
+
+def outputs_of(data: Any, spec: str, num_classes: int) -> list[int] | None:
+    """The network's output for each class of a data set, found by the names that are published with the model.
+
+    Args:
+        data: What `open_data` gives.
+        spec: The model, as `open_network` takes it.
+        num_classes: Outputs of the network.
+
+    Returns:
+        Numbers in the order of the labels; None where there is one class for each output already, or where a name is
+        not known or belongs to several outputs.
+
+    Example:
+        >>> class Pets:
+        ...     classes = ["goldfish", "Tench"]
+        >>> outputs_of(Pets(), "torchvision:resnet18", 1000)
+        [1, 0]
+    """
+    names, known = classes_of(data), known_names(spec, num_classes)
+    if names is None or len(names) == num_classes or known is None:
+        return None
+    table = ClassTable(known)
+    found = [table.find(name.replace("_", " ")) for name in names]
+    numbers = [number for number in found if number is not None]
+    return numbers if len(set(numbers)) == len(names) else None

@@ -220,9 +220,14 @@ class Trajectory:
                 f"try {near_matches(layer, layers)}" if layers else "make it again with pairs='class' (--pairs class)",
             )
         here = (pc.field("layer_index") == found[0]["layer_index"]) & (pc.field("checkpoint") == number)
-        names = dict(zip(self.classes["class"].to_pylist(), self.classes["class_name"].to_pylist(), strict=True))
-        known = [names[c] for c in sorted(names)] or [str(name) for name in self.options.get("classes") or []]
-        return graph_from_tables(found[0], self.vertices.filter(here), self.edges.filter(here), known)
+        return graph_from_tables(found[0], self.vertices.filter(here), self.edges.filter(here), self.class_names())
+
+    def class_names(self) -> dict[int, str]:
+        """Names of the classes by their numbers, as far as they are known."""
+        listed = [str(name) for name in self.options.get("classes") or []]
+        names = dict(zip(self.options.get("class_numbers") or range(len(listed)), listed, strict=False))
+        names.update(zip(self.classes["class"].to_pylist(), self.classes["class_name"].to_pylist(), strict=True))
+        return names
 
     def save(self, folder: str | Path) -> Path:
         """Write each table as a Parquet file of its name, whole or not at all.
@@ -242,6 +247,20 @@ class Trajectory:
             with atomic_path(target / "correlations.parquet") as partial:
                 pq.write_table(self.correlations().replace_schema_metadata(note), partial, compression="zstd")
         return target
+
+    def saved_in(self, folder: str | Path) -> tuple[str, ...]:
+        """Names of the tables with rows whose files in a folder were made under the same options."""
+        wanted = json.loads(json.dumps(self.options))
+        found = []
+        for name in SCHEMAS:
+            try:
+                note = (pq.read_schema(Path(folder) / f"{name}.parquet").metadata or {}).get(b"cofire")
+                same = json.loads(note or "null") == wanted
+            except (OSError, ValueError, pa.ArrowException):
+                continue
+            if same and len(getattr(self, name)):
+                found.append(name)
+        return tuple(found)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -318,7 +337,7 @@ class Trajectory:
                 "graphs.parquet and edges.parquet of one trajectory",
                 "start the study again: it writes them anew from the checkpoints it knows",
             )
-        plain = {name: table.replace_schema_metadata(None) for name, table in tables.items()}
+        plain = {name: _current(table.replace_schema_metadata(None), name) for name, table in tables.items()}
         return cls(**plain, options=options)
 
     def __repr__(self) -> str:
@@ -327,6 +346,18 @@ class Trajectory:
             f"Trajectory({len(shown)} checkpoints, {len(set(self.layers['layer'].to_pylist()))} layers, "
             f"{len(set(self.classes['class'].to_pylist()))} classes)"
         )
+
+
+def _current(table: pa.Table, name: str) -> pa.Table:
+    """A table with today's types: those of before may promise that no accuracy is unknown."""
+    schema = SCHEMAS[name]
+    try:
+        return table.cast(schema) if table.schema.names == schema.names else table
+    except (pa.ArrowException, ValueError) as error:
+        raise ResultError(
+            f"a table '{name}' of other types: {error}", f"{', '.join(map(str, schema))}",
+            "make the trajectory again with this version of cofire",
+        ) from error  # fmt: skip
 
 
 def _checkpoints(table: pa.Table) -> set[int]:

@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from cofire.atomic import write_text
-from cofire.evaluate.evaluation import Evaluation
+from cofire.evaluate.evaluation import RECORDS, Evaluation
 from cofire.explain import drawing, paper
 from cofire.report.evaluate.cases import Case, cases_told
 from cofire.report.evaluate.figures import draw_evaluation, figure_caption
@@ -84,6 +84,7 @@ def write_evaluation(
         graphs=None,
         boost=None,
         evaluation=True,
+        records_kept=(Path(path).parent / RECORDS).is_file(),
         judged=judged_told(evaluation),
         verdict=verdict_told(evaluation, estimates),
         captions={name: figure_caption(criteria[name.removeprefix("judged-")]) for name in drawn},

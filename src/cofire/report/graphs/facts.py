@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cofire.report.facts import Facts, Floats
+from cofire.report.notation import count, joined, plural
 from cofire.study.trajectory import Trajectory
 
 __all__ = ["MEASURES", "Graph", "GraphFacts", "Ints", "graphs_of"]
@@ -67,27 +68,56 @@ class GraphFacts:
 
     Args:
         trajectory: One that has rows of graphs.
-        class_names: The name of every class that is known.
+        class_names: The name of every class that is known, by its number.
 
     Attributes:
-        class_names: As given.
+        class_names: The name of every class that occurs, by its place among them: here classes are counted from 0 up.
         options: How the trajectory was made.
-        layers: Names of the layers that have graphs, from input to output.
+        layers: Names of the layers whose graphs say something, from input to output.
+        bare: Names of the others with the reason, from input to output.
         checkpoints: Numbers of the checkpoints, in order.
     """
 
     def __init__(self, trajectory: Trajectory, class_names: dict[int, str]) -> None:
         self._trajectory = trajectory
-        self.class_names = class_names
+        self._numbers = _occurring(trajectory)
+        names = class_names
+        if len(self._numbers):
+            names = {place: class_names.get(c, str(c)) for place, c in enumerate(self._numbers.tolist())}
+        self.class_names = names
         self.options = trajectory.options
         self._rows: dict[tuple[str, int], dict[str, Any]] = {
             (row["layer"], row["checkpoint"]): row for row in trajectory.graphs.to_pylist()
         }
         order = {row["layer"]: row["layer_index"] for row in self._rows.values()}
-        self.layers: tuple[str, ...] = tuple(sorted(order, key=lambda name: (order[name], name)))
         self.checkpoints: tuple[int, ...] = tuple(sorted({number for _, number in self._rows}))
-        names, sizes = (trajectory.layers[column].to_pylist() for column in ("layer", "neurons"))
-        self._sizes: dict[str, int] = dict(zip(names, sizes, strict=True))
+        layers, sizes = (trajectory.layers[column].to_pylist() for column in ("layer", "neurons"))
+        self._sizes: dict[str, int] = dict(zip(layers, sizes, strict=True))
+        every = sorted(order, key=lambda name: (order[name], name))
+        self.bare: dict[str, str] = {name: reason for name in every if (reason := self._nothing_in(name))}
+        self.layers: tuple[str, ...] = tuple(name for name in every if name not in self.bare)
+
+    def _nothing_in(self, layer: str) -> str:
+        """Why a layer's graphs can say nothing, or ""."""
+        row = self.row(layer, self.checkpoints[-1])
+        if row["top"] >= self._sizes.get(layer, row["top"] + 1):
+            return "every neuron represents every class"
+        if row["top"] == 1 and row["pairs"] == "class":
+            return "one neuron represents each class, and has no other to fire together with"
+        return ""
+
+    def told_bare(self) -> str:
+        """A sentence about the layers of which nothing is drawn, or ""."""
+        if not self.bare:
+            return ""
+        reasons: dict[str, list[str]] = {}
+        for layer, reason in self.bare.items():
+            reasons.setdefault(reason, []).append(layer)
+        told = []
+        for reason, layers in reasons.items():
+            more = [f"{count(len(layers) - 4)} more layers"] if len(layers) > 4 else []
+            told.append(f"in {joined([*layers[:4], *more])} {reason}")
+        return f"Of {plural(len(self.bare), 'layer')} nothing is drawn: {'; '.join(told)}."
 
     @property
     def crowded(self) -> list[tuple[str, int, int]]:
@@ -178,8 +208,8 @@ class GraphFacts:
             checkpoint,
             row,
             neurons,
-            table["classes"].to_pylist(),
-            table["class"].to_numpy().astype(np.int64),
+            [np.searchsorted(self._numbers, classes).tolist() for classes in table["classes"].to_pylist()],
+            np.searchsorted(self._numbers, table["class"].to_numpy()).astype(np.int64),
             {name: _floats(table[name].to_pylist()) for name in plain},
             ends[0].astype(np.int64),
             ends[1].astype(np.int64),
@@ -214,6 +244,12 @@ class GraphFacts:
 def graphs_of(facts: Facts) -> GraphFacts | None:
     """The graphs of a trajectory, or None where there are none."""
     return GraphFacts(facts.trajectory, facts.class_names) if len(facts.trajectory.graphs) else None
+
+
+def _occurring(trajectory: Trajectory) -> Ints:
+    """Numbers of the classes that occur, in order: each has a neuron that represents it."""
+    numbers = pc.unique(pc.list_flatten(trajectory.vertices["classes"].combine_chunks()))
+    return np.sort(numbers.to_numpy(zero_copy_only=False).astype(np.int64))
 
 
 def _range(parts: dict[int, Ints], place: int) -> Ints:

@@ -83,8 +83,15 @@ class Section:
             for n in self._facts.layers
             for c in self._facts.ends
         }
-        asked = row["top_asked"]
-        fewer = " (fewer where a layer has not so many)" if any(top < wanted for top, wanted in tops) else ""
+        asked, fewer = row["top_asked"], ""
+        if any(top < wanted for top, wanted in tops):
+            few = [(n, self._facts.row(n, self._facts.checkpoints[-1])) for n in self._facts.layers]
+            shown = [f"{r['top']} in {n}" for n, r in few if r["top"] < r["top_asked"]]
+            more = f" and {count(len(shown) - 3)} more layers" if len(shown) > 3 else ""
+            # Graphs from before may have as many as there are neurons.
+            fewer = (
+                f" (fewer in narrow layers, so that classes do not share most of them: {', '.join(shown[:3])}{more})"
+            )
         pairs = {
             "class": "For each class, two of its representatives are joined by the share of its samples on which "
             "both exceed their own mean over it.",
@@ -94,6 +101,7 @@ class Section:
         return (
             f"The {count(asked)} neurons{fewer} with the highest mean activation over a class represent it. {pairs} "
             f"The weight of an edge is the sum of these shares over the classes.{self._crowding()}"
+            + (f" {bare}" if (bare := self._facts.told_bare()) else "")
         )
 
     def _crowding(self) -> str:

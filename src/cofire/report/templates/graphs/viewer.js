@@ -154,12 +154,12 @@ function tellMoment() {
   const graph = graphNow();
   const { checkpoint, train, test } = graph.facts;
   const accuracies = [train === null ? "" : `train ${percent(train)}`, test === null ? "" : `test ${percent(test)}`].filter(Boolean);
-  const when = state.scene.graphs.length > 1 ? `Checkpoint ${checkpoint}` : "Accuracy";
+  const when = state.scene.graphs.length > 1 ? `Checkpoint ${checkpoint}` : accuracies.length ? "Accuracy" : "";
   const text = `${when}${accuracies.length ? `: ${accuracies.join(", ")}` : ""}`;
   parts.moment.textContent = text;
   parts.checkpoint.setAttribute("aria-valuetext", text);
   parts.said.textContent = graph.facts.said;
-  canvas.setAttribute("aria-label", `Neurons of ${state.scene.layer} that fire together. ${text}. ${graph.facts.said}`);
+  canvas.setAttribute("aria-label", `Neurons of ${state.scene.layer} that fire together. ${text ? `${text}. ` : ""}${graph.facts.said}`);
   tellEdges();
 }
 
