@@ -7,11 +7,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cofire.bounds import check_from_zero
 from cofire.errors import DataError, NonFiniteError, OptionError
 from cofire.evaluate.per_image import (
     PerImage,
     check_corners,
-    check_from_zero,
     check_maps,
     constant,
     pixels_of,
