@@ -17,6 +17,8 @@ ORDER = [
     "atomic",
     "compiled",
     "bounds",
+    "tensors",
+    "arguments",
     "statistics",
     "noted",
     "references",
@@ -64,7 +66,7 @@ def test_folders_import_only_from_those_above_them():
 
 def test_the_pure_maths_knows_no_model_file_or_screen():
     for path in (SOURCE / "patterns").glob("*.py"):
-        assert set(imported(path)) <= {"errors", "bounds", "compiled", "patterns"}
+        assert set(imported(path)) <= {"errors", "bounds", "tensors", "arguments", "compiled", "patterns"}
 
 
 @pytest.mark.parametrize("module", ["cofire", "cofire.functional", "cofire.errors"])

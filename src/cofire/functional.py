@@ -13,6 +13,7 @@ from cofire.activations.histograms import ActivationHistograms, Range, check_bin
 from cofire.activations.labels import Grouping, check_labels
 from cofire.activations.neurons import NeuronView, view_matrix
 from cofire.activations.statistics import ActivationStatistics, find_non_finite
+from cofire.arguments import validated
 from cofire.bounds import check_threshold
 from cofire.errors import DataError, NonFiniteError
 from cofire.patterns import (
@@ -43,6 +44,7 @@ __all__ = [
 ]
 
 
+@validated
 def activation_entropy(activations: ArrayLike, *, bins: int = 100, range: Range = "own") -> Tensor:
     """Activation pattern entropy of every neuron, `E_j = -Σ_k h_k log h_k` (P2 §5.2, P1 §5.1).
 
@@ -79,6 +81,7 @@ def activation_entropy(activations: ArrayLike, *, bins: int = 100, range: Range 
     return entropy_of_counts(state.counts[0])
 
 
+@validated
 def mean_activation(activations: ArrayLike, labels: ArrayLike, num_classes: int) -> Tensor:
     """Mean activation of every neuron over the samples of each class, `V_i(q)` (P2 Eq. 6).
 
@@ -103,6 +106,7 @@ def mean_activation(activations: ArrayLike, labels: ArrayLike, num_classes: int)
     return _by_class(activations, labels, num_classes, 0.0).mean()
 
 
+@validated
 def activation_probability(
     activations: ArrayLike, labels: ArrayLike, num_classes: int, threshold: float = 0.0
 ) -> Tensor:
@@ -132,6 +136,7 @@ def activation_probability(
     return _by_class(activations, labels, num_classes, check_threshold(threshold)).probability()
 
 
+@validated
 def activation_pattern_graph(
     activations: ArrayLike, labels: ArrayLike, num_classes: int, top: int, pairs: Pairs = "class"
 ) -> Tensor:

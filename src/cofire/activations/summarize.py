@@ -16,6 +16,7 @@ from cofire.activations.passes import FirstPass, SecondPass, check_classes, chec
 from cofire.activations.progress import announce
 from cofire.activations.random_labels import RandomLabels, shuffled_labels
 from cofire.activations.summary import ActivationSummary, LayerSummary, SummaryOptions
+from cofire.arguments import validated
 from cofire.bounds import check_threshold, check_whole
 from cofire.errors import LayerError, OptionError
 from cofire.network import ActivationLayer, Network, Selector, Unit
@@ -29,6 +30,7 @@ DEFAULT_TOP = 50
 """Representative neurons per class, as in P2."""
 
 
+@validated
 def summarize(
     network: Network,
     data: Any,

@@ -16,6 +16,7 @@ from cofire.activations.cofiring import CofiringCounts, Pairs
 from cofire.activations.histograms import ActivationHistograms, Range
 from cofire.activations.labelling import Outputs
 from cofire.activations.statistics import ActivationStatistics
+from cofire.arguments import validated
 from cofire.errors import DataError, LayerError, near_matches
 from cofire.graphs import ActivationPatternGraph
 from cofire.network import ActivationLayer, Unit
@@ -62,6 +63,7 @@ class SummaryOptions:
             object.__setattr__(self, "classes", tuple(range(len(self.class_names))))
 
 
+@validated
 @dataclass(frozen=True, repr=False)
 class LayerSummary:
     """What the neurons of one layer did.
@@ -166,6 +168,7 @@ class LayerSummary:
         )
 
 
+@validated
 @dataclass(frozen=True, repr=False)
 class ActivationSummary:
     """What the neurons of a network did on a data set.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, fx
 
 from cofire.activations.batches import Batches
+from cofire.arguments import validated
 from cofire.boost.confidence import not_fitted
 from cofire.bounds import check_above_zero
 from cofire.errors import DataError, LayerError, NonFiniteError, OptionError
@@ -25,6 +26,7 @@ _PASSING = (
 """What may lie between the last activation layer and the linear layer: it passes numbers on, or averages positions."""
 
 
+@validated
 class MaxSoftmax:
     """Minus the highest class probability (Hendrycks & Gimpel 2017).
 
@@ -58,6 +60,7 @@ class MaxSoftmax:
         return -_checked(self.network.run(images)).softmax(dim=1).amax(dim=1)
 
 
+@validated
 class Energy:
     """The free energy `-T log Σ_c exp(z_c / T)` of the logits z (Liu et al. 2020).
 
@@ -96,6 +99,7 @@ class Energy:
         return _energy(self.network.run(images), self.temperature)
 
 
+@validated
 class ReAct:
     """The energy after the features of the last activation layer are clipped from above (Sun et al. 2021).
 

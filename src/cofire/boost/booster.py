@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
+from cofire.arguments import validated
 from cofire.boost.evidence import Evidence
 from cofire.boost.fitting import Fits, FitSettings, Fitted, fit_methods
 from cofire.boost.heads import HEADS, Affine, Auxiliary
@@ -39,6 +40,7 @@ class Boosted(NamedTuple):
     base_logits: Tensor
 
 
+@validated
 class Booster(nn.Module):
     """A better classifier out of a trained one and its activation patterns (P1 §5.2).
 

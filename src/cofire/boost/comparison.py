@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cofire.activations.labelling import Labelling
+from cofire.arguments import validated
 from cofire.boost.booster import AUTO, Booster, best_of
 from cofire.boost.examples import Flip, FlipCollector
 from cofire.boost.fitting import FitSettings, Fitted, fit_methods, readings
@@ -68,6 +69,7 @@ class Judged:
     broken: int | None = None
 
 
+@validated
 @dataclass(frozen=True)
 class Comparison:
     """What methods and controls make of one classifier.
@@ -116,6 +118,7 @@ class Comparison:
         )
 
 
+@validated
 def compare(
     network: Network,
     training: Any,

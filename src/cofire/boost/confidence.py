@@ -12,6 +12,7 @@ from torch import Tensor
 from cofire.activations.batches import Batches
 from cofire.activations.labelling import Labelling
 from cofire.activations.summarize import DEFAULT_CAP
+from cofire.arguments import validated
 from cofire.boost.reading import Reader, chosen_layers
 from cofire.bounds import check_threshold, check_whole
 from cofire.errors import (
@@ -45,6 +46,7 @@ def not_fitted(detector: object) -> DataError:
     )
 
 
+@validated
 class PatternConfidence:
     """How far a sample's activation pattern is from that of the class predicted for it (P1 §5.2).
 

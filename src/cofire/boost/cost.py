@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cofire.arguments import validated
 from cofire.boost.booster import Booster
 from cofire.bounds import check_whole
 from cofire.errors import OptionError
@@ -30,6 +31,7 @@ class Cost:
     time: float
 
 
+@validated
 def cost_of_boosting(booster: Booster, images: Tensor, repeats: int = 15) -> Cost:
     """Measure a booster against its classifier on a batch.
 

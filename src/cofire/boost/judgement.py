@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from cofire.activations.batches import Batches
+from cofire.arguments import validated
 from cofire.bounds import check_whole
 from cofire.errors import DataError, OptionError
 from cofire.network import Network
@@ -60,6 +61,7 @@ class Judgement:
     positives: int
 
 
+@validated
 def judge(
     detectors: Mapping[str, Detector],
     data: Any,

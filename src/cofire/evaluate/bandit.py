@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cofire.arguments import validated
 from cofire.atomic import write_text
 from cofire.bounds import check_whole
 from cofire.errors import CofireError, DataError, NonFiniteError, OptionError, ResultError
@@ -27,6 +28,7 @@ Floats = NDArray[np.float64]
 _FORMAT = 1
 
 
+@validated
 @dataclass(frozen=True, eq=False, repr=False)
 class BanditRun:
     """What a bandit tried, and what it got.
@@ -178,6 +180,7 @@ class BanditRun:
         )
 
 
+@validated
 def ucb1(arms: int | Sequence[str], pull: Pull | Tensor | Floats, trials: int | None = None) -> BanditRun:
     """Try the arms of a bandit by UCB1: each once, then always the one that could well be the best.
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cofire.arguments import validated
 from cofire.errors import OptionError, near_matches
 from cofire.explain import Explanation
-from cofire.explain.asking import classes_asked, images_asked, pictures_asked
+from cofire.explain.asking import Images, Pictures, Target, classes_asked, images_asked, pictures_asked
 from cofire.explain.blurring import blurred
 from cofire.explain.chances import chances_of
 from cofire.explain.mapping import one_class_each, refuse_options
@@ -30,12 +31,13 @@ CENTRE_SIGMA = 0.25
 """Width of the Gaussian at the middle, as a share of the shorter side: at half its height it spans 59 % of that."""
 
 
+@validated
 def baseline(
     name: str,
     network: Network,
-    images: Tensor,
-    target: int | Tensor | None = None,
-    pictures: Tensor | None = None,
+    images: Images,
+    target: Target = None,
+    pictures: Pictures = None,
     *,
     seed: int = 0,
     options: Mapping[str, Any] | None = None,

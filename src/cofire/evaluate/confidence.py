@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cofire.arguments import validated
 from cofire.errors import DataError, LabelError, OptionError
 from cofire.evaluate.per_image import PerImage, check_corners, check_finite, check_maps, constant, pixels_of
 from cofire.explain.regions import check_share
@@ -21,6 +22,7 @@ Predict = Callable[[Tensor], Tensor]
 """From inputs (images, ...) to class probabilities (images, classes)."""
 
 
+@validated
 @dataclass(frozen=True, eq=False)
 class Fill:
     """What takes the place of the pixels that an explanation does not keep.
@@ -96,6 +98,7 @@ def filled(images: Tensor, fill: Fill | None = None) -> Tensor:
     return colour.expand_as(given).reshape(images.shape)
 
 
+@validated
 def kept(images: Tensor, corners: Tensor, found: Tensor, fill: Fill | None = None) -> Tensor:
     """Images of which a box alone is kept (P3 §4.1.2).
 
@@ -130,6 +133,7 @@ def kept(images: Tensor, corners: Tensor, found: Tensor, fill: Fill | None = Non
     return torch.where(inside, given, background).reshape(images.shape)
 
 
+@validated
 def soft_map(images: Tensor, maps: Tensor, fill: Fill | None = None) -> Tensor:
     """Images kept as far as a map says: `m · image + (1 - m) · fill` with `m = (map - min) / (max - min)`.
 
@@ -175,6 +179,7 @@ class ConfidenceChange:
     drop: PerImage
 
 
+@validated
 def confidence_change(before: Tensor, after: Tensor) -> ConfidenceChange:
     """Increase and relative drop of the confidence in a class.
 
@@ -201,6 +206,7 @@ def confidence_change(before: Tensor, after: Tensor) -> ConfidenceChange:
     return ConfidenceChange(PerImage.of_all((second > first).double()), PerImage(drop, first > 0))
 
 
+@validated
 def probability_of(predict: Predict, inputs: Tensor, classes: Tensor) -> Tensor:
     """The probability of one class for each input.
 

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from cofire.arguments import validated
 from cofire.bounds import check_whole
 from cofire.errors import DataError, NonFiniteError, OptionError
 from cofire.evaluate.confidence import Fill, Predict, check_classes, filled, probability_of, same_size
@@ -16,6 +17,7 @@ from cofire.evaluate.per_image import PerImage, constant
 __all__ = ["Curve", "area_under", "deletion", "insertion"]
 
 
+@validated
 @dataclass(frozen=True, eq=False)
 class Curve:
     """The probability of a class while pixels go or come.
@@ -33,6 +35,7 @@ class Curve:
         return len(self.probability)
 
 
+@validated
 def deletion(
     predict: Predict,
     images: Tensor,
@@ -73,6 +76,7 @@ def deletion(
     return _curve(predict, images, maps, classes, steps, fill or Fill("mean"), at_once, "deletion")
 
 
+@validated
 def insertion(
     predict: Predict,
     images: Tensor,

@@ -9,10 +9,11 @@ from numbers import Real
 import torch
 from torch import Tensor
 
+from cofire.arguments import validated
 from cofire.bounds import check_whole
 from cofire.errors import NonFiniteError, OptionError
 from cofire.evaluate.gradients import InputGradients
-from cofire.explain.asking import images_asked
+from cofire.explain.asking import Images, images_asked
 from cofire.network import Network
 
 __all__ = ["Attacked", "Bounds", "check_bounds", "deepfool"]
@@ -29,6 +30,7 @@ _BEYOND = 1e-6
 _OUTSIDE = 1e-4
 
 
+@validated
 @dataclass(frozen=True, eq=False)
 class Attacked:
     """Images that were changed by as little as made the network decide otherwise.
@@ -56,9 +58,10 @@ class Attacked:
         return f"Attacked({int(self.fooled.sum())} of {len(self)} images fooled)"
 
 
+@validated
 def deepfool(
     network: Network,
-    images: Tensor,
+    images: Images,
     *,
     classes: int = 10,
     overshoot: float = 0.02,

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from cofire.arguments import validated
 from cofire.atomic import atomic_path, write_text
 from cofire.bounds import check_from_zero
 from cofire.errors import OptionError, ResultError, near_matches
@@ -34,6 +35,7 @@ _LEVEL = 0.05
 Floats = NDArray[np.float64]
 
 
+@validated
 @dataclass(frozen=True, kw_only=True)
 class Difference(Interval):
     """By how much one method's mean is above another's, over the photos that count for both: the paired interval.
@@ -75,6 +77,7 @@ class Difference(Interval):
         return samples_to_decide(self, self.margin, tests=self.rivals)
 
 
+@validated
 @dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
     """Methods judged on the same photos.

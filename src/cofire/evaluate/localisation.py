@@ -10,6 +10,7 @@ import torch
 from scipy.ndimage import label
 from torch import Tensor
 
+from cofire.arguments import validated
 from cofire.errors import DataError, OptionError
 from cofire.evaluate.per_image import PerImage, check_corners, check_maps, check_sides, constant, truth
 from cofire.explain.regions import Boxes, check_share
@@ -17,6 +18,7 @@ from cofire.explain.regions import Boxes, check_share
 __all__ = ["best_iou", "fixed_boxes", "iou", "threshold_boxes"]
 
 
+@validated
 def iou(first: Tensor, second: Tensor) -> Tensor:
     """Intersection over union of all pairs of boxes: `|a ∩ b| / |a ∪ b|`.
 
@@ -54,6 +56,7 @@ def _overlap(first: Tensor, second: Tensor) -> Tensor:
     return shared / (areas[0] + areas[1] - shared)
 
 
+@validated
 def best_iou(corners: Tensor, found: Tensor, boxes: Sequence[Tensor]) -> PerImage:
     """Intersection over union of each explanation's box with the ground-truth box that it fits best.
 
@@ -82,6 +85,7 @@ def best_iou(corners: Tensor, found: Tensor, boxes: Sequence[Tensor]) -> PerImag
     return PerImage(torch.where(there, best, torch.zeros_like(best)), given.count > 0)
 
 
+@validated
 def threshold_boxes(maps: Tensor, thresholds: Sequence[float], *, connected: bool = False) -> Tensor:
     """The tight boxes around the pixels that reach each of several shares of a map's maximum.
 
@@ -143,6 +147,7 @@ def _connected(values: Tensor, thresholds: Sequence[float]) -> Tensor:
     return corners
 
 
+@validated
 def fixed_boxes(maps: Tensor, area: float = 0.25) -> Boxes:
     """The window of a given area that holds most of each map: boxes by which methods keep equally much.
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
+from cofire.arguments import validated
 from cofire.errors import OptionError, near_matches
 from cofire.evaluate.baselines import BASELINES, baseline
 from cofire.explain import METHODS, Explanation, explain
+from cofire.explain.asking import Images, Pictures, Target
 from cofire.network import Network
 
 __all__ = ["EVALUATED", "explained"]
@@ -18,13 +18,14 @@ EVALUATED = (*METHODS, *BASELINES)
 """Methods that explain, and baselines."""
 
 
+@validated
 def explained(
     network: Network,
-    images: Tensor,
-    target: int | Tensor | None,
+    images: Images,
+    target: Target,
     method: str,
     *,
-    pictures: Tensor | None = None,
+    pictures: Pictures = None,
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
 ) -> Explanation:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, Self, TypeVar
 import torch
 from torch import Tensor
 
+from cofire.arguments import validated
 from cofire.bounds import check_from_zero
 from cofire.errors import DataError, MergeError, OptionError, ResultError
 from cofire.evaluate.confidence import confidence_change
@@ -37,6 +38,7 @@ __all__ = [
 Choice = TypeVar("Choice", bound=str)
 
 
+@validated
 class Measure(ABC):
     """One number for each image, gathered over batches.
 
@@ -179,6 +181,7 @@ class Measure(ABC):
         return f"{type(self).__name__}({told}, {self._left_out} left out)"
 
 
+@validated
 class PointingGame(Measure):
     """Whether the hottest pixel lies on the object (see `pointing_hits`).
 
@@ -203,6 +206,7 @@ class PointingGame(Measure):
         return pointing_hits(maps, boxes, self._options["tolerance"])
 
 
+@validated
 class Localisation(Measure):
     """Intersection over union with the best ground-truth box (see `best_iou`).
 
@@ -230,6 +234,7 @@ class Localisation(Measure):
         return best if at is None else PerImage((best.values >= at).double(), best.counted)
 
 
+@validated
 class ChangeInConfidence(Measure):
     """What becomes of the confidence when the explanation's box alone is kept (see `confidence_change`).
 
@@ -255,10 +260,12 @@ class ChangeInConfidence(Measure):
         return change.increase if self._options["part"] == "increase" else change.drop
 
 
+@validated
 class SoftChange(ChangeInConfidence):
     """The same when the image is kept as far as the map says (see `soft_map`), which is another measure."""
 
 
+@validated
 class DeletionInsertion(Measure):
     """The area under deletion or insertion curves (see `deletion` and `insertion`).
 
@@ -277,6 +284,7 @@ class DeletionInsertion(Measure):
         return curve.area
 
 
+@validated
 class ClassSensitivity(Measure):
     """How alike the explanations of two classes of the same image are.
 
@@ -305,6 +313,7 @@ class ClassSensitivity(Measure):
         return jaccard(first, second)
 
 
+@validated
 class ExplanationShift(Measure):
     """How far two explanations of the same images lie apart (see `shift`).
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cofire.arguments import validated
 from cofire.errors import DataError, NonFiniteError
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
 ]
 
 
+@validated(finite=False)
 @dataclass(frozen=True, eq=False)
 class PerImage:
     """One number for each image of a batch, and which of them count.

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from cofire.arguments import validated
 from cofire.bounds import check_from_zero
 from cofire.evaluate.per_image import PerImage, check_maps, constant, pixels_of, truth
 
 __all__ = ["pointing_hits"]
 
 
+@validated
 def pointing_hits(maps: Tensor, boxes: Sequence[Tensor], tolerance: float = 0.0) -> PerImage:
     """Whether the maximum of each map lies in a box: P3 Eq. 6, `PG = #hits / (#hits + #misses)` as the mean.
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cofire.arguments import validated
 from cofire.bounds import check_whole
 from cofire.errors import DataError, LayerError
 from cofire.evaluate.per_image import PerImage
@@ -19,6 +20,7 @@ from cofire.network import Network
 __all__ = ["Cascade", "randomisation", "randomised"]
 
 
+@validated
 @dataclass(frozen=True, eq=False)
 class Cascade:
     """What became of an explanation while a network's weights were randomised from the top down.
@@ -36,6 +38,7 @@ class Cascade:
         return len(self.layers)
 
 
+@validated
 def randomisation(
     network: Network,
     explained: Callable[[Network], Explanation],

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cofire.arguments import validated
 from cofire.bounds import check_whole
 from cofire.errors import BatchError, DataError, ExplanationError
 from cofire.evaluate.areas import share_inside
@@ -34,6 +35,7 @@ _SEEN = 90
 _STRONGEST = 0.995
 
 
+@validated
 def run_robustness(
     network: Network,
     inputs: Tensor,

@@ -15,6 +15,7 @@ import pyarrow as pa
 import torch
 
 from cofire.activations.progress import progress_over
+from cofire.arguments import validated
 from cofire.bounds import check_whole
 from cofire.errors import DataError, ImageError, OptionError, near_matches
 from cofire.evaluate.confidence import Fill
@@ -51,6 +52,7 @@ class _Drawn:
     draws: tuple[tuple[int, ...], ...]
 
 
+@validated
 def run_evaluation(
     network: Network,
     collection: Collection,

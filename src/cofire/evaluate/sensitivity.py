@@ -9,6 +9,7 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
+from cofire.arguments import validated
 from cofire.errors import DataError
 from cofire.evaluate.per_image import PerImage, check_maps, constant
 from cofire.explain.regions import Points
@@ -16,6 +17,7 @@ from cofire.explain.regions import Points
 __all__ = ["jaccard", "rank_correlation"]
 
 
+@validated
 def jaccard(first: Sequence[Points], second: Sequence[Points]) -> PerImage:
     """Jaccard index of two sets of pixels per image: `|A ∩ B| / |A ∪ B|`, whatever the pixels score.
 
@@ -55,6 +57,7 @@ def _places(points: Points) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     return np.unique((y * (1 << 31) + x).numpy())
 
 
+@validated
 def rank_correlation(first: Tensor, second: Tensor) -> PerImage:
     """Spearman's rank correlation of two maps per image: Pearson's of the ranks, ties sharing their mean rank.
 

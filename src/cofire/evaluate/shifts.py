@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from numpy.typing import NDArray
 
+from cofire.arguments import validated
 from cofire.atomic import write_text
 from cofire.errors import DataError, OptionError, ResultError, near_matches
 from cofire.explain import Explanation
@@ -116,6 +117,7 @@ class AttackCase:
     explanations: Mapping[str, tuple[Explanation, Explanation, Explanation, Explanation]]
 
 
+@validated
 @dataclass(frozen=True, eq=False)
 class Robustness:
     """How explanations stand up to an attack (P3 §4.3).

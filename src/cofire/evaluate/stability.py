@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cofire.arguments import validated
 from cofire.errors import BatchError, DataError, OptionError
 from cofire.evaluate.localisation import best_iou
 from cofire.evaluate.per_image import PerImage, check_maps
@@ -19,6 +20,7 @@ from cofire.explain.explanation import Explanation
 __all__ = ["Shift", "Stability", "blurred_parts", "centroids", "shift", "stability"]
 
 
+@validated
 @dataclass(frozen=True, eq=False)
 class Shift:
     """How far explanations of a batch lie apart.
@@ -68,6 +70,7 @@ def centroids(explanation: Explanation) -> tuple[Tensor, Tensor]:
     return torch.where(there[:, None], moments / torch.where(there, weight, 1.0)[:, None], 0.0), there
 
 
+@validated
 def shift(
     first: Explanation, second: Explanation, *, sigma: float | None = None, box: Mapping[str, Any] | None = None
 ) -> Shift:
@@ -144,6 +147,7 @@ def _blurred(explanation: Explanation, sigma: float | None) -> Explanation:
     return replace(explanation, regions=replace(explanation.regions, sigma=sigma))
 
 
+@validated
 @dataclass(frozen=True, eq=False)
 class Stability:
     """How far a method's explanations move when the images do.
@@ -170,6 +174,7 @@ class Stability:
         return _averaged([each.rank_correlation for each in self.shifts])
 
 
+@validated
 def stability(
     explained: Callable[[Tensor], Explanation],
     images: Tensor,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cofire.arguments import validated
 from cofire.errors import MissingExtraError
 from cofire.evaluate.metrics import Measure
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["as_torchmetric"]
 
 
+@validated
 def as_torchmetric(measure: Measure) -> WrappedMeasure:
     """A measure as a `torchmetrics.Metric`: for `MetricCollection`, Lightning, and several processes.
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
+from cofire.arguments import validated
 from cofire.atomic import write_text
 from cofire.errors import CofireError, OptionError, ResultError
 from cofire.evaluate.bandit import BanditRun
@@ -62,6 +63,7 @@ class Score:
     pointing: float
 
 
+@validated
 @dataclass(frozen=True, eq=False, repr=False)
 class Tuned:
     """Options of a method that were learnt on tuning photos.
@@ -181,6 +183,7 @@ class Tuned:
         return f"Tuned('{self.method}', {told}: learnt on {self.photos} photos)"
 
 
+@validated
 def read_tuned(path: str | Path) -> Tuned:
     """Read what `cofire tune` wrote: `explain(network, images, method=tuned.method, **tuned.explain_options)`.
 

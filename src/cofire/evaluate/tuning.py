@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cofire.arguments import validated
 from cofire.bounds import check_whole
 from cofire.errors import DataError, OptionError, near_matches
 from cofire.evaluate.bandit import ucb1
@@ -27,6 +28,7 @@ from cofire.statistics import mean_interval
 __all__ = ["tune"]
 
 
+@validated
 def tune(
     network: Network,
     collection: Collection,

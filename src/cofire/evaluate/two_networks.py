@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cofire.arguments import validated
 from cofire.bounds import check_whole
 from cofire.errors import BatchError, DataError, LabelError
 from cofire.evaluate.areas import area_overlap, share_inside
@@ -25,6 +26,7 @@ from cofire.network import Network
 __all__ = ["Side", "compare_networks"]
 
 
+@validated
 @dataclass(frozen=True, eq=False)
 class Side:
     """One of the two networks, and the photos as it sees them.
@@ -44,6 +46,7 @@ class Side:
     boxes: Sequence[Tensor] | None = None
 
 
+@validated
 def compare_networks(
     first: Side,
     second: Side,

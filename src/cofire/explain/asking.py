@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
-from cofire.errors import BatchError, LabelError, NonFiniteError
+from cofire.bounds import Later, shown
+from cofire.errors import BatchError, DataError, LabelError, NonFiniteError
 from cofire.network import Network
+from cofire.tensors import Values, dense
 
-__all__ = ["classes_asked", "images_asked", "pictures_asked"]
+__all__ = ["Images", "Pictures", "Target", "classes_asked", "images_asked", "pictures_asked"]
+
+Images = Annotated[Tensor, Later()]
+"""A batch of images or one, a tensor or array: `images_asked` holds it against the network."""
+Target = Annotated[int | Tensor | None, Later()]
+"""The classes to explain: `classes_asked` holds them against network and images."""
+Pictures = Annotated[Tensor | None, Later()]
+"""What to draw on: `pictures_asked` holds it against the images."""
 
 
 def images_asked(network: Network, images: Tensor) -> Tensor:
@@ -22,12 +33,12 @@ def images_asked(network: Network, images: Tensor) -> Tensor:
         >>> images_asked(Network(torch.nn.Linear(3, 2), torch.zeros(1, 3)), torch.zeros(3)).shape
         torch.Size([1, 3])
     """
-    if isinstance(images, Tensor) and tuple(images.shape) == network.input_shape:
+    images = Values(finite=False, lists=False, error=BatchError).of("images", images)
+    if tuple(images.shape) == network.input_shape:
         images = images[None]
-    if not isinstance(images, Tensor) or images.ndim == 0 or tuple(images.shape[1:]) != network.input_shape:
-        given = f"images of shape {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
+    if images.ndim == 0 or tuple(images.shape[1:]) != network.input_shape:
         raise BatchError(
-            given,
+            f"images of shape {tuple(images.shape)}",
             f"(images, {', '.join(map(str, network.input_shape))})",
             "resize the images, check their channels, or build the network with an example of that shape",
         )
@@ -54,10 +65,10 @@ def classes_asked(network: Network, target: int | Tensor | None, images: int) ->
         return None
     count = network.num_classes
     try:
-        given = torch.as_tensor(target).detach().cpu()
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        given = dense(target, "targets").cpu()
+    except DataError as error:
         raise LabelError(
-            f"target={target!r}", "a class number, or one for each image", f"pass a number from 0 to {count - 1}"
+            f"target={shown(target)}", "a class number, or one for each image", f"pass a number from 0 to {count - 1}"
         ) from error
     else:
         if given.is_floating_point() or given.dtype == torch.bool or given.is_complex():
@@ -89,12 +100,7 @@ def pictures_asked(images: Tensor, pictures: Tensor | None) -> Tensor:
     """
     size = tuple(images.shape[2:]) if images.ndim == 4 else (1, images[0].numel()) if images.ndim == 2 else (1, 1)
     if pictures is not None:
-        if not isinstance(pictures, Tensor):
-            raise BatchError(
-                f"pictures that are {type(pictures).__name__}",
-                "a tensor of type uint8",
-                "pass torch.as_tensor(pictures)",
-            )
+        pictures = Values(lists=False, error=BatchError).of("pictures", pictures)
         if pictures.dtype != torch.uint8 or tuple(pictures.shape) != (len(images), *size, 3):
             raise BatchError(
                 f"pictures of type {pictures.dtype} and shape {tuple(pictures.shape)}",

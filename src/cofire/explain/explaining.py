@@ -8,8 +8,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from cofire.arguments import validated
 from cofire.errors import ExplanationError, OptionError, near_matches
-from cofire.explain.asking import classes_asked, images_asked, pictures_asked
+from cofire.explain.asking import Images, Pictures, Target, classes_asked, images_asked, pictures_asked
 from cofire.explain.chances import chances_of
 from cofire.explain.explanation import Explanation
 from cofire.explain.flow import Flow
@@ -27,13 +28,14 @@ from cofire.network import Network
 __all__ = ["explain"]
 
 
+@validated
 def explain(
     network: Network,
-    images: Tensor,
-    target: int | Tensor | None = None,
+    images: Images,
+    target: Target = None,
     method: str = "discernible",
     *,
-    pictures: Tensor | None = None,
+    pictures: Pictures = None,
     **options: Any,
 ) -> Explanation:
     """Trace a prediction back to the pixels that carried it.

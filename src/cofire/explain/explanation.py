@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from cofire.arguments import validated
 from cofire.errors import ExplanationError, LayerError, OptionError, near_matches
 from cofire.explain import drawing, view
 from cofire.explain.consistency import TENSORS, check_parts, noted, parts_noted
@@ -27,6 +28,7 @@ from cofire.noted import load_noted, save_noted
 __all__ = ["Explanation"]
 
 
+@validated(error=ExplanationError, finite=False)
 @dataclass(frozen=True, eq=False, repr=False)
 class Explanation:
     """Which pixels and neurons carried the decisions of a network on a batch of images.

@@ -9,11 +9,13 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from cofire.arguments import validated
 from cofire.errors import ExplanationError
 
 __all__ = ["LayerNeurons", "Neurons", "Site"]
 
 
+@validated
 @dataclass(frozen=True)
 class Site:
     """A place in the network at which neurons were found.
@@ -55,6 +57,7 @@ class Site:
         return len(self.shape) > 1
 
 
+@validated
 @dataclass(frozen=True, eq=False, repr=False)
 class LayerNeurons:
     """The neurons that were found at one site, all images together, sorted by image.
@@ -82,6 +85,7 @@ class LayerNeurons:
         return f"LayerNeurons('{self.site.name}', {self.site.kind}, {len(self):,} neurons)"
 
 
+@validated(error=ExplanationError, finite=False)
 @dataclass(frozen=True, eq=False, repr=False)
 class Neurons:
     """What a tracing found: rows sorted by site (from "classes" first down to "input" last), then image, then index.

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from cofire.arguments import validated
 from cofire.bounds import check_above_zero, check_whole
 from cofire.errors import OptionError
 from cofire.graphs.bisection import bisect
@@ -40,6 +41,7 @@ class GroupedGraph:
     partition: Tensor
 
 
+@validated
 @dataclass(frozen=True, repr=False)
 class Communities:
     """Communities of a graph.
@@ -90,6 +92,7 @@ class Communities:
         )
 
 
+@validated
 @dataclass(frozen=True, repr=False)
 class Stability:
     """What a method that draws finds with different seeds.

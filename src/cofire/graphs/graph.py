@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 import torch
 from torch import Tensor
 
+from cofire.arguments import validated
 from cofire.bounds import check_whole
 from cofire.errors import DataError, OptionError
 from cofire.graphs.communities import (
@@ -41,6 +42,7 @@ _FORMAT = 1
 _TENSORS = ("neurons", "representatives", "class_means", "adjacency", "mean_activation", "entropy")
 
 
+@validated(finite=False)
 @dataclass(frozen=True, repr=False)
 class ActivationPatternGraph:
     """Which representative neurons of a layer fire together, at one moment of training (P2 §5.1).

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cofire.arguments import validated
 from cofire.bounds import check_whole
 from cofire.compiled import compiler
 from cofire.errors import DataError
@@ -34,6 +35,7 @@ _GOLDEN = np.pi * (3 - np.sqrt(5))
 """The angle that spreads any run of vertices around a ring, and leaves each where it was when others come."""
 
 
+@validated
 def force_layout(
     adjacency: Tensor,
     *,

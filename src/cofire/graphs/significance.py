@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 import torch
 
+from cofire.arguments import validated
 from cofire.errors import OptionError
 from cofire.graphs.communities import GroupedGraph, find_communities
 from cofire.patterns import modularity, overlapping_modularity
@@ -25,6 +26,7 @@ _SAME = 1e-12
 _FEWEST = 5
 
 
+@validated
 @dataclass(frozen=True)
 class Significance:
     """A modularity and what it would be by chance.

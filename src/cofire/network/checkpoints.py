@@ -63,7 +63,11 @@ def _walk(content: Any, path: tuple[str, ...], seen: set[int]) -> Iterator[tuple
     if not isinstance(content, Mapping) or len(path) > _DEEPEST or id(content) in seen:
         return
     seen.add(id(content))
-    tensors = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    tensors = {
+        name: value
+        for name, value in content.items()
+        if isinstance(name, str) and isinstance(value, Tensor) and not value.is_nested
+    }
     if tensors:
         yield ".".join(path), tensors
     for name, value in content.items():

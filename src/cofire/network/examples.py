@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from cofire.errors import ExportError
+from cofire.tensors import Values
 
 __all__ = ["examples_of", "placement_of", "two_samples"]
 
@@ -27,7 +29,11 @@ def examples_of(example: Tensor | tuple[Tensor, ...], device: torch.device, dtyp
     Raises:
         ExportError: They are no tensors with a batch axis in front.
     """
-    given = example if isinstance(example, tuple) else (example,)
+    whole = Values(finite=False, error=ExportError)
+    given = tuple(
+        whole.of("example_input", value) if isinstance(value, Tensor | np.ndarray) else value
+        for value in (example if isinstance(example, tuple) else (example,))
+    )
     fits = bool(given) and all(isinstance(value, Tensor) and value.dim() and len(value) for value in given)
     if not fits or len({len(value) for value in given}) != 1:
         shapes = ", ".join(str(tuple(v.shape)) if isinstance(v, Tensor) else type(v).__name__ for v in given)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from cofire.arguments import validated
 from cofire.errors import ExportError
 from cofire.network.engines import GraphEngine
 from cofire.network.layers import ActivationLayer
@@ -16,6 +17,7 @@ from cofire.network.network import Network
 __all__ = ["open_module", "writes_in_place"]
 
 
+@validated
 def writes_in_place(network: Network) -> bool:
     """Whether an activation may be written over after it was computed, as far as can be known."""
     if not network.has_graph:
@@ -37,6 +39,7 @@ class _Open(nn.Module):
         return (logits, head, *plain)
 
 
+@validated
 def open_module(network: Network, layers: Sequence[ActivationLayer]) -> nn.Module:
     """The network's graph as a module of PyTorch with a copy of its weights, which needs nothing of cofire to export.
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from cofire.arguments import validated
 from cofire.errors import OptionError, near_matches
 from cofire.network.axes import Layout, layout_of
 from cofire.network.operations import Extent, Operation, users_of
@@ -34,6 +35,7 @@ transpose movedim contiguous clone dropout to type_as float half bfloat16 repeat
 _PASSING = frozenset(_PASSING_NAMES.split())
 
 
+@validated
 @dataclass(frozen=True)
 class ActivationLayer:
     """The output of one activation function at one place in the model.

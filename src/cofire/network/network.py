@@ -6,12 +6,14 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
+from cofire.arguments import validated
+from cofire.bounds import Later
 from cofire.errors import BatchError, ExportError, OptionError, near_matches
 from cofire.network.archives import load_program
 from cofire.network.engines import CallEngine, Engine, FixedWeights, GraphEngine, LiveWeights, TensorSource
@@ -21,12 +23,16 @@ from cofire.network.reading import exported, read_program
 from cofire.network.selection import Selector, select
 from cofire.network.untouched import alias_paths, unwrapped
 from cofire.network.weights import digest_of, fitted, read_checkpoint
+from cofire.tensors import Values
 
 __all__ = ["Network"]
 
 Capture = Literal["export", "calls"]
 
+_INPUTS = Values(finite=False, lists=False, error=BatchError)
 
+
+@validated
 class Network:
     """A classifier as its activation layers and operators.
 
@@ -56,8 +62,8 @@ class Network:
 
     def __init__(
         self,
-        model: nn.Module,
-        example_input: Tensor | tuple[Tensor, ...],
+        model: Annotated[nn.Module, Later()],
+        example_input: Annotated[Tensor | tuple[Tensor, ...], Later()],
         *,
         capture: Capture = "export",
     ) -> None:
@@ -267,7 +273,7 @@ class Network:
 
     def run(
         self,
-        inputs: Tensor | tuple[Tensor, ...],
+        inputs: Annotated[Tensor | tuple[Tensor, ...], Later()],
         observe: Callable[[ActivationLayer, Tensor], None] | None = None,
         layers: Selector = None,
         head: Callable[[Tensor], None] | None = None,
@@ -297,6 +303,7 @@ class Network:
         return self._engine.run(self._source, prepared, device, chosen, observe, head)
 
     def _prepared(self, given: tuple[Tensor, ...], device: torch.device) -> tuple[Tensor, ...]:
+        given = tuple(_INPUTS.of("inputs", value) for value in given)
         shapes = [tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__ for value in given]
         fits = len(given) == len(self._shapes) and all(
             isinstance(value, Tensor) and value.dim() and tuple(value.shape[1:]) == shape
@@ -322,7 +329,9 @@ class Network:
             for value, floating in zip(given, self._floating, strict=True)
         )
 
-    def with_weights(self, weights: Mapping[str, Any] | str | Path, *, weights_key: str | None = None) -> Network:
+    def with_weights(
+        self, weights: Annotated[Mapping[str, Any] | str | Path, Later()], *, weights_key: str | None = None
+    ) -> Network:
         """The same network with other weights, such as the next checkpoint's; nothing is read again.
 
         Args:

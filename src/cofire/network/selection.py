@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from fnmatch import fnmatchcase
+from typing import Annotated
 
+from cofire.bounds import Later
 from cofire.errors import LayerError, near_matches
 from cofire.network.layers import ActivationLayer, LayersFound
 
 __all__ = ["Selector", "select"]
 
-Selector = (
+Selector = Annotated[
     str
     | ActivationLayer
     | Callable[[ActivationLayer], bool]
     | Sequence[str | ActivationLayer | Callable[[ActivationLayer], bool]]
-    | None
-)
+    | None,
+    Later(),
+]
 """What chooses layers: a name, a path, a glob, "kind:relu", a predicate, a layer, several of these, all."""
 
 _KIND = "kind:"
@@ -34,9 +37,9 @@ def select(found: LayersFound, chosen: Selector) -> tuple[ActivationLayer, ...]:
     """
     if chosen is None:
         return found.layers
-    single = isinstance(chosen, (str, ActivationLayer)) or callable(chosen)
+    several = isinstance(chosen, Sequence | Set) and not isinstance(chosen, str | bytes)
     wanted: set[ActivationLayer] = set()
-    for one in [chosen] if single else chosen:  # type: ignore[union-attr]
+    for one in chosen if several else [chosen]:  # type: ignore[union-attr]
         wanted.update(_matching(found, one))  # type: ignore[arg-type]
     order = {operation: place for place, operation in enumerate(found.sources.values())}
     places = {layer: order[found.sources[layer]] for layer in wanted}

@@ -8,20 +8,25 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from cofire.arguments import validated
 from cofire.atomic import atomic_path
 from cofire.errors import WeightsError, near_matches
 from cofire.network.checkpoints import copy_of, without_prefix
+from cofire.tensors import Values
 
 __all__ = ["digest_of", "fitted", "load_weights", "read_checkpoint", "save_weights"]
 
+_WEIGHTS = Values(finite=False, lists=False, error=WeightsError)
 
+
+@validated
 def load_weights(path: str | Path, *, weights_key: str | None = None) -> dict[str, Tensor]:
     """Read a state dict from a file, without running any code from it.
 
@@ -56,7 +61,8 @@ def read_checkpoint(path: str | Path) -> Any:
     return _read_safetensors(file) if file.suffix == ".safetensors" else _read_pickle(file)
 
 
-def save_weights(state: Mapping[str, Tensor], path: str | Path) -> None:
+@validated
+def save_weights(state: Mapping[str, Annotated[Tensor, _WEIGHTS]], path: str | Path) -> None:
     """Write a state dict to a `.safetensors` file, whole or not at all.
 
     Args:
@@ -71,7 +77,7 @@ def save_weights(state: Mapping[str, Tensor], path: str | Path) -> None:
         2.0
     """
     # safetensors refuses tensors that share memory, such as tied weights.
-    separate = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
+    separate = {name: tensor.cpu().clone().contiguous() for name, tensor in state.items()}
     with atomic_path(path) as partial:
         save_file(separate, partial, metadata={"format": "pt"})
 
@@ -94,7 +100,8 @@ def fitted(
         WeightsError: Names are missing or unexpected, shapes differ, or numbers are NaN or infinite; there is no state
             dict, or several that fit.
     """
-    given = copy_of(state, reference, weights_key, source)
+    found = copy_of(state, reference, weights_key, source)
+    given = {name: _WEIGHTS.of(f"{source}: {name!r}", tensor) for name, tensor in found.items()}
     for name in reference.keys() - given.keys():
         twin = next((other for other in given if reference.get(other) is reference[name]), None)
         if twin is not None:
@@ -186,6 +193,7 @@ def _named(word: str, names: list[str], most: int = 5) -> str:
     return f"{word} {', '.join(map(repr, names[:most]))}{rest}"
 
 
+@validated(finite=False)
 def digest_of(weights: Mapping[str, Tensor]) -> str:
     """A hash of weights: the same for the same names, shapes, types and numbers.
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Real
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
+from cofire.arguments import validated
+from cofire.bounds import Later
 from cofire.errors import OptionError
 from cofire.patterns.adjacency import WeightedGraph, check_communities, check_membership, graph_of
 from cofire.patterns.arrays import ArrayLike
@@ -15,6 +18,7 @@ from cofire.patterns.arrays import ArrayLike
 __all__ = ["modularity", "overlapping_modularity"]
 
 
+@validated
 def modularity(adjacency: ArrayLike, membership: ArrayLike, *, resolution: float = 1.0) -> float:
     """Modularity of a partition, `Q = 1/2m Σ_vw (A_vw - γ k_v k_w / 2m) δ(C_v, C_w)` (P2 Eq. 2).
 
@@ -60,9 +64,10 @@ def modularity(adjacency: ArrayLike, membership: ArrayLike, *, resolution: float
     return float(inside / graph.total - resolution * (degrees / graph.total).square().sum())
 
 
+@validated
 def overlapping_modularity(
     adjacency: ArrayLike,
-    communities: ArrayLike | Sequence[Sequence[int] | ArrayLike],
+    communities: Annotated[ArrayLike | Sequence[Sequence[int] | ArrayLike], Later()],
     *,
     weighted: bool = True,
     min_weight: float = 0.0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from cofire.arguments import validated
 from cofire.bounds import check_threshold
 from cofire.errors import DataError, NonFiniteError
 from cofire.patterns.arrays import ArrayLike, tensor_of
@@ -15,6 +16,7 @@ _SLACK = 1e-2
 """How far a row of probabilities may be from one: softmax in bfloat16 over a thousand classes."""
 
 
+@validated
 def propose(
     predicted: ArrayLike, activation_probability: ArrayLike, activations: ArrayLike, threshold: float = 0.0
 ) -> Tensor:

@@ -7,12 +7,14 @@ from numbers import Integral
 import torch
 from torch import Tensor
 
+from cofire.arguments import validated
 from cofire.errors import DataError, NonFiniteError, OptionError
 from cofire.patterns.arrays import ArrayLike, tensor_of
 
 __all__ = ["partition_of", "representative_neurons", "unique_neuron_matrix"]
 
 
+@validated
 def representative_neurons(mean_activation: ArrayLike, top: int) -> Tensor:
     """The representative neurons `N_i` of every class: those with the highest mean activation `V_i(q)` (P2 §5.1).
 
@@ -54,6 +56,7 @@ def representative_neurons(mean_activation: ArrayLike, top: int) -> Tensor:
     return torch.sort(mean_activation, dim=1, descending=True, stable=True).indices[:, :top].contiguous()
 
 
+@validated
 def unique_neuron_matrix(representatives: ArrayLike, exclusive: bool = False) -> Tensor:
     """How many representative neurons the classes share (P2 Table 2).
 

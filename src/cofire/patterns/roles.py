@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from cofire.arguments import validated
 from cofire.patterns.adjacency import check_membership, graph_of
 from cofire.patterns.arrays import ArrayLike
 
 __all__ = ["participation_coefficient", "within_community_strength"]
 
 
+@validated
 def within_community_strength(adjacency: ArrayLike, membership: ArrayLike) -> Tensor:
     """Weight of every vertex's edges to its own community, `Σ_w A_vw δ(C_v, C_w)`.
 
@@ -37,6 +39,7 @@ def within_community_strength(adjacency: ArrayLike, membership: ArrayLike) -> Te
     return inside
 
 
+@validated
 def participation_coefficient(adjacency: ArrayLike, membership: ArrayLike) -> Tensor:
     """How evenly every vertex's edges spread over the communities, `P_v = 1 - Σ_s (k_vs / k_v)²`.
 

@@ -15,6 +15,7 @@ from typing import Any
 import plotly
 import plotly.graph_objects as go
 
+from cofire.arguments import validated
 from cofire.atomic import atomic_path
 from cofire.errors import MissingExtraError, OptionError
 from cofire.report.figures import figures
@@ -29,12 +30,14 @@ SCALE = 3
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
+@validated
 def browser() -> str | None:
     """Path of a Chrome or Chromium: the environment's COFIRE_CHROMIUM, or the first one found."""
     named = os.environ.get("COFIRE_CHROMIUM")
     return named or next((found for name in _BROWSERS if (found := shutil.which(name))), None)
 
 
+@validated
 def write_figures(trajectory: Trajectory, folder: str | Path, *, formats: Iterable[str] = ("png", "svg")) -> list[Path]:
     """Write every figure of the report as image files: light theme, white ground.
 

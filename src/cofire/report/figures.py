@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import plotly.graph_objects as go
 
+from cofire.arguments import validated
 from cofire.report.boost.facts import boosts_of
 from cofire.report.boost.figures import draw_boosts
 from cofire.report.canvas import MANY_LAYERS, canvas, checkpoint_axis, plain, series
@@ -19,6 +20,7 @@ from cofire.study.trajectory import Trajectory
 __all__ = ["draw", "figures"]
 
 
+@validated
 def figures(trajectory: Trajectory) -> dict[str, go.Figure]:
     """The figures of the report in the light theme: those that the page shows, and of graphs still pictures.
 

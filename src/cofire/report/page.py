@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cofire.activations import ActivationSummary
+from cofire.arguments import validated
 from cofire.atomic import write_text
 from cofire.report import tables, wording
 from cofire.report.boost import section as boost_section
@@ -50,6 +51,7 @@ class Tile:
     span: tuple[float, float, float] | None = None
 
 
+@validated
 def write_report(
     result: Trajectory | ActivationSummary,
     path: str | Path,

@@ -10,11 +10,13 @@ from torch import Tensor
 from cofire.activations.batches import Batches
 from cofire.activations.labelling import Labelling
 from cofire.activations.passes import run_pass
+from cofire.arguments import validated
 from cofire.network import Network
 
 __all__ = ["Tally", "tally"]
 
 
+@validated
 @dataclass(frozen=True)
 class Tally:
     """Samples and correct predictions.
@@ -40,6 +42,7 @@ class Tally:
         return int(self.correct[number]) / int(self.samples[number])
 
 
+@validated
 def tally(network: Network, data: Any, labelling: Labelling | None = None, *, batch_size: int = 1024) -> Tally:
     """Classify a data set.
 

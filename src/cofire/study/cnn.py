@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from cofire.arguments import validated
 from cofire.errors import OptionError
 
 __all__ = ["cnn"]
@@ -14,6 +15,7 @@ __all__ = ["cnn"]
 _CHANNELS = (16, 32)
 
 
+@validated
 def cnn(shape: Sequence[int], hidden: Sequence[int], classes: int, *, dropout: float = 0.0) -> nn.Sequential:
     """A convolutional classifier: two 3 × 3 convolutions, each with ReLU and 2 × 2 max-pooling, then linear layers.
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from cofire.arguments import validated
 from cofire.errors import DataError, OptionError
 
 __all__ = ["Correlation", "correlate", "effective_points"]
@@ -17,6 +18,7 @@ __all__ = ["Correlation", "correlate", "effective_points"]
 Floats = NDArray[np.float64]
 
 
+@validated
 @dataclass(frozen=True)
 class Correlation:
     """Two series over the same checkpoints, and how they move together.
@@ -57,6 +59,7 @@ class Correlation:
     spearman_serial_high: float | None = None
 
 
+@validated
 def correlate(first: Sequence[float], second: Sequence[float], *, confidence: float = 0.95) -> Correlation:
     """Pearson and Spearman correlation of two series with confidence intervals.
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cofire.arguments import validated
 from cofire.errors import DataError, OptionError, near_matches
 
 __all__ = ["DATASETS", "LabelledData", "data_root", "drawn_seed", "hold_out", "load_dataset"]
@@ -19,6 +20,7 @@ DATASETS = tuple(f"{name}{mixed}" for name in ("digits", "mnist", "fashion-mnist
 """Names that `load_dataset` knows."""
 
 
+@validated
 @dataclass(frozen=True)
 class LabelledData:
     """A data set in memory.
@@ -38,11 +40,13 @@ class LabelledData:
     class_names: tuple[str, ...]
 
 
+@validated
 def data_root(given: str | Path | None = None) -> Path:
     """Where data sets lie: what was given, else `COFIRE_DATA`, else `data` in the current folder."""
     return Path(given or os.environ.get("COFIRE_DATA") or "data")
 
 
+@validated
 def load_dataset(name: str, root: str | Path | None = None, *, seed: int = 0) -> LabelledData:
     """A data set by name.
 

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from cofire.arguments import validated
+
 __all__ = ["fcnn"]
 
 
+@validated
 def fcnn(inputs: int, hidden: Sequence[int], classes: int, *, dropout: float = 0.0) -> nn.Sequential:
     """A fully connected classifier: ReLU and dropout after each hidden layer (P2 §6, Table 1).
 

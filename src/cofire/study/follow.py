@@ -6,16 +6,17 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from cofire.activations import DEFAULT_TOP, ByClass, Pairs, Range, summarize
 from cofire.activations.batches import Batches
 from cofire.activations.data_names import name_of
 from cofire.activations.labelling import Labelling
+from cofire.arguments import validated
 from cofire.boost import compare
 from cofire.boost.methods import method_of
 from cofire.boost.reading import chosen_layers
-from cofire.bounds import check_whole
+from cofire.bounds import Later, check_whole
 from cofire.errors import OptionError
 from cofire.network import Network, Selector, Unit
 from cofire.study.accuracy import tally
@@ -29,9 +30,10 @@ from cofire.study.versions import versions
 
 __all__ = ["follow"]
 
-Weights = Mapping[str, Any] | str | Path
+Weights = Annotated[Mapping[str, Any] | str | Path, Later()]
 
 
+@validated
 def follow(
     network: Network,
     checkpoints: Sequence[Weights],

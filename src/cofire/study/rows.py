@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from cofire.activations import ActivationSummary, LayerSummary
+from cofire.arguments import validated
 from cofire.study.accuracy import Tally
 from cofire.study.graph_rows import GraphOptions, graph_tables
 from cofire.study.schemas import CLASSES_SCHEMA, LAYERS_SCHEMA, NEURONS_SCHEMA
@@ -34,6 +35,7 @@ class Moment:
     step: int | None
 
 
+@validated
 def trajectory_of(
     summary: ActivationSummary,
     moment: Moment,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from cofire.activations import summarize
 from cofire.activations.progress import progress_over
+from cofire.arguments import validated
 from cofire.atomic import sweep, write_text
 from cofire.boost import compare
 from cofire.errors import OptionError, ResultError
@@ -37,6 +38,7 @@ __all__ = ["run_study"]
 _ABOUT = "study.json"
 
 
+@validated
 def run_study(
     options: StudyOptions,
     folder: str | Path,

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from cofire.arguments import validated
 from cofire.atomic import atomic_path
 from cofire.errors import LayerError, MergeError, OptionError, ResultError, near_matches
 from cofire.graphs import ActivationPatternGraph
@@ -44,6 +45,7 @@ _LATER = {"boost": ("boosts", "boost_classes", "flips"), "explain": ("tracings",
 """Tables whose files results from before them do not have, by the option that asks for them."""
 
 
+@validated
 @dataclass(frozen=True, repr=False)
 class Trajectory:
     """What the neurons did at every checkpoint of a training run.

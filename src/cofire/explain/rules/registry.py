@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, fx
 
+from cofire.arguments import validated
 from cofire.errors import OptionError, RuleError
 from cofire.explain.flow import Flow
 from cofire.network.operations import bare_name
@@ -142,6 +143,7 @@ RuleType = TypeVar("RuleType", bound=Rule)
 _RULES: dict[str, Rule] = {}
 
 
+@validated
 def register_rule(*operators: str) -> Callable[[type[RuleType]], type[RuleType]]:
     """Register a rule for operators, in place of the one that they may have.
 

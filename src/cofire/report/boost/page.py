@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from cofire.arguments import validated
 from cofire.atomic import write_text
 from cofire.report.boost.facts import BoostFacts
 from cofire.report.boost.figures import draw_boosts
@@ -19,6 +20,7 @@ from cofire.study.gains import margin_of
 __all__ = ["write_boost_report"]
 
 
+@validated
 def write_boost_report(
     boosts: pa.Table,
     boost_classes: pa.Table,
