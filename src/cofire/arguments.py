@@ -71,7 +71,7 @@ def validated(
 
     Args:
         thing: The function or class.
-        error: What kind of error every refusal is; else the mark's own.
+        error: What kind of error every refusal of a function, or of making an object, is; else the mark's own.
         finite: Whether a `Tensor` is refused that has NaN or infinite values; not where the function says better which.
 
     Returns:
@@ -89,7 +89,7 @@ def validated(
     """
     if thing is None:
         return functools.partial(validated, error=error, finite=finite)
-    guard = functools.partial(_guarded, about=_About(error, finite))
+    guard = functools.partial(_guarded, about=_About(None if inspect.isclass(thing) else error, finite))
     if inspect.isclass(thing):
         for name, member in list(vars(thing).items()):
             if name not in ("__init__", "__call__", "__getitem__") and name.startswith("_"):
@@ -97,7 +97,8 @@ def validated(
             if isinstance(member, staticmethod | classmethod):
                 setattr(thing, name, type(member)(guard(member.__func__)))
             elif inspect.isfunction(member):
-                setattr(thing, name, guard(member))
+                made = name == "__init__"
+                setattr(thing, name, _guarded(member, _About(error, finite)) if made else guard(member))
         return thing
     return cast("Checked", guard(thing))
 
@@ -249,7 +250,7 @@ def _declared(hint: Any, about: _About) -> Any:
     if origin is Annotated:
         if any(isinstance(mark, Mark) for mark in args[1:]):
             return hint
-        return Annotated[(_declared(args[0], about), *args[1:])]  # type: ignore[return-value]
+        return Annotated[(_declared(args[0], about), *args[1:])]
     if origin in (Union, UnionType):
         return _either(args, about)
     if origin is Literal:
@@ -261,7 +262,7 @@ def _declared(hint: Any, about: _About) -> Any:
     if origin in _WORDS:
         inner = tuple(arg if arg is Ellipsis else _declared(arg, about) for arg in args)
         kind = origin if origin in (tuple, list) else abc.Sequence
-        return Annotated[kind[inner], BeforeValidator(_listed)]  # type: ignore[index]
+        return Annotated[kind[inner], BeforeValidator(_listed)]
     if origin in (abc.Mapping, dict):
         return abc.Mapping[_declared(args[0], about), _declared(args[1], about)]  # type: ignore[misc]
     if origin is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import operator
 import os
-import unicodedata
+import re
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -43,6 +43,9 @@ __all__ = [
 ]
 
 INT64 = 2**63 - 1
+_UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+"""What XML, UTF-8 or a line of a table cannot hold."""
+_LINES = str.maketrans({"\n": None, "\t": None})
 
 Sizes = dict[str, int]
 """Of the axes that have a name, as far as a call has told them."""
@@ -140,7 +143,7 @@ class Whole(Mark):
         except (TypeError, RuntimeError, ValueError):
             raise Refused(self.expected) from None
         flag = isinstance(value, bool | np.bool_) or getattr(value, "dtype", None) in (torch.bool, np.dtype(bool))
-        if flag or not self.least <= number <= self.most or getattr(value, "ndim", 0):
+        if flag or not self.least <= number <= self.most or getattr(value, "ndim", 0) != 0:
             raise Refused(self.expected)
         return number
 
@@ -259,11 +262,9 @@ class Words(Mark):
         if not isinstance(value, str):
             raise Refused("text")
         text = str(value)
-        if not text.isprintable():
-            for letter in text:
-                kind = unicodedata.category(letter)
-                if kind == "Cs" or (kind == "Cc" and not (self.lines and letter in "\n\t")):
-                    raise Refused(self.expected, f"take {letter!r} out, or name it otherwise")
+        found = _UNWRITABLE.search(text.translate(_LINES) if self.lines else text)
+        if found:
+            raise Refused(self.expected, f"take {found.group()!r} out")
         return text
 
 

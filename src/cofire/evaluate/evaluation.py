@@ -31,7 +31,6 @@ RECORDS = "records.parquet"
 OPTIONS = "evaluation.json"
 _FORMAT = 2
 _LEVEL = 0.05
-
 Floats = NDArray[np.float64]
 
 
