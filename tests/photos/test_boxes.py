@@ -272,3 +272,98 @@ class TestCoco:
         del content[key]
         (tmp_path / "c.json").write_text(json.dumps(content))
         assert f"without '{key}'" in refused(DataError, tmp_path / "c.json")
+
+
+class TestUnit:
+    """Boxes in fractions of the image's sides: never taken for pixels, of which they would all be the first one."""
+
+    def boxes(self, tmp_path, kind, *boxes, size=(20, 10)):
+        """One file with these boxes, left, top, right and bottom, as the kind writes them."""
+        if kind == "json":
+            return boxes_json(tmp_path / "b.json", entry("a.jpg", boxes=boxes, size=size))
+        if kind == "coco":
+            sized = [(left, top, right - left, bottom - top) for left, top, right, bottom in boxes]
+            return coco(tmp_path / "c.json", [(5, "a.jpg")], [(5, 2, box, {}) for box in sized])
+        database = "ILSVRC_2012" if kind == "ilsvrc" else "The VOC2007 Database"
+        return xml(tmp_path / "a.xml", *[("cat", box) for box in boxes], size=size, database=database)
+
+    @pytest.mark.parametrize("kind", ["json", "coco", "voc", "ilsvrc"])
+    @pytest.mark.parametrize(
+        "boxes",
+        [
+            [(0.25, 0.5, 0.75, 1)],
+            [(0.1, 0.1, 0.9, 0.9), (0, 0, 1, 1)],
+            [(0, 0, 1, 1), (0, 0, 1, 1)],
+            [(-0.01, 0.2, 1.004, 0.7)],
+        ],
+    )
+    def test_a_file_of_fractions_is_refused_and_its_remedy_works(self, tmp_path, kind, boxes):
+        file = self.boxes(tmp_path, kind, *boxes)
+        assert "unit='fraction' (--box-unit fraction)" in refused(DataError, file, NAMES)
+        with pytest.raises(DataError, match="between 0 and 1"):
+            read_boxes(file, NAMES, skip_faulty=True)
+        found = read_boxes(file, NAMES, unit="fraction").entries[0].boxes
+        wanted = [(left * 20, top * 10, right * 20, bottom * 10) for left, top, right, bottom in boxes]
+        assert [box == pytest.approx(each) for box, each in zip(found, wanted, strict=True)] == [True] * len(boxes)
+
+    @pytest.mark.parametrize("kind", ["json", "coco", "ilsvrc"])
+    def test_pixels_stay_pixels(self, tmp_path, kind):
+        assert len(read_boxes(self.boxes(tmp_path, kind, (0, 0, 1, 1)), NAMES).entries[0].boxes) == 1
+        assert len(read_boxes(self.boxes(tmp_path, kind, (0, 0, 1, 1), (3, 3, 9, 9)), NAMES).entries[0].boxes) == 2
+
+    def test_an_image_of_one_pixel_has_a_box(self, tmp_path):
+        file = self.boxes(tmp_path, "json", (0, 0, 1, 1), (0, 0, 1, 1), size=(1, 1))
+        assert len(read_boxes(file, NAMES).entries[0].boxes) == 2
+
+    def test_a_fraction_among_pixels_is_refused_or_left_out(self, tmp_path):
+        file = self.boxes(tmp_path, "json", (0.25, 0.5, 0.75, 1), (3, 3, 9, 9))
+        assert "(1): 'a.jpg': box 0.25, 0.5, 0.75, 1" in refused(DataError, file, NAMES)
+        found = read_boxes(file, NAMES, skip_faulty=True)
+        assert (len(found.entries[0].boxes), found.faulty) == (1, 1)
+
+    def test_fractions_are_of_a_size_and_from_0_to_1(self, tmp_path):
+        file = self.boxes(tmp_path, "json", (0.25, 0.5, 0.75, 1), size=None)
+        with pytest.raises(DataError, match="fractions of a size, and none is told"):
+            read_boxes(file, NAMES, unit="fraction")
+        with pytest.raises(DataError, match="is not from 0 to 1"):
+            read_boxes(self.boxes(tmp_path, "json", (0.25, 0.5, 7, 8)), NAMES, unit="fraction")
+        with pytest.raises(OptionError, match="pixel or fraction"):
+            read_boxes(file, NAMES, unit="percent")
+
+
+class TestBounds:
+    """No file, however it is made, costs more than it should or raises what is not cofire's."""
+
+    @pytest.mark.parametrize("name", ["a\0b", "x" * 5000, "x\ud800", "/dev/null"])
+    def test_names_that_are_no_files_are_told(self, tmp_path, name):
+        with pytest.raises(DataError, match=r"cannot be read|no boxes|no file"):
+            read_boxes(tmp_path / name)
+
+    def test_files_have_a_largest_size(self, tmp_path, monkeypatch):
+        file = boxes_json(tmp_path / "b.json", entry("a.jpg"))
+        monkeypatch.setattr("cofire.photos.files.MOST_LIST", 10)
+        monkeypatch.setattr("cofire.photos.voc.MOST_XML", 10)
+        monkeypatch.setattr("cofire.photos.files.text_of.__defaults__", (10,))
+        assert "of at most 10 bytes" in refused(DataError, file)
+        assert "more than 10 bytes" in refused(DataError, xml(tmp_path / "a.xml"))
+
+    def test_elements_within_each_other_have_an_end(self, tmp_path):
+        (tmp_path / "a.xml").write_text("<annotation>" + "<a>" * 60 + "</a>" * 60 + "</annotation>")
+        assert "more than 50 elements within each other" in refused(DataError, tmp_path / "a.xml")
+
+    @pytest.mark.parametrize("deep", [900, 90_000])
+    def test_lists_within_each_other_are_refused(self, tmp_path, deep):
+        file = tmp_path / "b.json"
+        file.write_text('[{"file": "a.png", "label": 0, "boxes": [' + "[" * deep + "]" * deep + "]}]")
+        refused(DataError, file)
+
+    def test_a_key_that_is_there_twice_among_very_many_is_found_soon(self, tmp_path):
+        keys = ", ".join(f'"k{number}": 0' for number in range(50_000))
+        (tmp_path / "b.json").write_text(f'{{{keys}, "k7": 1}}')
+        assert "'k7' twice" in refused(DataError, tmp_path / "b.json")
+
+    def test_very_many_and_very_long_unknown_names_are_told_soon(self, tmp_path):
+        entries = [entry(f"{number}.jpg", label="y" * 5000 + str(number)) for number in range(3000)]
+        message = refused(LabelError, boxes_json(tmp_path / "b.json", *entries), [f"name {n}" for n in range(1000)])
+        assert "and 2,980 more" in message
+        assert len(message) < 10_000

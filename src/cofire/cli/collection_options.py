@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from cofire.photos.matching import SEVERAL
 
-__all__ = ["Difficult", "FirstPixel", "Several", "SkipUnknown", "SkipUnmatched", "SkipUnreadable"]
+__all__ = ["BoxUnit", "Difficult", "FirstPixel", "Several", "SkipUnknown", "SkipUnmatched", "SkipUnreadable"]
 
 _PANEL = "Which photos and boxes"
 
@@ -38,6 +38,10 @@ Several = Annotated[
 ]
 Difficult = Annotated[
     bool, typer.Option("--difficult", help="Take boxes noted as difficult too.", rich_help_panel=_PANEL)
+]
+BoxUnit = Annotated[
+    Literal["pixel", "fraction"],
+    typer.Option(help="Of the corners of boxes: fractions go from 0 to 1 of an image's sides.", rich_help_panel=_PANEL),
 ]
 FirstPixel = Annotated[
     int | None,

@@ -14,7 +14,15 @@ from rich.console import Console
 
 from cofire.atomic import write_text
 from cofire.bounds import check_from_zero
-from cofire.cli.collection_options import Difficult, FirstPixel, Several, SkipUnknown, SkipUnmatched, SkipUnreadable
+from cofire.cli.collection_options import (
+    BoxUnit,
+    Difficult,
+    FirstPixel,
+    Several,
+    SkipUnknown,
+    SkipUnmatched,
+    SkipUnreadable,
+)
 from cofire.cli.evaluate_more import check_against, photos_of, write_attacked, write_compared
 from cofire.cli.evaluation_told import print_tables
 from cofire.cli.explain_options import options_of
@@ -103,6 +111,7 @@ def evaluate(
     several: Several = "refuse",
     difficult: Difficult = False,
     first_pixel: FirstPixel = None,
+    box_unit: BoxUnit = "pixel",
     skip_unmatched: SkipUnmatched = False,
     skip_unreadable: SkipUnreadable = False,
     skip_unknown: SkipUnknown = False,
@@ -180,7 +189,7 @@ def evaluate(
     collection = open_collection(
         images, boxes, names=names, synsets=synsets, num_classes=network.num_classes, allow_unmatched=skip_unmatched,
         several=several, difficult=difficult, first_pixel=first_pixel, skip_unknown=skip_unknown,
-        skip_faulty=skip_unreadable,
+        skip_faulty=skip_unreadable, unit=box_unit,
     )  # fmt: skip
     setup = Setup(
         named(model), named(weights or "the model's own"), preparation.told,

@@ -15,7 +15,15 @@ from rich.table import Table
 from rich.text import Text
 
 from cofire.activations.progress import progress_over
-from cofire.cli.collection_options import Difficult, FirstPixel, Several, SkipUnknown, SkipUnmatched, SkipUnreadable
+from cofire.cli.collection_options import (
+    BoxUnit,
+    Difficult,
+    FirstPixel,
+    Several,
+    SkipUnknown,
+    SkipUnmatched,
+    SkipUnreadable,
+)
 from cofire.cli.explain_options import OURS, contrast_of
 from cofire.cli.folders import claim
 from cofire.cli.numbers import numbers
@@ -99,6 +107,7 @@ def tune(
     several: Several = "refuse",
     difficult: Difficult = False,
     first_pixel: FirstPixel = None,
+    box_unit: BoxUnit = "pixel",
     skip_unmatched: SkipUnmatched = False,
     skip_unreadable: SkipUnreadable = False,
     skip_unknown: SkipUnknown = False,
@@ -151,6 +160,7 @@ def tune(
         first_pixel=first_pixel,
         skip_unknown=skip_unknown,
         skip_faulty=skip_unreadable,
+        unit=box_unit,
     )
     collection = everything.split("tuning")
     if not len(collection):

@@ -112,7 +112,8 @@ def truth(boxes: Sequence[Tensor], images: int) -> GroundTruth:
         images: How many images there are.
 
     Raises:
-        DataError: Not one tensor (boxes, 4) for each image, or a box without width or height.
+        DataError: Not one tensor (boxes, 4) for each image, a box without width or height, or boxes in fractions of
+            the sides in place of pixels.
         NonFiniteError: A corner is NaN or infinite.
 
     Example:
@@ -130,6 +131,7 @@ def truth(boxes: Sequence[Tensor], images: int) -> GroundTruth:
     none = torch.zeros(0, 4, dtype=torch.float64)
     corners = torch.cat([none, *(each.detach().cpu().to(torch.float64) for each in boxes)])
     check_sides(corners, image)
+    check_unit(corners, image)
     return GroundTruth(corners, image, count.cumsum(0) - count, count)
 
 
@@ -157,7 +159,24 @@ def check_corners(corners: Tensor, found: Tensor, images: int) -> tuple[Tensor, 
     there = found.detach().cpu()
     placed = torch.where(there[:, None], corners.detach().cpu().to(torch.float64), 0.0)
     check_sides(placed[there], there.nonzero().flatten())
+    check_unit(placed[there], there.nonzero().flatten())
     return placed, there
+
+
+def check_unit(corners: Tensor, image: Tensor) -> None:
+    """Boxes (boxes, 4) in pixels, not all in fractions of the sides: those would all lie within one pixel.
+
+    Raises:
+        DataError: All corners lie from 0 to 1, and not all are whole: the box of the first pixel is one.
+    """
+    within = bool(((corners >= 0) & (corners <= 1)).all())
+    if len(corners) and within and bool((corners != corners.round()).any()):
+        raise DataError(
+            f"boxes between 0 and 1, such as {[round(value, 4) for value in corners[0].tolist()]} of image "
+            f"{int(image[0])}",
+            "left, top, right and bottom in pixels",
+            "multiply fractions by width and height: boxes * torch.tensor([width, height, width, height])",
+        )
 
 
 def check_sides(corners: Tensor, image: Tensor) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from cofire.errors import DataError, OptionError
 from cofire.photos import boxes_json, coco, voc
 from cofire.photos.annotated import AnnotatedImage, BoxList, Corners
 from cofire.photos.classes import ClassTable
-from cofire.photos.files import files_below
-from cofire.photos.gathering import Gathering
+from cofire.photos.files import files_below, reading, text_of
+from cofire.photos.gathering import UNITS, Gathering
 
 __all__ = ["AnnotatedImage", "BoxList", "Corners", "read_boxes"]
 
@@ -29,6 +30,7 @@ def read_boxes(
     first_pixel: int | None = None,
     skip_unknown: bool = False,
     skip_faulty: bool = False,
+    unit: Literal["pixel", "fraction"] = "pixel",
 ) -> BoxList:
     """The boxes of a file or folder, whose kind its content tells.
 
@@ -46,12 +48,14 @@ def read_boxes(
         first_pixel: In XML files the number of the first pixel, 0 or 1; None for what is said above.
         skip_unknown: Leave out boxes of classes that the network has not, and count them, rather than refuse them.
         skip_faulty: The same for boxes that are none: not finite, turned round or without area.
+        unit: "pixel", or "fraction" for corners from 0 to 1, as shares of the width and height that the file notes.
+            Boxes between 0 and 1 in a file of pixels are refused: they would all be one and the same pixel.
 
     Raises:
         DataError: The source is missing, damaged or of no such kind, an entry lacks something, an image has two
             entries, or a box is none. The message names all that is wrong.
         LabelError: There are classes that the network has not, each told with the names nearest to it.
-        OptionError: `first_pixel` is neither 0 nor 1, or the numbers of classes do not agree.
+        OptionError: `first_pixel` is neither 0 nor 1, there is no such unit, or the numbers of classes do not agree.
 
     Example:
         >>> import tempfile
@@ -62,8 +66,14 @@ def read_boxes(
     """
     if first_pixel not in (None, 0, 1) or isinstance(first_pixel, bool):
         raise OptionError(f"first_pixel={first_pixel!r}", "0 or 1", "leave it out (--first-pixel)")
-    source = Path(path)
-    gathering = Gathering(ClassTable(names, synsets, num_classes), difficult, skip_unknown, skip_faulty)
+    if unit not in UNITS:
+        raise OptionError(f"unit={unit!r}", " or ".join(UNITS), "pass unit='fraction' (--box-unit fraction), say")
+    gathering = Gathering(ClassTable(names, synsets, num_classes), difficult, skip_unknown, skip_faulty, unit)
+    with reading(path, _KINDS):
+        return _read(Path(path), gathering, first_pixel)
+
+
+def _read(source: Path, gathering: Gathering, first_pixel: int | None) -> BoxList:
     if source.is_dir():
         files = files_below(source, (".xml",))
         if not files:
@@ -105,17 +115,18 @@ def _start(file: Path) -> bytes:
 
 def _json(file: Path) -> Any:
     """The content of a JSON file, in which no object may have a key twice: of two values one would be lost."""
+    text = text_of(file, _KINDS)
     try:
-        return json.loads(file.read_text(encoding="utf-8-sig"), object_pairs_hook=_each_key_once)
+        return json.loads(text, object_pairs_hook=_each_key_once)
     except RecursionError as error:
         raise DataError(f"'{file}' is nested too deep", _KINDS, "check the path") from error
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise DataError(f"'{file}' is no whole JSON: {error}", _KINDS, "mend the file, or make it again") from error
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"an object has {next(key for key in keys if keys.count(key) > 1)!r} twice")
+        (key, _), *_ = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"an object has {key!r} twice")
     return found

@@ -61,6 +61,6 @@ def _gather_image(entry: dict[str, Any], file: str, where: str, gathering: Gathe
         # Of a class that the network has not, the image is kept without boxes: the caller tells how many there are.
         gathering.entries.append(AnnotatedImage(file, None, (), (), size))
         return
-    found = [gathering.corners(box if isinstance(box, list) else [box], where) for box in entry["boxes"]]
+    found = [gathering.corners(box if isinstance(box, list) else [box], where, size) for box in entry["boxes"]]
     boxes = tuple(corners for corners in found if corners is not None)
     gathering.entries.append(AnnotatedImage(file, label, (label,) * len(boxes), boxes, size))

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 from cofire.bounds import check_whole
 from cofire.errors import LabelError, OptionError, near_matches
-from cofire.photos.faults import refuse_all
+from cofire.photos.faults import SHOWN, refuse_all
 
 __all__ = ["ClassTable", "is_wnid"]
 
+_LONGEST = 100
 _WNID = re.compile(r"n\d{8}")
 
 
@@ -95,6 +96,7 @@ class ClassTable:
 
     def fault(self, text: str) -> str:
         """Why a name is no class, in words, with the nearest names that are."""
+        text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
         if self.is_several(text):
             return f"'{text}' names several classes"
         if not self.knows_names:
@@ -109,7 +111,9 @@ class ClassTable:
             LabelError: There is one.
         """
         refuse_all(
-            [self.fault(text) for text in texts], "class names that the network has not",
+            # The names nearest to one take long to find; those that are not shown need none.
+            [self.fault(text) if at < SHOWN else text for at, text in enumerate(texts)],
+            "class names that the network has not",
             "names of its classes, or their WordNet numbers" if self.knows_names else "a list of class names",
             "give the names (--classes), or WordNet numbers (--synsets), of all classes in the order of the network's "
             "outputs, or leave boxes of other classes out: skip_unknown=True (--skip-unknown)",

@@ -55,7 +55,8 @@ def gather_coco(content: dict[str, Any], gathering: Gathering) -> None:
             gathering.fault(where, "has no name")
     boxes: dict[Any, list[tuple[int, Corners]]] = {key: [] for key in images}
     for _, where, one in _with_ids(content["annotations"], "annotation", gathering):
-        _gather_annotation(one, where, boxes, categories, gathering)
+        size = images[one["image_id"]][1] if _is_id(one.get("image_id")) and one["image_id"] in images else None
+        _gather_annotation(one, where, size, boxes, categories, gathering)
     for key, (name, size) in images.items():
         labels, found = tuple(label for label, _ in boxes[key]), tuple(corners for _, corners in boxes[key])
         gathering.entries.append(AnnotatedImage(name, None, labels, found, size))
@@ -64,6 +65,7 @@ def gather_coco(content: dict[str, Any], gathering: Gathering) -> None:
 def _gather_annotation(
     one: dict[str, Any],
     where: str,
+    size: tuple[int, int] | None,
     boxes: dict[Any, list[tuple[int, Corners]]],
     categories: dict[Any, Any],
     gathering: Gathering,
@@ -79,7 +81,7 @@ def _gather_annotation(
         gathering.left_out["crowd"] += 1
     # Only categories that a box has are looked up: COCO lists all of its 80 in each file.
     elif isinstance(name := categories[category], str) and (label := gathering.label(name, where)) is not None:
-        corners = _corners(one.get("bbox"), where, gathering)
+        corners = _corners(one.get("bbox"), where, size, gathering)
         if corners is not None:
             boxes[image].append((label, corners))
 
@@ -102,9 +104,9 @@ def _is_id(value: Any) -> bool:
     return isinstance(value, int | str) and not isinstance(value, bool)
 
 
-def _corners(box: Any, where: str, gathering: Gathering) -> Corners | None:
+def _corners(box: Any, where: str, size: tuple[int, int] | None, gathering: Gathering) -> Corners | None:
     """From left, top, width and height."""
     if not isinstance(box, list) or len(box) != 4 or not all(isinstance(value, int | float) for value in box):
-        gathering.fault(where, f"has the bbox {box!r}, not [x, y, width, height]")
+        gathering.fault(where, f"has the bbox {str(box)[:80]}, not [x, y, width, height]")
         return None
-    return gathering.corners(box, where, sized=True)
+    return gathering.corners(box, where, size, sized=True)

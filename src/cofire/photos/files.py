@@ -1,14 +1,62 @@
-"""The files of a folder and of all folders below it."""
+"""The files of a folder and of all folders below it, and text files read within bounds."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from cofire.errors import DataError
+from cofire.errors import CofireError, DataError
 
-__all__ = ["files_below"]
+__all__ = ["MOST_LIST", "MOST_XML", "files_below", "reading", "text_of"]
+
+MOST_LIST = 512 << 20
+"""Bytes of the largest file of boxes or names: COCO's largest, of 118,000 photos, has 449 million."""
+
+MOST_XML = 16 << 20
+"""Bytes of the largest XML file, which is about one image: VOC's and ILSVRC's have a few thousand."""
+
+
+@contextmanager
+def reading(path: str | Path, expected: str) -> Iterator[None]:
+    """Whatever a file or folder leads its readers to raise becomes an error that names it.
+
+    Args:
+        path: What is read.
+        expected: What it should be.
+
+    Raises:
+        DataError: For every exception but those of cofire, which pass.
+    """
+    try:
+        yield
+    except CofireError:
+        raise
+    # Names that no system takes, links in a circle, nesting that no parser follows, numbers of a million digits ...
+    except Exception as error:
+        told = "it is nested too deep" if isinstance(error, RecursionError) else str(error) or type(error).__name__
+        raise DataError(
+            f"'{path}' cannot be read: {told}", expected, "check the path, or make the file again"
+        ) from error
+
+
+def text_of(path: str | Path, expected: str, most: int = MOST_LIST) -> str:
+    """The text of a file (UTF-8, with or without a mark of byte order).
+
+    Raises:
+        DataError: It is no file or no text, or has more than `most` bytes.
+    """
+    with reading(path, expected):
+        if not Path(path).is_file():
+            raise DataError(f"no file '{path}'", expected, "check the path")
+        size = Path(path).stat().st_size
+        if size > most:
+            raise DataError(
+                f"'{path}' is a file of {size:,} bytes", f"{expected}, of at most {most:,} bytes",
+                "check the path, or part the file",
+            )  # fmt: skip
+        return Path(path).read_text(encoding="utf-8-sig")
 
 
 def files_below(folder: Path, endings: Sequence[str]) -> list[tuple[str, Path]]:

@@ -13,7 +13,13 @@ from cofire.photos.annotated import AnnotatedImage, BoxList, Corners, corners_fa
 from cofire.photos.classes import ClassTable
 from cofire.photos.faults import refuse_all
 
-__all__ = ["Gathering", "size_of"]
+__all__ = ["UNITS", "Gathering", "size_of"]
+
+UNITS = ("pixel", "fraction")
+"""What the corners of boxes may be in: pixels, or shares of the image's width and height."""
+
+_NEAR_0_TO_1 = -0.1, 1.1
+"""Where corners lie that are shares of a side, with some room for boxes that go over an edge."""
 
 
 @dataclass
@@ -25,9 +31,13 @@ class Gathering:
         difficult: Whether boxes that are hard to make out are taken.
         skip_unknown: Whether boxes of classes that the network has not are left out, rather than refused.
         skip_faulty: Whether boxes that are none are left out, rather than refused.
+        unit: Of the corners, one of `UNITS`.
         left_out: How many boxes were left out, by reason.
         faults: Of the source, each in words with where it is.
         odd_boxes: Boxes that are none, in words.
+        fractions: Boxes between 0 and 1 in a source of pixels, in words; they are among the odd ones too.
+        small: Boxes of which the source has no number above 1, in words.
+        boxes: How many boxes there were.
         unknown: Names of classes that the network has not, and how many boxes have them.
     """
 
@@ -35,11 +45,15 @@ class Gathering:
     difficult: bool = False
     skip_unknown: bool = False
     skip_faulty: bool = False
+    unit: str = "pixel"
     left_out: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
     odd_boxes: list[str] = field(default_factory=list)
     unknown: Counter[str] = field(default_factory=Counter)
     entries: list[AnnotatedImage] = field(default_factory=list)
+    fractions: list[str] = field(default_factory=list)
+    small: list[str] = field(default_factory=list)
+    boxes: int = 0
 
     def fault(self, where: str, what: str) -> None:
         """Note what is wrong somewhere."""
@@ -61,10 +75,24 @@ class Gathering:
         self.fault(where, f"the class {given!r}, neither a name nor a number")
         return None
 
-    def corners(self, values: Sequence[Any], where: str, *, sized: bool = False) -> Corners | None:
-        """Left, top, right and bottom; None after noting why four values are no box.
+    def corners(
+        self,
+        values: Sequence[Any],
+        where: str,
+        size: tuple[int, int] | None,
+        *,
+        sized: bool = False,
+        first_pixel: int | None = None,
+    ) -> Corners | None:
+        """Left, top, right and bottom in pixels; None after noting why four values are no box.
 
-        With `sized` the last two values are a width and a height.
+        Args:
+            values: As the source has them.
+            where: In words.
+            size: Width and height of the image, where the source tells them.
+            sized: Whether the last two values are a width and a height.
+            first_pixel: The number of the first pixel, where the last pixel lies inside; None where the first one
+                outside is given, counted from 0.
         """
         right_kind = len(values) == 4 and all(
             isinstance(one, int | float) and not isinstance(one, bool) for one in values
@@ -74,12 +102,55 @@ class Gathering:
         except (ValueError, OverflowError):
             self.fault(where, f"has the box {_short(values)}, not four numbers")
             return None
-        corners = (left, top, left + right, top + bottom) if sized else (left, top, right, bottom)
-        if odd := corners_fault(corners):
+        self.boxes += 1
+        given = left, top, right, bottom
+        corners = (left, top, left + right, top + bottom) if sized else given
+        told = f"{where}: box {_short(values)}"
+        if self.unit == "fraction":
+            return self._of_fractions(corners, told, size)
+        within = _near_0_to_1(corners) and not all(value.is_integer() for value in given)
+        if _near_0_to_1(given) and (within or given != (0, 0, 1, 1) or size != (1, 1)):
+            self.small.append(told)
+        if first_pixel is not None:
+            # The last pixel lies inside, so the first one outside is the next.
+            corners = (
+                left - first_pixel, top - first_pixel, right - first_pixel + 1, bottom - first_pixel + 1,
+            )  # fmt: skip
+            told = f"{where}: box {_short(corners)}"
+        if within:
+            self.fractions.append(told)
+        return self._fitting(corners, told, "lies between 0 and 1" if within else corners_fault(corners))
+
+    def _of_fractions(self, corners: Corners, told: str, size: tuple[int, int] | None) -> Corners | None:
+        odd = corners_fault(corners)
+        if size is None:
+            self.faults.append(f"{told} is to be in fractions of a size, and none is told")
+            return None
+        if not odd and not _near_0_to_1(corners):
+            odd = "is not from 0 to 1"
+        across, down = size
+        left, top, right, bottom = corners
+        return self._fitting((left * across, top * down, right * across, bottom * down), told, odd)
+
+    def _fitting(self, corners: Corners, told: str, odd: str | None) -> Corners | None:
+        if odd:
             self.left_out["faulty"] += 1
-            self.odd_boxes.append(f"{where}: box {_short(values)} {odd}")
+            self.odd_boxes.append(f"{told} {odd}")
             return None
         return corners
+
+    def _refuse_fractions(self, source: Path, kind: str) -> None:
+        """Boxes that would all be one and the same pixel; a few of them may be left out as faulty ones are.
+
+        One box from 0, 0 to 1, 1 may well be a pixel; a source of nothing else tells of whole images.
+        """
+        all_small = len(self.small) == self.boxes and (self.boxes > 1 or bool(self.fractions))
+        between = self.small if all_small else [] if self.skip_faulty else self.fractions
+        refuse_all(
+            between, f"'{source}' ({kind}) has boxes between 0 and 1 in place of pixels",
+            "corners in pixels; fractions of an image's width and height are taken where they are said to be that",
+            "pass unit='fraction' (--box-unit fraction), or multiply them by width and height",
+        )  # fmt: skip
 
     def finish(self, source: Path, kind: str) -> BoxList:
         """All that was gathered.
@@ -94,6 +165,7 @@ class Gathering:
         )  # fmt: skip
         if not self.skip_unknown:
             self.table.refuse_unknown(list(self.unknown))
+        self._refuse_fractions(source, kind)
         if not self.skip_faulty:
             refuse_all(
                 self.odd_boxes, f"'{source}' has boxes that are none", "left < right and top < bottom, finite",
@@ -113,6 +185,10 @@ class Gathering:
         )  # fmt: skip
 
 
+def _near_0_to_1(values: Sequence[float]) -> bool:
+    return all(_NEAR_0_TO_1[0] <= value <= _NEAR_0_TO_1[1] for value in values)
+
+
 def size_of(width: Any, height: Any) -> tuple[int, int] | None:
     """A width and a height in whole pixels from 1 up; None if they are none.
 
@@ -130,5 +206,6 @@ def size_of(width: Any, height: Any) -> tuple[int, int] | None:
 
 
 def _short(values: Any, most: int = 80) -> str:
-    told = ", ".join(map(str, values)) if isinstance(values, list | tuple) else repr(values)
+    # Of a list of lists only so much is written out as is shown.
+    told = ", ".join(str(value)[:most] for value in values[:9]) if isinstance(values, list | tuple) else repr(values)
     return told if len(told) <= most else f"{told[:most]} …"

@@ -7,13 +7,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cofire.errors import DataError, LabelError
 from cofire.photos.boxes import read_boxes
 from cofire.photos.classes import is_wnid
 from cofire.photos.collection import Collection
 from cofire.photos.faults import refuse_all
+from cofire.photos.files import reading, text_of
 from cofire.photos.matching import match
 
 __all__ = ["Layout", "find_layout", "open_collection", "read_synsets"]
@@ -90,9 +91,9 @@ def read_synsets(path: str | Path, num_classes: int | None = None) -> list[str]:
         ['n01440764', 'n01443537']
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = text_of(path, "a list of WordNet numbers")
         rows = json.loads(text) if text.lstrip().startswith("[") else text.splitlines()
-    except (OSError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"'{path}' cannot be read: {error}", "a list of WordNet numbers", "check the path") from error
     in_text = not text.lstrip().startswith("[")
     found = [(number, _wnid(row)) for number, row in enumerate(rows, 1) if not in_text or row.strip()]
@@ -130,6 +131,7 @@ def open_collection(
     first_pixel: int | None = None,
     skip_unknown: bool = False,
     skip_faulty: bool = False,
+    unit: Literal["pixel", "fraction"] = "pixel",
 ) -> Collection:
     """Photos with classes and boxes from where they lie; pictures are not read yet.
 
@@ -145,26 +147,28 @@ def open_collection(
         first_pixel: The same.
         skip_unknown: The same.
         skip_faulty: The same.
+        unit: The same.
 
     Raises:
         DataError: As these say; its kinds `ImageError` and `LabelError` too.
         OptionError: As these say.
     """
-    file = synsets if isinstance(synsets, str | Path) else None
-    layout = find_layout(images, boxes, file)
-    wnids = None if synsets is None or isinstance(synsets, str | Path) else list(synsets)
-    if wnids is None and layout.synsets is not None:
-        wnids = read_synsets(layout.synsets, num_classes)
-    if wnids is None and layout.boxes is not None and layout.boxes.is_dir():
-        wnids = _by_folders(layout.images, num_classes)
-    found = None if layout.boxes is None else read_boxes(
-        layout.boxes, names, wnids, num_classes=num_classes, difficult=difficult, first_pixel=first_pixel,
-        skip_unknown=skip_unknown, skip_faulty=skip_faulty,
-    )  # fmt: skip
-    return match(
-        layout.images, found, names=names, synsets=wnids, num_classes=num_classes, allow_unmatched=allow_unmatched,
-        several=several,
-    )  # fmt: skip
+    with reading(images, "a folder of photos"):
+        file = synsets if isinstance(synsets, str | Path) else None
+        layout = find_layout(images, boxes, file)
+        wnids = None if synsets is None or isinstance(synsets, str | Path) else list(synsets)
+        if wnids is None and layout.synsets is not None:
+            wnids = read_synsets(layout.synsets, num_classes)
+        if wnids is None and layout.boxes is not None and layout.boxes.is_dir():
+            wnids = _by_folders(layout.images, num_classes)
+        found = None if layout.boxes is None else read_boxes(
+            layout.boxes, names, wnids, num_classes=num_classes, difficult=difficult, first_pixel=first_pixel,
+            skip_unknown=skip_unknown, skip_faulty=skip_faulty, unit=unit,
+        )  # fmt: skip
+        return match(
+            layout.images, found, names=names, synsets=wnids, num_classes=num_classes, allow_unmatched=allow_unmatched,
+            several=several,
+        )  # fmt: skip
 
 
 def _by_folders(images: Path, num_classes: int | None) -> list[str] | None:

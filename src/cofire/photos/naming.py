@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cofire.errors import DataError, OptionError, near_matches
+from cofire.photos.files import text_of
 
 __all__ = ["class_number", "known_names", "read_names"]
 
@@ -21,12 +22,7 @@ def read_names(path: str | Path, num_classes: int) -> list[str]:
     Raises:
         DataError: The file cannot be read or is none of these, a name is empty, or there are more or fewer names.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"'{path}' cannot be read: {error}", "a text file (UTF-8) with one class name a line", "check the path"
-        ) from error
+    text = text_of(path, "a text file (UTF-8) with one class name a line")
     names = _listed(text, path) if text.lstrip().startswith("[") else text.rstrip().splitlines()
     names = [name.strip() for name in names]
     if "" in names:
@@ -90,14 +86,14 @@ def class_number(wanted: str, names: Sequence[str] | None, num_classes: int) -> 
 def _listed(text: str, path: str | Path) -> list[str]:
     try:
         entries = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"'{path}' is no whole JSON: {error}", "a list of names", "mend the file") from error
     names: list[str] = []
     for number, entry in enumerate(entries):
         name = entry.get("name") if isinstance(entry, dict) else entry
         if not isinstance(name, str):
             raise DataError(
-                f"entry {number} of '{path}' is {entry!r}", "a name, or an object with a name",
+                f"entry {number} of '{path}' is {str(entry)[:80]}", "a name, or an object with a name",
                 'write it as "cat" or {"name": "cat"}',
             )  # fmt: skip
         names.append(name)

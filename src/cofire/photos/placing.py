@@ -69,7 +69,8 @@ def in_view(
     """Boxes in pixels of a map of the part of a picture that a network sees; those outside of it are left out.
 
     Places are rounded to float32, as tensors of boxes hold them. A sliver thinner than a thousandth of a pixel of the
-    map counts as outside.
+    map counts as outside, and so does what lies within its first pixel: it shows nothing, and nobody could tell it from
+    a box in fractions of the sides.
 
     Args:
         boxes: In pixels of the upright picture.
@@ -87,7 +88,8 @@ def in_view(
     for left, top, right, bottom in boxes:
         left, right = (_rounded(min(max((x - start) * across, 0.0), float(width))) for x in (left, right))
         top, bottom = (_rounded(min(max((y - ceiling) * down, 0.0), float(height))) for y in (top, bottom))
-        if right - left >= _SLIVER and bottom - top >= _SLIVER:
+        in_the_corner = right < 1 and bottom < 1
+        if right - left >= _SLIVER and bottom - top >= _SLIVER and not in_the_corner:
             found.append((left, top, right, bottom))
     return found
 

@@ -142,7 +142,8 @@ class Preparation:
             ImageError: The picture is smaller than the crop, or not of the size that is required.
         """
         channels, height, width = self.shape
-        image = photo.convert("L" if channels == 1 else "RGB")
+        mode = "L" if channels == 1 else "RGB"
+        image = photo if photo.mode == mode else photo.convert(mode)
         if self.same_size == "required" and image.size != (width, height):
             raise ImageError(
                 f"'{name}' is {image.width} × {image.height} pixels", f"{width} × {height}, as the first picture is",

@@ -9,12 +9,14 @@ from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
 
 from cofire.photos.annotated import AnnotatedImage, Corners
 from cofire.photos.classes import is_wnid
+from cofire.photos.files import MOST_XML
 from cofire.photos.gathering import Gathering, size_of
 
 __all__ = ["KIND", "gather_xml"]
 
 KIND = "VOC XML"
 _EDGES = ("xmin", "ymin", "xmax", "ymax")
+_DEEPEST = 50
 
 
 class _UnsafeError(ValueError):
@@ -22,7 +24,24 @@ class _UnsafeError(ValueError):
 
 
 class _PlainTree(TreeBuilder):
-    """A tree of elements that refuses documents which define entities: they can grow a file of a line to gigabytes."""
+    """A tree of elements that refuses documents which define entities: they can grow a file of a line to gigabytes.
+
+    Elements within elements without end are refused too.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._depth = 0
+
+    def start(self, tag: str, attrs: dict[str, str], /) -> Element:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise _UnsafeError(f"has more than {_DEEPEST} elements within each other, which no file of boxes needs")
+        return super().start(tag, attrs)
+
+    def end(self, tag: str, /) -> Element:
+        self._depth -= 1
+        return super().end(tag)
 
     def doctype(self, name: str, pubid: str | None, system: str | None) -> NoReturn:
         raise _UnsafeError("has a document type, which no file of boxes needs and which can hold harmful definitions")
@@ -42,6 +61,8 @@ def gather_xml(file: Path, name: str, gathering: Gathering, first_pixel: int | N
     """
     where = f"'{name}.xml'"
     try:
+        if file.stat().st_size > MOST_XML:
+            raise _UnsafeError(f"has more than {MOST_XML:,} bytes, which no annotation of one image needs")
         parser = XMLParser(target=_PlainTree())
         parser.feed(file.read_bytes())
         root = parser.close()
@@ -58,13 +79,13 @@ def gather_xml(file: Path, name: str, gathering: Gathering, first_pixel: int | N
         return
     objects = root.findall("object")
     first = _first_pixel(root, objects) if first_pixel is None else first_pixel
-    boxes: list[tuple[int, Corners]] = []
-    for number, one in enumerate(objects, 1):
-        box = _box_of(one, f"{where}, object {number}", first, gathering)
-        if box is not None:
-            boxes.append(box)
     noted_size = _text(root, "size/width"), _text(root, "size/height")
     size = size_of(*noted_size)
+    boxes: list[tuple[int, Corners]] = []
+    for number, one in enumerate(objects, 1):
+        box = _box_of(one, f"{where}, object {number}", first, size, gathering)
+        if box is not None:
+            boxes.append(box)
     # Some tools that do not look at the image write a size of 0.
     if size is None and noted_size not in ((None, None), ("0", "0")):
         gathering.fault(where, f"has the size {noted_size[0]} × {noted_size[1]}")
@@ -72,7 +93,9 @@ def gather_xml(file: Path, name: str, gathering: Gathering, first_pixel: int | N
     gathering.entries.append(AnnotatedImage(name, None, labels, corners, size))
 
 
-def _box_of(one: Element, where: str, first: int, gathering: Gathering) -> tuple[int, Corners] | None:
+def _box_of(
+    one: Element, where: str, first: int, size: tuple[int, int] | None, gathering: Gathering
+) -> tuple[int, Corners] | None:
     box = one.find("bndbox")
     texts = [None if box is None else _text(box, edge) for edge in _EDGES]
     absent = [edge for edge, text in zip(_EDGES, texts, strict=True) if text is None]
@@ -90,12 +113,11 @@ def _box_of(one: Element, where: str, first: int, gathering: Gathering) -> tuple
     if label is None:
         return None
     try:
-        left, top, right, bottom = (float(text or math.nan) for text in texts)
+        values = [float(text or math.nan) for text in texts]
     except ValueError:
         gathering.fault(where, f"has the box {', '.join(map(str, texts))}, not four numbers")
         return None
-    # The last pixel lies inside, so the first one outside is the next.
-    found = gathering.corners((left - first, top - first, right - first + 1, bottom - first + 1), where)
+    found = gathering.corners(values, where, size, first_pixel=first)
     return None if found is None else (label, found)
 
 
