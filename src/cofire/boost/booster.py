@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -10,12 +11,13 @@ from torch import Tensor, nn
 
 from cofire.arguments import validated
 from cofire.boost.evidence import Evidence
+from cofire.boost.firing import MEAN, Threshold, check_firing
 from cofire.boost.fitting import Fits, FitSettings, Fitted, fit_methods
 from cofire.boost.heads import HEADS, Affine, Auxiliary
 from cofire.boost.methods import DEFAULT_METHOD, METHODS, method_of
 from cofire.boost.program import boosted_program, write_program
 from cofire.boost.reading import Reader, chosen_layers
-from cofire.bounds import check_above_zero, check_threshold, check_whole
+from cofire.bounds import check_above_zero, check_whole
 from cofire.errors import LayerError, NonFiniteError, OptionError, ResultError
 from cofire.network import Network, Selector, Unit
 from cofire.noted import load_noted, save_noted
@@ -55,10 +57,16 @@ class Booster(nn.Module):
         method: One of `cofire.boost.METHODS`: "readout" (unless given; it won on held-out data), "auxiliary" (P1's,
             to the letter) and others; a control such as "temperature"; or "auto", which fits all methods and keeps
             the one that is best on held-out data.
-        unit: What a neuron of a feature map is: "channel-mean", "channel-max" or "element".
-        threshold: A neuron is active above it.
+        unit: What a neuron of a feature map is: "channel-mean", "channel-max" or "element" (see `max_bytes`).
+        threshold: A neuron is active above it; "mean" for each neuron's own mean over the training data.
         seed: Of networks and orders.
-        max_bytes: Bound for the sample of training activations that readouts learn from, and for second moments.
+        max_bytes: Bound for the sample of training activations that readouts learn from (of more, fewer samples are
+            kept), for counts and sums per class, and for second moments.
+
+    Attributes:
+        fitted: What was fitted, None before.
+        always_active: For each layer the share of P (Eq. 14), over classes and neurons, that lies above 0.99: who
+            fires tells little in a layer where that is most of it. Without entries before `fit`.
 
     Raises:
         LayerError: No such layer, or none at all.
@@ -82,7 +90,7 @@ class Booster(nn.Module):
         method: str = DEFAULT_METHOD,
         *,
         unit: Unit = "channel-mean",
-        threshold: float = 0.0,
+        threshold: Threshold = 0.0,
         seed: int = 0,
         max_bytes: int = 1_000_000_000,
     ) -> None:
@@ -93,11 +101,12 @@ class Booster(nn.Module):
         self.method = method
         self._asked = method
         self._settings = FitSettings(
-            threshold=check_threshold(threshold),
+            threshold=check_firing(threshold),
             seed=check_whole("seed", seed, least=0, most=2**63 - 1),
             max_bytes=int(check_above_zero("max_bytes", max_bytes)),
         )
         self.fitted: Fitted | None = None
+        self.always_active: Mapping[str, float] = {}
         self._digest = ""
 
     @property
@@ -143,10 +152,11 @@ class Booster(nn.Module):
         )  # fmt: skip
         methods = list(METHODS.values()) if self._asked == AUTO else [method_of(self._asked)]
         fits = fit_methods(self._reader, methods, train_loader, validation_loader, settings)
-        return self.adopt(fits.fitted[best_of(fits, list(fits.fitted))])
+        return self.adopt(fits.fitted[best_of(fits, list(fits.fitted))], fits.always_active)
 
-    def adopt(self, fitted: Fitted) -> Self:
+    def adopt(self, fitted: Fitted, always_active: Mapping[str, float] | None = None) -> Self:
         """Take over what was fitted elsewhere to the same network and layers."""
+        self.always_active = dict(always_active or {})
         self.fitted = fitted.to(self.network.device)
         self._digest = self.network.digest()
         self.method = fitted.method.name
@@ -219,6 +229,7 @@ class Booster(nn.Module):
             "layers": list(self.layers),
             "unit": self._reader.unit,
             "threshold": self._settings.threshold,
+            "always_active": [self.always_active[layer] for layer in self.layers] if self.always_active else None,
             "seed": self._settings.seed,
             "fingerprint": self.network.fingerprint,
             "weights": self._digest,
@@ -254,7 +265,8 @@ class Booster(nn.Module):
             read = fitted.evidence
             if read is not None and not read.of_head and list(read.sizes) != booster._reader.sizes:
                 raise ValueError("other neurons")
-            return booster.adopt(fitted)
+            shares = note.get("always_active")  # files of earlier versions have none
+            return booster.adopt(fitted, {} if shares is None else dict(zip(booster.layers, shares, strict=True)))
 
         return load_noted(path, "booster", read)
 
@@ -311,9 +323,11 @@ def _restored(note: dict[str, Any], tensors: dict[str, Tensor], classes: int) ->
     if note["evidence"] is not None:
         told = note["evidence"]
         parts = iter(torch.split(tensors["evidence.weight"], sum(told["sizes"]), dim=1))
+        own = note["threshold"] == MEAN and told["patterns"]
+        limit = tensors["evidence.thresholds"] if own else 0.0 if note["threshold"] == MEAN else note["threshold"]
         evidence = Evidence(
             next(parts) if told["values"] else None, next(parts) if told["patterns"] else None,
-            tensors["evidence.bias"], told["sizes"], threshold=note["threshold"], of_head=told["of_head"],
+            tensors["evidence.bias"], told["sizes"], threshold=limit, of_head=told["of_head"],
         )  # fmt: skip
     kind = HEADS[note["head"]]
     if kind is Affine:

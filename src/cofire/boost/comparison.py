@@ -1,4 +1,4 @@
-"""A booster held against the classifier and against controls without activation patterns, on test data read once."""
+"""A booster held against the classifier, controls of its last layer and ablations, on test data read once."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from cofire.activations.labelling import Labelling
 from cofire.arguments import validated
 from cofire.boost.booster import AUTO, Booster, best_of
 from cofire.boost.examples import Flip, FlipCollector
+from cofire.boost.firing import Threshold, check_firing
 from cofire.boost.fitting import FitSettings, Fitted, fit_methods, readings
 from cofire.boost.measures import calibration_gap, false_counts
-from cofire.boost.methods import CONTROLS, DEFAULT_METHOD, METHODS, Kind, method_of
+from cofire.boost.methods import CONTROLS, DEFAULT_METHOD, METHODS, VALUES, Kind, method_of
 from cofire.boost.overlap import check_apart_by_content, check_apart_by_index
 from cofire.boost.reading import Reader, chosen_layers, hashes_of
-from cofire.bounds import check_above_zero, check_from_zero, check_threshold, check_whole
+from cofire.bounds import check_above_zero, check_from_zero, check_whole
 from cofire.errors import NonFiniteError, OptionError
 from cofire.network import Network, Selector, Unit
 from cofire.statistics import Interval, Outcome, mean_interval, weakest
@@ -38,7 +39,7 @@ class Judged:
     Attributes:
         name: Of the method.
         title: In a few words.
-        kind: "base", "control" or "method".
+        kind: "base", "control", "ablation" or "method".
         fitted_on: On which data its head was fitted, in words.
         train_accuracy: 0 to 1, None where it was not asked for.
         held_out_accuracy: 0 to 1, of heads that have not seen those samples (which of several readouts is taken was
@@ -49,8 +50,10 @@ class Judged:
         parameters: Numbers added to the classifier's.
         gain: Test accuracy minus the best control's; None for base and controls.
         base_gain: Test accuracy minus the base's; None for the base.
+        values_gain: Test accuracy minus that of the readout of values alone; None for that itself, base and controls.
         repaired: Test predictions that were wrong and are right; None for the base.
         broken: Test predictions that were right and are wrong; None for the base.
+        held_out_loss: Mean negative log-likelihood in nats, as `held_out_accuracy`.
     """
 
     name: str
@@ -65,8 +68,10 @@ class Judged:
     parameters: int
     gain: Interval | None = None
     base_gain: Interval | None = None
+    values_gain: Interval | None = None
     repaired: int | None = None
     broken: int | None = None
+    held_out_loss: float | None = None
 
 
 @validated
@@ -77,7 +82,7 @@ class Comparison:
     Attributes:
         judged: By name.
         chosen: Name of the booster's method.
-        best_control: Name of the control that is best on held-out data.
+        best_control: Name of the control that is best on held-out data; ablations are none.
         labels: Of the test samples, (samples,).
         predicted: Predictions for them by name, (samples,).
         flips: Some test samples whose prediction the booster changes.
@@ -96,15 +101,42 @@ class Comparison:
 
     @property
     def verdict(self) -> Outcome:
-        """Whether activation patterns help: only if the booster beats the model and the best control as well.
+        """Whether the booster helps: only if it beats the model and the best control as well.
 
         "worse" if one of the two does better than the booster; "undecided" if it cannot be told from one of them, nor
-        held to be within the margin of it.
+        held to be within the margin of it. Why it helps, `layers_gain` and `patterns_gain` say.
         """
         gain, base_gain = self.judged[self.chosen].gain, self.judged[self.chosen].base_gain
         assert gain is not None
         assert base_gain is not None
         return weakest(gain.says(self.margin), base_gain.says(self.margin))
+
+    @property
+    def layers_gain(self) -> Interval:
+        """What reading all layers instead of the last gains: the readout of values alone less the best control."""
+        gain = self.judged[VALUES].gain
+        assert gain is not None
+        return gain
+
+    @property
+    def patterns_gain(self) -> Interval:
+        """What patterns gain on top of values: the booster less the readout of values alone.
+
+        With `layers_gain` it adds up to the booster's lead over the best control.
+        """
+        gain = self.judged[self.chosen].values_gain
+        assert gain is not None
+        return gain
+
+    @property
+    def patterns_verdict(self) -> Outcome:
+        """Whether activation patterns help: only if the booster helps, and beats the readout of values alone."""
+        return weakest(self.verdict, self.patterns_gain.says(self.margin))
+
+    @property
+    def always_active(self) -> Mapping[str, float]:
+        """For each layer the share of P that lies above 0.99 (see `Booster`)."""
+        return self.booster.always_active
 
     def false_counts(self, name: str) -> tuple[Tensor, Tensor]:
         """False positives and negatives of each class on the test data, (classes,) each."""
@@ -114,8 +146,13 @@ class Comparison:
         own, base = self.judged[self.chosen], self.judged[BASE]
         return (
             f"Comparison({self.chosen}: test accuracy {base.test_accuracy:.4f} → {own.test_accuracy:.4f}, "
-            f"best control {self.best_control} {self.judged[self.best_control].test_accuracy:.4f}: {self.verdict})"
+            f"best control {self.best_control} {self.judged[self.best_control].test_accuracy:.4f}: {self.verdict}; "
+            f"all layers instead of the last {self._told(self.layers_gain)}, "
+            f"patterns on top of values {self._told(self.patterns_gain)})"
         )
+
+    def _told(self, gain: Interval) -> str:
+        return f"{100 * gain.value:+.2f} [{100 * gain.low:+.2f}, {100 * gain.high:+.2f}]: {gain.says(self.margin)}"
 
 
 @validated
@@ -129,7 +166,7 @@ def compare(
     method: str = DEFAULT_METHOD,
     methods: Sequence[str] | None = None,
     unit: Unit = "channel-mean",
-    threshold: float = 0.0,
+    threshold: Threshold = 0.0,
     seed: int = 0,
     max_bytes: int = 1_000_000_000,
     train_accuracy: bool = True,
@@ -140,8 +177,11 @@ def compare(
 ) -> Comparison:
     """Fit every method and every control, choose on held-out data, and judge on test data.
 
-    The gain that is due to activation patterns is the difference between the booster and the best control, with an
-    interval over the test samples (`cofire.statistics.mean_interval` of the paired differences).
+    The booster's lead over the best control, which sees nothing of hidden layers but what goes into the last one, has
+    two parts: what reading *all layers instead of the last* gains (`layers_gain`: the readout of activation values
+    alone less the best control) and what *patterns gain on top of values* (`patterns_gain`: the booster less that
+    readout). Only the second is due to activation patterns. Each gain has an interval over the test samples
+    (`cofire.statistics.mean_interval` of the paired differences).
 
     Args:
         network: The trained classifier.
@@ -150,9 +190,10 @@ def compare(
         test: What nothing is fitted to or chosen by.
         layers: Which activation layers (see `Booster`).
         method: The booster's; "auto" for the best of all methods on held-out data.
-        methods: Which methods to fit beside it; all unless given. All controls are always fitted.
+        methods: Which methods to fit beside it; all unless given. All of `CONTROLS` are always fitted: controls, and
+            the readouts of values alone and of patterns alone.
         unit: What a neuron of a feature map is.
-        threshold: A neuron is active above it.
+        threshold: A neuron is active above it; "mean" for each neuron's own mean over the training data.
         seed: Of networks, orders and draws.
         max_bytes: See `Booster`.
         train_accuracy: Whether the training data is read once more, for accuracy.
@@ -171,7 +212,8 @@ def compare(
     names = list(METHODS) if methods is None else [method_of(name).name for name in methods]
     if method != AUTO and method_of(method).kind != "method":
         raise OptionError(
-            f"method={method!r}, a control", f"one of {', '.join(METHODS)}, or 'auto'", "controls are always fitted"
+            f"method={method!r}, a {method_of(method).kind}", f"one of {', '.join(METHODS)}, or 'auto'",
+            "controls are always fitted",
         )
     if method not in (AUTO, *names):
         names.append(method)
@@ -180,7 +222,7 @@ def compare(
         raise OptionError("method='auto' among no methods", "methods to choose from", "leave methods out")
     reader = Reader(network, chosen_layers(network, layers), unit)
     settings = FitSettings(
-        check_threshold(threshold), check_whole("seed", seed, least=0, most=_LARGEST),
+        check_firing(threshold), check_whole("seed", seed, least=0, most=_LARGEST),
         check_whole("batch_size", batch_size), int(check_above_zero("max_bytes", max_bytes)), progress,
     )  # fmt: skip
     Labelling.of(network, training).check_same(test, "the test data")
@@ -212,21 +254,25 @@ def compare(
             None if trained is None else float((trained.predicted[name] == trained.labels).double().mean()),
             float(held), float(right[name].double().mean()), float(tested.losses[name].mean()),
             calibration_gap(tested.confidence[name], right[name]), fitted.parameters_added,
+            held_out_loss=float(nn.functional.cross_entropy(fits.held_out[name], fits.labels)),
         )  # fmt: skip
         if name == BASE:
             continue
         change = right[name] - right[BASE]
+
+        def over(other: str, own: Tensor = right[name]) -> Interval:
+            return mean_interval(own - right[other], differences=True, draws=draws, seed=seed)
+
+        of_layers = fitted.method.kind in ("ablation", "method")
         rows[name] = replace(
-            rows[name], base_gain=mean_interval(change, differences=True, draws=draws, seed=seed),
-            gain=mean_interval(right[name] - right[best_control], differences=True, draws=draws, seed=seed)
-            if name in METHODS
-            else None,
+            rows[name], base_gain=over(BASE), gain=over(best_control) if of_layers else None,
+            values_gain=over(VALUES) if of_layers and name != VALUES else None,
             repaired=int((change > 0).sum()), broken=int((change < 0).sum()),
         )  # fmt: skip
     booster = Booster(
         network, [layer.name for layer in reader.layers], chosen, unit=unit, threshold=threshold, seed=seed
     )
-    booster.adopt(fits.fitted[chosen])
+    booster.adopt(fits.fitted[chosen], fits.always_active)
     return Comparison(rows, chosen, best_control, tested.labels, tested.predicted, flips.examples(), booster, margin)
 
 

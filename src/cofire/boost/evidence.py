@@ -21,7 +21,7 @@ class Evidence(nn.Module):
         patterns: V, (classes, neurons of all layers), or None.
         bias: b, (classes,).
         sizes: Neurons of each layer.
-        threshold: A neuron is active above it.
+        threshold: A neuron is active above it; or one for each neuron, (neurons of all layers,).
         of_head: Whether it reads the last linear layer's input in place of the layers.
     """
 
@@ -32,12 +32,15 @@ class Evidence(nn.Module):
         bias: Tensor,
         sizes: Sequence[int],
         *,
-        threshold: float = 0.0,
+        threshold: float | Tensor = 0.0,
         of_head: bool = False,
     ) -> None:
         super().__init__()
         self.sizes = tuple(sizes)
-        self.threshold = threshold
+        own = isinstance(threshold, Tensor) and patterns is not None
+        self.threshold = 0.0 if isinstance(threshold, Tensor) else threshold
+        self.register_buffer("thresholds", torch.as_tensor(threshold).to(torch.float32).clone() if own else None)
+        self.thresholds: Tensor | None
         self.of_head = of_head
         self.has_values = values is not None
         self.has_patterns = patterns is not None
@@ -69,7 +72,8 @@ class Evidence(nn.Module):
         kind = self.weight.dtype
         values = [activation.to(kind) for activation in layers] if self.has_values else []
         # Compared as the network computed it: rounding first could move a value over the threshold.
-        patterns = [(activation > self.threshold).to(kind) for activation in layers] if self.has_patterns else []
+        limits = zip(layers, self._limits(), strict=True) if self.has_patterns else ()
+        patterns = [(activation > limit).to(kind) for activation, limit in limits]
         return torch.cat([*values, *patterns], dim=1)
 
     def _filled(self, layers: tuple[Tensor, ...]) -> Tensor:
@@ -79,15 +83,21 @@ class Evidence(nn.Module):
         for activation, size in zip(layers, self.sizes, strict=True) if self.has_values else ():
             inputs[:, start : start + size] = activation
             start += size
-        for activation, size in zip(layers, self.sizes, strict=True) if self.has_patterns else ():
-            torch.gt(activation, self.threshold, out=inputs[:, start : start + size])
+        limits = self._limits() if self.has_patterns else []
+        for activation, size, limit in zip(layers, self.sizes, limits, strict=True) if limits else ():
+            torch.gt(activation, limit, out=inputs[:, start : start + size])
             start += size
         return inputs
+
+    def _limits(self) -> Sequence[float | Tensor]:
+        """Above what the neurons of each layer are active."""
+        return [self.threshold] * len(self.sizes) if self.thresholds is None else self.thresholds.split(list(self.sizes))
 
     @property
     def numbers(self) -> int:
         """How many numbers it holds."""
-        return self.weight.numel() + self.bias.numel()
+        limits = 0 if self.thresholds is None else self.thresholds.numel()
+        return self.weight.numel() + self.bias.numel() + limits
 
 
 _HELD = threading.local()

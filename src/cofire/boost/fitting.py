@@ -13,7 +13,8 @@ from cofire.activations.batches import Batches
 from cofire.activations.labelling import Labelling
 from cofire.activations.progress import progress_over
 from cofire.boost.evidence import Evidence
-from cofire.boost.methods import EVIDENCE, Gathered, Method
+from cofire.boost.firing import MEAN, Threshold, always_active_shares
+from cofire.boost.methods import EVIDENCE, LEARNT, Gathered, Method
 from cofire.boost.overlap import check_apart_by_content, check_apart_by_index
 from cofire.boost.reading import Reader, Reading, hashes_of
 from cofire.boost.statistics import ClassStatistics, Sample
@@ -31,14 +32,14 @@ class FitSettings:
     """How to fit.
 
     Attributes:
-        threshold: A neuron is active above it.
+        threshold: A neuron is active above it; "mean" for each neuron's own mean over the training data.
         seed: Of networks and orders.
         batch_size: For data that does not come in batches.
         max_bytes: Of the training sample that readouts learn from, and of the second moments.
         progress: Whether to show it; None shows it on a terminal.
     """
 
-    threshold: float = 0.0
+    threshold: Threshold = 0.0
     seed: int = 0
     batch_size: int = 1024
     max_bytes: int = 1_000_000_000
@@ -118,6 +119,7 @@ class Fits:
         training_hashes: Of the training samples, by content.
         held_out_hashes: Of the held-out samples.
         kept: Training samples that readouts learnt from, and all of them.
+        always_active: For each layer the share of P, over classes and neurons, that lies above 0.99.
     """
 
     fitted: dict[str, Fitted]
@@ -126,6 +128,7 @@ class Fits:
     training_hashes: Tensor
     held_out_hashes: Tensor
     kept: tuple[int, int] = field(default=(0, 0))
+    always_active: Mapping[str, float] = field(default_factory=dict)
 
 
 def fit_methods(reader: Reader, methods: Sequence[Method], training: Any, held_out: Any, settings: FitSettings) -> Fits:
@@ -185,7 +188,9 @@ def fit_methods(reader: Reader, methods: Sequence[Method], training: Any, held_o
                 method, candidates, seen_training, seen, words, settings
             )
     sample = gathered.sample
-    return Fits(fitted, scores, seen.labels, hashes, seen.hashes, (sample.kept, sample.seen))
+    shares = always_active_shares(gathered.statistics.probability(), reader.sizes)
+    active = dict(zip((layer.name for layer in reader.layers), shares, strict=True))
+    return Fits(fitted, scores, seen.labels, hashes, seen.hashes, (sample.kept, sample.seen), active)
 
 
 def _fit_one(
@@ -229,8 +234,7 @@ def _fit_one(
     elif method.fit_on == "training":
         told = "training data"
     else:
-        learnt = method.evidence in ("readouts", "last-layers")
-        told = f"training and {words}" if learnt and words.startswith("held") else words
+        told = f"training and {words}" if method.evidence in LEARNT and words.startswith("held") else words
     return Fitted(method, evidence, head.requires_grad_(False), told), score
 
 
@@ -245,22 +249,25 @@ def _gather(
     network = reader.network
     kinds = {method.evidence for method in methods} - {""}
     sizes = reader.sizes
-    statistics = ClassStatistics.empty(
-        network.num_classes, sum(sizes), threshold=settings.threshold, moments="discriminant" in kinds,
-        device=network.device, max_bytes=settings.max_bytes,
-    )  # fmt: skip
     # A fifth is set aside for choices only where something is fitted on it.
     aside = aside and any(method.fit_on == "held-out" for method in methods)
-    samples = bool({"readouts", "last-layers"} & kinds)
+    statistics = ClassStatistics.empty(
+        network.num_classes, sum(sizes), threshold=0.0, moments="discriminant" in kinds, device=network.device,
+        max_bytes=settings.max_bytes,
+    )  # fmt: skip
+    if settings.threshold == MEAN:
+        statistics.threshold = _means(reader, training, aside=aside, settings=settings)
+    else:
+        statistics.threshold = settings.threshold
+    samples = bool(LEARNT & kinds)
     sample = Sample(settings.max_bytes)
     everything = []
     for inputs, labels, reading in readings(reader, training, settings, "boost: evidence", head="last-layers" in kinds):
         hashes = hashes_of(inputs)
         everything.append(hashes)
         if aside:
-            kept = ~_aside(hashes).to(labels.device)
-            reading = Reading(reading.logits[kept], tuple(r[kept] for r in reading.layers), reading.head[kept])
-            labels, hashes = labels[kept], hashes[kept.cpu()]
+            kept = ~_aside(hashes)
+            reading, labels, hashes = reading.part(kept), labels[kept.to(labels.device)], hashes[kept]
         statistics.update(reading, labels)
         if samples:
             sample.update(reading, labels, hashes)
@@ -271,6 +278,21 @@ def _gather(
             f"room for a few thousand samples of {sum(sizes):,} neurons", "raise max_bytes, or choose fewer layers",
         )  # fmt: skip
     return Gathered(statistics, sample, sizes), torch.cat(everything)
+
+
+def _means(reader: Reader, training: Any, *, aside: bool, settings: FitSettings) -> Tensor:
+    """Each neuron's mean over the training samples, in a pass of its own: (neurons,), float32."""
+    total = torch.zeros(sum(reader.sizes), dtype=torch.float64, device=reader.network.device)
+    count = 0
+    for inputs, _, whole in readings(reader, training, settings, "boost: means", head=False):
+        reading = whole.part(~_aside(hashes_of(inputs))) if aside else whole
+        total += torch.cat([layer.sum(dim=0, dtype=torch.float64) for layer in reading.layers])
+        count += len(reading.logits)
+    if not bool(torch.isfinite(total).all()):
+        raise NonFiniteError(
+            "a NaN or infinite activation", "finite numbers", "find what makes the network overflow, or its inputs"
+        )
+    return (total / max(count, 1)).to(torch.float32)
 
 
 def read_all(

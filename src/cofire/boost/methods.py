@@ -15,12 +15,27 @@ from cofire.boost.statistics import ClassStatistics, Sample
 from cofire.errors import OptionError, near_matches
 from cofire.patterns import linear_discriminant, log_odds_of_patterns
 
-__all__ = ["CONTROLS", "DEFAULT_METHOD", "EVIDENCE", "METHODS", "Gathered", "Method", "method_of"]
+__all__ = [
+    "CONTROLS",
+    "DEFAULT_METHOD",
+    "EVIDENCE",
+    "LEARNT",
+    "METHODS",
+    "PATTERNS",
+    "VALUES",
+    "Gathered",
+    "Kind",
+    "Method",
+    "method_of",
+]
 
 DEFAULT_METHOD = "readout"
 """The method that won on held-out data (see docs/replication.md)."""
 
-Kind = Literal["base", "control", "method"]
+VALUES, PATTERNS = "values", "patterns"
+"""The readout's two halves: how strongly neurons fire, and which do."""
+
+Kind = Literal["base", "control", "ablation", "method"]
 FitOn = Literal["nothing", "training", "held-out"]
 
 
@@ -61,9 +76,13 @@ def _discriminant(gathered: Gathered) -> list[Evidence]:
     return [Evidence(weights - weights.mean(dim=0), None, bias - bias.mean(), gathered.sizes)]
 
 
-def _readouts(gathered: Gathered) -> list[Evidence]:
-    threshold = gathered.statistics.threshold
-    return fit_readouts(gathered.sample.of_layers(), gathered.sizes, patterns=True, threshold=threshold)
+def _readouts(*, values: bool, patterns: bool) -> Callable[[Gathered], list[Evidence]]:
+    def fit(gathered: Gathered) -> list[Evidence]:
+        threshold = gathered.statistics.threshold
+        parts = gathered.sample.of_layers()
+        return fit_readouts(parts, gathered.sizes, values=values, patterns=patterns, threshold=threshold)
+
+    return fit
 
 
 def _last_layers(gathered: Gathered) -> list[Evidence]:
@@ -75,10 +94,15 @@ EVIDENCE: Mapping[str, Callable[[Gathered], list[Evidence]]] = {
     "proposals": _proposals,
     "likelihood": _likelihood,
     "discriminant": _discriminant,
-    "readouts": _readouts,
+    "readouts": _readouts(values=True, patterns=True),
+    "value-readouts": _readouts(values=True, patterns=False),
+    "pattern-readouts": _readouts(values=False, patterns=True),
     "last-layers": _last_layers,
 }
 """Makes the candidates of each kind of evidence."""
+
+LEARNT = frozenset({"readouts", "value-readouts", "pattern-readouts", "last-layers"})
+"""Kinds of evidence that are learnt from a sample of training activations."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +113,8 @@ class Method:
         name: Under which it is asked for.
         title: In a few words.
         about: In a sentence.
-        kind: "base", "control" (sees no activation patterns of hidden layers) or "method".
+        kind: "base", "control" (sees nothing of hidden layers but what goes into the last), "ablation" (the readout
+            of all layers with half of what it reads taken away) or "method".
         evidence: A key of `EVIDENCE`, or "" for none.
         fit_on: What the head is fitted on.
         fit: From logits, the evidence's candidates, and labels to the chosen candidate and its head.
@@ -152,6 +177,12 @@ _ALL = (
     Method("last-layer", "last layer trained on",
            "The last linear layer trained further, in steps that shrink; the rest frozen.",
            "control", "last-layers", "held-out", _readout),
+    Method(VALUES, "readout of values alone",
+           "The same readout of all layers on how strongly neurons fire, without who fires.",
+           "ablation", "value-readouts", "held-out", _readout),
+    Method(PATTERNS, "readout of patterns alone",
+           "The same readout of all layers on who fires, 0 or 1, without how strongly.",
+           "ablation", "pattern-readouts", "held-out", _readout),
     Method("auxiliary", "auxiliary network (P1)",
            "The paper's, to the letter: predicted and proposed probabilities, fitted on the training data.",
            "method", "proposals", "training", _auxiliary(standardise=False)),
@@ -177,7 +208,7 @@ METHODS: Mapping[str, Method] = {method.name: method for method in _ALL if metho
 """The methods by name."""
 
 CONTROLS: Mapping[str, Method] = {method.name: method for method in _ALL if method.kind != "method"}
-"""The base and the controls by name."""
+"""The base, the controls and the readout's ablations by name: what every booster is held against."""
 
 
 def method_of(name: str) -> Method:

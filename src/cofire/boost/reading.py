@@ -33,6 +33,11 @@ class Reading:
     layers: tuple[Tensor, ...]
     head: Tensor
 
+    def part(self, chosen: Tensor) -> Reading:
+        """Some of the samples, chosen by truth values on the CPU."""
+        at = chosen.to(self.logits.device)
+        return Reading(self.logits[at], tuple(layer[at] for layer in self.layers), self.head[at])
+
 
 def chosen_layers(network: Network, layers: Selector = None) -> tuple[ActivationLayer, ...]:
     """The layers of a selection; "LL" and "L2L" are the last and the last two (P1 Table 4).

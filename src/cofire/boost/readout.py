@@ -25,7 +25,8 @@ def fit_readouts(
     sizes: Sequence[int],
     *,
     patterns: bool,
-    threshold: float = 0.0,
+    values: bool = True,
+    threshold: float | Tensor = 0.0,
     of_head: bool = False,
     rates: Sequence[float] = RATES,
     epochs: int = 5,
@@ -40,7 +41,8 @@ def fit_readouts(
         parts: Batches of (activations, logits, labels): (samples, neurons), (samples, classes), (samples,).
         sizes: Neurons of each layer.
         patterns: Whether there is a V.
-        threshold: A neuron is active above it.
+        values: Whether there is a W; without it, only which neurons fire is read, and not how strongly.
+        threshold: A neuron is active above it; or one for each neuron, (neurons,).
         of_head: What the evidence is to read (see `Evidence`).
         rates: Step sizes.
         epochs: Passes over the samples, or as many as make 300 steps, if that is more.
@@ -49,13 +51,13 @@ def fit_readouts(
     Returns:
         For each rate, what is added.
     """
-    values = torch.cat([part[0] for part in parts]).to(torch.float32) if len(parts) > 1 else parts[0][0].float()
+    sample = torch.cat([part[0] for part in parts]).to(torch.float32) if len(parts) > 1 else parts[0][0].float()
     offset = torch.cat([part[1] for part in parts]).to(torch.float32)
     labels = torch.cat([part[2] for part in parts])
-    samples, neurons = values.shape
-    classes, device = offset.shape[1], values.device
-    scale = _scales(values, sizes)
-    width = neurons * (2 if patterns else 1)
+    samples, neurons = sample.shape
+    classes, device = offset.shape[1], sample.device
+    scale = _scales(sample, sizes)
+    width = neurons * (values + patterns)
     weights = [torch.zeros(classes, width, device=device, dtype=torch.float32) for _ in rates]
     biases = [torch.zeros(classes, device=device, dtype=torch.float32) for _ in rates]
     # The wider the input, the more a step changes the logits.
@@ -70,10 +72,11 @@ def fit_readouts(
         if chosen is None:
             order = iter(torch.split(torch.randperm(samples, generator=draw).to(device), _BATCH))
             chosen = next(order)
-        given = values[chosen]
-        active = (given > threshold).to(given.dtype)
-        given = given * scale
-        inputs = torch.cat([given, active], dim=1) if patterns else given
+        given = sample[chosen]
+        read = [given * scale] if values else []
+        if patterns:
+            read.append((given > threshold).to(given.dtype))
+        inputs = torch.cat(read, dim=1) if len(read) > 1 else read[0]
         score = (inputs @ torch.cat(weights).T).reshape(len(chosen), len(rates), classes)
         score = score + torch.stack(biases) + offset[chosen, None]
         error = score.softmax(dim=2)
@@ -86,7 +89,7 @@ def fit_readouts(
             group["lr"] = rates[number] * step_size * (1 - (step - 1) / total)
         optimizer.step()
     return [
-        Evidence(w[:, :neurons] * scale, w[:, neurons:] if patterns else None, b, sizes,
+        Evidence(w[:, :neurons] * scale if values else None, w[:, -neurons:] if patterns else None, b, sizes,
                  threshold=threshold, of_head=of_head)
         for w, b in zip(weights, biases, strict=True)
     ]  # fmt: skip

@@ -22,18 +22,25 @@ class ClassStatistics:
         active: How many of them activate each neuron, (classes, neurons), float64.
         sums: Sums of their activations, (classes, neurons), float64.
         moments: Sum of `a aᵀ` over all samples, (neurons, neurons), float64; None where it is not needed.
-        threshold: A neuron is active above it.
+        threshold: A neuron is active above it; or one for each neuron, (neurons,).
     """
 
     samples: Tensor
     active: Tensor
     sums: Tensor
     moments: Tensor | None
-    threshold: float
+    threshold: float | Tensor
 
     @classmethod
     def empty(
-        cls, classes: int, neurons: int, *, threshold: float, moments: bool, device: torch.device, max_bytes: int
+        cls,
+        classes: int,
+        neurons: int,
+        *,
+        threshold: float | Tensor,
+        moments: bool,
+        device: torch.device,
+        max_bytes: int,
     ) -> ClassStatistics:
         """Before any data.
 
