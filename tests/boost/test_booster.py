@@ -59,6 +59,41 @@ def test_every_method_works_without_held_out_data_and_on_feature_maps(method):
     assert torch.isfinite(booster.logits(test[0])).all()
 
 
+@pytest.mark.parametrize("method", ["readout", "patterns", "auxiliary", "naive-bayes", "values"])
+@pytest.mark.parametrize("unit", ["channel-mean", "channel-max", "element"])
+def test_each_neurons_own_mean_is_a_threshold(method, unit, tmp_path):
+    _, network, (train, held, test) = images()
+    booster = Booster(network, method=method, unit=unit, threshold="mean").fit(train, held, progress=False)
+    reader = Reader(network, network.activation_layers, unit)
+    reading = reader(train[0])
+    limits = torch.cat([layer.double().mean(dim=0) for layer in reading.layers])
+    if method != "values":
+        assert torch.allclose(booster.fitted.evidence.thresholds.double(), limits, atol=1e-6)
+    again = Booster.load(booster.save(tmp_path / "b.safetensors"), network)
+    assert torch.equal(again(test[0]), booster(test[0]))
+    assert again.always_active == booster.always_active != {}
+    program = torch.export.load(booster.export(tmp_path / "b.pt2")).module()
+    assert torch.equal(program(test[0]), booster(test[0]))
+
+
+def test_means_are_of_what_is_fitted_on():
+    """Without held-out data, a fifth is set aside: it has no part in the thresholds."""
+    _, network, (train, _, _) = images()
+    booster = Booster(network, threshold="mean").fit(train, progress=False)
+    kept = (hashes_of(train[0]) >> 42) % 5 != 0
+    reading = Reader(network, network.activation_layers, "channel-mean")(train[0][kept])
+    limits = torch.cat([layer.double().mean(dim=0) for layer in reading.layers])
+    assert torch.allclose(booster.fitted.evidence.thresholds.double(), limits, atol=1e-6)
+
+
+def test_a_booster_of_elements_keeps_to_its_budget():
+    _, network, (train, held, test) = images()
+    booster = Booster(network, unit="element", max_bytes=60_000).fit(train, held, progress=False)
+    assert torch.isfinite(booster(test[0])).all()
+    with pytest.raises(BudgetError, match="channel-max"):
+        Booster(network, unit="element", max_bytes=2_000).fit(train, held, progress=False)
+
+
 def test_the_program_runs_without_cofire(tmp_path):
     _, network, (train, held, test) = images()
     booster = Booster(network).fit(train, held, progress=False)
@@ -198,6 +233,10 @@ def test_what_is_no_classifier_with_neurons_is_refused():
         Booster(network, "nothing")
     with pytest.raises(OptionError, match="channel-mean"):
         Booster(network, unit="channel")
+    with pytest.raises(OptionError, match="'mean', each neuron's own"):
+        Booster(network, threshold="median")
+    with pytest.raises(OptionError, match="a finite number"):
+        Booster(network, threshold=float("nan"))
     with pytest.raises(OptionError, match="did you mean"):
         Booster(network, method="auxilary")
     with pytest.raises(OptionError, match="fit"):

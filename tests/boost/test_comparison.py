@@ -56,6 +56,7 @@ def test_gains_flips_and_counts_agree(compared):
         assert row.base_gain.value == pytest.approx((row.repaired - row.broken) / len(test[1]))
         assert row.base_gain.low <= row.base_gain.value <= row.base_gain.high
         assert (row.gain is None) == (row.kind == "control")
+        assert (row.values_gain is None) == (row.kind == "control" or name == "values")
     assert found.judged[found.best_control].kind == "control"
     assert found.verdict in ("better", "worse", "equal", "undecided")
     assert all(flip.base != flip.boosted for flip in found.flips)
@@ -82,6 +83,70 @@ def test_a_booster_helps_if_it_beats_model_and_control(compared, over_base, over
     }
     judged = {**found.judged, found.chosen: dataclasses.replace(own, **gains)}
     assert dataclasses.replace(found, judged=judged).verdict == said
+
+
+def test_the_lead_over_the_best_control_is_split_into_layers_and_patterns(compared):
+    _, test, found = compared
+    lead = found.judged["readout"].gain.value
+    assert found.layers_gain.value + found.patterns_gain.value == pytest.approx(lead)
+    values, own = (found.predicted[name] == test[1] for name in ("values", "readout"))
+    assert found.patterns_gain.value == pytest.approx(float((own.double() - values.double()).mean()))
+    assert found.patterns_gain.low <= found.patterns_gain.value <= found.patterns_gain.high
+    assert found.judged["values"].kind == found.judged["patterns"].kind == "ablation"
+    assert "patterns on top of values" in repr(found)
+    judged = {
+        **found.judged,
+        "readout": dataclasses.replace(
+            found.judged["readout"], gain=Interval(0.02, 0.01, 0.03), base_gain=Interval(0.02, 0.01, 0.03),
+            values_gain=Interval(0.0, -0.001, 0.001),
+        ),
+    }  # fmt: skip
+    helped = dataclasses.replace(found, judged=judged)
+    assert (helped.verdict, helped.patterns_verdict) == ("better", "equal")
+
+
+def told_apart(values, patterns):
+    """Accuracies of the two halves' readouts where labels hang on how strongly neurons fire, or on which do."""
+    draw = torch.Generator().manual_seed(0)
+    fires = torch.rand(3000, 6, generator=draw) < 0.5
+    strength = torch.rand(3000, 6, generator=draw) + 0.5
+    activations = fires * strength
+    by_value = ((activations > 1) & fires)[:, 0].long()
+    labels = by_value if values else fires[:, 1].long()
+    found = {}
+    for name, read in (("values", (True, False)), ("patterns", (False, True))):
+        parts = [(activations[:2000], torch.zeros(2000, 2), labels[:2000])]
+        evidence = fit_readouts(parts, [6], values=read[0], patterns=read[1])
+        added = [one((activations[2000:],)) for one in evidence]
+        assert [(one.has_values, one.has_patterns) for one in evidence] == [read] * 3
+        found[name] = max(float((one.argmax(1) == labels[2000:]).double().mean()) for one in added)
+    return found
+
+
+def test_each_half_of_the_readout_reads_its_own():
+    of_values, of_patterns = told_apart(True, False), told_apart(False, True)
+    assert of_values["values"] > 0.85 > 0.8 > of_values["patterns"]
+    assert of_patterns["patterns"] > 0.99
+
+
+def test_boosters_say_where_almost_every_neuron_is_always_active():
+    model, _, (train, held, test) = images()
+    model[0].bias.data += 3
+    network = Network(model, test[0][:2])
+    found = compare(network, train, held, test, methods=["readout"], progress=False)
+    first = network.activation_layers[0].name
+    activations = []
+    network.run(train[0], lambda layer, values: activations.append(values.clone().mean(dim=(2, 3)) > 0))
+    shares = [
+        float((torch.stack([one[train[1] == c].double().mean(0) for c in range(3)]) > 0.99).double().mean())
+        for one in activations
+    ]
+    assert list(found.always_active.values()) == pytest.approx(shares)
+    assert found.always_active[first] > 0.8
+    assert "almost every neuron is always active" in found.told_of_always_active
+    assert found.told_of_always_active in repr(found)
+    by_mean = compare(network, train, held, test, methods=["readout"], threshold="mean", progress=False)
+    assert by_mean.told_of_always_active == ""
 
 
 def test_the_comparisons_booster_is_the_judged_one(compared):

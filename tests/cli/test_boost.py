@@ -58,11 +58,13 @@ def test_boost_writes_a_booster_a_program_tables_and_a_page(place):
     out = place / "out"
     assert "Accuracy" in told.stdout
     assert "over the best control" in told.stdout
+    assert "by all layers instead of the last" in told.stdout
+    assert "by patterns on top of values" in told.stdout
     assert {path.name for path in out.iterdir()} == {
         "boost.json", "boost_classes.parquet", "boosted.pt2", "booster.safetensors", "boosts.parquet", "flips.parquet",
         "report.html",
     }  # fmt: skip
-    assert len(pq.read_table(out / "boosts.parquet")) == 14
+    assert len(pq.read_table(out / "boosts.parquet")) == 16
     assert json.loads((out / "boost.json").read_text())["boost"] == "readout"
     page = (out / "report.html").read_text()
     assert "last layer trained on" in page
@@ -85,6 +87,7 @@ def test_boost_writes_a_booster_a_program_tables_and_a_page(place):
         (("--validation", "mine:held_out", "--validation-from-test", "0.5"), "one of the two"),
         (("--validation-from-test", "1.5"), "a share between 0 and 1"),
         (("--layer", "relu9"), "relu9"),
+        (("--threshold", "median"), "'mean', each neuron's own"),
         (("--out", "."), "holds other files"),
     ],
 )
@@ -146,8 +149,27 @@ def test_follow_boosts_a_users_checkpoints():
         network, [model.state_dict()], train, (data.test_inputs, data.test_labels), pairs=None, boost="readout",
         held_out=held_out, progress=False,
     )  # fmt: skip
-    assert len(found.boosts) == 14
+    assert len(found.boosts) == 16
     with pytest.raises(OptionError, match="without test data"):
         follow(network, [model.state_dict()], train, boost="readout")
     with pytest.raises(OptionError, match="without boost"):
         follow(network, [model.state_dict()], train, held_out=held_out)
+    with pytest.raises(OptionError, match="without boost"):
+        follow(network, [model.state_dict()], train, boost_threshold="mean")
+    assert found.options["boost_threshold"] == 0.0
+    by_mean = follow(
+        network, [model.state_dict()], train, (data.test_inputs, data.test_labels), pairs=None, boost="readout",
+        boost_threshold="mean", boost_unit="channel-max", held_out=held_out, progress=False,
+    )  # fmt: skip
+    assert (by_mean.options["boost_threshold"], by_mean.options["boost_unit"]) == ("mean", "channel-max")
+    assert not by_mean.boosts.equals(found.boosts)
+
+
+def test_a_studys_booster_takes_unit_and_threshold():
+    options = StudyOptions(**OPTIONS, boost="readout", boost_unit="element", boost_threshold="mean")
+    assert (options.boost_unit, options.boost_threshold) == ("element", "mean")
+    assert StudyOptions.of(**OPTIONS, boost="readout", boost_threshold="0.5").boost_threshold == 0.5
+    with pytest.raises(OptionError, match="boost_threshold needs boost"):
+        StudyOptions.of(**OPTIONS, boost_threshold="mean")
+    with pytest.raises(OptionError, match="boost_unit"):
+        StudyOptions.of(**OPTIONS, boost="readout", boost_unit="channel")

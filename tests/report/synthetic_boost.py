@@ -20,7 +20,18 @@ _OTHERS = (
 )
 
 
-def tables(*, gains=((0.006, 0.002),), classes=DIGITS, width=0.002, seed=0, images=True, epochs=None, samples=TEST):
+def tables(
+    *,
+    gains=((0.006, 0.002),),
+    classes=DIGITS,
+    width=0.002,
+    seed=0,
+    images=True,
+    epochs=None,
+    samples=TEST,
+    patterns=0.0,
+    always_active=0,
+):
     """The tables boosts, boost_classes and flips.
 
     Args:
@@ -31,21 +42,29 @@ def tables(*, gains=((0.006, 0.002),), classes=DIGITS, width=0.002, seed=0, imag
         images: Whether the examples have pictures.
         epochs: Of each checkpoint; 1, 2, … unless given.
         samples: Of the test data.
+        patterns: What the booster gains over the readout of values alone.
+        always_active: In how many of four layers almost every neuron is always active.
     """
     rng = np.random.default_rng(seed)
     boosts, errors, flips = [], [], []
     for t, (over_base, of_control) in enumerate(gains):
         time = 1.0 if len(gains) == 1 else t / (len(gains) - 1)
         base = 0.94 + 0.03 * time
+        of_values = over_base - patterns
         moment = {"checkpoint": t + 1, "epoch": (epochs or range(1, 99))[t] * 1.0, "step": 469 * (t + 1)}
         made = [
             ("base", "base", "base", "the model as it is", "", 0.0, 0),
             ("last-layer", "control", "best control", "last layer trained on", "training data", of_control, 5130),
             ("readout", "method", "booster", "readout", "cross-fitted training data", over_base, 20_490),
+            ("values", "ablation", "", "readout of values alone", "cross-fitted training data", of_values, 10_250),
+            ("patterns", "ablation", "", "readout of patterns alone", "cross-fitted training data", 0.0, 10_250),
             *[(n, k, "", title, on, g + of_control * 0.3, p) for n, k, title, on, g, p in _OTHERS],
         ]
         for row in made:
-            boosts.append(moment | _row(*row, base, of_control, width))
+            boosts.append(moment | _row(*row, base, of_control, of_values, width))
+            boosts[-1] |= dict.fromkeys(("layers_read", "layers_always_active"))
+            if row[1] in ("ablation", "method"):
+                boosts[-1] |= {"layers_read": 4, "layers_always_active": always_active}
         for c, name in enumerate(classes):
             before = rng.integers(8, 60, 2)
             after = np.maximum(0, before + rng.integers(-14, 6, 2))
@@ -81,7 +100,7 @@ def with_boost(trajectory, **keywords):
     return dataclasses.replace(trajectory, boosts=boosts, boost_classes=classes, flips=flips)
 
 
-def _row(method, kind, role, title, fitted_on, gain, parameters, base, of_control, width):
+def _row(method, kind, role, title, fitted_on, gain, parameters, base, of_control, of_values, width):
     row = {"method": method, "kind": kind, "role": role, "title": title, "fitted_on": fitted_on}
     row |= {"train_accuracy": base + 0.02 + gain / 2, "validation_accuracy": base + 0.002 + gain}
     row |= {
@@ -90,7 +109,9 @@ def _row(method, kind, role, title, fitted_on, gain, parameters, base, of_contro
         "test_ece": 0.021 - gain,
         "parameters": parameters,
     }
-    row |= _gain("gain", None if kind != "method" else gain - of_control, width)
+    of_layers = kind in ("ablation", "method")
+    row |= _gain("gain", gain - of_control if of_layers else None, width)
+    row |= _gain("values_gain", gain - of_values if of_layers and method != "values" else None, width)
     row |= _gain("base_gain", None if kind == "base" else gain, width)
     broken = None if kind == "base" else 30 + max(0, round(-TEST * gain))
     return row | {"repaired": None if kind == "base" else broken + round(TEST * gain), "broken": broken}

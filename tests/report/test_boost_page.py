@@ -57,25 +57,58 @@ def report(run, tmp_path_factory):
 def test_what_beats_model_and_control_helps():
     assert told(0.006, 0.002) == (
         "The booster (readout) classifies 0.6 points better than the model [+0.4, +0.8]. Of that, 0.4 points [+0.2, "
-        "+0.6] are not reached by the best control without activation patterns (last layer trained on), which gains "
-        "0.2. It helps."
+        "+0.6] are not reached by the best control of the last layer (last layer trained on), which gains 0.2. The "
+        "difference from that control has two parts: values of all layers instead of the last, +0.4 points [+0.2, "
+        "+0.6] (better), and patterns on top of values, 0.0 points [−0.2, +0.2] (equal within ±0.5 points). It helps; "
+        "activation patterns add nothing that matters to the values of all layers."
     )
-    assert "which loses 0.1. It helps." in told(0.006, -0.001)
-    assert "which changes nothing. It helps." in told(0.006, 0.0)
+    assert "which loses 0.1. The" in told(0.006, -0.001)
+    assert "which changes nothing. The" in told(0.006, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "width", "said"),
+    [
+        (0.004, 0.002, "It helps, and activation patterns are part of why."),
+        (0.0, 0.002, "It helps; activation patterns add nothing that matters to the values of all layers."),
+        (0.004, 0.005, "It helps; whether activation patterns add to the values of all layers is undecided."),
+        (-0.004, 0.002, "It helps; without activation patterns, on values alone, it would help more."),
+    ],
+)
+def test_only_what_beats_the_values_alone_is_due_to_activation_patterns(patterns, width, said):
+    assert told(0.016, 0.002, patterns=patterns, width=width).endswith(said)
+
+
+def test_where_almost_every_neuron_is_always_active_it_is_said():
+    said = told(0.006, 0.002, always_active=3)
+    assert "In 3 of 4 layers almost every neuron is always active" in said
+    assert "who fires tells nothing there." in said
+    assert "always active" not in told(0.006, 0.002)
+
+
+def test_no_verdict_speaks_for_patterns_that_were_not_measured():
+    boosts, classes, flips = boost_tables()
+    older = boosts.filter(pa.compute.field("kind") != "ablation")
+    for name in ("values_gain", "values_gain_low", "values_gain_high", "layers_read", "layers_always_active"):
+        at = older.schema.get_field_index(name)
+        older = older.set_column(at, older.schema.field(name), pa.nulls(len(older), older.schema.field(name).type))
+    said = str(wording.verdict_told(BoostFacts(older, classes, flips, {})))
+    assert said.endswith("which gains 0.2. It helps.")
+    assert boost_at(older, 1).patterns_verdict == "undecided"
 
 
 def test_a_gain_that_a_control_has_too_needs_no_activation_patterns():
     said = told(0.006, 0.005)
-    assert "6 points better than the model [+0.4, +0.8]. But the gain needs no activation patterns" in said
+    assert "6 points better than the model [+0.4, +0.8]. But the gain needs no layer but the last" in said
     assert "gains 0.5 and does as well, within ±0.5 points (difference +0.1 points [−0.1, +0.3])" in said
-    assert said.endswith("Activation patterns make no difference that matters (within ±0.5 points counts as none).")
+    assert said.endswith("It makes no difference that matters (within ±0.5 points counts as none).")
 
 
 def test_what_is_undecided_is_no_equality_and_told_with_the_samples_that_would_decide():
     said = told(0.021, 0.002, width=0.0195, samples=280)
-    assert "Whether that takes activation patterns cannot be told" in said
+    assert "Whether that takes more layers than the last cannot be told" in said
     assert "(difference +1.90 points [−0.05, +3.85]; about 610 test samples would decide)" in said
-    assert said.endswith("Whether activation patterns help is undecided.")
+    assert said.endswith("Whether it helps is undecided.")
     for word in ("does as well", "needs no"):
         assert word not in said
     neither = told(0.004, 0.002, width=0.01)
@@ -86,7 +119,7 @@ def test_what_is_undecided_is_no_equality_and_told_with_the_samples_that_would_d
 def test_a_control_that_does_better_is_said_to():
     said = told(0.006, 0.010)
     assert "gains 1.0: the booster lies 0.4 points behind it [−0.6, −0.2]" in said
-    assert said.endswith("Activation patterns do not help: the control does better.")
+    assert said.endswith("It does not help: the control does better.")
     assert "the booster lies 0.4 points behind it" in told(0.001, 0.005)
 
 
@@ -94,7 +127,7 @@ def test_a_control_that_does_better_is_said_to():
 def test_what_is_equal_to_the_model_makes_no_difference(base, control):
     said = told(base, control)
     assert "classifies as well as the model, within ±0.5 points" in said
-    assert "make no difference that matters" in said
+    assert "makes no difference that matters" in said
     assert ("no improvement" in said) == (control == -0.004)
 
 
@@ -191,7 +224,7 @@ def test_many_classes_show_the_most_changed():
 
 def test_the_mean_row_is_the_papers():
     found = tables.mean_row(facts_of(gains=((0.010, 0.001), (0.006, 0.003))))
-    assert found == {"train": "+0.40", "test": "+0.80", "control": "+0.20", "gain": "+0.60"}
+    assert found == {"train": "+0.40", "test": "+0.80", "control": "+0.20", "gain": "+0.60", "patterns": "0.00"}
 
 
 def test_without_boosting_the_page_has_no_trace_of_it(tmp_path):
@@ -239,7 +272,7 @@ def test_the_page_is_quiet_and_draws_everything(report, visit):
     assert page.complaints == []
     assert all(url.startswith(("file:", "data:")) for url in page.requested)
     assert page.is_visible("#plot-boost-gain .main-svg >> nth=0")
-    assert page.locator("#plot-boost-gain .yerror").count() == 6
+    assert page.locator("#plot-boost-gain .yerror").count() == 12
     assert page.evaluate("[...document.querySelectorAll('.flips img')].every(i => i.naturalWidth === 28)")
     size = page.locator(".flips img").first.bounding_box()
     assert (size["width"], size["height"]) == (64, 64)
@@ -272,7 +305,7 @@ def test_one_checkpoint_has_no_lines_but_all_gains(tmp_path, visit):
     assert "last checkpoint" not in section
     assert "as in the paper’s Table 2" not in section
     seen = visit(path)
-    assert seen.locator("#plot-boost-methods .xerror").count() == 7
+    assert seen.locator("#plot-boost-methods .xerror").count() == 9
     assert seen.complaints == []
 
 
@@ -336,7 +369,7 @@ def test_what_is_no_picture_is_not_shown(tmp_path, visit):
 def test_without_examples_classes_or_intervals_the_page_stands(tmp_path, visit):
     boosts, classes, flips = boost_tables()
     gone = ["train_accuracy", "validation_accuracy", "repaired", "broken"]
-    gone += [f"{gain}{end}" for gain in ("gain", "base_gain") for end in ("_low", "_high")]
+    gone += [f"{gain}{end}" for gain in ("gain", "base_gain", "values_gain") for end in ("_low", "_high")]
     rows = [{**row, **dict.fromkeys(gone)} for row in boosts.to_pylist()]
     path = write_boost_report(
         pa.Table.from_pylist(rows, schema=boosts.schema),
@@ -348,7 +381,7 @@ def test_without_examples_classes_or_intervals_the_page_stands(tmp_path, visit):
     )
     page = text_of(path)
     assert "was not counted" in page
-    assert "Whether activation patterns help is undecided." in page
+    assert "Whether it helps is undecided." in page
     assert "None" not in page
     assert "nan" not in page.lower()
     assert visit(path).complaints == []
@@ -358,6 +391,7 @@ def test_the_digest_has_a_line():
     run = with_boost(synthetic.trajectory(layers=(20,), checkpoints=3), gains=((0.006, 0.002),) * 3)
     assert digest(run)[-1] == (
         "Boost        +0.6 points over the model [+0.4, +0.8], +0.4 over the best control (last layer trained on) "
-        "[+0.2, +0.6]: better (margin 0.5 points)"
+        "[+0.2, +0.6]: better (margin 0.5 points); +0.4 by all layers instead of the last [+0.2, +0.6]: better, +0.0 "
+        "by patterns on top of values [-0.2, +0.2]: equal"
     )
     assert not any(line.startswith("Boost") for line in digest(synthetic.trajectory(checkpoints=2)))

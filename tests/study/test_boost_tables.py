@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from cofire.errors import ResultError
-from cofire.study.schemas import BOOSTS_SCHEMA, FLIPS_SCHEMA, SCHEMAS, SORT_KEYS
+from cofire.report import write_report
+from cofire.study.schemas import BOOSTS_ADDED, BOOSTS_SCHEMA, FLIPS_SCHEMA, SCHEMAS, SORT_KEYS
 from cofire.study.trajectory import Trajectory
 
 from ..report import synthetic
@@ -63,6 +64,17 @@ def test_results_from_before_load_with_empty_tables(tmp_path):
     assert again.layers.equals(plain.layers)
     assert again.boosts.equals(BOOSTS_SCHEMA.empty_table())
     assert again.flips.equals(FLIPS_SCHEMA.empty_table())
+
+
+def test_results_from_before_a_column_was_added_load_with_nulls(run, tmp_path):
+    folder = saved(run, tmp_path / "old")
+    table = pq.read_table(folder / "boosts.parquet")
+    pq.write_table(table.drop_columns(list(BOOSTS_ADDED)), folder / "boosts.parquet")
+    again = Trajectory.load(folder)
+    assert again.boosts.schema.equals(BOOSTS_SCHEMA)
+    assert again.boosts.drop_columns(list(BOOSTS_ADDED)).equals(run.boosts.drop_columns(list(BOOSTS_ADDED)))
+    assert all(again.boosts[name].null_count == len(run.boosts) for name in BOOSTS_ADDED)
+    assert write_report(again, tmp_path / "page.html").exists()
 
 
 @pytest.mark.parametrize("name", LATER)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cofire.arguments import validated
 from cofire.boost.evidence import Evidence
-from cofire.boost.firing import MEAN, Threshold, check_firing
+from cofire.boost.firing import DEFAULT_UNIT, MEAN, Threshold, check_firing
 from cofire.boost.fitting import Fits, FitSettings, Fitted, fit_methods
 from cofire.boost.heads import HEADS, Affine, Auxiliary
 from cofire.boost.methods import DEFAULT_METHOD, METHODS, method_of
@@ -57,7 +57,8 @@ class Booster(nn.Module):
         method: One of `cofire.boost.METHODS`: "readout" (unless given; it won on held-out data), "auxiliary" (P1's,
             to the letter) and others; a control such as "temperature"; or "auto", which fits all methods and keeps
             the one that is best on held-out data.
-        unit: What a neuron of a feature map is: "channel-mean", "channel-max" or "element" (see `max_bytes`).
+        unit: What a neuron of a feature map is: "channel-mean", "channel-max" (a channel's mean or maximum) or
+            "element" (each place of each channel; see `max_bytes`).
         threshold: A neuron is active above it; "mean" for each neuron's own mean over the training data.
         seed: Of networks and orders.
         max_bytes: Bound for the sample of training activations that readouts learn from (of more, fewer samples are
@@ -89,7 +90,7 @@ class Booster(nn.Module):
         layers: Selector = None,
         method: str = DEFAULT_METHOD,
         *,
-        unit: Unit = "channel-mean",
+        unit: Unit = DEFAULT_UNIT,
         threshold: Threshold = 0.0,
         seed: int = 0,
         max_bytes: int = 1_000_000_000,

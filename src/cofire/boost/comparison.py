@@ -13,7 +13,13 @@ from cofire.activations.labelling import Labelling
 from cofire.arguments import validated
 from cofire.boost.booster import AUTO, Booster, best_of
 from cofire.boost.examples import Flip, FlipCollector
-from cofire.boost.firing import Threshold, check_firing
+from cofire.boost.firing import (
+    DEFAULT_UNIT,
+    Threshold,
+    check_firing,
+    count_always_active,
+    told_of_always_active,
+)
 from cofire.boost.fitting import FitSettings, Fitted, fit_methods, readings
 from cofire.boost.measures import calibration_gap, false_counts
 from cofire.boost.methods import CONTROLS, DEFAULT_METHOD, METHODS, VALUES, Kind, method_of
@@ -138,6 +144,11 @@ class Comparison:
         """For each layer the share of P that lies above 0.99 (see `Booster`)."""
         return self.booster.always_active
 
+    @property
+    def told_of_always_active(self) -> str:
+        """In how many of the layers who fires tells nothing, as almost every neuron always does; "" for none."""
+        return told_of_always_active(len(self.always_active), count_always_active(self.always_active))
+
     def false_counts(self, name: str) -> tuple[Tensor, Tensor]:
         """False positives and negatives of each class on the test data, (classes,) each."""
         return false_counts(self.predicted[name], self.labels, self.booster.network.num_classes)
@@ -148,7 +159,8 @@ class Comparison:
             f"Comparison({self.chosen}: test accuracy {base.test_accuracy:.4f} → {own.test_accuracy:.4f}, "
             f"best control {self.best_control} {self.judged[self.best_control].test_accuracy:.4f}: {self.verdict}; "
             f"all layers instead of the last {self._told(self.layers_gain)}, "
-            f"patterns on top of values {self._told(self.patterns_gain)})"
+            f"patterns on top of values {self._told(self.patterns_gain)}"
+            f"{'. ' + self.told_of_always_active if self.told_of_always_active else ''})"
         )
 
     def _told(self, gain: Interval) -> str:
@@ -165,7 +177,7 @@ def compare(
     layers: Selector = None,
     method: str = DEFAULT_METHOD,
     methods: Sequence[str] | None = None,
-    unit: Unit = "channel-mean",
+    unit: Unit = DEFAULT_UNIT,
     threshold: Threshold = 0.0,
     seed: int = 0,
     max_bytes: int = 1_000_000_000,
@@ -192,7 +204,7 @@ def compare(
         method: The booster's; "auto" for the best of all methods on held-out data.
         methods: Which methods to fit beside it; all unless given. All of `CONTROLS` are always fitted: controls, and
             the readouts of values alone and of patterns alone.
-        unit: What a neuron of a feature map is.
+        unit: What a neuron of a feature map is (see `Booster`).
         threshold: A neuron is active above it; "mean" for each neuron's own mean over the training data.
         seed: Of networks, orders and draws.
         max_bytes: See `Booster`.
@@ -212,7 +224,8 @@ def compare(
     names = list(METHODS) if methods is None else [method_of(name).name for name in methods]
     if method != AUTO and method_of(method).kind != "method":
         raise OptionError(
-            f"method={method!r}, a {method_of(method).kind}", f"one of {', '.join(METHODS)}, or 'auto'",
+            f"method={method!r}, a {method_of(method).kind}",
+            f"one of {', '.join(METHODS)}, or 'auto'",
             "controls are always fitted",
         )
     if method not in (AUTO, *names):

@@ -91,7 +91,11 @@ class Evidence(nn.Module):
 
     def _limits(self) -> Sequence[float | Tensor]:
         """Above what the neurons of each layer are active."""
-        return [self.threshold] * len(self.sizes) if self.thresholds is None else self.thresholds.split(list(self.sizes))
+        return (
+            [self.threshold] * len(self.sizes)
+            if self.thresholds is None
+            else torch.split(self.thresholds, list(self.sizes))
+        )
 
     @property
     def numbers(self) -> int:

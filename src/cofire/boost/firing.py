@@ -1,4 +1,4 @@
-"""When a neuron counts as firing, and in which layers that tells nothing because almost every neuron always does."""
+"""What a neuron is to a booster, when it fires, and in which layers that tells nothing as almost all always do."""
 
 from __future__ import annotations
 
@@ -11,12 +11,30 @@ from torch import Tensor
 from cofire.bounds import check_threshold
 from cofire.errors import OptionError
 
-__all__ = ["ALWAYS", "MEAN", "MOST", "Threshold", "always_active_shares", "check_firing", "told_of_always_active"]
+__all__ = [
+    "DEFAULT_UNIT",
+    "MEAN",
+    "UNITS",
+    "BoosterUnit",
+    "Threshold",
+    "always_active_shares",
+    "check_firing",
+    "count_always_active",
+    "told_of_always_active",
+]
 
 MEAN: Literal["mean"] = "mean"
 """Each neuron's own threshold: its mean over the training data."""
 
 Threshold = float | Literal["mean"]
+
+BoosterUnit = Literal["channel-mean", "channel-max", "element"]
+
+DEFAULT_UNIT: BoosterUnit = "channel-mean"
+"""What a booster reads of a feature map unless told."""
+
+UNITS: tuple[BoosterUnit, ...] = ("channel-mean", "channel-max", "element")
+"""Of which a sample has one observation each."""
 
 ALWAYS = 0.99
 """A neuron that is active for a larger share of a class's samples is always active for that class."""
@@ -58,26 +76,37 @@ def always_active_shares(probability: Tensor, sizes: Sequence[int]) -> list[floa
     return [float((part > ALWAYS).double().mean()) for part in torch.split(probability, list(sizes), dim=1)]
 
 
-def told_of_always_active(shares: Mapping[str, float]) -> str:
-    """In how many layers who fires tells nothing; "" for none.
+def count_always_active(shares: Mapping[str, float]) -> int:
+    """In how many layers almost every neuron is always active.
 
     Args:
         shares: For each layer the share of P above 0.99, 0 to 1.
 
     Example:
-        >>> told_of_always_active({"relu1": 0.93, "relu2": 0.86, "relu3": 0.1})
-        'In 2 of 3 layers almost every neuron is always active (86 to 93 % of P is above 0.99): who fires tells nothing \
-there.'
-        >>> told_of_always_active({"relu1": 0.5})
+        >>> count_always_active({"relu1": 0.93, "relu2": 0.86, "relu3": 0.1})
+        2
+    """
+    return sum(share > MOST for share in shares.values())
+
+
+def told_of_always_active(layers: int, full: int) -> str:
+    """In how many layers who fires tells nothing, in a sentence; "" for none.
+
+    Args:
+        layers: That are read.
+        full: Those in which almost every neuron is always active.
+
+    Example:
+        >>> told_of_always_active(4, 3)
+        'In 3 of 4 layers almost every neuron is always active (over 80 % of P lies above 0.99): who fires tells \
+nothing there.'
+        >>> told_of_always_active(4, 0)
         ''
     """
-    full = sorted(100 * share for share in shares.values() if share > MOST)
     if not full:
         return ""
-    low, high = (f"{end:.0f}" for end in (full[0], full[-1]))
-    span = low if low == high else f"{low} to {high}"
-    where = "the layer that is read" if len(shares) == 1 else f"{len(full)} of {len(shares)} layers"
+    where = "the one layer that is read" if layers == 1 else f"{full} of {layers} layers"
     return (
-        f"In {where} almost every neuron is always active ({span} % of P is above {ALWAYS}): who fires tells nothing "
-        "there."
+        f"In {where} almost every neuron is always active (over {100 * MOST:.0f} % of P lies above {ALWAYS}): who "
+        "fires tells nothing there."
     )

@@ -5,10 +5,12 @@ Every head is a module `(logits, evidence) -> logits`, each (samples, classes).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from scipy.optimize import brentq
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -125,14 +127,18 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
         3.64
     """
     given, labels = check_logits(logits, labels)
-    # The loss is convex in 1/T: halve the interval in which its slope changes sign.
-    low, high = 1e-2, 1e2
     wins = given.gather(1, labels[:, None])[:, 0]
-    for _ in range(60):
-        scale = (low * high) ** 0.5
-        slope = float((((given * scale).softmax(dim=1) * given).sum(dim=1) - wins).mean())
-        low, high = (low, scale) if slope > 0 else (scale, high)
-    return float((low * high) ** -0.5)
+
+    def slope(power: float) -> float:
+        """Of the loss, which is convex in 1/T: it never falls in the logarithm of 1/T."""
+        return float((((given * math.exp(power)).softmax(dim=1) * given).sum(dim=1) - wins).mean())
+
+    least, most = math.log(1e-2), math.log(1e2)
+    if slope(least) >= 0:
+        return 1e2
+    if slope(most) <= 0:
+        return 1e-2
+    return math.exp(-float(brentq(slope, least, most, xtol=1e-13)))
 
 
 def fit_scaling(logits: Tensor, evidence: Tensor | None, labels: Tensor, *, per_class: bool) -> Affine:

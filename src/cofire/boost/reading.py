@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cofire.activations.neurons import view_neurons
+from cofire.boost.firing import DEFAULT_UNIT, UNITS
 from cofire.errors import LayerError, NonFiniteError, OptionError
 from cofire.network import ActivationLayer, Network, Selector, Unit, writes_in_place
 
@@ -66,11 +67,11 @@ class Reader:
     """
 
     def __init__(self, network: Network, layers: Sequence[ActivationLayer], unit: Unit) -> None:
-        if unit not in ("channel-mean", "channel-max", "element"):
+        if unit not in UNITS:
             raise OptionError(
                 f"unit={unit!r}",
                 "'channel-mean', 'channel-max' or 'element', of which a sample has one observation each",
-                "pass unit='channel-mean'",
+                f"pass unit='{DEFAULT_UNIT}'",
             )
         if network.num_inputs != 1:
             raise OptionError(

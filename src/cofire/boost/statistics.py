@@ -52,7 +52,7 @@ class ClassStatistics:
             raise BudgetError(
                 f"counts and sums of {neurons:,} neurons for {classes:,} classes, {needed / 1e9:.1f} GB",
                 f"at most {max_bytes / 1e9:.1f} GB",
-                "choose fewer layers, unit='channel-mean', or raise max_bytes",
+                "choose fewer layers, unit='channel-mean' or 'channel-max', or raise max_bytes",
             )
         if moments and neurons * neurons * 8 > max_bytes:
             raise BudgetError(

@@ -16,7 +16,9 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from cofire.atomic import atomic_path, write_text
 from cofire.boost import DEFAULT_METHOD, MARGIN, METHODS, compare
 from cofire.boost.cost import cost_of_boosting
+from cofire.boost.firing import DEFAULT_UNIT, BoosterUnit, check_firing
 from cofire.cli.folders import claim
+from cofire.cli.numbers import number_or_word
 from cofire.cli.preparation_options import (
     Crop,
     Grey,
@@ -64,9 +66,12 @@ def boost(
         typer.Option("--layer", help="L2L (last two), LL (last), a name, glob or kind:relu; all unless given."),
     ] = None,
     unit: Annotated[
-        Literal["channel-mean", "channel-max", "element"], typer.Option(help="What a neuron of a feature map is.")
-    ] = "channel-mean",
-    threshold: Annotated[float, typer.Option(help="A neuron is active above it.")] = 0.0,
+        BoosterUnit,
+        typer.Option(help="What a neuron of a feature map is; element needs room, see --max-bytes."),
+    ] = DEFAULT_UNIT,
+    threshold: Annotated[
+        str, typer.Option(help="A neuron is active above it: a number, or mean, each neuron's own.")
+    ] = "0",
     seed: Annotated[int, typer.Option(help="Of networks, orders and draws.")] = 0,
     margin: Annotated[float, typer.Option(help="Points of test accuracy; a difference below it counts as none.")] = 100
     * MARGIN,
@@ -89,12 +94,17 @@ def boost(
     batch_size: Annotated[int, typer.Option(help="Samples at a time.")] = 64,
     workers: Annotated[int, typer.Option(help="Processes that load images; 0 loads in this one.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")] = "cpu",
-    max_bytes: Annotated[int, typer.Option(help="Bound for what is kept of the training data.")] = 1_000_000_000,
+    max_bytes: Annotated[
+        int, typer.Option(help="Bound for what is kept of the training data; of more, fewer samples are kept.")
+    ] = 1_000_000_000,
 ) -> None:
-    """Boost a trained model by its activation patterns, and hold it against controls that do without them.
+    """Boost a trained model by what its neurons do, and hold it against controls that see only its last layer.
+
+    The same readout of values alone tells what patterns, who fires, add to values, how strongly.
 
     Writes booster.safetensors, boosted.pt2 (runs without cofire), tables and report.html.
     """
+    limit = check_firing(number_or_word(threshold))
     claim(out, "boost.json", "a booster")
     if validation is not None and validation_from_test is not None:
         raise OptionError("--validation and --validation-from-test", "one of the two", "leave one out")
@@ -144,7 +154,7 @@ def boost(
         layers=selection,
         method=method,
         unit=unit,
-        threshold=threshold,
+        threshold=limit,
         seed=seed,
         max_bytes=max_bytes,
         batch_size=batch_size,
@@ -159,7 +169,7 @@ def boost(
         "boost": found.chosen,
         "boost_layers": ", ".join(found.booster.layers),
         "unit": unit,
-        "threshold": threshold,
+        "threshold": limit,
         "seed": seed,
         "boost_margin": found.margin,
         "test_samples": len(found.labels),
@@ -198,6 +208,8 @@ def boost(
         f"negative log-likelihood {base.test_loss:.4f} → {own.test_loss:.4f}"
     )
     typer.echo(boost_line(tables["boosts"], len(found.labels), found.margin))
+    if found.told_of_always_active:
+        typer.echo(f"Patterns     {found.told_of_always_active}")
     typer.echo(f"Cost         {cost.parameters:,} more parameters, forward pass × {cost.time:.2f}")
     for path in written:
         typer.echo(f"Booster: {path}")

@@ -1,10 +1,10 @@
-"""Lists of numbers on the command line."""
+"""Numbers on the command line."""
 
 from __future__ import annotations
 
 import typer
 
-__all__ = ["numbers"]
+__all__ = ["number_or_word", "numbers"]
 
 
 def numbers(text: str | None) -> list[float] | None:
@@ -20,3 +20,16 @@ def numbers(text: str | None) -> list[float] | None:
         return [float(part) for part in text.split(",")]
     except ValueError as error:
         raise typer.BadParameter(f"'{text}' is no list of numbers such as 0.5,0.5,0.5") from error
+
+
+def number_or_word(text: str) -> float | str:
+    """The number that a text is, else the text.
+
+    Example:
+        >>> number_or_word("0.5"), number_or_word("mean")
+        (0.5, 'mean')
+    """
+    try:
+        return float(text)
+    except ValueError:
+        return text

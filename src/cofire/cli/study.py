@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from cofire.boost.firing import DEFAULT_UNIT, UNITS
 from cofire.cli.graph_options import CommunityRuns, NullGraphs, Resolution, Top
 from cofire.report import write_figures, write_report
 from cofire.study import DATASETS, StudyOptions, Trajectory, run_study
@@ -86,6 +87,14 @@ def study(
     boost_layers: Annotated[
         str | None, typer.Option(help="Layers the booster reads: all (unless given), L2L, LL, or a name.")
     ] = None,
+    boost_unit: Annotated[
+        str | None,
+        typer.Option(help=f"What the booster reads of feature maps: {', '.join(UNITS)}; {DEFAULT_UNIT} unless given."),
+    ] = None,
+    boost_threshold: Annotated[
+        str | None,
+        typer.Option(help="Above it a neuron is active to the booster; or mean, each neuron's own; as --threshold."),
+    ] = None,
     validation: Annotated[
         float | None, typer.Option(help="Share of the training data held out; 0.1 unless given with --boost, else 0.")
     ] = None,
@@ -122,6 +131,8 @@ def study(
         null_graphs=null_graphs,
         boost=boost,
         boost_layers=boost_layers,
+        boost_unit=boost_unit,
+        boost_threshold=boost_threshold,
         validation=validation,
         explain=explain,
     )

@@ -39,6 +39,8 @@ _LABELS = {
     "null_graphs": "graphs with random labels",
     "boost": "booster",
     "boost_layers": "layers that the booster reads",
+    "boost_unit": "neurons of feature maps that the booster reads",
+    "boost_threshold": "threshold of the booster",
     "boost_margin": "differences of accuracy that count as none, below",
     "validation": "share of the training data held out",
     "validation_samples": "held-out samples",

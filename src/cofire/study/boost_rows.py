@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from cofire.boost import Comparison, Interval, Judged
+from cofire.boost.firing import count_always_active
 from cofire.study.schemas import BOOST_CLASSES_SCHEMA, BOOSTS_SCHEMA, FLIPS_SCHEMA
 
 __all__ = ["boost_tables"]
@@ -22,7 +23,8 @@ def boost_tables(comparison: Comparison, moment: Mapping[str, Any], class_names:
         class_names: Names of the classes.
     """
     roles = {"base": "base", comparison.best_control: "best control", comparison.chosen: "booster"}
-    boosts = [_row(one, roles.get(name, ""), moment) for name, one in comparison.judged.items()]
+    layers = len(comparison.always_active), count_always_active(comparison.always_active)
+    boosts = [_row(one, roles.get(name, ""), moment, layers) for name, one in comparison.judged.items()]
     counts = [table.tolist() for name in ("base", comparison.chosen) for table in comparison.false_counts(name)]
     samples = comparison.labels.bincount(minlength=len(class_names)).tolist()
     classes = [
@@ -48,7 +50,8 @@ def boost_tables(comparison: Comparison, moment: Mapping[str, Any], class_names:
     }
 
 
-def _row(judged: Judged, role: str, moment: Mapping[str, Any]) -> dict[str, Any]:
+def _row(judged: Judged, role: str, moment: Mapping[str, Any], layers: tuple[int, int]) -> dict[str, Any]:
+    read = layers if judged.kind in ("ablation", "method") else (None, None)
     return {
         **moment,
         "method": judged.name,
@@ -66,6 +69,9 @@ def _row(judged: Judged, role: str, moment: Mapping[str, Any]) -> dict[str, Any]
         **_interval("base_gain", judged.base_gain),
         "repaired": judged.repaired,
         "broken": judged.broken,
+        **_interval("values_gain", judged.values_gain),
+        "layers_read": read[0],
+        "layers_always_active": read[1],
     }
 
 

@@ -60,7 +60,7 @@ def digest(trajectory: Trajectory) -> list[str]:
 
 
 def boost_line(boosts: pa.Table, samples: int = 0, margin: float = MARGIN) -> str:
-    """What boosting gains at the last checkpoint, and whether activation patterns help, in a line.
+    """What boosting gains at the last checkpoint, and how much of it activation patterns add, in a line.
 
     Args:
         boosts: A table of `BOOSTS_SCHEMA` with rows.
@@ -77,7 +77,14 @@ def boost_line(boosts: pa.Table, samples: int = 0, margin: float = MARGIN) -> st
     over_base = told(boost.over_base, "points over the model")
     over_control = told(boost.over_control, f"over the best control ({boost.control['title']})")
     more = f", about {boost.needed:,} test samples would decide" if boost.needed else ""
-    return f"Boost        {over_base}, {over_control}: {boost.verdict} (margin {100 * margin:g} points{more})"
+    line = f"Boost        {over_base}, {over_control}: {boost.verdict} (margin {100 * margin:g} points{more})"
+    layers, patterns = boost.of_layers, boost.of_patterns
+    if layers is None or patterns is None:
+        return line
+    return (
+        f"{line}; {told(layers, 'by all layers instead of the last')}: {layers.says(margin)}, "
+        f"{told(patterns, 'by patterns on top of values')}: {patterns.says(margin)}"
+    )
 
 
 def _boosted(trajectory: Trajectory) -> list[str]:

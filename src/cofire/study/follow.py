@@ -14,6 +14,7 @@ from cofire.activations.data_names import name_of
 from cofire.activations.labelling import Labelling
 from cofire.arguments import validated
 from cofire.boost import compare
+from cofire.boost.firing import DEFAULT_UNIT, Threshold, check_firing
 from cofire.boost.methods import method_of
 from cofire.boost.reading import chosen_layers
 from cofire.bounds import Later, check_whole
@@ -55,6 +56,8 @@ def follow(
     null_graphs: int | None = None,
     boost: str | None = None,
     boost_layers: Selector = None,
+    boost_unit: Unit | None = None,
+    boost_threshold: Threshold | None = None,
     held_out: Any = None,
     explain: int = 0,
     min_class_samples: int | None = None,
@@ -87,7 +90,10 @@ def follow(
         null_graphs: How many graphs with random labels each graph is held against; 10 unless given, 0 for none.
         boost: A booster's method (see `cofire.Booster`) or "auto", to compare at every checkpoint with controls; None
             for no boosting. Needs test data.
-        boost_layers: Which layers it reads; all unless given. Where `unit` is "channel", it reads channels' means.
+        boost_layers: Which layers it reads; all unless given.
+        boost_unit: What a neuron of a feature map is to it (see `cofire.Booster`); `unit` unless given, or where that
+            is "channel", the booster's own default.
+        boost_threshold: Above what a neuron is active to it (see `cofire.Booster`); `threshold` unless given.
         held_out: Data that the classifier was not trained on, for boosters to be fitted and chosen by; a fifth of the
             training data takes its place unless given.
         explain: How many test samples of each kind, predicted right and misclassified, are explained at the last
@@ -139,14 +145,19 @@ def follow(
             "a graph that they are options of",
             "pass pairs='class', or leave them out",
         )
-    if boost is None and (boost_layers is not None or held_out is not None):
+    if boost is None and any(one is not None for one in (boost_layers, boost_unit, boost_threshold, held_out)):
         raise OptionError("options of boosting without boost", "a method", "pass boost='readout', or leave them out")
     if boost is not None and test is None:
         raise OptionError(f"boost={boost!r} without test data", "test data to judge it by", "pass test as well")
     if check_whole("explain", explain, least=0) and test is None:
         raise OptionError(f"explain={explain} without test data", "test data to explain", "pass test as well")
     if boost not in (None, "auto") and method_of(boost).kind != "method":
-        raise OptionError(f"boost={boost!r}, a control", "a method, or 'auto'", "controls are always fitted")
+        raise OptionError(
+            f"boost={boost!r}, a {method_of(boost).kind}", "a method, or 'auto'", "controls are always fitted"
+        )
+    if boost_unit is None:
+        boost_unit = DEFAULT_UNIT if unit == "channel" else unit
+    limit = check_firing(threshold if boost_threshold is None else boost_threshold)
     if null_graphs is None:
         null_graphs = 0 if pairs is None else 10
     top, null_graphs = check_whole("top", top), check_whole("null_graphs", null_graphs, least=0)
@@ -176,6 +187,7 @@ def follow(
         "test_data": "given" if test is not None else "none",
         **({} if boost is None else {"boost": boost, "held_out_data": "none" if held_out is None else "given"}),
         **({} if boost is None else {"boost_layers": [layer.name for layer in chosen_layers(network, boost_layers)]}),
+        **({} if boost is None else {"boost_unit": boost_unit, "boost_threshold": limit}),
         **({} if not explain else {"explain": explain}),
         "versions": versions(),
     }
@@ -197,9 +209,8 @@ def follow(
             part = trajectory_of(summary, moment, tested, options, graphs)
             if boost is not None:
                 comparison = compare(
-                    now, train, held_out, test, layers=boost_layers, method=boost, threshold=threshold,
-                    unit="channel-mean" if unit == "channel" else unit,
-                    batch_size=batch_size, progress=progress,
+                    now, train, held_out, test, layers=boost_layers, method=boost, threshold=limit,
+                    unit=boost_unit, batch_size=batch_size, progress=progress,
                 )  # fmt: skip
                 part = replace(part, **boost_tables(comparison, vars(moment), labelling.names))
             if explain and number == len(checkpoints):

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cofire.boost import MARGIN
+from cofire.boost.methods import VALUES
 from cofire.errors import ResultError
 from cofire.statistics import Interval, Outcome, samples_to_decide, weakest
 
@@ -42,6 +43,7 @@ class Boost:
         base: The row of the network as it is.
         control: The row of the best control.
         booster: The row of the booster.
+        values: The row of the readout of values alone; None in results of earlier versions.
         samples: Of the test data; 0 where that is not known.
         margin: A difference of test accuracy below it counts as none.
     """
@@ -49,6 +51,7 @@ class Boost:
     base: dict[str, Any]
     control: dict[str, Any]
     booster: dict[str, Any]
+    values: dict[str, Any] | None = None
 
     samples: int = 0
     margin: float = MARGIN
@@ -72,14 +75,30 @@ class Boost:
         return found or Interval(self.control["test_accuracy"] - self.base["test_accuracy"], counted=self.samples)
 
     @property
-    def verdict(self) -> Outcome:
-        """Whether activation patterns help: only what is better than the network and than the best control does.
+    def of_layers(self) -> Interval | None:
+        """What reading all layers instead of the last gains: the values alone less the best control."""
+        return None if self.values is None else gain_of(self.values, "gain", self.samples)
 
-        A gain over the network alone is no evidence for activation patterns if a control that sees none gains as much;
-        one over the control alone is none either, as the control may have spoilt the network. The same verdict as that
-        of `cofire.boost.Comparison`.
+    @property
+    def of_patterns(self) -> Interval | None:
+        """What patterns gain on top of values: the booster less the values alone."""
+        return None if self.values is None else gain_of(self.booster, "values_gain", self.samples)
+
+    @property
+    def verdict(self) -> Outcome:
+        """Whether the booster helps: only what is better than the network and than the best control does.
+
+        A gain over the network alone is no evidence for hidden layers if a control that sees none gains as much; one
+        over the control alone is none either, as the control may have spoilt the network. The same verdict as that of
+        `cofire.boost.Comparison`.
         """
         return weakest(self.over_base.says(self.margin), self.over_control.says(self.margin))
+
+    @property
+    def patterns_verdict(self) -> Outcome:
+        """Whether activation patterns help: only if the booster does, and is better than the values alone as well."""
+        gain = self.of_patterns
+        return weakest(self.verdict, "undecided" if gain is None else gain.says(self.margin))
 
     @property
     def needed(self) -> int | None:
@@ -136,7 +155,8 @@ def boost_at(boosts: pa.Table, checkpoint: int, samples: int = 0, margin: float 
             "shares from 0 to 1",
             "make the table again from finite predictions",
         )
-    return Boost(base, control, booster, samples, margin)
+    values = next((row for row in rows if row["method"] == VALUES), None)
+    return Boost(base, control, booster, values, samples, margin)
 
 
 def margin_of(options: Mapping[str, Any]) -> float:

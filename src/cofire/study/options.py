@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from cofire.boost import METHODS
+from cofire.boost.firing import DEFAULT_UNIT, BoosterUnit
 from cofire.errors import OptionError
 from cofire.study.datasets import DATASETS
 
@@ -39,6 +40,9 @@ class StudyOptions(BaseModel):
         null_graphs: How many graphs with random labels each graph is held against; 0 for none.
         boost: The booster's method at every checkpoint (see `cofire.Booster`), or "auto"; "none" for no boosting.
         boost_layers: Activation layers that it reads: "all", "L2L" (the last two), "LL" (the last), or a name.
+        boost_unit: What a neuron of a feature map is to the booster: "channel-mean", "channel-max" or "element".
+        boost_threshold: Above what a neuron is active to the booster, a number or "mean", each neuron's own;
+            `threshold` unless given.
         validation: Share of the training data that is held out: nothing is trained or observed on it, boosters are
             fitted and chosen by it. A tenth unless given where there is boosting, else 0.
         explain: How many test images of each kind, predicted right and misclassified, are explained at the last
@@ -67,6 +71,8 @@ class StudyOptions(BaseModel):
     null_graphs: int = Field(default=10, ge=0, le=1000)
     boost: str = "none"
     boost_layers: str = "all"
+    boost_unit: BoosterUnit = DEFAULT_UNIT
+    boost_threshold: Literal["mean"] | Annotated[float, Field(allow_inf_nan=False)] | None = None
     validation: float = Field(default=0.0, ge=0, le=0.9, allow_inf_nan=False)
     explain: int = Field(default=0, ge=0, le=100)
 
@@ -79,8 +85,10 @@ class StudyOptions(BaseModel):
             given = {"hidden": (128,), **given}
         if given.get("boost", "none") != "none":
             return {"validation": 0.1, **given}
-        if given.get("boost_layers", "all") != "all":
-            raise ValueError("boost_layers needs boost")
+        unset = {"boost_layers": "all", "boost_unit": DEFAULT_UNIT, "boost_threshold": None}
+        for name, value in unset.items():
+            if given.get(name, value) != value:
+                raise ValueError(f"{name} needs boost")
         return given
 
     @field_validator("boost")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 __all__ = [
+    "BOOSTS_ADDED",
     "BOOSTS_SCHEMA",
     "BOOST_CLASSES_SCHEMA",
     "CLASSES_SCHEMA",
@@ -209,18 +210,30 @@ BOOSTS_SCHEMA = pa.schema(
         *[pa.field(f"{gain}{end}", pa.float64()) for gain in ("gain", "base_gain") for end in ("", "_low", "_high")],
         pa.field("repaired", pa.int64()),
         pa.field("broken", pa.int64()),
+        *[pa.field(f"values_gain{end}", pa.float64()) for end in ("", "_low", "_high")],
+        pa.field("layers_read", pa.int64()),
+        pa.field("layers_always_active", pa.int64()),
     ]
 )
 """One row per checkpoint and way to improve the trained network. `kind` is "base" (the network as it is), "control"
-(sees no activation patterns of hidden layers) or "method" (sees them). Each checkpoint has exactly one row of each
-`role`: "base", "best control" (a control, chosen on validation data) and "booster" (the default or asked-for method);
-the others have "". `title` is a short name for people; `fitted_on` is "", "training data", "held-out data",
-"cross-fitted training data" or "training and held-out data". Accuracies are shares from 0 to 1, `test_nll` is the mean
-negative log-likelihood in nats, `test_ece` the expected calibration error from 0 to 1 over 15 bins, `parameters` are
-those added to the network's. `gain` is the test accuracy less the best control's, `base_gain` less the base's, each
-with a 95 % paired interval `…_low` to `…_high`; null where there is nothing to compare with: `gain` for base
-and controls, `base_gain` for the base. `repaired` counts test predictions that the base has wrong and the row right,
-`broken` the reverse; null for the base."""
+(sees nothing of hidden layers but what goes into the last), "ablation" (the readout of all layers with half of what
+it reads taken away: "values", how strongly neurons fire, or "patterns", which do) or "method". Each checkpoint has
+exactly one row of each `role`: "base", "best control" (a control, chosen on validation data) and "booster" (the
+default or asked-for method); the others have "". `title` is a short name for people; `fitted_on` is "", "training
+data", "held-out data", "cross-fitted training data" or "training and held-out data". Accuracies are shares from 0 to
+1, `test_nll` is the mean negative log-likelihood in nats, `test_ece` the expected calibration error from 0 to 1 over
+15 bins, `parameters` are those added to the network's. `gain` is the test accuracy less the best control's,
+`base_gain` less the base's, `values_gain` less that of the readout of values alone, each with a 95 % paired interval
+`…_low` to `…_high`; null where there is nothing to compare with: `gain` and `values_gain` for base and controls,
+`base_gain` for the base, `values_gain` for the values themselves. The `gain` of "values" is what all layers bring
+instead of the last, the `values_gain` of the booster what patterns bring on top: together they are the booster's
+`gain`. `repaired` counts test predictions that the base has wrong and the row right, `broken` the reverse; null for
+the base. Of the `layers_read`, so many are `layers_always_active`: more than four fifths of their P (Eq. 14), over
+classes and neurons, lie above 0.99; null where nothing of hidden layers is read. The last five columns are null in
+results of earlier versions."""
+
+BOOSTS_ADDED = BOOSTS_SCHEMA.names[-5:]
+"""Columns that results of earlier versions do not have."""
 
 BOOST_CLASSES_SCHEMA = pa.schema(
     [

@@ -154,7 +154,8 @@ def _analysed(
         (data.test_inputs, data.test_labels),
         layers=None if options.boost_layers == "all" else options.boost_layers,
         method=options.boost,
-        threshold=options.threshold,
+        unit=options.boost_unit,
+        threshold=options.threshold if options.boost_threshold is None else options.boost_threshold,
         seed=options.seed,
         progress=progress,
     )

@@ -20,6 +20,7 @@ from cofire.study.correlation import Correlation, correlate
 from cofire.study.graph_rows import graph_from_tables
 from cofire.study.schemas import (
     BOOST_CLASSES_SCHEMA,
+    BOOSTS_ADDED,
     BOOSTS_SCHEMA,
     EDGES_SCHEMA,
     EXPLANATIONS_SCHEMA,
@@ -269,7 +270,8 @@ class Trajectory:
         """Read what `save` wrote.
 
         Results from before there was boosting, or before there were explanations, have no files of them: where none of
-        the tables is there and the options do not say that it was asked for, they are without rows.
+        the tables is there and the options do not say that it was asked for, they are without rows. Columns that were
+        added since are null.
 
         Raises:
             ResultError: A table is missing, damaged or of another kind.
@@ -351,8 +353,11 @@ class Trajectory:
 
 
 def _current(table: pa.Table, name: str) -> pa.Table:
-    """A table with today's types: those of before may promise that no accuracy is unknown."""
+    """A table with today's columns and types: those added since are null, and accuracies may be unknown."""
     schema = SCHEMAS[name]
+    if name == "boosts" and table.schema.names == schema.names[: -len(BOOSTS_ADDED)]:
+        for column in BOOSTS_ADDED:
+            table = table.append_column(schema.field(column), pa.nulls(len(table), schema.field(column).type))
     try:
         return table.cast(schema) if table.schema.names == schema.names else table
     except (pa.ArrowException, ValueError) as error:

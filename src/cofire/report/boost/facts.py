@@ -87,8 +87,8 @@ class BoostFacts:
 
     @cached_property
     def last_rows(self) -> list[dict[str, Any]]:
-        """Everything that was tried at the last checkpoint: the base, the controls, the methods."""
-        order = ("base", "control", "method")
+        """Everything that was tried at the last checkpoint: the base, the controls, the ablations, the methods."""
+        order = ("base", "control", "ablation", "method")
         found = [row for row in self._rows if row["checkpoint"] == self.checkpoints[-1]]
         return sorted(found, key=lambda row: order.index(row["kind"]) if row["kind"] in order else len(order))
 

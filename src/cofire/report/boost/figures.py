@@ -57,20 +57,26 @@ def _said(gains: list[Interval]) -> list[str]:
 
 
 def _gain(facts: BoostFacts) -> go.Figure:
-    figure = canvas(320, "checkpoint", "gain over the best<br>control (points)", hovermode="x unified")
+    figure = canvas(320, "checkpoint", "gain of the<br>booster (points)", hovermode="x unified")
     ends = [facts.checkpoints[0] - 0.6, facts.checkpoints[-1] + 0.6]
     figure.add_scatter(x=ends, y=[0, 0], showlegend=False, hoverinfo="skip", **series(0, muted=True))
-    gains = [boost.over_control for boost in facts.boosts]
-    figure.add_scatter(
-        x=list(facts.checkpoints),
-        y=[100 * gain.value for gain in gains],
-        error_y=_bars(gains),
-        customdata=_said(gains),
-        name="booster less best control",
-        showlegend=False,
-        hovertemplate="%{y:+.2f} points%{customdata}",
-        **series(_BOOSTER, mode="markers"),
-    )
+    of_control = [(number, b.over_control) for number, b in zip(facts.checkpoints, facts.boosts, strict=True)]
+    of_values = [(number, b.of_patterns) for number, b in zip(facts.checkpoints, facts.boosts, strict=True)]
+    lines = (("over the best control", of_control, -0.12, _BOOSTER), ("over values alone", of_values, 0.12, _CONTROL))
+    for name, measured, aside, colour in lines:
+        known = [(number, gain) for number, gain in measured if gain is not None]
+        if not known:
+            continue
+        gains = [gain for _, gain in known]
+        figure.add_scatter(
+            x=[number + aside for number, _ in known],
+            y=[100 * gain.value for gain in gains],
+            error_y=_bars(gains),
+            customdata=_said(gains),
+            name=name,
+            hovertemplate="%{y:+.2f} points%{customdata}",
+            **series(colour, mode="markers"),
+        )
     figure.update_xaxes(showgrid=False, range=ends, **checkpoint_axis(facts.checkpoints))
     return figure
 
@@ -81,11 +87,15 @@ def _methods(facts: BoostFacts) -> go.Figure:
     figure = canvas(max(240, 130 + 40 * len(rows)), "gain over the model (points)", "")
     places = list(range(len(rows)))
     figure.add_scatter(x=[0, 0], y=[-0.6, len(rows) - 0.4], showlegend=False, hoverinfo="skip", **series(0, muted=True))
-    for kind, name, index in (("control", "controls", _CONTROL), ("method", "with activation patterns", _BOOSTER)):
+    kinds = (
+        ("control", "controls", _CONTROL), ("ablation", "values or patterns alone", _BASE),
+        ("method", "with activation patterns", _BOOSTER),
+    )  # fmt: skip
+    for kind, name, index in kinds:
         held = [
             (place, found, row["title"])
             for place, row in zip(places, rows, strict=True)
-            if (found := gain[row["method"]]) is not None and (row["kind"] == "control") == (kind == "control")
+            if (found := gain[row["method"]]) is not None and row["kind"] == kind
         ]
         if not held:
             continue

@@ -13,8 +13,9 @@ __all__ = ["Group", "Section"]
 
 _KINDS = {
     "base": "",
-    "control": "controls: see no activation patterns of hidden layers",
-    "method": "methods: see activation patterns",
+    "control": "controls: see nothing of hidden layers but what goes into the last",
+    "ablation": "ablations: the same readout of all layers, with half of what it reads taken away",
+    "method": "methods: see activation patterns of all layers",
 }
 
 
@@ -46,6 +47,7 @@ class Section:
         self.alone = alone
         self.single = facts.single
         self.paper = wording.PAPER
+        self.split = wording.SPLIT
         self.verdict = wording.verdict_told(facts)
         self.course = wording.course_told(facts)
 
@@ -105,8 +107,8 @@ class Section:
         return {
             "boost-accuracy": "Test accuracy of the model, the best control and the booster over the checkpoints.",
             "boost-gain": "What the booster gains over the best control at each checkpoint, in points of test "
-            "accuracy, with 95\N{NO-BREAK SPACE}% intervals. Where a bar crosses the dashed line, that "
-            "checkpoint by itself does not show that activation patterns help.",
+            "accuracy, with 95\N{NO-BREAK SPACE}% intervals, and what it gains over the readout of values alone, which "
+            "is what patterns add. Where a bar crosses the dashed line, that checkpoint by itself shows no gain.",
             "boost-methods": "What everything that was tried gains over the model, in points of test accuracy, with "
             "95\N{NO-BREAK SPACE}% intervals. The dashed line is the model; the best control and the booster are bold.",
         }

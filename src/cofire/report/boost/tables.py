@@ -38,11 +38,11 @@ class MethodRow:
     Attributes:
         title: Its name.
         role: "booster", "best control" or "".
-        kind: "base", "control" or "method".
+        kind: "base", "control", "ablation" or "method".
         fitted_on: The data it was fitted on, or a dash.
         validation: Validation accuracy in percent.
         test: Test accuracy in percent.
-        gains: Over the network and over the best control: points and interval.
+        gains: Over the network, the best control and the values alone: points and interval.
         nll: Negative log-likelihood on test data.
         ece: Expected calibration error on test data.
         parameters: How many it adds.
@@ -54,7 +54,7 @@ class MethodRow:
     fitted_on: str
     validation: str
     test: str
-    gains: tuple[tuple[str, str], tuple[str, str]]
+    gains: tuple[tuple[str, str], ...]
     nll: str
     ece: str
     parameters: str
@@ -71,6 +71,7 @@ class CourseRow:
         control: Test accuracy of the best control in percent.
         control_title: Which one that is.
         gain: Of the booster over the best control: points and interval.
+        patterns: Of the booster over the values alone: points and interval.
         verdict: What that says, held to 5 % for all checkpoints together.
     """
 
@@ -80,6 +81,7 @@ class CourseRow:
     control: str
     control_title: str
     gain: tuple[str, str]
+    patterns: tuple[str, str]
     verdict: Outcome
 
 
@@ -133,8 +135,8 @@ def _plain(share: float | None, digits: int = 2) -> str:
 
 def method_rows(facts: BoostFacts) -> list[MethodRow]:
     """Everything that was tried at the last checkpoint: the network itself, the controls, the methods."""
-    gains = [(gain_of(row, "base_gain"), gain_of(row, "gain")) for row in facts.last_rows]
-    digits = decimals(*(gain for pair in gains for gain in pair if gain is not None))
+    gains = [[gain_of(row, column) for column in ("base_gain", "gain", "values_gain")] for row in facts.last_rows]
+    digits = decimals(*(gain for held in gains for gain in held if gain is not None))
     return [
         MethodRow(
             row["title"],
@@ -143,12 +145,12 @@ def method_rows(facts: BoostFacts) -> list[MethodRow]:
             row["fitted_on"] or "–",
             _plain(row["validation_accuracy"]),
             _plain(row["test_accuracy"]),
-            (_pair(over_base, digits), _pair(over_control, digits)),
+            tuple(_pair(gain, digits) for gain in held),
             number(row["test_nll"], 3),
             number(row["test_ece"], 3),
             count(row["parameters"]) if row["parameters"] else "none",
         )
-        for row, (over_base, over_control) in zip(facts.last_rows, gains, strict=True)
+        for row, held in zip(facts.last_rows, gains, strict=True)
     ]
 
 
@@ -163,6 +165,7 @@ def course_rows(facts: BoostFacts) -> list[CourseRow]:
             _plain(boost.control["test_accuracy"]),
             boost.control["title"],
             _pair(boost.over_control, digits),
+            _pair(boost.of_patterns, digits),
             said,
         )
         for checkpoint, boost, said in zip(facts.checkpoints, facts.boosts, facts.verdicts, strict=True)
@@ -173,8 +176,8 @@ def mean_row(facts: BoostFacts) -> dict[str, str]:
     """Mean gains over the checkpoints, as the paper's last row has them: on training and test data, and the control's.
 
     Returns:
-        "train" and "test" (booster over network), "control" (best control over network) and "gain" (booster over best
-        control), in points.
+        "train" and "test" (booster over network), "control" (best control over network), "gain" (booster over best
+        control) and "patterns" (booster over the values alone), in points.
     """
 
     def mean(values: list[float | None]) -> str:
@@ -190,6 +193,7 @@ def mean_row(facts: BoostFacts) -> dict[str, str]:
         "test": mean([b.over_base.value for b in facts.boosts]),
         "control": mean([b.of_control.value for b in facts.boosts]),
         "gain": mean([b.over_control.value for b in facts.boosts]),
+        "patterns": mean([None if b.of_patterns is None else b.of_patterns.value for b in facts.boosts]),
     }
 
 
