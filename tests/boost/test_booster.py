@@ -233,7 +233,7 @@ def test_what_is_no_classifier_with_neurons_is_refused():
         Booster(network, "nothing")
     with pytest.raises(OptionError, match="channel-mean"):
         Booster(network, unit="channel")
-    with pytest.raises(OptionError, match="'mean', each neuron's own"):
+    with pytest.raises(OptionError, match="'mean'"):
         Booster(network, threshold="median")
     with pytest.raises(OptionError, match="a finite number"):
         Booster(network, threshold=float("nan"))

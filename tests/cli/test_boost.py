@@ -87,7 +87,7 @@ def test_boost_writes_a_booster_a_program_tables_and_a_page(place):
         (("--validation", "mine:held_out", "--validation-from-test", "0.5"), "one of the two"),
         (("--validation-from-test", "1.5"), "a share between 0 and 1"),
         (("--layer", "relu9"), "relu9"),
-        (("--threshold", "median"), "'mean', each neuron's own"),
+        (("--threshold", "median"), "'mean'"),
         (("--out", "."), "holds other files"),
     ],
 )
