@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from cofire.activations.labels import check_labels
 from cofire.bounds import check_whole
 from cofire.errors import BatchError, CofireError, DataError, ImageError
 
-__all__ = ["Batch", "Batches"]
+__all__ = ["Batch", "Batches", "first_inputs"]
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,18 @@ class Batches:
         if inputs.ndim == 0 or labels.ndim == 0:
             raise _not_a_batch(given, where)
         return Batch(index, inputs, check_labels(labels, len(inputs), self._num_classes, where))
+
+
+def first_inputs(data: Any) -> Tensor:
+    """Two samples of a data set, to read a network with.
+
+    Raises:
+        DataError: There are none.
+    """
+    # Labels are checked once the number of classes is known.
+    for batch in Batches(data, num_classes=sys.maxsize, batch_size=2):
+        return batch.inputs[:2]
+    raise DataError("no samples", "at least one batch of (inputs, labels)", "check what the loader returns")
 
 
 def _not_loaded(error: Exception, index: int) -> DataError:

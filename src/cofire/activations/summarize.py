@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
-from cofire.activations.batches import Batches
+from cofire.activations.batches import Batches, first_inputs
 from cofire.activations.budget import ByClass, Cost, check_budget, cost_of
 from cofire.activations.cofiring import Pairs, check_pairs
 from cofire.activations.histograms import Range, check_bins, check_range
@@ -19,7 +20,7 @@ from cofire.activations.summary import ActivationSummary, LayerSummary, SummaryO
 from cofire.arguments import validated
 from cofire.bounds import check_threshold, check_whole
 from cofire.errors import LayerError, OptionError
-from cofire.network import ActivationLayer, Network, Selector, Unit
+from cofire.network import ActivationLayer, Network, Selector, Unit, classifier
 
 __all__ = ["DEFAULT_CAP", "DEFAULT_TOP", "summarize"]
 
@@ -32,7 +33,7 @@ DEFAULT_TOP = 50
 
 @validated
 def summarize(
-    network: Network,
+    network: Network | nn.Module,
     data: Any,
     *,
     layers: Selector = None,
@@ -61,7 +62,7 @@ def summarize(
     class i is output i; where it names fewer or more, there is no accuracy unless `outputs` says whose each is.
 
     Args:
-        network: The classifier.
+        network: The classifier; a module is read with the first samples.
         data: A `DataLoader`, a `Dataset`, a pair (inputs, labels) of tensors or arrays, or any iterable of
             (inputs, labels) batches that can be read twice. Both passes must see the same data: random
             augmentation is noticed and refused.
@@ -99,7 +100,7 @@ def summarize(
             (inputs, labels), other shapes), `LabelError` (out of range, of the wrong length, a class of too
             few samples, one class alone), `NonFiniteError` (names layer, neuron and batch), `ImageError`.
         LayerError: No such layer, or none at all.
-        OptionError: An option has a value it cannot have, or the network fewer than two outputs.
+        OptionError: An option has a value it cannot have, or the network does not decide between classes.
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
@@ -108,6 +109,7 @@ def summarize(
         >>> summary.samples, [layer.layer.name for layer in summary.layers]
         (3, ['1'])
     """
+    network = classifier(network, lambda: first_inputs(data))
     chosen = _layers(network, layers)
     labelling = Labelling.of(network, data, class_names, outputs)
     bins, threshold = check_bins(bins), check_threshold(threshold)
@@ -185,12 +187,6 @@ def summarize(
 
 
 def _layers(network: Network, layers: Selector) -> tuple[ActivationLayer, ...]:
-    if network.num_classes < 2:
-        raise OptionError(
-            f"a network with {network.num_classes} output",
-            "a classifier with one output per class, two at least",
-            "wrap a network with one logit z so that it returns torch.cat([-z, z], dim=1)",
-        )
     if network.device.type == "mps":
         raise OptionError(
             "a network on mps", "a network on cpu or cuda: sums are kept in float64", "move it to the cpu"

@@ -12,7 +12,7 @@ from cofire.arguments import validated
 from cofire.boost.confidence import not_fitted
 from cofire.bounds import check_above_zero
 from cofire.errors import DataError, LayerError, NonFiniteError, OptionError
-from cofire.network import Network
+from cofire.network import Network, classifier
 
 __all__ = ["Energy", "MaxSoftmax", "ReAct"]
 
@@ -41,7 +41,7 @@ class MaxSoftmax:
     """
 
     def __init__(self, network: Network) -> None:
-        self.network = network
+        self.network = classifier(network)
 
     def fit(self, loader: Any = None) -> Self:
         """Nothing to learn."""
@@ -79,7 +79,7 @@ class Energy:
     """
 
     def __init__(self, network: Network, temperature: float = 1.0) -> None:
-        self.network = network
+        self.network = classifier(network)
         self.temperature = check_above_zero("temperature", temperature)
 
     def fit(self, loader: Any = None) -> Self:
@@ -131,7 +131,7 @@ class ReAct:
     def __init__(self, network: Network, percentile: float = 90.0, temperature: float = 1.0) -> None:
         if isinstance(percentile, bool) or not isinstance(percentile, int | float) or not 0 <= percentile <= 100:
             raise OptionError(f"percentile={percentile!r}", "a number from 0 to 100", "pass percentile=90")
-        self.network = network
+        self.network = classifier(network)
         self.percentile = float(percentile)
         self.temperature = check_above_zero("temperature", temperature)
         self._names = _head_tensors(network)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cofire.activations.batches import first_inputs
 from cofire.activations.labelling import Labelling
 from cofire.arguments import validated
 from cofire.boost.booster import AUTO, Booster, best_of
@@ -27,7 +28,7 @@ from cofire.boost.overlap import check_apart_by_content, check_apart_by_index
 from cofire.boost.reading import Reader, chosen_layers, hashes_of
 from cofire.bounds import check_above_zero, check_from_zero, check_whole
 from cofire.errors import NonFiniteError, OptionError
-from cofire.network import Network, Selector, Unit
+from cofire.network import Network, Selector, Unit, classifier
 from cofire.statistics import Interval, Outcome, mean_interval, weakest
 
 __all__ = ["MARGIN", "Comparison", "Judged", "compare"]
@@ -169,7 +170,7 @@ class Comparison:
 
 @validated
 def compare(
-    network: Network,
+    network: Network | nn.Module,
     training: Any,
     held_out: Any,
     test: Any,
@@ -196,7 +197,7 @@ def compare(
     (`cofire.statistics.mean_interval` of the paired differences).
 
     Args:
-        network: The trained classifier.
+        network: The trained classifier; a module is read with the first training samples.
         training: What it was trained on, as `cofire.summarize` takes it.
         held_out: What it was not trained on; None to set a fifth of the training data aside (see `Booster.fit`).
         test: What nothing is fitted to or chosen by.
@@ -221,6 +222,7 @@ def compare(
         DataError: Data that overlaps, or see `Booster.fit`.
         OptionError: An option has a value it cannot have.
     """
+    network = classifier(network, lambda: first_inputs(training))
     names = list(METHODS) if methods is None else [method_of(name).name for name in methods]
     if method != AUTO and method_of(method).kind != "method":
         raise OptionError(

@@ -106,12 +106,6 @@ class PatternConfidence:
                 f"one of {', '.join(map(repr, get_args(Score)))}",
                 f"pass {near_matches(str(score), get_args(Score), most=1)}",
             )
-        if network.num_classes < 2:
-            raise OptionError(
-                f"a network with {network.num_classes} output",
-                "a classifier with one output per class, two at least",
-                "wrap a network with one logit z so that it returns torch.cat([-z, z], dim=1)",
-            )
         self.network = network
         self.score: Score = score
         self._threshold = check_threshold(threshold)

@@ -11,7 +11,7 @@ from torch import Tensor
 from cofire.activations.neurons import view_neurons
 from cofire.boost.firing import DEFAULT_UNIT, UNITS
 from cofire.errors import LayerError, NonFiniteError, OptionError
-from cofire.network import ActivationLayer, Network, Selector, Unit, writes_in_place
+from cofire.network import ActivationLayer, Network, Selector, Unit, check_decides, writes_in_place
 
 __all__ = ["LAST", "LAST_TWO", "Reader", "Reading", "chosen_layers", "hashes_of"]
 
@@ -63,10 +63,11 @@ class Reader:
         unit: What a neuron is, one observation of it a sample.
 
     Raises:
-        OptionError: `unit` is "channel", or unknown.
+        OptionError: `unit` is "channel", or unknown, or the network does not decide between classes.
     """
 
     def __init__(self, network: Network, layers: Sequence[ActivationLayer], unit: Unit) -> None:
+        check_decides(network)
         if unit not in UNITS:
             raise OptionError(
                 f"unit={unit!r}",

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from cofire.arguments import validated
@@ -20,7 +20,7 @@ from cofire.explain.chances import chances_of
 from cofire.explain.mapping import one_class_each, refuse_options
 from cofire.explain.region_options import regions_of
 from cofire.explain.regions import SIGMA, check_share
-from cofire.network import Network
+from cofire.network import Network, classifier
 
 __all__ = ["BASELINES", "CENTRE_SIGMA", "baseline", "centre_map", "edge_maps", "random_maps"]
 
@@ -34,7 +34,7 @@ CENTRE_SIGMA = 0.25
 @validated
 def baseline(
     name: str,
-    network: Network,
+    network: Network | nn.Module,
     images: Images,
     target: Target = None,
     pictures: Pictures = None,
@@ -46,7 +46,7 @@ def baseline(
 
     Args:
         name: "centre", see `centre_map`; "random", see `random_maps`; "edges", see `edge_maps`.
-        network: The classifier, whose probabilities the explanation tells.
+        network: The classifier, whose probabilities the explanation tells; a module is read with the images.
         images: A batch (images, *network.input_shape); or one image.
         target: The class that would be explained: None for the predicted one, a number, or one for each image. The
             map does not depend on it.
@@ -72,6 +72,7 @@ def baseline(
             f"baseline {name!r}", f"one of {', '.join(map(repr, BASELINES))}",
             f"pass {near_matches(str(name), BASELINES, most=1)}",
         )  # fmt: skip
+    network = classifier(network, images)
     regions, own = regions_of(dict(options or {}), "maps")
     refuse_options(name, own, ["sigma"])
     sigma = own.get("sigma", CENTRE_SIGMA if name == "centre" else SIGMA)

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from numbers import Real
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cofire.arguments import validated
 from cofire.bounds import check_whole
 from cofire.errors import NonFiniteError, OptionError
 from cofire.evaluate.gradients import InputGradients
 from cofire.explain.asking import Images, images_asked
-from cofire.network import Network
+from cofire.network import Network, classifier
 
 __all__ = ["Attacked", "Bounds", "check_bounds", "deepfool"]
 
@@ -60,7 +60,7 @@ class Attacked:
 
 @validated
 def deepfool(
-    network: Network,
+    network: Network | nn.Module,
     images: Images,
     *,
     classes: int = 10,
@@ -112,13 +112,12 @@ def deepfool(
         >>> found, found.before.tolist(), found.after.tolist(), found.steps.tolist()
         (Attacked(1 of 1 images fooled), [0], [1], [1])
     """
+    network = classifier(network, images)
     most = min(check_whole("classes", classes, least=2), network.num_classes)
     steps, batch_size = check_whole("steps", steps), check_whole("batch_size", batch_size)
     if isinstance(overshoot, bool) or not isinstance(overshoot, Real) or not 0 <= float(overshoot) < math.inf:
         raise OptionError(f"overshoot={overshoot!r}", "a finite number from 0 up", "pass overshoot=0.02")
     images = images_asked(network, images)
-    if most < 2:
-        raise OptionError("a network with 1 class", "2 or more, so that it can decide otherwise", "leave DeepFool out")
     limits = check_bounds(bounds, images)
     sloped = InputGradients(network)
     parts = [

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from torch import nn
+
 from cofire.arguments import validated
 from cofire.errors import OptionError, near_matches
 from cofire.evaluate.baselines import BASELINES, baseline
@@ -20,7 +22,7 @@ EVALUATED = (*METHODS, *BASELINES)
 
 @validated
 def explained(
-    network: Network,
+    network: Network | nn.Module,
     images: Images,
     target: Target,
     method: str,
@@ -32,7 +34,7 @@ def explained(
     """An explanation by any method that is judged.
 
     Args:
-        network: The classifier.
+        network: The classifier; a module is read with the images.
         images: A batch (images, *network.input_shape), prepared as for prediction; or one image.
         target: The class to explain: None for the predicted one, a number for all, or one for each image.
         method: One of `EVALUATED`.

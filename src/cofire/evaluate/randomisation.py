@@ -15,7 +15,7 @@ from cofire.errors import DataError, LayerError
 from cofire.evaluate.per_image import PerImage
 from cofire.evaluate.sensitivity import rank_correlation
 from cofire.explain.explanation import Explanation
-from cofire.network import Network
+from cofire.network import Network, classifier
 
 __all__ = ["Cascade", "randomisation", "randomised"]
 
@@ -73,6 +73,7 @@ def randomisation(
         >>> found.layers, len(found.rank_correlation)
         ((('2',), ('0',)), 2)
     """
+    network = classifier(network)
     original = explained(network)
     before = original.heatmap(sigma)
     layers, found = [], []

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from cofire.arguments import validated
 from cofire.bounds import check_whole
@@ -24,7 +24,7 @@ from cofire.evaluate.shifts import COMPARISONS, MEASURES, AttackCase, AttackedPh
 from cofire.evaluate.stability import shift
 from cofire.explain import Explanation
 from cofire.explain.chances import chances_of
-from cofire.network import Network
+from cofire.network import Network, classifier
 from cofire.photos.preparation import Preparation
 
 __all__ = ["run_robustness"]
@@ -37,7 +37,7 @@ _STRONGEST = 0.995
 
 @validated
 def run_robustness(
-    network: Network,
+    network: Network | nn.Module,
     inputs: Tensor,
     pictures: Tensor,
     labels: Tensor | None,
@@ -65,7 +65,7 @@ def run_robustness(
     not fit within what a photo can hold are left out, and counted.
 
     Args:
-        network: With a graph.
+        network: With a graph; a module is read with the inputs.
         inputs: (images, channels, height, width), prepared as for prediction.
         pictures: The same to look at, (images, height, width, 3), uint8.
         labels: The true classes, (images,); None where they are not known.
@@ -93,6 +93,7 @@ def run_robustness(
     """
     batch_size, cases = check_whole("batch_size", batch_size), check_whole("cases", cases, least=0)
     seed = check_whole("seed", seed, least=0)
+    network = classifier(network, inputs)
     if not methods or len(set(methods)) < len(methods):
         raise DataError(f"methods {list(methods)}", "one or more, each once", "pass methods=['discernible', 'gradcam']")
     if len(network.input_shape) != 3:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 import torch
+from torch import nn
 
 from cofire.activations.progress import progress_over
 from cofire.arguments import validated
@@ -25,7 +26,7 @@ from cofire.evaluate.methods import EVALUATED
 from cofire.evaluate.records import Chunks
 from cofire.evaluate.schema import RECORDS_SCHEMA, asked_groups
 from cofire.evaluate.thresholds import fault_of_rules, learn_thresholds, with_threshold
-from cofire.network import Network
+from cofire.network import Network, classifier
 from cofire.photos.collection import SPLITS, Collection, sample
 from cofire.photos.preparation import Preparation
 from cofire.photos.seen import SeenBatch, checked, read_batches
@@ -54,7 +55,7 @@ class _Drawn:
 
 @validated
 def run_evaluation(
-    network: Network,
+    network: Network | nn.Module,
     collection: Collection,
     preparation: Preparation,
     methods: Sequence[str],
@@ -82,7 +83,7 @@ def run_evaluation(
     ends with the same rows, but for how long explanations took.
 
     Args:
-        network: The classifier.
+        network: The classifier; a module is read with an image of the preparation's shape.
         collection: Photos with their classes and boxes.
         preparation: What is done to them.
         methods: Some of `cofire.evaluate.methods.EVALUATED`; the first is held against each of the others.
@@ -116,6 +117,7 @@ def run_evaluation(
         ResultError: What it holds is damaged.
         CofireError: Whatever methods raise on this network.
     """
+    network = classifier(network, lambda: torch.zeros(1, *preparation.shape))
     groups = asked_groups(measures)
     chosen = check_methods(methods)
     given = {name: dict(own) for name, own in (options or {}).items() if own and name in chosen}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from cofire.arguments import validated
 from cofire.bounds import check_whole
@@ -20,7 +21,7 @@ from cofire.evaluate.tuned import Learned, Score, Tuned
 from cofire.explain.options import METHODS
 from cofire.explain.region_options import Kind, regions_of
 from cofire.explain.regions import check_share
-from cofire.network import Network
+from cofire.network import Network, classifier
 from cofire.photos.collection import Collection, sample
 from cofire.photos.preparation import Preparation
 from cofire.statistics import mean_interval
@@ -30,7 +31,7 @@ __all__ = ["tune"]
 
 @validated
 def tune(
-    network: Network,
+    network: Network | nn.Module,
     collection: Collection,
     preparation: Preparation,
     method: str = "discernible",
@@ -62,7 +63,7 @@ def tune(
     Only photos of the tuning split are used, in an order drawn by the seed, the same for every option.
 
     Args:
-        network: That is explained.
+        network: That is explained; a module is read with an image of the preparation's shape.
         collection: Photos with boxes, of which those of the split "tuning" are taken.
         preparation: What is done to photos.
         method: Whose options; of methods that give maps those of the box alone are learnt.
@@ -90,6 +91,7 @@ def tune(
         raise OptionError(f"method={method!r}", f"one of {', '.join(METHODS)}", near_matches(str(method), METHODS))
     check_share("least_iou", least_iou, above=0.0, most=1.0)
     seed, batch_size = check_whole("seed", seed, least=0), check_whole("batch_size", batch_size)
+    network = classifier(network, lambda: torch.zeros(1, *preparation.shape))
     kind = kind_for(network, method, start or {})
     knobs = knobs_of(method, candidates, kind)
     options = _start(method, knobs, start, kind)

@@ -21,7 +21,7 @@ from cofire.evaluate.per_image import PerImage
 from cofire.explain import Explanation
 from cofire.explain.chances import chances_of
 from cofire.explain.regions import check_share
-from cofire.network import Network
+from cofire.network import Network, classifier
 
 __all__ = ["Side", "compare_networks"]
 
@@ -32,7 +32,7 @@ class Side:
     """One of the two networks, and the photos as it sees them.
 
     Attributes:
-        network: The classifier.
+        network: The classifier; a module is read with the inputs.
         inputs: (images, channels, height, width), prepared as this network wants them.
         pictures: The same to look at, (images, height, width, 3), uint8.
         name: What it is called on the page; short.
@@ -44,6 +44,9 @@ class Side:
     pictures: Tensor
     name: str
     boxes: Sequence[Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "network", classifier(self.network, self.inputs))
 
 
 @validated

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cofire.bounds import Later, shown
 from cofire.errors import BatchError, DataError, LabelError, NonFiniteError
-from cofire.network import Network
+from cofire.network import Network, check_decides
 from cofire.tensors import Values, dense
 
 __all__ = ["Images", "Pictures", "Target", "classes_asked", "images_asked", "pictures_asked"]
@@ -28,11 +28,13 @@ def images_asked(network: Network, images: Tensor) -> Tensor:
     Raises:
         BatchError: Their shape or type is not the network's, or there are none.
         NonFiniteError: A pixel is NaN or infinite.
+        OptionError: The network does not decide between classes.
 
     Example:
         >>> images_asked(Network(torch.nn.Linear(3, 2), torch.zeros(1, 3)), torch.zeros(3)).shape
         torch.Size([1, 3])
     """
+    check_decides(network)
     images = Values(finite=False, lists=False, error=BatchError).of("images", images)
     if tuple(images.shape) == network.input_shape:
         images = images[None]

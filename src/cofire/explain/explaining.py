@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cofire.arguments import validated
 from cofire.errors import ExplanationError, OptionError, near_matches
@@ -23,14 +23,14 @@ from cofire.explain.plan import plan_of
 from cofire.explain.recording import Table
 from cofire.explain.region_options import Regions, regions_of
 from cofire.explain.tracing import trace
-from cofire.network import Network
+from cofire.network import Network, classifier
 
 __all__ = ["explain"]
 
 
 @validated
 def explain(
-    network: Network,
+    network: Network | nn.Module,
     images: Images,
     target: Target = None,
     method: str = "discernible",
@@ -56,7 +56,7 @@ def explain(
     LRP ε⁺.
 
     Args:
-        network: The classifier, read from its operator graph.
+        network: The classifier, read from its operator graph; a module is read with the images.
         images: A batch (images, *network.input_shape), prepared as for prediction; or one image.
         target: The class to explain: None for the one that each image is predicted as, a number for all images,
             (images,) for one each, (images, n) to start from several at once.
@@ -98,6 +98,7 @@ def explain(
             f"method={method!r}", f"one of {', '.join(map(repr, METHODS))}",
             f"pass {near_matches(str(method), METHODS, most=1)}",
         )  # fmt: skip
+    network = classifier(network, images)
     if len(network.input_shape) not in (1, 3):
         raise ExplanationError(
             f"a network on inputs of shape {network.input_shape}",

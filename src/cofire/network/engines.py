@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from contextlib import nullcontext
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, fx, nn
 
 from cofire.errors import ExportError
+from cofire.network.calls import CallReading, read_calls
+from cofire.network.determinism import draws_numbers, refuse_chance_and_batch
 from cofire.network.execution import ProgramCache
 from cofire.network.heads import head_input
-from cofire.network.interception import CallReading, read_calls, run_watched
+from cofire.network.interception import run_watched
 from cofire.network.layers import ActivationLayer, LayersFound, find_layers
+from cofire.network.outputs import Output
+from cofire.network.packing import packed_reading, unpacked_reading
 from cofire.network.reading import GraphReading
+from cofire.network.untouched import generators_kept
 
-__all__ = ["CallEngine", "Engine", "FixedWeights", "GraphEngine", "LiveWeights", "TensorSource"]
+__all__ = ["CallEngine", "Engine", "FixedWeights", "GraphEngine", "LiveWeights", "TensorSource", "state_of"]
 
 
 class TensorSource(Protocol):
@@ -82,6 +89,7 @@ class Engine(Protocol):
 
     found: LayersFound
     classes: int
+    output: Output
     head: fx.Node | None
 
     def run(
@@ -122,12 +130,20 @@ class GraphEngine(_Observable):
     Args:
         reading: The graph.
         device: The device it was exported on.
+        saved: Whether it comes from a file.
+
+    Raises:
+        ExportError: The model draws random numbers, or mixes the samples of a batch.
     """
 
-    def __init__(self, reading: GraphReading, device: torch.device) -> None:
+    def __init__(self, reading: GraphReading, device: torch.device, *, saved: bool = False) -> None:
+        result = next(operation for operation in reading.operations if operation.node is reading.logits)
+        refuse_chance_and_batch(reading.operations, result, reading.batch, saved=saved)
         super().__init__(find_layers(reading.operations, reading.batch))
         self.reading = reading
         self.nodes: list[fx.Node] = [_node_of(self.found, layer) for layer in self._layers]
+        self._draws = any(map(draws_numbers, reading.graph.nodes))
+        self.output: Output = reading.output
         self.classes = int(reading.logits.meta["val"].shape[1])
         self.head: fx.Node | None = head_input(reading.logits)
         taps = [*self.nodes, *([] if self.head is None else [self.head])]
@@ -135,6 +151,13 @@ class GraphEngine(_Observable):
         self._head_at = None if self.head is None else taps.index(self.head)
         self.device = device
         self._programs = ProgramCache(reading, taps, device)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _graph_engine, (packed_reading(self.reading), self.device)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # Nothing in it ever changes.
+        return self
 
     def run(
         self,
@@ -162,11 +185,15 @@ class GraphEngine(_Observable):
         hand_over = self._handing_over(observe, inputs[0].shape[0]) if observe is not None else None
         if head is not None and at is not None:
             hand_over = _with_head(hand_over, set(selected), head, at)
-        with torch.inference_mode():
+        with generators_kept(device) if self._draws else nullcontext(), torch.inference_mode():
             if reading.changed:
                 pairs = zip(program.names, tensors, strict=True)
                 tensors = [value.clone() if name in reading.changed else value for name, value in pairs]
             return program(hand_over, device, tensors)
+
+
+def _graph_engine(packed: Mapping[str, Any], device: torch.device) -> GraphEngine:
+    return GraphEngine(unpacked_reading(packed), device)
 
 
 def _node_of(found: LayersFound, layer: ActivationLayer) -> fx.Node:
@@ -182,14 +209,31 @@ class CallEngine(_Observable):
     Args:
         model: The unwrapped model.
         example: Its inputs.
+
+    Raises:
+        ExportError: The model fails, draws random numbers, or mixes the samples of a batch.
     """
 
     def __init__(self, model: nn.Module, example: tuple[Tensor, ...]) -> None:
+        self._settle(model, read_calls(model, example))
+
+    def _settle(self, model: nn.Module, reading: CallReading) -> None:
         self._model = model
-        self.reading: CallReading = read_calls(model, example)
-        super().__init__(find_layers(self.reading.operations, self.reading.batch))
+        self.reading = reading
+        refuse_chance_and_batch(self.reading.operations, self.reading.result, self.reading.batch)
+        super().__init__(find_layers(reading.operations, reading.batch))
+        self._known = self.reading.known()
         self.classes = self.reading.classes
+        self.output: Output = self.reading.output
         self.head: fx.Node | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _call_engine, (self._model, self.reading.packed())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        copied = type(self).__new__(type(self))
+        copied._settle(copy.deepcopy(self._model, memo), self.reading)
+        return copied
 
     def run(
         self,
@@ -213,7 +257,16 @@ class CallEngine(_Observable):
             if key is not None:
                 wanted[key] = self._position[layer]
         hand_over = self._handing_over(observe or _ignore, inputs[0].shape[0])
-        return run_watched(self._model, overrides, inputs, reading, wanted, hand_over)
+        return run_watched(
+            self._model, overrides, inputs, wanted, hand_over,
+            known=self._known, at=reading.at, ending=reading.ending, draws=reading.draws,
+        )  # fmt: skip
+
+
+def _call_engine(model: nn.Module, packed: Mapping[str, Any]) -> CallEngine:
+    engine = CallEngine.__new__(CallEngine)
+    engine._settle(model, CallReading.unpacked(packed))
+    return engine
 
 
 def _with_head(
@@ -230,3 +283,15 @@ def _with_head(
 
 def _ignore(layer: ActivationLayer, tensor: Tensor) -> None:
     """Observe nothing."""
+
+
+def state_of(model: nn.Module) -> dict[str, Tensor]:
+    """The parameters and saved buffers by the names of a state dict, as the tensors themselves."""
+    state: dict[str, Tensor] = {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        before = f"{path}." if path else ""
+        held = {**module._parameters, **module._buffers}
+        for leaf, value in held.items():
+            if value is not None and leaf not in module._non_persistent_buffers_set:
+                state[before + leaf] = value
+    return state

@@ -1,15 +1,17 @@
-"""The example input that a network is built from: where it lies, its type, and a batch of two of it."""
+"""What goes into a network: the example that it is built from, and the inputs of a run."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cofire.errors import ExportError
+from cofire.errors import BatchError, ExportError
 from cofire.tensors import Values
 
-__all__ = ["examples_of", "placement_of", "two_samples"]
+__all__ = ["examples_of", "inputs_of", "placement_of", "two_samples"]
 
 
 def placement_of(parameters: object, example: Tensor | tuple[Tensor, ...]) -> tuple[torch.device, torch.dtype]:
@@ -51,3 +53,45 @@ def two_samples(example: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """A batch of two of the first sample: all that `torch.export` needs."""
     # A batch of one would be taken for a constant by torch.export; more than two teach it nothing.
     return tuple(value[:1].repeat(2, *(1 for _ in value.shape[1:])) for value in example)
+
+
+def inputs_of(
+    given: tuple[Tensor, ...],
+    kinds: Sequence[tuple[tuple[int, ...], bool]],
+    device: torch.device,
+    dtype: torch.dtype,
+) -> tuple[Tensor, ...]:
+    """The inputs of a run, brought to device and, if floating, to type.
+
+    Args:
+        given: What was given.
+        kinds: For each input the shape of one sample, and whether its numbers are floating.
+        device: Where the network computes.
+        dtype: Of its floating-point inputs.
+
+    Raises:
+        BatchError: Their shapes or types differ from the example's.
+    """
+    shapes = [tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__ for value in given]
+    fits = len(given) == len(kinds) and all(
+        isinstance(value, Tensor) and value.dim() and tuple(value.shape[1:]) == shape
+        for value, (shape, _) in zip(given, kinds, strict=True)
+    )
+    if not fits or len({value.shape[0] for value in given}) != 1 or given[0].shape[0] == 0:
+        wanted = ", ".join(str(("batch", *shape)).replace("'", "") for shape, _ in kinds)
+        raise BatchError(
+            f"inputs of shape {', '.join(map(str, shapes))}",
+            f"{wanted}, with a batch of one or more",
+            "resize the inputs, or build the network with an example of that shape",
+        )
+    for value, (_, floating) in zip(given, kinds, strict=True):
+        if value.is_floating_point() != floating:
+            raise BatchError(
+                f"inputs of type {value.dtype}",
+                f"{'floating-point' if floating else 'whole'} numbers, as in the example",
+                "convert them as in training, for images with .float() / 255",
+            )
+    return tuple(
+        value.to(device, dtype) if floating else value.to(device)
+        for value, (_, floating) in zip(given, kinds, strict=True)
+    )

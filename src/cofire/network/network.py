@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -16,9 +17,10 @@ from cofire.arguments import validated
 from cofire.bounds import Later
 from cofire.errors import BatchError, ExportError, OptionError, near_matches
 from cofire.network.archives import load_program
-from cofire.network.engines import CallEngine, Engine, FixedWeights, GraphEngine, LiveWeights, TensorSource
-from cofire.network.examples import examples_of, placement_of, two_samples
+from cofire.network.engines import CallEngine, Engine, FixedWeights, GraphEngine, LiveWeights, TensorSource, state_of
+from cofire.network.examples import examples_of, inputs_of, placement_of, two_samples
 from cofire.network.layers import ActivationLayer
+from cofire.network.outputs import Output
 from cofire.network.reading import exported, read_program
 from cofire.network.selection import Selector, select
 from cofire.network.untouched import alias_paths, unwrapped
@@ -74,7 +76,7 @@ class Network:
                 f"pass {near_matches(str(capture), ('export', 'calls'), most=1)}",
             )
         inner = unwrapped(model)
-        reference = _state_of(inner)
+        reference = state_of(inner)
         device, dtype = placement_of(inner.parameters(), example_input)
         example = examples_of(example_input, device, dtype)
         engine: Engine
@@ -100,6 +102,7 @@ class Network:
         self._engine = engine
         self._source = source
         self._model = model
+        self._name = None if model is None else type(model).__name__
         self._reference = reference
         self._shapes = shapes
         self._floating = floating
@@ -136,7 +139,7 @@ class Network:
         floats = [value for value in (*state.values(), examples[0]) if value.is_floating_point()]
         network = cls.__new__(cls)
         network._settle(
-            GraphEngine(reading, examples[0].device),
+            GraphEngine(reading, examples[0].device, saved=True),
             FixedWeights(held, None),
             None,
             state,
@@ -167,6 +170,18 @@ class Network:
         return self._engine.classes
 
     @property
+    def output(self) -> Output:
+        """What the model itself gives for a sample, by the functions that it ends with.
+
+        - "logits": one for each class; `run` gives them.
+        - "probabilities", "log-probabilities": it ends with a softmax or log-softmax over the classes. `run` leaves
+          that out and gives the logits that go in, of which a softmax makes just these probabilities.
+        - "sigmoids": each a probability by itself, not of classes that exclude each other; "one logit": a single
+          output. `run` gives what the model gives; what asks for classes refuses such networks.
+        """
+        return self._engine.output
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         """The shape of one sample."""
         return self._shapes[0]
@@ -190,6 +205,11 @@ class Network:
     def num_inputs(self) -> int:
         """How many tensors the model takes."""
         return len(self._shapes)
+
+    @property
+    def input_kinds(self) -> tuple[tuple[tuple[int, ...], bool], ...]:
+        """For each tensor that the model takes, the shape of one sample and whether its numbers are floating."""
+        return tuple(zip(self._shapes, self._floating, strict=True))
 
     @property
     def has_graph(self) -> bool:
@@ -290,7 +310,7 @@ class Network:
             head: Called with what goes into the last linear layer, (batch, features), if the network `has_head`.
 
         Returns:
-            The logits (batch, classes).
+            The logits (batch, classes), without a softmax or log-softmax that the model ends with (see `output`).
 
         Raises:
             BatchError: The inputs' shapes or types differ from the example's.
@@ -304,30 +324,7 @@ class Network:
 
     def _prepared(self, given: tuple[Tensor, ...], device: torch.device) -> tuple[Tensor, ...]:
         given = tuple(_INPUTS.of("inputs", value) for value in given)
-        shapes = [tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__ for value in given]
-        fits = len(given) == len(self._shapes) and all(
-            isinstance(value, Tensor) and value.dim() and tuple(value.shape[1:]) == shape
-            for value, shape in zip(given, self._shapes, strict=True)
-        )
-        if not fits or len({value.shape[0] for value in given}) != 1 or given[0].shape[0] == 0:
-            wanted = ", ".join(str(("batch", *shape)).replace("'", "") for shape in self._shapes)
-            raise BatchError(
-                f"inputs of shape {', '.join(map(str, shapes))}",
-                f"{wanted}, with a batch of one or more",
-                "resize the inputs, or build the network with an example of that shape",
-            )
-        dtype = self.dtype
-        for value, floating in zip(given, self._floating, strict=True):
-            if value.is_floating_point() != floating:
-                raise BatchError(
-                    f"inputs of type {value.dtype}",
-                    f"{'floating-point' if floating else 'whole'} numbers, as in the example",
-                    "convert them as in training, for images with .float() / 255",
-                )
-        return tuple(
-            value.to(device, dtype) if floating else value.to(device)
-            for value, floating in zip(given, self._floating, strict=True)
-        )
+        return inputs_of(given, self.input_kinds, device, self.dtype)
 
     def with_weights(
         self, weights: Annotated[Mapping[str, Any] | str | Path, Later()], *, weights_key: str | None = None
@@ -354,22 +351,34 @@ class Network:
         content = read_checkpoint(weights) if isinstance(weights, (str, Path)) else weights
         names = list(self._reference)
         reference = dict(zip(names, self._source.tensors(names), strict=True))
-        other = type(self).__new__(type(self))
-        other._settle(
-            self._engine,
-            FixedWeights(fitted(content, reference, source, weights_key), self._source),
-            self._model,
-            self._reference,
-            self._shapes,
-            self._floating,
-            self._example_dtype,
+        return self._with(
+            {**self.__dict__, "_source": FixedWeights(fitted(content, reference, source, weights_key), self._source)}
         )
-        return other
 
     @property
     def model_name(self) -> str | None:
         """Name of the model's class, None of an exported program, which has forgotten it."""
-        return None if self._model is None else type(self._model).__name__
+        return self._name
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(self.__dict__)
+        if isinstance(self._engine, GraphEngine):
+            names = list(dict.fromkeys([*self._reference, *self._engine.reading.tensors.values()]))
+            held = {n: value.detach() for n, value in zip(names, self._source.tensors(names), strict=True)}
+            own = {name: held[name] for name in self._reference}
+            state |= {"_model": None, "_source": FixedWeights(held, None), "_reference": own}
+        return state
+
+    def __copy__(self) -> Network:
+        return self._with(dict(self.__dict__))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Network:
+        return self._with({name: copy.deepcopy(value, memo) for name, value in self.__dict__.items()})
+
+    def _with(self, state: dict[str, Any]) -> Network:
+        other = type(self).__new__(type(self))
+        other.__dict__.update(state)
+        return other
 
     def __repr__(self) -> str:
         return (
@@ -377,15 +386,3 @@ class Network:
             f"{sum(layer.neurons() for layer in self.activation_layers):,} channels, "
             f"input {self.input_shape}, {self.num_classes} classes)"
         )
-
-
-def _state_of(model: nn.Module) -> dict[str, Tensor]:
-    """The parameters and saved buffers by the names of a state dict, as the tensors themselves."""
-    state: dict[str, Tensor] = {}
-    for path, module in model.named_modules(remove_duplicate=False):
-        before = f"{path}." if path else ""
-        held = {**module._parameters, **module._buffers}
-        for leaf, value in held.items():
-            if value is not None and leaf not in module._non_persistent_buffers_set:
-                state[before + leaf] = value
-    return state

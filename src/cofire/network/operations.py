@@ -90,6 +90,8 @@ class Operation:
         node: Where it came from an exported graph, the node.
         key: Where it came from an intercepted call, the path, the name and which such call it was.
         floating: Whether the result holds floating-point numbers.
+        draws: Whether it draws random numbers.
+        place: Where it came from an intercepted call, the file and the line of the user's code, if any.
     """
 
     name: str
@@ -103,6 +105,8 @@ class Operation:
     node: fx.Node | None = None
     key: tuple[str, str, int] | None = None
     floating: bool = True
+    draws: bool = False
+    place: tuple[str, int] | None = None
 
     def operands(self) -> Iterator[Operation]:
         """The operations whose results this one takes, in the order of the arguments."""

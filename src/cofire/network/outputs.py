@@ -1,18 +1,32 @@
-"""Which of a model's outputs are the logits."""
+"""Which of a model's outputs are the logits, and what they say of the classes."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from torch.utils import _pytree as pytree
 
 from cofire.errors import ExportError
+from cofire.network.operations import Operation
 
-__all__ = ["choose_logits", "leaves_of", "names_of"]
+__all__ = ["Output", "choose_logits", "ending_of", "leaves_of", "names_of"]
+
+Output = Literal["logits", "probabilities", "log-probabilities", "sigmoids", "one logit"]
+"""What a model gives for a sample: see `Network.output`."""
 
 _LOGITS = "logits"
+_PASSING_NAMES = """
+alias clone contiguous detach to to_copy float double half bfloat16 type type_as identity view reshape flatten
+squeeze unsqueeze
+"""
+_PASSING = frozenset(_PASSING_NAMES.split())
+_SOFTMAX: dict[str, Output] = {"softmax": "probabilities", "log_softmax": "log-probabilities"}
+_INVERSE: dict[tuple[str, Output], Output] = {
+    ("log", "probabilities"): "log-probabilities",
+    ("exp", "log-probabilities"): "probabilities",
+}
 
 
 def leaves_of(output: Any, kind: type) -> list[Any]:
@@ -63,3 +77,53 @@ def choose_logits(shapes: Sequence[str], fitting: Sequence[int], names: Sequence
         "one output (batch, classes), or one of them called 'logits'",
         "wrap the model in a module whose forward returns the logits alone",
     )
+
+
+def ending_of(result: Operation) -> tuple[Output, Operation]:
+    """What a model's output is, by the functions that it ends with, and the operation that gives its logits.
+
+    A softmax or log-softmax over the classes is left out: what goes into it are logits, of which it makes just these
+    probabilities.
+
+    Args:
+        result: The operation that gives (batch, classes).
+
+    Example:
+        >>> from cofire.network.operations import Extent
+        >>> sizes = (Extent(2, 3), Extent(5, 5))
+        >>> linear = Operation("linear", sizes=sizes)
+        >>> kind, logits = ending_of(Operation("softmax", (linear, 1), sizes=sizes))
+        >>> kind, logits is linear
+        ('probabilities', True)
+    """
+    operation = _passed(result)
+    before = _passed(operation.first) if operation.first is not None else None
+    if result.sizes is not None and len(result.sizes) == 2 and result.sizes[1].small == 1:
+        return "one logit", result
+    found = _softmax(operation)
+    if found is not None:
+        return found
+    inner = _softmax(before) if before is not None else None
+    if inner is not None and (operation.name, inner[0]) in _INVERSE:
+        return _INVERSE[operation.name, inner[0]], inner[1]
+    if operation.name in ("sigmoid", "hardsigmoid", "log_sigmoid"):
+        return "sigmoids", result
+    return "logits", result
+
+
+def _softmax(operation: Operation) -> tuple[Output, Operation] | None:
+    operand = operation.first
+    if operation.name not in _SOFTMAX or operand is None or operand.sizes is None or len(operand.sizes) != 2:
+        return None
+    # Without an axis torch.nn.functional.softmax takes the second of two.
+    return (_SOFTMAX[operation.name], operand) if operation.argument(1, "dim") in (1, -1, None) else None
+
+
+def _passed(operation: Operation) -> Operation:
+    """Back through what changes neither numbers nor shape."""
+    while operation.role == "operation" and operation.name in _PASSING:
+        operand = operation.first
+        if operand is None or operand.sizes != operation.sizes or operation.draws:
+            break
+        operation = operand
+    return operation

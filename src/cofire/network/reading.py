@@ -22,8 +22,9 @@ from torch.utils import _pytree as pytree
 from cofire.errors import ExportError
 from cofire.network.inlining import inlined
 from cofire.network.operations import UNKNOWN, Extent, Operation, bare_name, batches_probed
-from cofire.network.outputs import choose_logits, names_of
-from cofire.network.untouched import left_untouched, plain_path
+from cofire.network.outputs import Output, choose_logits, ending_of, names_of
+from cofire.network.twin import evaluation_twin
+from cofire.network.untouched import plain_path, plainly_computed
 
 __all__ = [
     "GraphReading",
@@ -53,6 +54,7 @@ class GraphReading:
         operations: The same as operations.
         batch: The batch size at the two probed sizes.
         logits: The node that holds the logits.
+        output: What the model's own output is.
         tensors: For each placeholder that is a parameter or buffer, its qualified name in the model.
         constants: For each placeholder that is a constant of the program, its value.
         inputs: The placeholders of the inputs.
@@ -64,6 +66,7 @@ class GraphReading:
     operations: tuple[Operation, ...]
     batch: Extent
     logits: fx.Node
+    output: Output
     tensors: Mapping[str, str]
     constants: Mapping[str, Tensor]
     inputs: tuple[str, ...]
@@ -81,7 +84,8 @@ def exported(model: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
         ExportError: It cannot be exported, or only for one fixed batch size.
     """
     reason: Exception | None = None
-    with left_untouched(model):
+    name, model = type(model).__name__, evaluation_twin(model)
+    with plainly_computed(example[0].device):
         for dimension in (Dim("batch"), Dim.AUTO):
             shapes: tuple[Any, ...] = tuple({0: dimension} for _ in example)
             if _takes_any_number(model):
@@ -91,7 +95,7 @@ def exported(model: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
                     # torch's own exporter calls interfaces that torch deprecates, version by version.
                     warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"torch\..*|copyreg")
                     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\..*|copyreg")
-                    # What the model keeps on itself is put back below.
+                    # What the model keeps on itself lands on its twin.
                     warnings.filterwarnings("ignore", message="The tensor attributes? ", category=UserWarning)
                     program = torch.export.export(model, example, dynamic_shapes=shapes, strict=False)
             except Exception as error:
@@ -102,11 +106,10 @@ def exported(model: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
         failure = _failure_of_model(model, example)
     if failure is not None:
         raise ExportError(
-            f"{type(model).__name__} fails on the example input: {first_line(failure)}{_where(failure)}",
+            f"{name} fails on the example input: {first_line(failure)}{_where(failure)}",
             "an example input that the model accepts",
             "pass one sample as the model expects it, with the batch axis in front",
         ) from failure
-    name = type(model).__name__
     if reason is not None:
         raise ExportError(
             f"{name} does not export: {first_line(reason)}{_where(reason)}",
@@ -128,8 +131,8 @@ def read_program(program: ExportedProgram, aliases: Mapping[str, str] | None = N
         aliases: For further paths of a module that the model holds under several names, the first of them.
 
     Raises:
-        ExportError: The batch is fixed, the program was exported in training mode, no output looks like
-            logits, or an operator of higher order hides activation functions.
+        ExportError: The batch is fixed, no output looks like logits, or an operator of higher order hides
+            activation functions.
     """
     signature = program.graph_signature
     graph, submodules = inlined(program.graph_module)
@@ -159,12 +162,14 @@ def read_program(program: ExportedProgram, aliases: Mapping[str, str] | None = N
     operations, batch, changed = operations_of(graph, roles, [placeholders[name] for name in inputs])
     for operation in operations:
         operation.path = (aliases or {}).get(operation.path, operation.path)
-    _refuse_training_mode(operations)
     outputs = [spec.arg.name for spec in signature.output_specs if spec.kind is OutputKind.USER_OUTPUT]
     returned = pytree.tree_unflatten(list(range(len(outputs))), program.call_spec.out_spec)
     names = names_of(returned, int)
     logits = _logits(graph, operations, outputs, names if len(names) == len(outputs) else [""] * len(outputs), batch)
-    return GraphReading(graph, submodules, tuple(operations), batch, logits, tensors, constants, tuple(inputs), changed)
+    output, logits = _without_softmax(graph, operations, logits)
+    held = set(graph.nodes)
+    kept = tuple(operation for operation in operations if operation.node in held)
+    return GraphReading(graph, submodules, kept, batch, logits, output, tensors, constants, tuple(inputs), changed)
 
 
 def operations_of(
@@ -310,23 +315,26 @@ def _logits(
     return nodes[choose_logits(shapes, fitting, called)]
 
 
+def _without_softmax(graph: fx.Graph, operations: Sequence[Operation], result: fx.Node) -> tuple[Output, fx.Node]:
+    """Let a graph end with the logits where it goes on to a softmax: what its output was, and the logits."""
+    output, operation = ending_of(next(operation for operation in operations if operation.node is result))
+    logits = operation.node
+    assert logits is not None
+    if logits is not result:
+        next(node for node in reversed(graph.nodes) if node.op == "output").replace_input_with(result, logits)
+        while result is not logits and not result.users:
+            before = next(node for node in result.all_input_nodes)
+            graph.erase_node(result)
+            result = before
+    return output, logits
+
+
 def _last_outputs(graph: fx.Graph, count: int) -> list[fx.Node]:
     output = next(node for node in reversed(graph.nodes) if node.op == "output")
     values = output.args[0]
     flat = list(values) if isinstance(values, (tuple, list)) else [values]
     # Buffers that change come first in what a program returns, the user's outputs last.
     return [value for value in flat[len(flat) - count :] if isinstance(value, fx.Node)]
-
-
-def _refuse_training_mode(operations: Sequence[Operation]) -> None:
-    for operation in operations:
-        position = {"batch_norm": 5, "dropout": 2}.get(operation.name)
-        if position is not None and operation.argument(position, "train") is True:
-            raise ExportError(
-                f"a program exported in training mode (its {operation.name} at {operation.path!r} trains)",
-                "a program exported in evaluation mode",
-                "call model.eval() before torch.export.export",
-            )
 
 
 def _has_dynamic_batch(program: ExportedProgram) -> bool:

@@ -1,81 +1,59 @@
-"""Looking at a user's model without leaving a trace on it."""
+"""Looking at a user's model without leaving a trace: on it, on random numbers, on switches of the process."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from contextlib import contextmanager
 
 import torch
 from torch import nn
 
 from cofire.errors import ExportError
 
-__all__ = ["MODEL_LOCK", "alias_paths", "left_untouched", "plain_path", "unwrapped"]
+__all__ = ["alias_paths", "generator_states", "generators_kept", "plain_path", "plainly_computed", "unwrapped"]
 
-MODEL_LOCK = threading.RLock()
-"""Held while a user's model is in evaluation mode on our behalf, or while process-wide switches are set."""
-
-_CONTAINERS = (dict, list, set)
+_SWITCHES = threading.RLock()
+"""Held while switches of the whole process are set."""
 
 
 @contextmanager
-def left_untouched(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode, and afterwards as it was, whatever happens in between.
-
-    Attributes, parameters, buffers, modules and hooks are put back as the same objects; a tensor that the
-    forward pass caches on a module is removed again. `model.eval()` is not called, because models override
-    it with side effects such as merging weights.
+def plainly_computed(device: torch.device) -> Iterator[None]:
+    """Without fused kernels, and without leaving random generators where a model has moved them.
 
     Args:
-        model: The user's model.
+        device: Where the model computes.
     """
-    with MODEL_LOCK, ExitStack() as stack:
-        modules = list(model.modules())
-        before = [(module.__dict__, dict(module.__dict__)) for module in modules]
-        held = [(value, _copied(value)) for _, kept in before for value in kept.values() if _is_container(value)]
-        stack.callback(_put_back, before, held)
+    with _SWITCHES, generators_kept(device):
+        before = torch.backends.mha.get_fastpath_enabled()
         # The fused kernels of TransformerEncoderLayer would hide its activation function.
-        stack.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
         torch.backends.mha.set_fastpath_enabled(False)
-        if any(_is_compiled(module) for module in modules):
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
-        for module in modules:
-            module.__dict__["training"] = False
+        try:
+            yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(before)
+
+
+def generator_states(device: torch.device) -> list[torch.Tensor]:
+    """The states of torch's random generators that a model on a device draws from."""
+    states = [torch.random.get_rng_state()]
+    if device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(device))
+    return states
+
+
+@contextmanager
+def generators_kept(device: torch.device) -> Iterator[None]:
+    """Afterwards the random generators are where they were, if what happens in between moves them."""
+    before = generator_states(device)
+    try:
         yield
-
-
-def _is_container(value: Any) -> bool:
-    return isinstance(value, _CONTAINERS) and not isinstance(value, nn.Module)
-
-
-def _copied(value: Any) -> list[Any]:
-    return list(value.items()) if isinstance(value, dict) else list(value)
-
-
-def _put_back(before: list[tuple[dict[str, Any], dict[str, Any]]], held: list[tuple[Any, list[Any]]]) -> None:
-    for container, content in held:
-        if not _same(_copied(container), content):
-            container.clear()
-            container.extend(content) if isinstance(container, list) else container.update(content)
-    for now, then in before:
-        if not _same(list(now.items()), list(then.items())):
-            now.clear()
-            now.update(then)
-
-
-def _same(now: list[Any], then: list[Any]) -> bool:
-    def one(a: Any, b: Any) -> bool:
-        return a is b or (
-            type(a) is tuple and type(b) is tuple and len(a) == len(b) == 2 and a[1] is b[1] and a[0] == b[0]
-        )
-
-    return len(now) == len(then) and all(one(a, b) for a, b in zip(now, then, strict=True))
-
-
-def _is_compiled(module: nn.Module) -> bool:
-    return getattr(module, "_compiled_call_impl", None) is not None or "_orig_mod" in module._modules
+    finally:
+        after = generator_states(device)
+        if not torch.equal(before[0], after[0]):
+            torch.random.set_rng_state(before[0])
+        if len(before) > 1 and not torch.equal(before[1], after[1]):
+            torch.cuda.set_rng_state(before[1], device)
 
 
 def alias_paths(model: nn.Module) -> dict[str, str]:

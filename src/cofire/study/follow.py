@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
+from torch import nn
+
 from cofire.activations import DEFAULT_TOP, ByClass, Pairs, Range, summarize
-from cofire.activations.batches import Batches
+from cofire.activations.batches import Batches, first_inputs
 from cofire.activations.data_names import name_of
 from cofire.activations.labelling import Labelling
 from cofire.arguments import validated
@@ -19,7 +21,7 @@ from cofire.boost.methods import method_of
 from cofire.boost.reading import chosen_layers
 from cofire.bounds import Later, check_whole
 from cofire.errors import OptionError
-from cofire.network import Network, Selector, Unit
+from cofire.network import Network, Selector, Unit, classifier
 from cofire.study.accuracy import tally
 from cofire.study.boost_rows import boost_tables
 from cofire.study.explanation_rows import explanation_tables
@@ -36,7 +38,7 @@ Weights = Annotated[Mapping[str, Any] | str | Path, Later()]
 
 @validated
 def follow(
-    network: Network,
+    network: Network | nn.Module,
     checkpoints: Sequence[Weights],
     train: Any,
     test: Any = None,
@@ -71,7 +73,7 @@ def follow(
     """A trajectory over the checkpoints of your own training run.
 
     Args:
-        network: The classifier; its own weights do not matter.
+        network: The classifier; its own weights do not matter. A module is read with the first training samples.
         checkpoints: State dicts, or files of them, in order, as `Network.with_weights` takes them.
         train: Training data, as `cofire.summarize` takes it: what the neurons are observed on.
         test: Test data for the test accuracy; None leaves it out.
@@ -138,6 +140,7 @@ def follow(
             "one for each",
             "pass one epoch and, if any, one step per checkpoint",
         )
+    network = classifier(network, lambda: first_inputs(train))
     graphs = GraphOptions(resolution, community_runs)
     if pairs is None and (graphs, top, null_graphs or 0) != (GraphOptions(), DEFAULT_TOP, 0):
         raise OptionError(

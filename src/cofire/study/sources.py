@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -10,11 +9,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from cofire.activations.batches import Batches
+from cofire.activations.batches import first_inputs
 from cofire.activations.data_names import classes_of
 from cofire.errors import (
     CofireError,
-    DataError,
     MissingExtraError,
     OptionError,
     WeightsError,
@@ -225,18 +223,6 @@ def _called(spec: str, what: str) -> Any:
             f"a function without arguments that returns the {what}",
             "check that it can be imported and called from the current folder",
         ) from error
-
-
-def first_inputs(data: Any) -> Tensor:
-    """Two samples of a data set, to read a network with.
-
-    Raises:
-        DataError: There are none.
-    """
-    # Labels are checked once the number of classes is known.
-    for batch in Batches(data, num_classes=sys.maxsize, batch_size=2):
-        return batch.inputs[:2]
-    raise DataError("no samples", "at least one batch of (inputs, labels)", "check what the loader returns")
 
 
 def class_names_of(data: Any, num_classes: int) -> list[str] | None:

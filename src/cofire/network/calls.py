@@ -1,0 +1,288 @@
+"""What a model computes, from the calls of one forward pass: for models that do not export."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+import torch.utils._pytree as pytree
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from cofire.errors import ExportError
+from cofire.network.interception import CallKey, Names, module_paths
+from cofire.network.operations import UNKNOWN, Extent, Operation, batches_probed
+from cofire.network.outputs import Output, choose_logits, ending_of, leaves_of, names_of
+from cofire.network.packing import packed_operations, unpacked_operations
+from cofire.network.reading import first_line, is_users
+from cofire.network.twin import evaluation_twin
+from cofire.network.untouched import generator_states, plainly_computed
+
+__all__ = ["CallReading", "read_calls"]
+
+_HERE = __file__
+
+
+@dataclass(frozen=True)
+class CallReading:
+    """What the calls of a forward pass say about the model.
+
+    Attributes:
+        operations: The calls as operations.
+        batch: The batch size at the two probed sizes.
+        at: The position of the model's result among its output's tensors.
+        result: The operation that gives the logits.
+        output: What the model's own output is.
+        ending: Where the model goes on from the logits to a softmax, that call.
+        classes: The number of classes.
+        changed: Names of buffers that a forward pass changes in place.
+        inputs_changed: Whether a forward pass changes its inputs in place.
+        draws: Whether a forward pass draws random numbers.
+    """
+
+    operations: tuple[Operation, ...]
+    batch: Extent
+    at: int
+    result: Operation
+    output: Output
+    ending: CallKey | None
+    classes: int
+    changed: frozenset[str]
+    inputs_changed: bool
+    draws: bool
+
+    def known(self) -> frozenset[CallKey]:
+        """The calls that the example pass made."""
+        return frozenset(operation.key for operation in self.operations if operation.key is not None)
+
+    def packed(self) -> dict[str, Any]:
+        """The same as plain data."""
+        given = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        result = self.operations.index(self.result)
+        return {**given, "operations": packed_operations(self.operations), "result": result}
+
+    @classmethod
+    def unpacked(cls, packed: Mapping[str, Any]) -> CallReading:
+        """The reading that `packed` made plain data of."""
+        operations = tuple(unpacked_operations(packed["operations"]))
+        return cls(**{**packed, "operations": operations, "result": operations[packed["result"]]})
+
+
+def read_calls(model: nn.Module, example: tuple[Tensor, ...]) -> CallReading:
+    """Run a model on two batch sizes and note down every call; the model stays as it is.
+
+    Args:
+        model: The unwrapped model.
+        example: Its inputs; their first sample is repeated.
+
+    Raises:
+        ExportError: The model fails on the example, or no output looks like logits.
+    """
+    tracers, leaves = [], []
+    name, twin, device = type(model).__name__, evaluation_twin(model), example[0].device
+    for size in batches_probed:
+        inputs = tuple(value[:1].repeat(size, *(1 for _ in value.shape[1:])) for value in example)
+        buffers = {name: buffer.detach().clone() for name, buffer in twin.named_buffers()}
+        tracer = _Tracer(twin, buffers, inputs)
+        before = generator_states(device)
+        try:
+            with plainly_computed(device), module_paths(twin, model) as paths, torch.no_grad():
+                tracer.paths = paths
+                with tracer:
+                    output = torch.func.functional_call(twin, buffers, inputs)
+                moved = not all(map(torch.equal, before, generator_states(device)))
+        except ExportError:
+            raise
+        except Exception as error:
+            raise ExportError(
+                f"{name} fails on the example input: {first_line(error)}",
+                "an example input that the model accepts",
+                "pass one sample as the model expects it, with the batch axis in front",
+            ) from error
+        tracers.append(tracer)
+        names = names_of(output, Tensor)
+        leaves.append(leaves_of(output, Tensor))
+    small, large = tracers
+    later = {operation.key: operation.sizes for operation in large.operations if operation.key is not None}
+    for operation in small.operations:
+        if operation.key is not None or operation.role == "input":
+            other = later.get(operation.key) if operation.key is not None else None
+            operation.sizes = _combined(operation, other)
+    at = _logits_position(leaves, names)
+    result = small.made(leaves[0][at])
+    kind, logits = ending_of(result)
+    if logits.key is None:
+        kind, logits = "logits", result
+    return CallReading(
+        tuple(small.operations),
+        Extent(*batches_probed),
+        at,
+        logits,
+        kind,
+        logits.key if logits is not result else None,
+        leaves[0][at].shape[1],
+        frozenset(small.changed),
+        small.inputs_changed,
+        moved,
+    )
+
+
+def _combined(operation: Operation, later: tuple[Extent, ...] | None) -> tuple[Extent, ...] | None:
+    sizes = operation.sizes
+    if sizes is None:
+        return None
+    if operation.role == "input":
+        return (Extent(*batches_probed), *sizes[1:])
+    if later is None or len(later) != len(sizes):
+        return tuple(UNKNOWN for _ in sizes)
+    return tuple(Extent(one.small, two.small) for one, two in zip(sizes, later, strict=True))
+
+
+class _Tracer(TorchFunctionMode):
+    """Notes down every call of a torch function in one forward pass."""
+
+    def __init__(self, model: nn.Module, buffers: Mapping[str, Tensor], inputs: tuple[Tensor, ...]) -> None:
+        super().__init__()
+        self.operations: list[Operation] = []
+        self.paths: list[tuple[str, str]] = [("", "")]
+        self.changed: set[str] = set()
+        self.inputs_changed = False
+        self._buffers = {id(buffer): name for name, buffer in buffers.items()}
+        self._inputs = {id(value) for value in inputs}
+        self._made: dict[int, Operation] = {}
+        self._writers: dict[int, Operation] = {}
+        self._owners: dict[int, int] = {}
+        # Identities stay unique only while the tensors live.
+        self._kept: list[Tensor] = []
+        self._calls: Counter[tuple[str, str]] = Counter()
+        self._name = Names()
+        self._device = inputs[0].device
+        roles = {"parameter": model.parameters(), "buffer": buffers.values(), "input": inputs}
+        for role, values in roles.items():
+            for value in values:
+                self._register(value, role)
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        taken = [value for value in pytree.tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
+        versions = [_version(value) for value in taken]
+        before = generator_states(self._device)
+        result = func(*args, **kwargs)
+        draws = kwargs.get("generator") is not None or not all(map(torch.equal, before, generator_states(self._device)))
+        written = [value for value, version in zip(taken, versions, strict=True) if _version(value) != version]
+        given = [value for value in pytree.tree_leaves(result) if isinstance(value, Tensor)]
+        if given or written:
+            self._note(self._name(func), args, kwargs, taken, written, result, given).draws = draws
+        return result
+
+    def _note(
+        self,
+        name: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        taken: Sequence[Tensor],
+        written: Sequence[Tensor],
+        result: Any,
+        given: Sequence[Tensor],
+    ) -> Operation:
+        path, module = self.paths[-1]
+        call = self._calls[path, name]
+        self._calls[path, name] += 1
+        single = result if isinstance(result, Tensor) else None
+        operation = Operation(
+            name=name,
+            args=tuple(self._with_operations(value) for value in args),
+            kwargs={key: self._with_operations(value) for key, value in kwargs.items()},
+            path=path,
+            module=module,
+            sizes=tuple(Extent(size, size) for size in single.shape) if single is not None else None,
+            key=(path, name, call),
+            floating=single is not None and single.is_floating_point(),
+            place=_users_line(),
+        )
+        waits = {self._writers[place] for value in taken if (place := _memory(value)) in self._writers}
+        operation.waits = tuple(waits - set(operation.operands()))
+        self.operations.append(operation)
+        for value in written:
+            place = _memory(value)
+            self._writers[place] = operation
+            owner = self._owners.get(place)
+            if owner in self._buffers:
+                self.changed.add(self._buffers[owner])
+            self.inputs_changed = self.inputs_changed or owner in self._inputs
+        for value in (*given, *written):
+            self._made[id(value)] = operation
+            self._kept.append(value)
+        return operation
+
+    def made(self, value: Tensor) -> Operation:
+        """The operation that gave a tensor."""
+        return self._made[id(value)]
+
+    def _register(self, value: Tensor, role: Any) -> Operation:
+        operation = Operation(
+            name=role,
+            role=role,
+            sizes=tuple(Extent(size, size) for size in value.shape),
+            floating=value.is_floating_point(),
+        )
+        self._made[id(value)] = operation
+        self._owners.setdefault(_memory(value), id(value))
+        self._kept.append(value)
+        self.operations.append(operation)
+        return operation
+
+    def _with_operations(self, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            known = self._made.get(id(value))
+            return known if known is not None else self._register(value, "constant")
+        if isinstance(value, (tuple, list)):
+            return tuple(self._with_operations(entry) for entry in value)
+        return value
+
+
+def _users_line() -> tuple[str, int] | None:
+    """The innermost line of the model's own code that is being executed."""
+    frame = sys._getframe(1)
+    left = False
+    while frame is not None:
+        here = frame.f_code.co_filename == _HERE
+        if here and left:
+            return None
+        left = left or not here
+        if left and is_users(frame.f_code.co_filename):
+            return frame.f_code.co_filename, frame.f_lineno
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
+def _version(value: Tensor) -> int:
+    # A forward pass may open torch.inference_mode itself, whose tensors count no versions.
+    return 0 if value.is_inference() else int(value._version)
+
+
+def _memory(value: Tensor) -> int:
+    return value.untyped_storage().data_ptr() or id(value)
+
+
+def _logits_position(leaves: Sequence[Sequence[Tensor]], names: Sequence[str]) -> int:
+    small, large = leaves
+    fitting: list[int] = []
+    for position, (one, two) in enumerate(zip(small, large, strict=False)):
+        fits = (*one.shape[:1], *two.shape[:1]) == batches_probed
+        same = any(one is small[other] for other in fitting)
+        if (
+            one.is_floating_point()
+            and one.dim() == two.dim() == 2
+            and fits
+            and one.shape[1] == two.shape[1]
+            and not same
+        ):
+            fitting.append(position)
+    return choose_logits([str(tuple(value.shape)) for value in small], fitting, names)

@@ -1,0 +1,131 @@
+"""What a network's output is, and that nothing takes other outputs for logits."""
+
+import pytest
+import torch
+from torch import nn
+
+import cofire
+from cofire import evaluate
+from cofire.boost.baselines import Energy, MaxSoftmax
+from cofire.errors import OptionError
+
+BOTH = pytest.mark.parametrize("capture", ["export", "calls"])
+IMAGES, LABELS = torch.randn(12, 3, 12, 12, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3
+
+
+class Lambda(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+def made(*ending, classes=3):
+    torch.manual_seed(0)
+    body = (nn.Conv2d(3, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, classes))
+    with torch.no_grad():
+        body[4].weight.mul_(20)
+    return nn.Sequential(*body, *ending).eval()
+
+
+ENDINGS = {
+    "softmax": ([nn.Softmax(1)], "probabilities", lambda given: given),
+    "last axis": ([Lambda(lambda x: x.softmax(-1).contiguous())], "probabilities", lambda given: given),
+    "exp of log": ([nn.LogSoftmax(1), Lambda(torch.exp)], "probabilities", lambda given: given),
+    "log-softmax": ([nn.LogSoftmax(1)], "log-probabilities", torch.exp),
+    "log of softmax": ([nn.Softmax(1), Lambda(torch.log)], "log-probabilities", torch.exp),
+    "logits": ([], "logits", lambda given: given.softmax(1)),
+}
+
+
+@BOTH
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_probabilities_are_the_models_own_whatever_it_ends_with(capture, ending):
+    modules, output, probabilities = ENDINGS[ending]
+    model = made(*modules)
+    network = cofire.Network(model, IMAGES[:1], capture=capture)
+    assert network.output == output
+    right = probabilities(model(IMAGES).detach())
+    torch.testing.assert_close(network.run(IMAGES).softmax(1), right)
+    torch.testing.assert_close(network.run(IMAGES), made()(IMAGES).detach())
+    torch.testing.assert_close(MaxSoftmax(network).predict(IMAGES), -right.double().amax(1), atol=1e-6, rtol=1e-5)
+    assert cofire.summarize(network, (IMAGES, LABELS)).class_correct.sum() == int((right.argmax(1) == LABELS).sum())
+    if capture == "export":
+        for method in ("discernible", "gradcam"):
+            found = cofire.explain(network, IMAGES, method=method)
+            torch.testing.assert_close(found.probability[:, 0].double(), right.double().amax(1), atol=1e-6, rtol=1e-5)
+        assert network.has_head
+
+
+def test_an_explanation_starts_from_what_goes_into_the_softmax():
+    given = [cofire.Network(made(*end), IMAGES[:1]) for end in ([], [nn.Softmax(1)], [nn.LogSoftmax(1)])]
+    for method in ("discernible", "discernible-p3", "gradcam", "gradcam++"):
+        plain, *others = (cofire.explain(network, IMAGES, method=method).heatmap() for network in given)
+        for other in others:
+            torch.testing.assert_close(other, plain)
+    plain, other = (evaluate.deepfool(network, IMAGES[:4]).norm for network in given[:2])
+    torch.testing.assert_close(other, plain)
+
+
+REFUSED = {
+    "one logit": ([], 1, "one output per class, two at least"),
+    "one sigmoid": ([nn.Sigmoid()], 1, "one output per class, two at least"),
+    "sigmoids": ([nn.Sigmoid()], 3, "sigmoids, each a probability by itself"),
+    "by hand": ([Lambda(lambda x: x.exp() / x.exp().sum(1, keepdim=True))], 3, "probabilities, though it does not end"),
+    "mean of two": ([Lambda(lambda x: (x.softmax(1) + (2 * x).softmax(1)) / 2)], 3, "probabilities, though"),
+}
+
+
+@BOTH
+@pytest.mark.parametrize("ending", REFUSED)
+def test_other_outputs_are_refused_everywhere_alike(capture, ending):
+    modules, classes, said = REFUSED[ending]
+    network = cofire.Network(made(*modules, classes=classes), IMAGES[:1], capture=capture)
+    assert network.run(IMAGES).shape == (12, classes)
+    labels = LABELS * 0
+    for act in (
+        lambda: cofire.summarize(network, (IMAGES, labels)),
+        lambda: cofire.explain(network, IMAGES),
+        lambda: cofire.explain(network, IMAGES, method="gradcam"),
+        lambda: cofire.follow(network, [made(classes=classes).state_dict()], (IMAGES, labels)),
+        lambda: cofire.compare(network, (IMAGES, labels), None, (IMAGES, labels)),
+        lambda: cofire.Booster(network),
+        lambda: cofire.PatternConfidence(network),
+        lambda: MaxSoftmax(network),
+        lambda: Energy(network),
+        lambda: evaluate.deepfool(network, IMAGES),
+        lambda: evaluate.baseline("centre", network, IMAGES),
+        lambda: evaluate.explained(network, IMAGES, None, "random"),
+    ):
+        with pytest.raises(OptionError, match=said):
+            act()
+
+
+class TestRemedies:
+    """What the messages say to do gives the model's own probabilities."""
+
+    def test_of_one_logit(self):
+        model = made(classes=1)
+        two = nn.Sequential(model, Lambda(lambda z: torch.cat([-z, z], dim=1) / 2))
+        found = cofire.explain(cofire.Network(two, IMAGES[:1]), IMAGES, 1)
+        torch.testing.assert_close(found.probability[:, 0].float(), model(IMAGES).detach().sigmoid()[:, 0])
+
+    def test_of_sigmoids(self):
+        model, c = made(nn.Sigmoid()), 1
+
+        def against_all_else(output):
+            z = torch.logit(output)[:, c : c + 1]
+            return torch.cat([-z, z], dim=1) / 2
+
+        network = cofire.Network(nn.Sequential(model, Lambda(against_all_else)), IMAGES[:1])
+        found = cofire.explain(network, IMAGES, 1, "gradcam")
+        torch.testing.assert_close(found.probability[:, 0].float(), model(IMAGES).detach()[:, c], atol=1e-5, rtol=1e-4)
+
+    def test_of_probabilities_without_a_softmax(self):
+        model = made(*REFUSED["mean of two"][0])
+        network = cofire.Network(nn.Sequential(model, Lambda(torch.log)), IMAGES[:1])
+        found = cofire.summarize(network, (IMAGES, LABELS))
+        assert int(found.class_correct.sum()) == int((model(IMAGES).argmax(1) == LABELS).sum())
+        torch.testing.assert_close(MaxSoftmax(network).predict(IMAGES).float(), -model(IMAGES).detach().amax(1))
