@@ -20,6 +20,7 @@ from cofire.boost.reading import Reader, chosen_layers
 from cofire.bounds import check_above_zero, check_whole
 from cofire.errors import LayerError, NonFiniteError, OptionError, ResultError
 from cofire.network import Network, Selector, Unit
+from cofire.network.untouched import without_autocast
 from cofire.noted import load_noted, save_noted
 
 __all__ = ["AUTO", "Boosted", "Booster"]
@@ -152,7 +153,8 @@ class Booster(nn.Module):
             self._settings.max_bytes, progress,
         )  # fmt: skip
         methods = list(METHODS.values()) if self._asked == AUTO else [method_of(self._asked)]
-        fits = fit_methods(self._reader, methods, train_loader, validation_loader, settings)
+        with without_autocast():
+            fits = fit_methods(self._reader, methods, train_loader, validation_loader, settings)
         return self.adopt(fits.fitted[best_of(fits, list(fits.fitted))], fits.always_active)
 
     def adopt(self, fitted: Fitted, always_active: Mapping[str, float] | None = None) -> Self:
@@ -182,7 +184,7 @@ class Booster(nn.Module):
             NonFiniteError: The classifier gives NaN or infinite logits.
         """
         fitted = self._ready()
-        with torch.no_grad():
+        with torch.no_grad(), without_autocast():
             evidence = fitted.evidence
             of_head = evidence is not None and evidence.of_head
             reading = self._reader(images, head=of_head, layers=evidence is not None)

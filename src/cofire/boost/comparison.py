@@ -29,6 +29,7 @@ from cofire.boost.reading import Reader, chosen_layers, hashes_of
 from cofire.bounds import check_above_zero, check_from_zero, check_whole
 from cofire.errors import NonFiniteError, OptionError
 from cofire.network import Network, Selector, Unit, classifier
+from cofire.network.untouched import without_autocast
 from cofire.statistics import Interval, Outcome, mean_interval, weakest
 
 __all__ = ["MARGIN", "Comparison", "Judged", "compare"]
@@ -244,7 +245,8 @@ def compare(
     check_apart_by_index(training, test, "test data")
     check_apart_by_index(held_out, test, "test data", "the held-out data")
     draws, margin = check_whole("draws", draws), check_from_zero("margin", margin)
-    fits = fit_methods(reader, [method_of(name) for name in names], training, held_out, settings)
+    with without_autocast():
+        fits = fit_methods(reader, [method_of(name) for name in names], training, held_out, settings)
     best_control = best_of(fits, [name for name in names if method_of(name).kind == "control"])
     chosen = method
     if method == AUTO:
@@ -313,7 +315,7 @@ def _judge(
     labels, hashes = [], []
     parts: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {name: [] for name in fitted}
     head = any(one.evidence is not None and one.evidence.of_head for one in fitted.values())
-    with torch.no_grad():
+    with torch.no_grad(), without_autocast():
         for inputs, of_batch, reading in readings(reader, data, settings, title, head=head):
             known: dict[int, Tensor] = {}
             for name, one in fitted.items():

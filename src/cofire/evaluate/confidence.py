@@ -15,6 +15,7 @@ from cofire.arguments import validated
 from cofire.errors import DataError, LabelError, OptionError
 from cofire.evaluate.per_image import PerImage, check_corners, check_finite, check_maps, constant, pixels_of
 from cofire.explain.regions import check_share
+from cofire.network.untouched import without_autocast
 
 __all__ = ["ConfidenceChange", "Fill", "Predict", "confidence_change", "filled", "kept", "probability_of", "soft_map"]
 
@@ -299,7 +300,8 @@ def _blurred(images: Tensor, sigma: float) -> Tensor:
         kernel = (kernel / kernel.sum()).reshape(1, 1, *((-1, 1) if axis == 2 else (1, -1)))
         margins = (0, 0, reach, reach) if axis == 2 else (reach, reach, 0, 0)
         padded = functional.pad(found, margins, mode="replicate")
-        found = functional.conv2d(padded.flatten(0, 1)[:, None], kernel).reshape(images.shape)
+        with without_autocast():
+            found = functional.conv2d(padded.flatten(0, 1)[:, None], kernel).reshape(images.shape)
     return found
 
 

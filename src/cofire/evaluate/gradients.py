@@ -8,6 +8,7 @@ from torch import Tensor
 from cofire.errors import ExplanationError
 from cofire.network import Network
 from cofire.network.execution import Program
+from cofire.network.untouched import without_autocast
 
 __all__ = ["InputGradients"]
 
@@ -62,7 +63,7 @@ class InputGradients:
         """
         device = self._network.device
         # Gradients need tensors that autograd may keep, also where the caller records nothing.
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad(), without_autocast():
             (prepared,) = self._network._prepared((images,), device)
             wide = torch.promote_types(prepared.dtype, torch.float32)
             leaf = prepared.detach().to(wide, copy=True).requires_grad_()

@@ -28,6 +28,7 @@ from cofire.network.engines import GraphEngine
 from cofire.network.execution import Program
 from cofire.network.operations import Operation, users_of
 from cofire.network.reading import GraphReading
+from cofire.network.untouched import without_autocast
 
 __all__ = ["CamMethod", "cam_maps"]
 
@@ -106,7 +107,7 @@ def cam_maps(
     chosen = choose_cam_layer(network, layer)
     device = network.device
     # Gradients need tensors that autograd may keep, also where the caller records nothing.
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad(), without_autocast():
         (prepared,) = network._prepared((images,), device)
         classes = _checked(target, len(prepared), network.num_classes).to(device)
         opened = _Opened(network, chosen, device)

@@ -24,6 +24,7 @@ from cofire.explain.recording import Table
 from cofire.explain.region_options import Regions, regions_of
 from cofire.explain.tracing import trace
 from cofire.network import Network, classifier
+from cofire.network.untouched import without_autocast
 
 __all__ = ["explain"]
 
@@ -140,9 +141,10 @@ def explain(
         chances = chances_of(logits.detach(), first)
         chosen = chances.topk(tracing.n, dim=1).indices if classes is None else classes[first : first + each]
         chosen = chosen.to(logits.device)
-        layers.append(net_evidence(asked, logits, values, chosen, tracing.contrast or 0.0, first))
+        with without_autocast():
+            layers.append(net_evidence(asked, logits, values, chosen, tracing.contrast or 0.0, first))
         logits, values = logits.detach(), {node: value.detach() for node, value in values.items()}
-        with torch.inference_mode():
+        with torch.inference_mode(), without_autocast():
             table.add(first, trace(plan, values, _start(chosen, logits), scoring))
         found.append((chosen.cpu(), chances.gather(1, chosen).cpu(), torch.stack(chances.max(1)).cpu()))
     sites, neurons = table.finished()

@@ -23,7 +23,7 @@ from cofire.network.layers import ActivationLayer
 from cofire.network.outputs import Output
 from cofire.network.reading import exported, read_program
 from cofire.network.selection import Selector, select
-from cofire.network.untouched import alias_paths, unwrapped
+from cofire.network.untouched import alias_paths, unwrapped, without_autocast
 from cofire.network.weights import digest_of, fitted, read_checkpoint
 from cofire.tensors import Values
 
@@ -80,11 +80,12 @@ class Network:
         device, dtype = placement_of(inner.parameters(), example_input)
         example = examples_of(example_input, device, dtype)
         engine: Engine
-        if capture == "export":
-            program = exported(inner, two_samples(example))
-            engine = GraphEngine(read_program(program, alias_paths(inner)), device)
-        else:
-            engine = CallEngine(inner, example)
+        with without_autocast():
+            if capture == "export":
+                program = exported(inner, two_samples(example))
+                engine = GraphEngine(read_program(program, alias_paths(inner)), device)
+            else:
+                engine = CallEngine(inner, example)
         shapes = tuple(tuple(value.shape[1:]) for value in example)
         floating = tuple(value.is_floating_point() for value in example)
         self._settle(engine, LiveWeights(inner), inner, reference, shapes, floating, dtype)
@@ -298,7 +299,7 @@ class Network:
         layers: Selector = None,
         head: Callable[[Tensor], None] | None = None,
     ) -> Tensor:
-        """Run the network in evaluation mode, without gradients, and observe activations on the way.
+        """Run the network in evaluation mode, without gradients and autocast, and observe activations on the way.
 
         Args:
             inputs: A batch (batch, *input_shape); it is brought to the network's device and, if floating, to
@@ -320,7 +321,8 @@ class Network:
         given = inputs if isinstance(inputs, tuple) else (inputs,)
         prepared = self._prepared(given, device)
         chosen = self.select(layers) if observe is not None else ()
-        return self._engine.run(self._source, prepared, device, chosen, observe, head)
+        with without_autocast():
+            return self._engine.run(self._source, prepared, device, chosen, observe, head)
 
     def _prepared(self, given: tuple[Tensor, ...], device: torch.device) -> tuple[Tensor, ...]:
         given = tuple(_INPUTS.of("inputs", value) for value in given)

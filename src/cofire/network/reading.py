@@ -7,7 +7,6 @@ import linecache
 import re
 import sysconfig
 import traceback
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from cofire.errors import ExportError
 from cofire.network.inlining import inlined
 from cofire.network.operations import UNKNOWN, Extent, Operation, bare_name, batches_probed
 from cofire.network.outputs import Output, choose_logits, ending_of, names_of
+from cofire.network.quiet import quiet_export
 from cofire.network.twin import evaluation_twin
 from cofire.network.untouched import plain_path, plainly_computed
 
@@ -91,12 +91,7 @@ def exported(model: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
             if _takes_any_number(model):
                 shapes = (shapes,)
             try:
-                with warnings.catch_warnings():
-                    # torch's own exporter calls interfaces that torch deprecates, version by version.
-                    warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"torch\..*|copyreg")
-                    warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\..*|copyreg")
-                    # What the model keeps on itself lands on its twin.
-                    warnings.filterwarnings("ignore", message="The tensor attributes? ", category=UserWarning)
+                with quiet_export():
                     program = torch.export.export(model, example, dynamic_shapes=shapes, strict=False)
             except Exception as error:
                 reason = reason or error

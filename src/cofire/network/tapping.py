@@ -12,6 +12,7 @@ from cofire.network.engines import GraphEngine
 from cofire.network.execution import Program
 from cofire.network.network import Network
 from cofire.network.straightening import straightened
+from cofire.network.untouched import without_autocast
 
 __all__ = ["StraightGraph", "Tap"]
 
@@ -107,9 +108,9 @@ class Tap:
             kept[self._computed[number]] = value
 
         if not recorded:
-            with torch.inference_mode():
+            with torch.inference_mode(), without_autocast():
                 return self._program(observe, device, [given[name] for name in self._program.names]), kept
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad(), without_autocast():
             tensors = [_recordable(given[name], name in reading.inputs) for name in self._program.names]
             return self._program(observe, device, tensors), kept
 

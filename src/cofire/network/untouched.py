@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import nn
 
 from cofire.errors import ExportError
 
-__all__ = ["alias_paths", "generator_states", "generators_kept", "plain_path", "plainly_computed", "unwrapped"]
+__all__ = [
+    "alias_paths",
+    "generator_states",
+    "generators_kept",
+    "plain_path",
+    "plainly_computed",
+    "unwrapped",
+    "without_autocast",
+]
 
 _SWITCHES = threading.RLock()
 """Held while switches of the whole process are set."""
+
+
+@contextmanager
+def without_autocast() -> Iterator[None]:
+    """Autocast off in this thread: numbers are the same whatever surrounds a call; a model's own autocast stays on."""
+    with ExitStack() as stack:
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 @contextmanager
