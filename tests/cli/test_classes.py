@@ -101,6 +101,18 @@ def test_names_that_are_no_outputs_are_not_matched():
     assert outputs_of(Pets(), "timm:resnet18", 1000) is None
 
 
+def test_folders_of_wordnet_numbers_are_matched_where_timm_knows_them():
+    pytest.importorskip("timm")
+
+    class Synsets:
+        classes = ("n01443537", "n01440764")
+
+    for spec in ("torchvision:resnet18", "timm:resnet18"):
+        assert outputs_of(Synsets(), spec, 1000) == [1, 0]
+    assert outputs_of(Synsets(), "torchvision:resnet18", 10) is None
+    assert outputs_of(Synsets(), "mine:model", 1000) is None
+
+
 @pytest.mark.slow
 def test_boosting_other_classes_is_refused(folder, tmp_path):
     model = folder("apple", "corn", "pepper")[:4]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal, Self, get_args
@@ -16,7 +17,7 @@ from cofire.activations.pairs import count_pairs
 from cofire.errors import MergeError, OptionError
 from cofire.patterns import representative_neurons
 
-__all__ = ["CofiringCounts", "Pairs", "adapted_top", "check_pairs"]
+__all__ = ["CofiringCounts", "Pairs", "adapted_top", "check_pairs", "narrowed"]
 
 Pairs = Literal["class", "union"]
 """Which pairs of neurons are counted. `class`: for each class those of its own representative neurons. `union`: for
@@ -49,6 +50,23 @@ def adapted_top(top: int, neurons: int, classes: int) -> int:
         (50, 19, 32, 1)
     """
     return max(1, min(top, neurons // 2, 3 * neurons // classes))
+
+
+def narrowed(tops: Mapping[str, int], asked: int) -> str:
+    """A line where layers have fewer representative neurons per class than were asked for, "" where none has.
+
+    Args:
+        tops: Representative neurons per class of each layer, by its name.
+        asked: How many were asked for.
+
+    Example:
+        >>> narrowed({"conv1": 4, "fc1": 50}, 50)
+        'fewer than 50 neurons represent each class in narrow layers: 4 in conv1'
+    """
+    few = [f"{top} in {name}" for name, top in tops.items() if top < asked]
+    more = f" and {len(few) - 3} more layers" if len(few) > 3 else ""
+    told = f"fewer than {asked} neurons represent each class in narrow layers: {', '.join(few[:3])}{more}"
+    return told if few else ""
 
 
 @dataclass(frozen=True)
@@ -104,6 +122,11 @@ class CofiringCounts:
             thresholds=means.gather(1, paired),
             counts=torch.zeros(slots, size, size, dtype=torch.float64, device=means.device),
         )
+
+    @property
+    def top(self) -> int:
+        """Representative neurons per class."""
+        return self.representatives.shape[1]
 
     @property
     def pairs(self) -> Pairs:

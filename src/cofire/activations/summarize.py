@@ -10,7 +10,7 @@ from torch import nn
 
 from cofire.activations.batches import Batches, first_inputs
 from cofire.activations.budget import ByClass, Cost, check_budget, cost_of
-from cofire.activations.cofiring import Pairs, check_pairs
+from cofire.activations.cofiring import Pairs, check_pairs, narrowed
 from cofire.activations.histograms import Range, check_bins, check_range
 from cofire.activations.labelling import ClassRows, Labelling
 from cofire.activations.passes import FirstPass, SecondPass, check_classes, check_same, run_pass
@@ -154,6 +154,8 @@ def summarize(
     again = run_pass(network, batches, labelling, rows, chosen, unit, second.observe, "pass 2 of 2", progress)
     check_same(seen, again)
 
+    if line := narrowed({name: counts.top for name, counts in second.cofiring.items()}, top):
+        announce(f"Note: {line}", progress)
     options = SummaryOptions(
         fingerprint=network.fingerprint,
         unit=unit,

@@ -32,6 +32,7 @@ from cofire.cli.preparation_options import (
     tell,
 )
 from cofire.errors import ExportError, OptionError
+from cofire.photos.naming import known_names
 from cofire.report import write_boost_report
 from cofire.study.boost_rows import boost_tables
 from cofire.study.digest import boost_line
@@ -132,7 +133,8 @@ def boost(
     tell(preparation)
     example = first_inputs(training)
     network = network or open_network(model, example, **opening)
-    names = class_names_of(training, network.num_classes) or [str(n) for n in range(network.num_classes)]
+    count = network.num_classes
+    names = class_names_of(training, count) or known_names(model, count) or [str(n) for n in range(count)]
     if held_out is None:
         typer.echo(
             "Note: without --validation a fifth of the training data takes its place. The model has seen it, so that "

@@ -8,7 +8,10 @@ import typer
 
 __all__ = ["CommunityRuns", "NullGraphs", "Resolution", "Top"]
 
-Top = Annotated[int | None, typer.Option(help="Representative neurons per class; 50 unless given.")]
+Top = Annotated[
+    int | None,
+    typer.Option(help="Representative neurons per class at the most, fewer in narrow layers; 50 unless given."),
+]
 Resolution = Annotated[float | None, typer.Option(help="γ of Louvain's method; 2 unless given, which is Gephi's 0.5.")]
 CommunityRuns = Annotated[
     int | None, typer.Option(help="Seeds of communities, and shuffles of weights; 10 unless given.")

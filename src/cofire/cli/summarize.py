@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from cofire.activations import DEFAULT_CAP, DEFAULT_TOP, ByClass, cost_of
 from cofire.activations import summarize as run_summary
+from cofire.activations.cofiring import narrowed
 from cofire.activations.data_names import classes_of
 from cofire.activations.labelling import Labelling
 from cofire.cli.folders import claim
@@ -31,11 +32,12 @@ from cofire.cli.preparation_options import (
 )
 from cofire.errors import OptionError
 from cofire.patterns import information_floor
+from cofire.photos.naming import known_names
 from cofire.report import write_report
 from cofire.study import Moment, trajectory_of
 from cofire.study.digest import digest
 from cofire.study.graph_rows import GraphOptions
-from cofire.study.rows import classes_told, narrowed
+from cofire.study.rows import classes_told
 from cofire.study.sources import first_inputs, open_data, open_network, outputs_of
 from cofire.study.versions import versions
 
@@ -138,16 +140,20 @@ def summarize(
         network = open_network(model, first_inputs(source), **opening)
     kept = _BY_CLASS[by_class]
     outputs = outputs_of(source, model, network.num_classes)
-    labelling = Labelling.of(network, source, outputs=outputs)
-    if reason := labelling.without_accuracy():
-        typer.echo(f"Note: {reason}.", err=True)
+    names = None if classes_of(source) else known_names(model, network.num_classes)
+    labelling = Labelling.of(network, source, names, outputs)
+    # On a terminal the summary itself says these lines, beside its progress bars.
+    quiet = sys.stderr.isatty()
+    if (reason := labelling.without_accuracy()) and not quiet:
+        typer.echo(f"Note: {reason}", err=True)
     chosen = network.select(layers or None)
     cost = cost_of(
         chosen, unit=unit, bins=bins, by_class=kept, num_classes=len(labelling.names),
         pairs=counted, top=top, null_graphs=null_graphs,
     )  # fmt: skip
     every = f" if all {len(labelling.names):,} classes occur" if kept and not classes_of(source) else ""
-    typer.echo(f"{len(chosen)} layers, {cost}{every}", err=True)
+    if not quiet:
+        typer.echo(f"{len(chosen)} layers, {cost}{every}", err=True)
     loader = source
     if isinstance(source, Dataset) and not isinstance(source, DataLoader):
         loader = DataLoader(source, batch_size=batch_size, num_workers=workers)
@@ -188,7 +194,8 @@ def summarize(
         **chance,
         "versions": versions(),
     }
-    for line in narrowed(summary):
+    tops = {layer.layer.name: layer.cofiring.top for layer in summary if layer.cofiring is not None}
+    if (line := narrowed(tops, top)) and not quiet:
         typer.echo(f"Note: {line}", err=True)
     trajectory = trajectory_of(summary, Moment(1, 1.0, 1), None, options, graphs)
     summary.save(out / "summary.safetensors")

@@ -9,7 +9,7 @@ from pathlib import Path
 from cofire.errors import DataError, OptionError, near_matches
 from cofire.photos.files import text_of
 
-__all__ = ["class_number", "known_names", "read_names"]
+__all__ = ["class_number", "known_names", "known_synsets", "read_names"]
 
 
 def read_names(path: str | Path, num_classes: int) -> list[str]:
@@ -49,6 +49,21 @@ def known_names(spec: str, num_classes: int) -> list[str] | None:
         return None
     names = models.get_model_weights(name).DEFAULT.meta.get("categories", ())
     return list(names) if len(names) == num_classes else None
+
+
+def known_synsets(spec: str, num_classes: int) -> list[str] | None:
+    """WordNet numbers of ImageNet's classes in the order of the outputs, of a torchvision or timm model with so many.
+
+    None without timm, which has the list.
+    """
+    if not spec.startswith(("torchvision:", "timm:")):
+        return None
+    try:
+        from timm.data import ImageNetInfo
+    except ImportError:
+        return None
+    synsets = [str(name) for name in ImageNetInfo("imagenet-1k").label_names()]
+    return synsets if len(synsets) == num_classes else None
 
 
 def class_number(wanted: str, names: Sequence[str] | None, num_classes: int) -> int:

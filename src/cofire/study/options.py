@@ -34,7 +34,7 @@ class StudyOptions(BaseModel):
         range: Their range.
         threshold: A neuron is active above it.
         pairs: Which pairs of neurons the activation pattern graph counts, "class" or "union"; "none" for no graph.
-        top: Representative neurons per class (P2: 50).
+        top: Representative neurons per class at the most (P2: 50); fewer in narrow layers (see `cofire.summarize`).
         resolution: γ of Louvain's method; 2 is Gephi's 0.5, which P2 used.
         community_runs: With how many seeds communities are found, and how often weights are shuffled.
         null_graphs: How many graphs with random labels each graph is held against; 0 for none.

@@ -17,7 +17,7 @@ from cofire.study.graph_rows import GraphOptions, graph_tables
 from cofire.study.schemas import CLASSES_SCHEMA, LAYERS_SCHEMA, NEURONS_SCHEMA
 from cofire.study.trajectory import Trajectory
 
-__all__ = ["Moment", "classes_told", "narrowed", "trajectory_of"]
+__all__ = ["Moment", "classes_told", "trajectory_of"]
 
 
 @dataclass(frozen=True)
@@ -87,19 +87,6 @@ def classes_told(summary: ActivationSummary) -> dict[str, Any]:
     if options.by_class and (once := int((summary.class_samples == 1).sum())):
         told["classes_of_one_sample"] = once
     return told if options.outputs == "number" else {**told, "outputs": options.outputs}
-
-
-def narrowed(summary: ActivationSummary) -> list[str]:
-    """A line if layers have fewer representative neurons per class than were asked for; none if not."""
-    found = [(layer.layer.name, layer.cofiring) for layer in summary if layer.cofiring is not None]
-    tops = {name: counts.representatives.shape[1] for name, counts in found}
-    few = [f"{top} in {name}" for name, top in tops.items() if top < summary.options.top]
-    if not few:
-        return []
-    more = f" and {len(few) - 3} more layers" if len(few) > 3 else ""
-    return [
-        f"fewer than {summary.options.top} neurons represent each class in narrow layers: {', '.join(few[:3])}{more}"
-    ]
 
 
 def _layer_row(

@@ -21,7 +21,7 @@ from cofire.errors import (
 from cofire.network import Network
 from cofire.photos.classes import ClassTable
 from cofire.photos.datasets import folder_of_classes, torchvision_pictures
-from cofire.photos.naming import known_names
+from cofire.photos.naming import known_names, known_synsets
 from cofire.photos.preparation import Preparation, preparation_of
 from cofire.references import referenced
 from cofire.study.datasets import data_root
@@ -232,7 +232,7 @@ def class_names_of(data: Any, num_classes: int) -> list[str] | None:
 
 
 def outputs_of(data: Any, spec: str, num_classes: int) -> list[int] | None:
-    """The network's output for each class of a data set, found by the names that are published with the model.
+    """The network's output for each class of a data set, by the names or WordNet numbers published with the model.
 
     Args:
         data: What `open_data` gives.
@@ -249,10 +249,12 @@ def outputs_of(data: Any, spec: str, num_classes: int) -> list[int] | None:
         >>> outputs_of(Pets(), "torchvision:resnet18", 1000)
         [1, 0]
     """
-    names, known = classes_of(data), known_names(spec, num_classes)
-    if names is None or len(names) == num_classes or known is None:
+    names = classes_of(data)
+    if names is None or len(names) == num_classes:
         return None
-    table = ClassTable(known)
+    table = ClassTable(known_names(spec, num_classes), known_synsets(spec, num_classes))
+    if not table.knows_names:
+        return None
     found = [table.find(name.replace("_", " ")) for name in names]
     numbers = [number for number in found if number is not None]
     return numbers if len(set(numbers)) == len(names) else None
