@@ -59,10 +59,10 @@ def known_synsets(spec: str, num_classes: int) -> list[str] | None:
     if not spec.startswith(("torchvision:", "timm:")):
         return None
     try:
-        from timm.data import ImageNetInfo
+        from timm.data.imagenet_info import ImageNetInfo
     except ImportError:
         return None
-    synsets = [str(name) for name in ImageNetInfo("imagenet-1k").label_names()]
+    synsets = [str(name) for name in ImageNetInfo("imagenet-1k").label_names()]  # type: ignore[no-untyped-call]
     return synsets if len(synsets) == num_classes else None
 
 
