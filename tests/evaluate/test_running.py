@@ -362,3 +362,42 @@ def test_a_changed_photo_of_the_same_size_is_another_run(network, tmp_path):
 def test_numbers_of_photos_are_told_with_one_that_can_be(network, collection, tmp_path, changed, told):
     with pytest.raises(OptionError, match=told):
         judged(network, collection, tmp_path / "out", **changed)
+
+
+class TestCost:
+    def test_it_is_said_before_anything_is_computed(self, network, collection, tmp_path, monkeypatch):
+        def stop(*_, **__):
+            raise KeyboardInterrupt
+
+        lines = []
+        monkeypatch.setattr(running, "read_batches", stop)
+        monkeypatch.setattr(running, "checked", stop)
+        tuning = len(collection.split("tuning"))
+        with pytest.raises(KeyboardInterrupt):
+            judged(network, collection, tmp_path, methods=("gradcam", "centre"), tell=lines.append)
+        assert lines == [
+            f"Cost: 14 photos explained by 2 methods, and {tuning} to learn the boxes of 2 of them: "
+            f"{28 + 2 * tuning} explanations"
+        ]
+
+    def test_no_more_photos_are_learned_on_than_are_judged_unless_asked_for(self, network, collection, tmp_path):
+        options = {"methods": ("gradcam",), "measures": ["localisation"], "split": "all"}
+        tuning = len(collection.split("tuning"))
+        assert tuning > 2
+        for name, bounds, expected in (
+            ("a", {"limit": 2}, 2), ("b", {"samples": 1}, 1), ("c", {"limit": 2, "tuning_photos": 3}, 3),
+            ("d", {}, tuning),
+        ):  # fmt: skip
+            found = judged(network, collection, tmp_path / name, **options, **bounds)
+            assert found.options["tuning_photos"] == expected, name
+
+    def test_the_first_photo_tells_the_time_and_changes_no_row(self, network, collection, tmp_path, monkeypatch):
+        monkeypatch.setattr(running, "_TIMED", 1)
+        lines = []
+        options = {"methods": ("gradcam", "centre"), "limit": 4}
+        told = judged(network, collection, tmp_path / "told", tell=lines.append, **options)
+        silent = judged(network, collection, tmp_path / "silent", **options)
+        assert without_seconds(told.records).equals(without_seconds(silent.records))
+        assert lines[1] == "Time: less than a minute on cpu, as the first photo tells"
+        judged(network, collection, tmp_path / "told", tell=lines.append, **options)
+        assert lines[3] == "Time: everything was computed before"

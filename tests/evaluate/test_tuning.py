@@ -291,3 +291,15 @@ def test_photos_that_show_no_box_or_an_unknown_class_are_told(network, collectio
     half = tuple(replace(p, boxes=() if at % 2 else p.boxes) for at, p in enumerate(collection.split("tuning")))
     found = tune(network, replace(collection, photos=half), PREPARATION, candidates=LAYERS, trials=3)
     assert (found.photos, found.without_box) == (-(-len(half) // 2), len(half) // 2)
+
+
+def test_what_learning_costs_is_said_before_it_and_changes_nothing(network, collection):
+    lines = []
+    options = {"candidates": {"sigma": [0.02, 0.2], "contrast": [0.0, 0.7], "threshold": []}, "photos": 2}
+    told = tune(network, collection, PREPARATION, **options, tell=lines.append)
+    assert lines == [
+        "Cost: 3 options of discernible learnt on 2 photos: 10 explanations judged at the most",
+        "Time: less than a minute at the most on cpu, as the first photo tells",
+    ]
+    silent = tune(network, collection, PREPARATION, **options)
+    assert (told.options, told.regions, told.after) == (silent.options, silent.regions, silent.after)

@@ -95,9 +95,13 @@ def evaluate(
     ] = None,
     draws: Annotated[int, typer.Option(help="How often so many are drawn: 3, say.", rich_help_panel=_BOXES)] = 1,
     tuning_photos: Annotated[
-        int,
-        typer.Option(help="Tuning photos on which boxes around heat are learned, at the most.", rich_help_panel=_BOXES),
-    ] = 500,
+        int | None,
+        typer.Option(
+            help="Tuning photos on which boxes around heat are learned; 500 unless given, no more than are judged by "
+            "--limit or --sample.",
+            rich_help_panel=_BOXES,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of draws and of what methods draw.")] = 0,
     margin: Annotated[
         float, typer.Option(help="Points of a share, hundredths of other measures: differences below it count as none.")
@@ -198,7 +202,7 @@ def evaluate(
     found = run_evaluation(
         network, collection, preparation, chosen, out, options=options, measures=groups, split=split, limit=limit,
         samples=samples, draws=draws, tuning_photos=tuning_photos, fill=fill, seed=seed, batch_size=batch_size,
-        skip_unreadable=skip_unreadable,
+        skip_unreadable=skip_unreadable, tell=lambda line: typer.echo(line, err=True),
         note={
             "model": setup.network, "weights": setup.weights, "weights_key": weights_key,
             "images": named(images), "command": setup.command, "margin": least,

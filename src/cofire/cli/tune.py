@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cofire.activations.progress import progress_over
+from cofire.bounds import check_whole
 from cofire.cli.collection_options import (
     BoxUnit,
     Difficult,
@@ -48,6 +49,7 @@ from cofire.evaluate.tuning import told
 from cofire.evaluate.tuning import tune as run_tune
 from cofire.explain import METHODS
 from cofire.explain.options import kind_of
+from cofire.photos.collection import sample
 from cofire.photos.layouts import open_collection
 from cofire.photos.naming import known_names, read_names
 from cofire.photos.preparation import Preparation, preparation_of
@@ -169,6 +171,9 @@ def tune(
             "one or more: the hash of a photo's name tells which half it is of",
             "add photos: about every second one is of the tuning half",
         )
+    # Drawn before they are read: of a hundred thousand photos only those are looked at that something is learnt on.
+    if 0 < photos < len(collection):
+        collection = sample(collection, photos, check_whole("seed", seed, least=0))
     with progress_over(f"Reading {len(collection):,} tuning photos", len(collection)) as advance:
         collection = checked(
             collection, preparation, skip_unreadable=skip_unreadable, skip_faulty=skip_unreadable, progress=advance
@@ -188,6 +193,7 @@ def tune(
             seed=seed,
             batch_size=batch_size,
             advance=report,
+            tell=lambda line: typer.echo(line, err=True),
         )
     found = found.with_setup(
         model=named(model),

@@ -103,6 +103,10 @@ class Chunks:
             raise self._damaged(path, f"it does not hold each of its {len(photos)} photos by each method")
         return table
 
+    def has(self, part: int | str) -> bool:
+        """Whether a batch, by its number, or what is computed once, by its name, is there."""
+        return (self._path(part) if isinstance(part, int) else self._folder / f"{part}.json").exists()
+
     def put(self, number: int, rows: pa.Table) -> pa.Table:
         """Keep the rows of a batch: the file appears in one step.
 

@@ -20,6 +20,7 @@ from cofire.arguments import validated
 from cofire.bounds import check_whole
 from cofire.errors import DataError, ImageError, OptionError, near_matches
 from cofire.evaluate.confidence import Fill
+from cofire.evaluate.cost import Tell, cost_told, duration_told, seconds_of, tuning_part
 from cofire.evaluate.evaluation import Evaluation
 from cofire.evaluate.judging import Judge, view_of
 from cofire.evaluate.methods import EVALUATED
@@ -35,6 +36,9 @@ __all__ = ["FILLS", "SPLIT_CHOICES", "fill_of", "judge_of", "run_evaluation"]
 
 FILLS = ("mean", "blur", "black")
 SPLIT_CHOICES = ("evaluation", "tuning", "all")
+
+_TIMED = 30
+"""Photos from which on a run is long enough for two of them to be tried, to tell how long it takes."""
 
 _JUDGED_WITH = ("cofire", "torch", "numpy", "captum", "grad-cam", "zennit")
 """The packages whose versions numbers depend on: another one is another run."""
@@ -67,7 +71,7 @@ def run_evaluation(
     limit: int | None = None,
     samples: int | None = None,
     draws: int = 1,
-    tuning_photos: int = 500,
+    tuning_photos: int | None = None,
     fill: str = "mean",
     steps: int = 28,
     seed: int = 0,
@@ -75,6 +79,7 @@ def run_evaluation(
     skip_unreadable: bool = False,
     note: Mapping[str, Any] | None = None,
     progress: bool | None = None,
+    tell: Tell | None = None,
 ) -> Evaluation:
     """Judge methods that explain on photos with boxes, all on the same ones.
 
@@ -94,7 +99,8 @@ def run_evaluation(
         limit: Judge on the first photos alone.
         samples: Judge on so many photos that are drawn.
         draws: How often so many are drawn, each time from all; photos that are drawn twice are judged once.
-        tuning_photos: On how many photos of the tuning split the rules of boxes around heat are learned at the most.
+        tuning_photos: On how many photos of the tuning split the rules of boxes around heat are learned at the most;
+            500 unless given, and no more than are judged where `limit` or `samples` says how many that are.
         fill: What takes the place of pixels that are not kept: "mean" is the value that the network takes for 0,
             which is the data's mean colour after the usual normalisation (without one, each image's own mean colour);
             "blur" is the image blurred, "black" is black. Insertion curves start from the blurred image whatever it is.
@@ -105,6 +111,8 @@ def run_evaluation(
             them.
         note: What else to keep among the result's options.
         progress: Show a bar; None shows it on a terminal.
+        tell: Called with lines that say what the run costs: before anything is computed, and again when the first
+            photos have told how long one takes.
 
     Returns:
         The result, which is saved as well.
@@ -122,8 +130,12 @@ def run_evaluation(
     chosen = check_methods(methods)
     given = {name: dict(own) for name, own in (options or {}).items() if own and name in chosen}
     batch_size, seed = check_whole("batch_size", batch_size), check_whole("seed", seed, least=0)
-    steps, tuning_photos = check_whole("steps", steps), check_whole("tuning_photos", tuning_photos)
+    steps = check_whole("steps", steps)
     drawn, tuning = _photos(collection, split, limit, samples, draws, seed, tuning_photos)
+    boxed = "localisation" in groups or "confidence" in groups
+    heated = with_threshold(network, chosen, given) if boxed else []
+    if tell is not None:
+        tell(f"Cost: {cost_told(len(drawn.photos), chosen, len(tuning), heated)}")
     drawn, tuning = _readable(drawn, tuning, preparation, skip_unreadable, progress)
     judge = judge_of(network, preparation, groups=groups, fill=fill, steps=steps, seed=seed, options=given)
     identity = {
@@ -146,9 +158,15 @@ def run_evaluation(
         "files": _digest([drawn.photos, tuning]),
         "versions": {name: _version(name) for name in _JUDGED_WITH},
     }
-    boxed = "localisation" in groups or "confidence" in groups
-    heated = with_threshold(network, chosen, given) if boxed else []
     chunks = Chunks(out, identity)
+    if tell is not None and len(drawn.photos) + len(tuning) >= _TIMED:
+        left = sum(
+            len(drawn.photos[number : number + batch_size])
+            for number in range(0, len(drawn.photos), batch_size)
+            if not chunks.has(number // batch_size)
+        )
+        learned_on = 0 if chunks.has("boxes") else len(tuning)
+        tell(_time_told(judge, drawn.photos, preparation, chosen, left, learned_on, heated))
 
     def learn() -> dict[str, Any]:
         title = f"Learning boxes on {len(tuning):,} photos"
@@ -242,7 +260,13 @@ def fill_of(kind: str, preparation: Preparation) -> Fill:
 
 
 def _photos(
-    collection: Collection, split: str, limit: int | None, samples: int | None, draws: int, seed: int, most: int
+    collection: Collection,
+    split: str,
+    limit: int | None,
+    samples: int | None,
+    draws: int,
+    seed: int,
+    most: int | None,
 ) -> tuple[_Drawn, Collection]:
     """The photos that are judged, and those that boxes are learned on."""
     if split not in SPLIT_CHOICES:
@@ -258,18 +282,18 @@ def _photos(
             f"no photo of the {split} split among {len(collection)}", "at least one",
             f"add photos, or pass split='{next(name for name in SPLITS if name != split)}' or 'all' (--split)",
         )  # fmt: skip
-    tuning = collection.split("tuning")
-    tuning = sample(tuning, most, seed) if len(tuning) > most else tuning
     if samples is None:
         if isinstance(limit, int) and limit < 1:
             raise OptionError(f"limit={limit}", "a number of photos from 1 up", "pass limit=100 (--limit 100), say")
         photos = photos if limit is None else photos[: check_whole("limit", limit)]
+        tuning = tuning_part(collection.split("tuning"), most, limit, seed)
         return _Drawn(photos, ((0,),) * len(photos)), tuning
     if isinstance(samples, int) and not 1 <= samples <= len(photos):
         raise OptionError(
             f"samples={samples} of {len(photos)} photos", f"from 1 to {len(photos)}",
             f"pass samples={len(photos)} (--sample {len(photos)}) or fewer, or leave it out for all",
         )  # fmt: skip
+    tuning = tuning_part(collection.split("tuning"), most, samples, seed)
     members: dict[str, list[int]] = {}
     for draw in range(draws):
         for photo in sample(photos, samples, seed + draw):
@@ -297,6 +321,27 @@ def _readable(
         _Drawn(replace(good, photos=photos), tuple(drawn.draws[at] for at in kept)),
         replace(good, photos=tuple(found[photo.name] for photo in tuning if photo.name in found)),
     )
+
+
+def _time_told(
+    judge: Judge,
+    photos: Collection,
+    preparation: Preparation,
+    methods: Sequence[str],
+    left: int,
+    tuning: int,
+    heated: Sequence[str],
+) -> str:
+    """How long what is left of a run takes, as one photo tells that is judged and one that is learned on."""
+    if not left and not tuning:
+        return "Time: everything was computed before"
+    (batch,) = read_batches(photos[:1], preparation, 1)
+    seconds = left * seconds_of(lambda: _rows(judge, batch, methods, [(0,)]))
+    if tuning and heated:
+        seconds += tuning * seconds_of(
+            lambda: [judge.explain(batch.inputs, batch.labels, name, batch.pictures) for name in heated]
+        )
+    return f"Time: {duration_told(seconds)} on {judge.network.device}, as the first photo tells"
 
 
 def _digest(collections: Sequence[Collection]) -> str:

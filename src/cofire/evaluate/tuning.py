@@ -14,6 +14,7 @@ from cofire.arguments import validated
 from cofire.bounds import check_whole
 from cofire.errors import DataError, OptionError, near_matches
 from cofire.evaluate.bandit import ucb1
+from cofire.evaluate.cost import Tell, duration_told, seconds_of
 from cofire.evaluate.kinds import kind_for, regions_for
 from cofire.evaluate.knobs import WEIGHTS, Knob, alike, defaults_of, knobs_of
 from cofire.evaluate.rewards import Rewards, samples_of
@@ -45,6 +46,7 @@ def tune(
     seed: int = 0,
     batch_size: int = 16,
     advance: Callable[[int, int], None] = lambda done, total: None,
+    tell: Tell | None = None,
 ) -> Tuned:
     """Learn a method's options, one after the other, each as a bandit whose arms are the values it can have.
 
@@ -78,6 +80,8 @@ def tune(
         seed: Of the draw of photos and their order.
         batch_size: Photos at a time where several are explained together.
         advance: Called with how many explanations were judged since the last call, and how many there will be.
+        tell: Called with lines that say what learning costs: before anything is computed, and when the first
+            explanations have told how long one takes.
 
     Returns:
         What was learnt.
@@ -107,12 +111,25 @@ def tune(
         raise OptionError(f"photos={photos}", "a number of photos from 1 up", "pass photos=1000 (--photos 1000), say")
     if photos is not None and check_whole("photos", photos) < len(tuning):
         tuning = sample(tuning, photos, seed)
+
+    def planned(photos: int) -> tuple[list[int], int]:
+        each = [max(photos, len(knob.values)) if trials is None else trials for knob in knobs]
+        work = [number * len(knob.values) if exact else number for number, knob in zip(each, knobs, strict=True)]
+        return each, sum(work) + 2 * photos
+
+    if tell is not None:
+        tell(
+            f"Cost: {len(knobs)} {'option' if len(knobs) == 1 else 'options'} of {method} learnt on "
+            f"{len(tuning):,} {'photo' if len(tuning) == 1 else 'photos'}: {planned(len(tuning))[1]:,} explanations "
+            "judged at the most"
+        )
     samples, without = samples_of(network, tuning, preparation, batch_size)
     rewards = Rewards(network, samples, preparation, method, least_iou=least_iou, batch_size=batch_size)
-
-    each = [max(len(samples), len(knob.values)) if trials is None else trials for knob in knobs]
-    work = [number * len(knob.values) if exact else number for number, knob in zip(each, knobs, strict=True)]
-    total = sum(work) + 2 * len(samples)
+    each, total = planned(len(samples))
+    if tell is not None:
+        # Explained anew each time: what rewards remember costs nothing when it is asked for again.
+        seconds = seconds_of(lambda: Rewards(network, samples[:1], preparation, method).reward(0, options))
+        tell(f"Time: {duration_told(seconds * total)} at the most on {network.device}, as the first photo tells")
     learned: list[Learned] = []
     for knob, number in zip(knobs, each, strict=True):
         shown = _order(len(samples), number, seed)
