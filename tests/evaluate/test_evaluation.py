@@ -143,3 +143,26 @@ def test_what_was_not_measured_cannot_be_asked_for():
     with pytest.raises(OptionError, match="gradcam"):
         found.differences(first="gradca")
     assert np.isnan(found.values("jaccard")[:, 1]).all()
+
+
+def test_the_margin_decides_what_counts_as_equal_and_is_checked():
+    found = synthetic()
+    gap = found.differences()["lrp"]["pointing"]
+    assert gap.margin == found.margin == 0.02
+    wide = found.differences(margin=0.9)["lrp"]["pointing"]
+    assert (gap.verdict, wide.verdict) == ("undecided", "equal")
+    assert gap.needed > gap.images
+    assert wide.needed is None
+    with pytest.raises(OptionError, match="margin"):
+        found.differences(margin=-0.1)
+    told = Evaluation(found.records, {**found.options, "margin": 0.9})
+    assert told.differences()["lrp"]["pointing"].verdict == "equal"
+    for bad in (-1, "2", float("nan"), True):
+        with pytest.raises(ResultError, match="margin"):
+            Evaluation(found.records, {**found.options, "margin": bad})
+
+
+def test_two_methods_that_agree_on_few_photos_are_not_called_equal():
+    found = synthetic(6, {"gradcam": (1.0, 0.9, 0.5), "lrp": (1.0, 0.9, 0.5)})
+    gap = found.differences()["lrp"]["pointing"]
+    assert (gap.value, gap.verdict) == (0.0, "undecided")
