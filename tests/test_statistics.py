@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import optimize, stats
 
-from cofire.errors import DataError, NonFiniteError, OptionError
+from cofire.errors import CofireError, DataError, NonFiniteError, OptionError
 from cofire.statistics import (
     Interval,
     holm,
@@ -310,3 +310,33 @@ def test_bad_numbers_are_refused():
         mean_intervals([[1.0]], draws=0)
     with pytest.raises(DataError):
         mean_intervals([[1.0]], [[True, False]])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: mean_interval("many"),
+        lambda: mean_interval(None),
+        lambda: mean_interval([1.0], draws=2**62),
+        lambda: mean_interval([1.0], left_out=-1),
+        lambda: mean_intervals([[1.0]], "all"),
+        lambda: paired_bootstrap([[1.0], [1.0, 2.0]]),
+        lambda: sign_flip(object()),
+        lambda: seed_interval(["a"]),
+        lambda: wilson("half", 3),
+        lambda: tango(1.5, 0, 3),
+        lambda: holm([0.5, 2.0]),
+        lambda: verdict("low", "high"),
+        lambda: verdicts([0.5]),
+        lambda: samples_to_decide(0.5),
+    ],
+)
+def test_what_is_no_number_is_one_clear_error(call):
+    with pytest.raises(CofireError, match="To fix it"):
+        call()
+
+
+def test_numbers_are_taken_as_they_come():
+    values = np.arange(8.0)
+    assert mean_interval(values[::-1]).value == mean_interval(values.tolist()).value == 3.5
+    assert mean_interval(torch.from_numpy(values).float()).value == 3.5

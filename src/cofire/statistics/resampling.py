@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from cofire.bounds import check_whole
+from cofire.arguments import Count, Seed, validated
+from cofire.bounds import Whole
 from cofire.errors import DataError, NonFiniteError
 from cofire.statistics.scores import tango, wilson
 from cofire.statistics.verdict import Interval
+from cofire.tensors import dense
 
 __all__ = ["mean_interval", "mean_intervals", "paired_bootstrap", "sign_flip"]
 
@@ -26,8 +28,14 @@ _WHOLE = 0.9
 """From this share of zeros and ones on, values from 0 to 1 are taken for a share."""
 
 
+@validated
 def mean_interval(
-    values: Any, *, differences: bool = False, left_out: int = 0, draws: int = 2000, seed: int = 0
+    values: Any,
+    *,
+    differences: bool = False,
+    left_out: Annotated[int, Whole(0)] = 0,
+    draws: Count = 2000,
+    seed: Seed = 0,
 ) -> Interval:
     """The mean of what was measured of each sample, with its 95 % interval (see `mean_intervals`).
 
@@ -41,7 +49,7 @@ def mean_interval(
     Raises:
         DataError: There is no sample, or the shape is another.
         NonFiniteError: A value is NaN or infinite.
-        OptionError: `draws` is no whole number from 1 up.
+        OptionError: An option is out of bounds.
 
     Example:
         >>> found = mean_interval([0.0] * 30)
@@ -59,8 +67,9 @@ def mean_interval(
     return Interval(found.value, found.low, found.high, found.counted, left_out)
 
 
+@validated
 def mean_intervals(
-    values: Any, counted: Any = None, *, differences: bool = False, draws: int = 2000, seed: int = 0
+    values: Any, counted: Any = None, *, differences: bool = False, draws: Count = 2000, seed: Seed = 0
 ) -> list[Interval | None]:
     """The means of many columns over the same samples, each with its 95 % interval.
 
@@ -85,14 +94,13 @@ def mean_intervals(
     Raises:
         DataError: There is no sample, or the shapes differ.
         NonFiniteError: A value that counts is NaN or infinite.
-        OptionError: `draws` is no whole number from 1 up.
+        OptionError: An option is out of bounds.
 
     Example:
         >>> found, none = mean_intervals([[1.5, 3.0], [0.5, 0.0], [0.5, 5.0], [1.5, 0.0]] * 25, [[True, False]] * 100)
         >>> [round(float(end), 2) for end in (found.value, found.low, found.high)], found.counted, none
         ([1.0, 0.9, 1.1], 100, None)
     """
-    draws = check_whole("draws", draws)
     table, counts = _checked(values, counted)
     samples, columns = table.shape
     number = counts.sum(axis=0)
@@ -140,7 +148,8 @@ def _widened(drawn: Interval, values: Floats) -> Interval:
     return Interval(drawn.value, low, high, drawn.counted, drawn.left_out)
 
 
-def paired_bootstrap(differences: Any, draws: int = 2000, seed: int = 0) -> Interval:
+@validated
+def paired_bootstrap(differences: Any, draws: Count = 2000, seed: Seed = 0) -> Interval:
     """The mean of paired differences with a 95 % percentile interval.
 
     Both of a pair are measured on the same sample, so that what makes a sample hard for both cancels out. Several
@@ -158,13 +167,12 @@ def paired_bootstrap(differences: Any, draws: int = 2000, seed: int = 0) -> Inte
     Raises:
         DataError: No samples.
         NonFiniteError: A difference is NaN or infinite.
-        OptionError: `draws` is no whole number from 1 up.
+        OptionError: An option is out of bounds.
 
     Example:
         >>> paired_bootstrap(torch.tensor([1.0, 0.0, 0.0, 1.0] * 25))
         Interval(value=0.5, low=0.4, high=0.6, counted=100, left_out=0)
     """
-    draws = check_whole("draws", draws)
     table = np.atleast_2d(_floats(differences))
     if table.ndim != 2 or not table.size:
         raise DataError(f"differences of shape {table.shape}", "(samples,) or (runs, samples)", "pass at least one")
@@ -198,7 +206,8 @@ def _resampled(table: Floats, draws: int, random: np.random.Generator) -> Iterat
         yield np.bincount(drawn.ravel(), minlength=size * samples).reshape(size, samples).astype(np.float64) @ table
 
 
-def sign_flip(differences: Any, *, flips: int = 9999, seed: int = 0) -> Floats:
+@validated
+def sign_flip(differences: Any, *, flips: Count = 9999, seed: Seed = 0) -> Floats:
     """Two-sided p-values of paired differences: how often flipped signs make a mean as far from 0.
 
     Were two methods alike, each sample's difference could as well have the other sign. With at most 13 samples all
@@ -216,7 +225,7 @@ def sign_flip(differences: Any, *, flips: int = 9999, seed: int = 0) -> Floats:
     Raises:
         DataError: There is no sample.
         NonFiniteError: A difference is NaN or infinite.
-        OptionError: `flips` is no whole number from 1 up.
+        OptionError: An option is out of bounds.
 
     Example:
         Of the 8 combinations of signs 2 have a mean as far from 0 as 2: + + + and - - -.
@@ -224,7 +233,6 @@ def sign_flip(differences: Any, *, flips: int = 9999, seed: int = 0) -> Floats:
         >>> sign_flip([[1.0], [2.0], [3.0]]).tolist()
         [0.25]
     """
-    flips = check_whole("flips", flips)
     table, _ = _checked(differences, None)
     samples, columns = table.shape
     # What counts as equal to the observed sum although it was added up in another order.
@@ -245,16 +253,16 @@ def sign_flip(differences: Any, *, flips: int = 9999, seed: int = 0) -> Floats:
 
 
 def _floats(given: Any) -> Floats:
-    if isinstance(given, torch.Tensor):
-        given = given.detach().cpu().to(torch.float64).numpy()
-    found: Floats = np.asarray(given, dtype=np.float64)
+    found: Floats = dense(given, "values").to("cpu", torch.float64).numpy()
     return found
 
 
 def _checked(values: Any, counted: Any) -> tuple[Floats, NDArray[np.bool_]]:
     """A table with zeros where it does not count, and where it counts."""
     table = _floats(values)
-    counts = np.ones(table.shape, dtype=bool) if counted is None else np.asarray(counted, dtype=bool)
+    counts = (
+        np.ones(table.shape, dtype=bool) if counted is None else dense(counted, "counted").cpu().numpy().astype(bool)
+    )
     if table.ndim != 2 or not len(table) or counts.shape != table.shape:
         raise DataError(
             f"values of shape {table.shape}, counted of shape {counts.shape}", "both (samples, columns)",

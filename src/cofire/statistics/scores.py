@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from typing import Annotated, Any
 
 import numpy as np
+import torch
 from scipy.optimize import brentq
 from scipy.stats import t
 
+from cofire.arguments import validated
+from cofire.bounds import Number, Whole
 from cofire.errors import DataError, NonFiniteError
 from cofire.statistics.verdict import Z95, Interval
+from cofire.tensors import dense
 
 __all__ = ["newcombe", "seed_interval", "tango", "wilson"]
 
 _FAR = 1e9
+Share = Annotated[float, Number(least=0, most=1)]
+Samples = Annotated[int, Whole(1)]
 
 
-def wilson(share: float, samples: int) -> Interval:
+@validated(error=DataError)
+def wilson(share: Share, samples: Samples) -> Interval:
     """A share of samples with Wilson's score interval (Wilson 1927): of a width even where all agree.
 
     Args:
@@ -32,8 +39,6 @@ def wilson(share: float, samples: int) -> Interval:
         >>> found.value, found.low, round(found.high, 4)
         (0.0, 0.0, 0.1611)
     """
-    if not 0 <= share <= 1 or samples < 1:
-        raise DataError(f"a share of {share} of {samples} samples", "0 to 1, of at least one", "pass a share")
     z = Z95**2 / samples
     middle = (share + z / 2) / (1 + z)
     half = math.sqrt(z * (share * (1 - share) + z / 4)) / (1 + z)
@@ -42,7 +47,8 @@ def wilson(share: float, samples: int) -> Interval:
     return Interval(float(share), 0.0 if share == 0 else low, 1.0 if share == 1 else high, samples)
 
 
-def tango(more: int, less: int, samples: int) -> Interval:
+@validated(error=DataError)
+def tango(more: Annotated[int, Whole(0)], less: Annotated[int, Whole(0)], samples: Samples) -> Interval:
     """The difference of two shares of the same samples, with Tango's score interval (Tango 1998).
 
     The ends are where the score test of that difference gives 5 %; at 0 it is McNemar's.
@@ -62,7 +68,7 @@ def tango(more: int, less: int, samples: int) -> Interval:
         >>> round(tango(0, 0, 20).high, 4)
         0.1611
     """
-    if min(more, less) < 0 or samples < max(1, more + less):
+    if samples < more + less:
         raise DataError(f"{more} and {less} of {samples} samples", "counts of parts of them", "pass counts")
 
     def score(at: float) -> float:
@@ -82,7 +88,8 @@ def tango(more: int, less: int, samples: int) -> Interval:
     return Interval(value, end(Z95, -1.0), end(-Z95, 1.0), samples)
 
 
-def newcombe(area: float, negatives: int, positives: int) -> Interval:
+@validated(error=DataError)
+def newcombe(area: Share, negatives: Samples, positives: Samples) -> Interval:
     """An area under the ROC curve with Newcombe's score interval (Newcombe 2006, method 5).
 
     Like Wilson's of a share it has a width where positives and negatives are told apart without a mistake, which a
@@ -101,11 +108,6 @@ def newcombe(area: float, negatives: int, positives: int) -> Interval:
         >>> round(found.low, 3), found.high
         (0.7, 1.0)
     """
-    if not 0 <= area <= 1 or min(negatives, positives) < 1:
-        raise DataError(
-            f"an area of {area} over {negatives} negatives and {positives} positives",
-            "0 to 1, over one of each at least", "pass an area and how many samples it is of",
-        )  # fmt: skip
     more = (negatives + positives) / 2 - 1
 
     def error(at: float) -> float:
@@ -117,7 +119,7 @@ def newcombe(area: float, negatives: int, positives: int) -> Interval:
     return Interval(area, low, high, negatives + positives)
 
 
-def seed_interval(values: Sequence[float]) -> Interval:
+def seed_interval(values: Any) -> Interval:
     """The mean over runs, of other seeds say, with Student's t interval: what another run would give on average.
 
     It knows runs alone. `paired_bootstrap` of runs and samples knows of samples too, but with three runs it draws the
@@ -139,7 +141,7 @@ def seed_interval(values: Sequence[float]) -> Interval:
         >>> round(found.value, 4), round(found.low, 4), round(found.high, 4)
         (0.006, 0.001, 0.011)
     """
-    table = np.asarray(values, dtype=np.float64)
+    table = dense(values, "values").to("cpu", torch.float64).numpy()
     if table.ndim != 1 or not len(table):
         raise DataError(f"values of shape {table.shape}", "(runs,), at least one", "pass one number a run")
     if not np.isfinite(table).all():

@@ -5,22 +5,39 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from scipy.stats import norm
 
-from cofire.bounds import check_from_zero, check_whole
+from cofire.arguments import validated
+from cofire.bounds import Number, Whole
 from cofire.errors import DataError, OptionError
 
 __all__ = ["Z95", "Interval", "Outcome", "holm", "samples_to_decide", "verdict", "verdicts", "weakest"]
 
 Outcome = Literal["better", "worse", "equal", "undecided"]
+Margin = Annotated[float, Number(least=0, instead="0.005")]
+"""A difference below it counts as none."""
 
 Z95 = float(norm.ppf(0.975))
 """Ends of a 95 % interval lie as many standard errors from the value."""
 _Z90 = float(norm.ppf(0.95))
 _ROUNDING = 1e-9
 _ORDER: tuple[Outcome, ...] = ("worse", "undecided", "equal", "better")
+
+
+@dataclass(frozen=True)
+class _Unbounded(Number):
+    """A number that may be infinite, as the ends of an interval of which nothing is known are."""
+
+    def _told(self) -> str:
+        return "a number"
+
+    def _fits(self, number: float) -> bool:
+        return not math.isnan(number)
+
+
+End = Annotated[float, _Unbounded()]
 
 
 @dataclass(frozen=True)
@@ -65,7 +82,8 @@ class Interval:
         return verdict(self.low, self.high, margin, value=self.value)
 
 
-def verdict(low: float, high: float, margin: float = 0.0, *, value: float | None = None) -> Outcome:
+@validated
+def verdict(low: End, high: End, margin: Margin = 0.0, *, value: float | None = None) -> Outcome:
     """What the 95 % interval of a difference says.
 
     "better" and "worse" if it leaves out 0, by however little. "equal" if two one-sided tests at 5 % hold the
@@ -88,7 +106,6 @@ def verdict(low: float, high: float, margin: float = 0.0, *, value: float | None
         >>> verdict(-0.001, 0.004, 0.005), verdict(-0.001, 0.007, 0.005)
         ('equal', 'undecided')
     """
-    margin = check_from_zero("margin", margin)
     if not low <= high:
         raise OptionError(f"an interval from {low!r} to {high!r}", "a lower and an upper end", "pass low, then high")
     if low > 0:
@@ -104,7 +121,8 @@ def verdict(low: float, high: float, margin: float = 0.0, *, value: float | None
     return "undecided"
 
 
-def verdicts(intervals: Sequence[Interval], margin: float = 0.0) -> list[Outcome]:
+@validated
+def verdicts(intervals: Sequence[Interval], margin: Margin = 0.0) -> list[Outcome]:
     """The verdicts of a family of intervals: "better" and "worse" are held to 5 % for all of them together (Holm).
 
     Of 20 intervals without any difference one leaves out 0 by chance alone; where Holm's correction of their
@@ -134,7 +152,8 @@ def weakest(*outcomes: Outcome) -> Outcome:
     return min(outcomes, key=_ORDER.index)
 
 
-def samples_to_decide(interval: Interval, margin: float = 0.0, *, tests: int = 1) -> int | None:
+@validated
+def samples_to_decide(interval: Interval, margin: Margin = 0.0, *, tests: Annotated[int, Whole(1)] = 1) -> int | None:
     """About how many samples would decide, were the observed difference and spread the true ones.
 
     As many as let four of five repeats end in "better", "worse" or "equal", whichever takes fewer; intervals get
@@ -157,7 +176,6 @@ def samples_to_decide(interval: Interval, margin: float = 0.0, *, tests: int = 1
         >>> samples_to_decide(Interval(0.0, -0.01, 0.01, 280), 0.005)
         2500
     """
-    margin, tests = check_from_zero("margin", margin), check_whole("tests", tests)
     if not interval.known or not interval.counted:
         return None
     size, error = abs(interval.value), (interval.high - interval.low) / 2 / Z95
@@ -175,7 +193,8 @@ def samples_to_decide(interval: Interval, margin: float = 0.0, *, tests: int = 1
     return int(math.ceil(needed / unit - _ROUNDING) * unit)
 
 
-def holm(p: Sequence[float]) -> list[float]:
+@validated(error=DataError)
+def holm(p: Sequence[Annotated[float, Number(least=0, most=1)]]) -> list[float]:
     """p-values of several tests, raised so that one below 0.05 is wrong in 5 % of all such families (Holm 1979).
 
     The smallest of m is multiplied by m, the next by m - 1 and so on; none gets below one before it, none above 1.
@@ -187,9 +206,6 @@ def holm(p: Sequence[float]) -> list[float]:
         >>> holm([0.01, 0.04, 0.03])
         [0.03, 0.06, 0.06]
     """
-    wrong = [value for value in p if not 0 <= value <= 1]
-    if wrong:
-        raise DataError(f"p={wrong[0]}", "probabilities from 0 to 1", "find where it comes from")
     order = sorted(range(len(p)), key=lambda at: p[at])
     raised, largest = [0.0] * len(p), 0.0
     for place, at in enumerate(order):
