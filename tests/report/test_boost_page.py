@@ -51,7 +51,8 @@ def run():
 
 @pytest.fixture(scope="session")
 def report(run, tmp_path_factory):
-    return write_report(run, tmp_path_factory.mktemp("boost") / "report.html")
+    folder = run.save(tmp_path_factory.mktemp("boost"))  # a page names the tables that lie beside it
+    return write_report(run, folder / "report.html")
 
 
 def test_what_beats_model_and_control_helps():
