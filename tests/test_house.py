@@ -15,6 +15,8 @@ SOURCE = Path(cofire.__file__).parent
 ORDER = [
     "errors",
     "atomic",
+    "storage",
+    "checksums",
     "compiled",
     "bounds",
     "tensors",

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cofire.atomic import atomic_path
+from cofire.checksums import check_tensors, sealed
 from cofire.errors import ResultError
 
 __all__ = ["load_noted", "save_noted"]
@@ -33,7 +34,7 @@ def save_noted(path: str | Path, kind: str, note: dict[str, Any], tensors: Mappi
     """
     with atomic_path(path) as partial:
         plain = {name: value.contiguous() for name, value in tensors.items()}
-        save_file(plain, partial, metadata={f"cofire.{kind}": json.dumps(note)})
+        save_file(plain, partial, metadata=sealed(plain, {f"cofire.{kind}": json.dumps(note)}))
     return Path(path)
 
 
@@ -50,12 +51,13 @@ def load_noted(path: str | Path, kind: str, read: Callable[[dict[str, Any], dict
     """
     try:
         with safe_open(path, framework="pt") as file:
-            note = (file.metadata() or {}).get(f"cofire.{kind}")
+            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+        check_tensors(tensors, metadata)
+    except (OSError, SafetensorError, ValueError) as error:
         raise ResultError(f"{path}: {error}", f"a whole file with a {kind}", f"make the {kind} again") from error
     try:
-        return read(json.loads(note or "{}"), tensors)
+        return read(json.loads(metadata.get(f"cofire.{kind}", "{}")), tensors)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise ResultError(
             f"{path} is no {kind} of this version",

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import pyarrow.parquet as pq
 import torch
 import typer
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -17,6 +16,7 @@ from cofire.atomic import atomic_path, write_text
 from cofire.boost import DEFAULT_METHOD, MARGIN, METHODS, compare
 from cofire.boost.cost import cost_of_boosting
 from cofire.boost.firing import DEFAULT_UNIT, BoosterUnit, check_firing
+from cofire.checksums import write_table
 from cofire.cli.folders import claim
 from cofire.cli.numbers import number_or_word
 from cofire.cli.preparation_options import (
@@ -185,7 +185,7 @@ def boost(
     out.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
         with atomic_path(out / f"{name}.parquet") as partial:
-            pq.write_table(table, partial)
+            write_table(table, partial)
     found.booster.save(out / "booster.safetensors")
     written = [out / "booster.safetensors"]
     try:

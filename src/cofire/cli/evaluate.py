@@ -44,7 +44,7 @@ from cofire.cli.preparation_options import (
 from cofire.errors import OptionError
 from cofire.evaluate.evaluation import OPTIONS, RECORDS
 from cofire.evaluate.methods import EVALUATED
-from cofire.evaluate.records import started
+from cofire.evaluate.records import IDENTITY, ROWS, started
 from cofire.evaluate.running import FILLS, SPLIT_CHOICES, check_methods, judge_of, run_evaluation
 from cofire.evaluate.schema import GROUPS, MARGIN, USUAL, asked_groups
 from cofire.evaluate.tuned import read_tuned
@@ -170,8 +170,7 @@ def evaluate(
         raise OptionError(
             f"{' and '.join(given)} without --against", "the other network", "pass --against MODEL as well"
         )
-    if not started(out):
-        claim(out, OPTIONS, "an evaluation")
+    claim(out, OPTIONS, "an evaluation", f"{ROWS}/{IDENTITY}", quiet=started(out))
 
     def preparing(spec: str, own_mean: str | None, own_std: str | None) -> Callable[..., Preparation]:
         wanted = asked(image_size, resize, crop, own_mean, own_std, grey, transform)

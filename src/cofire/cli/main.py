@@ -13,6 +13,7 @@ from cofire.cli.boost import boost
 from cofire.cli.doctor import doctor
 from cofire.cli.evaluate import evaluate
 from cofire.cli.explain import explain
+from cofire.cli.folders import stoppable
 from cofire.cli.graph import graph
 from cofire.cli.study import demo, report, study
 from cofire.cli.summarize import summarize
@@ -28,16 +29,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.command()(demo)
-app.command(no_args_is_help=True)(study)
-app.command(no_args_is_help=True)(summarize)
-app.command(no_args_is_help=True)(report)
-app.command(no_args_is_help=True)(graph)
-app.command(no_args_is_help=True)(boost)
-app.command(no_args_is_help=True)(explain)
-app.command(no_args_is_help=True)(evaluate)
-app.command(no_args_is_help=True)(tune)
-app.command()(doctor)
+app.command()(stoppable(demo, goes_on=True))
+app.command(no_args_is_help=True)(stoppable(study, goes_on=True))
+app.command(no_args_is_help=True)(stoppable(summarize))
+app.command(no_args_is_help=True)(stoppable(report))
+app.command(no_args_is_help=True)(stoppable(graph))
+app.command(no_args_is_help=True)(stoppable(boost))
+app.command(no_args_is_help=True)(stoppable(explain))
+app.command(no_args_is_help=True)(stoppable(evaluate, goes_on=True))
+app.command(no_args_is_help=True)(stoppable(tune))
+app.command()(stoppable(doctor))
 
 
 def _version(show: bool) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from cofire.boost.firing import DEFAULT_UNIT, UNITS
+from cofire.cli.folders import claim
 from cofire.cli.graph_options import CommunityRuns, NullGraphs, Resolution, Top
 from cofire.report import write_figures, write_report
 from cofire.study import DATASETS, StudyOptions, Trajectory, run_study
@@ -168,11 +169,8 @@ def _run(options: StudyOptions, out: Path, data_root: Path | None, command: str)
             err=True,
         )
 
-    try:
-        trajectory = run_study(options, out, data_root=data_root, report=line)
-    except KeyboardInterrupt as stopped:
-        typer.echo("\nStopped. The same command goes on where it was.", err=True)
-        raise typer.Exit(130) from stopped
+    claim(out, "study.json", "a study", quiet=True)
+    trajectory = run_study(options, out, data_root=data_root, report=line)
     page = write_report(trajectory, out / "report.html", command=command)
     typer.echo("\n".join(digest(trajectory)))
     return page

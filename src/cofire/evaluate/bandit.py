@@ -16,6 +16,7 @@ from torch import Tensor
 from cofire.arguments import validated
 from cofire.atomic import write_text
 from cofire.bounds import check_whole
+from cofire.checksums import check_json, sealed_json
 from cofire.errors import CofireError, DataError, NonFiniteError, OptionError, ResultError
 
 __all__ = ["BanditRun", "Pull", "ucb1"]
@@ -154,7 +155,7 @@ class BanditRun:
         Returns:
             The path.
         """
-        write_text(path, json.dumps(self.described(), allow_nan=False) + "\n")
+        write_text(path, json.dumps(sealed_json(self.described()), allow_nan=False) + "\n")
         return Path(path)
 
     @classmethod
@@ -165,7 +166,7 @@ class BanditRun:
             ResultError: The file is missing, damaged, or holds something else.
         """
         try:
-            noted = json.loads(Path(path).read_text(encoding="utf-8"))
+            noted = check_json(json.loads(Path(path).read_text(encoding="utf-8")))
         except (OSError, ValueError, RecursionError) as error:
             raise ResultError(
                 f"'{path}' cannot be read: {error}", "what BanditRun.save wrote", "run the bandit again"

@@ -11,6 +11,7 @@ from typing import Any, Self
 from torch import Tensor
 
 from cofire.atomic import write_text
+from cofire.checksums import check_json, sealed_json
 from cofire.errors import OptionError, ResultError, near_matches
 from cofire.explain import Explanation
 from cofire.statistics import Interval, mean_interval
@@ -156,7 +157,7 @@ class TwoNetworks:
             "classes": {str(number): name for number, name in self.classes.items()},
             "photos": [{**asdict(row), "right": row.kind} for row in self.rows],
         }
-        write_text(path, json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        write_text(path, json.dumps(sealed_json(whole), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
         return Path(path)
 
     @classmethod
@@ -167,7 +168,7 @@ class TwoNetworks:
             ResultError: The file is missing, damaged, or holds something else.
         """
         try:
-            whole = json.loads(Path(path).read_text(encoding="utf-8"))
+            whole = check_json(json.loads(Path(path).read_text(encoding="utf-8")))
             if (whole["format"], whole["kind"]) != (_FORMAT, "two networks"):
                 raise ValueError(whole["format"])
             one, other = whole["networks"]

@@ -13,12 +13,12 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cofire.arguments import validated
 from cofire.atomic import atomic_path, write_text
 from cofire.bounds import check_from_zero
+from cofire.checksums import check_json, read_table, sealed_json, write_table
 from cofire.errors import OptionError, ResultError, near_matches
 from cofire.evaluate.schema import GROUPS, MARGIN, RECORDS_SCHEMA, SUBSETS, Criterion, measured
 from cofire.evaluate.thresholds import fault_of_rules
@@ -327,8 +327,8 @@ class Evaluation:
         """
         place = Path(folder)
         with atomic_path(place / RECORDS) as partial:
-            pq.write_table(self.records, partial)
-        write_text(place / OPTIONS, json.dumps({"format": _FORMAT, **self.options}, indent=1))
+            write_table(self.records, partial)
+        write_text(place / OPTIONS, json.dumps(sealed_json({"format": _FORMAT, **self.options}), indent=1))
         return place
 
     @classmethod
@@ -340,8 +340,8 @@ class Evaluation:
         """
         place = Path(folder)
         try:
-            options = dict(json.loads((place / OPTIONS).read_text(encoding="utf-8")))
-            records = pq.read_table(place / RECORDS)
+            options = dict(check_json(json.loads((place / OPTIONS).read_text(encoding="utf-8"))))
+            records = read_table(place / RECORDS)
         except (OSError, ValueError, TypeError, pa.ArrowException) as error:
             raise ResultError(
                 f"'{folder}' holds no evaluation: {error}", f"a folder with {RECORDS} and {OPTIONS}",

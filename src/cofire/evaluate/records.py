@@ -8,18 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from cofire.atomic import atomic_path, sweep, write_text
+from cofire.checksums import check_json, read_table, sealed_json, write_table
 from cofire.errors import MergeError, ResultError
 from cofire.evaluate.schema import RECORDS_SCHEMA
 
-__all__ = ["ROWS", "Chunks", "started"]
+__all__ = ["IDENTITY", "ROWS", "Chunks", "started"]
 
 ROWS = "rows"
 """The folder of a run's finished batches, below its own."""
 
-_IDENTITY = "options.json"
+IDENTITY = "options.json"
+"""Of a run that was started: what it was started with."""
 
 
 def started(folder: str | Path) -> bool:
@@ -30,7 +31,7 @@ def started(folder: str | Path) -> bool:
         >>> started(tempfile.mkdtemp())
         False
     """
-    return (Path(folder) / ROWS / _IDENTITY).is_file()
+    return (Path(folder) / ROWS / IDENTITY).is_file()
 
 
 class Chunks:
@@ -59,7 +60,7 @@ class Chunks:
 
     def __init__(self, folder: str | Path, options: Mapping[str, Any]) -> None:
         self._folder = Path(folder) / ROWS
-        note = self._folder / _IDENTITY
+        note = self._folder / IDENTITY
         mine = json.loads(json.dumps(dict(options)))
         if not note.exists():
             write_text(note, json.dumps(mine, sort_keys=True, indent=1))
@@ -92,7 +93,7 @@ class Chunks:
         if not path.exists():
             return None
         try:
-            table = pq.read_table(path)
+            table = read_table(path)
         except (OSError, pa.ArrowException) as error:
             raise self._damaged(path, error) from error
         if not table.schema.equals(RECORDS_SCHEMA):
@@ -114,8 +115,8 @@ class Chunks:
             The same as they read back, so that a run ends alike whether or not it was killed.
         """
         with atomic_path(self._path(number)) as partial:
-            pq.write_table(rows, partial)
-        return pq.read_table(self._path(number))
+            write_table(rows, partial)
+        return read_table(self._path(number))
 
     def once(self, name: str, make: Callable[[], Any], fault: Callable[[Any], str]) -> Any:
         """What is computed once for a whole run, such as boxes that are learned: read, or made and kept.
@@ -130,9 +131,9 @@ class Chunks:
         """
         path = self._folder / f"{name}.json"
         if not path.exists():
-            write_text(path, json.dumps(make(), indent=1))
+            write_text(path, json.dumps(sealed_json(make()), indent=1))
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = check_json(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
             raise self._damaged(path, error) from error
         if wrong := fault(found):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cofire.arguments import validated
 from cofire.atomic import write_text
+from cofire.checksums import check_json, sealed_json
 from cofire.errors import DataError, OptionError, ResultError, near_matches
 from cofire.explain import Explanation
 from cofire.statistics import Interval, mean_interval
@@ -205,7 +206,7 @@ class Robustness:
             "photos": [asdict(photo) for photo in self.photos],
             "shifts": [asdict(row) for row in self.shifts],
         }
-        write_text(path, json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        write_text(path, json.dumps(sealed_json(whole), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
         return Path(path)
 
     @classmethod
@@ -216,7 +217,7 @@ class Robustness:
             ResultError: The file is missing, damaged, or holds something else.
         """
         try:
-            whole = json.loads(Path(path).read_text(encoding="utf-8"))
+            whole = check_json(json.loads(Path(path).read_text(encoding="utf-8")))
             if (whole["format"], whole["kind"]) != (_FORMAT, "robustness"):
                 raise ValueError(whole["format"])
             return cls(

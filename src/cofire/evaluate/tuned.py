@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from cofire.arguments import validated
 from cofire.atomic import write_text
+from cofire.checksums import check_json, sealed_json
 from cofire.errors import CofireError, OptionError, ResultError
 from cofire.evaluate.bandit import BanditRun
 from cofire.evaluate.kinds import kind_for
@@ -175,7 +176,9 @@ class Tuned:
         Returns:
             The path.
         """
-        write_text(path, json.dumps(self.described(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        write_text(
+            path, json.dumps(sealed_json(self.described()), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        )
         return Path(path)
 
     def __repr__(self) -> str:
@@ -194,7 +197,7 @@ def read_tuned(path: str | Path) -> Tuned:
         ResultError: The file is missing, damaged, or holds something else.
     """
     try:
-        noted = json.loads(Path(path).read_text(encoding="utf-8"))
+        noted = check_json(json.loads(Path(path).read_text(encoding="utf-8")))
         return _read(noted)
     except OSError as error:
         raise ResultError(f"'{path}' cannot be read: {error}", "a file of cofire tune", "check the path") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import warnings
 import zipfile
@@ -11,12 +10,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from cofire.arguments import validated
 from cofire.atomic import atomic_path
+from cofire.checksums import check_tensors, hash_of_tensors, sealed
 from cofire.errors import WeightsError, near_matches
 from cofire.network.checkpoints import copy_of, without_prefix
 from cofire.tensors import Values
@@ -79,7 +79,7 @@ def save_weights(state: Mapping[str, Annotated[Tensor, _WEIGHTS]], path: str | P
     # safetensors refuses tensors that share memory, such as tied weights.
     separate = {name: tensor.cpu().clone().contiguous() for name, tensor in state.items()}
     with atomic_path(path) as partial:
-        save_file(separate, partial, metadata={"format": "pt"})
+        save_file(separate, partial, metadata=sealed(separate, {"format": "pt"}))
 
 
 def fitted(
@@ -139,7 +139,11 @@ def fitted(
 
 def _read_safetensors(file: Path) -> dict[str, Tensor]:
     try:
-        return dict(load_file(file))
+        with safe_open(file, framework="pt") as opened:
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            metadata = opened.metadata()
+        check_tensors(tensors, metadata)
+        return tensors
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(
             f"{str(file)!r} is no readable safetensors file: {error}",
@@ -201,10 +205,4 @@ def digest_of(weights: Mapping[str, Tensor]) -> str:
         >>> digest_of({"w": torch.zeros(2)}) == digest_of({"w": torch.zeros(3)})
         False
     """
-    found = hashlib.sha256()
-    for name, value in sorted(weights.items()):
-        if isinstance(value, Tensor):
-            plain = value.detach().cpu().contiguous()
-            found.update(f"{name} {plain.dtype} {tuple(plain.shape)}".encode())
-            found.update(plain.flatten().view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()
+    return hash_of_tensors(weights)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cofire.atomic import write_text
+from cofire.atomic import atomic_folder, write_text
 from cofire.errors import MergeError, ResultError
 from cofire.study.trajectory import Trajectory
 
@@ -74,13 +72,10 @@ class Fragments:
             number: Of the checkpoint.
             rows: A trajectory of this checkpoint alone.
             identity: What tells this checkpoint from others.
+
+        Raises:
+            ResultError: They are there already, or cannot be written.
         """
-        path = self._path(number)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        try:
+        with atomic_folder(self._path(number)) as partial:
             rows.save(partial)
             write_text(partial / _IDENTITY, json.dumps(identity, sort_keys=True))
-            partial.replace(path)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from cofire.activations import summarize
 from cofire.activations.progress import progress_over
 from cofire.arguments import validated
-from cofire.atomic import sweep, write_text
+from cofire.atomic import write_text
 from cofire.boost import compare
 from cofire.errors import OptionError, ResultError
 from cofire.network import Network
 from cofire.patterns import information_floor
+from cofire.storage import claimed
 from cofire.study.accuracy import tally
 from cofire.study.boost_rows import boost_tables
 from cofire.study.cnn import cnn
@@ -66,12 +67,24 @@ def run_study(
         The trajectory over all checkpoints.
 
     Raises:
-        OptionError: The folder holds a study with other options, or there are more checkpoints than steps.
+        OptionError: The folder holds other files or a study with other options, or there are more checkpoints than
+            steps.
         DataError: The data set is not there.
         WeightsError: A checkpoint in the folder is damaged.
-        ResultError: Training diverged, or results in the folder are damaged.
+        ResultError: Training diverged, results in the folder are damaged, another run writes there, or the disk is
+            full.
     """
-    target = Path(folder)
+    with claimed(folder, "a study", [_ABOUT]):
+        return _run(options, Path(folder), data_root, progress, report)
+
+
+def _run(
+    options: StudyOptions,
+    target: Path,
+    data_root: str | Path | None,
+    progress: bool | None,
+    report: Callable[[Trajectory, int], None] | None,
+) -> Trajectory:
     data = load_dataset(options.dataset, data_root, seed=options.seed)
     held_out = None
     if options.validation > 0:
@@ -177,25 +190,15 @@ def _described(options: StudyOptions, data: LabelledData, held_out: int) -> dict
 
 
 def _claim(folder: Path, described: dict[str, Any]) -> None:
-    """Make the folder this study's, or refuse it."""
+    """Make a claimed folder this study's, or refuse it."""
     about = folder / _ABOUT
-    if folder.exists() and not folder.is_dir():
-        raise OptionError(f"'{folder}' is a file", "a folder", "choose another folder with --out")
     if not about.exists():
-        # What a kill left of a file that never came to be does not count.
-        if folder.exists() and any(not path.name.endswith(".partial") for path in folder.iterdir()):
-            raise OptionError(
-                f"'{folder}' holds other files",
-                "a new or empty folder, or one of the same study",
-                "choose another folder with --out",
-            )
         write_text(about, json.dumps(described, indent=2, sort_keys=True) + "\n")
         return
     try:
         found = json.loads(about.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ResultError(f"{about}: {error}", "the options of a study", "delete the folder to start anew") from error
-    sweep(folder)
     if found != described:
         changed = sorted(k for k in {*found, *described} if found.get(k) != described.get(k))
         shown = "; ".join(f"{k} {found.get(k)!r} there, {described.get(k)!r} now" for k in changed[:4])

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cofire.atomic import atomic_path
+from cofire.checksums import checksum_of_json, hash_of_tensors
 from cofire.errors import OptionError, ResultError, WeightsError
 from cofire.network import load_weights, save_weights
 from cofire.study.datasets import drawn_seed
@@ -90,6 +91,9 @@ class Training:
             return 0
         try:
             state: dict[str, Any] = torch.load(path, weights_only=True)
+            kept = state.pop("sha256", None)
+            if kept is not None and kept != _checksum(state):
+                raise ValueError("its content is not what was written")
             number = int(state["checkpoint"])
             self._optimizer.load_state_dict(state["optimizer"])
         except Exception as error:
@@ -124,7 +128,8 @@ class Training:
         save_weights(self._model.state_dict(), checkpoint_path(self._folder, number))
         # Written second: if only the first write happens, the interval is trained again, to the same end.
         with atomic_path(self._folder / _STATE) as partial:
-            torch.save({"checkpoint": number, "optimizer": self._optimizer.state_dict()}, partial)
+            state = {"checkpoint": number, "optimizer": self._optimizer.state_dict()}
+            torch.save({**state, "sha256": _checksum(state)}, partial)
         self.done = number
         return number
 
@@ -152,6 +157,22 @@ class Training:
             order = torch.randperm(len(self._labels), generator=draw)
             yield from torch.split(order, self._options.batch_size)[first:]
             epoch, first = epoch + 1, 0
+
+
+def _checksum(state: dict[str, Any]) -> str:
+    tensors: dict[str, Tensor] = {}
+
+    def plain(part: Any, path: str) -> Any:
+        if isinstance(part, Tensor):
+            tensors[path] = part
+            return None
+        if isinstance(part, dict):
+            return {str(name): plain(value, f"{path}.{name}") for name, value in part.items()}
+        if isinstance(part, list | tuple):
+            return [plain(value, f"{path}.{at}") for at, value in enumerate(part)]
+        return part
+
+    return checksum_of_json([plain(state, ""), hash_of_tensors(tensors)])
 
 
 def _seed(seed: int, purpose: str, number: int) -> int:

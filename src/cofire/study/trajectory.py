@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from cofire.arguments import validated
 from cofire.atomic import atomic_path
+from cofire.checksums import read_table, write_table
 from cofire.errors import LayerError, MergeError, OptionError, ResultError, near_matches
 from cofire.graphs import ActivationPatternGraph
 from cofire.study.correlation import Correlation, correlate
@@ -245,10 +246,10 @@ class Trajectory:
         note = {"cofire": json.dumps(self.options, sort_keys=True)}
         for name in SCHEMAS:
             with atomic_path(target / f"{name}.parquet") as partial:
-                pq.write_table(getattr(self, name).replace_schema_metadata(note), partial, compression="zstd")
+                write_table(getattr(self, name).replace_schema_metadata(note), partial, compression="zstd")
         if len(self.checkpoints) >= 3:
             with atomic_path(target / "correlations.parquet") as partial:
-                pq.write_table(self.correlations().replace_schema_metadata(note), partial, compression="zstd")
+                write_table(self.correlations().replace_schema_metadata(note), partial, compression="zstd")
         return target
 
     def saved_in(self, folder: str | Path) -> tuple[str, ...]:
@@ -294,7 +295,7 @@ class Trajectory:
                 continue
             path = Path(folder) / f"{name}.parquet"
             try:
-                tables[name] = pq.read_table(path)
+                tables[name] = read_table(path)
             except (OSError, pa.ArrowInvalid) as error:
                 raise ResultError(
                     f"{path}: {'no such file' if isinstance(error, FileNotFoundError) else error}",

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cofire.atomic import atomic_path
-from cofire.errors import ResultError
+from cofire.atomic import atomic_path, unwritable
 
 __all__ = ["MARK", "PAGE", "PICTURES", "replaced", "settled"]
 
@@ -20,7 +19,7 @@ MARK = "explanations.json"
 PAGE = "explain.html"
 PICTURES = "pictures"
 
-_PREFIX, _SUFFIX = ".cofire.", ".partial"
+_SUFFIX = ".partial"
 
 
 def settled(out: Path) -> Path:
@@ -43,13 +42,11 @@ def settled(out: Path) -> Path:
         for folder in (place, (place / PICTURES).resolve()):
             nearest = _nearest(folder)
             # What the rights say is not all: the disk may be read-only, or not take a name.
-            with tempfile.TemporaryDirectory(dir=nearest, prefix=_PREFIX, suffix=_SUFFIX) as trial:
+            with tempfile.TemporaryDirectory(dir=nearest, prefix=_prefix(), suffix=_SUFFIX) as trial:
                 Path(trial, folder.relative_to(nearest)).mkdir(parents=True, exist_ok=True)
     # Links in a circle are a RuntimeError to Python 3.12 and earlier.
     except (OSError, RuntimeError) as error:
-        raise ResultError(
-            f"'{out}', where results cannot be written: {error}", "a folder to write to", "choose another folder"
-        ) from error
+        raise unwritable(out, error) from error
     return place
 
 
@@ -74,21 +71,32 @@ def replaced(out: Path) -> Iterator[Path]:
     """
     place = settled(out)
     # The folder may be another file system than what it lies in, and files take their places by being renamed.
-    staged = Path(tempfile.mkdtemp(dir=_nearest(place), prefix=_PREFIX, suffix=_SUFFIX))
+    try:
+        staged = Path(tempfile.mkdtemp(dir=_nearest(place), prefix=_prefix(), suffix=_SUFFIX))
+    except OSError as error:
+        raise unwritable(place, error) from error
     try:
         yield staged
         written = sorted(path.relative_to(staged) for path in staged.rglob("*") if path.is_file())
         # What lists the others comes last.
         written.sort(key=lambda path: path.name == MARK)
         earlier = _listed(place / MARK)
-        for path in written:
-            folder = (place / path).parent.resolve()
-            folder.mkdir(parents=True, exist_ok=True)
-            _move(staged / path, folder / path.name)
-        for path in earlier - set(written):
-            (place / path).unlink(missing_ok=True)
+        try:
+            for path in written:
+                folder = (place / path).parent.resolve()
+                folder.mkdir(parents=True, exist_ok=True)
+                _move(staged / path, folder / path.name)
+            for path in earlier - set(written):
+                (place / path).unlink(missing_ok=True)
+        except OSError as error:
+            raise unwritable(place, error) from error
     finally:
         shutil.rmtree(staged, ignore_errors=True)
+
+
+def _prefix() -> str:
+    # As `cofire.atomic.sweep` knows it.
+    return f".cofire.{os.getpid()}-"
 
 
 def _nearest(folder: Path) -> Path:
