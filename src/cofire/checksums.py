@@ -123,8 +123,8 @@ def write_table(table: pa.Table, path: Path, **options: Any) -> None:
         path: Where to.
         options: Of `pyarrow.parquet.write_table`.
     """
-    metadata = table.schema.metadata or {}
-    kept = {**metadata, _KEY.encode(): _of_table(table).encode()}
+    metadata = {name: value for name, value in (table.schema.metadata or {}).items() if name != _KEY.encode()}
+    kept = {**metadata, _KEY.encode(): _of_table(table.replace_schema_metadata(metadata)).encode()}
     pq.write_table(table.replace_schema_metadata(kept), path, **options)
 
 

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from cofire.checksums import check_json
 from cofire.errors import OptionError, ResultError
 from cofire.evaluate.evaluation import OPTIONS, RECORDS, Evaluation
 from tests.evaluate.judged import records, synthetic
@@ -98,7 +99,7 @@ def test_nothing_is_read_that_is_no_evaluation(tmp_path):
     with pytest.raises(ResultError):
         Evaluation.load(tmp_path)
     found.save(tmp_path)
-    options = json.loads((tmp_path / OPTIONS).read_text())
+    options = check_json(json.loads((tmp_path / OPTIONS).read_text()))
     (tmp_path / OPTIONS).write_text(json.dumps(options | {"format": 99}))
     with pytest.raises(ResultError, match="another version"):
         Evaluation.load(tmp_path)
@@ -120,7 +121,7 @@ def test_nothing_is_read_that_is_no_evaluation(tmp_path):
 )  # fmt: skip
 def test_options_that_say_too_little_are_refused(tmp_path, changed, told):
     synthetic(photos=2).save(tmp_path)
-    options = json.loads((tmp_path / OPTIONS).read_text()) | changed
+    options = check_json(json.loads((tmp_path / OPTIONS).read_text())) | changed
     (tmp_path / OPTIONS).write_text(json.dumps({name: value for name, value in options.items() if value is not None}))
     with pytest.raises(ResultError, match=told):
         Evaluation.load(tmp_path)

@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from cofire.checksums import write_table
 from cofire.errors import ResultError
 from cofire.report import write_report
 from cofire.study.schemas import BOOSTS_ADDED, BOOSTS_SCHEMA, FLIPS_SCHEMA, SCHEMAS, SORT_KEYS
@@ -69,7 +70,7 @@ def test_results_from_before_load_with_empty_tables(tmp_path):
 def test_results_from_before_a_column_was_added_load_with_nulls(run, tmp_path):
     folder = saved(run, tmp_path / "old")
     table = pq.read_table(folder / "boosts.parquet")
-    pq.write_table(table.drop_columns(list(BOOSTS_ADDED)), folder / "boosts.parquet")
+    write_table(table.drop_columns(list(BOOSTS_ADDED)), folder / "boosts.parquet")
     again = Trajectory.load(folder)
     assert again.boosts.schema.equals(BOOSTS_SCHEMA)
     assert again.boosts.drop_columns(list(BOOSTS_ADDED)).equals(run.boosts.drop_columns(list(BOOSTS_ADDED)))
@@ -105,7 +106,7 @@ def test_a_checkpoint_may_have_no_flips_but_none_of_another(run, tmp_path):
     folder = saved(at(run, 1), tmp_path / "one")
     table = pq.read_table(folder / "flips.parquet")
     rows = [{**row, "checkpoint": 9} for row in table.to_pylist()]
-    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), folder / "flips.parquet")
+    write_table(pa.Table.from_pylist(rows, schema=table.schema), folder / "flips.parquet")
     with pytest.raises(ResultError, match="not written together"):
         Trajectory.load(folder)
 

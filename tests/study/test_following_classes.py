@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 import cofire
+from cofire.checksums import write_table
 from cofire.errors import LabelError, OptionError
 from cofire.report import write_report
 from cofire.study import Trajectory, follow
@@ -138,7 +139,7 @@ def test_rows_from_before_data_had_names_are_taken_up(tmp_path):
             table = pq.read_table(file)
             note = json.loads(table.schema.metadata[b"cofire"])
             older = {name: value for name, value in note.items() if name not in names}
-            pq.write_table(table.replace_schema_metadata({"cofire": json.dumps(older, sort_keys=True)}), file)
+            write_table(table.replace_schema_metadata({"cofire": json.dumps(older, sort_keys=True)}), file)
     again = followed(tmp_path / "run")
     assert again.options == trajectory.options
 
@@ -150,7 +151,7 @@ def test_tables_from_before_accuracy_could_be_unknown_open_and_join(tiny, tmp_pa
     strict = pa.schema(
         [f.with_nullable(False) if f.name == "train_accuracy" else f for f in table.schema], table.schema.metadata
     )
-    pq.write_table(table.cast(strict), path)
+    write_table(table.cast(strict), path)
     older = Trajectory.load(tmp_path / "older")
     assert older.layers.equals(trajectory.layers)
     Trajectory.concat([Trajectory.empty(trajectory.options), older])

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from cofire import StudyOptions, Trajectory, run_study
+from cofire.checksums import write_table
 from cofire.errors import MergeError, OptionError, ResultError, WeightsError
 from cofire.study import follow, load_dataset
 from cofire.study.schemas import SCHEMAS
@@ -276,7 +277,7 @@ def test_a_missing_or_damaged_table_is_one_clear_error(undisturbed, tmp_path, co
 def test_a_foreign_parquet_file_is_refused(tmp_path, undisturbed):
     copy = tmp_path / "copy"
     shutil.copytree(undisturbed[0], copy)
-    pq.write_table(pq.read_table(copy / "classes.parquet").select(["epoch"]), copy / "classes.parquet")
+    write_table(pq.read_table(copy / "classes.parquet").select(["epoch"]), copy / "classes.parquet")
     with pytest.raises(ResultError, match="columns"):
         Trajectory.load(copy)
 
