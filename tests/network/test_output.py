@@ -7,7 +7,7 @@ from torch import nn
 import cofire
 from cofire import evaluate
 from cofire.boost.baselines import Energy, MaxSoftmax
-from cofire.errors import OptionError
+from cofire.errors import NonFiniteError, OptionError
 
 BOTH = pytest.mark.parametrize("capture", ["export", "calls"])
 IMAGES, LABELS = torch.randn(12, 3, 12, 12, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3
@@ -129,3 +129,42 @@ class TestRemedies:
         found = cofire.summarize(network, (IMAGES, LABELS))
         assert int(found.class_correct.sum()) == int((model(IMAGES).argmax(1) == LABELS).sum())
         torch.testing.assert_close(MaxSoftmax(network).predict(IMAGES).float(), -model(IMAGES).detach().amax(1))
+
+
+@BOTH
+def test_nan_is_not_answered_with_nan(capture):
+    network = cofire.Network(made(), IMAGES[:1], capture=capture)
+    spoilt = IMAGES.clone()
+    spoilt[4, 0, 5, 5] = torch.nan
+    with pytest.raises(NonFiniteError, match="sample 4 of the batch"):
+        network.run(spoilt)
+
+
+def test_every_public_function_takes_the_module_itself():
+    model = made().train()
+    network = cofire.Network(model, IMAGES[:1])
+    data = IMAGES, LABELS
+    for method in ("discernible", "gradcam"):
+        found = cofire.explain(model, IMAGES, method=method)
+        assert torch.equal(found.heatmap(), cofire.explain(network, IMAGES, method=method).heatmap())
+    own, read = (cofire.summarize(one, data, progress=False) for one in (model, network))
+    assert torch.equal(own.layers[0].entropy(), read.layers[0].entropy())
+    assert len(cofire.follow(model, [model.state_dict()], data, pairs=None, progress=False).checkpoints) == 1
+    for act in (
+        lambda one: evaluate.deepfool(one, IMAGES[:2]).images,
+        lambda one: evaluate.baseline("centre", one, IMAGES).heatmap(),
+        lambda one: evaluate.explained(one, IMAGES, None, "random").heatmap(),
+    ):
+        assert torch.equal(act(model), act(network))
+    assert model.training
+    with pytest.raises(OptionError, match="Network"):
+        cofire.explain("model", IMAGES)
+
+
+def test_a_report_of_an_explanation_and_of_a_comparison(tmp_path):
+    network = cofire.Network(made(), IMAGES[:1])
+    found = cofire.explain(network, IMAGES[:2])
+    assert cofire.write_report(found, tmp_path / "explained.html").stat().st_size > 1000
+    data = [(torch.randn(30, 3, 12, 12), torch.arange(30) % 3) for _ in range(3)]
+    compared = cofire.compare(network, *data, methods=["readout"], draws=100, progress=False)
+    assert "readout" in cofire.write_report(compared, tmp_path / "compared.html").read_text()

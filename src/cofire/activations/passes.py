@@ -147,17 +147,24 @@ def run_pass(
                 logits = network.run(batch.inputs, each, layers)
             except BatchError as error:
                 raise BatchError(f"batch {index}: {error.given}", error.expected, error.remedy) from error
+            except NonFiniteError as error:
+                # Activations are named with their batch already.
+                raise error if f"batch {index}" in error.given else _wrong_logit(index) from error
             if not math.isfinite(float(logits.sum(dtype=torch.float64))):
-                raise NonFiniteError(
-                    f"a NaN or infinite logit in batch {index}",
-                    "finite numbers",
-                    "find what makes the network overflow (weights, learning rate, inputs), or leave that batch out",
-                )
+                raise _wrong_logit(index)
             seen.update(None if batches.in_memory else batch.inputs, labels, logits)
             advance(len(labels))
     if int(seen.samples.sum()) == 0:
         raise DataError("no samples", "at least one batch of (inputs, labels)", "check what the loader returns")
     return seen
+
+
+def _wrong_logit(batch: int) -> NonFiniteError:
+    return NonFiniteError(
+        f"a NaN or infinite logit in batch {batch}",
+        "finite numbers",
+        "find what makes the network overflow (weights, learning rate, inputs), or leave that batch out",
+    )
 
 
 class FirstPass:

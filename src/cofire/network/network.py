@@ -20,7 +20,7 @@ from cofire.network.archives import load_program
 from cofire.network.engines import CallEngine, Engine, FixedWeights, GraphEngine, LiveWeights, TensorSource, state_of
 from cofire.network.examples import examples_of, inputs_of, placement_of, two_samples
 from cofire.network.layers import ActivationLayer
-from cofire.network.outputs import Output
+from cofire.network.outputs import Output, without_nan
 from cofire.network.reading import exported, read_program
 from cofire.network.selection import Selector, select
 from cofire.network.untouched import alias_paths, unwrapped, without_autocast
@@ -316,13 +316,15 @@ class Network:
         Raises:
             BatchError: The inputs' shapes or types differ from the example's.
             LayerError: A selected layer does not exist, or was not computed for this batch.
+            NonFiniteError: A logit is NaN.
         """
         device = self.device
         given = inputs if isinstance(inputs, tuple) else (inputs,)
         prepared = self._prepared(given, device)
         chosen = self.select(layers) if observe is not None else ()
         with without_autocast():
-            return self._engine.run(self._source, prepared, device, chosen, observe, head)
+            logits = self._engine.run(self._source, prepared, device, chosen, observe, head)
+        return without_nan(logits)
 
     def _prepared(self, given: tuple[Tensor, ...], device: torch.device) -> tuple[Tensor, ...]:
         given = tuple(_INPUTS.of("inputs", value) for value in given)

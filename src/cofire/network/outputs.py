@@ -6,12 +6,13 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from cofire.errors import ExportError
+from cofire.errors import ExportError, NonFiniteError
 from cofire.network.operations import Operation
 
-__all__ = ["Output", "choose_logits", "ending_of", "leaves_of", "names_of"]
+__all__ = ["Output", "choose_logits", "ending_of", "leaves_of", "names_of", "without_nan"]
 
 Output = Literal["logits", "probabilities", "log-probabilities", "sigmoids", "one logit"]
 """What a model gives for a sample: see `Network.output`."""
@@ -77,6 +78,23 @@ def choose_logits(shapes: Sequence[str], fitting: Sequence[int], names: Sequence
         "one output (batch, classes), or one of them called 'logits'",
         "wrap the model in a module whose forward returns the logits alone",
     )
+
+
+def without_nan(logits: Tensor) -> Tensor:
+    """The logits themselves.
+
+    Raises:
+        NonFiniteError: One is NaN.
+    """
+    if logits.device.type != "meta":
+        wrong = logits.isnan().any(1)
+        if bool(wrong.any()):
+            raise NonFiniteError(
+                f"logits of sample {int(wrong.nonzero()[0])} of the batch that are NaN or infinite",
+                "numbers",
+                "look for NaN among the inputs and the weights, and for activations that overflow",
+            )
+    return logits
 
 
 def ending_of(result: Operation) -> tuple[Output, Operation]:

@@ -21,6 +21,7 @@ from cofire.report.figures import draw
 from cofire.report.graphs.facts import graphs_of
 from cofire.report.graphs.section import Section
 from cofire.report.notation import joined, number, percent, plural, short, signed
+from cofire.report.other_results import OtherResult, write_other_result
 from cofire.report.settings import is_fingerprint, settings, versions
 from cofire.report.sheet import dumped, render
 from cofire.study import Moment, Trajectory, trajectory_of
@@ -53,17 +54,18 @@ class Tile:
 
 @validated
 def write_report(
-    result: Trajectory | ActivationSummary,
+    result: Trajectory | ActivationSummary | OtherResult,
     path: str | Path,
     *,
     title: str | None = None,
     command: str | None = None,
 ) -> Path:
-    """Write what a trajectory or a summary shows as one HTML file that loads nothing from anywhere.
+    """Write what a result shows as one HTML file that loads nothing from anywhere.
 
     Args:
         result: A trajectory, or the summary of one network; with one checkpoint, all that needs a course of
-            training is left out.
+            training is left out. An explanation, a comparison, an evaluation and what was tuned have pages of
+            their own.
         path: Where to write; the file appears whole or not at all.
         title: Heading of the page; the data set's name is in it unless given.
         command: The command that makes this run again, printed as it is.
@@ -73,8 +75,11 @@ def write_report(
 
     Raises:
         ResultError: The trajectory has no checkpoint.
+        OptionError: The page needs to know more than the result does; the message names the function to call.
     """
     target = Path(path)
+    if not isinstance(result, Trajectory | ActivationSummary):
+        return write_other_result(result, target, title, command)
     facts = Facts(_trajectory(result))
     write_text(target, _render(facts, title, command, facts.trajectory.saved_in(target.parent)))
     return target
