@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -173,22 +174,24 @@ WRITERS = {
 }
 
 
-@pytest.fixture
+@contextmanager
 def full_disk():
-    """A system on which no file can be larger than 1,000 bytes."""
+    """A system on which no file can be larger than 1,000 bytes; only for a moment, as pytest may write to one."""
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1][1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before[1])
-    signal.signal(signal.SIGXFSZ, before[0])
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before[1])
+        signal.signal(signal.SIGXFSZ, before[0])
 
 
 @pytest.mark.parametrize("kind", WRITERS)
-def test_a_full_disk_is_said_and_the_old_file_kept(tmp_path, full_disk, kind):
+def test_a_full_disk_is_said_and_the_old_file_kept(tmp_path, kind):
     write_text(tmp_path / "a", "old")
 
     def write():
-        with atomic_path(tmp_path / "a") as partial:
+        with full_disk(), atomic_path(tmp_path / "a") as partial:
             WRITERS[kind](partial)
 
     with pytest.raises(ResultError, match=r"the disk is full.*free some room"):
