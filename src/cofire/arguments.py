@@ -159,7 +159,7 @@ def _checks(function: Callable[..., Any], about: _About) -> list[tuple[str, insp
     about = replace(about, owner=_owner(function))
     # Without what it returns, which may be of a library that is not installed.
     taken = {name: hint for name, hint in function.__annotations__.items() if name != "return"}
-    hints = typing.get_type_hints(SimpleNamespace(__annotations__=taken), function.__globals__, include_extras=True)
+    hints = typing.get_type_hints(SimpleNamespace(__annotations__=taken), inspect.unwrap(function).__globals__, include_extras=True)
     found = []
     for at, (name, parameter) in enumerate(inspect.signature(function).parameters.items()):
         own = at == 0 and about.owner is not None and name in ("self", "cls")
