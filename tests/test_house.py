@@ -14,10 +14,12 @@ from cofire import errors
 SOURCE = Path(cofire.__file__).parent
 ORDER = [
     "errors",
+    "reading",
     "atomic",
     "storage",
     "checksums",
     "compiled",
+    "limits",
     "bounds",
     "tensors",
     "arguments",
@@ -68,7 +70,7 @@ def test_folders_import_only_from_those_above_them():
 
 def test_the_pure_maths_knows_no_model_file_or_screen():
     for path in (SOURCE / "patterns").glob("*.py"):
-        assert set(imported(path)) <= {"errors", "bounds", "tensors", "arguments", "compiled", "patterns"}
+        assert set(imported(path)) <= {"errors", "limits", "bounds", "tensors", "arguments", "compiled", "patterns"}
 
 
 @pytest.mark.parametrize("module", ["cofire", "cofire.functional", "cofire.errors"])

@@ -3,8 +3,9 @@
 `validated` reads the annotations of a function, or of a class and its public methods. Types of Python and torch mean
 what they say: `int` a whole number (of NumPy and torch too), `float` a finite one, `Literal` a choice,
 `str` words that a file can hold, `str | Path` a path, `Tensor` finite real numbers in a tensor or array,
-any class an instance of it. `Annotated` with a mark of `cofire.bounds` says more. pydantic goes through unions,
-sequences and mappings. What does not fit is refused with the argument's name.
+any class an instance of it. A count has the bound that `cofire.limits` gives its name. `Annotated` with a mark of
+`cofire.bounds` says more. pydantic goes through unions, sequences and mappings. What does not fit is refused with the
+argument's name.
 """
 
 from __future__ import annotations
@@ -40,9 +41,10 @@ from cofire.bounds import (
     shown,
 )
 from cofire.errors import CofireError, OptionError
+from cofire.limits import LARGEST, WIDEST
 from cofire.tensors import Values
 
-__all__ = ["BatchSize", "Count", "Seed", "validated"]
+__all__ = ["validated"]
 
 Checked = TypeVar("Checked", bound=Callable[..., Any])
 
@@ -110,6 +112,7 @@ class _About:
     error: type[CofireError] | None
     finite: bool
     owner: type[Any] | None = None
+    name: str = ""
 
 
 def _guarded(function: Callable[..., Any], about: _About) -> Callable[..., Any]:
@@ -159,11 +162,13 @@ def _checks(function: Callable[..., Any], about: _About) -> list[tuple[str, insp
     about = replace(about, owner=_owner(function))
     # Without what it returns, which may be of a library that is not installed.
     taken = {name: hint for name, hint in function.__annotations__.items() if name != "return"}
-    hints = typing.get_type_hints(SimpleNamespace(__annotations__=taken), inspect.unwrap(function).__globals__, include_extras=True)
+    hints = typing.get_type_hints(
+        SimpleNamespace(__annotations__=taken), inspect.unwrap(function).__globals__, include_extras=True
+    )
     found = []
     for at, (name, parameter) in enumerate(inspect.signature(function).parameters.items()):
         own = at == 0 and about.owner is not None and name in ("self", "cls")
-        hint = Any if own else _declared(hints.get(name, Any), about)
+        hint = Any if own else _declared(hints.get(name, Any), replace(about, name=name))
         found.append((name, parameter, None if hint is Any else _check(name, hint, parameter.default, about.error)))
     return found
 
@@ -267,6 +272,10 @@ def _declared(hint: Any, about: _About) -> Any:
         return abc.Mapping[_declared(args[0], about), _declared(args[1], about)]  # type: ignore[misc]
     if origin is not None:
         return _declared(origin, about)
+    if hint is int and about.name in LARGEST:
+        return Annotated[Any, Whole(most=LARGEST[about.name])]
+    if hint is float and about.name in WIDEST:
+        return Annotated[Any, Number(most=WIDEST[about.name])]
     if hint is Tensor:
         return Annotated[Any, Values(finite=about.finite)]
     if hint in _PLAIN:

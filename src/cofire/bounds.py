@@ -22,8 +22,10 @@ from pydantic_core import CoreSchema, core_schema
 from torch import Tensor
 
 from cofire.errors import CofireError, OptionError, near_matches
+from cofire.limits import LARGEST
 
 __all__ = [
+    "CLASS_NAME",
     "Choice",
     "Flag",
     "Instance",
@@ -268,6 +270,10 @@ class Words(Mark):
         return text
 
 
+CLASS_NAME = Words("a class name")
+"""Wherever names of classes come in, from a caller, a file, a folder or a data set: they end in tables and pages."""
+
+
 @dataclass(frozen=True)
 class Place(Mark):
     """A path to a file or folder."""
@@ -343,7 +349,8 @@ def check_whole(name: str, value: Any, least: int = 1, most: int | None = None) 
         >>> check_whole("bins", 100)
         100
     """
-    number: int = Whole(least, INT64 if most is None else most).of(name, value)
+    largest = LARGEST.get(name, INT64)
+    number: int = Whole(least, max(least, largest) if most is None else min(most, largest)).of(name, value)
     return number
 
 

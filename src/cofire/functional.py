@@ -171,7 +171,7 @@ def activation_pattern_graph(
     """
     check_pairs(pairs)
     matrix = _matrix(activations)
-    classes = Grouping(check_labels(tensor_of(labels, "labels"), len(matrix), num_classes).to(matrix.device))
+    classes = Grouping(_labels(labels, matrix, num_classes))
     view = view_matrix(matrix)
     statistics = _statistics(view, classes, num_classes, 0.0)
     means = statistics.mean()
@@ -197,9 +197,21 @@ def _matrix(activations: ArrayLike) -> Tensor:
     return matrix if matrix.is_floating_point() else matrix.to(torch.float64)
 
 
+def _labels(labels: ArrayLike, matrix: Tensor, num_classes: int) -> Tensor:
+    found = check_labels(tensor_of(labels, "labels"), len(matrix), num_classes).to(matrix.device)
+    if num_classes > len(matrix):  # before anything is kept for each class
+        missing = int((~torch.isin(torch.arange(len(matrix) + 1, device=found.device), found)).nonzero()[0])
+        raise DataError(
+            f"no samples of class {missing}: {num_classes:,} classes and {len(matrix):,} samples",
+            "a sample of every class",
+            "number the classes that occur from 0, and pass their number",
+        )
+    return found
+
+
 def _by_class(activations: ArrayLike, labels: ArrayLike, num_classes: int, threshold: float) -> ActivationStatistics:
     matrix = _matrix(activations)
-    classes = check_labels(tensor_of(labels, "labels"), len(matrix), num_classes).to(matrix.device)
+    classes = _labels(labels, matrix, num_classes)
     return _statistics(view_matrix(matrix), Grouping(classes), num_classes, threshold)
 
 

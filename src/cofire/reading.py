@@ -46,10 +46,10 @@ def reader(kind: type[CofireError], expected: str, remedy: str) -> Callable[[Rea
         >>> from cofire.errors import ResultError
         >>> @reader(ResultError, "a list", "make it again")
         ... def read_list(path: str) -> list[int]:
-        ...     return json.loads("[1, 2")
-        >>> read_list("run.json")
+        ...     return json.loads("")
+        >>> read_list("a.json")
         Traceback (most recent call last):
-        cofire.errors.ResultError: 'run.json': Expecting ',' delimiter: line 1 column 6 (char 5). Expected: a list. To fix it: make it again.
+        cofire.errors.ResultError: 'a.json': Expecting value: line 1 column 1 (char 0). Expected: a list. To...
     """
 
     def guard(function: Reader) -> Reader:

@@ -14,9 +14,13 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, TensorDataset
 
 from cofire.activations.labels import check_labels
 from cofire.bounds import check_whole
-from cofire.errors import BatchError, CofireError, DataError, ImageError
+from cofire.errors import BatchError, CofireError, DataError, ImageError, LabelError
+from cofire.tensors import Values, dense
 
 __all__ = ["Batch", "Batches", "first_inputs"]
+
+_INPUTS = Values(finite=False, error=BatchError)
+_LABELS = Values(finite=False, error=LabelError)
 
 
 @dataclass(frozen=True)
@@ -58,15 +62,22 @@ class Batches:
         self._size = check_whole("batch_size", batch_size)
         self._source: Iterable[Any] = ()
         if isinstance(data, tuple) and len(data) == 2 and all(isinstance(d, Tensor | np.ndarray) for d in data):
-            inputs, labels = (torch.as_tensor(d) for d in data)
+            inputs, labels = _INPUTS.of("inputs", data[0]), _LABELS.of("labels", data[1])
             if inputs.ndim == 0 or labels.ndim == 0:
                 raise _not_a_batch(data, "the data")
             self._pair = inputs, check_labels(labels, len(inputs), num_classes)
         elif isinstance(data, TensorDataset) and len(data.tensors) == 2:
-            inputs, labels = data.tensors
+            inputs, labels = _INPUTS.of("inputs", data.tensors[0]), _LABELS.of("labels", data.tensors[1])
+            if inputs.ndim == 0 or labels.ndim == 0:
+                raise _not_a_batch(data.tensors, "the data")
             self._pair = inputs, check_labels(labels, len(inputs), num_classes)
         elif isinstance(data, Dataset) and not isinstance(data, DataLoader):
-            self._source = DataLoader(data, batch_size=self._size)
+            try:
+                self._source = DataLoader(data, batch_size=self._size)
+            except CofireError:
+                raise
+            except Exception as error:  # the data set's own __len__
+                raise _not_loaded(error, 0) from error
         elif isinstance(data, tuple | list) and data and isinstance(data[0], Tensor | np.ndarray):
             raise _not_a_batch(data[0], "the data's first item")
         elif isinstance(data, Iterator):
@@ -100,7 +111,10 @@ class Batches:
             return None
         if not isinstance(loader.sampler, Sized) or loader.batch_size is None:
             return None
-        size = len(loader.sampler)
+        try:
+            size = len(loader.sampler)
+        except Exception:  # a data set that does not know
+            return None
         return size - size % loader.batch_size if loader.drop_last else size
 
     def class_samples(self) -> Tensor:
@@ -117,30 +131,43 @@ class Batches:
                 part = slice(start, start + self._size)
                 yield Batch(index, inputs[part], labels[part])
             return
-        source = iter(self._source)
-        index = 0
+        source: Iterator[Any] | None = None
+        index = read = 0
         while True:
             try:
+                source = iter(self._source) if source is None else source
                 given = next(source)
             except StopIteration:
+                self._check_ended(read)
                 return
             except CofireError:
                 raise
             except Exception as error:
                 raise _not_loaded(error, index) from error
             batch = self._checked(given, index)
+            read += len(batch.labels)
             if len(batch.labels):
                 yield batch
             index += 1
+
+    def _check_ended(self, read: int) -> None:
+        """A data set that raises StopIteration ends the loop over its loader like one that was read to its end."""
+        if self.samples is not None and read < self.samples:
+            raise DataError(
+                f"data that ended after {read} of {self.samples} samples", "a data set that can be read to its end",
+                "correct its __getitem__, or its __len__",
+            )  # fmt: skip
 
     def _checked(self, given: Any, index: int) -> Batch:
         where = f"batch {index}"
         if not isinstance(given, tuple | list) or len(given) != 2:
             raise _not_a_batch(given, where)
         try:
-            inputs, labels = (torch.as_tensor(part) for part in given)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise _not_a_batch(given, where) from error
+            inputs, labels = (dense(part, where) for part in given)
+        except DataError as error:
+            if isinstance(error.__cause__, Exception):
+                raise _not_a_batch(given, where) from error
+            raise BatchError(error.given, error.expected, error.remedy) from error
         if inputs.ndim == 0 or labels.ndim == 0:
             raise _not_a_batch(given, where)
         return Batch(index, inputs, check_labels(labels, len(inputs), self._num_classes, where))

@@ -10,6 +10,8 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
+from cofire.bounds import CLASS_NAME
+
 __all__ = ["classes_of", "name_of"]
 
 _LABELS = ("label", "labels", "fine_label", "class")
@@ -64,7 +66,9 @@ def _named(data: Any) -> tuple[str, ...] | None:
         return None
     # ImageNet's classes have several names each.
     first = [name[0] if isinstance(name, list | tuple) and name else name for name in names]
-    return tuple(map(str, first)) if all(isinstance(name, str | int) for name in first) else None
+    if not all(isinstance(name, str | int) for name in first):
+        return None
+    return tuple(CLASS_NAME.of(f"classes[{number}]", str(name)) for number, name in enumerate(first))
 
 
 def name_of(data: Any) -> str:

@@ -17,11 +17,12 @@ from cofire.activations.histograms import ActivationHistograms, Range
 from cofire.activations.labelling import Outputs
 from cofire.activations.statistics import ActivationStatistics
 from cofire.arguments import validated
-from cofire.errors import DataError, LayerError, near_matches
+from cofire.errors import DataError, LayerError, ResultError, near_matches
 from cofire.graphs import ActivationPatternGraph
 from cofire.network import ActivationLayer, Unit
 from cofire.noted import load_noted, save_noted
 from cofire.patterns import class_selectivity, entropy_of_counts, mutual_information
+from cofire.reading import reader
 
 __all__ = ["ActivationSummary", "LayerSummary", "SummaryOptions"]
 
@@ -307,6 +308,7 @@ class ActivationSummary:
         return save_noted(path, "summary", header, tensors)
 
     @classmethod
+    @reader(ResultError, "a file that ActivationSummary.save wrote", "summarize the data again")
     def load(cls, path: str | Path) -> Self:
         """Read what `save` wrote.
 

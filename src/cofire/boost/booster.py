@@ -22,6 +22,7 @@ from cofire.errors import LayerError, NonFiniteError, OptionError, ResultError
 from cofire.network import Network, Selector, Unit
 from cofire.network.untouched import without_autocast
 from cofire.noted import load_noted, save_noted
+from cofire.reading import reader
 
 __all__ = ["AUTO", "Boosted", "Booster"]
 
@@ -241,6 +242,7 @@ class Booster(nn.Module):
         return save_noted(path, "booster", note, tensors)
 
     @classmethod
+    @reader(ResultError, "a file that Booster.save wrote", "fit it again")
     def load(cls, path: str | Path, network: Network) -> Booster:
         """Read a booster back for the classifier that it was fitted to.
 

@@ -28,6 +28,7 @@ from cofire.errors import (
 from cofire.network import Network, Selector, Unit
 from cofire.noted import load_noted, save_noted
 from cofire.patterns.evidence import check_every_class, log_odds_of_patterns
+from cofire.reading import reader
 
 __all__ = ["PatternConfidence", "Score", "not_fitted"]
 
@@ -225,6 +226,7 @@ class PatternConfidence:
         return save_noted(path, _KIND, note, counts)
 
     @classmethod
+    @reader(ResultError, "a file that PatternConfidence.save wrote", "fit it again")
     def load(cls, path: str | Path, network: Network) -> Self:
         """Read what `save` wrote.
 

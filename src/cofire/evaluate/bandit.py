@@ -18,6 +18,7 @@ from cofire.atomic import write_text
 from cofire.bounds import check_whole
 from cofire.checksums import check_json, sealed_json
 from cofire.errors import CofireError, DataError, NonFiniteError, OptionError, ResultError
+from cofire.reading import read_json, reader
 
 __all__ = ["BanditRun", "Pull", "ucb1"]
 
@@ -159,6 +160,7 @@ class BanditRun:
         return Path(path)
 
     @classmethod
+    @reader(ResultError, "what BanditRun.save wrote", "run the bandit again")
     def load(cls, path: str | Path) -> Self:
         """Read what `save` wrote.
 
@@ -166,7 +168,7 @@ class BanditRun:
             ResultError: The file is missing, damaged, or holds something else.
         """
         try:
-            noted = check_json(json.loads(Path(path).read_text(encoding="utf-8")))
+            noted = check_json(read_json(path))
         except (OSError, ValueError, RecursionError) as error:
             raise ResultError(
                 f"'{path}' cannot be read: {error}", "what BanditRun.save wrote", "run the bandit again"

@@ -14,6 +14,7 @@ from cofire.atomic import write_text
 from cofire.checksums import check_json, sealed_json
 from cofire.errors import OptionError, ResultError, near_matches
 from cofire.explain import Explanation
+from cofire.reading import read_json, reader
 from cofire.statistics import Interval, mean_interval
 
 __all__ = ["KINDS", "NetworkCase", "NetworkRow", "TwoNetworks"]
@@ -161,6 +162,7 @@ class TwoNetworks:
         return Path(path)
 
     @classmethod
+    @reader(ResultError, "a file that TwoNetworks.save wrote", "make it again")
     def load(cls, path: str | Path) -> Self:
         """Read what `save` wrote; without `cases`.
 
@@ -168,7 +170,7 @@ class TwoNetworks:
             ResultError: The file is missing, damaged, or holds something else.
         """
         try:
-            whole = check_json(json.loads(Path(path).read_text(encoding="utf-8")))
+            whole = check_json(read_json(path))
             if (whole["format"], whole["kind"]) != (_FORMAT, "two networks"):
                 raise ValueError(whole["format"])
             one, other = whole["networks"]

@@ -23,6 +23,7 @@ from cofire.errors import OptionError, ResultError, near_matches
 from cofire.evaluate.schema import GROUPS, MARGIN, RECORDS_SCHEMA, SUBSETS, Criterion, measured
 from cofire.evaluate.thresholds import fault_of_rules
 from cofire.photos.collection import Collection
+from cofire.reading import reader
 from cofire.statistics import Interval, Outcome, holm, mean_intervals, samples_to_decide, sign_flip, verdict
 
 __all__ = ["OPTIONS", "RECORDS", "Difference", "Evaluation"]
@@ -332,6 +333,7 @@ class Evaluation:
         return place
 
     @classmethod
+    @reader(ResultError, "what Evaluation.save wrote", "name the folder that `cofire evaluate` wrote")
     def load(cls, folder: str | Path) -> Self:
         """Read what `save` wrote.
 
@@ -348,11 +350,8 @@ class Evaluation:
                 "name the folder that `cofire evaluate` wrote",
             ) from error  # fmt: skip
         if options.pop("format", None) != _FORMAT:
-            raise ResultError(
-                f"'{place / OPTIONS}' of another version",
-                f"format {_FORMAT}",
-                "judge again with this version of cofire",
-            )
+            told = f"'{place / OPTIONS}' of another version"
+            raise ResultError(told, f"format {_FORMAT}", "judge again with this version")
         return cls(records, options)
 
     def __len__(self) -> int:

@@ -112,7 +112,7 @@ def threshold_boxes(maps: Tensor, thresholds: Sequence[float], *, connected: boo
         check_share("threshold", threshold, above=0.0, most=1.0)
     values = check_maps(maps)
     images, height, width = values.shape
-    if connected:
+    if connected and images:
         return torch.stack([_connected(each, thresholds) for each in values], dim=1)
     # A column is in the box when its own maximum reaches the threshold, so that maps are looked through once for all.
     columns, rows = values.amax(dim=1), values.amax(dim=2)

@@ -15,6 +15,7 @@ from cofire.atomic import write_text
 from cofire.checksums import check_json, sealed_json
 from cofire.errors import DataError, OptionError, ResultError, near_matches
 from cofire.explain import Explanation
+from cofire.reading import read_json, reader
 from cofire.statistics import Interval, mean_interval
 
 __all__ = ["COMPARISONS", "MEASURES", "AttackCase", "AttackedPhoto", "MethodShift", "Robustness"]
@@ -210,6 +211,7 @@ class Robustness:
         return Path(path)
 
     @classmethod
+    @reader(ResultError, "a file that Robustness.save wrote", "make it again")
     def load(cls, path: str | Path) -> Self:
         """Read what `save` wrote; without `cases`.
 
@@ -217,7 +219,7 @@ class Robustness:
             ResultError: The file is missing, damaged, or holds something else.
         """
         try:
-            whole = check_json(json.loads(Path(path).read_text(encoding="utf-8")))
+            whole = check_json(read_json(path))
             if (whole["format"], whole["kind"]) != (_FORMAT, "robustness"):
                 raise ValueError(whole["format"])
             return cls(

@@ -19,6 +19,7 @@ from cofire.evaluate.knobs import alike, defaults_of
 from cofire.explain.options import METHODS, kind_of
 from cofire.explain.region_options import Kind, Regions, regions_of
 from cofire.network import Network
+from cofire.reading import read_json, reader
 from cofire.statistics import Interval
 
 __all__ = ["Learned", "Score", "Tuned", "read_tuned"]
@@ -187,6 +188,7 @@ class Tuned:
 
 
 @validated
+@reader(ResultError, "what cofire tune wrote", "learn the options again with cofire tune")
 def read_tuned(path: str | Path) -> Tuned:
     """Read what `cofire tune` wrote: `explain(network, images, method=tuned.method, **tuned.explain_options)`.
 
@@ -197,7 +199,7 @@ def read_tuned(path: str | Path) -> Tuned:
         ResultError: The file is missing, damaged, or holds something else.
     """
     try:
-        noted = check_json(json.loads(Path(path).read_text(encoding="utf-8")))
+        noted = check_json(read_json(path))
         return _read(noted)
     except OSError as error:
         raise ResultError(f"'{path}' cannot be read: {error}", "a file of cofire tune", "check the path") from error

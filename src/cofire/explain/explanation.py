@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from cofire.arguments import validated
-from cofire.errors import ExplanationError, LayerError, OptionError, near_matches
+from cofire.errors import ExplanationError, LayerError, OptionError, ResultError, near_matches
 from cofire.explain import drawing, view
 from cofire.explain.consistency import TENSORS, check_parts, noted, parts_noted
 from cofire.explain.layer_maps import LayerMaps
@@ -24,6 +24,7 @@ from cofire.explain.paths import Path, trace
 from cofire.explain.region_options import Kind, Regions
 from cofire.explain.regions import SIGMA, Boxes, Points
 from cofire.noted import load_noted, save_noted
+from cofire.reading import reader
 
 __all__ = ["Explanation"]
 
@@ -329,6 +330,7 @@ class Explanation:
         return save_noted(path, "explanation", *noted(self))
 
     @classmethod
+    @reader(ResultError, "a file that Explanation.save wrote", "explain the images again")
     def load(cls, path: str | FilePath) -> Self:
         """Read what `save` wrote.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy.ndimage import gaussian_filter, label
 from torch import Tensor
 
 from cofire.errors import OptionError
+from cofire.limits import WIDEST
 
 __all__ = ["SIGMA", "Boxes", "Points", "heat", "hull", "map_hull", "staying"]
 
@@ -241,7 +243,9 @@ def check_share(
     Example:
         >>> check_share("min_share", 0.05, least=0.0, below=1.0)
     """
-    number = None if isinstance(value, bool) or not isinstance(value, (int, float)) else float(value)
+    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else None
+    if most is None and below is None:
+        most = WIDEST.get(name)
     fits = (
         number is not None
         and math.isfinite(number)

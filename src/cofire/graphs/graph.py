@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cofire.arguments import validated
 from cofire.bounds import check_whole
-from cofire.errors import DataError, OptionError
+from cofire.errors import DataError, OptionError, ResultError
 from cofire.graphs.communities import (
     Communities,
     GroupedGraph,
@@ -32,6 +32,7 @@ from cofire.patterns import (
     unique_neuron_matrix,
     within_community_strength,
 )
+from cofire.reading import reader
 
 if TYPE_CHECKING:
     import networkx
@@ -369,6 +370,7 @@ class ActivationPatternGraph:
         return save_noted(path, "graph", {"format": _FORMAT, "graphs": header}, tensors)
 
     @classmethod
+    @reader(ResultError, "a file that ActivationPatternGraph.save wrote", "save it again")
     def load(cls, path: str | Path) -> Self:
         """Read what `save` wrote.
 

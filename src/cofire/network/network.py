@@ -25,6 +25,7 @@ from cofire.network.reading import exported, read_program
 from cofire.network.selection import Selector, select
 from cofire.network.untouched import alias_paths, unwrapped, without_autocast
 from cofire.network.weights import digest_of, fitted, read_checkpoint
+from cofire.reading import reader
 from cofire.tensors import Values
 
 __all__ = ["Network"]
@@ -111,6 +112,7 @@ class Network:
         self._first = next((name for name, value in reference.items() if value.is_floating_point()), None)
 
     @classmethod
+    @reader(ExportError, "a file that torch.export.save wrote", "export the model again")
     def load(cls, path: str | Path) -> Network:
         """A network from a program that `torch.export.save` wrote.
 

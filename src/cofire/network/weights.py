@@ -19,6 +19,7 @@ from cofire.atomic import atomic_path
 from cofire.checksums import check_tensors, hash_of_tensors, sealed
 from cofire.errors import WeightsError, near_matches
 from cofire.network.checkpoints import copy_of, without_prefix
+from cofire.reading import reader
 from cofire.tensors import Values
 
 __all__ = ["digest_of", "fitted", "load_weights", "read_checkpoint", "save_weights"]
@@ -27,6 +28,7 @@ _WEIGHTS = Values(finite=False, lists=False, error=WeightsError)
 
 
 @validated
+@reader(WeightsError, "a complete file of weights", "copy or download it again")
 def load_weights(path: str | Path, *, weights_key: str | None = None) -> dict[str, Tensor]:
     """Read a state dict from a file, without running any code from it.
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from cofire.bounds import CLASS_NAME
 from cofire.errors import DataError, OptionError, near_matches
 from cofire.photos.files import text_of
 
@@ -24,7 +25,7 @@ def read_names(path: str | Path, num_classes: int) -> list[str]:
     """
     text = text_of(path, "a text file (UTF-8) with one class name a line")
     names = _listed(text, path) if text.lstrip().startswith("[") else text.rstrip().splitlines()
-    names = [name.strip() for name in names]
+    names = [CLASS_NAME.of(f"'{path}': class {number}", name.strip()) for number, name in enumerate(names)]
     if "" in names:
         raise DataError(f"'{path}' has no name for class {names.index('')}", "a name for each", "fill it in")
     if len(names) != num_classes:

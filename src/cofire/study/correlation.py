@@ -5,17 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 from cofire.arguments import validated
-from cofire.errors import DataError, OptionError
+from cofire.bounds import Number
+from cofire.tensors import Values
 
 __all__ = ["Correlation", "correlate", "effective_points"]
 
 Floats = NDArray[np.float64]
+
+Series = Annotated[Sequence[float], Values("checkpoints", array=True)]
+"""One finite number per checkpoint."""
 
 
 @validated
@@ -60,7 +65,9 @@ class Correlation:
 
 
 @validated
-def correlate(first: Sequence[float], second: Sequence[float], *, confidence: float = 0.95) -> Correlation:
+def correlate(
+    first: Series, second: Series, *, confidence: Annotated[float, Number(above=0, below=1)] = 0.95
+) -> Correlation:
     """Pearson and Spearman correlation of two series with confidence intervals.
 
     Checkpoints of one run are not independent. There are two intervals of each coefficient: the plain one takes them
@@ -94,17 +101,7 @@ def correlate(first: Sequence[float], second: Sequence[float], *, confidence: fl
         >>> round(drift.pearson_low, 2), round(drift.effective, 1), round(drift.pearson_serial_low, 2)
         (0.69, 3.9, -0.37)
     """
-    if not 0 < confidence < 1:
-        raise OptionError(f"confidence={confidence}", "a number between 0 and 1", "pass confidence=0.95")
     x, y = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    if x.ndim != 1 or x.shape != y.shape:
-        raise DataError(
-            f"series of shapes {x.shape} and {y.shape}",
-            "two flat series of the same length, one number per checkpoint",
-            "pass one value of each for every checkpoint",
-        )
-    if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        raise DataError("a series with NaN or infinite values", "finite numbers", "leave those checkpoints out")
     n = len(x)
     pearson = _coefficient(x, y)
     spearman = None if pearson is None else _coefficient(stats.rankdata(x), stats.rankdata(y))

@@ -39,7 +39,7 @@ Weights = Annotated[Mapping[str, Any] | str | Path, Later()]
 @validated
 def follow(
     network: Network | nn.Module,
-    checkpoints: Sequence[Weights],
+    checkpoints: Annotated[Sequence[Weights], Later()],
     train: Any,
     test: Any = None,
     *,
@@ -126,7 +126,7 @@ def follow(
         >>> follow(Network(model, inputs), [model.state_dict()], (inputs, labels))
         Trajectory(1 checkpoints, 1 layers, 2 classes)
     """
-    if isinstance(checkpoints, str | Path | Mapping):
+    if not isinstance(checkpoints, Sequence) or isinstance(checkpoints, str):
         raise OptionError(
             f"checkpoints={type(checkpoints).__name__}", "a list of state dicts or files, in order",
             "pass sorted(Path(folder).glob('*.safetensors')), say",

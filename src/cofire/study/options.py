@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -11,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from cofire.boost import METHODS
 from cofire.boost.firing import DEFAULT_UNIT, BoosterUnit
 from cofire.errors import OptionError
+from cofire.limits import LARGEST
+from cofire.reading import read_toml, reader
 from cofire.study.datasets import DATASETS
 
 __all__ = ["StudyOptions"]
@@ -54,18 +55,18 @@ class StudyOptions(BaseModel):
     dataset: str = "digits"
     network: Literal["fcnn", "cnn"] = "fcnn"
     hidden: tuple[int, ...] = (512, 512)
-    epochs: int = Field(default=20, ge=1)
-    checkpoints: int = Field(default=20, ge=1)
-    batch_size: int = Field(default=128, ge=1)
+    epochs: int = Field(default=20, ge=1, le=LARGEST["epochs"])
+    checkpoints: int = Field(default=20, ge=1, le=LARGEST["checkpoints"])
+    batch_size: int = Field(default=128, ge=1, le=LARGEST["batch_size"])
     optimizer: Literal["adam", "rmsprop", "sgd"] = "adam"
     learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     dropout: float = Field(default=0.5, ge=0, lt=1)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST["seed"])
     bins: int = Field(default=100, ge=1, le=1 << 20)
     range: Literal["own", "zero-to-max", "global"] = "own"
     threshold: float = Field(default=0.0, allow_inf_nan=False)
     pairs: Literal["class", "union", "none"] = "class"
-    top: int = Field(default=50, ge=1)
+    top: int = Field(default=50, ge=1, le=LARGEST["top"])
     resolution: float = Field(default=2.0, gt=0, allow_inf_nan=False)
     community_runs: int = Field(default=10, ge=2, le=1000)
     null_graphs: int = Field(default=10, ge=0, le=1000)
@@ -115,8 +116,8 @@ class StudyOptions(BaseModel):
     @field_validator("hidden")
     @classmethod
     def _layers(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if not value or min(value) < 1:
-            raise ValueError("must name at least one layer, each of at least one unit")
+        if not value or not all(1 <= units <= LARGEST["hidden"] for units in value) or len(value) > 100:
+            raise ValueError("must name at least one layer and at most 100, each of 1 to 2**24 units")
         return value
 
     @classmethod
@@ -132,12 +133,7 @@ class StudyOptions(BaseModel):
         """
         given: dict[str, Any] = {}
         if file is not None:
-            try:
-                given = tomllib.loads(Path(file).read_text(encoding="utf-8"))
-            except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-                raise OptionError(
-                    f"{file}: {error}", "a readable TOML file", "correct it or leave --config out"
-                ) from error
+            given = _from_toml(file)
         given |= {name: value for name, value in flags.items() if value is not None}
         try:
             return cls(**given)
@@ -149,3 +145,8 @@ class StudyOptions(BaseModel):
                 f"options among {', '.join(cls.model_fields)}, each within its bounds",
                 "correct it in the file or on the command line",
             ) from error
+
+
+@reader(OptionError, "a readable TOML file", "correct it or leave --config out")
+def _from_toml(file: str | Path) -> dict[str, Any]:
+    return read_toml(file)

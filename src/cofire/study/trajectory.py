@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,9 +14,11 @@ import pyarrow.parquet as pq
 
 from cofire.arguments import validated
 from cofire.atomic import atomic_path
+from cofire.bounds import Number
 from cofire.checksums import read_table, write_table
 from cofire.errors import LayerError, MergeError, OptionError, ResultError, near_matches
 from cofire.graphs import ActivationPatternGraph
+from cofire.reading import reader
 from cofire.study.correlation import Correlation, correlate
 from cofire.study.graph_rows import graph_from_tables
 from cofire.study.schemas import (
@@ -158,7 +160,7 @@ class Trajectory:
         plain = grouped.rename_columns([n.removesuffix("_sum").removesuffix("_first") for n in grouped.column_names])
         return plain.sort_by("checkpoint")
 
-    def correlations(self, *, confidence: float = 0.95) -> pa.Table:
+    def correlations(self, *, confidence: Annotated[float, Number(above=0, below=1)] = 0.95) -> pa.Table:
         """Each measure against accuracy over the checkpoints: P2 Tables 3, 4 (graphs), 5 (network) and 6 (classes).
 
         Returns:
@@ -267,6 +269,7 @@ class Trajectory:
         return tuple(found)
 
     @classmethod
+    @reader(ResultError, "the folder of a study or a summary", "run the study again to make it")
     def load(cls, folder: str | Path) -> Self:
         """Read what `save` wrote.
 
