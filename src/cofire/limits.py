@@ -12,7 +12,7 @@ LARGEST = {
     # Passes over something; each takes milliseconds at least.
     "iterations": 10**6, "steps": 10**5, "stages": 10**5, "epochs": 10**6, "checkpoints": 10**5,
     # What a layer, a batch and a class cost memory for.
-    "bins": 1 << 20, "batch_size": 1 << 20, "at_once": 1 << 20, "num_classes": 10**6, "classes": 10**6, "top": 10**7,
+    "bins": 1 << 20, "batch_size": 1 << 20, "at_once": 1 << 20, "classes": 10**6, "top": 10**7,
     "inputs": 1 << 26, "hidden": 1 << 24, "shape": 1 << 20, "samples": 10**9, "photos": 10**9, "limit": 10**9,
     "tuning_photos": 10**9, "cases": 10**6, "explain": 10**6,
 }  # fmt: skip
