@@ -49,7 +49,7 @@ def text_of(path: str | Path, expected: str, most: int = MOST_LIST) -> str:
     """
     with reading(path, expected):
         if not Path(path).is_file():
-            raise DataError(f"no file '{path}'", expected, "check the path")
+            raise DataError(f"'{path}' cannot be read: there is no such file", expected, "check the path")
         size = Path(path).stat().st_size
         if size > most:
             raise DataError(
