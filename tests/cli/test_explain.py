@@ -111,7 +111,9 @@ def test_a_folder_by_all_methods(explain, tmp_path):
     assert first["region"] == [2.0, 0.0, 14.0, 12.0]
     assert first["predicted"]["name"] in NAMES
     assert tuple(one["method"] for one in first["explanations"]) == METHODS
-    ours, paper, fixations, cam, _, lrp = first["explanations"]
+    by = {one["method"]: one for one in first["explanations"]}
+    ours, paper, fixations = by["discernible"], by["discernible-p3"], by["cnn-fixations"]
+    cam, lrp = by["gradcam"], by["lrp"]
     assert (paper["options"]["contrast"], paper["options"]["k"]) == (None, 1)
     assert ours["evidence_at_input"] == pytest.approx(1.0, abs=0.5)
     assert ours["points"] > 0
