@@ -219,7 +219,7 @@ def test_parts_of_a_batch_explain_as_the_whole_does(random, part):
 def test_a_batch_can_be_gone_through():
     assert [one.points(0).score.sum().item() for one in toy()] == [1.0, 1.0]
     assert toy()[-1].points(0).y.tolist() == [2]
-    with pytest.raises(IndexError):
+    with pytest.raises(ExplanationError, match="one of its"):
         toy()[2]
     with pytest.raises(ExplanationError, match="choose from 0 to 1"):
         toy().points(2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path as FilePath
 from typing import Any, Literal, Self
@@ -349,13 +349,17 @@ class Explanation:
     def __len__(self) -> int:
         return len(self.predicted)
 
+    def __iter__(self) -> Iterator[Explanation]:
+        return (self[image] for image in range(len(self)))
+
     def __getitem__(self, key: int | slice) -> Explanation:
         if not isinstance(key, slice):
-            at = operator.index(key)
-            if not -len(self) <= at < len(self):
-                raise IndexError(f"image {at} of {len(self)}")
-            key = slice(at % len(self), at % len(self) + 1)
-        chosen = list(range(len(self)))[key]
+            at = self._at(key)
+            key = slice(at, at + 1)
+        try:
+            chosen = list(range(len(self)))[key]
+        except (TypeError, ValueError) as error:
+            raise ExplanationError(f"{key}", "a slice of whole numbers", "choose images as from a list") from error
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
         for name in TENSORS:
             if parts[name] is not None:

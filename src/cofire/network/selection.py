@@ -60,7 +60,13 @@ def _matching(
     if isinstance(one, str):
         return _named(found, one)
     if callable(one):
-        layers = [layer for layer in found.layers if one(layer)]
+        try:
+            layers = [layer for layer in found.layers if one(layer)]
+        except Exception as error:  # the caller's own function
+            raise LayerError(
+                f"a predicate that raises {type(error).__name__}: {error}", "a function of a layer",
+                "correct it; it gets each of network.activation_layers",
+            ) from error  # fmt: skip
         if layers:
             return layers
         raise LayerError(

@@ -46,6 +46,9 @@ def load_weights(path: str | Path, *, weights_key: str | None = None) -> dict[st
     return without_prefix(copy_of(read_checkpoint(path), {}, weights_key, repr(str(path))))
 
 
+@reader(
+    WeightsError, "a complete .safetensors, .pt or .pth file", "copy or download it again; it may have been cut off"
+)
 def read_checkpoint(path: str | Path) -> Any:
     """What a file of weights holds, tensors and plain values, without running any code from it.
 

@@ -77,6 +77,7 @@ class Interval:
         """Whether there are ends."""
         return math.isfinite(self.low) and math.isfinite(self.high)
 
+    @validated
     def says(self, margin: float = 0.0) -> Outcome:
         """What it says of a difference, see `cofire.statistics.verdict`."""
         return verdict(self.low, self.high, margin, value=self.value)

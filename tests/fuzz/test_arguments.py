@@ -1,0 +1,182 @@
+"""Whatever is passed, a call works or raises an error of cofire; and every public function checks by its annotations.
+
+`COFIRE_FUZZ=5000` tries so many instead of the usual few, `COFIRE_FUZZ_SEED` others.
+"""
+
+import importlib
+import inspect
+import os
+import random
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+import cofire
+from cofire import evaluate, functional
+from cofire.errors import CofireError
+
+from .spoiling import spoiled
+
+CASES = int(os.environ.get("COFIRE_FUZZ", "350"))
+SEED = int(os.environ.get("COFIRE_FUZZ_SEED", "0"))
+
+torch.manual_seed(0)
+X, Y = torch.rand(12, 4), torch.arange(12) % 3
+MAPS, FOUND = torch.rand(3, 8, 8), torch.tensor([True] * 3)
+CORNERS, BOXES = torch.tensor([[0.0, 0, 4, 4]] * 3), [torch.tensor([[1.0, 1, 6, 6]])] * 3
+ADJACENCY = torch.tensor([[0, 1.0, 0.2, 0], [1, 0, 0, 0.5], [0.2, 0, 0, 1], [0, 0.5, 1, 0]])
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return cofire.Network(nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)), torch.zeros(1, 4))
+
+
+def calls(network):
+    """Calls that work: a function and its arguments."""
+    state = {name: value.clone() for name, value in network._model.state_dict().items()}
+    found = cofire.explain(network, X[:2])
+    graph = cofire.summarize(network, (X, Y), by_class=True, pairs="class", top=2, progress=False).graph("1")
+    return [
+        (functional.activation_entropy, {"activations": X, "bins": 10, "range": "own"}),
+        (functional.mean_activation, {"activations": X, "labels": Y, "num_classes": 3}),
+        (functional.activation_probability, {"activations": X, "labels": Y, "num_classes": 3, "threshold": 0.5}),
+        (functional.activation_pattern_graph, {"activations": X, "labels": Y, "num_classes": 3, "top": 2}),
+        (functional.modularity, {"adjacency": ADJACENCY, "membership": torch.tensor([0, 0, 1, 1]), "resolution": 1.0}),
+        (functional.overlapping_modularity, {"adjacency": ADJACENCY, "communities": [[0, 1], [2, 3]]}),
+        (functional.participation_coefficient, {"adjacency": ADJACENCY, "membership": torch.tensor([0, 0, 1, 1])}),
+        (functional.representative_neurons, {"mean_activation": X[:3], "top": 2}),
+        (functional.unique_neuron_matrix, {"representatives": torch.tensor([[0, 1], [1, 2]])}),
+        (cofire.summarize, {"network": network, "data": (X, Y), "bins": 10, "by_class": True, "batch_size": 5}),
+        (network.run, {"inputs": X, "layers": None}),
+        (network.select, {"layers": "*"}),
+        (network.with_weights, {"weights": state}),
+        (cofire.explain, {"network": network, "images": X[:2], "target": torch.tensor([0, 1]), "k": 2}),
+        (found.heatmap, {"sigma": 0.05}),
+        (found.points, {"image": 0}),
+        (found.__getitem__, {"key": 0}),
+        (graph.communities, {"method": "representatives", "seed": 0}),
+        (graph.layout, {"iterations": 3, "seed": 0}),
+        (graph.significance, {"measure": "weighted-overlap", "runs": 3, "seed": 0}),
+        (evaluate.pointing_hits, {"maps": MAPS, "boxes": BOXES, "tolerance": 1.0}),
+        (evaluate.iou, {"first": CORNERS, "second": CORNERS}),
+        (evaluate.best_iou, {"corners": CORNERS, "found": FOUND, "boxes": BOXES}),
+        (evaluate.threshold_boxes, {"maps": MAPS, "thresholds": [0.2, 0.5], "connected": True}),
+        (evaluate.fixed_boxes, {"maps": MAPS, "area": 0.25}),
+        (evaluate.rank_correlation, {"first": MAPS, "second": MAPS}),
+        (evaluate.confidence_change, {"before": torch.rand(3), "after": torch.rand(3)}),
+        (evaluate.ucb1, {"arms": 3, "pull": torch.rand(9, 3), "trials": 9}),
+        (evaluate.PerImage, {"values": torch.rand(3), "counted": FOUND}),
+        (cofire.StudyOptions.of, {"hidden": (8,), "epochs": 1, "seed": 0, "top": 3, "validation": 0.1}),
+    ]
+
+
+def test_a_spoiled_call_works_or_raises_an_error_of_ours(network):
+    draw, given, foreign = random.Random(SEED), calls(network), []
+    told = refused = 0
+    for function, arguments in given:
+        function(**arguments)
+    with warnings.catch_warnings():
+        # torch warns of nested and sparse tensors while they are made.
+        warnings.simplefilter("ignore")
+        for _ in range(CASES):
+            function, arguments = draw.choice(given)
+            names = draw.sample(list(arguments), min(len(arguments), draw.choice([1, 1, 2])))
+            tried = {**arguments, **{name: spoiled(draw, arguments[name]) for name in names}}
+            try:
+                function(**tried)
+            except CofireError as error:
+                told += all((error.given, error.expected, error.remedy))
+                refused += 1
+            except Exception as error:
+                foreign.append(f"{function.__qualname__} of {names}: {type(error).__name__}: {str(error)[:100]}")
+    assert not foreign
+    assert told == refused > 0
+
+
+def public():
+    for module in ("cofire", "cofire.functional", "cofire.evaluate", "cofire.boost", "cofire.graphs", "cofire.study",
+                   "cofire.report", "cofire.explain"):  # fmt: skip
+        namespace = importlib.import_module(module)
+        for name in namespace.__all__:
+            thing = getattr(namespace, name)
+            if inspect.isfunction(thing):
+                yield f"{module}.{name}", thing
+            elif inspect.isclass(thing) and thing.__module__.startswith("cofire."):
+                for method, member in vars(thing).items():
+                    member = getattr(member, "__func__", member)
+                    if inspect.isfunction(member) and not method.startswith("_"):
+                        yield f"{module}.{name}.{method}", member
+
+
+# Classes that users write themselves or that pydantic checks, and what takes nothing that could be wrong.
+OTHERWISE = {"Rule", "Step", "StudyOptions", "CofireError"}
+
+
+def test_every_public_function_checks_its_arguments_by_their_annotations():
+    unchecked = [
+        name
+        for name, function in public()
+        if not hasattr(function, "__declared__")
+        and len(inspect.signature(function).parameters) > (1 if name.count(".") > 2 else 0)
+        and name.split(".")[-2] not in OTHERWISE
+    ]
+    assert not unchecked
+
+
+def test_the_annotations_of_every_public_function_can_be_read():
+    for _, function in public():
+        if hasattr(function, "__declared__"):
+            function.__declared__()
+
+
+class Faulty(torch.utils.data.Dataset):
+    def __init__(self, fault):
+        self.fault = fault
+
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, at):
+        return self.fault(at)
+
+
+def _raise(error):
+    raise error
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        lambda at: _raise(OSError("disk gone")), lambda at: _raise(StopIteration), lambda at: (X[0][: 2 + at % 2], 0),
+        lambda at: None, lambda at: (X[0], "cat"), lambda at: (X[0], 0.5), lambda at: (X[0] * torch.nan, 0),
+        lambda at: (X[0], 7),
+    ],
+)  # fmt: skip
+def test_a_fault_of_the_data_set_is_an_error_that_says_where(network, fault):
+    with pytest.raises(cofire.errors.DataError, match=r"batch 0|after 0 of 12"):
+        cofire.summarize(network, Faulty(fault), progress=False)
+
+
+def test_an_order_to_exit_passes(network):
+    with pytest.raises(SystemExit):
+        cofire.summarize(network, Faulty(lambda at: _raise(SystemExit(3))), progress=False)
+
+
+def test_arrays_with_negative_strides_and_numbers_of_numpy_work(network):
+    turned = cofire.summarize(network, (X.numpy()[::-1], Y.numpy()[::-1]), bins=torch.tensor(20), progress=False)
+    assert turned.entropy() == cofire.summarize(network, (X.flip(0), Y.flip(0)), bins=20, progress=False).entropy()
+
+
+@pytest.mark.parametrize("name", ["bell\x07", "caf\udce9", "two\nlines"])
+def test_names_that_no_file_can_hold_are_refused_where_they_come_in(network, name, tmp_path):
+    class Named(Faulty):
+        classes = ["a", "b", name]
+
+    with pytest.raises(cofire.errors.OptionError, match=r"class_names\[2\].*take"):
+        cofire.summarize(network, (X, Y), class_names=["a", "b", name], progress=False)
+    with pytest.raises(cofire.errors.OptionError, match=r"classes\[2\].*take"):
+        cofire.summarize(network, Named(lambda at: (X[at], at % 3)), progress=False)
