@@ -1,11 +1,13 @@
-"""P1's Tables 2, 3 and 4 with controls: does a booster gain anything that needs activation patterns?
+"""P1's Tables 2, 3 and 4 with controls: what does a booster gain, and does it take activation patterns?
 
     python benchmarks/replicate_boost.py --data-root DATA --out FOLDER [--only mnist,fashion-mnist,…] [--tables]
 
 Trains each network for three seeds with a tenth of the training data held out, keeps 20 checkpoints, and compares
-methods and controls at each (of the small CNNs, some methods at some). What is finished is kept under FOLDER, so that
-a stopped run goes on where it was.
-`--tables` prints Markdown from what is there.
+methods, controls and ablations at some of them (`Case.every`). What is finished is kept under FOLDER, so that a stopped
+run goes on where it was. `--tables` prints Markdown from what is there, of the seeds that are there.
+
+Every lead over the best control is split: *layers* is the readout of values alone (how strongly neurons of all layers
+fire) less the best control, which sees the last layer only; *patterns* is the method less that readout of values.
 """
 
 from __future__ import annotations
@@ -21,8 +23,10 @@ import torch
 from torch import Tensor, nn
 
 from cofire.atomic import atomic_path
-from cofire.boost import CONTROLS, METHODS, compare, paired_bootstrap, verdict
+from cofire.boost import CONTROLS, MARGIN, METHODS, compare
+from cofire.boost.methods import VALUES
 from cofire.network import Network, load_weights
+from cofire.statistics import Interval, paired_bootstrap, seed_interval
 from cofire.study import StudyOptions
 from cofire.study.datasets import LabelledData, hold_out, load_dataset
 from cofire.study.fcnn import fcnn
@@ -65,7 +69,7 @@ class Case:
     recipe: dict[str, object]
     layers: tuple[str, ...] = ("all",)
     methods: tuple[str, ...] = tuple(METHODS)
-    every: int = 1
+    every: int = 10
 
     @property
     def numbers(self) -> list[int]:
@@ -99,7 +103,7 @@ CASES = {
         {"optimizer": "adam", "learning_rate": 1e-3, "epochs": 40},
         ("all", "L2L", "LL"),
         ("auxiliary", "naive-bayes", "discriminant", "readout"),
-        every=4,
+        every=20,
     ),
     "plantvillage-cnn": Case(
         lambda root, seed: folders("plantvillage-subset", root),
@@ -107,7 +111,7 @@ CASES = {
         {"optimizer": "adam", "learning_rate": 1e-3, "epochs": 40},
         ("all", "L2L", "LL"),
         ("auxiliary", "naive-bayes", "discriminant", "readout"),
-        every=5,
+        every=20,
     ),
 }
 
@@ -220,14 +224,14 @@ def decay(case: Case, options: StudyOptions, train: tuple[Tensor, Tensor], start
     save_weights(model.state_dict(), target)
 
 
-def read(out: Path, name: str, layers: str, number: int) -> list[dict[str, np.ndarray]] | None:
-    found = []
+def read(out: Path, name: str, layers: str, number: int) -> dict[int, dict[str, np.ndarray]]:
+    """What was kept of a checkpoint, by seed."""
+    found = {}
     for seed in SEEDS:
         path = out / f"{name}-seed{seed}" / f"{layers}-{number:02d}.npz"
-        if not path.exists():
-            return None
-        with np.load(path) as file:
-            found.append(dict(file))
+        if path.exists():
+            with np.load(path) as file:
+                found[seed] = dict(file)
     return found
 
 
@@ -248,26 +252,64 @@ def mean(values: list[float]) -> str:
 
 
 def told(differences: np.ndarray) -> str:
-    """A mean of differences in points, with its interval over seeds and test samples, and what it says."""
-    found = paired_bootstrap(torch.from_numpy(differences))
-    low, high = 100 * found.low, 100 * found.high
-    return f"{100 * found.value:+.2f} [{low:+.2f}, {high:+.2f}] {verdict(low, high)}"
+    """A mean of differences in points, (seeds, samples): over samples and seeds, Student's t over seeds, the verdict.
+
+    The wider of the two intervals decides.
+    """
+    drawn = paired_bootstrap(torch.from_numpy(differences))
+    runs = seed_interval(differences.mean(axis=1).tolist())
+    wide = Interval(drawn.value, min(drawn.low, runs.low), max(drawn.high, runs.high)) if runs.known else drawn
+    ends = [f"[{100 * one.low:+.2f}, {100 * one.high:+.2f}]" for one in (drawn, runs) if one.known]
+    return f"{100 * drawn.value:+.2f} {', t '.join(ends)} {wide.says(MARGIN)}"
+
+
+Pick = Callable[[dict[str, np.ndarray]], str]
+
+
+def less(runs: list[list[dict[str, np.ndarray]]], first: Pick, second: Pick) -> np.ndarray:
+    """How much more often one is right than another, as means over checkpoints, (seeds, samples)."""
+    seeds = range(len(runs[0]))
+    return np.stack(
+        [np.mean([right(r[s], first(r[s])) - right(r[s], second(r[s])) for r in runs], axis=0) for s in seeds]
+    )
+
+
+def split(runs: list[list[dict[str, np.ndarray]]], method: str = "readout") -> list[str]:
+    """A method's lead over the best control, and its two parts: layers, and patterns."""
+
+    def own(one: dict[str, np.ndarray]) -> str:
+        return method
+
+    def values(one: dict[str, np.ndarray]) -> str:
+        return VALUES
+
+    return [told(less(runs, *pair)) for pair in ((own, best_control), (values, best_control), (own, values))]
 
 
 def tables(out: Path) -> None:
     """Markdown of all that is finished."""
+    found: dict[tuple[str, str], tuple[list[list[dict[str, np.ndarray]]], list[dict[str, np.ndarray]], list[int]]] = {}
     for name, case in CASES.items():
-        numbers = case.numbers
         for layers in case.layers:
-            runs = [read(out, name, layers, number) for number in numbers]
-            if any(one is None for one in runs):
-                print(f"\n{name}, {layers}: not finished\n")
-                continue
-            by_checkpoint = [one for one in runs if one is not None]
-            print(f"\n### {name}, layers: {layers}\n")
-            if layers == "all":
-                checkpoint_table(numbers, by_checkpoint, PRINTED.get(name))
-            method_table(by_checkpoint, read(out, name, layers, 0))
+            kept = {number: read(out, name, layers, number) for number in [*case.numbers, 0]}
+            seeds = sorted(set.intersection(*(set(one) for one in kept.values())))
+            if seeds:
+                of = {number: [kept[number][seed] for seed in seeds] for number in kept}
+                found[name, layers] = [of[number] for number in case.numbers], of[0], seeds
+    print(f"Differences within {100 * MARGIN:g} points count as none.\n")
+    print("| network, layers | checkpoints | readout − best control | layers: values − best control "
+          "| patterns: readout − values |")  # fmt: skip
+    print("| --- | --- | --- | --- | --- |")
+    for (name, layers), (runs, decayed, seeds) in found.items():
+        numbers = ", ".join(map(str, CASES[name].numbers))
+        about = f"{name}, {layers}" + (f" ({len(seeds)} seeds)" if len(seeds) < len(SEEDS) else "")
+        print(f"| {about} | {numbers} | {' | '.join(split(runs))} |")
+        print(f"| {about} | decayed | {' | '.join(split([decayed]))} |")
+    for (name, layers), (runs, decayed, seeds) in found.items():
+        print(f"\n### {name}, layers: {layers}, seeds {', '.join(map(str, seeds))}\n")
+        if layers == "all":
+            checkpoint_table(CASES[name].numbers, runs, PRINTED.get(name))
+        method_table(runs, decayed)
 
 
 def checkpoint_table(
@@ -276,60 +318,54 @@ def checkpoint_table(
     printed: list[tuple[float, float, float, float]] | None,
 ) -> None:
     print(
-        "| Iter | P1: Tr → PTr | P1: Te → PTe | Tr → PTr | Te → PTe | readout, Tr | readout, Te | best control, Te "
-        "| readout − best control |"
+        "| Iter | P1: Tr → PTr | P1: Te → PTe | Tr → PTr | Te → PTe | readout, Tr | readout, Te | values, Te "
+        "| patterns, Te | best control, Te | readout − best control | layers | patterns |"
     )
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    print("| --- " * 13 + "|")
     for number, seeds in zip(numbers, runs, strict=True):
-        tested = [mean([right(one, m).mean() for one in seeds]) for m in ("base", "auxiliary", "readout")]
-        trained = [mean([row(one, m, 0) for one in seeds]) for m in ("base", "auxiliary", "readout")]
+        names = ("base", "auxiliary", "readout", "values", "patterns")
+        tested = [mean([right(one, m).mean() for one in seeds]) for m in names]
+        trained = [mean([row(one, m, 0) for one in seeds]) for m in names]
         control = mean([right(one, best_control(one)).mean() for one in seeds])
-        gain = np.stack([right(one, "readout") - right(one, best_control(one)) for one in seeds])
         theirs = ("–", "–")
         if printed is not None:
             of = printed[number - 1]
             theirs = (f"{of[0]} → {of[1]}", f"{of[2]} → {of[3]}")
         print(
             f"| {number} | {theirs[0]} | {theirs[1]} | {trained[0]} → {trained[1]} | {tested[0]} → {tested[1]} "
-            f"| {trained[2]} | {tested[2]} | {control} | {told(gain)} |"
+            f"| {trained[2]} | {' | '.join(tested[2:])} | {control} | {' | '.join(split([seeds]))} |"
         )
 
 
-def method_table(runs: list[list[dict[str, np.ndarray]]], decayed: list[dict[str, np.ndarray]] | None) -> None:
+def method_table(runs: list[list[dict[str, np.ndarray]]], decayed: list[dict[str, np.ndarray]]) -> None:
     shared = set.intersection(*({str(name) for name in one["names"]} for seeds in runs for one in seeds))
     names = [name for name in (*CONTROLS, *METHODS) if name in shared]
     chosen = [[best_control(one) for one in seeds] for seeds in runs]
     which = {name: sum(row.count(name) for row in chosen) for name in CONTROLS}
     print(f"\nBest controls: {json.dumps({k: v for k, v in which.items() if v})}")
-    seeds = range(len(runs[0]))
-
-    def averaged(method: str, other: Callable[[dict[str, np.ndarray]], str]) -> np.ndarray:
-        return np.stack(
-            [np.mean([right(r[s], method) - right(r[s], other(r[s])) for r in runs], axis=0) for s in seeds]
-        )
-
-    twin = averaged("auxiliary", lambda one: "predictions-only")
-    print(f"The paper's network − the same without activation patterns: {told(twin)}\n")
+    twin = told(less(runs, lambda one: "auxiliary", lambda one: "predictions-only"))
+    print(f"The paper's network − the same without activation patterns: {twin}\n")
     print(
-        "| method | held out − base | test − base, mean of checkpoints | test − best control | NLL | ECE "
-        "| decayed: − base | decayed: − best control |"
+        "| method | held out − base | test − base | test − best control | test − values | NLL | ECE "
+        "| decayed: − base | decayed: − best control | decayed: − values |"
     )
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    print("| --- " * 10 + "|")
     for method in names:
         held = np.mean([row(one, method, 1) - row(one, "base", 1) for r in runs for one in r])
         loss = np.mean([row(one, method, 2) for r in runs for one in r])
         calibration = np.mean([row(one, method, 3) for r in runs for one in r])
-        is_method = method in METHODS
-        base = "" if method == "base" else told(averaged(method, lambda one: "base"))
-        control = told(averaged(method, best_control)) if is_method else ""
-        end = ["", ""]
-        if decayed is not None and method != "base":
-            end[0] = told(np.stack([right(one, method) - right(one, "base") for one in decayed]))
-            if is_method:
-                end[1] = told(np.stack([right(one, method) - right(one, best_control(one)) for one in decayed]))
+        others: list[Pick | None] = [
+            None if method == "base" else lambda one: "base",
+            best_control if method in (VALUES, "patterns", *METHODS) else None,
+            (lambda one: VALUES) if method in ("patterns", *METHODS) else None,
+        ]
+        cells = [
+            ["" if other is None else told(less(of, lambda one, m=method: m, other)) for other in others]  # type: ignore[misc]
+            for of in (runs, [decayed])
+        ]
         print(
-            f"| {method} | {100 * held:+.2f} | {base} | {control} | {loss:.4f} | {calibration:.4f} "
-            f"| {end[0]} | {end[1]} |"
+            f"| {method} | {100 * held:+.2f} | {' | '.join(cells[0])} | {loss:.4f} | {calibration:.4f} "
+            f"| {' | '.join(cells[1])} |"
         )
 
 

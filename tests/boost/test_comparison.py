@@ -6,7 +6,7 @@ import io
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -214,6 +214,7 @@ def problem(seed, classes=3, samples=200):
     return logits, labels
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000))
 def test_heads_never_lose_to_what_they_contain(seed):
     """On the data they are fitted to, richer convex heads have no more loss than poorer ones, but for the penalty."""

@@ -314,7 +314,7 @@ def test_a_page_by_itself(tmp_path, visit):
     options = {"dataset": "mnist", "boost": "readout", "validation": 0.1, "versions": {"torch": "2.15.0"}}
     path = alone(tmp_path, options=options, command="cofire boost model.pt")
     page = text_of(path)
-    for expected in ("Boosting a model by its activation patterns: mnist", "cofire boost model.pt", "2.15.0"):
+    for expected in ("Boosting a model by what its neurons do: mnist", "cofire boost model.pt", "2.15.0"):
         assert expected in page
     assert page.count("0.6 points better than the model") == 1
     seen = visit(path, width=390, scheme="dark")

@@ -21,8 +21,8 @@ def digest(trajectory: Trajectory) -> list[str]:
 
     Returns:
         What was analysed, accuracy, entropy, its correlation with accuracy (of one checkpoint alone: activity), dead
-        neurons, how far the neurons of the last layer's graph keep to their classes, whether activation patterns
-        improve the network at the last checkpoint, and whether explanations depend on the class.
+        neurons, how far the neurons of the last layer's graph keep to their classes, what a booster gains at
+        the last checkpoint and how much of it patterns add, and whether explanations depend on the class.
 
     Raises:
         ResultError: There is no checkpoint.

@@ -1,1 +1,1 @@
-"""The report's part on boosting: whether activation patterns improve the classifier they come from."""
+"""The report's part on boosting: whether reading its neurons improves a classifier, and what patterns add."""

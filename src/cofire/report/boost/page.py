@@ -70,6 +70,6 @@ def write_boost_report(
 
 
 def _title(options: Mapping[str, Any]) -> str:
-    subject = "Boosting a model by its activation patterns"
+    subject = "Boosting a model by what its neurons do"
     dataset = options.get("dataset")
     return f"{subject}: {dataset}" if dataset else subject
