@@ -5,8 +5,8 @@
 
 Takes the small CNNs that `replicate_boost.py` trained under FOLDER (CIFAR-10 subset, Plant Village), at checkpoint 20,
 and fits the readouts of values, of patterns and of both with each unit and threshold. `--tables` prints Markdown of
-what is there: means over seeds of the loss and accuracy on held-out data, by which the default is chosen, and for
-each layer the share of P above 0.99.
+what is there: means over seeds of the loss and accuracy on held-out data, by which the default is chosen, for each
+layer the share of P above 0.99, and each choice less the default on the same networks, with Student's t over them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 from cofire.atomic import write_text
 from cofire.boost import compare
 from cofire.network import Network
+from cofire.statistics import seed_interval
 from cofire.study.datasets import hold_out
 from cofire.study.training import checkpoint_path
 from replicate_boost import CASES, CHECKPOINTS, SEEDS
@@ -84,6 +85,33 @@ def tables(out: Path) -> None:
                 print(f"| {unit} | {threshold} | {len(found)} | {shares} | {' | '.join(cells)} |")
 
 
+def rows_of(out: Path, name: str, seed: int, unit: str, threshold: float | str) -> dict[str, list[float]]:
+    """What was kept of a network, nothing where it is not there."""
+    path = out / "units" / f"{name}-seed{seed}-{unit}-{threshold}.json"
+    found: dict[str, list[float]] = json.loads(path.read_text())["rows"] if path.exists() else {}
+    return found
+
+
+def against_default(out: Path) -> None:
+    """Held-out loss of each choice less that of channels' means above 0, on the same networks."""
+    print("\n### Held-out loss less that of channel-mean and threshold 0, over networks\n")
+    print("| unit | threshold | networks | values | patterns | readout |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for unit in UNITS:
+        for threshold in THRESHOLDS:
+            held = [[rows_of(out, name, seed, *which) for which in ((unit, threshold), (UNITS[0], THRESHOLDS[0]))]
+                    for name in NETWORKS for seed in SEEDS]  # fmt: skip
+            pairs = [(own, default) for own, default in held if own and default]
+            if not pairs or (unit, threshold) == (UNITS[0], THRESHOLDS[0]):
+                continue
+            cells = []
+            for one in READS[1:]:
+                found = seed_interval([own[one][0] - default[one][0] for own, default in pairs])
+                ends = f" [{found.low:+.4f}, {found.high:+.4f}]" if found.known else ""
+                cells.append(f"{found.value:+.4f}{ends}")
+            print(f"| {unit} | {threshold} | {len(pairs)} | {' | '.join(cells)} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-root", type=Path, default=Path("data"))
@@ -95,6 +123,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.tables:
         tables(given.out)
+        against_default(given.out)
         return
     for unit in given.units.split(","):
         for seed in map(int, given.seeds.split(",")):

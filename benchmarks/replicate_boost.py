@@ -96,6 +96,7 @@ CASES = {
         lambda root, seed: folders("cifar10-subset", root),
         mlp(3072),
         {"optimizer": "adam", "learning_rate": 1e-3, "epochs": 40},
+        every=5,
     ),
     "cifar10-cnn": Case(
         lambda root, seed: folders("cifar10-subset", root),

@@ -31,7 +31,8 @@ Threshold = float | Literal["mean"]
 BoosterUnit = Literal["channel-mean", "channel-max", "element"]
 
 DEFAULT_UNIT: BoosterUnit = "channel-mean"
-"""What a booster reads of a feature map unless told."""
+"""What a booster reads of a feature map unless told: on held-out data no other was shown to be better for the readout (see
+docs/replication.md)."""
 
 UNITS: tuple[BoosterUnit, ...] = ("channel-mean", "channel-max", "element")
 """Of which a sample has one observation each."""
