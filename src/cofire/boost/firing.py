@@ -31,7 +31,7 @@ Threshold = float | Literal["mean"]
 BoosterUnit = Literal["channel-mean", "channel-max", "element"]
 
 DEFAULT_UNIT: BoosterUnit = "channel-mean"
-"""What a booster reads of a feature map unless told: on held-out data no other was shown to be better for the readout (see
+"""What a booster reads of a feature map unless told: on held-out data no other was shown to be better (see
 docs/replication.md)."""
 
 UNITS: tuple[BoosterUnit, ...] = ("channel-mean", "channel-max", "element")
