@@ -178,6 +178,8 @@ def test_a_control_is_no_booster():
     _, network, (train, held, test) = toy()
     with pytest.raises(OptionError, match="a control"):
         compare(network, train, held, test, method="temperature", progress=False)
+    with pytest.raises(OptionError, match="an ablation"):
+        compare(network, train, held, test, method="values", progress=False)
     with pytest.raises(OptionError, match="among no methods"):
         compare(network, train, held, test, method="auto", methods=["temperature"], progress=False)
 

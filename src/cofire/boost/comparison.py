@@ -23,7 +23,7 @@ from cofire.boost.firing import (
 )
 from cofire.boost.fitting import FitSettings, Fitted, fit_methods, readings
 from cofire.boost.measures import calibration_gap, false_counts
-from cofire.boost.methods import CONTROLS, DEFAULT_METHOD, METHODS, VALUES, Kind, method_of
+from cofire.boost.methods import CONTROLS, DEFAULT_METHOD, METHODS, VALUES, Kind, check_booster, method_of
 from cofire.boost.overlap import check_apart_by_content, check_apart_by_index
 from cofire.boost.reading import Reader, chosen_layers, hashes_of
 from cofire.bounds import check_above_zero, check_from_zero, check_whole
@@ -225,12 +225,8 @@ def compare(
     """
     network = classifier(network, lambda: first_inputs(training))
     names = list(METHODS) if methods is None else [method_of(name).name for name in methods]
-    if method != AUTO and method_of(method).kind != "method":
-        raise OptionError(
-            f"method={method!r}, a {method_of(method).kind}",
-            f"one of {', '.join(METHODS)}, or 'auto'",
-            "controls are always fitted",
-        )
+    if method != AUTO:
+        check_booster("method", method)
     if method not in (AUTO, *names):
         names.append(method)
     names = [*CONTROLS, *(name for name in names if name not in CONTROLS)]

@@ -26,6 +26,7 @@ __all__ = [
     "Gathered",
     "Kind",
     "Method",
+    "check_booster",
     "method_of",
 ]
 
@@ -209,6 +210,21 @@ METHODS: Mapping[str, Method] = {method.name: method for method in _ALL if metho
 
 CONTROLS: Mapping[str, Method] = {method.name: method for method in _ALL if method.kind != "method"}
 """The base, the controls and the readout's ablations by name: what every booster is held against."""
+
+
+def check_booster(option: str, name: str) -> None:
+    """Refuse what is no method of a booster, but what boosters are held against.
+
+    Raises:
+        OptionError: There is none of that name, or it is the base, a control or an ablation.
+    """
+    kind = method_of(name).kind
+    if kind != "method":
+        raise OptionError(
+            f"{option}={name!r}, {'an' if kind == 'ablation' else 'a'} {kind}",
+            f"one of {', '.join(METHODS)}, or 'auto'",
+            "leave it out: controls and ablations are always fitted",
+        )
 
 
 def method_of(name: str) -> Method:

@@ -17,7 +17,7 @@ from cofire.activations.labelling import Labelling
 from cofire.arguments import validated
 from cofire.boost import compare
 from cofire.boost.firing import DEFAULT_UNIT, Threshold, check_firing
-from cofire.boost.methods import method_of
+from cofire.boost.methods import check_booster
 from cofire.boost.reading import chosen_layers
 from cofire.bounds import Later, check_whole
 from cofire.errors import OptionError
@@ -154,10 +154,8 @@ def follow(
         raise OptionError(f"boost={boost!r} without test data", "test data to judge it by", "pass test as well")
     if check_whole("explain", explain, least=0) and test is None:
         raise OptionError(f"explain={explain} without test data", "test data to explain", "pass test as well")
-    if boost not in (None, "auto") and method_of(boost).kind != "method":
-        raise OptionError(
-            f"boost={boost!r}, a {method_of(boost).kind}", "a method, or 'auto'", "controls are always fitted"
-        )
+    if boost not in (None, "auto"):
+        check_booster("boost", boost)
     if boost_unit is None:
         boost_unit = DEFAULT_UNIT if unit == "channel" else unit
     limit = check_firing(threshold if boost_threshold is None else boost_threshold)
