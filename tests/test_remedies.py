@@ -150,7 +150,7 @@ def a_data_set_of_pictures(_, tmp_path):
 # Summaries and graphs
 
 
-@remedy(errors.OptionError, "pass range='own'")
+@remedy(errors.OptionError, "'own'")
 def an_unknown_range(tiny, _):
     return (
         lambda: cofire.summarize(tiny.network, tiny.data, range="mine"),
@@ -158,11 +158,11 @@ def an_unknown_range(tiny, _):
     )
 
 
-@remedy(errors.OptionError, "pass by_class=True")
+@remedy(errors.OptionError, "pass 'statistics'")
 def an_unknown_by_class(tiny, _):
     return (
         lambda: cofire.summarize(tiny.network, tiny.data, by_class="yes"),
-        lambda: cofire.summarize(tiny.network, tiny.data, by_class=True),
+        lambda: cofire.summarize(tiny.network, tiny.data, by_class="statistics"),
     )
 
 
@@ -243,9 +243,9 @@ def significance_without_null_graphs(tiny, _):
     )
 
 
-@remedy(errors.OptionError, "pass method='louvain'")
-def communities_of_an_unknown_method(tiny, _):
-    return lambda: graph_of(tiny).communities("girvan"), lambda: graph_of(tiny).communities(method="louvain")
+@remedy(errors.OptionError, "pass 'louvain'")
+def communities_of_a_misspelt_method(tiny, _):
+    return lambda: graph_of(tiny).communities("luvain"), lambda: graph_of(tiny).communities("louvain")
 
 
 @remedy(errors.OptionError, "leave resolution out")
@@ -295,10 +295,10 @@ def activations_that_are_no_matrix(_, __):
     return lambda: functional.activation_entropy(maps), lambda: functional.activation_entropy(maps.flatten(1))
 
 
-@remedy(errors.DataError, "real part or magnitude")
+@remedy(errors.DataError, "pass its .real")
 def complex_activations(_, __):
     values = torch.complex(torch.rand(6, 2), torch.rand(6, 2))
-    return lambda: functional.activation_entropy(values), lambda: functional.activation_entropy(values.abs())
+    return lambda: functional.activation_entropy(values), lambda: functional.activation_entropy(values.real)
 
 
 @remedy(errors.OptionError, "choose fewer representative neurons")
@@ -313,7 +313,7 @@ def more_representatives_than_neurons(_, __):
 # Networks and weights
 
 
-@remedy(errors.OptionError, "torch.cat([-z, z], dim=1)")
+@remedy(errors.OptionError, "torch.cat([-z, z], dim=1) / 2")
 def one_logit(_, __):
     class Two(nn.Module):
         def __init__(self):
@@ -322,7 +322,7 @@ def one_logit(_, __):
 
         def forward(self, x):
             z = self.inner(x)
-            return torch.cat([-z, z], dim=1)
+            return torch.cat([-z, z], dim=1) / 2
 
     labels = torch.arange(4) % 2
     return (
@@ -474,7 +474,7 @@ def a_predictor_of_logits(_, __):
     )
 
 
-@remedy(errors.DataError, "torch.zeros(0, 4)")
+@remedy(errors.DataError, "pass a tensor or array")
 def an_image_without_boxes(_, __):
     maps = torch.rand(2, 12, 12)
     box = torch.tensor([[1.0, 2.0, 8.0, 9.0]])

@@ -241,7 +241,8 @@ class Choice(Mark):
         for choice in self.values:
             if isinstance(value, type(choice)) and value == choice:
                 return choice
-        near = near_matches(str(value), map(str, self.values), most=1) if isinstance(value, str) else ""
+        words = [choice for choice in self.values if isinstance(choice, str)]
+        near = near_matches(value, words, most=1) if isinstance(value, str) and words else ""
         raise Refused(self.expected, f"pass {near}" if near else "")
 
 
