@@ -157,7 +157,7 @@ def test_outputs_say_whose_each_is(wide):
     [
         ({"outputs": [1, 2]}, OptionError, "2 outputs for 3 classes"),
         ({"outputs": [1, 2, 1000]}, OptionError, "outputs=1000"),
-        ({"class_names": "abc"}, OptionError, "a list of names"),
+        ({"class_names": "abc"}, OptionError, "a sequence"),
         ({"class_names": ["a", "b"]}, LabelError, "label 2"),
     ],
 )

@@ -97,7 +97,7 @@ def test_means_are_over_photos_of_a_kind(tmp_path):
     assert found.mean(("first", "second"), "overlap").value == pytest.approx(0.125)
     assert found.mean("both", "inside", 1).value == 0.75
     assert found.mean("both", "inside").value == -0.25
-    assert found.mean("neither", "overlap").counted == 0
+    assert found.mean("neither", "overlap") is None
     assert (found.correct(0), found.correct(1)) == (0.6, 0.6)
     again = TwoNetworks.load(found.save(tmp_path / "two.json"))
     assert (again.rows, again.networks, again.classes) == (found.rows, found.networks, found.classes)
