@@ -20,6 +20,7 @@ ORDER = [
     "checksums",
     "compiled",
     "limits",
+    "marks",
     "bounds",
     "tensors",
     "arguments",
@@ -70,7 +71,16 @@ def test_folders_import_only_from_those_above_them():
 
 def test_the_pure_maths_knows_no_model_file_or_screen():
     for path in (SOURCE / "patterns").glob("*.py"):
-        assert set(imported(path)) <= {"errors", "limits", "bounds", "tensors", "arguments", "compiled", "patterns"}
+        assert set(imported(path)) <= {
+            "errors",
+            "limits",
+            "marks",
+            "bounds",
+            "tensors",
+            "arguments",
+            "compiled",
+            "patterns",
+        }
 
 
 @pytest.mark.parametrize("module", ["cofire", "cofire.functional", "cofire.errors"])

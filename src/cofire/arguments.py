@@ -4,7 +4,7 @@
 what they say: `int` a whole number (of NumPy and torch too), `float` a finite one, `Literal` a choice,
 `str` words that a file can hold, `str | Path` a path, `Tensor` finite real numbers in a tensor or array,
 any class an instance of it. A count has the bound that `cofire.limits` gives its name. `Annotated` with a mark of
-`cofire.bounds` says more. pydantic goes through unions, sequences and mappings. What does not fit is refused with the
+`cofire.marks` says more. pydantic goes through unions, sequences and mappings. What does not fit is refused with the
 argument's name.
 """
 
@@ -26,22 +26,10 @@ import numpy as np
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from torch import Tensor
 
-from cofire.bounds import (
-    Choice,
-    Flag,
-    Instance,
-    Later,
-    Mark,
-    Number,
-    Place,
-    Refused,
-    Sizes,
-    Whole,
-    Words,
-    shown,
-)
+from cofire.bounds import Number, Whole
 from cofire.errors import CofireError, OptionError
 from cofire.limits import LARGEST, WIDEST
+from cofire.marks import Choice, Flag, Function, Instance, Later, Mark, Place, Refused, Sizes, Words, shown
 from cofire.tensors import Values
 
 __all__ = ["validated"]
@@ -263,7 +251,7 @@ def _declared(hint: Any, about: _About) -> Any:
     if origin is np.ndarray or hint is np.ndarray:
         return Annotated[Any, Values(array=True)]
     if origin is abc.Callable or hint in (abc.Callable, typing.Callable):
-        return Callable[..., Any]
+        return Annotated[Any, Function(len(args[0]) if args and isinstance(args[0], list) else None)]
     if origin in _WORDS:
         inner = tuple(arg if arg is Ellipsis else _declared(arg, about) for arg in args)
         kind = origin if origin in (tuple, list) else abc.Sequence

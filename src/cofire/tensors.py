@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cofire.bounds import Mark, Refused, Sizes
 from cofire.errors import CofireError, DataError, NonFiniteError
+from cofire.marks import Mark, Refused, Sizes
 
 __all__ = ["Values", "dense"]
 

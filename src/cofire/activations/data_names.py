@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from cofire.bounds import CLASS_NAME
+from cofire.marks import CLASS_NAME
 
 __all__ = ["classes_of", "name_of"]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cofire.arguments import validated
-from cofire.errors import DataError, LabelError, OptionError
+from cofire.errors import CofireError, DataError, LabelError, OptionError
 from cofire.evaluate.per_image import PerImage, check_corners, check_finite, check_maps, constant, pixels_of
 from cofire.explain.regions import check_share
 from cofire.network.untouched import without_autocast
@@ -229,7 +229,16 @@ def probability_of(predict: Predict, inputs: Tensor, classes: Tensor) -> Tensor:
         [0.25, 0.25]
     """
     check_classes(classes, len(inputs))
-    found = predict(inputs)
+    try:
+        found = predict(inputs)
+    except CofireError:
+        raise
+    except Exception as error:  # the caller's own function
+        said = (str(error).splitlines() or [""])[0]
+        raise DataError(
+            f"predict raised {type(error).__name__} for inputs {tuple(inputs.shape)}, {inputs.dtype}: {said}",
+            "a function that takes such inputs", "convert the images as in training, or correct predict",
+        ) from error  # fmt: skip
     if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != len(inputs):
         told = f"of shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
         raise DataError(f"predictions {told} for {len(inputs)} inputs", "(inputs, classes)", "return one row an input")

@@ -7,8 +7,8 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from cofire.bounds import Later, shown
 from cofire.errors import BatchError, DataError, LabelError, NonFiniteError
+from cofire.marks import Later, shown
 from cofire.network import Network, check_decides
 from cofire.tensors import Values, dense
 

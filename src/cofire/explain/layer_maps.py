@@ -126,7 +126,8 @@ def _spreading(given: int, wanted: int, width: float) -> Tensor:
     resizing and filtering it would.
     """
     steps = interpolate(torch.eye(given, dtype=torch.float64)[:, None], size=wanted, mode="linear")[:, 0].T
-    if width > 0:
+    # Narrower than a hundredth of a pixel nothing spreads, and its square would round to 0.
+    if width > 0.01:
         spread = gaussian_filter1d(steps.numpy(), width, axis=0, mode="constant", cval=0.0, truncate=4.0)
         steps = torch.from_numpy(np.ascontiguousarray(spread))
     return steps

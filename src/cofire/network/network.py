@@ -14,8 +14,8 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from cofire.arguments import validated
-from cofire.bounds import Later
 from cofire.errors import BatchError, ExportError, OptionError, near_matches
+from cofire.marks import Later
 from cofire.network.archives import load_program
 from cofire.network.engines import CallEngine, Engine, FixedWeights, GraphEngine, LiveWeights, TensorSource, state_of
 from cofire.network.examples import examples_of, inputs_of, placement_of, two_samples

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence, Set
 from fnmatch import fnmatchcase
 from typing import Annotated
 
-from cofire.bounds import Later
 from cofire.errors import LayerError, near_matches
+from cofire.marks import Later
 from cofire.network.layers import ActivationLayer, LayersFound
 
 __all__ = ["Selector", "select"]

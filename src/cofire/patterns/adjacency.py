@@ -144,7 +144,7 @@ def check_communities(communities: ArrayLike | Sequence[Sequence[int] | ArrayLik
         DataError: A community names a vertex that does not exist, or something that is no vertex.
     """
     checked = []
-    if not isinstance(communities, Iterable):
+    if not isinstance(communities, Iterable) or getattr(communities, "ndim", 1) == 0:
         raise DataError(
             f"communities of type {type(communities).__name__}",
             "a list of lists of vertices, or a tensor with one row per community",

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from cofire.arguments import validated
-from cofire.bounds import Later
 from cofire.errors import OptionError
+from cofire.marks import Later
 from cofire.patterns.adjacency import WeightedGraph, check_communities, check_membership, graph_of
 from cofire.patterns.arrays import ArrayLike
 

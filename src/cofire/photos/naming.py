@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from cofire.bounds import CLASS_NAME
 from cofire.errors import DataError, OptionError, near_matches
+from cofire.marks import CLASS_NAME
 from cofire.photos.files import text_of
 
 __all__ = ["class_number", "known_names", "known_synsets", "read_names"]

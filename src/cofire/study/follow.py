@@ -19,8 +19,9 @@ from cofire.boost import compare
 from cofire.boost.firing import DEFAULT_UNIT, Threshold, check_firing
 from cofire.boost.methods import check_booster
 from cofire.boost.reading import chosen_layers
-from cofire.bounds import Later, check_whole
+from cofire.bounds import check_whole
 from cofire.errors import OptionError
+from cofire.marks import Later
 from cofire.network import Network, Selector, Unit, classifier
 from cofire.study.accuracy import tally
 from cofire.study.boost_rows import boost_tables
