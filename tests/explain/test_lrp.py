@@ -265,7 +265,7 @@ REFUSED = {
     "group_norm": lambda self, x: self.fc(F.group_norm(self.embed(x), 2).mean((2, 3))),
     "mish": lambda self, x: self.fc(F.mish(self.embed(x)).mean((2, 3))),
     "pow": lambda self, x: self.fc((self.embed(x) ** 2).mean((2, 3))),
-    "softmax": lambda self, x: self.fc(self.embed(x).mean((2, 3))).softmax(1),
+    "softmax": lambda self, x: self.fc(self.embed(x).mean((2, 3)).softmax(1)),
     "linear": lambda self, x: F.linear(self.embed(x).mean((2, 3)), x[0, :2, 0, :4]),
     "maximum": lambda self, x: self.fc(torch.maximum(self.embed(x), self.embed(-x)).mean((2, 3))),
 }
