@@ -1,11 +1,13 @@
 """A folder belongs to one run at a time; what a killed run left does not stand in the way of the next."""
 
 import errno
+import fcntl
 import os
 import resource
 import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,11 +18,15 @@ import torch
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
+import cofire
 from cofire.atomic import atomic_folder, atomic_path, partial_name, sweep, write_text
 from cofire.cli.folders import stoppable
 from cofire.cli.main import app
 from cofire.errors import OptionError, ResultError
+from cofire.evaluate import run_evaluation
 from cofire.storage import claimed
+from tests.conftest import Tiny
+from tests.evaluate.judged import PREPARATION, tiny_collection, tiny_network, write_photos
 
 RESULTS = ["summary.safetensors"]
 
@@ -134,6 +140,45 @@ def test_a_second_process_is_told_and_a_killed_one_gives_its_folder_free(tmp_pat
     assert names(out) == ["layers.parquet", *RESULTS]
 
 
+def follow_in(folder):
+    tiny = Tiny()
+    cofire.follow(tiny.network, [tiny.model.state_dict()], tiny.data, pairs=None, folder=folder, progress=False)
+
+
+def evaluate_in(folder):
+    photos = tiny_collection(folder.parent if (folder.parent / "photos").exists() else write_photos(folder.parent))
+    options = {"measures": ["soft"], "limit": 1, "progress": False}
+    run_evaluation(tiny_network(), photos, PREPARATION, ["centre"], folder, **options)
+
+
+@pytest.mark.parametrize("run", [follow_in, evaluate_in])
+def test_what_python_calls_keep_in_a_folder_is_locked_and_swept_too(tmp_path, holder, run):
+    out = tmp_path / "out"
+    write_text(out / "thesis.txt", "years")
+    left = out / "rows" / f".0001.{holder.pid}-0123abcd.partial"
+    left.mkdir(parents=True)
+    with pytest.raises(ResultError, match="another run of cofire writes"):
+        run(out)
+    assert left.exists()
+    holder.kill()
+    holder.wait()
+    run(out)
+    assert not left.exists()
+    assert (out / "thesis.txt").read_text() == "years"
+    assert not {".cofire.json", ".cofire.lock"} & set(names(out))
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_written_to_as_well(tmp_path, monkeypatch, code):
+    def fail(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    assert not run_in(tmp_path / "out")
+    assert run_in(tmp_path / "out")
+    assert names(tmp_path / "out") == RESULTS
+
+
 def test_what_killed_processes_left_is_swept_and_the_living_are_left_alone(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
@@ -148,6 +193,18 @@ def test_what_killed_processes_left_is_swept_and_the_living_are_left_alone(tmp_p
     assert names(tmp_path / "rows") == [f".{name}.{os.getpid()}-0123abcd.partial" for name in "ab"]
     assert {"mine.partial", "rows"} < set(names(tmp_path))
     assert len(names(tmp_path)) == 4
+
+
+def test_a_killed_run_with_the_number_of_this_one_is_swept_as_containers_give_all_the_same(tmp_path):
+    earlier, own = (tmp_path / f".{name}.{os.getpid()}-0123abcd.partial" for name in "ab")
+    for path in (earlier, own):
+        path.write_text("half")
+    os.utime(earlier, (time.time() - 3000, time.time() - 3000))
+    # As if this process were a short one, even if the tests have gone on for an hour.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cofire.atomic._BEGUN", time.time() - 60)
+        sweep(tmp_path)
+    assert names(tmp_path) == [own.name]
 
 
 def test_a_folder_appears_once_and_whole(tmp_path):

@@ -17,6 +17,7 @@ from cofire.errors import CofireError, ResultError
 __all__ = ["atomic_folder", "atomic_path", "partial_name", "sweep", "unwritable", "write_text"]
 
 _STALE = 3600
+_BEGUN = time.time()
 _OWNER = re.compile(r"\.(\d+)-\w{8}\.partial$")
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 # Arrow, safetensors and torch write files themselves, and tell what went wrong in words.
@@ -152,9 +153,12 @@ def _is_left(path: Path) -> bool:
     if owner is not None and not _is_alive(int(owner[1])):
         return True
     try:
-        return time.time() - path.lstat().st_mtime > _STALE
+        written = path.lstat().st_mtime
     except OSError:
         return False
+    # In a container every run has the same number: what is older than this process was an earlier one's.
+    begun_before = owner is not None and int(owner[1]) == os.getpid() and written < _BEGUN
+    return begun_before or time.time() - written > _STALE
 
 
 def _is_alive(process: int) -> bool:

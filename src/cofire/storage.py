@@ -6,6 +6,7 @@ file and the lock are removed when the run has ended; what tells a whole result 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
@@ -25,6 +26,8 @@ _MARK = ".cofire.json"
 _LOCK = ".cofire.lock"
 _STUDY = "study.json"
 _held: dict[Path, int] = {}
+# What file systems without locks answer; some of those of clusters are.
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Claim:
 
 
 @contextmanager
-def claimed(folder: str | Path, kind: str, results: Sequence[str]) -> Iterator[Claim]:
+def claimed(folder: str | Path, kind: str, results: Sequence[str], *, alone: bool = True) -> Iterator[Claim]:
     """A folder for one run, locked until the block ends, with what killed runs left there swept.
 
     A claim within a claim of the same folder is the same one. If the block raises before anything was written, the
@@ -51,6 +54,7 @@ def claimed(folder: str | Path, kind: str, results: Sequence[str]) -> Iterator[C
         folder: Which; it is made if need be.
         kind: Of results, for messages, such as "a summary".
         results: Names of files that tell that a result of this kind is there.
+        alone: Whether a folder of other files or results is refused; if not, they stay beside those of this run.
 
     Raises:
         OptionError: It holds other files or results of another kind, or cannot be written to.
@@ -71,7 +75,7 @@ def claimed(folder: str | Path, kind: str, results: Sequence[str]) -> Iterator[C
     _check_place(Path(folder))
     try:
         place = Path(folder).resolve()
-        earlier = _is_of(place, folder, kind, results)
+        earlier = _is_of(place, folder, kind, results, alone)
         within = _held.get(place) == threading.get_ident()
         made = [] if within else _make(place)
     # Links in a circle are a RuntimeError to Python 3.12 and earlier.
@@ -83,7 +87,7 @@ def claimed(folder: str | Path, kind: str, results: Sequence[str]) -> Iterator[C
     with _locked(place, folder):
         before = _names_in(place)
         try:
-            earlier = _is_of(place, folder, kind, results)
+            earlier = _is_of(place, folder, kind, results, alone)
             write_text(place / _MARK, json.dumps({"kind": kind}) + "\n")
             sweep(place)
             _held[place] = threading.get_ident()
@@ -115,12 +119,13 @@ def _locked(place: Path, folder: str | Path) -> Iterator[None]:
         raise ResultError(
             f"'{folder}', where another run of cofire writes",
             "a folder of its own for each run",
-            "wait until the other has ended, or choose another folder with --out",
+            "wait until the other has ended, or choose another folder",
         ) from error
     except OSError as error:
-        raise unwritable(Path(folder), error) from error
+        if error.errno not in _NO_LOCKS:
+            raise unwritable(Path(folder), error) from error
     except NotImplementedError:
-        pass  # a file system without locks
+        pass  # older filelock says so of a file system without locks
     try:
         yield
     finally:
@@ -165,21 +170,21 @@ def _make(place: Path) -> list[Path]:
     return made
 
 
-def _is_of(place: Path, folder: str | Path, kind: str, results: Sequence[str]) -> bool:
+def _is_of(place: Path, folder: str | Path, kind: str, results: Sequence[str], alone: bool) -> bool:
     """Whether results of this kind, whole or begun, lie in a folder.
 
     Raises:
-        OptionError: It holds something else.
+        OptionError: It holds something else, which must not be there.
     """
     if not place.is_dir():
         return False
     held = {name for name in _names_in(place) if not name.endswith(".partial")} - {_MARK, _LOCK}
-    if _STUDY in held and _STUDY not in results:
+    if alone and _STUDY in held and _STUDY not in results:
         raise OptionError(f"'{folder}' holds a study", "a folder of its own", "choose another folder with --out")
     begun = _kind_in(place)
     if begun == kind or any((place / name).exists() for name in results):
         return True
-    if held:
+    if alone and held:
         told = f"{begun} that was begun" if begun else "other files"
         raise OptionError(
             f"'{folder}' holds {told}",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from cofire.atomic import atomic_path, sweep, write_text
+from cofire.atomic import atomic_path, write_text
 from cofire.checksums import check_json, read_table, sealed_json, write_table
 from cofire.errors import MergeError, ResultError
 from cofire.evaluate.schema import RECORDS_SCHEMA
@@ -65,7 +65,6 @@ class Chunks:
         if not note.exists():
             write_text(note, json.dumps(mine, sort_keys=True, indent=1))
             return
-        sweep(self._folder)
         try:
             theirs = dict(json.loads(note.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:

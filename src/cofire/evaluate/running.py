@@ -21,16 +21,17 @@ from cofire.bounds import check_whole
 from cofire.errors import DataError, ImageError, OptionError, near_matches
 from cofire.evaluate.confidence import Fill
 from cofire.evaluate.cost import Tell, cost_told, duration_told, seconds_of, tuning_part
-from cofire.evaluate.evaluation import Evaluation
+from cofire.evaluate.evaluation import OPTIONS, Evaluation
 from cofire.evaluate.judging import Judge, view_of
 from cofire.evaluate.methods import EVALUATED
-from cofire.evaluate.records import Chunks
+from cofire.evaluate.records import IDENTITY, ROWS, Chunks
 from cofire.evaluate.schema import RECORDS_SCHEMA, asked_groups
 from cofire.evaluate.thresholds import fault_of_rules, learn_thresholds, with_threshold
 from cofire.network import Network, classifier
 from cofire.photos.collection import SPLITS, Collection, sample
 from cofire.photos.preparation import Preparation
 from cofire.photos.seen import SeenBatch, checked, read_batches
+from cofire.storage import claimed
 
 __all__ = ["FILLS", "SPLIT_CHOICES", "fill_of", "judge_of", "run_evaluation"]
 
@@ -122,7 +123,7 @@ def run_evaluation(
         ImageError: Photos cannot be read; the message names all.
         DataError: There is no photo of that split, or boxes do not fit their photos.
         MergeError: The folder holds a run with other options, photos or weights.
-        ResultError: What it holds is damaged.
+        ResultError: What it holds is damaged, another run writes there, or the disk is full.
         CofireError: Whatever methods raise on this network.
     """
     network = classifier(network, lambda: torch.zeros(1, *preparation.shape))
@@ -158,44 +159,45 @@ def run_evaluation(
         "files": _digest([drawn.photos, tuning]),
         "versions": {name: _version(name) for name in _JUDGED_WITH},
     }
-    chunks = Chunks(out, identity)
-    if tell is not None and len(drawn.photos) + len(tuning) >= _TIMED:
-        left = sum(
-            len(drawn.photos[number : number + batch_size])
-            for number in range(0, len(drawn.photos), batch_size)
-            if not chunks.has(number // batch_size)
-        )
-        learned_on = 0 if chunks.has("boxes") else len(tuning)
-        tell(_time_told(judge, drawn.photos, preparation, chosen, left, learned_on, heated))
+    with claimed(out, "an evaluation", [OPTIONS, f"{ROWS}/{IDENTITY}"], alone=False):
+        chunks = Chunks(out, identity)
+        if tell is not None and len(drawn.photos) + len(tuning) >= _TIMED:
+            left = sum(
+                len(drawn.photos[number : number + batch_size])
+                for number in range(0, len(drawn.photos), batch_size)
+                if not chunks.has(number // batch_size)
+            )
+            learned_on = 0 if chunks.has("boxes") else len(tuning)
+            tell(_time_told(judge, drawn.photos, preparation, chosen, left, learned_on, heated))
 
-    def learn() -> dict[str, Any]:
-        title = f"Learning boxes on {len(tuning):,} photos"
-        with progress_over(title, len(tuning), progress) as advance:
-            rules = learn_thresholds(judge, tuning, preparation, heated, batch_size=batch_size, advance=advance)
-        # None for boxes that turned out to be of points: a file without a rule for each method is damaged.
-        return {method: rules.get(method) for method in heated}
+        def learn() -> dict[str, Any]:
+            title = f"Learning boxes on {len(tuning):,} photos"
+            with progress_over(title, len(tuning), progress) as advance:
+                rules = learn_thresholds(judge, tuning, preparation, heated, batch_size=batch_size, advance=advance)
+            # None for boxes that turned out to be of points: a file without a rule for each method is damaged.
+            return {method: rules.get(method) for method in heated}
 
-    noted = chunks.once("boxes", learn, lambda rules: fault_of_rules(rules, heated)) if heated else {}
-    learned = {method: rule for method, rule in noted.items() if rule is not None}
-    judge = judge.with_rules(learned)
-    parts = []
-    with progress_over(
-        f"Judging {len(chosen)} methods on {len(drawn.photos):,} photos", len(drawn.photos), progress
-    ) as advance:
-        for number in range(math.ceil(len(drawn.photos) / batch_size)):
-            place = slice(number * batch_size, (number + 1) * batch_size)
-            part = chunks.get(number, [photo.name for photo in drawn.photos[place]], chosen)
-            if part is None:
-                (batch,) = read_batches(drawn.photos[place], preparation, batch_size)
-                part = chunks.put(number, _rows(judge, batch, chosen, drawn.draws[place]))
-            parts.append(part)
-            advance(len(part) // len(chosen))
-    told = {
-        "collection": drawn.photos.told, "left_out": drawn.photos.left_out, "thresholds": learned, **(note or {}),
-    }  # fmt: skip
-    found = Evaluation(pa.concat_tables(parts), {**identity, **told}, drawn.photos)
-    found.save(out)
-    return found
+        noted = chunks.once("boxes", learn, lambda rules: fault_of_rules(rules, heated)) if heated else {}
+        learned = {method: rule for method, rule in noted.items() if rule is not None}
+        judge = judge.with_rules(learned)
+        parts = []
+        with progress_over(
+            f"Judging {len(chosen)} methods on {len(drawn.photos):,} photos", len(drawn.photos), progress
+        ) as advance:
+            for number in range(math.ceil(len(drawn.photos) / batch_size)):
+                place = slice(number * batch_size, (number + 1) * batch_size)
+                part = chunks.get(number, [photo.name for photo in drawn.photos[place]], chosen)
+                if part is None:
+                    (batch,) = read_batches(drawn.photos[place], preparation, batch_size)
+                    part = chunks.put(number, _rows(judge, batch, chosen, drawn.draws[place]))
+                parts.append(part)
+                advance(len(part) // len(chosen))
+        told = {
+            "collection": drawn.photos.told, "left_out": drawn.photos.left_out, "thresholds": learned, **(note or {}),
+        }  # fmt: skip
+        found = Evaluation(pa.concat_tables(parts), {**identity, **told}, drawn.photos)
+        found.save(out)
+        return found
 
 
 def check_methods(methods: Sequence[str]) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +24,7 @@ from cofire.bounds import check_whole
 from cofire.errors import OptionError
 from cofire.marks import Later
 from cofire.network import Network, Selector, Unit, classifier
+from cofire.storage import claimed
 from cofire.study.accuracy import tally
 from cofire.study.boost_rows import boost_tables
 from cofire.study.explanation_rows import explanation_tables
@@ -33,6 +35,9 @@ from cofire.study.trajectory import Trajectory
 from cofire.study.versions import versions
 
 __all__ = ["follow"]
+
+_TABLE = "layers.parquet"
+"""Of a trajectory that was saved."""
 
 Weights = Annotated[Mapping[str, Any] | str | Path, Later()]
 
@@ -119,6 +124,7 @@ def follow(
         MergeError: The folder holds results of other weights or under other options.
         WeightsError: A checkpoint is missing, damaged, or does not fit.
         DataError: See `cofire.summarize`.
+        ResultError: What the folder holds is damaged, another run writes there, or the disk is full.
 
     Example:
         >>> import torch
@@ -193,37 +199,42 @@ def follow(
         **({} if not explain else {"explain": explain}),
         "versions": versions(),
     }
-    fragments = None if folder is None else Fragments(Path(folder), options)
-    parts = []
-    for number, (weights, epoch) in enumerate(zip(checkpoints, moments, strict=True), start=1):
-        now = network.with_weights(weights, weights_key=weights_key)
-        step = None if steps is None else int(steps[number - 1])
-        identity = {"weights": now.digest(), "epoch": float(epoch), "step": step}
-        part = None if fragments is None else fragments.get(number, identity)
-        if part is None:
-            summary = summarize(
-                now, train, layers=layers, unit=unit, bins=bins, range=range, threshold=threshold, by_class=by_class,
-                pairs=pairs, top=top, null_graphs=null_graphs, min_class_samples=min_class_samples,
-                class_names=labelling.names, outputs=outputs, batch_size=batch_size, progress=progress,
-            )  # fmt: skip
-            tested = None if test is None else tally(now, test, labelling, batch_size=batch_size)
-            moment = Moment(number, float(epoch), step)
-            part = trajectory_of(summary, moment, tested, options, graphs)
-            if boost is not None:
-                comparison = compare(
-                    now, train, held_out, test, layers=boost_layers, method=boost, threshold=limit,
-                    unit=boost_unit, batch_size=batch_size, progress=progress,
+    claim: AbstractContextManager[object] = (
+        nullcontext() if folder is None else claimed(folder, "a trajectory", [_TABLE], alone=False)
+    )
+    with claim:
+        fragments = None if folder is None else Fragments(Path(folder), options)
+        parts = []
+        for number, (weights, epoch) in enumerate(zip(checkpoints, moments, strict=True), start=1):
+            now = network.with_weights(weights, weights_key=weights_key)
+            step = None if steps is None else int(steps[number - 1])
+            identity = {"weights": now.digest(), "epoch": float(epoch), "step": step}
+            part = None if fragments is None else fragments.get(number, identity)
+            if part is None:
+                summary = summarize(
+                    now, train, layers=layers, unit=unit, bins=bins, range=range, threshold=threshold,
+                    by_class=by_class, pairs=pairs, top=top, null_graphs=null_graphs,
+                    min_class_samples=min_class_samples, class_names=labelling.names, outputs=outputs,
+                    batch_size=batch_size, progress=progress,
                 )  # fmt: skip
-                part = replace(part, **boost_tables(comparison, vars(moment), labelling.names))
-            if explain and number == len(checkpoints):
-                part = replace(part, **explanation_tables(now, test, explain, vars(moment), batch_size=batch_size))
-            if fragments is not None:
-                fragments.put(number, part, identity)
-        parts.append(part)
-    whole = Trajectory.concat(parts)
-    if folder is not None:
-        whole.save(folder)
-    return whole
+                tested = None if test is None else tally(now, test, labelling, batch_size=batch_size)
+                moment = Moment(number, float(epoch), step)
+                part = trajectory_of(summary, moment, tested, options, graphs)
+                if boost is not None:
+                    comparison = compare(
+                        now, train, held_out, test, layers=boost_layers, method=boost, threshold=limit,
+                        unit=boost_unit, batch_size=batch_size, progress=progress,
+                    )  # fmt: skip
+                    part = replace(part, **boost_tables(comparison, vars(moment), labelling.names))
+                if explain and number == len(checkpoints):
+                    part = replace(part, **explanation_tables(now, test, explain, vars(moment), batch_size=batch_size))
+                if fragments is not None:
+                    fragments.put(number, part, identity)
+            parts.append(part)
+        whole = Trajectory.concat(parts)
+        if folder is not None:
+            whole.save(folder)
+        return whole
 
 
 def _names(network: Network, train: Any, test: Any, batch_size: int) -> dict[str, Any]:
