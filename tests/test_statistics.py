@@ -187,6 +187,30 @@ def test_an_interval_that_includes_zero_is_no_evidence_of_equality():
     assert samples_to_decide(Interval(0.0, -0.1, 0.1, 50)) is None
 
 
+def test_a_single_sample_decides_nothing():
+    for values in ([0.3], [-0.3], [0.0]):
+        found = mean_interval(values, differences=True)
+        assert found.says(0.005) == "undecided"
+        assert verdicts([found], 0.005) == ["undecided"]
+        assert samples_to_decide(found, 0.005) is None or values == [0.0]
+
+
+@pytest.mark.filterwarnings("error")
+def test_differences_too_small_for_any_number_of_samples_are_told_as_such():
+    for interval, margin in (
+        (Interval(1e-160, -0.01, 0.01, 100), 0.0), (Interval(5e-324, -0.01, 0.01, 100), 0.0),
+        (Interval(0.0, -0.01, 0.01, 100), 1e-200), (Interval(1e-5, -1e300, 1e300, 100), 0.0),
+    ):  # fmt: skip
+        assert samples_to_decide(interval, margin) is None
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_interval_of_which_no_draw_holds_a_sample_has_no_ends():
+    found = [mean_intervals([[5.0], [7.0], [9.0]], [[True], [False], [False]], draws=1, seed=s)[0] for s in range(6)]
+    assert {(one.value, one.counted, one.left_out) for one in found} == {(5.0, 1, 2)}
+    assert {one.known for one in found} == {True, False}
+
+
 def test_the_verdict_is_that_of_two_one_sided_tests():
     random = np.random.default_rng(5)
     for _ in range(200):

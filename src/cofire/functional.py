@@ -8,13 +8,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cofire.activations.cofiring import CofiringCounts, Pairs, check_pairs
+from cofire.activations.cofiring import CofiringCounts, Pairs
 from cofire.activations.histograms import ActivationHistograms, Range, check_bins, ranges_of
 from cofire.activations.labels import Grouping, check_labels
 from cofire.activations.neurons import NeuronView, view_matrix
 from cofire.activations.statistics import ActivationStatistics, find_non_finite
 from cofire.arguments import validated
-from cofire.bounds import check_threshold
 from cofire.errors import DataError, NonFiniteError
 from cofire.patterns import (
     ArrayLike,
@@ -133,7 +132,7 @@ def activation_probability(
         tensor([[0.5000, 0.0000],
                 [1.0000, 1.0000]], dtype=torch.float64)
     """
-    return _by_class(activations, labels, num_classes, check_threshold(threshold)).probability()
+    return _by_class(activations, labels, num_classes, threshold).probability()
 
 
 @validated
@@ -169,7 +168,6 @@ def activation_pattern_graph(
                 [0.5000, 0.0000, 0.5000],
                 [0.0000, 0.5000, 0.0000]], dtype=torch.float64)
     """
-    check_pairs(pairs)
     matrix = _matrix(activations)
     classes = Grouping(_labels(labels, matrix, num_classes))
     view = view_matrix(matrix)

@@ -121,7 +121,7 @@ class Choice(Mark):
     values: tuple[Any, ...]
 
     def _told(self) -> str:
-        if len(self.values) == 2:
+        if len(self.values) <= 2:
             return " or ".join(map(repr, self.values))
         return f"one of {', '.join(map(repr, self.values))}"
 

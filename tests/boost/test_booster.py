@@ -237,6 +237,9 @@ def test_what_is_no_classifier_with_neurons_is_refused():
         Booster(network, threshold="median")
     with pytest.raises(OptionError, match="a finite number"):
         Booster(network, threshold=float("nan"))
+    for wrong in (0, 1e9):  # neither a number of bytes; what the message says to pass is one
+        with pytest.raises(OptionError, match=r"max_bytes=.* pass max_bytes=\d+\.$"):
+            Booster(network, max_bytes=wrong)
     with pytest.raises(OptionError, match="did you mean"):
         Booster(network, method="auxilary")
     with pytest.raises(OptionError, match="fit"):

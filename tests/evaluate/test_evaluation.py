@@ -167,3 +167,9 @@ def test_two_methods_that_agree_on_few_photos_are_not_called_equal():
     found = synthetic(6, {"gradcam": (1.0, 0.9, 0.5), "lrp": (1.0, 0.9, 0.5)})
     gap = found.differences()["lrp"]["pointing"]
     assert (gap.value, gap.verdict) == (0.0, "undecided")
+
+
+def test_a_single_photo_decides_nothing():
+    gap = synthetic(1, {"gradcam": (1.0, 0.9, 0.5), "lrp": (1.0, 0.895, 0.5)}).differences()["lrp"]["iou"]
+    assert gap.images == 1
+    assert (gap.verdict, gap.needed) == ("undecided", None)

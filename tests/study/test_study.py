@@ -195,6 +195,12 @@ def test_a_truncated_file_is_one_clear_error(undisturbed, tmp_path, file):
     assert "elete" in str(caught.value) or "0005" in str(caught.value)
 
 
+def test_options_nested_without_end_are_one_clear_error(tmp_path):
+    (tmp_path / "study.json").write_text("[" * 100_000)
+    with pytest.raises(ResultError, match=r"study\.json"):
+        run_study(StudyOptions(**SMALL), tmp_path)
+
+
 def test_the_global_random_state_is_left_alone(tmp_path):
     torch.manual_seed(5)
     expected = torch.rand(3)

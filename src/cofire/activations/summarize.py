@@ -11,14 +11,14 @@ from torch import nn
 from cofire.activations.batches import Batches, first_inputs
 from cofire.activations.budget import ByClass, Cost, check_budget, cost_of
 from cofire.activations.cofiring import Pairs, check_pairs, narrowed
-from cofire.activations.histograms import Range, check_bins, check_range
+from cofire.activations.histograms import Range, check_bins
 from cofire.activations.labelling import ClassRows, Labelling
 from cofire.activations.passes import FirstPass, SecondPass, check_classes, check_same, run_pass
 from cofire.activations.progress import announce
 from cofire.activations.random_labels import RandomLabels, shuffled_labels
 from cofire.activations.summary import ActivationSummary, LayerSummary, SummaryOptions
 from cofire.arguments import validated
-from cofire.bounds import check_threshold, check_whole
+from cofire.bounds import check_whole
 from cofire.errors import LayerError, OptionError
 from cofire.network import ActivationLayer, Network, Selector, Unit, classifier
 
@@ -112,8 +112,7 @@ def summarize(
     network = classifier(network, lambda: first_inputs(data))
     chosen = _layers(network, layers)
     labelling = Labelling.of(network, data, class_names, outputs)
-    bins, threshold = check_bins(bins), check_threshold(threshold)
-    check_range(range)
+    bins = check_bins(bins)
     kept = _by_class(by_class)
     fewest = None if min_class_samples is None else check_whole("min_class_samples", min_class_samples)
     top, null_graphs = _check_graph(pairs, kept, top, null_graphs)

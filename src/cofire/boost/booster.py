@@ -17,7 +17,7 @@ from cofire.boost.heads import HEADS, Affine, Auxiliary
 from cofire.boost.methods import DEFAULT_METHOD, METHODS, method_of
 from cofire.boost.program import boosted_program, write_program
 from cofire.boost.reading import Reader, chosen_layers
-from cofire.bounds import check_above_zero, check_whole
+from cofire.bounds import check_whole
 from cofire.errors import LayerError, NonFiniteError, OptionError, ResultError
 from cofire.network import Network, Selector, Unit
 from cofire.network.untouched import without_autocast
@@ -106,7 +106,7 @@ class Booster(nn.Module):
         self._settings = FitSettings(
             threshold=check_firing(threshold),
             seed=check_whole("seed", seed, least=0, most=2**63 - 1),
-            max_bytes=int(check_above_zero("max_bytes", max_bytes)),
+            max_bytes=check_whole("max_bytes", max_bytes),
         )
         self.fitted: Fitted | None = None
         self.always_active: Mapping[str, float] = {}

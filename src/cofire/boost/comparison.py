@@ -26,7 +26,7 @@ from cofire.boost.measures import calibration_gap, false_counts
 from cofire.boost.methods import CONTROLS, DEFAULT_METHOD, METHODS, VALUES, Kind, check_booster, method_of
 from cofire.boost.overlap import check_apart_by_content, check_apart_by_index
 from cofire.boost.reading import Reader, chosen_layers, hashes_of
-from cofire.bounds import check_above_zero, check_from_zero, check_whole
+from cofire.bounds import check_from_zero, check_whole
 from cofire.errors import NonFiniteError, OptionError
 from cofire.network import Network, Selector, Unit, classifier
 from cofire.network.untouched import without_autocast
@@ -235,7 +235,7 @@ def compare(
     reader = Reader(network, chosen_layers(network, layers), unit)
     settings = FitSettings(
         check_firing(threshold), check_whole("seed", seed, least=0, most=_LARGEST),
-        check_whole("batch_size", batch_size), int(check_above_zero("max_bytes", max_bytes)), progress,
+        check_whole("batch_size", batch_size), check_whole("max_bytes", max_bytes), progress,
     )  # fmt: skip
     Labelling.of(network, training).check_same(test, "the test data")
     check_apart_by_index(training, test, "test data")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
@@ -14,16 +14,14 @@ from cofire.activations.labelling import Labelling
 from cofire.activations.summarize import DEFAULT_CAP
 from cofire.arguments import validated
 from cofire.boost.reading import Reader, chosen_layers
-from cofire.bounds import check_threshold, check_whole
+from cofire.bounds import check_whole
 from cofire.errors import (
     BudgetError,
     DataError,
     LayerError,
     NonFiniteError,
-    OptionError,
     ResultError,
     WeightsError,
-    near_matches,
 )
 from cofire.network import Network, Selector, Unit
 from cofire.noted import load_noted, save_noted
@@ -101,15 +99,9 @@ class PatternConfidence:
         *,
         max_bytes: int = DEFAULT_CAP,
     ) -> None:
-        if score not in get_args(Score):
-            raise OptionError(
-                f"score={score!r}",
-                f"one of {', '.join(map(repr, get_args(Score)))}",
-                f"pass {near_matches(str(score), get_args(Score), most=1)}",
-            )
         self.network = network
         self.score: Score = score
-        self._threshold = check_threshold(threshold)
+        self._threshold = threshold
         self._reader = Reader(network, chosen_layers(network, layers), unit)
         if not sum(self._reader.sizes):
             raise LayerError("no layers, or none with neurons", "at least one neuron", "pass layers=None for all")

@@ -24,7 +24,7 @@ from cofire.evaluate.schema import GROUPS, MARGIN, RECORDS_SCHEMA, SUBSETS, Crit
 from cofire.evaluate.thresholds import fault_of_rules
 from cofire.photos.collection import Collection
 from cofire.reading import reader
-from cofire.statistics import Interval, Outcome, holm, mean_intervals, samples_to_decide, sign_flip, verdict
+from cofire.statistics import Interval, Outcome, holm, mean_intervals, samples_to_decide, sign_flip
 
 __all__ = ["OPTIONS", "RECORDS", "Difference", "Evaluation"]
 
@@ -64,7 +64,7 @@ class Difference(Interval):
         low, high = self.low, self.high
         if self.p_holm > _LEVEL or self.criterion.better == "neither":
             low, high = min(low, 0.0), max(high, 0.0)
-        found = verdict(low, high, self.margin, value=self.value)
+        found = Interval(self.value, low, high, self.counted).says(self.margin)
         if self.criterion.better == "lower" and found in ("better", "worse"):
             return "worse" if found == "better" else "better"
         return found

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
 from torch import Tensor
 
 from cofire.arguments import validated
 from cofire.bounds import check_whole
-from cofire.errors import DataError, OptionError, ResultError
+from cofire.errors import DataError, ResultError
 from cofire.graphs.communities import (
     Communities,
     GroupedGraph,
@@ -295,8 +295,6 @@ class ActivationPatternGraph:
             DataError: See `significance`.
             OptionError: See `significance`.
         """
-        if null not in get_args(Null):
-            raise OptionError(f"null={null!r}", f"one of {', '.join(get_args(Null))}", "pass null='weights'")
         made: Iterable[GroupedGraph]
         if null == "weights":
             made = shuffled(self.grouped, check_whole("runs", runs, least=2), check_whole("seed", seed, least=0))

@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from cofire.arguments import validated
-from cofire.errors import BatchError, ExportError, OptionError, near_matches
+from cofire.errors import BatchError, ExportError
 from cofire.marks import Later
 from cofire.network.archives import load_program
 from cofire.network.engines import CallEngine, Engine, FixedWeights, GraphEngine, LiveWeights, TensorSource, state_of
@@ -70,12 +70,6 @@ class Network:
         *,
         capture: Capture = "export",
     ) -> None:
-        if capture not in ("export", "calls"):
-            raise OptionError(
-                f"capture={capture!r}",
-                "'export' or 'calls'",
-                f"pass {near_matches(str(capture), ('export', 'calls'), most=1)}",
-            )
         inner = unwrapped(model)
         reference = state_of(inner)
         device, dtype = placement_of(inner.parameters(), example_input)

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from cofire.arguments import validated
-from cofire.bounds import check_threshold
 from cofire.errors import DataError, NonFiniteError
 from cofire.patterns.arrays import ArrayLike, tensor_of
 
@@ -44,7 +43,6 @@ def propose(
         >>> propose(torch.tensor([[0.75, 0.25]]), probability, torch.tensor([[2.0, 1.0, 0.0]]))
         tensor([[1.1250, 0.1250]], dtype=torch.float64)
     """
-    threshold = check_threshold(threshold)
     given = {
         "predicted": tensor_of(predicted, "predicted"),
         "activation_probability": tensor_of(activation_probability, "activation_probability"),

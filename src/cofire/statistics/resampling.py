@@ -118,7 +118,11 @@ def mean_intervals(
             told.append(None)
             continue
         mean = float(table[:, column].sum() / here)
-        low, high = (float(end) for end in np.nanquantile(found[:, column], [0.025, 0.975]))
+        held_here = found[~np.isnan(found[:, column]), column]
+        if not len(held_here):  # few draws, and none of the few samples that count in them
+            told.append(Interval(mean, counted=here, left_out=samples - here))
+            continue
+        low, high = (float(end) for end in np.quantile(held_here, [0.025, 0.975]))
         # Sums of many numbers round: a mean of equal numbers is that number.
         low, high = (mean if np.isclose(end, mean, 1e-12, 1e-15) else end for end in (low, high))
         drawn = Interval(mean, low, high, here, samples - here)

@@ -79,8 +79,8 @@ class Interval:
 
     @validated
     def says(self, margin: float = 0.0) -> Outcome:
-        """What it says of a difference, see `cofire.statistics.verdict`."""
-        return verdict(self.low, self.high, margin, value=self.value)
+        """What it says of a difference, see `cofire.statistics.verdict`; a single sample decides nothing."""
+        return "undecided" if self.counted == 1 else verdict(self.low, self.high, margin, value=self.value)
 
 
 @validated
@@ -179,16 +179,21 @@ def samples_to_decide(interval: Interval, margin: Margin = 0.0, *, tests: Annota
     """
     if not interval.known or not interval.counted:
         return None
-    size, error = abs(interval.value), (interval.high - interval.low) / 2 / Z95
+    size, error = abs(float(interval.value)), float(interval.high - interval.low) / 2 / Z95
+    if not error:  # of samples that all agree nobody knows how far others spread
+        return None
     asked = []
     if size > 0:
-        asked.append((norm.ppf(1 - 0.025 / tests) + norm.ppf(0.8)) * error / size)
+        asked.append(float(norm.ppf(1 - 0.025 / tests) + norm.ppf(0.8)) * (error / size))
     if size < margin:
-        asked.append((_Z90 + norm.ppf(0.9)) * error / (margin - size))
+        asked.append(float(_Z90 + norm.ppf(0.9)) * (error / (margin - size)))
     if not asked:
         return None
-    needed = max(interval.counted * float(min(asked)) ** 2, interval.counted + 1.0)
-    if not math.isfinite(needed) or needed > 1e12:
+    times = float(min(asked))
+    if not times < 1e6:
+        return None
+    needed = max(interval.counted * times**2, interval.counted + 1.0)
+    if needed > 1e12:
         return None
     unit = 10 ** max(0, math.floor(math.log10(needed)) - 1)
     return int(math.ceil(needed / unit - _ROUNDING) * unit)

@@ -19,6 +19,7 @@ from cofire.boost import compare
 from cofire.errors import OptionError, ResultError
 from cofire.network import Network
 from cofire.patterns import information_floor
+from cofire.reading import read_json
 from cofire.storage import claimed
 from cofire.study.accuracy import tally
 from cofire.study.boost_rows import boost_tables
@@ -196,8 +197,8 @@ def _claim(folder: Path, described: dict[str, Any]) -> None:
         write_text(about, json.dumps(described, indent=2, sort_keys=True) + "\n")
         return
     try:
-        found = json.loads(about.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        found = read_json(about)
+    except (OSError, ValueError, RecursionError) as error:
         raise ResultError(f"{about}: {error}", "the options of a study", "delete the folder to start anew") from error
     if found != described:
         changed = sorted(k for k in {*found, *described} if found.get(k) != described.get(k))
