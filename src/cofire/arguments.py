@@ -261,7 +261,7 @@ def _declared(hint: Any, about: _About) -> Any:
     if origin is not None:
         return _declared(origin, about)
     if hint is int and about.name in LARGEST:
-        return Annotated[Any, Whole(most=LARGEST[about.name])]
+        return Annotated[Any, Whole(0, LARGEST[about.name])]
     if hint is float and about.name in WIDEST:
         return Annotated[Any, Number(most=WIDEST[about.name])]
     if hint is Tensor:

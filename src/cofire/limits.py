@@ -17,5 +17,5 @@ LARGEST = {
     "tuning_photos": 10**9, "cases": 10**6, "explain": 10**6,
 }  # fmt: skip
 """The most that a count of this name can be, wherever it is asked for: above it is a mistake or takes hours."""
-WIDEST = {"sigma": 1.0}
-"""The same of a number: a blur as wide as the image leaves nothing to see."""
+WIDEST = {"sigma": 1.0, "radius": 10.0}
+"""The same of a number, a share of a side or of the diagonal: all is blurred away, all points are near."""
