@@ -24,6 +24,7 @@ from cofire.cli.folders import stoppable
 from cofire.cli.main import app
 from cofire.errors import OptionError, ResultError
 from cofire.evaluate import run_evaluation
+from cofire.report.explain.results import replaced
 from cofire.storage import claimed
 from tests.conftest import Tiny
 from tests.evaluate.judged import PREPARATION, tiny_collection, tiny_network, write_photos
@@ -255,6 +256,21 @@ def test_a_full_disk_is_said_and_the_old_file_kept(tmp_path, kind):
         write()
     assert (tmp_path / "a").read_text() == "old"
     assert names(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("begin", [atomic_folder, replaced])
+def test_what_cannot_be_written_is_told_by_the_name_that_it_would_have(tmp_path, begin):
+    if begin is replaced:
+        (tmp_path / "out").mkdir()
+    before = list(tmp_path.rglob("*"))
+
+    def write():
+        with begin(tmp_path / "out") as partial, full_disk():
+            write_text(partial / "a", "x" * 50_000)
+
+    with pytest.raises(ResultError, match=f"'{tmp_path}/out/a' cannot be written: the disk is full"):
+        write()
+    assert list(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])

@@ -102,7 +102,8 @@ def partial_name(name: str) -> str:
 
 
 def unwritable(path: Path, error: BaseException) -> ResultError:
-    """What is raised where a file cannot be written."""
+    """What is raised where a file cannot be written; it is told by the name that it would have had."""
+    path = Path(*(_whole(part) for part in path.parts))
     told = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error).splitlines()[0]
     if _is_full(error):
         return ResultError(
@@ -111,6 +112,11 @@ def unwritable(path: Path, error: BaseException) -> ResultError:
             "free some room or choose another folder, and start again",
         )
     return ResultError(f"'{path}' cannot be written: {told}", "a folder to write to", "choose another folder")
+
+
+def _whole(part: str) -> str:
+    owner = _OWNER.search(part)
+    return part if owner is None else part[1 : owner.start()]
 
 
 def _is_full(error: BaseException) -> bool:

@@ -95,8 +95,8 @@ def replaced(out: Path) -> Iterator[Path]:
 
 
 def _prefix() -> str:
-    # As `cofire.atomic.sweep` knows it.
-    return f".cofire.{os.getpid()}-"
+    # As `cofire.atomic` knows what has no name of its own once it is whole.
+    return f"..{os.getpid()}-"
 
 
 def _nearest(folder: Path) -> Path:
