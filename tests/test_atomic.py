@@ -37,3 +37,9 @@ def test_what_a_killed_process_left_is_removed_once_it_is_old(tmp_path):
     os.utime(old, (time.time() - 7200,) * 2)
     sweep(tmp_path)
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [".b.2.partial", "c.txt"]
+
+
+def test_an_error_of_the_system_without_a_word_names_the_file_as_well(tmp_path):
+    with pytest.raises(ResultError, match=r"a\.txt' cannot be written: OSError"), atomic_path(tmp_path / "a.txt"):
+        raise OSError
+    assert not list(tmp_path.iterdir())

@@ -104,7 +104,8 @@ def partial_name(name: str) -> str:
 def unwritable(path: Path, error: BaseException) -> ResultError:
     """What is raised where a file cannot be written; it is told by the name that it would have had."""
     path = Path(*(_whole(part) for part in path.parts))
-    told = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error).splitlines()[0]
+    said = (str(error).splitlines() or [type(error).__name__])[0]
+    told = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else said
     if _is_full(error):
         return ResultError(
             f"'{path}' cannot be written: the disk is full ({told})",

@@ -90,7 +90,7 @@ def without_nan(logits: Tensor) -> Tensor:
         wrong = logits.isnan().any(1)
         if bool(wrong.any()):
             raise NonFiniteError(
-                f"logits of sample {int(wrong.nonzero()[0])} of the batch that are NaN or infinite",
+                f"logits of sample {int(wrong.nonzero()[0])} of the batch that are NaN",
                 "numbers",
                 "look for NaN among the inputs and the weights, and for activations that overflow",
             )
