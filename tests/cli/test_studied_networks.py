@@ -43,7 +43,7 @@ def test_the_demo_writes_a_page_for_each_network_and_says_where(tmp_path, monkey
 
     def study(options, folder, **_):
         asked.append(options)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         return with_explanations(synthetic.trajectory(layers=(6,), checkpoints=3))
 
     monkeypatch.setattr("cofire.cli.study.run_study", study)

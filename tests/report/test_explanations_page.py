@@ -26,7 +26,8 @@ def page_of(tmp_path, *, run=None, points=None, **keywords):
     found = with_explanations(run or synthetic.trajectory(layers=(8,), checkpoints=3), **keywords)
     if points is not None:
         found = dataclasses.replace(found, explanations=without_points(found.explanations, points))
-    return write_report(found, tmp_path / "page.html")
+    # a page names the tables that lie beside it
+    return write_report(found, found.save(tmp_path) / "page.html")
 
 
 def section_of(path):
