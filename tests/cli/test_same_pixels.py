@@ -43,7 +43,7 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "images" / "1").mkdir()
     for name in names[:1]:
         (tmp_path / "images" / "1" / "last.png").write_bytes((tmp_path / "images" / "0" / name).read_bytes())
-    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "halving.py").write_text(MINE)
     entry = {"size": [SIDE, SIDE], "boxes": [[2, 2, 20, 20]]}
     entries = [{"file": name, "label": 0, **entry} for name in names] + [{"file": "last.png", "label": 1, **entry}]
     (tmp_path / "boxes.json").write_text(json.dumps(entries))
@@ -93,7 +93,7 @@ def seen_by(verb, monkeypatch, *options):
     stop_at_collection(monkeypatch, evaluate, "run_evaluation")
     monkeypatch.setattr(tune, "checked", lambda collection, *_, **__: collection)
     stop_at_collection(monkeypatch, tune, "run_tune")
-    command = [verb, *arguments[verb], "--model", "mine:model", "--out", f"out-{verb}", *options]
+    command = [verb, *arguments[verb], "--model", "halving:model", "--out", f"out-{verb}", *options]
     found = CliRunner().invoke(app, command)
     assert isinstance(found.exception, SeenError), found.output
     return found.exception.inputs, found.output
@@ -104,13 +104,13 @@ def seen_by(verb, monkeypatch, *options):
     [
         ["--image-size", "16", "--mean", "0.5", "--std", "0.25"],
         ["--image-size", str(SIDE)],
-        ["--transform", "mine:halved"],
+        ["--transform", "halving:halved"],
     ],
 )
 def test_every_verb_sees_the_same_pixels_and_says_how(place, monkeypatch, options):
     given = dict(zip(options[::2], options[1::2], strict=True))
     wanted = preparation_of(
-        "mine:model", transform=given.get("--transform"),
+        "halving:model", transform=given.get("--transform"),
         image_size=int(given["--image-size"]) if "--image-size" in given else None,
         mean=[0.5] if "--mean" in given else None, std=[0.25] if "--mean" in given else None,
     )  # fmt: skip

@@ -24,7 +24,7 @@ def asked_methods(text: str) -> list[str]:
 
     Example:
         >>> asked_methods("gradcam++, discernible"), len(asked_methods("all"))
-        (['gradcam++', 'discernible'], 6)
+        (['gradcam++', 'discernible'], 7)
     """
     if text.strip() == "all":
         return list(METHODS)

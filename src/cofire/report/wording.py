@@ -44,7 +44,7 @@ def is_clear(found: Correlation | None) -> bool:
 
     Example:
         >>> from cofire.study.correlation import correlate
-        >>> is_clear(correlate([1, 5, 2, 6, 3, 7, 1, 6], [2, 5, 1, 6, 3, 6, 2, 7]))
+        >>> is_clear(correlate([3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8], [4, 1, 4, 2, 6, 9, 2, 5, 5, 3, 6, 8]))
         True
         >>> is_clear(correlate([1, 2, 3, 4, 5, 6], [2, 1, 4, 3, 6, 5]))
         False
