@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 import cofire
 from cofire import evaluate
-from cofire.checksums import read_table, write_table
+from cofire.checksums import read_schema, read_table, write_table
 from cofire.errors import CofireError, ResultError, WeightsError
 from cofire.evaluate.bandit import BanditRun
 from cofire.evaluate.schema import RECORDS_SCHEMA
@@ -167,3 +167,31 @@ def test_a_flipped_bit_in_the_state_of_an_optimiser_is_told(tmp_path, tiny):
         training()
     path.write_bytes(whole)
     assert training().done == 1
+
+
+def test_files_that_ask_for_more_than_any_result_needs_are_refused_before_they_are_read(tmp_path):
+    rows = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"a": pa.array([1, 2, 3])}), rows)
+    assert read_table(rows).num_rows == read_schema(rows).names.count("a") * 3
+    pq.write_table(pa.table({f"c{number}": [0] for number in range(1025)}), rows)
+    for read in (read_table, read_schema):
+        with pytest.raises(pa.ArrowInvalid, match="1,025 columns, more than 1,024"):
+            read(rows)
+    rows.write_bytes(b"PAR1" + (1 << 30).to_bytes(4, "little") + b"PAR1")
+    with pytest.raises(pa.ArrowInvalid, match="a footer of"):
+        read_table(rows)
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes((1 << 30).to_bytes(8, "little") + b"{}")
+    with pytest.raises(WeightsError, match=r"a header of 1,073,741,824 bytes, more than"):
+        cofire.load_weights(weights)
+    with pytest.raises(ResultError, match="a header of"):
+        load_noted(weights, "summary", lambda note, tensors: None)
+
+
+def test_a_number_that_repeats_takes_no_space_but_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr("cofire.checksums._VALUES", 1000)
+    rows = tmp_path / "rows.parquet"
+    for table in (pa.table({"a": [0] * 1001}), pa.table({"a": [[0] * 1001]})):
+        pq.write_table(table, rows)
+        with pytest.raises(pa.ArrowInvalid, match=r"more than 1,000"):
+            read_table(rows)

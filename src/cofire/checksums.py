@@ -16,19 +16,37 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 __all__ = [
+    "check_header",
     "check_json",
     "check_tensors",
     "checksum_of_json",
     "hash_of_tensors",
+    "read_schema",
     "read_table",
+    "read_tensors",
     "sealed",
     "sealed_json",
     "write_table",
 ]
 
+_HEADER_BYTES = 1 << 26
+"""64 MiB: names and shapes of the tensors take some hundred bytes each, our notes a few million; it is JSON, which
+takes ten times as much memory."""
+_TENSORS = 1 << 17
+"""The largest networks have some ten thousand; each is an object of its own."""
+_FOOTER_BYTES = 1 << 26
+"""The same of Parquet, of a few thousand bytes for each part and column."""
+_COLUMNS, _CHUNKS = 1 << 10, 1 << 20
+"""Our tables have up to some fifty columns, in parts of a million rows."""
+_VALUES = 1 << 30
+"""Of all columns: a study's largest tables have some hundred million; so many take 8 GB. A number that repeats takes no
+space in a file, so that its size tells nothing."""
+_TABLE_BYTES = 1 << 34
+"""16 GiB as the file itself says, before it is unpacked."""
 _KEY = "cofire.sha256"
 _JSON_KEY = "sha256"
 _CHANGED = "its content is not what was written: bits have changed, or another program changed it"
@@ -74,6 +92,38 @@ def check_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | N
     others = {name: value for name, value in (metadata or {}).items() if name != _KEY}
     if kept is not None and kept != _of_tensors(tensors, others):
         raise ValueError(_CHANGED)
+
+
+def check_header(path: str | Path) -> None:
+    """Refuse a safetensors file whose header would cost more than any result or network needs.
+
+    Raises:
+        OSError: There is no such file.
+        ValueError: Its header is too long.
+    """
+    with Path(path).open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > _HEADER_BYTES:
+        raise ValueError(f"a header of {length:,} bytes, more than {_HEADER_BYTES:,}")
+
+
+def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file, held against their checksum, where there is one.
+
+    Raises:
+        OSError: There is no such file.
+        safetensors.SafetensorError: It is damaged.
+        ValueError: It is too large, or not what was written.
+    """
+    check_header(path)
+    with safe_open(path, framework="pt") as file:
+        names = list(file.keys())
+        if len(names) > _TENSORS:
+            raise ValueError(f"{len(names):,} tensors, more than {_TENSORS:,}")
+        metadata = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in names}
+    check_tensors(tensors, metadata)
+    return tensors, metadata
 
 
 def _of_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
@@ -133,9 +183,10 @@ def read_table(path: Path) -> pa.Table:
 
     Raises:
         OSError: There is no such file, or it cannot be read.
-        pyarrow.ArrowInvalid: It is damaged.
+        pyarrow.ArrowInvalid: It is damaged, or larger than any table of results.
     """
     try:
+        _check_size(path)
         table = pq.read_table(path)
     except (pa.ArrowInvalid, OSError):
         raise
@@ -147,6 +198,44 @@ def read_table(path: Path) -> pa.Table:
     if kept is not None and kept != _of_table(plain).encode():
         raise pa.ArrowInvalid(_CHANGED)
     return plain
+
+
+def read_schema(path: Path) -> pa.Schema:
+    """The columns of a Parquet file, without its rows.
+
+    Raises:
+        OSError: There is no such file, or it cannot be read.
+        ValueError: It is damaged, or larger than any table of results.
+    """
+    _check_size(path)
+    return pq.read_schema(path)
+
+
+def _check_size(path: Path) -> None:
+    """Refuse a Parquet file by what it says of itself, before anything of that size is made."""
+    with path.open("rb") as file:
+        if file.seek(0, 2) >= 8:
+            file.seek(-8, 2)
+            _check_most("a footer of {} bytes", int.from_bytes(file.read(4), "little"), _FOOTER_BYTES)
+    about = pq.read_metadata(path)
+    columns, parts = about.num_columns, about.num_row_groups
+    _check_most("{} columns", columns, _COLUMNS)
+    _check_most("{} parts of columns", columns * parts, _CHUNKS)
+    _check_most("{} rows", about.num_rows, _VALUES)
+    values = bytes_ = 0
+    for part in range(parts):
+        group = about.row_group(part)
+        for column in range(columns):
+            chunk = group.column(column)
+            values += max(chunk.num_values, group.num_rows)
+            bytes_ += chunk.total_uncompressed_size
+    _check_most("{} values", values, _VALUES)
+    _check_most("{} bytes when unpacked", bytes_, _TABLE_BYTES)
+
+
+def _check_most(told: str, count: int, most: int) -> None:
+    if count > most:
+        raise pa.ArrowInvalid(f"{told.format(f'{count:,}')}, more than {most:,}")
 
 
 def _of_table(table: pa.Table) -> str:

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from cofire.atomic import atomic_path
-from cofire.checksums import check_tensors, sealed
+from cofire.checksums import check_header, read_tensors, sealed
 from cofire.errors import ResultError
 
 __all__ = ["load_noted", "save_noted"]
@@ -31,10 +31,18 @@ def save_noted(path: str | Path, kind: str, note: dict[str, Any], tensors: Mappi
 
     Returns:
         The path.
+
+    Raises:
+        ResultError: The note is longer than is read again.
     """
     with atomic_path(path) as partial:
         plain = {name: value.contiguous() for name, value in tensors.items()}
         save_file(plain, partial, metadata=sealed(plain, {f"cofire.{kind}": json.dumps(note)}))
+        try:
+            check_header(partial)
+        except ValueError as error:
+            told = f"a {kind} whose note does not fit its file: {error}"
+            raise ResultError(told, "one that can be read again", "save it in parts") from error
     return Path(path)
 
 
@@ -50,10 +58,7 @@ def load_noted(path: str | Path, kind: str, read: Callable[[dict[str, Any], dict
         ResultError: The file is missing, damaged, or holds something else.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        check_tensors(tensors, metadata)
+        tensors, metadata = read_tensors(path)
     except (OSError, SafetensorError, ValueError) as error:
         raise ResultError(f"{path}: {error}", f"a whole file with a {kind}", f"make the {kind} again") from error
     try:

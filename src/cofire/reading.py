@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import os
 import re
 import tomllib
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from typing import Any, TypeVar, cast
 
 from cofire.errors import CofireError
 
-__all__ = ["read_json", "read_text", "read_toml", "reader"]
+__all__ = ["named", "read_json", "read_text", "read_toml", "reader"]
 
 Reader = TypeVar("Reader", bound=Callable[..., Any])
 
@@ -73,10 +74,24 @@ def reader(kind: type[CofireError], expected: str, remedy: str) -> Callable[[Rea
     return guard
 
 
+def named(name: str | os.PathLike[str]) -> str:
+    r"""A name, or words with names in them, as files of text can hold it: the system's names may be any bytes.
+
+    Example:
+        >>> named(os.fsdecode(b"caf\xe9.png")), named("café.png")
+        ('caf\\xe9.png', 'café.png')
+    """
+    text = os.fspath(name)
+    try:
+        return os.fsencode(text).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        # Half of a pair of letters, which no file is named, though a list of files can say so.
+        return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _named(path: Any) -> str:
-    """A path as a message can hold it: of what is not UTF-8, the bytes are shown."""
     text = str(path)
-    return (text if len(text) < 300 else f"{text[:300]}…").encode(errors="backslashreplace").decode()
+    return named(text if len(text) < 300 else f"{text[:300]}…")
 
 
 def _said(error: BaseException) -> str:

@@ -19,10 +19,12 @@ from filelock import FileLock, Timeout
 
 from cofire.atomic import sweep, unwritable, write_text
 from cofire.errors import OptionError, ResultError
+from cofire.reading import read_json
 
 __all__ = ["Claim", "claimed"]
 
 _MARK = ".cofire.json"
+_MARK_BYTES = 1 << 12
 _LOCK = ".cofire.lock"
 _STUDY = "study.json"
 _held: dict[Path, int] = {}
@@ -201,7 +203,7 @@ def _names_in(place: Path) -> set[str]:
 def _kind_in(place: Path) -> str | None:
     """What kind of run claimed a folder and did not end."""
     try:
-        found = json.loads((place / _MARK).read_text(encoding="utf-8"))["kind"]
+        found = read_json(place / _MARK, _MARK_BYTES)["kind"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return found if isinstance(found, str) and len(found) < 100 else None

@@ -1,6 +1,8 @@
 """`cofire evaluate` as a user runs it: tables, files, again in the same folder, and every way to ask wrongly."""
 
 import json
+import os
+import shutil
 
 import pytest
 import torch
@@ -214,3 +216,25 @@ def test_boxes_of_several_or_unknown_classes_can_be_told_about(evaluate, place, 
     assert "lynx (1)" in told
     with pytest.raises(OptionError, match="several"):
         evaluate(*asked, "--skip-unknown", "--several", "all", "--out", tmp_path / "other")
+
+
+def test_photos_of_any_name_are_found_again_in_records_and_pages(evaluate, place, tmp_path):
+    odd = {"000.png": os.fsdecode(b"caf\xe9.png"), "001.png": "a\nb.png"}
+    shutil.copytree(place / "photos", tmp_path / "photos")
+    try:
+        for name, other in odd.items():
+            (tmp_path / "photos" / name).rename(tmp_path / "photos" / other)
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    entries = json.loads((place / "boxes.json").read_text())
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text(json.dumps([{**one, "file": odd.get(one["file"], one["file"])} for one in entries]))
+    asked = ("--images", tmp_path / "photos", "--boxes", boxes, "--methods", "gradcam,centre", "--split", "all")
+    out = tmp_path / "out"
+    for _ in range(2):
+        evaluate(*asked, "--measures", "localisation", "--robustness", "12", "--out", out)
+    found = set(Evaluation.load(out).records["file"].to_pylist())
+    assert {"caf\\xe9.png", "a\nb.png", "002.png"} <= found
+    assert len(found) == 12
+    for page in out.glob("*.html"):
+        page.read_text(encoding="utf-8")

@@ -8,6 +8,7 @@ import cofire
 from cofire import evaluate
 from cofire.boost.baselines import Energy, MaxSoftmax
 from cofire.errors import NonFiniteError, OptionError
+from cofire.network.classifier import check_decides
 
 BOTH = pytest.mark.parametrize("capture", ["export", "calls"])
 IMAGES, LABELS = torch.randn(12, 3, 12, 12, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3
@@ -168,3 +169,16 @@ def test_a_report_of_an_explanation_and_of_a_comparison(tmp_path):
     data = [(torch.randn(30, 3, 12, 12), torch.arange(30) % 3) for _ in range(3)]
     compared = cofire.compare(network, *data, methods=["readout"], draws=100, progress=False)
     assert "readout" in cofire.write_report(compared, tmp_path / "compared.html").read_text()
+
+
+def test_outputs_that_are_always_the_same_are_not_taken_for_probabilities():
+    model = nn.Linear(2, 3)
+    model.weight.data.zero_()
+    model.bias.data = torch.tensor([0.0, 1.0, 0.0])
+    check_decides(cofire.Network(model, torch.zeros(2, 2)))
+
+
+def test_probabilities_of_what_takes_whole_numbers_are_found():
+    model = nn.Sequential(nn.Embedding(5, 3), Lambda(lambda z: z.exp() / z.exp().sum(1, keepdim=True)))
+    with pytest.raises(OptionError, match="outputs are probabilities"):
+        check_decides(cofire.Network(model, torch.arange(4)))

@@ -125,3 +125,11 @@ def test_folders_are_classes_and_every_ending_counts(tmp_path):
     assert data.preparation == preparation_of("", image_size=16)
     with pytest.raises(DataError, match="one folder of images per class"):
         open_data(f"imagefolder:{tmp_path / 'images' / 'cat'}")
+
+
+def test_folders_of_classes_have_names_that_can_be_written(tmp_path):
+    for name in ("cat", "do\ng"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / name / "a.png")
+    with pytest.raises(OptionError, match="the folder of a class"):
+        open_data(f"imagefolder:{tmp_path}", image_size=8)

@@ -1,11 +1,13 @@
 """Images and entries brought together: by names that end alike, with all that do not match told at once."""
 
+import os
 import shutil
 
 import pytest
 
 from cofire.errors import DataError, ImageError, LabelError, OptionError
 from cofire.photos.boxes import read_boxes
+from cofire.photos.collection import split_of
 from cofire.photos.matching import images_below, match
 
 from .folders import boxes_json, coco, entry, image, xml
@@ -179,3 +181,26 @@ class TestClasses:
                 match(tmp_path / "plain", None, **options)
         with pytest.raises(LabelError, match="photos without one class"):
             match(tmp_path / "wordnet", None, num_classes=1000)
+
+
+def test_names_that_are_no_utf_8_are_told_by_their_bytes_and_must_stay_apart(tmp_path):
+    odd = os.fsdecode(b"caf\xe9.png")
+    try:
+        image(tmp_path / "images" / odd)
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    image(tmp_path / "images" / "a\nb.png")
+    for name in (odd, "caf\\xe9.png"):
+        found = matched(tmp_path, entry(name), entry("a\nb.png", 1))
+        assert [photo.name for photo in found] == ["a\nb.png", "caf\\xe9.png"]
+        assert found[1].file.name == odd
+        assert found[1].split == split_of(odd)
+    left = matched(tmp_path, entry("\ud800.png"), entry("a\nb.png", 1), allow_unmatched=True).left_out
+    assert left == {"images without an entry": ["caf\\xe9.png"], "entries without an image": ["\\ud800.png"]}
+    image(tmp_path / "images" / "caf\\xe9.png")
+    with pytest.raises(ImageError, match="both told as"):
+        images_below(tmp_path / "images")
+
+
+def test_class_names_are_such_as_can_be_written(folder):
+    assert "control characters" in refused(OptionError, folder, entry("a.png"), names=["cat", "bell\x07"])

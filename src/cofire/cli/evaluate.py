@@ -27,7 +27,7 @@ from cofire.cli.evaluate_more import check_against, photos_of, write_attacked, w
 from cofire.cli.evaluation_told import print_tables
 from cofire.cli.explain_options import options_of
 from cofire.cli.folders import claim
-from cofire.cli.opening import named, opened, without_commands
+from cofire.cli.opening import opened, without_commands
 from cofire.cli.preparation_options import (
     Crop,
     Grey,
@@ -51,6 +51,7 @@ from cofire.evaluate.tuned import read_tuned
 from cofire.photos.layouts import open_collection
 from cofire.photos.naming import known_names, read_names
 from cofire.photos.preparation import Preparation, preparation_of
+from cofire.reading import named
 from cofire.report.evaluate.cases import choose_cases, show_cases
 from cofire.report.evaluate.left_out import left_out_told
 from cofire.report.evaluate.markdown import markdown

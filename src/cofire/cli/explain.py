@@ -18,7 +18,7 @@ from rich.text import Text
 from cofire.activations.progress import progress_over
 from cofire.cli.explain_options import OURS, asked_methods, options_of
 from cofire.cli.folders import claim
-from cofire.cli.opening import named, opened, without_commands
+from cofire.cli.opening import opened, without_commands
 from cofire.cli.preparation_options import (
     Crop,
     Grey,
@@ -42,6 +42,7 @@ from cofire.network import Network
 from cofire.photos.naming import class_number, known_names, read_names
 from cofire.photos.preparation import Preparation, Prepared, preparation_of
 from cofire.photos.reading import find_photos, read_photo
+from cofire.reading import named
 from cofire.report.explain.explained import Explained
 from cofire.report.explain.page import MOST_PHOTOS, Setup, shown, write_page
 from cofire.report.explain.pictures import write_picture

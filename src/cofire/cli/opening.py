@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +12,7 @@ from cofire.network import Network
 from cofire.photos.preparation import Preparation
 from cofire.study.sources import open_network
 
-__all__ = ["named", "opened", "without_commands"]
+__all__ = ["opened", "without_commands"]
 
 
 def opened(
@@ -45,11 +43,6 @@ def opened(
     example = torch.zeros(2, *preparation.shape)
     network = open_network(model, example, **options)
     return network, preparation
-
-
-def named(name: str | Path) -> str:
-    """A name, or words with names in them, as files of text can hold it: the system's names may be any bytes."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def without_commands(words: str) -> str:

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from cofire.cli.numbers import numbers
-from cofire.cli.opening import named, without_commands
+from cofire.cli.opening import without_commands
 from cofire.photos.preparation import Preparation
+from cofire.reading import named
 
 __all__ = ["Crop", "Grey", "ImageSize", "Mean", "Resize", "Std", "Transform", "Weights", "WeightsKey", "asked", "tell"]
 

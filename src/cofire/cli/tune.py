@@ -28,7 +28,7 @@ from cofire.cli.collection_options import (
 from cofire.cli.explain_options import OURS, contrast_of
 from cofire.cli.folders import claim
 from cofire.cli.numbers import numbers
-from cofire.cli.opening import named, opened, without_commands
+from cofire.cli.opening import opened, without_commands
 from cofire.cli.preparation_options import (
     Crop,
     Grey,
@@ -54,6 +54,7 @@ from cofire.photos.layouts import open_collection
 from cofire.photos.naming import known_names, read_names
 from cofire.photos.preparation import Preparation, preparation_of
 from cofire.photos.seen import checked
+from cofire.reading import named
 from cofire.report.evaluate.left_out import left_out_told
 from cofire.report.evaluate.regret import regret_figures, write_regret_page
 from cofire.report.evaluate.regret_words import option_told, verdict

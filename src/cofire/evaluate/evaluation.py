@@ -23,7 +23,7 @@ from cofire.errors import OptionError, ResultError, near_matches
 from cofire.evaluate.schema import GROUPS, MARGIN, RECORDS_SCHEMA, SUBSETS, Criterion, measured
 from cofire.evaluate.thresholds import fault_of_rules
 from cofire.photos.collection import Collection
-from cofire.reading import reader
+from cofire.reading import read_json, reader
 from cofire.statistics import Interval, Outcome, holm, mean_intervals, samples_to_decide, sign_flip
 
 __all__ = ["OPTIONS", "RECORDS", "Difference", "Evaluation"]
@@ -342,7 +342,7 @@ class Evaluation:
         """
         place = Path(folder)
         try:
-            options = dict(check_json(json.loads((place / OPTIONS).read_text(encoding="utf-8"))))
+            options = dict(check_json(read_json(place / OPTIONS)))
             records = read_table(place / RECORDS)
         except (OSError, ValueError, TypeError, pa.ArrowException) as error:
             raise ResultError(

@@ -13,6 +13,7 @@ from cofire.atomic import atomic_path, write_text
 from cofire.checksums import check_json, read_table, sealed_json, write_table
 from cofire.errors import MergeError, ResultError
 from cofire.evaluate.schema import RECORDS_SCHEMA
+from cofire.reading import read_json
 
 __all__ = ["IDENTITY", "ROWS", "Chunks", "started"]
 
@@ -66,8 +67,8 @@ class Chunks:
             write_text(note, json.dumps(mine, sort_keys=True, indent=1))
             return
         try:
-            theirs = dict(json.loads(note.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+            theirs = dict(read_json(note))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise self._damaged(note, error) from error
         if mine != theirs:
             changed = sorted(key for key in mine | theirs if mine.get(key) != theirs.get(key))
@@ -132,8 +133,8 @@ class Chunks:
         if not path.exists():
             write_text(path, json.dumps(sealed_json(make()), indent=1))
         try:
-            found = check_json(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
+            found = check_json(read_json(path))
+        except (OSError, ValueError, RecursionError) as error:
             raise self._damaged(path, error) from error
         if wrong := fault(found):
             raise self._damaged(path, wrong)

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from cofire.arguments import validated
 from cofire.atomic import atomic_path
-from cofire.checksums import check_tensors, hash_of_tensors, sealed
+from cofire.checksums import hash_of_tensors, read_tensors, sealed
 from cofire.errors import WeightsError, near_matches
 from cofire.network.checkpoints import copy_of, without_prefix
 from cofire.reading import reader
@@ -144,11 +144,7 @@ def fitted(
 
 def _read_safetensors(file: Path) -> dict[str, Tensor]:
     try:
-        with safe_open(file, framework="pt") as opened:
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            metadata = opened.metadata()
-        check_tensors(tensors, metadata)
-        return tensors
+        return read_tensors(file)[0]
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(
             f"{str(file)!r} is no readable safetensors file: {error}",

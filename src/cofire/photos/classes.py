@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from cofire.bounds import check_whole
 from cofire.errors import LabelError, OptionError, near_matches
+from cofire.marks import CLASS_NAME
 from cofire.photos.faults import SHOWN, refuse_all
 
 __all__ = ["ClassTable", "is_wnid"]
@@ -35,7 +36,7 @@ class ClassTable:
         num_classes: How many there are, where neither is given.
 
     Raises:
-        OptionError: The three do not agree on the number of classes.
+        OptionError: The three do not agree on the number of classes, or a name cannot be written.
         LabelError: A WordNet number is named twice.
 
     Example:
@@ -64,7 +65,7 @@ class ClassTable:
                 ", ".join(f"{count:,} {word}" for word, count in counts.items()), "one number of classes",
                 "give those of the same network",
             )  # fmt: skip
-        self.names = list(names or ())
+        self.names = [CLASS_NAME.of(f"names[{number}]", name) for number, name in enumerate(names or ())]
         self.synsets = list(synsets or ())
         self.num_classes: int | None = next(iter(counts.values()), None)
         twice = [wnid for wnid, count in Counter(self.synsets).items() if count > 1]

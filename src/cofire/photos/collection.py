@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from typing import overload
 from cofire.bounds import check_whole
 from cofire.errors import OptionError
 from cofire.photos.annotated import Corners
+from cofire.reading import named
 
 __all__ = ["SPLITS", "Collection", "Photo", "sample", "split_of"]
 
@@ -25,7 +25,7 @@ class Photo:
 
     Attributes:
         file: Where it is.
-        name: Its path below the folder of images, with "/" between folders.
+        name: Its path below the folder of images, with "/" between folders, as `cofire.reading.named` tells it.
         label: Its class.
         boxes: Of its class, in pixels of `annotated_size`; empty if it has none.
         annotated_size: Width and height of the image that the boxes were drawn on; None for the file's own.
@@ -107,7 +107,7 @@ class Collection(Sequence[Photo]):
 
         Names are told as files of text can hold them: the system's may be any bytes.
         """
-        named = {
+        left_out = {
             "images without an entry": self.unmatched_images,
             "entries without an image": self.unmatched_boxes,
             "images without one class": self.classless,
@@ -116,11 +116,7 @@ class Collection(Sequence[Photo]):
             "boxes that are none": self.odd_boxes,
             "classes of boxes that the network has not": self.unknown_classes,
         }
-        return {
-            reason: [os.fsencode(name).decode("utf-8", "backslashreplace") for name in names]
-            for reason, names in named.items()
-            if names
-        }
+        return {reason: [named(name) for name in names] for reason, names in left_out.items() if names}
 
     @property
     def told(self) -> str:
@@ -170,7 +166,7 @@ def split_of(name: str) -> str:
         >>> split_of("ILSVRC2012_val_00000580.JPEG"), split_of("a.jpg")
         ('evaluation', 'tuning')
     """
-    return SPLITS[hashlib.sha256(os.fsencode(name)).digest()[-1] % 2]
+    return SPLITS[hashlib.sha256(named(name).encode()).digest()[-1] % 2]
 
 
 def sample(collection: Collection, count: int, seed: int = 0) -> Collection:

@@ -11,8 +11,10 @@ from PIL import Image
 from torch import Tensor
 
 from cofire.errors import DataError, OptionError, near_matches
+from cofire.marks import CLASS_NAME
 from cofire.photos.preparation import Preparation
 from cofire.photos.reading import ENDINGS, picture_of, read_photo
+from cofire.reading import named
 
 __all__ = ["folder_of_classes", "torchvision_pictures"]
 
@@ -28,7 +30,7 @@ class _FileToInput:
 
     def __call__(self, path: str) -> Tensor:
         photo = read_photo(path)
-        photo.info["name"] = path
+        photo.info["name"] = named(path)
         return self.preparation(photo)
 
 
@@ -61,6 +63,7 @@ def folder_of_classes(folder: str | Path, preparation: Preparation) -> Any:
 
     Raises:
         DataError: There is no such folder, no class in it, or a class without images.
+        OptionError: A folder's name can be no name of a class.
     """
     from torchvision.datasets import ImageFolder
 
@@ -74,6 +77,8 @@ def folder_of_classes(folder: str | Path, preparation: Preparation) -> Any:
             f"'{folder}': {error}", f"a folder with one folder of images per class: {', '.join(ENDINGS)}",
             "check the path",
         ) from error  # fmt: skip
+    for name in found.classes:
+        CLASS_NAME.of(f"'{named(folder)}': the folder of a class", name)
     found.preparation = preparation
     return found
 

@@ -13,6 +13,7 @@ from cofire.photos.collection import Collection, Photo
 from cofire.photos.faults import listed, refuse_all
 from cofire.photos.files import files_below
 from cofire.photos.reading import ENDINGS
+from cofire.reading import named
 
 __all__ = ["SEVERAL", "images_below", "match"]
 
@@ -24,10 +25,10 @@ def images_below(folder: str | Path) -> dict[str, Path]:
     """All image files of a folder and of the folders in it, by their paths below it.
 
     Returns:
-        Names with "/" between folders, sorted, with the files.
+        Names with "/" between folders, sorted, with the files; of names that are no UTF-8 the bytes are shown.
 
     Raises:
-        ImageError: There is no such folder, or no image in it.
+        ImageError: There is no such folder, or no image in it, or names that cannot be told apart.
         DataError: A folder cannot be entered, or a link leads back.
     """
     root = Path(folder)
@@ -39,7 +40,15 @@ def images_below(folder: str | Path) -> dict[str, Path]:
             f"no image in the folder '{root}' or below it", f"files that end with {', '.join(ENDINGS)}",
             "name the folder that holds the images",
         )  # fmt: skip
-    return dict(sorted(found))
+    files: dict[str, Path] = {}
+    for name, file in sorted(found):
+        # Records and pages are text: what is no UTF-8 is told by its bytes, in a list of boxes as well.
+        if files.setdefault(named(name), file) != file:
+            raise ImageError(
+                f"two images in '{named(root)}' that are both told as '{named(name)}'", "names that can be told apart",
+                "give one of them another name",
+            )  # fmt: skip
+    return dict(sorted(files.items()))
 
 
 def match(
@@ -131,7 +140,7 @@ def _paired(files: Mapping[str, Path], boxes: BoxList) -> tuple[dict[str, Annota
     no_image: list[str] = []
     unclear: list[str] = []
     for entry in boxes.entries:
-        path = PurePosixPath(entry.name)
+        path = PurePosixPath(named(entry.name))
         near = by_name.get(path.name, [])
         if not near and path.suffix.lower() not in ENDINGS:
             near = by_stem.get(path.name, [])
@@ -141,11 +150,11 @@ def _paired(files: Mapping[str, Path], boxes: BoxList) -> tuple[dict[str, Annota
             exact = [name for name in fitting if PurePosixPath(name).parent == path.parent]
             fitting = exact if len(exact) == 1 else fitting
         if not fitting:
-            no_image.append(entry.name)
+            no_image.append(named(entry.name))
         elif len(fitting) > 1:
-            unclear.append(f"{entry.name} could be {', '.join(fitting[:3])}{' …' if len(fitting) > 3 else ''}")
+            unclear.append(f"{named(entry.name)} could be {', '.join(fitting[:3])}{' …' if len(fitting) > 3 else ''}")
         elif fitting[0] in paired:
-            unclear.append(f"{paired[fitting[0]].name} and {entry.name} are both {fitting[0]}")
+            unclear.append(f"{named(paired[fitting[0]].name)} and {named(entry.name)} are both {fitting[0]}")
         else:
             paired[fitting[0]] = entry
     refuse_all(

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from cofire.errors import ImageError
+from cofire.reading import named
 
 __all__ = ["ENDINGS", "MOST_BYTES", "MOST_PIXELS", "find_photos", "picture_of", "read_photo"]
 
@@ -61,15 +62,15 @@ def _files_of(place: Path) -> list[Path]:
         if place.is_file():
             return [place]
         if not place.is_dir():
-            raise ImageError(f"no file '{place}'", "an image file, or a folder of them", "check the path")
+            raise ImageError(f"no file '{named(place)}'", "an image file, or a folder of them", "check the path")
         files = sorted(path for path in place.iterdir() if path.suffix.lower() in ENDINGS and path.is_file())
     except OSError as error:
         raise ImageError(
-            f"'{place}' cannot be looked into: {error}", "an image file, or a folder of them", "check the path"
+            f"'{named(place)}' cannot be looked into: {error}", "an image file, or a folder of them", "check the path"
         ) from error
     if not files:
         raise ImageError(
-            f"no image in the folder '{place}'",
+            f"no image in the folder '{named(place)}'",
             f"files that end with {', '.join(ENDINGS)}",
             "name the folder that holds the images themselves, or the files",
         )
@@ -90,20 +91,20 @@ def read_photo(path: str | Path) -> Image.Image:
         # Opening what is no file, as a pipe, could wait for ever; a device has no size either.
         if (bytes_ := _bytes_of(Path(path))) > MOST_BYTES:
             raise ImageError(
-                f"'{path}' is a file of {bytes_:,} bytes", f"at most {MOST_BYTES:,}, which hold any picture that can "
-                "be used", "make the picture smaller, or leave it out",
+                f"'{named(path)}' is a file of {bytes_:,} bytes", f"at most {MOST_BYTES:,}, which hold any picture "
+                "that can be used", "make the picture smaller, or leave it out",
             )  # fmt: skip
         with Image.open(path, formats=_FORMATS) as file:
-            return picture_of(file, str(path))
+            return picture_of(file, named(path))
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large(
-            str(path), str(error).partition(" pixels)")[0].replace("Image size (", "") + " pixels"
+            named(path), str(error).partition(" pixels)")[0].replace("Image size (", "") + " pixels"
         ) from error
     # Decoders raise whatever damaged bytes lead them to: EOFError, IndexError, struct.error, zlib.error, ...
     except Exception as error:
-        raise _unreadable(str(path), error) from error
+        raise _unreadable(named(path), error) from error
 
 
 def picture_of(image: Image.Image, name: str) -> Image.Image:
@@ -146,7 +147,7 @@ def _is_turned(image: Image.Image) -> bool:
 def _bytes_of(path: Path) -> int:
     if not path.is_file():
         raise ImageError(
-            f"'{path}' cannot be read: " + ("it is no file" if path.exists() else "there is no such file"),
+            f"'{named(path)}' cannot be read: " + ("it is no file" if path.exists() else "there is no such file"),
             "a whole image file: JPEG, PNG, WebP, TIFF, GIF or BMP", "replace the file, or leave it out",
         )  # fmt: skip
     return path.stat().st_size

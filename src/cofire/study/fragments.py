@@ -9,6 +9,7 @@ from typing import Any
 
 from cofire.atomic import atomic_folder, write_text
 from cofire.errors import MergeError, ResultError
+from cofire.reading import read_json
 from cofire.study.trajectory import Trajectory
 
 __all__ = ["Fragments"]
@@ -49,8 +50,8 @@ class Fragments:
             return None
         try:
             found = Trajectory.load(path)
-            known = json.loads((path / _IDENTITY).read_text(encoding="utf-8"))
-        except (ResultError, OSError, ValueError) as error:
+            known = read_json(path / _IDENTITY)
+        except (ResultError, OSError, ValueError, RecursionError) as error:
             raise ResultError(
                 f"'{path}' is damaged: {error}", "the whole rows of a checkpoint", f"delete '{path}' and start again"
             ) from error

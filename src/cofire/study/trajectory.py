@@ -10,12 +10,11 @@ from typing import Annotated, Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from cofire.arguments import validated
 from cofire.atomic import atomic_path
 from cofire.bounds import Number
-from cofire.checksums import read_table, write_table
+from cofire.checksums import read_schema, read_table, write_table
 from cofire.errors import LayerError, MergeError, OptionError, ResultError, near_matches
 from cofire.graphs import ActivationPatternGraph
 from cofire.reading import reader
@@ -260,7 +259,7 @@ class Trajectory:
         found = []
         for name in SCHEMAS:
             try:
-                note = (pq.read_schema(Path(folder) / f"{name}.parquet").metadata or {}).get(b"cofire")
+                note = (read_schema(Path(folder) / f"{name}.parquet").metadata or {}).get(b"cofire")
                 same = json.loads(note or "null") == wanted
             except (OSError, ValueError, pa.ArrowException):
                 continue

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import tempfile
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cofire.atomic import atomic_path, unwritable
+from cofire.reading import read_json
 
 __all__ = ["MARK", "PAGE", "PICTURES", "replaced", "settled"]
 
@@ -120,7 +120,7 @@ def _move(file: Path, target: Path) -> None:
 def _listed(record: Path) -> set[Path]:
     """The pictures that a record lists, those in its own folder of pictures only."""
     try:
-        found = {Path(image["picture"]) for image in json.loads(record.read_text(encoding="utf-8"))["images"]}
-    except (OSError, ValueError, KeyError, TypeError):
+        found = {Path(image["picture"]) for image in read_json(record)["images"]}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return set()
     return {path for path in found if path.parent == Path(PICTURES) and path.suffix == ".png"}
