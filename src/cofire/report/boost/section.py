@@ -53,8 +53,8 @@ class Section:
 
     @property
     def lead(self) -> str:
-        """The verdict in sentences, for the top of the page."""
-        return str(self.verdict)
+        """The verdict in two sentences, for the top of the page."""
+        return self.verdict.lead
 
     @cached_property
     def methods(self) -> list[tuple[str, list[tables.MethodRow]]]:

@@ -45,12 +45,24 @@ class Told:
     """What boosting did.
 
     Attributes:
-        text: Sentences with the numbers.
+        first: How the booster stands to the model.
+        more: How it stands to the best control, and what is behind that.
         conclusion: The last and shortest one.
     """
 
-    text: str
+    first: str
+    more: str
     conclusion: str
+
+    @property
+    def lead(self) -> str:
+        """In two sentences, for the top of a page."""
+        return f"{self.first} {self.conclusion}"
+
+    @property
+    def text(self) -> str:
+        """All sentences but the conclusion."""
+        return f"{self.first} {self.more}"
 
     def __str__(self) -> str:
         return f"{self.text} {self.conclusion}"
@@ -115,9 +127,9 @@ def verdict_told(facts: BoostFacts) -> Told:
     digits = decimals(boost.over_base, boost.over_control)
     when = "The" if facts.single else "At the last checkpoint the"
     base = boost.over_base.says(boost.margin)
-    told = f"{when} booster ({boost.booster['title']}) {_of_base(boost, base, digits)}. "
+    first = f"{when} booster ({boost.booster['title']}) {_of_base(boost, base, digits)}."
     parts = [_of_control(boost, base, digits), split_told(boost, digits), active_told(boost)]
-    return Told(told + " ".join(part for part in parts if part), _conclusion(boost, base))
+    return Told(first, " ".join(part for part in parts if part), _conclusion(boost, base))
 
 
 def _conclusion(boost: Boost, base: Outcome) -> str:
