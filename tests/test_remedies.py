@@ -532,6 +532,181 @@ def options_of_boosting_without_it(tiny, _):
     )
 
 
+# Tensors and arrays
+
+
+@remedy(errors.DataError, "torch.nested.to_padded_tensor")
+def a_nested_tensor(_, __):
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a prototype, it says
+        rows = torch.nested.nested_tensor([torch.rand(3), torch.rand(2)])
+    return (
+        lambda: functional.activation_entropy(rows),
+        lambda: functional.activation_entropy(torch.nested.to_padded_tensor(rows, 0.0)),
+    )
+
+
+@remedy(errors.DataError, "such as 'cpu'")
+def a_tensor_without_values(_, __):
+    rows = torch.rand(4, 2, device="meta")
+    return (
+        lambda: functional.activation_entropy(rows),
+        lambda: functional.activation_entropy(torch.zeros_like(rows, device="cpu")),
+    )
+
+
+@remedy(errors.DataError, "torch.stack(values)")
+def a_list_of_tensors(_, __):
+    rows = [torch.rand(3), torch.rand(3)]
+    return lambda: functional.activation_entropy(rows), lambda: functional.activation_entropy(torch.stack(rows))
+
+
+@remedy(errors.DataError, ".filled(0)")
+def an_array_with_gaps(_, __):
+    import numpy as np
+
+    rows = np.ma.masked_array([[1.0, 2.0], [3.0, 4.0]], mask=[[0, 1], [0, 0]])
+    return lambda: functional.activation_entropy(rows), lambda: functional.activation_entropy(rows.filled(0))
+
+
+@remedy(errors.DataError, "scale them down")
+def numbers_that_no_float_or_int64_holds(_, __):
+    import numpy as np
+
+    rows = np.array([[2**63, 1], [2, 3]], dtype=np.uint64)
+    return lambda: functional.activation_entropy(rows), lambda: functional.activation_entropy(rows / 2**32)
+
+
+@remedy(errors.DataError, "number the classes that occur from 0")
+def a_class_that_does_not_occur(_, __):
+    rows, labels = torch.rand(4, 2), torch.tensor([0, 2, 0, 2])
+    return (
+        lambda: functional.activation_probability(rows, labels, 3),
+        lambda: functional.activation_probability(rows, labels // 2, 2),
+    )
+
+
+@remedy(errors.DataError, "what representative_neurons gives")
+def representatives_that_are_a_row(_, __):
+    means = torch.rand(3, 8)
+    return (
+        lambda: functional.unique_neuron_matrix(torch.tensor([0, 1, 2])),
+        lambda: functional.unique_neuron_matrix(functional.representative_neurons(means, top=2)),
+    )
+
+
+@remedy(errors.DataError, "drop the second of the two")
+def a_representative_that_stands_twice(_, __):
+    return (
+        lambda: functional.unique_neuron_matrix(torch.tensor([[0, 0], [1, 2]])),
+        lambda: functional.unique_neuron_matrix(torch.tensor([[0], [1]])),
+    )
+
+
+# Networks of other kinds, and options of commands
+
+
+@remedy(errors.RuleError, "wrap the model so that it takes images alone")
+def explaining_a_network_of_two_inputs(_, __):
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = cnn()
+
+        def forward(self, x, y):
+            return self.inner(x + y)
+
+    class One(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = Both()
+
+        def forward(self, x):
+            return self.inner(x, x)
+
+    from cofire.explain.plan import plan_of
+
+    one = images()[:1]
+    return (
+        lambda: plan_of(Network(Both().eval(), (one, one))),
+        lambda: cofire.explain(Network(One().eval(), one), images()),
+    )
+
+
+@remedy(errors.OptionError, "register_rule(")
+def a_rule_for_nothing(_, __):
+    return lambda: cofire.register_rule(), lambda: cofire.register_rule("an_operator_of_nobody")
+
+
+@remedy(errors.OptionError, "controls and ablations are always fitted")
+def boosting_by_a_control(tiny, _):
+    states = [tiny.model.state_dict()]
+    fresh = (tiny.inputs + 0.01, tiny.labels)
+    return (
+        lambda: cofire.follow(tiny.network, states, tiny.data, fresh, boost="last-layer"),
+        lambda: cofire.follow(tiny.network, states, tiny.data, fresh, boost="readout"),
+    )
+
+
+@remedy(errors.MergeError, "under one set of options")
+def trajectories_of_other_bins(tiny, _):
+    def followed(first, bins):
+        return cofire.follow(tiny.network, [tiny.model.state_dict()], tiny.data, epochs=[first], bins=bins)
+
+    one = followed(1, 10)
+    return (
+        lambda: cofire.Trajectory.concat([one, followed(1, 20)]),
+        lambda: cofire.Trajectory.concat([one]),
+    )
+
+
+@remedy(errors.ExportError, 'torch.export.Dim("batch")')
+def a_program_of_one_batch_size(_, tmp_path):
+    def read(**options):
+        path = tmp_path / "program.pt2"
+        torch.export.save(torch.export.export(cnn(), (images()[:2],), **options), path)
+        return Network.load(path)
+
+    return read, lambda: read(dynamic_shapes=({0: torch.export.Dim("batch")},))
+
+
+@remedy(errors.DataError, "pass at least one")
+def no_differences(_, __):
+    from cofire.statistics import paired_bootstrap
+
+    return lambda: paired_bootstrap(torch.zeros(2, 0)), lambda: paired_bootstrap(torch.zeros(2, 1))
+
+
+def on_the_command_line(*words):
+    """What a command does, in this process."""
+    from typer.testing import CliRunner
+
+    from cofire.cli.main import app
+
+    def run():
+        found = CliRunner().invoke(app, [str(word) for word in words])
+        if found.exception is not None:
+            raise found.exception
+
+    return run
+
+
+@remedy(errors.ResultError, "--pairs class")
+def a_graph_of_a_summary_without_graphs(tiny, tmp_path):
+    for name, options in (("plain", {"pairs": None}), ("graphs", {"pairs": "class", "top": 3})):
+        cofire.follow(tiny.network, [tiny.model.state_dict()], tiny.data, **options).save(tmp_path / name)
+    return on_the_command_line("graph", tmp_path / "plain"), on_the_command_line("graph", tmp_path / "graphs")
+
+
+@remedy(errors.OptionError, "one of these endings")
+def a_graph_in_a_format_of_nobody(tiny, tmp_path):
+    cofire.follow(tiny.network, [tiny.model.state_dict()], tiny.data, pairs="class", top=3).save(tmp_path)
+    words = ("graph", tmp_path, "--out")
+    return on_the_command_line(*words, tmp_path / "a.txt"), on_the_command_line(*words, tmp_path / "a.gexf")
+
+
 @pytest.mark.parametrize(("error", "says", "case"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
 def test_the_remedy_works(error, says, case, tiny, tmp_path):
     broken, mended = case(tiny, tmp_path)
