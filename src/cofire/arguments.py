@@ -169,7 +169,13 @@ def _check(name: str, hint: Any, default: Any, kind: type[CofireError] | None) -
 
     def check(value: Any, sizes: Sizes) -> Any:
         try:
-            return adapter.validator.validate_python(value, context=sizes)
+            try:
+                return adapter.validator.validate_python(value, context=sizes)
+            except TypeError:
+                # What was checked is put into a sequence of the same type, which a torch.Size, say, cannot be.
+                if not isinstance(value, abc.Sequence) or type(value) in (list, tuple):
+                    raise
+                return adapter.validator.validate_python(tuple(value), context=sizes)
         except ValidationError as error:
             raised = _refusal(name, hint, default, value, error)
             raise (kind(raised.given, raised.expected, raised.remedy) if kind else raised) from None
