@@ -184,7 +184,7 @@ def test_names_that_no_file_can_hold_are_refused_where_they_come_in(network, nam
 
 def test_a_sequence_that_no_checked_copy_can_be_made_of_is_read_as_a_tuple():
     maps = torch.rand(1, 4, 4)
-    with pytest.raises(CofireError, match="thresholds"):
+    with pytest.raises(CofireError, match="threshold"):
         evaluate.threshold_boxes(maps, torch.Size([2]))
     found = evaluate.threshold_boxes(maps, torch.Size([1]))
     torch.testing.assert_close(found, evaluate.threshold_boxes(maps, [1.0]), equal_nan=True)
