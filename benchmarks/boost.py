@@ -48,14 +48,24 @@ def main():
     print("| --- | --- | --- | --- | --- | --- |")
     cases = [
         ("FCNN 784-512-512-10", fcnn(784, (512, 512), 10), (1, 28, 28), 10, 512, (256, 1), 400),
-        ("ResNet-50", torchvision.models.resnet50(num_classes=10), (3, 224, 224), 10, 40, (16,), 12),
+        (
+            "ResNet-50",
+            torchvision.models.resnet50(num_classes=10),
+            (3, 224, 224),
+            10,
+            40,
+            (16,),
+            12,
+        ),
     ]
     for name, model, shape, classes, samples, batches, repeats in cases:
         network = Network(model, torch.zeros(2, *shape))
         train, held = data(samples, shape, classes), data(samples // 2, shape, classes)
         held = (held[0].flip(0) * 0.9, held[1])
         for method, layers in (("readout", None), ("auxiliary", None), ("readout", "LL")):
-            booster = Booster(network, layers, method).fit(train, held, batch_size=16, progress=False)
+            booster = Booster(network, layers, method).fit(
+                train, held, batch_size=16, progress=False
+            )
             for batch in batches:
                 images = data(batch, shape, classes)[0]
                 ratio, base = ratios(network, booster, images, repeats)

@@ -3,10 +3,11 @@
     python benchmarks/boost_units.py --data-root DATA --out FOLDER
     python benchmarks/boost_units.py --out FOLDER --tables
 
-Takes the small CNNs that `replicate_boost.py` trained under FOLDER (CIFAR-10 subset, Plant Village), at checkpoint 20,
-and fits the readouts of values, of patterns and of both with each unit and threshold. `--tables` prints Markdown of
-what is there: means over seeds of the loss and accuracy on held-out data, by which the default is chosen, for each
-layer the share of P above 0.99, and each choice less the default on the same networks, with Student's t over them.
+Takes the small CNNs that `replicate_boost.py` trained under FOLDER (CIFAR-10 subset, Plant
+Village), at checkpoint 20, and fits the readouts of values, of patterns and of both with each unit
+and threshold. `--tables` prints Markdown of what is there: means over seeds of the loss and
+accuracy on held-out data, by which the default is chosen, for each layer the share of P above 0.99,
+and each choice less the default on the same networks, with Student's t over them.
 """
 
 from __future__ import annotations
@@ -54,11 +55,18 @@ def run(name: str, seed: int, unit: str, threshold: float | str, root: Path, out
         progress=False,
     )
     rows = {
-        one: [judged.held_out_loss, judged.held_out_accuracy, judged.test_loss, judged.test_accuracy]
+        one: [
+            judged.held_out_loss,
+            judged.held_out_accuracy,
+            judged.test_loss,
+            judged.test_accuracy,
+        ]
         for one, judged in found.judged.items()
     }
     target.parent.mkdir(parents=True, exist_ok=True)
-    write_text(target, json.dumps({"rows": rows, "always_active": dict(found.always_active)}) + "\n")
+    write_text(
+        target, json.dumps({"rows": rows, "always_active": dict(found.always_active)}) + "\n"
+    )
     print(name, seed, unit, threshold, found, flush=True)
 
 
@@ -66,13 +74,17 @@ def tables(out: Path) -> None:
     """Markdown of all that is finished."""
     for name in NETWORKS:
         print(f"\n### {name}, checkpoint {CHECKPOINTS}\n")
-        print("| unit | threshold | seeds | P above 0.99, layer by layer | " + " | ".join(
-            f"{one}: held-out loss, accuracy" for one in READS
-        ) + " |")  # fmt: skip
+        print(
+            "| unit | threshold | seeds | P above 0.99, layer by layer | "
+            + " | ".join(f"{one}: held-out loss, accuracy" for one in READS)
+            + " |"
+        )
         print("| --- | --- | --- | --- | " + " | ".join("---" for _ in READS) + " |")
         for unit in UNITS:
             for threshold in THRESHOLDS:
-                paths = [out / "units" / f"{name}-seed{seed}-{unit}-{threshold}.json" for seed in SEEDS]
+                paths = [
+                    out / "units" / f"{name}-seed{seed}-{unit}-{threshold}.json" for seed in SEEDS
+                ]
                 found = [json.loads(path.read_text()) for path in paths if path.exists()]
                 if not found:
                     continue
@@ -85,7 +97,9 @@ def tables(out: Path) -> None:
                 print(f"| {unit} | {threshold} | {len(found)} | {shares} | {' | '.join(cells)} |")
 
 
-def rows_of(out: Path, name: str, seed: int, unit: str, threshold: float | str) -> dict[str, list[float]]:
+def rows_of(
+    out: Path, name: str, seed: int, unit: str, threshold: float | str
+) -> dict[str, list[float]]:
     """What was kept of a network, nothing where it is not there."""
     path = out / "units" / f"{name}-seed{seed}-{unit}-{threshold}.json"
     found: dict[str, list[float]] = json.loads(path.read_text())["rows"] if path.exists() else {}
@@ -99,8 +113,14 @@ def against_default(out: Path) -> None:
     print("| --- | --- | --- | --- | --- | --- |")
     for unit in UNITS:
         for threshold in THRESHOLDS:
-            held = [[rows_of(out, name, seed, *which) for which in ((unit, threshold), (UNITS[0], THRESHOLDS[0]))]
-                    for name in NETWORKS for seed in SEEDS]  # fmt: skip
+            held = [
+                [
+                    rows_of(out, name, seed, *which)
+                    for which in ((unit, threshold), (UNITS[0], THRESHOLDS[0]))
+                ]
+                for name in NETWORKS
+                for seed in SEEDS
+            ]
             pairs = [(own, default) for own, default in held if own and default]
             if not pairs or (unit, threshold) == (UNITS[0], THRESHOLDS[0]):
                 continue
@@ -113,7 +133,9 @@ def against_default(out: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data-root", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", default=",".join(NETWORKS))

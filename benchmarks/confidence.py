@@ -2,10 +2,11 @@
 
     OMP_WAIT_POLICY=PASSIVE python benchmarks/confidence.py --data-root DIR --out runs/confidence
 
-Fully connected networks 784-512-512-10 on MNIST and Fashion-MNIST, one for each seed. Each network has mistakes on its
-own test data to find, and the other data set's test images to tell from its own. Everything is fitted on training
-data, and no setting was chosen by these numbers. Six studies of under a minute each on two cores; finished ones are
-taken from `--studies DIR`, folders {mnist,fashion}-seed{k} whose last checkpoint counts.
+Fully connected networks 784-512-512-10 on MNIST and Fashion-MNIST, one for each seed. Each network
+has mistakes on its own test data to find, and the other data set's test images to tell from its
+own. Everything is fitted on training data, and no setting was chosen by these numbers. Six studies
+of under a minute each on two cores; finished ones are taken from `--studies DIR`, folders
+{mnist,fashion}-seed{k} whose last checkpoint counts.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ def detectors(network, train):
     for where, layers in (("both layers", None), ("last layer", "LL")):
         fitted = PatternConfidence(network, layers).fit(train)
         for score in ("likelihood", "overlap", "gap"):
-            found[f"pattern {score}, {where}"] = other = copy.copy(fitted)  # the counts are the same for all three
+            found[f"pattern {score}, {where}"] = other = copy.copy(
+                fitted
+            )  # the counts are the same for all three
             other.score = score
     return found
 
@@ -54,7 +57,12 @@ def checkpoint(chosen, name, seed):
     if chosen.studies is None:
         folder = chosen.out / f"{name}-seed{seed}"
         options = StudyOptions(
-            dataset=DATASETS[name], seed=seed, dropout=0.2, checkpoints=1, pairs="none", **RECIPES[name]
+            dataset=DATASETS[name],
+            seed=seed,
+            dropout=0.2,
+            checkpoints=1,
+            pairs="none",
+            **RECIPES[name],
         )
         run_study(options, folder, data_root=chosen.data_root)
     else:
@@ -63,10 +71,14 @@ def checkpoint(chosen, name, seed):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data-root")
     parser.add_argument("--out", type=Path, default=Path("runs/confidence"))
-    parser.add_argument("--studies", type=Path, help="folder of finished studies {mnist,fashion}-seed{k}")
+    parser.add_argument(
+        "--studies", type=Path, help="folder of finished studies {mnist,fashion}-seed{k}"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     chosen = parser.parse_args()
 
@@ -84,7 +96,9 @@ def main():
     print(
         f"AUROC in percent: mean over seeds {', '.join(map(str, chosen.seeds))} (smallest to largest); half the width"
     )
-    print("of the widest of the seeds' 95 % bootstrap intervals; false positives at 95 % true positives, mean.\n")
+    print(
+        "of the widest of the seeds' 95 % bootstrap intervals; false positives at 95 % true positives, mean.\n"
+    )
     print("| score | " + " | ".join(COLUMNS.values()) + " |")
     print("| " + " | ".join("---" for _ in range(1 + len(COLUMNS))) + " |")
     for label, tasks in found.items():
@@ -103,7 +117,9 @@ def main():
         print(f"| {label} | " + " | ".join(cells) + " |")
     for name in DATASETS:
         rows = next(iter(found.values())).get((name, "misclassification"), [])
-        print(f"\n{name}: mistakes on the test data {', '.join(str(row.positives) for row in rows)}")
+        print(
+            f"\n{name}: mistakes on the test data {', '.join(str(row.positives) for row in rows)}"
+        )
 
 
 if __name__ == "__main__":

@@ -2,14 +2,16 @@
 
     OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 python benchmarks/evaluate.py --data-root DIR
 
-DIR holds `imagenet-boxes` (images, boxes.json) and `weights` (squeezenet1_0-imagenet, as safetensors). Everything is of
-one run and of one method, on the same photos in the same batches, the parts taken in turn and the median over
+DIR holds `imagenet-boxes` (images, boxes.json) and `weights` (squeezenet1_0-imagenet, as
+safetensors). Everything is of one run and of one method, on the same photos in the same batches,
+the parts taken in turn and the median over
 repeats told:
 
 - the run: `run_evaluation` into an empty folder, photos read from files, results saved;
 - explanations: the same classes of the same photos explained, nothing else;
 - passes: the forward passes that the measures need (the photos, and the photos kept in three ways);
-- ratio: the run by explanations and passes, asked at most 1.3; beside it the ratio if heat maps and boxes, without
+- ratio: the run by explanations and passes, asked at most 1.3; beside it the ratio if heat maps and
+  boxes, without
   which no measure is, count as part of explaining;
 - measures, in milliseconds an image, asked at most 1 each.
 """
@@ -49,7 +51,9 @@ def made(root: Path, photos: int) -> tuple[Network, Collection, Preparation]:
     model = torchvision.models.squeezenet1_0()
     model.load_state_dict(load_weights(root / "weights" / "squeezenet1_0-imagenet.safetensors"))
     folder = root / "imagenet-boxes"
-    collection = open_collection(folder / "images", folder / "boxes.json", num_classes=1000).split("evaluation")
+    collection = open_collection(folder / "images", folder / "boxes.json", num_classes=1000).split(
+        "evaluation"
+    )
     preparation = preparation_of("torchvision:squeezenet1_0", resize=0)
     return Network(model.eval(), torch.zeros(1, 3, 224, 224)), collection[:photos], preparation
 
@@ -75,9 +79,13 @@ def wanted(network: Network, batch: SeenBatch) -> tuple[Tensor, Tensor]:
     return photo, target
 
 
-def judge(network: Network, collection: Collection, preparation: Preparation, method: str, batch_size: int) -> None:
+def judge(
+    network: Network, collection: Collection, preparation: Preparation, method: str, batch_size: int
+) -> None:
     with tempfile.TemporaryDirectory() as out:
-        run_evaluation(network, collection, preparation, [method], out, batch_size=batch_size, progress=False)
+        run_evaluation(
+            network, collection, preparation, [method], out, batch_size=batch_size, progress=False
+        )
 
 
 def explain_all(
@@ -118,7 +126,11 @@ def measures(explanations: list[Explanation], batches: list[SeenBatch], repeats:
     truth = [list(batch.boxes) for batch in batches]
     size = explanations[0].size
     if explanations[0].neurons is not None:
-        points = [explanation.points(image) for explanation in explanations for image in range(len(explanation.target))]
+        points = [
+            explanation.points(image)
+            for explanation in explanations
+            for image in range(len(explanation.target))
+        ]
     else:
         points = []
 
@@ -134,10 +146,14 @@ def measures(explanations: list[Explanation], batches: list[SeenBatch], repeats:
     ways = {
         "pointing_hits": partial(each, pointing_hits, maps, truth),
         "pointing_hits, 15 px": partial(each, partial(pointing_hits, tolerance=15.0), maps, truth),
-        "best_iou": partial(each, lambda found, own: best_iou(found.corners, found.found, own), boxes, truth),
+        "best_iou": partial(
+            each, lambda found, own: best_iou(found.corners, found.found, own), boxes, truth
+        ),
         "fixed_boxes": partial(each, fixed_boxes, maps),
         "outliers and hull": outliers,
-        "Explanation.heatmap (not asked)": partial(each, lambda explanation: explanation.heatmap(), explanations),
+        "Explanation.heatmap (not asked)": partial(
+            each, lambda explanation: explanation.heatmap(), explanations
+        ),
         "Explanation.boxes": partial(each, lambda explanation: explanation.boxes(), explanations),
     }
     images = sum(len(explanation.target) for explanation in explanations)
@@ -155,8 +171,10 @@ def main(root: Path, photos: int, repeats: int, method: str, batch_size: int) ->
     network, collection, preparation = made(root, photos)
     batches = list(read_batches(collection, preparation, batch_size))
     asked = [wanted(network, batch) for batch in batches]
-    print(f"{len(collection)} photos, {sum(len(photo) for photo, _ in asked)} explanations by {method}, "
-          f"batches of {batch_size}, {torch.get_num_threads()} threads")  # fmt: skip
+    print(
+        f"{len(collection)} photos, {sum(len(photo) for photo, _ in asked)} explanations by {method}, "
+        f"batches of {batch_size}, {torch.get_num_threads()} threads"
+    )
     before = peak()
     found = explain_all(network, batches, asked, method)
     alone = peak()
@@ -173,20 +191,33 @@ def main(root: Path, photos: int, repeats: int, method: str, batch_size: int) ->
     print("| part | ms a photo |")
     print("| --- | --- |")
     for name in parts:
-        print(f"| {name} | {1000 * statistics.median(one[name] for one in rounds) / len(collection):.1f} |")
+        print(
+            f"| {name} | {1000 * statistics.median(one[name] for one in rounds) / len(collection):.1f} |"
+        )
     strict = [one["run"] / (one["explanations"] + one["passes"]) for one in rounds]
-    drawn = [one["run"] / (one["explanations"] + one["passes"] + one["heat maps and boxes"]) for one in rounds]
-    print(f"run / (explanations + passes): {statistics.median(strict):.2f} ({min(strict):.2f} to {max(strict):.2f})")
+    drawn = [
+        one["run"] / (one["explanations"] + one["passes"] + one["heat maps and boxes"])
+        for one in rounds
+    ]
+    print(
+        f"run / (explanations + passes): {statistics.median(strict):.2f} ({min(strict):.2f} to {max(strict):.2f})"
+    )
     print(f"run / (explanations, drawn, + passes): {statistics.median(drawn):.2f}")
-    print(f"highest resident size, MiB: {before:.0f} before, {alone:.0f} explained, {whole:.0f} judged", flush=True)
+    print(
+        f"highest resident size, MiB: {before:.0f} before, {alone:.0f} explained, {whole:.0f} judged",
+        flush=True,
+    )
     own = [
-        explained(network, batch.inputs, batch.labels, method, pictures=batch.pictures) for batch in batches
-    ]  # fmt: skip
+        explained(network, batch.inputs, batch.labels, method, pictures=batch.pictures)
+        for batch in batches
+    ]
     measures(own, batches, repeats)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--photos", type=int, default=48)
     parser.add_argument("--repeats", type=int, default=3)

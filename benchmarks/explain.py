@@ -1,12 +1,14 @@
 """What explaining costs beside a bare forward pass of the same batch, in time and in memory.
 
     OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=2 python benchmarks/explain.py --batches 1
-    OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=2 python benchmarks/explain.py --batches 16 --repeats 3 \
+    OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=2 python benchmarks/explain.py --batches 16 --repeats 3
+    \
         --ways cnn-fixations discernible gradcam gradcam++
     OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=2 python benchmarks/explain.py --memory
 
-Random weights, 224 pixels. Time: the median over passes taken in turn. Memory: the highest resident size of a process
-that does nothing else, above what it has before the first pass; one process for each figure.
+Random weights, 224 pixels. Time: the median over passes taken in turn. Memory: the highest resident
+size of a process that does nothing else, above what it has before the first pass; one process for
+each figure.
 """
 
 from __future__ import annotations
@@ -74,7 +76,10 @@ def times(names: list[str], batches: list[int], repeats: int, chosen: list[str])
                     ratios[way].append(with_it / before - 1)
                     alone.append(before)
             cells = " | ".join(f"{statistics.median(values):.2f}" for values in ratios.values())
-            print(f"| {name} | {batch} | {1000 * statistics.median(alone):.0f} | {cells} |", flush=True)
+            print(
+                f"| {name} | {batch} | {1000 * statistics.median(alone):.0f} | {cells} |",
+                flush=True,
+            )
 
 
 def resident(name: str, way: str, batch: int) -> None:
@@ -93,24 +98,34 @@ def resident(name: str, way: str, batch: int) -> None:
 
 def memory(names: list[str], batches: list[int]) -> None:
     ways = ("cnn-fixations", "points alone", "discernible")
-    idle = _child("import torch, torchvision, cofire; from benchmarks import explain as e; import resource; "
-                  "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)")  # fmt: skip
+    idle = _child(
+        "import torch, torchvision, cofire; from benchmarks import explain as e; import resource; "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    )
     print("| network | batch | bare, MiB | " + " | ".join(ways) + " |")
     print("| --- | --- | --- |" + " --- |" * len(ways))
     for name in names:
         for batch in batches:
             code = "from benchmarks.explain import resident; resident({!r}, {!r}, {!r})"
             plain = _child(code.format(name, "bare", batch)) - idle
-            cells = " | ".join(f"{(_child(code.format(name, way, batch)) - idle) / plain:.2f}" for way in ways)
+            cells = " | ".join(
+                f"{(_child(code.format(name, way, batch)) - idle) / plain:.2f}" for way in ways
+            )
             print(f"| {name} | {batch} | {plain:.0f} | {cells} |", flush=True)
 
 
 def _child(code: str) -> float:
-    return float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+    return float(
+        subprocess.run(
+            [sys.executable, "-c", code], check=True, capture_output=True, text=True
+        ).stdout
+    )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 16])
     parser.add_argument("--repeats", type=int, default=5)

@@ -5,7 +5,8 @@
     OMP_WAIT_POLICY=PASSIVE python benchmarks/graphs.py cofiring
     OMP_WAIT_POLICY=PASSIVE python benchmarks/graphs.py study --data-root DIR
 
-All figures of a line come from one run, one after the other. A time is the median over the repetitions.
+All figures of a line come from one run, one after the other. A time is the median over the
+repetitions.
 """
 
 from __future__ import annotations
@@ -50,7 +51,10 @@ def planted(vertices, communities, density=1.0, seed=0):
     a = rng.random((vertices, vertices)) * np.where(own[:, None] == own, 1.0, 0.2)
     a *= rng.random((vertices, vertices)) < density
     a = np.triu(a, 1)
-    members = [np.flatnonzero((own == c) | (rng.random(vertices) < 0.1 / communities)) for c in range(communities)]
+    members = [
+        np.flatnonzero((own == c) | (rng.random(vertices) < 0.1 / communities))
+        for c in range(communities)
+    ]
     return torch.from_numpy(a + a.T), [torch.from_numpy(m) for m in members]
 
 
@@ -69,10 +73,15 @@ def modularity():
     print(f"Eq. 4, torch {torch.__version__}, {torch.get_num_threads()} threads")
     for vertices, count in ((500, 10), (8000, 100)):
         adjacency, communities = planted(vertices, count)
-        spent, value = timed(lambda a=adjacency, c=communities: functional.overlapping_modularity(a, c))
+        spent, value = timed(
+            lambda a=adjacency, c=communities: functional.overlapping_modularity(a, c)
+        )
         rows = min(vertices, max(1, 4_000_000 // (count * vertices)))
         plain = adjacency.tolist()
-        degrees, alpha = [sum(row) for row in plain], [{int(v): 1.0 for v in members} for members in communities]
+        degrees, alpha = (
+            [sum(row) for row in plain],
+            [{int(v): 1.0 for v in members} for members in communities],
+        )
         start = time.perf_counter()
         triple_loop(plain, degrees, alpha, rows)
         loop = (time.perf_counter() - start) * vertices / rows
@@ -89,7 +98,9 @@ def communities():
         print(f"{vertices} vertices, {graph.number_of_edges():,} edges")
 
         def line(name, spent, found, adjacency=adjacency):
-            print(f"  {name:34s} {1000 * spent:9.1f} ms   modularity {functional.modularity(adjacency, found):.4f}")
+            print(
+                f"  {name:34s} {1000 * spent:9.1f} ms   modularity {functional.modularity(adjacency, found):.4f}"
+            )
 
         def membership(sets, n=vertices):
             found = torch.zeros(n, dtype=torch.int64)
@@ -105,7 +116,9 @@ def communities():
             spent_nx, found = timed(lambda g=graph: nx.community.louvain_communities(g, seed=0), 1)
             line("Louvain (networkx)", spent_nx, membership(found))
             halves = nx.community.kernighan_lin_bisection
-            spent_nx, found = timed(lambda g=graph, halves=halves: halves(g, weight="weight", seed=0), 1)
+            spent_nx, found = timed(
+                lambda g=graph, halves=halves: halves(g, weight="weight", seed=0), 1
+            )
             line("Kernighan-Lin (networkx)", spent_nx, membership(found))
 
 
@@ -139,9 +152,13 @@ def cofiring(samples=60_000, size=256, repetitions=7):
     whole_pass(plain)
     kinds = {
         "pass 2, histograms": lambda: SecondPass(plain, 100, "own"),
-        "and the graph of class pairs": lambda: SecondPass(plain, 100, "own", pairs="class", top=50),
+        "and the graph of class pairs": lambda: SecondPass(
+            plain, 100, "own", pairs="class", top=50
+        ),
         "and the graph of the union": lambda: SecondPass(plain, 100, "own", pairs="union", top=50),
-        "and class pairs, 10 null graphs": lambda: SecondPass(first, 100, "own", pairs="class", top=50),
+        "and class pairs, 10 null graphs": lambda: SecondPass(
+            first, 100, "own", pairs="class", top=50
+        ),
     }
     for make in kinds.values():
         whole_pass(make())
@@ -150,11 +167,15 @@ def cofiring(samples=60_000, size=256, repetitions=7):
         for name, make in kinds.items():
             spent[name].append(whole_pass(make()))
     base = spent["pass 2, histograms"]
-    print(f"FCNN 784-512-512-10, {samples:,} samples in batches of {size}, {torch.get_num_threads()} threads")
+    print(
+        f"FCNN 784-512-512-10, {samples:,} samples in batches of {size}, {torch.get_num_threads()} threads"
+    )
     for name, found in spent.items():
         ratios = [a / b for a, b in zip(found, base, strict=True)]
-        print(f"  {name:34s} {statistics.median(found):6.2f} s   {statistics.median(ratios):5.2f} × pass 2 "
-              f"({min(ratios):.2f} to {max(ratios):.2f})")  # fmt: skip
+        print(
+            f"  {name:34s} {statistics.median(found):6.2f} s   {statistics.median(ratios):5.2f} × pass 2 "
+            f"({min(ratios):.2f} to {max(ratios):.2f})"
+        )
 
 
 def study(data_root, epochs):
@@ -165,28 +186,46 @@ def study(data_root, epochs):
     spent = {"training": 0.0, "summary": 0.0, "graphs": 0.0}
     with tempfile.TemporaryDirectory() as folder:
         steps = checkpoint_steps(469 * 20, 20)
-        training = Training(fcnn(784, (512, 512), 10, dropout=0.5), options, *train, steps, Path(folder))
+        training = Training(
+            fcnn(784, (512, 512), 10, dropout=0.5), options, *train, steps, Path(folder)
+        )
         summarize(
-            network, (train[0][:512], train[1][:512]), by_class=True, pairs="class", null_graphs=2, progress=False
+            network,
+            (train[0][:512], train[1][:512]),
+            by_class=True,
+            pairs="class",
+            null_graphs=2,
+            progress=False,
         )
         for number in range(1, epochs + 1):
             start = time.perf_counter()
             training.advance(lambda _: None)
             trained = time.perf_counter()
             now = network.with_weights(checkpoint_path(Path(folder), number))
-            summary = summarize(now, train, by_class=True, pairs="class", null_graphs=10, progress=False)
+            summary = summarize(
+                now, train, by_class=True, pairs="class", null_graphs=10, progress=False
+            )
             summarized = time.perf_counter()
             moment = {"checkpoint": number, "epoch": float(number), "step": None}
-            graph_tables(summary, moment, {"train_accuracy": 1.0, "test_accuracy": None}, GraphOptions())
+            graph_tables(
+                summary, moment, {"train_accuracy": 1.0, "test_accuracy": None}, GraphOptions()
+            )
             done = time.perf_counter()
-            for name, took in zip(spent, (trained - start, summarized - trained, done - summarized), strict=True):
+            for name, took in zip(
+                spent, (trained - start, summarized - trained, done - summarized), strict=True
+            ):
                 spent[name] += took
-    print(f"MNIST, {epochs} epochs with a checkpoint each: " + ", ".join(f"{n} {s:.1f} s" for n, s in spent.items()))
+    print(
+        f"MNIST, {epochs} epochs with a checkpoint each: "
+        + ", ".join(f"{n} {s:.1f} s" for n, s in spent.items())
+    )
     print(f"  analysis / training: {(spent['summary'] + spent['graphs']) / spent['training']:.2f}")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("case", choices=["modularity", "communities", "cofiring", "study"])
     parser.add_argument("--data-root")
     parser.add_argument("--epochs", type=int, default=6)

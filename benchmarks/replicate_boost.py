@@ -1,13 +1,17 @@
 """P1's Tables 2, 3 and 4 with controls: what does a booster gain, and does it take activation patterns?
 
-    python benchmarks/replicate_boost.py --data-root DATA --out FOLDER [--only mnist,fashion-mnist,…] [--tables]
+    python benchmarks/replicate_boost.py --data-root DATA --out FOLDER [--only
+    mnist,fashion-mnist,…] [--tables]
 
-Trains each network for three seeds with a tenth of the training data held out, keeps 20 checkpoints, and compares
-methods, controls and ablations at some of them (`Case.every`). What is finished is kept under FOLDER, so that a stopped
-run goes on where it was. `--tables` prints Markdown from what is there, of the seeds that are there.
+Trains each network for three seeds with a tenth of the training data held out, keeps 20
+checkpoints, and compares methods, controls and ablations at some of them (`Case.every`). What is
+finished is kept under FOLDER, so that a stopped run goes on where it was. `--tables` prints
+Markdown from what is there, of the seeds that are there.
 
-Every lead over the best control is split: *layers* is the readout of values alone (how strongly neurons of all layers
-fire) less the best control, which sees the last layer only; *patterns* is the method less that readout of values.
+Every lead over the best control is split: *layers* is the readout of values alone (how strongly
+    neurons of all layers
+fire) less the best control, which sees the last layer only; *patterns* is the method less that
+readout of values.
 """
 
 from __future__ import annotations
@@ -56,7 +60,12 @@ def plain_cnn(channels: int, side: int, classes: int) -> nn.Module:
         channels = width
     size = channels * (side // 8) ** 2
     return nn.Sequential(
-        *layers, nn.Flatten(), nn.Linear(size, 128), nn.ReLU(), nn.Dropout(0.2), nn.Linear(128, classes)
+        *layers,
+        nn.Flatten(),
+        nn.Linear(size, 128),
+        nn.ReLU(),
+        nn.Dropout(0.2),
+        nn.Linear(128, classes),
     )
 
 
@@ -119,27 +128,72 @@ CASES = {
 
 PRINTED = {
     "mnist": [
-        (95.7, 97.9, 95.2, 97.2), (96.8, 98.6, 96, 97.7), (97.3, 98.8, 96.3, 97.6), (97.5, 99.1, 96.4, 97.9),
-        (97.7, 99.4, 96.7, 98.1), (97.8, 99.5, 96.7, 98.2), (97.4, 99.4, 96.5, 98), (97.5, 99.4, 96.7, 98.1),
-        (97.4, 99.5, 96.7, 98.2), (97.4, 99.5, 96.5, 97.9), (97.1, 99.6, 96.2, 98), (97.8, 99.7, 96.4, 98),
-        (97.3, 99.6, 96.5, 98.1), (97, 99.6, 96.4, 98.2), (97.6, 99.6, 96.6, 97.9), (97.6, 99.6, 96.7, 98),
-        (97.6, 99.6, 96.7, 98), (97.4, 99.8, 96.7, 98.4), (97, 99.8, 96.2, 98.1), (97.5, 99.7, 96.7, 98.2),
+        (95.7, 97.9, 95.2, 97.2),
+        (96.8, 98.6, 96, 97.7),
+        (97.3, 98.8, 96.3, 97.6),
+        (97.5, 99.1, 96.4, 97.9),
+        (97.7, 99.4, 96.7, 98.1),
+        (97.8, 99.5, 96.7, 98.2),
+        (97.4, 99.4, 96.5, 98),
+        (97.5, 99.4, 96.7, 98.1),
+        (97.4, 99.5, 96.7, 98.2),
+        (97.4, 99.5, 96.5, 97.9),
+        (97.1, 99.6, 96.2, 98),
+        (97.8, 99.7, 96.4, 98),
+        (97.3, 99.6, 96.5, 98.1),
+        (97, 99.6, 96.4, 98.2),
+        (97.6, 99.6, 96.6, 97.9),
+        (97.6, 99.6, 96.7, 98),
+        (97.6, 99.6, 96.7, 98),
+        (97.4, 99.8, 96.7, 98.4),
+        (97, 99.8, 96.2, 98.1),
+        (97.5, 99.7, 96.7, 98.2),
     ],
     "fashion-mnist": [
-        (85.8, 87, 84.8, 85.6), (88, 88.5, 86.5, 86.9), (88.4, 89.3, 86.4, 87.2), (89.3, 89.8, 87.3, 87.7),
-        (89.7, 90.2, 87.6, 88), (90.1, 90.5, 87.6, 88.2), (90.5, 91.1, 87.9, 88.5), (90.9, 91, 87.9, 88.2),
-        (91.1, 91.5, 88.6, 89), (91.3, 91.8, 88.4, 88.7), (91.9, 92, 88.9, 88.9), (92, 92.3, 88.8, 88.9),
-        (92.2, 92.4, 88.7, 88.9), (92.5, 92.7, 89.1, 89.2), (92.5, 92.8, 89, 89.1), (92, 92.6, 88.4, 88.9),
-        (92.7, 92.9, 88.8, 89.2), (92.9, 93.1, 88.8, 89.2), (93.6, 93.7, 89.2, 89.2), (92.5, 93.4, 88.9, 89.7),
+        (85.8, 87, 84.8, 85.6),
+        (88, 88.5, 86.5, 86.9),
+        (88.4, 89.3, 86.4, 87.2),
+        (89.3, 89.8, 87.3, 87.7),
+        (89.7, 90.2, 87.6, 88),
+        (90.1, 90.5, 87.6, 88.2),
+        (90.5, 91.1, 87.9, 88.5),
+        (90.9, 91, 87.9, 88.2),
+        (91.1, 91.5, 88.6, 89),
+        (91.3, 91.8, 88.4, 88.7),
+        (91.9, 92, 88.9, 88.9),
+        (92, 92.3, 88.8, 88.9),
+        (92.2, 92.4, 88.7, 88.9),
+        (92.5, 92.7, 89.1, 89.2),
+        (92.5, 92.8, 89, 89.1),
+        (92, 92.6, 88.4, 88.9),
+        (92.7, 92.9, 88.8, 89.2),
+        (92.9, 93.1, 88.8, 89.2),
+        (93.6, 93.7, 89.2, 89.2),
+        (92.5, 93.4, 88.9, 89.7),
     ],
     "cifar10-fcnn": [
-        (23.1, 27.8, 22.9, 27.3), (30.7, 30.5, 30.4, 30.8), (31.6, 32.2, 31, 31.9), (33.6, 33.3, 32.8, 33.4),
-        (33.1, 35.4, 32, 35.1), (33.2, 35.8, 31.9, 35.3), (33.9, 37.6, 32.3, 37), (34.3, 38.4, 32.6, 37.3),
-        (33.5, 39, 31.5, 38.3), (33.8, 39.8, 31.6, 38.2), (34.6, 39.9, 32.1, 37.9), (35.1, 41.1, 32.2, 38.7),
-        (34.7, 40.8, 31.6, 38.9), (36.9, 42, 33.5, 40.3), (34.5, 43.1, 31.8, 39.7), (36, 43.6, 32.4, 40.2),
-        (35.4, 43.3, 32, 40.2), (38.4, 43.6, 34.2, 40.5), (38.5, 44.7, 34.6, 41.4), (37.6, 45, 33, 41.6),
+        (23.1, 27.8, 22.9, 27.3),
+        (30.7, 30.5, 30.4, 30.8),
+        (31.6, 32.2, 31, 31.9),
+        (33.6, 33.3, 32.8, 33.4),
+        (33.1, 35.4, 32, 35.1),
+        (33.2, 35.8, 31.9, 35.3),
+        (33.9, 37.6, 32.3, 37),
+        (34.3, 38.4, 32.6, 37.3),
+        (33.5, 39, 31.5, 38.3),
+        (33.8, 39.8, 31.6, 38.2),
+        (34.6, 39.9, 32.1, 37.9),
+        (35.1, 41.1, 32.2, 38.7),
+        (34.7, 40.8, 31.6, 38.9),
+        (36.9, 42, 33.5, 40.3),
+        (34.5, 43.1, 31.8, 39.7),
+        (36, 43.6, 32.4, 40.2),
+        (35.4, 43.3, 32, 40.2),
+        (38.4, 43.6, 34.2, 40.5),
+        (38.5, 44.7, 34.6, 41.4),
+        (37.6, 45, 33, 41.6),
     ],
-}  # fmt: skip
+}
 """P1 Tables 2 and 3: Tr, PTr, Te and PTe at iterations 1 to 20."""
 
 
@@ -190,7 +244,9 @@ def run(name: str, case: Case, seed: int, root: Path, out: Path) -> None:
                 ]
                 for judged in found.judged.values()
             }
-            predicted = np.stack([found.predicted[name].numpy().astype(np.int16) for name in found.judged])
+            predicted = np.stack(
+                [found.predicted[name].numpy().astype(np.int16) for name in found.judged]
+            )
             with atomic_path(target) as partial, partial.open("wb") as file:
                 np.savez(
                     file,
@@ -203,7 +259,9 @@ def run(name: str, case: Case, seed: int, root: Path, out: Path) -> None:
             print(name, seed, layers, number, found, flush=True)
 
 
-def decay(case: Case, options: StudyOptions, train: tuple[Tensor, Tensor], start: Path, target: Path) -> None:
+def decay(
+    case: Case, options: StudyOptions, train: tuple[Tensor, Tensor], start: Path, target: Path
+) -> None:
     """Three more epochs from a checkpoint, with steps that shrink to zero."""
     from cofire.network import save_weights
 
@@ -259,7 +317,11 @@ def told(differences: np.ndarray) -> str:
     """
     drawn = paired_bootstrap(torch.from_numpy(differences))
     runs = seed_interval(differences.mean(axis=1).tolist())
-    wide = Interval(drawn.value, min(drawn.low, runs.low), max(drawn.high, runs.high)) if runs.known else drawn
+    wide = (
+        Interval(drawn.value, min(drawn.low, runs.low), max(drawn.high, runs.high))
+        if runs.known
+        else drawn
+    )
     ends = [f"[{100 * one.low:+.2f}, {100 * one.high:+.2f}]" for one in (drawn, runs) if one.known]
     return f"{100 * drawn.value:+.2f} {', t '.join(ends)} {wide.says(MARGIN)}"
 
@@ -271,7 +333,10 @@ def less(runs: list[list[dict[str, np.ndarray]]], first: Pick, second: Pick) -> 
     """How much more often one is right than another, as means over checkpoints, (seeds, samples)."""
     seeds = range(len(runs[0]))
     return np.stack(
-        [np.mean([right(r[s], first(r[s])) - right(r[s], second(r[s])) for r in runs], axis=0) for s in seeds]
+        [
+            np.mean([right(r[s], first(r[s])) - right(r[s], second(r[s])) for r in runs], axis=0)
+            for s in seeds
+        ]
     )
 
 
@@ -284,12 +349,18 @@ def split(runs: list[list[dict[str, np.ndarray]]], method: str = "readout") -> l
     def values(one: dict[str, np.ndarray]) -> str:
         return VALUES
 
-    return [told(less(runs, *pair)) for pair in ((own, best_control), (values, best_control), (own, values))]
+    return [
+        told(less(runs, *pair))
+        for pair in ((own, best_control), (values, best_control), (own, values))
+    ]
 
 
 def tables(out: Path) -> None:
     """Markdown of all that is finished."""
-    found: dict[tuple[str, str], tuple[list[list[dict[str, np.ndarray]]], list[dict[str, np.ndarray]], list[int]]] = {}
+    found: dict[
+        tuple[str, str],
+        tuple[list[list[dict[str, np.ndarray]]], list[dict[str, np.ndarray]], list[int]],
+    ] = {}
     for name, case in CASES.items():
         for layers in case.layers:
             kept = {number: read(out, name, layers, number) for number in [*case.numbers, 0]}
@@ -298,8 +369,10 @@ def tables(out: Path) -> None:
                 of = {number: [kept[number][seed] for seed in seeds] for number in kept}
                 found[name, layers] = [of[number] for number in case.numbers], of[0], seeds
     print(f"Differences within {100 * MARGIN:g} points count as none.\n")
-    print("| network, layers | checkpoints | readout − best control | layers: values − best control "
-          "| patterns: readout − values |")  # fmt: skip
+    print(
+        "| network, layers | checkpoints | readout − best control | layers: values − best control "
+        "| patterns: readout − values |"
+    )
     print("| --- | --- | --- | --- | --- |")
     for (name, layers), (runs, decayed, seeds) in found.items():
         numbers = ", ".join(map(str, CASES[name].numbers))
@@ -338,8 +411,12 @@ def checkpoint_table(
         )
 
 
-def method_table(runs: list[list[dict[str, np.ndarray]]], decayed: list[dict[str, np.ndarray]]) -> None:
-    shared = set.intersection(*({str(name) for name in one["names"]} for seeds in runs for one in seeds))
+def method_table(
+    runs: list[list[dict[str, np.ndarray]]], decayed: list[dict[str, np.ndarray]]
+) -> None:
+    shared = set.intersection(
+        *({str(name) for name in one["names"]} for seeds in runs for one in seeds)
+    )
     names = [name for name in (*CONTROLS, *METHODS) if name in shared]
     chosen = [[best_control(one) for one in seeds] for seeds in runs]
     which = {name: sum(row.count(name) for row in chosen) for name in CONTROLS}
@@ -361,7 +438,10 @@ def method_table(runs: list[list[dict[str, np.ndarray]]], decayed: list[dict[str
             (lambda one: VALUES) if method in ("patterns", *METHODS) else None,
         ]
         cells = [
-            ["" if other is None else told(less(of, lambda one, m=method: m, other)) for other in others]  # type: ignore[misc]
+            [
+                "" if other is None else told(less(of, lambda one, m=method: m, other))
+                for other in others
+            ]  # type: ignore[misc]
             for of in (runs, [decayed])
         ]
         print(
@@ -371,7 +451,9 @@ def method_table(runs: list[list[dict[str, np.ndarray]]], decayed: list[dict[str
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data-root", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", default=",".join(CASES))

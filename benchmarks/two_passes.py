@@ -5,8 +5,9 @@
     python benchmarks/two_passes.py memory
     OMP_WAIT_POLICY=PASSIVE python benchmarks/two_passes.py resnet50 --device cuda
 
-Times are ratios to the forward pass over the same data, the three in turn, so that a change of the machine's
-speed meets all; each figure is the median over the repetitions, with the smallest and the largest.
+Times are ratios to the forward pass over the same data, the three in turn, so that a change of the
+machine's speed meets all; each figure is the median over the repetitions, with the smallest and the
+largest.
 """
 
 from __future__ import annotations
@@ -87,7 +88,9 @@ class Histc:
 
     def __init__(self, model, ranges):
         self.counts, self.calls, self.ranges = {}, 0, ranges
-        self.hooks = [m.register_forward_hook(self.count) for m in model.modules() if isinstance(m, nn.ReLU)]
+        self.hooks = [
+            m.register_forward_hook(self.count) for m in model.modules() if isinstance(m, nn.ReLU)
+        ]
 
     def count(self, module, inputs, output):
         low, high = self.ranges[self.calls % len(self.ranges)]
@@ -111,8 +114,10 @@ def measure(name, samples, repetitions, device, rivals):
     network = Network(model, inputs[:2])
     layers = network.activation_layers
     cost = cost_of(layers, unit="channel", bins=BINS)
-    print(f"{name}: {len(layers)} layers, {cost}; {samples} samples in batches of {size}, "
-          f"{torch.get_num_threads()} threads, torch {torch.__version__}, device {device}")  # fmt: skip
+    print(
+        f"{name}: {len(layers)} layers, {cost}; {samples} samples in batches of {size}, "
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}, device {device}"
+    )
 
     def forward(part):
         with torch.inference_mode():
@@ -142,7 +147,9 @@ def measure(name, samples, repetitions, device, rivals):
             found.append(spent[key] / spent["forward"])
     print(f"  forward pass  {statistics.median(bare):8.2f} s for {samples} samples")
     for key, found in ratios.items():
-        print(f"  {key:12s}  {statistics.median(found):8.2f} × forward  ({min(found):.2f} to {max(found):.2f})")
+        print(
+            f"  {key:12s}  {statistics.median(found):8.2f} × forward  ({min(found):.2f} to {max(found):.2f})"
+        )
     if not rivals:
         return
 
@@ -157,12 +164,17 @@ def measure(name, samples, repetitions, device, rivals):
         recipe.finish()
 
     spent = timed(device, as_in_the_papers)
-    print(f"  papers' recipe, matrix + numpy.histogram   {spent / plain:8.2f} × forward  ({limit} samples)")
+    print(
+        f"  papers' recipe, matrix + numpy.histogram   {spent / plain:8.2f} × forward  ({limit} samples)"
+    )
     ranges = []
     for state in known.statistics.values():
         dead = state.nonzero[0] == 0
         ranges.append(
-            (state.minimum[0].masked_fill(dead, 0.0).tolist(), state.maximum[0].masked_fill(dead, 1.0).tolist())
+            (
+                state.minimum[0].masked_fill(dead, 0.0).tolist(),
+                state.maximum[0].masked_fill(dead, 1.0).tolist(),
+            )
         )
     part = inputs[: size * (20 if name == "fcnn" else 1)]
     plain = timed(device, lambda: [forward(p) for p in part.split(size)])
@@ -174,7 +186,9 @@ def measure(name, samples, repetitions, device, rivals):
 
     spent = timed(device, in_hooks)
     histc.finish()
-    print(f"  torch.histc per neuron in hooks            {spent / plain:8.2f} × forward  ({len(part)} samples)")
+    print(
+        f"  torch.histc per neuron in hooks            {spent / plain:8.2f} × forward  ({len(part)} samples)"
+    )
 
 
 def peak():
@@ -188,7 +202,12 @@ def grow(name, samples, what):
     model, inputs, size = case(name, samples)
     network = Network(model, inputs[:2])
     labels = torch.zeros(samples, dtype=torch.int64)
-    summarize(network, (inputs[:size], labels[:size]), batch_size=size, layers=network.activation_layers[0])
+    summarize(
+        network,
+        (inputs[:size], labels[:size]),
+        batch_size=size,
+        layers=network.activation_layers[0],
+    )
     with torch.inference_mode():
         for part in inputs.split(size):
             model(part)
@@ -204,28 +223,47 @@ def grow(name, samples, what):
     layers = network.activation_layers
     batch = sum(int(np.prod(layer.shape)) for layer in layers) * 4 * size
     largest = max(int(np.prod(layer.shape)) for layer in layers) * 4 * size
-    print(json.dumps({"growth": peak() - before, "state": cost_of(layers, unit="channel", bins=BINS).bytes,
-                      "batch": batch, "largest": largest}))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "growth": peak() - before,
+                "state": cost_of(layers, unit="channel", bins=BINS).bytes,
+                "batch": batch,
+                "largest": largest,
+            }
+        )
+    )
 
 
 def memory():
     for name, samples, what in (
-        ("resnet50", 64, "cofire"), ("fcnn", 10_000, "cofire"), ("fcnn", 60_000, "cofire"),
-        ("fcnn", 10_000, "recipe"), ("fcnn", 60_000, "recipe"),
-    ):  # fmt: skip
+        ("resnet50", 64, "cofire"),
+        ("fcnn", 10_000, "cofire"),
+        ("fcnn", 60_000, "cofire"),
+        ("fcnn", 10_000, "recipe"),
+        ("fcnn", 60_000, "recipe"),
+    ):
         command = [sys.executable, __file__, "grow", name, str(samples), what]
-        found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+        found = json.loads(
+            subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[
+                -1
+            ]
+        )
         mb = {key: value / 1e6 for key, value in found.items()}
-        print(f"{name:9s} {samples:6d} samples, {what:6s}: peak memory grows by {mb['growth']:7.1f} MB "
-              f"(state {mb['state']:.1f} MB; activations of one batch {mb['batch']:.1f} MB, "
-              f"of its largest layer {mb['largest']:.1f} MB)")  # fmt: skip
+        print(
+            f"{name:9s} {samples:6d} samples, {what:6s}: peak memory grows by {mb['growth']:7.1f} MB "
+            f"(state {mb['state']:.1f} MB; activations of one batch {mb['batch']:.1f} MB, "
+            f"of its largest layer {mb['largest']:.1f} MB)"
+        )
 
 
 def main():
     if sys.argv[1:2] == ["grow"]:
         grow(sys.argv[2], int(sys.argv[3]), sys.argv[4])
         return
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("case", choices=["resnet50", "fcnn", "memory"])
     parser.add_argument("--samples", type=int)
     parser.add_argument("--repetitions", type=int, default=7)

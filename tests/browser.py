@@ -21,7 +21,11 @@ FLAGS = [
 def chromium_path():
     named = os.environ.get("COFIRE_CHROMIUM")
     return named or next(
-        (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))),
+        (
+            found
+            for name in ("chromium", "chromium-browser", "google-chrome")
+            if (found := shutil.which(name))
+        ),
         None,
     )
 
@@ -59,7 +63,9 @@ def visit(web):
 
         def opened(path, *, width=1280, scheme="light", script=True):
             context = web.new_context(
-                viewport={"width": width, "height": 900}, color_scheme=scheme, java_script_enabled=script
+                viewport={"width": width, "height": 900},
+                color_scheme=scheme,
+                java_script_enabled=script,
             )
             stack.callback(context.close)
             page = context.new_page()
@@ -67,7 +73,9 @@ def visit(web):
             page.on("request", lambda r: page.requested.append(r.url))
             page.on(
                 "console",
-                lambda m: page.complaints.append(m.text) if m.type in ("error", "warning") else None,
+                lambda m: (
+                    page.complaints.append(m.text) if m.type in ("error", "warning") else None
+                ),
             )
             page.on("pageerror", lambda e: page.complaints.append(str(e)))
             page.goto(f"file://{path}")

@@ -15,7 +15,8 @@ from cofire.network import Network
 
 pytest_plugins = ["tests.browser", "tests.every_message"]
 
-# The same examples every time, so that a change is judged by itself; COFIRE_EXPLORE=1 looks for new ones.
+# The same examples every time, so that a change is judged by itself; COFIRE_EXPLORE=1 looks for new
+# ones.
 settings.register_profile("repeatable", derandomize=True)
 settings.register_profile("exploring", derandomize=False)
 settings.load_profile("exploring" if os.environ.get("COFIRE_EXPLORE") else "repeatable")
@@ -55,7 +56,9 @@ class Tiny:
 
     def __init__(self) -> None:
         generator = torch.Generator().manual_seed(7)
-        self.model = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3))
+        self.model = nn.Sequential(
+            nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3)
+        )
         self.inputs = torch.randn(90, 5, generator=generator)
         self.labels = torch.arange(90) % 3
         self.network = Network(self.model, self.inputs[:2])
@@ -64,7 +67,9 @@ class Tiny:
     def activations(self) -> dict[str, torch.Tensor]:
         """The activations of all samples by layer, recorded in one batch."""
         seen: dict[str, torch.Tensor] = {}
-        self.network.run(self.inputs, lambda layer, values: seen.__setitem__(layer.name, values.clone()))
+        self.network.run(
+            self.inputs, lambda layer, values: seen.__setitem__(layer.name, values.clone())
+        )
         return seen
 
 

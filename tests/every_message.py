@@ -1,7 +1,8 @@
 """Which error messages of the package no test provokes: `pytest --every-message` lists them.
 
-A message that nobody has ever seen is a guess about what the user did and what would help. There are some left, most of
-them behind the checks of arguments that come first; a run of all tests fails where they have become more.
+A message that nobody has ever seen is a guess about what the user did and what would help. There
+are some left, most of them behind the checks of arguments that come first; a run of all tests fails
+where they have become more.
 """
 
 import ast
@@ -26,7 +27,11 @@ def messages() -> Iterator[tuple[str, int, int]]:
     tree = {name for name in errors.__all__ if name.endswith("Error")}
     for path in sorted(SOURCE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in tree:
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id in tree
+            ):
                 yield str(path.relative_to(SOURCE)), node.lineno, node.end_lineno or node.lineno
 
 
@@ -62,7 +67,9 @@ class EveryMessage:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: object) -> None:
         """What a process of pytest-xdist has seen."""
-        self.provoked |= {(path, line) for path, line in getattr(node, "workeroutput", {}).get("provoked", [])}
+        self.provoked |= {
+            (path, line) for path, line in getattr(node, "workeroutput", {}).get("provoked", [])
+        }
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         output = getattr(session.config, "workeroutput", None)
@@ -76,7 +83,9 @@ class EveryMessage:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--every-message", action="store_true", help="list the error messages that no test provokes")
+    parser.addoption(
+        "--every-message", action="store_true", help="list the error messages that no test provokes"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -93,6 +102,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if watching is None or reporter is None or hasattr(session.config, "workeroutput"):
         return
-    whole = session.exitstatus == pytest.ExitCode.OK and len(reporter.stats.get("skipped", [])) < SKIPPED
+    whole = (
+        session.exitstatus == pytest.ExitCode.OK
+        and len(reporter.stats.get("skipped", [])) < SKIPPED
+    )
     if whole and len(watching.never()) > MOST:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -31,15 +31,25 @@ def test_a_place_that_cannot_be_written_is_one_clear_error(tmp_path):
 
 def test_what_a_killed_process_left_is_removed_once_it_is_old(tmp_path):
     (tmp_path / "rows").mkdir()
-    old, new, own = tmp_path / "rows" / ".a.1.partial", tmp_path / ".b.2.partial", tmp_path / "c.txt"
+    old, new, own = (
+        tmp_path / "rows" / ".a.1.partial",
+        tmp_path / ".b.2.partial",
+        tmp_path / "c.txt",
+    )
     for path in (old, new, own):
         path.write_text("")
     os.utime(old, (time.time() - 7200,) * 2)
     sweep(tmp_path)
-    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [".b.2.partial", "c.txt"]
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [
+        ".b.2.partial",
+        "c.txt",
+    ]
 
 
 def test_an_error_of_the_system_without_a_word_names_the_file_as_well(tmp_path):
-    with pytest.raises(ResultError, match=r"a\.txt' cannot be written: OSError"), atomic_path(tmp_path / "a.txt"):
+    with (
+        pytest.raises(ResultError, match=r"a\.txt' cannot be written: OSError"),
+        atomic_path(tmp_path / "a.txt"),
+    ):
         raise OSError
     assert not list(tmp_path.iterdir())

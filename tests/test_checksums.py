@@ -34,7 +34,15 @@ def files(tmp_path_factory):
     found = cofire.explain(network, tiny.inputs[:2])
     booster = cofire.Booster(network).fit(tiny.data, (torch.randn(30, 5), torch.arange(30) % 3))
     confidence = cofire.PatternConfidence(network).fit(tiny.data)
-    cofire.follow(network, [weights] * 3, tiny.data, top=2, null_graphs=0, community_runs=2, folder=place / "t")
+    cofire.follow(
+        network,
+        [weights] * 3,
+        tiny.data,
+        top=2,
+        null_graphs=0,
+        community_runs=2,
+        folder=place / "t",
+    )
     cofire.save_weights(weights, place / "weights.safetensors")
     summary.save(place / "summary.safetensors")
     summary.graph("3").save(place / "graph.safetensors")
@@ -45,28 +53,49 @@ def files(tmp_path_factory):
 
     def tensors(kind):
         def plain(note, held):
-            return json.dumps(note, sort_keys=True), {name: held[name].tolist() for name in sorted(held)}
+            return json.dumps(note, sort_keys=True), {
+                name: held[name].tolist() for name in sorted(held)
+            }
 
         return lambda path: load_noted(path, kind, plain)
 
     def trajectory(path):
         whole = cofire.Trajectory.load(path.parent)
-        return {name: getattr(whole, name).to_pylist() for name in ("layers", "classes", "edges", "graphs", "neurons")}
+        return {
+            name: getattr(whole, name).to_pylist()
+            for name in ("layers", "classes", "edges", "graphs", "neurons")
+        }
 
     return {
-        place / "weights.safetensors": lambda path: [v.tolist() for v in cofire.load_weights(path).values()],
+        place / "weights.safetensors": lambda path: [
+            v.tolist() for v in cofire.load_weights(path).values()
+        ],
         place / "summary.safetensors": tensors("summary"),
         place / "graph.safetensors": tensors("graph"),
         place / "explanation.safetensors": tensors("explanation"),
         place / "booster.safetensors": tensors("booster"),
         place / "confidence.safetensors": tensors("pattern confidence"),
         place / "bandit.json": lambda path: BanditRun.load(path).described(),
-        **{place / "t" / f"{name}.parquet": trajectory for name in ("layers", "edges", "graphs", "neurons")},
+        **{
+            place / "t" / f"{name}.parquet": trajectory
+            for name in ("layers", "edges", "graphs", "neurons")
+        },
     }
 
 
-KINDS = ["weights", "summary", "graph", "explanation", "booster", "confidence", "bandit", "layers", "edges", "graphs",
-         "neurons"]  # fmt: skip
+KINDS = [
+    "weights",
+    "summary",
+    "graph",
+    "explanation",
+    "booster",
+    "confidence",
+    "bandit",
+    "layers",
+    "edges",
+    "graphs",
+    "neurons",
+]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -93,7 +122,9 @@ def test_a_flipped_bit_is_told_or_changes_nothing(files, kind):
 def test_files_without_a_checksum_still_open(tmp_path, tiny):
     weights = tiny.model.state_dict()
     save_file(weights, tmp_path / "old.safetensors", metadata={"format": "pt"})
-    assert torch.equal(cofire.load_weights(tmp_path / "old.safetensors")["0.weight"], weights["0.weight"])
+    assert torch.equal(
+        cofire.load_weights(tmp_path / "old.safetensors")["0.weight"], weights["0.weight"]
+    )
     cofire.save_weights(weights, tmp_path / "new.safetensors")
     assert load_file(tmp_path / "new.safetensors").keys() == weights.keys()
     table = pa.table({"a": [1, 2]})
@@ -101,8 +132,13 @@ def test_files_without_a_checksum_still_open(tmp_path, tiny):
     assert read_table(tmp_path / "old.parquet").equals(table)
     evaluate.ucb1(3, torch.rand(10, 3), 10).save(tmp_path / "bandit.json")
     held = json.loads((tmp_path / "bandit.json").read_text())
-    (tmp_path / "old.json").write_text(json.dumps({name: value for name, value in held.items() if name != "sha256"}))
-    assert BanditRun.load(tmp_path / "old.json").described() == BanditRun.load(tmp_path / "bandit.json").described()
+    (tmp_path / "old.json").write_text(
+        json.dumps({name: value for name, value in held.items() if name != "sha256"})
+    )
+    assert (
+        BanditRun.load(tmp_path / "old.json").described()
+        == BanditRun.load(tmp_path / "bandit.json").described()
+    )
 
 
 def test_what_changed_is_said(tmp_path, tiny):
@@ -111,11 +147,15 @@ def test_what_changed_is_said(tmp_path, tiny):
     spoiled = bytearray(path.read_bytes())
     spoiled[-2] ^= 0x40
     path.write_bytes(spoiled)
-    with pytest.raises(WeightsError, match=r"weights\.safetensors.*bits have changed.*copy or download it again"):
+    with pytest.raises(
+        WeightsError, match=r"weights\.safetensors.*bits have changed.*copy or download it again"
+    ):
         tiny.network.with_weights(path)
     held = cofire.summarize(tiny.network, tiny.data)
     held.save(tmp_path / "summary.safetensors")
-    content = json.loads(evaluate.ucb1(3, torch.rand(10, 3), 10).save(tmp_path / "bandit.json").read_text())
+    content = json.loads(
+        evaluate.ucb1(3, torch.rand(10, 3), 10).save(tmp_path / "bandit.json").read_text()
+    )
     content["pulled"][0] = (content["pulled"][0] + 1) % 3
     (tmp_path / "bandit.json").write_text(json.dumps(content))
     with pytest.raises(ResultError, match=r"bandit\.json.*bits have changed"):
@@ -127,7 +167,12 @@ def test_what_changed_is_said(tmp_path, tiny):
     [
         pa.table({"a": pa.array([1, None, 3], pa.int32()), "b": pa.array(["x", None, "é"])}),
         pa.table({"a": pa.array([0.5, float("nan"), None]), "b": pa.array([True, None, False])}),
-        pa.table({"a": pa.array([[1, 2], [], None], pa.list_(pa.int64())), "b": pa.array([b"x", b"", None])}),
+        pa.table(
+            {
+                "a": pa.array([[1, 2], [], None], pa.list_(pa.int64())),
+                "b": pa.array([b"x", b"", None]),
+            }
+        ),
         pa.table({"a": pa.array([["x"], None, [None, "y"]], pa.list_(pa.string()))}),
         pa.table({"a": pa.chunked_array([[1.0], [2.0, None], []])}),
         pa.table({"a": pa.array([1, 2])}).slice(1).replace_schema_metadata({"cofire": "{}"}),
@@ -143,7 +188,9 @@ def test_tables_of_all_kinds_come_back_as_they_were(tmp_path, table):
     assert found.schema.equals(table.schema)
     # Another value of the same kind has another checksum.
     pq.write_table(
-        pa.concat_tables([found, found]).replace_schema_metadata(pq.read_schema(tmp_path / "a.parquet").metadata),
+        pa.concat_tables([found, found]).replace_schema_metadata(
+            pq.read_schema(tmp_path / "a.parquet").metadata
+        ),
         tmp_path / "a.parquet",
     )
     if table.num_rows:
@@ -160,7 +207,9 @@ def test_a_flipped_bit_in_the_state_of_an_optimiser_is_told(tmp_path, tiny):
     training().advance()
     (path,) = (file for file in tmp_path.iterdir() if file.is_file())
     whole = path.read_bytes()
-    moments = next(iter(torch.load(path, weights_only=True)["optimizer"]["state"].values()))["exp_avg"]
+    moments = next(iter(torch.load(path, weights_only=True)["optimizer"]["state"].values()))[
+        "exp_avg"
+    ]
     place = whole.index(moments.numpy().tobytes())
     path.write_bytes(whole[: place + 1] + bytes([whole[place + 1] ^ 4]) + whole[place + 2 :])
     with pytest.raises(WeightsError, match="not what was written"):

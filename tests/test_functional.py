@@ -47,17 +47,25 @@ def test_the_golden_numbers_are_met_to_1e_12(golden, precision):
         found = functional.activation_entropy(activations[labels == number], bins=bins)
         agree(found, expected["entropy_by_class"][number])
     agree(functional.mean_activation(activations, labels, classes), expected["mean_activation"])
-    agree(functional.activation_probability(activations, labels, classes), expected["activation_probability"])
+    agree(
+        functional.activation_probability(activations, labels, classes),
+        expected["activation_probability"],
+    )
 
 
 def test_arrays_are_taken_as_well_as_tensors(golden):
     arrays, expected = golden
-    agree(functional.activation_entropy(arrays["activations"], bins=expected["bins"]), expected["entropy_own"])
+    agree(
+        functional.activation_entropy(arrays["activations"], bins=expected["bins"]),
+        expected["entropy_own"],
+    )
 
 
 def test_a_uniform_spread_over_all_bins_has_the_logarithm_of_their_number():
     activations = torch.arange(1, 101, dtype=torch.float64)[:, None]
-    assert functional.activation_entropy(activations, bins=100).item() == pytest.approx(math.log(100), abs=1e-12)
+    assert functional.activation_entropy(activations, bins=100).item() == pytest.approx(
+        math.log(100), abs=1e-12
+    )
 
 
 def test_dead_constant_and_once_firing_neurons_have_no_entropy():
@@ -71,7 +79,10 @@ def test_a_global_range_differs_from_own_ranges():
     activations = torch.rand(200, 4) * torch.tensor([1.0, 10.0, 100.0, 1000.0])
     shared_range = functional.activation_entropy(activations, bins=50, range="global")
     low, high = float(activations[activations != 0].min()), float(activations.max())
-    expected = [numpy_entropy(activations[:, j].numpy(), 50, (np.float32(low), np.float32(high))) for j in range(4)]
+    expected = [
+        numpy_entropy(activations[:, j].numpy(), 50, (np.float32(low), np.float32(high)))
+        for j in range(4)
+    ]
     assert shared_range.tolist() == pytest.approx(expected, abs=1e-12)
     assert functional.activation_entropy(activations, bins=50)[0] > shared_range[0]
 
@@ -81,12 +92,16 @@ grids = st.sampled_from([0.1, 0.25, 1 / 3, 0.05, 1e-3, 1e3, 1e-20])
 
 @settings(max_examples=150, deadline=None)
 @given(
-    multiples=hnp.arrays(np.int64, st.tuples(st.integers(1, 60), st.integers(1, 5)), elements=st.integers(-20, 60)),
+    multiples=hnp.arrays(
+        np.int64, st.tuples(st.integers(1, 60), st.integers(1, 5)), elements=st.integers(-20, 60)
+    ),
     grid=grids,
     bins=st.sampled_from([1, 2, 3, 7, 10, 20, 100]),
     precision=st.sampled_from([np.float32, np.float64]),
 )
-def test_entropies_equal_numpy_also_on_values_that_lie_on_bin_edges(multiples, grid, bins, precision):
+def test_entropies_equal_numpy_also_on_values_that_lie_on_bin_edges(
+    multiples, grid, bins, precision
+):
     activations = (multiples * grid).astype(precision)
     found = functional.activation_entropy(torch.from_numpy(activations), bins=bins)
     expected = [numpy_entropy(activations[:, j], bins) for j in range(activations.shape[1])]
@@ -96,7 +111,9 @@ def test_entropies_equal_numpy_also_on_values_that_lie_on_bin_edges(multiples, g
 @settings(max_examples=60, deadline=None)
 @given(
     activations=hnp.arrays(
-        np.float32, st.tuples(st.integers(1, 40), st.integers(1, 4)), elements=st.floats(-100, 100, width=32)
+        np.float32,
+        st.tuples(st.integers(1, 40), st.integers(1, 4)),
+        elements=st.floats(-100, 100, width=32),
     ),
     seed=st.integers(0, 1000),
 )
@@ -109,7 +126,9 @@ def test_means_and_probabilities_equal_a_loop(activations, seed):
     for c in range(classes):
         rows = [activations[i] for i in range(len(labels)) if labels[i] == c]
         for j in range(activations.shape[1]):
-            assert means[c, j].item() == pytest.approx(sum(float(r[j]) for r in rows) / len(rows), abs=1e-9)
+            assert means[c, j].item() == pytest.approx(
+                sum(float(r[j]) for r in rows) / len(rows), abs=1e-9
+            )
             assert probabilities[c, j].item() == sum(r[j] > 0.5 for r in rows) / len(rows)
 
 
@@ -133,26 +152,64 @@ MATRIX = torch.rand(6, 2)
     ("call", "error", "words"),
     [
         (lambda: functional.activation_entropy(torch.rand(5)), DataError, "(samples, neurons)"),
-        (lambda: functional.activation_entropy(torch.zeros(0, 3)), DataError, "at least one sample"),
+        (
+            lambda: functional.activation_entropy(torch.zeros(0, 3)),
+            DataError,
+            "at least one sample",
+        ),
         (lambda: functional.activation_entropy(MATRIX, bins=0), OptionError, "bins=0"),
         (lambda: functional.activation_entropy(MATRIX, bins=2.5), OptionError, "bins=2.5"),
         (lambda: functional.activation_entropy(MATRIX, range="all"), OptionError, "zero-to-max"),
-        (lambda: functional.activation_entropy(torch.tensor([[1.0, torch.nan]])), NonFiniteError, "neuron 1"),
-        (lambda: functional.activation_entropy(torch.tensor([[1.0, -torch.inf]])), NonFiniteError, "-inf"),
+        (
+            lambda: functional.activation_entropy(torch.tensor([[1.0, torch.nan]])),
+            NonFiniteError,
+            "neuron 1",
+        ),
+        (
+            lambda: functional.activation_entropy(torch.tensor([[1.0, -torch.inf]])),
+            NonFiniteError,
+            "-inf",
+        ),
         (
             lambda: functional.mean_activation(MATRIX, torch.zeros(5).long(), 1),
             LabelError,
             "5 labels for 6 samples",
         ),
-        (lambda: functional.mean_activation(MATRIX, torch.zeros(6), 1), LabelError, "whole numbers"),
-        (lambda: functional.mean_activation(MATRIX, torch.zeros(6, 2).long(), 1), LabelError, "argmax"),
-        (lambda: functional.mean_activation(MATRIX, torch.full((6,), 3), 3), LabelError, "from 0 to 2"),
-        (lambda: functional.mean_activation(MATRIX, torch.full((6,), -1), 3), LabelError, "label -1"),
-        (lambda: functional.mean_activation(MATRIX, torch.zeros(6).long(), 0), OptionError, "num_classes=0"),
-        (lambda: functional.activation_entropy(np.array([["a"]])), DataError, "numbers"),
-        (lambda: functional.activation_entropy(torch.tensor([[3e38], [-3e38]])), DataError, "range exceeds"),
         (
-            lambda: functional.activation_probability(MATRIX, torch.zeros(6).long(), 1, threshold=float("nan")),
+            lambda: functional.mean_activation(MATRIX, torch.zeros(6), 1),
+            LabelError,
+            "whole numbers",
+        ),
+        (
+            lambda: functional.mean_activation(MATRIX, torch.zeros(6, 2).long(), 1),
+            LabelError,
+            "argmax",
+        ),
+        (
+            lambda: functional.mean_activation(MATRIX, torch.full((6,), 3), 3),
+            LabelError,
+            "from 0 to 2",
+        ),
+        (
+            lambda: functional.mean_activation(MATRIX, torch.full((6,), -1), 3),
+            LabelError,
+            "label -1",
+        ),
+        (
+            lambda: functional.mean_activation(MATRIX, torch.zeros(6).long(), 0),
+            OptionError,
+            "num_classes=0",
+        ),
+        (lambda: functional.activation_entropy(np.array([["a"]])), DataError, "numbers"),
+        (
+            lambda: functional.activation_entropy(torch.tensor([[3e38], [-3e38]])),
+            DataError,
+            "range exceeds",
+        ),
+        (
+            lambda: functional.activation_probability(
+                MATRIX, torch.zeros(6).long(), 1, threshold=float("nan")
+            ),
             OptionError,
             "threshold=nan",
         ),
@@ -161,7 +218,11 @@ MATRIX = torch.rand(6, 2)
             DataError,
             "no samples of class 1",
         ),
-        (lambda: functional.activation_probability(MATRIX, torch.zeros(6).long(), 2), DataError, "class 1"),
+        (
+            lambda: functional.activation_probability(MATRIX, torch.zeros(6).long(), 2),
+            DataError,
+            "class 1",
+        ),
     ],
 )
 def test_bad_input_is_one_clear_error(call, error, words):

@@ -34,7 +34,11 @@ def images(count=4, side=12):
 def cnn(outputs=3):
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(24, outputs)
+        nn.Conv2d(3, 6, 3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(24, outputs),
     ).eval()
 
 
@@ -110,7 +114,9 @@ def a_generator(tiny, _):
 
 @remedy(errors.DataError, "pass inputs together with their labels")
 def inputs_alone(tiny, _):
-    return lambda: cofire.summarize(tiny.network, 3), lambda: cofire.summarize(tiny.network, tiny.data)
+    return lambda: cofire.summarize(tiny.network, 3), lambda: cofire.summarize(
+        tiny.network, tiny.data
+    )
 
 
 @remedy(errors.BatchError, ".float() / 255")
@@ -128,7 +134,9 @@ def inputs_of_another_size(_, __):
     labels = torch.arange(4) % 3
     return (
         lambda: cofire.summarize(network(), (images(side=9), labels)),
-        lambda: cofire.summarize(network(), (nn.functional.interpolate(images(side=9), size=(12, 12)), labels)),
+        lambda: cofire.summarize(
+            network(), (nn.functional.interpolate(images(side=9), size=(12, 12)), labels)
+        ),
     )
 
 
@@ -140,10 +148,14 @@ def a_data_set_of_pictures(_, tmp_path):
     for name in ("a", "b", "c"):
         (tmp_path / name).mkdir()
         for number in range(2):
-            Image.new("RGB", (12, 12), (90 * number, 20, 10)).save(tmp_path / name / f"{number}.png")
+            Image.new("RGB", (12, 12), (90 * number, 20, 10)).save(
+                tmp_path / name / f"{number}.png"
+            )
     return (
         lambda: cofire.summarize(network(), datasets.ImageFolder(str(tmp_path))),
-        lambda: cofire.summarize(network(), datasets.ImageFolder(str(tmp_path), transforms.ToTensor())),
+        lambda: cofire.summarize(
+            network(), datasets.ImageFolder(str(tmp_path), transforms.ToTensor())
+        ),
     )
 
 
@@ -170,7 +182,9 @@ def an_unknown_by_class(tiny, _):
 def graph_options_without_pairs(tiny, _):
     return (
         lambda: cofire.summarize(tiny.network, tiny.data, by_class=True, null_graphs=10),
-        lambda: cofire.summarize(tiny.network, tiny.data, by_class=True, pairs="class", top=3, null_graphs=10),
+        lambda: cofire.summarize(
+            tiny.network, tiny.data, by_class=True, pairs="class", top=3, null_graphs=10
+        ),
     )
 
 
@@ -185,8 +199,12 @@ def pairs_without_classes(tiny, _):
 @remedy(errors.OptionError, "pass null_graphs=10")
 def one_null_graph(tiny, _):
     return (
-        lambda: cofire.summarize(tiny.network, tiny.data, by_class=True, pairs="class", top=3, null_graphs=1),
-        lambda: cofire.summarize(tiny.network, tiny.data, by_class=True, pairs="class", top=3, null_graphs=10),
+        lambda: cofire.summarize(
+            tiny.network, tiny.data, by_class=True, pairs="class", top=3, null_graphs=1
+        ),
+        lambda: cofire.summarize(
+            tiny.network, tiny.data, by_class=True, pairs="class", top=3, null_graphs=10
+        ),
     )
 
 
@@ -210,7 +228,9 @@ def a_summary_without_classes(tiny, _):
 def a_summary_without_pairs(tiny, _):
     return (
         lambda: cofire.summarize(tiny.network, tiny.data, by_class=True).graph("1"),
-        lambda: cofire.summarize(tiny.network, tiny.data, by_class=True, pairs="class", top=3).graph("1"),
+        lambda: cofire.summarize(
+            tiny.network, tiny.data, by_class=True, pairs="class", top=3
+        ).graph("1"),
     )
 
 
@@ -232,7 +252,9 @@ def a_selector_of_nothing(tiny, _):
 
 
 def graph_of(tiny, **options):
-    return cofire.summarize(tiny.network, tiny.data, by_class=True, pairs="class", top=3, **options).graph("1")
+    return cofire.summarize(
+        tiny.network, tiny.data, by_class=True, pairs="class", top=3, **options
+    ).graph("1")
 
 
 @remedy(errors.DataError, "null_graphs=10")
@@ -245,7 +267,9 @@ def significance_without_null_graphs(tiny, _):
 
 @remedy(errors.OptionError, "pass 'louvain'")
 def communities_of_a_misspelt_method(tiny, _):
-    return lambda: graph_of(tiny).communities("luvain"), lambda: graph_of(tiny).communities("louvain")
+    return lambda: graph_of(tiny).communities("luvain"), lambda: graph_of(tiny).communities(
+        "louvain"
+    )
 
 
 @remedy(errors.OptionError, "leave resolution out")
@@ -275,7 +299,9 @@ def communities_as_masks(_, __):
     masks = [torch.tensor([True, True, False]), torch.tensor([False, True, True])]
     return (
         lambda: functional.overlapping_modularity(weights, masks),
-        lambda: functional.overlapping_modularity(weights, [torch.nonzero(mask).flatten() for mask in masks]),
+        lambda: functional.overlapping_modularity(
+            weights, [torch.nonzero(mask).flatten() for mask in masks]
+        ),
     )
 
 
@@ -292,13 +318,17 @@ def logits_for_probabilities(_, __):
 @remedy(errors.DataError, "flatten feature maps to one column per neuron")
 def activations_that_are_no_matrix(_, __):
     maps = torch.rand(6, 2, 3)
-    return lambda: functional.activation_entropy(maps), lambda: functional.activation_entropy(maps.flatten(1))
+    return lambda: functional.activation_entropy(maps), lambda: functional.activation_entropy(
+        maps.flatten(1)
+    )
 
 
 @remedy(errors.DataError, "pass its .real")
 def complex_activations(_, __):
     values = torch.complex(torch.rand(6, 2), torch.rand(6, 2))
-    return lambda: functional.activation_entropy(values), lambda: functional.activation_entropy(values.real)
+    return lambda: functional.activation_entropy(values), lambda: functional.activation_entropy(
+        values.real
+    )
 
 
 @remedy(errors.OptionError, "choose fewer representative neurons")
@@ -343,7 +373,9 @@ def a_model_that_does_not_export(_, __):
                 x = x * 0
             return self.inner(x)
 
-    return lambda: Network(Loops().eval(), images()[:1]), lambda: Network(Loops().eval(), images()[:1], capture="calls")
+    return lambda: Network(Loops().eval(), images()[:1]), lambda: Network(
+        Loops().eval(), images()[:1], capture="calls"
+    )
 
 
 @remedy(errors.ExportError, "with the batch axis in front")
@@ -370,7 +402,9 @@ def outputs_of_two_kinds(_, __):
         def forward(self, x):
             return self.inner(x)["a"]
 
-    return lambda: Network(Pair().eval(), images()[:1]), lambda: Network(Alone().eval(), images()[:1])
+    return lambda: Network(Pair().eval(), images()[:1]), lambda: Network(
+        Alone().eval(), images()[:1]
+    )
 
 
 @remedy(errors.WeightsError, "torch.save(model.state_dict(), path)")
@@ -429,7 +463,9 @@ def judged_data_among_the_training_data(tiny, _):
 @remedy(errors.OptionError, "boosted.pt2")
 def a_booster_exported_to_another_ending(tiny, tmp_path):
     booster = cofire.Booster(tiny.network).fit(tiny.data)
-    return lambda: booster.export(tmp_path / "boosted.onnx"), lambda: booster.export(tmp_path / "boosted.pt2")
+    return lambda: booster.export(tmp_path / "boosted.onnx"), lambda: booster.export(
+        tmp_path / "boosted.pt2"
+    )
 
 
 # Explanations and what judges them
@@ -445,7 +481,9 @@ def a_misspelt_method(_, __):
 
 @remedy(errors.LabelError, "pass one of these")
 def a_target_that_is_no_class(_, __):
-    return lambda: cofire.explain(network(), images(), target=7), lambda: cofire.explain(network(), images(), target=2)
+    return lambda: cofire.explain(network(), images(), target=7), lambda: cofire.explain(
+        network(), images(), target=2
+    )
 
 
 @remedy(errors.ExplanationError, "method='discernible'")
@@ -488,7 +526,9 @@ def an_image_without_boxes(_, __):
 def maps_of_bytes(_, __):
     maps = torch.ones(2, 12, 12, dtype=torch.uint8)
     box = [torch.tensor([[1.0, 2.0, 8.0, 9.0]])] * 2
-    return lambda: evaluate.pointing_hits(maps, box), lambda: evaluate.pointing_hits(maps.float(), box)
+    return lambda: evaluate.pointing_hits(maps, box), lambda: evaluate.pointing_hits(
+        maps.float(), box
+    )
 
 
 @remedy(errors.DataError, "maps.clamp(min=0)")
@@ -560,7 +600,9 @@ def a_tensor_without_values(_, __):
 @remedy(errors.DataError, "torch.stack(values)")
 def a_list_of_tensors(_, __):
     rows = [torch.rand(3), torch.rand(3)]
-    return lambda: functional.activation_entropy(rows), lambda: functional.activation_entropy(torch.stack(rows))
+    return lambda: functional.activation_entropy(rows), lambda: functional.activation_entropy(
+        torch.stack(rows)
+    )
 
 
 @remedy(errors.DataError, ".filled(0)")
@@ -568,7 +610,9 @@ def an_array_with_gaps(_, __):
     import numpy as np
 
     rows = np.ma.masked_array([[1.0, 2.0], [3.0, 4.0]], mask=[[0, 1], [0, 0]])
-    return lambda: functional.activation_entropy(rows), lambda: functional.activation_entropy(rows.filled(0))
+    return lambda: functional.activation_entropy(rows), lambda: functional.activation_entropy(
+        rows.filled(0)
+    )
 
 
 @remedy(errors.DataError, "scale them down")
@@ -576,7 +620,9 @@ def numbers_that_no_float_or_int64_holds(_, __):
     import numpy as np
 
     rows = np.array([[2**63, 1], [2, 3]], dtype=np.uint64)
-    return lambda: functional.activation_entropy(rows), lambda: functional.activation_entropy(rows / 2**32)
+    return lambda: functional.activation_entropy(rows), lambda: functional.activation_entropy(
+        rows / 2**32
+    )
 
 
 @remedy(errors.DataError, "number the classes that occur from 0")
@@ -653,7 +699,9 @@ def boosting_by_a_control(tiny, _):
 @remedy(errors.MergeError, "under one set of options")
 def trajectories_of_other_bins(tiny, _):
     def followed(first, bins):
-        return cofire.follow(tiny.network, [tiny.model.state_dict()], tiny.data, epochs=[first], bins=bins)
+        return cofire.follow(
+            tiny.network, [tiny.model.state_dict()], tiny.data, epochs=[first], bins=bins
+        )
 
     one = followed(1, 10)
     return (
@@ -696,18 +744,28 @@ def on_the_command_line(*words):
 @remedy(errors.ResultError, "--pairs class")
 def a_graph_of_a_summary_without_graphs(tiny, tmp_path):
     for name, options in (("plain", {"pairs": None}), ("graphs", {"pairs": "class", "top": 3})):
-        cofire.follow(tiny.network, [tiny.model.state_dict()], tiny.data, **options).save(tmp_path / name)
-    return on_the_command_line("graph", tmp_path / "plain"), on_the_command_line("graph", tmp_path / "graphs")
+        cofire.follow(tiny.network, [tiny.model.state_dict()], tiny.data, **options).save(
+            tmp_path / name
+        )
+    return on_the_command_line("graph", tmp_path / "plain"), on_the_command_line(
+        "graph", tmp_path / "graphs"
+    )
 
 
 @remedy(errors.OptionError, "one of these endings")
 def a_graph_in_a_format_of_nobody(tiny, tmp_path):
-    cofire.follow(tiny.network, [tiny.model.state_dict()], tiny.data, pairs="class", top=3).save(tmp_path)
+    cofire.follow(tiny.network, [tiny.model.state_dict()], tiny.data, pairs="class", top=3).save(
+        tmp_path
+    )
     words = ("graph", tmp_path, "--out")
-    return on_the_command_line(*words, tmp_path / "a.txt"), on_the_command_line(*words, tmp_path / "a.gexf")
+    return on_the_command_line(*words, tmp_path / "a.txt"), on_the_command_line(
+        *words, tmp_path / "a.gexf"
+    )
 
 
-@pytest.mark.parametrize(("error", "says", "case"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(
+    ("error", "says", "case"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
 def test_the_remedy_works(error, says, case, tiny, tmp_path):
     broken, mended = case(tiny, tmp_path)
     with pytest.raises(error) as caught:

@@ -74,7 +74,10 @@ def test_the_seed_alone_decides_the_draws():
 @given(st.integers(1, 400), st.data())
 def test_wilsons_interval_is_scipys(samples, data):
     count = data.draw(st.integers(0, samples))
-    found, reference = wilson(count / samples, samples), stats.binomtest(count, samples).proportion_ci(method="wilson")
+    found, reference = (
+        wilson(count / samples, samples),
+        stats.binomtest(count, samples).proportion_ci(method="wilson"),
+    )
     assert (found.low, found.high) == pytest.approx((reference.low, reference.high), abs=1e-12)
     assert found.low <= found.value <= found.high
 
@@ -104,10 +107,16 @@ def naive_score(more, less, samples, at):
 
     def loss(rest):
         shares = rest + at, rest, 1 - 2 * rest - at
-        return -sum(count * np.log(max(share, 1e-300)) for count, share in zip(counts, shares, strict=True) if count)
+        return -sum(
+            count * np.log(max(share, 1e-300))
+            for count, share in zip(counts, shares, strict=True)
+            if count
+        )
 
     bounds = max(0.0, -at), (1 - at) / 2
-    rest = optimize.minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-12}).x
+    rest = optimize.minimize_scalar(
+        loss, bounds=bounds, method="bounded", options={"xatol": 1e-12}
+    ).x
     return (more - less - samples * at) / np.sqrt(samples * (2 * rest + at * (1 - at)))
 
 
@@ -140,7 +149,9 @@ def test_few_samples_that_differ_do_not_show_a_difference():
 def test_paired_differences_are_covered_as_often_as_promised():
     random = np.random.default_rng(3)
     drawn = random.choice([-1.0, 0.0, 1.0], (150, 300), p=[0.01, 0.96, 0.03])
-    held = [one.low <= 0.02 <= one.high for one in mean_intervals(drawn, differences=True, draws=300)]
+    held = [
+        one.low <= 0.02 <= one.high for one in mean_intervals(drawn, differences=True, draws=300)
+    ]
     assert np.mean(held) >= 0.93
 
 
@@ -152,7 +163,9 @@ def test_newcombes_ends_are_as_far_as_hanley_and_mcneils_error_there(area, negat
         if 0 < end < 1:
             q1, q2 = end / (2 - end), 2 * end**2 / (1 + end)
             spread = end * (1 - end) + (mean - 1) * (q1 - end**2) + (mean - 1) * (q2 - end**2)
-            assert abs(area - end) == pytest.approx(1.96 * np.sqrt(spread / (negatives * positives)), rel=1e-3)
+            assert abs(area - end) == pytest.approx(
+                1.96 * np.sqrt(spread / (negatives * positives)), rel=1e-3
+            )
 
 
 def test_three_samples_that_are_told_apart_do_not_make_a_detector_sure():
@@ -198,15 +211,20 @@ def test_a_single_sample_decides_nothing():
 @pytest.mark.filterwarnings("error")
 def test_differences_too_small_for_any_number_of_samples_are_told_as_such():
     for interval, margin in (
-        (Interval(1e-160, -0.01, 0.01, 100), 0.0), (Interval(5e-324, -0.01, 0.01, 100), 0.0),
-        (Interval(0.0, -0.01, 0.01, 100), 1e-200), (Interval(1e-5, -1e300, 1e300, 100), 0.0),
-    ):  # fmt: skip
+        (Interval(1e-160, -0.01, 0.01, 100), 0.0),
+        (Interval(5e-324, -0.01, 0.01, 100), 0.0),
+        (Interval(0.0, -0.01, 0.01, 100), 1e-200),
+        (Interval(1e-5, -1e300, 1e300, 100), 0.0),
+    ):
         assert samples_to_decide(interval, margin) is None
 
 
 @pytest.mark.filterwarnings("error")
 def test_an_interval_of_which_no_draw_holds_a_sample_has_no_ends():
-    found = [mean_intervals([[5.0], [7.0], [9.0]], [[True], [False], [False]], draws=1, seed=s)[0] for s in range(6)]
+    found = [
+        mean_intervals([[5.0], [7.0], [9.0]], [[True], [False], [False]], draws=1, seed=s)[0]
+        for s in range(6)
+    ]
     assert {(one.value, one.counted, one.left_out) for one in found} == {(5.0, 1, 2)}
     assert {one.known for one in found} == {True, False}
 
@@ -216,13 +234,19 @@ def test_the_verdict_is_that_of_two_one_sided_tests():
     for _ in range(200):
         values = random.normal(random.uniform(-0.3, 0.3), 1, 400)
         error = values.std(ddof=1) / 20
-        found = Interval(values.mean(), values.mean() - 1.96 * error, values.mean() + 1.96 * error, 400)
+        found = Interval(
+            values.mean(), values.mean() - 1.96 * error, values.mean() + 1.96 * error, 400
+        )
         apart = stats.norm.sf(abs(found.value) / error) * 2
-        within = max(stats.norm.sf((0.2 - found.value) / error), stats.norm.sf((0.2 + found.value) / error))
+        within = max(
+            stats.norm.sf((0.2 - found.value) / error), stats.norm.sf((0.2 + found.value) / error)
+        )
         if min(abs(apart - 0.05), abs(within - 0.05)) < 1e-3:
             continue
         shown = "better" if found.value > 0 else "worse"
-        assert found.says(0.2) == (shown if apart < 0.05 else "equal" if within < 0.05 else "undecided")
+        assert found.says(0.2) == (
+            shown if apart < 0.05 else "equal" if within < 0.05 else "undecided"
+        )
 
 
 @pytest.mark.parametrize(("true", "margin"), [(0.2, 0.0), (0.0, 0.15), (0.03, 0.15)])
@@ -230,7 +254,9 @@ def test_as_many_samples_as_told_decide_in_four_of_five_cases(true, margin):
     told = samples_to_decide(Interval(true, true - 0.3, true + 0.3, 50), margin)
     error = 0.3 / 1.96 * np.sqrt(50 / told)
     means = np.random.default_rng(1).normal(true, error, 4000)
-    decided = [verdict(mean - 1.96 * error, mean + 1.96 * error, margin) != "undecided" for mean in means]
+    decided = [
+        verdict(mean - 1.96 * error, mean + 1.96 * error, margin) != "undecided" for mean in means
+    ]
     assert np.mean(decided) >= 0.78
 
 
@@ -282,13 +308,19 @@ def test_what_is_no_share_or_count_is_refused():
 
 
 @settings(max_examples=40, deadline=None)
-@given(arrays(np.float64, st.tuples(st.integers(1, 6), st.just(2)), elements=st.integers(-3, 3).map(float)))
+@given(
+    arrays(
+        np.float64, st.tuples(st.integers(1, 6), st.just(2)), elements=st.integers(-3, 3).map(float)
+    )
+)
 def test_few_photos_are_tested_by_all_combinations_of_signs(table):
     found = sign_flip(table)
     for column in range(2):
         values = table[:, column]
-        sums = [abs(sum(s * v for s, v in zip(signs, values, strict=True)))
-                for signs in itertools.product((1, -1), repeat=len(values))]  # fmt: skip
+        sums = [
+            abs(sum(s * v for s, v in zip(signs, values, strict=True)))
+            for signs in itertools.product((1, -1), repeat=len(values))
+        ]
         assert found[column] == pytest.approx(np.mean([one >= abs(values.sum()) for one in sums]))
 
 

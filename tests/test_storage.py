@@ -117,7 +117,9 @@ with claimed(sys.argv[1], "a summary", ["summary.safetensors"]):
 @pytest.fixture
 def holder(tmp_path):
     """Another process that writes to a folder."""
-    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path / "out")], stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path / "out")], stdout=subprocess.PIPE
+    )
     assert process.stdout.readline() == b"held\n"
     yield process
     process.kill()
@@ -143,11 +145,20 @@ def test_a_second_process_is_told_and_a_killed_one_gives_its_folder_free(tmp_pat
 
 def follow_in(folder):
     tiny = Tiny()
-    cofire.follow(tiny.network, [tiny.model.state_dict()], tiny.data, pairs=None, folder=folder, progress=False)
+    cofire.follow(
+        tiny.network,
+        [tiny.model.state_dict()],
+        tiny.data,
+        pairs=None,
+        folder=folder,
+        progress=False,
+    )
 
 
 def evaluate_in(folder):
-    photos = tiny_collection(folder.parent if (folder.parent / "photos").exists() else write_photos(folder.parent))
+    photos = tiny_collection(
+        folder.parent if (folder.parent / "photos").exists() else write_photos(folder.parent)
+    )
     options = {"measures": ["soft"], "limit": 1, "progress": False}
     run_evaluation(tiny_network(), photos, PREPARATION, ["centre"], folder, **options)
 
@@ -196,7 +207,9 @@ def test_what_killed_processes_left_is_swept_and_the_living_are_left_alone(tmp_p
     assert len(names(tmp_path)) == 4
 
 
-def test_a_killed_run_with_the_number_of_this_one_is_swept_as_containers_give_all_the_same(tmp_path):
+def test_a_killed_run_with_the_number_of_this_one_is_swept_as_containers_give_all_the_same(
+    tmp_path,
+):
     earlier, own = (tmp_path / f".{name}.{os.getpid()}-0123abcd.partial" for name in "ab")
     for path in (earlier, own):
         path.write_text("half")
@@ -235,7 +248,10 @@ WRITERS = {
 @contextmanager
 def full_disk():
     """A system on which no file can be larger than 1,000 bytes; only for a moment, as pytest may write to one."""
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = (
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
+        resource.getrlimit(resource.RLIMIT_FSIZE),
+    )
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1][1]))
     try:
         yield
@@ -268,7 +284,9 @@ def test_what_cannot_be_written_is_told_by_the_name_that_it_would_have(tmp_path,
         with begin(tmp_path / "out") as partial, full_disk():
             write_text(partial / "a", "x" * 50_000)
 
-    with pytest.raises(ResultError, match=f"'{tmp_path}/out/a' cannot be written: the disk is full"):
+    with pytest.raises(
+        ResultError, match=f"'{tmp_path}/out/a' cannot be written: the disk is full"
+    ):
         write()
     assert list(tmp_path.rglob("*")) == before
 
@@ -300,7 +318,9 @@ def test_files_have_the_rights_that_the_system_gives(tmp_path):
     assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "b.txt").stat().st_mode
 
 
-@pytest.mark.parametrize(("goes_on", "said"), [(True, "goes on where it was"), (False, "starts anew")])
+@pytest.mark.parametrize(
+    ("goes_on", "said"), [(True, "goes on where it was"), (False, "starts anew")]
+)
 def test_a_command_that_is_stopped_says_what_comes_next(capsys, goes_on, said):
     def command():
         raise KeyboardInterrupt
@@ -320,7 +340,9 @@ def test_a_stopped_command_gives_its_folder_free(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("cofire.cli.summarize.open_data", stop)
-    told = CliRunner().invoke(app, ["summarize", "--model", "a:b", "--data", "c:d", "--out", str(tmp_path / "out")])
+    told = CliRunner().invoke(
+        app, ["summarize", "--model", "a:b", "--data", "c:d", "--out", str(tmp_path / "out")]
+    )
     assert told.exit_code == 130
     assert "starts anew" in told.output
     assert names(tmp_path) == []

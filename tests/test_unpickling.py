@@ -52,7 +52,9 @@ def files(tmp_path_factory):
     torch.save(weights, place / "w.pt")
     torch.save({"state_dict": weights, "epoch": 3}, place / "w.ckpt")
     torch.save(weights, place / "old.pth", _use_new_zipfile_serialization=False)
-    program = torch.export.export(tiny.model.eval(), (tiny.inputs[:2],), dynamic_shapes=({0: torch.export.Dim("b")},))
+    program = torch.export.export(
+        tiny.model.eval(), (tiny.inputs[:2],), dynamic_shapes=({0: torch.export.Dim("b")},)
+    )
     torch.export.save(program, place / "m.pt2")
     summary = cofire.summarize(network, tiny.data, by_class=True, pairs="class", top=2, bins=4)
     summary.save(place / "s.safetensors")
@@ -61,7 +63,9 @@ def files(tmp_path_factory):
     others = torch.randn(30, 5), torch.arange(30) % 3
     cofire.Booster(network).fit(tiny.data, others).save(place / "b.safetensors")
     cofire.PatternConfidence(network).fit(tiny.data).save(place / "c.safetensors")
-    cofire.follow(network, [weights], tiny.data, top=2, null_graphs=0, community_runs=2, folder=place / "t")
+    cofire.follow(
+        network, [weights], tiny.data, top=2, null_graphs=0, community_runs=2, folder=place / "t"
+    )
     evaluate.ucb1(3, torch.rand(10, 3), 10).save(place / "bandit.json")
     Chunks(place / "run", {"seed": 0}).put(0, RECORDS_SCHEMA.empty_table())
     (place / "boxes.json").write_text(json.dumps([HELD]))
@@ -74,7 +78,10 @@ def files(tmp_path_factory):
     options = StudyOptions.of(dataset="digits", hidden=(4,), epochs=1, checkpoints=1, pairs="none")
     run_study(options, place / "study", progress=False)
     return {
-        **{place / name: network.with_weights for name in ("w.safetensors", "w.pt", "w.ckpt", "old.pth")},
+        **{
+            place / name: network.with_weights
+            for name in ("w.safetensors", "w.pt", "w.ckpt", "old.pth")
+        },
         place / "m.pt2": cofire.Network.load,
         place / "s.safetensors": cofire.ActivationSummary.load,
         place / "g.safetensors": ActivationPatternGraph.load,
@@ -85,15 +92,24 @@ def files(tmp_path_factory):
         place / "bandit.json": BanditRun.load,
         place / "tuned.json": read_tuned,
         place / "evaluation.json": lambda path: Evaluation.load(path.parent),
-        place / "run" / "rows" / "options.json": lambda path: Chunks(path.parent.parent, {"seed": 0}),
-        place / "run" / "rows" / "000000.parquet": lambda path: Chunks(path.parent.parent, {"seed": 0}).get(0, [], []),
+        place / "run" / "rows" / "options.json": lambda path: Chunks(
+            path.parent.parent, {"seed": 0}
+        ),
+        place / "run" / "rows" / "000000.parquet": lambda path: Chunks(
+            path.parent.parent, {"seed": 0}
+        ).get(0, [], []),
         place / "boxes.json": lambda path: read_boxes(path, ["a", "b", "c"]),
         place / "v.xml": lambda path: read_boxes(path, ["a", "b", "c"]),
         place / "names.json": lambda path: read_names(path, 3),
         place / "names.txt": lambda path: read_names(path, 3),
         place / "c.toml": StudyOptions.of,
-        **{place / f"i.{ending}": read_photo for ending in ("png", "jpg", "tif", "gif", "webp", "bmp")},
-        place / "study" / "study.json": lambda path: run_study(options, path.parent, progress=False),
+        **{
+            place / f"i.{ending}": read_photo
+            for ending in ("png", "jpg", "tif", "gif", "webp", "bmp")
+        },
+        place / "study" / "study.json": lambda path: run_study(
+            options, path.parent, progress=False
+        ),
         place / "study" / "training.pt": lambda path: state(options, path),
     }
 
@@ -133,7 +149,9 @@ def unpickled(monkeypatch):
             monkeypatch.setattr(module, name, noticing(getattr(module, name), name))
         monkeypatch.setattr(module, "Unpickler", noticing_class(module.Unpickler))
     monkeypatch.setattr(pickle, "_Unpickler", noticing_class(pickle._Unpickler))
-    monkeypatch.setattr(torch._C, "_pickle_load_obj", noticing(torch._C._pickle_load_obj, "_pickle_load_obj"))
+    monkeypatch.setattr(
+        torch._C, "_pickle_load_obj", noticing(torch._C._pickle_load_obj, "_pickle_load_obj")
+    )
     return calls
 
 

@@ -1,11 +1,11 @@
 """Arguments checked by what the signature declares: one way for every public function.
 
-`validated` reads the annotations of a function, or of a class and its public methods. Types of Python and torch mean
-what they say: `int` a whole number (of NumPy and torch too), `float` a finite one, `Literal` a choice,
-`str` words that a file can hold, `str | Path` a path, `Tensor` finite real numbers in a tensor or array,
-any class an instance of it. A count has the bound that `cofire.limits` gives its name. `Annotated` with a mark of
-`cofire.marks` says more. pydantic goes through unions, sequences and mappings. What does not fit is refused with the
-argument's name.
+`validated` reads the annotations of a function, or of a class and its public methods. Types of
+Python and torch mean what they say: `int` a whole number (of NumPy and torch too), `float` a finite
+one, `Literal` a choice, `str` words that a file can hold, `str | Path` a path, `Tensor` finite real
+numbers in a tensor or array, any class an instance of it. A count has the bound that
+`cofire.limits` gives its name. `Annotated` with a mark of `cofire.marks` says more. pydantic goes
+through unions, sequences and mappings. What does not fit is refused with the argument's name.
 """
 
 from __future__ import annotations
@@ -20,7 +20,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import NoneType, SimpleNamespace, UnionType
-from typing import Annotated, Any, Literal, Self, TypeVar, Union, cast, get_args, get_origin, overload
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    Self,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    overload,
+)
 
 import numpy as np
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
@@ -29,7 +40,19 @@ from torch import Tensor
 from cofire.bounds import Number, Whole
 from cofire.errors import CofireError, OptionError
 from cofire.limits import LARGEST, WIDEST
-from cofire.marks import Choice, Flag, Function, Instance, Later, Mark, Place, Refused, Sizes, Words, shown
+from cofire.marks import (
+    Choice,
+    Flag,
+    Function,
+    Instance,
+    Later,
+    Mark,
+    Place,
+    Refused,
+    Sizes,
+    Words,
+    shown,
+)
 from cofire.tensors import Values
 
 __all__ = ["validated"]
@@ -43,26 +66,35 @@ Count = Annotated[int, Whole(1, 1_000_000)]
 BatchSize = Annotated[int, Whole(1, 1 << 20)]
 """Samples at once: more would hardly fit on any device."""
 _PLAIN: dict[Any, Mark] = {
-    int: Whole(), float: Number(), bool: Flag(), str: Words(), Path: Place(),
-}  # fmt: skip
+    int: Whole(),
+    float: Number(),
+    bool: Flag(),
+    str: Words(),
+    Path: Place(),
+}
 _WORDS = {abc.Sequence, abc.Iterable, abc.Collection, list, tuple}
 
 
 @overload
 def validated(thing: Checked) -> Checked: ...
 @overload
-def validated(*, error: type[CofireError] | None = None, finite: bool = True) -> Callable[[Checked], Checked]: ...
+def validated(
+    *, error: type[CofireError] | None = None, finite: bool = True
+) -> Callable[[Checked], Checked]: ...
 def validated(
     thing: Checked | None = None, *, error: type[CofireError] | None = None, finite: bool = True
 ) -> Checked | Callable[[Checked], Checked]:
     """Check the arguments of a function, or of a class and its public methods, by their annotations.
 
-    The signature, docstring and types stay as they are. What is annotated `Any`, and defaults, are taken as they come.
+    The signature, docstring and types stay as they are. What is annotated `Any`, and defaults, are
+    taken as they come.
 
     Args:
         thing: The function or class.
-        error: What kind of error every refusal of a function, or of making an object, is; else the mark's own.
-        finite: Whether a `Tensor` is refused that has NaN or infinite values; not where the function says better which.
+        error: What kind of error every refusal of a function, or of making an object, is; else the
+            mark's own.
+        finite: Whether a `Tensor` is refused that has NaN or infinite values; not where the
+            function says better which.
 
     Returns:
         The function in its checked form; the class itself.
@@ -79,7 +111,9 @@ def validated(
     """
     if thing is None:
         return functools.partial(validated, error=error, finite=finite)
-    guard = functools.partial(_guarded, about=_About(None if inspect.isclass(thing) else error, finite))
+    guard = functools.partial(
+        _guarded, about=_About(None if inspect.isclass(thing) else error, finite)
+    )
     if inspect.isclass(thing):
         for name, member in list(vars(thing).items()):
             if name not in ("__init__", "__call__", "__getitem__") and name.startswith("_"):
@@ -88,7 +122,9 @@ def validated(
                 setattr(thing, name, type(member)(guard(member.__func__)))
             elif inspect.isfunction(member):
                 made = name == "__init__"
-                setattr(thing, name, _guarded(member, _About(error, finite)) if made else guard(member))
+                setattr(
+                    thing, name, _guarded(member, _About(error, finite)) if made else guard(member)
+                )
         return thing
     return cast("Checked", guard(thing))
 
@@ -146,23 +182,37 @@ def _guarded(function: Callable[..., Any], about: _About) -> Callable[..., Any]:
 _Check = Callable[[Any, Sizes], Any]
 
 
-def _checks(function: Callable[..., Any], about: _About) -> list[tuple[str, inspect.Parameter, _Check | None]]:
+def _checks(
+    function: Callable[..., Any], about: _About
+) -> list[tuple[str, inspect.Parameter, _Check | None]]:
     about = replace(about, owner=_owner(function))
     # Without what it returns, which may be of a library that is not installed.
     taken = {name: hint for name, hint in function.__annotations__.items() if name != "return"}
     hints = typing.get_type_hints(
-        SimpleNamespace(__annotations__=taken), inspect.unwrap(function).__globals__, include_extras=True
+        SimpleNamespace(__annotations__=taken),
+        inspect.unwrap(function).__globals__,
+        include_extras=True,
     )
     found = []
     for at, (name, parameter) in enumerate(inspect.signature(function).parameters.items()):
         own = at == 0 and about.owner is not None and name in ("self", "cls")
         hint = Any if own else _declared(hints.get(name, Any), replace(about, name=name))
-        found.append((name, parameter, None if hint is Any else _check(name, hint, parameter.default, about.error)))
+        found.append(
+            (
+                name,
+                parameter,
+                None if hint is Any else _check(name, hint, parameter.default, about.error),
+            )
+        )
     return found
 
 
 def _check(name: str, hint: Any, default: Any, kind: type[CofireError] | None) -> _Check:
-    mark = next((m for m in get_args(hint)[1:] if isinstance(m, Mark)), None) if get_origin(hint) is Annotated else None
+    mark = (
+        next((m for m in get_args(hint)[1:] if isinstance(m, Mark)), None)
+        if get_origin(hint) is Annotated
+        else None
+    )
     if isinstance(mark, Later):
         return lambda value, sizes: value
     adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
@@ -172,7 +222,8 @@ def _check(name: str, hint: Any, default: Any, kind: type[CofireError] | None) -
             try:
                 return adapter.validator.validate_python(value, context=sizes)
             except TypeError:
-                # What was checked is put into a sequence of the same type, which a torch.Size, say, cannot be.
+                # What was checked is put into a sequence of the same type, which a torch.Size, say,
+                # cannot be.
                 if not isinstance(value, abc.Sequence) or type(value) in (list, tuple):
                     raise
                 return adapter.validator.validate_python(tuple(value), context=sizes)
@@ -190,18 +241,27 @@ def _refusal(name: str, hint: Any, default: Any, value: Any, error: ValidationEr
         cause = each.get("ctx", {}).get("error")
         places = [part for part in each["loc"] if isinstance(part, int)]
         faults.append((cause if isinstance(cause, Refused) else None, places, each["input"]))
-    # A branch of a union that looked into the value, into its items or at its shape, is the one that was meant.
-    cause, places, inner = max(faults, key=lambda fault: (len(fault[1]), bool(fault[0] and fault[0].given)))
+    # A branch of a union that looked into the value, into its items or at its shape, is the one
+    # that was meant.
+    cause, places, inner = max(
+        faults, key=lambda fault: (len(fault[1]), bool(fault[0] and fault[0].given))
+    )
     where = name + "".join(f"[{place}]" for place in places)
     expected = _expected(hint)
     kind = OptionError if cause is None or (len(faults) > 1 and not cause.given) else cause.error
     if cause is not None and cause.given:
-        return kind(cause.given.replace("{name}", where), cause.expected, cause.remedy or f"correct {name}")
+        return kind(
+            cause.given.replace("{name}", where), cause.expected, cause.remedy or f"correct {name}"
+        )
     if len(faults) == 1 and cause is not None and places:
         expected = cause.expected
     if cause is not None and cause.remedy and len(faults) == 1:
         remedy = cause.remedy
-    elif default is not inspect.Parameter.empty and len(shown(default)) < 60 and not callable(default):
+    elif (
+        default is not inspect.Parameter.empty
+        and len(shown(default)) < 60
+        and not callable(default)
+    ):
         remedy = f"pass {name}={shown(default)}"
     else:
         example = _example(hint)
@@ -228,7 +288,11 @@ def _expected(hint: Any) -> str:
         return f"a sequence, each {_expected(args[0])}" if args else "a sequence"
     if origin in (abc.Mapping, dict):
         return f"a mapping of {_expected(args[0])} to {_expected(args[1])}" if args else "a mapping"
-    return "a function" if origin is abc.Callable or hint is Callable else getattr(hint, "__name__", str(hint))
+    return (
+        "a function"
+        if origin is abc.Callable or hint is Callable
+        else getattr(hint, "__name__", str(hint))
+    )
 
 
 def _example(hint: Any) -> str:
@@ -257,7 +321,9 @@ def _declared(hint: Any, about: _About) -> Any:
     if origin is np.ndarray or hint is np.ndarray:
         return Annotated[Any, Values(array=True)]
     if origin is abc.Callable or hint in (abc.Callable, typing.Callable):
-        return Annotated[Any, Function(len(args[0]) if args and isinstance(args[0], list) else None)]
+        return Annotated[
+            Any, Function(len(args[0]) if args and isinstance(args[0], list) else None)
+        ]
     if origin in _WORDS:
         inner = tuple(arg if arg is Ellipsis else _declared(arg, about) for arg in args)
         kind = origin if origin in (tuple, list) else abc.Sequence

@@ -112,7 +112,9 @@ def unwritable(path: Path, error: BaseException) -> ResultError:
             "room for it on that disk, and in your quota",
             "free some room or choose another folder, and start again",
         )
-    return ResultError(f"'{path}' cannot be written: {told}", "a folder to write to", "choose another folder")
+    return ResultError(
+        f"'{path}' cannot be written: {told}", "a folder to write to", "choose another folder"
+    )
 
 
 def _whole(part: str) -> str:
@@ -145,8 +147,8 @@ def _told(path: Path, partial: Path) -> Iterator[None]:
 def sweep(folder: Path) -> None:
     """Remove what killed processes left of files and folders that never came to be, in a folder and below it.
 
-    A process that is still there may be writing; of others, and of names that do not tell, only what has lain for an
-    hour.
+    A process that is still there may be writing; of others, and of names that do not tell, only
+    what has lain for an hour.
     """
     for place, folders, files in os.walk(folder):
         for name in (*folders, *files):
@@ -163,7 +165,8 @@ def _is_left(path: Path) -> bool:
         written = path.lstat().st_mtime
     except OSError:
         return False
-    # In a container every run has the same number: what is older than this process was an earlier one's.
+    # In a container every run has the same number: what is older than this process was an earlier
+    # one's.
     begun_before = owner is not None and int(owner[1]) == os.getpid() and written < _BEGUN
     return begun_before or time.time() - written > _STALE
 

@@ -15,7 +15,14 @@ from torch import Tensor
 from cofire.limits import LARGEST
 from cofire.marks import Mark, Refused, Sizes
 
-__all__ = ["Number", "Whole", "check_above_zero", "check_from_zero", "check_threshold", "check_whole"]
+__all__ = [
+    "Number",
+    "Whole",
+    "check_above_zero",
+    "check_from_zero",
+    "check_threshold",
+    "check_whole",
+]
 
 INT64 = 2**63 - 1
 
@@ -26,7 +33,8 @@ class Whole(Mark):
 
     Attributes:
         least: The smallest.
-        most: The largest: above it a count is a mistake, or takes more memory or time than there is.
+        most: The largest: above it a count is a mistake, or takes more memory or time than there
+            is.
     """
 
     least: int = -INT64 - 1
@@ -45,7 +53,10 @@ class Whole(Mark):
             number = operator.index(value)
         except (TypeError, RuntimeError, ValueError):
             raise Refused(self.expected) from None
-        flag = isinstance(value, bool | np.bool_) or getattr(value, "dtype", None) in (torch.bool, np.dtype(bool))
+        flag = isinstance(value, bool | np.bool_) or getattr(value, "dtype", None) in (
+            torch.bool,
+            np.dtype(bool),
+        )
         if flag or not self.least <= number <= self.most or getattr(value, "ndim", 0) != 0:
             raise Refused(self.expected)
         return number
@@ -62,7 +73,12 @@ class Number(Mark):
     instead: str = ""
 
     def _told(self) -> str:
-        bounds = [("from", self.least), ("above", self.above), ("up to", self.most), ("below", self.below)]
+        bounds = [
+            ("from", self.least),
+            ("above", self.above),
+            ("up to", self.most),
+            ("below", self.below),
+        ]
         told = [f"{word} {bound:g}" for word, bound in bounds if bound is not None]
         if self.least is not None and self.most is not None:
             told = [f"from {self.least:g} to {self.most:g}"]
@@ -119,7 +135,9 @@ def check_whole(name: str, value: Any, least: int = 1, most: int | None = None) 
         100
     """
     largest = LARGEST.get(name, INT64)
-    number: int = Whole(least, max(least, largest) if most is None else min(most, largest)).of(name, value)
+    number: int = Whole(least, max(least, largest) if most is None else min(most, largest)).of(
+        name, value
+    )
     return number
 
 

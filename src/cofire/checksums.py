@@ -127,7 +127,9 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _of_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    return hashlib.sha256(json.dumps([hash_of_tensors(tensors), sorted(metadata.items())]).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps([hash_of_tensors(tensors), sorted(metadata.items())]).encode()
+    ).hexdigest()
 
 
 def checksum_of_json(content: Any) -> str:
@@ -148,7 +150,11 @@ def sealed_json(content: Any) -> Any:
         Traceback (most recent call last):
         ValueError: its content is not what was written: bits have changed, or another program changed it
     """
-    return {**content, _JSON_KEY: checksum_of_json(content)} if isinstance(content, Mapping) else content
+    return (
+        {**content, _JSON_KEY: checksum_of_json(content)}
+        if isinstance(content, Mapping)
+        else content
+    )
 
 
 def check_json(content: Any) -> Any:
@@ -173,7 +179,11 @@ def write_table(table: pa.Table, path: Path, **options: Any) -> None:
         path: Where to.
         options: Of `pyarrow.parquet.write_table`.
     """
-    metadata = {name: value for name, value in (table.schema.metadata or {}).items() if name != _KEY.encode()}
+    metadata = {
+        name: value
+        for name, value in (table.schema.metadata or {}).items()
+        if name != _KEY.encode()
+    }
     kept = {**metadata, _KEY.encode(): _of_table(table.replace_schema_metadata(metadata)).encode()}
     pq.write_table(table.replace_schema_metadata(kept), path, **options)
 
@@ -190,7 +200,14 @@ def read_table(path: Path) -> pa.Table:
         table = pq.read_table(path)
     except (pa.ArrowInvalid, OSError):
         raise
-    except (pa.ArrowException, ValueError, KeyError, TypeError, MemoryError, OverflowError) as error:
+    except (
+        pa.ArrowException,
+        ValueError,
+        KeyError,
+        TypeError,
+        MemoryError,
+        OverflowError,
+    ) as error:
         raise pa.ArrowInvalid(str(error)) from error
     metadata = dict(table.schema.metadata or {})
     kept = metadata.pop(_KEY.encode(), None)
@@ -216,7 +233,9 @@ def _check_size(path: Path) -> None:
     with path.open("rb") as file:
         if file.seek(0, 2) >= 8:
             file.seek(-8, 2)
-            _check_most("a footer of {} bytes", int.from_bytes(file.read(4), "little"), _FOOTER_BYTES)
+            _check_most(
+                "a footer of {} bytes", int.from_bytes(file.read(4), "little"), _FOOTER_BYTES
+            )
     about = pq.read_metadata(path)
     columns, parts = about.num_columns, about.num_row_groups
     _check_most("{} columns", columns, _COLUMNS)
@@ -255,7 +274,9 @@ def _update(found: Any, values: Any) -> None:
     found.update(b"list" if pa.types.is_list(kind) else str(kind).encode())
     found.update(np.packbits(values.is_valid().to_numpy(zero_copy_only=False)))
     if pa.types.is_list(kind):
-        found.update(pc.fill_null(pc.list_value_length(values), 0).to_numpy(zero_copy_only=False).tobytes())
+        found.update(
+            pc.fill_null(pc.list_value_length(values), 0).to_numpy(zero_copy_only=False).tobytes()
+        )
         _update(found, pc.list_flatten(values))
     elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
         plain = pc.fill_null(values, False if pa.types.is_boolean(kind) else 0)

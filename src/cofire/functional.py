@@ -51,15 +51,15 @@ def activation_entropy(activations: ArrayLike, *, bins: int = 100, range: Range 
     `numpy.histogram(values[values != 0], bins)` does; `h` is the share of each bin.
 
     Args:
-        activations: (samples, neurons), any numeric type. Half precision is widened to float32, whole
-            numbers to float64.
+        activations: (samples, neurons), any numeric type. Half precision is widened to float32,
+            whole numbers to float64.
         bins: Number of bins R. It decides the number: entropies under different R do not compare.
         range: Where the bins lie: the neuron's own non-zero range, the same stretched to 0
             ("zero-to-max"), or one range for all neurons ("global").
 
     Returns:
-        Entropies in nats, (neurons,), float64, on the device of the activations; 0 for a neuron whose
-        activations are all zero and for one whose non-zero activations are all equal.
+        Entropies in nats, (neurons,), float64, on the device of the activations; 0 for a neuron
+        whose activations are all zero and for one whose non-zero activations are all equal.
 
     Raises:
         DataError: Not a matrix, no samples, or a range too wide for the activations' precision.
@@ -141,25 +141,27 @@ def activation_pattern_graph(
 ) -> Tensor:
     """The activation pattern graph, `A = Σ_i δ_pq / |D_i|` (P2 Eq. 7): which neurons fire together.
 
-    For class i, `δ_pq` counts the samples in which both p and q exceed their own mean activation over that class.
+    For class i, `δ_pq` counts the samples in which both p and q exceed their own mean activation
+    over that class.
 
     Args:
         activations: (samples, neurons).
         labels: Class of every sample, (samples,), whole numbers from 0.
         num_classes: Number of classes, two at least.
         top: Representative neurons per class, S (see `representative_neurons`).
-        pairs: For each class the pairs of its own representative neurons ("class"), or of all classes' ("union",
-            which makes a nearly complete graph).
+        pairs: For each class the pairs of its own representative neurons ("class"), or of all
+            classes' ("union", which makes a nearly complete graph).
 
     Returns:
-        Weights, (neurons, neurons), float64, symmetric, 0 on the diagonal and for neurons that represent no class;
-        at most the number of classes.
+        Weights, (neurons, neurons), float64, symmetric, 0 on the diagonal and for neurons that
+        represent no class; at most the number of classes.
 
     Raises:
         DataError: Not a matrix, no samples, fewer than two classes, or a class without samples.
         LabelError: Labels of the wrong length, type or range.
         NonFiniteError: A value is NaN or infinite.
-        OptionError: `top` is no whole number from 1 to the number of neurons, or `pairs` is no reading of them.
+        OptionError: `top` is no whole number from 1 to the number of neurons, or `pairs` is no
+            reading of them.
 
     Example:
         >>> fires = torch.tensor([[9.0, 8.0, 0.0], [1.0, 0.0, 0.0], [0.0, 4.0, 6.0], [0.0, 6.0, 8.0]])
@@ -198,7 +200,9 @@ def _matrix(activations: ArrayLike) -> Tensor:
 def _labels(labels: ArrayLike, matrix: Tensor, num_classes: int) -> Tensor:
     found = check_labels(tensor_of(labels, "labels"), len(matrix), num_classes).to(matrix.device)
     if num_classes > len(matrix):  # before anything is kept for each class
-        missing = int((~torch.isin(torch.arange(len(matrix) + 1, device=found.device), found)).nonzero()[0])
+        missing = int(
+            (~torch.isin(torch.arange(len(matrix) + 1, device=found.device), found)).nonzero()[0]
+        )
         raise DataError(
             f"no samples of class {missing}: {num_classes:,} classes and {len(matrix):,} samples",
             "a sample of every class",
@@ -207,13 +211,17 @@ def _labels(labels: ArrayLike, matrix: Tensor, num_classes: int) -> Tensor:
     return found
 
 
-def _by_class(activations: ArrayLike, labels: ArrayLike, num_classes: int, threshold: float) -> ActivationStatistics:
+def _by_class(
+    activations: ArrayLike, labels: ArrayLike, num_classes: int, threshold: float
+) -> ActivationStatistics:
     matrix = _matrix(activations)
     classes = _labels(labels, matrix, num_classes)
     return _statistics(view_matrix(matrix), Grouping(classes), num_classes, threshold)
 
 
-def _statistics(view: NeuronView, classes: Grouping, num_classes: int, threshold: float) -> ActivationStatistics:
+def _statistics(
+    view: NeuronView, classes: Grouping, num_classes: int, threshold: float
+) -> ActivationStatistics:
     state = ActivationStatistics.empty(
         view.neurons,
         classes=num_classes,

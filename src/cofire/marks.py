@@ -1,7 +1,7 @@
 """What an argument can be: the marks for `typing.Annotated`, of flags, choices, words, paths, instances and functions.
 
-`cofire.arguments.validated` and pydantic's models read marks from a signature, and `of` checks a value that comes
-another way. Numbers are marked in `cofire.bounds`, tensors in `cofire.tensors`.
+`cofire.arguments.validated` and pydantic's models read marks from a signature, and `of` checks a
+value that comes another way. Numbers are marked in `cofire.bounds`, tensors in `cofire.tensors`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,19 @@ from torch import Tensor
 from cofire.errors import CofireError, OptionError, near_matches
 
 __all__ = [
-    "CLASS_NAME", "Choice", "Flag", "Function", "Instance", "Later", "Mark", "Place", "Refused", "Sizes", "Words",
+    "CLASS_NAME",
+    "Choice",
+    "Flag",
+    "Function",
+    "Instance",
+    "Later",
+    "Mark",
+    "Place",
+    "Refused",
+    "Sizes",
+    "Words",
     "shown",
-]  # fmt: skip
+]
 
 _UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 """What XML, UTF-8 or a line of a table cannot hold."""
@@ -43,7 +53,11 @@ class Refused(ValueError):  # noqa: N818  (never seen by a caller)
     """
 
     def __init__(
-        self, expected: str, remedy: str = "", given: str = "", error: type[CofireError] = OptionError
+        self,
+        expected: str,
+        remedy: str = "",
+        given: str = "",
+        error: type[CofireError] = OptionError,
     ) -> None:
         super().__init__(expected)
         self.expected, self.remedy, self.given, self.error = expected, remedy, given, error
@@ -88,10 +102,13 @@ class Mark:
             raise refused.error(
                 refused.given.replace("{name}", name) or f"{name}={shown(value)}",
                 refused.expected,
-                refused.remedy or (f"pass {name}={self.example}" if self.example else f"pass another {name}"),
+                refused.remedy
+                or (f"pass {name}={self.example}" if self.example else f"pass another {name}"),
             ) from None
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
         def check(value: Any, info: core_schema.ValidationInfo[Any]) -> Any:
             return self._take(value, {} if info.context is None else info.context)
 
@@ -251,4 +268,8 @@ def shown(value: Any) -> str:
         return f"a {type(value).__name__}"
     if len(text) <= 60:
         return text
-    return f"{text[:57]}…" if isinstance(value, str | bytes | int | float) else f"a {type(value).__name__}"
+    return (
+        f"{text[:57]}…"
+        if isinstance(value, str | bytes | int | float)
+        else f"a {type(value).__name__}"
+    )

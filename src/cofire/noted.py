@@ -20,7 +20,9 @@ __all__ = ["load_noted", "save_noted"]
 Result = TypeVar("Result")
 
 
-def save_noted(path: str | Path, kind: str, note: dict[str, Any], tensors: Mapping[str, Tensor]) -> Path:
+def save_noted(
+    path: str | Path, kind: str, note: dict[str, Any], tensors: Mapping[str, Tensor]
+) -> Path:
     """Write tensors and a note, whole or not at all.
 
     Args:
@@ -46,7 +48,9 @@ def save_noted(path: str | Path, kind: str, note: dict[str, Any], tensors: Mappi
     return Path(path)
 
 
-def load_noted(path: str | Path, kind: str, read: Callable[[dict[str, Any], dict[str, Tensor]], Result]) -> Result:
+def load_noted(
+    path: str | Path, kind: str, read: Callable[[dict[str, Any], dict[str, Tensor]], Result]
+) -> Result:
     """Read what `save_noted` wrote.
 
     Args:
@@ -60,7 +64,9 @@ def load_noted(path: str | Path, kind: str, read: Callable[[dict[str, Any], dict
     try:
         tensors, metadata = read_tensors(path)
     except (OSError, SafetensorError, ValueError) as error:
-        raise ResultError(f"{path}: {error}", f"a whole file with a {kind}", f"make the {kind} again") from error
+        raise ResultError(
+            f"{path}: {error}", f"a whole file with a {kind}", f"make the {kind} again"
+        ) from error
     try:
         return read(json.loads(metadata.get(f"cofire.{kind}", "{}")), tensors)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:

@@ -1,7 +1,7 @@
 """Files of anybody: whatever is wrong with one is an error that names it, and none costs more than it should.
 
-`reader` is the guard that every reader runs in. `read_text`, `read_json` and `read_toml` bound what a file may ask for:
-bytes, depth, digits.
+`reader` is the guard that every reader runs in. `read_text`, `read_json` and `read_toml` bound what
+a file may ask for: bytes, depth, digits.
 """
 
 from __future__ import annotations

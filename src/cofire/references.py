@@ -18,7 +18,8 @@ def referenced(spec: str) -> Any:
 
     Raises:
         ValueError: It has not this form.
-        Exception: Whatever importing the module raises, and AttributeError where it has no such name.
+        Exception: Whatever importing the module raises, and AttributeError where it has no such
+            name.
 
     Example:
         >>> referenced("math:pi")

@@ -1,7 +1,8 @@
 """A folder of results: whose it is, and that one process at a time writes there.
 
-The first thing a run writes is what claims its folder, so that one that was killed at any moment finds it again. That
-file and the lock are removed when the run has ended; what tells a whole result are its own files.
+The first thing a run writes is what claims its folder, so that one that was killed at any moment
+finds it again. That file and the lock are removed when the run has ended; what tells a whole result
+are its own files.
 """
 
 from __future__ import annotations
@@ -46,17 +47,20 @@ class Claim:
 
 
 @contextmanager
-def claimed(folder: str | Path, kind: str, results: Sequence[str], *, alone: bool = True) -> Iterator[Claim]:
+def claimed(
+    folder: str | Path, kind: str, results: Sequence[str], *, alone: bool = True
+) -> Iterator[Claim]:
     """A folder for one run, locked until the block ends, with what killed runs left there swept.
 
-    A claim within a claim of the same folder is the same one. If the block raises before anything was written, the
-    folder is as it was.
+    A claim within a claim of the same folder is the same one. If the block raises before anything
+    was written, the folder is as it was.
 
     Args:
         folder: Which; it is made if need be.
         kind: Of results, for messages, such as "a summary".
         results: Names of files that tell that a result of this kind is there.
-        alone: Whether a folder of other files or results is refused; if not, they stay beside those of this run.
+        alone: Whether a folder of other files or results is refused; if not, they stay beside those
+            of this run.
 
     Raises:
         OptionError: It holds other files or results of another kind, or cannot be written to.
@@ -146,7 +150,9 @@ def _check_place(folder: Path) -> None:
         raise OptionError(f"'{nearest}' is a file", "a folder", "choose another folder with --out")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise OptionError(
-            f"'{nearest}', where results cannot be written", "a folder to write to", "choose another with --out"
+            f"'{nearest}', where results cannot be written",
+            "a folder to write to",
+            "choose another with --out",
         )
 
 
@@ -182,7 +188,9 @@ def _is_of(place: Path, folder: str | Path, kind: str, results: Sequence[str], a
         return False
     held = {name for name in _names_in(place) if not name.endswith(".partial")} - {_MARK, _LOCK}
     if alone and _STUDY in held and _STUDY not in results:
-        raise OptionError(f"'{folder}' holds a study", "a folder of its own", "choose another folder with --out")
+        raise OptionError(
+            f"'{folder}' holds a study", "a folder of its own", "choose another folder with --out"
+        )
     begun = _kind_in(place)
     if begun == kind or any((place / name).exists() for name in results):
         return True

@@ -24,11 +24,13 @@ def dense(values: Any, what: str) -> Tensor:
     """The values as a dense tensor without gradient that shares memory where it can.
 
     Args:
-        values: A tensor, an array (of any strides and byte order), a number, or nested lists of numbers.
+        values: A tensor, an array (of any strides and byte order), a number, or nested lists of
+            numbers.
         what: Their name, for the message.
 
     Raises:
-        DataError: They are no numbers, or are not here: a tensor on the meta device, a masked array.
+        DataError: They are no numbers, or are not here: a tensor on the meta device, a masked
+            array.
 
     Example:
         >>> dense(np.arange(4)[::-1], "labels")
@@ -67,8 +69,9 @@ class Values(Mark):
     """A tensor or array of real numbers, dense and here (see `cofire.tensors.dense`).
 
     Attributes:
-        axes: Their names, such as "images height width": an axis with a name has one size throughout a call. A number
-            is that size, "*" any, "..." any number of axes. Empty for any shape.
+        axes: Their names, such as "images height width": an axis with a name has one size
+            throughout a call. A number is that size, "*" any, "..." any number of axes. Empty for
+            any shape.
         kind: "real", "floating", "whole", or "flags" for bool.
         finite: Whether NaN and infinite numbers are refused.
         least: The smallest that a value may be.
@@ -88,7 +91,11 @@ class Values(Mark):
     lists: bool = True
 
     def _told(self) -> str:
-        kinds = {"real": "real numbers", "floating": "floating-point numbers", "whole": "whole numbers"}
+        kinds = {
+            "real": "real numbers",
+            "floating": "floating-point numbers",
+            "whole": "whole numbers",
+        }
         shape = f", ({self.axes.replace(' ', ', ')})" if self.axes else ""
         return f"a tensor or array of {kinds.get(self.kind, 'True and False')}{shape}"
 
@@ -96,7 +103,9 @@ class Values(Mark):
         if isinstance(value, str | bytes | dict | set | frozenset) or value is None:
             raise Refused(self.expected, error=self.error)
         if isinstance(value, list | tuple) and not self.lists:
-            raise Refused(self.expected, "pass torch.as_tensor(values)", "{name} that is a list", self.error)
+            raise Refused(
+                self.expected, "pass torch.as_tensor(values)", "{name} that is a list", self.error
+            )
         try:
             tensor = dense(value, "{name}")
         except DataError as error:
@@ -108,10 +117,16 @@ class Values(Mark):
 
     def _check_kind(self, tensor: Tensor) -> None:
         floating, flags = tensor.is_floating_point(), tensor.dtype == torch.bool
-        fits = {"floating": floating, "whole": not floating and not flags, "flags": flags}.get(self.kind, True)
+        fits = {"floating": floating, "whole": not floating and not flags, "flags": flags}.get(
+            self.kind, True
+        )
         if tensor.is_complex() or (not fits and tensor.numel()):
-            made = {"floating": ".float()", "whole": ".long()", "flags": ".bool()"}.get(self.kind, ".real")
-            raise Refused(self.expected, f"pass its {made}", f"{{name}} of type {tensor.dtype}", self.error)
+            made = {"floating": ".float()", "whole": ".long()", "flags": ".bool()"}.get(
+                self.kind, ".real"
+            )
+            raise Refused(
+                self.expected, f"pass its {made}", f"{{name}} of type {tensor.dtype}", self.error
+            )
 
     def _check_shape(self, tensor: Tensor, sizes: Sizes) -> None:
         if not self.axes:
@@ -130,8 +145,10 @@ class Values(Mark):
             if wanted != size:
                 raise Refused(
                     f"({self.axes.replace(' ', ', ')}) with {wanted} {'' if name.isdigit() else name}".rstrip(),
-                    "pass arguments that belong together", told, self.error,
-                )  # fmt: skip
+                    "pass arguments that belong together",
+                    told,
+                    self.error,
+                )
 
     def _check_range(self, tensor: Tensor) -> None:
         if not tensor.numel() or (not self.finite and self.least is None and self.most is None):
@@ -139,15 +156,22 @@ class Values(Mark):
         if tensor.is_floating_point() and self.finite and not bool(tensor.isfinite().all()):
             at = tuple((~tensor.isfinite()).nonzero()[0].tolist())
             raise Refused(
-                "finite numbers", "find where it comes from, or leave it out",
-                f"NaN or infinite {{name}}: {float(tensor[at])} at {at}", NonFiniteError,
-            )  # fmt: skip
+                "finite numbers",
+                "find where it comes from, or leave it out",
+                f"NaN or infinite {{name}}: {float(tensor[at])} at {at}",
+                NonFiniteError,
+            )
         low, high = (float(end) for end in (tensor.min(), tensor.max()))
-        if (self.least is not None and low < self.least) or (self.most is not None and high > self.most):
+        if (self.least is not None and low < self.least) or (
+            self.most is not None and high > self.most
+        ):
             bounds = f"from {self.least:g}" if self.least is not None else ""
             bounds += f" to {self.most:g}" if self.most is not None else " up" if bounds else ""
             raise Refused(
-                f"values {bounds}", "clip or scale them", f"{{name}} with values from {low:g} to {high:g}", self.error
+                f"values {bounds}",
+                "clip or scale them",
+                f"{{name}} with values from {low:g} to {high:g}",
+                self.error,
             )
 
 
@@ -156,12 +180,20 @@ def _ordinary(values: Tensor, what: str) -> Tensor:
     if type(values) is torch.nn.Parameter or type(values).__module__.startswith("torchvision"):
         values = values.as_subclass(Tensor)
     if values.is_nested:
-        raise DataError(f"{what} as a nested tensor", "one dense tensor", "pad it: torch.nested.to_padded_tensor")
+        raise DataError(
+            f"{what} as a nested tensor",
+            "one dense tensor",
+            "pad it: torch.nested.to_padded_tensor",
+        )
     if values.is_quantized:
-        raise DataError(f"{what} of type {values.dtype}", "real numbers", "pass the tensor's .dequantize()")
+        raise DataError(
+            f"{what} of type {values.dtype}", "real numbers", "pass the tensor's .dequantize()"
+        )
     if values.device.type == "meta":
         raise DataError(
-            f"{what} on the device meta", "a tensor that has values", "compute it on a real device, such as 'cpu'"
+            f"{what} on the device meta",
+            "a tensor that has values",
+            "compute it on a real device, such as 'cpu'",
         )
     if values.layout != torch.strided:
         if values.numel() * max(values.element_size(), 4) > _LARGEST:
@@ -174,12 +206,16 @@ def _ordinary(values: Tensor, what: str) -> Tensor:
             values = values.to_dense()
         except (RuntimeError, NotImplementedError) as error:
             raise DataError(
-                f"{what} of layout {values.layout}, {values.dtype}", "a dense tensor", "pass the tensor's .to_dense()"
+                f"{what} of layout {values.layout}, {values.dtype}",
+                "a dense tensor",
+                "pass the tensor's .to_dense()",
             ) from error
     if values.dtype in _WIDER:
         wider = values.to(_WIDER[values.dtype])
         if values.dtype == torch.uint64 and bool((wider < 0).any()):
-            raise DataError(f"{what} of type uint64 from 2**63 up", "numbers below 2**63", "scale them down")
+            raise DataError(
+                f"{what} of type uint64 from 2**63 up", "numbers below 2**63", "scale them down"
+            )
         return wider
     if values.is_floating_point() and values.element_size() == 1:
         return values.float()  # eight bits: torch converts them, and computes nothing with them
@@ -189,12 +225,18 @@ def _ordinary(values: Tensor, what: str) -> Tensor:
 def _plain(values: np.ndarray[Any, Any] | np.generic, what: str) -> Tensor:
     if isinstance(values, np.ma.MaskedArray):
         if np.ma.is_masked(values):
-            raise DataError(f"{what} with masked entries", "an array without gaps", "pass the array's .filled(0)")
+            raise DataError(
+                f"{what} with masked entries",
+                "an array without gaps",
+                "pass the array's .filled(0)",
+            )
         values = values.data
     array = np.asarray(values)
     if array.dtype.kind not in "biufc":
         raise DataError(
-            f"{what}, an array of type {array.dtype}", "an array of numbers", "convert it, such as with .astype(float)"
+            f"{what}, an array of type {array.dtype}",
+            "an array of numbers",
+            "convert it, such as with .astype(float)",
         )
     if array.dtype.itemsize > 8 and array.dtype.kind == "f":
         array = array.astype(np.float64)
@@ -202,10 +244,15 @@ def _plain(values: np.ndarray[Any, Any] | np.generic, what: str) -> Tensor:
         array = array.astype(np.complex128)
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
-    if any(stride < 0 or stride % array.itemsize for stride in array.strides) or not array.flags.writeable:
+    if (
+        any(stride < 0 or stride % array.itemsize for stride in array.strides)
+        or not array.flags.writeable
+    ):
         array = array.copy()
     return (
-        torch.from_numpy(array) if array.ndim else torch.tensor(array.item(), dtype=torch.from_numpy(array[None]).dtype)
+        torch.from_numpy(array)
+        if array.ndim
+        else torch.tensor(array.item(), dtype=torch.from_numpy(array[None]).dtype)
     )
 
 
@@ -217,9 +264,14 @@ def _check_listed(values: Any, what: str) -> None:
             break
         first = first[0]
     else:
-        raise DataError(f"{what}, lists nested more than 64 deep", "a tensor or array of numbers", "pass an array")
+        raise DataError(
+            f"{what}, lists nested more than 64 deep",
+            "a tensor or array of numbers",
+            "pass an array",
+        )
     if isinstance(first, Tensor | np.ndarray) and first.ndim:
         raise DataError(
-            f"{what}, a {type(values).__name__} of {type(first).__name__}s", "one tensor or array",
+            f"{what}, a {type(values).__name__} of {type(first).__name__}s",
+            "one tensor or array",
             "join them: torch.stack(values)",
-        )  # fmt: skip
+        )

@@ -42,7 +42,12 @@ class Named(Dataset):
     """Samples whose data set names their classes."""
 
     def __init__(self, inputs, labels, classes, target_transform=None):
-        self.inputs, self.labels, self.classes, self.target_transform = inputs, labels, classes, target_transform
+        self.inputs, self.labels, self.classes, self.target_transform = (
+            inputs,
+            labels,
+            classes,
+            target_transform,
+        )
 
     def __len__(self):
         return len(self.labels)
@@ -63,14 +68,18 @@ def forms(data, size=7):
 def test_only_classes_that_occur_are_kept(wide):
     hidden = torch.relu(wide.model[0](wide.inputs)).detach()
     for form in forms(wide.data):
-        summary = summarize(wide.network, form, by_class=True, pairs="class", top=3, null_graphs=2, bins=10)
+        summary = summarize(
+            wide.network, form, by_class=True, pairs="class", top=3, null_graphs=2, bins=10
+        )
         layer = summary["1"]
         assert summary.options.classes == (3, 17, 998)
         assert summary.options.class_names == ("3", "17", "998")
         assert summary.class_samples.tolist() == [20, 20, 20]
         assert layer.class_entropy().shape == (3, 8)
         assert layer.statistics.classes.tolist() == [3, 17, 998]
-        assert torch.allclose(layer.class_mean(), functional.mean_activation(hidden.double(), wide.rows, 3), atol=1e-6)
+        assert torch.allclose(
+            layer.class_mean(), functional.mean_activation(hidden.double(), wide.rows, 3), atol=1e-6
+        )
         assert set(layer.preferred_class().tolist()) <= {3, 17, 998}
         graph = summary.graph("1")
         whole = functional.activation_pattern_graph(hidden, wide.rows, 3, graph.top)
@@ -80,7 +89,9 @@ def test_only_classes_that_occur_are_kept(wide):
 
 def test_accuracy_of_a_thousand_outputs_is_that_of_the_classes_that_occur(wide):
     right = (wide.model(wide.inputs).argmax(dim=1) == wide.labels).double().mean().item()
-    assert summarize(wide.network, wide.data, by_class="statistics").accuracy == pytest.approx(right)
+    assert summarize(wide.network, wide.data, by_class="statistics").accuracy == pytest.approx(
+        right
+    )
 
 
 def test_memory_follows_the_classes_that_occur(wide):
@@ -110,7 +121,9 @@ def test_a_data_set_names_its_classes(wide, wrap):
 def test_names_that_mean_nothing_are_not_taken(wide):
     data = Named(wide.inputs, wide.rows, ["ant", "bee", "cat"])
     other = Named(wide.inputs, wide.rows, ["dog", "eel", "fox"])
-    changed = Named(wide.inputs, wide.rows, ["ant", "bee", "cat"], target_transform=lambda label: label % 2)
+    changed = Named(
+        wide.inputs, wide.rows, ["ant", "bee", "cat"], target_transform=lambda label: label % 2
+    )
     assert classes_of(ConcatDataset([data, other])) is None
     assert classes_of(changed) is None
     assert classes_of(DataLoader(changed)) is None
@@ -131,7 +144,10 @@ def test_hugging_faces_names_are_those_of_the_label():
 def test_without_outputs_of_their_own_classes_have_no_accuracy(wide, tmp_path, capsys):
     data = Named(wide.inputs, wide.rows, ["ant", "bee", "cat"])
     summary = summarize(wide.network, data, by_class=True, progress=True)
-    assert "accuracy is left out: the data has 3 classes and the network 1000 outputs" in capsys.readouterr().err
+    assert (
+        "accuracy is left out: the data has 3 classes and the network 1000 outputs"
+        in capsys.readouterr().err
+    )
     again = ActivationSummary.load(summary.save(tmp_path / "summary.safetensors"))
     for one in (summary, again):
         assert (one.accuracy, one.class_correct, one.options.outputs) == (None, None, "none")
@@ -193,7 +209,9 @@ def test_a_class_that_occurs_in_one_reading_alone_is_refused(wide):
 
 def statistics_of(values, labels, classes):
     state = ActivationStatistics.empty(values.shape[1], classes=len(classes))
-    state.update(NeuronView(values[:, :, None], False), Grouping(torch.searchsorted(classes, labels)))
+    state.update(
+        NeuronView(values[:, :, None], False), Grouping(torch.searchsorted(classes, labels))
+    )
     return state.rows(torch.arange(len(classes)), classes)
 
 
@@ -206,7 +224,11 @@ def test_states_of_other_classes_merge_to_those_of_both():
 
     whole = part(low | high)
     one, two, three = (part(labels == number) for number in (2, 5, 9))
-    for merged in (one.merge(two).merge(three), three.merge(one.merge(two)), part(low).merge(three)):
+    for merged in (
+        one.merge(two).merge(three),
+        three.merge(one.merge(two)),
+        part(low).merge(three),
+    ):
         assert merged.classes.tolist() == [2, 5, 9]
         for name in ("samples", "nonzero", "active", "minimum", "maximum"):
             assert torch.equal(getattr(merged, name), getattr(whole, name))
@@ -233,7 +255,9 @@ def test_a_summary_from_before_there_were_numbers_of_classes_opens(tiny, tmp_pat
         note = json.loads(file.metadata()["cofire.summary"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     note["options"] = {k: v for k, v in note["options"].items() if k not in ("classes", "outputs")}
-    older = {name: value for name, value in tensors.items() if not name.endswith("statistics.classes")}
+    older = {
+        name: value for name, value in tensors.items() if not name.endswith("statistics.classes")
+    }
     assert len(older) == len(tensors) - 2
     save_file(older, path, metadata={"cofire.summary": json.dumps(note)})
     again = ActivationSummary.load(path)

@@ -34,7 +34,9 @@ def batch(seed, neurons_last, precision, positions, samples=37, neurons=11, clas
 
 def means_of(view, labels, classes=4):
     x = view.neurons_first().to(torch.float64)
-    return torch.stack([x[labels == c].transpose(0, 1).flatten(1).mean(dim=1) for c in range(classes)])
+    return torch.stack(
+        [x[labels == c].transpose(0, 1).flatten(1).mean(dim=1) for c in range(classes)]
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -46,7 +48,9 @@ def means_of(view, labels, classes=4):
     pairs=st.sampled_from(["class", "union"]),
     top=st.integers(1, 11),
 )
-def test_the_compiled_loops_equal_their_definition(seed, neurons_last, precision, positions, pairs, top):
+def test_the_compiled_loops_equal_their_definition(
+    seed, neurons_last, precision, positions, pairs, top
+):
     view, labels = batch(seed, neurons_last, precision, positions)
     seen = torch.bincount(labels) * positions
     fast, slow = (CofiringCounts.empty(means_of(view, labels), seen, top, pairs) for _ in range(2))
@@ -68,7 +72,9 @@ def test_counts_do_not_depend_on_the_number_of_threads():
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            state = CofiringCounts.empty(means_of(view, labels), torch.bincount(labels), 11, "union")
+            state = CofiringCounts.empty(
+                means_of(view, labels), torch.bincount(labels), 11, "union"
+            )
             state.update(view, Grouping(labels))
             found.append(state.counts)
     finally:
@@ -80,7 +86,9 @@ def test_counts_do_not_depend_on_the_number_of_threads():
 @pytest.mark.parametrize("pairs", ["class", "union"])
 def test_a_summary_streams_what_the_whole_matrix_gives(tiny, pairs):
     summaries = [
-        cofire.summarize(tiny.network, tiny.data, by_class="statistics", pairs=pairs, top=3, batch_size=size)
+        cofire.summarize(
+            tiny.network, tiny.data, by_class="statistics", pairs=pairs, top=3, batch_size=size
+        )
         for size in (90, 7)
     ]
     for name, values in tiny.activations().items():
@@ -92,7 +100,9 @@ def test_a_summary_streams_what_the_whole_matrix_gives(tiny, pairs):
             assert torch.allclose(found, whole, rtol=0, atol=1e-12)
             means = functional.mean_activation(values, tiny.labels, 3)
             assert graph.representatives.equal(functional.representative_neurons(means, 3))
-            assert torch.allclose(graph.class_means, means.gather(1, graph.representatives), atol=1e-12)
+            assert torch.allclose(
+                graph.class_means, means.gather(1, graph.representatives), atol=1e-12
+            )
             assert graph.entropy.equal(summary[name].entropy()[graph.neurons])
 
 
@@ -101,7 +111,9 @@ def test_every_position_of_a_feature_map_is_an_observation():
     model = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 36, 3))
     inputs, labels = torch.randn(30, 1, 8, 8), torch.arange(30) % 3
     network = cofire.Network(model, inputs[:2])
-    graph = cofire.summarize(network, (inputs, labels), by_class=True, pairs="class", top=3, batch_size=8).graph("1")
+    graph = cofire.summarize(
+        network, (inputs, labels), by_class=True, pairs="class", top=3, batch_size=8
+    ).graph("1")
     with torch.no_grad():
         maps = model[1](model[0](inputs))
     observations = maps.movedim(1, -1).flatten(0, -2)
@@ -147,9 +159,20 @@ def test_a_narrow_layer_has_fewer_representatives_than_asked_for_and_says_so(tin
 
 @pytest.mark.parametrize(
     ("neurons", "classes", "top"),
-    [(512, 10, 50), (500, 10, 50), (128, 10, 38), (16, 10, 4), (20, 10, 6), (64, 2, 32), (1, 2, 1), (96, 1000, 1)],
+    [
+        (512, 10, 50),
+        (500, 10, 50),
+        (128, 10, 38),
+        (16, 10, 4),
+        (20, 10, 6),
+        (64, 2, 32),
+        (1, 2, 1),
+        (96, 1000, 1),
+    ],
 )
-def test_representatives_are_at_most_half_of_a_layer_and_three_classes_a_neuron(neurons, classes, top):
+def test_representatives_are_at_most_half_of_a_layer_and_three_classes_a_neuron(
+    neurons, classes, top
+):
     assert adapted_top(50, neurons, classes) == top
     assert adapted_top(3, neurons, classes) == min(3, top)
 
@@ -165,18 +188,35 @@ def test_what_the_state_costs_is_said_before(tiny, pairs):
     layers = tiny.network.activation_layers
     options = {"unit": "channel", "bins": 100, "by_class": "statistics", "num_classes": 3}
     summary = cofire.summarize(
-        tiny.network, tiny.data, by_class="statistics", pairs=pairs, top=4, null_graphs=2, batch_size=30
+        tiny.network,
+        tiny.data,
+        by_class="statistics",
+        pairs=pairs,
+        top=4,
+        null_graphs=2,
+        batch_size=30,
     )
     held = sum(
         tensor.numel() * 8
         for layer in summary.layers
         for state in (layer.cofiring, *layer.by_chance)
-        for tensor in (state.counts, state.neurons, state.thresholds, state.representatives, state.means)
+        for tensor in (
+            state.counts,
+            state.neurons,
+            state.thresholds,
+            state.representatives,
+            state.means,
+        )
     )
-    graph = cost_of(layers, **options, pairs=pairs, top=4, null_graphs=2).bytes - cost_of(layers, **options).bytes
+    graph = (
+        cost_of(layers, **options, pairs=pairs, top=4, null_graphs=2).bytes
+        - cost_of(layers, **options).bytes
+    )
     assert held <= graph <= 2 * held + 3 * 14 * 2 * 8
     with pytest.raises(BudgetError, match="a smaller top"):
-        cofire.summarize(tiny.network, tiny.data, by_class=True, pairs=pairs, top=4, max_bytes=20_000)
+        cofire.summarize(
+            tiny.network, tiny.data, by_class=True, pairs=pairs, top=4, max_bytes=20_000
+        )
 
 
 def test_random_labels_keep_the_sizes_of_the_classes():
@@ -193,11 +233,15 @@ def test_null_graphs_are_those_of_the_random_labels(tiny):
     drawn = shuffled_labels(torch.bincount(labels), runs=4)
     data = [(inputs[k : k + 13], labels[k : k + 13]) for k in range(0, 75, 13)]
     for form in (data, (inputs, labels)):
-        summary = cofire.summarize(tiny.network, form, by_class=True, pairs="class", top=3, null_graphs=4)
+        summary = cofire.summarize(
+            tiny.network, form, by_class=True, pairs="class", top=3, null_graphs=4
+        )
         for name, values in tiny.activations().items():
             for order, graph in zip(drawn, summary.graph(name).by_chance, strict=True):
                 whole = functional.activation_pattern_graph(values[:75], order, 3, 3)
-                assert torch.allclose(graph.adjacency, whole[graph.neurons[:, None], graph.neurons], atol=1e-12)
+                assert torch.allclose(
+                    graph.adjacency, whole[graph.neurons[:, None], graph.neurons], atol=1e-12
+                )
 
 
 def test_a_constant_neuron_fires_with_nobody_by_chance_either():
@@ -208,7 +252,9 @@ def test_a_constant_neuron_fires_with_nobody_by_chance_either():
     data = torch.randn(300, 4), torch.arange(300) % 3
     network = cofire.Network(model, data[0][:2])
     for size in (300, 64):
-        summary = cofire.summarize(network, data, by_class=True, pairs="class", top=4, null_graphs=3, batch_size=size)
+        summary = cofire.summarize(
+            network, data, by_class=True, pairs="class", top=4, null_graphs=3, batch_size=size
+        )
         graph = summary.graph("1")
         assert {0, 1} & set(graph.neurons.tolist())
         for one in (graph, *graph.by_chance):
@@ -226,11 +272,15 @@ def test_data_that_grows_between_readings_is_refused(tiny):
                 yield tiny.data
 
     with pytest.raises(DataError, match="more than the 90 samples"):
-        cofire.summarize(tiny.network, Growing(), by_class=True, pairs="class", top=3, null_graphs=2)
+        cofire.summarize(
+            tiny.network, Growing(), by_class=True, pairs="class", top=3, null_graphs=2
+        )
 
 
 def test_whole_numbers_of_numpy_are_whole_numbers(tiny, tmp_path):
-    summary = cofire.summarize(tiny.network, tiny.data, by_class=True, pairs="class", top=np.int64(3))
+    summary = cofire.summarize(
+        tiny.network, tiny.data, by_class=True, pairs="class", top=np.int64(3)
+    )
     summary.save(tmp_path / "summary.safetensors")
     summary.graph("1").save(tmp_path / "graph.safetensors")
 
@@ -263,7 +313,9 @@ def test_a_summary_without_counts_has_no_graph(tiny):
 
 @pytest.mark.parametrize("pairs", ["class", "union"])
 def test_a_summary_with_graphs_is_read_back_whole(tiny, tmp_path, pairs):
-    summary = cofire.summarize(tiny.network, tiny.data, by_class=True, pairs=pairs, top=3, null_graphs=2)
+    summary = cofire.summarize(
+        tiny.network, tiny.data, by_class=True, pairs=pairs, top=3, null_graphs=2
+    )
     again = cofire.ActivationSummary.load(summary.save(tmp_path / "summary.safetensors"))
     assert again.options == summary.options
     for name in ("1", "3"):

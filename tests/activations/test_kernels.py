@@ -21,7 +21,11 @@ def test_the_next_process_compiles_nothing(tmp_path):
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     misses = [
         subprocess.run(
-            [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=True
+            [sys.executable, "-c", SCRIPT],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         for _ in (1, 2)
     ]
@@ -30,5 +34,10 @@ def test_the_next_process_compiles_nothing(tmp_path):
 
 @pytest.mark.slow
 def test_where_nothing_can_be_kept_it_is_compiled_anew(tmp_path):
-    script = "import numba.core.caching as c\nc.CacheImpl._locator_classes = []\n" + SCRIPT.rsplit("print", 1)[0]
-    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    script = (
+        "import numba.core.caching as c\nc.CacheImpl._locator_classes = []\n"
+        + SCRIPT.rsplit("print", 1)[0]
+    )
+    subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
+    )

@@ -24,7 +24,9 @@ def views(draw_seed, neurons_last, precision, samples=9, neurons=21, positions=1
     values[:, 5] = 0
     values[:, 7] = 1.5
     values[:, 8] = (values[:, 8] * 4).round() / 10  # on bin edges
-    values[:, 9] = 1 + torch.finfo(precision).eps * values[:, 9].abs().round()  # too narrow for that many bins
+    values[:, 9] = (
+        1 + torch.finfo(precision).eps * values[:, 9].abs().round()
+    )  # too narrow for that many bins
     values[:, 10] = torch.finfo(precision).tiny * values[:, 10].sign() / 4  # subnormal
     if neurons_last:
         values = values.transpose(1, 2).contiguous()
@@ -33,9 +35,14 @@ def views(draw_seed, neurons_last, precision, samples=9, neurons=21, positions=1
 
 def collect(view, labels, classes, compiled):
     state = ActivationStatistics.empty(
-        view.neurons, classes=classes, positions=view.positions, precision=str(view.values.dtype)[6:]
+        view.neurons,
+        classes=classes,
+        positions=view.positions,
+        precision=str(view.values.dtype)[6:],
     )
-    good = (ActivationStatistics.update if compiled else _update_torch)(state, view, Grouping(labels))
+    good = (ActivationStatistics.update if compiled else _update_torch)(
+        state, view, Grouping(labels)
+    )
     assert good
     return state
 
@@ -54,9 +61,13 @@ def _update_torch(state, view, classes):
     positions=st.sampled_from([1, 13, 700]),
     scale=st.sampled_from([1.0, 1e-30, 1e30]),
 )
-def test_the_compiled_first_pass_equals_its_definition(seed, neurons_last, precision, classes, positions, scale):
+def test_the_compiled_first_pass_equals_its_definition(
+    seed, neurons_last, precision, classes, positions, scale
+):
     view = views(seed, neurons_last, precision, positions=positions, scale=scale)
-    labels = torch.randint(0, classes, (view.samples,), generator=torch.Generator().manual_seed(seed))
+    labels = torch.randint(
+        0, classes, (view.samples,), generator=torch.Generator().manual_seed(seed)
+    )
     fast, slow = (collect(view, labels, classes, compiled) for compiled in (True, False))
     for name in ("samples", "nonzero", "active", "minimum", "maximum"):
         assert torch.equal(getattr(fast, name), getattr(slow, name)), name
@@ -77,7 +88,9 @@ def test_the_compiled_second_pass_equals_its_definition_and_numpy(
     seed, neurons_last, precision, classes, positions, bins, choice
 ):
     view = views(seed, neurons_last, precision, positions=positions)
-    labels = torch.randint(0, classes, (view.samples,), generator=torch.Generator().manual_seed(seed))
+    labels = torch.randint(
+        0, classes, (view.samples,), generator=torch.Generator().manual_seed(seed)
+    )
     statistics = collect(view, labels, classes, compiled=True)
     lower, upper = ranges_of(statistics, choice)
     state = ActivationHistograms.empty(lower, upper, bins, statistics.precision)
@@ -110,7 +123,9 @@ def test_a_single_bad_value_anywhere_is_noticed(neurons_last, precision, bad):
     view.neurons_first()[-1, -1, -1] = bad
     labels = torch.zeros(view.samples, dtype=torch.int64)
     for update in (ActivationStatistics.update, _update_torch):
-        state = ActivationStatistics.empty(view.neurons, positions=700, precision=str(precision)[6:])
+        state = ActivationStatistics.empty(
+            view.neurons, positions=700, precision=str(precision)[6:]
+        )
         assert not update(state, view, Grouping(labels))
 
 
@@ -144,7 +159,8 @@ def test_a_copied_state_counts_on_in_its_own_memory(again):
 
 def parts_of(view, labels, cuts):
     return [
-        (NeuronView(view.values[a:b].contiguous(), view.neurons_last), labels[a:b]) for a, b in itertools.pairwise(cuts)
+        (NeuronView(view.values[a:b].contiguous(), view.neurons_last), labels[a:b])
+        for a, b in itertools.pairwise(cuts)
     ]
 
 

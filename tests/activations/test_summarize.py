@@ -71,7 +71,9 @@ def mixed():
 @pytest.mark.parametrize("range", ["own", "zero-to-max"])
 def test_every_unit_gives_what_the_pure_functions_give_on_the_raw_activations(mixed, unit, range):
     network, inputs, labels = mixed
-    summary = summarize(network, (inputs, labels), unit=unit, bins=10, range=range, by_class=True, batch_size=16)
+    summary = summarize(
+        network, (inputs, labels), unit=unit, bins=10, range=range, by_class=True, batch_size=16
+    )
     raw = recorded(network, inputs, 16)
     assert [layer.kind for layer in raw] == ["relu", "gelu", "relu"]
     for layer, values in raw.items():
@@ -80,12 +82,23 @@ def test_every_unit_gives_what_the_pure_functions_give_on_the_raw_activations(mi
         repeated = labels.repeat_interleave(len(matrix) // len(labels))
         # means of float32 over positions depend on the memory order in the last bit
         tolerance = {"rtol": 0, "atol": 1e-12 if unit != "channel-mean" else 0.2}
-        assert torch.allclose(found.entropy(), functional.activation_entropy(matrix, bins=10, range=range), **tolerance)
-        assert torch.allclose(found.class_mean(), functional.mean_activation(matrix, repeated, 4), atol=1e-7)
-        assert torch.equal(found.class_probability(), functional.activation_probability(matrix, repeated, 4))
+        assert torch.allclose(
+            found.entropy(),
+            functional.activation_entropy(matrix, bins=10, range=range),
+            **tolerance,
+        )
+        assert torch.allclose(
+            found.class_mean(), functional.mean_activation(matrix, repeated, 4), atol=1e-7
+        )
+        assert torch.equal(
+            found.class_probability(), functional.activation_probability(matrix, repeated, 4)
+        )
         if unit != "channel-mean":
             by_class = torch.stack(
-                [functional.activation_entropy(matrix[repeated == c], bins=10, range=range) for c in (0, 1, 2, 3)]
+                [
+                    functional.activation_entropy(matrix[repeated == c], bins=10, range=range)
+                    for c in (0, 1, 2, 3)
+                ]
             )
             assert torch.allclose(found.class_entropy(), by_class, atol=1e-12)
         assert torch.equal(found.dead(), ~(matrix > 0).any(dim=0))
@@ -98,7 +111,9 @@ def test_a_global_range_is_shared_by_all_layers(tiny):
     summary = summarize(tiny.network, tiny.data, range="global", bins=10)
     everything = torch.cat(list(tiny.activations().values()), dim=1)
     together = torch.cat([layer.entropy() for layer in summary])
-    assert torch.allclose(together, functional.activation_entropy(everything, bins=10, range="global"), atol=1e-12)
+    assert torch.allclose(
+        together, functional.activation_entropy(everything, bins=10, range="global"), atol=1e-12
+    )
 
 
 def test_all_kinds_of_data_give_the_same_summary(tiny):
@@ -124,7 +139,9 @@ def test_all_kinds_of_data_give_the_same_summary(tiny):
             (inputs[60:], labels[60:]),
         ],
     ]
-    summaries = [summarize(tiny.network, kind, by_class=True, bins=10, batch_size=30) for kind in kinds]
+    summaries = [
+        summarize(tiny.network, kind, by_class=True, bins=10, batch_size=30) for kind in kinds
+    ]
     for summary in summaries[1:]:
         assert summary.options == summaries[0].options
         for one, other in zip(summary, summaries[0], strict=True):
@@ -164,7 +181,11 @@ def test_low_precision_models_are_summarized(tiny):
     network = Network(tiny.model.to(torch.bfloat16), tiny.inputs[:2])
     summary = summarize(network, tiny.data, bins=10)
     for layer, values in recorded(network, tiny.inputs, 256).items():
-        assert torch.allclose(summary[layer.name].entropy(), functional.activation_entropy(values, bins=10), atol=1e-12)
+        assert torch.allclose(
+            summary[layer.name].entropy(),
+            functional.activation_entropy(values, bins=10),
+            atol=1e-12,
+        )
 
 
 def test_channels_last_memory_changes_nothing(mixed):
@@ -177,7 +198,9 @@ def test_channels_last_memory_changes_nothing(mixed):
 
 
 def test_a_summary_is_saved_and_read_back_whole(tiny, tmp_path):
-    summary = summarize(tiny.network, tiny.data, by_class=True, bins=10, class_names=["a", "b", "ü"])
+    summary = summarize(
+        tiny.network, tiny.data, by_class=True, bins=10, class_names=["a", "b", "ü"]
+    )
     found = ActivationSummary.load(summary.save(tmp_path / "s.safetensors"))
     assert found.options == summary.options
     assert repr(found) == repr(summary)
@@ -215,7 +238,9 @@ def test_selectivity_of_activations_below_zero_is_of_how_often_they_fire(functio
     fires = function(model[0](images)) > 0
     shares = torch.stack([fires[labels == c].double().mean(0) for c in range(3)])
     rest = (shares.sum(0) - shares.amax(0)) / 2
-    torch.testing.assert_close(layer.selectivity(), (shares.amax(0) - rest) / (shares.amax(0) + rest))
+    torch.testing.assert_close(
+        layer.selectivity(), (shares.amax(0) - rest) / (shares.amax(0) + rest)
+    )
 
 
 def test_selectivity_of_activations_from_zero_up_is_of_their_means(tiny):
@@ -236,7 +261,9 @@ def test_results_by_class_are_refused_where_they_were_not_kept(tiny):
 
 
 def test_a_summary_has_a_report_of_its_own(tiny, tmp_path):
-    page = cofire.write_report(summarize(tiny.network, tiny.data, by_class=True), tmp_path / "report.html")
+    page = cofire.write_report(
+        summarize(tiny.network, tiny.data, by_class=True), tmp_path / "report.html"
+    )
     assert "The 14 neurons in 2 layers" in page.read_text()
 
 

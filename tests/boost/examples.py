@@ -15,7 +15,12 @@ def toy(samples=600, seed=0, classes=3):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = nn.Sequential(
-            nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 12), nn.ReLU(), nn.Dropout(0.2), nn.Linear(12, classes)
+            nn.Linear(6, 16),
+            nn.ReLU(),
+            nn.Linear(16, 12),
+            nn.ReLU(),
+            nn.Dropout(0.2),
+            nn.Linear(12, classes),
         )
         optimizer = torch.optim.Adam(model.parameters(), 1e-2)
         for _ in range(5):
@@ -39,9 +44,16 @@ def images(samples=240, seed=0):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = nn.Sequential(
-            nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(2),
-            nn.Conv2d(6, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(32, 3),
-        )  # fmt: skip
+            nn.Conv2d(1, 6, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
+            nn.Conv2d(6, 8, 3),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(32, 3),
+        )
     third = samples // 3
-    parts = [(inputs[k * third : (k + 1) * third], labels[k * third : (k + 1) * third]) for k in range(3)]
+    parts = [
+        (inputs[k * third : (k + 1) * third], labels[k * third : (k + 1) * third]) for k in range(3)
+    ]
     return model, Network(model, inputs[:2]), parts

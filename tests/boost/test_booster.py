@@ -63,7 +63,9 @@ def test_every_method_works_without_held_out_data_and_on_feature_maps(method):
 @pytest.mark.parametrize("unit", ["channel-mean", "channel-max", "element"])
 def test_each_neurons_own_mean_is_a_threshold(method, unit, tmp_path):
     _, network, (train, held, test) = images()
-    booster = Booster(network, method=method, unit=unit, threshold="mean").fit(train, held, progress=False)
+    booster = Booster(network, method=method, unit=unit, threshold="mean").fit(
+        train, held, progress=False
+    )
     reader = Reader(network, network.activation_layers, unit)
     reading = reader(train[0])
     limits = torch.cat([layer.double().mean(dim=0) for layer in reading.layers])
@@ -147,7 +149,9 @@ def test_the_classifier_stays_as_it_is():
     booster.float()
     assert model.training
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
-    assert all(v.grad is None and v.requires_grad and v.dtype == torch.float32 for v in model.parameters())
+    assert all(
+        v.grad is None and v.requires_grad and v.dtype == torch.float32 for v in model.parameters()
+    )
     assert not any(module._forward_hooks for module in model.modules())
     assert not list(booster.parameters()) or all(not p.requires_grad for p in booster.parameters())
 
@@ -176,7 +180,9 @@ def test_order_and_batch_size_of_the_data_hardly_matter():
     whole = Booster(network, method="discriminant").fit(train, held, progress=False)(test[0])
     order = torch.randperm(len(train[1]), generator=torch.Generator().manual_seed(1))
     shuffled = TensorDataset(train[0][order], train[1][order])
-    parted = Booster(network, method="discriminant").fit(DataLoader(shuffled, batch_size=7), held, progress=False)
+    parted = Booster(network, method="discriminant").fit(
+        DataLoader(shuffled, batch_size=7), held, progress=False
+    )
     assert torch.allclose(parted(test[0]), whole, atol=1e-4)
 
 
@@ -203,7 +209,9 @@ def test_intercepted_calls_boost_as_well_but_do_not_export(tmp_path):
     model, network, (train, held, test) = toy()
     called = Network(model, test[0][:2], capture="calls")
     booster = Booster(called).fit(train, held, progress=False)
-    assert torch.allclose(booster(test[0]), Booster(network).fit(train, held, progress=False)(test[0]), atol=1e-5)
+    assert torch.allclose(
+        booster(test[0]), Booster(network).fit(train, held, progress=False)(test[0]), atol=1e-5
+    )
     with pytest.raises(ExportError, match="graph"):
         booster.export(tmp_path / "b.pt2")
 
@@ -273,7 +281,9 @@ def test_overlap_is_found_by_index_and_by_content():
     whole = TensorDataset(torch.cat([train[0], held[0]]), torch.cat([train[1], held[1]]))
     first, second = Subset(whole, range(300)), Subset(whole, range(299, 450))
     with pytest.raises(DataError, match="share 1 of 151"):
-        Booster(network).fit(DataLoader(first, 64, shuffle=True), DataLoader(second, 64), progress=False)
+        Booster(network).fit(
+            DataLoader(first, 64, shuffle=True), DataLoader(second, 64), progress=False
+        )
     Booster(network).fit(first, Subset(whole, range(300, 450)), progress=False)
     with pytest.raises(DataError, match="in the training data as well"):
         Booster(network).fit(train, (train[0][:50], train[1][:50]), progress=False)
@@ -332,7 +342,9 @@ def test_activations_that_are_written_over_are_read_before(method, tmp_path):
     booster = Booster(network, method=method).fit(train, held, progress=False)
     expected = booster(test[0])
     assert torch.equal(booster.to_module()(test[0]), expected)
-    assert torch.equal(torch.export.load(booster.export(tmp_path / "b.pt2")).module()(test[0]), expected)
+    assert torch.equal(
+        torch.export.load(booster.export(tmp_path / "b.pt2")).module()(test[0]), expected
+    )
     reading = booster._reader(test[0])
     assert torch.allclose(reading.layers[0], model.first(test[0]).relu().detach())
 

@@ -36,7 +36,9 @@ def test_all_methods_and_controls_are_judged_on_the_same_samples(compared):
     assert torch.equal(found.predicted["base"], base.argmax(dim=1))
     assert row.test_accuracy == pytest.approx(float((base.argmax(1) == test[1]).double().mean()))
     assert row.test_loss == pytest.approx(negative_log_likelihood(base, test[1]), abs=1e-6)
-    assert row.test_calibration == pytest.approx(calibration_error(base.softmax(1), test[1]), abs=1e-6)
+    assert row.test_calibration == pytest.approx(
+        calibration_error(base.softmax(1), test[1]), abs=1e-6
+    )
     assert row.gain is None
     assert row.base_gain is None
     assert row.parameters == 0
@@ -90,17 +92,21 @@ def test_the_lead_over_the_best_control_is_split_into_layers_and_patterns(compar
     lead = found.judged["readout"].gain.value
     assert found.layers_gain.value + found.patterns_gain.value == pytest.approx(lead)
     values, own = (found.predicted[name] == test[1] for name in ("values", "readout"))
-    assert found.patterns_gain.value == pytest.approx(float((own.double() - values.double()).mean()))
+    assert found.patterns_gain.value == pytest.approx(
+        float((own.double() - values.double()).mean())
+    )
     assert found.patterns_gain.low <= found.patterns_gain.value <= found.patterns_gain.high
     assert found.judged["values"].kind == found.judged["patterns"].kind == "ablation"
     assert "patterns on top of values" in repr(found)
     judged = {
         **found.judged,
         "readout": dataclasses.replace(
-            found.judged["readout"], gain=Interval(0.02, 0.01, 0.03), base_gain=Interval(0.02, 0.01, 0.03),
+            found.judged["readout"],
+            gain=Interval(0.02, 0.01, 0.03),
+            base_gain=Interval(0.02, 0.01, 0.03),
             values_gain=Interval(0.0, -0.001, 0.001),
         ),
-    }  # fmt: skip
+    }
     helped = dataclasses.replace(found, judged=judged)
     assert (helped.verdict, helped.patterns_verdict) == ("better", "equal")
 
@@ -136,16 +142,24 @@ def test_boosters_say_where_almost_every_neuron_is_always_active():
     found = compare(network, train, held, test, methods=["readout"], progress=False)
     first = network.activation_layers[0].name
     activations = []
-    network.run(train[0], lambda layer, values: activations.append(values.clone().mean(dim=(2, 3)) > 0))
+    network.run(
+        train[0], lambda layer, values: activations.append(values.clone().mean(dim=(2, 3)) > 0)
+    )
     shares = [
-        float((torch.stack([one[train[1] == c].double().mean(0) for c in range(3)]) > 0.99).double().mean())
+        float(
+            (torch.stack([one[train[1] == c].double().mean(0) for c in range(3)]) > 0.99)
+            .double()
+            .mean()
+        )
         for one in activations
     ]
     assert list(found.always_active.values()) == pytest.approx(shares)
     assert found.always_active[first] > 0.8
     assert "almost every neuron is always active" in found.told_of_always_active
     assert found.told_of_always_active in repr(found)
-    by_mean = compare(network, train, held, test, methods=["readout"], threshold="mean", progress=False)
+    by_mean = compare(
+        network, train, held, test, methods=["readout"], threshold="mean", progress=False
+    )
     assert by_mean.told_of_always_active == ""
 
 
@@ -163,7 +177,9 @@ def test_choices_do_not_depend_on_test_labels():
     _, network, (train, held, test) = toy()
     first = compare(network, train, held, test, method="auto", progress=False, train_accuracy=False)
     turned = (test[0], (test[1] + 1) % 3)
-    second = compare(network, train, held, turned, method="auto", progress=False, train_accuracy=False)
+    second = compare(
+        network, train, held, turned, method="auto", progress=False, train_accuracy=False
+    )
     assert (first.chosen, first.best_control) == (second.chosen, second.best_control)
     assert all(torch.equal(first.predicted[n], second.predicted[n]) for n in first.predicted)
 
@@ -198,13 +214,17 @@ def test_flips_keep_images_that_can_be_looked_at():
     inputs[0, 0, 0, 0] = 3.0
     sure = torch.full((3,), 0.75)
     labels = torch.tensor([1, 0, 0])
-    collector.update(inputs, labels, (torch.tensor([0, 0, 1]), sure, sure), (torch.tensor([1, 0, 2]), sure, sure))
+    collector.update(
+        inputs, labels, (torch.tensor([0, 0, 1]), sure, sure), (torch.tensor([1, 0, 2]), sure, sure)
+    )
     found = collector.examples()
     assert [(flip.index, flip.base, flip.boosted) for flip in found] == [(0, 0, 1), (2, 1, 2)]
     picture = Image.open(io.BytesIO(found[0].image))
     assert picture.size == (4, 4)
     assert picture.getpixel((0, 0)) == 255
-    collector.update(torch.rand(3, 7), labels, (torch.tensor([0, 0, 1]), sure, sure), (labels, sure, sure))
+    collector.update(
+        torch.rand(3, 7), labels, (torch.tensor([0, 0, 1]), sure, sure), (labels, sure, sure)
+    )
     assert collector.examples()[-1].image is None
 
 
@@ -224,7 +244,9 @@ def test_heads_never_lose_to_what_they_contain(seed):
     temperature = fit_temperature(logits, labels)
     plain = negative_log_likelihood(logits, labels)
     tempered = negative_log_likelihood(logits / temperature, labels)
-    vector = negative_log_likelihood(fit_scaling(logits, None, labels, per_class=True)(logits), labels)
+    vector = negative_log_likelihood(
+        fit_scaling(logits, None, labels, per_class=True)(logits), labels
+    )
     matrix = negative_log_likelihood(fit_affine(logits, None, labels, penalty=1e-6)(logits), labels)
     assert tempered <= plain + 1e-6
     assert vector <= tempered + 1e-3

@@ -73,14 +73,19 @@ def by_hand():
 
 
 def test_scores_by_hand():
-    scores = PatternConfidence(identity_network()).fit(by_hand()).scores(
-        torch.tensor([[3.0, 0.0], [3.0, 1.0], [-1.0, 5.0], [-1.0, -1.0]])
-    )  # fmt: skip
-    # p = (5/6, 2/6) for class 0 and (1/4, 3/4) for class 1; predicted are 0, 0, 1 and, of equal logits, 0.
+    scores = (
+        PatternConfidence(identity_network())
+        .fit(by_hand())
+        .scores(torch.tensor([[3.0, 0.0], [3.0, 1.0], [-1.0, 5.0], [-1.0, -1.0]]))
+    )
+    # p = (5/6, 2/6) for class 0 and (1/4, 3/4) for class 1; predicted are 0, 0, 1 and, of equal
+    # logits, 0.
     own = [5 / 6 * 4 / 6, 5 / 6 * 2 / 6, 3 / 4 * 3 / 4, 1 / 6 * 4 / 6]
     other = [1 / 4 * 1 / 4, 1 / 4 * 3 / 4, 1 / 6 * 2 / 6, 3 / 4 * 1 / 4]
     assert scores["likelihood"].tolist() == pytest.approx([-math.log(p) / 2 for p in own])
-    assert scores["gap"].tolist() == pytest.approx([math.log(q / p) for p, q in zip(own, other, strict=True)])
+    assert scores["gap"].tolist() == pytest.approx(
+        [math.log(q / p) for p, q in zip(own, other, strict=True)]
+    )
     # P · U* is (1, 0), (1.25, 1), (0.25, 1) and, of a sample without active neurons, (0, 0).
     assert scores["overlap"].tolist() == pytest.approx([-2.0, -1.25 / 1.125, -1 / 0.625, 0.0])
 
@@ -118,11 +123,17 @@ def test_scores_are_those_of_a_loop_over_samples_classes_and_neurons(tiny, score
 def test_feature_maps_are_pooled_to_one_observation_a_sample(pooled, unit):
     _, network, images, labels = pooled
     layer = network.activation_layers[-1]
-    detector = PatternConfidence(network, layer, unit, threshold=0.1, score="overlap").fit((images, labels))
+    detector = PatternConfidence(network, layer, unit, threshold=0.1, score="overlap").fit(
+        (images, labels)
+    )
     seen = []
     logits = network.run(images, lambda _, values: seen.append(values.clone()), layer)
     maps = seen[0].flatten(2)
-    neurons = {"element": maps.flatten(1), "channel-mean": maps.mean(dim=2), "channel-max": maps.amax(dim=2)}[unit]
+    neurons = {
+        "element": maps.flatten(1),
+        "channel-mean": maps.mean(dim=2),
+        "channel-max": maps.amax(dim=2),
+    }[unit]
     overlap = (neurons > 0.1).double() @ activation_probability(neurons, labels, 3, 0.1).T
     expected = -overlap.gather(1, logits.argmax(1, keepdim=True))[:, 0] / overlap.mean(dim=1)
     torch.testing.assert_close(detector.predict(images), expected)
@@ -132,8 +143,14 @@ def test_any_form_and_batching_of_the_data_gives_the_same(tiny):
     expected = PatternConfidence(tiny.network).fit(tiny.data).predict(tiny.inputs)
     order = torch.randperm(90)
     dataset = TensorDataset(tiny.inputs[order], tiny.labels[order])
-    for data in (dataset, DataLoader(dataset, batch_size=7), (tiny.inputs.numpy(), tiny.labels.numpy())):
-        detector = PatternConfidence(tiny.network).fit(tiny.data)  # fitted again: the first fit is forgotten
+    for data in (
+        dataset,
+        DataLoader(dataset, batch_size=7),
+        (tiny.inputs.numpy(), tiny.labels.numpy()),
+    ):
+        detector = PatternConfidence(tiny.network).fit(
+            tiny.data
+        )  # fitted again: the first fit is forgotten
         assert torch.equal(detector.fit(data).predict(tiny.inputs), expected)
     parts = torch.cat([detector.predict(part) for part in tiny.inputs.split(11)])
     torch.testing.assert_close(parts, expected)
@@ -169,7 +186,9 @@ def test_react_is_that_of_a_model_written_by_hand(pooled):
 def test_react_without_clipping_is_the_energy(tiny):
     detector = ReAct(tiny.network).fit(tiny.data)
     detector._limit = math.inf
-    torch.testing.assert_close(detector.predict(tiny.inputs), Energy(tiny.network).predict(tiny.inputs))
+    torch.testing.assert_close(
+        detector.predict(tiny.inputs), Energy(tiny.network).predict(tiny.inputs)
+    )
 
 
 @given(st.lists(st.floats(-1e6, 1e6, width=32, allow_subnormal=False), min_size=1, max_size=50))
@@ -221,9 +240,13 @@ class Unfit(nn.Module):
         return self.head(x)
 
 
-@pytest.mark.parametrize("kind", ["norm between", "linear between", "sum of logits", "computed weights", "no layers"])
+@pytest.mark.parametrize(
+    "kind", ["norm between", "linear between", "sum of logits", "computed weights", "no layers"]
+)
 def test_react_says_where_it_cannot_be(kind):
-    with pytest.raises(LayerError, match="Expected: logits from one linear layer on the last activation layer"):
+    with pytest.raises(
+        LayerError, match="Expected: logits from one linear layer on the last activation layer"
+    ):
         ReAct(Network(Unfit(kind), torch.zeros(2, 4)))
 
 
@@ -266,13 +289,16 @@ def test_the_model_is_left_as_it_was(pooled, training):
 def test_other_precisions(dtype):
     model = Pooled().eval()
     images, labels = torch.randn(60, 1, 7, 7), torch.arange(60) % 3
-    wide = [d.fit((images, labels)).predict(images) for d in every_detector(Network(model, images[:2]))]
+    wide = [
+        d.fit((images, labels)).predict(images) for d in every_detector(Network(model, images[:2]))
+    ]
     narrow = Network(copy.deepcopy(model).to(dtype), images[:2])
     for detector, expected in zip(every_detector(narrow), wide, strict=True):
         found = detector.fit((images, labels)).predict(images)
         assert found.dtype == torch.float64
         assert found.device == narrow.device
-        # A pattern may flip where an activation is next to the threshold, and a class where logits are near.
+        # A pattern may flip where an activation is next to the threshold, and a class where logits
+        # are near.
         assert float((found - expected).abs().median()) < 0.05
 
 
@@ -291,7 +317,9 @@ def test_what_is_saved_is_what_is_loaded(tiny, tmp_path):
     assert again.score == "gap"
     assert torch.equal(again.predict(tiny.inputs), detector.predict(tiny.inputs))
     twin = Network(copy.deepcopy(tiny.model), tiny.inputs[:2])
-    assert torch.equal(PatternConfidence.load(file, twin).predict(tiny.inputs), detector.predict(tiny.inputs))
+    assert torch.equal(
+        PatternConfidence.load(file, twin).predict(tiny.inputs), detector.predict(tiny.inputs)
+    )
 
 
 def test_what_is_saved_is_bound_to_network_and_weights(tiny, tmp_path):
@@ -322,19 +350,30 @@ def test_other_files_are_refused(tiny, tmp_path):
     good = PatternConfidence(tiny.network).fit(tiny.data).save(tmp_path / "good.safetensors")
     counts = load_file(good)
     note = {
-        "fingerprint": tiny.network.fingerprint, "digest": tiny.network.digest(), "layers": ["1", "3"],
-        "unit": "channel-mean", "threshold": 0.0, "score": "gap",
-    }  # fmt: skip
-    for name, wrong in (("samples", counts["samples"] * 0), ("active", counts["active"] * 100),
-                        ("active", counts["active"][:, 1:])):  # fmt: skip
-        file = save_noted(tmp_path / "bad.safetensors", "pattern-confidence", note, {**counts, name: wrong})
+        "fingerprint": tiny.network.fingerprint,
+        "digest": tiny.network.digest(),
+        "layers": ["1", "3"],
+        "unit": "channel-mean",
+        "threshold": 0.0,
+        "score": "gap",
+    }
+    for name, wrong in (
+        ("samples", counts["samples"] * 0),
+        ("active", counts["active"] * 100),
+        ("active", counts["active"][:, 1:]),
+    ):
+        file = save_noted(
+            tmp_path / "bad.safetensors", "pattern-confidence", note, {**counts, name: wrong}
+        )
         with pytest.raises(ResultError, match="no pattern-confidence"):
             PatternConfidence.load(file, tiny.network)
 
 
 def test_an_unfitted_detector_says_so(tiny, tmp_path):
     for detector in (PatternConfidence(tiny.network), ReAct(tiny.network)):
-        with pytest.raises(DataError, match=f"a {type(detector).__name__} that has seen no training data"):
+        with pytest.raises(
+            DataError, match=f"a {type(detector).__name__} that has seen no training data"
+        ):
             detector.predict(tiny.inputs)
     with pytest.raises(DataError, match=r"call fit\(loader\)"):
         PatternConfidence(tiny.network).save(tmp_path / "none.safetensors")
@@ -414,7 +453,9 @@ class Hiding(nn.Module):
 
 def test_activations_that_the_logits_hide_are_refused():
     with pytest.raises(NonFiniteError, match=r"of layer '.*relu'"):
-        PatternConfidence(Network(Hiding(), torch.zeros(1, 3))).fit((torch.randn(9, 3), torch.arange(9) % 2))
+        PatternConfidence(Network(Hiding(), torch.zeros(1, 3))).fit(
+            (torch.randn(9, 3), torch.arange(9) % 2)
+        )
 
 
 def test_judging_is_auroc_of_mistakes_and_of_outliers(tiny):
@@ -425,9 +466,11 @@ def test_judging_is_auroc_of_mistakes_and_of_outliers(tiny):
     }
     rows = judge(named, tiny.data, outliers, draws=200)
     assert [(row.detector, row.task) for row in rows] == [
-        ("pattern", "misclassification"), ("pattern", "outliers"),
-        ("softmax", "misclassification"), ("softmax", "outliers"),
-    ]  # fmt: skip
+        ("pattern", "misclassification"),
+        ("pattern", "outliers"),
+        ("softmax", "misclassification"),
+        ("softmax", "outliers"),
+    ]
     wrong = (tiny.model(tiny.inputs).argmax(dim=1) != tiny.labels).numpy()
     for name, mistakes, elsewhere in (("pattern", *rows[:2]), ("softmax", *rows[2:])):
         scores = named[name].predict(tiny.inputs).numpy()
@@ -449,13 +492,19 @@ def test_outliers_come_in_any_form_and_their_labels_do_not_matter(tiny):
     expected = judge(named, tiny.data, images, draws=20)
     assert len(expected) == 2
     forms = [
-        images.numpy(), (images, labels), TensorDataset(images, labels), TensorDataset(images),
-        DataLoader(TensorDataset(images, labels), batch_size=7), [images[:10], (images[10:], labels[10:])],
-    ]  # fmt: skip
+        images.numpy(),
+        (images, labels),
+        TensorDataset(images, labels),
+        TensorDataset(images),
+        DataLoader(TensorDataset(images, labels), batch_size=7),
+        [images[:10], (images[10:], labels[10:])],
+    ]
     for form in forms:
         for size in (256, 7):
             again = judge(named, tiny.data, form, draws=20, batch_size=size)
-            assert [(row.positives, row.negatives) for row in again] == [(r.positives, r.negatives) for r in expected]
+            assert [(row.positives, row.negatives) for row in again] == [
+                (r.positives, r.negatives) for r in expected
+            ]
             # Another batch size rounds logits otherwise, which may break a tie.
             assert again[1].auroc.value == pytest.approx(expected[1].auroc.value, abs=1e-3)
     with pytest.raises(DataError, match="read only once"):

@@ -61,9 +61,14 @@ def test_boost_writes_a_booster_a_program_tables_and_a_page(place):
     assert "by all layers instead of the last" in told.stdout
     assert "by patterns on top of values" in told.stdout
     assert {path.name for path in out.iterdir()} == {
-        "boost.json", "boost_classes.parquet", "boosted.pt2", "booster.safetensors", "boosts.parquet", "flips.parquet",
+        "boost.json",
+        "boost_classes.parquet",
+        "boosted.pt2",
+        "booster.safetensors",
+        "boosts.parquet",
+        "flips.parquet",
         "report.html",
-    }  # fmt: skip
+    }
     assert len(pq.read_table(out / "boosts.parquet")) == 16
     assert json.loads((out / "boost.json").read_text())["boost"] == "readout"
     page = (out / "report.html").read_text()
@@ -74,7 +79,16 @@ def test_boost_writes_a_booster_a_program_tables_and_a_page(place):
     booster = Booster.load(out / "booster.safetensors", Network(namespace["model"](), images[:2]))
     program = torch.export.load(out / "boosted.pt2").module()
     assert torch.equal(program(images), booster(images))
-    again = cofire(*ARGUMENTS, "--validation-from-test", "0.5", "--method", "auxiliary", "--out", "out", cwd=place)
+    again = cofire(
+        *ARGUMENTS,
+        "--validation-from-test",
+        "0.5",
+        "--method",
+        "auxiliary",
+        "--out",
+        "out",
+        cwd=place,
+    )
     assert "made earlier is replaced" in again.stderr
     assert json.loads((out / "boost.json").read_text())["test_samples"] == 180
 
@@ -133,7 +147,9 @@ def test_held_out_samples_are_neither_trained_nor_observed_on():
     rest, (inputs, labels) = hold_out(data, 0.25, seed=3)
     assert len(rest.train_labels) + len(labels) == len(data.train_labels)
     rows = {tuple(row.flatten().tolist()) for row in rest.train_inputs}
-    assert sum(tuple(row.flatten().tolist()) in rows for row in inputs) <= 2  # what the set itself holds twice
+    assert (
+        sum(tuple(row.flatten().tolist()) in rows for row in inputs) <= 2
+    )  # what the set itself holds twice
     assert torch.bincount(labels).min() >= 30
     with pytest.raises(OptionError, match="validation"):
         hold_out(data, 0.001)
@@ -146,9 +162,15 @@ def test_follow_boosts_a_users_checkpoints():
     train = (data.train_inputs[:1000], data.train_labels[:1000])
     held_out = (data.train_inputs[1000:], data.train_labels[1000:])
     found = follow(
-        network, [model.state_dict()], train, (data.test_inputs, data.test_labels), pairs=None, boost="readout",
-        held_out=held_out, progress=False,
-    )  # fmt: skip
+        network,
+        [model.state_dict()],
+        train,
+        (data.test_inputs, data.test_labels),
+        pairs=None,
+        boost="readout",
+        held_out=held_out,
+        progress=False,
+    )
     assert len(found.boosts) == 16
     with pytest.raises(OptionError, match="without test data"):
         follow(network, [model.state_dict()], train, boost="readout")
@@ -158,10 +180,21 @@ def test_follow_boosts_a_users_checkpoints():
         follow(network, [model.state_dict()], train, boost_threshold="mean")
     assert found.options["boost_threshold"] == 0.0
     by_mean = follow(
-        network, [model.state_dict()], train, (data.test_inputs, data.test_labels), pairs=None, boost="readout",
-        boost_threshold="mean", boost_unit="channel-max", held_out=held_out, progress=False,
-    )  # fmt: skip
-    assert (by_mean.options["boost_threshold"], by_mean.options["boost_unit"]) == ("mean", "channel-max")
+        network,
+        [model.state_dict()],
+        train,
+        (data.test_inputs, data.test_labels),
+        pairs=None,
+        boost="readout",
+        boost_threshold="mean",
+        boost_unit="channel-max",
+        held_out=held_out,
+        progress=False,
+    )
+    assert (by_mean.options["boost_threshold"], by_mean.options["boost_unit"]) == (
+        "mean",
+        "channel-max",
+    )
     assert not by_mean.boosts.equals(found.boosts)
 
 

@@ -47,21 +47,36 @@ def folder(tmp_path):
         for number, name in enumerate(names):
             (tmp_path / "photos" / name).mkdir(parents=True)
             for k in range(3):
-                Image.new("RGB", (40, 40), (80 * number, 30 * k, 90)).save(tmp_path / "photos" / name / f"{k}.png")
+                Image.new("RGB", (40, 40), (80 * number, 30 * k, 90)).save(
+                    tmp_path / "photos" / name / f"{k}.png"
+                )
         with torch.random.fork_rng():
             save_file(models.squeezenet1_1().state_dict(), tmp_path / "weights.safetensors")
         return [
-            "--model", "torchvision:squeezenet1_1", "--weights", tmp_path / "weights.safetensors",
-            "--data", f"imagefolder:{tmp_path / 'photos'}", "--image-size", "64", "--bins", "10",
-            "--layer", "features.12*", "--out", tmp_path / "out",
-        ]  # fmt: skip
+            "--model",
+            "torchvision:squeezenet1_1",
+            "--weights",
+            tmp_path / "weights.safetensors",
+            "--data",
+            f"imagefolder:{tmp_path / 'photos'}",
+            "--image-size",
+            "64",
+            "--bins",
+            "10",
+            "--layer",
+            "features.12*",
+            "--out",
+            tmp_path / "out",
+        ]
 
     return made
 
 
 @pytest.mark.slow
 def test_an_imagenet_network_is_analysed_by_the_classes_of_a_folder(folder, tmp_path):
-    told = run("summarize", *folder("apple", "corn", "pepper"), "--by-class", "full", "--pairs", "class")
+    told = run(
+        "summarize", *folder("apple", "corn", "pepper"), "--by-class", "full", "--pairs", "class"
+    )
     assert told.exit_code == 0, told.output
     note = "accuracy is left out: the data has 3 classes and the network 1000 outputs"
     assert told.stderr.count(note) == 1
@@ -117,6 +132,17 @@ def test_folders_of_wordnet_numbers_are_matched_where_timm_knows_them():
 def test_boosting_other_classes_is_refused(folder, tmp_path):
     model = folder("apple", "corn", "pepper")[:4]
     data = f"imagefolder:{tmp_path / 'photos'}"
-    told = run("boost", *model, "--train", data, "--test", data, "--image-size", "64", "--out", tmp_path / "out")
+    told = run(
+        "boost",
+        *model,
+        "--train",
+        data,
+        "--test",
+        data,
+        "--image-size",
+        "64",
+        "--out",
+        tmp_path / "out",
+    )
     assert isinstance(told.exception, OptionError)
     assert "3 classes, of a network with 1000 outputs" in str(told.exception)

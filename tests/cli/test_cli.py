@@ -68,17 +68,34 @@ def place(tmp_path_factory):
 def cofire(*arguments, cwd, ok=True):
     done = subprocess.run(
         [sys.executable, "-W", "error::UserWarning:cofire", "-m", "cofire", *map(str, arguments)],
-        cwd=cwd, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert "Traceback" not in done.stderr, done.stderr
     assert (done.returncode == 0) == ok, (done.returncode, done.stdout, done.stderr)
     return done
 
 
 SMALL = (
-    "study", "digits", "--hidden", "16", "--epochs", "3", "--checkpoints", "3", "--bins", "10", "--top", "4",
-    "--community-runs", "2", "--null-graphs", "2",
-)  # fmt: skip
+    "study",
+    "digits",
+    "--hidden",
+    "16",
+    "--epochs",
+    "3",
+    "--checkpoints",
+    "3",
+    "--bins",
+    "10",
+    "--top",
+    "4",
+    "--community-runs",
+    "2",
+    "--null-graphs",
+    "2",
+)
 
 
 @pytest.mark.slow
@@ -87,8 +104,14 @@ def test_study_prints_six_lines_and_the_report_which_can_be_rendered_again(tmp_p
     lines = done.stdout.splitlines()
     assert len(lines) == 7
     assert [line.split()[0] for line in lines] == [
-        "Analysed", "Accuracy", "Entropy", "Correlation", "Silence", "Communities", "Report:",
-    ]  # fmt: skip
+        "Analysed",
+        "Accuracy",
+        "Entropy",
+        "Correlation",
+        "Silence",
+        "Communities",
+        "Report:",
+    ]
     folder = tmp_path / "runs" / "digits-seed0"
     page = (folder / "report.html").read_text()
     assert "digits" in page
@@ -101,8 +124,21 @@ def test_study_prints_six_lines_and_the_report_which_can_be_rendered_again(tmp_p
 
 @pytest.mark.slow
 def test_study_takes_a_config_file_and_flags_win(tmp_path):
-    (tmp_path / "study.toml").write_text('dataset = "digits-mixed"\nhidden = [8]\nepochs = 9\ncheckpoints = 3\n')
-    cofire("study", "--config", "study.toml", "--epochs", "2", "--seed", "4", "--out", "run", cwd=tmp_path)
+    (tmp_path / "study.toml").write_text(
+        'dataset = "digits-mixed"\nhidden = [8]\nepochs = 9\ncheckpoints = 3\n'
+    )
+    cofire(
+        "study",
+        "--config",
+        "study.toml",
+        "--epochs",
+        "2",
+        "--seed",
+        "4",
+        "--out",
+        "run",
+        cwd=tmp_path,
+    )
     options = json.loads((tmp_path / "run" / "study.json").read_text())
     assert (options["dataset"], options["hidden"], options["epochs"], options["seed"]) == (
         "digits-mixed",
@@ -115,9 +151,21 @@ def test_study_takes_a_config_file_and_flags_win(tmp_path):
 @pytest.mark.slow
 def test_summarize_takes_a_users_own_model_and_image_folder(place, tmp_path):
     done = cofire(
-        "summarize", "--model", "mine:model", "--data", "imagefolder:images", "--image-size", "16",
-        "--by-class", "full", "--bins", "10", "--out", tmp_path / "out", cwd=place,
-    )  # fmt: skip
+        "summarize",
+        "--model",
+        "mine:model",
+        "--data",
+        "imagefolder:images",
+        "--image-size",
+        "16",
+        "--by-class",
+        "full",
+        "--bins",
+        "10",
+        "--out",
+        tmp_path / "out",
+        cwd=place,
+    )
     assert "1 layers, 4 neurons" in done.stderr
     summary = ActivationSummary.load(tmp_path / "out" / "summary.safetensors")
     assert summary.options.class_names == ("ant", "bee", "cat")
@@ -134,7 +182,10 @@ def test_summarize_loads_weights_and_exported_programs(place, tmp_path, kind):
     file = tmp_path / f"w.{kind}"
     if kind == "pt2":
         batch = torch.export.Dim("batch")
-        torch.export.save(torch.export.export(model, (torch.zeros(2, 1, 8, 8),), dynamic_shapes=({0: batch},)), file)
+        torch.export.save(
+            torch.export.export(model, (torch.zeros(2, 1, 8, 8),), dynamic_shapes=({0: batch},)),
+            file,
+        )
         chosen = ("--model", file)
     elif kind == "pt":
         torch.save(model.state_dict(), file)
@@ -147,7 +198,9 @@ def test_summarize_loads_weights_and_exported_programs(place, tmp_path, kind):
 
     data = load_dataset("digits")
     right = (model(data.test_inputs).argmax(1) == data.test_labels).double().mean().item()
-    assert ActivationSummary.load(tmp_path / "out" / "summary.safetensors").accuracy == pytest.approx(right)
+    assert ActivationSummary.load(
+        tmp_path / "out" / "summary.safetensors"
+    ).accuracy == pytest.approx(right)
 
 
 @pytest.mark.slow
@@ -157,9 +210,19 @@ def test_summarize_takes_torchvisions_models_and_data_sets(mnist_root, tmp_path)
         "def model():\n    return nn.Sequential(nn.Flatten(), nn.Linear(784, 8), nn.ReLU(), nn.Linear(8, 10))\n"
     )
     done = cofire(
-        "summarize", "--model", "tiny:model", "--data", "torchvision:MNIST", "--split", "test",
-        "--data-root", mnist_root, "--out", "out", cwd=tmp_path,
-    )  # fmt: skip
+        "summarize",
+        "--model",
+        "tiny:model",
+        "--data",
+        "torchvision:MNIST",
+        "--split",
+        "test",
+        "--data-root",
+        mnist_root,
+        "--out",
+        "out",
+        cwd=tmp_path,
+    )
     assert "torchvision:MNIST" in done.stdout
     assert ActivationSummary.load(tmp_path / "out" / "summary.safetensors").samples == 10_000
 
@@ -177,10 +240,27 @@ def test_a_pretrained_network_is_summarized_on_real_digits(shared, mnist_root, t
         "        nn.Flatten(), nn.Linear(800, 500), nn.ReLU(), nn.Linear(500, 10))\n"
     )
     cofire(
-        "summarize", "--model", "trained:model", "--weights", weights, "--data", "torchvision:MNIST", "--split", "test",
-        "--data-root", mnist_root, "--mean", "0.1307", "--std", "0.3081", "--by-class", "statistics", "--out", "out",
+        "summarize",
+        "--model",
+        "trained:model",
+        "--weights",
+        weights,
+        "--data",
+        "torchvision:MNIST",
+        "--split",
+        "test",
+        "--data-root",
+        mnist_root,
+        "--mean",
+        "0.1307",
+        "--std",
+        "0.3081",
+        "--by-class",
+        "statistics",
+        "--out",
+        "out",
         cwd=tmp_path,
-    )  # fmt: skip
+    )
     summary = ActivationSummary.load(tmp_path / "out" / "summary.safetensors")
     assert summary.accuracy > 0.985
     assert [layer.neurons for layer in summary] == [20, 50, 500]
@@ -192,9 +272,19 @@ def test_a_pretrained_network_is_summarized_on_real_digits(shared, mnist_root, t
 @pytest.mark.slow
 def test_a_mismatch_of_classes_and_outputs_is_said(place, tmp_path):
     done = cofire(
-        "summarize", "--model", "torchvision:squeezenet1_1", "--weights", "none", "--data", "imagefolder:images",
-        "--image-size", "64", "--out", tmp_path / "out", cwd=place,
-    )  # fmt: skip
+        "summarize",
+        "--model",
+        "torchvision:squeezenet1_1",
+        "--weights",
+        "none",
+        "--data",
+        "imagefolder:images",
+        "--image-size",
+        "64",
+        "--out",
+        tmp_path / "out",
+        cwd=place,
+    )
     assert "the data has 3 classes and the network 1000 outputs" in done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()][3] == "Activity"
 
@@ -218,7 +308,10 @@ FAULTS = {
         "--data-root",
     ),
     "no results": (("report", "absent"), "is no folder"),
-    "unknown torchvision model": (summarize("torchvision:resnet5", "imagefolder:images"), "resnet50"),
+    "unknown torchvision model": (
+        summarize("torchvision:resnet5", "imagefolder:images"),
+        "resnet50",
+    ),
     "unknown timm model": (summarize("timm:resnet5o", "imagefolder:images"), "timm"),
     "unknown torchvision data": (summarize("mine:model", "torchvision:MINST"), "MNIST"),
     "no trained weights": (summarize("torchvision:alexnet", "imagefolder:images"), "--weights"),
@@ -227,7 +320,10 @@ FAULTS = {
     "model is none": (summarize("mine:nothing", "imagefolder:images"), "torch.nn.Module"),
     "no such module": (summarize("yours:model", "imagefolder:images"), "yours"),
     "no such folder": (summarize("mine:model", "imagefolder:absent"), "absent"),
-    "unreadable image": (summarize("mine:model", "imagefolder:damaged", "--image-size", "16"), "dog.png"),
+    "unreadable image": (
+        summarize("mine:model", "imagefolder:damaged", "--image-size", "16"),
+        "dog.png",
+    ),
     "no such layer": (
         summarize("mine:model", "imagefolder:images", "--image-size", "16", "--layer", "7"),
         "'1'",
@@ -236,14 +332,29 @@ FAULTS = {
         summarize("mine:flat", "mine:digits", "--weights", "other.safetensors"),
         "1.weight",
     ),
-    "truncated weights": (summarize("mine:flat", "mine:digits", "--weights", "half.safetensors"), "half"),
-    "missing weights": (summarize("mine:flat", "mine:digits", "--weights", "absent.pt"), "absent.pt"),
+    "truncated weights": (
+        summarize("mine:flat", "mine:digits", "--weights", "half.safetensors"),
+        "half",
+    ),
+    "missing weights": (
+        summarize("mine:flat", "mine:digits", "--weights", "absent.pt"),
+        "absent.pt",
+    ),
     "a pickle": (summarize("mine:flat", "mine:digits", "--weights", "evil.pt"), "evil.pt"),
     "no export": (summarize("mine:branchy", "mine:digits"), "calls"),
     "too much state": (summarize("mine:flat", "mine:digits", "--max-bytes", "100"), "max_bytes"),
-    "a folder of a study": (("summarize", "--model", "mine:flat", "--data", "mine:digits", "--out", "run"), "study"),
-    "nowhere to write": (("summarize", "--model", "mine:flat", "--data", "mine:digits", "--out", "a.txt/b"), "a.txt"),
-    "an option that does nothing": (summarize("mine:flat", "mine:digits", "--image-size", "9"), "--image-size"),
+    "a folder of a study": (
+        ("summarize", "--model", "mine:flat", "--data", "mine:digits", "--out", "run"),
+        "study",
+    ),
+    "nowhere to write": (
+        ("summarize", "--model", "mine:flat", "--data", "mine:digits", "--out", "a.txt/b"),
+        "a.txt",
+    ),
+    "an option that does nothing": (
+        summarize("mine:flat", "mine:digits", "--image-size", "9"),
+        "--image-size",
+    ),
     "mean without std": (summarize("mine:model", "imagefolder:images", "--mean", "0.5"), "both"),
     "no such device": (summarize("mine:flat", "mine:digits", "--device", "abacus"), "abacus"),
 }
@@ -270,7 +381,9 @@ def faulty(place):
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_one_message_and_exit_status_1_and_writes_nothing(faulty, fault, monkeypatch, capsys):
+def test_a_fault_is_one_message_and_exit_status_1_and_writes_nothing(
+    faulty, fault, monkeypatch, capsys
+):
     arguments, words = FAULTS[fault]
     monkeypatch.chdir(faulty)
     monkeypatch.setattr(sys, "argv", ["cofire", *arguments])
@@ -299,17 +412,42 @@ def test_wrong_words_on_the_command_line_exit_with_2(monkeypatch, capsys):
 @pytest.mark.slow
 def test_graph_describes_a_checkpoint_and_writes_it_for_other_tools(tmp_path):
     cofire(*SMALL, "--out", "run", cwd=tmp_path)
-    done = cofire("graph", "run", "--communities", "louvain", "--resolution", "2", "--out", "last.gexf", cwd=tmp_path)
+    done = cofire(
+        "graph",
+        "run",
+        "--communities",
+        "louvain",
+        "--resolution",
+        "2",
+        "--out",
+        "last.gexf",
+        cwd=tmp_path,
+    )
     assert done.stdout.startswith("ActivationPatternGraph('relu1', ")
     assert "Communities(louvain at γ = 2, " in done.stdout
     assert "a smaller --top" not in done.stderr
-    first = cofire("graph", "run", "--checkpoint", "1", "--layer", "relu1", "--out", "first.graphml", cwd=tmp_path)
+    first = cofire(
+        "graph",
+        "run",
+        "--checkpoint",
+        "1",
+        "--layer",
+        "relu1",
+        "--out",
+        "first.graphml",
+        cwd=tmp_path,
+    )
     assert first.stdout != done.stdout
     assert networkx.read_gexf(tmp_path / "last.gexf").number_of_nodes() > 4
     assert networkx.read_graphml(tmp_path / "first.graphml").number_of_nodes() > 4
     cofire("graph", "run", "--out", "last.safetensors", cwd=tmp_path)
     assert ActivationPatternGraph.load(tmp_path / "last.safetensors").top == 4
-    for wrong in (("--out", "last.txt"), ("--checkpoint", "9"), ("--layer", "relu7"), ("--resolution", "2")):
+    for wrong in (
+        ("--out", "last.txt"),
+        ("--checkpoint", "9"),
+        ("--layer", "relu7"),
+        ("--resolution", "2"),
+    ):
         failed = cofire("graph", "run", *wrong, cwd=tmp_path, ok=False)
         assert "To fix it" in failed.stderr
     assert not (tmp_path / "last.txt").exists()
@@ -318,17 +456,43 @@ def test_graph_describes_a_checkpoint_and_writes_it_for_other_tools(tmp_path):
 @pytest.mark.slow
 def test_summarize_makes_graphs_where_asked(place, tmp_path):
     cofire(
-        "summarize", "--model", "mine:model", "--data", "imagefolder:images", "--image-size", "16",
-        "--by-class", "full", "--pairs", "class", "--top", "2", "--null-graphs", "2",
-        "--out", tmp_path / "out", cwd=place,
-    )  # fmt: skip
+        "summarize",
+        "--model",
+        "mine:model",
+        "--data",
+        "imagefolder:images",
+        "--image-size",
+        "16",
+        "--by-class",
+        "full",
+        "--pairs",
+        "class",
+        "--top",
+        "2",
+        "--null-graphs",
+        "2",
+        "--out",
+        tmp_path / "out",
+        cwd=place,
+    )
     assert ActivationSummary.load(tmp_path / "out" / "summary.safetensors").options.pairs == "class"
     assert len(Trajectory.load(tmp_path / "out").graphs) == 1
     described = cofire("graph", tmp_path / "out", cwd=place).stdout
     assert "3 classes" in described
     failed = cofire(
-        "summarize", "--model", "mine:model", "--data", "imagefolder:images", "--image-size", "16",
-        "--pairs", "class", "--out", tmp_path / "other", cwd=place, ok=False,
-    )  # fmt: skip
+        "summarize",
+        "--model",
+        "mine:model",
+        "--data",
+        "imagefolder:images",
+        "--image-size",
+        "16",
+        "--pairs",
+        "class",
+        "--out",
+        tmp_path / "other",
+        cwd=place,
+        ok=False,
+    )
     assert "--by-class full" in failed.stderr
     assert not (tmp_path / "other").exists()

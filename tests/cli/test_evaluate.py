@@ -21,7 +21,9 @@ FILES = {"rows", "records.parquet", "evaluation.json", "evaluation.html", "table
 def place(tmp_path_factory):
     folder = write_photos(tmp_path_factory.mktemp("evaluate"), 12)
     program = torch.export.export(
-        tiny_model(), (torch.zeros(2, 3, SIDE, SIDE),), dynamic_shapes=({0: torch.export.Dim("batch")},)
+        tiny_model(),
+        (torch.zeros(2, 3, SIDE, SIDE),),
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
     )
     torch.export.save(program, folder / "net.pt2")
     return folder
@@ -33,7 +35,16 @@ def evaluate(place, monkeypatch):
     monkeypatch.chdir(place)
 
     def run(*arguments):
-        given = ["--model", "net.pt2", "--images", "photos", "--boxes", "boxes.json", "--resize", "0"]
+        given = [
+            "--model",
+            "net.pt2",
+            "--images",
+            "photos",
+            "--boxes",
+            "boxes.json",
+            "--resize",
+            "0",
+        ]
         given += ["--mean", "0.5", "--std", "0.25", *map(str, arguments)]
         told = CliRunner().invoke(app, ["evaluate", *given], catch_exceptions=True)
         if isinstance(told.exception, CofireError):
@@ -46,13 +57,33 @@ def evaluate(place, monkeypatch):
 
 def test_all_of_it(evaluate, tmp_path):
     out = tmp_path / "out"
-    asked = ("--out", out, "--methods", "discernible,gradcam,centre", "--classes", "names.txt", "--split", "all")
+    asked = (
+        "--out",
+        out,
+        "--methods",
+        "discernible,gradcam,centre",
+        "--classes",
+        "names.txt",
+        "--split",
+        "all",
+    )
     told = evaluate(
-        *asked, "--robustness", "2", "--against", "net.pt2", "--against-mean", "0.5", "--against-std", "0.25"
+        *asked,
+        "--robustness",
+        "2",
+        "--against",
+        "net.pt2",
+        "--against-mean",
+        "0.5",
+        "--against-std",
+        "0.25",
     )
     assert {path.name for path in out.iterdir()} == FILES | {
-        "robustness.html", "robustness.json", "two-networks.html", "two-networks.json",
-    }  # fmt: skip
+        "robustness.html",
+        "robustness.json",
+        "two-networks.html",
+        "two-networks.json",
+    }
     for words in (
         "Localisation, all photos",
         "Class sensitivity",
@@ -83,15 +114,33 @@ def test_all_of_it(evaluate, tmp_path):
 
 def test_draws_measures_and_fill(evaluate, tmp_path):
     told = evaluate(
-        "--out", tmp_path / "out", "--methods", "centre,random", "--measures", "localisation,soft", "--sample", "3",
-        "--draws", "2", "--fill", "black", "--batch-size", "2", "--tuning-photos", "3",
-        "--margin", "5",
-    )  # fmt: skip
+        "--out",
+        tmp_path / "out",
+        "--methods",
+        "centre,random",
+        "--measures",
+        "localisation,soft",
+        "--sample",
+        "3",
+        "--draws",
+        "2",
+        "--fill",
+        "black",
+        "--batch-size",
+        "2",
+        "--tuning-photos",
+        "3",
+        "--margin",
+        "5",
+    )
     found = Evaluation.load(tmp_path / "out")
     assert found.options["fill"] == "black"
     assert found.options["tuning_photos"] == 3
     assert found.margin == 0.05
-    assert "within ±5 points of a share, ±0.05 of other measures" in (tmp_path / "out" / "table.md").read_text()
+    assert (
+        "within ±5 points of a share, ±0.05 of other measures"
+        in (tmp_path / "out" / "table.md").read_text()
+    )
     assert len(found.draw_means()) == 2
     assert "draw 2" in told
     assert "Change in confidence, all" not in told
@@ -107,8 +156,17 @@ def test_all_methods_and_measures_by_name(evaluate, tmp_path):
 
 
 def test_what_was_learnt_is_used(evaluate, tmp_path):
-    tuned(options={"alpha": [1.0, 0.0, 1.0], "k": 5, "contrast": None}).save(tmp_path / "learnt.json")
-    asked = ("--measures", "localisation", "--limit", "2", "--weights-of-layers", tmp_path / "learnt.json")
+    tuned(options={"alpha": [1.0, 0.0, 1.0], "k": 5, "contrast": None}).save(
+        tmp_path / "learnt.json"
+    )
+    asked = (
+        "--measures",
+        "localisation",
+        "--limit",
+        "2",
+        "--weights-of-layers",
+        tmp_path / "learnt.json",
+    )
     evaluate("--out", tmp_path / "out", "--methods", "discernible,centre", *asked)
     options = Evaluation.load(tmp_path / "out").options["options"]
     assert options["discernible"]["k"] == 5
@@ -128,7 +186,16 @@ def test_a_study_is_never_written_into(evaluate, tmp_path):
 def test_photos_without_a_half_can_be_left_out(evaluate, place, tmp_path):
     entries = json.loads((place / "boxes.json").read_text())
     (tmp_path / "fewer.json").write_text(json.dumps(entries[:-2]))
-    asked = ("--boxes", tmp_path / "fewer.json", "--methods", "centre", "--measures", "localisation", "--split", "all")
+    asked = (
+        "--boxes",
+        tmp_path / "fewer.json",
+        "--methods",
+        "centre",
+        "--measures",
+        "localisation",
+        "--split",
+        "all",
+    )
     with pytest.raises(DataError, match=r"010\.png"):
         evaluate(*asked, "--out", tmp_path / "out")
     told = evaluate(*asked, "--out", tmp_path / "out", "--skip-unmatched")
@@ -138,14 +205,20 @@ def test_photos_without_a_half_can_be_left_out(evaluate, place, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("--methods", "gradcm"), "gradcam"), (("--methods", ","), "none"),
+        (("--methods", "gradcm"), "gradcam"),
+        (("--methods", ","), "none"),
         (("--measures", "pointing"), "localisation"),
-        (("--fill", "white"), "mean"), (("--split", "test"), "evaluation"), (("--robustness", "-1"), "0 up"),
-        (("--margin", "-1"), "0 up"), (("--margin", "inf"), "0 up"),
-        (("--against-weights", "x.pt"), "--against"), (("--draws", "2"), "samples"), (("--sample", "99"), "--sample"),
+        (("--fill", "white"), "mean"),
+        (("--split", "test"), "evaluation"),
+        (("--robustness", "-1"), "0 up"),
+        (("--margin", "-1"), "0 up"),
+        (("--margin", "inf"), "0 up"),
+        (("--against-weights", "x.pt"), "--against"),
+        (("--draws", "2"), "samples"),
+        (("--sample", "99"), "--sample"),
         (("--against-std", "0.5"), "--against-std without --against"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_asked_for_is_refused(evaluate, tmp_path, arguments, told):
     with pytest.raises(OptionError, match=told):
         evaluate("--out", tmp_path / "out", *arguments)
@@ -163,8 +236,17 @@ def test_what_is_skipped_is_named_and_no_obstacle_later(evaluate, place, tmp_pat
     entries = json.loads((place / "boxes.json").read_text())
     for entry in entries:
         entry["boxes"].append([90, 0, 99, 9])
-    (tmp_path / "odd.json").write_text(json.dumps([*entries[:-1], {**entries[-1], "file": "gone.png"}]))
-    asked = ("--boxes", tmp_path / "odd.json", "--methods", "discernible,centre", "--measures", "localisation")
+    (tmp_path / "odd.json").write_text(
+        json.dumps([*entries[:-1], {**entries[-1], "file": "gone.png"}])
+    )
+    asked = (
+        "--boxes",
+        tmp_path / "odd.json",
+        "--methods",
+        "discernible,centre",
+        "--measures",
+        "localisation",
+    )
     told = evaluate(
         *asked,
         "--split",
@@ -195,9 +277,18 @@ def test_another_network_is_looked_at_before_anything_is_judged(evaluate, tmp_pa
     )
     torch.export.save(program, tmp_path / "two.pt2")
     with pytest.raises(DataError, match="a network of 2 classes"):
-        evaluate("--out", tmp_path / "out", "--methods", "centre", "--against", tmp_path / "two.pt2")
+        evaluate(
+            "--out", tmp_path / "out", "--methods", "centre", "--against", tmp_path / "two.pt2"
+        )
     with pytest.raises(CofireError, match=r"none\.safetensors"):
-        evaluate("--out", tmp_path / "out", "--against", "net.pt2", "--against-weights", "none.safetensors")
+        evaluate(
+            "--out",
+            tmp_path / "out",
+            "--against",
+            "net.pt2",
+            "--against-weights",
+            "none.safetensors",
+        )
     assert not (tmp_path / "out" / "rows").exists()
 
 
@@ -207,12 +298,32 @@ def test_boxes_of_several_or_unknown_classes_can_be_told_about(evaluate, place, 
         for number in (0, 1)
     ]
     (tmp_path / "some.json").write_text(json.dumps([rows[0], {**rows[1], "label": "lynx"}]))
-    asked = ("--boxes", tmp_path / "some.json", "--classes", "names.txt", "--methods", "centre", "--split", "all",
-             "--measures", "localisation", "--skip-unmatched")  # fmt: skip
+    asked = (
+        "--boxes",
+        tmp_path / "some.json",
+        "--classes",
+        "names.txt",
+        "--methods",
+        "centre",
+        "--split",
+        "all",
+        "--measures",
+        "localisation",
+        "--skip-unmatched",
+    )
     with pytest.raises(DataError, match=r"skip_unknown=True \(--skip-unknown\)"):
         evaluate(*asked, "--out", tmp_path / "out")
-    told = evaluate(*asked, "--skip-unknown", "--several", "skip", "--difficult", "--first-pixel", "0",
-                    "--out", tmp_path / "out")  # fmt: skip
+    told = evaluate(
+        *asked,
+        "--skip-unknown",
+        "--several",
+        "skip",
+        "--difficult",
+        "--first-pixel",
+        "0",
+        "--out",
+        tmp_path / "out",
+    )
     assert "lynx (1)" in told
     with pytest.raises(OptionError, match="several"):
         evaluate(*asked, "--skip-unknown", "--several", "all", "--out", tmp_path / "other")
@@ -228,8 +339,19 @@ def test_photos_of_any_name_are_found_again_in_records_and_pages(evaluate, place
         pytest.skip("this file system takes no such names")
     entries = json.loads((place / "boxes.json").read_text())
     boxes = tmp_path / "boxes.json"
-    boxes.write_text(json.dumps([{**one, "file": odd.get(one["file"], one["file"])} for one in entries]))
-    asked = ("--images", tmp_path / "photos", "--boxes", boxes, "--methods", "gradcam,centre", "--split", "all")
+    boxes.write_text(
+        json.dumps([{**one, "file": odd.get(one["file"], one["file"])} for one in entries])
+    )
+    asked = (
+        "--images",
+        tmp_path / "photos",
+        "--boxes",
+        boxes,
+        "--methods",
+        "gradcam,centre",
+        "--split",
+        "all",
+    )
     out = tmp_path / "out"
     for _ in range(2):
         evaluate(*asked, "--measures", "localisation", "--robustness", "12", "--out", out)

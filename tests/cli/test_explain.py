@@ -47,11 +47,18 @@ def grey():
 def exported(path, channels=3, side=12):
     torch.manual_seed(1)
     model = nn.Sequential(
-        nn.Conv2d(channels, 6, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 8, 3), nn.ReLU(), nn.Flatten(),
+        nn.Conv2d(channels, 6, 3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 8, 3),
+        nn.ReLU(),
+        nn.Flatten(),
         nn.Linear(8 * ((side - 2) // 2 - 2) ** 2, 3),
-    ).eval()  # fmt: skip
+    ).eval()
     program = torch.export.export(
-        model, (torch.zeros(2, channels, side, side),), dynamic_shapes=({0: torch.export.Dim("batch")},)
+        model,
+        (torch.zeros(2, channels, side, side),),
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
     )
     torch.export.save(program, path)
 
@@ -67,7 +74,9 @@ def place(tmp_path_factory):
     (folder / "photos").mkdir()
     rng = np.random.default_rng(0)
     for name, size in (("a.jpg", (16, 12)), ("b.png", (12, 12)), ("c.webp", (12, 20))):
-        Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)).save(folder / "photos" / name)
+        Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)).save(
+            folder / "photos" / name
+        )
     (folder / "photos" / "notes.txt").write_text("no image")
     (folder / "bad.jpg").write_bytes((folder / "photos" / "a.jpg").read_bytes()[:200])
     (folder / "empty").mkdir()
@@ -134,14 +143,25 @@ def test_a_folder_by_all_methods(explain, tmp_path):
 def test_a_class_is_explained_by_name_or_number(explain, tmp_path):
     for target in ("CAT", "2"):
         out = tmp_path / target
-        told = explain("photos/b.png", *SMALL[1:], "--classes", "names.txt", "--target", target, "--out", out)
+        told = explain(
+            "photos/b.png", *SMALL[1:], "--classes", "names.txt", "--target", target, "--out", out
+        )
         assert "explained" in told
         one = records(out)["images"][0]["explanations"]
         assert [(entry["class"], entry["name"]) for entry in one] == [(2, "cat")]
 
 
 def test_the_most_probable_classes_are_explained_each_by_itself(explain, tmp_path):
-    explain("photos/b.png", *SMALL[1:], "--top", "3", "--method", "discernible,gradcam", "--out", tmp_path / "out")
+    explain(
+        "photos/b.png",
+        *SMALL[1:],
+        "--top",
+        "3",
+        "--method",
+        "discernible,gradcam",
+        "--out",
+        tmp_path / "out",
+    )
     found = records(tmp_path / "out")["images"][0]
     chances = [entry["probability"] for entry in found["explanations"]]
     assert len(chances) == 6
@@ -153,14 +173,35 @@ def test_the_most_probable_classes_are_explained_each_by_itself(explain, tmp_pat
 
 def test_options_reach_our_method_and_leave_the_published_one_alone(explain, tmp_path):
     explain(
-        *SMALL, "--method", "discernible,cnn-fixations", "--k", "2", "--k-linear", "all", "--alpha", "1,0.5,2",
-        "--most", "7", "--not-counted", "--not-carried", "--contrast", "none", "--out", tmp_path / "out",
-    )  # fmt: skip
+        *SMALL,
+        "--method",
+        "discernible,cnn-fixations",
+        "--k",
+        "2",
+        "--k-linear",
+        "all",
+        "--alpha",
+        "1,0.5,2",
+        "--most",
+        "7",
+        "--not-counted",
+        "--not-carried",
+        "--contrast",
+        "none",
+        "--out",
+        tmp_path / "out",
+    )
     ours, fixations = records(tmp_path / "out")["images"][0]["explanations"]
     assert ours["options"] == {
-        "alpha": [1.0, 0.5, 2.0], "k": 2, "k_linear": None, "n": 1, "most": 7, "counted": False, "carried": False,
+        "alpha": [1.0, 0.5, 2.0],
+        "k": 2,
+        "k_linear": None,
+        "n": 1,
+        "most": 7,
+        "counted": False,
+        "carried": False,
         "contrast": None,
-    }  # fmt: skip
+    }
     assert fixations["options"]["k"] == 1
     assert fixations["options"]["alpha"] == [1.0, 0.0, 1.0]
 
@@ -178,7 +219,9 @@ def test_batches_and_names_that_are_there_twice_change_nothing(explain, place, t
         "pictures/c.png",
         "pictures/A-2.png",
     ]
-    assert [image["explanations"][0]["box"] for image in one] == [image["explanations"][0]["box"] for image in four]
+    assert [image["explanations"][0]["box"] for image in one] == [
+        image["explanations"][0]["box"] for image in four
+    ]
     assert one[0]["explanations"][0]["points"] == one[3]["explanations"][0]["points"]
 
 
@@ -193,15 +236,29 @@ def test_an_earlier_run_is_replaced_with_its_pictures(explain, tmp_path):
 
 def test_a_torchvision_model_knows_its_preparation_and_names(explain, place, tmp_path):
     out = tmp_path / "out"
-    told = explain("photos/a.jpg", "--model", "torchvision:squeezenet1_1", "--weights", "none", "--out", out)
+    told = explain(
+        "photos/a.jpg", "--model", "torchvision:squeezenet1_1", "--weights", "none", "--out", out
+    )
     assert "shorter side to 256, centre crop 224 × 224" in told
-    assert records(out)["images"][0]["predicted"]["name"] in known_names("torchvision:squeezenet1_1", 1000)
+    assert records(out)["images"][0]["predicted"]["name"] in known_names(
+        "torchvision:squeezenet1_1", 1000
+    )
 
 
 def test_a_network_of_one_channel_sees_grey(explain, tmp_path):
     explain("photos", "--model", "grey.pt2", "--out", tmp_path / "pt2")
     assert records(tmp_path / "pt2")["setup"]["input_shape"] == [1, 12, 12]
-    asked = ("--model", "looking:grey", "--grey", "--image-size", "8", "--mean", "0.1307", "--std", "0.3081")
+    asked = (
+        "--model",
+        "looking:grey",
+        "--grey",
+        "--image-size",
+        "8",
+        "--mean",
+        "0.1307",
+        "--std",
+        "0.3081",
+    )
     told = explain("photos", *asked, "--out", tmp_path / "module")
     assert "grey" in told
     assert "(x − 0.1307) / 0.3081" in told
@@ -214,7 +271,11 @@ def test_a_network_of_one_channel_sees_grey(explain, tmp_path):
         (("empty", *SMALL[1:]), ImageError, "no image in the folder 'empty'"),
         (("photos", "bad.jpg", *SMALL[1:]), ImageError, "'bad.jpg' cannot be read"),
         (("names.txt", *SMALL[1:]), ImageError, "not a format that Pillow knows"),
-        ((*SMALL, "--resize", "0", "--model", "torchvision:squeezenet1_0", "--weights", "none"), ImageError, "16 × 12"),
+        (
+            (*SMALL, "--resize", "0", "--model", "torchvision:squeezenet1_0", "--weights", "none"),
+            ImageError,
+            "16 × 12",
+        ),
         ((*SMALL, "--classes", "names.txt", "--target", "cow"), OptionError, "no class 'cow'"),
         ((*SMALL, "--target", "cat"), OptionError, "without class names"),
         ((*SMALL, "--target", "3"), OptionError, "a class from 0 to 2"),
@@ -236,13 +297,19 @@ def test_a_network_of_one_channel_sees_grey(explain, tmp_path):
         ((*SMALL[:3], "--mean", "0.5,0.5", "--std", "1"), OptionError, "3 channels"),
         ((*SMALL[:3], "--mean", "0.5", "--std", "0"), OptionError, "positive"),
         (("photos", "--model", "four.pt2"), OptionError, "4 channels"),
-        (("photos", "--model", "looking:looking", "--image-size", "8"), RuleError, "register a rule"),
+        (
+            ("photos", "--model", "looking:looking", "--image-size", "8"),
+            RuleError,
+            "register a rule",
+        ),
         ((*SMALL, "--out", "photos"), OptionError, "holds other files"),
         ((*SMALL, "--classes", "nothing.txt"), DataError, "'nothing.txt' cannot be read"),
         ((*SMALL, "--batch-size", "0"), OptionError, "--batch-size 0"),
     ],
 )
-def test_what_cannot_be_done_is_one_message_and_writes_nothing(explain, place, arguments, error, said):
+def test_what_cannot_be_done_is_one_message_and_writes_nothing(
+    explain, place, arguments, error, said
+):
     before = sorted(place.rglob("*"))
     out = () if "--out" in arguments else ("--out", "refused/here")
     with pytest.raises(error, match=said.replace("(", r"\(")) as raised:
@@ -322,7 +389,11 @@ def test_files_are_found_once_and_in_order(place):
 @pytest.mark.parametrize(
     ("spec", "options", "told"),
     [
-        ("torchvision:vgg16", {"resize": 0, "mean": [0.5], "std": [0.5]}, "centre crop 224 × 224, (x − 0.5) / 0.5"),
+        (
+            "torchvision:vgg16",
+            {"resize": 0, "mean": [0.5], "std": [0.5]},
+            "centre crop 224 × 224, (x − 0.5) / 0.5",
+        ),
         (
             "torchvision:squeezenet1_0",
             {"resize": 0},
@@ -338,8 +409,16 @@ def test_files_are_found_once_and_in_order(place):
             {"image_size": 28, "grey": True, "mean": [0.1307], "std": [0.3081]},
             "shorter side to 28, centre crop 28 × 28, grey, (x − 0.1307) / 0.3081",
         ),
-        ("mine:small", {"image_size": 32}, "shorter side to 32, centre crop 32 × 32, x from 0 to 1"),
-        ("mine:bytes", {"image_size": 32, "mean": [0], "std": [2]}, "shorter side to 32, centre crop 32 × 32, x / 2"),
+        (
+            "mine:small",
+            {"image_size": 32},
+            "shorter side to 32, centre crop 32 × 32, x from 0 to 1",
+        ),
+        (
+            "mine:bytes",
+            {"image_size": 32, "mean": [0], "std": [2]},
+            "shorter side to 32, centre crop 32 × 32, x / 2",
+        ),
     ],
 )
 def test_preparations_are_said_in_words(spec, options, told):
@@ -358,13 +437,19 @@ def test_a_preparation_is_torchvisions_own():
 
 def test_names_come_as_lines_or_json(tmp_path):
     file = tmp_path / "names"
-    for text in ("ant\nbee\ncat\n", '["ant", "bee", "cat"]', json.dumps([{"wnid": "n", "name": n} for n in NAMES])):
+    for text in (
+        "ant\nbee\ncat\n",
+        '["ant", "bee", "cat"]',
+        json.dumps([{"wnid": "n", "name": n} for n in NAMES]),
+    ):
         file.write_text(text)
         assert read_names(file, 3) == NAMES
     for text, said in (
-        ("ant\nbee", "2 class names"), ("ant\n\ncat", "no name for class 1"), ('["ant", 1, "b"]', "entry 1"),
+        ("ant\nbee", "2 class names"),
+        ("ant\n\ncat", "no name for class 1"),
+        ('["ant", 1, "b"]', "entry 1"),
         ('["ant"', "no whole JSON"),
-    ):  # fmt: skip
+    ):
         file.write_text(text)
         with pytest.raises(DataError, match=said):
             read_names(file, 3)

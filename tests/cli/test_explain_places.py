@@ -67,7 +67,9 @@ def volume(tmp_path, monkeypatch):
     rename = Path.replace
 
     def replace(self, target):
-        if (folder in self.resolve().parents) != (folder in Path(target).parent.resolve().joinpath("x").parents):
+        if (folder in self.resolve().parents) != (
+            folder in Path(target).parent.resolve().joinpath("x").parents
+        ):
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(self), None, str(target))
         return rename(self, target)
 
@@ -143,7 +145,9 @@ def test_a_run_that_fails_leaves_an_earlier_one_as_it_was(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["pictures are a file", "the page is a folder", "a name too long"])
-def test_what_cannot_be_written_is_found_before_anything_is_computed(explain, photos, tmp_path, nothing_computed, kind):
+def test_what_cannot_be_written_is_found_before_anything_is_computed(
+    explain, photos, tmp_path, nothing_computed, kind
+):
     out = tmp_path / "out"
     out.mkdir()
     (out / MARK).write_text("{}")
@@ -172,7 +176,9 @@ def test_a_disk_that_cannot_be_written_is_found_before_anything_is_computed(
     assert raised.value.remedy
 
 
-def test_a_damaged_photo_among_others_is_found_before_anything_is_computed(explain, photos, tmp_path, nothing_computed):
+def test_a_damaged_photo_among_others_is_found_before_anything_is_computed(
+    explain, photos, tmp_path, nothing_computed
+):
     folder = photos("a.png", "b.png", "c.png")
     (folder / "b.png").write_bytes((folder / "a.png").read_bytes()[:120])
     with pytest.raises(ImageError, match=r"b\.png' cannot be read"):
@@ -189,8 +195,15 @@ def test_names_that_are_no_utf_8_are_written_out(explain, photos, tmp_path):
     out = tmp_path / os.fsdecode(b"out\xe9")
     told = explain(*(folder / name for name in names), "--out", out)
     found = records(out)
-    assert [Path(image["file"]).name for image in found["images"]] == ["lat\\xe9.png", "lat\\xe8.png", names[2]]
-    assert [image["picture"] for image in found["images"][:2]] == ["pictures/lat-xe9.png", "pictures/lat-xe8.png"]
+    assert [Path(image["file"]).name for image in found["images"]] == [
+        "lat\\xe9.png",
+        "lat\\xe8.png",
+        names[2],
+    ]
+    assert [image["picture"] for image in found["images"][:2]] == [
+        "pictures/lat-xe9.png",
+        "pictures/lat-xe8.png",
+    ]
     assert all((out / image["picture"]).is_file() for image in found["images"])
     assert "lat\\xe9.png" in found["setup"]["command"]
     assert "lat\\xe9.png" in (out / PAGE).read_text(encoding="utf-8")
@@ -214,6 +227,8 @@ def test_names_of_any_length_get_pictures(explain, photos, tmp_path):
 @pytest.mark.parametrize("name", ["a\x00\x0c\x1b[2J\x9b", "two\nlines", "\ud800"])
 def test_class_names_that_no_file_can_hold_are_refused(explain, photos, tmp_path, name):
     (tmp_path / "names.json").write_text(json.dumps([name, "b", "c"]))
-    with pytest.raises(OptionError, match="class name without control characters or broken letters"):
+    with pytest.raises(
+        OptionError, match="class name without control characters or broken letters"
+    ):
         explain(photos("a.png"), "--classes", tmp_path / "names.json", "--out", tmp_path / "top")
     assert not (tmp_path / "top" / PAGE).exists()

@@ -7,7 +7,18 @@ import pytest
 
 from tests.cli.test_cli import cofire
 
-SMALL = ("study", "digits", "--hidden", "32", "--epochs", "4", "--checkpoints", "2", "--pairs", "none")
+SMALL = (
+    "study",
+    "digits",
+    "--hidden",
+    "32",
+    "--epochs",
+    "4",
+    "--checkpoints",
+    "2",
+    "--pairs",
+    "none",
+)
 
 
 @pytest.mark.slow

@@ -42,10 +42,14 @@ def place(tmp_path, monkeypatch):
     names = odd_pictures(tmp_path / "images" / "0")
     (tmp_path / "images" / "1").mkdir()
     for name in names[:1]:
-        (tmp_path / "images" / "1" / "last.png").write_bytes((tmp_path / "images" / "0" / name).read_bytes())
+        (tmp_path / "images" / "1" / "last.png").write_bytes(
+            (tmp_path / "images" / "0" / name).read_bytes()
+        )
     (tmp_path / "halving.py").write_text(MINE)
     entry = {"size": [SIDE, SIDE], "boxes": [[2, 2, 20, 20]]}
-    entries = [{"file": name, "label": 0, **entry} for name in names] + [{"file": "last.png", "label": 1, **entry}]
+    entries = [{"file": name, "label": 0, **entry} for name in names] + [
+        {"file": "last.png", "label": 1, **entry}
+    ]
     (tmp_path / "boxes.json").write_text(json.dumps(entries))
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -64,7 +68,12 @@ def stop_at_collection(monkeypatch, module, name):
         ordered = sorted(collection, key=lambda photo: photo.name)
         raise SeenError(
             torch.cat(
-                [b.inputs for b in read_batches(type(collection)(tuple(ordered), collection.source), preparation)]
+                [
+                    b.inputs
+                    for b in read_batches(
+                        type(collection)(tuple(ordered), collection.source), preparation
+                    )
+                ]
             )
         )
 
@@ -110,10 +119,12 @@ def seen_by(verb, monkeypatch, *options):
 def test_every_verb_sees_the_same_pixels_and_says_how(place, monkeypatch, options):
     given = dict(zip(options[::2], options[1::2], strict=True))
     wanted = preparation_of(
-        "halving:model", transform=given.get("--transform"),
+        "halving:model",
+        transform=given.get("--transform"),
         image_size=int(given["--image-size"]) if "--image-size" in given else None,
-        mean=[0.5] if "--mean" in given else None, std=[0.25] if "--mean" in given else None,
-    )  # fmt: skip
+        mean=[0.5] if "--mean" in given else None,
+        std=[0.25] if "--mean" in given else None,
+    )
     files = sorted((place / "images").glob("*/*"), key=lambda file: (file.parent.name, file.name))
     expected = torch.stack([wanted(read_photo(file)) for file in files])
     told = set()

@@ -10,17 +10,37 @@ from tests.cli.test_cli import cofire
 from tests.report import synthetic
 from tests.report.synthetic_explanations import with_explanations
 
-SMALL = ("--epochs", "3", "--checkpoints", "3", "--batch-size", "32", "--top", "4", "--null-graphs", "2")
+SMALL = (
+    "--epochs",
+    "3",
+    "--checkpoints",
+    "3",
+    "--batch-size",
+    "32",
+    "--top",
+    "4",
+    "--null-graphs",
+    "2",
+)
 
 
 @pytest.mark.slow
 def test_a_study_of_a_cnn_from_training_to_its_page(tmp_path):
     done = cofire("study", "digits", "--network", "cnn", *SMALL, "--explain", "2", cwd=tmp_path)
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("Analysed     digits by a small CNN: 3 checkpoints, 3 layers, 176 neurons")
+    assert lines[0].startswith(
+        "Analysed     digits by a small CNN: 3 checkpoints, 3 layers, 176 neurons"
+    )
     assert [line.split()[0] for line in lines] == [
-        "Analysed", "Accuracy", "Entropy", "Correlation", "Silence", "Communities", "Explained", "Report:",
-    ]  # fmt: skip
+        "Analysed",
+        "Accuracy",
+        "Entropy",
+        "Correlation",
+        "Silence",
+        "Communities",
+        "Explained",
+        "Report:",
+    ]
     folder = tmp_path / "runs" / "digits-cnn-seed0"
     page = (folder / "report.html").read_text()
     assert "digits, small CNN" in page
@@ -47,13 +67,17 @@ def test_the_demo_writes_a_page_for_each_network_and_says_where(tmp_path, monkey
         return with_explanations(synthetic.trajectory(layers=(6,), checkpoints=3))
 
     monkeypatch.setattr("cofire.cli.study.run_study", study)
-    monkeypatch.setattr(sys, "argv", ["cofire", "demo", "--out", str(tmp_path / "demo"), "--seed", "3"])
+    monkeypatch.setattr(
+        sys, "argv", ["cofire", "demo", "--out", str(tmp_path / "demo"), "--seed", "3"]
+    )
     from cofire.cli import main
 
     with pytest.raises(SystemExit) as stopped:
         main()
     assert not stopped.value.code
-    assert [(options.network, options.seed, options.explain, options.boost) for options in asked] == [
+    assert [
+        (options.network, options.seed, options.explain, options.boost) for options in asked
+    ] == [
         ("fcnn", 3, 8, "readout"),
         ("cnn", 3, 8, "none"),
     ]

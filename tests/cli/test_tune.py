@@ -20,7 +20,10 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tune")
     (folder / "photos").mkdir()
     photos = collection_of(folder / "photos", 14)
-    rows = [{"file": p.name, "label": p.label, "size": [16, 16], "boxes": [list(p.boxes[0])]} for p in photos]
+    rows = [
+        {"file": p.name, "label": p.label, "size": [16, 16], "boxes": [list(p.boxes[0])]}
+        for p in photos
+    ]
     (folder / "boxes.json").write_text(json.dumps(rows))
     (folder / "far.json").write_text(json.dumps([{**row, "label": 7} for row in rows]))
     (folder / "fewer.json").write_text(json.dumps(rows[1:]))
@@ -47,11 +50,41 @@ def run(place, monkeypatch):
     return command
 
 
-TUNE = ("tune", "--images", "photos", "--boxes", "boxes.json", "--model", "net.pt2", "--resize", "0", "--trials", "4")
+TUNE = (
+    "tune",
+    "--images",
+    "photos",
+    "--boxes",
+    "boxes.json",
+    "--model",
+    "net.pt2",
+    "--resize",
+    "0",
+    "--trials",
+    "4",
+)
 LAYERS = (*TUNE, "--try", "contrast=0,0.7", "--try", "sigma=0.05,0.2", "--try", "threshold=0.3,0.5")
-QUICK = (*TUNE, "--contrast", "none", "--try", "current=0.5,1", "--try", "preceding=0,1", "--try", "succeeding=",
-         "--try", "k=1,all", "--try", "k-linear=", "--try", "min_share=0.1,0.2",
-         "--try", "radius=", "--try", "sigma=0.05,0.2")  # fmt: skip
+QUICK = (
+    *TUNE,
+    "--contrast",
+    "none",
+    "--try",
+    "current=0.5,1",
+    "--try",
+    "preceding=0,1",
+    "--try",
+    "succeeding=",
+    "--try",
+    "k=1,all",
+    "--try",
+    "k-linear=",
+    "--try",
+    "min_share=0.1,0.2",
+    "--try",
+    "radius=",
+    "--try",
+    "sigma=0.05,0.2",
+)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +97,16 @@ def learnt(place):
 
 
 def explained(run, tmp_path, *more):
-    command = ("explain", "photos/001.png", "--model", "net.pt2", "--resize", "0", "--out", tmp_path / "out")
+    command = (
+        "explain",
+        "photos/001.png",
+        "--model",
+        "net.pt2",
+        "--resize",
+        "0",
+        "--out",
+        tmp_path / "out",
+    )
     told = run(*command, *more)
     return json.loads((tmp_path / "out" / MARK).read_text(encoding="utf-8")), told
 
@@ -73,7 +115,13 @@ def test_it_learns_and_tells(learnt, place):
     path, told = learnt
     assert {file.name for file in path.parent.iterdir()} == {RESULT, PAGE}
     found = read_tuned(path)
-    assert [one.name for one in found.learned] == ["current", "preceding", "k", "min_share", "sigma"]
+    assert [one.name for one in found.learned] == [
+        "current",
+        "preceding",
+        "k",
+        "min_share",
+        "sigma",
+    ]
     assert found.learned[2].values == (1, None)
     assert found.setup["model"] == "net.pt2"
     assert found.setup["command"].startswith("cofire")
@@ -84,7 +132,9 @@ def test_it_learns_and_tells(learnt, place):
 def test_explaining_uses_what_was_learnt_for_maps_boxes_and_page(learnt, run, tmp_path):
     path, _ = learnt
     found = read_tuned(path)
-    noted, told = explained(run, tmp_path, "--weights-of-layers", path, "--method", "discernible,cnn-fixations")
+    noted, told = explained(
+        run, tmp_path, "--weights-of-layers", path, "--method", "discernible,cnn-fixations"
+    )
     ours, fixations = noted["images"][0]["explanations"]
     assert ours["options"] == {**found.options, "n": 1}
     assert ours["regions"] == found.regions.used("points")
@@ -94,24 +144,33 @@ def test_explaining_uses_what_was_learnt_for_maps_boxes_and_page(learnt, run, tm
     by_hand, _ = explained(run, tmp_path / "hand")
     assert by_hand["images"][0]["explanations"][0]["box"] != ours["box"] or found.options["k"] == 10
     page = (tmp_path / "out" / "explain.html").read_text(encoding="utf-8")
-    assert f"standard deviation of {100 * found.regions.sigma:.3g}\u00a0%" in page or found.regions.sigma == 20 / 224
+    assert (
+        f"standard deviation of {100 * found.regions.sigma:.3g}\u00a0%" in page
+        or found.regions.sigma == 20 / 224
+    )
 
 
 def test_what_is_given_comes_before_what_was_learnt(learnt, run, tmp_path):
-    noted, _ = explained(run, tmp_path, "--weights-of-layers", learnt[0], "--k", "3", "--alpha", "1,0.3,1")
+    noted, _ = explained(
+        run, tmp_path, "--weights-of-layers", learnt[0], "--k", "3", "--alpha", "1,0.3,1"
+    )
     options = noted["images"][0]["explanations"][0]["options"]
     assert (options["k"], options["alpha"]) == (3, [1.0, 0.3, 1.0])
 
 
 def test_options_of_maps_of_layers_are_learnt_and_used(run, tmp_path, learnt):
-    assert "what is taken away for the rival (contrast)" in run(*LAYERS, "--out", tmp_path / "learnt")
+    assert "what is taken away for the rival (contrast)" in run(
+        *LAYERS, "--out", tmp_path / "learnt"
+    )
     found = read_tuned(tmp_path / "learnt" / RESULT)
     assert [one.name for one in found.learned] == ["contrast", "sigma", "threshold", "connected"]
     noted, _ = explained(run, tmp_path, "--weights-of-layers", tmp_path / "learnt" / RESULT)
     ours = noted["images"][0]["explanations"][0]
     assert ours["regions"] == found.regions.used("layers")
     assert ours["options"]["contrast"] == found.options["contrast"]
-    noted, _ = explained(run, tmp_path, "--weights-of-layers", tmp_path / "learnt" / RESULT, "--contrast", "0.1")
+    noted, _ = explained(
+        run, tmp_path, "--weights-of-layers", tmp_path / "learnt" / RESULT, "--contrast", "0.1"
+    )
     assert noted["images"][0]["explanations"][0]["options"]["contrast"] == 0.1
     for file, contrast in ((tmp_path / "learnt" / RESULT, "none"), (learnt[0], "0.5")):
         with pytest.raises(OptionError, match="contrast"):
@@ -136,16 +195,26 @@ def test_a_file_that_is_none_stops_before_anything_is_read(run, tmp_path, learnt
 @pytest.mark.parametrize(
     ("more", "error"),
     [
-        (("--try", "magic=1,2"), OptionError), (("--try", "k"), OptionError), (("--try", "k=1"), OptionError),
-        (("--try", "k=1,2.5"), OptionError), (("--try", "k=1,2", "--try", "k=2,3"), OptionError),
-        (("--try", "sigma=no,maybe"), OptionError), (("--method", "magic"), OptionError),
-        (("--alpha", "0,0,1"), OptionError), (("--least-iou", "0"), OptionError), (("--photos", "0"), OptionError),
-        (("--try", "threshold=0.2,0.5", "--contrast", "none"), OptionError), (("--contrast", "much"), OptionError),
-        (("--try", "connected=no,7"), OptionError), (("--try", "contrast=0.5,none"), OptionError),
-        (("--trials", "1"), OptionError), (("--boxes", "far.json"), DataError), (("--boxes", "none.json"), DataError),
+        (("--try", "magic=1,2"), OptionError),
+        (("--try", "k"), OptionError),
+        (("--try", "k=1"), OptionError),
+        (("--try", "k=1,2.5"), OptionError),
+        (("--try", "k=1,2", "--try", "k=2,3"), OptionError),
+        (("--try", "sigma=no,maybe"), OptionError),
+        (("--method", "magic"), OptionError),
+        (("--alpha", "0,0,1"), OptionError),
+        (("--least-iou", "0"), OptionError),
+        (("--photos", "0"), OptionError),
+        (("--try", "threshold=0.2,0.5", "--contrast", "none"), OptionError),
+        (("--contrast", "much"), OptionError),
+        (("--try", "connected=no,7"), OptionError),
+        (("--try", "contrast=0.5,none"), OptionError),
+        (("--trials", "1"), OptionError),
+        (("--boxes", "far.json"), DataError),
+        (("--boxes", "none.json"), DataError),
         (("--boxes", "fewer.json"), DataError),
     ],
-)  # fmt: skip
+)
 def test_what_is_asked_wrongly_is_an_error_and_leaves_nothing(run, tmp_path, more, error):
     with pytest.raises(error):
         run(*TUNE, *more, "--out", tmp_path / "out")
@@ -163,9 +232,22 @@ def test_unmatched_photos_can_be_left_out(run, tmp_path):
 def test_photos_of_the_other_half_alone_are_told_apart(run, place, tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
-    rows = [row for row in json.loads((place / "boxes.json").read_text()) if split_of(row["file"]) == "evaluation"]
+    rows = [
+        row
+        for row in json.loads((place / "boxes.json").read_text())
+        if split_of(row["file"]) == "evaluation"
+    ]
     for row in rows:
         (photos / row["file"]).write_bytes((place / "photos" / row["file"]).read_bytes())
     (tmp_path / "half.json").write_text(json.dumps(rows))
     with pytest.raises(DataError, match=f"no photo of the tuning half among {len(rows)}"):
-        run("tune", "--images", photos, "--boxes", tmp_path / "half.json", *TUNE[5:], "--out", tmp_path / "out")
+        run(
+            "tune",
+            "--images",
+            photos,
+            "--boxes",
+            tmp_path / "half.json",
+            *TUNE[5:],
+            "--out",
+            tmp_path / "out",
+        )

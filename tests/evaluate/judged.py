@@ -22,9 +22,15 @@ def tiny_model():
     """A network of 3 classes: red, green or blue, with some noise among its weights."""
     torch.manual_seed(3)
     model = nn.Sequential(
-        nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 6, 3, padding=1), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3),
-    ).eval()  # fmt: skip
+        nn.Conv2d(3, 6, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 6, 3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(6, 3),
+    ).eval()
     with torch.no_grad():
         for at in (0, 3):
             model[at].weight.mul_(0.3)
@@ -46,7 +52,11 @@ def write_photos(folder, count=14):
     rng = np.random.default_rng(0)
     entries = []
     for number in range(count):
-        label, (left, top), side = number % 3, rng.integers(0, 9, 2).tolist(), int(rng.integers(4, 8))
+        label, (left, top), side = (
+            number % 3,
+            rng.integers(0, 9, 2).tolist(),
+            int(rng.integers(4, 8)),
+        )
         pixels = rng.integers(90, 140, (SIDE, SIDE, 3), dtype=np.uint8)
         pixels[top : top + side, left : left + side] = 60
         pixels[top : top + side, left : left + side, label] = 250
@@ -66,18 +76,30 @@ def tiny_collection(folder):
 def records(rows):
     """A table of records; what is not given is null, or what says least."""
     empty = dict.fromkeys(RECORDS_SCHEMA.names) | {
-        "label": 0, "predicted": 0, "correct": True, "probability": 0.9, "confidence": 0.9, "boxes": 1,
-        "box_share": 0.2, "small": True, "split": "evaluation", "draws": [0], "evidence": True, "seconds": 0.01,
-    }  # fmt: skip
+        "label": 0,
+        "predicted": 0,
+        "correct": True,
+        "probability": 0.9,
+        "confidence": 0.9,
+        "boxes": 1,
+        "box_share": 0.2,
+        "small": True,
+        "split": "evaluation",
+        "draws": [0],
+        "evidence": True,
+        "seconds": 0.01,
+    }
     return pa.Table.from_pylist([empty | row for row in rows], schema=RECORDS_SCHEMA)
 
 
 def synthetic(photos=40, methods=None, seed=0, **options):
     """An evaluation in which each method hits and overlaps as it is told: {method: (pointing, iou, correlation)}."""
     told = methods or {
-        "discernible": (0.9, 0.6, 0.4), "gradcam": (0.55, 0.55, 0.6), "lrp": (0.95, 0.3, 0.95),
+        "discernible": (0.9, 0.6, 0.4),
+        "gradcam": (0.55, 0.55, 0.6),
+        "lrp": (0.95, 0.3, 0.95),
         "centre": (0.5, 0.35, 1.0),
-    }  # fmt: skip
+    }
     rng = np.random.default_rng(seed)
     rows = []
     for number in range(photos):
@@ -86,15 +108,33 @@ def synthetic(photos=40, methods=None, seed=0, **options):
             overlap = float(np.clip(iou + 0.1 * rng.standard_normal(), 0, 1))
             rows.append(
                 {
-                    "file": f"{number:03d}.png", "label": number % 3, "predicted": number % 3 if number % 4 else 0,
-                    "correct": number % 4 != 0, "method": method, "pointing": float(chance < pointing),
-                    "pointing_15": float(chance < pointing + 0.02), "iou": overlap, "iou_50": overlap >= 0.5,
-                    "box_area": 0.4, "small": number % 2 == 0, "box_share": 0.2 if number % 2 == 0 else 0.5,
-                    "increase": chance < 0.2, "drop": float(chance) / 2, "kept_area": 0.4,
-                    "equal_increase": chance < 0.1, "equal_drop": float(np.clip(1 - iou + 0.05 * chance, 0, 1)),
-                    "equal_area": 0.25, "rank_correlation": same, "box": [1.0, 2.0, 5.0, 6.0],
+                    "file": f"{number:03d}.png",
+                    "label": number % 3,
+                    "predicted": number % 3 if number % 4 else 0,
+                    "correct": number % 4 != 0,
+                    "method": method,
+                    "pointing": float(chance < pointing),
+                    "pointing_15": float(chance < pointing + 0.02),
+                    "iou": overlap,
+                    "iou_50": overlap >= 0.5,
+                    "box_area": 0.4,
+                    "small": number % 2 == 0,
+                    "box_share": 0.2 if number % 2 == 0 else 0.5,
+                    "increase": chance < 0.2,
+                    "drop": float(chance) / 2,
+                    "kept_area": 0.4,
+                    "equal_increase": chance < 0.1,
+                    "equal_drop": float(np.clip(1 - iou + 0.05 * chance, 0, 1)),
+                    "equal_area": 0.25,
+                    "rank_correlation": same,
+                    "box": [1.0, 2.0, 5.0, 6.0],
                     "jaccard": same / 2 if method == "discernible" else None,
                 }
-            )  # fmt: skip
-    settings = {"methods": list(told), "measures": ["localisation", "confidence", "sensitivity"], "draws": 1, "seed": 0}
+            )
+    settings = {
+        "methods": list(told),
+        "measures": ["localisation", "confidence", "sensitivity"],
+        "draws": 1,
+        "seed": 0,
+    }
     return Evaluation(records(rows), settings | options)

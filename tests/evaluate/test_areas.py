@@ -40,8 +40,12 @@ def test_overlap_is_that_of_sets_of_pixels(first, second, area):
 
 
 def test_ties_are_in_or_out_together():
-    assert strongest_area(torch.tensor([[[3.0, 1.0, 1.0, 1.0]]]), area=0.5).tolist() == [[[True, False, False, False]]]
-    assert strongest_area(torch.tensor([[[3.0, 3.0, 3.0, 1.0]]]), area=0.5).tolist() == [[[True, True, True, False]]]
+    assert strongest_area(torch.tensor([[[3.0, 1.0, 1.0, 1.0]]]), area=0.5).tolist() == [
+        [[True, False, False, False]]
+    ]
+    assert strongest_area(torch.tensor([[[3.0, 3.0, 3.0, 1.0]]]), area=0.5).tolist() == [
+        [[True, True, True, False]]
+    ]
     assert not bool(strongest_area(torch.zeros(2, 3, 3)).any())
     assert strongest_area(torch.zeros(0, 3, 3)).shape == (0, 3, 3)
 

@@ -29,7 +29,8 @@ def by_definition(table, trials):
 
 
 def test_a_run_worked_out_by_hand():
-    # At trial 6: √(2 ln 6) = 1.893 for the arm tried once, 1 + √(2 ln 6 / 5) = 1.847 for the one tried five times.
+    # At trial 6: √(2 ln 6) = 1.893 for the arm tried once, 1 + √(2 ln 6 / 5) = 1.847 for the one
+    # tried five times.
     run = ucb1(2, lambda arm, trial: float(arm), 7)
     assert run.pulled.tolist() == [0, 1, 1, 1, 1, 1, 0]
     assert run.counts.tolist() == [2, 5]
@@ -41,8 +42,13 @@ def test_a_run_worked_out_by_hand():
 @given(st.data())
 def test_it_is_the_published_strategy(data):
     arms, trials = data.draw(st.integers(1, 5)), data.draw(st.integers(5, 60))
-    rows = data.draw(st.lists(st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=arms, max_size=arms),
-                              min_size=trials, max_size=trials))  # fmt: skip
+    rows = data.draw(
+        st.lists(
+            st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=arms, max_size=arms),
+            min_size=trials,
+            max_size=trials,
+        )
+    )
     run = ucb1(arms, np.array(rows))
     assert run.pulled.tolist() == by_definition(rows, trials)
     asked = []
@@ -119,7 +125,9 @@ def test_what_is_no_bandit_is_an_error(arms, pull, trials, error):
 @pytest.mark.parametrize("exact", [True, False])
 def test_a_run_comes_back_from_its_file(tmp_path, exact):
     table = np.random.default_rng(0).random((30, 3))
-    run = ucb1(["k=1", "k=5", "k=all"], table if exact else lambda arm, trial: table[trial, arm], 30)
+    run = ucb1(
+        ["k=1", "k=5", "k=all"], table if exact else lambda arm, trial: table[trial, arm], 30
+    )
     again = BanditRun.load(run.save(tmp_path / "run.json"))
     assert repr(again) == repr(run)
     assert again.regret.tolist() == run.regret.tolist()
@@ -129,11 +137,18 @@ def test_a_run_comes_back_from_its_file(tmp_path, exact):
 @pytest.mark.parametrize(
     "change",
     [
-        {"format": 2}, {"pulled": [0, 7]}, {"pulled": [0, 0]}, {"rewards": [0.0]}, {"rewards": [0.0, 3.0]},
-        {"rewards": ["x", 1]}, {"table": [[0.0, 1.0]]}, {"table": [[1.0, 1.0], [0.0, 0.0]]}, {"names": []},
+        {"format": 2},
+        {"pulled": [0, 7]},
+        {"pulled": [0, 0]},
+        {"rewards": [0.0]},
+        {"rewards": [0.0, 3.0]},
+        {"rewards": ["x", 1]},
+        {"table": [[0.0, 1.0]]},
+        {"table": [[1.0, 1.0], [0.0, 0.0]]},
+        {"names": []},
         {"rewards": [float("nan"), 0.0]},
     ],
-)  # fmt: skip
+)
 def test_a_damaged_run_is_an_error(tmp_path, change):
     whole = ucb1(2, np.array([[0.0, 1.0], [1.0, 1.0]])).described()
     (tmp_path / "run.json").write_text(json.dumps(whole | change))

@@ -9,7 +9,14 @@ from scipy import ndimage
 from torch import nn
 
 from cofire import errors
-from cofire.evaluate.baselines import BASELINES, CENTRE_SIGMA, baseline, centre_map, edge_maps, random_maps
+from cofire.evaluate.baselines import (
+    BASELINES,
+    CENTRE_SIGMA,
+    baseline,
+    centre_map,
+    edge_maps,
+    random_maps,
+)
 from cofire.explain.regions import SIGMA
 from cofire.network import Network
 
@@ -17,7 +24,9 @@ from cofire.network import Network
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    )
     return Network(model, torch.zeros(1, 3, 12, 15))
 
 
@@ -32,7 +41,9 @@ def test_the_centre_is_a_gaussian_at_the_middle(height, width, sigma):
     for y in range(height):
         for x in range(width):
             squared = (y + 0.5 - height / 2) ** 2 + (x + 0.5 - width / 2) ** 2
-            assert float(found[y, x]) == pytest.approx(np.exp(-squared / (2 * (sigma * min(height, width)) ** 2)), 1e-5)
+            assert float(found[y, x]) == pytest.approx(
+                np.exp(-squared / (2 * (sigma * min(height, width)) ** 2)), 1e-5
+            )
     assert torch.equal(found, found.flip(0).flip(1))
 
 
@@ -47,13 +58,21 @@ def test_the_middle_is_hottest_whatever_the_image(network, images):
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 9), st.integers(1, 9), st.sampled_from([0.0, 0.1]))
 def test_edges_are_sobels(seed, height, width, sigma):
-    images = torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    images = torch.randn(
+        2, 3, height, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
     found = edge_maps(images, sigma)
     for image, one in zip(images.numpy(), found, strict=True):
-        squared = sum(ndimage.sobel(channel, axis, mode="nearest") ** 2 for channel in image for axis in (0, 1))
+        squared = sum(
+            ndimage.sobel(channel, axis, mode="nearest") ** 2
+            for channel in image
+            for axis in (0, 1)
+        )
         expected = np.sqrt(squared) / 8
         if sigma:
-            expected = ndimage.gaussian_filter(expected, sigma * min(height, width), mode="constant")
+            expected = ndimage.gaussian_filter(
+                expected, sigma * min(height, width), mode="constant"
+            )
         np.testing.assert_allclose(one.numpy(), expected, rtol=1e-5, atol=1e-7)
 
 
@@ -77,10 +96,14 @@ def test_a_random_pixel_follows_from_the_seed_and_the_image(images):
     assert found.sum((1, 2)).tolist() == [1.0] * 5
     order = torch.tensor([4, 2, 0, 3, 1])
     assert torch.equal(random_maps(images[order], 3, sigma=0), found[order])
-    assert all(torch.equal(random_maps(images[[one]], 3, sigma=0)[0], found[one]) for one in range(5))
+    assert all(
+        torch.equal(random_maps(images[[one]], 3, sigma=0)[0], found[one]) for one in range(5)
+    )
     striding = images.to(memory_format=torch.channels_last)
     assert torch.equal(random_maps(striding, 3, sigma=0), found)
-    assert torch.equal(random_maps(images * 0.0, 3, sigma=0), random_maps(images.abs() * 0.0, 3, sigma=0))
+    assert torch.equal(
+        random_maps(images * 0.0, 3, sigma=0), random_maps(images.abs() * 0.0, 3, sigma=0)
+    )
     assert not torch.equal(random_maps(images, 4, sigma=0), found)
 
 

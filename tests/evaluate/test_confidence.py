@@ -7,7 +7,14 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from cofire.errors import DataError, LabelError, NonFiniteError, OptionError
-from cofire.evaluate.confidence import Fill, confidence_change, filled, kept, probability_of, soft_map
+from cofire.evaluate.confidence import (
+    Fill,
+    confidence_change,
+    filled,
+    kept,
+    probability_of,
+    soft_map,
+)
 
 IMAGES = torch.arange(2 * 3 * 4 * 5, dtype=torch.float32).reshape(2, 3, 4, 5)
 BOX = torch.tensor([[1.0, 0, 3, 2], [0, 0, 5, 4]])
@@ -20,7 +27,9 @@ def test_a_box_is_kept_and_the_rest_is_filled():
         for y in range(4):
             for x in range(5):
                 inside = 1 <= x < 3 and y < 2
-                assert found[0, channel, y, x] == (IMAGES[0, channel, y, x] if inside else -1.0 - channel)
+                assert found[0, channel, y, x] == (
+                    IMAGES[0, channel, y, x] if inside else -1.0 - channel
+                )
     assert torch.equal(found[1], IMAGES[1])
 
 
@@ -38,11 +47,15 @@ def test_vectors_are_one_row_of_pixels():
 
 @pytest.mark.parametrize("sigma", [0.05, 0.3, 1.0])
 def test_the_blur_is_scipys(sigma):
-    images = torch.rand(1, 2, 13, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    images = torch.rand(
+        1, 2, 13, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     found = filled(images, Fill("blur", sigma=sigma))
     for channel in range(2):
         plane = images[0, channel].numpy()
-        expected = gaussian_filter(plane, sigma * 9, mode="nearest", radius=math.ceil(4 * sigma * 9))
+        expected = gaussian_filter(
+            plane, sigma * 9, mode="nearest", radius=math.ceil(4 * sigma * 9)
+        )
         assert abs(found[0, channel].numpy() - expected).max() < 1e-12
 
 
@@ -96,7 +109,9 @@ def test_what_does_not_fit_is_refused():
 
 
 def test_the_change_is_computed_by_hand():
-    change = confidence_change(torch.tensor([0.5, 0.5, 0.5, 0.0]), torch.tensor([0.6, 0.5, 0.1, 0.2]))
+    change = confidence_change(
+        torch.tensor([0.5, 0.5, 0.5, 0.0]), torch.tensor([0.6, 0.5, 0.1, 0.2])
+    )
     assert change.increase.values.tolist() == [1, 0, 0, 1]
     assert change.increase.left_out == 0
     assert change.drop.values.tolist() == pytest.approx([0, 0, 0.8, 0])

@@ -39,7 +39,12 @@ def by_loop(image, grid, label, steps, fill, way):
     return curve, area
 
 
-@given(st.integers(0, 1000), st.integers(1, 20), st.integers(1, 50), st.sampled_from([deletion, insertion]))
+@given(
+    st.integers(0, 1000),
+    st.integers(1, 20),
+    st.integers(1, 50),
+    st.sampled_from([deletion, insertion]),
+)
 def test_curves_are_those_of_the_plain_loop(seed, steps, at_once, way):
     generator = torch.Generator().manual_seed(seed)
     images = torch.rand(2, 3, 4, 5, generator=generator)
@@ -67,7 +72,9 @@ def test_insertion_begins_blurred_and_deletion_ends_in_the_mean_colour():
 
 
 def test_a_constant_map_orders_nothing_and_is_not_counted():
-    curve = deletion(predict, torch.rand(2, 3, 4, 5), torch.ones(2, 4, 5), torch.tensor([0, 1]), steps=2)
+    curve = deletion(
+        predict, torch.rand(2, 3, 4, 5), torch.ones(2, 4, 5), torch.tensor([0, 1]), steps=2
+    )
     assert curve.area.counted.tolist() == [False, False]
 
 
@@ -75,7 +82,11 @@ def test_the_pixel_that_decides_goes_first_for_a_good_map_and_last_for_a_bad_one
     def first_pixel(inputs):
         return torch.stack([inputs[:, 0], 1 - inputs[:, 0]], dim=1)
 
-    images, black, label = torch.tensor([[1.0, 0, 0, 0]]), Fill("black", torch.zeros(1)), torch.tensor([0])
+    images, black, label = (
+        torch.tensor([[1.0, 0, 0, 0]]),
+        Fill("black", torch.zeros(1)),
+        torch.tensor([0]),
+    )
     good, bad = torch.tensor([[[3.0, 2, 1, 0]]]), torch.tensor([[[0.0, 1, 2, 3]]])
     areas = [
         way(first_pixel, images, maps, label, steps=4, fill=black).area.values.item()

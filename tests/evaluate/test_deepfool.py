@@ -29,14 +29,18 @@ def curved(seed=0, features=6, classes=5):
 def plain_deepfool(model, image, overshoot=0.02, steps=50, classes=10):
     """Algorithm 2 for one image, written from the paper."""
     way, first = torch.zeros_like(image), int(model(image[None]).argmax())
-    others = [k for k in model(image[None])[0].argsort(descending=True).tolist() if k != first][: classes - 1]
+    others = [k for k in model(image[None])[0].argsort(descending=True).tolist() if k != first][
+        : classes - 1
+    ]
     moved = image.clone()
     for step in range(steps):
         leaf = moved.clone().requires_grad_()
         logits = model(leaf[None])[0]
         if int(logits.argmax()) != first:
             return moved, step
-        slope = {k: torch.autograd.grad(logits[k], leaf, retain_graph=True)[0] for k in (first, *others)}
+        slope = {
+            k: torch.autograd.grad(logits[k], leaf, retain_graph=True)[0] for k in (first, *others)
+        }
         ways = []
         for k in others:
             w, f = slope[k] - slope[first], (logits[k] - logits[first]).item()
@@ -50,7 +54,10 @@ def plain_deepfool(model, image, overshoot=0.02, steps=50, classes=10):
 @given(st.integers(0, 10**6), st.integers(2, 6), st.integers(1, 8))
 def test_a_linear_network_is_fooled_by_the_least_change_there_is(seed, classes, features):
     generator = torch.Generator().manual_seed(seed)
-    weight, bias = torch.randn(classes, features, generator=generator), torch.randn(classes, generator=generator)
+    weight, bias = (
+        torch.randn(classes, features, generator=generator),
+        torch.randn(classes, generator=generator),
+    )
     images = torch.randn(3, features, generator=generator)
     logits = images.double() @ weight.double().T + bias.double()
     first = logits.argmax(1)
@@ -105,7 +112,9 @@ def test_an_image_is_attacked_by_itself():
 
 def test_photos_stay_within_bounds_and_are_still_fooled():
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(8 * 36, 4))
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(8 * 36, 4)
+    )
     images = torch.rand(6, 3, 8, 8).round()
     network = Network(model, images[:1])
     bounds = (torch.zeros(3, 1, 1), torch.ones(3, 1, 1))
@@ -119,10 +128,15 @@ def test_photos_stay_within_bounds_and_are_still_fooled():
 
 
 def test_a_bound_turns_the_way_to_what_is_free():
-    # The shortest way to the boundary x = y from (3, 1) goes to (2, 2); with y at its bound it is along x alone.
+    # The shortest way to the boundary x = y from (3, 1) goes to (2, 2); with y at its bound it is
+    # along x alone.
     network = linear(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
-    found = deepfool(network, torch.tensor([[3.0, 1.0]]), overshoot=0.0,
-                     bounds=(torch.tensor([-9.0, 0.0]), torch.tensor([9.0, 1.0])))  # fmt: skip
+    found = deepfool(
+        network,
+        torch.tensor([[3.0, 1.0]]),
+        overshoot=0.0,
+        bounds=(torch.tensor([-9.0, 0.0]), torch.tensor([9.0, 1.0])),
+    )
     assert found.images[0].tolist() == pytest.approx([1.0, 1.0])
 
 
@@ -138,19 +152,28 @@ def test_what_cannot_be_fooled_is_said_to_be_so():
     assert found.fooled.tolist() == [False, False]
     assert found.norm.tolist() == [0.0, 0.0]
     assert repr(found) == "Attacked(0 of 2 images fooled)"
-    assert deepfool(Network(curved(), torch.zeros(1, 6)), torch.randn(3, 6), steps=1).steps.tolist() == [1, 1, 1]
+    assert deepfool(
+        Network(curved(), torch.zeros(1, 6)), torch.randn(3, 6), steps=1
+    ).steps.tolist() == [1, 1, 1]
 
 
 def test_the_model_stays_as_it_was():
-    model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Dropout(), nn.Linear(6, 3)).train()
+    model = nn.Sequential(
+        nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Dropout(), nn.Linear(6, 3)
+    ).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     network = Network(model, torch.zeros(2, 4))
     deepfool(network, torch.randn(5, 4))
     with pytest.raises(NonFiniteError):
-        deepfool(network.with_weights({**before, "4.weight": torch.full((3, 6), 3e38)}), 1e10 * torch.randn(5, 4))
+        deepfool(
+            network.with_weights({**before, "4.weight": torch.full((3, 6), 3e38)}),
+            1e10 * torch.randn(5, 4),
+        )
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
+    assert all(
+        parameter.grad is None and parameter.requires_grad for parameter in model.parameters()
+    )
 
 
 @pytest.mark.parametrize(

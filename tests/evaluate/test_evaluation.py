@@ -13,14 +13,25 @@ from tests.evaluate.judged import records, synthetic
 
 def hand_made():
     rows = [
-        {"file": file, "method": method, "pointing": value, "correct": correct, "small": small, "draws": draws}
+        {
+            "file": file,
+            "method": method,
+            "pointing": value,
+            "correct": correct,
+            "small": small,
+            "draws": draws,
+        }
         for file, correct, small, draws, values in (
-            ("a", True, True, [0], (1.0, 0.0)), ("b", True, False, [0, 1], (1.0, 0.5)),
-            ("c", False, None, [1], (None, None)), ("d", False, True, [1], (0.0, 1.0)),
+            ("a", True, True, [0], (1.0, 0.0)),
+            ("b", True, False, [0, 1], (1.0, 0.5)),
+            ("c", False, None, [1], (None, None)),
+            ("d", False, True, [1], (0.0, 1.0)),
         )
         for method, value in zip(("gradcam", "centre"), values, strict=True)
-    ]  # fmt: skip
-    return Evaluation(records(rows), {"methods": ["gradcam", "centre"], "measures": ["localisation"]})
+    ]
+    return Evaluation(
+        records(rows), {"methods": ["gradcam", "centre"], "measures": ["localisation"]}
+    )
 
 
 def test_means_are_over_the_photos_that_count():
@@ -32,7 +43,8 @@ def test_means_are_over_the_photos_that_count():
 
 
 @pytest.mark.parametrize(
-    ("subset", "mean"), [("correct", 1.0), ("wrong", 0.0), ("small", 0.5), ("large", 1.0), ("all", 2 / 3)]
+    ("subset", "mean"),
+    [("correct", 1.0), ("wrong", 0.0), ("small", 0.5), ("large", 1.0), ("all", 2 / 3)],
 )
 def test_subsets_are_of_photos(subset, mean):
     assert hand_made().table(subset)["gradcam"]["pointing"].mean == pytest.approx(mean)
@@ -42,7 +54,8 @@ def test_differences_are_paired_and_tested():
     gap = hand_made().differences()["centre"]["pointing"]
     assert gap.value == pytest.approx((1 + 0.5 - 1) / 3)
     assert gap.images == 3
-    # Of 16 combinations of the signs of 1, 0.5, 0 and -1 those whose sum is as far from 0 as 0.5: all.
+    # Of 16 combinations of the signs of 1, 0.5, 0 and -1 those whose sum is as far from 0 as 0.5:
+    # all.
     assert gap.p == gap.p_holm == 1.0
     assert gap.verdict == "undecided"
     assert gap.needed > 3
@@ -87,7 +100,9 @@ def test_it_is_the_same_after_saving(tmp_path):
     assert again.records.equals(found.records)
     assert dict(again.options) == dict(found.options)
     assert again.table() == found.table()
-    assert repr(again).startswith("Evaluation(40 photos by discernible, gradcam, lrp, centre: pointing ")
+    assert repr(again).startswith(
+        "Evaluation(40 photos by discernible, gradcam, lrp, centre: pointing "
+    )
 
 
 def test_nothing_is_read_that_is_no_evaluation(tmp_path):
@@ -112,17 +127,26 @@ def test_nothing_is_read_that_is_no_evaluation(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"measures": None}, "measures"), ({"measures": []}, "measures"), ({"measures": ["locality"]}, "measures"),
-        ({"methods": None}, "methods"), ({"methods": "centre"}, "methods"), ({"methods": [3]}, "methods"),
-        ({"draws": 0}, "draws"), ({"draws": 3}, "samples"), ({"options": {"lrp": 3}}, "options"),
+        ({"measures": None}, "measures"),
+        ({"measures": []}, "measures"),
+        ({"measures": ["locality"]}, "measures"),
+        ({"methods": None}, "methods"),
+        ({"methods": "centre"}, "methods"),
+        ({"methods": [3]}, "methods"),
+        ({"draws": 0}, "draws"),
+        ({"draws": 3}, "samples"),
+        ({"options": {"lrp": 3}}, "options"),
         ({"thresholds": []}, "thresholds"),
-        ({"thresholds": {"lrp": None}}, "thresholds"), ({"thresholds": {"lrp": {"threshold": 0.4}}}, "thresholds"),
+        ({"thresholds": {"lrp": None}}, "thresholds"),
+        ({"thresholds": {"lrp": {"threshold": 0.4}}}, "thresholds"),
     ],
-)  # fmt: skip
+)
 def test_options_that_say_too_little_are_refused(tmp_path, changed, told):
     synthetic(photos=2).save(tmp_path)
     options = check_json(json.loads((tmp_path / OPTIONS).read_text())) | changed
-    (tmp_path / OPTIONS).write_text(json.dumps({name: value for name, value in options.items() if value is not None}))
+    (tmp_path / OPTIONS).write_text(
+        json.dumps({name: value for name, value in options.items() if value is not None})
+    )
     with pytest.raises(ResultError, match=told):
         Evaluation.load(tmp_path)
 
@@ -170,6 +194,8 @@ def test_two_methods_that_agree_on_few_photos_are_not_called_equal():
 
 
 def test_a_single_photo_decides_nothing():
-    gap = synthetic(1, {"gradcam": (1.0, 0.9, 0.5), "lrp": (1.0, 0.895, 0.5)}).differences()["lrp"]["iou"]
+    gap = synthetic(1, {"gradcam": (1.0, 0.9, 0.5), "lrp": (1.0, 0.895, 0.5)}).differences()["lrp"][
+        "iou"
+    ]
     assert gap.images == 1
     assert (gap.verdict, gap.needed) == ("undecided", None)

@@ -32,12 +32,20 @@ class InPlace(nn.Module):
 def slopes_of(forward, images, classes):
     leaf = images.clone().requires_grad_()
     logits = forward(leaf).gather(1, classes)
-    return torch.stack([torch.autograd.grad(c.sum(), leaf, retain_graph=True)[0] for c in logits.unbind(1)], 1)
+    return torch.stack(
+        [torch.autograd.grad(c.sum(), leaf, retain_graph=True)[0] for c in logits.unbind(1)], 1
+    )
 
 
 def test_gradients_are_those_of_the_model():
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Flatten(),
-                          nn.Linear(36, 5))  # fmt: skip
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(36, 5),
+    )
     images, classes = torch.randn(4, 3, 8, 8), torch.tensor([[0, 1], [4, 2], [3, 3], [1, 0]])
     logits, slopes = InputGradients(Network(model, images))(images, classes)
     assert torch.equal(logits, model.eval()(images))
@@ -63,7 +71,9 @@ def test_the_caller_may_record_nothing_and_the_model_keeps_nothing(mode):
     assert slopes.abs().sum() > 0
     assert not slopes.requires_grad
     assert model.training
-    assert all(parameter.grad is None and not parameter.requires_grad for parameter in model.parameters())
+    assert all(
+        parameter.grad is None and not parameter.requires_grad for parameter in model.parameters()
+    )
 
 
 def test_changed_weights_are_seen():
@@ -102,4 +112,6 @@ def test_what_has_no_gradient_is_told():
     with pytest.raises(ExportError):
         InputGradients(Network(nn.Linear(2, 2), torch.zeros(1, 2), capture="calls"))
     with pytest.raises(BatchError):
-        InputGradients(Network(nn.Linear(2, 2), torch.zeros(1, 2)))(torch.ones(1, 3), torch.tensor([[0]]))
+        InputGradients(Network(nn.Linear(2, 2), torch.zeros(1, 2)))(
+            torch.ones(1, 3), torch.tensor([[0]])
+        )

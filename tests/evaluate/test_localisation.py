@@ -29,7 +29,9 @@ def test_intersection_over_union_is_torchvisions():
 
 def test_boxes_that_touch_share_nothing_and_equal_boxes_all():
     one = torch.tensor([[0.0, 0, 1, 1]])
-    assert iou(one, torch.tensor([[1.0, 0, 2, 1], [0, 0, 1, 1], [0, 0, 1, 2]])).tolist() == [[0.0, 1.0, 0.5]]
+    assert iou(one, torch.tensor([[1.0, 0, 2, 1], [0, 0, 1, 1], [0, 0, 1, 2]])).tolist() == [
+        [0.0, 1.0, 0.5]
+    ]
 
 
 def test_an_empty_box_has_no_intersection_over_union():
@@ -47,33 +49,49 @@ def test_the_best_box_of_each_image_counts():
     corners = drawn(4, generator)
     found = best_iou(corners, torch.tensor([True, True, False, True]), truth)
     assert found.counted.tolist() == [True, False, True, True]
-    assert found.values[0].item() == pytest.approx(box_iou(corners[:1], truth[0]).max().item(), rel=1e-12)
+    assert found.values[0].item() == pytest.approx(
+        box_iou(corners[:1], truth[0]).max().item(), rel=1e-12
+    )
     assert found.values[2].item() == 0
-    assert found.values[3].item() == pytest.approx(box_iou(corners[3:], truth[3]).max().item(), rel=1e-12)
+    assert found.values[3].item() == pytest.approx(
+        box_iou(corners[3:], truth[3]).max().item(), rel=1e-12
+    )
     assert len(best_iou(NONE, torch.zeros(0, dtype=torch.bool), [])) == 0
 
 
 def maps_of(height, width, images=2, most=4):
-    cells = st.lists(st.integers(0, most), min_size=images * height * width, max_size=images * height * width)
-    return cells.map(lambda values: torch.tensor(values, dtype=torch.float32).reshape(images, height, width))
+    cells = st.lists(
+        st.integers(0, most), min_size=images * height * width, max_size=images * height * width
+    )
+    return cells.map(
+        lambda values: torch.tensor(values, dtype=torch.float32).reshape(images, height, width)
+    )
 
 
 sizes = st.tuples(st.integers(1, 6), st.integers(1, 6))
 
 
-@given(sizes.flatmap(lambda size: maps_of(*size)), st.lists(st.integers(1, 20), min_size=1, max_size=3))
+@given(
+    sizes.flatmap(lambda size: maps_of(*size)), st.lists(st.integers(1, 20), min_size=1, max_size=3)
+)
 def test_threshold_boxes_are_those_found_one_by_one(maps, shares):
     thresholds = [share / 20 for share in shares]
     found = threshold_boxes(maps / 3, thresholds)
-    expected = torch.stack([torch.stack([map_hull(each / 3, t) for each in maps]) for t in thresholds])
+    expected = torch.stack(
+        [torch.stack([map_hull(each / 3, t) for each in maps]) for t in thresholds]
+    )
     assert torch.equal(found, expected)
 
 
-@given(sizes.flatmap(lambda size: maps_of(*size)), st.lists(st.integers(1, 20), min_size=1, max_size=4))
+@given(
+    sizes.flatmap(lambda size: maps_of(*size)), st.lists(st.integers(1, 20), min_size=1, max_size=4)
+)
 def test_connected_boxes_are_those_found_one_by_one(maps, shares):
     thresholds = [share / 20 for share in shares]
     found = threshold_boxes(maps / 3, thresholds, connected=True)
-    expected = [torch.stack([map_hull(each / 3, t, connected=True) for each in maps]) for t in thresholds]
+    expected = [
+        torch.stack([map_hull(each / 3, t, connected=True) for each in maps]) for t in thresholds
+    ]
     assert torch.equal(found, torch.stack(expected))
 
 

@@ -15,9 +15,15 @@ from cofire.network import Network
 def judged():
     torch.manual_seed(0)
     model = nn.Sequential(
-        nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 6, 3), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3),
-    )  # fmt: skip
+        nn.Conv2d(3, 6, 3, padding=1),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.Conv2d(6, 6, 3),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(6, 3),
+    )
     images = torch.rand(3, 3, 16, 20)
     return Network(model, images[:1]), images
 
@@ -58,7 +64,10 @@ def test_options_and_seed_reach_the_method(judged):
     assert found.options["seed"] == 9
     assert torch.equal(found.maps, baseline("random", network, images, seed=9).maps)
     for method in ("gradcam", "cnn-fixations"):
-        plain, same = explain(network, images, method=method), explained(network, images, None, method)
+        plain, same = (
+            explain(network, images, method=method),
+            explained(network, images, None, method),
+        )
         assert torch.equal(plain.heatmap(), same.heatmap())
 
 

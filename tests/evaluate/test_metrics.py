@@ -71,7 +71,9 @@ def test_the_interval_is_that_of_all_images_whatever_their_order():
     expected = paired_bootstrap(drops.sort().values)
     result = found.result()
     assert (result.images, result.left_out) == (40, 0)
-    assert (result.mean, result.low, result.high) == pytest.approx((expected.value, expected.low, expected.high))
+    assert (result.mean, result.low, result.high) == pytest.approx(
+        (expected.value, expected.low, expected.high)
+    )
     other = ChangeInConfidence("drop")
     other.update(before.flip(0), after.flip(0))
     assert other.result() == result
@@ -110,7 +112,12 @@ def test_measures_of_other_kinds_or_options_do_not_merge(first, second):
 
 
 def test_states_make_the_measure_again():
-    for measure in (game(0, 1, 4), Localisation(at=0.5), SoftChange("drop"), ExplanationShift("box_iou", sigma=0.2)):
+    for measure in (
+        game(0, 1, 4),
+        Localisation(at=0.5),
+        SoftChange("drop"),
+        ExplanationShift("box_iou", sigma=0.2),
+    ):
         again = Measure.from_state(measure.state())
         assert type(again) is type(measure)
         assert same(again, measure)
@@ -166,7 +173,9 @@ def test_localisation_as_a_mean_and_as_a_share():
 
 def test_curves_points_maps_and_shifts_are_measures_too():
     areas = DeletionInsertion("insertion")
-    areas.update(Curve(torch.zeros(2, 3), PerImage(torch.tensor([0.25, 0.5]), torch.tensor([True, False]))))
+    areas.update(
+        Curve(torch.zeros(2, 3), PerImage(torch.tensor([0.25, 0.5]), torch.tensor([True, False])))
+    )
     assert areas.result() == Interval(0.25, 0.25, 0.25, 1, 1)
 
     at = [Points(torch.tensor([0]), torch.tensor([x]), torch.ones(1)) for x in (0, 1)]

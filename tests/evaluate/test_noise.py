@@ -10,14 +10,20 @@ from cofire.evaluate.noise import fitting_noise, noisy
 def test_noise_has_the_length_that_is_asked_for():
     images, norm = torch.rand(4, 3, 6, 6), torch.tensor([0.0, 0.1, 1.0, 3.0])
     changed = noisy(images, norm)
-    assert (changed - images).flatten(1).norm(dim=1).tolist() == pytest.approx(norm.tolist(), rel=1e-4)
+    assert (changed - images).flatten(1).norm(dim=1).tolist() == pytest.approx(
+        norm.tolist(), rel=1e-4
+    )
     assert torch.equal(changed[0], images[0])
 
 
 def test_noise_within_bounds_is_as_long():
     images = torch.rand(3, 3, 6, 6).round()
-    changed = noisy(images, torch.tensor([0.5, 2.0, 4.0]), bounds=(torch.tensor(0.0), torch.tensor(1.0)))
-    assert (changed - images).flatten(1).norm(dim=1).tolist() == pytest.approx([0.5, 2.0, 4.0], rel=1e-4)
+    changed = noisy(
+        images, torch.tensor([0.5, 2.0, 4.0]), bounds=(torch.tensor(0.0), torch.tensor(1.0))
+    )
+    assert (changed - images).flatten(1).norm(dim=1).tolist() == pytest.approx(
+        [0.5, 2.0, 4.0], rel=1e-4
+    )
     assert float(changed.min()) >= 0
     assert float(changed.max()) <= 1
 
@@ -44,7 +50,9 @@ def test_what_cannot_be_is_refused():
 
 def test_which_noise_fits_is_told():
     bounds = (torch.tensor(-1.0), torch.tensor(1.0))
-    changed, fits = fitting_noise(torch.zeros(3, 1, 2, 2), torch.tensor([1.0, 9.0, 0.5]), bounds=bounds)
+    changed, fits = fitting_noise(
+        torch.zeros(3, 1, 2, 2), torch.tensor([1.0, 9.0, 0.5]), bounds=bounds
+    )
     assert fits.tolist() == [True, False, True]
     assert changed.flatten(1).norm(dim=1).tolist() == pytest.approx([1.0, 2.0, 0.5], rel=1e-4)
     assert fitting_noise(torch.zeros(0, 1, 2, 2), torch.zeros(0))[1].shape == (0,)

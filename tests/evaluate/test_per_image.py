@@ -91,14 +91,27 @@ def test_what_is_no_box_is_refused(boxes, error):
 
 
 def test_ground_truth_is_laid_out_image_by_image():
-    found = truth([torch.tensor([[0, 0, 1, 1], [0, 0, 2, 2]]), torch.zeros(0, 4), torch.tensor([[0, 0, 3, 3]])], 3)
-    assert (found.image.tolist(), found.first.tolist(), found.count.tolist()) == ([0, 0, 2], [0, 2, 2], [2, 0, 1])
+    found = truth(
+        [
+            torch.tensor([[0, 0, 1, 1], [0, 0, 2, 2]]),
+            torch.zeros(0, 4),
+            torch.tensor([[0, 0, 3, 3]]),
+        ],
+        3,
+    )
+    assert (found.image.tolist(), found.first.tolist(), found.count.tolist()) == (
+        [0, 0, 2],
+        [0, 2, 2],
+        [2, 0, 1],
+    )
     assert found.corners[:, 2].tolist() == [1, 2, 3]
     assert truth([], 0).corners.shape == (0, 4)
 
 
 def test_corners_of_explanations_count_only_where_there_is_a_box():
-    corners, found = check_corners(torch.tensor([[0.0, 0, 1, 1], [9, 9, 1, 1]]), torch.tensor([True, False]), 2)
+    corners, found = check_corners(
+        torch.tensor([[0.0, 0, 1, 1], [9, 9, 1, 1]]), torch.tensor([True, False]), 2
+    )
     assert corners.tolist() == [[0, 0, 1, 1], [0, 0, 0, 0]]
     assert found.tolist() == [True, False]
     with pytest.raises(DataError, match="image 1"):
@@ -114,14 +127,18 @@ def test_corners_of_explanations_count_only_where_there_is_a_box():
 )
 def test_pixels_of_a_box_are_those_whose_centre_it_holds(height, width, box):
     left, top, right, bottom = box
-    if not (left < right and top < bottom and right > 0 and bottom > 0 and left < width and top < height):
+    if not (
+        left < right and top < bottom and right > 0 and bottom > 0 and left < width and top < height
+    ):
         return
     expected = []
     for low, high, size in ((left, right, width), (top, bottom, height)):
         held = [p for p in range(size) if low <= p + 0.5 < high]
         middle = (max(low, 0) + min(high, size)) / 2
         expected.append(held or [min(math.floor(middle), size - 1)])
-    x, y, after_x, after_y = pixels_of(torch.tensor([box]), torch.tensor([0]), height, width)[0].tolist()
+    x, y, after_x, after_y = pixels_of(torch.tensor([box]), torch.tensor([0]), height, width)[
+        0
+    ].tolist()
     assert [list(range(x, after_x)), list(range(y, after_y))] == expected
 
 

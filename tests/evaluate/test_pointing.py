@@ -46,8 +46,13 @@ def batches(draw):
         boxes = []
         for _ in range(draw(st.integers(0, 3))):
             # At least a pixel wide, so that each box holds a centre.
-            left, top = draw(st.integers(0, 2 * width - 2)) / 2, draw(st.integers(0, 2 * height - 2)) / 2
-            boxes.append((left, top, left + draw(st.integers(2, 6)) / 2, top + draw(st.integers(2, 6)) / 2))
+            left, top = (
+                draw(st.integers(0, 2 * width - 2)) / 2,
+                draw(st.integers(0, 2 * height - 2)) / 2,
+            )
+            boxes.append(
+                (left, top, left + draw(st.integers(2, 6)) / 2, top + draw(st.integers(2, 6)) / 2)
+            )
         images.append((grid, boxes))
     return images, draw(st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.5, 15.0]))
 
@@ -56,7 +61,9 @@ def batches(draw):
 def test_hits_are_those_of_the_double_loop(case):
     images, tolerance = case
     maps = torch.tensor([grid for grid, _ in images], dtype=torch.float32)
-    found = pointing_hits(maps, [torch.tensor(boxes).reshape(-1, 4) for _, boxes in images], tolerance)
+    found = pointing_hits(
+        maps, [torch.tensor(boxes).reshape(-1, 4) for _, boxes in images], tolerance
+    )
     expected = [by_loops(grid, boxes, tolerance) for grid, boxes in images]
     assert found.counted.tolist() == [value is not None for value in expected]
     assert found.values.tolist() == [value or 0.0 for value in expected]
@@ -70,7 +77,9 @@ def at(*places, size=(6, 8)):
 
 
 def test_two_tied_maxima_one_in_and_one_out_are_half_a_hit():
-    assert pointing_hits(at((1, 1), (5, 7)), [torch.tensor([[0.0, 0, 3, 3]])]).values.tolist() == [0.5]
+    assert pointing_hits(at((1, 1), (5, 7)), [torch.tensor([[0.0, 0, 3, 3]])]).values.tolist() == [
+        0.5
+    ]
 
 
 def test_a_constant_map_is_a_miss_even_where_the_box_is_the_whole_image():

@@ -42,9 +42,19 @@ IMAGES = torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(1))
 
 def test_layers_go_from_the_last_used_to_the_first(forked):
     _, network = forked
-    assert [names for names, _ in randomised(network)] == [("top",), ("shared",), ("norm",), ("conv",)]
-    assert [names for names, _ in randomised(network, stages=2)] == [("top", "shared"), ("norm", "conv")]
-    assert [names for names, _ in randomised(network, stages=1)] == [("top", "shared", "norm", "conv")]
+    assert [names for names, _ in randomised(network)] == [
+        ("top",),
+        ("shared",),
+        ("norm",),
+        ("conv",),
+    ]
+    assert [names for names, _ in randomised(network, stages=2)] == [
+        ("top", "shared"),
+        ("norm", "conv"),
+    ]
+    assert [names for names, _ in randomised(network, stages=1)] == [
+        ("top", "shared", "norm", "conv")
+    ]
 
 
 def test_each_stage_permutes_its_weights_and_leaves_those_below(forked):
@@ -53,12 +63,16 @@ def test_each_stage_permutes_its_weights_and_leaves_those_below(forked):
     done = set()
     for names, other in randomised(network):
         done |= set(names)
-        held = dict(zip(network._reference, other._source.tensors(list(network._reference)), strict=True))
+        held = dict(
+            zip(network._reference, other._source.tensors(list(network._reference)), strict=True)
+        )
         for name, value in held.items():
             layer = name.rpartition(".")[0]
             kept_as_counted = "running" in name or "batches" in name
             if layer in done and not kept_as_counted:
-                assert torch.equal(value.flatten().sort().values, before[name].flatten().sort().values)
+                assert torch.equal(
+                    value.flatten().sort().values, before[name].flatten().sort().values
+                )
                 assert value.numel() < 4 or not torch.equal(value, before[name])
             else:
                 assert torch.equal(value, before[name])
@@ -90,7 +104,9 @@ def test_the_correlation_is_that_of_each_stages_explanation(forked):
     model, network = forked
     classes = network.run(IMAGES).argmax(1)
     mode = model.training
-    found = randomisation(network, lambda other: explain(other, IMAGES, classes, k=None), stages=2, sigma=0.1)
+    found = randomisation(
+        network, lambda other: explain(other, IMAGES, classes, k=None), stages=2, sigma=0.1
+    )
     assert found.layers == (("top", "shared"), ("norm", "conv"))
     assert len(found) == len(found.rank_correlation) == 2
     assert all(len(each) == 3 for each in found.rank_correlation)
@@ -104,7 +120,8 @@ def test_what_does_not_look_at_the_weights_does_not_change(forked):
     counted = found.rank_correlation[0].counted
     assert counted.any()
     assert all(
-        each.values[counted].tolist() == pytest.approx([1] * int(counted.sum())) for each in found.rank_correlation
+        each.values[counted].tolist() == pytest.approx([1] * int(counted.sum()))
+        for each in found.rank_correlation
     )
 
 
@@ -113,7 +130,10 @@ def test_programs_from_a_file_have_layers_too(tmp_path):
     batch = torch.export.Dim("batch", min=2)
     program = torch.export.export(model, (torch.zeros(2, 4),), dynamic_shapes=({0: batch},))
     torch.export.save(program, tmp_path / "model.pt2")
-    assert [names for names, _ in randomised(Network.load(tmp_path / "model.pt2"))] == [("2",), ("0",)]
+    assert [names for names, _ in randomised(Network.load(tmp_path / "model.pt2"))] == [
+        ("2",),
+        ("0",),
+    ]
 
 
 def test_what_cannot_be_is_refused(forked):

@@ -29,13 +29,17 @@ def run(network, count=5, **given):
     inputs, pictures = small_photos(count)
     names = ["a", "b", "c", "d"]
     chosen = {"preparation": PREPARATION, "boxes": small_boxes(count), "seed": 3, **given}
-    return run_robustness(network, inputs, pictures, torch.arange(count) % 4, ["discernible"], names, **chosen)
+    return run_robustness(
+        network, inputs, pictures, torch.arange(count) % 4, ["discernible"], names, **chosen
+    )
 
 
 def test_shifts_are_those_between_the_explanations_of_the_photos(network):
     found = run(network, batch_size=2)
     inputs, _ = small_photos()
-    mean, std = (torch.tensor(values)[:, None, None] for values in (PREPARATION.mean, PREPARATION.std))
+    mean, std = (
+        torch.tensor(values)[:, None, None] for values in (PREPARATION.mean, PREPARATION.std)
+    )
     bounds = (-mean / std, (1 - mean) / std)
     attacked = deepfool(network, inputs, bounds=bounds)
     assert bool(attacked.fooled.all())
@@ -72,7 +76,9 @@ def test_shifts_are_those_between_the_explanations_of_the_photos(network):
 def test_cases_are_those_that_moved_most_and_show_what_changed(network):
     found = run(network, cases=2)
     moved = found.values("discernible", "attack", "centroid")
-    assert [case.photo for case in found.cases] == sorted(moved, key=lambda photo: -moved[photo])[:2]
+    assert [case.photo for case in found.cases] == sorted(moved, key=lambda photo: -moved[photo])[
+        :2
+    ]
     case = found.cases[0]
     _, pictures = small_photos()
     assert np.array_equal(case.pictures[0], pictures[case.photo].numpy())
@@ -80,8 +86,9 @@ def test_cases_are_those_that_moved_most_and_show_what_changed(network):
     assert np.abs(change).max() > 0
     assert np.corrcoef(change.ravel(), case.difference.astype(int).ravel())[0, 1] > 0.5
     assert [int(each.target[0, 0]) for each in case.explanations["discernible"]] == [
-        *[found.photos[case.photo].before] * 3, found.photos[case.photo].after,
-    ]  # fmt: skip
+        *[found.photos[case.photo].before] * 3,
+        found.photos[case.photo].after,
+    ]
 
 
 def test_it_is_the_same_in_other_batches_and_after_a_file(network, tmp_path):
@@ -90,8 +97,11 @@ def test_it_is_the_same_in_other_batches_and_after_a_file(network, tmp_path):
         assert one.centroid == pytest.approx(other.centroid, abs=1e-4)
     again = Robustness.load(found.save(tmp_path / "robustness.json"))
     assert (again.photos, again.shifts, again.classes, again.options) == (
-        found.photos, found.shifts, found.classes, found.options,
-    )  # fmt: skip
+        found.photos,
+        found.shifts,
+        found.classes,
+        found.options,
+    )
     assert repr(again) == "Robustness(5 of 5 photos fooled, 1 methods)"
 
 
@@ -107,7 +117,9 @@ def test_without_a_preparation_there_are_no_bounds_and_no_grey_levels(network):
 def test_a_photo_that_is_not_fooled_is_not_explained():
     model = small_network()._model
     frozen = {name: torch.zeros_like(value) for name, value in model.state_dict().items()}
-    still = Network(model, torch.zeros(1, 3, 12, 12)).with_weights({**frozen, "6.bias": torch.tensor([3.0, 0, 0, 0])})
+    still = Network(model, torch.zeros(1, 3, 12, 12)).with_weights(
+        {**frozen, "6.bias": torch.tensor([3.0, 0, 0, 0])}
+    )
     found = run(still)
     assert found.fooled == 0
     assert found.shifts == ()
@@ -120,18 +132,28 @@ def test_what_does_not_fit_is_refused(network):
     with pytest.raises(BatchError, match="labels"):
         run_robustness(network, inputs, pictures, torch.zeros(3).long(), ["discernible"])
     with pytest.raises(BatchError, match="preparation"):
-        run_robustness(network, inputs, pictures, None, ["discernible"], preparation=type(PREPARATION)(
-            (3, 8, 8), 0, (0.0,) * 3, (1.0,) * 3))  # fmt: skip
+        run_robustness(
+            network,
+            inputs,
+            pictures,
+            None,
+            ["discernible"],
+            preparation=type(PREPARATION)((3, 8, 8), 0, (0.0,) * 3, (1.0,) * 3),
+        )
     with pytest.raises(DataError):
         run_robustness(network, inputs, pictures, None, ["gradcam", "gradcam"])
     with pytest.raises(OptionError):
         run_robustness(network, inputs, pictures, None, ["nothing"])
     flat = Network(torch.nn.Linear(4, 2), torch.zeros(1, 4))
     with pytest.raises(ExplanationError):
-        run_robustness(flat, torch.zeros(1, 4), torch.zeros(1, 1, 4, 3).byte(), None, ["discernible"])
+        run_robustness(
+            flat, torch.zeros(1, 4), torch.zeros(1, 1, 4, 3).byte(), None, ["discernible"]
+        )
 
 
-def test_noise_is_made_for_fooled_photos_alone_and_left_out_where_it_cannot_fit(network, monkeypatch, tmp_path):
+def test_noise_is_made_for_fooled_photos_alone_and_left_out_where_it_cannot_fit(
+    network, monkeypatch, tmp_path
+):
     def attack(network, images, **given):
         found = deepfool(network, images, **given)
         # The first was not fooled however far it went; the second needs more than its bounds hold.

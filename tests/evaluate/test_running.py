@@ -43,7 +43,9 @@ def collection(place):
 
 def judged(network, collection, out, **changed):
     options = OPTIONS | changed
-    return run_evaluation(network, collection, PREPARATION, options.pop("methods"), out, progress=False, **options)
+    return run_evaluation(
+        network, collection, PREPARATION, options.pop("methods"), out, progress=False, **options
+    )
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +76,10 @@ def test_each_number_is_what_the_measures_say_one_by_one(whole, network, collect
     rule = found.options["thresholds"]["discernible"]
     explanation = explain(network, batch.inputs, batch.labels)
     boxes = explanation.boxes(threshold=rule["threshold"], connected=rule["connected"])
-    hits, overlap = pointing_hits(explanation.heatmap(), batch.boxes), best_iou(boxes.corners, boxes.found, batch.boxes)
+    hits, overlap = (
+        pointing_hits(explanation.heatmap(), batch.boxes),
+        best_iou(boxes.corners, boxes.found, batch.boxes),
+    )
     for at, row in enumerate(rows):
         assert row["predicted"] == int(chances[at].argmax())
         assert row["confidence"] == pytest.approx(float(chances[at].max()), abs=1e-5)
@@ -107,7 +112,8 @@ def test_faithfulness_is_of_the_predicted_class(whole, network, collection):
         after = float(network.run(kept).double().softmax(1)[0, predicted[at]])
         was = float(before[at, predicted[at]])
         assert row["drop"] == pytest.approx(max(0.0, was - after) / was, abs=1e-4)
-        # A box around everything leaves the photo as it is, whatever rounding says of it in another batch.
+        # A box around everything leaves the photo as it is, whatever rounding says of it in another
+        # batch.
         assert row["increase"] == (after > was + 1e-6)
 
 
@@ -120,7 +126,9 @@ def test_baselines_do_not_depend_on_the_class(whole):
         assert row["equal_area"] is None or row["equal_area"] == 0.25
 
 
-def test_a_killed_run_goes_on_and_ends_with_the_same_rows(whole, network, collection, tmp_path, monkeypatch):
+def test_a_killed_run_goes_on_and_ends_with_the_same_rows(
+    whole, network, collection, tmp_path, monkeypatch
+):
     found, _ = whole
     measures = found.options["measures"]
     seen = []
@@ -135,7 +143,9 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_rows(whole, network, collec
     monkeypatch.setattr(Judge, "judge", dying)
     with pytest.raises(KeyboardInterrupt):
         judged(network, collection, tmp_path / "out", measures=measures)
-    assert [path.name for path in sorted((tmp_path / "out" / ROWS).glob("*.parquet"))] == ["000000.parquet"]
+    assert [path.name for path in sorted((tmp_path / "out" / ROWS).glob("*.parquet"))] == [
+        "000000.parquet"
+    ]
     assert not (tmp_path / "out" / "records.parquet").exists()
     monkeypatch.setattr(Judge, "judge", real)
     again = judged(network, collection, tmp_path / "out", measures=measures)
@@ -150,11 +160,14 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_rows(whole, network, collec
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"seed": 1}, "seed"), ({"batch_size": 4}, "batch_size"), ({"methods": ("centre",)}, "methods"),
-        ({"fill": "black"}, "fill"), ({"options": {"discernible": {"k": 2}}}, "options"),
+        ({"seed": 1}, "seed"),
+        ({"batch_size": 4}, "batch_size"),
+        ({"methods": ("centre",)}, "methods"),
+        ({"fill": "black"}, "fill"),
+        ({"options": {"discernible": {"k": 2}}}, "options"),
         ({"limit": 3}, "files, limit"),
     ],
-)  # fmt: skip
+)
 def test_other_options_do_not_go_into_the_same_folder(whole, network, collection, changed, told):
     found, out = whole
     with pytest.raises(MergeError, match=told):
@@ -163,7 +176,9 @@ def test_other_options_do_not_go_into_the_same_folder(whole, network, collection
 
 def test_other_weights_do_not_either(whole, network, collection):
     found, out = whole
-    zeros = {name: torch.zeros_like(value) for name, value in tiny_network()._model.state_dict().items()}
+    zeros = {
+        name: torch.zeros_like(value) for name, value in tiny_network()._model.state_dict().items()
+    }
     with pytest.raises(MergeError, match="network"):
         judged(network.with_weights(zeros), collection, out, measures=found.options["measures"])
 
@@ -184,7 +199,9 @@ def test_damaged_parts_are_named(network, collection, tmp_path):
         Chunks(tmp_path, {})
 
 
-@pytest.mark.parametrize("damage", ["{}", "[]", '{"centre": {}}', '{"edges": null, "centre": null}'])
+@pytest.mark.parametrize(
+    "damage", ["{}", "[]", '{"centre": {}}', '{"edges": null, "centre": null}']
+)
 def test_rules_of_boxes_that_say_too_little_are_named(network, collection, tmp_path, damage):
     options = {"methods": ("centre",), "measures": ["localisation"], "limit": 1}
     judged(network, collection, tmp_path, **options)
@@ -193,7 +210,9 @@ def test_rules_of_boxes_that_say_too_little_are_named(network, collection, tmp_p
         judged(network, collection, tmp_path, **options)
 
 
-def test_a_method_whose_boxes_turn_out_to_be_of_points_has_no_rule(network, collection, tmp_path, monkeypatch):
+def test_a_method_whose_boxes_turn_out_to_be_of_points_has_no_rule(
+    network, collection, tmp_path, monkeypatch
+):
     monkeypatch.setattr(running, "learn_thresholds", lambda *_, **__: {})
     options = {"methods": ("centre",), "measures": ["localisation"], "limit": 1}
     for _ in range(2):
@@ -201,7 +220,14 @@ def test_a_method_whose_boxes_turn_out_to_be_of_points_has_no_rule(network, coll
 
 
 def test_what_others_compute_with_is_noted(whole):
-    assert set(whole[0].options["versions"]) == {"cofire", "torch", "numpy", "captum", "grad-cam", "zennit"}
+    assert set(whole[0].options["versions"]) == {
+        "cofire",
+        "torch",
+        "numpy",
+        "captum",
+        "grad-cam",
+        "zennit",
+    }
 
 
 def test_thresholds_are_learned_on_tuning_photos_alone(whole, network, collection):
@@ -216,9 +242,13 @@ def test_thresholds_are_learned_on_tuning_photos_alone(whole, network, collectio
         for connected in (False, True):
             for threshold in GRID:
                 boxes = explanation.boxes(threshold=threshold, connected=connected)
-                means[threshold, connected] = best_iou(boxes.corners, boxes.found, batch.boxes).mean()
+                means[threshold, connected] = best_iou(
+                    boxes.corners, boxes.found, batch.boxes
+                ).mean()
         told = learned[method]
-        assert told["curve"]["all"] + told["curve"]["connected"] == pytest.approx(list(means.values()), abs=1e-6)
+        assert told["curve"]["all"] + told["curve"]["connected"] == pytest.approx(
+            list(means.values()), abs=1e-6
+        )
         assert told["iou"] == pytest.approx(max(means.values()))
         assert means[told["threshold"], told["connected"]] == pytest.approx(told["iou"])
 
@@ -226,46 +256,79 @@ def test_thresholds_are_learned_on_tuning_photos_alone(whole, network, collectio
 def test_boxes_of_points_are_left_as_they_are(network, collection, tmp_path):
     asked = ("discernible-p3", "discernible", "cnn-fixations")
     options = {"discernible": {"contrast": None}}
-    found = judged(network, collection, tmp_path, methods=asked, options=options, measures=["localisation"])
+    found = judged(
+        network, collection, tmp_path, methods=asked, options=options, measures=["localisation"]
+    )
     assert found.options["thresholds"] == {}
-    assert found.records["threshold"].null_count == found.records["connected"].null_count == len(found.records)
+    assert (
+        found.records["threshold"].null_count
+        == found.records["connected"].null_count
+        == len(found.records)
+    )
     (batch,) = read_batches(collection, PREPARATION, 14)
     boxes = explain(network, batch.inputs, batch.labels, "discernible-p3").boxes()
     assert found.records["box"].to_pylist()[::3] == [
-        box if there else None for box, there in zip(boxes.corners.tolist(), boxes.found.tolist(), strict=True)
+        box if there else None
+        for box, there in zip(boxes.corners.tolist(), boxes.found.tolist(), strict=True)
     ]
 
 
 def test_which_boxes_are_learned(network):
     asked = ("discernible", "discernible-p3", "gradcam", "lrp", "centre")
     assert with_threshold(network, asked, {}) == ["discernible", "gradcam", "lrp", "centre"]
-    set_by_hand = {"discernible": {"radius": 0.2}, "gradcam": {"connected": True}, "centre": {"threshold": 0.2}}
+    set_by_hand = {
+        "discernible": {"radius": 0.2},
+        "gradcam": {"connected": True},
+        "centre": {"threshold": 0.2},
+    }
     assert with_threshold(network, asked, set_by_hand) == ["lrp"]
-    plain = Network(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(768, 3)), torch.zeros(1, 3, 16, 16))
+    plain = Network(
+        torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(768, 3)), torch.zeros(1, 3, 16, 16)
+    )
     assert with_threshold(plain, ("discernible", "edges"), {}) == ["edges"]
 
 
 def test_without_boxes_to_learn_on_methods_keep_their_own_rule(network, collection):
     bare = replace(collection, photos=tuple(replace(photo, boxes=()) for photo in collection))
-    learned = learn_thresholds(judge_of(network, PREPARATION), bare, PREPARATION, ["discernible", "edges"])
+    learned = learn_thresholds(
+        judge_of(network, PREPARATION), bare, PREPARATION, ["discernible", "edges"]
+    )
     usual = explain(network, torch.rand(1, 3, 16, 16)).regions
-    assert (learned["discernible"]["threshold"], learned["discernible"]["connected"]) == (usual.threshold, True)
-    assert (learned["edges"]["threshold"], learned["edges"]["connected"], learned["edges"]["photos"]) == (0.5, False, 0)
+    assert (learned["discernible"]["threshold"], learned["discernible"]["connected"]) == (
+        usual.threshold,
+        True,
+    )
+    assert (
+        learned["edges"]["threshold"],
+        learned["edges"]["connected"],
+        learned["edges"]["photos"],
+    ) == (0.5, False, 0)
 
 
 def test_a_threshold_that_is_given_is_not_learned(network, collection, tmp_path):
     options = {"gradcam": {"threshold": 0.2}}
-    found = judged(network, collection, tmp_path, methods=("gradcam",), options=options, measures=["localisation"])
+    found = judged(
+        network,
+        collection,
+        tmp_path,
+        methods=("gradcam",),
+        options=options,
+        measures=["localisation"],
+    )
     assert found.options["thresholds"] == {}
     (batch,) = read_batches(collection, PREPARATION, 14)
     boxes = explain(network, batch.inputs, batch.labels, "gradcam", threshold=0.2).boxes()
     held = boxes.found.tolist()
     told = found.records["box"].to_pylist()
-    assert told == [box if there else None for box, there in zip(boxes.corners.tolist(), held, strict=True)]
+    assert told == [
+        box if there else None for box, there in zip(boxes.corners.tolist(), held, strict=True)
+    ]
 
 
 def test_groups_can_be_left_out(network, collection, tmp_path):
-    found = judged(network, collection, tmp_path, methods=("discernible",), measures=["localisation"], limit=4)
+    found = judged(
+        network, collection, tmp_path, methods=("discernible",), measures=["localisation"], limit=4
+    )
     row = found.records.to_pylist()[0]
     assert row["pointing"] is not None
     assert row["drop"] is row["soft_drop"] is row["deletion"] is row["jaccard"] is None
@@ -273,7 +336,15 @@ def test_groups_can_be_left_out(network, collection, tmp_path):
 
 
 def test_draws_share_their_records(network, collection, tmp_path):
-    found = judged(network, collection, tmp_path, methods=("centre",), measures=["localisation"], samples=6, draws=3)
+    found = judged(
+        network,
+        collection,
+        tmp_path,
+        methods=("centre",),
+        measures=["localisation"],
+        samples=6,
+        draws=3,
+    )
     members = found.records["draws"].to_pylist()
     assert [sum(draw in one for one in members) for draw in range(3)] == [6, 6, 6]
     assert len(members) < 18
@@ -281,9 +352,18 @@ def test_draws_share_their_records(network, collection, tmp_path):
 
 
 def test_splits_are_by_name(network, collection, tmp_path):
-    found = judged(network, collection, tmp_path, methods=("centre",), measures=["localisation"], split="evaluation")
+    found = judged(
+        network,
+        collection,
+        tmp_path,
+        methods=("centre",),
+        measures=["localisation"],
+        split="evaluation",
+    )
     assert set(found.records["split"].to_pylist()) == {"evaluation"}
-    assert found.records["file"].to_pylist() == [photo.name for photo in collection.split("evaluation")]
+    assert found.records["file"].to_pylist() == [
+        photo.name for photo in collection.split("evaluation")
+    ]
 
 
 def test_unreadable_photos_are_refused_or_left_out(network, tmp_path):
@@ -293,7 +373,12 @@ def test_unreadable_photos_are_refused_or_left_out(network, tmp_path):
     with pytest.raises(ImageError, match=r"001\.png"):
         judged(network, photos, tmp_path / "out", methods=("centre",), measures=["localisation"])
     found = judged(
-        network, photos, tmp_path / "out", methods=("centre",), measures=["localisation"], skip_unreadable=True
+        network,
+        photos,
+        tmp_path / "out",
+        methods=("centre",),
+        measures=["localisation"],
+        skip_unreadable=True,
     )
     assert len(found) == 5
     assert "1 image that cannot be used" in found.options["collection"]
@@ -301,7 +386,9 @@ def test_unreadable_photos_are_refused_or_left_out(network, tmp_path):
 
 def test_a_box_that_keeps_everything_changes_nothing(network, collection):
     (batch,) = read_batches(collection[:3], PREPARATION, 3)
-    judge = judge_of(network, PREPARATION, groups=["confidence"], options={"edges": {"threshold": 1e-6}})
+    judge = judge_of(
+        network, PREPARATION, groups=["confidence"], options={"edges": {"threshold": 1e-6}}
+    )
     view = running.view_of(network, batch.inputs, batch.pictures, batch.labels, batch.boxes)
     found = judge.judge(view, "edges")
     assert [area for area in found["kept_area"] if area == 1.0]
@@ -321,13 +408,22 @@ def test_fills_are_in_units_of_the_input():
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"methods": ("gradcm",)}, "gradcam"), ({"methods": ()}, "none"), ({"methods": ("centre", "centre")}, "once"),
-        ({"measures": ["localization"]}, "localisation"), ({"split": "test"}, "evaluation"), ({"draws": 2}, "samples"),
-        ({"fill": "white"}, "mean"), ({"limit": 2, "samples": 2}, "one of the two"), ({"samples": 99}, "14"),
-        ({"batch_size": 0}, "batch_size"), ({"steps": 0}, "steps"),
+        ({"methods": ("gradcm",)}, "gradcam"),
+        ({"methods": ()}, "none"),
+        ({"methods": ("centre", "centre")}, "once"),
+        ({"measures": ["localization"]}, "localisation"),
+        ({"split": "test"}, "evaluation"),
+        ({"draws": 2}, "samples"),
+        ({"fill": "white"}, "mean"),
+        ({"limit": 2, "samples": 2}, "one of the two"),
+        ({"samples": 99}, "14"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"steps": 0}, "steps"),
     ],
-)  # fmt: skip
-def test_wrong_options_are_refused_before_anything_is_written(network, collection, tmp_path, changed, told):
+)
+def test_wrong_options_are_refused_before_anything_is_written(
+    network, collection, tmp_path, changed, told
+):
     with pytest.raises(OptionError, match=told):
         judged(network, collection, tmp_path / "out", **changed)
     assert not (tmp_path / "out").exists()
@@ -355,17 +451,22 @@ def test_a_changed_photo_of_the_same_size_is_another_run(network, tmp_path):
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"samples": 500}, r"samples=500 of 14 photos.*--sample 14"), ({"samples": 0}, "from 1 to 14"),
+        ({"samples": 500}, r"samples=500 of 14 photos.*--sample 14"),
+        ({"samples": 0}, "from 1 to 14"),
         ({"limit": 0}, "--limit 100"),
     ],
-)  # fmt: skip
-def test_numbers_of_photos_are_told_with_one_that_can_be(network, collection, tmp_path, changed, told):
+)
+def test_numbers_of_photos_are_told_with_one_that_can_be(
+    network, collection, tmp_path, changed, told
+):
     with pytest.raises(OptionError, match=told):
         judged(network, collection, tmp_path / "out", **changed)
 
 
 class TestCost:
-    def test_it_is_said_before_anything_is_computed(self, network, collection, tmp_path, monkeypatch):
+    def test_it_is_said_before_anything_is_computed(
+        self, network, collection, tmp_path, monkeypatch
+    ):
         def stop(*_, **__):
             raise KeyboardInterrupt
 
@@ -380,18 +481,24 @@ class TestCost:
             f"{28 + 2 * tuning} explanations"
         ]
 
-    def test_no_more_photos_are_learned_on_than_are_judged_unless_asked_for(self, network, collection, tmp_path):
+    def test_no_more_photos_are_learned_on_than_are_judged_unless_asked_for(
+        self, network, collection, tmp_path
+    ):
         options = {"methods": ("gradcam",), "measures": ["localisation"], "split": "all"}
         tuning = len(collection.split("tuning"))
         assert tuning > 2
         for name, bounds, expected in (
-            ("a", {"limit": 2}, 2), ("b", {"samples": 1}, 1), ("c", {"limit": 2, "tuning_photos": 3}, 3),
+            ("a", {"limit": 2}, 2),
+            ("b", {"samples": 1}, 1),
+            ("c", {"limit": 2, "tuning_photos": 3}, 3),
             ("d", {}, tuning),
-        ):  # fmt: skip
+        ):
             found = judged(network, collection, tmp_path / name, **options, **bounds)
             assert found.options["tuning_photos"] == expected, name
 
-    def test_the_first_photo_tells_the_time_and_changes_no_row(self, network, collection, tmp_path, monkeypatch):
+    def test_the_first_photo_tells_the_time_and_changes_no_row(
+        self, network, collection, tmp_path, monkeypatch
+    ):
         monkeypatch.setattr(running, "_TIMED", 1)
         lines = []
         options = {"methods": ("gradcam", "centre"), "limit": 4}

@@ -25,7 +25,9 @@ def test_jaccard_is_that_of_sets(pairs):
     for at, (first, second) in enumerate(pairs):
         joined = set(first) | set(second)
         assert found.counted[at].item() == bool(joined)
-        assert found.values[at].item() == (len(set(first) & set(second)) / len(joined) if joined else 0)
+        assert found.values[at].item() == (
+            len(set(first) & set(second)) / len(joined) if joined else 0
+        )
 
 
 def test_points_that_do_not_fit_are_refused():
@@ -37,7 +39,9 @@ def test_points_that_do_not_fit_are_refused():
 
 @given(st.integers(0, 1000), st.integers(2, 5), st.integers(1, 30))
 def test_rank_correlation_is_scipys(seed, side, most):
-    first, second = np.random.default_rng(seed).integers(0, most + 1, (2, 3, side, side)).astype(np.float32)
+    first, second = (
+        np.random.default_rng(seed).integers(0, most + 1, (2, 3, side, side)).astype(np.float32)
+    )
     found = rank_correlation(torch.from_numpy(first), torch.from_numpy(second))
     for at in range(3):
         flat = [maps[at].ravel() for maps in (first, second)]

@@ -12,8 +12,13 @@ from tests.evaluate.seen import attacked, small_robustness
 
 def of(*rows):
     """One method, two photos; rows of (photo, comparison, centroid)."""
-    shifts = tuple(MethodShift(photo, "gradcam", which, value, None, None, None, None) for photo, which, value in rows)
-    return Robustness(("gradcam",), (attacked(), attacked(), attacked(fooled=False)), shifts, {}, {})
+    shifts = tuple(
+        MethodShift(photo, "gradcam", which, value, None, None, None, None)
+        for photo, which, value in rows
+    )
+    return Robustness(
+        ("gradcam",), (attacked(), attacked(), attacked(fooled=False)), shifts, {}, {}
+    )
 
 
 def test_a_mean_is_over_what_counts_and_tells_what_does_not():
@@ -34,14 +39,20 @@ def test_intervals_are_those_of_the_bootstrap():
     import torch
 
     found = small_robustness(photos=7)
-    values = torch.tensor(list(found.values("gradcam", "attack", "centroid").values()), dtype=torch.float64)
+    values = torch.tensor(
+        list(found.values("gradcam", "attack", "centroid").values()), dtype=torch.float64
+    )
     wanted, mean = paired_bootstrap(values), found.mean("gradcam", "attack", "centroid")
     assert (mean.value, mean.low, mean.high) == (wanted.value, wanted.low, wanted.high)
 
 
 def test_what_is_not_there_is_refused(tmp_path):
     found = small_robustness()
-    for asked in (("lrp", "attack", "centroid"), ("gradcam", "other", "centroid"), ("gradcam", "attack", "photo")):
+    for asked in (
+        ("lrp", "attack", "centroid"),
+        ("gradcam", "other", "centroid"),
+        ("gradcam", "attack", "photo"),
+    ):
         with pytest.raises(OptionError):
             found.mean(*asked)
     with pytest.raises(DataError):

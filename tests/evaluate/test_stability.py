@@ -15,7 +15,9 @@ from tests.explain.explanations import explanation, pixels, toy
 def of_maps(maps):
     images, height, width = maps.shape
     pictures = torch.zeros(images, height, width, 3, dtype=torch.uint8)
-    return explanation(None, (), pictures, input_shape=(1, height, width), maps=maps, method="gradcam")
+    return explanation(
+        None, (), pictures, input_shape=(1, height, width), maps=maps, method="gradcam"
+    )
 
 
 def one(*places, size=(6, 8)):
@@ -39,7 +41,10 @@ def test_the_centroid_of_a_map_is_that_of_a_loop():
     for at in range(2):
         weight = [(maps[at, y, x].item(), y, x) for y in range(4) for x in range(5)]
         total = sum(value for value, _, _ in weight)
-        expected = [sum(v * (x + 0.5) for v, _, x in weight) / total, sum(v * (y + 0.5) for v, y, _ in weight) / total]
+        expected = [
+            sum(v * (x + 0.5) for v, _, x in weight) / total,
+            sum(v * (y + 0.5) for v, y, _ in weight) / total,
+        ]
         assert places[at].tolist() == pytest.approx(expected, rel=1e-12)
 
 
@@ -56,7 +61,8 @@ def test_a_map_of_one_point_that_moves():
     found = shift(one((0, 0)), one((3, 4)))
     assert found.centroid.values.item() == pytest.approx(5 / 10)
     assert found.box_iou.values.item() == 0
-    # 47 pixels at rank 24 and one at 48, twice: the covariance is that of one value in 48 that is elsewhere.
+    # 47 pixels at rank 24 and one at 48, twice: the covariance is that of one value in 48 that is
+    # elsewhere.
     assert found.rank_correlation.values.item() == pytest.approx(-1 / 47)
 
 
@@ -81,20 +87,32 @@ def of_layers(place, regions):
     """One image of 8 × 8 pixels whose evidence one layer puts into one cell of 4 × 4."""
     maps = torch.zeros(1, 4, 4)
     maps[0, place, place] = 1.0
-    return pixels((2 * place, 2 * place), size=(8, 8), layer_maps=LayerMaps(("conv",), (maps,)), regions=regions)
+    return pixels(
+        (2 * place, 2 * place),
+        size=(8, 8),
+        layer_maps=LayerMaps(("conv",), (maps,)),
+        regions=regions,
+    )
 
 
 def test_the_blur_of_layers_is_that_of_their_centroid_and_box_too():
     own, wide = Regions(sigma=0.0, around="heat"), Regions(sigma=0.5, around="heat")
     found = shift(of_layers(0, own), of_layers(3, own), sigma=0.5)
-    expected, narrow = shift(of_layers(0, wide), of_layers(3, wide)), shift(of_layers(0, own), of_layers(3, own))
+    expected, narrow = (
+        shift(of_layers(0, wide), of_layers(3, wide)),
+        shift(of_layers(0, own), of_layers(3, own)),
+    )
     for part in ("centroid", "box_iou", "rank_correlation"):
         assert torch.equal(getattr(found, part).values, getattr(expected, part).values)
         assert not torch.equal(getattr(found, part).values, getattr(narrow, part).values)
 
 
 def test_which_parts_a_blur_changes():
-    assert blurred_parts(of_layers(0, Regions(around="heat"))) == ("centroid", "box_iou", "rank_correlation")
+    assert blurred_parts(of_layers(0, Regions(around="heat"))) == (
+        "centroid",
+        "box_iou",
+        "rank_correlation",
+    )
     assert blurred_parts(of_layers(0, Regions())) == ("centroid", "rank_correlation")
     assert blurred_parts(toy()) == ("rank_correlation",)
     with pytest.raises(OptionError, match="maps"):
@@ -111,7 +129,9 @@ def test_explanations_of_other_images_are_refused():
 def test_stability_is_the_mean_over_the_perturbations_that_count():
     images = torch.zeros(1, 1, 6, 8)
     seen = {0.0: one((0, 0)), 1.0: one((3, 4)), 2.0: one(), 3.0: one((0, 0))}
-    found = stability(lambda batch: seen[batch.max().item()], images, [images + level for level in (1, 2, 3)])
+    found = stability(
+        lambda batch: seen[batch.max().item()], images, [images + level for level in (1, 2, 3)]
+    )
     assert len(found.shifts) == 3
     assert found.centroid.values.item() == pytest.approx((0.5 + 0) / 2)
     assert found.box_iou.values.item() == pytest.approx(1 / 3)

@@ -15,7 +15,9 @@ torchmetrics = pytest.importorskip("torchmetrics")
 
 GENERATOR = torch.Generator().manual_seed(0)
 MAPS = torch.rand(20, 6, 6, generator=GENERATOR)
-BOXES = [torch.zeros(0, 4) if number % 7 == 0 else torch.tensor([[2.0, 2, 4, 4]]) for number in range(20)]
+BOXES = [
+    torch.zeros(0, 4) if number % 7 == 0 else torch.tensor([[2.0, 2, 4, 4]]) for number in range(20)
+]
 
 
 def whole(tolerance=0.0):
@@ -52,7 +54,10 @@ def test_a_collection_does_not_take_one_tolerance_for_the_other():
     corner, box = torch.tensor([[[1.0, 0], [0, 0]]]), torch.tensor([[0.0, 0, 1, 1]])
     metrics.update(corner, [box])
     metrics.update(corner, [box + 1])
-    assert {name: value.item() for name, value in metrics.compute().items()} == {"near": 1.0, "in": 0.5}
+    assert {name: value.item() for name, value in metrics.compute().items()} == {
+        "near": 1.0,
+        "in": 0.5,
+    }
 
 
 def test_a_collection_hands_each_metric_what_it_takes():
@@ -78,9 +83,11 @@ def test_processes_are_gathered_whatever_each_of_them_saw(split):
     first, second = (process(numbers) for numbers in split)
     # What the second process would send, in the order in which the first one asks.
     waiting = [
-        torch.cat([torch.tensor([], dtype=second.dtype), *getattr(second, name)]) if "values" in name
-        else getattr(second, name) for name in first._reductions
-    ]  # fmt: skip
+        torch.cat([torch.tensor([], dtype=second.dtype), *getattr(second, name)])
+        if "values" in name
+        else getattr(second, name)
+        for name in first._reductions
+    ]
 
     def gather(tensor, group=None):
         other = waiting.pop(0)
@@ -95,7 +102,12 @@ def test_processes_are_gathered_whatever_each_of_them_saw(split):
 
 def test_it_can_be_copied_pickled_and_moved_to_half_precision():
     metric = process(range(20))
-    for other in (copy.deepcopy(metric), pickle.loads(pickle.dumps(metric)), metric.clone().half(), metric.double()):
+    for other in (
+        copy.deepcopy(metric),
+        pickle.loads(pickle.dumps(metric)),
+        metric.clone().half(),
+        metric.double(),
+    ):
         assert other.compute().item() == whole().result().mean
 
 

@@ -21,8 +21,16 @@ from cofire.photos.reading import read_photo
 
 from .tuned_network import PREPARATION, collection_of, small_network
 
-FEW = {"current": [0.25, 1.0], "preceding": [0.0, 0.5], "succeeding": [0.5, 1.0], "k": [1, 5], "k_linear": [],
-       "min_share": [0.0, 0.2], "radius": [], "sigma": [0.02, 0.2]}  # fmt: skip
+FEW = {
+    "current": [0.25, 1.0],
+    "preceding": [0.0, 0.5],
+    "succeeding": [0.5, 1.0],
+    "k": [1, 5],
+    "k_linear": [],
+    "min_share": [0.0, 0.2],
+    "radius": [],
+    "sigma": [0.02, 0.2],
+}
 POINTS = {"candidates": FEW, "start": {"contrast": None}}
 LAYERS = {"contrast": [0.0, 0.7], "sigma": [0.02, 0.2], "threshold": [0.2, 0.5, 0.8]}
 
@@ -49,7 +57,9 @@ def exact(network, collection):
 
 @pytest.fixture(scope="module")
 def of_layers(network, collection):
-    return tune(network, collection, PREPARATION, candidates=LAYERS, least_iou=0.3, seed=1, exact=True)
+    return tune(
+        network, collection, PREPARATION, candidates=LAYERS, least_iou=0.3, seed=1, exact=True
+    )
 
 
 def iou_by_hand(network, photo, options):
@@ -66,8 +76,13 @@ def pointing_by_hand(network, photo, options):
 
 def test_weights_come_first_and_each_by_itself(tuned):
     assert [one.name for one in tuned.learned] == [
-        "current", "preceding", "succeeding", "k", "min_share", "sigma"
-    ]  # fmt: skip
+        "current",
+        "preceding",
+        "succeeding",
+        "k",
+        "min_share",
+        "sigma",
+    ]
     assert [one.judged for one in tuned.learned] == ["iou"] * 5 + ["pointing"]
     assert tuned.learned[0].start == 1.0
     assert all(one.chosen in (*one.values, one.start) for one in tuned.learned)
@@ -76,7 +91,9 @@ def test_weights_come_first_and_each_by_itself(tuned):
 def test_only_photos_for_tuning_are_seen(network, collection, monkeypatch):
     read = []
     real = rewards_file.read_batches
-    monkeypatch.setattr(rewards_file, "read_batches", lambda photos, *a: read.extend(photos) or real(photos, *a))
+    monkeypatch.setattr(
+        rewards_file, "read_batches", lambda photos, *a: read.extend(photos) or real(photos, *a)
+    )
     found = tune(network, collection, PREPARATION, candidates=LAYERS, trials=3, photos=4)
     assert found.photos == len(read) == 4
     assert {split_of(photo.name) for photo in read} == {"tuning"}
@@ -98,15 +115,22 @@ def test_rewards_are_what_each_photo_gives_by_itself(network, collection, exact)
     assert exact.gain.value == pytest.approx(exact.after.reached - exact.before.reached)
 
 
-def test_of_layers_contrast_blur_and_box_are_learnt_as_each_photo_has_them(network, collection, of_layers, tmp_path):
+def test_of_layers_contrast_blur_and_box_are_learnt_as_each_photo_has_them(
+    network, collection, of_layers, tmp_path
+):
     assert [(one.name, one.judged) for one in of_layers.learned] == [
-        ("contrast", "iou"), ("sigma", "pointing"), ("threshold", "iou"), ("connected", "iou")
-    ]  # fmt: skip
+        ("contrast", "iou"),
+        ("sigma", "pointing"),
+        ("threshold", "iou"),
+        ("connected", "iou"),
+    ]
     photos = collection.split("tuning").photos
     order = torch.randperm(len(photos), generator=torch.Generator().manual_seed(1)).tolist()
     contrast, sigma, threshold, connected = of_layers.learned
     options = {"contrast": contrast.chosen}
-    assert contrast.run.table[:, 1].tolist() == [float(iou_by_hand(network, photos[at], {}) >= 0.3) for at in order]
+    assert contrast.run.table[:, 1].tolist() == [
+        float(iou_by_hand(network, photos[at], {}) >= 0.3) for at in order
+    ]
     for arm, value in enumerate(sigma.values):
         assert sigma.run.table[:, arm].tolist() == [
             pointing_by_hand(network, photos[at], {**options, "sigma": value}) for at in order
@@ -124,12 +148,17 @@ def test_of_layers_contrast_blur_and_box_are_learnt_as_each_photo_has_them(netwo
     assert again.described() == of_layers.described()
     assert again.kind == "layers"
     assert {name: again.explain_options[name] for name in options} == options
-    assert explain(network, torch.rand(1, 1, 16, 16), **again.explain_options).regions == of_layers.regions
+    assert (
+        explain(network, torch.rand(1, 1, 16, 16), **again.explain_options).regions
+        == of_layers.regions
+    )
 
 
 def test_without_layers_that_have_places_options_of_points_are_learnt(collection, of_layers):
     torch.manual_seed(0)
-    plain = Network(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 3)), torch.zeros(2, 1, 16, 16))
+    plain = Network(
+        torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 3)), torch.zeros(2, 1, 16, 16)
+    )
     found = tune(plain, collection, PREPARATION, candidates={**FEW, "k": []}, trials=2)
     assert found.kind == "points"
     assert "min_share" in [one.name for one in found.learned]
@@ -145,12 +174,18 @@ def test_a_weight_that_changes_nothing_is_left_as_it_is(tuned, exact):
         one = found.learned[2]
         assert (one.name, one.alike, one.chosen) == ("succeeding", True, 1.0)
         assert one.run.regret.tolist() == [0.0] * len(one.run.pulled)
-    assert alike("discernible", {"alpha": (1, 1, 1)}) == alike("discernible", {"alpha": (0.5, 0.5, 9), "radius": 0.3})
-    assert alike("discernible", {"alpha": (1, 1, 1)}) != alike("discernible", {"alpha": (1, 0.5, 1)})
+    assert alike("discernible", {"alpha": (1, 1, 1)}) == alike(
+        "discernible", {"alpha": (0.5, 0.5, 9), "radius": 0.3}
+    )
+    assert alike("discernible", {"alpha": (1, 1, 1)}) != alike(
+        "discernible", {"alpha": (1, 0.5, 1)}
+    )
 
 
 def test_the_same_seed_learns_the_same_and_batches_change_nothing(network, collection, exact):
-    again = tune(network, collection, PREPARATION, **POINTS, least_iou=0.3, seed=1, exact=True, batch_size=3)
+    again = tune(
+        network, collection, PREPARATION, **POINTS, least_iou=0.3, seed=1, exact=True, batch_size=3
+    )
     assert json.dumps(again.described()) == json.dumps(exact.described())
 
 
@@ -166,15 +201,28 @@ def test_nothing_is_traced_twice_and_progress_ends_where_it_said(network, collec
     for exactly in (False, True):
         seen.clear()
         done.clear()
-        tune(network, collection, PREPARATION, **POINTS, trials=15, exact=exactly,
-             advance=lambda n, total: done.append((n, total)))  # fmt: skip
+        tune(
+            network,
+            collection,
+            PREPARATION,
+            **POINTS,
+            trials=15,
+            exact=exactly,
+            advance=lambda n, total: done.append((n, total)),
+        )
         assert len(seen) == len(set(seen))
         assert sum(n for n, _ in done) == done[0][1]
 
 
 def test_a_value_that_cannot_follow_from_what_was_learnt_is_not_tried(network, collection):
-    found = tune(network, collection, PREPARATION, trials=4, start={"alpha": (1.0, 0.0, 1.0), "contrast": None},
-                 candidates={**FEW, "current": [0.0, 0.5, 1.0], "preceding": [], "k": [], "sigma": []})  # fmt: skip
+    found = tune(
+        network,
+        collection,
+        PREPARATION,
+        trials=4,
+        start={"alpha": (1.0, 0.0, 1.0), "contrast": None},
+        candidates={**FEW, "current": [0.0, 0.5, 1.0], "preceding": [], "k": [], "sigma": []},
+    )
     assert found.learned[0].values == (0.5, 1.0)
     assert found.learned[0].alike
     assert found.options["alpha"] == [1.0, 0.0, 1.0]
@@ -182,12 +230,16 @@ def test_a_value_that_cannot_follow_from_what_was_learnt_is_not_tried(network, c
 
 def test_of_maps_the_box_is_learnt(network, collection, tmp_path):
     pytest.importorskip("captum")
-    found = tune(network, collection, PREPARATION, "gradcam", candidates={"threshold": [0.2, 0.5, 0.8]})
+    found = tune(
+        network, collection, PREPARATION, "gradcam", candidates={"threshold": [0.2, 0.5, 0.8]}
+    )
     assert [one.name for one in found.learned] == ["threshold", "connected"]
     again = read_tuned(found.save(tmp_path / "a.json"))
-    assert again.explain_options == found.explain_options == {
-        "threshold": found.learned[0].chosen, "connected": found.learned[1].chosen
-    }  # fmt: skip
+    assert (
+        again.explain_options
+        == found.explain_options
+        == {"threshold": found.learned[0].chosen, "connected": found.learned[1].chosen}
+    )
 
 
 def test_learning_leaves_the_network_as_it_was(collection):
@@ -218,14 +270,36 @@ def test_a_note_says_where_options_were_learnt(network, tuned):
 
 
 DAMAGE = [
-    {"format": 1}, {"format": 3}, {"kind": "layers"}, {"kind": "maps"}, {"kind": []}, {"method": "magic"},
-    {"method": 3}, {"options": []}, {"options": {"alpha": [0, 0, 1]}},
-    {"options": {"magic": 1}}, {"options": {"n": 2}}, {"sigma": None}, {"sigma": -1}, {"box": {"radius": 0}},
-    {"box": {"threshold": 0.5}}, {"box": {"threshold": 0.5, "connected": True}}, {"method": "gradcam"},
-    {"network": 3}, {"photos": "many"}, {"photos": True}, {"least_iou": 2},
-    {"before": {"iou": 0.5}}, {"after": []}, {"gain": [1]}, {"gain": [float("nan"), 0, 0]}, {"runs": {}},
-    {"runs": [{}]}, {"setup": 1}, {"seed": None},
-]  # fmt: skip
+    {"format": 1},
+    {"format": 3},
+    {"kind": "layers"},
+    {"kind": "maps"},
+    {"kind": []},
+    {"method": "magic"},
+    {"method": 3},
+    {"options": []},
+    {"options": {"alpha": [0, 0, 1]}},
+    {"options": {"magic": 1}},
+    {"options": {"n": 2}},
+    {"sigma": None},
+    {"sigma": -1},
+    {"box": {"radius": 0}},
+    {"box": {"threshold": 0.5}},
+    {"box": {"threshold": 0.5, "connected": True}},
+    {"method": "gradcam"},
+    {"network": 3},
+    {"photos": "many"},
+    {"photos": True},
+    {"least_iou": 2},
+    {"before": {"iou": 0.5}},
+    {"after": []},
+    {"gain": [1]},
+    {"gain": [float("nan"), 0, 0]},
+    {"runs": {}},
+    {"runs": [{}]},
+    {"setup": 1},
+    {"seed": None},
+]
 
 
 @pytest.mark.parametrize("change", DAMAGE)
@@ -235,7 +309,9 @@ def test_a_damaged_file_is_an_error(tuned, tmp_path, change):
         read_tuned(tmp_path / "a.json")
 
 
-@pytest.mark.parametrize("missing", ["method", "options", "runs", "network", "gain", "box", "sigma", "kind"])
+@pytest.mark.parametrize(
+    "missing", ["method", "options", "runs", "network", "gain", "box", "sigma", "kind"]
+)
 def test_a_file_that_lacks_something_is_an_error(tuned, tmp_path, missing):
     whole = tuned.described()
     del whole[missing]
@@ -256,17 +332,28 @@ def test_what_is_no_such_file_is_an_error(tmp_path, content):
 @pytest.mark.parametrize(
     ("method", "candidates"),
     [
-        ("discernible-p3", {"magic": [1, 2]}), ("discernible-p3", {"k": [1]}), ("discernible-p3", {"k": [1, 1]}),
-        ("discernible-p3", {"k": [1, -2]}), ("discernible-p3", {"succeeding": [0.0, 1.0]}),
-        ("discernible-p3", {"n": [1, 2]}), ("discernible-p3", {"alpha": [(1, 1, 1), (1, 0, 1)]}),
-        ("discernible-p3", {"sigma": [0.1, float("nan")]}), ("discernible-p3", {"current": [1.0, float("inf")]}),
-        ("discernible-p3", {"contrast": [0.0, 1.0]}), ("discernible-p3", {"threshold": [0.2, 0.5]}),
-        ("discernible", {"k": [1, 2]}), ("discernible", {"contrast": [0.5, None]}), ("discernible", {"radius": [1, 2]}),
-        ("discernible", {"contrast": [0.5, 2.0]}), ("discernible", {"connected": [0, 1]}), ("discernible", {"k": []}),
-        ("gradcam", {"k": [1, 2]}), ("gradcam", {"threshold": [], "connected": []}),
+        ("discernible-p3", {"magic": [1, 2]}),
+        ("discernible-p3", {"k": [1]}),
+        ("discernible-p3", {"k": [1, 1]}),
+        ("discernible-p3", {"k": [1, -2]}),
+        ("discernible-p3", {"succeeding": [0.0, 1.0]}),
+        ("discernible-p3", {"n": [1, 2]}),
+        ("discernible-p3", {"alpha": [(1, 1, 1), (1, 0, 1)]}),
+        ("discernible-p3", {"sigma": [0.1, float("nan")]}),
+        ("discernible-p3", {"current": [1.0, float("inf")]}),
+        ("discernible-p3", {"contrast": [0.0, 1.0]}),
+        ("discernible-p3", {"threshold": [0.2, 0.5]}),
+        ("discernible", {"k": [1, 2]}),
+        ("discernible", {"contrast": [0.5, None]}),
+        ("discernible", {"radius": [1, 2]}),
+        ("discernible", {"contrast": [0.5, 2.0]}),
+        ("discernible", {"connected": [0, 1]}),
+        ("discernible", {"k": []}),
+        ("gradcam", {"k": [1, 2]}),
+        ("gradcam", {"threshold": [], "connected": []}),
         ("gradcam", {"threshold": [0.0, 0.5]}),
     ],
-)  # fmt: skip
+)
 def test_values_that_cannot_be_are_errors(method, candidates):
     with pytest.raises(OptionError):
         knobs_of(method, candidates)
@@ -274,9 +361,17 @@ def test_values_that_cannot_be_are_errors(method, candidates):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"method": "magic"}, {"least_iou": 0}, {"trials": 1}, {"photos": 0}, {"seed": -1}, {"start": {"magic": 1}},
-     {"start": {"alpha": (0, 0, 1)}}, {"batch_size": 0}],
-)  # fmt: skip
+    [
+        {"method": "magic"},
+        {"least_iou": 0},
+        {"trials": 1},
+        {"photos": 0},
+        {"seed": -1},
+        {"start": {"magic": 1}},
+        {"start": {"alpha": (0, 0, 1)}},
+        {"batch_size": 0},
+    ],
+)
 def test_options_that_cannot_be_are_errors(network, collection, wrong):
     with pytest.raises(OptionError):
         tune(network, collection, PREPARATION, **{**POINTS, **wrong})
@@ -287,19 +382,35 @@ def test_photos_that_show_no_box_or_an_unknown_class_are_told(network, collectio
     with pytest.raises(DataError, match="none of"):
         tune(network, bare, PREPARATION, candidates=LAYERS)
     with pytest.raises(LabelError):
-        tune(network, replace(collection, photos=tuple(replace(p, label=3) for p in collection)), PREPARATION)
-    half = tuple(replace(p, boxes=() if at % 2 else p.boxes) for at, p in enumerate(collection.split("tuning")))
-    found = tune(network, replace(collection, photos=half), PREPARATION, candidates=LAYERS, trials=3)
+        tune(
+            network,
+            replace(collection, photos=tuple(replace(p, label=3) for p in collection)),
+            PREPARATION,
+        )
+    half = tuple(
+        replace(p, boxes=() if at % 2 else p.boxes)
+        for at, p in enumerate(collection.split("tuning"))
+    )
+    found = tune(
+        network, replace(collection, photos=half), PREPARATION, candidates=LAYERS, trials=3
+    )
     assert (found.photos, found.without_box) == (-(-len(half) // 2), len(half) // 2)
 
 
 def test_what_learning_costs_is_said_before_it_and_changes_nothing(network, collection):
     lines = []
-    options = {"candidates": {"sigma": [0.02, 0.2], "contrast": [0.0, 0.7], "threshold": []}, "photos": 2}
+    options = {
+        "candidates": {"sigma": [0.02, 0.2], "contrast": [0.0, 0.7], "threshold": []},
+        "photos": 2,
+    }
     told = tune(network, collection, PREPARATION, **options, tell=lines.append)
     assert lines == [
         "Cost: 3 options of discernible learnt on 2 photos: 10 explanations judged at the most",
         "Time: less than a minute at the most on cpu, as the first photo tells",
     ]
     silent = tune(network, collection, PREPARATION, **options)
-    assert (told.options, told.regions, told.after) == (silent.options, silent.regions, silent.after)
+    assert (told.options, told.regions, told.after) == (
+        silent.options,
+        silent.regions,
+        silent.after,
+    )

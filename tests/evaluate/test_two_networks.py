@@ -10,7 +10,13 @@ from cofire.evaluate.areas import area_overlap, share_inside
 from cofire.evaluate.comparisons import TwoNetworks
 from cofire.evaluate.two_networks import Side, compare_networks
 from cofire.explain import explain
-from tests.evaluate.seen import network_row, small_boxes, small_comparison, small_network, small_photos
+from tests.evaluate.seen import (
+    network_row,
+    small_boxes,
+    small_comparison,
+    small_network,
+    small_photos,
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +39,10 @@ def labels(sides):
 def test_every_number_is_that_of_the_explanations(sides, labels):
     found = compare_networks(*sides, labels, names=list("abcd"), batch_size=3)
     predicted = [side.network.run(side.inputs).argmax(1) for side in sides]
-    own = [explain(side.network, side.inputs, classes) for side, classes in zip(sides, predicted, strict=True)]
+    own = [
+        explain(side.network, side.inputs, classes)
+        for side, classes in zip(sides, predicted, strict=True)
+    ]
     true = [explain(side.network, side.inputs, labels) for side in sides]
     overlap = area_overlap(own[0].heatmap(), own[1].heatmap())
     of_truth = area_overlap(true[0].heatmap(), true[1].heatmap())
@@ -48,7 +57,9 @@ def test_every_number_is_that_of_the_explanations(sides, labels):
         )
         assert row.overlap == pytest.approx(float(overlap.values[at]), abs=1e-6)
         assert row.overlap_of_truth == pytest.approx(float(of_truth.values[at]), abs=1e-6)
-        assert [value is not None for value in row.inside] == [bool(each.counted[at]) for each in inside]
+        assert [value is not None for value in row.inside] == [
+            bool(each.counted[at]) for each in inside
+        ]
         if at % 2 == 0:
             assert row.inside[1] == pytest.approx(float(inside[1].values[at]), abs=1e-6)
             assert row.covered == pytest.approx(42 / 144)
@@ -73,13 +84,24 @@ def test_cases_are_those_that_one_alone_gets_right(sides, labels):
 
 def test_networks_of_other_sizes_are_compared_on_the_first_ones_pixels():
     inputs, pictures = small_photos(3)
-    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1),
-                                torch.nn.Flatten(), torch.nn.Linear(4, 4))  # fmt: skip
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3, padding=1),
+        torch.nn.ReLU(),
+        torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(),
+        torch.nn.Linear(4, 4),
+    )
     from cofire.network import Network
 
-    wide = Side(Network(model, torch.zeros(1, 3, 24, 24)), torch.rand(3, 3, 24, 24),
-                torch.zeros(3, 24, 24, 3).byte(), "wide")  # fmt: skip
-    found = compare_networks(Side(small_network(), inputs, pictures, "one"), wide, torch.zeros(3).long())
+    wide = Side(
+        Network(model, torch.zeros(1, 3, 24, 24)),
+        torch.rand(3, 3, 24, 24),
+        torch.zeros(3, 24, 24, 3).byte(),
+        "wide",
+    )
+    found = compare_networks(
+        Side(small_network(), inputs, pictures, "one"), wide, torch.zeros(3).long()
+    )
     assert all(row.overlap is None or 0 <= row.overlap <= 1 for row in found.rows)
     assert all(row.covered is None for row in found.rows)
 
@@ -100,7 +122,11 @@ def test_means_are_over_photos_of_a_kind(tmp_path):
     assert found.mean("neither", "overlap") is None
     assert (found.correct(0), found.correct(1)) == (0.6, 0.6)
     again = TwoNetworks.load(found.save(tmp_path / "two.json"))
-    assert (again.rows, again.networks, again.classes) == (found.rows, found.networks, found.classes)
+    assert (again.rows, again.networks, again.classes) == (
+        found.rows,
+        found.networks,
+        found.classes,
+    )
     with pytest.raises(OptionError):
         found.of_kind("all")
     with pytest.raises(OptionError):

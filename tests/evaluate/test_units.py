@@ -13,7 +13,9 @@ SIDES = torch.tensor([8, 8, 8, 8])
 
 
 def test_ground_truth_in_fractions_is_refused_and_the_remedy_works():
-    with pytest.raises(DataError, match=r"between 0 and 1.*\[0\.25, 0\.5, 0\.75, 1\.0\].*boxes \* torch\.tensor"):
+    with pytest.raises(
+        DataError, match=r"between 0 and 1.*\[0\.25, 0\.5, 0\.75, 1\.0\].*boxes \* torch\.tensor"
+    ):
         pointing_hits(MAPS, FRACTIONS)
     assert len(pointing_hits(MAPS, [boxes * SIDES for boxes in FRACTIONS])) == 2
 

@@ -15,9 +15,14 @@ PREPARATION = Preparation((1, 16, 16), resize=0, mean=(0.5,), std=(0.5,))
 def small_model(seed=0):
     torch.manual_seed(seed)
     return nn.Sequential(
-        nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 6, 3), nn.ReLU(), nn.Flatten(),
+        nn.Conv2d(1, 4, 3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(4, 6, 3),
+        nn.ReLU(),
+        nn.Flatten(),
         nn.Linear(6 * 25, 3),
-    ).eval()  # fmt: skip
+    ).eval()
 
 
 def small_network(seed=0):

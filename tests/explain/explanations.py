@@ -21,7 +21,9 @@ def table(rows, links=()):
     return Neurons(image, site, channel, y, x, score, whole(*ends[0]), whole(*ends[1]), share)
 
 
-def explanation(neurons, sites, pictures, *, input_shape=None, maps=None, method="discernible", **parts):
+def explanation(
+    neurons, sites, pictures, *, input_shape=None, maps=None, method="discernible", **parts
+):
     images = len(pictures)
     given = {
         "method": method,
@@ -49,7 +51,8 @@ TOY_SITES = (
 def toy():
     """Two images of 4 × 6 pixels with two channels. Of image 0 three pixels are known, of image 1 one.
 
-    Image 0: class 1 hands 0.75 to (0, 0, 0) and 0.25 to (2, 1, 2) of the layer. The first hands 0.5 to pixel (0, 0),
+    Image 0: class 1 hands 0.75 to (0, 0, 0) and 0.25 to (2, 1, 2) of the layer. The first hands 0.5
+        to pixel (0, 0),
     at both channels, and 0.25 to (1, 1); the second hands 0.125 to (1, 1) and 0.125 to (3, 5).
     """
     rows = [
@@ -86,7 +89,9 @@ def pixels(*places, size=(40, 30), **parts):
     share = 1 / max(len(places), 1)
     rows = [(1, 0, 1, 0, 0, 1.0)] + [(0, 0, 0, y, x, share) for y, x in sorted(places)]
     links = [(row, 0, share) for row in range(1, len(rows))]
-    return explanation(table(rows, links), sites, torch.full((1, height, width, 3), 90, dtype=torch.uint8), **parts)
+    return explanation(
+        table(rows, links), sites, torch.full((1, height, width, 3), 90, dtype=torch.uint8), **parts
+    )
 
 
 def camera(images=2, size=(40, 30)):
@@ -112,7 +117,12 @@ def vectors():
         Site("0.relu", "activation", (4,), 0),
         Site("classes", "classes", (3,), 0),
     )
-    rows = [(2, 0, 1, 0, 0, 1.0), (1, 0, 3, 0, 0, 1.0), (0, 0, 2, 0, 0, 0.25), (0, 0, 5, 0, 0, 0.75)]
+    rows = [
+        (2, 0, 1, 0, 0, 1.0),
+        (1, 0, 3, 0, 0, 1.0),
+        (0, 0, 2, 0, 0, 0.25),
+        (0, 0, 5, 0, 0, 0.75),
+    ]
     pictures = torch.linspace(0, 255, 6).to(torch.uint8)[None, None, :, None].repeat(1, 1, 1, 3)
     return explanation(table(rows, [(1, 0, 1.0), (2, 1, 0.25), (3, 1, 0.75)]), sites, pictures)
 
@@ -135,14 +145,24 @@ def photos(pictures, points=300, seed=0):
         centre = torch.rand(2, generator=generator) * 0.4 + 0.3
         for at, (site, count) in enumerate(zip(sites, counts, strict=True)):
             height, width = site.grid
-            spread = torch.randn(count * 3, 2, generator=generator) * torch.tensor([0.13, 0.16]) + centre
+            spread = (
+                torch.randn(count * 3, 2, generator=generator) * torch.tensor([0.13, 0.16]) + centre
+            )
             lost = torch.rand(count * 3, 1, generator=generator) < 0.05
-            place = torch.where(lost, torch.rand(count * 3, 2, generator=generator), spread).clamp(0, 0.999)
+            place = torch.where(lost, torch.rand(count * 3, 2, generator=generator), spread).clamp(
+                0, 0.999
+            )
             channel = torch.randint(min(site.channels, 25), (count * 3,), generator=generator)
             if site.kind == "classes":
                 channel[:] = 207 + image
-            index = channel * height * width + (place[:, 0] * height).long() * width + (place[:, 1] * width).long()
-            found[at, image] = index.unique()[torch.randperm(len(index.unique()), generator=generator)][:count]
+            index = (
+                channel * height * width
+                + (place[:, 0] * height).long() * width
+                + (place[:, 1] * width).long()
+            )
+            found[at, image] = index.unique()[
+                torch.randperm(len(index.unique()), generator=generator)
+            ][:count]
     order = [(at, image) for at in reversed(range(len(sites))) for image in range(images)]
     start, rows = {}, []
     for at, image in order:
@@ -159,7 +179,9 @@ def photos(pictures, points=300, seed=0):
             continue
         above, parents = start[at + 1, image], len(found[at + 1, image])
         weight = torch.rand(count, generator=generator) ** 4 + 0.01
-        owner = torch.cat([torch.arange(parents), torch.randint(parents, (count,), generator=generator)])[:count]
+        owner = torch.cat(
+            [torch.arange(parents), torch.randint(parents, (count,), generator=generator)]
+        )[:count]
         for parent in range(parents):
             mine = torch.nonzero(owner == parent).flatten()
             for child in mine.tolist():

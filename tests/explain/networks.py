@@ -15,7 +15,10 @@ class SmallResidual(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.depthwise = nn.Conv2d(8, 8, 3, padding=1, groups=8)
         self.squeeze = nn.Conv2d(8, 8, 1)
-        self.left, self.right = nn.Conv2d(8, 6, 1), nn.Conv2d(8, 6, 3, stride=2, padding=1, dilation=1)
+        self.left, self.right = (
+            nn.Conv2d(8, 6, 1),
+            nn.Conv2d(8, 6, 3, stride=2, padding=1, dilation=1),
+        )
         self.head = nn.Linear(12, 4)
         with torch.no_grad():
             self.norm.weight.copy_(torch.linspace(-1, 1.5, 8))
@@ -34,16 +37,24 @@ class SmallResidual(nn.Module):
 def plain_cnn():
     """Convolutions, ReLU, max pools and two fully connected layers."""
     return nn.Sequential(
-        nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 5, 3, padding=1), nn.ReLU(), nn.Flatten(),
-        nn.Linear(125, 9), nn.ReLU(), nn.Linear(9, 3),
-    )  # fmt: skip
+        nn.Conv2d(1, 4, 3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(4, 5, 3, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(125, 9),
+        nn.ReLU(),
+        nn.Linear(9, 3),
+    )
 
 
 @torch.no_grad()
 def fixations_by_loop(model, image, target):
     """The set of pixels (y, x) that CNN-Fixations reaches in a network as `plain_cnn` makes it, neuron by neuron.
 
-    A neuron is wanted large (1) or small (-1): small where the best that there is speaks against the one above it.
+    A neuron is wanted large (1) or small (-1): small where the best that there is speaks against
+    the one above it.
     """
     values = [image[None]]
     for module in model:
@@ -56,7 +67,9 @@ def fixations_by_loop(model, image, target):
         for neuron, wanted in chosen:
             if isinstance(module, nn.Linear):
                 weights = (wanted * module.weight[neuron[0]]).tolist()
-                before.update(_through_linear(weights, given.tolist(), last_resort=number < len(model) - 1))
+                before.update(
+                    _through_linear(weights, given.tolist(), last_resort=number < len(model) - 1)
+                )
             elif isinstance(module, nn.Flatten):
                 channel, rest = divmod(neuron[0], given.shape[1] * given.shape[2])
                 before.add(((channel, *divmod(rest, given.shape[2])), wanted))
@@ -73,7 +86,9 @@ def fixations_by_loop(model, image, target):
 
 
 def _through_linear(weights, given, last_resort):
-    products = {i: value * weight for i, (value, weight) in enumerate(zip(given, weights, strict=True))}
+    products = {
+        i: value * weight for i, (value, weight) in enumerate(zip(given, weights, strict=True))
+    }
     found = [i for i, product in products.items() if product > 0]
     matter = [i for i, product in products.items() if product != 0]
     if not found and matter and last_resort:
@@ -95,7 +110,9 @@ def _through_convolution(module, given, neuron, wanted):
         if any(product != 0 for product, _ in products.values()):
             sums[channel] = sum(product for product, _ in products.values())
             # Of equal products the one nearest to the middle of the window, then the first.
-            places[channel] = max(products, key=lambda at: (products[at][0], -_distance(at, y, x, module.padding[0])))
+            places[channel] = max(
+                products, key=lambda at: (products[at][0], -_distance(at, y, x, module.padding[0]))
+            )
             places[channel] = (places[channel], products[places[channel]][1])
     if not sums:
         return []

@@ -58,19 +58,30 @@ def test_torchvision(name):
 
 
 def test_fully_connected_networks_on_vectors_and_on_images():
-    vectors = nn.Sequential(nn.Linear(12, 8), nn.GELU(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 3))
+    vectors = nn.Sequential(
+        nn.Linear(12, 8), nn.GELU(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 3)
+    )
     found = explain(Network(vectors, torch.zeros(1, 12)), torch.randn(4, 12))
     assert found.heatmap().shape == (4, 1, 12)
     assert found.has_evidence.all()
-    flattened = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 3), nn.Softmax(1))
-    check(explain(Network(flattened, torch.zeros(1, 1, 8, 8)), torch.rand(4, 1, 8, 8)), torch.rand(4, 1, 8, 8))
+    flattened = nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 3), nn.Softmax(1)
+    )
+    check(
+        explain(Network(flattened, torch.zeros(1, 1, 8, 8)), torch.rand(4, 1, 8, 8)),
+        torch.rand(4, 1, 8, 8),
+    )
 
 
 def test_re_used_modules_and_functional_forms():
     class Twice(nn.Module):
         def __init__(self):
             super().__init__()
-            self.conv, self.act, self.head = nn.Conv2d(4, 4, 3, padding=1), nn.ReLU(inplace=True), nn.Linear(4, 3)
+            self.conv, self.act, self.head = (
+                nn.Conv2d(4, 4, 3, padding=1),
+                nn.ReLU(inplace=True),
+                nn.Linear(4, 3),
+            )
 
         def forward(self, x):
             x = self.act(self.conv(x))

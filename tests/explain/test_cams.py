@@ -85,8 +85,12 @@ def by_grad_cam(model, layer, images, target):
     with GradCAMPlusPlus(model, [layer]) as cam:
         maps = cam(images, [ClassifierOutputTarget(int(one)) for one in target])
         kept = cam.activations_and_grads
-        raw = cam.get_cam_image(images, layer, None, kept.activations[0].numpy(), kept.gradients[0].numpy())
-    raw = F.interpolate(torch.from_numpy(np.maximum(raw, 0))[:, None], images.shape[2:], mode="bilinear")[:, 0]
+        raw = cam.get_cam_image(
+            images, layer, None, kept.activations[0].numpy(), kept.gradients[0].numpy()
+        )
+    raw = F.interpolate(
+        torch.from_numpy(np.maximum(raw, 0))[:, None], images.shape[2:], mode="bilinear"
+    )[:, 0]
     return torch.from_numpy(maps), raw
 
 
@@ -180,7 +184,12 @@ def test_the_layer_is_the_last_map_before_the_classifier(name):
     assert (layer.name, layer.shape) == (expected, shape)
     assert layer.channel_axis == (2 if name.startswith("swin") else 0)
     if module is not None:
-        assert check_against_both(model, module, images, network.run(images).argmax(1).clone(), faint=True) == expected
+        assert (
+            check_against_both(
+                model, module, images, network.run(images).argmax(1).clone(), faint=True
+            )
+            == expected
+        )
 
 
 @pytest.mark.slow
@@ -191,8 +200,17 @@ def test_a_vision_transformer_has_no_such_map():
 
 
 def test_a_plain_chain_is_read_before_its_pooling():
-    convolutions = [nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(20, 50, 5), nn.ReLU(), nn.MaxPool2d(2)]
-    model = nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(800, 500), nn.ReLU(), nn.Linear(500, 10))
+    convolutions = [
+        nn.Conv2d(1, 20, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(20, 50, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+    ]
+    model = nn.Sequential(
+        *convolutions, nn.Flatten(), nn.Linear(800, 500), nn.ReLU(), nn.Linear(500, 10)
+    )
     layer = choose_cam_layer(Network(model, torch.zeros(1, 1, 28, 28)))
     assert (layer.name, layer.shape) == ("4", (50, 8, 8))
 
@@ -210,7 +228,9 @@ def test_what_a_branch_leaps_over_is_not_chosen():
 
 
 def test_a_rescaled_image_is_no_feature_map():
-    rest = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(36, 4), nn.ReLU(), nn.Linear(4, 2))
+    rest = nn.Sequential(
+        nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(36, 4), nn.ReLU(), nn.Linear(4, 2)
+    )
     model = Written(lambda self, x: self.rest((x - 0.5) / 0.5), rest=rest)
     with pytest.raises(errors.ExplanationError, match="no feature map"):
         choose_cam_layer(Network(model, torch.zeros(1, 1, 6, 6)))
@@ -243,14 +263,23 @@ def test_channels_last_layers_are_read_as_maps():
     maps, _, _ = cam_maps(network, images, target, "gradcam", layer=name)
     seen, eager = [], copy.deepcopy(model).eval()
     eager.get_submodule(name).register_forward_hook(lambda _, __, out: seen.append(out))
-    assert_same_map(maps, by_hand(eager(images), seen[0], target, images, positions=(1, 2), channels=3))
+    assert_same_map(
+        maps, by_hand(eager(images), seen[0], target, images, positions=(1, 2), channels=3)
+    )
 
 
 def snapshot(model):
     tensors = [*model.parameters(), *model.buffers()]
-    marks = [(value.requires_grad, value._version, value.data_ptr(), id(value.grad)) for value in tensors]
+    marks = [
+        (value.requires_grad, value._version, value.data_ptr(), id(value.grad)) for value in tensors
+    ]
     hooks = [len(module._forward_hooks) + len(module._backward_hooks) for module in model.modules()]
-    return [dict(module.__dict__) for module in model.modules()], marks, hooks, [value.tolist() for value in tensors]
+    return (
+        [dict(module.__dict__) for module in model.modules()],
+        marks,
+        hooks,
+        [value.tolist() for value in tensors],
+    )
 
 
 def test_the_model_stays_as_it_is(small, method, monkeypatch):
@@ -306,7 +335,9 @@ def test_frozen_weights_and_channels_last_make_no_difference(small, method, expe
     assert_same_map(cam_maps(lasting, striding, target, method)[0], expected)
 
 
-@pytest.mark.parametrize(("dtype", "share"), [(torch.float64, 1e-4), (torch.bfloat16, 0.1), (torch.float16, 0.02)])
+@pytest.mark.parametrize(
+    ("dtype", "share"), [(torch.float64, 1e-4), (torch.bfloat16, 0.1), (torch.float16, 0.02)]
+)
 def test_other_types_of_weights_give_nearly_the_same_map(small, method, expected, dtype, share):
     model, images, network, target = small
     other = Network(copy.deepcopy(model).to(dtype), images.to(dtype))
@@ -329,18 +360,26 @@ def test_a_map_does_not_depend_on_the_rest_of_the_batch(small, method, expected)
     _, images, network, target = small
     alone = [cam_maps(network, images[[one]], target[[one]], method) for one in range(4)]
     assert_same_map(torch.cat([maps for maps, _, _ in alone]), expected)
-    torch.testing.assert_close(torch.cat([logits for *_, logits in alone]), network.run(images).clone())
+    torch.testing.assert_close(
+        torch.cat([logits for *_, logits in alone]), network.run(images).clone()
+    )
 
 
 def test_a_map_without_positive_values_is_all_zero(method):
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
+    )
     nn.init.constant_(model[4].weight, -1.0)
     images = torch.randn(2, 3, 9, 9)
     network = Network(model, images)
-    assert torch.equal(cam_maps(network, images, torch.tensor([0, 1]), method)[0], torch.zeros(2, 9, 9))
+    assert torch.equal(
+        cam_maps(network, images, torch.tensor([0, 1]), method)[0], torch.zeros(2, 9, 9)
+    )
     # Nothing fires at all.
     nn.init.constant_(model[0].bias, -100.0)
-    assert torch.equal(cam_maps(network, images, torch.tensor([0, 1]), method)[0], torch.zeros(2, 9, 9))
+    assert torch.equal(
+        cam_maps(network, images, torch.tensor([0, 1]), method)[0], torch.zeros(2, 9, 9)
+    )
 
 
 def test_writing_in_place_that_autograd_would_refuse_does_no_harm(method):
@@ -353,7 +392,9 @@ def test_writing_in_place_that_autograd_would_refuse_does_no_harm(method):
         z[:, :2].mul_(2).sub_(1)
         return self.fc(z)
 
-    model = Written(inference_only, conv=nn.Conv2d(3, 4, 3), mix=nn.Conv2d(4, 4, 1), fc=nn.Linear(4, 3))
+    model = Written(
+        inference_only, conv=nn.Conv2d(3, 4, 3), mix=nn.Conv2d(4, 4, 1), fc=nn.Linear(4, 3)
+    )
     images, target = torch.randn(2, 3, 9, 9), torch.tensor([0, 2])
     with pytest.raises(RuntimeError, match="inplace operation"):
         model(images).sum().backward()
@@ -386,7 +427,9 @@ def test_signed_maps_that_are_written_over_are_seen_as_they_were(method):
     weights = model.fc.weight[target] * scale / 49
     if method == "gradcam++":
         sums = feature.sum((2, 3))
-        weights = 49 * weights.clamp(min=0) * weights**2 / (2 * weights**2 + sums * weights**3 + 1e-6)
+        weights = (
+            49 * weights.clamp(min=0) * weights**2 / (2 * weights**2 + sums * weights**3 + 1e-6)
+        )
     small = F.relu((weights[:, :, None, None] * feature).sum(1, keepdim=True)).detach()
     assert_same_map(maps, F.interpolate(small, (9, 9), mode="bilinear")[:, 0], 1e-5)
     assert torch.equal(images, kept)
@@ -412,7 +455,10 @@ def test_threads_do_not_disturb_each_other(small, method, expected):
 def test_a_fully_connected_network_has_no_map(tiny):
     with pytest.raises(errors.ExplanationError) as caught:
         choose_cam_layer(tiny.network)
-    assert all(part in str(caught.value) for part in ("no feature map", "Expected: a convolutional", "discernible"))
+    assert all(
+        part in str(caught.value)
+        for part in ("no feature map", "Expected: a convolutional", "discernible")
+    )
     with pytest.raises(errors.ExplanationError, match="a network of images"):
         cam_maps(tiny.network, tiny.inputs, tiny.labels, "gradcam")
 

@@ -77,7 +77,9 @@ def test_a_drawing_without_legend_is_as_large_as_the_enlarged_picture():
 
 
 @pytest.mark.parametrize("what", ["heatmap", "points", "box"])
-@pytest.mark.parametrize("places", [(), ((0, 0),), ((0, 0), (39, 29), (5, 5), (6, 5), (5, 6))], ids=len)
+@pytest.mark.parametrize(
+    "places", [(), ((0, 0),), ((0, 0), (39, 29), (5, 5), (6, 5), (5, 6))], ids=len
+)
 def test_no_one_and_five_points_are_drawn(what, places):
     assert isinstance(pixels(*places).overlay(0, what), Image.Image)
 
@@ -96,7 +98,10 @@ def test_colours_fade_out_and_are_those_of_the_scale():
 
 
 def test_each_step_of_the_scale_is_lighter_than_the_one_before():
-    light = [sum(w * int(c[i : i + 2], 16) for w, i in ((0.21, 1), (0.72, 3), (0.07, 5))) for c in drawing.SCALE]
+    light = [
+        sum(w * int(c[i : i + 2], 16) for w, i in ((0.21, 1), (0.72, 3), (0.07, 5)))
+        for c in drawing.SCALE
+    ]
     assert light == sorted(light)
 
 
@@ -126,7 +131,9 @@ def test_the_sheet_is_a_png_of_all_images(random, tmp_path):
 def test_the_drawing_holds_points_boxes_and_words_as_vectors(tmp_path):
     text = toy().save_svg(tmp_path / "sheet.svg", class_names=NAMES).read_text(encoding="utf-8")
     assert text.count("<circle") == 4
-    assert re.findall(r'href="(.{15})', text) == ["data:image/png;"] * 10  # 4 pictures and a colour bar, twice
+    assert (
+        re.findall(r'href="(.{15})', text) == ["data:image/png;"] * 10
+    )  # 4 pictures and a colour bar, twice
     words = words_of(text)
     assert words.count("class 1 (75.0\u00a0%)") == 2
     assert "the predicted class · Discernible neurons" in words
@@ -136,7 +143,9 @@ def test_the_drawing_holds_points_boxes_and_words_as_vectors(tmp_path):
 
 
 def test_names_do_nothing_in_a_drawing(tmp_path):
-    text = toy().save_svg(tmp_path / "sheet.svg", class_names=[EVIL] * 5).read_text(encoding="utf-8")
+    text = (
+        toy().save_svg(tmp_path / "sheet.svg", class_names=[EVIL] * 5).read_text(encoding="utf-8")
+    )
     assert "<script" not in text
     assert any(word.startswith("</text><script>") for word in words_of(text))
 
@@ -158,7 +167,10 @@ def test_no_evidence_is_said(tmp_path):
     assert sum("no evidence found" in word for word in words) == 3
     assert {"value of the map", "2", "the predicted class · Grad-CAM++"} <= set(words)
     block = [(y, x) for y in range(0, 40, 8) for x in range(0, 30, 7)]
-    assert captions.box_told([0, 0, 0, 0], bool(block), (1, 9, 9)) == "no box: every point is an outlier"
+    assert (
+        captions.box_told([0, 0, 0, 0], bool(block), (1, 9, 9))
+        == "no box: every point is an outlier"
+    )
 
 
 def test_another_prediction_is_named(random, tmp_path):
@@ -168,7 +180,9 @@ def test_another_prediction_is_named(random, tmp_path):
 
 def test_several_explained_classes_are_all_named(tmp_path):
     several = {"target": torch.tensor([[1, 4]]), "probability": torch.tensor([[0.75, 0.00001]])}
-    words = words_of(pixels((3, 3), **several).save_svg(tmp_path / "a.svg").read_text(encoding="utf-8"))
+    words = words_of(
+        pixels((3, 3), **several).save_svg(tmp_path / "a.svg").read_text(encoding="utf-8")
+    )
     assert words[:2] == [
         "class 1 (75.0\u00a0%), class 4 (<\u00a00.1\u00a0%)",
         "predicted: class 1 · Discernible neurons",
@@ -183,7 +197,12 @@ def test_an_empty_batch_is_drawn(tmp_path):
 
 def test_folders_that_cannot_be_written_to_are_named(tmp_path):
     (tmp_path / "file").write_text("")
-    for save in (Explanation.save_png, Explanation.save_svg, Explanation.save, Explanation.write_html):
+    for save in (
+        Explanation.save_png,
+        Explanation.save_svg,
+        Explanation.save,
+        Explanation.write_html,
+    ):
         with pytest.raises(ResultError, match="cannot be written"):
             save(toy(), tmp_path / "file" / "a")
 

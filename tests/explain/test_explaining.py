@@ -9,7 +9,14 @@ import torch
 from torch import nn
 
 import cofire
-from cofire.errors import BatchError, CofireError, LabelError, NonFiniteError, OptionError, RuleError
+from cofire.errors import (
+    BatchError,
+    CofireError,
+    LabelError,
+    NonFiniteError,
+    OptionError,
+    RuleError,
+)
 from cofire.explain import METHODS, Rule, explain, register_rule
 from cofire.network import Network
 from tests.explain.networks import SmallResidual, fixations_by_loop, plain_cnn
@@ -39,10 +46,16 @@ def assert_same(first, second, images=None):
 def state_of(model):
     return {
         "modes": [module.training for module in model.modules()],
-        "hooks": [(len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks)) for m in model.modules()],
+        "hooks": [
+            (len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks))
+            for m in model.modules()
+        ],
         "modules": [(name, id(module)) for name, module in model.named_modules()],
         "inplace": [getattr(module, "inplace", None) for module in model.modules()],
-        "gradients": [(p.requires_grad, None if p.grad is None else p.grad.clone()) for p in model.parameters()],
+        "gradients": [
+            (p.requires_grad, None if p.grad is None else p.grad.clone())
+            for p in model.parameters()
+        ],
         "values": [value.clone() for value in model.state_dict().values()],
     }
 
@@ -50,7 +63,9 @@ def state_of(model):
 def assert_untouched(before, after):
     for name in ("modes", "hooks", "modules", "inplace"):
         assert before[name] == after[name], name
-    for (wanted, gradient), (wanted_now, gradient_now) in zip(before["gradients"], after["gradients"], strict=True):
+    for (wanted, gradient), (wanted_now, gradient_now) in zip(
+        before["gradients"], after["gradients"], strict=True
+    ):
         assert wanted == wanted_now
         assert (gradient is None) == (gradient_now is None)
         assert gradient is None or torch.equal(gradient, gradient_now)
@@ -78,7 +93,9 @@ def test_the_model_is_as_before_also_after_an_exception(method, training, images
         "cofire.explain.cams._by_captum",
         "cofire.explain.cams._by_grad_cam",
     ):
-        monkeypatch.setattr(sys.modules[place.rpartition(".")[0]], place.rpartition(".")[2], failing)
+        monkeypatch.setattr(
+            sys.modules[place.rpartition(".")[0]], place.rpartition(".")[2], failing
+        )
     with pytest.raises(KeyboardInterrupt):
         explain(network, images, method=method)
     assert_untouched(before, state_of(model))
@@ -101,7 +118,10 @@ def test_the_answer_does_not_depend_on_context_or_layout(method, residual, image
     with torch.inference_mode():
         assert_same(plain, explain(network, images, method=method))
     with torch.no_grad():
-        assert_same(plain, explain(network, images.contiguous(memory_format=torch.channels_last), method=method))
+        assert_same(
+            plain,
+            explain(network, images.contiguous(memory_format=torch.channels_last), method=method),
+        )
     frozen = copy.deepcopy(model).requires_grad_(False)
     assert_same(plain, explain(Network(frozen, images[:1]), images, method=method))
     assert_same(plain, explain(network.with_weights(model.state_dict()), images, method=method))
@@ -112,7 +132,10 @@ def test_the_answer_does_not_depend_on_context_or_layout(method, residual, image
 def test_half_precision_gives_points_at_much_the_same_places(method, dtype, residual, images):
     model, network = residual
     half = Network(copy.deepcopy(model).to(dtype), images[:1].to(dtype))
-    maps, plain = explain(half, images, method=method).heatmap(), explain(network, images, method=method).heatmap()
+    maps, plain = (
+        explain(half, images, method=method).heatmap(),
+        explain(network, images, method=method).heatmap(),
+    )
     likeness = torch.corrcoef(torch.stack([maps.flatten(), plain.flatten()]))[0, 1]
     assert likeness > 0.8
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -147,7 +170,11 @@ def test_targets(residual, images):
     by_number = explain(network, images, target=2)
     assert by_number.target.tolist() == [[2]] * 3
     assert_same(by_number, explain(network, images, target=torch.tensor([2, 2, 2])))
-    assert explain(network, images, target=torch.tensor([0, 1, 2])).target.tolist() == [[0], [1], [2]]
+    assert explain(network, images, target=torch.tensor([0, 1, 2])).target.tolist() == [
+        [0],
+        [1],
+        [2],
+    ]
     several = explain(network, images, target=torch.tensor([[2, 0]] * 3))
     assert several.probability.shape == (3, 2)
     best = explain(network, images, n=2)
@@ -165,8 +192,16 @@ BAD = {
     "NaN": (lambda x: (torch.where(x == x[1].max(), torch.nan, x), {}), NonFiniteError, "image 1"),
     "target too high": (lambda x: (x, {"target": 4}), LabelError, "0 to 3"),
     "target below": (lambda x: (x, {"target": -1}), LabelError, "0 to 3"),
-    "targets too few": (lambda x: (x, {"target": torch.tensor([0, 1])}), LabelError, "one class for each image"),
-    "targets no classes": (lambda x: (x, {"target": torch.tensor([0.5] * 3)}), LabelError, "whole numbers"),
+    "targets too few": (
+        lambda x: (x, {"target": torch.tensor([0, 1])}),
+        LabelError,
+        "one class for each image",
+    ),
+    "targets no classes": (
+        lambda x: (x, {"target": torch.tensor([0.5] * 3)}),
+        LabelError,
+        "whole numbers",
+    ),
     "target twice": (lambda x: (x, {"target": torch.tensor([[0, 0]] * 3)}), LabelError, "twice"),
     "method": (lambda x: (x, {"method": "discernable"}), OptionError, "'discernible'"),
     "option": (lambda x: (x, {"kk": 3}), OptionError, "'k'"),
@@ -235,7 +270,9 @@ def test_an_operator_without_a_rule_names_itself_and_its_line():
             return self.head(attended.mean(1))
 
     network = Network(Attention().eval(), torch.zeros(1, 4, 5, 3))
-    with pytest.raises(RuleError, match=r"scaled_dot_product_attention.*node \w+.*(line \d+|'inner')"):
+    with pytest.raises(
+        RuleError, match=r"scaled_dot_product_attention.*node \w+.*(line \d+|'inner')"
+    ):
         explain(network, torch.rand(1, 4, 5, 3))
 
 
@@ -260,7 +297,11 @@ def test_rules_of_users_are_used():
 
 
 def test_a_network_without_a_graph_says_so():
-    network = Network(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), torch.zeros(1, 3), capture="calls")
+    network = Network(
+        nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)),
+        torch.zeros(1, 3),
+        capture="calls",
+    )
     with pytest.raises(cofire.errors.ExportError, match="calls"):
         explain(network, torch.rand(1, 3))
 
@@ -268,7 +309,9 @@ def test_a_network_without_a_graph_says_so():
 def test_evidence_is_conserved_until_it_ends_in_biases(residual, images):
     found = explain(residual[1], images, k=None, k_linear=None, most=None)
     score, site = found.neurons.score.double(), found.neurons.site
-    into_images = [score[(site == 0) & (found.neurons.image == number)].sum() for number in range(3)]
+    into_images = [
+        score[(site == 0) & (found.neurons.image == number)].sum() for number in range(3)
+    ]
     assert all(0 < total < 1 + 1e-5 for total in into_images)
     flow = torch.zeros(len(score), dtype=torch.float64).index_add_(
         0, found.neurons.child.long(), found.neurons.share.double()
@@ -325,37 +368,62 @@ def head(channels=6):
 relu = torch.relu
 UNUSUAL = {
     "layer scale (1, C, 1, 1)": lambda: Made(
-        lambda s, x: s.h(relu(s.c(x)) * s.g), c=conv(), h=head(), g=nn.Parameter(torch.randn(1, 6, 1, 1))
+        lambda s, x: s.h(relu(s.c(x)) * s.g),
+        c=conv(),
+        h=head(),
+        g=nn.Parameter(torch.randn(1, 6, 1, 1)),
     ),
     "normalised inside": lambda: Made(
         lambda s, x: s.h(relu(s.c((x - s.m) / s.s))),
-        c=conv(), h=head(), m=nn.Parameter(torch.randn(1, 3, 1, 1)), s=nn.Parameter(torch.rand(1, 3, 1, 1) + 0.1),
+        c=conv(),
+        h=head(),
+        m=nn.Parameter(torch.randn(1, 3, 1, 1)),
+        s=nn.Parameter(torch.rand(1, 3, 1, 1) + 0.1),
     ),
     "normalised by constants": lambda: Made(
-        lambda s, x: s.h(relu(s.c((x - torch.tensor([0.1, 0.2, 0.3])[:, None, None]) / 0.5))), c=conv(), h=head()
+        lambda s, x: s.h(relu(s.c((x - torch.tensor([0.1, 0.2, 0.3])[:, None, None]) / 0.5))),
+        c=conv(),
+        h=head(),
     ),
     "two activations": lambda: nn.Sequential(
-        conv(), nn.ReLU(), nn.BatchNorm2d(6), nn.ReLU(), conv(6, 6), nn.ReLU(), nn.MaxPool2d(2), nn.Tanh(), head()
+        conv(),
+        nn.ReLU(),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        conv(6, 6),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Tanh(),
+        head(),
     ),
     "linear over the width": lambda: nn.Sequential(
         conv(), nn.ReLU(), nn.Linear(20, 12), nn.ReLU(), nn.Linear(12, 20), nn.ReLU(), head()
     ),
     "maximum of two": lambda: Made(
         lambda s, x: s.h(relu(s.e(torch.maximum(relu(s.c(x)), relu(s.d(x)))))),
-        c=conv(), d=conv(), e=conv(6, 6), h=head(),
+        c=conv(),
+        d=conv(),
+        e=conv(6, 6),
+        h=head(),
     ),
     "one number for each image": lambda: Made(
-        lambda s, x: torch.cat([relu(s.c(x)).mean((1, 2, 3))[:, None], relu(s.d(x)).mean((1, 2, 3))[:, None]], 1),
-        c=conv(), d=conv(),
+        lambda s, x: torch.cat(
+            [relu(s.c(x)).mean((1, 2, 3))[:, None], relu(s.d(x)).mean((1, 2, 3))[:, None]], 1
+        ),
+        c=conv(),
+        d=conv(),
     ),
     "a weighted sum": lambda: Made(
         lambda s, x: s.h(relu(s.d(torch.add(s.c(x), s.e(x), alpha=5)))),
-        c=conv(3, 24), e=conv(3, 24), d=conv(24, 6), h=head(),
+        c=conv(3, 24),
+        e=conv(3, 24),
+        d=conv(24, 6),
+        h=head(),
     ),
     "gelu by hand": lambda: Made(
         lambda s, x: s.h((lambda y: y * 0.5 * (1 + torch.tanh(y)))(s.c(x))), c=conv(), h=head()
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("preceding", [0.0, 0.5])
@@ -368,7 +436,9 @@ def test_unusual_networks_and_that_pruning_is_exact(name, preceding, monkeypatch
     found = explain(network, images, alpha=(1.0, preceding, 1.0), k=2)
     assert torch.isfinite(found.heatmap()).all()
     module = sys.modules["cofire.explain.ceilings"]
-    monkeypatch.setattr(module.Ceilings, "of", lambda self, node: torch.full((5, 1), torch.inf, dtype=torch.float64))
+    monkeypatch.setattr(
+        module.Ceilings, "of", lambda self, node: torch.full((5, 1), torch.inf, dtype=torch.float64)
+    )
     assert_same(found, explain(network, images, alpha=(1.0, preceding, 1.0), k=2))
 
 

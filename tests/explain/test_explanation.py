@@ -15,7 +15,12 @@ from .explanations import TOY_SITES, camera, explanation, photos, pixels, table,
 
 
 def same(a, b):
-    assert (a.method, a.options, a.input_shape, a.sites) == (b.method, b.options, b.input_shape, b.sites)
+    assert (a.method, a.options, a.input_shape, a.sites) == (
+        b.method,
+        b.options,
+        b.input_shape,
+        b.sites,
+    )
     for name in ("target", "probability", "predicted", "confidence", "maps", "pictures"):
         one, other = getattr(a, name), getattr(b, name)
         assert (one is None and other is None) or torch.equal(one, other), name
@@ -48,7 +53,9 @@ def test_features_are_pixels_of_one_row():
 
 def test_flattened_images_are_ordinary_images():
     sites = (Site("input", "input", (1, 8, 8), 0), Site("classes", "classes", (10,), 0))
-    found = explanation(table([(1, 0, 1, 0, 0, 1.0), (0, 0, 0, 3, 4, 1.0)], [(1, 0, 1.0)]), sites, grey(1, 8, 8))
+    found = explanation(
+        table([(1, 0, 1, 0, 0, 1.0), (0, 0, 0, 3, 4, 1.0)], [(1, 0, 1.0)]), sites, grey(1, 8, 8)
+    )
     assert (found.points(0).y.tolist(), found.points(0).x.tolist()) == ([3], [4])
 
 
@@ -111,7 +118,11 @@ def test_a_lonely_point_among_many_is_left_out_of_the_box():
 
 
 def test_by_score_the_box_follows_the_evidence():
-    places = [(1, 0, 1, 0, 0, 1.0), *[(0, 0, 0, 5, x, 0.01) for x in range(10)], (0, 0, 0, 35, 25, 0.9)]
+    places = [
+        (1, 0, 1, 0, 0, 1.0),
+        *[(0, 0, 0, 5, x, 0.01) for x in range(10)],
+        (0, 0, 0, 35, 25, 0.9),
+    ]
     sites = (Site("input", "input", (1, 40, 30), 0), Site("classes", "classes", (5,), 0))
     found = explanation(table(places), sites, grey(1, 40, 30))
     assert found.boxes(min_share=0.3).corners.tolist() == [[0, 5, 10, 6]]
@@ -138,7 +149,9 @@ def test_a_wrong_name_brings_near_ones():
 def test_a_path_gives_each_neuron_its_part_of_the_pixel():
     path = toy().path(0, 1, 1)
     assert path.score == 0.375
-    flows = [dict(zip(step.channel.tolist(), step.flow.tolist(), strict=True)) for step in path.steps]
+    flows = [
+        dict(zip(step.channel.tolist(), step.flow.tolist(), strict=True)) for step in path.steps
+    ]
     assert flows == [{0: 0.375}, {0: 0.25, 2: 0.125}, {1: 0.375}]
     assert [step.site for step in path.steps] == list(TOY_SITES)
     both = toy().path(0, 0, 0)
@@ -155,16 +168,24 @@ def test_no_evidence_is_lost_on_any_path(random):
     for image in range(len(random)):
         points = random.points(image)
         through = {}
-        for y, x, score in zip(points.y.tolist(), points.x.tolist(), points.score.tolist(), strict=True):
+        for y, x, score in zip(
+            points.y.tolist(), points.x.tolist(), points.score.tolist(), strict=True
+        ):
             for step in random.path(image, y, x).steps:
                 assert float(step.flow.sum()) == pytest.approx(score, rel=1e-5)
-                for c, row, column, flow in zip(step.channel, step.y, step.x, step.flow, strict=True):
+                for c, row, column, flow in zip(
+                    step.channel, step.y, step.x, step.flow, strict=True
+                ):
                     key = (step.site.name, int(c), int(row), int(column))
                     through[key] = through.get(key, 0.0) + float(flow)
         # Over all pixels the paths through a neuron carry all the evidence that passed it on.
         mine = random.neurons.image == image
         for site, c, y, x, score in zip(
-            *(getattr(random.neurons, n)[mine].tolist() for n in ("site", "channel", "y", "x", "score")), strict=True
+            *(
+                getattr(random.neurons, n)[mine].tolist()
+                for n in ("site", "channel", "y", "x", "score")
+            ),
+            strict=True,
         ):
             handed = through.get((random.sites[site].name, c, y, x))
             assert handed is None or handed <= score + 1e-5
@@ -172,7 +193,9 @@ def test_no_evidence_is_lost_on_any_path(random):
 
 def test_evidence_that_goes_past_a_layer_is_not_lost():
     rows = [(2, 0, 1, 0, 0, 1.0), (1, 0, 0, 0, 0, 0.25), (0, 0, 0, 1, 1, 1.0)]
-    found = explanation(table(rows, [(1, 0, 0.25), (2, 0, 0.75), (2, 1, 0.25)]), TOY_SITES, grey(1, 4, 6))
+    found = explanation(
+        table(rows, [(1, 0, 0.25), (2, 0, 0.75), (2, 1, 0.25)]), TOY_SITES, grey(1, 4, 6)
+    )
     assert [step.flow.tolist() for step in found.path(0, 1, 1).steps] == [[1.0], [0.25], [1.0]]
     past = explanation(table([rows[0], rows[2]], [(1, 0, 1.0)]), TOY_SITES, grey(1, 4, 6))
     assert [len(step) for step in past.path(0, 1, 1).steps] == [1, 0, 1]
@@ -201,7 +224,9 @@ def test_an_image_by_itself_has_its_own_rows_and_links():
     assert len(camera()[1:]) == 1
 
 
-@pytest.mark.parametrize("part", [slice(None), slice(1, 3), slice(None, None, -1), slice(0, 0), slice(2, None, -2)])
+@pytest.mark.parametrize(
+    "part", [slice(None), slice(1, 3), slice(None, None, -1), slice(0, 0), slice(2, None, -2)]
+)
 def test_parts_of_a_batch_explain_as_the_whole_does(random, part):
     some = random[part]
     chosen = list(range(3))[part]
@@ -249,7 +274,9 @@ def test_damaged_files_are_refused(tmp_path):
         (tmp_path / "bad").write_bytes(content)
         with pytest.raises(ResultError):
             Explanation.load(tmp_path / "bad")
-    (tmp_path / "bad").write_bytes(whole.replace(b"[2, 4, 6]", b"[2, 4, 5]").replace(b"[3, 2, 3]", b"[3, 2, 3]"))
+    (tmp_path / "bad").write_bytes(
+        whole.replace(b"[2, 4, 6]", b"[2, 4, 5]").replace(b"[3, 2, 3]", b"[3, 2, 3]")
+    )
     with pytest.raises(ResultError):
         Explanation.load(tmp_path / "bad")
 
@@ -257,15 +284,24 @@ def test_damaged_files_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("place", "value"),
     [
-        *((("sites", 1, "shape", 0), value) for value in (None, {}, [], "3", 3.0, True, 0, -3, 2**63, 10**40)),
-        *((("sites", 1, "shape"), value) for value in (None, {}, [], "abc", 3, [2**32, 2**32, 2], [[3, 2, 3]])),
+        *(
+            (("sites", 1, "shape", 0), value)
+            for value in (None, {}, [], "3", 3.0, True, 0, -3, 2**63, 10**40)
+        ),
+        *(
+            (("sites", 1, "shape"), value)
+            for value in (None, {}, [], "abc", 3, [2**32, 2**32, 2], [[3, 2, 3]])
+        ),
         *((("sites", 1, "channel_axis"), value) for value in (None, 3, -4, 0.0, False, [], 2**70)),
         *((("sites", 1, name), value) for name in ("name", "kind") for value in (None, 1, [], {})),
         *((("sites", 1), value) for value in (None, [], "site", 1)),
         *((("sites",), value) for value in (None, {}, [], "sites", [None])),
         *((("method",), value) for value in (None, [], {}, 1, True)),
         *((("options",), value) for value in (None, [], [["k", 1]], "k", 1, {"k": float("nan")})),
-        *((("input_shape",), value) for value in (None, [], {}, "246", [2, 4, None], [2.0, 4, 6], [2, 4, 10**40])),
+        *(
+            (("input_shape",), value)
+            for value in (None, [], {}, "246", [2, 4, None], [2.0, 4, 6], [2, 4, 10**40])
+        ),
         *((("format",), value) for value in (None, [], 2)),
     ],
     ids=str,

@@ -24,7 +24,9 @@ def slowly(maps, size, sigma):
     for image in range(len(maps[0])):
         logs = []
         for values in maps:
-            large = F.interpolate(values[image].double()[None, None], size=size, mode="bilinear")[0, 0].numpy()
+            large = F.interpolate(values[image].double()[None, None], size=size, mode="bilinear")[
+                0, 0
+            ].numpy()
             if sigma:
                 large = gaussian_filter(large, sigma * min(size), mode="constant", truncate=4.0)
             if large.sum() > 0:
@@ -63,7 +65,9 @@ def test_by_hand_the_mean_is_geometric_and_one_layer_cannot_forbid_a_place():
     first, second = rows([0.2, 0.8, 0.0]), rows([0.5, 0.5, 0.0])
     found = LayerMaps(("a", "b"), (first, second)).together((1, 3), sigma=0)[0, 0].tolist()
     floor = 0.005 / 3
-    plain = [math.sqrt((a + floor) * (b + floor)) - floor for a, b in ((0.2, 0.5), (0.8, 0.5), (0, 0))]
+    plain = [
+        math.sqrt((a + floor) * (b + floor)) - floor for a, b in ((0.2, 0.5), (0.8, 0.5), (0, 0))
+    ]
     assert found == pytest.approx([value / sum(plain) for value in plain], abs=1e-7)
     vetoed = LayerMaps(("a", "b"), (first, rows([1.0, 0.0, 0.0]))).together((1, 3), sigma=0)[0, 0]
     assert vetoed[0] > vetoed[1] > 0
@@ -79,7 +83,9 @@ def test_one_layer_is_itself_as_shares():
 def test_the_scale_of_a_layer_says_nothing():
     first, second = torch.rand(1, 4, 6), torch.rand(1, 2, 3)
     plain = LayerMaps(("a", "b"), (first, second)).together((8, 12))
-    assert torch.allclose(plain, LayerMaps(("a", "b"), (first * 1e-30, second * 1e30)).together((8, 12)), atol=1e-6)
+    assert torch.allclose(
+        plain, LayerMaps(("a", "b"), (first * 1e-30, second * 1e30)).together((8, 12)), atol=1e-6
+    )
 
 
 def test_an_image_without_evidence_is_zero_and_changes_no_other():
@@ -96,10 +102,14 @@ def test_an_image_without_evidence_is_zero_and_changes_no_other():
 def test_a_layer_without_evidence_for_an_image_is_left_out():
     values = torch.rand(1, 4, 6)
     one = LayerMaps(("a",), (values,)).together((4, 6))
-    assert torch.allclose(LayerMaps(("a", "b"), (values, torch.zeros(1, 2, 2))).together((4, 6)), one, atol=1e-6)
+    assert torch.allclose(
+        LayerMaps(("a", "b"), (values, torch.zeros(1, 2, 2))).together((4, 6)), one, atol=1e-6
+    )
 
 
-@pytest.mark.parametrize("mode", [torch.inference_mode, lambda: torch.autocast("cpu", dtype=torch.bfloat16)])
+@pytest.mark.parametrize(
+    "mode", [torch.inference_mode, lambda: torch.autocast("cpu", dtype=torch.bfloat16)]
+)
 def test_the_context_changes_nothing(mode):
     layers = LayerMaps(("a",), (torch.rand(1, 3, 3),))
     with mode():
@@ -164,7 +174,9 @@ def test_files_and_slices_keep_layers(found, tmp_path):
 
 def test_damaged_files_are_refused(found, tmp_path):
     place = tmp_path / "a.safetensors"
-    note, tensors = load_noted(found.save(place), "explanation", lambda note, tensors: (note, tensors))
+    note, tensors = load_noted(
+        found.save(place), "explanation", lambda note, tensors: (note, tensors)
+    )
     fewer = {name: values for name, values in tensors.items() if name != "layer_maps.1"}
     damaged = [
         (note, fewer),

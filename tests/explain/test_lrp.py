@@ -83,7 +83,9 @@ def lively(model):
 def by_zennit(model, images, target, canonizers):
     eager = copy.deepcopy(model).eval()
     chosen = F.one_hot(target, 1000)
-    with Gradient(eager, EpsilonPlus(canonizers=canonizers), lambda out: out.detach() * chosen) as attributor:
+    with Gradient(
+        eager, EpsilonPlus(canonizers=canonizers), lambda out: out.detach() * chosen
+    ) as attributor:
         logits, found = attributor(images.clone().requires_grad_())
     return logits.detach(), found.detach()
 
@@ -92,11 +94,16 @@ def _of_mobilenet(name, module):
     """As zennit's canonizer for ResNet has it: the sum, and here also the pooling, as modules."""
     if isinstance(module, InvertedResidual) and module.use_res_connect:
         total = Sum()
-        return {"total": total, "forward": lambda x: module.total(torch.stack([x, module.conv(x)], -1))}
+        return {
+            "total": total,
+            "forward": lambda x: module.total(torch.stack([x, module.conv(x)], -1)),
+        }
     if isinstance(module, MobileNetV2):
         return {
             "pool": nn.AdaptiveAvgPool2d(1),
-            "forward": lambda x: module.classifier(torch.flatten(module.pool(module.features(x)), 1)),
+            "forward": lambda x: module.classifier(
+                torch.flatten(module.pool(module.features(x)), 1)
+            ),
         }
     return None
 
@@ -131,7 +138,10 @@ def dense(layer, shape):
     plain = copy.deepcopy(layer)
     if getattr(plain, "bias", None) is not None:
         nn.init.zeros_(plain.bias)
-    columns = [plain(one.reshape(1, *shape)).flatten() for one in torch.eye(int(np.prod(shape)), dtype=torch.float64)]
+    columns = [
+        plain(one.reshape(1, *shape)).flatten()
+        for one in torch.eye(int(np.prod(shape)), dtype=torch.float64)
+    ]
     return torch.stack(columns, 1)
 
 
@@ -169,10 +179,17 @@ def by_equations(model, image, target):
 
 def made_of(bias, activation):
     return nn.Sequential(
-        nn.Conv2d(2, 3, 3, stride=2, padding=1, bias=bias), activation(), nn.Conv2d(3, 4, 2, bias=bias), activation(),
-        nn.MaxPool2d(2), nn.AvgPool2d((1, 2), padding=(0, 1), stride=1), nn.Flatten(), nn.Linear(24, 5, bias=bias),
-        activation(), nn.Linear(5, 3, bias=bias),
-    ).double()  # fmt: skip
+        nn.Conv2d(2, 3, 3, stride=2, padding=1, bias=bias),
+        activation(),
+        nn.Conv2d(3, 4, 2, bias=bias),
+        activation(),
+        nn.MaxPool2d(2),
+        nn.AvgPool2d((1, 2), padding=(0, 1), stride=1),
+        nn.Flatten(),
+        nn.Linear(24, 5, bias=bias),
+        activation(),
+        nn.Linear(5, 3, bias=bias),
+    ).double()
 
 
 @functools.cache
@@ -191,7 +208,9 @@ def test_it_is_what_the_equations_say(seed, bias, activation):
     found = relevance(read(bias, activation).with_weights(model.state_dict()), images, target)
     for one, image, wanted in zip(found, images, target, strict=True):
         expected = by_equations(model, image, int(wanted))
-        torch.testing.assert_close(one, expected, rtol=1e-6, atol=1e-9 * float(expected.abs().amax() + 1))
+        torch.testing.assert_close(
+            one, expected, rtol=1e-6, atol=1e-9 * float(expected.abs().amax() + 1)
+        )
 
 
 def _residual(self, x):
@@ -206,10 +225,16 @@ JOINED = {
     "with a factor": lambda self, x: torch.add(self.one(x), self.two(self.one(x)), alpha=-0.5),
     "the other way round": lambda self, x: torch.rsub(self.one(x), self.two(self.one(x)), alpha=2),
     "a value and itself": lambda self, x: (y := self.one(x)) + y,
-    "spread over positions": lambda self, x: (y := torch.relu(self.one(x))) + y.mean((2, 3), keepdim=True),
-    "concatenation": lambda self, x: torch.cat([(y := self.one(x))[:, :2], torch.relu(self.two(y))[:, 1:3]], 1),
+    "spread over positions": lambda self, x: (
+        (y := torch.relu(self.one(x))) + y.mean((2, 3), keepdim=True)
+    ),
+    "concatenation": lambda self, x: torch.cat(
+        [(y := self.one(x))[:, :2], torch.relu(self.two(y))[:, 1:3]], 1
+    ),
     "numbers": lambda self, x: -(3 * torch.relu(self.one(x)) / 2),
-    "moving": lambda self, x: torch.stack(self.one(x).chunk(2, 1), 1).flatten(1, 2).permute(0, 1, 3, 2).flip(2),
+    "moving": lambda self, x: (
+        torch.stack(self.one(x).chunk(2, 1), 1).flatten(1, 2).permute(0, 1, 3, 2).flip(2)
+    ),
     "maxima": lambda self, x: F.adaptive_max_pool2d(F.pad(self.one(x), (1, 1, 0, 0)), 3),
     "a sum of positions": lambda self, x: self.one(x).sum(2, keepdim=True),
 }
@@ -218,11 +243,16 @@ JOINED = {
 @pytest.mark.parametrize("name", JOINED)
 def test_nothing_is_lost_or_made_up(name):
     """Without biases all relevance of a logit arrives; a sum left to autograd would arrive twice."""
-    parts = {"one": nn.Conv2d(3, 4, 3, bias=False), "two": nn.Conv2d(4, 4, 3, padding=1, bias=False)}
+    parts = {
+        "one": nn.Conv2d(3, 4, 3, bias=False),
+        "two": nn.Conv2d(4, 4, 3, padding=1, bias=False),
+    }
     images = torch.randn(2, 3, 7, 8, dtype=torch.float64)
     size = Written(JOINED[name], **parts).double()(images)[0].numel()
     model = Written(
-        lambda self, x: self.fc(JOINED[name](self, x).flatten(1)), **parts, fc=nn.Linear(size, 3, bias=False)
+        lambda self, x: self.fc(JOINED[name](self, x).flatten(1)),
+        **parts,
+        fc=nn.Linear(size, 3, bias=False),
     ).double()
     network = Network(model, images)
     found = relevance(network, images, torch.tensor([0, 2]))
@@ -231,7 +261,10 @@ def test_nothing_is_lost_or_made_up(name):
 
 
 def test_a_sum_is_shared_by_what_each_operand_contributes():
-    model = Written(lambda self, x: self.fc(F.relu(x[:, :2]) - 2 * F.relu(x[:, 2:])), fc=nn.Linear(2, 2, bias=False))
+    model = Written(
+        lambda self, x: self.fc(F.relu(x[:, :2]) - 2 * F.relu(x[:, 2:])),
+        fc=nn.Linear(2, 2, bias=False),
+    )
     model.fc.weight.data.copy_(torch.tensor([[1.0, 1.0], [0.0, -1.0]]))
     given = torch.tensor([[3.0, 1.0, 1.0, 2.0]])
     network = Network(model, given)
@@ -279,11 +312,15 @@ def test_what_zennit_has_no_rule_for_is_refused_by_name(name):
         relevance(Network(model, images), images, torch.tensor([0, 1, 0]))
     told = str(caught.value)
     assert told.startswith(f"{name} (node ")
-    assert all(part in told for part in ("method 'lrp'", "test_lrp.py line", "zennit", "discernible"))
+    assert all(
+        part in told for part in ("method 'lrp'", "test_lrp.py line", "zennit", "discernible")
+    )
 
 
 def test_logits_without_a_way_back_are_refused():
-    model = Written(lambda self, x: self.fc(x.detach() * 0 + torch.ones_like(x)), fc=nn.Linear(3, 2))
+    model = Written(
+        lambda self, x: self.fc(x.detach() * 0 + torch.ones_like(x)), fc=nn.Linear(3, 2)
+    )
     given = torch.randn(2, 3)
     # Zero times the image is still a way back, along which nothing comes.
     assert not relevance(Network(model, given), given, torch.tensor([0, 1])).any()
@@ -291,17 +328,27 @@ def test_logits_without_a_way_back_are_refused():
     with pytest.raises(errors.RuleError, match="do not depend on the image"):
         relevance(Network(model, given), given, torch.tensor([0, 1]))
     with pytest.raises(errors.ExportError, match="no operator graph"):
-        relevance(Network(plain_cnn(), torch.randn(2, 1, 12, 12), capture="calls"), torch.randn(2, 1, 12, 12), None)
+        relevance(
+            Network(plain_cnn(), torch.randn(2, 1, 12, 12), capture="calls"),
+            torch.randn(2, 1, 12, 12),
+            None,
+        )
 
 
 def snapshot(model):
     tensors = [*model.parameters(), *model.buffers()]
-    marks = [(value.requires_grad, value._version, value.data_ptr(), id(value.grad)) for value in tensors]
-    hooks = [
-        [len(getattr(module, name)) for name in vars(module) if name.endswith("_hooks")] for module in model.modules()
+    marks = [
+        (value.requires_grad, value._version, value.data_ptr(), id(value.grad)) for value in tensors
     ]
-    everywhere = [len(value) for name, value in vars(nn.modules.module).items() if name.startswith("_global_")
-                  and name.endswith("hooks")]  # fmt: skip
+    hooks = [
+        [len(getattr(module, name)) for name in vars(module) if name.endswith("_hooks")]
+        for module in model.modules()
+    ]
+    everywhere = [
+        len(value)
+        for name, value in vars(nn.modules.module).items()
+        if name.startswith("_global_") and name.endswith("hooks")
+    ]
     return (
         [dict(module.__dict__) for module in model.modules()],
         marks,
@@ -323,7 +370,11 @@ def test_the_model_stays_as_it_is_also_after_an_exception(small, monkeypatch):
     def failing(*_, **__):
         raise KeyboardInterrupt
 
-    for place in ("zennit.core.BasicHook.backward", "zennit.core.BasicHook.forward", "torch.autograd.grad"):
+    for place in (
+        "zennit.core.BasicHook.backward",
+        "zennit.core.BasicHook.forward",
+        "torch.autograd.grad",
+    ):
         with monkeypatch.context() as patched:
             patched.setattr(place, failing)
             with pytest.raises(KeyboardInterrupt):
@@ -352,7 +403,8 @@ def test_context_layout_and_frozen_weights_make_no_difference(small):
     torch.testing.assert_close(relevance(lasting, striding, target), expected, rtol=1e-3, atol=1e-5)
     with ThreadPoolExecutor(4) as pool:
         assert all(
-            torch.equal(one, expected) for one in pool.map(lambda _: relevance(network, images, target), [0] * 8)
+            torch.equal(one, expected)
+            for one in pool.map(lambda _: relevance(network, images, target), [0] * 8)
         )
 
 
@@ -373,7 +425,9 @@ def test_half_precision_is_computed_in_single(small, dtype):
     rounded = copy.deepcopy(model).to(dtype)
     found = relevance(Network(rounded, images), images, target)
     assert found.dtype == torch.float32
-    assert torch.equal(found, relevance(Network(rounded.float(), images.float()), images.float(), target))
+    assert torch.equal(
+        found, relevance(Network(rounded.float(), images.float()), images.float(), target)
+    )
 
     cast = Written(lambda self, x: self.fc(x.to(dtype).relu().float()), fc=nn.Linear(3, 2))
     given = torch.rand(2, 3)
@@ -385,9 +439,14 @@ def test_half_precision_is_computed_in_single(small, dtype):
 def test_a_program_of_other_operators_gives_the_same(small, tmp_path):
     model, images, network, target = small
     batch = ({0: torch.export.Dim("batch")},)
-    program = torch.export.export(model.eval(), (images,), dynamic_shapes=batch).run_decompositions()
+    program = torch.export.export(
+        model.eval(), (images,), dynamic_shapes=batch
+    ).run_decompositions()
     names = {str(node.target) for node in program.graph.nodes}
-    assert {"aten.convolution.default", "aten._native_batch_norm_legit_no_training.default"} <= names
+    assert {
+        "aten.convolution.default",
+        "aten._native_batch_norm_legit_no_training.default",
+    } <= names
     torch.export.save(program, tmp_path / "small.pt2")
     found = relevance(Network.load(tmp_path / "small.pt2"), images, target)
     torch.testing.assert_close(found, relevance(network, images, target), rtol=1e-4, atol=1e-6)
@@ -397,7 +456,9 @@ def test_new_weights_and_training_show(small):
     model, images, network, target = small
     before = relevance(network, images, target)
     zeros = {name: torch.zeros_like(value) for name, value in model.state_dict().items()}
-    assert not relevance(network.with_weights(zeros | {"norm.running_var": torch.ones(6)}), images, target).any()
+    assert not relevance(
+        network.with_weights(zeros | {"norm.running_var": torch.ones(6)}), images, target
+    ).any()
     with torch.no_grad():
         model.fc2.weight *= 2
         model.fc2.bias *= 2
@@ -414,7 +475,9 @@ def test_an_explanation_holds_the_positive_part_blurred(small, tmp_path):
     assert found.options == {"composite": "epsilon plus", "sigma": 20 / 224}
     assert torch.equal(found.predicted, network.run(images).argmax(1))
     assert found.boxes().found.all()
-    np.testing.assert_allclose(explain(network, images, target, "lrp", sigma=0).maps, raw, rtol=1e-6)
+    np.testing.assert_allclose(
+        explain(network, images, target, "lrp", sigma=0).maps, raw, rtol=1e-6
+    )
     again = Explanation.load(found.save(tmp_path / "found.safetensors"))
     assert torch.equal(again.maps, found.maps)
     assert "LRP" in found.save_svg(tmp_path / "found.svg").read_text()
@@ -426,7 +489,9 @@ def test_what_speaks_for_a_class_is_positive_though_its_logit_is_not():
     model = nn.Sequential(nn.Linear(3, 2, bias=False))
     model[0].weight.data.copy_(torch.tensor([[1.0, -3.0, 0.0], [1.0, 1.0, 1.0]]))
     found = explain(Network(model, torch.ones(1, 3)), torch.ones(1, 3), 0, "lrp", sigma=0)
-    torch.testing.assert_close(found.heatmap(), torch.tensor([[[1.0, 0.0, 0.0]]]), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        found.heatmap(), torch.tensor([[[1.0, 0.0, 0.0]]]), rtol=0, atol=1e-5
+    )
 
 
 def test_bad_input_gives_no_map(small):

@@ -18,10 +18,21 @@ from tests.explain.networks import SmallResidual
 def small_cnn(activation=nn.ReLU, channels=1):
     """Two resolutions, of which the first has two activation layers."""
     torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(channels, 3, 3, padding=1), activation(), nn.Conv2d(3, 3, 1), activation(), nn.AvgPool2d(2),
-        nn.Conv2d(3, 4, 3, padding=1), activation(), nn.Flatten(), nn.Linear(48, 4),
-    ).double().eval()  # fmt: skip
+    return (
+        nn.Sequential(
+            nn.Conv2d(channels, 3, 3, padding=1),
+            activation(),
+            nn.Conv2d(3, 3, 1),
+            activation(),
+            nn.AvgPool2d(2),
+            nn.Conv2d(3, 4, 3, padding=1),
+            activation(),
+            nn.Flatten(),
+            nn.Linear(48, 4),
+        )
+        .double()
+        .eval()
+    )
 
 
 def slopes(tail, values, classes):
@@ -42,7 +53,9 @@ def slopes(tail, values, classes):
 def slowly(model, image, classes, contrast, layers=(3, 6)):
     """The formula for one image, layer after layer."""
     logits = model(image[None])[0]
-    others = [number for number in logits.argsort(descending=True).tolist() if number not in classes]
+    others = [
+        number for number in logits.argsort(descending=True).tolist() if number not in classes
+    ]
     found = []
     for layer in layers:
         values, tail = model[: layer + 1](image[None])[0], model[layer + 1 :]
@@ -52,7 +65,9 @@ def slowly(model, image, classes, contrast, layers=(3, 6)):
             return evidence / evidence.sum() if evidence.sum() > 0 else evidence
 
         own = share(classes)
-        found.append((own - contrast * share(others[:1])).clamp(min=0) if contrast and others else own)
+        found.append(
+            (own - contrast * share(others[:1])).clamp(min=0) if contrast and others else own
+        )
     return found
 
 
@@ -61,7 +76,9 @@ def slowly(model, image, classes, contrast, layers=(3, 6)):
 def test_it_is_the_formula(activation, contrast):
     model = small_cnn(activation)
     images = torch.rand(2, 1, 6, 8, dtype=torch.float64)
-    found = explain(Network(model, images[:1]), images, target=torch.tensor([0, 3]), contrast=contrast)
+    found = explain(
+        Network(model, images[:1]), images, target=torch.tensor([0, 3]), contrast=contrast
+    )
     assert found.layer_maps.names == ("3", "6")
     for image, target in enumerate((0, 3)):
         for values, expected in zip(
@@ -114,12 +131,18 @@ class Signs(nn.Module):
     ],
 )
 def test_by_hand_on_two_classes_and_one_layer(target, contrast, expected):
-    network, image = Network(Signs(), torch.zeros(1, 1, 2, 2)), torch.tensor([[[[1.0, -2.0], [3.0, 0.0]]]])
+    network, image = (
+        Network(Signs(), torch.zeros(1, 1, 2, 2)),
+        torch.tensor([[[[1.0, -2.0], [3.0, 0.0]]]]),
+    )
     found = explain(network, image, torch.as_tensor(target), contrast=contrast)
     assert found.layer_maps.maps[0].flatten().tolist() == pytest.approx(expected, abs=1e-6)
     shares = torch.tensor(expected).reshape(2, 2) / sum(expected)
-    assert torch.allclose(explain(network, image, torch.as_tensor(target), contrast=contrast, sigma=0).heatmap()[0],
-                          shares, atol=1e-6)  # fmt: skip
+    assert torch.allclose(
+        explain(network, image, torch.as_tensor(target), contrast=contrast, sigma=0).heatmap()[0],
+        shares,
+        atol=1e-6,
+    )
 
 
 def test_nothing_in_the_picture_is_nothing_in_the_heat_map():
@@ -136,7 +159,9 @@ def test_a_class_whose_rival_has_the_same_evidence_leaves_nothing_and_says_so():
     model = Signs()
     with torch.no_grad():
         model.head.weight.copy_(torch.tensor([[1.0, 1.0], [2.0, 2.0]]))
-    found = explain(Network(model, torch.zeros(1, 1, 2, 2)), torch.ones(1, 1, 2, 2), target=0, contrast=1)
+    found = explain(
+        Network(model, torch.zeros(1, 1, 2, 2)), torch.ones(1, 1, 2, 2), target=0, contrast=1
+    )
     assert found.has_evidence.tolist() == [True]
     assert torch.equal(found.heatmap(), torch.zeros(1, 2, 2))
     assert not found.boxes().found.any()
@@ -144,21 +169,31 @@ def test_a_class_whose_rival_has_the_same_evidence_leaves_nothing_and_says_so():
 
 def test_maps_larger_than_needed_are_averaged_down():
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(2 * 112 * 60, 3)).eval()
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(2 * 112 * 60, 3)
+    ).eval()
     image = torch.rand(1, 1, 112, 60)
     found = explain(Network(model, image), image, target=0, contrast=0)
     assert found.layer_maps.maps[0].shape == (1, 56, 56)
     with torch.no_grad():
-        evidence = (model[1](model[0](image)) * model[3].weight[0].reshape(1, 2, 112, 60)).sum(1).clamp(min=0)
+        evidence = (
+            (model[1](model[0](image)) * model[3].weight[0].reshape(1, 2, 112, 60))
+            .sum(1)
+            .clamp(min=0)
+        )
     smaller = F.adaptive_avg_pool2d(evidence, (56, 56))
     assert torch.allclose(found.layer_maps.maps[0], smaller / smaller.sum(), atol=1e-6)
 
 
 def test_gradients_that_overflow_are_an_error():
     model = nn.Sequential(
-        nn.Conv2d(1, 1, 1, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(4, 1, bias=False), nn.ReLU(),
+        nn.Conv2d(1, 1, 1, bias=False),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(4, 1, bias=False),
+        nn.ReLU(),
         nn.Linear(1, 2, bias=False),
-    )  # fmt: skip
+    )
     for part, size in ((0, 1e-30), (3, 1e30), (5, 1e30)):
         nn.init.constant_(model[part].weight, size)
     network = Network(model.eval(), torch.zeros(1, 1, 2, 2))
@@ -177,8 +212,12 @@ def test_images_do_not_change_each_others_maps(monkeypatch):
     network = Network(model, images[:1])
     together = heat_of(network, images)
     for number in range(5):
-        assert torch.allclose(heat_of(network, images[number])[0], together[number], rtol=1e-6, atol=1e-12)
-    monkeypatch.setattr(sys.modules["cofire.explain.explaining"], "images_at_once", lambda *_, **__: 2)
+        assert torch.allclose(
+            heat_of(network, images[number])[0], together[number], rtol=1e-6, atol=1e-12
+        )
+    monkeypatch.setattr(
+        sys.modules["cofire.explain.explaining"], "images_at_once", lambda *_, **__: 2
+    )
     assert torch.allclose(heat_of(network, images), together, rtol=1e-6, atol=1e-12)
 
 
@@ -193,7 +232,9 @@ def test_the_context_of_the_caller_changes_nothing():
     with torch.inference_mode():
         made_inside = SmallResidual().eval()
         made_inside.load_state_dict(model.state_dict())
-        assert torch.allclose(heat_of(Network(made_inside, images[:1]), images), plain, rtol=1e-4, atol=1e-7)
+        assert torch.allclose(
+            heat_of(Network(made_inside, images[:1]), images), plain, rtol=1e-4, atol=1e-7
+        )
     frozen = SmallResidual().eval().requires_grad_(False)
     frozen.load_state_dict(model.state_dict())
     assert torch.allclose(heat_of(Network(frozen, images[:1]), images), plain, rtol=1e-4, atol=1e-7)
@@ -217,7 +258,9 @@ def test_nothing_of_the_callers_is_recorded_also_after_an_exception(monkeypatch)
         explain(network, images)
     assert images.requires_grad
     assert images.grad is None
-    assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
+    assert all(
+        parameter.requires_grad and parameter.grad is None for parameter in model.parameters()
+    )
     assert torch.is_grad_enabled()
     assert not torch.is_inference_mode_enabled()
 
@@ -227,7 +270,11 @@ class Cut(nn.Module):
 
     def __init__(self, late):
         super().__init__()
-        self.first, self.second, self.head = nn.Conv2d(1, 3, 3), nn.Conv2d(3, 3, 3, stride=2), nn.Linear(3, 3)
+        self.first, self.second, self.head = (
+            nn.Conv2d(1, 3, 3),
+            nn.Conv2d(3, 3, 3, stride=2),
+            nn.Linear(3, 3),
+        )
         self.late = late
 
     def forward(self, x):
@@ -260,16 +307,28 @@ def test_networks_without_feature_maps_fall_back_to_points():
 
 
 def judged(model, *shape):
-    return [layer.name for layer in plan_of(Network(model.eval(), torch.zeros(1, *shape))).judged.values()]
+    return [
+        layer.name
+        for layer in plan_of(Network(model.eval(), torch.zeros(1, *shape))).judged.values()
+    ]
 
 
 def test_the_last_layer_of_each_resolution_is_asked():
     assert judged(small_cnn().float(), 1, 6, 8) == ["3", "6"]
     # Gates and what has one position are no places.
     block = nn.Sequential(
-        nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
-        nn.Conv2d(4, 4, 1), nn.ReLU(), nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2),
-    )  # fmt: skip
+        nn.Conv2d(1, 4, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(4, 4, 4),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Conv2d(4, 4, 1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(4, 3),
+        nn.ReLU(),
+        nn.Linear(3, 2),
+    )
     assert judged(block, 1, 6, 6) == ["1", "3"]
     residual = plan_of(Network(SmallResidual().eval(), torch.zeros(1, 3, 16, 20)))
     grids = [layer.shape[1:] for layer in residual.judged.values()]
@@ -283,7 +342,11 @@ def test_layers_of_channels_last_have_their_places_first():
     class Last(nn.Module):
         def __init__(self):
             super().__init__()
-            self.stem, self.mix, self.head = nn.Conv2d(3, 4, 2, stride=2), nn.Linear(4, 5), nn.Linear(5, 3)
+            self.stem, self.mix, self.head = (
+                nn.Conv2d(3, 4, 2, stride=2),
+                nn.Linear(4, 5),
+                nn.Linear(5, 3),
+            )
 
         def forward(self, x):
             return self.head(F.gelu(self.mix(self.stem(x).permute(0, 2, 3, 1))).mean((1, 2)))
@@ -302,6 +365,6 @@ def test_layers_of_channels_last_have_their_places_first():
 def test_a_vector_that_becomes_a_map_inside_has_no_places():
     model = nn.Sequential(
         nn.Unflatten(1, (1, 4, 4)), nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3)
-    )  # fmt: skip
+    )
     assert judged(model, 16) == []
     assert explain(Network(model, torch.zeros(1, 16)), torch.rand(2, 16)).kind == "points"

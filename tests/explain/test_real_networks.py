@@ -23,7 +23,8 @@ def overlaps(network, images, others, **options):
         other = explain(network, images, target=classes, **options)
         for number in range(len(images)):
             first, second = (
-                set(zip(p.y.tolist(), p.x.tolist(), strict=True)) for p in (own.points(number), other.points(number))
+                set(zip(p.y.tolist(), p.x.tolist(), strict=True))
+                for p in (own.points(number), other.points(number))
             )
             points.append(len(first))
             if classes[number] != own.predicted[number] and first | second:
@@ -33,10 +34,20 @@ def overlaps(network, images, others, **options):
 
 def test_points_on_digits_depend_on_the_class(shared, mnist_root):
     model = nn.Sequential(
-        nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(20, 50, 5), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(800, 500), nn.ReLU(), nn.Linear(500, 10),
-    )  # fmt: skip
-    model.load_state_dict(load((shared / "data" / "weights" / "cnn-mnist.safetensors").read_bytes()))
+        nn.Conv2d(1, 20, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(20, 50, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(800, 500),
+        nn.ReLU(),
+        nn.Linear(500, 10),
+    )
+    model.load_state_dict(
+        load((shared / "data" / "weights" / "cnn-mnist.safetensors").read_bytes())
+    )
     digits = torchvision.datasets.MNIST(mnist_root, train=False).data[:40]
     images = ((digits.float() / 255 - 0.1307) / 0.3081)[:, None]
     network = Network(model.eval(), images[:1])
@@ -54,21 +65,34 @@ def test_points_on_photos_depend_on_the_class_and_lie_in_the_boxes(shared):
     photos = shared / "data" / "imagenet_boxes"
     if not packed.exists() or not (photos / "boxes.json").exists():
         pytest.skip("no SqueezeNet or photos in the shared data")
-    records = [record for record in json.loads((photos / "boxes.json").read_text()) if record["box_area"] < 0.3][:12]
+    records = [
+        record
+        for record in json.loads((photos / "boxes.json").read_text())
+        if record["box_area"] < 0.3
+    ][:12]
     model = torchvision.models.squeezenet1_0(weights=None)
     model.load_state_dict(load(lzma.decompress(packed.read_bytes())))
-    prepare = v2.Compose([
-        v2.CenterCrop(224), v2.ToImage(), v2.ToDtype(torch.float32, scale=True),
-        v2.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
-    ])  # fmt: skip
+    prepare = v2.Compose(
+        [
+            v2.CenterCrop(224),
+            v2.ToImage(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+        ]
+    )
     folder = photos / "images"
-    images = torch.stack([prepare(Image.open(folder / record["file"]).convert("RGB")) for record in records])
+    images = torch.stack(
+        [prepare(Image.open(folder / record["file"]).convert("RGB")) for record in records]
+    )
     labels = torch.tensor([record["label"] for record in records])
     network = Network(model.eval(), images[:1])
 
     def others(predicted):
         second = network.run(images).topk(2, dim=1).indices
-        return [torch.where(second[:, 0] == predicted, second[:, 1], second[:, 0]), (predicted + 500) % 1000]
+        return [
+            torch.where(second[:, 0] == predicted, second[:, 1], second[:, 0]),
+            (predicted + 500) % 1000,
+        ]
 
     jaccard, points = overlaps(network, images, others)
     assert points >= 20
@@ -78,7 +102,9 @@ def test_points_on_photos_depend_on_the_class_and_lie_in_the_boxes(shared):
         zip(explain(network, images, target=labels).heatmap(), records, strict=True)
     ):
         y, x = divmod(int(heat.argmax()), 224)
-        hits.append(any(a - 1 <= x < c - 1 and b - 1 <= y < d - 1 for a, b, c, d in record["boxes"]))
+        hits.append(
+            any(a - 1 <= x < c - 1 and b - 1 <= y < d - 1 for a, b, c, d in record["boxes"])
+        )
         assert heat.max() > 0, number
     # Boxes that cover a fifth of the image on average are hit much more often than that.
     assert sum(hits) / len(hits) > 0.5

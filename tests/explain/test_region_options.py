@@ -33,7 +33,9 @@ def images():
 
 def test_options_are_what_maps_and_boxes_take_when_nothing_is_said(network, images):
     plain = explain(network, images, contrast=None)
-    told = explain(network, images, contrast=None, sigma=0.3, min_share=0.2, radius=0.3, weighted=True)
+    told = explain(
+        network, images, contrast=None, sigma=0.3, min_share=0.2, radius=0.3, weighted=True
+    )
     assert told.options == plain.options
     assert torch.equal(told.heatmap(), plain.heatmap(sigma=0.3))
     assert torch.equal(told.boxes().corners, plain.boxes(0.2, 0.3, weighted=True).corners)
@@ -49,7 +51,9 @@ def test_options_of_layers(network, images):
     assert torch.equal(told.heatmap(), plain.heatmap(sigma=0.3))
     again = explain(network, images, sigma=0.3).boxes(threshold=0.9, connected=False)
     assert torch.equal(told.boxes().corners, again.corners)
-    assert not torch.equal(told.boxes().corners, explain(network, images, sigma=0.3).boxes().corners)
+    assert not torch.equal(
+        told.boxes().corners, explain(network, images, sigma=0.3).boxes().corners
+    )
     assert told.regions.used("layers") == {"sigma": 0.3, "threshold": 0.9, "connected": False}
 
 
@@ -81,10 +85,19 @@ def test_of_maps_the_box_has_a_threshold(network, images):
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"sigma": -1}, {"min_share": 1}, {"radius": 0}, {"weighted": 1}, {"sigma": float("nan")}, {"threshold": 0},
-        {"connected": 1}, {"contrast": 1.5}, {"contrast": -0.1}, {"contrast": True}, {"contrast": float("nan")},
+        {"sigma": -1},
+        {"min_share": 1},
+        {"radius": 0},
+        {"weighted": 1},
+        {"sigma": float("nan")},
+        {"threshold": 0},
+        {"connected": 1},
+        {"contrast": 1.5},
+        {"contrast": -0.1},
+        {"contrast": True},
+        {"contrast": float("nan")},
     ],
-)  # fmt: skip
+)
 def test_numbers_out_of_bounds_are_errors(network, images, wrong):
     with pytest.raises(OptionError):
         explain(network, images, **wrong)
@@ -93,9 +106,22 @@ def test_numbers_out_of_bounds_are_errors(network, images, wrong):
 def test_they_come_back_from_a_file_and_files_without_them_still_load(network, images, tmp_path):
     told = explain(network, images, sigma=0.3)
     again = Explanation.load(told.save(tmp_path / "a.safetensors"))
-    assert again.regions == told.regions == Regions(sigma=0.3, threshold=0.45, connected=True, around="heat")
-    note, tensors = load_noted(tmp_path / "a.safetensors", "explanation", lambda note, tensors: (note, tensors))
-    for damaged in ({"sigma": -1}, {"sigmas": 1}, [], {"weighted": "no"}, {"around": "x"}, {"connected": 1}):
+    assert (
+        again.regions
+        == told.regions
+        == Regions(sigma=0.3, threshold=0.45, connected=True, around="heat")
+    )
+    note, tensors = load_noted(
+        tmp_path / "a.safetensors", "explanation", lambda note, tensors: (note, tensors)
+    )
+    for damaged in (
+        {"sigma": -1},
+        {"sigmas": 1},
+        [],
+        {"weighted": "no"},
+        {"around": "x"},
+        {"connected": 1},
+    ):
         save_noted(tmp_path / "b.safetensors", "explanation", note | {"regions": damaged}, tensors)
         with pytest.raises(ResultError):
             Explanation.load(tmp_path / "b.safetensors")
@@ -125,7 +151,9 @@ def test_pages_say_what_heat_maps_of_layers_are(network, images, tmp_path):
         assert words in page
     assert "The heat map is the points" not in page
     assert "no outliers" not in page
-    other = explain(network, images, contrast=0, sigma=0, radius=0.2).write_html(tmp_path / "page.html")
+    other = explain(network, images, contrast=0, sigma=0, radius=0.2).write_html(
+        tmp_path / "page.html"
+    )
     page = other.read_text(encoding="utf-8")
     assert "rival" not in page
     assert "blurred" not in page

@@ -19,7 +19,11 @@ def by_loops(y, x, height, width, min_share, radius, weights):
     total = sum(weights)
     kept = []
     for a in range(len(y)):
-        near = [w for b, w in enumerate(weights) if math.sqrt((y[a] - y[b]) ** 2 + (x[a] - x[b]) ** 2) < limit]
+        near = [
+            w
+            for b, w in enumerate(weights)
+            if math.sqrt((y[a] - y[b]) ** 2 + (x[a] - x[b]) ** 2) < limit
+        ]
         kept.append(sum(near) > min_share * total)
     return kept
 
@@ -60,7 +64,10 @@ def test_what_lies_exactly_on_the_circle_is_not_near(sides):
 
 def test_large_images_are_looked_up_in_parts():
     generator = torch.Generator().manual_seed(1)
-    y, x = torch.randint(3000, (4000,), generator=generator), torch.randint(4000, (4000,), generator=generator)
+    y, x = (
+        torch.randint(3000, (4000,), generator=generator),
+        torch.randint(4000, (4000,), generator=generator),
+    )
     found = staying(y, x, 3000, 4000, min_share=0.031)
     near = torch.cdist(torch.stack([y, x], 1).double(), torch.stack([y, x], 1).double()) < 500
     assert torch.equal(found, near.sum(dim=1) > 0.031 * 4000)
@@ -126,7 +133,13 @@ def test_without_points_the_heat_map_is_zero():
 
 @pytest.mark.parametrize(
     "bounds",
-    [{"min_share": 1.0}, {"min_share": -0.1}, {"radius": 0.0}, {"radius": math.nan}, {"radius": "far"}],
+    [
+        {"min_share": 1.0},
+        {"min_share": -0.1},
+        {"radius": 0.0},
+        {"radius": math.nan},
+        {"radius": "far"},
+    ],
 )
 def test_bad_numbers_are_refused_with_what_would_do(bounds):
     with pytest.raises(OptionError, match=rf"{next(iter(bounds))}=.*To fix it: pass"):

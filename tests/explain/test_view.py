@@ -17,7 +17,11 @@ EVIL = '</script><img src=x onerror=window.evil=1>"&'
 @pytest.fixture(scope="module")
 def random():
     generator = torch.Generator().manual_seed(3)
-    pictures = torch.randint(256, (3, 14, 14, 3), generator=generator).repeat_interleave(16, 1).repeat_interleave(16, 2)
+    pictures = (
+        torch.randint(256, (3, 14, 14, 3), generator=generator)
+        .repeat_interleave(16, 1)
+        .repeat_interleave(16, 2)
+    )
     return photos(pictures.to(torch.uint8))
 
 

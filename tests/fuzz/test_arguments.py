@@ -32,29 +32,54 @@ ADJACENCY = torch.tensor([[0, 1.0, 0.2, 0], [1, 0, 0, 0.5], [0.2, 0, 0, 1], [0, 
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    return cofire.Network(nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)), torch.zeros(1, 4))
+    return cofire.Network(
+        nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)), torch.zeros(1, 4)
+    )
 
 
 def calls(network):
     """Calls that work: a function and its arguments."""
     state = {name: value.clone() for name, value in network._model.state_dict().items()}
     found = cofire.explain(network, X[:2])
-    graph = cofire.summarize(network, (X, Y), by_class=True, pairs="class", top=2, progress=False).graph("1")
+    graph = cofire.summarize(
+        network, (X, Y), by_class=True, pairs="class", top=2, progress=False
+    ).graph("1")
     return [
         (functional.activation_entropy, {"activations": X, "bins": 10, "range": "own"}),
         (functional.mean_activation, {"activations": X, "labels": Y, "num_classes": 3}),
-        (functional.activation_probability, {"activations": X, "labels": Y, "num_classes": 3, "threshold": 0.5}),
-        (functional.activation_pattern_graph, {"activations": X, "labels": Y, "num_classes": 3, "top": 2}),
-        (functional.modularity, {"adjacency": ADJACENCY, "membership": torch.tensor([0, 0, 1, 1]), "resolution": 1.0}),
-        (functional.overlapping_modularity, {"adjacency": ADJACENCY, "communities": [[0, 1], [2, 3]]}),
-        (functional.participation_coefficient, {"adjacency": ADJACENCY, "membership": torch.tensor([0, 0, 1, 1])}),
+        (
+            functional.activation_probability,
+            {"activations": X, "labels": Y, "num_classes": 3, "threshold": 0.5},
+        ),
+        (
+            functional.activation_pattern_graph,
+            {"activations": X, "labels": Y, "num_classes": 3, "top": 2},
+        ),
+        (
+            functional.modularity,
+            {"adjacency": ADJACENCY, "membership": torch.tensor([0, 0, 1, 1]), "resolution": 1.0},
+        ),
+        (
+            functional.overlapping_modularity,
+            {"adjacency": ADJACENCY, "communities": [[0, 1], [2, 3]]},
+        ),
+        (
+            functional.participation_coefficient,
+            {"adjacency": ADJACENCY, "membership": torch.tensor([0, 0, 1, 1])},
+        ),
         (functional.representative_neurons, {"mean_activation": X[:3], "top": 2}),
         (functional.unique_neuron_matrix, {"representatives": torch.tensor([[0, 1], [1, 2]])}),
-        (cofire.summarize, {"network": network, "data": (X, Y), "bins": 10, "by_class": True, "batch_size": 5}),
+        (
+            cofire.summarize,
+            {"network": network, "data": (X, Y), "bins": 10, "by_class": True, "batch_size": 5},
+        ),
         (network.run, {"inputs": X, "layers": None}),
         (network.select, {"layers": "*"}),
         (network.with_weights, {"weights": state}),
-        (cofire.explain, {"network": network, "images": X[:2], "target": torch.tensor([0, 1]), "k": 2}),
+        (
+            cofire.explain,
+            {"network": network, "images": X[:2], "target": torch.tensor([0, 1]), "k": 2},
+        ),
         (found.heatmap, {"sigma": 0.05}),
         (found.points, {"image": 0}),
         (found.__getitem__, {"key": 0}),
@@ -70,7 +95,10 @@ def calls(network):
         (evaluate.confidence_change, {"before": torch.rand(3), "after": torch.rand(3)}),
         (evaluate.ucb1, {"arms": 3, "pull": torch.rand(9, 3), "trials": 9}),
         (evaluate.PerImage, {"values": torch.rand(3), "counted": FOUND}),
-        (cofire.StudyOptions.of, {"hidden": (8,), "epochs": 1, "seed": 0, "top": 3, "validation": 0.1}),
+        (
+            cofire.StudyOptions.of,
+            {"hidden": (8,), "epochs": 1, "seed": 0, "top": 3, "validation": 0.1},
+        ),
     ]
 
 
@@ -92,14 +120,24 @@ def test_a_spoiled_call_works_or_raises_an_error_of_ours(network):
                 told += all((error.given, error.expected, error.remedy))
                 refused += 1
             except Exception as error:
-                foreign.append(f"{function.__qualname__} of {names}: {type(error).__name__}: {str(error)[:100]}")
+                foreign.append(
+                    f"{function.__qualname__} of {names}: {type(error).__name__}: {str(error)[:100]}"
+                )
     assert not foreign
     assert told == refused > 0
 
 
 def public():
-    for module in ("cofire", "cofire.functional", "cofire.evaluate", "cofire.boost", "cofire.graphs", "cofire.study",
-                   "cofire.report", "cofire.explain"):  # fmt: skip
+    for module in (
+        "cofire",
+        "cofire.functional",
+        "cofire.evaluate",
+        "cofire.boost",
+        "cofire.graphs",
+        "cofire.study",
+        "cofire.report",
+        "cofire.explain",
+    ):
         namespace = importlib.import_module(module)
         for name in namespace.__all__:
             thing = getattr(namespace, name)
@@ -112,7 +150,8 @@ def public():
                         yield f"{module}.{name}.{method}", member
 
 
-# Classes that users write themselves or that pydantic checks, and what takes nothing that could be wrong.
+# Classes that users write themselves or that pydantic checks, and what takes nothing that could be
+# wrong.
 OTHERWISE = {"Rule", "Step", "StudyOptions", "CofireError"}
 
 
@@ -151,11 +190,16 @@ def _raise(error):
 @pytest.mark.parametrize(
     "fault",
     [
-        lambda at: _raise(OSError("disk gone")), lambda at: _raise(StopIteration), lambda at: (X[0][: 2 + at % 2], 0),
-        lambda at: None, lambda at: (X[0], "cat"), lambda at: (X[0], 0.5), lambda at: (X[0] * torch.nan, 0),
+        lambda at: _raise(OSError("disk gone")),
+        lambda at: _raise(StopIteration),
+        lambda at: (X[0][: 2 + at % 2], 0),
+        lambda at: None,
+        lambda at: (X[0], "cat"),
+        lambda at: (X[0], 0.5),
+        lambda at: (X[0] * torch.nan, 0),
         lambda at: (X[0], 7),
     ],
-)  # fmt: skip
+)
 def test_a_fault_of_the_data_set_is_an_error_that_says_where(network, fault):
     with pytest.raises(cofire.errors.DataError, match=r"batch 0|after 0 of 12"):
         cofire.summarize(network, Faulty(fault), progress=False)
@@ -167,8 +211,13 @@ def test_an_order_to_exit_passes(network):
 
 
 def test_arrays_with_negative_strides_and_numbers_of_numpy_work(network):
-    turned = cofire.summarize(network, (X.numpy()[::-1], Y.numpy()[::-1]), bins=torch.tensor(20), progress=False)
-    assert turned.entropy() == cofire.summarize(network, (X.flip(0), Y.flip(0)), bins=20, progress=False).entropy()
+    turned = cofire.summarize(
+        network, (X.numpy()[::-1], Y.numpy()[::-1]), bins=torch.tensor(20), progress=False
+    )
+    assert (
+        turned.entropy()
+        == cofire.summarize(network, (X.flip(0), Y.flip(0)), bins=20, progress=False).entropy()
+    )
 
 
 @pytest.mark.parametrize("name", ["bell\x07", "caf\udce9", "two\nlines"])

@@ -32,7 +32,11 @@ def files(tmp_path_factory):
     place = tmp_path_factory.mktemp("good")
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
-    network, x, y = cofire.Network(model, torch.zeros(1, 4)), torch.rand(12, 4), torch.arange(12) % 3
+    network, x, y = (
+        cofire.Network(model, torch.zeros(1, 4)),
+        torch.rand(12, 4),
+        torch.arange(12) % 3,
+    )
     cofire.save_weights(model.state_dict(), place / "w.safetensors")
     torch.save(model.state_dict(), place / "w.pt")
     summary = cofire.summarize(network, (x, y), by_class=True, pairs="class", top=2, progress=False)
@@ -43,11 +47,15 @@ def files(tmp_path_factory):
     (place / "options.toml").write_text('dataset = "digits"\nhidden = [8, 8]\nepochs = 1\n')
     (place / "names.json").write_text(json.dumps(["a", {"name": "b"}, "c"]))
     return {
-        place / "w.safetensors": network.with_weights, place / "w.pt": network.with_weights,
-        place / "s.safetensors": cofire.ActivationSummary.load, place / "g.safetensors": ActivationPatternGraph.load,
-        place / "e.safetensors": cofire.Explanation.load, place / "bandit.json": BanditRun.load,
-        place / "options.toml": cofire.StudyOptions.of, place / "names.json": lambda path: read_names(path, 3),
-    }  # fmt: skip
+        place / "w.safetensors": network.with_weights,
+        place / "w.pt": network.with_weights,
+        place / "s.safetensors": cofire.ActivationSummary.load,
+        place / "g.safetensors": ActivationPatternGraph.load,
+        place / "e.safetensors": cofire.Explanation.load,
+        place / "bandit.json": BanditRun.load,
+        place / "options.toml": cofire.StudyOptions.of,
+        place / "names.json": lambda path: read_names(path, 3),
+    }
 
 
 def test_a_damaged_file_is_read_or_an_error_of_ours(files, tmp_path):

@@ -21,7 +21,9 @@ def planted(n, groups, inside, between, seed):
     draw = np.random.default_rng(seed)
     group = draw.integers(0, groups, n)
     chance = np.where(group[:, None] == group, inside, between)
-    return symmetric(draw.uniform(0.2, 1, (n, n)) * (draw.random((n, n)) < chance)), torch.from_numpy(group)
+    return symmetric(
+        draw.uniform(0.2, 1, (n, n)) * (draw.random((n, n)) < chance)
+    ), torch.from_numpy(group)
 
 
 def overlapping_cliques(n, classes, members, seed):
@@ -31,6 +33,10 @@ def overlapping_cliques(n, classes, members, seed):
     belongs = np.zeros((classes, n), bool)
     for c in range(classes):
         chosen = draw.choice(n, members, replace=False)
-        weights[np.ix_(chosen, chosen)] += symmetric(draw.uniform(0.2, 1, (members, members))).numpy()
+        weights[np.ix_(chosen, chosen)] += symmetric(
+            draw.uniform(0.2, 1, (members, members))
+        ).numpy()
         belongs[c, chosen] = True
-    return symmetric(weights), torch.from_numpy(np.where(belongs.sum(0) == 1, belongs.argmax(0), -1))
+    return symmetric(weights), torch.from_numpy(
+        np.where(belongs.sum(0) == 1, belongs.argmax(0), -1)
+    )

@@ -38,7 +38,11 @@ def least_cut(adjacency):
 
 def is_balanced(half):
     ones = int(half.sum())
-    return set(half.tolist()) <= {0, 1} and abs(len(half) - 2 * ones) <= 1 and (len(half) == 0 or half[0] == 0)
+    return (
+        set(half.tolist()) <= {0, 1}
+        and abs(len(half) - 2 * ones) <= 1
+        and (len(half) == 0 or half[0] == 0)
+    )
 
 
 @st.composite
@@ -69,7 +73,11 @@ def test_a_ring_of_cliques_is_cut_at_two_edges():
 
 @pytest.mark.parametrize(("first", "second"), [(3, 4), (4, 3)])
 def test_an_odd_vertex_out_goes_where_less_is_cut(first, second):
-    adjacency = torch.block_diag(torch.ones(first, first), torch.ones(second, second)).double().fill_diagonal_(0)
+    adjacency = (
+        torch.block_diag(torch.ones(first, first), torch.ones(second, second))
+        .double()
+        .fill_diagonal_(0)
+    )
     assert bisect(adjacency).tolist() == [0] * first + [1] * second
 
 

@@ -42,7 +42,9 @@ def found():
     labels = torch.arange(800) % 4
     inputs = torch.randn(4, 12)[labels] * 1.5 + torch.randn(800, 12)
     network = cofire.Network(model, inputs[:2])
-    summary = cofire.summarize(network, (inputs, labels), by_class=True, pairs="class", top=12, null_graphs=6)
+    summary = cofire.summarize(
+        network, (inputs, labels), by_class=True, pairs="class", top=12, null_graphs=6
+    )
     return summary.graph("1")
 
 
@@ -53,9 +55,13 @@ def test_what_belongs_to_vertices_is_as_computed_by_hand():
     assert graph.degree().tolist() == [2, 2, 3, 2, 1]
     assert graph.strength().tolist() == pytest.approx([0.75, 0.75, 0.6, 0.5, 0.4])
     assert graph.within_strength().tolist() == pytest.approx([0.75, 0.75, 0.5, 0.4, 0.4])
-    assert graph.participation().tolist() == pytest.approx([0, 0, 1 - (5 / 6) ** 2 - (1 / 6) ** 2, 2 * 0.8 * 0.2, 0])
+    assert graph.participation().tolist() == pytest.approx(
+        [0, 0, 1 - (5 / 6) ** 2 - (1 / 6) ** 2, 2 * 0.8 * 0.2, 0]
+    )
     assert graph.unique_neuron_matrix().tolist() == [[2, 1], [1, 2]]
-    assert graph.unique_neuron_matrix(exclusive=True).tolist() == [[2, 1], [1, 2]], "there is no third class"
+    assert graph.unique_neuron_matrix(exclusive=True).tolist() == [[2, 1], [1, 2]], (
+        "there is no third class"
+    )
     pairs, weights = graph.edges()
     assert pairs.tolist() == [[0, 1], [0, 2], [1, 2], [2, 3], [3, 4]]
     assert weights.tolist() == [0.5, 0.25, 0.25, 0.1, 0.4]
@@ -74,7 +80,9 @@ def test_the_measures_are_those_of_their_equations():
     # Vertex 2 has 0.5 of its weight in the first class and 0.1 in the second.
     alpha = torch.tensor([[1, 1, 5 / 6, 0, 0], [0, 0, 1 / 6, 1, 1]], dtype=torch.float64)
     b = graph.adjacency - k[:, None] * k / two_m
-    assert graph.modularity() == pytest.approx(float(torch.einsum("cv,vw,cw->", alpha, b, alpha)) / two_m, abs=1e-12)
+    assert graph.modularity() == pytest.approx(
+        float(torch.einsum("cv,vw,cw->", alpha, b, alpha)) / two_m, abs=1e-12
+    )
     ones = (graph.adjacency > 0).to(torch.float64)
     alpha = torch.tensor([[1, 1, 0.5, 0, 0], [0, 0, 0.5, 1, 1]], dtype=torch.float64)
     b = ones - ones.sum(1)[:, None] * ones.sum(1) / ones.sum()
@@ -97,7 +105,9 @@ def test_methods_find_communities_that_repeat_with_their_seed(found, method):
     assert torch.equal(one.membership, again.membership)
     assert sum(one.sizes) == found.vertices
     assert list(one.sizes) == sorted(one.sizes, reverse=True)
-    assert [len(m) for m in one.members] == [int((one.membership == c).sum()) for c in range(len(one.members))]
+    assert [len(m) for m in one.members] == [
+        int((one.membership == c).sum()) for c in range(len(one.members))
+    ]
     groups = [set(m.tolist()) for m in one.members]
     graph = nx.from_numpy_array(found.adjacency.numpy())
     assert one.modularity == pytest.approx(nx.community.modularity(graph, groups), abs=1e-12)
@@ -144,7 +154,9 @@ def test_shuffled_weights_keep_edges_and_weights(found):
 
 def test_significance_is_the_distance_from_chance_in_deviations(found):
     result = found.significance("no-overlap", null="labels")
-    values = torch.tensor([graph.modularity("no-overlap") for graph in found.by_chance], dtype=torch.float64)
+    values = torch.tensor(
+        [graph.modularity("no-overlap") for graph in found.by_chance], dtype=torch.float64
+    )
     assert result.runs == 6
     assert result.mean == pytest.approx(float(values.mean()))
     assert result.std == pytest.approx(float(values.std()))
@@ -169,7 +181,13 @@ def test_random_labels_against_random_labels_are_no_surprise(found):
 
 def test_graphs_without_edges_have_no_communities_worth_the_name():
     graph = toy(adjacency=torch.zeros(5, 5, dtype=torch.float64))
-    for measure in ("no-overlap", "unweighted-overlap", "weighted-overlap", "louvain", "kernighan-lin"):
+    for measure in (
+        "no-overlap",
+        "unweighted-overlap",
+        "weighted-overlap",
+        "louvain",
+        "kernighan-lin",
+    ):
         assert graph.modularity(measure) == 0.0
         assert graph.significance(measure, runs=5).z is None
     assert graph.communities("louvain").sizes == (1, 1, 1, 1, 1)
@@ -262,7 +280,11 @@ def test_files_are_read_back_without_loss(found, tmp_path, kind):
     communities = found.communities("louvain")
     named = replace(found, class_names=("cat & <dog>", 'a "bird"', "Ü", "4"))
     path = getattr(named, f"write_{kind}")(tmp_path / f"graph.{kind}", communities)
-    graph = nx.read_gexf(path, node_type=int) if kind == "gexf" else nx.read_graphml(path, node_type=int)
+    graph = (
+        nx.read_gexf(path, node_type=int)
+        if kind == "gexf"
+        else nx.read_graphml(path, node_type=int)
+    )
     expected = named.to_networkx(communities)
     assert set(graph.nodes) == set(expected.nodes)
     for neuron, data in expected.nodes(data=True):
@@ -273,7 +295,9 @@ def test_files_are_read_back_without_loss(found, tmp_path, kind):
 
 def test_gexf_keeps_to_the_rules_of_its_format(found, tmp_path):
     """GEXF 1.2: what it demands of ids, types, references, values and the pictures' attributes."""
-    root = ET.parse(found.write_gexf(tmp_path / "graph.gexf", found.communities("louvain"))).getroot()
+    root = ET.parse(
+        found.write_gexf(tmp_path / "graph.gexf", found.communities("louvain"))
+    ).getroot()
     ns = {"g": "http://www.gexf.net/1.2draft", "viz": "http://www.gexf.net/1.2draft/viz"}
     assert root.tag == f"{{{ns['g']}}}gexf"
     assert root.get("version") == "1.2"
@@ -284,8 +308,15 @@ def test_gexf_keeps_to_the_rules_of_its_format(found, tmp_path):
         assert attributes.get("class") in ("node", "edge")
         for attribute in attributes:
             assert attribute.get("type") in (
-                "integer", "long", "double", "float", "boolean", "liststring", "string", "anyURI",
-            )  # fmt: skip
+                "integer",
+                "long",
+                "double",
+                "float",
+                "boolean",
+                "liststring",
+                "string",
+                "anyURI",
+            )
             declared[attributes.get("class"), attribute.get("id")] = attribute.get("type")
     parse = {"long": int, "double": float, "string": str}
     nodes = graph.find("g:nodes", ns)
@@ -295,7 +326,9 @@ def test_gexf_keeps_to_the_rules_of_its_format(found, tmp_path):
         assert node.get("label") == node.get("id")
         for value in node.find("g:attvalues", ns):
             parse[declared["node", value.get("for")]](value.get("value"))
-        color, size, place = (node.find(f"viz:{name}", ns) for name in ("color", "size", "position"))
+        color, size, place = (
+            node.find(f"viz:{name}", ns) for name in ("color", "size", "position")
+        )
         assert all(0 <= int(color.get(channel)) <= 255 for channel in "rgb")
         assert float(size.get("value")) > 0
         assert all(abs(float(place.get(axis))) < 1e4 for axis in "xyz")
@@ -328,7 +361,9 @@ def test_files_are_named_after_their_format(tmp_path, kind):
 
 
 def test_a_graph_introduces_itself():
-    assert repr(toy()).startswith("ActivationPatternGraph('relu', 5 neurons of 2 classes, 5 edges of weight 1.5")
+    assert repr(toy()).startswith(
+        "ActivationPatternGraph('relu', 5 neurons of 2 classes, 5 edges of weight 1.5"
+    )
     assert "the 2 classes themselves, 3 neurons each, overlapping" in repr(toy().communities())
     assert "at γ = 2, " in repr(toy().communities("louvain", resolution=2.0))
     assert "over 3 seeds, ARI between seeds" in repr(toy().stability(runs=3))

@@ -21,7 +21,9 @@ def distances(positions, group):
 def is_framed(positions):
     reach = torch.quantile(positions.norm(dim=1), 0.98)
     return bool(positions.isfinite().all()) and torch.allclose(
-        torch.cat((positions.mean(0), reach[None])), torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64), atol=1e-9
+        torch.cat((positions.mean(0), reach[None])),
+        torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64),
+        atol=1e-9,
     )
 
 
@@ -116,7 +118,9 @@ def test_positions_are_finite_framed_and_repeatable(adjacency, seed, gravity, co
     assert positions.dtype == torch.float64
     assert positions.shape == (n, 2)
     assert is_framed(positions)
-    assert positions.equal(force_layout(adjacency, initial=initial, iterations=60, gravity=gravity, seed=seed))
+    assert positions.equal(
+        force_layout(adjacency, initial=initial, iterations=60, gravity=gravity, seed=seed)
+    )
 
 
 @pytest.mark.parametrize("factor", [2.0**-900, 2.0**900])
@@ -167,7 +171,9 @@ def test_coincident_starts_come_apart():
 def test_no_iterations_leave_a_start_in_its_place():
     adjacency, _ = PLANTED
     initial = force_layout(adjacency)
-    assert (force_layout(adjacency, initial=initial, iterations=0) - initial).norm(dim=1).max() < 0.01
+    assert (force_layout(adjacency, initial=initial, iterations=0) - initial).norm(
+        dim=1
+    ).max() < 0.01
 
 
 def test_less_gravity_leaves_more_space_between_communities():

@@ -94,8 +94,11 @@ def test_isolated_vertices_are_communities_of_their_own():
 
 
 def test_a_diagonal_counts_as_it_stands_in_the_matrix():
-    # A heavy diagonal makes its vertex strong, and the tie to it then no longer exceeds what is expected.
-    adjacency = torch.tensor([[0.0, 1.0, 1.0], [1.0, 0.0, 1.0], [1.0, 1.0, 0.0]], dtype=torch.float64)
+    # A heavy diagonal makes its vertex strong, and the tie to it then no longer exceeds what is
+    # expected.
+    adjacency = torch.tensor(
+        [[0.0, 1.0, 1.0], [1.0, 0.0, 1.0], [1.0, 1.0, 0.0]], dtype=torch.float64
+    )
     assert louvain(adjacency).tolist() == [0, 0, 0]
     adjacency[2, 2] = 4
     # k = 2, 2, 6 of 10: joining 2 to 0 and 1 changes Q by 2 (2 − 4 · 6 / 10) / 10 < 0.
@@ -165,7 +168,10 @@ def test_planted_groups_are_found():
 def test_modularity_is_not_below_that_of_networkx(name):
     adjacency = GRAPHS[name]
     graph = nx.from_numpy_array(adjacency.numpy())
-    theirs = [nx.community.modularity(graph, nx.community.louvain_communities(graph, seed=s)) for s in range(2)]
+    theirs = [
+        nx.community.modularity(graph, nx.community.louvain_communities(graph, seed=s))
+        for s in range(2)
+    ]
     ours = [modularity(adjacency, louvain(adjacency, seed=s)) for s in range(10)]
     assert np.median(ours) >= np.median(theirs) - 0.002
 
@@ -181,7 +187,11 @@ def test_modularity_is_not_below_that_of_igraph(name):
     theirs = []
     for seed in range(10):
         random.seed(seed)
-        theirs.append(modularity(adjacency, torch.tensor(graph.community_multilevel(weights=weights).membership)))
+        theirs.append(
+            modularity(
+                adjacency, torch.tensor(graph.community_multilevel(weights=weights).membership)
+            )
+        )
     random.setstate(state)
     ours = [modularity(adjacency, louvain(adjacency, seed=s)) for s in range(10)]
     assert np.median(ours) >= np.median(theirs) - 0.002

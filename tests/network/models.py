@@ -45,7 +45,14 @@ class Functions(nn.Module):
         x = F.relu6(x + 1)
         for function in (F.gelu, F.silu, F.hardswish, F.elu, F.selu, F.celu, F.leaky_relu, F.mish):
             x = function(x)
-        for function in (F.softplus, F.softsign, torch.tanh, torch.sigmoid, F.hardsigmoid, F.hardtanh):
+        for function in (
+            F.softplus,
+            F.softsign,
+            torch.tanh,
+            torch.sigmoid,
+            F.hardsigmoid,
+            F.hardtanh,
+        ):
             x = function(x)
         x = F.logsigmoid(F.threshold(x, 0.1, 0.2))
         x = x * torch.sigmoid(x)

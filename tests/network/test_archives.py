@@ -53,7 +53,9 @@ def test_programs_that_torch_writes_are_read(tmp_path, model, shape):
     made, inputs = model().eval(), torch.randn(3, *shape)
     network = Network.load(written(made, torch.zeros(2, *shape), tmp_path / "a.pt2"))
     expected = made(inputs)
-    torch.testing.assert_close(network.run(inputs), (expected["logits"] if isinstance(expected, dict) else expected))
+    torch.testing.assert_close(
+        network.run(inputs), (expected["logits"] if isinstance(expected, dict) else expected)
+    )
 
 
 class Mark:
@@ -106,7 +108,9 @@ def expression(described, mark):
 
 
 def placeholder(described, mark):
-    old = described["graph_module"]["signature"]["input_specs"][-1]["user_input"]["arg"]["as_tensor"]["name"]
+    old = described["graph_module"]["signature"]["input_specs"][-1]["user_input"]["arg"][
+        "as_tensor"
+    ]["name"]
     text = json.dumps(described).replace(json.dumps(old), json.dumps(f"{old}={code(mark)}"))
     described.clear()
     described.update(json.loads(text))
@@ -129,7 +133,9 @@ def tree(**given):
 
 
 def argument_name(described, mark):
-    described["graph_module"]["module_call_graph"][0]["signature"]["forward_arg_names"] = [f"x={code(mark)}"]
+    described["graph_module"]["module_call_graph"][0]["signature"]["forward_arg_names"] = [
+        f"x={code(mark)}"
+    ]
 
 
 def nested(described, mark):
@@ -144,7 +150,11 @@ def payload(**given):
         name = named(entries, "model_weights_config.json")
         config = json.loads(entries[name])
         next(iter(config["config"].values())).update(given)
-        return {**entries, name: json.dumps(config).encode(), "good/data/weights/weight_0": pickled(mark)}
+        return {
+            **entries,
+            name: json.dumps(config).encode(),
+            "good/data/weights/weight_0": pickled(mark),
+        }
 
     return changed
 
@@ -154,7 +164,8 @@ SAMPLES = "good/data/sample_inputs/model.pt"
 SAFE_TO_FILE = {
     "a pickle among the sample inputs": lambda entries, mark: {**entries, SAMPLES: pickled(mark)},
     "a pickle of weights as once written": lambda entries, mark: {
-        **entries, "good/data/weights/model.pt": pickled(mark),
+        **entries,
+        "good/data/weights/model.pt": pickled(mark),
     },
     "a weight that is pickled": payload(use_pickle=True),
     "a custom object": payload(path_name="custom_obj_0"),
@@ -171,13 +182,17 @@ SAFE_TO_FILE = {
     "a module to import": with_model(tree(context=ENUM)),
     "a container of others": with_model(tree(type="argparse.Namespace")),
     "a description nested too deep": with_model(nested),
-    "a compiled library": lambda entries, mark: {**entries, "good/data/aotinductor/model/a.so": b"\x7fELF"},
+    "a compiled library": lambda entries, mark: {
+        **entries,
+        "good/data/aotinductor/model/a.so": b"\x7fELF",
+    },
     "another program": lambda entries, mark: {
-        **entries, "good/models/other.json": entries[named(entries, "models/model.json")],
+        **entries,
+        "good/models/other.json": entries[named(entries, "models/model.json")],
     },
     "two entries of one name": lambda entries, mark: {**entries, "good/MODELS/MODEL.json": b"{}"},
     "a second folder": lambda entries, mark: {**entries, "version": b"1.0"},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("attack", SAFE_TO_FILE)
@@ -201,7 +216,11 @@ def test_a_small_file_does_not_become_a_large_one(tmp_path, good):
     config = json.loads(good[name])
     first = next(iter(config["config"].values()))
     first["tensor_meta"]["sizes"] = [{"as_int": 2**20}, {"as_int": 2**20}]
-    emptied = {**good, name: json.dumps(config).encode(), f"good/data/weights/{first['path_name']}": b""}
+    emptied = {
+        **good,
+        name: json.dumps(config).encode(),
+        f"good/data/weights/{first['path_name']}": b"",
+    }
     with zipfile.ZipFile(tmp_path / "bomb.pt2", "w") as archive:
         for name, content in emptied.items():
             archive.writestr(name, content)
@@ -284,7 +303,10 @@ def test_no_operator_that_is_taken_opens_a_file():
         schema.name.split("::")[1]
         for schema in torch._C._jit_get_all_schemas()
         if schema.name.startswith(("aten::", "prims::"))
-        and any(str(a.type) == "str" and ("file" in a.name or "path" in a.name) for a in schema.arguments)
+        and any(
+            str(a.type) == "str" and ("file" in a.name or "path" in a.name)
+            for a in schema.arguments
+        )
     }
     assert opening
     for name in opening:

@@ -14,7 +14,11 @@ from cofire.network import Network
 from .models import InPlaceView, NoGrad, Reused, SqueezeExcite, Tokens, Windows
 
 BOTH = pytest.mark.parametrize("capture", ["export", "calls"])
-WAYS = {"pickle": lambda thing: pickle.loads(pickle.dumps(thing)), "deepcopy": copy.deepcopy, "copy": copy.copy}
+WAYS = {
+    "pickle": lambda thing: pickle.loads(pickle.dumps(thing)),
+    "deepcopy": copy.deepcopy,
+    "copy": copy.copy,
+}
 INPUTS = {
     Reused: torch.randn(3, 3, 8, 8),
     SqueezeExcite: torch.randn(3, 3, 8, 8),
@@ -99,7 +103,13 @@ def holders():
         "graph": summary.graph("1"),
         "Explanation": cofire.explain(network, inputs[:3]),
         "Trajectory": cofire.follow(
-            network, [model.state_dict()], data, top=2, null_graphs=0, community_runs=2, progress=False
+            network,
+            [model.state_dict()],
+            data,
+            top=2,
+            null_graphs=0,
+            community_runs=2,
+            progress=False,
         ),
     }
 

@@ -18,7 +18,12 @@ class Between(nn.Module):
 
     def __init__(self, between, norm=None):
         super().__init__()
-        self.first, self.last, self.norm, self.between = nn.Linear(10, 16), nn.Linear(16, 3), norm, between
+        self.first, self.last, self.norm, self.between = (
+            nn.Linear(10, 16),
+            nn.Linear(16, 3),
+            norm,
+            between,
+        )
 
     def forward(self, x):
         return self.last(F.relu(self.between(self, self.first(x))))
@@ -67,7 +72,10 @@ def test_the_remedy_for_dropout_works(capture):
 
 @BOTH
 def test_what_drops_nothing_or_draws_in_vain_is_read(capture):
-    for between in (lambda self, x: F.dropout(x, p=0.0), lambda self, x: (torch.rand_like(x), x)[1]):
+    for between in (
+        lambda self, x: F.dropout(x, p=0.0),
+        lambda self, x: (torch.rand_like(x), x)[1],
+    ):
         network = Network(Between(between), torch.zeros(1, 10), capture=capture)
         before = torch.get_rng_state()
         network.run(torch.zeros(2, 10))
@@ -81,7 +89,10 @@ MIXING = {
     "largest": (lambda self, x: x / x.abs().max(), None),
     "softmax": (lambda self, x: x.softmax(0), None),
     "product": (lambda self, x: x @ (x.T @ x), None),
-    "attention": (lambda self, x: F.scaled_dot_product_attention(x[None], x[None], x[None])[0], None),
+    "attention": (
+        lambda self, x: F.scaled_dot_product_attention(x[None], x[None], x[None])[0],
+        None,
+    ),
 }
 
 
@@ -116,7 +127,9 @@ def test_statistics_of_the_weights_or_of_each_sample_are_read(capture):
 
     alone = Network(Between(each_alone), torch.zeros(1, 10), capture=capture)
     inputs = torch.randn(3, 10)
-    torch.testing.assert_close(alone.run(inputs), torch.cat([alone.run(one[None]) for one in inputs]))
+    torch.testing.assert_close(
+        alone.run(inputs), torch.cat([alone.run(one[None]) for one in inputs])
+    )
 
 
 def test_a_program_saved_in_training_mode_is_told_to_be_exported_in_evaluation_mode(tmp_path):

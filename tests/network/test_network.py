@@ -28,7 +28,9 @@ BOTH = pytest.mark.parametrize("capture", ["export", "calls"])
 
 def recorded(network, inputs, layers=None):
     seen = {}
-    logits = network.run(inputs, lambda layer, values: seen.__setitem__(layer.name, values.clone()), layers)
+    logits = network.run(
+        inputs, lambda layer, values: seen.__setitem__(layer.name, values.clone()), layers
+    )
     return seen, logits
 
 
@@ -37,7 +39,12 @@ def test_a_module_used_twice_gives_two_layers(capture):
     network = Network(Reused(), torch.zeros(1, 3, 8, 8), capture=capture)
     assert [layer.name for layer in network.activation_layers] == ["act", "act:1", "gelu", "relu"]
     assert [layer.call for layer in network.activation_layers] == [0, 1, 0, 0]
-    assert [layer.shape for layer in network.activation_layers] == [(4, 6, 6), (5, 4, 4), (5, 4, 4), (5,)]
+    assert [layer.shape for layer in network.activation_layers] == [
+        (4, 6, 6),
+        (5, 4, 4),
+        (5, 4, 4),
+        (5,),
+    ]
     assert [layer.signed for layer in network.activation_layers] == [False, False, True, False]
 
 
@@ -87,13 +94,17 @@ def test_a_region_without_gradients_hides_nothing(capture):
 
 
 def test_an_autocast_region_that_hides_an_activation_is_refused_with_a_way_out():
-    with pytest.raises(ExportError, match=r"relu inside a region of wrap_with_autocast.*capture=\"calls\""):
+    with pytest.raises(
+        ExportError, match=r"relu inside a region of wrap_with_autocast.*capture=\"calls\""
+    ):
         Network(Autocast(), torch.zeros(1, 4))
     assert len(Network(Autocast(), torch.zeros(1, 4), capture="calls").activation_layers) == 1
 
 
 def test_a_model_that_does_not_export_is_named_with_the_line_and_the_way_out():
-    with pytest.raises(ExportError, match=r"models\.py, line \d+: if x\.sum\(\) > 1e6:.*capture=\"calls\""):
+    with pytest.raises(
+        ExportError, match=r"models\.py, line \d+: if x\.sum\(\) > 1e6:.*capture=\"calls\""
+    ):
         Network(DataDependent(), torch.zeros(1, 4))
     network = Network(DataDependent(), torch.zeros(1, 4), capture="calls")
     assert [layer.name for layer in network.activation_layers] == ["relu"]
@@ -136,7 +147,9 @@ def test_windows_folded_into_the_batch_are_unfolded_for_each_sample(capture):
 
 @BOTH
 @pytest.mark.parametrize("batch_first", [True, False])
-def test_an_encoder_whose_sequence_comes_first_gives_activations_of_each_sample(capture, batch_first):
+def test_an_encoder_whose_sequence_comes_first_gives_activations_of_each_sample(
+    capture, batch_first
+):
     torch.manual_seed(0)
     model = Tokens(batch_first)
     model.requires_grad_(False)  # Frozen, so that PyTorch would take its fused kernels.
@@ -150,7 +163,9 @@ def test_an_encoder_whose_sequence_comes_first_gives_activations_of_each_sample(
     seen, logits = recorded(network, tokens)
     alone = [recorded(network, tokens[place : place + 1])[0] for place in range(3)]
     for name, values in seen.items():
-        torch.testing.assert_close(values, torch.cat([one[name] for one in alone]), atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(
+            values, torch.cat([one[name] for one in alone]), atol=1e-6, rtol=1e-5
+        )
     with torch.inference_mode():
         torch.testing.assert_close(logits, model.eval()(tokens)["logits"], atol=1e-5, rtol=1e-5)
 
@@ -224,7 +239,11 @@ def test_wrapped_models_are_read_through_their_wrappers():
     model = Reused()
     x = torch.zeros(1, 3, 8, 8)
     plain = Network(model, x)
-    for wrapped in (torch.compile(model), nn.DataParallel(model), torch.compile(nn.DataParallel(model))):
+    for wrapped in (
+        torch.compile(model),
+        nn.DataParallel(model),
+        torch.compile(nn.DataParallel(model)),
+    ):
         assert Network(wrapped, x).fingerprint == plain.fingerprint
 
 
@@ -234,7 +253,9 @@ def test_the_fingerprint_depends_on_the_architecture_alone():
     assert Network(Reused(), x).fingerprint != Network(SqueezeExcite(), x).fingerprint
 
 
-@pytest.mark.parametrize(("example", "said"), [((), "none"), (torch.zeros(()), "batch axis"), ("x", "str")])
+@pytest.mark.parametrize(
+    ("example", "said"), [((), "none"), (torch.zeros(()), "batch axis"), ("x", "str")]
+)
 def test_an_example_without_a_batch_is_refused(example, said):
     with pytest.raises(ExportError, match=said):
         Network(Reused(), example)
@@ -252,8 +273,12 @@ def test_a_model_without_logits_is_refused():
 
 
 def test_the_last_activation_is_the_output_layer_when_no_parameters_follow():
-    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 2, 1), nn.ReLU(), nn.Flatten(1))
-    assert [layer.name for layer in Network(model, torch.zeros(1, 3, 1, 1)).activation_layers] == ["1"]
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 2, 1), nn.ReLU(), nn.Flatten(1)
+    )
+    assert [layer.name for layer in Network(model, torch.zeros(1, 3, 1, 1)).activation_layers] == [
+        "1"
+    ]
     model = nn.Sequential(nn.Linear(4, 4), nn.Sigmoid(), nn.Linear(4, 2), nn.Sigmoid())
     assert [layer.name for layer in Network(model, torch.zeros(1, 4)).activation_layers] == ["1"]
 
@@ -280,7 +305,9 @@ def test_a_model_that_moves_to_another_device_takes_its_network_along():
             self.fc1, self.fc2 = nn.Linear(4, 6), nn.Linear(6, 3)
 
         def forward(self, x):
-            x = torch.relu(self.fc1(x) + torch.ones(6, device=x.device) + torch.tensor([1.0], device=x.device))
+            x = torch.relu(
+                self.fc1(x) + torch.ones(6, device=x.device) + torch.tensor([1.0], device=x.device)
+            )
             return self.fc2(x.to(x.device))
 
     model = MakesTensors()
@@ -292,7 +319,9 @@ def test_a_model_that_moves_to_another_device_takes_its_network_along():
 
 
 def test_no_value_outlives_its_last_use():
-    model = nn.Sequential(*[part for _ in range(4) for part in (nn.Linear(4, 4), nn.ReLU())], nn.Linear(4, 2))
+    model = nn.Sequential(
+        *[part for _ in range(4) for part in (nn.Linear(4, 4), nn.ReLU())], nn.Linear(4, 2)
+    )
     network, seen, most = Network(model, torch.zeros(1, 4)), [], []
 
     def observe(layer, values):
@@ -343,7 +372,9 @@ def test_a_saved_program_becomes_a_network(tmp_path):
 
 def test_the_graph_names_the_parameters_and_the_node_of_each_layer():
     network = Network(Reused(), torch.zeros(1, 3, 8, 8))
-    held = {node.meta.get("tensor_name") for node in network.graph.nodes if node.op == "placeholder"}
+    held = {
+        node.meta.get("tensor_name") for node in network.graph.nodes if node.op == "placeholder"
+    }
     assert {"conv1.weight", "norm.running_var"} <= held
     assert "relu" in str(network.node(network.activation_layers[1]).target)
 
@@ -355,8 +386,14 @@ class TestUntouched:
     def picture(model):
         return (
             [(name, id(module), module.training) for name, module in model.named_modules()],
-            [(name, id(value), value.requires_grad, id(value.grad)) for name, value in model.named_parameters()],
-            [(name, id(value), type(value), value.clone()) for name, value in model.named_buffers()],
+            [
+                (name, id(value), value.requires_grad, id(value.grad))
+                for name, value in model.named_parameters()
+            ],
+            [
+                (name, id(value), type(value), value.clone())
+                for name, value in model.named_buffers()
+            ],
             [list(module._forward_hooks.items()) for module in model.modules()],
             [list(module._forward_pre_hooks.items()) for module in model.modules()],
             [sorted(module.__dict__) for module in model.modules()],
@@ -367,7 +404,9 @@ class TestUntouched:
         )
 
     @BOTH
-    @pytest.mark.parametrize("made", [Reused, Tokens, NoGrad, DataDependent, InPlaceView, Caching, SqueezeExcite])
+    @pytest.mark.parametrize(
+        "made", [Reused, Tokens, NoGrad, DataDependent, InPlaceView, Caching, SqueezeExcite]
+    )
     @pytest.mark.parametrize("error", [None, ValueError, KeyboardInterrupt])
     def test_after_reading_and_running(self, capture, made, error):
         model = made()
@@ -417,8 +456,16 @@ class TestUntouched:
 
 def test_sizes_follow_from_the_unit():
     layer = ActivationLayer("relu", "", "relu", 0, 0, (197, 3072), 1)
-    assert (layer.neurons(), layer.neurons("element"), layer.neurons("channel-max")) == (3072, 605_184, 3072)
-    assert (layer.observations(), layer.observations("channel-mean"), layer.observations("element")) == (
+    assert (layer.neurons(), layer.neurons("element"), layer.neurons("channel-max")) == (
+        3072,
+        605_184,
+        3072,
+    )
+    assert (
+        layer.observations(),
+        layer.observations("channel-mean"),
+        layer.observations("element"),
+    ) == (
         197,
         1,
         1,

@@ -11,7 +11,10 @@ from cofire.errors import NonFiniteError, OptionError
 from cofire.network.classifier import check_decides
 
 BOTH = pytest.mark.parametrize("capture", ["export", "calls"])
-IMAGES, LABELS = torch.randn(12, 3, 12, 12, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3
+IMAGES, LABELS = (
+    torch.randn(12, 3, 12, 12, generator=torch.Generator().manual_seed(0)),
+    torch.arange(12) % 3,
+)
 
 
 class Lambda(nn.Module):
@@ -25,7 +28,13 @@ class Lambda(nn.Module):
 
 def made(*ending, classes=3):
     torch.manual_seed(0)
-    body = (nn.Conv2d(3, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, classes))
+    body = (
+        nn.Conv2d(3, 6, 3),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(6, classes),
+    )
     with torch.no_grad():
         body[4].weight.mul_(20)
     return nn.Sequential(*body, *ending).eval()
@@ -33,7 +42,11 @@ def made(*ending, classes=3):
 
 ENDINGS = {
     "softmax": ([nn.Softmax(1)], "probabilities", lambda given: given),
-    "last axis": ([Lambda(lambda x: x.softmax(-1).contiguous())], "probabilities", lambda given: given),
+    "last axis": (
+        [Lambda(lambda x: x.softmax(-1).contiguous())],
+        "probabilities",
+        lambda given: given,
+    ),
     "exp of log": ([nn.LogSoftmax(1), Lambda(torch.exp)], "probabilities", lambda given: given),
     "log-softmax": ([nn.LogSoftmax(1)], "log-probabilities", torch.exp),
     "log of softmax": ([nn.Softmax(1), Lambda(torch.log)], "log-probabilities", torch.exp),
@@ -51,19 +64,29 @@ def test_probabilities_are_the_models_own_whatever_it_ends_with(capture, ending)
     right = probabilities(model(IMAGES).detach())
     torch.testing.assert_close(network.run(IMAGES).softmax(1), right)
     torch.testing.assert_close(network.run(IMAGES), made()(IMAGES).detach())
-    torch.testing.assert_close(MaxSoftmax(network).predict(IMAGES), -right.double().amax(1), atol=1e-6, rtol=1e-5)
-    assert cofire.summarize(network, (IMAGES, LABELS)).class_correct.sum() == int((right.argmax(1) == LABELS).sum())
+    torch.testing.assert_close(
+        MaxSoftmax(network).predict(IMAGES), -right.double().amax(1), atol=1e-6, rtol=1e-5
+    )
+    assert cofire.summarize(network, (IMAGES, LABELS)).class_correct.sum() == int(
+        (right.argmax(1) == LABELS).sum()
+    )
     if capture == "export":
         for method in ("discernible", "gradcam"):
             found = cofire.explain(network, IMAGES, method=method)
-            torch.testing.assert_close(found.probability[:, 0].double(), right.double().amax(1), atol=1e-6, rtol=1e-5)
+            torch.testing.assert_close(
+                found.probability[:, 0].double(), right.double().amax(1), atol=1e-6, rtol=1e-5
+            )
         assert network.has_head
 
 
 def test_an_explanation_starts_from_what_goes_into_the_softmax():
-    given = [cofire.Network(made(*end), IMAGES[:1]) for end in ([], [nn.Softmax(1)], [nn.LogSoftmax(1)])]
+    given = [
+        cofire.Network(made(*end), IMAGES[:1]) for end in ([], [nn.Softmax(1)], [nn.LogSoftmax(1)])
+    ]
     for method in ("discernible", "discernible-p3", "gradcam", "gradcam++"):
-        plain, *others = (cofire.explain(network, IMAGES, method=method).heatmap() for network in given)
+        plain, *others = (
+            cofire.explain(network, IMAGES, method=method).heatmap() for network in given
+        )
         for other in others:
             torch.testing.assert_close(other, plain)
     plain, other = (evaluate.deepfool(network, IMAGES[:4]).norm for network in given[:2])
@@ -74,8 +97,16 @@ REFUSED = {
     "one logit": ([], 1, "one output per class, two at least"),
     "one sigmoid": ([nn.Sigmoid()], 1, "one output per class, two at least"),
     "sigmoids": ([nn.Sigmoid()], 3, "sigmoids, each a probability by itself"),
-    "by hand": ([Lambda(lambda x: x.exp() / x.exp().sum(1, keepdim=True))], 3, "probabilities, though it does not end"),
-    "mean of two": ([Lambda(lambda x: (x.softmax(1) + (2 * x).softmax(1)) / 2)], 3, "probabilities, though"),
+    "by hand": (
+        [Lambda(lambda x: x.exp() / x.exp().sum(1, keepdim=True))],
+        3,
+        "probabilities, though it does not end",
+    ),
+    "mean of two": (
+        [Lambda(lambda x: (x.softmax(1) + (2 * x).softmax(1)) / 2)],
+        3,
+        "probabilities, though",
+    ),
 }
 
 
@@ -111,7 +142,9 @@ class TestRemedies:
         model = made(classes=1)
         two = nn.Sequential(model, Lambda(lambda z: torch.cat([-z, z], dim=1) / 2))
         found = cofire.explain(cofire.Network(two, IMAGES[:1]), IMAGES, 1)
-        torch.testing.assert_close(found.probability[:, 0].float(), model(IMAGES).detach().sigmoid()[:, 0])
+        torch.testing.assert_close(
+            found.probability[:, 0].float(), model(IMAGES).detach().sigmoid()[:, 0]
+        )
 
     def test_of_sigmoids(self):
         model, c = made(nn.Sigmoid()), 1
@@ -122,14 +155,18 @@ class TestRemedies:
 
         network = cofire.Network(nn.Sequential(model, Lambda(against_all_else)), IMAGES[:1])
         found = cofire.explain(network, IMAGES, 1, "gradcam")
-        torch.testing.assert_close(found.probability[:, 0].float(), model(IMAGES).detach()[:, c], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            found.probability[:, 0].float(), model(IMAGES).detach()[:, c], atol=1e-5, rtol=1e-4
+        )
 
     def test_of_probabilities_without_a_softmax(self):
         model = made(*REFUSED["mean of two"][0])
         network = cofire.Network(nn.Sequential(model, Lambda(torch.log)), IMAGES[:1])
         found = cofire.summarize(network, (IMAGES, LABELS))
         assert int(found.class_correct.sum()) == int((model(IMAGES).argmax(1) == LABELS).sum())
-        torch.testing.assert_close(MaxSoftmax(network).predict(IMAGES).float(), -model(IMAGES).detach().amax(1))
+        torch.testing.assert_close(
+            MaxSoftmax(network).predict(IMAGES).float(), -model(IMAGES).detach().amax(1)
+        )
 
 
 @BOTH
@@ -147,10 +184,17 @@ def test_every_public_function_takes_the_module_itself():
     data = IMAGES, LABELS
     for method in ("discernible", "gradcam"):
         found = cofire.explain(model, IMAGES, method=method)
-        assert torch.equal(found.heatmap(), cofire.explain(network, IMAGES, method=method).heatmap())
+        assert torch.equal(
+            found.heatmap(), cofire.explain(network, IMAGES, method=method).heatmap()
+        )
     own, read = (cofire.summarize(one, data, progress=False) for one in (model, network))
     assert torch.equal(own.layers[0].entropy(), read.layers[0].entropy())
-    assert len(cofire.follow(model, [model.state_dict()], data, pairs=None, progress=False).checkpoints) == 1
+    assert (
+        len(
+            cofire.follow(model, [model.state_dict()], data, pairs=None, progress=False).checkpoints
+        )
+        == 1
+    )
     for act in (
         lambda one: evaluate.deepfool(one, IMAGES[:2]).images,
         lambda one: evaluate.baseline("centre", one, IMAGES).heatmap(),
@@ -179,6 +223,8 @@ def test_outputs_that_are_always_the_same_are_not_taken_for_probabilities():
 
 
 def test_probabilities_of_what_takes_whole_numbers_are_found():
-    model = nn.Sequential(nn.Embedding(5, 3), Lambda(lambda z: z.exp() / z.exp().sum(1, keepdim=True)))
+    model = nn.Sequential(
+        nn.Embedding(5, 3), Lambda(lambda z: z.exp() / z.exp().sum(1, keepdim=True))
+    )
     with pytest.raises(OptionError, match="outputs are probabilities"):
         check_decides(cofire.Network(model, torch.arange(4)))

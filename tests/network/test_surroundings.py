@@ -17,7 +17,10 @@ from cofire.network import Network
 
 from .models import DataDependent, Reused
 
-IMAGES, LABELS = torch.randn(12, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3
+IMAGES, LABELS = (
+    torch.randn(12, 3, 8, 8, generator=torch.Generator().manual_seed(0)),
+    torch.arange(12) % 3,
+)
 
 
 def classifier():
@@ -27,7 +30,9 @@ def classifier():
 
 
 def results(network):
-    summary = cofire.summarize(network, (IMAGES, LABELS), by_class=True, pairs="class", top=2, progress=False)
+    summary = cofire.summarize(
+        network, (IMAGES, LABELS), by_class=True, pairs="class", top=2, progress=False
+    )
     data = (IMAGES[:6], LABELS[:6]), (IMAGES[6:], LABELS[6:])
     found = {
         "logits": network.run(IMAGES),
@@ -38,7 +43,10 @@ def results(network):
         "softmax": MaxSoftmax(network).predict(IMAGES),
     }
     if network.has_graph:
-        found |= {method: cofire.explain(network, IMAGES, method=method).heatmap() for method in cofire_methods()}
+        found |= {
+            method: cofire.explain(network, IMAGES, method=method).heatmap()
+            for method in cofire_methods()
+        }
         found["deepfool"] = evaluate.deepfool(network, IMAGES[:2]).images
     return found
 
@@ -59,7 +67,10 @@ def test_autocast_around_our_calls_changes_nothing(capture):
 
 def test_torch_says_nothing_of_a_failed_export_before_our_message(capfd, caplog):
     streams, filters = sys.stderr, list(warnings.filters)
-    loggers = {name: list(logging.getLogger(name).filters) for name in list(logging.root.manager.loggerDict)}
+    loggers = {
+        name: list(logging.getLogger(name).filters)
+        for name in list(logging.root.manager.loggerDict)
+    }
     with caplog.at_level(logging.WARNING), pytest.raises(ExportError, match="does not export"):
         Network(DataDependent(), torch.zeros(1, 4))
     out, err = capfd.readouterr()

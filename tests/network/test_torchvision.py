@@ -101,7 +101,9 @@ def test_activations_are_those_that_forward_hooks_see():
     hooked = {}
     for name, module in model.named_modules():
         if isinstance(module, nn.ReLU):
-            module.register_forward_hook(lambda _, __, out, name=name: hooked.__setitem__(name, out.clone()))
+            module.register_forward_hook(
+                lambda _, __, out, name=name: hooked.__setitem__(name, out.clone())
+            )
     with torch.inference_mode():
         model.eval()(images)
     assert {layer.name for layer in seen} == set(hooked)

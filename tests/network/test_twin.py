@@ -43,12 +43,16 @@ class Held(nn.Module):
 
     def forward(self, x):
         call = self.drop if self.call is None else self.call
-        call = call["drop"] if isinstance(call, dict) else call[0] if isinstance(call, list) else call
+        call = (
+            call["drop"] if isinstance(call, dict) else call[0] if isinstance(call, list) else call
+        )
         return self.last(torch.relu(call(self.first(x))))
 
 
 @BOTH
-@pytest.mark.parametrize("way", ["module", "list", "mapping", "method", "partial", "function", "object"])
+@pytest.mark.parametrize(
+    "way", ["module", "list", "mapping", "method", "partial", "function", "object"]
+)
 def test_modules_are_in_evaluation_mode_wherever_a_model_holds_them(capture, way):
     model, x = Held(way).train(), torch.randn(3, 4)
     network = Network(model, x, capture=capture)
@@ -70,15 +74,21 @@ def test_a_module_that_is_hidden_from_its_model_is_said_to_be():
 
     model = Held("module")
     model.call = Slotted(model.drop)
-    with pytest.raises(ExportError, match="'drop', which the model calls through an object that hides it"):
+    with pytest.raises(
+        ExportError, match="'drop', which the model calls through an object that hides it"
+    ):
         Network(model, torch.zeros(1, 4), capture="calls")
 
 
 def test_hooks_work_on_the_twin_and_what_a_pass_keeps_stays_there():
     model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
-    model[0].register_forward_hook(lambda module, _, output: setattr(module, "kept", output) or output + 1)
+    model[0].register_forward_hook(
+        lambda module, _, output: setattr(module, "kept", output) or output + 1
+    )
     twin, x = evaluation_twin(model), torch.randn(2, 4)
-    torch.testing.assert_close(twin(x), model[2](torch.relu(nn.functional.linear(x, *model[0].parameters()) + 1)))
+    torch.testing.assert_close(
+        twin(x), model[2](torch.relu(nn.functional.linear(x, *model[0].parameters()) + 1))
+    )
     assert hasattr(twin[0], "kept")
     assert not hasattr(model[0], "kept")
 

@@ -30,7 +30,10 @@ def other():
 @pytest.mark.parametrize("capture", ["export", "calls"])
 def test_other_weights_give_the_other_model_and_leave_the_first_alone(model, other, capture):
     network = Network(model, X, capture=capture)
-    before, held = network.run(X), {name: value.clone() for name, value in model.state_dict().items()}
+    before, held = (
+        network.run(X),
+        {name: value.clone() for name, value in model.state_dict().items()},
+    )
     swapped = network.with_weights(other.state_dict())
     torch.testing.assert_close(swapped.run(X), other(X).detach())
     torch.testing.assert_close(network.run(X), before)
@@ -99,7 +102,10 @@ def broken_state(model, change):
             lambda s: s.__setitem__("fc.weigth", s.pop("fc.weight")),
             "unexpected 'fc.weigth'.*near.*'fc.weight'",
         ),
-        (lambda s: s.__setitem__("fc.bias", torch.zeros(7)), r"'fc.bias' of shape \(7,\).*shape \(3,\)"),
+        (
+            lambda s: s.__setitem__("fc.bias", torch.zeros(7)),
+            r"'fc.bias' of shape \(7,\).*shape \(3,\)",
+        ),
         (
             lambda s: s.__setitem__("fc.bias", torch.full((3,), torch.nan)),
             "NaN or infinite numbers in 'fc.bias'",
@@ -183,25 +189,40 @@ OPTIMISER.step()
 
 
 @pytest.mark.parametrize("holder", ["model_state_dict", "net", "network", "classifier", "weights"])
-@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "model.", "module.model._orig_mod."])
+@pytest.mark.parametrize(
+    "prefix", ["", "module.", "_orig_mod.", "model.", "module.model._orig_mod."]
+)
 @pytest.mark.parametrize("loss", [0.5, torch.tensor(0.5)])
 def test_a_nested_state_dict_is_found_under_any_key(tmp_path, holder, prefix, loss):
     network, trained = Network(mlp(0), torch.zeros(1, 3)), mlp(1)
     kept = {"optimizer_state_dict": OPTIMISER.state_dict(), "epoch": 3, "loss": loss}
     torch.save({**kept, holder: below(prefix, trained.state_dict())}, tmp_path / "a.pt")
     assert same(network.with_weights(tmp_path / "a.pt"), trained)
-    assert load_weights(tmp_path / "a.pt").keys() == below(prefix.removeprefix("module.").removeprefix("_orig_mod."),
-                                                          trained.state_dict()).keys()  # fmt: skip
+    assert (
+        load_weights(tmp_path / "a.pt").keys()
+        == below(
+            prefix.removeprefix("module.").removeprefix("_orig_mod."), trained.state_dict()
+        ).keys()
+    )
 
 
 def test_the_state_dict_that_fits_is_taken(tmp_path):
     network, trained = Network(mlp(0), torch.zeros(1, 3)), mlp(1)
-    others = {"critic": nn.Linear(3, 4).state_dict(), "wide": nn.Sequential(nn.Linear(9, 4)).state_dict()}
+    others = {
+        "critic": nn.Linear(3, 4).state_dict(),
+        "wide": nn.Sequential(nn.Linear(9, 4)).state_dict(),
+    }
     torch.save({**others, "nets": {"actor": trained.state_dict()}}, tmp_path / "a.pt")
     assert same(network.with_weights(tmp_path / "a.pt"), trained)
-    with pytest.raises(WeightsError, match=r"holds state dicts 3 times, as .critic., .wide. and .nets\.actor.\..*wide"):
+    with pytest.raises(
+        WeightsError,
+        match=r"holds state dicts 3 times, as .critic., .wide. and .nets\.actor.\..*wide",
+    ):
         load_weights(tmp_path / "a.pt")
-    assert load_weights(tmp_path / "a.pt", weights_key="nets.actor").keys() == trained.state_dict().keys()
+    assert (
+        load_weights(tmp_path / "a.pt", weights_key="nets.actor").keys()
+        == trained.state_dict().keys()
+    )
 
 
 def test_weights_held_by_a_training_module_are_found():
@@ -214,10 +235,22 @@ def test_weights_held_by_a_training_module_are_found():
 @pytest.mark.parametrize(
     ("content", "first", "second"),
     [
-        (lambda a, b: {"state_dict": below("model.", a) | below("ema_model.", b)}, "model", "ema_model"),
-        (lambda a, b: below("model.", a) | below("ema_model.module.", b), "model", "ema_model.module"),
+        (
+            lambda a, b: {"state_dict": below("model.", a) | below("ema_model.", b)},
+            "model",
+            "ema_model",
+        ),
+        (
+            lambda a, b: below("model.", a) | below("ema_model.module.", b),
+            "model",
+            "ema_model.module",
+        ),
         (lambda a, b: {"model": a, "model_ema": b, "epoch": 1}, "model", "model_ema"),
-        (lambda a, b: {"last": {"state_dict": a}, "best": {"state_dict": b}}, "last.state_dict", "best.state_dict"),
+        (
+            lambda a, b: {"last": {"state_dict": a}, "best": {"state_dict": b}},
+            "last.state_dict",
+            "best.state_dict",
+        ),
         (lambda a, b: a | below("ema.", b), "", "ema"),
     ],
 )
@@ -225,7 +258,10 @@ def test_a_network_held_twice_is_named_and_chosen_by_its_key(tmp_path, content, 
     network, one, two = Network(mlp(0), torch.zeros(1, 3)), mlp(1), mlp(2)
     torch.save(content(one.state_dict(), two.state_dict()), tmp_path / "a.ckpt")
     example = max(first, second)
-    with pytest.raises(WeightsError, match=rf"the network twice, as '{first}' and '{second}'.*--weights-key {example}"):
+    with pytest.raises(
+        WeightsError,
+        match=rf"the network twice, as '{first}' and '{second}'.*--weights-key {example}",
+    ):
         network.with_weights(tmp_path / "a.ckpt")
     assert same(network.with_weights(tmp_path / "a.ckpt", weights_key=first), one)
     assert same(network.with_weights(tmp_path / "a.ckpt", weights_key=f"{second}."), two)
@@ -234,7 +270,9 @@ def test_a_network_held_twice_is_named_and_chosen_by_its_key(tmp_path, content, 
 
 
 def test_a_key_of_what_does_not_fit_is_told_by_its_names(tmp_path):
-    torch.save({"critic": nn.Linear(3, 4).state_dict(), "actor": mlp(1).state_dict()}, tmp_path / "a.pt")
+    torch.save(
+        {"critic": nn.Linear(3, 4).state_dict(), "actor": mlp(1).state_dict()}, tmp_path / "a.pt"
+    )
     network = Network(mlp(0), torch.zeros(1, 3))
     with pytest.raises(WeightsError, match=r"missing '0\.weight'.*unexpected 'weight'"):
         network.with_weights(tmp_path / "a.pt", weights_key="critic")
@@ -242,9 +280,15 @@ def test_a_key_of_what_does_not_fit_is_told_by_its_names(tmp_path):
 
 def test_a_file_refused_for_what_it_holds_beside_weights_can_be_written_anew_as_told(tmp_path):
     trained = mlp(1)
-    torch.save({"net": trained.state_dict(), "config": pathlib.PurePosixPath("a")}, tmp_path / "a.pt")
+    torch.save(
+        {"net": trained.state_dict(), "config": pathlib.PurePosixPath("a")}, tmp_path / "a.pt"
+    )
     network = Network(mlp(0), torch.zeros(1, 3))
-    with pytest.raises(WeightsError, match=r"torch\.load\(path, weights_only=False\).*cofire\.save_weights\(state"):
+    with pytest.raises(
+        WeightsError, match=r"torch\.load\(path, weights_only=False\).*cofire\.save_weights\(state"
+    ):
         network.with_weights(tmp_path / "a.pt")
-    save_weights(torch.load(tmp_path / "a.pt", weights_only=False)["net"], tmp_path / "weights.safetensors")
+    save_weights(
+        torch.load(tmp_path / "a.pt", weights_only=False)["net"], tmp_path / "weights.safetensors"
+    )
     assert same(network.with_weights(tmp_path / "weights.safetensors"), trained)

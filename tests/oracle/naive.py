@@ -1,7 +1,7 @@
 """The papers' equations as nested loops: slow, obvious, and written without a look at the package.
 
-An activation matrix is a numpy array (observations, neurons) in the activations' own precision; `samples`
-says for each of its rows which sample it observes.
+An activation matrix is a numpy array (observations, neurons) in the activations' own precision;
+`samples` says for each of its rows which sample it observes.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import torch
 def histogram(values, bins, span=None):
     """Counts in equal bins, by numpy; by looking at every edge where numpy cannot be asked.
 
-    It raises where the range is too narrow for that many edges. And it guesses a bin and corrects the guess
-    by one at most, which is not enough where a bin is so narrow that its width is denormal: there its counts
-    contradict its own edges.
+    It raises where the range is too narrow for that many edges. And it guesses a bin and corrects
+    the guess by one at most, which is not enough where a bin is so narrow that its width is
+    denormal: there its counts contradict its own edges.
     """
     lowest, highest = span or (values.min(), values.max())
     if highest / bins - lowest / bins >= np.finfo(values.dtype).tiny:
@@ -105,7 +105,9 @@ def probabilities(matrix, threshold=0.0):
 
 
 def by_class(function, matrix, samples, labels, classes):
-    return np.stack([function(of_class(matrix, samples, labels, label)) for label in range(classes)])
+    return np.stack(
+        [function(of_class(matrix, samples, labels, label)) for label in range(classes)]
+    )
 
 
 def information(matrix, samples, labels, classes, threshold=0.0):
@@ -164,7 +166,9 @@ def observe(activations, unit, channel_axis):
             pooled = []
             for channel in sample:
                 values = [channel[at] for at in places]
-                pooled.append(max(values) if unit == "channel-max" else exact_mean_in(values, precision))
+                pooled.append(
+                    max(values) if unit == "channel-max" else exact_mean_in(values, precision)
+                )
             rows.append(pooled)
             samples.append(i)
     return np.array(rows, dtype=precision), samples

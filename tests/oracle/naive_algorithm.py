@@ -1,6 +1,7 @@
 """Eqs. 1 to 5 and Algorithm 1 of P3 as plain loops over one image, and nothing besides.
 
-Written from the paper; where values stand and come from (windows, paddings, reshapes) is that of `naive_tracing`.
+Written from the paper; where values stand and come from (windows, paddings, reshapes) is that of
+`naive_tracing`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from tests.oracle.naive_tracing import WEIGHTED, Tracing
 class Algorithm(Tracing):
     """The discriminative neurons of every step.
 
-    A neuron is a place and a gain: what the steps between it and its weighted operator multiply its weights with
+    A neuron is a place and a gain: what the steps between it and its weighted operator multiply its
+        weights with
     (batch norm is folded), 1 for a neuron that has just been selected.
     """
 
@@ -42,7 +44,12 @@ class Algorithm(Tracing):
             for offsets in itertools.product(*(range(size) for size in weight.shape[2:])):
                 there = []
                 for p, s, before, o, d in zip(
-                    position, params["stride"], params["before"], offsets, params["dilation"], strict=True
+                    position,
+                    params["stride"],
+                    params["before"],
+                    offsets,
+                    params["dilation"],
+                    strict=True,
                 ):
                     there.append(p * s - before + o * d)
                 if all(0 <= p < size for p, size in zip(there, shape[1:], strict=True)):
@@ -143,7 +150,8 @@ class Algorithm(Tracing):
             else:
                 assert step.kind in ("sum", "mean"), step.kind
                 parts = [
-                    (self.at(part, p) * share, part, (p, share)) for part, p, share in self.addends(step, place, gain)
+                    (self.at(part, p) * share, part, (p, share))
+                    for part, p, share in self.addends(step, place, gain)
                 ]
                 speaking = [part for part in parts if part[0] > 0]
                 for _, part, neuron in speaking or [max(parts, key=lambda part: part[0])]:

@@ -1,6 +1,7 @@
 """What follows a network's own prediction, as nested loops: slow, obvious, and without a look at the package.
 
-Matrices are numpy arrays or nested lists; an activation counts as active by a comparison in its own precision.
+Matrices are numpy arrays or nested lists; an activation counts as active by a comparison in its own
+precision.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from . import naive
 
 def is_active(activations, threshold=0.0):
     """`U*` of each sample (P1 eq. 15)."""
-    return [[bool(naive.active_counts(value.reshape(1, 1), threshold)[0]) for value in row] for row in activations]
+    return [
+        [bool(naive.active_counts(value.reshape(1, 1), threshold)[0]) for value in row]
+        for row in activations
+    ]
 
 
 def proposed(predicted, probability, activations, threshold=0.0):
@@ -22,7 +26,9 @@ def proposed(predicted, probability, activations, threshold=0.0):
     for row, active in zip(predicted, is_active(activations, threshold), strict=True):
         found.append([])
         for label in range(len(probability)):
-            overlap = math.fsum(float(probability[label][x]) for x in range(len(active)) if active[x])
+            overlap = math.fsum(
+                float(probability[label][x]) for x in range(len(active)) if active[x]
+            )
             found[-1].append(overlap * float(row[label]))
     return found
 
@@ -67,7 +73,10 @@ def discriminant(activations, labels, classes, ridge):
     """
     exact = [[Fraction(float(value)) for value in row] for row in activations]
     n, neurons = len(exact), len(exact[0])
-    members = [[row for row, own in zip(exact, labels, strict=True) if own == label] for label in range(classes)]
+    members = [
+        [row for row, own in zip(exact, labels, strict=True) if own == label]
+        for label in range(classes)
+    ]
     means = [[sum(row[x] for row in rows) / len(rows) for x in range(neurons)] for rows in members]
     shared = [[Fraction(0)] * neurons for _ in range(neurons)]
     for rows, mean in zip(members, means, strict=True):
@@ -112,7 +121,9 @@ def surprise(row, label):
 def negative_log_likelihood(logits, labels):
     """The mean over the samples."""
     rows = [[float(value) for value in row] for row in logits]
-    return math.fsum(surprise(row, label) for row, label in zip(rows, labels, strict=True)) / len(rows)
+    return math.fsum(surprise(row, label) for row, label in zip(rows, labels, strict=True)) / len(
+        rows
+    )
 
 
 def false_counts(predicted, labels, classes):
@@ -137,7 +148,9 @@ def bootstrapped_means(runs, draws, random):
     for _ in range(draws):
         chosen = random.choices(range(len(runs)), k=len(runs))
         samples = random.choices(range(len(runs[0])), k=len(runs[0]))
-        found.append(sum(runs[r][s] for r in chosen for s in samples) / (len(chosen) * len(samples)))
+        found.append(
+            sum(runs[r][s] for r in chosen for s in samples) / (len(chosen) * len(samples))
+        )
     return sorted(found)
 
 
@@ -153,7 +166,10 @@ def slope(rows, labels, beta):
     for row, label in zip(rows, labels, strict=True):
         highest = max(row)
         shares = [math.exp(beta * (value - highest)) for value in row]
-        total += sum(share * value for share, value in zip(shares, row, strict=True)) / sum(shares) - row[label]
+        total += (
+            sum(share * value for share, value in zip(shares, row, strict=True)) / sum(shares)
+            - row[label]
+        )
     return total / len(rows)
 
 

@@ -1,7 +1,7 @@
 """How explanations are judged, as nested loops: slow, obvious, and without a look at the package.
 
-Maps are rows of numbers, boxes `(left, top, right, bottom)` in pixels, right and bottom exclusive. A figure that an
-image does not have is None: it enters no mean.
+Maps are rows of numbers, boxes `(left, top, right, bottom)` in pixels, right and bottom exclusive.
+A figure that an image does not have is None: it enters no mean.
 """
 
 from __future__ import annotations
@@ -52,8 +52,9 @@ def pointing(heat, boxes, tolerance=0):
 
     def hit(place):
         return any(
-            in_box(*place, box, *heat.shape) or (tolerance > 0 and distance(*place, box) <= reach) for box in boxes
-        )  # fmt: skip
+            in_box(*place, box, *heat.shape) or (tolerance > 0 and distance(*place, box) <= reach)
+            for box in boxes
+        )
 
     return float(Fraction(sum(hit(place) for place in tied), len(tied)))
 
@@ -86,7 +87,9 @@ def threshold_box(heat, share):
     """Around every pixel that reaches this share of the maximum, compared in exact numbers; none of a map of zeros."""
     heat = np.asarray(heat)
     least = Fraction(share) * Fraction(float(heat.max()))
-    return hull([place for place in pixels(*heat.shape) if least and Fraction(float(heat[place])) >= least])
+    return hull(
+        [place for place in pixels(*heat.shape) if least and Fraction(float(heat[place])) >= least]
+    )
 
 
 def connected_box(heat, share):
@@ -109,7 +112,9 @@ def window_sums(heat, height, width):
     """Exact sum of every window of this size, by its top left pixel."""
     values = [[Fraction(float(value)) for value in row] for row in np.asarray(heat)]
     return {
-        (top, left): sum(sum(row[left : left + width], Fraction(0)) for row in values[top : top + height])
+        (top, left): sum(
+            sum(row[left : left + width], Fraction(0)) for row in values[top : top + height]
+        )
         for top in range(len(values) - height + 1)
         for left in range(len(values[0]) - width + 1)
     }
@@ -157,7 +162,9 @@ def soft(image, heat, colour):
     for channel in range(image.shape[0]):
         for y, x in pixels(*heat.shape):
             part = (float(heat[y, x]) - low) / (high - low) if high > low else 0.0
-            found[channel, y, x] = part * float(image[channel, y, x]) + (1 - part) * float(colour[channel])
+            found[channel, y, x] = part * float(image[channel, y, x]) + (1 - part) * float(
+                colour[channel]
+            )
     return found
 
 
@@ -196,8 +203,15 @@ def jaccard(first, second):
 
 def ranks(values):
     """Ranks from 1, tied values share the mean of theirs."""
-    return [Fraction(sum(other < value for other in values) * 2 + sum(other == value for other in values) + 1, 2)
-            for value in values]  # fmt: skip
+    return [
+        Fraction(
+            sum(other < value for other in values) * 2
+            + sum(other == value for other in values)
+            + 1,
+            2,
+        )
+        for value in values
+    ]
 
 
 def spearman(first, second):
@@ -221,7 +235,9 @@ def ucb1(table):
             heights = []
             for candidate in range(arms):
                 own = [reward for a, reward in zip(pulled, rewards, strict=True) if a == candidate]
-                heights.append(math.fsum(own) / len(own) + math.sqrt(2 * math.log(trial) / len(own)))
+                heights.append(
+                    math.fsum(own) / len(own) + math.sqrt(2 * math.log(trial) / len(own))
+                )
             arm = heights.index(max(heights))
         pulled.append(arm)
         rewards.append(row[arm])
@@ -231,7 +247,10 @@ def ucb1(table):
 def hindsight_regret(table, rewards):
     """What the arm that was best over all trials would have won by each trial, less what was won."""
     best = max(range(len(table[0])), key=lambda arm: math.fsum(row[arm] for row in table))
-    return [math.fsum(row[best] for row in table[: t + 1]) - math.fsum(rewards[: t + 1]) for t in range(len(table))]
+    return [
+        math.fsum(row[best] for row in table[: t + 1]) - math.fsum(rewards[: t + 1])
+        for t in range(len(table))
+    ]
 
 
 def deepfool_linear(weight, bias, image):
@@ -274,7 +293,9 @@ def sign_flip(differences):
     values = [Fraction(value) for value in differences]
     seen = abs(sum(values))
     flips = list(itertools.product((1, -1), repeat=len(values)))
-    return sum(abs(sum(s * v for s, v in zip(signs, values, strict=True))) >= seen for signs in flips) / len(flips)
+    return sum(
+        abs(sum(s * v for s, v in zip(signs, values, strict=True))) >= seen for signs in flips
+    ) / len(flips)
 
 
 def holm(p):

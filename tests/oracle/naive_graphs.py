@@ -1,6 +1,7 @@
 """The graph equations of P2 (§3.2, §5.1, §7.1) as nested loops, written without a look at the package.
 
-Everything is a list: activations are (samples, neurons), means are (classes, neurons), an adjacency is
+Everything is a list: activations are (samples, neurons), means are (classes, neurons), an adjacency
+    is
 (vertices, vertices). Means and shares are fractions, so that "exceeds the mean" has one answer.
 """
 
@@ -46,7 +47,8 @@ def representative_neurons(mean_activation, top):
 def activation_pattern_graph(activations, labels, num_classes, top, pairs="class"):
     """Eq. 7 summed over the classes: the share of a class's samples in which p and q both exceed their mean.
 
-    `pairs="class"` counts the pairs of `N_i` for class i, `pairs="union"` those of the union of all `N_i`.
+    `pairs="class"` counts the pairs of `N_i` for class i, `pairs="union"` those of the union of all
+    `N_i`.
     """
     neurons = len(activations[0])
     means = class_means(activations, labels, num_classes)
@@ -76,10 +78,14 @@ def unique_neuron_matrix(representatives, exclusive=False):
         for j in range(classes):
             for q in set(representatives[i]):
                 if i == j:
-                    found[i][j] += all(q not in representatives[k] for k in range(classes) if k != i)
+                    found[i][j] += all(
+                        q not in representatives[k] for k in range(classes) if k != i
+                    )
                 else:
                     others = [representatives[k] for k in range(classes) if k not in (i, j)]
-                    found[i][j] += q in representatives[j] and not (exclusive and any(q in other for other in others))
+                    found[i][j] += q in representatives[j] and not (
+                        exclusive and any(q in other for other in others)
+                    )
     return found
 
 
@@ -91,7 +97,9 @@ def membership(mean_activation, representatives):
     found = [-1] * len(mean_activation[0])
     for q in range(len(found)):
         for label, chosen in enumerate(representatives):
-            if q in chosen and (found[q] == -1 or mean_activation[label][q] > mean_activation[found[q]][q]):
+            if q in chosen and (
+                found[q] == -1 or mean_activation[label][q] > mean_activation[found[q]][q]
+            ):
                 found[q] = label
     return found
 
@@ -119,8 +127,8 @@ def modularity(adjacency, membership):
 def belonging(adjacency, communities, weighted):
     """`α_cv` of Eq. 4, `1 / O_v` of Eq. 3: how much of vertex v belongs to community c; 0 if it is no member.
 
-    `α_cv = k_cv / Σ_c k_cv` with `k_cv = Σ_{p in c} W_vp`, the sum over the communities that contain v; equal
-    shares where v has no weight inside any of them.
+    `α_cv = k_cv / Σ_c k_cv` with `k_cv = Σ_{p in c} W_vp`, the sum over the communities that
+    contain v; equal shares where v has no weight inside any of them.
     """
     found = [[0.0] * len(adjacency) for _ in communities]
     for v in range(len(adjacency)):
@@ -174,13 +182,17 @@ def within_strength(adjacency, membership):
     found = [0.0] * len(membership)
     for v in range(len(membership)):
         if membership[v] != -1:
-            found[v] = math.fsum(adjacency[v][w] for w in range(len(membership)) if membership[w] == membership[v])
+            found[v] = math.fsum(
+                adjacency[v][w] for w in range(len(membership)) if membership[w] == membership[v]
+            )
     return found
 
 
 def entropy_of_partition(partition):
     """`H = -Σ_s (n_s / n) log(n_s / n)`."""
-    shares = [sum(1 for other in partition if other == s) / len(partition) for s in sorted(set(partition))]
+    shares = [
+        sum(1 for other in partition if other == s) / len(partition) for s in sorted(set(partition))
+    ]
     return -math.fsum(share * math.log(share) for share in shares)
 
 

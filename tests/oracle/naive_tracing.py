@@ -1,6 +1,7 @@
 """The tracing of a decision back to pixels, written as loops over one image: what `cofire.explain` is held to.
 
-A network is a list of steps, each with a kind that names its rule; the same list is run as a module.
+A network is a list of steps, each with a kind that names its rule; the same list is run as a
+module.
 """
 
 from __future__ import annotations
@@ -61,7 +62,11 @@ class Builder:
         self.example = {self.image: torch.from_numpy(self.numbers((1, *shape)))}
 
     def numbers(self, shape):
-        return self.rng.integers(-2, 3, shape).astype(float) if self.whole else self.rng.normal(size=shape)
+        return (
+            self.rng.integers(-2, 3, shape).astype(float)
+            if self.whole
+            else self.rng.normal(size=shape)
+        )
 
     def fill(self, module):
         """Random weights for a module; those of norms take either sign, whole ones divide by 1 or 2 exactly."""
@@ -72,7 +77,11 @@ class Builder:
                     value.copy_(torch.from_numpy(self.rng.choice([1.0, 4.0], value.shape)))
                 elif value.is_floating_point():
                     numbers = self.numbers(tuple(value.shape))
-                    value.copy_(torch.from_numpy(np.where(numbers == 0, 1.0, numbers) if self.whole else numbers))
+                    value.copy_(
+                        torch.from_numpy(
+                            np.where(numbers == 0, 1.0, numbers) if self.whole else numbers
+                        )
+                    )
         return module
 
     def add(self, kind, run, *inputs, **params):
@@ -92,11 +101,15 @@ class Builder:
         module = module or self.fill(nn.Linear(self.shape(x)[-1], out))
         return self.add("linear", module, x, weight=module.weight)
 
-    def conv(self, x, out, kernel, stride=1, padding=0, dilation=1, groups=1, module=None, mode="zeros"):
+    def conv(
+        self, x, out, kernel, stride=1, padding=0, dilation=1, groups=1, module=None, mode="zeros"
+    ):
         n = len(self.shape(x)) - 1
         of = {1: nn.Conv1d, 2: nn.Conv2d}[n]
         channels = self.shape(x)[0]
-        module = module or self.fill(of(channels, out, kernel, stride, padding, dilation, groups, padding_mode=mode))
+        module = module or self.fill(
+            of(channels, out, kernel, stride, padding, dilation, groups, padding_mode=mode)
+        )
         if mode != "zeros":
             amounts = module._reversed_padding_repeated_twice
             x = self.move(x, lambda x: nn.functional.pad(x, amounts, mode=mode))
@@ -135,13 +148,23 @@ class Builder:
             module = nn.GroupNorm(options.pop("groups"), channels, **options)
         return self.add("norm", self.fill(module), x, norm=kind)
 
-    def pool(self, x, largest, kernel, stride=None, padding=0, dilation=1, ceil_mode=False, **options):
+    def pool(
+        self, x, largest, kernel, stride=None, padding=0, dilation=1, ceil_mode=False, **options
+    ):
         n = len(self.shape(x)) - 1
-        of = {(1, True): nn.MaxPool1d, (2, True): nn.MaxPool2d, (1, False): nn.AvgPool1d, (2, False): nn.AvgPool2d}
+        of = {
+            (1, True): nn.MaxPool1d,
+            (2, True): nn.MaxPool2d,
+            (1, False): nn.AvgPool1d,
+            (2, False): nn.AvgPool2d,
+        }
         if largest:
             options = {**options, "dilation": dilation}
         module = of[n, largest](kernel, stride, padding, ceil_mode=ceil_mode, **options)
-        tuples = [(v,) * n if isinstance(v, int) else tuple(v) for v in (kernel, stride or kernel, padding, dilation)]
+        tuples = [
+            (v,) * n if isinstance(v, int) else tuple(v)
+            for v in (kernel, stride or kernel, padding, dilation)
+        ]
         return self.add("max" if largest else "mean", module, x, window=("pool", *tuples))
 
     def adaptive(self, x, largest, size):
@@ -153,7 +176,9 @@ class Builder:
     def mean(self, x, axes, keep=False):
         """Axes count from the sample's first."""
         dims = [axis + 1 for axis in axes]
-        return self.add("mean", lambda x: x.mean(dims, keepdim=keep), x, window=("axes", tuple(axes), keep))
+        return self.add(
+            "mean", lambda x: x.mean(dims, keepdim=keep), x, window=("axes", tuple(axes), keep)
+        )
 
     def sum(self, a, b, function=torch.add, signs=(1.0, 1.0)):
         return self.add("sum", function, a, b, signs=signs)
@@ -225,7 +250,9 @@ class Tracing:
             row, out = divmod(place, weight.shape[0])
             for i in range(features):
                 source = row * features + i
-                yield [(source, direction * self.at(operand, source) * weight[out, i], weight[out, i])]
+                yield [
+                    (source, direction * self.at(operand, source) * weight[out, i], weight[out, i])
+                ]
             return
         out, *position = np.unravel_index(place, self.shape(step))
         params = step.params
@@ -238,15 +265,25 @@ class Tracing:
                 source = [
                     int(p) * s - b + o * d
                     for p, s, b, o, d in zip(
-                        position, params["stride"], params["before"], offsets, params["dilation"], strict=True
+                        position,
+                        params["stride"],
+                        params["before"],
+                        offsets,
+                        params["dilation"],
+                        strict=True,
                     )
                 ]
-                if all(0 <= p < size for p, size in zip(source, self.shape(operand)[1:], strict=True)):
+                if all(
+                    0 <= p < size for p, size in zip(source, self.shape(operand)[1:], strict=True)
+                ):
                     index = int(np.ravel_multi_index([first + c, *source], self.shape(operand)))
                     w = weight[(out, c, *offsets)]
                     found.append((index, direction * self.at(operand, index) * w, w))
-                    away[index] = sum((2 * o - k + 1) ** 2 for o, k in zip(offsets, weight.shape[2:], strict=True))
-            # Of equal products the one nearest to the middle of the window, of equally near ones the first.
+                    away[index] = sum(
+                        (2 * o - k + 1) ** 2 for o, k in zip(offsets, weight.shape[2:], strict=True)
+                    )
+            # Of equal products the one nearest to the middle of the window, of equally near ones
+            # the first.
             yield sorted(found, key=lambda one: away[one[0]])
 
     def candidates(self, step, place, direction):
@@ -296,7 +333,9 @@ class Tracing:
             for operand in step.inputs:
                 shape = self.shape(operand)
                 count = int(np.prod(shape))
-                codes.append(torch.arange(start, start + count, dtype=torch.float64).reshape(1, *shape))
+                codes.append(
+                    torch.arange(start, start + count, dtype=torch.float64).reshape(1, *shape)
+                )
                 start += count
             with torch.no_grad():
                 self.moved[step] = step.run(*codes).reshape(-1).tolist()
@@ -373,7 +412,9 @@ class Tracing:
         if step.kind == "image":
             return 0.0
         if step.kind in WEIGHTED:
-            return max(sum(p for _, p, _ in products) for products in self.products(step, place, direction))
+            return max(
+                sum(p for _, p, _ in products) for products in self.products(step, place, direction)
+            )
         if step.kind == "move":
             came = self.source(step, place)
             return 0.0 if came is None else self.before(*came, direction)
@@ -384,7 +425,9 @@ class Tracing:
             factor = self.factor(step, place)
             if factor == 0:
                 return 0.0
-            return abs(factor) * self.before(operand, self.spread(step, operand, place), direction * sign(factor))
+            return abs(factor) * self.before(
+                operand, self.spread(step, operand, place), direction * sign(factor)
+            )
         if step.kind == "max":
             return self.before(operand, self.largest(step, place), direction)
         if step.kind == "mean":
@@ -412,7 +455,11 @@ class Tracing:
         if user.kind in WEIGHTED or user.kind == "mean":
             return True
         if user.kind == "max":
-            used = [p for place in range(int(np.prod(self.shape(user)))) for p in self.window(user, place)]
+            used = [
+                p
+                for place in range(int(np.prod(self.shape(user))))
+                for p in self.window(user, place)
+            ]
             return len(used) > len(set(used))
         return self.values[user].size > self.values[step].size
 
@@ -452,7 +499,12 @@ class Tracing:
             elif step.kind in ("norm", "scale", "gated"):
                 factor = self.factor(step, place)
                 if factor != 0:
-                    yield operand, self.spread(step, operand, place), direction * sign(factor), score
+                    yield (
+                        operand,
+                        self.spread(step, operand, place),
+                        direction * sign(factor),
+                        score,
+                    )
             elif step.kind == "max":
                 yield operand, self.largest(step, place), direction, score
             elif step.kind == "move":
@@ -469,7 +521,12 @@ class Tracing:
                 parts = [(direction * self.at(operand, p), operand, p, direction) for p in places]
                 yield from self.shared(parts, score)
             elif step.kind == "sum" and len(step.inputs) == 1:
-                yield operand, self.spread(step, operand, place), direction * sign(step.params["signs"][0]), score
+                yield (
+                    operand,
+                    self.spread(step, operand, place),
+                    direction * sign(step.params["signs"][0]),
+                    score,
+                )
             else:
                 assert step.kind == "sum", step.kind
                 parts = []
@@ -519,8 +576,14 @@ class Tracing:
 
 def interpreted(network, model, images):
     """The value of every node of the library's graph."""
-    held = {"p_" + name.replace(".", "_"): value for name, value in model.named_parameters(remove_duplicate=False)}
-    held |= {"b_" + name.replace(".", "_"): value for name, value in model.named_buffers(remove_duplicate=False)}
+    held = {
+        "p_" + name.replace(".", "_"): value
+        for name, value in model.named_parameters(remove_duplicate=False)
+    }
+    held |= {
+        "b_" + name.replace(".", "_"): value
+        for name, value in model.named_buffers(remove_duplicate=False)
+    }
     found = {}
     for node in network.graph.nodes:
         if node.op == "placeholder":

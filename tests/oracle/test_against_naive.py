@@ -44,7 +44,11 @@ def matrices(draw, types=(np.float32, np.float64), widest=4, signed=True):
     columns = []
     for _ in range(draw(st.integers(1, widest))):
         step = draw(st.sampled_from(STEPS))
-        kind = draw(st.sampled_from(("grid", "mixed", "product", "narrow", "constant", "dead", "any", "wide")))
+        kind = draw(
+            st.sampled_from(
+                ("grid", "mixed", "product", "narrow", "constant", "dead", "any", "wide")
+            )
+        )
         whole = generator.integers(0, 60, rows)
         if kind == "grid":
             column = (whole * step).astype(dtype)
@@ -54,7 +58,9 @@ def matrices(draw, types=(np.float32, np.float64), widest=4, signed=True):
             column = whole.astype(dtype) * dtype.type(step)
         elif kind == "narrow":
             start = dtype.type(draw(st.sampled_from((1.0, 0.1, 1e30, 7e-3))))
-            column = start + whole.astype(dtype) * np.spacing(start) * draw(st.sampled_from((1, 1, 3, 50)))
+            column = start + whole.astype(dtype) * np.spacing(start) * draw(
+                st.sampled_from((1, 1, 3, 50))
+            )
         elif kind == "constant":
             column = np.where(whole > 20, dtype.type(step), dtype.type(0))
         elif kind == "dead":
@@ -87,7 +93,9 @@ def test_entropy_counts_what_numpy_counts(matrix, bins, where):
     st.sampled_from((np.float32, np.float64)),
     st.integers(0, 2**32 - 1),
 )
-def test_neighbouring_floats_lie_in_the_last_bin_whose_edge_they_reach(start, width, bins, dtype, seed):
+def test_neighbouring_floats_lie_in_the_last_bin_whose_edge_they_reach(
+    start, width, bins, dtype, seed
+):
     start = dtype(start)
     steps = np.random.default_rng(seed).integers(0, width + 1, 80)
     column = (start + steps.astype(dtype) * np.abs(np.spacing(start))).astype(dtype)
@@ -105,7 +113,9 @@ def test_values_on_bin_edges_lie_where_numpy_puts_them(step, bins, dtype):
     matrix = np.stack([(column * step).astype(dtype) for column in columns], axis=1)
 
     for where in RANGES:
-        close(activation_entropy(matrix, bins=bins, range=where), naive.entropies(matrix, bins, where))
+        close(
+            activation_entropy(matrix, bins=bins, range=where), naive.entropies(matrix, bins, where)
+        )
 
 
 @pytest.mark.parametrize(
@@ -144,7 +154,9 @@ def test_means_and_probabilities_of_classes_are_plain_averages(matrix, threshold
     samples = range(len(matrix))
 
     found_means = mean_activation(matrix, np.array(labels), classes).numpy()
-    found = activation_probability(torch.from_numpy(matrix), torch.tensor(labels), classes, threshold).numpy()
+    found = activation_probability(
+        torch.from_numpy(matrix), torch.tensor(labels), classes, threshold
+    ).numpy()
 
     share = functools.partial(naive.probabilities, threshold=threshold)
     close(found, naive.by_class(share, matrix, samples, labels, classes))
@@ -175,11 +187,15 @@ class Tokens(nn.Module):
 
 
 def dense():
-    return nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 5), nn.ReLU(), nn.Dropout(), nn.Linear(5, CLASSES))
+    return nn.Sequential(
+        nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 5), nn.ReLU(), nn.Dropout(), nn.Linear(5, CLASSES)
+    )
 
 
 def gelu():
-    return nn.Sequential(nn.Linear(6, 7), nn.GELU(), nn.Linear(7, 5), nn.GELU(), nn.Linear(5, CLASSES))
+    return nn.Sequential(
+        nn.Linear(6, 7), nn.GELU(), nn.Linear(7, 5), nn.GELU(), nn.Linear(5, CLASSES)
+    )
 
 
 def leaky():
@@ -258,7 +274,9 @@ class Expected:
         self.classes = CLASSES
         self.observed = [naive.observe(seen[module], unit, axis) for module in self.modules]
         pooled = unit == "channel-mean" and self.observed[0][0].dtype == np.float32
-        self.mean_error = 1e-6 if pooled else 1e-12  # a pooled mean is rounded to the activations' precision
+        self.mean_error = (
+            1e-6 if pooled else 1e-12
+        )  # a pooled mean is rounded to the activations' precision
 
     def check(self, summary, bins, where="own", threshold=0.0):
         assert [layer.layer.name for layer in summary.layers] == list(self.modules)
@@ -276,7 +294,9 @@ class Expected:
         if summary.layers[0].class_histograms is not None:
             close(summary.class_entropy(), class_total)
         assert summary.samples == len(self.labels)
-        assert summary.accuracy == pytest.approx(naive.accuracy(self.logits, self.labels), abs=1e-15)
+        assert summary.accuracy == pytest.approx(
+            naive.accuracy(self.logits, self.labels), abs=1e-15
+        )
 
     def check_counts(self, layer, matrix, bins, where, network):
         counts = layer.histograms.counts[0].numpy()
@@ -316,7 +336,9 @@ class Expected:
         signed = layer.layer.signed or (matrix < 0).any()
         compared = probabilities if signed else means
         error = 1e-12 if signed else 10 * self.mean_error
-        np.testing.assert_allclose(layer.selectivity(), naive.selectivity(compared), rtol=0, atol=error)
+        np.testing.assert_allclose(
+            layer.selectivity(), naive.selectivity(compared), rtol=0, atol=error
+        )
         best = layer.preferred_class().numpy()
         for j, column in enumerate(compared.T):
             assert column[best[j]] == pytest.approx(column.max(), rel=self.mean_error)
@@ -340,7 +362,9 @@ def test_a_summary_holds_what_loops_count(name, unit, bins):
     model, network = built(name)
     inputs, labels = inputs_of(name, 22), labels_of(22)
 
-    summary = summarize(network, (inputs, labels), unit=unit, bins=bins, by_class=True, batch_size=8)
+    summary = summarize(
+        network, (inputs, labels), unit=unit, bins=bins, by_class=True, batch_size=8
+    )
 
     Expected(name, model, inputs, labels, unit, 8).check(summary, bins)
 
@@ -353,7 +377,9 @@ def test_a_summary_is_that_of_the_activations_which_the_batches_give_as_they_are
 
     summary = summarize(network, (inputs, labels), batch_size=22)
 
-    for layer, (matrix, _) in zip(summary.layers, Expected(name, model, inputs, labels).observed, strict=True):
+    for layer, (matrix, _) in zip(
+        summary.layers, Expected(name, model, inputs, labels).observed, strict=True
+    ):
         highest = [column[column != 0].max(initial=-np.inf) for column in matrix.T]
         np.testing.assert_array_equal(layer.statistics.maximum[0], highest)
 
@@ -380,7 +406,10 @@ def test_one_range_for_all_neurons_is_for_a_class_that_of_its_own_samples(name):
     for label in range(CLASSES):
         chosen = inputs[labels == label]
         alone = Expected(name, model, inputs, labels)
-        observed = [naive.of_class(matrix, samples, alone.labels, label) for matrix, samples in alone.observed]
+        observed = [
+            naive.of_class(matrix, samples, alone.labels, label)
+            for matrix, samples in alone.observed
+        ]
         for layer, matrix in zip(summary.layers, observed, strict=True):
             assert len(matrix) % len(chosen) == 0
             close(layer.class_entropy()[label], naive.entropies(matrix, 7, "global", observed))
@@ -452,7 +481,9 @@ def test_a_value_at_the_threshold_is_not_active(dtype):
 
     for threshold in (0.1, 0.5, 1.1):
         layer = summarize(network, data, threshold=threshold, by_class=True).layers[0]
-        np.testing.assert_array_equal(layer.statistics.active.sum(0), naive.active_counts(matrix.numpy(), threshold))
+        np.testing.assert_array_equal(
+            layer.statistics.active.sum(0), naive.active_counts(matrix.numpy(), threshold)
+        )
         close(layer.class_probability(), activation_probability(*data, CLASSES, threshold))
 
 
@@ -492,7 +523,14 @@ def everything_in(summary):
             for name in part.__dataclass_fields__:
                 if isinstance(value := getattr(part, name), torch.Tensor):
                     yield f"{layer.layer.name}.{type(part).__name__}.{name}", value
-        for name in ("entropy", "class_entropy", "mean", "class_mean", "information", "selectivity"):
+        for name in (
+            "entropy",
+            "class_entropy",
+            "mean",
+            "class_mean",
+            "information",
+            "selectivity",
+        ):
             yield f"{layer.layer.name}.{name}", getattr(layer, name)()
 
 
@@ -509,7 +547,9 @@ def whole_network(name, dtype=torch.float64):
 
 
 def whole_inputs(shape, samples, dtype=torch.float64):
-    return torch.randint(-3, 4, (samples, *shape), generator=torch.Generator().manual_seed(8)).to(dtype)
+    return torch.randint(-3, 4, (samples, *shape), generator=torch.Generator().manual_seed(8)).to(
+        dtype
+    )
 
 
 @pytest.mark.parametrize("unit", UNITS)
@@ -558,7 +598,9 @@ def test_the_number_of_threads_does_not_matter(unit):
         found = []
         for threads in (1, 2, 2, 1):
             torch.set_num_threads(threads)
-            found.append(summarize(network, data, unit=unit, bins=100, by_class=True, batch_size=1024))
+            found.append(
+                summarize(network, data, unit=unit, bins=100, by_class=True, batch_size=1024)
+            )
     finally:
         torch.set_num_threads(before)
 
@@ -577,7 +619,9 @@ def test_the_number_of_threads_does_not_matter_to_feature_maps(unit):
         found = []
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            found.append(summarize(network, data, unit=unit, bins=100, by_class=True, batch_size=256))
+            found.append(
+                summarize(network, data, unit=unit, bins=100, by_class=True, batch_size=256)
+            )
     finally:
         torch.set_num_threads(before)
 
@@ -598,7 +642,9 @@ def test_a_summary_of_hard_values_holds_what_loops_count(matrix, slope, bins, wh
     inputs, labels = torch.from_numpy(matrix), labels_of(len(matrix))
     model, network = passing_on(4, inputs.dtype, slope)
 
-    summary = summarize(network, (inputs, labels), bins=bins, range=where, by_class=True, batch_size=size)
+    summary = summarize(
+        network, (inputs, labels), bins=bins, range=where, by_class=True, batch_size=size
+    )
 
     activations, _ = naive.record(model, ["1"], split(inputs, size))
     matrix, samples = naive.observe(activations["1"], "channel", 1)
@@ -624,7 +670,9 @@ def test_a_summary_agrees_with_the_functions_on_a_matrix(matrix, bins):
     labels = labels_of(len(matrix))
     _, network = passing_on(4, torch.float32, 0.0)
 
-    layer = summarize(network, (torch.from_numpy(matrix), labels), bins=bins, by_class=True).layers[0]
+    layer = summarize(network, (torch.from_numpy(matrix), labels), bins=bins, by_class=True).layers[
+        0
+    ]
 
     close(layer.entropy(), activation_entropy(matrix, bins=bins))
     close(layer.class_probability(), activation_probability(matrix, labels, CLASSES))

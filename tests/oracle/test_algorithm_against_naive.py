@@ -52,12 +52,19 @@ def rounded(neurons):
 
 
 def check(one, alpha=(1.0, 1.0, 1.0), k=1, k_linear=1, n=1):
-    scoring = scoring_of("discernible-p3", tracing_of("discernible-p3", {"alpha": alpha, "k": k, "k_linear": k_linear}))
+    scoring = scoring_of(
+        "discernible-p3",
+        tracing_of("discernible-p3", {"alpha": alpha, "k": k, "k_linear": k_linear}),
+    )
     starts = one.starts(n)
-    expected = neurons_of(one, alpha, k, k_linear, [[place for place, _ in start] for start in starts])
+    expected = neurons_of(
+        one, alpha, k, k_linear, [[place for place, _ in start] for start in starts]
+    )
     met = set()
     for node, flow, _ in one.found(starts, scoring):
-        found = list(zip(flow.image.tolist(), flow.index.tolist(), flow.direction.tolist(), strict=True))
+        found = list(
+            zip(flow.image.tolist(), flow.index.tolist(), flow.direction.tolist(), strict=True)
+        )
         assert len(found) == len(set(found)), f"{node.name} holds a neuron twice"
         assert set(flow.score.tolist()) <= {1.0} or n > 1
         if node is one.plan.image:
@@ -84,9 +91,14 @@ def test_it_is_the_algorithm(name, whole):
 
 @settings(deadline=None, max_examples=12, database=None)
 @given(
-    st.lists(st.sampled_from(["conv", "down", "act", "norm", "max", "average", "skip", "cat"]), max_size=6),
-    st.integers(0, 99), st.booleans(), st.sampled_from(OPTIONS),
-)  # fmt: skip
+    st.lists(
+        st.sampled_from(["conv", "down", "act", "norm", "max", "average", "skip", "cat"]),
+        max_size=6,
+    ),
+    st.integers(0, 99),
+    st.booleans(),
+    st.sampled_from(OPTIONS),
+)
 def test_networks_put_together_at_random(names, seed, whole, options):
     def build(b, x):
         for name in names:
@@ -131,7 +143,8 @@ def test_what_a_negative_weight_chose_is_explained_as_large():
         x = fixed(b, x, [[1.0, -3.0], [0.5, 0.5]])
         fixed(b, x, [[-1.0, 1.0], [0.0, -9.0]])
 
-    # The hidden units are -2 and 1: the first speaks for class 0, and the first input contributes most to it.
+    # The hidden units are -2 and 1: the first speaks for class 0, and the first input contributes
+    # most to it.
     assert pixels(Compared(build, (2,), 0, True, image(1.0, 1.0)), alpha=(1.0, 0.0, 1.0)) == {0}
 
 
@@ -189,7 +202,12 @@ def test_batch_norm_is_folded(seed):
     for each in (model, folded):
         network = cofire.Network(each, torch.zeros(2, 2, 7, 8, dtype=torch.float64))
         found = cofire.explain(network, images, method="discernible-p3", k=2)
-        points.append([sorted(zip(p.y.tolist(), p.x.tolist(), strict=True)) for p in map(found.points, range(6))])
+        points.append(
+            [
+                sorted(zip(p.y.tolist(), p.x.tolist(), strict=True))
+                for p in map(found.points, range(6))
+            ]
+        )
     assert points[0] == points[1]
 
 
@@ -198,13 +216,21 @@ def test_the_repaired_form_gives_other_points():
         warnings.simplefilter("error")
         generator = torch.manual_seed(0)
         model = nn.Sequential(
-            nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 6, 3), nn.ReLU(), nn.Flatten(),
+            nn.Conv2d(1, 6, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(6, 6, 3),
+            nn.ReLU(),
+            nn.Flatten(),
             nn.Linear(24, 3),
-        )  # fmt: skip
+        )
         network = cofire.Network(model.eval(), torch.zeros(1, 1, 8, 8))
         images = torch.randn(20, 1, 8, 8, generator=generator)
         points = {}
         for method in ("discernible-p3", "discernible-points"):
             found = cofire.explain(network, images, method=method)
-            points[method] = [set(zip(p.y.tolist(), p.x.tolist(), strict=True)) for p in map(found.points, range(20))]
+            points[method] = [
+                set(zip(p.y.tolist(), p.x.tolist(), strict=True))
+                for p in map(found.points, range(20))
+            ]
     assert 0 < sum(a != b for a, b in zip(*points.values(), strict=True)) < 20

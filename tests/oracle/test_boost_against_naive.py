@@ -34,7 +34,9 @@ seldom = settings(deadline=None, max_examples=30, derandomize=True, database=Non
 
 
 def close(found, expected, tolerance=1e-12):
-    np.testing.assert_allclose(np.asarray(found), np.asarray(expected), rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(
+        np.asarray(found), np.asarray(expected), rtol=tolerance, atol=tolerance
+    )
 
 
 def generators():
@@ -43,14 +45,18 @@ def generators():
 
 def labels_of(generator, samples, classes):
     """At least one sample of every class."""
-    return generator.permutation(np.append(np.arange(classes), generator.integers(0, classes, samples - classes)))
+    return generator.permutation(
+        np.append(np.arange(classes), generator.integers(0, classes, samples - classes))
+    )
 
 
 @st.composite
 def activations(draw, generator, samples, neurons):
     """Many zeros, values on the thresholds, dead neurons, neurons that always fire; of either sign."""
     dtype = draw(st.sampled_from((np.float32, np.float64)))
-    values = generator.choice(np.array([0.0, -0.0, 0.1, 1 / 3, -0.5, 2.5, 1e-30, 7.0]), (samples, neurons))
+    values = generator.choice(
+        np.array([0.0, -0.0, 0.1, 1 / 3, -0.5, 2.5, 1e-30, 7.0]), (samples, neurons)
+    )
     values[:, generator.random(neurons) < 0.3] += 0.25
     values[:, generator.random(neurons) < 0.15] = 0.0
     return values.astype(dtype)
@@ -69,7 +75,9 @@ def golden(shared):
 def test_the_loops_meet_the_golden_proposal(golden, dtype):
     arrays, expected = golden
 
-    found = naive.proposed(arrays["predicted"], expected["activation_probability"], arrays["activations"].astype(dtype))
+    found = naive.proposed(
+        arrays["predicted"], expected["activation_probability"], arrays["activations"].astype(dtype)
+    )
 
     close(found, expected["proposed"])
 
@@ -93,7 +101,9 @@ def test_the_golden_proposal_is_met_to_1e_12(golden, form, dtype):
 def test_a_proposal_is_the_overlap_times_the_prediction(data, generator, threshold, form):
     samples, classes, neurons = generator.integers(1, (20, 6, 12))
     seen = data.draw(activations(generator, samples, neurons))
-    predicted = softmax(generator.normal(size=(samples, classes)) * generator.choice([0, 1, 30]), axis=1)
+    predicted = softmax(
+        generator.normal(size=(samples, classes)) * generator.choice([0, 1, 30]), axis=1
+    )
     probability = np.round(generator.random((classes, neurons)), generator.integers(0, 4))
     precision = data.draw(st.sampled_from((np.float32, np.float64)))
     predicted = predicted.astype(precision)
@@ -110,7 +120,10 @@ def test_a_proposal_worked_out_by_hand():
     seen = torch.tensor([[2.0, 0.0, 0.1], [0.0, 3.0, -1.0]])
 
     assert propose(predicted, probability, seen).tolist() == [[0.75, 0.25], [0.25, 0.0]]
-    assert propose(predicted, probability, seen, threshold=0.25).tolist() == [[0.5, 0.0], [0.25, 0.0]]
+    assert propose(predicted, probability, seen, threshold=0.25).tolist() == [
+        [0.5, 0.0],
+        [0.25, 0.0],
+    ]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -235,7 +248,9 @@ def test_the_evidence_of_a_pattern_is_naive_bayes(data, generator, threshold, fo
     seen, new = everything[:-others], everything[-others:]
     probability = activation_probability(form(seen), form(labels), int(classes), threshold)
 
-    found = pattern_log_likelihood(probability, form(np.bincount(labels)), form(new), threshold=threshold)
+    found = pattern_log_likelihood(
+        probability, form(np.bincount(labels)), form(new), threshold=threshold
+    )
 
     assert found.dtype == torch.float64
     close(found, naive.log_likelihood(labels, seen, new, classes, threshold))
@@ -259,7 +274,9 @@ def test_evidence_worked_out_by_hand():
 
 
 def test_evidence_stays_finite_where_the_class_never_did_this():
-    found = pattern_log_likelihood(torch.tensor([[0.0, 1.0]]), torch.tensor([10**6]), torch.tensor([[1.0, 0.0]]))
+    found = pattern_log_likelihood(
+        torch.tensor([[0.0, 1.0]]), torch.tensor([10**6]), torch.tensor([[1.0, 0.0]])
+    )
 
     close(found, [[-2 * math.log(10**6 + 2)]], 1e-9)
 
@@ -312,7 +329,9 @@ def test_a_ridge_of_one_percent_is_the_default():
     given_moments = moments(values, labels, 3)
 
     for found, expected in zip(
-        linear_discriminant(*given_moments), linear_discriminant(*given_moments, ridge=0.01), strict=True
+        linear_discriminant(*given_moments),
+        linear_discriminant(*given_moments, ridge=0.01),
+        strict=True,
     ):
         close(found, expected)
 
@@ -323,7 +342,10 @@ def test_almost_no_ridge_decides_as_sklearns_discriminant(seed):
     classes, neurons = 2 + seed, 6
     labels = labels_of(generator, 120, classes)
     mixing = generator.normal(size=(neurons, neurons))
-    values = generator.normal(size=(classes, neurons))[labels] + generator.normal(size=(120, neurons)) @ mixing
+    values = (
+        generator.normal(size=(classes, neurons))[labels]
+        + generator.normal(size=(120, neurons)) @ mixing
+    )
 
     found = scores(values, *linear_discriminant(*moments(values, labels, classes), ridge=1e-12))
 
@@ -344,7 +366,9 @@ def test_a_ridge_is_sklearns_shrinkage_in_another_unit(ridge):
     weights, bias = linear_discriminant(*moments(values, labels, 4), ridge=ridge)
 
     # (1 - s) S + s m I with s = r / (1 + r) is (S + r m I) / (1 + r).
-    judge = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=ridge / (1 + ridge)).fit(values, labels)
+    judge = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=ridge / (1 + ridge)).fit(
+        values, labels
+    )
     prior = np.log(judge.priors_)
     close(weights * (1 + ridge), judge.coef_, 1e-10)
     close((bias.numpy() - prior) * (1 + ridge), judge.intercept_ - prior, 1e-10)
@@ -360,13 +384,19 @@ def judged(draw):
     samples, classes = (int(value) for value in generator.integers((1, 2), (40, 6)))
     bins = draw(st.sampled_from((1, 2, 7, 10, 15, 100)))
     if draw(st.booleans()):
-        probabilities = softmax(generator.normal(size=(samples, classes)) * generator.choice([1, 8]), axis=1)
+        probabilities = softmax(
+            generator.normal(size=(samples, classes)) * generator.choice([1, 8]), axis=1
+        )
     else:
         rest = np.zeros((samples, classes))
         top = np.array([k / bins for k in generator.integers((bins + 1) // 2, bins + 1, samples)])
         rest[:, 0], rest[:, 1] = np.maximum(top, 1 - top), np.minimum(top, 1 - top)
         probabilities = generator.permuted(rest, axis=1)
-    labels = np.where(generator.random(samples) < 0.6, probabilities.argmax(1), generator.integers(0, classes, samples))
+    labels = np.where(
+        generator.random(samples) < 0.6,
+        probabilities.argmax(1),
+        generator.integers(0, classes, samples),
+    )
     return probabilities, labels, bins
 
 
@@ -378,7 +408,9 @@ def test_calibration_error_is_the_gap_of_each_bin(case):
     found = calibration_error(torch.from_numpy(probabilities), torch.from_numpy(labels), bins=bins)
 
     assert type(found) is float
-    assert found == pytest.approx(naive.calibration_error(probabilities, labels.tolist(), bins), abs=1e-12)
+    assert found == pytest.approx(
+        naive.calibration_error(probabilities, labels.tolist(), bins), abs=1e-12
+    )
 
 
 @often
@@ -389,8 +421,12 @@ def test_confidences_on_the_edges_of_bins_lie_below_them_in_any_precision(genera
 
     for dtype in (np.float16, np.float32, np.float64):
         probabilities = (sixteenths / 16).astype(dtype)
-        found = calibration_error(torch.from_numpy(probabilities), torch.from_numpy(labels), bins=bins)
-        assert found == pytest.approx(naive.calibration_error(probabilities, labels.tolist(), bins), abs=1e-12)
+        found = calibration_error(
+            torch.from_numpy(probabilities), torch.from_numpy(labels), bins=bins
+        )
+        assert found == pytest.approx(
+            naive.calibration_error(probabilities, labels.tolist(), bins), abs=1e-12
+        )
 
 
 def test_calibration_worked_out_by_hand():
@@ -402,9 +438,9 @@ def test_calibration_worked_out_by_hand():
     assert calibration_error(half, torch.tensor([0, 0, 0, 1])) == pytest.approx(0, abs=1e-15)
     assert calibration_error(half, torch.tensor([0, 1, 1, 1])) == pytest.approx(0.5)
     # 0.5 and 0.75 in one bin: 1.25 of 2 expected, 1 right.
-    assert calibration_error(torch.tensor([[0.75, 0.25], [0.5, 0.5]]), torch.tensor([0, 1]), bins=1) == pytest.approx(
-        0.125
-    )
+    assert calibration_error(
+        torch.tensor([[0.75, 0.25], [0.5, 0.5]]), torch.tensor([0, 1]), bins=1
+    ) == pytest.approx(0.125)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -418,16 +454,22 @@ def test_calibration_error_is_torchmetrics(classes, dtype):
     found = calibration_error(probabilities, labels)
 
     # No confidence lies on an edge, where torchmetrics closes its bins on the other side.
-    expected = metrics.multiclass_calibration_error(probabilities, labels, num_classes=classes, n_bins=15, norm="l1")
+    expected = metrics.multiclass_calibration_error(
+        probabilities, labels, num_classes=classes, n_bins=15, norm="l1"
+    )
     assert found > 0.02
     assert found == pytest.approx(float(expected), abs=1e-6)
 
 
 @often
-@given(generators(), st.sampled_from((0.1, 1.0, 50.0, 1e4)), st.sampled_from((np.float32, np.float64)))
+@given(
+    generators(), st.sampled_from((0.1, 1.0, 50.0, 1e4)), st.sampled_from((np.float32, np.float64))
+)
 def test_negative_log_likelihood_is_the_mean_surprise_in_nats(generator, scale, dtype):
     samples, classes = (int(value) for value in generator.integers((1, 1), (40, 8)))
-    logits = (generator.normal(size=(samples, classes)) * scale + generator.choice([0, 300])).astype(dtype)
+    logits = (
+        generator.normal(size=(samples, classes)) * scale + generator.choice([0, 300])
+    ).astype(dtype)
     labels = generator.integers(0, classes, samples)
 
     found = negative_log_likelihood(torch.from_numpy(logits), torch.from_numpy(labels))
@@ -436,13 +478,19 @@ def test_negative_log_likelihood_is_the_mean_surprise_in_nats(generator, scale, 
     expected = naive.negative_log_likelihood(logits, labels.tolist())
     assert found == pytest.approx(expected, rel=1e-12, abs=1e-12 * scale)
     wide = torch.from_numpy(logits).double()
-    assert found == pytest.approx(float(cross_entropy(wide, torch.from_numpy(labels))), rel=1e-12, abs=1e-12 * scale)
+    assert found == pytest.approx(
+        float(cross_entropy(wide, torch.from_numpy(labels))), rel=1e-12, abs=1e-12 * scale
+    )
     if scale <= 1:
-        assert found == pytest.approx(-log_softmax(wide.numpy(), axis=1)[range(samples), labels].mean())
+        assert found == pytest.approx(
+            -log_softmax(wide.numpy(), axis=1)[range(samples), labels].mean()
+        )
 
 
 def test_the_surprise_of_equal_logits_is_that_of_a_fair_die():
-    assert negative_log_likelihood(torch.full((5, 6), 4.0), torch.tensor([0, 1, 2, 3, 5])) == pytest.approx(math.log(6))
+    assert negative_log_likelihood(
+        torch.full((5, 6), 4.0), torch.tensor([0, 1, 2, 3, 5])
+    ) == pytest.approx(math.log(6))
 
 
 @often
@@ -499,7 +547,9 @@ def runs_of(generator, runs, samples, between, shared, own):
     )
 
 
-@pytest.mark.parametrize(("between", "shared", "own"), [(1.0, 0.1, 0.1), (0.01, 3.0, 0.1), (0.5, 2.0, 2.0)])
+@pytest.mark.parametrize(
+    ("between", "shared", "own"), [(1.0, 0.1, 0.1), (0.01, 3.0, 0.1), (0.5, 2.0, 2.0)]
+)
 def test_runs_and_samples_are_drawn_and_all_runs_see_the_same_samples(between, shared, own):
     differences = runs_of(np.random.default_rng(2), 5, 25, between, shared, own)
 
@@ -523,12 +573,18 @@ def test_no_difference_anywhere_is_no_difference(shape):
 def test_the_interval_moves_with_the_differences(generator, several):
     differences = torch.from_numpy(generator.normal(size=(3, 12) if several else 12))
 
-    plain, again = paired_bootstrap(differences, draws=300), paired_bootstrap(differences, draws=300)
+    plain, again = (
+        paired_bootstrap(differences, draws=300),
+        paired_bootstrap(differences, draws=300),
+    )
     moved = paired_bootstrap(2 * differences + 5, draws=300)
 
     assert plain.low <= plain.value <= plain.high
     assert (plain.value, plain.low, plain.high) == (again.value, again.low, again.high)
-    close([moved.value, moved.low, moved.high], [2 * x + 5 for x in (plain.value, plain.low, plain.high)])
+    close(
+        [moved.value, moved.low, moved.high],
+        [2 * x + 5 for x in (plain.value, plain.low, plain.high)],
+    )
     assert paired_bootstrap(differences, draws=300, seed=1).low != plain.low
 
 
@@ -536,11 +592,16 @@ def test_the_interval_moves_with_the_differences(generator, several):
 def test_the_interval_of_the_other_way_round_is_the_mirrored_one(shape):
     differences = torch.from_numpy(np.random.default_rng(5).exponential(size=shape))
 
-    one, other = paired_bootstrap(differences, draws=20_000), paired_bootstrap(-differences, draws=20_000)
+    one, other = (
+        paired_bootstrap(differences, draws=20_000),
+        paired_bootstrap(-differences, draws=20_000),
+    )
 
     assert other.value == -one.value
     # The draws may be others; the quantiles of 20,000 have a standard error of 2 % of the spread.
-    np.testing.assert_allclose([other.low, other.high], [-one.high, -one.low], rtol=0, atol=0.03 * (one.high - one.low))
+    np.testing.assert_allclose(
+        [other.low, other.high], [-one.high, -one.low], rtol=0, atol=0.03 * (one.high - one.low)
+    )
 
 
 @pytest.mark.parametrize("kind", ["gains", "normal", "runs"])
@@ -584,9 +645,13 @@ def test_the_temperature_makes_the_labels_least_surprising(case):
     found = fit_temperature(torch.from_numpy(logits), torch.from_numpy(labels))
 
     def surprise(log_temperature):
-        return -log_softmax(logits / math.exp(log_temperature), axis=1)[range(len(labels)), labels].mean()
+        return -log_softmax(logits / math.exp(log_temperature), axis=1)[
+            range(len(labels)), labels
+        ].mean()
 
-    judge = minimize_scalar(surprise, bounds=(math.log(0.03), math.log(100)), method="bounded", options={"xatol": 1e-8})
+    judge = minimize_scalar(
+        surprise, bounds=(math.log(0.03), math.log(100)), method="bounded", options={"xatol": 1e-8}
+    )
     assert type(found) is float
     assert found == pytest.approx(math.exp(judge.x), rel=1e-3)
     assert found == pytest.approx(naive.temperature(logits, labels.tolist()), rel=1e-3)
@@ -594,14 +659,20 @@ def test_the_temperature_makes_the_labels_least_surprising(case):
 
 
 @seldom
-@given(uncertain(spread=(1.0,)), st.sampled_from((0.1, 3.0, 20.0)), st.sampled_from((np.float32, np.float64)))
+@given(
+    uncertain(spread=(1.0,)),
+    st.sampled_from((0.1, 3.0, 20.0)),
+    st.sampled_from((np.float32, np.float64)),
+)
 def test_the_temperature_scales_with_the_logits(case, scale, dtype):
     logits, labels = case
     expected = naive.temperature(logits, labels.tolist())
     assume(0.02 < scale * expected < 50)  # a search may have bounds
 
     shift = np.random.default_rng(0).normal(size=(len(logits), 1)) * 5
-    found = fit_temperature(torch.from_numpy((scale * logits + shift).astype(dtype)), torch.from_numpy(labels))
+    found = fit_temperature(
+        torch.from_numpy((scale * logits + shift).astype(dtype)), torch.from_numpy(labels)
+    )
 
     assert found == pytest.approx(scale * expected, rel=1e-3)
 

@@ -32,7 +32,13 @@ from cofire.evaluate.thresholds import GRID
 from cofire.explain.regions import Points, map_hull
 from cofire.network import Network
 from cofire.statistics import holm, mean_intervals, paired_bootstrap, sign_flip
-from tests.evaluate.judged import PREPARATION, tiny_collection, tiny_model, tiny_network, write_photos
+from tests.evaluate.judged import (
+    PREPARATION,
+    tiny_collection,
+    tiny_model,
+    tiny_network,
+    write_photos,
+)
 
 from . import naive_evaluation as naive
 
@@ -55,10 +61,13 @@ def heat(generator, height, width, kind=None, dtype=None):
         "constant": lambda: np.full((height, width), generator.choice([0.1, 1 / 3, 7.0])),
         "zeros": lambda: np.zeros((height, width)),
         "one point": lambda: (
-            (np.arange(height * width) == generator.integers(height * width)).reshape(height, width) * 0.3
+            (np.arange(height * width) == generator.integers(height * width)).reshape(height, width)
+            * 0.3
         ),
         "tiny": lambda: generator.integers(0, 3, (height, width)) * 1e-30,
-        "scaled": lambda: generator.integers(1, 4, (height, width)) * 10.0 ** float(generator.integers(-9, 9)),
+        "scaled": lambda: (
+            generator.integers(1, 4, (height, width)) * 10.0 ** float(generator.integers(-9, 9))
+        ),
     }[kind]()
     return found.astype(dtype or generator.choice([np.float32, np.float64]))
 
@@ -124,7 +133,9 @@ def test_every_pixel_at_every_edge_of_boxes():
     for left, right in itertools.combinations((0, 0.5, 1, 1.25, 1.5, 2, 2.5, 5), 2):
         truth = np.array([left, 1.5, right, 2.5], np.float32)
         for tolerance in (0.0, 0.25, 1.0):
-            found = pointing_hits(torch.from_numpy(maps), tensors([[truth]] * len(places)), tolerance=tolerance)
+            found = pointing_hits(
+                torch.from_numpy(maps), tensors([[truth]] * len(places)), tolerance=tolerance
+            )
             same(found, [naive.pointing(heat, [truth], tolerance) for heat in maps])
 
 
@@ -133,7 +144,9 @@ def test_every_pixel_at_every_edge_of_boxes():
 def test_intersection_over_union(generator):
     first, second = ([box(generator, 6, 7) for _ in range(4)] for _ in range(2))
     expected = [[naive.iou(a, b) for b in second] for a in first]
-    np.testing.assert_allclose(iou(*(torch.from_numpy(np.stack(rows)) for rows in (first, second))), expected, 1e-12)
+    np.testing.assert_allclose(
+        iou(*(torch.from_numpy(np.stack(rows)) for rows in (first, second))), expected, 1e-12
+    )
     truth = [boxes(generator, 6, 7) for _ in first]
     has = generator.random(4) < 0.7
     found = best_iou(torch.from_numpy(np.stack(first)), torch.from_numpy(has), tensors(truth))
@@ -142,8 +155,12 @@ def test_intersection_over_union(generator):
 
 
 def test_boxes_that_touch_or_lie_within():
-    pairs = [([0, 0, 1, 1], [1, 0, 2, 1]), ([0, 0, 4, 4], [1, 1, 2, 2]), ([0, 0, 1e6, 1e6], [0, 0, 1e6, 1e6]),
-             ([1e6, 1e6, 1e6 + 1, 1e6 + 1], [1e6, 1e6, 1e6 + 2, 1e6 + 1])]  # fmt: skip
+    pairs = [
+        ([0, 0, 1, 1], [1, 0, 2, 1]),
+        ([0, 0, 4, 4], [1, 1, 2, 2]),
+        ([0, 0, 1e6, 1e6], [0, 0, 1e6, 1e6]),
+        ([1e6, 1e6, 1e6 + 1, 1e6 + 1], [1e6, 1e6, 1e6 + 2, 1e6 + 1]),
+    ]
     for first, second in pairs:
         found = iou(*(torch.tensor([corners], dtype=torch.float32) for corners in (first, second)))
         assert found.item() == naive.iou(first, second)
@@ -156,17 +173,24 @@ def test_boxes_at_thresholds(generator):
     maps = [heat(generator, height, width, dtype=dtype) for _ in range(4)]
     thresholds = [1 / 64, 0.25, 0.5, 0.75, 1.0]  # shares that no rounding moves
     found = threshold_boxes(batch(maps, dtype), thresholds)
-    expected = [[naive.threshold_box(heat, share) or (0, 0, 0, 0) for heat in maps] for share in thresholds]
+    expected = [
+        [naive.threshold_box(heat, share) or (0, 0, 0, 0) for heat in maps] for share in thresholds
+    ]
     np.testing.assert_array_equal(found, np.array(expected, np.float32))
     found = threshold_boxes(batch(maps, dtype), thresholds, connected=True)
-    expected = [[naive.connected_box(heat, share) or (0, 0, 0, 0) for heat in maps] for share in thresholds]
+    expected = [
+        [naive.connected_box(heat, share) or (0, 0, 0, 0) for heat in maps] for share in thresholds
+    ]
     np.testing.assert_array_equal(found, np.array(expected, np.float32))
     one_by_one = [[map_hull(torch.from_numpy(map_), share) for map_ in maps] for share in GRID]
     np.testing.assert_array_equal(threshold_boxes(batch(maps, dtype), GRID), np.array(one_by_one))
 
 
 @often
-@given(generators(), st.sampled_from([(4, 0.25), (6, 0.25), (8, 0.25), (6, 4 / 9), (3, 1 / 9), (5, 1.0)]))
+@given(
+    generators(),
+    st.sampled_from([(4, 0.25), (6, 0.25), (8, 0.25), (6, 4 / 9), (3, 1 / 9), (5, 1.0)]),
+)
 def test_the_fullest_window_of_square_images(generator, given_):
     size, share = given_
     side = round(size * math.sqrt(share))
@@ -177,7 +201,10 @@ def test_the_fullest_window_of_square_images(generator, given_):
         assert bool(found.found[image]) == bool(map_.max() > map_.min())
         if found.found[image]:
             top, left = min(naive.fullest_windows(map_, side, side))
-            assert found.corners[image].tolist() == [left, top, left + side, top + side], (KINDS[image], map_)
+            assert found.corners[image].tolist() == [left, top, left + side, top + side], (
+                KINDS[image],
+                map_,
+            )
 
 
 @seldom
@@ -197,7 +224,11 @@ def test_the_fullest_window_of_other_images(generator):
     assert abs(across * down - wanted) <= max(across, down) + 0.25  # each side to the nearest pixel
     assert 0 <= left < right <= width
     assert 0 <= top < bottom <= height
-    assert abs(across - down) <= 1 or (min(across, down) == min(height, width)), (height, width, share)
+    assert abs(across - down) <= 1 or (min(across, down) == min(height, width)), (
+        height,
+        width,
+        share,
+    )
     assert (top, left) == min(naive.fullest_windows(map_, down, across))
 
 
@@ -207,7 +238,9 @@ def test_windows_of_count_images_are_tied(unit):
     generator = np.random.default_rng(1)
     maps = generator.integers(1, 4, (40, 6, 6)) * unit
     found = fixed_boxes(torch.from_numpy(maps)).corners[:, :2].tolist()
-    assert [(top, left) for left, top in found] == [min(naive.fullest_windows(map_, 3, 3)) for map_ in maps]
+    assert [(top, left) for left, top in found] == [
+        min(naive.fullest_windows(map_, 3, 3)) for map_ in maps
+    ]
 
 
 def test_windows_that_hold_the_whole_blob_are_tied():
@@ -217,7 +250,9 @@ def test_windows_that_hold_the_whole_blob_are_tied():
         for _ in range(8):
             map_ = np.zeros((16, 16), dtype)
             top, left = generator.integers(0, 13, 2)
-            map_[top : top + 3, left : left + 3] = generator.random((3, 3)) * 10.0 ** generator.integers(-6, 3, (3, 3))
+            map_[top : top + 3, left : left + 3] = generator.random(
+                (3, 3)
+            ) * 10.0 ** generator.integers(-6, 3, (3, 3))
             found = fixed_boxes(torch.from_numpy(map_)[None]).corners[0].tolist()
             expected = min(naive.fullest_windows(map_, 8, 8))
             assert (found[1], found[0]) == expected, (dtype, top, left)
@@ -231,18 +266,29 @@ def test_a_box_is_kept(generator):
     corners = [box(generator, height, width) for _ in images]
     has = generator.random(4) < 0.8
     colour = np.array([-2.0, 0.5], np.float32)
-    for fill, colours in ((Fill("black", torch.from_numpy(colour)), [colour] * 4),
-                          (Fill(), [naive.own_mean(image) for image in images])):  # fmt: skip
-        found = kept(torch.from_numpy(images), torch.from_numpy(np.stack(corners)), torch.from_numpy(has), fill)
+    for fill, colours in (
+        (Fill("black", torch.from_numpy(colour)), [colour] * 4),
+        (Fill(), [naive.own_mean(image) for image in images]),
+    ):
+        found = kept(
+            torch.from_numpy(images),
+            torch.from_numpy(np.stack(corners)),
+            torch.from_numpy(has),
+            fill,
+        )
         for image in range(4):
             own = corners[image] if has[image] else None
-            np.testing.assert_allclose(found[image], naive.kept(images[image], own, colours[image]), 1e-5, 1e-6)
+            np.testing.assert_allclose(
+                found[image], naive.kept(images[image], own, colours[image]), 1e-5, 1e-6
+            )
 
 
 @often
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=6))
 def test_change_in_confidence(pairs):
-    before, after = (torch.tensor(column, dtype=torch.float64) for column in zip(*pairs, strict=True))
+    before, after = (
+        torch.tensor(column, dtype=torch.float64) for column in zip(*pairs, strict=True)
+    )
     found = confidence_change(before, after)
     same(found.increase, [float(b > a) for a, b in pairs])
     same(found.drop, [naive.change(a, b)[1] if a > 0 else None for a, b in pairs])
@@ -255,9 +301,13 @@ def test_an_image_seen_through_a_map(generator):
     images = generator.normal(size=(5, 3, height, width)).astype(np.float32)
     maps = [heat(generator, height, width, dtype=np.float32) for _ in images]
     colour = np.array([0.0, -1.0, 2.0], np.float32)
-    found = soft_map(torch.from_numpy(images), batch(maps, np.float32), Fill("black", torch.from_numpy(colour)))
+    found = soft_map(
+        torch.from_numpy(images), batch(maps, np.float32), Fill("black", torch.from_numpy(colour))
+    )
     for image, map_ in enumerate(maps):
-        np.testing.assert_allclose(found[image], naive.soft(images[image], map_, colour), 1e-5, 2e-6)
+        np.testing.assert_allclose(
+            found[image], naive.soft(images[image], map_, colour), 1e-5, 2e-6
+        )
 
 
 def weighing(weights):
@@ -280,12 +330,24 @@ def test_deletion_and_insertion(generator, steps):
     ground = np.broadcast_to(colour[:, None, None], (2, 3, 4))
     fill, classes = Fill("black", torch.from_numpy(colour)), torch.zeros(3, dtype=torch.int64)
     for way, inserting in ((deletion, False), (insertion, True)):
-        found = way(predict, torch.from_numpy(images), batch(maps), classes, steps=steps, fill=fill, at_once=2)
-        expected = [naive.curve(image, ground, map_, steps, of_one, inserting=inserting)
-                    for image, map_ in zip(images, maps, strict=True)]  # fmt: skip
+        found = way(
+            predict,
+            torch.from_numpy(images),
+            batch(maps),
+            classes,
+            steps=steps,
+            fill=fill,
+            at_once=2,
+        )
+        expected = [
+            naive.curve(image, ground, map_, steps, of_one, inserting=inserting)
+            for image, map_ in zip(images, maps, strict=True)
+        ]
         np.testing.assert_allclose(found.probability, expected, 1e-6)
         flat = [map_.max() == map_.min() for map_ in maps]
-        areas = [None if none else naive.area(row) for none, row in zip(flat, expected, strict=True)]
+        areas = [
+            None if none else naive.area(row) for none, row in zip(flat, expected, strict=True)
+        ]
         same(found.area, areas, 1e-6)
 
 
@@ -298,27 +360,38 @@ def test_portions_are_equal_to_a_pixel(steps):
         return torch.stack([left, 1 - left], dim=1)
 
     map_ = torch.arange(11.0).reshape(1, 11, 1)
-    found = deletion(share_left, image, map_, torch.tensor([0]), steps=steps, fill=Fill("black", torch.zeros(1)))
+    found = deletion(
+        share_left, image, map_, torch.tensor([0]), steps=steps, fill=Fill("black", torch.zeros(1))
+    )
     gone = 11 - 11 * found.probability[0]
     assert gone[0] == 0
     assert abs(gone[-1] - 11) < 1e-9
     portions = gone.diff()
     assert portions.max() - portions.min() < 1 + 1e-9
-    assert all(abs(value - 11 * step / steps) < 1 + 1e-9 for step, value in enumerate(gone.tolist()))
+    assert all(
+        abs(value - 11 * step / steps) < 1 + 1e-9 for step, value in enumerate(gone.tolist())
+    )
 
 
 @often
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=9))
 def test_area_under_a_curve(heights):
-    assert math.isclose(area_under(torch.tensor([heights], dtype=torch.float64)).item(), naive.area(heights),
-                        rel_tol=1e-12, abs_tol=1e-15)  # fmt: skip
+    assert math.isclose(
+        area_under(torch.tensor([heights], dtype=torch.float64)).item(),
+        naive.area(heights),
+        rel_tol=1e-12,
+        abs_tol=1e-15,
+    )
 
 
 @often
 @given(generators())
 def test_jaccard(generator):
     def some():
-        return [tuple(map(int, divmod(place, 5))) for place in generator.permutation(20)[: generator.integers(0, 6)]]
+        return [
+            tuple(map(int, divmod(place, 5)))
+            for place in generator.permutation(20)[: generator.integers(0, 6)]
+        ]
 
     def points(places):
         y, x = torch.tensor(places, dtype=torch.int32).reshape(-1, 2).T
@@ -334,7 +407,9 @@ def test_jaccard(generator):
 @given(generators())
 def test_rank_correlation(generator):
     height, width, dtype = *generator.integers(1, 6, 2), generator.choice([np.float32, np.float64])
-    first, second = ([heat(generator, height, width, dtype=dtype) for _ in range(5)] for _ in range(2))
+    first, second = (
+        [heat(generator, height, width, dtype=dtype) for _ in range(5)] for _ in range(2)
+    )
     second[0] = first[0] * 2
     expected = [naive.spearman(a, b) for a, b in zip(first, second, strict=True)]
     same(rank_correlation(batch(first, dtype), batch(second, dtype)), expected)
@@ -346,7 +421,9 @@ def test_ucb1(generator, arms, kind):
     trials = int(generator.integers(arms, 60))
     table = {
         "ties": lambda: np.full((trials, arms), 0.5),
-        "bernoulli": lambda: (generator.random((trials, arms)) < generator.random(arms)).astype(float),
+        "bernoulli": lambda: (generator.random((trials, arms)) < generator.random(arms)).astype(
+            float
+        ),
         "zeros": lambda: np.zeros((trials, arms)),
         "random": lambda: generator.random((trials, arms)),
     }[kind]()
@@ -354,7 +431,9 @@ def test_ucb1(generator, arms, kind):
     found = ucb1(arms, table)
     assert found.pulled.tolist() == pulled
     assert found.rewards.tolist() == rewards
-    np.testing.assert_allclose(found.regret, naive.hindsight_regret(table.tolist(), rewards), atol=1e-12)
+    np.testing.assert_allclose(
+        found.regret, naive.hindsight_regret(table.tolist(), rewards), atol=1e-12
+    )
     blind = ucb1(arms, lambda arm, trial: float(table[trial, arm]), trials)
     assert blind.pulled.tolist() == pulled
     own = [[r for a, r in zip(pulled, rewards, strict=True) if a == arm] for arm in range(arms)]
@@ -408,10 +487,16 @@ def test_paired_bootstrap(seed):
 def test_bootstrap_of_what_counts(seed):
     """A draw's mean is over what counts in it; draws in which nothing does have none."""
     generator = np.random.default_rng(seed)
-    values, counted = generator.random((5, 2)), np.array([[1, 1], [0, 1], [1, 0], [0, 0], [1, 1]], bool)
+    values, counted = (
+        generator.random((5, 2)),
+        np.array([[1, 1], [0, 1], [1, 0], [0, 0], [1, 1]], bool),
+    )
     found = mean_intervals(np.where(counted, values, np.nan), counted, draws=4000, seed=seed)
     for column in range(2):
-        own = [value if there else None for value, there in zip(values[:, column], counted[:, column], strict=True)]
+        own = [
+            value if there else None
+            for value, there in zip(values[:, column], counted[:, column], strict=True)
+        ]
         means = naive.resampled_differences(own, [0.0] * 5)
         assert found[column].counted == 3
         assert found[column].value == pytest.approx(values[counted[:, column], column].mean())
@@ -465,23 +550,45 @@ def test_holm(p):
 
 def record(photo, method, pointing, drop):
     return dict.fromkeys(RECORDS_SCHEMA.names) | {
-        "file": f"{photo}.png", "label": 1, "predicted": 1, "correct": True, "probability": 0.9, "confidence": 0.9,
-        "boxes": int(pointing is not None), "split": "evaluation", "draws": [0], "evidence": True, "seconds": 0.1,
-        "method": method, "pointing": pointing, "soft_drop": drop, "soft_increase": drop == 0,
-    }  # fmt: skip
+        "file": f"{photo}.png",
+        "label": 1,
+        "predicted": 1,
+        "correct": True,
+        "probability": 0.9,
+        "confidence": 0.9,
+        "boxes": int(pointing is not None),
+        "split": "evaluation",
+        "draws": [0],
+        "evidence": True,
+        "seconds": 0.1,
+        "method": method,
+        "pointing": pointing,
+        "soft_drop": drop,
+        "soft_increase": drop == 0,
+    }
 
 
 def test_differences_of_a_run():
     """Paired over photos that count for both, p by sign flips, held by Holm over the rivals of each measure."""
     generator, methods = np.random.default_rng(5), ["gradcam", "centre", "edges", "random"]
     drops = {method: generator.integers(0, 5, 6) / 4 * (method != "gradcam") for method in methods}
-    hits = {method: [None if photo == 2 else float(generator.integers(2)) for photo in range(6)] for method in methods}
-    rows = [record(photo, method, hits[method][photo], float(drops[method][photo]))
-            for photo in range(6) for method in methods]  # fmt: skip
+    hits = {
+        method: [None if photo == 2 else float(generator.integers(2)) for photo in range(6)]
+        for method in methods
+    }
+    rows = [
+        record(photo, method, hits[method][photo], float(drops[method][photo]))
+        for photo in range(6)
+        for method in methods
+    ]
     found = Evaluation(
-        pa.Table.from_pylist(rows, schema=RECORDS_SCHEMA), {"methods": methods, "measures": ["localisation", "soft"]}
+        pa.Table.from_pylist(rows, schema=RECORDS_SCHEMA),
+        {"methods": methods, "measures": ["localisation", "soft"]},
     )
-    measured = {"soft_drop": {method: values.tolist() for method, values in drops.items()}, "pointing": hits}
+    measured = {
+        "soft_drop": {method: values.tolist() for method, values in drops.items()},
+        "pointing": hits,
+    }
     differences, table = found.differences(), found.table()
     for measure, values in measured.items():
         own, p = values["gradcam"], []
@@ -499,7 +606,9 @@ def test_differences_of_a_run():
                 continue
             assert between(change.low, means, 0.025)
             assert between(change.high, means, 0.975)
-        assert [differences[rival][measure].p_holm for rival in methods[1:]] == pytest.approx(naive.holm(p))
+        assert [differences[rival][measure].p_holm for rival in methods[1:]] == pytest.approx(
+            naive.holm(p)
+        )
         for method in methods:
             counted = [value for value in values[method] if value is not None]
             estimate = table[method][measure]
@@ -508,8 +617,11 @@ def test_differences_of_a_run():
 
 
 WHOLE = {
-    "discernible": {"threshold": 0.5}, "discernible-p3": {}, "gradcam": {"threshold": 0.5}, "centre": {"threshold": 0.4}
-}  # fmt: skip
+    "discernible": {"threshold": 0.5},
+    "discernible-p3": {},
+    "gradcam": {"threshold": 0.5},
+    "centre": {"threshold": 0.4},
+}
 """Rules of boxes are given, so that none is learned."""
 
 
@@ -519,11 +631,22 @@ def run(tmp_path_factory):
     folder = write_photos(tmp_path_factory.mktemp("photos"), 8)
     network = tiny_network()
     found = run_evaluation(
-        network, tiny_collection(folder), PREPARATION, list(WHOLE), folder / "out", options=WHOLE, measures=GROUPS,
-        split="all", steps=4, batch_size=3, progress=False,
-    )  # fmt: skip
+        network,
+        tiny_collection(folder),
+        PREPARATION,
+        list(WHOLE),
+        folder / "out",
+        options=WHOLE,
+        measures=GROUPS,
+        split="all",
+        steps=4,
+        batch_size=3,
+        progress=False,
+    )
     entries = json.loads((folder / "boxes.json").read_text())
-    pictures = np.stack([np.asarray(Image.open(folder / "photos" / entry["file"])) for entry in entries])
+    pictures = np.stack(
+        [np.asarray(Image.open(folder / "photos" / entry["file"])) for entry in entries]
+    )
     return network, found.records.to_pylist(), entries, pictures
 
 
@@ -535,7 +658,9 @@ def test_every_measure_of_a_whole_run(run, method):
     model = tiny_model()
 
     def of(image, target):
-        return explained(network, torch.from_numpy(image)[None], target, method, options=WHOLE[method])
+        return explained(
+            network, torch.from_numpy(image)[None], target, method, options=WHOLE[method]
+        )
 
     def corners(explanation):
         boxes = explanation.boxes()
@@ -543,7 +668,12 @@ def test_every_measure_of_a_whole_run(run, method):
 
     def answers(image):
         with torch.no_grad():
-            return model(torch.from_numpy(np.asarray(image, np.float32))[None]).double().softmax(1)[0].tolist()
+            return (
+                model(torch.from_numpy(np.asarray(image, np.float32))[None])
+                .double()
+                .softmax(1)[0]
+                .tolist()
+            )
 
     for entry, picture in zip(entries, pictures, strict=True):
         row, truth = rows[entry["file"]], entry["boxes"]
@@ -566,18 +696,25 @@ def test_every_measure_of_a_whole_run(run, method):
             window = (left, top, left + 8, top + 8)
         blurred = filled(torch.from_numpy(image)[None], Fill("blur"))[0].numpy()
         expected = {
-            "pointing": naive.pointing(heats[0], truth), "pointing_15": naive.pointing(heats[0], truth, 15),
+            "pointing": naive.pointing(heats[0], truth),
+            "pointing_15": naive.pointing(heats[0], truth, 15),
             "iou": naive.best_iou(corners(own), truth),
             "kept_area": 0.0 if at is None else (at[2] - at[0]) * (at[3] - at[1]) / 256,
             "deletion": area(0 * image, inserting=False),
             "insertion": area(blurred, inserting=True),
             "rank_correlation": naive.spearman(heats[1], heats[2]),
-        }  # fmt: skip
+        }
         if method.startswith("discernible"):
-            places = [list(zip(e.points(0).y.tolist(), e.points(0).x.tolist(), strict=True)) for e in (decided, next_)]
+            places = [
+                list(zip(e.points(0).y.tolist(), e.points(0).x.tolist(), strict=True))
+                for e in (decided, next_)
+            ]
             expected["jaccard"] = naive.jaccard(*places)
-        kept_images = {"": naive.kept(image, at, [0, 0, 0]), "equal_": naive.kept(image, window, [0, 0, 0]),
-                       "soft_": naive.soft(image, heats[1], [0, 0, 0])}  # fmt: skip
+        kept_images = {
+            "": naive.kept(image, at, [0, 0, 0]),
+            "equal_": naive.kept(image, window, [0, 0, 0]),
+            "soft_": naive.soft(image, heats[1], [0, 0, 0]),
+        }
         for name, left_over in kept_images.items():
             rises, falls = naive.change(scores[first], seen(left_over))
             expected[f"{name}drop"] = falls
@@ -585,7 +722,9 @@ def test_every_measure_of_a_whole_run(run, method):
                 expected[f"{name}increase"] = rises
         assert (row["predicted"], row["correct"]) == (first, first == entry["label"])
         for name, value in expected.items():
-            near = 1e-3 if name == "rank_correlation" else 1e-5  # batches round, and ranks turn on the last bit
+            near = (
+                1e-3 if name == "rank_correlation" else 1e-5
+            )  # batches round, and ranks turn on the last bit
             wanted = value if value is None else pytest.approx(value, rel=1e-4, abs=near)
             assert row[name] == wanted, (entry["file"], name)
 
@@ -613,20 +752,30 @@ REFUSED = {
     "soft_map map": lambda: soft_map(ones(1, 1, 2, 2), BAD),
     "confidence before": lambda: confidence_change(torch.tensor([math.nan]), torch.tensor([0.5])),
     "confidence after": lambda: confidence_change(torch.tensor([0.5]), torch.tensor([math.nan])),
-    "deletion": lambda: deletion(weighing(np.ones((1, 2, 2)))[0], ones(1, 1, 2, 2), BAD, torch.tensor([0]), steps=2),
-    "deletion image": lambda: deletion(weighing(np.ones((1, 2, 2)))[0], BAD[None], ones(1, 2, 2), torch.tensor([0]),
-                                       steps=2),
-    "insertion": lambda: insertion(lambda inputs: torch.full((len(inputs), 2), math.nan), ones(1, 1, 2, 2),
-                                   ones(1, 2, 2), torch.tensor([0]), steps=2),
+    "deletion": lambda: deletion(
+        weighing(np.ones((1, 2, 2)))[0], ones(1, 1, 2, 2), BAD, torch.tensor([0]), steps=2
+    ),
+    "deletion image": lambda: deletion(
+        weighing(np.ones((1, 2, 2)))[0], BAD[None], ones(1, 2, 2), torch.tensor([0]), steps=2
+    ),
+    "insertion": lambda: insertion(
+        lambda inputs: torch.full((len(inputs), 2), math.nan),
+        ones(1, 1, 2, 2),
+        ones(1, 2, 2),
+        torch.tensor([0]),
+        steps=2,
+    ),
     "area_under": lambda: area_under(torch.tensor([[0.5, math.nan]])),
     "rank_correlation": lambda: rank_correlation(BAD, ones(1, 2, 2)),
     "ucb1 table": lambda: ucb1(1, np.array([[math.nan]])),
     "ucb1 pull": lambda: ucb1(1, lambda arm, trial: math.nan, 1),
-    "deepfool": lambda: deepfool(Network(nn.Linear(2, 2), torch.zeros(1, 2)), torch.tensor([[math.nan, 0.0]])),
+    "deepfool": lambda: deepfool(
+        Network(nn.Linear(2, 2), torch.zeros(1, 2)), torch.tensor([[math.nan, 0.0]])
+    ),
     "paired_bootstrap": lambda: paired_bootstrap(torch.tensor([math.nan])),
     "mean_intervals": lambda: mean_intervals([[math.nan]]),
     "sign_flip": lambda: sign_flip([[math.nan]]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", REFUSED)
@@ -643,7 +792,10 @@ def test_holm_refuses_what_is_no_probability(p):
 
 def test_boxes_outside_the_image_are_refused():
     outside = torch.tensor([[2.0, 0.0, 3.0, 1.0]])
-    for measure in (lambda: pointing_hits(ones(1, 2, 2), [outside]), lambda: kept(ones(1, 1, 2, 2), outside, THERE)):
+    for measure in (
+        lambda: pointing_hits(ones(1, 2, 2), [outside]),
+        lambda: kept(ones(1, 1, 2, 2), outside, THERE),
+    ):
         with pytest.raises(CofireError):
             measure()
 
@@ -651,8 +803,12 @@ def test_boxes_outside_the_image_are_refused():
 @pytest.mark.parametrize("corners", [[0.0, 0, 0, 1], [1.0, 0, 0, 1], [0.0, 0, 1, 0]])
 def test_empty_boxes_are_refused(corners):
     empty = torch.tensor([corners])
-    for measure in (lambda: pointing_hits(ones(1, 2, 2), [empty]), lambda: iou(empty, BOX[0]),
-                    lambda: best_iou(empty, THERE, BOX), lambda: best_iou(BOX[0], THERE, [empty]),
-                    lambda: kept(ones(1, 1, 2, 2), empty, THERE)):  # fmt: skip
+    for measure in (
+        lambda: pointing_hits(ones(1, 2, 2), [empty]),
+        lambda: iou(empty, BOX[0]),
+        lambda: best_iou(empty, THERE, BOX),
+        lambda: best_iou(BOX[0], THERE, [empty]),
+        lambda: kept(ones(1, 1, 2, 2), empty, THERE),
+    ):
         with pytest.raises(CofireError):
             measure()

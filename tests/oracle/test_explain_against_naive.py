@@ -362,7 +362,8 @@ class Compared:
                 self.same[node.name] = [
                     step
                     for step, mine in self.values.items()
-                    if mine.shape == value.shape and np.allclose(mine, value.detach().numpy(), rtol=1e-12, atol=1e-12)
+                    if mine.shape == value.shape
+                    and np.allclose(mine, value.detach().numpy(), rtol=1e-12, atol=1e-12)
                 ]
 
     def starts(self, classes=1):
@@ -372,7 +373,9 @@ class Compared:
         for row in logits:
             order = sorted(range(len(row)), key=lambda c: (-row[c], c))[:classes]
             shares = np.exp((row[order] - row.max()) / max(1.0, np.abs(row).max()))
-            found.append({(c, 1): float(s) for c, s in zip(order, shares / shares.sum(), strict=True)})
+            found.append(
+                {(c, 1): float(s) for c, s in zip(order, shares / shares.sum(), strict=True)}
+            )
         return found
 
     def found(self, starts, scoring):
@@ -391,16 +394,22 @@ class Compared:
     def check(self, scoring, starts=None):
         starts = starts or self.starts()
         wanted = [
-            Tracing(self.builder.steps, {s: v[i] for s, v in self.values.items()}, scoring).trace(start)
+            Tracing(self.builder.steps, {s: v[i] for s, v in self.values.items()}, scoring).trace(
+                start
+            )
             for i, start in enumerate(starts)
         ]
         expected = {
-            step: {(i, *key): score for i, one in enumerate(wanted) for key, score in one[step].items()}
+            step: {
+                (i, *key): score for i, one in enumerate(wanted) for key, score in one[step].items()
+            }
             for step in self.builder.steps
         }
         met = set()
         for node, flow, _ in self.found(starts, scoring):
-            keys = list(zip(flow.image.tolist(), flow.index.tolist(), flow.direction.tolist(), strict=True))
+            keys = list(
+                zip(flow.image.tolist(), flow.index.tolist(), flow.direction.tolist(), strict=True)
+            )
             assert len(keys) == len(set(keys)), f"{node.name} holds a neuron twice"
             found = dict(zip(keys, flow.score.tolist(), strict=True))
             steps = [self.builder.image] if node is self.plan.image else self.same[node.name]
@@ -438,7 +447,10 @@ MOST = (
 )
 # Group norms of whole numbers are not exact: sums that ought to be 0 are not.
 EACH = [
-    (name, whole) for name in CASES for whole in (False, True) if not (whole and name in ("group_norm", "convnext"))
+    (name, whole)
+    for name in CASES
+    for whole in (False, True)
+    if not (whole and name in ("group_norm", "convnext"))
 ]
 
 
@@ -470,7 +482,9 @@ def test_no_more_than_most(name, whole):
     one.check(MOST[0], one.starts(2))
 
 
-@pytest.mark.parametrize("name", ["fully_connected", "residual", "convnext", "concatenated", "average_pools"])
+@pytest.mark.parametrize(
+    "name", ["fully_connected", "residual", "convnext", "concatenated", "average_pools"]
+)
 def test_images_of_zeros_and_classes_without_evidence(name):
     build, shape = CASES[name]
     images = np.zeros((3, *shape))
@@ -483,7 +497,11 @@ def test_images_of_zeros_and_classes_without_evidence(name):
 
 def test_the_last_layer_needs_evidence_and_those_before_do_not():
     def build(b, x):
-        fixed(b, b.act(fixed(b, x, [[-1.0, -1.0], [1.0, 0.0]]), nn.LeakyReLU(0.5)), [[1.0, 0.0], [-1.0, 0.0]])
+        fixed(
+            b,
+            b.act(fixed(b, x, [[-1.0, -1.0], [1.0, 0.0]]), nn.LeakyReLU(0.5)),
+            [[1.0, 0.0], [-1.0, 0.0]],
+        )
 
     one = Compared(build, (2,), 0, True, np.array([[1.0, 2.0]]))
 
@@ -509,7 +527,10 @@ layers = st.sampled_from(["conv", "down", "act", "norm", "max", "average", "skip
 
 @settings(deadline=None, max_examples=12, database=None)
 @given(
-    st.lists(layers, min_size=3, max_size=7), st.integers(0, 99), st.booleans(), st.sampled_from(OPTIONS + PRECEDING)
+    st.lists(layers, min_size=3, max_size=7),
+    st.integers(0, 99),
+    st.booleans(),
+    st.sampled_from(OPTIONS + PRECEDING),
 )
 def test_networks_put_together_at_random(names, seed, whole, scoring):
     def build(b, x):

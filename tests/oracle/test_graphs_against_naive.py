@@ -34,7 +34,9 @@ seldom = settings(deadline=None, max_examples=40, derandomize=True, database=Non
 
 
 def close(found, expected):
-    np.testing.assert_allclose(np.asarray(found, dtype=float), np.asarray(expected, dtype=float), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        np.asarray(found, dtype=float), np.asarray(expected, dtype=float), rtol=0, atol=1e-12
+    )
 
 
 def as_doubles(rows, form=torch.tensor):
@@ -93,8 +95,8 @@ def graphs_with_partitions(draw, lowest=0):
 def layers(draw):
     """Activations with their labels. Values and sums are exact in float64: what equals a mean, equals it.
 
-    Columns lie on a grid, are dead, constant, constant within a class, hold the values of an earlier column in
-    another order (an exact tie of the means), or are of one class only.
+    Columns lie on a grid, are dead, constant, constant within a class, hold the values of an
+    earlier column in another order (an exact tie of the means), or are of one class only.
     """
     classes = draw(st.integers(2, 4))
     samples = draw(st.integers(classes, 24))
@@ -106,7 +108,11 @@ def layers(draw):
     generator.shuffle(labels)
     columns = []
     for _ in range(neurons):
-        kind = draw(st.sampled_from(("grid", "few", "signed", "dead", "constant", "steps", "shuffled", "one", "any")))
+        kind = draw(
+            st.sampled_from(
+                ("grid", "few", "signed", "dead", "constant", "steps", "shuffled", "one", "any")
+            )
+        )
         if kind == "shuffled" and not columns:
             kind = "grid"
         if kind == "grid":
@@ -126,7 +132,11 @@ def layers(draw):
             for label in range(classes):
                 column[labels == label] = generator.permutation(column[labels == label])
         elif kind == "one":
-            column = np.where(labels == int(generator.integers(classes)), generator.integers(0, 5, samples) * step, 0)
+            column = np.where(
+                labels == int(generator.integers(classes)),
+                generator.integers(0, 5, samples) * step,
+                0,
+            )
         else:
             column = np.maximum(generator.normal(size=samples), 0).astype(np.float32)
         columns.append(column.astype(np.float32).astype(dtype))
@@ -170,8 +180,14 @@ def test_the_loops_meet_the_golden_numbers(golden, pairs, dtype):
     assert [v for v in range(len(membership)) if membership[v] != -1] == expected["vertices"]
     close(adjacency, graph["adjacency"])
     close(naive.modularity(adjacency, membership), graph["modularity"])
-    close(naive.overlapping_modularity(adjacency, representatives, False), graph["overlapping_modularity_unweighted"])
-    close(naive.overlapping_modularity(adjacency, representatives, True), graph["overlapping_modularity_weighted"])
+    close(
+        naive.overlapping_modularity(adjacency, representatives, False),
+        graph["overlapping_modularity_unweighted"],
+    )
+    close(
+        naive.overlapping_modularity(adjacency, representatives, True),
+        graph["overlapping_modularity_weighted"],
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -194,7 +210,10 @@ def test_the_golden_numbers_are_met_to_1e_12(golden, form, pairs, dtype):
         for communities in (representatives, representatives.tolist()):
             unweighted = overlapping_modularity(given_graph, communities, weighted=False)
             close(unweighted, graph["overlapping_modularity_unweighted"])
-            close(overlapping_modularity(given_graph, communities), graph["overlapping_modularity_weighted"])
+            close(
+                overlapping_modularity(given_graph, communities),
+                graph["overlapping_modularity_weighted"],
+            )
 
 
 # The loops themselves
@@ -209,13 +228,23 @@ def test_the_loops_give_networkxs_modularity_of_a_partition(drawn):
     ones = [[float(weight > 0) for weight in row] for row in rows]
 
     close(naive.modularity(rows, partition), by_networkx(rows, communities))
-    close(naive.overlapping_modularity(rows, communities, weighted=True), by_networkx(rows, communities))
-    close(naive.overlapping_modularity(rows, communities, weighted=False), by_networkx(rows, communities, None))
+    close(
+        naive.overlapping_modularity(rows, communities, weighted=True),
+        by_networkx(rows, communities),
+    )
+    close(
+        naive.overlapping_modularity(rows, communities, weighted=False),
+        by_networkx(rows, communities, None),
+    )
     close(naive.modularity(ones, partition), by_networkx(rows, communities, None))
 
 
 @often
-@given(st.integers(1, 12).flatmap(lambda n: st.tuples(*[st.lists(st.integers(0, 3), min_size=n, max_size=n)] * 2)))
+@given(
+    st.integers(1, 12).flatmap(
+        lambda n: st.tuples(*[st.lists(st.integers(0, 3), min_size=n, max_size=n)] * 2)
+    )
+)
 def test_the_loops_compare_partitions_as_scikit_learn_does(pair):
     close(naive.nmi(*pair), normalized_mutual_info_score(*pair, average_method="arithmetic"))
     close(naive.adjusted_rand(*pair), adjusted_rand_score(*pair))
@@ -255,7 +284,9 @@ def test_representatives_are_the_best_neurons_and_ties_go_to_the_lower_index(
     top = data.draw(st.integers(1, min(neurons, 50)))
     generator = np.random.default_rng(seed)
     sign = generator.choice([-1.0, 1.0], (classes, neurons))  # negative zeros among them
-    means = torch.from_numpy(generator.integers(0, values, (classes, neurons)) * 0.1 * sign).to(dtype)
+    means = torch.from_numpy(generator.integers(0, values, (classes, neurons)) * 0.1 * sign).to(
+        dtype
+    )
 
     found = representative_neurons(means, top)
 
@@ -288,11 +319,18 @@ def test_unique_neurons_are_counted_one_by_one(neurons, classes, data):
 def test_the_graph_counts_the_samples_in_which_both_exceed_their_mean(layer, pairs):
     activations, labels, classes, top = layer
 
-    found = activation_pattern_graph(torch.from_numpy(activations), torch.from_numpy(labels), classes, top, pairs=pairs)
+    found = activation_pattern_graph(
+        torch.from_numpy(activations), torch.from_numpy(labels), classes, top, pairs=pairs
+    )
 
     assert found.dtype == torch.float64
-    close(found, naive.activation_pattern_graph(activations.tolist(), labels.tolist(), classes, top, pairs))
-    assert torch.equal(activation_pattern_graph(activations, labels, classes, top, pairs=pairs), found)
+    close(
+        found,
+        naive.activation_pattern_graph(activations.tolist(), labels.tolist(), classes, top, pairs),
+    )
+    assert torch.equal(
+        activation_pattern_graph(activations, labels, classes, top, pairs=pairs), found
+    )
 
 
 @seldom
@@ -382,11 +420,16 @@ def test_overlapping_modularity_is_the_sum_over_communities_and_pairs(drawn, wei
 @given(weighted_graphs(), st.booleans(), st.data())
 def test_communities_of_one_size_may_be_a_table(rows, weighted, data):
     top = data.draw(st.integers(1, len(rows)))
-    communities = [data.draw(st.permutations(range(len(rows))))[:top] for _ in range(data.draw(st.integers(1, 4)))]
+    communities = [
+        data.draw(st.permutations(range(len(rows))))[:top]
+        for _ in range(data.draw(st.integers(1, 4)))
+    ]
     expected = naive.overlapping_modularity(rows, communities, weighted)
 
     for form in FORMS:
-        close(overlapping_modularity(as_doubles(rows), form(communities), weighted=weighted), expected)
+        close(
+            overlapping_modularity(as_doubles(rows), form(communities), weighted=weighted), expected
+        )
 
 
 @often
@@ -402,12 +445,19 @@ def test_on_a_partition_every_modularity_is_networkxs(drawn):
 
     close(modularity(adjacency, partition), by_networkx(rows, communities))
     close(overlapping_modularity(adjacency, communities), by_networkx(rows, communities))
-    close(overlapping_modularity(adjacency, communities, weighted=False), by_networkx(rows, communities, None))
+    close(
+        overlapping_modularity(adjacency, communities, weighted=False),
+        by_networkx(rows, communities, None),
+    )
     close(modularity((adjacency > 0).double(), partition), by_networkx(rows, communities, None))
 
 
 @seldom
-@given(weighted_graphs(scales=(1.0,)), st.sampled_from((2.0**-500, 2.0**-100, 2.0**100, 2.0**500)), st.data())
+@given(
+    weighted_graphs(scales=(1.0,)),
+    st.sampled_from((2.0**-500, 2.0**-100, 2.0**100, 2.0**500)),
+    st.data(),
+)
 def test_the_unit_of_the_weights_does_not_matter(rows, unit, data):
     communities = data.draw(covers(len(rows)))
     partition = data.draw(st.lists(st.integers(-1, 2), min_size=len(rows), max_size=len(rows)))
@@ -470,7 +520,9 @@ def test_without_edges_there_is_no_modularity():
     nothing = torch.zeros(4, 4, dtype=torch.float64)
 
     assert modularity(nothing, [0, 0, 1, -1]) == 0
-    assert modularity(as_doubles(PATH), [0, -1, 0, 1]) == 0  # its edges are those of the vertex left out
+    assert (
+        modularity(as_doubles(PATH), [0, -1, 0, 1]) == 0
+    )  # its edges are those of the vertex left out
     assert modularity(as_doubles(PATH), [-1, -1, -1, -1]) == 0
     for weighted in (True, False):
         assert overlapping_modularity(nothing, [[0, 1], [1, 2], []], weighted=weighted) == 0
@@ -542,7 +594,9 @@ def test_a_table_of_communities_holds_vertices_that_exist():
                 overlapping_modularity(as_doubles(TRIANGLE), form(wrong))
 
 
-@pytest.mark.parametrize("membership", [[0, 0], [0, 0, 1, 1], [], [0, -2, 1], [-7, 0, 0], [[0, 1, 1]]])
+@pytest.mark.parametrize(
+    "membership", [[0, 0], [0, 0, 1, 1], [], [0, -2, 1], [-7, 0, 0], [[0, 1, 1]]]
+)
 def test_a_membership_names_a_community_or_none_of_every_vertex(membership):
     for function in (modularity, participation_coefficient, within_community_strength):
         with pytest.raises(CofireError):
@@ -568,7 +622,15 @@ def test_there_are_only_so_many_representatives(top):
         ([0, 1, 0, 1, 0], 2),
         ([0, 0, 0, 0], 2),
     ],
-    ids=["one class", "no class", "too high", "negative", "too few", "too many", "a class without samples"],
+    ids=[
+        "one class",
+        "no class",
+        "too high",
+        "negative",
+        "too few",
+        "too many",
+        "a class without samples",
+    ],
 )
 def test_labels_number_two_classes_or_more(labels, classes):
     with pytest.raises(CofireError):

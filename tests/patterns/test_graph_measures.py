@@ -28,7 +28,9 @@ partitions = st.integers(1, 40).flatmap(
 @given(partitions)
 def test_agreement_is_scikit_learns(pair):
     first, second = (np.array(p) for p in pair)
-    assert adjusted_rand_index(first, second) == pytest.approx(adjusted_rand_score(first, second), abs=1e-12)
+    assert adjusted_rand_index(first, second) == pytest.approx(
+        adjusted_rand_score(first, second), abs=1e-12
+    )
     expected = normalized_mutual_info_score(first, second)
     found = normalized_mutual_information(first, second)
     if len(set(pair[0])) == len(set(pair[1])) == 1:
@@ -53,7 +55,9 @@ def test_resolution_multiplies_the_null_model_as_in_networkx(seed, resolution):
     a += a.T.clone()
     membership = torch.randint(0, 3, (12,), generator=generator)
     groups = [set(torch.nonzero(membership == c).flatten().tolist()) for c in range(3)]
-    expected = nx.community.modularity(nx.from_numpy_array(a.numpy()), groups, resolution=resolution)
+    expected = nx.community.modularity(
+        nx.from_numpy_array(a.numpy()), groups, resolution=resolution
+    )
     assert modularity(a, membership, resolution=resolution) == pytest.approx(expected, abs=1e-12)
 
 
@@ -76,17 +80,23 @@ def test_weights_whose_sum_is_infinite_are_refused():
         graph_of(torch.tensor([[0.0, 8e307], [8e307, 8e307]], dtype=torch.float64))
 
 
-@pytest.mark.parametrize(("weighted", "min_weight"), [(True, 0.1), (False, -0.1), (False, float("nan"))])
+@pytest.mark.parametrize(
+    ("weighted", "min_weight"), [(True, 0.1), (False, -0.1), (False, float("nan"))]
+)
 def test_a_least_weight_is_for_graphs_without_weights(weighted, min_weight):
     with pytest.raises(OptionError):
-        overlapping_modularity(torch.zeros(2, 2), [[0, 1]], weighted=weighted, min_weight=min_weight)
+        overlapping_modularity(
+            torch.zeros(2, 2), [[0, 1]], weighted=weighted, min_weight=min_weight
+        )
 
 
 def test_the_smallest_weights_count_as_any():
     path = torch.tensor([[0, 1, 0], [1, 0, 1], [0, 1, 0]], dtype=torch.float64)
     for scale in (1.0, 1e-310):
         membership = torch.tensor([0, 0, 1])
-        assert participation_coefficient(path * scale, membership).tolist() == pytest.approx([0, 0.5, 0])
+        assert participation_coefficient(path * scale, membership).tolist() == pytest.approx(
+            [0, 0.5, 0]
+        )
         assert overlapping_modularity(path * scale, [[0, 1], [1, 2]]) == pytest.approx(
             overlapping_modularity(path, [[0, 1], [1, 2]]), abs=1e-9
         )

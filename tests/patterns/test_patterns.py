@@ -8,7 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cofire.errors import DataError
-from cofire.patterns import class_selectivity, entropy_of_counts, information_floor, mutual_information
+from cofire.patterns import (
+    class_selectivity,
+    entropy_of_counts,
+    information_floor,
+    mutual_information,
+)
 
 
 @settings(max_examples=60, deadline=None)

@@ -36,7 +36,9 @@ def test_the_false_positive_rate_is_the_lowest_of_the_curve_at_that_rate(low, hi
     labels = [0] * len(low) + [1] * len(high)
     false, true, _ = roc_curve(labels, low + high, drop_intermediate=False)
     expected = false[true >= at - 1e-9].min()
-    assert false_positive_rate(np.array(low), np.array(high), at) == pytest.approx(expected, abs=1e-12)
+    assert false_positive_rate(np.array(low), np.array(high), at) == pytest.approx(
+        expected, abs=1e-12
+    )
 
 
 def test_separated_and_equal_scores():
@@ -57,7 +59,10 @@ def test_the_interval_is_that_of_resamples_one_by_one():
     draw = np.random.default_rng(5)
     low, high = draw.normal(size=150).round(1), (draw.normal(size=60) + 0.8).round(1)
     one_by_one = [
-        roc_auc_score([0] * len(low) + [1] * len(high), np.concatenate([draw.choice(low, 150), draw.choice(high, 60)]))
+        roc_auc_score(
+            [0] * len(low) + [1] * len(high),
+            np.concatenate([draw.choice(low, 150), draw.choice(high, 60)]),
+        )
         for _ in range(2000)
     ]
     expected = np.quantile(one_by_one, [0.025, 0.975])

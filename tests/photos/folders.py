@@ -25,7 +25,12 @@ def boxes_json(path, *entries):
 
 
 def entry(file, label=0, boxes=((0, 0, 5, 5),), size=(20, 10)):
-    return {"file": file, "label": label, "size": size and list(size), "boxes": [list(box) for box in boxes]}
+    return {
+        "file": file,
+        "label": label,
+        "size": size and list(size),
+        "boxes": [list(box) for box in boxes],
+    }
 
 
 def xml(path, *objects, size=(20, 10), filename=None, database="The VOC2007 Database"):
@@ -33,7 +38,10 @@ def xml(path, *objects, size=(20, 10), filename=None, database="The VOC2007 Data
     path.parent.mkdir(parents=True, exist_ok=True)
     parts = [
         f"<object><name>{name}</name>{''.join(more)}<bndbox>"
-        + "".join(f"<{edge}>{at}</{edge}>" for edge, at in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True))
+        + "".join(
+            f"<{edge}>{at}</{edge}>"
+            for edge, at in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)
+        )
         + "</bndbox></object>"
         for name, box, *more in objects
     ]
@@ -47,7 +55,9 @@ def xml(path, *objects, size=(20, 10), filename=None, database="The VOC2007 Data
 
 def coco(path, images, annotations, categories=((1, "dog"), (2, "cat"))):
     content = {
-        "images": [{"id": key, "file_name": name, "width": 20, "height": 10} for key, name in images],
+        "images": [
+            {"id": key, "file_name": name, "width": 20, "height": 10} for key, name in images
+        ],
         "annotations": [
             {"id": number, "image_id": image, "category_id": category, "bbox": list(box), **more}
             for number, (image, category, box, more) in enumerate(annotations)

@@ -23,9 +23,16 @@ def refused(error, *args, **options):
 
 class TestJsonLists:
     def test_boxes_are_taken_as_they_are(self, tmp_path):
-        file = boxes_json(tmp_path / "b.json", entry("a.jpg", 3, [(0, 1, 5, 5.5)]), entry("b.jpg", "Cat", []))
+        file = boxes_json(
+            tmp_path / "b.json", entry("a.jpg", 3, [(0, 1, 5, 5.5)]), entry("b.jpg", "Cat", [])
+        )
         first, second = read_boxes(file, NAMES).entries
-        assert (first.name, first.label, first.labels, first.boxes) == ("a.jpg", 3, (3,), ((0.0, 1.0, 5.0, 5.5),))
+        assert (first.name, first.label, first.labels, first.boxes) == (
+            "a.jpg",
+            3,
+            (3,),
+            ((0.0, 1.0, 5.0, 5.5),),
+        )
         assert (first.size, second.label, second.boxes) == ((20, 10), 1, ())
 
     def test_a_list_without_sizes_is_in_pixels_of_the_files(self, tmp_path):
@@ -53,11 +60,21 @@ class TestJsonLists:
         message = refused(DataError, file, NAMES)
         assert "has faults (14)" in message
         for words in (
-            "entry 0: is int", "entry 1: has no file name", "'c.jpg': has no label and no boxes",
-            "'d.jpg': has the box 1, 2, 3, not four", "'e.jpg'", "'f.jpg': class 4, not from 0 to 3",
-            "'g.jpg': the class True", "'h.jpg': has the size [0, 5]", "'i.jpg': has boxes that are no list",
-            "'j.jpg': class -1", "'k.jpg': the class 1.0", "'l.jpg'", "'m.jpg'", "'n.jpg'",
-        ):  # fmt: skip
+            "entry 0: is int",
+            "entry 1: has no file name",
+            "'c.jpg': has no label and no boxes",
+            "'d.jpg': has the box 1, 2, 3, not four",
+            "'e.jpg'",
+            "'f.jpg': class 4, not from 0 to 3",
+            "'g.jpg': the class True",
+            "'h.jpg': has the size [0, 5]",
+            "'i.jpg': has boxes that are no list",
+            "'j.jpg': class -1",
+            "'k.jpg': the class 1.0",
+            "'l.jpg'",
+            "'m.jpg'",
+            "'n.jpg'",
+        ):
             assert words in message
 
     def test_of_many_faults_twenty_are_shown_with_the_number_of_all(self, tmp_path):
@@ -69,23 +86,47 @@ class TestJsonLists:
         assert "'20.jpg'" not in message
 
     def test_boxes_that_are_none_are_refused_or_left_out_and_counted(self, tmp_path):
-        odd = [(5, 0, 2, 4), (0, 5, 4, 2), (3, 3, 3, 6), (float("nan"), 0, 1, 1), (0, 0, float("inf"), 1)]
+        odd = [
+            (5, 0, 2, 4),
+            (0, 5, 4, 2),
+            (3, 3, 3, 6),
+            (float("nan"), 0, 1, 1),
+            (0, 0, float("inf"), 1),
+        ]
         file = boxes_json(tmp_path / "b.json", entry("a.jpg", boxes=[*odd, (0, 0, 1, 1)]))
         message = refused(DataError, file)
         assert "(5)" in message
-        for words in ("ends left of", "ends above", "has no area", "nan, 0, 1, 1 holds a number that is not finite"):
+        for words in (
+            "ends left of",
+            "ends above",
+            "has no area",
+            "nan, 0, 1, 1 holds a number that is not finite",
+        ):
             assert words in message
         found = read_boxes(file, skip_faulty=True)
         assert (found.faulty, found.entries[0].boxes) == (5, ((0.0, 0.0, 1.0, 1.0),))
         assert found.told == "1 box on 1 image (list of boxes); left out: 5 faulty"
 
     def test_an_image_has_one_entry(self, tmp_path):
-        file = boxes_json(tmp_path / "b.json", entry("a.jpg"), entry("b.jpg"), entry("a.jpg"), entry("b.jpg"))
+        file = boxes_json(
+            tmp_path / "b.json", entry("a.jpg"), entry("b.jpg"), entry("a.jpg"), entry("b.jpg")
+        )
         assert "(2): a.jpg; b.jpg" in refused(DataError, file)
 
     @pytest.mark.parametrize(
         "text",
-        ["", "no json", "[", '{"a": 1}', "[]", "[" * 100_000, '[{"file": "a", "file": "b"}]', "5", "\x00", "{}"],
+        [
+            "",
+            "no json",
+            "[",
+            '{"a": 1}',
+            "[]",
+            "[" * 100_000,
+            '[{"file": "a", "file": "b"}]',
+            "5",
+            "\x00",
+            "{}",
+        ],
     )
     def test_what_is_no_list_of_boxes_is_refused(self, tmp_path, text):
         file = tmp_path / "b.json"
@@ -106,12 +147,19 @@ class TestJsonLists:
 
 class TestClassNames:
     def test_all_unknown_ones_are_told_with_those_near_to_them(self, tmp_path):
-        file = boxes_json(tmp_path / "b.json", entry("a.jpg", "dgo"), entry("b.jpg", "crane"), entry("c.jpg", "cat"))
+        file = boxes_json(
+            tmp_path / "b.json",
+            entry("a.jpg", "dgo"),
+            entry("b.jpg", "crane"),
+            entry("c.jpg", "cat"),
+        )
         message = refused(LabelError, file, NAMES)
         assert "(2): 'dgo', near 'dog'; 'crane' names several classes" in message
 
     def test_they_are_left_out_and_counted_when_asked(self, tmp_path):
-        file = boxes_json(tmp_path / "b.json", entry("a.jpg", "dgo", [(0, 0, 1, 1)] * 3), entry("c.jpg", "cat"))
+        file = boxes_json(
+            tmp_path / "b.json", entry("a.jpg", "dgo", [(0, 0, 1, 1)] * 3), entry("c.jpg", "cat")
+        )
         found = read_boxes(file, NAMES, skip_unknown=True)
         assert (found.unknown, [one.label for one in found.entries]) == (3, [None, 1])
 
@@ -152,7 +200,11 @@ class TestXml:
 
     def test_difficult_boxes_are_left_out_and_counted_unless_asked_for(self, tmp_path):
         flag = "<difficult>1</difficult>"
-        xml(tmp_path / "a.xml", ("cat", (1, 1, 2, 2), flag), ("cat", (1, 1, 3, 3), "<difficult>0</difficult>"))
+        xml(
+            tmp_path / "a.xml",
+            ("cat", (1, 1, 2, 2), flag),
+            ("cat", (1, 1, 3, 3), "<difficult>0</difficult>"),
+        )
         found = read_boxes(tmp_path, NAMES)
         assert (found.difficult, len(found.entries[0].boxes)) == (1, 1)
         found = read_boxes(tmp_path, NAMES, difficult=True)
@@ -173,7 +225,9 @@ class TestXml:
         (tmp_path / "b.xml").write_text(BOMB)
         (tmp_path / "c.xml").write_text("<html/>")
         xml(tmp_path / "d.xml", filename="other.jpg")
-        (tmp_path / "e.xml").write_text("<annotation><object><name>cat</name></object></annotation>")
+        (tmp_path / "e.xml").write_text(
+            "<annotation><object><name>cat</name></object></annotation>"
+        )
         xml(tmp_path / "f.xml", ("cat", (1, "two", 3, 4)))
         xml(tmp_path / "g.xml", ("cat", (1, "", 3, 4)))
         xml(tmp_path / "h.xml", ("cat", (1, 1, 3, 4), "<difficult>very</difficult>"))
@@ -184,15 +238,25 @@ class TestXml:
         message = refused(DataError, tmp_path, NAMES)
         assert "has faults (12)" in message
         for words in (
-            "'a.xml': cannot be read", "'b.xml': has a document type", "'c.xml': holds <html>",
-            "'d.xml': is about 'other.jpg'", "'e.xml', object 1: has no <bndbox>", "'f.xml', object 1: has the box",
-            "'g.xml', object 1: has no <ymin>", "'h.xml', object 1: is difficult in the degree 'very'",
-            "'i.xml', object 1: the class None", "'j.xml': has the size wide × 3", "'k.xml': cannot", "'l.xml': cannot",
-        ):  # fmt: skip
+            "'a.xml': cannot be read",
+            "'b.xml': has a document type",
+            "'c.xml': holds <html>",
+            "'d.xml': is about 'other.jpg'",
+            "'e.xml', object 1: has no <bndbox>",
+            "'f.xml', object 1: has the box",
+            "'g.xml', object 1: has no <ymin>",
+            "'h.xml', object 1: is difficult in the degree 'very'",
+            "'i.xml', object 1: the class None",
+            "'j.xml': has the size wide × 3",
+            "'k.xml': cannot",
+            "'l.xml': cannot",
+        ):
             assert words in message
 
     def test_entities_are_never_expanded(self, tmp_path):
-        (tmp_path / "a.xml").write_bytes(BOMB.replace('"1.0"', '"1.0" encoding="utf-16"').encode("utf-16"))
+        (tmp_path / "a.xml").write_bytes(
+            BOMB.replace('"1.0"', '"1.0" encoding="utf-16"').encode("utf-16")
+        )
         (tmp_path / "b.xml").write_text('<!DOCTYPE a SYSTEM "file:///etc/passwd"><annotation/>')
         assert refused(DataError, tmp_path).count("has a document type") == 2
 
@@ -218,9 +282,14 @@ class TestXml:
 class TestCoco:
     def test_boxes_are_left_top_width_height_and_classes_go_by_name(self, tmp_path):
         file = coco(
-            tmp_path / "c.json", [(5, "a.jpg"), ("six", "b.jpg")],
-            [(5, 2, (1, 2, 3, 4), {}), (5, 1, (0.5, 0, 1, 1), {"iscrowd": 0}), (5, 1, (0, 0, 9, 9), {"iscrowd": 1})],
-        )  # fmt: skip
+            tmp_path / "c.json",
+            [(5, "a.jpg"), ("six", "b.jpg")],
+            [
+                (5, 2, (1, 2, 3, 4), {}),
+                (5, 1, (0.5, 0, 1, 1), {"iscrowd": 0}),
+                (5, 1, (0, 0, 9, 9), {"iscrowd": 1}),
+            ],
+        )
         found = read_boxes(file, NAMES)
         first, second = found.entries
         assert (first.labels, first.boxes) == ((1, 0), ((1.0, 2.0, 4.0, 6.0), (0.5, 0.0, 1.5, 1.0)))
@@ -236,19 +305,32 @@ class TestCoco:
 
     def test_faults_are_told_all_at_once(self, tmp_path):
         file = coco(
-            tmp_path / "c.json", [(5, "a.jpg"), (5, "b.jpg"), (6, ""), (None, "c.jpg")],
-            [(7, 1, (0, 0, 1, 1), {}), (5, 3, (0, 0, 1, 1), {}), (5, 1, (0, 0, 1), {}), (5, 1, (0, 0, "1", 1), {}),
-             (5, 1, (0, 0, 1, 1), {"iscrowd": 2}), ([], 1, (0, 0, 1, 1), {})],
+            tmp_path / "c.json",
+            [(5, "a.jpg"), (5, "b.jpg"), (6, ""), (None, "c.jpg")],
+            [
+                (7, 1, (0, 0, 1, 1), {}),
+                (5, 3, (0, 0, 1, 1), {}),
+                (5, 1, (0, 0, 1), {}),
+                (5, 1, (0, 0, "1", 1), {}),
+                (5, 1, (0, 0, 1, 1), {"iscrowd": 2}),
+                ([], 1, (0, 0, 1, 1), {}),
+            ],
             [(1, "dog"), (4, "")],
-        )  # fmt: skip
+        )
         message = refused(DataError, file, NAMES)
         assert "has faults (10)" in message
         for words in (
-            "image 5: is there twice", "image 6: has no file_name", "image number 3: has no id",
-            "category 4: has no name", "annotation 0: is about image 7", "annotation 1: is of category 3",
-            "annotation 2: has the bbox [0, 0, 1]", "annotation 3: has the bbox", "annotation 4: has iscrowd 2",
+            "image 5: is there twice",
+            "image 6: has no file_name",
+            "image number 3: has no id",
+            "category 4: has no name",
+            "annotation 0: is about image 7",
+            "annotation 1: is of category 3",
+            "annotation 2: has the bbox [0, 0, 1]",
+            "annotation 3: has the bbox",
+            "annotation 4: has iscrowd 2",
             "annotation 5: is about image []",
-        ):  # fmt: skip
+        ):
             assert words in message
 
     def test_a_number_too_large_for_a_float_is_a_fault(self, tmp_path):
@@ -257,7 +339,11 @@ class TestCoco:
             assert "not four numbers" in refused(DataError, file, NAMES)
 
     def test_odd_boxes_and_double_names(self, tmp_path):
-        file = coco(tmp_path / "c.json", [(5, "a.jpg")], [(5, 1, (4, 4, -2, 1), {}), (5, 1, (4, 4, 0, 1), {})])
+        file = coco(
+            tmp_path / "c.json",
+            [(5, "a.jpg")],
+            [(5, 1, (4, 4, -2, 1), {}), (5, 1, (4, 4, 0, 1), {})],
+        )
         assert "(2)" in refused(DataError, file, NAMES)
         found = read_boxes(file, NAMES, skip_faulty=True)
         assert (found.faulty, len(found.odd_boxes)) == (2, 2)
@@ -285,7 +371,9 @@ class TestUnit:
             sized = [(left, top, right - left, bottom - top) for left, top, right, bottom in boxes]
             return coco(tmp_path / "c.json", [(5, "a.jpg")], [(5, 2, box, {}) for box in sized])
         database = "ILSVRC_2012" if kind == "ilsvrc" else "The VOC2007 Database"
-        return xml(tmp_path / "a.xml", *[("cat", box) for box in boxes], size=size, database=database)
+        return xml(
+            tmp_path / "a.xml", *[("cat", box) for box in boxes], size=size, database=database
+        )
 
     @pytest.mark.parametrize("kind", ["json", "coco", "voc", "ilsvrc"])
     @pytest.mark.parametrize(
@@ -303,13 +391,26 @@ class TestUnit:
         with pytest.raises(DataError, match="between 0 and 1"):
             read_boxes(file, NAMES, skip_faulty=True)
         found = read_boxes(file, NAMES, unit="fraction").entries[0].boxes
-        wanted = [(left * 20, top * 10, right * 20, bottom * 10) for left, top, right, bottom in boxes]
-        assert [box == pytest.approx(each) for box, each in zip(found, wanted, strict=True)] == [True] * len(boxes)
+        wanted = [
+            (left * 20, top * 10, right * 20, bottom * 10) for left, top, right, bottom in boxes
+        ]
+        assert [box == pytest.approx(each) for box, each in zip(found, wanted, strict=True)] == [
+            True
+        ] * len(boxes)
 
     @pytest.mark.parametrize("kind", ["json", "coco", "ilsvrc"])
     def test_pixels_stay_pixels(self, tmp_path, kind):
-        assert len(read_boxes(self.boxes(tmp_path, kind, (0, 0, 1, 1)), NAMES).entries[0].boxes) == 1
-        assert len(read_boxes(self.boxes(tmp_path, kind, (0, 0, 1, 1), (3, 3, 9, 9)), NAMES).entries[0].boxes) == 2
+        assert (
+            len(read_boxes(self.boxes(tmp_path, kind, (0, 0, 1, 1)), NAMES).entries[0].boxes) == 1
+        )
+        assert (
+            len(
+                read_boxes(self.boxes(tmp_path, kind, (0, 0, 1, 1), (3, 3, 9, 9)), NAMES)
+                .entries[0]
+                .boxes
+            )
+            == 2
+        )
 
     def test_an_image_of_one_pixel_has_a_box(self, tmp_path):
         file = self.boxes(tmp_path, "json", (0, 0, 1, 1), (0, 0, 1, 1), size=(1, 1))
@@ -354,7 +455,9 @@ class TestBounds:
     @pytest.mark.parametrize("deep", [900, 90_000])
     def test_lists_within_each_other_are_refused(self, tmp_path, deep):
         file = tmp_path / "b.json"
-        file.write_text('[{"file": "a.png", "label": 0, "boxes": [' + "[" * deep + "]" * deep + "]}]")
+        file.write_text(
+            '[{"file": "a.png", "label": 0, "boxes": [' + "[" * deep + "]" * deep + "]}]"
+        )
         refused(DataError, file)
 
     def test_a_key_that_is_there_twice_among_very_many_is_found_soon(self, tmp_path):
@@ -364,6 +467,10 @@ class TestBounds:
 
     def test_very_many_and_very_long_unknown_names_are_told_soon(self, tmp_path):
         entries = [entry(f"{number}.jpg", label="y" * 5000 + str(number)) for number in range(3000)]
-        message = refused(LabelError, boxes_json(tmp_path / "b.json", *entries), [f"name {n}" for n in range(1000)])
+        message = refused(
+            LabelError,
+            boxes_json(tmp_path / "b.json", *entries),
+            [f"name {n}" for n in range(1000)],
+        )
         assert "and 2,980 more" in message
         assert len(message) < 10_000

@@ -31,7 +31,9 @@ def test_names_of_any_bytes_have_a_split():
 def test_the_splits_part_the_photos_in_halves_that_do_not_hang_on_folders():
     photos = collection(2000)
     tuning, evaluation = photos.split("tuning"), photos.split("evaluation")
-    assert sorted([*tuning.photos, *evaluation.photos], key=lambda photo: photo.name) == list(photos)
+    assert sorted([*tuning.photos, *evaluation.photos], key=lambda photo: photo.name) == list(
+        photos
+    )
     assert 900 < len(tuning) < 1100
     for photo in photos:
         assert photo.split == split_of(photo.file.name)
@@ -54,12 +56,16 @@ def test_a_drawing_is_decided_by_its_seed_and_keeps_the_order():
 
 
 def test_each_photo_is_as_likely_as_another():
-    counts = Counter(photo.name for seed in range(2000) for photo in sample(collection(10), 3, seed))
+    counts = Counter(
+        photo.name for seed in range(2000) for photo in sample(collection(10), 3, seed)
+    )
     assert all(abs(count - 600) < 100 for count in counts.values())
 
 
 def test_parts_of_a_collection_are_collections_that_remember_what_was_left_out():
-    photos = Collection(collection(5).photos, Path("images"), unreadable=("x.jpg",), faulty=("a.jpg: box",))
+    photos = Collection(
+        collection(5).photos, Path("images"), unreadable=("x.jpg",), faulty=("a.jpg: box",)
+    )
     assert len(photos[1:3]) == 2
     assert photos[1:3][0] == photos[1]
     assert photos[1:].told.endswith("left out: 1 image that cannot be used, 1 box not fitting")

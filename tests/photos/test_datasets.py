@@ -84,7 +84,11 @@ def test_small_sets_stay_as_they_are_unless_published_weights_are_used(tmp_path,
     spec = theirs(Turned)
     seen = open_data(spec, root=tmp_path)[0][0]
     assert torch.equal(seen, torch.from_numpy(shades)[None] / 255)
-    assert open_data(spec, root=tmp_path, model="torchvision:vgg16").preparation.shape == (3, 224, 224)
+    assert open_data(spec, root=tmp_path, model="torchvision:vgg16").preparation.shape == (
+        3,
+        224,
+        224,
+    )
     own = open_data(spec, root=tmp_path, model="torchvision:vgg16", own_weights=True)
     assert own.preparation.told == "as they are, 8 × 8, grey, x from 0 to 1"
     assert open_data(spec, root=tmp_path, shape=(1, 8, 8)).preparation.shape == (1, 8, 8)
@@ -100,7 +104,8 @@ def test_pictures_of_several_sizes_need_one(tmp_path, theirs):
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"), [(Numbers, "a data set of ints"), (Bare, "first item is a int"), (Empty, "without a picture")]
+    ("kind", "said"),
+    [(Numbers, "a data set of ints"), (Bare, "first item is a int"), (Empty, "without a picture")],
 )
 def test_what_holds_no_pictures_is_refused(tmp_path, theirs, kind, said):
     Image.new("L", (1, 1)).save(tmp_path / "a.png")

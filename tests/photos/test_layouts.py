@@ -20,7 +20,11 @@ def name(number):
 
 def annotations(folder):
     for number, label in SHOWN.items():
-        xml(folder / f"{name(number)}.xml", (SYNSETS[label], (number, 0, 19, 9)), database="ILSVRC_2012")
+        xml(
+            folder / f"{name(number)}.xml",
+            (SYNSETS[label], (number, 0, 19, 9)),
+            database="ILSVRC_2012",
+        )
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +36,12 @@ def root(tmp_path_factory):
         image(root / "kaggle" / "ILSVRC" / "Data" / "CLS-LOC" / "val" / f"{name(number)}.JPEG")
     annotations(root / "xml")
     annotations(root / "kaggle" / "ILSVRC" / "Annotations" / "CLS-LOC" / "val")
-    (root / "kaggle" / "LOC_synset_mapping.txt").write_text("".join(f"{wnid} a fish, a pet\n" for wnid in SYNSETS))
-    (root / "classes.json").write_text(json.dumps([{"wnid": wnid, "name": "fish"} for wnid in SYNSETS]))
+    (root / "kaggle" / "LOC_synset_mapping.txt").write_text(
+        "".join(f"{wnid} a fish, a pet\n" for wnid in SYNSETS)
+    )
+    (root / "classes.json").write_text(
+        json.dumps([{"wnid": wnid, "name": "fish"} for wnid in SYNSETS])
+    )
     return root
 
 
@@ -43,7 +51,9 @@ def opened(root, layout):
     if layout == "folders":
         return open_collection(root / "folders", root / "xml", num_classes=3)
     if layout == "named":
-        return open_collection(root / "folders", root / "xml", synsets=SYNSETS, names=["tench", "goldfish", "dog"])
+        return open_collection(
+            root / "folders", root / "xml", synsets=SYNSETS, names=["tench", "goldfish", "dog"]
+        )
     return open_collection(root / "kaggle" / ("ILSVRC" if layout == "inner" else ""), num_classes=3)
 
 
@@ -74,7 +84,11 @@ def test_some_class_folders_alone_do_not_tell_their_numbers(root):
 
 def test_what_is_given_goes_before_what_is_found(root):
     layout = find_layout(root / "kaggle", root / "xml", root / "classes.json")
-    assert (layout.images.name, layout.boxes, layout.synsets) == ("val", root / "xml", root / "classes.json")
+    assert (layout.images.name, layout.boxes, layout.synsets) == (
+        "val",
+        root / "xml",
+        root / "classes.json",
+    )
     assert find_layout(root / "flat").boxes is None
 
 
@@ -94,13 +108,18 @@ class TestSynsets:
 
     def test_lines_and_lists_are_read(self, tmp_path):
         assert self.read(tmp_path, "n01440764 tench\n\nn01443537,goldfish\n", 2) == SYNSETS[:2]
-        assert self.read(tmp_path, json.dumps(["n01443537", {"wnid": "n01440764", "name": 5}])) == SYNSETS[1::-1]
+        assert (
+            self.read(tmp_path, json.dumps(["n01443537", {"wnid": "n01440764", "name": 5}]))
+            == SYNSETS[1::-1]
+        )
 
     def test_lines_in_another_order_could_mean_either(self, tmp_path):
         with pytest.raises(LabelError, match="not in order"):
             self.read(tmp_path, "n01443537\nn01440764\n")
 
-    @pytest.mark.parametrize("text", ["tench\ngoldfish\n", "n01440764\n0 n01443537", "[5]", '["n1"]', "[", "n0144076"])
+    @pytest.mark.parametrize(
+        "text", ["tench\ngoldfish\n", "n01440764\n0 n01443537", "[5]", '["n1"]', "[", "n0144076"]
+    )
     def test_what_is_no_number_is_refused(self, tmp_path, text):
         with pytest.raises(DataError):
             self.read(tmp_path, text)

@@ -33,22 +33,30 @@ def folder(tmp_path):
 
 
 def test_photos_come_in_the_order_of_their_names_whatever_that_of_the_list(folder):
-    found = matched(folder, entry("sub/c.JPEG", 2), entry("b.jpg", 1, []), entry("a.png", 0, [(0, 0, 1, 1)] * 2))
+    found = matched(
+        folder, entry("sub/c.JPEG", 2), entry("b.jpg", 1, []), entry("a.png", 0, [(0, 0, 1, 1)] * 2)
+    )
     assert [(photo.name, photo.label, len(photo.boxes)) for photo in found] == [
-        ("a.png", 0, 2), ("b.jpg", 1, 0), ("sub/c.JPEG", 2, 1),
-    ]  # fmt: skip
+        ("a.png", 0, 2),
+        ("b.jpg", 1, 0),
+        ("sub/c.JPEG", 2, 1),
+    ]
     assert found[2].file == folder / "images" / "sub" / "c.JPEG"
     assert found.told == "3 photos, 3 boxes, 1 photo without a box"
     assert found.without_box == 1
 
 
-@pytest.mark.parametrize("written", ["c.JPEG", "c", "sub/c.JPEG", "val/sub/c.JPEG", "/data/x/sub/c.JPEG", "./sub/c"])
+@pytest.mark.parametrize(
+    "written", ["c.JPEG", "c", "sub/c.JPEG", "val/sub/c.JPEG", "/data/x/sub/c.JPEG", "./sub/c"]
+)
 def test_names_match_that_end_alike(folder, written):
     found = matched(folder, entry("a.png"), entry("b.jpg"), entry(written, 5))
     assert found[2].label == 5
 
 
-@pytest.mark.parametrize("written", ["other/c.JPEG", "c.jpg", "c.jpeg", "C.JPEG", "xc.JPEG", "sub", "."])
+@pytest.mark.parametrize(
+    "written", ["other/c.JPEG", "c.jpg", "c.jpeg", "C.JPEG", "xc.JPEG", "sub", "."]
+)
 def test_names_that_are_those_of_other_files_do_not(folder, written):
     message = refused(DataError, folder, entry("a.png"), entry("b.jpg"), entry(written))
     assert "without an entry" in message
@@ -60,7 +68,12 @@ def test_all_mismatches_are_told_up_to_twenty_of_each_kind(folder):
     for i in range(30):
         image(folder / "images" / f"x{i:02}.png", (1, 1))
     message = refused(DataError, folder, *(entry(f"y{i:02}.png") for i in range(40)))
-    for words in ("(33): a.png; b.jpg; sub/c.JPEG; x00.png", "x16.png; and 13 more", "(40): y00.png", "and 20 more"):
+    for words in (
+        "(33): a.png; b.jpg; sub/c.JPEG; x00.png",
+        "x16.png; and 13 more",
+        "(40): y00.png",
+        "and 20 more",
+    ):
         assert words in message
     assert "x17.png" not in message
 
@@ -69,7 +82,10 @@ def test_what_has_no_partner_is_left_out_and_named_when_allowed(folder):
     found = matched(folder, entry("a.png"), entry("z.png"), allow_unmatched=True)
     assert [photo.name for photo in found] == ["a.png"]
     assert (found.unmatched_images, found.unmatched_boxes) == (("b.jpg", "sub/c.JPEG"), ("z.png",))
-    assert found.told == "1 photo, 1 box; left out: 2 images without an entry, 1 entry without an image"
+    assert (
+        found.told
+        == "1 photo, 1 box; left out: 2 images without an entry, 1 entry without an image"
+    )
     assert "no image in" in refused(DataError, folder, entry("z.png"), allow_unmatched=True)
 
 
@@ -84,17 +100,28 @@ def test_two_images_of_one_name_need_their_folders(folder):
     image(folder / "images" / "sub" / "b.jpg")
     others = entry("a.png"), entry("c")
     found = matched(folder, *others, entry("b.jpg", 1), entry("sub/b.jpg", 2))
-    assert {photo.name: photo.label for photo in found} == {"a.png": 0, "b.jpg": 1, "sub/b.jpg": 2, "sub/c.JPEG": 0}
-    assert "x/sub/b.jpg" in refused(DataError, folder, *others, entry("x/sub/b.jpg"), entry("x/b.jpg"))
+    assert {photo.name: photo.label for photo in found} == {
+        "a.png": 0,
+        "b.jpg": 1,
+        "sub/b.jpg": 2,
+        "sub/c.JPEG": 0,
+    }
+    assert "x/sub/b.jpg" in refused(
+        DataError, folder, *others, entry("x/sub/b.jpg"), entry("x/b.jpg")
+    )
 
 
 def test_two_entries_for_one_image_are_refused_even_if_written_differently(folder):
-    message = refused(DataError, folder, entry("a.png"), entry("b.jpg"), entry("c"), entry("sub/c.JPEG"))
+    message = refused(
+        DataError, folder, entry("a.png"), entry("b.jpg"), entry("c"), entry("sub/c.JPEG")
+    )
     assert "c and sub/c.JPEG are both sub/c.JPEG" in message
 
 
 def test_a_label_is_one_of_the_networks_classes(folder):
-    message = refused(LabelError, folder, entry("a.png", 7), entry("b.jpg", 8), entry("c", 1), num_classes=5)
+    message = refused(
+        LabelError, folder, entry("a.png", 7), entry("b.jpg", 8), entry("c", 1), num_classes=5
+    )
     assert "(2): a.png is of class 7 of 5; b.jpg is of class 8 of 5" in message
 
 
@@ -108,7 +135,9 @@ def test_folders_without_images_are_refused(tmp_path):
 
 def test_boxes_left_out_when_their_list_was_read_are_told(folder):
     odd = entry("a.png", boxes=[(0, 0, 1, 1), (5, 0, 2, 1)])
-    boxes = read_boxes(boxes_json(folder / "b.json", odd, entry("b.jpg"), entry("c")), skip_faulty=True)
+    boxes = read_boxes(
+        boxes_json(folder / "b.json", odd, entry("b.jpg"), entry("c")), skip_faulty=True
+    )
     assert match(folder / "images", boxes).told == "3 photos, 3 boxes; boxes not taken: 1 faulty"
 
 
@@ -127,12 +156,20 @@ class TestClasses:
         for name in "ab":
             image(tmp_path / "images" / f"{name}.jpg")
         xml(tmp_path / "xml" / "a.xml", ("cat", (1, 1, 2, 2)), ("cat", (1, 1, 3, 3)))
-        xml(tmp_path / "xml" / "b.xml", ("cat", (1, 1, 9, 9)), ("dog", (1, 1, 2, 2)), ("dog", (1, 1, 2, 2)))
+        xml(
+            tmp_path / "xml" / "b.xml",
+            ("cat", (1, 1, 9, 9)),
+            ("dog", (1, 1, 2, 2)),
+            ("dog", (1, 1, 2, 2)),
+        )
         boxes = read_boxes(tmp_path / "xml", ["cat", "dog"])
         with pytest.raises(LabelError, match=r"b\.jpg has boxes of classes 0, 1"):
             match(tmp_path / "images", boxes)
         found = match(tmp_path / "images", boxes, several="largest")
-        assert [(photo.label, len(photo.boxes), photo.others) for photo in found] == [(0, 2, 0), (0, 1, 2)]
+        assert [(photo.label, len(photo.boxes), photo.others) for photo in found] == [
+            (0, 2, 0),
+            (0, 1, 2),
+        ]
         assert found.told == "2 photos, 3 boxes, 2 boxes of other classes"
         found = match(tmp_path / "images", boxes, several="skip")
         assert ([photo.name for photo in found], found.classless) == (["a.jpg"], ("b.jpg",))
@@ -149,7 +186,9 @@ class TestClasses:
     def test_folder_and_list_agree(self, tmp_path):
         for name in ("cat", "dog"):
             image(tmp_path / "images" / name / f"{name}.jpg")
-        message = refused(LabelError, tmp_path, entry("cat.jpg", 0), entry("dog.jpg", 0), names=["cat", "dog"])
+        message = refused(
+            LabelError, tmp_path, entry("cat.jpg", 0), entry("dog.jpg", 0), names=["cat", "dog"]
+        )
         assert "(1): dog/dog.jpg is of class 0 in the list, 1 by its folder 'dog'" in message
 
     def test_a_photo_without_a_box_keeps_its_class(self, tmp_path):
@@ -165,7 +204,9 @@ class TestClasses:
         with pytest.raises(LabelError) as caught:
             match(tmp_path / "images", boxes, names=["cat", "dog"])
         assert "a.jpg has neither a box nor a class" in str(caught.value)
-        assert "dgo/b.jpg has neither a box nor a class (its folder is 'dgo', near 'dog'" in str(caught.value)
+        assert "dgo/b.jpg has neither a box nor a class (its folder is 'dgo', near 'dog'" in str(
+            caught.value
+        )
         # Nothing is left when all are left out, and nothing cannot be judged.
         with pytest.raises(LabelError):
             match(tmp_path / "images", boxes, several="skip")
@@ -174,9 +215,20 @@ class TestClasses:
         for name in ("y", "x", "z"):
             image(tmp_path / "plain" / name / "a.jpg")
             image(tmp_path / "wordnet" / f"n0000000{'xyz'.index(name)}" / "a.jpg")
-        assert [photo.label for photo in match(tmp_path / "plain", None, num_classes=3)] == [0, 1, 2]
-        assert [photo.label for photo in match(tmp_path / "wordnet", None, names=["p", "q", "r"])] == [0, 1, 2]
-        for options in ({"names": ["p", "q", "r"]}, {"num_classes": 4}, {"synsets": ["n01", "n02", "n03"]}, {}):
+        assert [photo.label for photo in match(tmp_path / "plain", None, num_classes=3)] == [
+            0,
+            1,
+            2,
+        ]
+        assert [
+            photo.label for photo in match(tmp_path / "wordnet", None, names=["p", "q", "r"])
+        ] == [0, 1, 2]
+        for options in (
+            {"names": ["p", "q", "r"]},
+            {"num_classes": 4},
+            {"synsets": ["n01", "n02", "n03"]},
+            {},
+        ):
             with pytest.raises(LabelError, match="photos without one class"):
                 match(tmp_path / "plain", None, **options)
         with pytest.raises(LabelError, match="photos without one class"):
@@ -195,12 +247,19 @@ def test_names_that_are_no_utf_8_are_told_by_their_bytes_and_must_stay_apart(tmp
         assert [photo.name for photo in found] == ["a\nb.png", "caf\\xe9.png"]
         assert found[1].file.name == odd
         assert found[1].split == split_of(odd)
-    left = matched(tmp_path, entry("\ud800.png"), entry("a\nb.png", 1), allow_unmatched=True).left_out
-    assert left == {"images without an entry": ["caf\\xe9.png"], "entries without an image": ["\\ud800.png"]}
+    left = matched(
+        tmp_path, entry("\ud800.png"), entry("a\nb.png", 1), allow_unmatched=True
+    ).left_out
+    assert left == {
+        "images without an entry": ["caf\\xe9.png"],
+        "entries without an image": ["\\ud800.png"],
+    }
     image(tmp_path / "images" / "caf\\xe9.png")
     with pytest.raises(ImageError, match="both told as"):
         images_below(tmp_path / "images")
 
 
 def test_class_names_are_such_as_can_be_written(folder):
-    assert "control characters" in refused(OptionError, folder, entry("a.png"), names=["cat", "bell\x07"])
+    assert "control characters" in refused(
+        OptionError, folder, entry("a.png"), names=["cat", "bell\x07"]
+    )

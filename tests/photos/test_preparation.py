@@ -33,9 +33,9 @@ def test_pictures_of_the_size_asked_for_pass_unchanged(spec, side):
 
 
 def test_small_inputs_lose_nothing_but_what_a_longer_side_has_more():
-    assert shown(preparation_of("mine:model", image_size=64), picture(96, 128)).region == pytest.approx(
-        (0, 16, 96, 112), abs=1
-    )
+    assert shown(
+        preparation_of("mine:model", image_size=64), picture(96, 128)
+    ).region == pytest.approx((0, 16, 96, 112), abs=1)
 
 
 def test_large_inputs_lose_an_eighth_at_the_edges():
@@ -45,7 +45,12 @@ def test_large_inputs_lose_an_eighth_at_the_edges():
 def test_what_is_asked_for_is_done_to_pictures_of_any_size():
     wanted = preparation_of("mine:model", image_size=64, resize=128)
     assert shown(wanted, picture(64, 64)).region == (16, 16, 48, 48)
-    assert shown(preparation_of("mine:model", resize=0, crop=32), picture(64, 64)).region == (16, 16, 48, 48)
+    assert shown(preparation_of("mine:model", resize=0, crop=32), picture(64, 64)).region == (
+        16,
+        16,
+        48,
+        48,
+    )
 
 
 def test_whole_pictures_are_squashed_when_nothing_is_to_be_cut():
@@ -62,7 +67,11 @@ def test_a_strip_that_resizing_would_make_endless_is_refused():
     assert wanted.can_fail(strip.size)
     with pytest.raises(ImageError, match=r"15,360,000 long.*--crop 0"):
         shown(wanted, strip)
-    assert shown(preparation_of("mine:model", image_size=224, crop=0), strip).pixels.shape == (224, 224, 3)
+    assert shown(preparation_of("mine:model", image_size=224, crop=0), strip).pixels.shape == (
+        224,
+        224,
+        3,
+    )
 
 
 def test_pictures_of_a_data_set_stay_as_they_are_and_have_one_size():
@@ -82,7 +91,10 @@ def test_pictures_of_a_data_set_stay_as_they_are_and_have_one_size():
         ({"resize": -1}, "--resize -1"),
         ({"mean": [0.5]}, "--mean without --std"),
         ({"mean": [0.5, 0.5], "std": [1.0]}, "one number, or one for each"),
-        ({"transform": "mine:own", "mean": [0.5], "resize": 3}, "--transform with --resize and --mean"),
+        (
+            {"transform": "mine:own", "mean": [0.5], "resize": 3},
+            "--transform with --resize and --mean",
+        ),
         ({"transform": "tests.photos.test_preparation:absent"}, "AttributeError"),
         ({"transform": "nocolon"}, "package.module:name"),
         ({"transform": "math:pi"}, "a function of a picture"),
@@ -97,22 +109,36 @@ class TestPublished:
     def test_timms_own_configuration_is_followed(self):
         timm = pytest.importorskip("timm")
         image = picture(260, 301)
-        for name in ("resnet50", "vit_base_patch16_224", "coat_lite_medium_384", "deepseek_vit_412m"):
-            noted = timm.data.resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(name).to_dict())
+        for name in (
+            "resnet50",
+            "vit_base_patch16_224",
+            "coat_lite_medium_384",
+            "deepseek_vit_412m",
+        ):
+            noted = timm.data.resolve_data_config(
+                pretrained_cfg=timm.get_pretrained_cfg(name).to_dict()
+            )
             theirs = timm.data.create_transform(**noted, is_training=False)(image)
             ours = preparation_of(f"timm:{name}")
             assert torch.allclose(ours.inputs([shown(ours, image)])[0], theirs, atol=1e-6), name
 
     def test_borders_that_a_model_wants_lie_outside_of_the_picture(self):
         pytest.importorskip("timm")
-        left, top, right, bottom = shown(preparation_of("timm:deepseek_vit_412m"), picture(260, 301)).region
+        left, top, right, bottom = shown(
+            preparation_of("timm:deepseek_vit_412m"), picture(260, 301)
+        ).region
         assert (left, right, top, bottom) == pytest.approx((-20.5, 280.5, 0, 301), abs=0.5)
 
     def test_of_other_sizes_the_same_share_is_cut_off(self):
         pytest.importorskip("timm")
         assert preparation_of("timm:resnet50", image_size=160).resize == 168
         assert preparation_of("torchvision:resnet50", image_size=448).resize == 464
-        assert published("mine:model") is published("torchvision:absent") is published("timm:absent") is None
+        assert (
+            published("mine:model")
+            is published("torchvision:absent")
+            is published("timm:absent")
+            is None
+        )
 
 
 def crops(image):
@@ -204,7 +230,10 @@ class TestOwnTransform:
         with pytest.raises(ImageError, match=r"\(3, 20, 31\).*add a resize"):
             shown(own, picture(31, 20))
         with pytest.raises(ImageError, match=r"fails on 'a\.png': AssertionError"):
-            shown(preparation_of("mine:model", transform=f"{__name__}:fails_on_wide"), picture(300, 20))
+            shown(
+                preparation_of("mine:model", transform=f"{__name__}:fails_on_wide"),
+                picture(300, 20),
+            )
 
     def test_it_fits_the_network(self):
         with pytest.raises(OptionError, match=r"gives \(3, 16, 16\)"):

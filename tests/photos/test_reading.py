@@ -23,10 +23,14 @@ def test_all_turns_show_the_same_upright_picture(tmp_path, turn, ending):
     upright = np.zeros((16, 32, 3), np.uint8)
     upright[:8, :16] = 255
     back = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
         8: Image.Transpose.ROTATE_270,
-    }  # fmt: skip
+    }
     stored = Image.fromarray(upright)
     stored = stored.transpose(back[turn]) if turn in back else stored
     exif = Image.Exif()
@@ -66,7 +70,9 @@ def test_strips_of_a_large_picture_are_put_together_again(tmp_path, monkeypatch)
 
 def _png(width, height, depth=16, kind=0, rows=0):
     def chunk(name, body):
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        return (
+            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        )
 
     body = zlib.compress(bytes(rows * (1 + width * depth // 8)), 9)
     head = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
@@ -115,7 +121,9 @@ def test_a_pipe_is_not_waited_for(tmp_path):
 
 
 def test_only_pictures_are_decoded(tmp_path):
-    (tmp_path / "a.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\nshowpage\n")
+    (tmp_path / "a.jpg").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\nshowpage\n"
+    )
     with pytest.raises(ImageError, match="not a format"):
         read_photo(tmp_path / "a.jpg")
 
@@ -123,7 +131,10 @@ def test_only_pictures_are_decoded(tmp_path):
 def test_a_picture_that_a_data_set_opened_may_be_damaged(tmp_path):
     Image.fromarray(RAMP).save(tmp_path / "a.bmp")
     (tmp_path / "a.bmp").write_bytes((tmp_path / "a.bmp").read_bytes()[:-100])
-    with Image.open(tmp_path / "a.bmp") as opened, pytest.raises(ImageError, match=r"a\.bmp.*cannot be read"):
+    with (
+        Image.open(tmp_path / "a.bmp") as opened,
+        pytest.raises(ImageError, match=r"a\.bmp.*cannot be read"),
+    ):
         picture_of(opened, "a.bmp")
 
 

@@ -84,20 +84,29 @@ class TestSizes:
 
     def test_squashed_or_cropped_images_are_refused(self):
         for size in ((227, 227), (375, 500), (500, 300)):
-            boxes, faults = placed(photo((0.0, 0.0, 9.0, 9.0), (1.0, 1.0, 2.0, 2.0), size=size), (500, 375))
+            boxes, faults = placed(
+                photo((0.0, 0.0, 9.0, 9.0), (1.0, 1.0, 2.0, 2.0), size=size), (500, 375)
+            )
             assert boxes == []
             assert len(faults) == 2
             assert f"was drawn on {size[0]} × {size[1]}, the image is 500 × 375" in faults[0]
 
     def test_boxes_over_the_edge_are_refused_but_for_a_pixel_that_is_cut(self):
         boxes, faults = placed(
-            photo((-1.0, 0.0, 21.0, 11.0), (-1.5, 0.0, 5.0, 5.0), (0.0, 0.0, 5.0, 11.5), (20.0, 0.0, 21.0, 5.0)),
+            photo(
+                (-1.0, 0.0, 21.0, 11.0),
+                (-1.5, 0.0, 5.0, 5.0),
+                (0.0, 0.0, 5.0, 11.5),
+                (20.0, 0.0, 21.0, 5.0),
+            ),
             (20, 10),
         )
         assert boxes == [(0.0, 0.0, 20.0, 10.0)]
         assert [fault.split(" goes ")[0].split(" lies ")[0] for fault in faults] == [
-            "a.jpg: box -1.5, 0, 5, 5", "a.jpg: box 0, 0, 5, 11.5", "a.jpg: box 20, 0, 21, 5",
-        ]  # fmt: skip
+            "a.jpg: box -1.5, 0, 5, 5",
+            "a.jpg: box 0, 0, 5, 11.5",
+            "a.jpg: box 20, 0, 21, 5",
+        ]
 
     def test_what_is_no_box_is_refused(self):
         odd = photo((5.0, 0.0, 1.0, 4.0), (0.0, 0.0, float("nan"), 4.0), (1.0, 1.0, 1.0, 4.0))
@@ -117,9 +126,16 @@ class TestView:
         # The last float64 below 224 is 224 as float32: a box without width.
         whole = (0.0, 0.0, 224.0, 224.0)
         assert in_view([(223.99999999999997, 0.0, 224.0, 9.0)], whole, (224, 224)) == []
-        edges = [(0.0, 0.0, 1e-4, 9.0), (0.0, 223.9995, 9.0, 224.0), (0.0, 0.0, 9.0, 1e-4), (223.9999, 0.0, 224.0, 9.0)]
+        edges = [
+            (0.0, 0.0, 1e-4, 9.0),
+            (0.0, 223.9995, 9.0, 224.0),
+            (0.0, 0.0, 9.0, 1e-4),
+            (223.9999, 0.0, 224.0, 9.0),
+        ]
         assert in_view(edges, whole, (224, 224)) == []
-        assert in_view([(0.0, 0.0, 9.0, 0.01)], whole, (224, 224)) == [(0.0, 0.0, 9.0, float(np.float32(0.01)))]
+        assert in_view([(0.0, 0.0, 9.0, 0.01)], whole, (224, 224)) == [
+            (0.0, 0.0, 9.0, float(np.float32(0.01)))
+        ]
 
     def test_without_a_box_there_are_none_of_four_numbers(self):
         assert seen_boxes(photo(), prepared((20, 10), (0, 0, 20, 10)), (10, 20)).shape == (0, 4)
@@ -128,7 +144,10 @@ class TestView:
     @given(st.integers(30, 90), st.integers(30, 90), st.integers(24, 40), st.data())
     def test_a_box_goes_where_resize_and_crop_bring_its_pixels(self, width, height, resize, data):
         left, top = data.draw(st.integers(0, width - 10)), data.draw(st.integers(0, height - 10))
-        right, bottom = data.draw(st.integers(left + 8, width)), data.draw(st.integers(top + 8, height))
+        right, bottom = (
+            data.draw(st.integers(left + 8, width)),
+            data.draw(st.integers(top + 8, height)),
+        )
         pixels = np.zeros((height, width), np.uint8)
         pixels[top:bottom, left:right] = 255
         view = Preparation((1, 24, 24), resize, (0.0,), (1.0,)).crop(Image.fromarray(pixels), "a")
@@ -138,14 +157,21 @@ class TestView:
         for x0, y0, x1, y1 in found.tolist():
             for y in range(24):
                 for x in range(24):
-                    inside[y, x] += max(0, min(x1, x + 1) - max(x0, x)) * max(0, min(y1, y + 1) - max(y0, y))
-        # Resizing blurs edges over some pixels of the larger picture, by no more than one or two of the smaller.
+                    inside[y, x] += max(0, min(x1, x + 1) - max(x0, x)) * max(
+                        0, min(y1, y + 1) - max(y0, y)
+                    )
+        # Resizing blurs edges over some pixels of the larger picture, by no more than one or two of
+        # the smaller.
         core, rim = inside == 1, inside == 0
         shrunk = np.zeros_like(core)
-        shrunk[1:-1, 1:-1] = core[1:-1, 1:-1] & core[:-2, 1:-1] & core[2:, 1:-1] & core[1:-1, :-2] & core[1:-1, 2:]
+        shrunk[1:-1, 1:-1] = (
+            core[1:-1, 1:-1] & core[:-2, 1:-1] & core[2:, 1:-1] & core[1:-1, :-2] & core[1:-1, 2:]
+        )
         assert view.pixels[..., 0][shrunk].min(initial=255) > 200
         far = np.zeros_like(rim)
-        far[1:-1, 1:-1] = rim[1:-1, 1:-1] & rim[:-2, 1:-1] & rim[2:, 1:-1] & rim[1:-1, :-2] & rim[1:-1, 2:]
+        far[1:-1, 1:-1] = (
+            rim[1:-1, 1:-1] & rim[:-2, 1:-1] & rim[2:, 1:-1] & rim[1:-1, :-2] & rim[1:-1, 2:]
+        )
         assert view.pixels[..., 0][far].max(initial=0) < 128
 
 
@@ -176,7 +202,9 @@ class TestBatches:
         from cofire.photos import seen
 
         read = []
-        monkeypatch.setattr(seen, "read_photo", lambda file: read.append(file) or Image.new("RGB", (20, 10)))
+        monkeypatch.setattr(
+            seen, "read_photo", lambda file: read.append(file) or Image.new("RGB", (20, 10))
+        )
         batches = read_batches(collection(folder), WHOLE, 2)
         next(batches)
         assert len(read) == 2
@@ -203,7 +231,12 @@ class TestChecking:
             checked(collection(folder), WHOLE)
         message = str(caught.value)
         assert "images that cannot be used (4)" in message
-        for words in ("1.png' cannot be read", "3.png' cannot be read", "4.png' is 19 × 10", "6.png' is no file"):
+        for words in (
+            "1.png' cannot be read",
+            "3.png' cannot be read",
+            "4.png' is 19 × 10",
+            "6.png' is no file",
+        ):
             assert words in message
         found = checked(collection(folder), WHOLE, skip_unreadable=True)
         assert [photo.name for photo in found] == ["0.png", "2.png", "5.png"]
@@ -223,15 +256,22 @@ class TestChecking:
     def test_all_boxes_that_do_not_fit_are_named_or_left_out_and_their_photos_stay(self, folder):
         good, out, over = (0, 0, 5, 5), (30, 0, 35, 5), (15, 5, 25, 9)
         boxes_json(
-            folder / "b.json", entry("0.png", boxes=[good, out]), entry("1.png", boxes=[over]),
-            entry("2.png", boxes=[good, good], size=(30, 30)), entry("3.png", boxes=[(0, 0, 50, 50)], size=(200, 100)),
+            folder / "b.json",
+            entry("0.png", boxes=[good, out]),
+            entry("1.png", boxes=[over]),
+            entry("2.png", boxes=[good, good], size=(30, 30)),
+            entry("3.png", boxes=[(0, 0, 50, 50)], size=(200, 100)),
             *(entry(f"{number}.png", size=None) for number in (4, 5, 6)),
-        )  # fmt: skip
+        )
         with pytest.raises(DataError) as caught:
             checked(collection(folder), WHOLE)
         message = str(caught.value)
         assert "boxes that do not fit their images (4)" in message
-        for words in ("0.png: box 30, 0, 35, 5 lies outside", "1.png: box 15, 5, 25, 9 goes over", "2.png: box 0"):
+        for words in (
+            "0.png: box 30, 0, 35, 5 lies outside",
+            "1.png: box 15, 5, 25, 9 goes over",
+            "2.png: box 0",
+        ):
             assert words in message
         found = checked(collection(folder), WHOLE, skip_faulty=True)
         assert [len(photo.boxes) for photo in found] == [1, 0, 0, 1, 1, 1, 1]
@@ -246,7 +286,9 @@ class TestChecking:
 
         read = []
         monkeypatch.setattr(seen, "_MOST_READERS", 1)
-        monkeypatch.setattr(seen, "read_photo", lambda file: read.append(file) or Image.new("RGB", (20, 10)))
+        monkeypatch.setattr(
+            seen, "read_photo", lambda file: read.append(file) or Image.new("RGB", (20, 10))
+        )
 
         def stop(_):
             raise KeyboardInterrupt

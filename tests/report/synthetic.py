@@ -50,7 +50,9 @@ def trajectory(
             nrng = np.random.default_rng([seed, i])
             depth = i / max(1, len(layers) - 1)
             base = nrng.normal(3.9 - 0.5 * depth, 0.22, size)
-            entropy = np.clip(base + trend[t] * (0.6 + 0.8 * depth) + rng.normal(0, 0.02, size), 0.05, np.log(100))
+            entropy = np.clip(
+                base + trend[t] * (0.6 + 0.8 * depth) + rng.normal(0, 0.02, size), 0.05, np.log(100)
+            )
             activity = nrng.beta(2 + depth, 3 + 6 * depth * time[t], size)
             selectivity = nrng.beta(2, 5 - 2.5 * rise[t] * (0.3 + 0.7 * depth), size)
             information = nrng.gamma(2, 0.08 + 0.18 * rise[t] * (0.3 + 0.7 * depth), size)
@@ -101,7 +103,9 @@ def trajectory(
                 }
             )
         for c, name in enumerate(classes):
-            wobble = np.random.default_rng([seed, 7, c]).normal(0, 0.004 + 0.002 * (c % 7), checkpoints)
+            wobble = np.random.default_rng([seed, 7, c]).normal(
+                0, 0.004 + 0.002 * (c % 7), checkpoints
+            )
             rows["classes"].append(
                 {
                     **moment,
@@ -110,14 +114,18 @@ def trajectory(
                     "samples": 6000,
                     "entropy": total * (0.8 + 0.01 * (c % 10) + rng.normal(0, 0.003)),
                     "train_accuracy": float(np.clip(train[t] + wobble[t], 0, 1)),
-                    "test_accuracy": float(np.clip(test_curve[t] + wobble[t] * 1.1, 0, 1)) if test else None,
+                    "test_accuracy": float(np.clip(test_curve[t] + wobble[t] * 1.1, 0, 1))
+                    if test
+                    else None,
                 }
             )
     return Trajectory(
         layers=pa.Table.from_pylist(rows["layers"], schema=LAYERS_SCHEMA),
         classes=pa.Table.from_pylist(rows["classes"], schema=CLASSES_SCHEMA),
         neurons=pa.Table.from_pylist(rows["neurons"], schema=NEURONS_SCHEMA),
-        options=_options(layers, checkpoints, classes, random_labels) if options is None else options,
+        options=_options(layers, checkpoints, classes, random_labels)
+        if options is None
+        else options,
     )
 
 

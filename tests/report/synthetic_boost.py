@@ -51,13 +51,49 @@ def tables(
         time = 1.0 if len(gains) == 1 else t / (len(gains) - 1)
         base = 0.94 + 0.03 * time
         of_values = over_base - patterns
-        moment = {"checkpoint": t + 1, "epoch": (epochs or range(1, 99))[t] * 1.0, "step": 469 * (t + 1)}
+        moment = {
+            "checkpoint": t + 1,
+            "epoch": (epochs or range(1, 99))[t] * 1.0,
+            "step": 469 * (t + 1),
+        }
         made = [
             ("base", "base", "base", "the model as it is", "", 0.0, 0),
-            ("last-layer", "control", "best control", "last layer trained on", "training data", of_control, 5130),
-            ("readout", "method", "booster", "readout", "cross-fitted training data", over_base, 20_490),
-            ("values", "ablation", "", "readout of values alone", "cross-fitted training data", of_values, 10_250),
-            ("patterns", "ablation", "", "readout of patterns alone", "cross-fitted training data", 0.0, 10_250),
+            (
+                "last-layer",
+                "control",
+                "best control",
+                "last layer trained on",
+                "training data",
+                of_control,
+                5130,
+            ),
+            (
+                "readout",
+                "method",
+                "booster",
+                "readout",
+                "cross-fitted training data",
+                over_base,
+                20_490,
+            ),
+            (
+                "values",
+                "ablation",
+                "",
+                "readout of values alone",
+                "cross-fitted training data",
+                of_values,
+                10_250,
+            ),
+            (
+                "patterns",
+                "ablation",
+                "",
+                "readout of patterns alone",
+                "cross-fitted training data",
+                0.0,
+                10_250,
+            ),
             *[(n, k, "", title, on, g + of_control * 0.3, p) for n, k, title, on, g, p in _OTHERS],
         ]
         for row in made:
@@ -72,15 +108,30 @@ def tables(
                 moment
                 | {"class": c, "class_name": name, "samples": samples // len(classes)}
                 | {"base_false_positives": int(before[0]), "base_false_negatives": int(before[1])}
-                | {"boosted_false_positives": int(after[0]), "boosted_false_negatives": int(after[1])}
+                | {
+                    "boosted_false_positives": int(after[0]),
+                    "boosted_false_negatives": int(after[1]),
+                }
             )
         for number, kind in enumerate(["repaired"] * 12 + ["broken"] * 9 + ["other"] * 4):
             label, wrong, other = rng.permutation(max(3, len(classes)))[:3].tolist()
-            base_class, boosted = {"repaired": (wrong, label), "broken": (label, wrong), "other": (wrong, other)}[kind]
+            base_class, boosted = {
+                "repaired": (wrong, label),
+                "broken": (label, wrong),
+                "other": (wrong, other),
+            }[kind]
             flips.append(
                 moment
-                | {"index": 137 * number + t, "label": label, "base_class": base_class, "boosted_class": boosted}
-                | {"base_confidence": rng.uniform(0.3, 0.9), "boosted_confidence": rng.uniform(0.4, 0.99)}
+                | {
+                    "index": 137 * number + t,
+                    "label": label,
+                    "base_class": base_class,
+                    "boosted_class": boosted,
+                }
+                | {
+                    "base_confidence": rng.uniform(0.3, 0.9),
+                    "boosted_confidence": rng.uniform(0.4, 0.99),
+                }
                 | {"image": _png(rng) if images else None}
             )
     return (
@@ -95,12 +146,16 @@ def tables(
 def with_boost(trajectory, **keywords):
     """The trajectory with boosting at each of its checkpoints."""
     count = len(trajectory.checkpoints)
-    keywords.setdefault("gains", [(0.009 - 0.004 * t / max(1, count - 1), 0.002) for t in range(count)])
+    keywords.setdefault(
+        "gains", [(0.009 - 0.004 * t / max(1, count - 1), 0.002) for t in range(count)]
+    )
     boosts, classes, flips = tables(**keywords)
     return dataclasses.replace(trajectory, boosts=boosts, boost_classes=classes, flips=flips)
 
 
-def _row(method, kind, role, title, fitted_on, gain, parameters, base, of_control, of_values, width):
+def _row(
+    method, kind, role, title, fitted_on, gain, parameters, base, of_control, of_values, width
+):
     row = {"method": method, "kind": kind, "role": role, "title": title, "fitted_on": fitted_on}
     row |= {"train_accuracy": base + 0.02 + gain / 2, "validation_accuracy": base + 0.002 + gain}
     row |= {
@@ -111,10 +166,15 @@ def _row(method, kind, role, title, fitted_on, gain, parameters, base, of_contro
     }
     of_layers = kind in ("ablation", "method")
     row |= _gain("gain", gain - of_control if of_layers else None, width)
-    row |= _gain("values_gain", gain - of_values if of_layers and method != "values" else None, width)
+    row |= _gain(
+        "values_gain", gain - of_values if of_layers and method != "values" else None, width
+    )
     row |= _gain("base_gain", None if kind == "base" else gain, width)
     broken = None if kind == "base" else 30 + max(0, round(-TEST * gain))
-    return row | {"repaired": None if kind == "base" else broken + round(TEST * gain), "broken": broken}
+    return row | {
+        "repaired": None if kind == "base" else broken + round(TEST * gain),
+        "broken": broken,
+    }
 
 
 def _gain(name, value, width):
@@ -127,7 +187,11 @@ def _png(rng):
     across, down = np.meshgrid(np.arange(28), np.arange(28))
     angle = rng.uniform(0, 6.28)
     ring = (
-        np.abs(np.hypot(across - 13.5 - 3 * np.cos(angle), down - 13.5 - 3 * np.sin(angle)) - rng.uniform(4, 9)) < 1.6
+        np.abs(
+            np.hypot(across - 13.5 - 3 * np.cos(angle), down - 13.5 - 3 * np.sin(angle))
+            - rng.uniform(4, 9)
+        )
+        < 1.6
     )
     packed = io.BytesIO()
     Image.fromarray((ring * 255).astype(np.uint8)).save(packed, "PNG")

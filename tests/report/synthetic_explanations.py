@@ -12,7 +12,9 @@ from cofire.study.schemas import EXPLANATIONS_SCHEMA, TRACINGS_SCHEMA
 MOMENT = {"step": 4690}
 
 
-def tables(*, checkpoint=20, right=4, wrong=5, side=28, channels=1, features=None, seed=0, **tracing):
+def tables(
+    *, checkpoint=20, right=4, wrong=5, side=28, channels=1, features=None, seed=0, **tracing
+):
     """The two tables of one checkpoint; `features` makes samples vectors, `tracing` are columns of `tracings`."""
     rng = np.random.default_rng(seed)
     moment = {"checkpoint": checkpoint, "epoch": float(checkpoint), **MOMENT}
@@ -27,11 +29,23 @@ def tables(*, checkpoint=20, right=4, wrong=5, side=28, channels=1, features=Non
             lit = np.flatnonzero(picture) if features is None else np.arange(features)
             places = np.sort(rng.choice(lit, min(len(lit), 20), replace=False))
             score = rng.gamma(1.0, size=len(places))
-            y, x = (places // side, places % side) if features is None else (np.zeros_like(places), places)
+            y, x = (
+                (places // side, places % side)
+                if features is None
+                else (np.zeros_like(places), places)
+            )
             rows.append(
                 moment
-                | {"index": 17 * number, "label": label, "predicted": predicted, "confidence": confidence}
-                | {"target": target, "probability": confidence if target == predicted else 0.01 * (number + 1)}
+                | {
+                    "index": 17 * number,
+                    "label": label,
+                    "predicted": predicted,
+                    "confidence": confidence,
+                }
+                | {
+                    "target": target,
+                    "probability": confidence if target == predicted else 0.01 * (number + 1),
+                }
                 | {"shape": [channels, side, side] if features is None else [features]}
                 | {"picture": _png(picture, channels) if features is None else None}
                 | {"values": None if features is None else values.tolist()}
@@ -62,7 +76,9 @@ def without_points(explanations, row):
 def _ring(side, rng):
     across, down = np.meshgrid(np.arange(side), np.arange(side))
     centre, angle = (side - 1) / 2, rng.uniform(0, 6.28)
-    distance = np.hypot(across - centre - side / 9 * np.cos(angle), down - centre - side / 9 * np.sin(angle))
+    distance = np.hypot(
+        across - centre - side / 9 * np.cos(angle), down - centre - side / 9 * np.sin(angle)
+    )
     return (np.abs(distance - side * rng.uniform(0.15, 0.3)) < side / 16).astype(np.uint8) * 255
 
 

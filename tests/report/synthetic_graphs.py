@@ -29,14 +29,27 @@ def with_graphs(trajectory, *, top=50, seed=0, edgeless=False, chance=False, nul
     for row in trajectory.layers.to_pylist():
         order = sorted(moments).index(row["checkpoint"])
         time = 1.0 if len(moments) == 1 else order / (len(moments) - 1)
-        sharp = 0.0 if chance else (0.35 + 0.9 * (1 - np.exp(-3 * time))) * (0.75 + 0.4 * row["layer_index"])
-        graph = _Graph(row["neurons"], classes, min(top, row["neurons"]), sharp, time, [seed, row["layer_index"]])
+        sharp = (
+            0.0
+            if chance
+            else (0.35 + 0.9 * (1 - np.exp(-3 * time))) * (0.75 + 0.4 * row["layer_index"])
+        )
+        graph = _Graph(
+            row["neurons"],
+            classes,
+            min(top, row["neurons"]),
+            sharp,
+            time,
+            [seed, row["layer_index"]],
+        )
         if edgeless:
             graph.adjacency[:] = 0
         moment = {k: row[k] for k in ("checkpoint", "epoch", "step", "layer_index", "layer")}
         accuracies = {k: row[k] for k in ("train_accuracy", "test_accuracy")}
         rows["graphs"].append(moment | graph.row(top) | accuracies)
-        rows["modularities"] += [moment | r | accuracies for r in graph.modularities(nulls, order, chance)]
+        rows["modularities"] += [
+            moment | r | accuracies for r in graph.modularities(nulls, order, chance)
+        ]
         rows["vertices"] += [moment | r for r in graph.vertex_rows()]
         edges.append(graph.edges(row["checkpoint"], row["layer_index"]))
     return dataclasses.replace(
@@ -117,7 +130,9 @@ class _Graph:
         if total:
             strength = self.adjacency.sum(axis=0)
             same = self.own[:, None] == self.own[None]
-            value = float(((self.adjacency - np.outer(strength, strength) / total) * same).sum() / total)
+            value = float(
+                ((self.adjacency - np.outer(strength, strength) / total) * same).sum() / total
+            )
         for measure, factor in zip(MEASURES, (0.7, 1.12, 1.0, 0.8, 0.93), strict=True):
             q = factor * value
             seeded = measure in ("kernighan-lin", "louvain")
@@ -137,8 +152,12 @@ class _Graph:
                 "weights_runs": 10 if both else 0,
                 "labels_runs": 10 if both else 0,
                 "labels_mean": null + noise if both else None,
-                "labels_std": (0.0 if measure == "louvain" and order == 0 else spread) if both else None,
-                "labels_z": (None if measure == "louvain" and order == 0 else (q - null - noise) / spread)
+                "labels_std": (0.0 if measure == "louvain" and order == 0 else spread)
+                if both
+                else None,
+                "labels_z": (
+                    None if measure == "louvain" and order == 0 else (q - null - noise) / spread
+                )
                 if both
                 else None,
             }

@@ -51,7 +51,9 @@ def run():
 
 @pytest.fixture(scope="session")
 def report(run, tmp_path_factory):
-    folder = run.save(tmp_path_factory.mktemp("boost"))  # a page names the tables that lie beside it
+    folder = run.save(
+        tmp_path_factory.mktemp("boost")
+    )  # a page names the tables that lie beside it
     return write_report(run, folder / "report.html")
 
 
@@ -71,9 +73,21 @@ def test_what_beats_model_and_control_helps():
     ("patterns", "width", "said"),
     [
         (0.004, 0.002, "It helps, and activation patterns are part of why."),
-        (0.0, 0.002, "It helps; activation patterns add nothing that matters to the values of all layers."),
-        (0.004, 0.005, "It helps; whether activation patterns add to the values of all layers is undecided."),
-        (-0.004, 0.002, "It helps; without activation patterns, on values alone, it would help more."),
+        (
+            0.0,
+            0.002,
+            "It helps; activation patterns add nothing that matters to the values of all layers.",
+        ),
+        (
+            0.004,
+            0.005,
+            "It helps; whether activation patterns add to the values of all layers is undecided.",
+        ),
+        (
+            -0.004,
+            0.002,
+            "It helps; without activation patterns, on values alone, it would help more.",
+        ),
     ],
 )
 def test_only_what_beats_the_values_alone_is_due_to_activation_patterns(patterns, width, said):
@@ -90,9 +104,17 @@ def test_where_almost_every_neuron_is_always_active_it_is_said():
 def test_no_verdict_speaks_for_patterns_that_were_not_measured():
     boosts, classes, flips = boost_tables()
     older = boosts.filter(pa.compute.field("kind") != "ablation")
-    for name in ("values_gain", "values_gain_low", "values_gain_high", "layers_read", "layers_always_active"):
+    for name in (
+        "values_gain",
+        "values_gain_low",
+        "values_gain_high",
+        "layers_read",
+        "layers_always_active",
+    ):
         at = older.schema.get_field_index(name)
-        older = older.set_column(at, older.schema.field(name), pa.nulls(len(older), older.schema.field(name).type))
+        older = older.set_column(
+            at, older.schema.field(name), pa.nulls(len(older), older.schema.field(name).type)
+        )
     said = str(wording.verdict_told(BoostFacts(older, classes, flips, {})))
     assert said.endswith("which gains 0.2. It helps.")
     assert boost_at(older, 1).patterns_verdict == "undecided"
@@ -100,8 +122,14 @@ def test_no_verdict_speaks_for_patterns_that_were_not_measured():
 
 def test_a_gain_that_a_control_has_too_needs_no_activation_patterns():
     said = told(0.006, 0.005)
-    assert "6 points better than the model [+0.4, +0.8]. But the gain needs no layer but the last" in said
-    assert "gains 0.5 and does as well, within ±0.5 points (difference +0.1 points [−0.1, +0.3])" in said
+    assert (
+        "6 points better than the model [+0.4, +0.8]. But the gain needs no layer but the last"
+        in said
+    )
+    assert (
+        "gains 0.5 and does as well, within ±0.5 points (difference +0.1 points [−0.1, +0.3])"
+        in said
+    )
     assert said.endswith("It makes no difference that matters (within ±0.5 points counts as none).")
 
 
@@ -151,14 +179,21 @@ def test_every_combination_of_verdicts_is_told():
 
 def test_page_and_comparison_have_one_verdict():
     for base in ("better", "equal", "undecided", "worse"):
-        ends = {"better": (0.01, 0.03), "equal": (-0.001, 0.001), "undecided": (-0.02, 0.02), "worse": (-0.03, -0.01)}
+        ends = {
+            "better": (0.01, 0.03),
+            "equal": (-0.001, 0.001),
+            "undecided": (-0.02, 0.02),
+            "worse": (-0.03, -0.01),
+        }
         rows = boost_tables()[0].to_pylist()
         for row in rows:
             if row["role"] == "booster":
                 row["base_gain_low"], row["base_gain_high"] = ends[base]
                 row["base_gain"] = sum(ends[base]) / 2
                 row["gain"], row["gain_low"], row["gain_high"] = 0.02, 0.01, 0.03
-        assert boost_at(pa.Table.from_pylist(rows, schema=boost_tables()[0].schema), 1).verdict == base
+        assert (
+            boost_at(pa.Table.from_pylist(rows, schema=boost_tables()[0].schema), 1).verdict == base
+        )
 
 
 def test_intervals_have_the_decimals_they_deserve():
@@ -169,7 +204,9 @@ def test_intervals_have_the_decimals_they_deserve():
 
 
 def test_the_course_counts_checkpoints_by_their_verdicts():
-    said = wording.course_told(facts_of(gains=((0.010, 0.001), (0.006, 0.002), (0.001, 0.006), (0.002, 0.002))))
+    said = wording.course_told(
+        facts_of(gains=((0.010, 0.001), (0.006, 0.002), (0.001, 0.006), (0.002, 0.002)))
+    )
     assert said.startswith(
         "The booster is better than the best control in 2 of 4 checkpoints, worse in 1, equal within ±0.5 points in 1, "
         "all held to 5\N{NO-BREAK SPACE}% together (Holm)."
@@ -194,8 +231,9 @@ def test_the_paper_is_told_with_what_it_leaves_open(report):
 
 
 def test_changed_predictions_are_counted_not_the_examples():
-    assert "puts 90 wrong predictions of the model right and 30 right ones wrong: it repairs 60 more" in (
-        wording.flips_told(facts_of())
+    assert (
+        "puts 90 wrong predictions of the model right and 30 right ones wrong: it repairs 60 more"
+        in (wording.flips_told(facts_of()))
     )
     assert "as many as it breaks" in wording.flips_told(facts_of(gains=((0.0, 0.0),)))
     assert "50 fewer" in wording.flips_told(facts_of(gains=((-0.005, 0.0),)))
@@ -217,7 +255,10 @@ def test_a_row_of_each_role_is_needed():
 
 def test_many_classes_show_the_most_changed():
     rows = tables.class_rows(facts_of(classes=[f"class {i}" for i in range(30)]))
-    changes = [sum(abs(int(v[2].replace("−", "-"))) for v in (r.false_positives, r.false_negatives)) for r in rows]
+    changes = [
+        sum(abs(int(v[2].replace("−", "-"))) for v in (r.false_positives, r.false_negatives))
+        for r in rows
+    ]
     assert len(rows) == 10
     assert changes == sorted(changes, reverse=True)
     assert len(tables.class_rows(facts_of(classes=[f"class {i}" for i in range(20)]))) == 20
@@ -225,14 +266,24 @@ def test_many_classes_show_the_most_changed():
 
 def test_the_mean_row_is_the_papers():
     found = tables.mean_row(facts_of(gains=((0.010, 0.001), (0.006, 0.003))))
-    assert found == {"train": "+0.40", "test": "+0.80", "control": "+0.20", "gain": "+0.60", "patterns": "0.00"}
+    assert found == {
+        "train": "+0.40",
+        "test": "+0.80",
+        "control": "+0.20",
+        "gain": "+0.60",
+        "patterns": "0.00",
+    }
 
 
 def test_without_boosting_the_page_has_no_trace_of_it(tmp_path):
-    page = write_report(synthetic.trajectory(checkpoints=2), tmp_path / "p.html").read_text(encoding="utf-8")
+    page = write_report(synthetic.trajectory(checkpoints=2), tmp_path / "p.html").read_text(
+        encoding="utf-8"
+    )
     for word in ('id="boost"', "#boost", "boosts.parquet", "best control"):
         assert word not in page
-    assert not any(name.startswith("boost") for name in figures(synthetic.trajectory(checkpoints=2)))
+    assert not any(
+        name.startswith("boost") for name in figures(synthetic.trajectory(checkpoints=2))
+    )
 
 
 def test_the_section_and_the_head_of_the_page_say_the_verdict(run, report):
@@ -240,7 +291,12 @@ def test_the_section_and_the_head_of_the_page_say_the_verdict(run, report):
     said = wording.verdict_told(BoostFacts(run.boosts, run.boost_classes, run.flips, {}))
     assert page.count(said.text) == 2  # section, conclusions
     assert page.count(said.first) == 3  # and the head, in two sentences
-    assert page.index("<h1>") < page.index(said.lead) < page.index('id="setup"') < page.index(said.text)
+    assert (
+        page.index("<h1>")
+        < page.index(said.lead)
+        < page.index('id="setup"')
+        < page.index(said.text)
+    )
     assert f"<b>{said.conclusion}</b>" in page
     assert '<a href="#boost">Boost</a>' in page
     assert "neurons.parquet, boosts.parquet, boost_classes.parquet and flips.parquet" in page
@@ -252,20 +308,28 @@ def test_figures_and_tables_are_numbered_without_gaps(run, report):
     for what in ("Figure", "Table"):
         numbers = [int(n) for n in re.findall(rf"<b>{what} (\d+)\.</b>", page)]
         assert numbers == list(range(1, len(numbers) + 1))
-    assert set(re.findall(r'id="data-([\w-]+)"', report.read_text(encoding="utf-8"))) == set(figures(run))
+    assert set(re.findall(r'id="data-([\w-]+)"', report.read_text(encoding="utf-8"))) == set(
+        figures(run)
+    )
 
 
 def test_booster_and_best_control_are_marked(report):
     page = text_of(report)
     assert re.search(r'class="chosen"><th scope="row">readout <span class="tag booster">', page)
-    assert re.search(r'class="chosen"><th scope="row">last layer trained on <span class="tag best-control">', page)
+    assert re.search(
+        r'class="chosen"><th scope="row">last layer trained on <span class="tag best-control">',
+        page,
+    )
     assert page.count('class="chosen"') == 2
 
 
 def test_examples_are_of_the_last_checkpoint_and_stand_in_the_page(run, report):
     page = text_of(report)
     last = [row["image"] for row in run.flips.to_pylist() if row["checkpoint"] == 6]
-    assert [base64.b64decode(found) for found in re.findall(r'src="data:image/png;base64,([^"]+)"', page)] == last
+    assert [
+        base64.b64decode(found)
+        for found in re.findall(r'src="data:image/png;base64,([^"]+)"', page)
+    ] == last
     assert "12 of 80" in page
 
 
@@ -275,10 +339,15 @@ def test_the_page_is_quiet_and_draws_everything(report, visit):
     assert all(url.startswith(("file:", "data:")) for url in page.requested)
     assert page.is_visible("#plot-boost-gain .main-svg >> nth=0")
     assert page.locator("#plot-boost-gain .yerror").count() == 12
-    assert page.evaluate("[...document.querySelectorAll('.flips img')].every(i => i.naturalWidth === 28)")
+    assert page.evaluate(
+        "[...document.querySelectorAll('.flips img')].every(i => i.naturalWidth === 28)"
+    )
     size = page.locator(".flips img").first.bounding_box()
     assert (size["width"], size["height"]) == (64, 64)
-    assert page.evaluate("getComputedStyle(document.querySelector('.flips img')).imageRendering") == "pixelated"
+    assert (
+        page.evaluate("getComputedStyle(document.querySelector('.flips img')).imageRendering")
+        == "pixelated"
+    )
 
 
 def test_the_theme_recolours_the_interval_bars(report, visit):
@@ -312,10 +381,19 @@ def test_one_checkpoint_has_no_lines_but_all_gains(tmp_path, visit):
 
 
 def test_a_page_by_itself(tmp_path, visit):
-    options = {"dataset": "mnist", "boost": "readout", "validation": 0.1, "versions": {"torch": "2.15.0"}}
+    options = {
+        "dataset": "mnist",
+        "boost": "readout",
+        "validation": 0.1,
+        "versions": {"torch": "2.15.0"},
+    }
     path = alone(tmp_path, options=options, command="cofire boost model.pt")
     page = text_of(path)
-    for expected in ("Boosting a model by what its neurons do: mnist", "cofire boost model.pt", "2.15.0"):
+    for expected in (
+        "Boosting a model by what its neurons do: mnist",
+        "cofire boost model.pt",
+        "2.15.0",
+    ):
         assert expected in page
     assert page.count("0.6 points better than the model") == 1
     seen = visit(path, width=390, scheme="dark")
@@ -371,7 +449,9 @@ def test_what_is_no_picture_is_not_shown(tmp_path, visit):
 def test_without_examples_classes_or_intervals_the_page_stands(tmp_path, visit):
     boosts, classes, flips = boost_tables()
     gone = ["train_accuracy", "validation_accuracy", "repaired", "broken"]
-    gone += [f"{gain}{end}" for gain in ("gain", "base_gain", "values_gain") for end in ("_low", "_high")]
+    gone += [
+        f"{gain}{end}" for gain in ("gain", "base_gain", "values_gain") for end in ("_low", "_high")
+    ]
     rows = [{**row, **dict.fromkeys(gone)} for row in boosts.to_pylist()]
     path = write_boost_report(
         pa.Table.from_pylist(rows, schema=boosts.schema),

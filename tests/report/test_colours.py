@@ -24,4 +24,6 @@ def test_red_is_negative_and_blue_is_positive():
 
 
 def test_a_class_for_every_correlation():
-    assert {correlation_class(i / 100) for i in range(-100, 101)} == {name for name, _, _ in correlation_styles(LIGHT)}
+    assert {correlation_class(i / 100) for i in range(-100, 101)} == {
+        name for name, _, _ in correlation_styles(LIGHT)
+    }

@@ -13,9 +13,22 @@ from cofire.evaluate.running import judge_of, run_evaluation
 from cofire.report.evaluate.cases import Chosen, cases_told, choose_cases, show_cases
 from cofire.report.evaluate.markdown import markdown
 from cofire.report.evaluate.page import write_evaluation
-from cofire.report.evaluate.tables import difference_tables, draws_tables, group_tables, headline, method_name
+from cofire.report.evaluate.tables import (
+    difference_tables,
+    draws_tables,
+    group_tables,
+    headline,
+    method_name,
+)
 from cofire.report.evaluate.verdict import judged_told, verdict_told
-from tests.evaluate.judged import PREPARATION, records, synthetic, tiny_collection, tiny_network, write_photos
+from tests.evaluate.judged import (
+    PREPARATION,
+    records,
+    synthetic,
+    tiny_collection,
+    tiny_network,
+    write_photos,
+)
 
 EVIL = '</script><img src=x onerror=window.evil=1>"&'
 
@@ -25,20 +38,28 @@ def leads(evaluation):
 
 
 def told(evaluation, lead):
-    return next(str(one) for one in verdict_told(evaluation, evaluation.table()) if one.lead.startswith(lead))
+    return next(
+        str(one)
+        for one in verdict_told(evaluation, evaluation.table())
+        if one.lead.startswith(lead)
+    )
 
 
 def test_the_verdict_names_who_is_clearly_best():
     found = synthetic(
         80, {"discernible": (0.9, 0.7, 0.4), "gradcam": (0.5, 0.4, 0.95), "centre": (0.4, 0.2, 1.0)}
-    )  # fmt: skip
+    )
     assert leads(found) == [
-        "Best at pointing: Discernible neurons.", "Best boxes: Discernible neurons.", "Better than the centre: all.",
-        "Most faithful: Discernible neurons.", "Most sensitive to the class: Discernible neurons.",
-    ]  # fmt: skip
+        "Best at pointing: Discernible neurons.",
+        "Best boxes: Discernible neurons.",
+        "Better than the centre: all.",
+        "Most faithful: Discernible neurons.",
+        "Most sensitive to the class: Discernible neurons.",
+    ]
     assert "Clearly behind: Grad-CAM (" in told(found, "Best at pointing")
-    assert "Nearly the same map for both, which explains the photo and not the decision: Grad-CAM." in told(
-        found, "Most sensitive"
+    assert (
+        "Nearly the same map for both, which explains the photo and not the decision: Grad-CAM."
+        in told(found, "Most sensitive")
     )
 
 
@@ -47,7 +68,9 @@ def test_the_verdict_leaves_open_what_is_not_clear():
     found = synthetic(30, same)
     assert "Best at pointing: nobody clearly." in leads(found)
     assert "Better than the centre: nobody clearly." in leads(found)
-    assert "At neither, so that nothing is shown: Discernible neurons and Grad-CAM." in told(found, "Better than")
+    assert "At neither, so that nothing is shown: Discernible neurons and Grad-CAM." in told(
+        found, "Better than"
+    )
 
 
 def test_one_that_ties_with_the_best_is_named():
@@ -77,7 +100,10 @@ def test_what_was_not_measured_is_not_told():
     found = Evaluation(records(rows), {"methods": ["gradcam", "centre"], "measures": ["soft"]})
     assert leads(found) == ["Most faithful: Grad-CAM."]
     assert "The centre: 50.0" in told(found, "Most faithful")
-    assert headline(found, found.table()).heads == ("increase, soft map %\u00a0↑", "drop, soft map %\u00a0↓")
+    assert headline(found, found.table()).heads == (
+        "increase, soft map %\u00a0↑",
+        "drop, soft map %\u00a0↓",
+    )
 
 
 def test_tables_mark_the_best_and_tell_who_does_not_count():
@@ -107,21 +133,31 @@ def test_markdown_has_every_table_and_escapes_nothing_away():
 def test_cases_are_where_the_first_method_stands_apart_failures_first():
     found = synthetic()
     chosen = choose_cases(found, failures=3, others=2)
-    assert [case.failure for case in chosen] == sorted((case.failure for case in chosen), reverse=True)
+    assert [case.failure for case in chosen] == sorted(
+        (case.failure for case in chosen), reverse=True
+    )
     gaps = [case.gap for case in chosen if case.failure]
     assert gaps == sorted(gaps)
     assert choose_cases(synthetic(5, {"gradcam": (0.5, 0.5, 0.5)})) == []
 
 
 def test_the_verdict_says_where_the_centre_is_clearly_better():
-    found = synthetic(80, {"gradcam": (0.3, 0.3, 0.4), "discernible": (0.2, 0.2, 0.5), "centre": (0.9, 0.8, 1.0)})
+    found = synthetic(
+        80, {"gradcam": (0.3, 0.3, 0.4), "discernible": (0.2, 0.2, 0.5), "centre": (0.9, 0.8, 1.0)}
+    )
     assert leads(found) == [
-        "Best at pointing: none; the centre does better.", "Best boxes: none; the centre does better.",
-        "Better than the centre: nobody clearly.", "Most faithful: none; the centre does better.",
+        "Best at pointing: none; the centre does better.",
+        "Best boxes: none; the centre does better.",
+        "Better than the centre: nobody clearly.",
+        "Most faithful: none; the centre does better.",
         "Most sensitive to the class: Grad-CAM.",
-    ]  # fmt: skip
-    assert "Clearly worse than it at pointing: Grad-CAM and Discernible" in told(found, "Better than")
-    assert "Clearly worse than it with boxes: Grad-CAM and Discernible" in told(found, "Better than")
+    ]
+    assert "Clearly worse than it at pointing: Grad-CAM and Discernible" in told(
+        found, "Better than"
+    )
+    assert "Clearly worse than it with boxes: Grad-CAM and Discernible" in told(
+        found, "Better than"
+    )
 
 
 def test_what_is_said_of_cases_is_how_they_were_chosen():
@@ -129,7 +165,9 @@ def test_what_is_said_of_cases_is_how_they_were_chosen():
         "Photos on which Discernible neurons and the mean of the other methods (without those that look at no network) "
         "lie furthest apart in pointing game and IoU. Each panel explains the photo’s own class."
     )
-    bare = synthetic(5, {"gradcam": (0.9, 0.6, 0.4), "centre": (0.5, 0.3, 1.0)}, measures=["confidence"])
+    bare = synthetic(
+        5, {"gradcam": (0.9, 0.6, 0.4), "centre": (0.5, 0.3, 1.0)}, measures=["confidence"]
+    )
     assert cases_told(bare) == (
         "Photos on which Grad-CAM and the mean of the other methods lie furthest apart in drop at equal area. "
         "Each panel explains the class that the network predicts."
@@ -138,13 +176,18 @@ def test_what_is_said_of_cases_is_how_they_were_chosen():
 
 
 @pytest.mark.parametrize(("measures", "explained"), [(["localisation"], 1), (["soft"], 2)])
-def test_panels_explain_the_class_that_the_records_are_of(tmp_path, monkeypatch, measures, explained):
+def test_panels_explain_the_class_that_the_records_are_of(
+    tmp_path, monkeypatch, measures, explained
+):
     write_photos(tmp_path, 2)
     rows = [
         {"file": "000.png", "method": method, "label": 1, "predicted": 2, "correct": False}
         for method in ("gradcam", "lrp")
     ]
-    found, asked = Evaluation(records(rows), {"methods": ["gradcam", "lrp"], "measures": measures}), []
+    found, asked = (
+        Evaluation(records(rows), {"methods": ["gradcam", "lrp"], "measures": measures}),
+        [],
+    )
     real = Judge.explain
 
     def noting(self, inputs, target, method, pictures):
@@ -154,23 +197,39 @@ def test_panels_explain_the_class_that_the_records_are_of(tmp_path, monkeypatch,
     monkeypatch.setattr(Judge, "explain", noting)
     judge = judge_of(tiny_network(), PREPARATION)
     names = ["red", "green", "blue"]
-    (case,) = show_cases(found, [Chosen(0, True, -1.0)], judge, tiny_collection(tmp_path), PREPARATION, names)
+    (case,) = show_cases(
+        found, [Chosen(0, True, -1.0)], judge, tiny_collection(tmp_path), PREPARATION, names
+    )
     assert asked == [[explained]] * 2
     assert names[explained] in case.explained
 
 
 def test_draws_are_told_wherever_tables_stand():
     rows = [
-        {"file": f"{n}", "method": "gradcam", "pointing": float(n < 2), "increase": n < 1, "draws": draws}
+        {
+            "file": f"{n}",
+            "method": "gradcam",
+            "pointing": float(n < 2),
+            "increase": n < 1,
+            "draws": draws,
+        }
         for n, draws in enumerate(([0], [0, 1], [1]))
     ]
-    options = {"methods": ["gradcam"], "measures": ["localisation", "confidence"], "draws": 2, "samples": 2}
+    options = {
+        "methods": ["gradcam"],
+        "measures": ["localisation", "confidence"],
+        "draws": 2,
+        "samples": 2,
+    }
     found = Evaluation(records(rows), options)
     tables = draws_tables(found)
     assert [table.title.split(" %")[0] for table in tables] == ["Pointing game", "Increase"]
     values = [[cell.value for cell in table.rows[0].cells] for table in tables]
     assert values == [["100.0", "50.0", "75.0"], ["50.0", "0.0", "25.0"]]
-    words, printed = "2 draws of 2 photos each: tables are about all that were drawn, each photo once", io.StringIO()
+    words, printed = (
+        "2 draws of 2 photos each: tables are about all that were drawn, each photo once",
+        io.StringIO(),
+    )
     print_tables(found, Console(file=printed, width=300))
     for text in (judged_told(found), markdown(found), printed.getvalue()):
         assert words in text
@@ -182,15 +241,31 @@ def page_file(tmp_path_factory):
     network, collection = tiny_network(), tiny_collection(place)
     methods = ("gradcam", "discernible", "centre")
     found = run_evaluation(
-        network, collection, PREPARATION, methods, place / "out", split="all", progress=False, samples=8, draws=2,
+        network,
+        collection,
+        PREPARATION,
+        methods,
+        place / "out",
+        split="all",
+        progress=False,
+        samples=8,
+        draws=2,
         note={"command": f"cofire evaluate {EVIL}", "versions": {"cofire": "0"}},
-    )  # fmt: skip
+    )
     judge = judge_of(network, PREPARATION).with_rules(found.options["thresholds"])
-    names = ["red", EVIL, "blue with a name that does not end soon and does not care for narrow screens"]
+    names = [
+        "red",
+        EVIL,
+        "blue with a name that does not end soon and does not care for narrow screens",
+    ]
     cases = show_cases(found, choose_cases(found), judge, collection, PREPARATION, names)
     assert cases
     return write_evaluation(
-        place / "evaluation.html", found, cases, size=(16, 16), links=[("robustness.html", "Robustness under attack")]
+        place / "evaluation.html",
+        found,
+        cases,
+        size=(16, 16),
+        links=[("robustness.html", "Robustness under attack")],
     )
 
 
@@ -221,10 +296,18 @@ def test_it_can_be_read_without_scripts(page_file, visit):
 
 def test_few_photos_of_the_tuning_split_are_called_what_they_are():
     rows = [
-        {"file": f"{n}", "method": "gradcam", "split": "tuning", "soft_drop": 0.5, "soft_increase": True}
+        {
+            "file": f"{n}",
+            "method": "gradcam",
+            "split": "tuning",
+            "soft_drop": 0.5,
+            "soft_increase": True,
+        }
         for n in range(3)
     ]
-    found = Evaluation(records(rows), {"methods": ["gradcam"], "measures": ["soft"], "draws": 2, "samples": 2})
+    found = Evaluation(
+        records(rows), {"methods": ["gradcam"], "measures": ["soft"], "draws": 2, "samples": 2}
+    )
     words = judged_told(found)
     assert "tuning split" in words
     assert "flatter" in words

@@ -21,10 +21,13 @@ SIDE = 32
 def common(target, predicted=0):
     picture = torch.arange(SIDE * SIDE * 3).remainder(251).reshape(1, SIDE, SIDE, 3).to(torch.uint8)
     return {
-        "target": torch.tensor([[target]]), "probability": torch.tensor([[0.75 if target == predicted else 0.2]]),
-        "predicted": torch.tensor([predicted]), "confidence": torch.tensor([0.75]),
-        "input_shape": (3, SIDE, SIDE), "pictures": picture,
-    }  # fmt: skip
+        "target": torch.tensor([[target]]),
+        "probability": torch.tensor([[0.75 if target == predicted else 0.2]]),
+        "predicted": torch.tensor([predicted]),
+        "confidence": torch.tensor([0.75]),
+        "input_shape": (3, SIDE, SIDE),
+        "pictures": picture,
+    }
 
 
 def traced(target=0, *, carried=True, score=0.0625, points=9, method="discernible"):
@@ -39,17 +42,22 @@ def traced(target=0, *, carried=True, score=0.0625, points=9, method="discernibl
         channel=torch.cat([one + target, at % 4, none]),
         y=torch.cat([one, at // 3 % 6 + 2, at // 3 % 20 + 10]),
         x=torch.cat([one, at % 3 + 2, at % 3 + 12]),
-        score=torch.cat([torch.ones(1), torch.full((points,), share), torch.full((points,), share)]),
+        score=torch.cat(
+            [torch.ones(1), torch.full((points,), share), torch.full((points,), share)]
+        ),
         child=torch.cat([at + 1, at + 1 + points]),
         parent=torch.cat([none, at + 1]),
         share=torch.full((2 * points,), share),
     )
     sites = (
-        Site("input", "input", (3, SIDE, SIDE), 0), Site("features.relu", "activation", (4, 8, 8), 0),
+        Site("input", "input", (3, SIDE, SIDE), 0),
+        Site("features.relu", "activation", (4, 8, 8), 0),
         Site("classes", "classes", (3,), 0),
-    )  # fmt: skip
+    )
     options = {"k": 5, "n": 1, "most": 500, "carried": carried}
-    return Explanation(method=method, options=options, sites=sites, neurons=neurons, maps=None, **common(target))
+    return Explanation(
+        method=method, options=options, sites=sites, neurons=neurons, maps=None, **common(target)
+    )
 
 
 def layered(target=0, **options):
@@ -57,7 +65,10 @@ def layered(target=0, **options):
     values = torch.zeros(1, 8, 8)
     values[0, 4:6, 2:5] = 1
     parts = {name: getattr(traced(target), name) for name in Explanation.__dataclass_fields__}
-    parts |= {"options": parts["options"] | {"contrast": 0.7}, "regions": regions_of(options, "layers")[0]}
+    parts |= {
+        "options": parts["options"] | {"contrast": 0.7},
+        "regions": regions_of(options, "layers")[0],
+    }
     return Explanation(**parts | {"layer_maps": LayerMaps(("features.relu",), (values,))})
 
 
@@ -65,24 +76,38 @@ def mapped(target=0, largest=2.0):
     maps = torch.zeros(1, SIDE, SIDE)
     maps[0, 4:12, 8:20] = largest
     options = {"target_layer": "features.relu"}
-    return Explanation(method="gradcam++", options=options, sites=(), neurons=None, maps=maps, **common(target))
+    return Explanation(
+        method="gradcam++", options=options, sites=(), neurons=None, maps=maps, **common(target)
+    )
 
 
 def explained(name="a.png", rows=None):
     rows = rows or ((traced(), traced(carried=False, method="cnn-fixations"), mapped()),)
-    return Explained(f"photos/{name}", name, name.split(".")[0], (64, 32), (16.0, 0.0, 48.0, 32.0), rows)
+    return Explained(
+        f"photos/{name}", name, name.split(".")[0], (64, 32), (16.0, 0.0, 48.0, 32.0), rows
+    )
 
 
 def written(path, *photos, names=NAMES, count=None):
-    setup = Setup("torchvision:squeezenet1_0", "a/very/long/path/" * 8, "x − 0.5", f"cofire explain {EVIL}", "0.1")
+    setup = Setup(
+        "torchvision:squeezenet1_0",
+        "a/very/long/path/" * 8,
+        "x − 0.5",
+        f"cofire explain {EVIL}",
+        "0.1",
+    )
     pages = [shown(photo, names, len(photos)) for photo in photos]
     return write_page(path, pages, photos[0], setup, explained=count or len(photos))
 
 
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory):
-    several = tuple((traced(target), traced(target, carried=False), mapped(target)) for target in range(3))
-    return written(tmp_path_factory.mktemp("page") / "explain.html", explained(), explained("b.png", several))
+    several = tuple(
+        (traced(target), traced(target, carried=False), mapped(target)) for target in range(3)
+    )
+    return written(
+        tmp_path_factory.mktemp("page") / "explain.html", explained(), explained("b.png", several)
+    )
 
 
 def test_the_page_is_quiet_and_asks_for_nothing(page_file, visit):
@@ -161,17 +186,26 @@ def test_a_map_alone_has_neither_points_nor_slider(tmp_path, visit):
 
 
 def test_no_evidence_is_said_in_words(tmp_path, visit):
-    path = written(tmp_path / "page.html", explained(rows=((traced(points=0), mapped(largest=0.0)),)))
+    path = written(
+        tmp_path / "page.html", explained(rows=((traced(points=0), mapped(largest=0.0)),))
+    )
     page = visit(path)
     assert page.locator(".explained .nothing").count() == 2
     assert "In 2 cases there was no evidence" in page.inner_text(".lead")
     assert page.locator(".explained .frame").count() == 0
     assert page.complaints == []
-    assert "nan" not in path.read_text(encoding="utf-8").split("<script", 1)[0].lower().replace("nance", "")
+    assert "nan" not in path.read_text(encoding="utf-8").split("<script", 1)[0].lower().replace(
+        "nance", ""
+    )
 
 
 def test_the_page_says_which_photos_it_has_and_which_class_was_asked_for(tmp_path):
-    page = written(tmp_path / "page.html", explained(rows=((mapped(2),),)), names=["ant", "bee", "cat"], count=99)
+    page = written(
+        tmp_path / "page.html",
+        explained(rows=((mapped(2),),)),
+        names=["ant", "bee", "cat"],
+        count=99,
+    )
     text = page.read_text(encoding="utf-8")
     assert "99 photos: what in them spoke for cat, by Grad-CAM++." in text
     assert "first 1 of the 99 photos" in text
@@ -210,14 +244,26 @@ def test_records_lead_back_to_the_file():
     assert ours["box_in_file"] == [28.0, 10.0, 31.0, 13.0]
     assert ours["strongest"][0] == {"x": 12, "y": 10, "score": 0.0625}
     assert (ours["name"], cam["points"], cam["strongest"]) == (None, None, [])
-    nothing = record_of(explained(rows=((traced(points=0),),)), ["ant", "bee", "cat"])["explanations"][0]
-    assert (nothing["evidence"], nothing["box"], nothing["box_in_file"], nothing["points"]) == (False, None, None, 0)
+    nothing = record_of(explained(rows=((traced(points=0),),)), ["ant", "bee", "cat"])[
+        "explanations"
+    ][0]
+    assert (nothing["evidence"], nothing["box"], nothing["box_in_file"], nothing["points"]) == (
+        False,
+        None,
+        None,
+        0,
+    )
     assert (ours["heat_map_of"], cam["heat_map_of"]) == ("points", "maps")
-    assert (ours["regions"]["radius"], cam["regions"]) == (0.1, {"threshold": 0.5, "connected": False})
+    assert (ours["regions"]["radius"], cam["regions"]) == (
+        0.1,
+        {"threshold": 0.5, "connected": False},
+    )
 
 
 def test_records_say_what_heat_maps_are_made_of():
-    ours, around_points = record_of(explained(rows=((layered(sigma=0), layered(radius=0.3)),)), None)["explanations"]
+    ours, around_points = record_of(
+        explained(rows=((layered(sigma=0), layered(radius=0.3)),)), None
+    )["explanations"]
     assert ours["heat_map_of"] == around_points["heat_map_of"] == "layers"
     assert ours["regions"] == {"sigma": 0, "threshold": 0.45, "connected": True}
     assert around_points["regions"].keys() == {"sigma", "min_share", "radius", "weighted"}
@@ -231,11 +277,20 @@ def test_the_page_tells_layers_from_points_and_maps(tmp_path, visit):
     words = dict(reading((layered(), traced(method="discernible-p3"), mapped()), []))
     assert "Of Discernible neurons: It is not made of the points" in words["Heat map"]
     assert "Of Discernible neurons of P3 it is the points, each spread" in words["Heat map"]
-    assert "Of the points of Discernible neurons of P3: around those that are no outliers" in words["Box"]
-    assert "Of the heat map of Discernible neurons and Grad-CAM++: around the pixels" in words["Box"]
-    assert "45\u00a0% of its maximum and hang together with it (Discernible neurons)" in words["Box"]
+    assert (
+        "Of the points of Discernible neurons of P3: around those that are no outliers"
+        in words["Box"]
+    )
+    assert (
+        "Of the heat map of Discernible neurons and Grad-CAM++: around the pixels" in words["Box"]
+    )
+    assert (
+        "45\u00a0% of its maximum and hang together with it (Discernible neurons)" in words["Box"]
+    )
     assert "points" not in dict(reading((layered(),), []))["Box"]
-    page = visit(written(tmp_path / "page.html", explained(rows=((layered(), traced(), mapped()),))))
+    page = visit(
+        written(tmp_path / "page.html", explained(rows=((layered(), traced(), mapped()),)))
+    )
     assert page.complaints == []
     assert "share of the net evidence per pixel" in page.inner_text("#photo-0 .explained >> nth=0")
     assert "share of the evidence per pixel" in page.inner_text("#photo-0 .explained >> nth=1")

@@ -43,12 +43,20 @@ def report(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("points", "heat", "answer"),
-    [(1.0, 0.97, "No."), (1.0, 0.8, "Hardly."), (0.9, 0.6, "In part."), (0.4, 0.3, "Yes."), (0.1, 0.96, "No.")],
+    [
+        (1.0, 0.97, "No."),
+        (1.0, 0.8, "Hardly."),
+        (0.9, 0.6, "In part."),
+        (0.4, 0.3, "Yes."),
+        (0.1, 0.96, "No."),
+    ],
 )
 def test_whether_explanations_depend_on_the_class_is_said_in_words(points, heat, answer):
     said, why = wording.sensitivity_told(facts_of(jaccard=points, jaccard_heat=heat))
     assert said == answer
-    assert f"{points:.2f} are points for both (Jaccard, 30 pairs of classes on the same image)" in why
+    assert (
+        f"{points:.2f} are points for both (Jaccard, 30 pairs of classes on the same image)" in why
+    )
     assert "Near 1, the points show the image and not the decision" in why
     assert f"overlap by {heat:.2f}" in why
 
@@ -79,8 +87,12 @@ def test_the_most_confident_mistake_is_first_and_both_its_classes_are_there():
 def test_heat_maps_of_a_pair_have_one_scale():
     example = facts_of().wrong[0]
     strong = dataclasses.replace(example.predicted.points, score=4 * example.predicted.points.score)
-    louder = dataclasses.replace(example, predicted=dataclasses.replace(example.predicted, points=strong))
-    assert drawn(louder).predicted.heat == drawn(dataclasses.replace(louder, true=None)).predicted.heat
+    louder = dataclasses.replace(
+        example, predicted=dataclasses.replace(example.predicted, points=strong)
+    )
+    assert (
+        drawn(louder).predicted.heat == drawn(dataclasses.replace(louder, true=None)).predicted.heat
+    )
     assert drawn(louder).true.heat != drawn(example).true.heat
     assert len(drawn(example).predicted.dots) == 20
 
@@ -116,7 +128,9 @@ def test_the_section_stands_in_the_page_and_nowhere_unless_asked_for(report, tmp
     assert '<a href="#explanations">Evidence</a>' in page
     assert "tracings.parquet and explanations.parquet" in page
     assert "An explanation is no proof" in page
-    plain = write_report(synthetic.trajectory(checkpoints=2), tmp_path / "plain.html").read_text(encoding="utf-8")
+    plain = write_report(synthetic.trajectory(checkpoints=2), tmp_path / "plain.html").read_text(
+        encoding="utf-8"
+    )
     for word in ('id="explanations"', "#explanations", "explanations.parquet"):
         assert word not in plain
 
@@ -128,8 +142,16 @@ def test_figures_are_numbered_on_without_gaps(report):
 
 
 def test_why_nothing_could_be_explained_is_said_with_the_error(tmp_path):
-    reason = "operator <fft> at model.py. Expected: an operator with a rule. To fix it: register one."
-    nothing = {"error": reason, "compared": 0, "jaccard": None, "jaccard_heat": None, "jaccard_chance": None}
+    reason = (
+        "operator <fft> at model.py. Expected: an operator with a rule. To fix it: register one."
+    )
+    nothing = {
+        "error": reason,
+        "compared": 0,
+        "jaccard": None,
+        "jaccard_heat": None,
+        "jaccard_chance": None,
+    }
     path = page_of(tmp_path, right=0, wrong=0, **nothing)
     section = section_of(path)
     assert "No prediction of this network could be explained: operator &lt;fft&gt;" in section
@@ -153,7 +175,9 @@ def test_pictures_are_drawn_large_with_their_pixels_in_view(report, visit):
     boxes = [panels.nth(k).bounding_box() for k in range(4)]
     assert len({round(box["y"]) for box in boxes}) == 1
     assert all(box["width"] > 180 and abs(box["width"] - box["height"]) < 1 for box in boxes)
-    rendering = "getComputedStyle(document.querySelector('#explanations .case svg image')).imageRendering"
+    rendering = (
+        "getComputedStyle(document.querySelector('#explanations .case svg image')).imageRendering"
+    )
     assert page.evaluate(rendering) == "pixelated"
     assert page.locator("#explanations .case").first.locator(".dots circle").count() == 40
 
@@ -162,7 +186,9 @@ def test_pictures_are_drawn_large_with_their_pixels_in_view(report, visit):
 @pytest.mark.parametrize("features", [None, 30])
 def test_the_page_does_not_scroll_sideways(tmp_path, visit, width, scheme, features):
     page = visit(page_of(tmp_path, features=features), width=width, scheme=scheme)
-    page.evaluate("document.querySelectorAll('#explanations details').forEach(d => { d.open = true; })")
+    page.evaluate(
+        "document.querySelectorAll('#explanations details').forEach(d => { d.open = true; })"
+    )
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.complaints == []
 
@@ -178,7 +204,9 @@ def test_large_pictures_in_colour_are_smooth_and_stand_in_the_page_once(tmp_path
 
 
 def test_names_from_users_and_what_is_no_picture_do_nothing(tmp_path, visit):
-    run = synthetic.trajectory(layers=(8,), checkpoints=3, classes=[f"{EVIL}{n}" for n in range(10)])
+    run = synthetic.trajectory(
+        layers=(8,), checkpoints=3, classes=[f"{EVIL}{n}" for n in range(10)]
+    )
     found = with_explanations(run)
     rows = [{**row, "picture": b"<svg onload=alert(1)>"} for row in found.explanations.to_pylist()]
     table = type(found.explanations).from_pylist(rows, schema=found.explanations.schema)

@@ -16,7 +16,9 @@ def test_figures_become_real_images(tmp_path, quiet_chromium, monkeypatch):
     run = with_graphs(synthetic.trajectory(layers=(30,), checkpoints=6), top=6)
     written = write_figures(run, tmp_path / "figures")
     assert {p.stem for p in written} == set(figures(run))
-    assert sorted(p.name for p in (tmp_path / "figures").iterdir()) == sorted(p.name for p in written)
+    assert sorted(p.name for p in (tmp_path / "figures").iterdir()) == sorted(
+        p.name for p in written
+    )
     for path in written:
         content = path.read_bytes()
         if path.suffix == ".png":
@@ -37,7 +39,9 @@ def test_an_unknown_format_is_an_error(tmp_path):
 
 def test_without_kaleido_the_extra_is_named(tmp_path, monkeypatch):
     real = importlib.util.find_spec
-    monkeypatch.setattr(export.importlib.util, "find_spec", lambda n, *a: None if n == "kaleido" else real(n, *a))
+    monkeypatch.setattr(
+        export.importlib.util, "find_spec", lambda n, *a: None if n == "kaleido" else real(n, *a)
+    )
     with pytest.raises(MissingExtraError, match=r'pip install "cofire\[figures\]"'):
         write_figures(synthetic.trajectory(checkpoints=2), tmp_path)
 

@@ -29,7 +29,9 @@ def section_of(path):
 
 
 def data_of(path):
-    found = re.search(r'id="graph-data">(.*?)</script>', path.read_text(encoding="utf-8"), re.DOTALL)
+    found = re.search(
+        r'id="graph-data">(.*?)</script>', path.read_text(encoding="utf-8"), re.DOTALL
+    )
     return json.loads(found.group(1))
 
 
@@ -52,13 +54,22 @@ def slide(page, name, value):
 
 def test_without_graphs_the_page_has_no_trace_of_them(tmp_path):
     page = written(synthetic.trajectory(checkpoints=2), tmp_path).read_text(encoding="utf-8")
-    for word in ("graph-viewer", "graph-data", 'id="graphs"', "edges.parquet", "Which neurons fire together"):
+    for word in (
+        "graph-viewer",
+        "graph-data",
+        'id="graphs"',
+        "edges.parquet",
+        "Which neurons fire together",
+    ):
         assert word not in page
 
 
 def test_the_section_stands_between_entropy_and_distributions(report):
     page = report.read_text(encoding="utf-8")
-    order = [page.index(f'<section id="{n}"') for n in ("course", "correlation", "graphs", "distributions")]
+    order = [
+        page.index(f'<section id="{n}"')
+        for n in ("course", "correlation", "graphs", "distributions")
+    ]
     assert order == sorted(order)
     assert '<a href="#graphs">' in page
 
@@ -72,10 +83,15 @@ def test_tables_of_graphs_are_named_where_they_were_written(tmp_path):
 
 @pytest.mark.parametrize(
     ("top", "reason"),
-    [(12, "in layer1 every neuron represents every class"), (1, "in layer1 one neuron represents each class")],
+    [
+        (12, "in layer1 every neuron represents every class"),
+        (1, "in layer1 one neuron represents each class"),
+    ],
 )
 def test_where_representatives_tell_nothing_a_sentence_stands_in(tmp_path, visit, top, reason):
-    run = with_graphs(synthetic.trajectory(layers=(12,), checkpoints=2, layer_names=["layer1"]), top=top)
+    run = with_graphs(
+        synthetic.trajectory(layers=(12,), checkpoints=2, layer_names=["layer1"]), top=top
+    )
     path = written(run, tmp_path)
     section = section_of(path)
     assert reason in section
@@ -85,7 +101,10 @@ def test_where_representatives_tell_nothing_a_sentence_stands_in(tmp_path, visit
 
 
 def test_one_layer_that_tells_nothing_leaves_the_others(tmp_path):
-    run = with_graphs(synthetic.trajectory(layers=(12, 60), checkpoints=2, layer_names=["narrow", "broad"]), top=12)
+    run = with_graphs(
+        synthetic.trajectory(layers=(12, 60), checkpoints=2, layer_names=["narrow", "broad"]),
+        top=12,
+    )
     section = section_of(written(run, tmp_path))
     assert "Of 1 layer nothing is drawn: in narrow every neuron represents every class." in section
     assert "<summary>narrow" not in section
@@ -95,7 +114,12 @@ def test_one_layer_that_tells_nothing_leaves_the_others(tmp_path):
 def test_figures_and_tables_are_numbered_without_gaps(report):
     page = re.sub(r"<script.*?</script>", "", report.read_text(encoding="utf-8"), flags=re.DOTALL)
     for what, least in (("Figure", 9), ("Table", 9)):
-        numbers = [int(n) for n in re.findall(rf"<b>{what} (\d+)\.</b>|{what} (\d+)\b", page) for n in n if n]
+        numbers = [
+            int(n)
+            for n in re.findall(rf"<b>{what} (\d+)\.</b>|{what} (\d+)\b", page)
+            for n in n
+            if n
+        ]
         assert sorted(set(numbers)) == list(range(1, max(numbers) + 1))
         assert max(numbers) >= least
 
@@ -103,9 +127,15 @@ def test_figures_and_tables_are_numbered_without_gaps(report):
 def test_every_figure_of_the_page_is_in_figures_with_still_pictures_beside(run, report):
     drawn = set(figures(run))
     shown = set(re.findall(r'id="data-([\w-]+)"', report.read_text(encoding="utf-8")))
-    assert drawn - shown == {f"graph-layer-{i}-{when}" for i in (1, 2) for when in ("first", "last")}
+    assert drawn - shown == {
+        f"graph-layer-{i}-{when}" for i in (1, 2) for when in ("first", "last")
+    }
     assert shown <= drawn
-    assert {"unique-neurons-layer-1-first", "unique-neurons-layer-2-last", "modularity-layer-1"} <= shown
+    assert {
+        "unique-neurons-layer-1-first",
+        "unique-neurons-layer-2-last",
+        "modularity-layer-1",
+    } <= shown
 
 
 def test_the_data_hold_no_numbers_that_json_or_javascript_lack(run, report):
@@ -177,7 +207,9 @@ def test_pointing_at_a_neuron_tells_its_numbers(run, report, visit):
     told = page.inner_text("[data-part=neuron]")
     number = int(re.search(r"Neuron (\d+)", told).group(1))
     row = next(
-        r for r in run.vertices.to_pylist() if (r["layer"], r["checkpoint"], r["neuron"]) == ("relu_1", 5, number)
+        r
+        for r in run.vertices.to_pylist()
+        if (r["layer"], r["checkpoint"], r["neuron"]) == ("relu_1", 5, number)
     )
     assert f"{row['entropy']:.2f} nats" in told
     assert f"{row['strength']:.2f}" in told
@@ -194,7 +226,10 @@ def test_the_pointer_finds_the_neuron_below_it(report, visit):
     page.focus("#graph-viewer canvas")
     page.keyboard.press("ArrowDown")
     chosen = page.inner_text("[data-part=neuron] h4")
-    tip, box = page.locator("[data-part=tip]").bounding_box(), page.locator("#graph-viewer canvas").bounding_box()
+    tip, box = (
+        page.locator("[data-part=tip]").bounding_box(),
+        page.locator("#graph-viewer canvas").bounding_box(),
+    )
     page.keyboard.press("Escape")
     # The tip stands above its neuron, or below it at the upper rim.
     middle = tip["x"] + tip["width"] / 2
@@ -304,7 +339,9 @@ def test_a_folded_layer_is_drawn_when_it_is_opened(tmp_path, visit):
 
 
 def test_names_from_users_do_nothing(tmp_path, visit):
-    base = synthetic.trajectory(classes=(EVIL, "plain"), layers=(30, 30), layer_names=[EVIL + "1", EVIL + "2"])
+    base = synthetic.trajectory(
+        classes=(EVIL, "plain"), layers=(30, 30), layer_names=[EVIL + "1", EVIL + "2"]
+    )
     path = written(with_graphs(base, top=12), tmp_path)
     assert '<b onclick="window' not in path.read_text(encoding="utf-8")
     page = visit(path)
@@ -352,7 +389,14 @@ def test_graphs_without_vertices(tmp_path, visit):
     run = with_graphs(synthetic.trajectory(layers=(60,), checkpoints=2), top=10)
     graphs = run.graphs.to_pylist()
     for row in graphs:
-        row.update(vertices=0, edges=0, edges_kept=0, communities=0, community_sizes=[], community_mean_size=0.0)
+        row.update(
+            vertices=0,
+            edges=0,
+            edges_kept=0,
+            communities=0,
+            community_sizes=[],
+            community_mean_size=0.0,
+        )
         row.update(unique_matrix=[0] * 100, unique_neurons=0, shared_neurons=0)
     empty = type(run)(
         run.layers,
@@ -379,7 +423,9 @@ def test_many_classes_have_a_wheel_of_colours_and_no_numbers(tmp_path, visit):
 
 
 def test_deep_networks_and_long_runs_are_thinned_and_say_so(tmp_path):
-    run = with_graphs(synthetic.trajectory(layers=(12,) * 14, checkpoints=6, classes=("a", "b")), top=4)
+    run = with_graphs(
+        synthetic.trajectory(layers=(12,) * 14, checkpoints=6, classes=("a", "b")), top=4
+    )
     path = written(run, tmp_path)
     scenes = data_of(path)["scenes"]
     assert len(scenes) == 12

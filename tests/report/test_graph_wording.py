@@ -19,7 +19,9 @@ from .synthetic_graphs import with_graphs
 
 @pytest.fixture(scope="module")
 def facts():
-    return graphs_of(Facts(with_graphs(synthetic.trajectory(layers=(200, 160), checkpoints=6), top=20)))
+    return graphs_of(
+        Facts(with_graphs(synthetic.trajectory(layers=(200, 160), checkpoints=6), top=20))
+    )
 
 
 def row(q=0.3, mean=0.02, std=0.006, z=46.7, null="labels"):
@@ -31,12 +33,18 @@ def test_a_trajectory_without_graphs_has_no_facts():
 
 
 def test_far_above_chance_is_said_with_its_distance():
-    assert wording.meaning(row()).endswith("47 standard deviations above what random labels give (0.020 ± 0.006)")
+    assert wording.meaning(row()).endswith(
+        "47 standard deviations above what random labels give (0.020 ± 0.006)"
+    )
 
 
 def test_no_z_is_told_more_exactly_than_a_few_draws_give_it():
     assert "more than 100 standard deviations above" in wording.meaning(row(z=7818.0))
-    assert (wording.z_text(7818.0), wording.z_text(-300.0), wording.z_text(12.4)) == ("above +100", "below −100", "+12")
+    assert (wording.z_text(7818.0), wording.z_text(-300.0), wording.z_text(12.4)) == (
+        "above +100",
+        "below −100",
+        "+12",
+    )
 
 
 def test_chance_is_called_chance():
@@ -46,7 +54,9 @@ def test_chance_is_called_chance():
 
 
 def test_a_value_near_zero_is_none_to_speak_of_however_far_from_chance():
-    assert "no communities to speak of" in wording.meaning(row(q=0.013, mean=0.001, std=0.0005, z=22.0))
+    assert "no communities to speak of" in wording.meaning(
+        row(q=0.013, mean=0.001, std=0.0005, z=22.0)
+    )
     assert "no communities" not in wording.meaning(row())
 
 
@@ -54,7 +64,9 @@ def test_no_z_says_why():
     assert "does not vary" in wording.meaning(row(std=0.0, z=None))
     assert "was not held against" in wording.meaning(row(mean=None, std=None, z=None))
     assert "too few graphs by chance" in wording.meaning(row(z=float("nan")))
-    cell = tables.null_rows(graphs_of(Facts(with_graphs(synthetic.trajectory(checkpoints=2), nulls=False))))[0]
+    cell = tables.null_rows(
+        graphs_of(Facts(with_graphs(synthetic.trajectory(checkpoints=2), nulls=False)))
+    )[0]
     assert cell.moments[0][2].note == "not compared"
 
 
@@ -64,7 +76,9 @@ def test_without_random_labels_the_shuffled_weights_are_what_it_is_held_against(
     nothing = pa.nulls(len(run.modularities), pa.float64())
     rows = run.modularities.set_column(place, run.modularities.schema.field(place), nothing)
     bare = graphs_of(Facts(dataclasses.replace(run, modularities=rows)))
-    assert all("with its weights shuffled" in text for _, text in wording.modularity_told(bare, "relu_1"))
+    assert all(
+        "with its weights shuffled" in text for _, text in wording.modularity_told(bare, "relu_1")
+    )
     assert "it is open whether a value is more than chance" in Section(bare, set(), test=True).draws
 
 
@@ -86,15 +100,21 @@ def test_the_paper_is_contradicted_where_the_numbers_do():
     run = with_graphs(synthetic.trajectory(layers=(200,), checkpoints=3), top=20)
     turned = run.graphs.to_pylist()
     for place, source in zip(turned, reversed(run.graphs.to_pylist()), strict=True):
-        place.update(unique_neurons=source["unique_neurons"], shared_neurons=source["shared_neurons"])
+        place.update(
+            unique_neurons=source["unique_neurons"], shared_neurons=source["shared_neurons"]
+        )
     graphs = pa.Table.from_pylist(turned, schema=run.graphs.schema)
-    other = type(run)(run.layers, run.classes, run.neurons, run.options, graphs, run.modularities, run.vertices)
+    other = type(run)(
+        run.layers, run.classes, run.neurons, run.options, graphs, run.modularities, run.vertices
+    )
     assert "in no layer" in wording.classes_told(graphs_of(Facts(other)))
     assert "this layer" in wording.classes_told(graphs_of(Facts(run)))
 
 
 def test_correlations_of_what_is_chance_are_marked():
-    chance = graphs_of(Facts(with_graphs(synthetic.trajectory(layers=(200,), checkpoints=6), top=20, chance=True)))
+    chance = graphs_of(
+        Facts(with_graphs(synthetic.trajectory(layers=(200,), checkpoints=6), top=20, chance=True))
+    )
     assert {r.doubt for r in tables.measure_rows(chance, test=True) if "size" not in r.measure} <= {
         "chance",
         "near zero",
@@ -112,7 +132,12 @@ def test_correlations_of_what_is_more_are_not(facts):
 
 def test_communities_are_listed_with_their_sizes(facts):
     rows = tables.community_rows(facts)
-    assert [(r.layer, r.checkpoint) for r in rows] == [("relu_1", 1), ("relu_1", 6), ("relu_2", 1), ("relu_2", 6)]
+    assert [(r.layer, r.checkpoint) for r in rows] == [
+        ("relu_1", 1),
+        ("relu_1", 6),
+        ("relu_2", 1),
+        ("relu_2", 6),
+    ]
     sizes = facts.row("relu_1", 6)["community_sizes"][:8]
     assert rows[1].largest == tuple(str(s) for s in sizes)
 
@@ -142,7 +167,9 @@ def test_the_picture_keeps_the_strongest_edges_and_some_of_every_neuron():
 
 def test_of_very_many_neurons_the_strongest_are_drawn():
     names = tuple(str(i) for i in range(40))
-    facts = graphs_of(Facts(with_graphs(synthetic.trajectory(layers=(900,), checkpoints=1, classes=names))))
+    facts = graphs_of(
+        Facts(with_graphs(synthetic.trajectory(layers=(900,), checkpoints=1, classes=names)))
+    )
     whole = facts.graph(facts.layers[0], 1)
     kept = strongest(whole)
     assert kept.size == NEURONS < whole.size

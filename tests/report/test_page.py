@@ -19,7 +19,11 @@ def run():
 
 @pytest.fixture(scope="session")
 def report(run, tmp_path_factory):
-    return write_report(run, tmp_path_factory.mktemp("report") / "report.html", command="cofire study mnist --seed 0")
+    return write_report(
+        run,
+        tmp_path_factory.mktemp("report") / "report.html",
+        command="cofire study mnist --seed 0",
+    )
 
 
 def text_of(path):
@@ -33,7 +37,16 @@ def written(trajectory, tmp_path, **keywords):
 
 def test_the_page_tells_the_story_in_order(report):
     page = text_of(report)
-    order = ["result", "setup", "course", "correlation", "distributions", "idle", "top", "conclusions"]
+    order = [
+        "result",
+        "setup",
+        "course",
+        "correlation",
+        "distributions",
+        "idle",
+        "top",
+        "conclusions",
+    ]
     places = [page.index(f'<section id="{name}"') for name in order]
     assert places == sorted(places)
     assert "cofire study mnist --seed 0" in page
@@ -82,7 +95,9 @@ def test_what_is_null_throughout_is_left_out(tmp_path):
     assert "against test accuracy" not in page
     assert "none were kept in this run" in page
     assert "No neuron is dead" in page
-    assert {"distribution-selectivity", "distribution-information", "dead-neurons"}.isdisjoint(figures(bare))
+    assert {"distribution-selectivity", "distribution-information", "dead-neurons"}.isdisjoint(
+        figures(bare)
+    )
     assert "nan" not in page.lower().replace("explanations", "")
     assert "None" not in page.replace("None of", "")
 
@@ -108,7 +123,9 @@ def test_no_checkpoint_is_an_error(tmp_path):
 
 
 def test_names_from_users_cannot_become_markup(tmp_path):
-    run = synthetic.trajectory(classes=(EVIL, "plain"), layers=(30, 30), layer_names=[EVIL + "1", EVIL + "2"])
+    run = synthetic.trajectory(
+        classes=(EVIL, "plain"), layers=(30, 30), layer_names=[EVIL + "1", EVIL + "2"]
+    )
     page = written(run, tmp_path, title=EVIL, command=EVIL).read_text(encoding="utf-8")
     assert "<img src=x" not in page
     assert "<script>window.evil" not in page
@@ -116,7 +133,9 @@ def test_names_from_users_cannot_become_markup(tmp_path):
 
 
 def test_names_from_users_do_nothing_in_a_browser(tmp_path, visit):
-    run = synthetic.trajectory(classes=(EVIL, "plain"), layers=(30, 30), layer_names=[EVIL + "1", EVIL + "2"])
+    run = synthetic.trajectory(
+        classes=(EVIL, "plain"), layers=(30, 30), layer_names=[EVIL + "1", EVIL + "2"]
+    )
     page = visit(written(run, tmp_path, title=EVIL, command=EVIL))
     page.hover("#plot-layer-entropy .nsewdrag", position={"x": 200, "y": 60})
     page.wait_for_timeout(200)
@@ -134,13 +153,17 @@ def test_the_page_asks_nothing_of_the_network_and_complains_of_nothing(report, v
 
 
 def test_no_button_sends_a_figure_anywhere(report, visit):
-    titles = visit(report).evaluate("[...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title)")
+    titles = visit(report).evaluate(
+        "[...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title)"
+    )
     assert titles
     assert not any("share" in t.lower() or "cloud" in t.lower() for t in titles)
 
 
 def test_a_figure_can_be_saved_from_the_page(report, visit):
-    image = visit(report).evaluate("Plotly.toImage(document.querySelector('.plot'), {format: 'png'})")
+    image = visit(report).evaluate(
+        "Plotly.toImage(document.querySelector('.plot'), {format: 'png'})"
+    )
     assert image.startswith("data:image/png;base64,")
 
 

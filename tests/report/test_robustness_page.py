@@ -8,13 +8,21 @@ from cofire.report.evaluate.robustness_wording import lead, rounded_told, verdic
 from cofire.report.explain.page import Setup
 from tests.evaluate.seen import attacked, small_robustness
 
-SETUP = Setup("small, 3 classes", "weights.safetensors", "centre crop 12 × 12", "cofire evaluate <photos>", "1.0")
+SETUP = Setup(
+    "small, 3 classes",
+    "weights.safetensors",
+    "centre crop 12 × 12",
+    "cofire evaluate <photos>",
+    "1.0",
+)
 
 
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory):
     methods = ("gradcam", "gradcam++", "lrp", "discernible", "cnn-fixations")
-    return write_robustness(tmp_path_factory.mktemp("page") / "a.html", small_robustness(methods), SETUP)
+    return write_robustness(
+        tmp_path_factory.mktemp("page") / "a.html", small_robustness(methods), SETUP
+    )
 
 
 @pytest.mark.parametrize("width", [390, 1280])

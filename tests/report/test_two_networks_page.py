@@ -9,12 +9,20 @@ from cofire.report.evaluate.two_networks_wording import verdicts
 from cofire.report.explain.page import Setup
 from tests.evaluate.seen import network_row, small_comparison
 
-SETUP = Setup("small, 3 classes", "weights.safetensors", "centre crop 12 × 12", "cofire evaluate <photos>", "1.0")
+SETUP = Setup(
+    "small, 3 classes",
+    "weights.safetensors",
+    "centre crop 12 × 12",
+    "cofire evaluate <photos>",
+    "1.0",
+)
 
 
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory):
-    return write_two_networks(tmp_path_factory.mktemp("page") / "a.html", small_comparison(), (SETUP, SETUP))
+    return write_two_networks(
+        tmp_path_factory.mktemp("page") / "a.html", small_comparison(), (SETUP, SETUP)
+    )
 
 
 @pytest.mark.parametrize("width", [390, 1280])
@@ -65,7 +73,10 @@ def test_sentences_claim_what_the_intervals_allow():
     assert "more of the same" in told(0.1, 0.6)[0]
     assert "equal within ±0.02" in told(0.5, 0.5)[0]
     assert "whether these differ is undecided" in told(0.5, 0.49)[0]
-    assert "B has more of its evidence on the object than A, by 25 percentage points" in told(0.5, 0.5)[-1]
+    assert (
+        "B has more of its evidence on the object than A, by 25 percentage points"
+        in told(0.5, 0.5)[-1]
+    )
 
 
 def test_each_network_has_its_setup(tmp_path):

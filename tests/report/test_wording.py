@@ -14,7 +14,9 @@ from . import synthetic
 def found(pearson, low, high, changes, points=20):
     """As of points worth half their number; the plain interval is told apart by being narrower."""
     plain = (None, None) if low is None else (pearson - 0.02, pearson + 0.02)
-    return Correlation(pearson, *plain, pearson, *plain, changes, points, 0.95, points / 2, low, high, low, high)
+    return Correlation(
+        pearson, *plain, pearson, *plain, changes, points, 0.95, points / 2, low, high, low, high
+    )
 
 
 def said(correlation):
@@ -24,7 +26,9 @@ def said(correlation):
 def test_an_interval_with_zero_concludes_nothing():
     assert "nothing can be concluded" in said(found(-0.3, -0.65, 0.16, -0.1))
     assert "correlated" not in said(found(-0.3, -0.65, 0.16, -0.1))
-    assert "Taken as independent they would give −0.32 to −0.28." in said(found(-0.3, -0.65, 0.16, -0.1))
+    assert "Taken as independent they would give −0.32 to −0.28." in said(
+        found(-0.3, -0.65, 0.16, -0.1)
+    )
 
 
 def test_a_clear_correlation_names_its_direction_and_strength():
@@ -77,7 +81,9 @@ def test_reservations_name_bins_drift_and_the_control():
         assert word in text
 
 
-@pytest.mark.parametrize(("values", "way"), [([1.0, 2.0], "rose"), ([2.0, 1.0], "fell"), ([1.0, 1.001], "stayed")])
+@pytest.mark.parametrize(
+    ("values", "way"), [([1.0, 2.0], "rose"), ([2.0, 1.0], "fell"), ([1.0, 1.001], "stayed")]
+)
 def test_movement(values, way):
     assert wording.movement(np.array(values)).startswith(way)
 
@@ -111,12 +117,18 @@ def rescaled(trajectory):
 
 def test_layers_and_classes_are_held_to_five_percent_together():
     def told(*correlations):
-        subjects = tuple(Subject("class", str(n), one, None, "") for n, one in enumerate(correlations))
+        subjects = tuple(
+            Subject("class", str(n), one, None, "") for n, one in enumerate(correlations)
+        )
         return wording._spread(subjects, "class", "classes")
 
     barely = found(-0.5, -0.79, -0.02, None)
-    assert told(barely) == ("Of 1 class, 1 is clearly negative, all held to 5\N{NO-BREAK SPACE}% together (Holm).")
+    assert told(barely) == (
+        "Of 1 class, 1 is clearly negative, all held to 5\N{NO-BREAK SPACE}% together (Holm)."
+    )
     assert told(*[barely] * 10) == "Of 10 classes, of 10 the sign is undecided."
     strong = found(-0.95, -0.98, -0.85, None)
     nothing = found(None, None, None, None)
-    assert told(strong, *[barely] * 8, nothing).startswith("Of 10 classes, 1 is clearly negative and of 9 the sign")
+    assert told(strong, *[barely] * 8, nothing).startswith(
+        "Of 10 classes, 1 is clearly negative and of 9 the sign"
+    )

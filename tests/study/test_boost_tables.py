@@ -20,7 +20,9 @@ LATER = ("boosts", "boost_classes", "flips")
 
 
 def at(trajectory, number):
-    parts = {name: getattr(trajectory, name).filter(pc.field("checkpoint") == number) for name in SCHEMAS}
+    parts = {
+        name: getattr(trajectory, name).filter(pc.field("checkpoint") == number) for name in SCHEMAS
+    }
     return Trajectory(**parts, options=trajectory.options)
 
 
@@ -73,7 +75,9 @@ def test_results_from_before_a_column_was_added_load_with_nulls(run, tmp_path):
     write_table(table.drop_columns(list(BOOSTS_ADDED)), folder / "boosts.parquet")
     again = Trajectory.load(folder)
     assert again.boosts.schema.equals(BOOSTS_SCHEMA)
-    assert again.boosts.drop_columns(list(BOOSTS_ADDED)).equals(run.boosts.drop_columns(list(BOOSTS_ADDED)))
+    assert again.boosts.drop_columns(list(BOOSTS_ADDED)).equals(
+        run.boosts.drop_columns(list(BOOSTS_ADDED))
+    )
     assert all(again.boosts[name].null_count == len(run.boosts) for name in BOOSTS_ADDED)
     assert write_report(again, tmp_path / "page.html").exists()
 
@@ -85,10 +89,14 @@ def test_one_of_them_missing_is_an_error(run, tmp_path, name):
 
 
 def test_all_missing_though_asked_for_is_an_error(run, tmp_path):
-    asked = Trajectory(**{n: getattr(run, n) for n in SCHEMAS}, options={**run.options, "boost": "readout"})
+    asked = Trajectory(
+        **{n: getattr(run, n) for n in SCHEMAS}, options={**run.options, "boost": "readout"}
+    )
     with pytest.raises(ResultError, match=r"no boosts\.parquet.*readout"):
         Trajectory.load(saved(asked, tmp_path / "run", without=LATER))
-    declined = Trajectory(**{n: getattr(run, n) for n in SCHEMAS}, options={**run.options, "boost": "none"})
+    declined = Trajectory(
+        **{n: getattr(run, n) for n in SCHEMAS}, options={**run.options, "boost": "none"}
+    )
     assert len(Trajectory.load(saved(declined, tmp_path / "none", without=LATER)).boosts) == 0
 
 
@@ -101,7 +109,9 @@ def test_tables_of_other_checkpoints_are_refused(run, tmp_path, name):
 
 
 def test_a_checkpoint_may_have_no_flips_but_none_of_another(run, tmp_path):
-    some = Trajectory(**{n: getattr(run, n) for n in SCHEMAS if n != "flips"}, flips=at(run, 2).flips)
+    some = Trajectory(
+        **{n: getattr(run, n) for n in SCHEMAS if n != "flips"}, flips=at(run, 2).flips
+    )
     assert len(Trajectory.load(some.save(tmp_path / "some")).flips) == 25
     folder = saved(at(run, 1), tmp_path / "one")
     table = pq.read_table(folder / "flips.parquet")

@@ -13,7 +13,14 @@ from cofire.report import write_report
 from cofire.study import cnn
 from cofire.study.digest import digest
 
-SMALL = {"network": "cnn", "hidden": (24,), "epochs": 4, "checkpoints": 4, "batch_size": 32, "pairs": "none"}
+SMALL = {
+    "network": "cnn",
+    "hidden": (24,),
+    "epochs": 4,
+    "checkpoints": 4,
+    "batch_size": 32,
+    "pairs": "none",
+}
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +56,23 @@ def test_a_study_of_it_has_the_tables_of_any_study(undisturbed):
     folder, trajectory = undisturbed
     assert trajectory.checkpoints == (1, 2, 3, 4)
     rows = trajectory.layers.to_pylist()
-    assert [(row["layer"], row["neurons"]) for row in rows[:3]] == [("relu1", 16), ("relu2", 32), ("relu3", 24)]
+    assert [(row["layer"], row["neurons"]) for row in rows[:3]] == [
+        ("relu1", 16),
+        ("relu2", 32),
+        ("relu3", 24),
+    ]
     assert trajectory.network().to_pylist()[-1]["test_accuracy"] > 0.7
     tracing = trajectory.tracings.to_pylist()[0]
-    assert (tracing["error"], tracing["right_explained"], tracing["mistakes_explained"]) == (None, 2, 2)
+    assert (tracing["error"], tracing["right_explained"], tracing["mistakes_explained"]) == (
+        None,
+        2,
+        2,
+    )
     assert tracing["jaccard_heat"] < 0.95
     assert json.loads((folder / "study.json").read_text())["network"] == "cnn"
-    assert digest(trajectory)[0].startswith("Analysed     digits by a small CNN: 4 checkpoints, 3 layers, 72 neurons")
+    assert digest(trajectory)[0].startswith(
+        "Analysed     digits by a small CNN: 4 checkpoints, 3 layers, 72 neurons"
+    )
 
 
 def test_what_is_lost_is_made_again_the_same_and_seeds_matter(undisturbed, tmp_path):
@@ -77,12 +94,16 @@ def test_a_folder_of_another_network_is_refused(undisturbed):
         run_study(StudyOptions(**{**SMALL, "network": "fcnn"}, explain=2), undisturbed[0])
 
 
-def test_the_page_names_the_network_and_results_from_before_there_was_a_choice_load(undisturbed, tmp_path):
+def test_the_page_names_the_network_and_results_from_before_there_was_a_choice_load(
+    undisturbed, tmp_path
+):
     folder, trajectory = undisturbed
     title = "Activation entropy over training: digits"
     page = write_report(Trajectory.load(folder), tmp_path / "page.html").read_text()
     assert f"<h1>{title}, small CNN</h1>" in page
     older = {name: value for name, value in trajectory.options.items() if name != "network"}
-    loaded = Trajectory.load(dataclasses.replace(trajectory, options=older).save(tmp_path / "older"))
+    loaded = Trajectory.load(
+        dataclasses.replace(trajectory, options=older).save(tmp_path / "older")
+    )
     assert f"<h1>{title}</h1>" in write_report(loaded, tmp_path / "older.html").read_text()
     assert digest(loaded)[0].startswith("Analysed     digits: ")

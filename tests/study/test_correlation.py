@@ -27,7 +27,9 @@ def test_coefficients_and_the_interval_equal_scipys(first, second):
     assert found.spearman == pytest.approx(stats.spearmanr(first, second).statistic, abs=1e-12)
     if abs(found.pearson) < 0.999999:
         interval = reference.confidence_interval(0.95)
-        assert (found.pearson_low, found.pearson_high) == pytest.approx((interval.low, interval.high), abs=1e-9)
+        assert (found.pearson_low, found.pearson_high) == pytest.approx(
+            (interval.low, interval.high), abs=1e-9
+        )
 
 
 def test_two_series_that_only_drift_correlate_but_their_changes_do_not():

@@ -29,7 +29,9 @@ LATER = ("tracings", "explanations")
 def given(logits, labels):
     """A network that answers with its input, and data that makes it answer so."""
     inputs = torch.tensor(logits)
-    model = nn.Sequential(nn.Linear(inputs.shape[1], inputs.shape[1], bias=False), nn.ReLU(), nn.Identity())
+    model = nn.Sequential(
+        nn.Linear(inputs.shape[1], inputs.shape[1], bias=False), nn.ReLU(), nn.Identity()
+    )
     model[0].weight.data = torch.eye(inputs.shape[1])
     return Network(model, inputs[:2]), (inputs, torch.tensor(labels))
 
@@ -45,24 +47,46 @@ def cnn():
     torch.manual_seed(0)
     data = load_dataset("digits")
     model = nn.Sequential(
-        nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(256, 10),
-    )  # fmt: skip
+        nn.Conv2d(1, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(8, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(256, 10),
+    )
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     for chosen in torch.randperm(1437).repeat(3).split(64):
         optimizer.zero_grad()
-        nn.functional.cross_entropy(model(data.train_inputs[chosen]), data.train_labels[chosen]).backward()
+        nn.functional.cross_entropy(
+            model(data.train_inputs[chosen]), data.train_labels[chosen]
+        ).backward()
         optimizer.step()
     return Network(model, data.train_inputs[:2]), data, model.state_dict()
 
 
 def test_mistakes_come_most_confident_first_and_right_ones_from_every_class():
-    logits = [[3.0, 0, 0], [9.0, 0, 0], [0, 4.0, 0], [0, 0, 5.0], [0, 7.0, 0], [2.0, 0, 0], [6.0, 0, 0]]
+    logits = [
+        [3.0, 0, 0],
+        [9.0, 0, 0],
+        [0, 4.0, 0],
+        [0, 0, 5.0],
+        [0, 7.0, 0],
+        [2.0, 0, 0],
+        [6.0, 0, 0],
+    ]
     network, data = given(logits, [0, 0, 1, 2, 2, 1, 1])
     found = cases_of(network, data, 2, batch_size=3)
-    assert [(case.index, case.right) for case in found.chosen] == [(1, True), (3, True), (4, False), (6, False)]
+    assert [(case.index, case.right) for case in found.chosen] == [
+        (1, True),
+        (3, True),
+        (4, False),
+        (6, False),
+    ]
     assert (found.samples, found.mistakes) == (7, 3)
-    assert found.chosen[2].confidence == pytest.approx(float(torch.tensor([0, 7.0, 0]).softmax(0)[1]))
+    assert found.chosen[2].confidence == pytest.approx(
+        float(torch.tensor([0, 7.0, 0]).softmax(0)[1])
+    )
     assert set(found.chosen[2].runners_up) == {0, 2}
     every = cases_of(network, data, 5, batch_size=3).chosen
     assert [case.index for case in every] == [0, 1, 2, 3, 4, 6, 5]
@@ -106,7 +130,11 @@ def test_the_rows_are_what_explain_finds(cnn):
     rows = found["explanations"].to_pylist()
     tracing = found["tracings"].to_pylist()[0]
     assert len(rows) == 3 + 2 * 3
-    assert (tracing["right_explained"], tracing["mistakes_explained"], tracing["error"]) == (3, 3, None)
+    assert (tracing["right_explained"], tracing["mistakes_explained"], tracing["error"]) == (
+        3,
+        3,
+        None,
+    )
     assert tracing["compared"] >= 6 * 3
     for row in rows:
         again = explain(network, data.test_inputs[row["index"]], row["target"])
@@ -146,8 +174,20 @@ def test_a_study_explains_its_last_checkpoint_the_same_after_a_stop(tmp_path):
 
 def test_follow_explains_a_users_cnn(cnn, tmp_path):
     network, data, weights = cnn
-    train, test = (data.train_inputs[:500], data.train_labels[:500]), (data.test_inputs, data.test_labels)
-    found = follow(network, [weights], train, test, pairs=None, explain=2, folder=tmp_path / "run", progress=False)
+    train, test = (
+        (data.train_inputs[:500], data.train_labels[:500]),
+        (data.test_inputs, data.test_labels),
+    )
+    found = follow(
+        network,
+        [weights],
+        train,
+        test,
+        pairs=None,
+        explain=2,
+        folder=tmp_path / "run",
+        progress=False,
+    )
     row = found.tracings.to_pylist()[0]
     assert row["error"] is None
     assert 0 < row["jaccard_heat"] < 0.95
@@ -184,7 +224,9 @@ def test_the_tables_save_load_and_stay_away_unless_asked_for(tmp_path):
     for name in LATER:
         (tmp_path / "old" / f"{name}.parquet").unlink()
     assert Trajectory.load(tmp_path / "old").explanations.equals(EXPLANATIONS_SCHEMA.empty_table())
-    asked = Trajectory(**{n: getattr(run, n) for n in SCHEMAS}, options={**run.options, "explain": 4})
+    asked = Trajectory(
+        **{n: getattr(run, n) for n in SCHEMAS}, options={**run.options, "explain": 4}
+    )
     asked.save(tmp_path / "asked")
     for name in LATER:
         (tmp_path / "asked" / f"{name}.parquet").unlink()
@@ -194,8 +236,12 @@ def test_the_tables_save_load_and_stay_away_unless_asked_for(tmp_path):
 
 @pytest.mark.parametrize("name", LATER)
 def test_one_table_missing_or_of_another_checkpoint_is_an_error(tmp_path, name):
-    folder = with_explanations(synthetic.trajectory(layers=(6,), checkpoints=2)).save(tmp_path / "run")
-    other = with_explanations(synthetic.trajectory(layers=(6,), checkpoints=3)).save(tmp_path / "other")
+    folder = with_explanations(synthetic.trajectory(layers=(6,), checkpoints=2)).save(
+        tmp_path / "run"
+    )
+    other = with_explanations(synthetic.trajectory(layers=(6,), checkpoints=3)).save(
+        tmp_path / "other"
+    )
     shutil.copy(other / f"{name}.parquet", folder / f"{name}.parquet")
     with pytest.raises(ResultError, match="not written together"):
         Trajectory.load(folder)

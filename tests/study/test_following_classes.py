@@ -74,12 +74,19 @@ def test_a_network_of_other_outputs_is_followed_by_class(tmp_path):
 
 def test_names_and_sizes_of_data_and_network_are_in_the_report(tmp_path):
     trajectory = followed(tmp_path / "run")
-    named = {name: trajectory.options[name] for name in ("model", "data", "samples", "test_samples")}
+    named = {
+        name: trajectory.options[name] for name in ("model", "data", "samples", "test_samples")
+    }
     assert named == {"model": "Classifier", "data": "Leaves", "samples": 60, "test_samples": 30}
     page = write_report(trajectory, tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "<h1>Activation entropy over training: Classifier on Leaves</h1>" in page
     setup = section(page, "setup")
-    for words in ("3 classes: apple, corn, pepper", "Classifier", "Leaves", "not known, so that there is no accuracy"):
+    for words in (
+        "3 classes: apple, corn, pepper",
+        "Classifier",
+        "Leaves",
+        "not known, so that there is no accuracy",
+    ):
         assert words in setup
     assert "accuracy is left out" in section(page, "result")
     assert "layers.parquet, classes.parquet, neurons.parquet" in page
@@ -127,7 +134,9 @@ def test_test_data_of_other_classes_is_refused():
     fewer.classes = ("corn", "pepper")
     with pytest.raises(LabelError, match="'apple' is in one alone"):
         follow(network, [model.state_dict()], Leaves(60), fewer, **OPTIONS)
-    named = follow(network, [model.state_dict()], Leaves(60), fewer, class_names=Leaves.classes, **OPTIONS)
+    named = follow(
+        network, [model.state_dict()], Leaves(60), fewer, class_names=Leaves.classes, **OPTIONS
+    )
     assert named.options["classes"] == ["apple", "corn", "pepper"]
 
 
@@ -139,7 +148,9 @@ def test_rows_from_before_data_had_names_are_taken_up(tmp_path):
             table = pq.read_table(file)
             note = json.loads(table.schema.metadata[b"cofire"])
             older = {name: value for name, value in note.items() if name not in names}
-            write_table(table.replace_schema_metadata({"cofire": json.dumps(older, sort_keys=True)}), file)
+            write_table(
+                table.replace_schema_metadata({"cofire": json.dumps(older, sort_keys=True)}), file
+            )
     again = followed(tmp_path / "run")
     assert again.options == trajectory.options
 
@@ -149,7 +160,8 @@ def test_tables_from_before_accuracy_could_be_unknown_open_and_join(tiny, tmp_pa
     path = trajectory.save(tmp_path / "older") / "layers.parquet"
     table = pq.read_table(path)
     strict = pa.schema(
-        [f.with_nullable(False) if f.name == "train_accuracy" else f for f in table.schema], table.schema.metadata
+        [f.with_nullable(False) if f.name == "train_accuracy" else f for f in table.schema],
+        table.schema.metadata,
     )
     write_table(table.cast(strict), path)
     older = Trajectory.load(tmp_path / "older")

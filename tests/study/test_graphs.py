@@ -22,8 +22,12 @@ OPTIONS = GraphOptions(resolution=1.5, community_runs=5)
 
 @pytest.fixture
 def made(tiny):
-    summary = cofire.summarize(tiny.network, tiny.data, by_class=True, pairs="class", top=3, null_graphs=5)
-    return summary, trajectory_of(summary, Moment(1, 1.0, None), None, {"classes": ["0", "1", "2"]}, OPTIONS)
+    summary = cofire.summarize(
+        tiny.network, tiny.data, by_class=True, pairs="class", top=3, null_graphs=5
+    )
+    return summary, trajectory_of(
+        summary, Moment(1, 1.0, None), None, {"classes": ["0", "1", "2"]}, OPTIONS
+    )
 
 
 def test_the_tables_say_what_the_graphs_say(made):
@@ -71,10 +75,17 @@ def test_the_measures_and_their_chances_are_those_of_the_graph(made):
         if measure in ("louvain", "kernighan-lin"):
             stability = graph.stability(measure, runs=5, resolution=gamma)
             assert (row["modularity"], row["low"], row["high"], row["runs"]) == (
-                stability.median, stability.low, stability.high, 5,
-            )  # fmt: skip
+                stability.median,
+                stability.low,
+                stability.high,
+                5,
+            )
         else:
-            assert (row["modularity"], row["low"], row["runs"]) == (graph.modularity(measure), None, 1)
+            assert (row["modularity"], row["low"], row["runs"]) == (
+                graph.modularity(measure),
+                None,
+                1,
+            )
         for null in ("weights", "labels"):
             found = graph.significance(measure, null=null, runs=5, resolution=gamma)
             assert row[f"{null}_runs"] == 5
@@ -83,7 +94,9 @@ def test_the_measures_and_their_chances_are_those_of_the_graph(made):
             if found.z is None:
                 assert row[f"{null}_z"] is None
             else:
-                assert row[f"{null}_z"] == pytest.approx((row["modularity"] - found.mean) / found.std)
+                assert row[f"{null}_z"] == pytest.approx(
+                    (row["modularity"] - found.mean) / found.std
+                )
 
 
 def test_a_trajectory_gives_its_graphs_back(made, tmp_path):
@@ -92,9 +105,20 @@ def test_a_trajectory_gives_its_graphs_back(made, tmp_path):
     for source in (trajectory, saved):
         for name in ("1", "3"):
             one, other = summary.graph(name), source.graph(name)
-            for field in ("neurons", "representatives", "class_means", "adjacency", "mean_activation", "entropy"):
+            for field in (
+                "neurons",
+                "representatives",
+                "class_means",
+                "adjacency",
+                "mean_activation",
+                "entropy",
+            ):
                 assert torch.equal(getattr(one, field), getattr(other, field)), field
-            assert (one.class_names, one.pairs, one.top_asked) == (other.class_names, other.pairs, other.top_asked)
+            assert (one.class_names, one.pairs, one.top_asked) == (
+                other.class_names,
+                other.pairs,
+                other.top_asked,
+            )
     with pytest.raises(LayerError, match="try '1'"):
         trajectory.graph("2")
     with pytest.raises(OptionError, match="checkpoint 7"):
@@ -117,7 +141,9 @@ def test_of_very_many_edges_the_heaviest_are_kept_and_said(tiny, monkeypatch):
 def test_without_counts_there_are_no_rows(tiny, tmp_path):
     summary = cofire.summarize(tiny.network, tiny.data, by_class=True)
     trajectory = trajectory_of(summary, Moment(1, 1.0, None), None, {})
-    assert {len(getattr(trajectory, n)) for n in ("graphs", "modularities", "vertices", "edges")} == {0}
+    assert {
+        len(getattr(trajectory, n)) for n in ("graphs", "modularities", "vertices", "edges")
+    } == {0}
     again = Trajectory.load(trajectory.save(tmp_path))
     with pytest.raises(LayerError, match="pairs='class'"):
         again.graph("1")
@@ -127,20 +153,49 @@ def test_following_correlates_every_measure_with_accuracy(tiny, tmp_path):
     states = []
     for seed in range(4):
         generator = torch.Generator().manual_seed(seed)
-        shaken = {n: v + 0.2 * torch.randn(v.shape, generator=generator) for n, v in tiny.model.state_dict().items()}
+        shaken = {
+            n: v + 0.2 * torch.randn(v.shape, generator=generator)
+            for n, v in tiny.model.state_dict().items()
+        }
         states.append(shaken)
     trajectory = follow(
-        tiny.network, states, tiny.data, tiny.data, top=3, community_runs=2, null_graphs=2, folder=tmp_path
+        tiny.network,
+        states,
+        tiny.data,
+        tiny.data,
+        top=3,
+        community_runs=2,
+        null_graphs=2,
+        folder=tmp_path,
     )
-    rows = [row for row in trajectory.correlations().to_pylist() if row["scope"] == "layer" and row["name"] == "3"]
-    measures = ["entropy", "community size", *dict.fromkeys(trajectory.modularities["measure"].to_pylist())]
+    rows = [
+        row
+        for row in trajectory.correlations().to_pylist()
+        if row["scope"] == "layer" and row["name"] == "3"
+    ]
+    measures = [
+        "entropy",
+        "community size",
+        *dict.fromkeys(trajectory.modularities["measure"].to_pylist()),
+    ]
     assert [row["measure"] for row in rows] == [m for m in measures for _ in range(2)]
-    chosen = trajectory.modularities.filter((pc.field("layer") == "3") & (pc.field("measure") == "weighted-overlap"))
+    chosen = trajectory.modularities.filter(
+        (pc.field("layer") == "3") & (pc.field("measure") == "weighted-overlap")
+    )
     expected = correlate(chosen["modularity"].to_pylist(), chosen["train_accuracy"].to_pylist())
     (row,) = (r for r in rows if r["measure"] == "weighted-overlap" and r["accuracy"] == "train")
     assert row["pearson"] == expected.pearson
     assert row["mean"] == pytest.approx(statistics.mean(chosen["modularity"].to_pylist()))
-    again = follow(tiny.network, states, tiny.data, tiny.data, top=3, community_runs=2, null_graphs=2, folder=tmp_path)
+    again = follow(
+        tiny.network,
+        states,
+        tiny.data,
+        tiny.data,
+        top=3,
+        community_runs=2,
+        null_graphs=2,
+        folder=tmp_path,
+    )
     assert again.modularities.equals(trajectory.modularities)
 
 
@@ -185,7 +240,11 @@ def test_options_of_graphs_need_graphs(tiny):
 
 def test_without_names_of_classes_numbers_stand_in(tiny):
     summary = cofire.summarize(tiny.network, tiny.data, by_class="statistics", pairs="class", top=3)
-    assert trajectory_of(summary, Moment(1, 1.0, None), None, {}).graph("1").class_names == ("0", "1", "2")
+    assert trajectory_of(summary, Moment(1, 1.0, None), None, {}).graph("1").class_names == (
+        "0",
+        "1",
+        "2",
+    )
 
 
 def test_edges_are_sorted_and_between_representatives(made):

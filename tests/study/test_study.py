@@ -19,7 +19,14 @@ from cofire.study import follow, load_dataset
 from cofire.study.schemas import SCHEMAS
 from cofire.study.training import checkpoint_steps
 
-SMALL = {"dataset": "digits", "hidden": (24, 16), "epochs": 12, "checkpoints": 5, "bins": 20, "dropout": 0.1}
+SMALL = {
+    "dataset": "digits",
+    "hidden": (24, 16),
+    "epochs": 12,
+    "checkpoints": 5,
+    "bins": 20,
+    "dropout": 0.1,
+}
 SMALL |= {"top": 5, "community_runs": 3, "null_graphs": 3}
 TABLES = tuple(SCHEMAS)
 
@@ -37,7 +44,9 @@ def undisturbed(tmp_path_factory):
 
 def test_a_study_leaves_checkpoints_and_its_tables(undisturbed):
     folder, trajectory = undisturbed
-    assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == [f"{k:04d}.safetensors" for k in range(1, 6)]
+    assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == [
+        f"{k:04d}.safetensors" for k in range(1, 6)
+    ]
     assert trajectory.checkpoints == (1, 2, 3, 4, 5)
     assert trajectory.layers.num_rows == 5 * 2
     assert trajectory.classes.num_rows == 5 * 10
@@ -46,7 +55,11 @@ def test_a_study_leaves_checkpoints_and_its_tables(undisturbed):
     correlations = pq.read_table(folder / "correlations.parquet").to_pylist()
     assert [row["scope"] for row in correlations].count("class") == 20
     assert [row["scope"] for row in correlations].count("layer") == 2 * 2 * (1 + 1 + 5)
-    assert correlations[0]["pearson_low"] < correlations[0]["pearson"] < correlations[0]["pearson_high"]
+    assert (
+        correlations[0]["pearson_low"]
+        < correlations[0]["pearson"]
+        < correlations[0]["pearson_high"]
+    )
     assert saved.layers.equals(trajectory.layers)
     assert saved.options == trajectory.options
     assert not [p for p in folder.rglob("*") if "partial" in p.name]
@@ -55,8 +68,12 @@ def test_a_study_leaves_checkpoints_and_its_tables(undisturbed):
 def test_sums_over_neurons_layers_and_network_agree(undisturbed):
     _, trajectory = undisturbed
     for checkpoint in trajectory.checkpoints:
-        by_neuron = sum(r["entropy"] for r in trajectory.neurons.to_pylist() if r["checkpoint"] == checkpoint)
-        by_layer = sum(r["entropy"] for r in trajectory.layers.to_pylist() if r["checkpoint"] == checkpoint)
+        by_neuron = sum(
+            r["entropy"] for r in trajectory.neurons.to_pylist() if r["checkpoint"] == checkpoint
+        )
+        by_layer = sum(
+            r["entropy"] for r in trajectory.layers.to_pylist() if r["checkpoint"] == checkpoint
+        )
         network = trajectory.network().to_pylist()[checkpoint - 1]
         assert by_neuron == pytest.approx(by_layer, rel=1e-12)
         assert network["entropy"] == pytest.approx(by_layer, rel=1e-12)
@@ -84,7 +101,9 @@ def test_a_finished_study_is_not_computed_again(undisturbed):
     assert {p: p.stat().st_mtime_ns for p in (folder / "rows").rglob("*.parquet")} == before
 
 
-@pytest.mark.parametrize("lost", ["rows/0003", "training.pt", "layers.parquet", "checkpoints/0005.safetensors"])
+@pytest.mark.parametrize(
+    "lost", ["rows/0003", "training.pt", "layers.parquet", "checkpoints/0005.safetensors"]
+)
 def test_what_is_lost_is_made_again_the_same(undisturbed, tmp_path, lost):
     folder, _ = undisturbed
     copy = tmp_path / "copy"
@@ -100,16 +119,40 @@ def test_what_is_lost_is_made_again_the_same(undisturbed, tmp_path, lost):
 
 
 @pytest.mark.slow
-def test_kills_in_the_middle_and_restarts_give_the_rows_of_an_undisturbed_run(undisturbed, tmp_path):
+def test_kills_in_the_middle_and_restarts_give_the_rows_of_an_undisturbed_run(
+    undisturbed, tmp_path
+):
     folder, _ = undisturbed
     target = tmp_path / "killed"
     command = [
-        sys.executable, "-m", "cofire", "study", "digits", "--hidden", "24,16", "--epochs", "12", "--dropout", "0.1",
-        "--checkpoints", "5", "--bins", "20", "--top", "5", "--community-runs", "3", "--null-graphs", "3",
-        "--out", str(target),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "cofire",
+        "study",
+        "digits",
+        "--hidden",
+        "24,16",
+        "--epochs",
+        "12",
+        "--dropout",
+        "0.1",
+        "--checkpoints",
+        "5",
+        "--bins",
+        "20",
+        "--top",
+        "5",
+        "--community-runs",
+        "3",
+        "--null-graphs",
+        "3",
+        "--out",
+        str(target),
+    ]
     for checkpoint in (1, 2, 4):
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         for line in process.stderr:
             if line.startswith(f"checkpoint {checkpoint:>3}/"):
                 break
@@ -165,7 +208,14 @@ def test_a_folder_of_other_weights_is_refused(tiny, tmp_path):
     with pytest.raises(MergeError, match="weights"):
         follow(tiny.network, [other], tiny.data, bins=10, folder=tmp_path / "f")
     with pytest.raises(MergeError, match="test_data"):
-        follow(tiny.network, [tiny.model.state_dict()], tiny.data, tiny.data, bins=10, folder=tmp_path / "f")
+        follow(
+            tiny.network,
+            [tiny.model.state_dict()],
+            tiny.data,
+            tiny.data,
+            bins=10,
+            folder=tmp_path / "f",
+        )
 
 
 def test_a_folder_of_another_study_is_refused_and_kept(undisturbed, tmp_path):
@@ -181,7 +231,8 @@ def test_a_folder_of_another_study_is_refused_and_kept(undisturbed, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "file", ["training.pt", "checkpoints/0005.safetensors", "rows/0002/layers.parquet", "study.json"]
+    "file",
+    ["training.pt", "checkpoints/0005.safetensors", "rows/0002/layers.parquet", "study.json"],
 )
 def test_a_truncated_file_is_one_clear_error(undisturbed, tmp_path, file):
     copy = tmp_path / "copy"
@@ -223,11 +274,32 @@ def test_training_that_diverges_is_said_and_leaves_no_checkpoint_of_it(tmp_path)
 
 
 def test_following_ones_own_checkpoints(tiny, tmp_path):
-    states = [{k: v * scale for k, v in tiny.model.state_dict().items()} for scale in (1.0, 2.0, 3.0)]
-    trajectory = follow(tiny.network, states, tiny.data, tiny.data, bins=10, folder=tmp_path / "f", epochs=[5, 10, 15])
+    states = [
+        {k: v * scale for k, v in tiny.model.state_dict().items()} for scale in (1.0, 2.0, 3.0)
+    ]
+    trajectory = follow(
+        tiny.network,
+        states,
+        tiny.data,
+        tiny.data,
+        bins=10,
+        folder=tmp_path / "f",
+        epochs=[5, 10, 15],
+    )
     assert trajectory.network()["epoch"].to_pylist() == [5.0, 10.0, 15.0]
-    assert trajectory.network()["train_accuracy"].to_pylist() == trajectory.network()["test_accuracy"].to_pylist()
-    again = follow(tiny.network, states, tiny.data, tiny.data, bins=10, folder=tmp_path / "f", epochs=[5, 10, 15])
+    assert (
+        trajectory.network()["train_accuracy"].to_pylist()
+        == trajectory.network()["test_accuracy"].to_pylist()
+    )
+    again = follow(
+        tiny.network,
+        states,
+        tiny.data,
+        tiny.data,
+        bins=10,
+        folder=tmp_path / "f",
+        epochs=[5, 10, 15],
+    )
     assert again.neurons.equals(trajectory.neurons)
     with pytest.raises(MergeError, match="step"):
         follow(
@@ -312,7 +384,12 @@ def test_options_come_from_a_file_and_flags_win(tmp_path):
     file = tmp_path / "study.toml"
     file.write_text('dataset = "mnist-mixed"\nhidden = [64]\nepochs = 3\n')
     options = StudyOptions.of(file, epochs=7, seed=None)
-    assert (options.dataset, options.hidden, options.epochs, options.seed) == ("mnist-mixed", (64,), 7, 0)
+    assert (options.dataset, options.hidden, options.epochs, options.seed) == (
+        "mnist-mixed",
+        (64,),
+        7,
+        0,
+    )
     file.write_text("dataset = ")
     with pytest.raises(OptionError, match=r"study\.toml"):
         StudyOptions.of(file)

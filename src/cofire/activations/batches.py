@@ -43,7 +43,8 @@ class Batches:
 
     Args:
         data: A `DataLoader`, a `Dataset` of (input, label), a pair of tensors or arrays
-            (inputs, labels), or any iterable of (inputs, labels) batches that can be read more than once.
+            (inputs, labels), or any iterable of (inputs, labels) batches that can be read more than
+            once.
         num_classes: Labels must lie below it.
         batch_size: For data that does not come in batches.
 
@@ -61,13 +62,20 @@ class Batches:
         self._pair: tuple[Tensor, Tensor] | None = None
         self._size = check_whole("batch_size", batch_size)
         self._source: Iterable[Any] = ()
-        if isinstance(data, tuple) and len(data) == 2 and all(isinstance(d, Tensor | np.ndarray) for d in data):
+        if (
+            isinstance(data, tuple)
+            and len(data) == 2
+            and all(isinstance(d, Tensor | np.ndarray) for d in data)
+        ):
             inputs, labels = _INPUTS.of("inputs", data[0]), _LABELS.of("labels", data[1])
             if inputs.ndim == 0 or labels.ndim == 0:
                 raise _not_a_batch(data, "the data")
             self._pair = inputs, check_labels(labels, len(inputs), num_classes)
         elif isinstance(data, TensorDataset) and len(data.tensors) == 2:
-            inputs, labels = _INPUTS.of("inputs", data.tensors[0]), _LABELS.of("labels", data.tensors[1])
+            inputs, labels = (
+                _INPUTS.of("inputs", data.tensors[0]),
+                _LABELS.of("labels", data.tensors[1]),
+            )
             if inputs.ndim == 0 or labels.ndim == 0:
                 raise _not_a_batch(data.tensors, "the data")
             self._pair = inputs, check_labels(labels, len(inputs), num_classes)
@@ -106,7 +114,8 @@ class Batches:
         if self._pair is not None:
             return len(self._pair[0])
         loader = self._source
-        # A sampler of batches draws as it likes; without a batch size, each item is a batch of its own.
+        # A sampler of batches draws as it likes; without a batch size, each item is a batch of its
+        # own.
         if not isinstance(loader, DataLoader) or type(loader.batch_sampler) is not BatchSampler:
             return None
         if not isinstance(loader.sampler, Sized) or loader.batch_size is None:
@@ -120,7 +129,9 @@ class Batches:
     def class_samples(self) -> Tensor:
         """Samples of each class, (num_classes,), int64; data that is not in memory is read for it."""
         counts = torch.zeros(self._num_classes, dtype=torch.int64)
-        for labels in [self._pair[1]] if self._pair is not None else (batch.labels for batch in self):
+        for labels in (
+            [self._pair[1]] if self._pair is not None else (batch.labels for batch in self)
+        ):
             counts += torch.bincount(labels.cpu(), minlength=self._num_classes)
         return counts
 
@@ -154,9 +165,10 @@ class Batches:
         """A data set that raises StopIteration ends the loop over its loader like one that was read to its end."""
         if self.samples is not None and read < self.samples:
             raise DataError(
-                f"data that ended after {read} of {self.samples} samples", "a data set that can be read to its end",
+                f"data that ended after {read} of {self.samples} samples",
+                "a data set that can be read to its end",
                 "correct its __getitem__, or its __len__",
-            )  # fmt: skip
+            )
 
     def _checked(self, given: Any, index: int) -> Batch:
         where = f"batch {index}"
@@ -182,7 +194,9 @@ def first_inputs(data: Any) -> Tensor:
     # Labels are checked once the number of classes is known.
     for batch in Batches(data, num_classes=sys.maxsize, batch_size=2):
         return batch.inputs[:2]
-    raise DataError("no samples", "at least one batch of (inputs, labels)", "check what the loader returns")
+    raise DataError(
+        "no samples", "at least one batch of (inputs, labels)", "check what the loader returns"
+    )
 
 
 def _not_loaded(error: Exception, index: int) -> DataError:
@@ -198,7 +212,9 @@ def _not_loaded(error: Exception, index: int) -> DataError:
             "samples that are tensors of one shape",
             "add transforms.ToTensor() to the data set's transform, and a resize or crop to one size",
         )
-    return DataError(given, "a data set that can be read to its end", "correct the data set or its files")
+    return DataError(
+        given, "a data set that can be read to its end", "correct the data set or its files"
+    )
 
 
 def _not_a_batch(given: Any, where: str) -> BatchError:

@@ -98,7 +98,14 @@ def _cofiring(neurons: int, classes: int, pairs: str, top: int) -> int:
 
 
 def check_budget(
-    cost: Cost, cap: int, *, unit: Unit, bins: int, by_class: ByClass, graph: bool = False, null_graphs: int = 0
+    cost: Cost,
+    cap: int,
+    *,
+    unit: Unit,
+    bins: int,
+    by_class: ByClass,
+    graph: bool = False,
+    null_graphs: int = 0,
 ) -> None:
     """Refuse a summary whose state exceeds the cap.
 

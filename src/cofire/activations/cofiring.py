@@ -31,14 +31,16 @@ def check_pairs(choice: str) -> None:
         OptionError: It is none of `Pairs`.
     """
     if choice not in get_args(Pairs):
-        raise OptionError(f"pairs={choice!r}", f"one of {', '.join(get_args(Pairs))}", "pass pairs='class'")
+        raise OptionError(
+            f"pairs={choice!r}", f"one of {', '.join(get_args(Pairs))}", "pass pairs='class'"
+        )
 
 
 def adapted_top(top: int, neurons: int, classes: int) -> int:
     """How many neurons of a layer represent each class: fewer than asked for where classes would share most of them.
 
-    At most half of the layer's neurons, and at most so many that a neuron represents three classes on average; one at
-    least. P2's 50 of 512 neurons for ten classes stay 50.
+    At most half of the layer's neurons, and at most so many that a neuron represents three classes
+    on average; one at least. P2's 50 of 512 neurons for ten classes stay 50.
 
     Args:
         top: Representative neurons per class asked for.
@@ -73,18 +75,19 @@ def narrowed(tops: Mapping[str, int], asked: int) -> str:
 class CofiringCounts:
     """How often the representative neurons of one layer fire together, per class; it merges.
 
-    A neuron fires where its activation exceeds its own mean over the class (P2 §5.1). What is held is of size
-    (classes × top²), for the union of all representatives (vertices²).
+    A neuron fires where its activation exceeds its own mean over the class (P2 §5.1). What is held
+    is of size (classes × top²), for the union of all representatives (vertices²).
 
     Attributes:
-        observations: Observations of each class in all the data, (classes,), int64: what shares are taken of.
+        observations: Observations of each class in all the data, (classes,), int64: what shares are
+            taken of.
         representatives: Representative neurons of each class, best first, (classes, top), int64.
         means: Mean activation of each over that class, (classes, top), float64.
         neurons: Which neurons are paired for each class, (classes, paired), int64.
         thresholds: Above what each of these fires for the class, (classes, paired), float64.
-        counts: Above the diagonal, how often two of them fire in the same observation: (classes, paired, paired),
-            float64 whole numbers; for the union (1, paired, paired), shares of the classes added up, whose last
-            digits depend on the order of the batches.
+        counts: Above the diagonal, how often two of them fire in the same observation: (classes,
+            paired, paired), float64 whole numbers; for the union (1, paired, paired), shares of the
+            classes added up, whose last digits depend on the order of the batches.
     """
 
     observations: Tensor
@@ -99,7 +102,8 @@ class CofiringCounts:
         """The state before any data.
 
         Args:
-            means: Mean activation of every neuron over each class, which pass 1 found, (classes, neurons).
+            means: Mean activation of every neuron over each class, which pass 1 found, (classes,
+                neurons).
             observations: How many observations of each class there are, (classes,).
             top: Representative neurons per class; as many as there are, if that is fewer.
             pairs: Which pairs.
@@ -118,7 +122,9 @@ class CofiringCounts:
             observations=observations,
             representatives=chosen,
             means=means.gather(1, chosen),
-            neurons=paired.clone(memory_format=torch.contiguous_format),  # a file takes no two of the same memory
+            neurons=paired.clone(
+                memory_format=torch.contiguous_format
+            ),  # a file takes no two of the same memory
             thresholds=means.gather(1, paired),
             counts=torch.zeros(slots, size, size, dtype=torch.float64, device=means.device),
         )
@@ -147,7 +153,8 @@ class CofiringCounts:
             self._update_torch(view, classes)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Without what is cached: in a copy it would be other memory than the tensors, and counts would be lost.
+        # Without what is cached: in a copy it would be other memory than the tensors, and counts
+        # would be lost.
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @cached_property
@@ -157,8 +164,15 @@ class CofiringCounts:
         return ones if self.pairs == "class" else ones / self.observations
 
     @cached_property
-    def _arrays(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
-        return self.neurons.numpy(), self.thresholds.numpy(), self._worth.numpy(), self.counts.numpy()
+    def _arrays(
+        self,
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+        return (
+            self.neurons.numpy(),
+            self.thresholds.numpy(),
+            self._worth.numpy(),
+            self.counts.numpy(),
+        )
 
     def _update_torch(self, view: NeuronView, classes: Grouping) -> None:
         """The definition, and the way on other devices."""
@@ -167,8 +181,12 @@ class CofiringCounts:
             # (paired, observations): 0 and 1 in float32 add up exactly as far as 2^24.
             fires = x[chosen][:, self.neurons[k]].to(torch.float64) > self.thresholds[k][:, None]
             into = self.counts[k if self.pairs == "class" else 0]
-            for part in torch.split(fires.transpose(0, 1).flatten(1).to(torch.float32), 1 << 20, dim=1):
-                with torch.autocast(part.device.type, enabled=False):  # in half precision, counts would round
+            for part in torch.split(
+                fires.transpose(0, 1).flatten(1).to(torch.float32), 1 << 20, dim=1
+            ):
+                with torch.autocast(
+                    part.device.type, enabled=False
+                ):  # in half precision, counts would round
                     both = part @ part.T
                 into += torch.triu(both, 1).to(torch.float64) * self._worth[k]
 
@@ -179,7 +197,8 @@ class CofiringCounts:
             MergeError: They count other neurons, or over other means.
         """
         same = all(
-            torch.equal(getattr(self, name), getattr(other, name)) for name in ("observations", "neurons", "thresholds")
+            torch.equal(getattr(self, name), getattr(other, name))
+            for name in ("observations", "neurons", "thresholds")
         )
         if not same or self.counts.shape != other.counts.shape:
             raise MergeError(
@@ -191,7 +210,9 @@ class CofiringCounts:
 
     def cpu(self) -> Self:
         """The same on the CPU."""
-        return replace(self, **{field.name: getattr(self, field.name).cpu() for field in fields(self)})
+        return replace(
+            self, **{field.name: getattr(self, field.name).cpu() for field in fields(self)}
+        )
 
     def vertices(self) -> Tensor:
         """Neurons that represent a class, each once and in order, (vertices,), int64."""
@@ -201,8 +222,12 @@ class CofiringCounts:
     def adjacency(self) -> Tensor:
         """Weights between the vertices, `A = Σ_i δ_pq / |D_i|` (P2 Eq. 7), (vertices, vertices), float64."""
         vertices = self.vertices()
-        upper = torch.zeros(len(vertices), len(vertices), dtype=torch.float64, device=vertices.device)
-        shares = self.counts if self.pairs == "union" else self.counts / self.observations[:, None, None]
+        upper = torch.zeros(
+            len(vertices), len(vertices), dtype=torch.float64, device=vertices.device
+        )
+        shares = (
+            self.counts if self.pairs == "union" else self.counts / self.observations[:, None, None]
+        )
         for paired, share in zip(self.neurons, shares, strict=False):
             place = torch.searchsorted(vertices, paired)
             upper[place[:, None], place] += share

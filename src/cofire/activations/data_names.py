@@ -21,9 +21,10 @@ _LABELS = ("label", "labels", "fine_label", "class")
 def classes_of(data: Any) -> tuple[str, ...] | None:
     """The names that a data set gives its classes, in the order of the labels.
 
-    They are its `classes`, as those of torchvision have them, or the names of the label in its `features`, as those
-    of Hugging Face have them. A loader and a part have those of the data set behind them; several data sets in one
-    have names if all have the same. Where labels are changed on the way (`target_transform`), names mean nothing.
+    They are its `classes`, as those of torchvision have them, or the names of the label in its
+    `features`, as those of Hugging Face have them. A loader and a part have those of the data set
+    behind them; several data sets in one have names if all have the same. Where labels are changed
+    on the way (`target_transform`), names mean nothing.
 
     Args:
         data: What `cofire.summarize` takes.
@@ -50,7 +51,9 @@ def _behind(data: Any) -> Iterator[Any]:
     elif isinstance(several, list | tuple):
         for one in several:
             yield from _behind(one)
-    elif getattr(data, "classes", None) is None and inner is not None and not isinstance(inner, str):
+    elif (
+        getattr(data, "classes", None) is None and inner is not None and not isinstance(inner, str)
+    ):
         yield from _behind(inner)
     else:
         yield data
@@ -61,14 +64,19 @@ def _named(data: Any) -> tuple[str, ...] | None:
     if names is None:
         features = getattr(data, "features", None)
         if isinstance(features, dict):
-            names = next((features[name].names for name in _LABELS if hasattr(features.get(name), "names")), None)
+            names = next(
+                (features[name].names for name in _LABELS if hasattr(features.get(name), "names")),
+                None,
+            )
     if not isinstance(names, list | tuple) or len(names) < 2:
         return None
     # ImageNet's classes have several names each.
     first = [name[0] if isinstance(name, list | tuple) and name else name for name in names]
     if not all(isinstance(name, str | int) for name in first):
         return None
-    return tuple(CLASS_NAME.of(f"classes[{number}]", str(name)) for number, name in enumerate(first))
+    return tuple(
+        CLASS_NAME.of(f"classes[{number}]", str(name)) for number, name in enumerate(first)
+    )
 
 
 def name_of(data: Any) -> str:
@@ -83,7 +91,9 @@ def name_of(data: Any) -> str:
 
 
 def _own_name(data: Any) -> str:
-    if isinstance(data, TensorDataset) or (isinstance(data, tuple) and all(isinstance(d, _ARRAYS) for d in data)):
+    if isinstance(data, TensorDataset) or (
+        isinstance(data, tuple) and all(isinstance(d, _ARRAYS) for d in data)
+    ):
         return "tensors"
     info = getattr(getattr(data, "info", None), "dataset_name", None)
     if isinstance(info, str) and info:
@@ -93,7 +103,11 @@ def _own_name(data: Any) -> str:
         return ""
     root = getattr(data, "root", None)
     folder = hasattr(data, "imgs") and isinstance(root, str | Path)
-    return f"{kind.__name__} {'/'.join(Path(root).parts[-2:])}" if folder and root is not None else kind.__name__
+    return (
+        f"{kind.__name__} {'/'.join(Path(root).parts[-2:])}"
+        if folder and root is not None
+        else kind.__name__
+    )
 
 
 _ARRAYS = (Tensor, np.ndarray)

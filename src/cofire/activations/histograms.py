@@ -43,7 +43,9 @@ def check_range(choice: str) -> None:
         OptionError: It is none of `Range`.
     """
     if choice not in get_args(Range):
-        raise OptionError(f"range={choice!r}", f"one of {', '.join(get_args(Range))}", "pass range='own'")
+        raise OptionError(
+            f"range={choice!r}", f"one of {', '.join(get_args(Range))}", "pass range='own'"
+        )
 
 
 def ranges_of(
@@ -54,11 +56,12 @@ def ranges_of(
     Args:
         statistics: What pass 1 found.
         choice: Which range.
-        extremes: Smallest and largest non-zero activation of each class, (classes,) each, which all neurons
-            share under "global"; those of these neurons if not given.
+        extremes: Smallest and largest non-zero activation of each class, (classes,) each, which all
+            neurons share under "global"; those of these neurons if not given.
 
     Returns:
-        Lower and upper ends, (classes, neurons), float64. Neurons without a non-zero activation get [0, 0].
+        Lower and upper ends, (classes, neurons), float64. Neurons without a non-zero activation get
+        [0, 0].
     """
     check_range(choice)
     silent = statistics.nonzero == 0
@@ -78,10 +81,11 @@ class ActivationHistograms:
     """Histograms of the non-zero activations of one layer's neurons, per class; they merge.
 
     Bins are equal, half-open, the last one closed, and their edges are those of
-    `numpy.linspace(lower, upper, bins + 1)` in the activations' own precision: a value belongs to the last
-    bin whose lower edge it reaches. This is `numpy.histogram(values[values != 0], bins, range)` to the
-    last count, and defined also where NumPy refuses because the range is too narrow for that many edges.
-    (Where bins are narrower than the smallest normal number, NumPy's counts contradict its own edges.)
+    `numpy.linspace(lower, upper, bins + 1)` in the activations' own precision: a value belongs to
+    the last bin whose lower edge it reaches. This is `numpy.histogram(values[values != 0], bins,
+    range)` to the last count, and defined also where NumPy refuses because the range is too narrow
+    for that many edges. (Where bins are narrower than the smallest normal number, NumPy's counts
+    contradict its own edges.)
 
     Attributes:
         lower: Where each histogram begins, (classes, neurons), float64.
@@ -115,7 +119,9 @@ class ActivationHistograms:
                 "a range that has a width",
                 "find what makes the network blow up",
             )
-        counts = torch.zeros((*lower.shape, check_bins(bins)), dtype=torch.int64, device=lower.device)
+        counts = torch.zeros(
+            (*lower.shape, check_bins(bins)), dtype=torch.int64, device=lower.device
+        )
         return cls(lower=lower, upper=upper, counts=counts, precision=precision)
 
     @property
@@ -128,7 +134,9 @@ class ActivationHistograms:
         first, last, step, _ = self._plan()
         at = torch.arange(self.bins + 1, dtype=first.dtype, device=first.device)
         # NumPy's special case: a step that underflows to zero.
-        grid = torch.where(step[..., None] == 0, at / self.bins * (last - first)[..., None], at * step[..., None])
+        grid = torch.where(
+            step[..., None] == 0, at / self.bins * (last - first)[..., None], at * step[..., None]
+        )
         edges = grid + first[..., None]
         edges[..., -1] = last
         return edges
@@ -136,7 +144,8 @@ class ActivationHistograms:
     def _plan(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """First and last edge, step and scale of each neuron in its own precision.
 
-        The scale is 0 for a neuron whose bins are narrower than a few units in the last place: there the
+        The scale is 0 for a neuron whose bins are narrower than a few units in the last place:
+            there the
         arithmetic guess can be off by more than one bin.
         """
         dtype = torch.float32 if self.precision == "float32" else torch.float64
@@ -177,7 +186,9 @@ class ActivationHistograms:
 
     def cpu(self) -> Self:
         """The same on the CPU."""
-        return replace(self, lower=self.lower.cpu(), upper=self.upper.cpu(), counts=self.counts.cpu())
+        return replace(
+            self, lower=self.lower.cpu(), upper=self.upper.cpu(), counts=self.counts.cpu()
+        )
 
 
 class HistogramUpdate:
@@ -194,7 +205,9 @@ class HistogramUpdate:
         # The compiled loops do the rest on the CPU; elsewhere every neuron is placed by its edges.
         by_edges = narrow if self._compiled else torch.ones_like(narrow)
         self._searched = torch.nonzero(by_edges).flatten()
-        of_searched = {n: getattr(histograms, n)[:, self._searched] for n in ("lower", "upper", "counts")}
+        of_searched = {
+            n: getattr(histograms, n)[:, self._searched] for n in ("lower", "upper", "counts")
+        }
         self._edges = replace(histograms, **of_searched).edges()
 
     @cached_property
@@ -237,11 +250,14 @@ class HistogramUpdate:
             values = part.transpose(0, 1).flatten(1).contiguous()
             inner = self._edges[k, :, 1:-1].contiguous()
             place = torch.searchsorted(inner, values, right=True)
-            # Bins too many take the zeros: several in turn, since adding to one place again and again is slow.
+            # Bins too many take the zeros: several in turn, since adding to one place again and
+            # again is slow.
             spare = bins + torch.arange(values.shape[1], device=values.device) % _SPARE
             place = torch.where(values == 0, spare, place)
             found = torch.zeros(len(values), bins + _SPARE, dtype=torch.int64, device=values.device)
-            found.scatter_add_(1, place, torch.ones((), dtype=torch.int64, device=values.device).expand_as(place))
+            found.scatter_add_(
+                1, place, torch.ones((), dtype=torch.int64, device=values.device).expand_as(place)
+            )
             if self._compiled:
                 found *= (self._scale[k, self._searched] == 0)[:, None]
             self._counts[k].index_add_(0, self._searched, found[:, :bins])

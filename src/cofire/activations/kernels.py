@@ -1,8 +1,9 @@
 """The hot loops on the CPU: compiled, without the interpreter lock, one slice of the neurons per thread.
 
-Each inner loop does one thing, because that is what the compiler turns into vector instructions. A neuron
-is always handled by one thread and in the order of the samples, so that the result does not depend on the
-number of threads. The torch versions in `statistics` and `histograms` define the result.
+Each inner loop does one thing, because that is what the compiler turns into vector instructions. A
+neuron is always handled by one thread and in the order of the samples, so that the result does not
+depend on the number of threads. The torch versions in `statistics` and `histograms` define the
+result.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ Kernel = Callable[..., Any]
 @lru_cache(maxsize=1)
 def _pool(process: int) -> ThreadPoolExecutor:
     # Keyed by process: threads do not survive a fork.
-    return ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix=f"cofire-{process}")
+    return ThreadPoolExecutor(
+        max_workers=os.cpu_count() or 1, thread_name_prefix=f"cofire-{process}"
+    )
 
 
 def over_neurons(kernel: Kernel, neurons: int, elements: int, *arguments: Any) -> list[Any]:
@@ -54,7 +57,10 @@ def over_neurons(kernel: Kernel, neurons: int, elements: int, *arguments: Any) -
     """
     threads = 1 if elements < _SMALL else torch.get_num_threads()
     # Slices at multiples of a cache line keep threads from writing to the same one.
-    cuts = {min(neurons, (neurons * t // threads + _LANES - 1) // _LANES * _LANES) for t in range(1, threads)}
+    cuts = {
+        min(neurons, (neurons * t // threads + _LANES - 1) // _LANES * _LANES)
+        for t in range(1, threads)
+    }
     bounds = sorted({0, neurons, *cuts})
     slices = list(pairwise(bounds))
     if len(slices) < 2:
@@ -66,8 +72,8 @@ def over_neurons(kernel: Kernel, neurons: int, elements: int, *arguments: Any) -
 class Kernels:
     """The four loops for one precision; each runs over a slice of the neurons.
 
-    Samples are visited in the order of their labels, `order`, to which `labels` belong; where they lie in
-    memory does not change.
+    Samples are visited in the order of their labels, `order`, to which `labels` belong; where they
+    lie in memory does not change.
 
     Attributes:
         bits: Whole-number type of the same size.
@@ -89,7 +95,8 @@ def kernels_for(dtype: torch.dtype) -> Kernels:
     return Kernels(np.float32 if dtype == torch.float32 else np.float64)
 
 
-# Outside of the functions that use it: numba would not find again what it kept of a closure over it.
+# Outside of the functions that use it: numba would not find again what it kept of a closure over
+# it.
 @numba.njit(nogil=True, inline="always", error_model="numpy")
 def _bin_of(v, first, scale, step, last_bin, precision):  # type: ignore[no-untyped-def]
     """The bin by arithmetic, put right by comparing with the edges on its two sides."""
@@ -102,8 +109,9 @@ def _bin_of(v, first, scale, step, last_bin, precision):  # type: ignore[no-unty
 
 
 def _sum_kernels(precision: Any, whole: Any) -> tuple[Kernel, Kernel]:
-    # Whole numbers sort as floats do once the lower bits of the negative ones are flipped, and extremes
-    # of whole numbers compile to vector instructions where those of floats (because of NaN) do not.
+    # Whole numbers sort as floats do once the lower bits of the negative ones are flipped, and
+    # extremes of whole numbers compile to vector instructions where those of floats (because of
+    # NaN) do not.
     mask = whole(np.iinfo(whole).max)
     lowest = whole(np.iinfo(whole).min)
     sign = whole(np.iinfo(whole).bits - 1)
@@ -288,7 +296,8 @@ def _histogram_kernels(precision: Any) -> tuple[Kernel, Kernel]:
         zero_bin = np.int32(bins)
         where = np.empty(_LANES, np.int32)
         h = np.zeros((_LANES, bins + _SPREAD), np.int32)
-        # With few observations, writing out whole histograms would cost more than counting in place.
+        # With few observations, writing out whole histograms would cost more than counting in
+        # place.
         in_place = samples * positions < bins
         for start in range(low, high, _LANES):
             m = min(_LANES, high - start)

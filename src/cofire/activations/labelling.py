@@ -27,8 +27,8 @@ class Labelling:
 
     Attributes:
         names: Name of every class that a label can be, in the order of the labels.
-        outputs: Number of each class's output, (classes,), int64; None where the two have nothing to do with each
-            other.
+        outputs: Number of each class's output, (classes,), int64; None where the two have nothing
+            to do with each other.
         network_outputs: How many outputs the network has.
     """
 
@@ -48,32 +48,42 @@ class Labelling:
 
         Args:
             network: The classifier.
-            data: What `cofire.summarize` takes. A data set that names its classes has as many as names; another has
-                those of the network.
-            class_names: Names of the classes, in the order of the labels, in place of the data's own.
+            data: What `cofire.summarize` takes. A data set that names its classes has as many as
+                names; another has those of the network.
+            class_names: Names of the classes, in the order of the labels, in place of the data's
+                own.
             outputs: Number of each class's output, where class i is not output i.
 
         Raises:
-            OptionError: Not as many outputs as classes, an output that the network has not, or one class alone.
+            OptionError: Not as many outputs as classes, an output that the network has not, or one
+                class alone.
         """
         count = network.num_classes
         if isinstance(class_names, str):
-            raise OptionError(f"class_names={class_names!r}", "a list of names", "pass class_names=[…]")
-        known = classes_of(data) if class_names is None else tuple(str(name) for name in class_names)
+            raise OptionError(
+                f"class_names={class_names!r}", "a list of names", "pass class_names=[…]"
+            )
+        known = (
+            classes_of(data) if class_names is None else tuple(str(name) for name in class_names)
+        )
         names = known if known is not None else tuple(map(str, range(count)))
         if outputs is not None:
-            numbers = [check_whole("outputs", number, least=0, most=count - 1) for number in outputs]
+            numbers = [
+                check_whole("outputs", number, least=0, most=count - 1) for number in outputs
+            ]
             if len(numbers) != len(names):
                 raise OptionError(
-                    f"{len(numbers)} outputs for {len(names)} classes", "one output of the network per class",
+                    f"{len(numbers)} outputs for {len(names)} classes",
+                    "one output of the network per class",
                     "pass them in the order of labels",
-                )  # fmt: skip
+                )
             return cls(names, torch.tensor(numbers, dtype=torch.int64), count)
         if len(names) < 2:
             raise OptionError(
-                f"{len(names)} class names for {count} classes", "one name per class, two at least",
+                f"{len(names)} class names for {count} classes",
+                "one name per class, two at least",
                 "pass them in the order of labels",
-            )  # fmt: skip
+            )
         return cls(names, torch.arange(count) if len(names) == count else None, count)
 
     @property
@@ -82,7 +92,11 @@ class Labelling:
         if self.outputs is None:
             return "none"
         same = len(self.outputs) == self.network_outputs
-        return "number" if same and torch.equal(self.outputs, torch.arange(len(self.outputs))) else "name"
+        return (
+            "number"
+            if same and torch.equal(self.outputs, torch.arange(len(self.outputs)))
+            else "name"
+        )
 
     def check_outputs(self, what: str) -> None:
         """Refuse classes that are not the network's outputs, one by one, where these are what is worked on.
@@ -93,8 +107,9 @@ class Labelling:
         if self.matched != "number":
             raise OptionError(
                 f"{what} with {len(self.names)} classes, of a network with {self.network_outputs} outputs",
-                "class i as output i of the network", "give the network one output per class and train it",
-            )  # fmt: skip
+                "class i as output i of the network",
+                "give the network one output per class and train it",
+            )
 
     def check_same(self, data: Any, what: str, remedy: str = "") -> None:
         """Refuse further data whose own names say that its labels mean other classes.
@@ -109,9 +124,15 @@ class Labelling:
         """
         others = classes_of(data)
         # Names that only this data has are no contradiction: then numbers stand for both.
-        if others is None or others == self.names or self.names == tuple(map(str, range(len(self.names)))):
+        if (
+            others is None
+            or others == self.names
+            or self.names == tuple(map(str, range(len(self.names))))
+        ):
             return
-        apart = [name for name in self.names if name not in others] or [n for n in others if n not in self.names]
+        apart = [name for name in self.names if name not in others] or [
+            n for n in others if n not in self.names
+        ]
         raise LabelError(
             f"{what} with {len(others)} classes, the training data with {len(self.names)}"
             + (f" ('{apart[0]}' is in one alone)" if apart else ", in another order"),
@@ -134,7 +155,8 @@ class ClassRows:
 
     Args:
         most: Labels lie below it.
-        known: The classes that occur, in order; None to give rows to classes as they are first seen.
+        known: The classes that occur, in order; None to give rows to classes as they are first
+            seen.
 
     Example:
         >>> rows = ClassRows(1000)

@@ -39,7 +39,11 @@ def check_labels(labels: Tensor, samples: int, num_classes: int, where: str = ""
     place = f" in {where}" if where else ""
     num_classes = check_whole("num_classes", num_classes)
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise LabelError(f"labels of type {labels.dtype}{place}", "whole numbers from 0", _as_whole_numbers(labels))
+        raise LabelError(
+            f"labels of type {labels.dtype}{place}",
+            "whole numbers from 0",
+            _as_whole_numbers(labels),
+        )
     if labels.ndim == 2 and labels.shape[1] == 1:
         raise LabelError(
             f"labels of shape {tuple(labels.shape)}{place}",

@@ -54,11 +54,12 @@ def view_neurons(activation: Tensor, layer: ActivationLayer, unit: Unit) -> Neur
     """The neurons of one layer in a batch.
 
     Args:
-        activation: (samples, *layer.shape), any floating type. Half precision is widened to float32.
+        activation: (samples, *layer.shape), any floating type. Half precision is widened to
+            float32.
         layer: The layer it comes from.
         unit: What a neuron is. `channel`: a channel, every position of which is one observation.
-            `channel-mean`, `channel-max`: a channel, its mean or maximum over positions being the one
-            observation. `element`: one channel at one position, in the order of `layer.shape`.
+            `channel-mean`, `channel-max`: a channel, its mean or maximum over positions being the
+            one observation. `element`: one channel at one position, in the order of `layer.shape`.
 
     Returns:
         The view.
@@ -83,4 +84,8 @@ def view_neurons(activation: Tensor, layer: ActivationLayer, unit: Unit) -> Neur
 
 def _with_precision(activation: Tensor) -> Tensor:
     """NumPy has no bfloat16 and computes histograms of float16 in float16: float32 holds both exactly."""
-    return activation if activation.dtype in (torch.float32, torch.float64) else activation.to(torch.float32)
+    return (
+        activation
+        if activation.dtype in (torch.float32, torch.float64)
+        else activation.to(torch.float32)
+    )

@@ -36,9 +36,14 @@ def count_pairs(
         neurons: Which neurons are counted for each class, (classes, top).
         thresholds: Above what each of them fires, (classes, top).
         worth: What one observation of a class adds, (classes,).
-        counts: (classes, top, top), above the diagonal; or (1, top, top), where all classes are added up.
+        counts: (classes, top, top), above the diagonal; or (1, top, top), where all classes are
+            added up.
     """
-    starts = np.flatnonzero(np.r_[True, labels[1:] != labels[:-1]]) if len(labels) else np.zeros(0, np.int64)
+    starts = (
+        np.flatnonzero(np.r_[True, labels[1:] != labels[:-1]])
+        if len(labels)
+        else np.zeros(0, np.int64)
+    )
     bounds = np.r_[starts, len(labels)]
     neurons_first = x.transpose(0, 2, 1) if neurons_last else x
     positions = neurons_first.shape[2]
@@ -83,7 +88,9 @@ def _pack(low, high, x, bounds, labels, order, neurons, thresholds, fired):  # t
 def _ones(word):  # type: ignore[no-untyped-def]
     """How many bits are set, in the form that compilers turn into one instruction."""
     word -= (word >> np.uint64(1)) & np.uint64(0x5555555555555555)
-    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    word = (word & np.uint64(0x3333333333333333)) + (
+        (word >> np.uint64(2)) & np.uint64(0x3333333333333333)
+    )
     word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
     return (word * np.uint64(0x0101010101010101)) >> np.uint64(56)
 

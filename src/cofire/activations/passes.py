@@ -36,10 +36,11 @@ class DataSeen:
     """What a pass saw of the data, per class, to tell whether two passes saw the same.
 
     Attributes:
-        sums: Sums over the samples of each class, (classes, 4), float64: of 1, of 1 where the network classifies the
-            sample correctly, of the sample's inner product with `direction`, and of the size of that.
-        direction: Random numbers, the same in every pass, (values of a sample,). Whatever changes in a sample,
-            changes its inner product with them.
+        sums: Sums over the samples of each class, (classes, 4), float64: of 1, of 1 where the
+            network classifies the sample correctly, of the sample's inner product with `direction`,
+            and of the size of that.
+        direction: Random numbers, the same in every pass, (values of a sample,). Whatever changes
+            in a sample, changes its inner product with them.
         outputs: Number of each class's output, (classes,); None where there is none.
     """
 
@@ -51,7 +52,9 @@ class DataSeen:
     def nothing(cls, network: Network, labelling: Labelling) -> Self:
         """Before any data."""
         sums = torch.zeros(len(labelling.names), 4, dtype=torch.float64, device=network.device)
-        direction = torch.randn(math.prod(network.input_shape), generator=torch.Generator().manual_seed(0))
+        direction = torch.randn(
+            math.prod(network.input_shape), generator=torch.Generator().manual_seed(0)
+        )
         outputs = None if labelling.outputs is None else labelling.outputs.to(network.device)
         return cls(sums, direction.to(network.device), outputs)
 
@@ -146,7 +149,9 @@ def run_pass(
             try:
                 logits = network.run(batch.inputs, each, layers)
             except BatchError as error:
-                raise BatchError(f"batch {index}: {error.given}", error.expected, error.remedy) from error
+                raise BatchError(
+                    f"batch {index}: {error.given}", error.expected, error.remedy
+                ) from error
             except NonFiniteError as error:
                 # Activations are named with their batch already.
                 raise error if f"batch {index}" in error.given else _wrong_logit(index) from error
@@ -155,7 +160,9 @@ def run_pass(
             seen.update(None if batches.in_memory else batch.inputs, labels, logits)
             advance(len(labels))
     if int(seen.samples.sum()) == 0:
-        raise DataError("no samples", "at least one batch of (inputs, labels)", "check what the loader returns")
+        raise DataError(
+            "no samples", "at least one batch of (inputs, labels)", "check what the loader returns"
+        )
     return seen
 
 
@@ -172,24 +179,34 @@ class FirstPass:
 
     Args:
         threshold: A neuron is active above it.
-        rows: Of the classes, which grow in number as new ones are seen; None where nothing is kept by class.
+        rows: Of the classes, which grow in number as new ones are seen; None where nothing is kept
+            by class.
         by_chance: Random labels by which means are found as well, if there are any.
     """
 
-    def __init__(self, threshold: float, rows: ClassRows | None, by_chance: RandomLabels | None = None) -> None:
+    def __init__(
+        self, threshold: float, rows: ClassRows | None, by_chance: RandomLabels | None = None
+    ) -> None:
         self.by_chance = by_chance
         self.statistics: dict[str, ActivationStatistics] = {}
         self._rows = rows
         self._threshold = float(threshold)
 
     def observe(
-        self, layer: ActivationLayer, view: NeuronView, classes: Grouping, together: Grouping, index: int
+        self,
+        layer: ActivationLayer,
+        view: NeuronView,
+        classes: Grouping,
+        together: Grouping,
+        index: int,
     ) -> None:
         """Count one layer of one batch (see `Observer`)."""
         state = self.statistics.get(layer.name)
         room = 1 if self._rows is None else self._rows.capacity
         if state is not None and len(state.samples) < room:
-            state = self.statistics[layer.name] = state.spread(torch.arange(room, device=view.values.device))
+            state = self.statistics[layer.name] = state.spread(
+                torch.arange(room, device=view.values.device)
+            )
         if state is None:
             state = self.statistics[layer.name] = ActivationStatistics.empty(
                 view.neurons,
@@ -226,7 +243,8 @@ class SecondPass:
         histograms_by_class: Whether histograms are kept per class too.
         bins: Bins of each histogram.
         range: Over which range.
-        pairs: Which pairs of representative neurons are counted; None for no graph. Pass 1 must be by class.
+        pairs: Which pairs of representative neurons are counted; None for no graph. Pass 1 must be
+            by class.
         top: Representative neurons per class at the most (see `adapted_top`).
     """
 
@@ -264,16 +282,25 @@ class SecondPass:
 
             def counts(s: ActivationStatistics, means: Tensor) -> CofiringCounts:
                 classes, neurons = means.shape
-                return CofiringCounts.empty(means, s.observations, adapted_top(top, neurons, classes), pairs)
+                return CofiringCounts.empty(
+                    means, s.observations, adapted_top(top, neurons, classes), pairs
+                )
 
             self.cofiring = {name: counts(s, s.mean()) for name, s in by_class.items()}
             if first.by_chance is not None:
                 self._labels = first.by_chance.anew()
                 for name, s in by_class.items():
-                    self.by_chance[name] = [counts(s, means) for means in first.by_chance.means(name, s)]
+                    self.by_chance[name] = [
+                        counts(s, means) for means in first.by_chance.means(name, s)
+                    ]
 
     def observe(
-        self, layer: ActivationLayer, view: NeuronView, classes: Grouping, together: Grouping, index: int
+        self,
+        layer: ActivationLayer,
+        view: NeuronView,
+        classes: Grouping,
+        together: Grouping,
+        index: int,
     ) -> None:
         """Count one layer of one batch (see `Observer`)."""
         name = layer.name
@@ -293,8 +320,8 @@ def check_classes(seen: DataSeen, fewest: int | None, names: Sequence[str]) -> N
 
     Args:
         seen: What a pass saw.
-        fewest: None for 2 where every class occurs. Where only some do, one sample is enough: of a thousand classes,
-            a few photos show most of theirs once.
+        fewest: None for 2 where every class occurs. Where only some do, one sample is enough: of a
+            thousand classes, a few photos show most of theirs once.
         names: Of all classes.
 
     Raises:

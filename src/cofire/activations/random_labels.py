@@ -23,15 +23,21 @@ def shuffled_labels(class_samples: Tensor, runs: int) -> Tensor:
         runs: How many orders.
 
     Returns:
-        Labels by the samples' places in the data, (runs, samples), int32. The same for the same counts.
+        Labels by the samples' places in the data, (runs, samples), int32. The same for the same
+        counts.
 
     Example:
         >>> drawn = shuffled_labels(torch.tensor([1, 2]), runs=2)
         >>> drawn.shape, (drawn == 1).sum(dim=1)
         (torch.Size([2, 3]), tensor([2, 2]))
     """
-    labels = torch.repeat_interleave(torch.arange(len(class_samples), dtype=torch.int32), class_samples.cpu())
-    orders = [torch.randperm(len(labels), generator=torch.Generator().manual_seed(run)) for run in range(runs)]
+    labels = torch.repeat_interleave(
+        torch.arange(len(class_samples), dtype=torch.int32), class_samples.cpu()
+    )
+    orders = [
+        torch.randperm(len(labels), generator=torch.Generator().manual_seed(run))
+        for run in range(runs)
+    ]
     return torch.stack([labels[order] for order in orders])
 
 
@@ -96,10 +102,17 @@ class RandomLabels:
         totals = self._totals.get(name)
         if totals is None:
             shape = (len(self._labels), len(self._class_samples), view.neurons)
-            totals = self._totals[name] = torch.zeros(shape, dtype=torch.float64, device=sums.device)
+            totals = self._totals[name] = torch.zeros(
+                shape, dtype=torch.float64, device=sums.device
+            )
         if sums.device.type == "cpu":
             over_neurons(
-                _add, view.neurons, sums.numel() * len(totals), sums.numpy(), self._of_batch.numpy(), totals.numpy()
+                _add,
+                view.neurons,
+                sums.numel() * len(totals),
+                sums.numpy(),
+                self._of_batch.numpy(),
+                totals.numpy(),
             )
         else:
             for of_run, labels in zip(totals, self._of_batch, strict=True):

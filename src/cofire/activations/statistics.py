@@ -27,20 +27,22 @@ _TOGETHER = -1
 class ActivationStatistics:
     """What pass 1 knows about the neurons of one layer, per class; it merges.
 
-    A layer that is not observed by class has one class. Tensors lie on the device of the data. States of other classes
-    merge to one of the classes of both.
+    A layer that is not observed by class has one class. Tensors lie on the device of the data.
+    States of other classes merge to one of the classes of both.
 
     Attributes:
         samples: Samples of each class, (classes,), int64.
         total: Sum of the activations, (classes, neurons), float64.
         nonzero: Observations that are not zero, (classes, neurons), int64.
         active: Observations above the threshold, (classes, neurons), int64.
-        minimum: Smallest non-zero activation, (classes, neurons), float64; +inf where there is none.
+        minimum: Smallest non-zero activation, (classes, neurons), float64; +inf where there is
+            none.
         maximum: Largest non-zero activation, (classes, neurons), float64; -inf where there is none.
         positions: Observations of a neuron in one sample.
         threshold: A neuron is active above it.
         precision: Type of the activations, "float32" or "float64".
-        classes: Number of each class, ascending, (classes,), int64; -1 for all classes as one. From 0 up unless given.
+        classes: Number of each class, ascending, (classes,), int64; -1 for all classes as one. From
+            0 up unless given.
     """
 
     samples: Tensor
@@ -110,7 +112,8 @@ class ActivationStatistics:
         return self._update_torch(view, classes.labels)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Without `_arrays`: in a copy they would be other memory than the tensors, and counts would be lost.
+        # Without `_arrays`: in a copy they would be other memory than the tensors, and counts would
+        # be lost.
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
     @cached_property
@@ -151,8 +154,8 @@ class ActivationStatistics:
         """The state of both data sets together, for the classes of either.
 
         Raises:
-            MergeError: The two are of other neurons, positions, thresholds or precisions, or one is by class and the
-                other is not.
+            MergeError: The two are of other neurons, positions, thresholds or precisions, or one is
+                by class and the other is not.
         """
         mine, theirs = self._kind(), other._kind()
         if mine != theirs:
@@ -182,9 +185,13 @@ class ActivationStatistics:
             classes: Numbers of classes, ascending, all of its own among them.
         """
         wide = type(self).empty(
-            self.total.shape[1], classes=len(classes), positions=self.positions, threshold=self.threshold,
-            precision=self.precision, device=self.total.device,
-        )  # fmt: skip
+            self.total.shape[1],
+            classes=len(classes),
+            positions=self.positions,
+            threshold=self.threshold,
+            precision=self.precision,
+            device=self.total.device,
+        )
         rows = torch.searchsorted(classes, self.classes)
         for name in _TENSORS:
             getattr(wide, name)[rows] = getattr(self, name)
@@ -197,7 +204,11 @@ class ActivationStatistics:
             chosen: Which rows, (classes,).
             classes: Numbers of their classes, ascending, (classes,).
         """
-        return replace(self, **{name: getattr(self, name)[chosen] for name in _TENSORS}, classes=classes.clone())
+        return replace(
+            self,
+            **{name: getattr(self, name)[chosen] for name in _TENSORS},
+            classes=classes.clone(),
+        )
 
     def over_classes(self) -> Self:
         """The same without regard to class: one class that holds everything."""

@@ -54,39 +54,47 @@ def summarize(
 ) -> ActivationSummary:
     """What the neurons of a network do on a data set, exactly and in bounded memory.
 
-    The data runs through the network twice. Pass 1 finds how often, how strongly and in which range each
-    neuron fires; pass 2 counts histograms over those ranges. Nothing of size (samples × neurons) is held.
+    The data runs through the network twice. Pass 1 finds how often, how strongly and in which range
+    each neuron fires; pass 2 counts histograms over those ranges. Nothing of size (samples ×
+    neurons) is held.
 
-    Classes come from the data: results by class have a row for each class that occurs (`options.classes`), and the
-    network may have other outputs. Where the data names as many classes as the network has outputs, or names none,
-    class i is output i; where it names fewer or more, there is no accuracy unless `outputs` says whose each is.
+    Classes come from the data: results by class have a row for each class that occurs
+        (`options.classes`), and the
+    network may have other outputs. Where the data names as many classes as the network has outputs,
+    or names none, class i is output i; where it names fewer or more, there is no accuracy unless
+    `outputs` says whose each is.
 
     Args:
         network: The classifier; a module is read with the first samples.
-        data: A `DataLoader`, a `Dataset`, a pair (inputs, labels) of tensors or arrays, or any iterable of
-            (inputs, labels) batches that can be read twice. Both passes must see the same data: random
-            augmentation is noticed and refused.
+        data: A `DataLoader`, a `Dataset`, a pair (inputs, labels) of tensors or arrays, or any
+            iterable of (inputs, labels) batches that can be read twice. Both passes must see the
+            same data: random augmentation is noticed and refused.
         layers: Which activation layers; None takes all (see `Network.select`).
-        unit: What a neuron is: "channel" (each position one observation), "channel-mean", "channel-max"
-            (one observation per sample) or "element" (channel × height × width neurons).
+        unit: What a neuron is: "channel" (each position one observation), "channel-mean",
+            "channel-max" (one observation per sample) or "element" (channel × height × width
+            neurons).
         bins: Bins R of each histogram. Entropies under different R do not compare.
-        range: Over which range: "own", "zero-to-max" or "global" (one for all neurons of all layers).
+        range: Over which range: "own", "zero-to-max" or "global" (one for all neurons of all
+            layers).
         threshold: A neuron is active above it.
-        by_class: Also per class: True for everything (needed for entropy by class), "statistics" without
-            histograms (enough for selectivity, information and activation probabilities).
-        pairs: Also count which neurons fire together, for `ActivationSummary.graph`: for each class the pairs of
-            its own representative neurons ("class") or of all classes' ("union"). Needs `by_class`.
-        top: Representative neurons per class (P2's S) at the most: no more than half of a layer's neurons, and no more
-            than let a neuron represent three classes on average. Its graph records both numbers (`top`, `top_asked`).
-        null_graphs: How many graphs to make with the labels in random order as well: what chance alone gives. Two at
-            least, ten say something; 0 for none. Data that is not in memory is read once more, for its labels, and
-            each graph keeps 4 bytes per sample. A loader that shuffles gives other random labels in the second
-            pass, which chance does not mind.
-        class_names: Names of all classes, in the order of the labels; those of the data set (`classes`, also of the
-            data set behind a loader or a part) unless given, else numbers.
+        by_class: Also per class: True for everything (needed for entropy by class), "statistics"
+            without histograms (enough for selectivity, information and activation probabilities).
+        pairs: Also count which neurons fire together, for `ActivationSummary.graph`: for each class
+            the pairs of its own representative neurons ("class") or of all classes' ("union").
+            Needs `by_class`.
+        top: Representative neurons per class (P2's S) at the most: no more than half of a layer's
+            neurons, and no more than let a neuron represent three classes on average. Its graph
+            records both numbers (`top`, `top_asked`).
+        null_graphs: How many graphs to make with the labels in random order as well: what chance
+            alone gives. Two at least, ten say something; 0 for none. Data that is not in memory is
+            read once more, for its labels, and each graph keeps 4 bytes per sample. A loader that
+            shuffles gives other random labels in the second pass, which chance does not mind.
+        class_names: Names of all classes, in the order of the labels; those of the data set
+            (`classes`, also of the data set behind a loader or a part) unless given, else numbers.
         outputs: The number of each class's output, where class i is not output i.
-        min_class_samples: With `by_class`, the fewest samples that a class that occurs may have, 1 at least. Unless
-            given 2, or 1 where not every class occurs: of a thousand classes a few photos show most of theirs once.
+        min_class_samples: With `by_class`, the fewest samples that a class that occurs may have, 1
+            at least. Unless given 2, or 1 where not every class occurs: of a thousand classes a few
+            photos show most of theirs once.
         batch_size: For data that does not come in batches.
         max_bytes: Refuse to start if the state would be larger.
         progress: Show a progress bar; None shows it on a terminal.
@@ -97,10 +105,12 @@ def summarize(
     Raises:
         BudgetError: The state would exceed `max_bytes`.
         DataError: No samples, other data in the second pass, and its kinds `BatchError` (not
-            (inputs, labels), other shapes), `LabelError` (out of range, of the wrong length, a class of too
-            few samples, one class alone), `NonFiniteError` (names layer, neuron and batch), `ImageError`.
+            (inputs, labels), other shapes), `LabelError` (out of range, of the wrong length, a
+            class of too few samples, one class alone), `NonFiniteError` (names layer, neuron and
+            batch), `ImageError`.
         LayerError: No such layer, or none at all.
-        OptionError: An option has a value it cannot have, or the network does not decide between classes.
+        OptionError: An option has a value it cannot have, or the network does not decide between
+            classes.
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
@@ -114,24 +124,43 @@ def summarize(
     labelling = Labelling.of(network, data, class_names, outputs)
     bins = check_bins(bins)
     kept = _by_class(by_class)
-    fewest = None if min_class_samples is None else check_whole("min_class_samples", min_class_samples)
+    fewest = (
+        None if min_class_samples is None else check_whole("min_class_samples", min_class_samples)
+    )
     top, null_graphs = _check_graph(pairs, kept, top, null_graphs)
     max_bytes = check_whole("max_bytes", max_bytes)
     batches = Batches(data, len(labelling.names), batch_size=batch_size)
 
     def cost_for(classes: int) -> Cost:
         return cost_of(
-            chosen, unit=unit, bins=bins, by_class=kept, num_classes=classes,
-            pairs=pairs, top=top, null_graphs=null_graphs,
-        )  # fmt: skip
+            chosen,
+            unit=unit,
+            bins=bins,
+            by_class=kept,
+            num_classes=classes,
+            pairs=pairs,
+            top=top,
+            null_graphs=null_graphs,
+        )
 
     cost = cost_for(len(labelling.names))
     class_samples = None
     if kept and (batches.in_memory or null_graphs or cost.bytes > max_bytes):
         class_samples = batches.class_samples()
         cost = cost_for(max(1, int((class_samples > 0).sum())))
-    check_budget(cost, max_bytes, unit=unit, bins=bins, by_class=kept, graph=pairs is not None, null_graphs=null_graphs)
-    announce(f"{len(chosen)} layers, {'at most ' if class_samples is None and kept else ''}{cost}", progress)
+    check_budget(
+        cost,
+        max_bytes,
+        unit=unit,
+        bins=bins,
+        by_class=kept,
+        graph=pairs is not None,
+        null_graphs=null_graphs,
+    )
+    announce(
+        f"{len(chosen)} layers, {'at most ' if class_samples is None and kept else ''}{cost}",
+        progress,
+    )
     if reason := labelling.without_accuracy():
         announce(f"Note: {reason}", progress)
 
@@ -142,7 +171,9 @@ def summarize(
         by_chance = RandomLabels(shuffled_labels(of_rows, null_graphs), of_rows, network.device)
     rows = ClassRows(len(labelling.names), known) if kept else None
     first = FirstPass(threshold, rows, by_chance)
-    seen = run_pass(network, batches, labelling, rows, chosen, unit, first.observe, "pass 1 of 2", progress)
+    seen = run_pass(
+        network, batches, labelling, rows, chosen, unit, first.observe, "pass 1 of 2", progress
+    )
     if kept:
         check_classes(seen, fewest, labelling.names)
     first.finish()
@@ -150,7 +181,9 @@ def summarize(
     occurring = seen.occurring
     rows = ClassRows(len(labelling.names), occurring) if kept else None
     second = SecondPass(first, bins, range, histograms_by_class=kept is True, pairs=pairs, top=top)
-    again = run_pass(network, batches, labelling, rows, chosen, unit, second.observe, "pass 2 of 2", progress)
+    again = run_pass(
+        network, batches, labelling, rows, chosen, unit, second.observe, "pass 2 of 2", progress
+    )
     check_same(seen, again)
 
     if line := narrowed({name: counts.top for name, counts in second.cofiring.items()}, top):
@@ -190,7 +223,9 @@ def summarize(
 def _layers(network: Network, layers: Selector) -> tuple[ActivationLayer, ...]:
     if network.device.type == "mps":
         raise OptionError(
-            "a network on mps", "a network on cpu or cuda: sums are kept in float64", "move it to the cpu"
+            "a network on mps",
+            "a network on cpu or cuda: sums are kept in float64",
+            "move it to the cpu",
         )
     chosen = network.select(layers)
     if not chosen:
@@ -209,11 +244,15 @@ def _by_class(given: ByClass) -> ByClass:
     raise OptionError(f"by_class={given!r}", "False, True or 'statistics'", "pass by_class=True")
 
 
-def _check_graph(pairs: Pairs | None, by_class: ByClass, top: int, null_graphs: int) -> tuple[int, int]:
+def _check_graph(
+    pairs: Pairs | None, by_class: ByClass, top: int, null_graphs: int
+) -> tuple[int, int]:
     top = check_whole("top", top)
     null_graphs = check_whole("null_graphs", null_graphs, least=0, most=1000)
     if null_graphs == 1:
-        raise OptionError("null_graphs=1", "0, or two at least, which have a spread", "pass null_graphs=10")
+        raise OptionError(
+            "null_graphs=1", "0, or two at least, which have a spread", "pass null_graphs=10"
+        )
     if pairs is None:
         if null_graphs or top != DEFAULT_TOP:
             raise OptionError(

@@ -41,10 +41,12 @@ class SummaryOptions:
         threshold: A neuron is active above it.
         by_class: What was kept per class.
         class_names: Names of the classes that occur, in order.
-        pairs: Which pairs of neurons are counted for the activation pattern graph; None for no graph.
+        pairs: Which pairs of neurons are counted for the activation pattern graph; None for no
+            graph.
         top: Representative neurons per class asked for.
         classes: Numbers of the classes that occur, as the labels have them; from 0 up unless given.
-        outputs: How classes and outputs of the network belong together; "none" where there is no accuracy.
+        outputs: How classes and outputs of the network belong together; "none" where there is no
+            accuracy.
     """
 
     fingerprint: str
@@ -60,7 +62,9 @@ class SummaryOptions:
     outputs: Outputs = "number"
 
     def __post_init__(self) -> None:
-        if len(self.classes) != len(self.class_names):  # of results from before there were numbers of classes
+        if len(self.classes) != len(
+            self.class_names
+        ):  # of results from before there were numbers of classes
             object.__setattr__(self, "classes", tuple(range(len(self.class_names))))
 
 
@@ -73,7 +77,8 @@ class LayerSummary:
         layer: Which layer.
         statistics: Counts, sums and ranges, per class where asked.
         histograms: Histograms over all samples, one "class".
-        class_histograms: Histograms per class, each over the class's own range; None if not asked for.
+        class_histograms: Histograms per class, each over the class's own range; None if not asked
+            for.
         cofiring: Which neurons fire together; None if not asked for.
         by_chance: The same with random labels, several times.
     """
@@ -93,7 +98,8 @@ class LayerSummary:
     def entropy(self) -> Tensor:
         """Activation pattern entropy `E_j` in nats, (neurons,), float64.
 
-        A dead neuron has none, unless its activation function gives negative values: those are not zero.
+        A dead neuron has none, unless its activation function gives negative values: those are not
+            zero.
         """
         return entropy_of_counts(self.histograms.counts[0])
 
@@ -135,7 +141,8 @@ class LayerSummary:
     def selectivity_of(self) -> Literal["mean activation", "activation probability"]:
         """What selectivity is computed from: probabilities where activations can be negative.
 
-        The index divides by a sum of two values, which for means below zero can be 0 or turn its sign.
+        The index divides by a sum of two values, which for means below zero can be 0 or turn its
+        sign.
         """
         negative = self.layer.signed or bool((self.statistics.minimum < 0).any())
         return "activation probability" if negative else "mean activation"
@@ -155,7 +162,11 @@ class LayerSummary:
         return mutual_information(state.active, state.observations)
 
     def _class_values(self) -> Tensor:
-        return self.class_mean() if self.selectivity_of == "mean activation" else self.class_probability()
+        return (
+            self.class_mean()
+            if self.selectivity_of == "mean activation"
+            else self.class_probability()
+        )
 
     def _by_class(self) -> ActivationStatistics:
         if len(self.statistics.samples) < 2:
@@ -178,8 +189,8 @@ class ActivationSummary:
         options: The options that made it.
         layers: One summary per layer, in order of execution.
         class_samples: Samples of each class that occurs (`options.classes`), (classes,), int64.
-        class_correct: Those that the network classified correctly, (classes,), int64; None where the network's outputs
-            have nothing to do with the classes.
+        class_correct: Those that the network classified correctly, (classes,), int64; None where
+            the network's outputs have nothing to do with the classes.
     """
 
     options: SummaryOptions
@@ -206,15 +217,19 @@ class ActivationSummary:
         """The same for the samples of each class, (classes,), float64; every class must have samples.
 
         Raises:
-            DataError: The network's outputs have nothing to do with the classes, or a class has no samples.
+            DataError: The network's outputs have nothing to do with the classes, or a class has no
+                samples.
         """
         if self.class_correct is None:
             raise DataError(
-                "classes that the network has no outputs for", "an output of the network for each class",
+                "classes that the network has no outputs for",
+                "an output of the network for each class",
                 "summarize with outputs=…, the number of each class's output",
-            )  # fmt: skip
+            )
         if bool((self.class_samples == 0).any()):
-            raise DataError("a class without samples", "samples of every class", "add samples of every class")
+            raise DataError(
+                "a class without samples", "samples of every class", "add samples of every class"
+            )
         return self.class_correct.to(torch.float64) / self.class_samples
 
     def entropy(self) -> float:
@@ -238,12 +253,15 @@ class ActivationSummary:
         found = self[layer]
         if found.cofiring is None:
             raise DataError(
-                "a summary without co-firing counts", "one made with pairs='class'",
+                "a summary without co-firing counts",
+                "one made with pairs='class'",
                 "summarize with by_class=True, pairs='class'",
-            )  # fmt: skip
+            )
         mean, entropy = found.mean(), found.entropy()
 
-        def graph_of(counts: CofiringCounts, by_chance: tuple[ActivationPatternGraph, ...]) -> ActivationPatternGraph:
+        def graph_of(
+            counts: CofiringCounts, by_chance: tuple[ActivationPatternGraph, ...]
+        ) -> ActivationPatternGraph:
             neurons = counts.vertices()
             return ActivationPatternGraph(
                 layer=layer,
@@ -303,7 +321,9 @@ class ActivationSummary:
                         tensors[f"{index}.{part}.{f.name}"] = value
                     else:
                         plain[f"{part}.{f.name}"] = value
-            described.append({"layer": asdict(layer.layer), "plain": plain, "by_chance": len(layer.by_chance)})
+            described.append(
+                {"layer": asdict(layer.layer), "plain": plain, "by_chance": len(layer.by_chance)}
+            )
         header = {"format": _FORMAT, "options": asdict(self.options), "layers": described}
         return save_noted(path, "summary", header, tensors)
 
@@ -322,25 +342,33 @@ class ActivationSummary:
         if header["format"] != _FORMAT:
             raise ValueError(header["format"])
         options = header["options"]
-        options |= {name: tuple(options[name]) for name in ("class_names", "classes") if name in options}
+        options |= {
+            name: tuple(options[name]) for name in ("class_names", "classes") if name in options
+        }
 
         def state(kind: Any, index: int, part: str, plain: dict[str, Any]) -> Any:
             start = f"{index}.{part}."
             if f"{start}{fields(kind)[0].name}" not in tensors:
                 return None
             whole = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
-            rest = {k.removeprefix(f"{part}."): v for k, v in plain.items() if k.startswith(f"{part}.")}
+            rest = {
+                k.removeprefix(f"{part}."): v for k, v in plain.items() if k.startswith(f"{part}.")
+            }
             return kind(**whole, **rest)
 
         layers = []
         for index, described in enumerate(header["layers"]):
-            about: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in described["layer"].items()}
+            about: dict[str, Any] = {
+                k: tuple(v) if isinstance(v, list) else v for k, v in described["layer"].items()
+            }
             layers.append(
                 LayerSummary(
                     layer=ActivationLayer(**about),
                     statistics=state(ActivationStatistics, index, "statistics", described["plain"]),
                     histograms=state(ActivationHistograms, index, "histograms", described["plain"]),
-                    class_histograms=state(ActivationHistograms, index, "by_class", described["plain"]),
+                    class_histograms=state(
+                        ActivationHistograms, index, "by_class", described["plain"]
+                    ),
                     cofiring=state(CofiringCounts, index, "cofiring", described["plain"]),
                     by_chance=tuple(
                         state(CofiringCounts, index, f"by_chance{run}", described["plain"])
@@ -357,7 +385,11 @@ class ActivationSummary:
 
     def __repr__(self) -> str:
         dead = sum(int(layer.dead().sum()) for layer in self.layers)
-        right = "no accuracy: no class has an output" if self.accuracy is None else f"accuracy {self.accuracy:.4f}"
+        right = (
+            "no accuracy: no class has an output"
+            if self.accuracy is None
+            else f"accuracy {self.accuracy:.4f}"
+        )
         return (
             f"ActivationSummary({self.samples:,} samples, {len(self.layers)} layers, {self.neurons:,} neurons "
             f"({self.options.unit}), entropy {self.entropy():.1f} nats, {dead} dead, {right})"

@@ -18,11 +18,23 @@ __all__ = ["Energy", "MaxSoftmax", "ReAct"]
 
 _aten = torch.ops.aten
 _PASSING = (
-    _aten.dropout.default, _aten.alias.default, _aten.clone.default, _aten.detach.default, _aten.contiguous.default,
-    _aten.flatten.using_ints, _aten.view.default, _aten.reshape.default, _aten.squeeze.default, _aten.squeeze.dim,
-    _aten.squeeze.dims, _aten.mean.dim, _aten.adaptive_avg_pool1d.default, _aten.adaptive_avg_pool2d.default,
-    _aten.adaptive_avg_pool3d.default, _aten.avg_pool2d.default,
-)  # fmt: skip
+    _aten.dropout.default,
+    _aten.alias.default,
+    _aten.clone.default,
+    _aten.detach.default,
+    _aten.contiguous.default,
+    _aten.flatten.using_ints,
+    _aten.view.default,
+    _aten.reshape.default,
+    _aten.squeeze.default,
+    _aten.squeeze.dim,
+    _aten.squeeze.dims,
+    _aten.mean.dim,
+    _aten.adaptive_avg_pool1d.default,
+    _aten.adaptive_avg_pool2d.default,
+    _aten.adaptive_avg_pool3d.default,
+    _aten.avg_pool2d.default,
+)
 """What may lie between the last activation layer and the linear layer: it passes numbers on, or averages positions."""
 
 
@@ -103,10 +115,11 @@ class Energy:
 class ReAct:
     """The energy after the features of the last activation layer are clipped from above (Sun et al. 2021).
 
-    Features are what goes into the network's final linear layer: the last activation layer, or its mean over
-    positions, as in the paper. They are clipped at a percentile of all features of all training samples together,
-    and the linear layer is computed from them. Where fewer features are active than lie above the percentile, the
-    limit is 0 and every sample scores the same: see `limit`, and choose a higher percentile.
+    Features are what goes into the network's final linear layer: the last activation layer, or its
+    mean over positions, as in the paper. They are clipped at a percentile of all features of all
+    training samples together, and the linear layer is computed from them. Where fewer features are
+    active than lie above the percentile, the limit is 0 and every sample scores the same: see
+    `limit`, and choose a higher percentile.
 
     Args:
         network: The classifier, with an operator graph.
@@ -115,7 +128,8 @@ class ReAct:
 
     Raises:
         ExportError: The network has no operator graph.
-        LayerError: The logits do not come from a linear layer on the last activation layer or its mean.
+        LayerError: The logits do not come from a linear layer on the last activation layer or its
+            mean.
         OptionError: The percentile is not from 0 to 100, or the temperature not above 0.
 
     Example:
@@ -128,9 +142,17 @@ class ReAct:
         (9.0, tensor([-5.6931, -9.6931], dtype=torch.float64))
     """
 
-    def __init__(self, network: Network, percentile: float = 90.0, temperature: float = 1.0) -> None:
-        if isinstance(percentile, bool) or not isinstance(percentile, int | float) or not 0 <= percentile <= 100:
-            raise OptionError(f"percentile={percentile!r}", "a number from 0 to 100", "pass percentile=90")
+    def __init__(
+        self, network: Network, percentile: float = 90.0, temperature: float = 1.0
+    ) -> None:
+        if (
+            isinstance(percentile, bool)
+            or not isinstance(percentile, int | float)
+            or not 0 <= percentile <= 100
+        ):
+            raise OptionError(
+                f"percentile={percentile!r}", "a number from 0 to 100", "pass percentile=90"
+            )
         self.network = classifier(network)
         self.percentile = float(percentile)
         self.temperature = check_above_zero("temperature", temperature)
@@ -141,8 +163,9 @@ class ReAct:
     def limit(self) -> float:
         """Where features are clipped.
 
-        The smallest feature that at least `percentile` per cent of the features do not exceed, its mantissa cut to
-        11 bits: at most 0.05 % nearer to zero, and exact for networks in half precision.
+        The smallest feature that at least `percentile` per cent of the features do not exceed, its
+        mantissa cut to 11 bits: at most 0.05 % nearer to zero, and exact for networks in half
+        precision.
 
         Raises:
             DataError: Nothing was fitted yet.
@@ -167,7 +190,11 @@ class ReAct:
         below = counts.cumsum(dim=0)
         features = int(below[-1])
         if not features:
-            raise DataError("no samples", "at least one batch of (inputs, labels)", "check what the loader returns")
+            raise DataError(
+                "no samples",
+                "at least one batch of (inputs, labels)",
+                "check what the loader returns",
+            )
         # Ranks in whole numbers as far as they are: 0.9 · 10 must not become the tenth.
         rank = max(1, -int(-(self.percentile * features / 100 - 1e-9) // 1))
         self._limit = _value(int(torch.searchsorted(below, rank)))
@@ -186,8 +213,12 @@ class ReAct:
         """
         limit = self.limit
         features = self._features(images)
-        # Read anew each time, since training may change them; a network hands its tensors out by name only here.
-        weights = [tensor.detach().to(features.dtype) for tensor in self.network._source.tensors(self._names)]
+        # Read anew each time, since training may change them; a network hands its tensors out by
+        # name only here.
+        weights = [
+            tensor.detach().to(features.dtype)
+            for tensor in self.network._source.tensors(self._names)
+        ]
         with torch.inference_mode():
             logits = torch.nn.functional.linear(features.clamp(max=limit), *weights)
         return _energy(logits, self.temperature)
@@ -199,9 +230,15 @@ class ReAct:
         (features,) = found
         if not bool(torch.isfinite(features).all()):
             raise NonFiniteError(
-                "a NaN or infinite feature", "finite numbers", "find what makes the network overflow, or its inputs"
+                "a NaN or infinite feature",
+                "finite numbers",
+                "find what makes the network overflow, or its inputs",
             )
-        return features if features.dtype in (torch.float32, torch.float64) else features.to(torch.float32)
+        return (
+            features
+            if features.dtype in (torch.float32, torch.float64)
+            else features.to(torch.float32)
+        )
 
 
 _DROPPED = 12
@@ -211,7 +248,9 @@ _BINS = 1 << (32 - _DROPPED)
 
 def _bins(values: Tensor) -> Tensor:
     """The bin of every value, ascending with it, (values,), int64."""
-    bits = (values.flatten().to(torch.float32) + 0.0).view(torch.int32)  # adding 0 leaves no negative zeros
+    bits = (values.flatten().to(torch.float32) + 0.0).view(
+        torch.int32
+    )  # adding 0 leaves no negative zeros
     ascending = torch.where(bits >= 0, bits, bits ^ 0x7FFFFFFF)
     return (ascending >> _DROPPED).to(torch.int64) + _BINS // 2
 
@@ -240,13 +279,25 @@ def _head_tensors(network: Network) -> list[str]:
     output = next(node for node in reversed(network.graph.nodes) if node.op == "output")
     found = []
     for linear in network.graph.nodes:
-        gives = linear.target is _aten.linear.default and any(_passes_on(n, linear) for n in output.all_input_nodes)
+        gives = linear.target is _aten.linear.default and any(
+            _passes_on(n, linear) for n in output.all_input_nodes
+        )
         if gives and linear.meta["val"].shape[-1] == classes and _passes_on(linear.args[0], source):
-            found.append([node.meta.get("tensor_name") for node in linear.args[1:] if isinstance(node, fx.Node)])
+            found.append(
+                [
+                    node.meta.get("tensor_name")
+                    for node in linear.args[1:]
+                    if isinstance(node, fx.Node)
+                ]
+            )
     if len(found) > 1:
-        raise _no_head(f"a network with {len(found)} linear layers that give {classes} outputs from '{last.name}'")
+        raise _no_head(
+            f"a network with {len(found)} linear layers that give {classes} outputs from '{last.name}'"
+        )
     if not found:
-        raise _no_head(f"a network whose final linear layer does not read its last activation layer, '{last.name}'")
+        raise _no_head(
+            f"a network whose final linear layer does not read its last activation layer, '{last.name}'"
+        )
     if not all(isinstance(name, str) for name in found[0]):
         raise _no_head("a network whose final linear layer computes its weights")
     return [str(name) for name in found[0]]
@@ -275,7 +326,9 @@ def _checked(logits: Tensor) -> Tensor:
     """
     if not bool(torch.isfinite(logits).all()):
         raise NonFiniteError(
-            "a NaN or infinite logit", "finite numbers", "find what makes the network overflow, or its inputs"
+            "a NaN or infinite logit",
+            "finite numbers",
+            "find what makes the network overflow, or its inputs",
         )
     return logits.to(torch.float64, copy=True)
 

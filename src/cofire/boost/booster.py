@@ -48,28 +48,31 @@ class Boosted(NamedTuple):
 class Booster(nn.Module):
     """A better classifier out of a trained one and its activation patterns (P1 §5.2).
 
-    Once fitted, it takes images as the classifier does, runs it once, and gives class probabilities. The classifier
-    stays frozen and as it is: it is no submodule, so that `.to()`, `.train()` and `.parameters()` of the booster
-    leave it alone, and the booster computes where the classifier lies.
+    Once fitted, it takes images as the classifier does, runs it once, and gives class
+    probabilities. The classifier stays frozen and as it is: it is no submodule, so that `.to()`,
+    `.train()` and `.parameters()` of the booster leave it alone, and the booster computes where the
+    classifier lies.
 
     Args:
         network: The trained classifier.
-        layers: Which activation layers; None takes all, "L2L" the last two and "LL" the last (P1 Table 4), or see
-            `Network.select`.
-        method: One of `cofire.boost.METHODS`: "readout" (unless given; it won on held-out data), "auxiliary" (P1's,
-            to the letter) and others; a control such as "temperature"; or "auto", which fits all methods and keeps
-            the one that is best on held-out data.
-        unit: What a neuron of a feature map is: "channel-mean", "channel-max" (a channel's mean or maximum) or
-            "element" (each place of each channel; see `max_bytes`).
-        threshold: A neuron is active above it; "mean" for each neuron's own mean over the training data.
+        layers: Which activation layers; None takes all, "L2L" the last two and "LL" the last (P1
+            Table 4), or see `Network.select`.
+        method: One of `cofire.boost.METHODS`: "readout" (unless given; it won on held-out data),
+            "auxiliary" (P1's, to the letter) and others; a control such as "temperature"; or
+            "auto", which fits all methods and keeps the one that is best on held-out data.
+        unit: What a neuron of a feature map is: "channel-mean", "channel-max" (a channel's mean or
+            maximum) or "element" (each place of each channel; see `max_bytes`).
+        threshold: A neuron is active above it; "mean" for each neuron's own mean over the training
+            data.
         seed: Of networks and orders.
-        max_bytes: Bound for the sample of training activations that readouts learn from (of more, fewer samples are
-            kept), for counts and sums per class, and for second moments.
+        max_bytes: Bound for the sample of training activations that readouts learn from (of more,
+            fewer samples are kept), for counts and sums per class, and for second moments.
 
     Attributes:
         fitted: What was fitted, None before.
-        always_active: For each layer the share of P (Eq. 14), over classes and neurons, that lies above 0.99: who
-            fires tells little in a layer where that is most of it. Without entries before `fit`.
+        always_active: For each layer the share of P (Eq. 14), over classes and neurons, that lies
+            above 0.99: who fires tells little in a layer where that is most of it. Without entries
+            before `fit`.
 
     Raises:
         LayerError: No such layer, or none at all.
@@ -132,12 +135,14 @@ class Booster(nn.Module):
     ) -> Self:
         """Learn from data that the classifier was trained on and, better, from data that it was not.
 
-        Nothing of size (samples × neurons) is kept but, for readouts, a sample of at most `max_bytes`.
+        Nothing of size (samples × neurons) is kept but, for readouts, a sample of at most
+        `max_bytes`.
 
         Args:
             train_loader: Labelled training data, as `cofire.summarize` takes it.
-            validation_loader: Labelled data that the classifier has not seen. Without it, a fifth of the training
-                data, chosen by content, takes its place; the classifier knows it by heart, so that less is learnt.
+            validation_loader: Labelled data that the classifier has not seen. Without it, a fifth
+                of the training data, chosen by content, takes its place; the classifier knows it by
+                heart, so that less is learnt.
             batch_size: For data that does not come in batches.
             progress: Show progress bars; None shows them on a terminal.
 
@@ -145,14 +150,17 @@ class Booster(nn.Module):
             The booster itself.
 
         Raises:
-            DataError: No samples, data that overlaps, and its kinds `BatchError`, `LabelError` (a class without
-                training samples, or labels out of range) and `NonFiniteError`.
+            DataError: No samples, data that overlaps, and its kinds `BatchError`, `LabelError` (a
+                class without training samples, or labels out of range) and `NonFiniteError`.
             BudgetError: The method needs more memory than `max_bytes`.
         """
         settings = FitSettings(
-            self._settings.threshold, self._settings.seed, check_whole("batch_size", batch_size),
-            self._settings.max_bytes, progress,
-        )  # fmt: skip
+            self._settings.threshold,
+            self._settings.seed,
+            check_whole("batch_size", batch_size),
+            self._settings.max_bytes,
+            progress,
+        )
         methods = list(METHODS.values()) if self._asked == AUTO else [method_of(self._asked)]
         with without_autocast():
             fits = fit_methods(self._reader, methods, train_loader, validation_loader, settings)
@@ -169,7 +177,9 @@ class Booster(nn.Module):
     def _ready(self) -> Fitted:
         if self.fitted is None:
             raise OptionError(
-                "a booster that is not fitted", "a fitted or loaded one", "call booster.fit(train_loader) first"
+                "a booster that is not fitted",
+                "a fitted or loaded one",
+                "call booster.fit(train_loader) first",
             )
         return self.fitted
 
@@ -194,10 +204,14 @@ class Booster(nn.Module):
             better = fitted(reading)
             if not bool(torch.isfinite(better).all()):
                 raise NonFiniteError(
-                    "NaN or infinite scores", "finite numbers", "find what makes the network overflow, or its inputs"
+                    "NaN or infinite scores",
+                    "finite numbers",
+                    "find what makes the network overflow, or its inputs",
                 )
             kind = self.network.dtype
-            return Boosted(better.softmax(dim=1).to(kind), better.to(kind), reading.logits.to(kind, copy=True))
+            return Boosted(
+                better.softmax(dim=1).to(kind), better.to(kind), reading.logits.to(kind, copy=True)
+            )
 
     def forward(self, images: Tensor) -> Tensor:
         """Class probabilities, (samples, classes), on the classifier's device and of its type (see `predict`)."""
@@ -233,7 +247,9 @@ class Booster(nn.Module):
             "layers": list(self.layers),
             "unit": self._reader.unit,
             "threshold": self._settings.threshold,
-            "always_active": [self.always_active[layer] for layer in self.layers] if self.always_active else None,
+            "always_active": [self.always_active[layer] for layer in self.layers]
+            if self.always_active
+            else None,
             "seed": self._settings.seed,
             "fingerprint": self.network.fingerprint,
             "weights": self._digest,
@@ -251,7 +267,8 @@ class Booster(nn.Module):
             network: The same classifier, with the same weights.
 
         Raises:
-            ResultError: The file is missing, damaged or no booster, or it belongs to another classifier.
+            ResultError: The file is missing, damaged or no booster, or it belongs to another
+                classifier.
         """
 
         def read(note: dict[str, Any], tensors: dict[str, Tensor]) -> Booster:
@@ -261,9 +278,13 @@ class Booster(nn.Module):
                 raise _foreign(path, "other weights of the same architecture")
             try:
                 booster = cls(
-                    network, list(note["layers"]), note["method"],
-                    unit=note["unit"], threshold=note["threshold"], seed=note["seed"],
-                )  # fmt: skip
+                    network,
+                    list(note["layers"]),
+                    note["method"],
+                    unit=note["unit"],
+                    threshold=note["threshold"],
+                    seed=note["seed"],
+                )
                 fitted = _restored(note, tensors, network.num_classes)
             except (OptionError, LayerError, RuntimeError) as error:
                 raise ValueError(str(error)) from error
@@ -271,7 +292,9 @@ class Booster(nn.Module):
             if read is not None and not read.of_head and list(read.sizes) != booster._reader.sizes:
                 raise ValueError("other neurons")
             shares = note.get("always_active")  # files of earlier versions have none
-            return booster.adopt(fitted, {} if shares is None else dict(zip(booster.layers, shares, strict=True)))
+            return booster.adopt(
+                fitted, {} if shares is None else dict(zip(booster.layers, shares, strict=True))
+            )
 
         return load_noted(path, "booster", read)
 
@@ -300,7 +323,11 @@ class Booster(nn.Module):
 
     def extra_repr(self) -> str:
         """What stands between the brackets of its repr."""
-        state = "not fitted" if self.fitted is None else f"fitted on {self.fitted.fitted_on or 'nothing'}"
+        state = (
+            "not fitted"
+            if self.fitted is None
+            else f"fitted on {self.fitted.fitted_on or 'nothing'}"
+        )
         return f"method={self.method!r}, layers={list(self.layers)}, {state}"
 
 
@@ -329,11 +356,21 @@ def _restored(note: dict[str, Any], tensors: dict[str, Tensor], classes: int) ->
         told = note["evidence"]
         parts = iter(torch.split(tensors["evidence.weight"], sum(told["sizes"]), dim=1))
         own = note["threshold"] == MEAN and told["patterns"]
-        limit = tensors["evidence.thresholds"] if own else 0.0 if note["threshold"] == MEAN else note["threshold"]
+        limit = (
+            tensors["evidence.thresholds"]
+            if own
+            else 0.0
+            if note["threshold"] == MEAN
+            else note["threshold"]
+        )
         evidence = Evidence(
-            next(parts) if told["values"] else None, next(parts) if told["patterns"] else None,
-            tensors["evidence.bias"], told["sizes"], threshold=limit, of_head=told["of_head"],
-        )  # fmt: skip
+            next(parts) if told["values"] else None,
+            next(parts) if told["patterns"] else None,
+            tensors["evidence.bias"],
+            told["sizes"],
+            threshold=limit,
+            of_head=told["of_head"],
+        )
     kind = HEADS[note["head"]]
     if kind is Affine:
         head: nn.Module = Affine(tensors["head.weight"].shape[1], classes)

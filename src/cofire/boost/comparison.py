@@ -23,7 +23,15 @@ from cofire.boost.firing import (
 )
 from cofire.boost.fitting import FitSettings, Fitted, fit_methods, readings
 from cofire.boost.measures import calibration_gap, false_counts
-from cofire.boost.methods import CONTROLS, DEFAULT_METHOD, METHODS, VALUES, Kind, check_booster, method_of
+from cofire.boost.methods import (
+    CONTROLS,
+    DEFAULT_METHOD,
+    METHODS,
+    VALUES,
+    Kind,
+    check_booster,
+    method_of,
+)
 from cofire.boost.overlap import check_apart_by_content, check_apart_by_index
 from cofire.boost.reading import Reader, chosen_layers, hashes_of
 from cofire.bounds import check_from_zero, check_whole
@@ -50,15 +58,16 @@ class Judged:
         kind: "base", "control", "ablation" or "method".
         fitted_on: On which data its head was fitted, in words.
         train_accuracy: 0 to 1, None where it was not asked for.
-        held_out_accuracy: 0 to 1, of heads that have not seen those samples (which of several readouts is taken was
-            chosen by the other parts of the held-out data as well).
+        held_out_accuracy: 0 to 1, of heads that have not seen those samples (which of several
+            readouts is taken was chosen by the other parts of the held-out data as well).
         test_accuracy: 0 to 1.
         test_loss: Mean negative log-likelihood in nats.
         test_calibration: Expected calibration error, 0 to 1.
         parameters: Numbers added to the classifier's.
         gain: Test accuracy minus the best control's; None for base and controls.
         base_gain: Test accuracy minus the base's; None for the base.
-        values_gain: Test accuracy minus that of the readout of values alone; None for that itself, base and controls.
+        values_gain: Test accuracy minus that of the readout of values alone; None for that itself,
+            base and controls.
         repaired: Test predictions that were wrong and are right; None for the base.
         broken: Test predictions that were right and are wrong; None for the base.
         held_out_loss: Mean negative log-likelihood in nats, as `held_out_accuracy`.
@@ -111,8 +120,9 @@ class Comparison:
     def verdict(self) -> Outcome:
         """Whether the booster helps: only if it beats the model and the best control as well.
 
-        "worse" if one of the two does better than the booster; "undecided" if it cannot be told from one of them, nor
-        held to be within the margin of it. Why it helps, `layers_gain` and `patterns_gain` say.
+        "worse" if one of the two does better than the booster; "undecided" if it cannot be told
+        from one of them, nor held to be within the margin of it. Why it helps, `layers_gain` and
+        `patterns_gain` say.
         """
         gain, base_gain = self.judged[self.chosen].gain, self.judged[self.chosen].base_gain
         assert gain is not None
@@ -149,7 +159,9 @@ class Comparison:
     @property
     def told_of_always_active(self) -> str:
         """In how many of the layers who fires tells nothing, as almost every neuron always does; "" for none."""
-        return told_of_always_active(len(self.always_active), count_always_active(self.always_active))
+        return told_of_always_active(
+            len(self.always_active), count_always_active(self.always_active)
+        )
 
     def false_counts(self, name: str) -> tuple[Tensor, Tensor]:
         """False positives and negatives of each class on the test data, (classes,) each."""
@@ -191,23 +203,26 @@ def compare(
 ) -> Comparison:
     """Fit every method and every control, choose on held-out data, and judge on test data.
 
-    The booster's lead over the best control, which sees nothing of hidden layers but what goes into the last one, has
-    two parts: what reading *all layers instead of the last* gains (`layers_gain`: the readout of activation values
-    alone less the best control) and what *patterns gain on top of values* (`patterns_gain`: the booster less that
-    readout). Only the second is due to activation patterns. Each gain has an interval over the test samples
-    (`cofire.statistics.mean_interval` of the paired differences).
+    The booster's lead over the best control, which sees nothing of hidden layers but what goes into
+    the last one, has two parts: what reading *all layers instead of the last* gains (`layers_gain`:
+    the readout of activation values alone less the best control) and what *patterns gain on top of
+    values* (`patterns_gain`: the booster less that readout). Only the second is due to activation
+    patterns. Each gain has an interval over the test samples (`cofire.statistics.mean_interval` of
+    the paired differences).
 
     Args:
         network: The trained classifier; a module is read with the first training samples.
         training: What it was trained on, as `cofire.summarize` takes it.
-        held_out: What it was not trained on; None to set a fifth of the training data aside (see `Booster.fit`).
+        held_out: What it was not trained on; None to set a fifth of the training data aside (see
+            `Booster.fit`).
         test: What nothing is fitted to or chosen by.
         layers: Which activation layers (see `Booster`).
         method: The booster's; "auto" for the best of all methods on held-out data.
-        methods: Which methods to fit beside it; all unless given. All of `CONTROLS` are always fitted: controls, and
-            the readouts of values alone and of patterns alone.
+        methods: Which methods to fit beside it; all unless given. All of `CONTROLS` are always
+            fitted: controls, and the readouts of values alone and of patterns alone.
         unit: What a neuron of a feature map is (see `Booster`).
-        threshold: A neuron is active above it; "mean" for each neuron's own mean over the training data.
+        threshold: A neuron is active above it; "mean" for each neuron's own mean over the training
+            data.
         seed: Of networks, orders and draws.
         max_bytes: See `Booster`.
         train_accuracy: Whether the training data is read once more, for accuracy.
@@ -231,18 +246,25 @@ def compare(
         names.append(method)
     names = [*CONTROLS, *(name for name in names if name not in CONTROLS)]
     if method == AUTO and not set(names) - set(CONTROLS):
-        raise OptionError("method='auto' among no methods", "methods to choose from", "leave methods out")
+        raise OptionError(
+            "method='auto' among no methods", "methods to choose from", "leave methods out"
+        )
     reader = Reader(network, chosen_layers(network, layers), unit)
     settings = FitSettings(
-        check_firing(threshold), check_whole("seed", seed, least=0, most=_LARGEST),
-        check_whole("batch_size", batch_size), check_whole("max_bytes", max_bytes), progress,
-    )  # fmt: skip
+        check_firing(threshold),
+        check_whole("seed", seed, least=0, most=_LARGEST),
+        check_whole("batch_size", batch_size),
+        check_whole("max_bytes", max_bytes),
+        progress,
+    )
     Labelling.of(network, training).check_same(test, "the test data")
     check_apart_by_index(training, test, "test data")
     check_apart_by_index(held_out, test, "test data", "the held-out data")
     draws, margin = check_whole("draws", draws), check_from_zero("margin", margin)
     with without_autocast():
-        fits = fit_methods(reader, [method_of(name) for name in names], training, held_out, settings)
+        fits = fit_methods(
+            reader, [method_of(name) for name in names], training, held_out, settings
+        )
     best_control = best_of(fits, [name for name in names if method_of(name).kind == "control"])
     chosen = method
     if method == AUTO:
@@ -253,22 +275,34 @@ def compare(
     tested = _judge(reader, fits.fitted, test, settings, "boost: test data", chosen, flips)
     check_apart_by_content(fits.training_hashes, tested.hashes, "test data")
     if held_out is not None:
-        check_apart_by_content(fits.held_out_hashes, tested.hashes, "test data", "the held-out data")
+        check_apart_by_content(
+            fits.held_out_hashes, tested.hashes, "test data", "the held-out data"
+        )
     trained = None
     if train_accuracy:
-        trained = _judge(reader, fits.fitted, training, settings, "boost: training accuracy", chosen, None)
+        trained = _judge(
+            reader, fits.fitted, training, settings, "boost: training accuracy", chosen, None
+        )
     rows = {}
     right = {name: (tested.predicted[name] == tested.labels).to(torch.int8) for name in names}
     for name in names:
         fitted = fits.fitted[name]
         held = (fits.held_out[name].argmax(dim=1) == fits.labels).double().mean()
         rows[name] = Judged(
-            name, fitted.method.title, fitted.method.kind, fitted.fitted_on,
-            None if trained is None else float((trained.predicted[name] == trained.labels).double().mean()),
-            float(held), float(right[name].double().mean()), float(tested.losses[name].mean()),
-            calibration_gap(tested.confidence[name], right[name]), fitted.parameters_added,
+            name,
+            fitted.method.title,
+            fitted.method.kind,
+            fitted.fitted_on,
+            None
+            if trained is None
+            else float((trained.predicted[name] == trained.labels).double().mean()),
+            float(held),
+            float(right[name].double().mean()),
+            float(tested.losses[name].mean()),
+            calibration_gap(tested.confidence[name], right[name]),
+            fitted.parameters_added,
             held_out_loss=float(nn.functional.cross_entropy(fits.held_out[name], fits.labels)),
-        )  # fmt: skip
+        )
         if name == BASE:
             continue
         change = right[name] - right[BASE]
@@ -278,15 +312,32 @@ def compare(
 
         of_layers = fitted.method.kind in ("ablation", "method")
         rows[name] = replace(
-            rows[name], base_gain=over(BASE), gain=over(best_control) if of_layers else None,
+            rows[name],
+            base_gain=over(BASE),
+            gain=over(best_control) if of_layers else None,
             values_gain=over(VALUES) if of_layers and name != VALUES else None,
-            repaired=int((change > 0).sum()), broken=int((change < 0).sum()),
-        )  # fmt: skip
+            repaired=int((change > 0).sum()),
+            broken=int((change < 0).sum()),
+        )
     booster = Booster(
-        network, [layer.name for layer in reader.layers], chosen, unit=unit, threshold=threshold, seed=seed
+        network,
+        [layer.name for layer in reader.layers],
+        chosen,
+        unit=unit,
+        threshold=threshold,
+        seed=seed,
     )
     booster.adopt(fits.fitted[chosen], fits.always_active)
-    return Comparison(rows, chosen, best_control, tested.labels, tested.predicted, flips.examples(), booster, margin)
+    return Comparison(
+        rows,
+        chosen,
+        best_control,
+        tested.labels,
+        tested.predicted,
+        flips.examples(),
+        booster,
+        margin,
+    )
 
 
 @dataclass(frozen=True)
@@ -322,7 +373,9 @@ def _judge(
                 better = one.head(reading.logits, evidence)
                 if not bool(torch.isfinite(better).all()):
                     raise NonFiniteError(
-                        f"NaN or infinite scores of '{name}'", "finite numbers", "find what makes the network overflow"
+                        f"NaN or infinite scores of '{name}'",
+                        "finite numbers",
+                        "find what makes the network overflow",
                     )
                 confidence, predicted = better.softmax(dim=1).max(dim=1)
                 loss = nn.functional.cross_entropy(better, of_batch, reduction="none")
@@ -331,8 +384,14 @@ def _judge(
             hashes.append(hashes_of(inputs))
             if flips is not None:
                 flips.update(inputs, labels[-1], parts[BASE][-1], parts[chosen][-1])
-    joined = {name: tuple(torch.cat(column) for column in zip(*rows, strict=True)) for name, rows in parts.items()}
+    joined = {
+        name: tuple(torch.cat(column) for column in zip(*rows, strict=True))
+        for name, rows in parts.items()
+    }
     return _Answers(
-        torch.cat(labels), torch.cat(hashes), {name: columns[0] for name, columns in joined.items()},
-        {name: columns[2] for name, columns in joined.items()}, {name: columns[1] for name, columns in joined.items()},
-    )  # fmt: skip
+        torch.cat(labels),
+        torch.cat(hashes),
+        {name: columns[0] for name, columns in joined.items()},
+        {name: columns[2] for name, columns in joined.items()},
+        {name: columns[1] for name, columns in joined.items()},
+    )

@@ -49,26 +49,31 @@ def not_fitted(detector: object) -> DataError:
 class PatternConfidence:
     """How far a sample's activation pattern is from that of the class predicted for it (P1 §5.2).
 
-    `P[c, x]` is the share of the training samples of class c that activate neuron x (Eq. 14), `U*[x]` is 1 where the
-    sample activates it (Eq. 15), ĉ is the predicted class. P1: where the prediction is right, `U*` "is expected to
-    have the highest overlap with the representative neurons" of ĉ. Three readings of it, each higher where the
+    `P[c, x]` is the share of the training samples of class c that activate neuron x (Eq. 14),
+    `U*[x]` is 1 where the sample activates it (Eq. 15), ĉ is the predicted class. P1: where the
+    prediction is right, `U*` "is expected to have the highest overlap with the representative
+    neurons" of ĉ. Three readings of it, each higher where the
     prediction is less to be trusted:
 
-    - "likelihood": minus the mean over neurons, in nats, of `U* log p + (1 - U*) log(1 - p)` for class ĉ, with
+    - "likelihood": minus the mean over neurons, in nats, of `U* log p + (1 - U*) log(1 - p)` for
+      class ĉ, with
       `p = (count + 1) / (samples + 2)`, so that nothing is impossible (Laplace). From 0 up.
-    - "overlap": `-(P[ĉ] · U*) / mean_c (P[c] · U*)`: how many times as much the active neurons belong to ĉ as to the
-      classes on average. From minus the number of classes to 0, which is also the score of a sample that activates
-      no neuron that training ever activated; -1 is no more overlap than average.
-    - "gap": the log-likelihood, summed over neurons, of the best other class minus that of ĉ, in nats. Above 0 where
+    - "overlap": `-(P[ĉ] · U*) / mean_c (P[c] · U*)`: how many times as much the active neurons
+      belong to ĉ as to the
+      classes on average. From minus the number of classes to 0, which is also the score of a sample
+      that activates no neuron that training ever activated; -1 is no more overlap than average.
+    - "gap": the log-likelihood, summed over neurons, of the best other class minus that of ĉ, in
+      nats. Above 0 where
       the pattern fits another class better.
 
-    The neurons count as independent, which they are not: scores rank samples, they are no probabilities.
+    The neurons count as independent, which they are not: scores rank samples, they are no
+        probabilities.
 
     Args:
         network: The classifier.
         layers: Which layers; None takes all, "LL" and "L2L" the last and the last two.
-        unit: What a neuron of a feature map is, with one observation a sample: "channel-mean", "channel-max" or
-            "element".
+        unit: What a neuron of a feature map is, with one observation a sample: "channel-mean",
+            "channel-max" or "element".
         threshold: A neuron is active above it.
         score: Which of the three `predict` gives.
         max_bytes: Refuse to start if the counts would take more.
@@ -76,8 +81,8 @@ class PatternConfidence:
     Raises:
         BudgetError: Too many neurons.
         LayerError: No such layer, or none at all.
-        OptionError: An option has a value it cannot have ("channel" has many observations a sample), or the network
-            has fewer than two outputs.
+        OptionError: An option has a value it cannot have ("channel" has many observations a
+            sample), or the network has fewer than two outputs.
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU(), torch.nn.Linear(2, 2))
@@ -104,7 +109,9 @@ class PatternConfidence:
         self._threshold = threshold
         self._reader = Reader(network, chosen_layers(network, layers), unit)
         if not sum(self._reader.sizes):
-            raise LayerError("no layers, or none with neurons", "at least one neuron", "pass layers=None for all")
+            raise LayerError(
+                "no layers, or none with neurons", "at least one neuron", "pass layers=None for all"
+            )
         # Counts, shares and log-odds.
         needed = 3 * 8 * network.num_classes * sum(self._reader.sizes)
         if needed > check_whole("max_bytes", max_bytes):
@@ -122,13 +129,16 @@ class PatternConfidence:
             loader: Labelled training data, in any form that `cofire.summarize` takes.
 
         Raises:
-            DataError: What `cofire.summarize` raises for data, and its kinds: `LabelError` for a class without
-                samples, `BatchError` for other shapes, `NonFiniteError` for NaN or infinite numbers.
+            DataError: What `cofire.summarize` raises for data, and its kinds: `LabelError` for a
+                class without samples, `BatchError` for other shapes, `NonFiniteError` for NaN or
+                infinite numbers.
         """
         network = self.network
         Labelling.of(network, loader).check_outputs("activation patterns of each class")
         samples = torch.zeros(network.num_classes, dtype=torch.int64, device=network.device)
-        active = torch.zeros(network.num_classes, sum(self._reader.sizes), dtype=torch.float64, device=network.device)
+        active = torch.zeros(
+            network.num_classes, sum(self._reader.sizes), dtype=torch.float64, device=network.device
+        )
         with torch.inference_mode():
             for batch in Batches(loader, network.num_classes):
                 labels = batch.labels.to(network.device)
@@ -177,10 +187,12 @@ class PatternConfidence:
             average = overlap.mean(dim=1)
             found = {
                 "likelihood": -own[:, 0] / fires.shape[1],
-                "overlap": -overlap.gather(1, predicted)[:, 0] / torch.where(average > 0, average, 1.0),
+                "overlap": -overlap.gather(1, predicted)[:, 0]
+                / torch.where(average > 0, average, 1.0),
                 "gap": others - own[:, 0],
             }
-        # Copies are ordinary tensors, which autograd accepts, and adding 0 leaves no negative zeros.
+        # Copies are ordinary tensors, which autograd accepts, and adding 0 leaves no negative
+        # zeros.
         return {name: values.clone() + 0.0 for name, values in found.items()}
 
     def _patterns(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -193,7 +205,9 @@ class PatternConfidence:
                     "finite numbers",
                     "find what makes the network overflow (weights, inputs), or leave that batch out",
                 )
-        return (torch.cat(reading.layers, dim=1) > self._threshold).to(torch.float64), reading.logits
+        return (torch.cat(reading.layers, dim=1) > self._threshold).to(
+            torch.float64
+        ), reading.logits
 
     def save(self, path: str | Path) -> Path:
         """Write what was fitted, whole or not at all, bound to the network and its weights.
@@ -227,13 +241,18 @@ class PatternConfidence:
             network: The network that it was fitted on, with the same weights.
 
         Raises:
-            ResultError: The file is missing, damaged, holds something else, or is of another architecture.
+            ResultError: The file is missing, damaged, holds something else, or is of another
+                architecture.
             WeightsError: The network has other weights than were fitted.
         """
-        return load_noted(path, _KIND, lambda note, tensors: cls._restored(path, network, note, tensors))
+        return load_noted(
+            path, _KIND, lambda note, tensors: cls._restored(path, network, note, tensors)
+        )
 
     @classmethod
-    def _restored(cls, path: str | Path, network: Network, note: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
+    def _restored(
+        cls, path: str | Path, network: Network, note: dict[str, Any], tensors: dict[str, Tensor]
+    ) -> Self:
         if note["fingerprint"] != network.fingerprint:
             raise ResultError(
                 f"{path}, fitted on a network of another architecture than {network!r}",
@@ -248,14 +267,18 @@ class PatternConfidence:
             )
         layers = {layer.name: layer for layer in (*network.activation_layers, *network.gates)}
         chosen = [layers[name] for name in note["layers"]]
-        detector = cls(network, chosen, note["unit"], note["threshold"], note["score"], max_bytes=sys.maxsize)
+        detector = cls(
+            network, chosen, note["unit"], note["threshold"], note["score"], max_bytes=sys.maxsize
+        )
         samples, active = tensors["samples"], tensors["active"]
         shape = (network.num_classes, sum(detector._reader.sizes))
         whole = samples.shape == shape[:1] and active.shape == shape and bool((samples > 0).all())
         if not whole or not bool(((active >= 0) & (active <= samples[:, None])).all()):
             raise ValueError("counts that do not fit")
         place = network.device
-        detector._counts = _Counts(samples.to(place), active.to(place, torch.float64), note["digest"])
+        detector._counts = _Counts(
+            samples.to(place), active.to(place, torch.float64), note["digest"]
+        )
         return detector
 
 

@@ -23,8 +23,8 @@ class Cost:
 
     Attributes:
         parameters: Numbers that it adds.
-        time: A boosted forward pass over one of the classifier alone: the median of such ratios, each taken from two
-            passes one after the other.
+        time: A boosted forward pass over one of the classifier alone: the median of such ratios,
+            each taken from two passes one after the other.
     """
 
     parameters: int

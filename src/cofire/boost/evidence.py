@@ -39,7 +39,9 @@ class Evidence(nn.Module):
         self.sizes = tuple(sizes)
         own = isinstance(threshold, Tensor) and patterns is not None
         self.threshold = 0.0 if isinstance(threshold, Tensor) else threshold
-        self.register_buffer("thresholds", torch.as_tensor(threshold).to(torch.float32).clone() if own else None)
+        self.register_buffer(
+            "thresholds", torch.as_tensor(threshold).to(torch.float32).clone() if own else None
+        )
         self.thresholds: Tensor | None
         self.of_head = of_head
         self.has_values = values is not None
@@ -84,7 +86,9 @@ class Evidence(nn.Module):
             inputs[:, start : start + size] = activation
             start += size
         limits = self._limits() if self.has_patterns else []
-        for activation, size, limit in zip(layers, self.sizes, limits, strict=True) if limits else ():
+        for activation, size, limit in (
+            zip(layers, self.sizes, limits, strict=True) if limits else ()
+        ):
             torch.gt(activation, limit, out=inputs[:, start : start + size])
             start += size
         return inputs
@@ -115,7 +119,8 @@ def _scratch(samples: int, weight: Tensor) -> Tensor:
     if getattr(_HELD, "what", None) == wanted:
         held: Tensor = _HELD.memory
         return held
-    # Not an inference tensor, whatever mode the caller is in: those cannot be written to outside of it.
+    # Not an inference tensor, whatever mode the caller is in: those cannot be written to outside of
+    # it.
     with torch.inference_mode(False):
         memory = weight.new_empty(samples, weight.shape[1])
     if memory.numel() * memory.element_size() <= _SMALL:

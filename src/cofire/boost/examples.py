@@ -67,15 +67,22 @@ class FlipCollector:
             kind = "repaired" if after == label else "broken" if before == label else "moved"
             if len(self._found[kind]) < MOST[kind]:
                 flip = Flip(
-                    self._seen + at, label, before, after, float(base[1][at]), float(boosted[1][at]),
+                    self._seen + at,
+                    label,
+                    before,
+                    after,
+                    float(base[1][at]),
+                    float(boosted[1][at]),
                     _png(inputs[at]),
-                )  # fmt: skip
+                )
                 self._found[kind].append(flip)
         self._seen += len(labels)
 
     def examples(self) -> list[Flip]:
         """What was found, in the order of the data."""
-        return sorted((flip for found in self._found.values() for flip in found), key=lambda flip: flip.index)
+        return sorted(
+            (flip for found in self._found.values() for flip in found), key=lambda flip: flip.index
+        )
 
 
 def _png(values: Tensor) -> bytes | None:

@@ -58,7 +58,9 @@ def check_firing(threshold: Any) -> Threshold:
         if threshold == MEAN:
             return MEAN
         raise OptionError(
-            f"threshold={threshold!r}", "a finite number, or 'mean', each neuron's own", "pass threshold='mean'"
+            f"threshold={threshold!r}",
+            "a finite number, or 'mean', each neuron's own",
+            "pass threshold='mean'",
         )
     return check_threshold(threshold)
 
@@ -74,7 +76,10 @@ def always_active_shares(probability: Tensor, sizes: Sequence[int]) -> list[floa
         >>> always_active_shares(torch.tensor([[1.0, 1.0, 0.5], [1.0, 0.2, 0.0]]), [2, 1])
         [0.75, 0.0]
     """
-    return [float((part > ALWAYS).double().mean()) for part in torch.split(probability, list(sizes), dim=1)]
+    return [
+        float((part > ALWAYS).double().mean())
+        for part in torch.split(probability, list(sizes), dim=1)
+    ]
 
 
 def count_always_active(shares: Mapping[str, float]) -> int:

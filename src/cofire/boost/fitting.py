@@ -32,7 +32,8 @@ class FitSettings:
     """How to fit.
 
     Attributes:
-        threshold: A neuron is active above it; "mean" for each neuron's own mean over the training data.
+        threshold: A neuron is active above it; "mean" for each neuron's own mean over the training
+            data.
         seed: Of networks and orders.
         batch_size: For data that does not come in batches.
         max_bytes: Of the training sample that readouts learn from, and of the second moments.
@@ -56,7 +57,9 @@ class Fitted(nn.Module):
         fitted_on: On which data, in words; "" for none.
     """
 
-    def __init__(self, method: Method, evidence: Evidence | None, head: nn.Module, fitted_on: str) -> None:
+    def __init__(
+        self, method: Method, evidence: Evidence | None, head: nn.Module, fitted_on: str
+    ) -> None:
         super().__init__()
         self.method = method
         self.evidence = evidence
@@ -65,7 +68,9 @@ class Fitted(nn.Module):
 
     def forward(self, reading: Reading) -> Tensor:
         """The better logits of a batch, (samples, classes)."""
-        found: Tensor = self.head(reading.logits, None if self.evidence is None else self.evidence.of(reading))
+        found: Tensor = self.head(
+            reading.logits, None if self.evidence is None else self.evidence.of(reading)
+        )
         return found
 
     @property
@@ -114,12 +119,14 @@ class Fits:
 
     Attributes:
         fitted: By name.
-        held_out: Logits of each for the held-out samples, by heads fitted on the other parts of them.
+        held_out: Logits of each for the held-out samples, by heads fitted on the other parts of
+            them.
         labels: Of the held-out samples.
         training_hashes: Of the training samples, by content.
         held_out_hashes: Of the held-out samples.
         kept: Training samples that readouts learnt from, and all of them.
-        always_active: For each layer the share of P, over classes and neurons, that lies above 0.99.
+        always_active: For each layer the share of P, over classes and neurons, that lies above
+            0.99.
     """
 
     fitted: dict[str, Fitted]
@@ -131,14 +138,17 @@ class Fits:
     always_active: Mapping[str, float] = field(default_factory=dict)
 
 
-def fit_methods(reader: Reader, methods: Sequence[Method], training: Any, held_out: Any, settings: FitSettings) -> Fits:
+def fit_methods(
+    reader: Reader, methods: Sequence[Method], training: Any, held_out: Any, settings: FitSettings
+) -> Fits:
     """Fit methods and controls.
 
     Args:
         reader: Of the classifier.
         methods: Which.
         training: Data the classifier was trained on, as `cofire.summarize` takes it.
-        held_out: Data it was not trained on; None to set a fifth of the training data aside, chosen by content.
+        held_out: Data it was not trained on; None to set a fifth of the training data aside, chosen
+            by content.
         settings: How.
 
     Returns:
@@ -156,7 +166,9 @@ def fit_methods(reader: Reader, methods: Sequence[Method], training: Any, held_o
     if held_out is not None:
         check_apart_by_index(training, held_out)
     with torch.inference_mode(False), torch.no_grad():
-        gathered, hashes = _gather(reader, methods, training, aside=held_out is None, settings=settings)
+        gathered, hashes = _gather(
+            reader, methods, training, aside=held_out is None, settings=settings
+        )
         needed = {m.evidence for m in methods if m.evidence}
         candidates = {kind: EVIDENCE[kind](gathered) for kind in sorted(needed)}
         on_training = [m for m in methods if m.fit_on == "training"]
@@ -190,7 +202,9 @@ def fit_methods(reader: Reader, methods: Sequence[Method], training: Any, held_o
     sample = gathered.sample
     shares = always_active_shares(gathered.statistics.probability(), reader.sizes)
     active = dict(zip((layer.name for layer in reader.layers), shares, strict=True))
-    return Fits(fitted, scores, seen.labels, hashes, seen.hashes, (sample.kept, sample.seen), active)
+    return Fits(
+        fitted, scores, seen.labels, hashes, seen.hashes, (sample.kept, sample.seen), active
+    )
 
 
 def _fit_one(
@@ -222,10 +236,13 @@ def _fit_one(
                 score[fold == number] = better.to(score.dtype)
     else:
         assert training is not None or method.fit_on == "nothing"
-        which, head = fitted_to(training if training is not None and method.fit_on == "training" else held_out)
+        which, head = fitted_to(
+            training if training is not None and method.fit_on == "training" else held_out
+        )
         judged = head
         if training is not None and method.fit_on == "training" and not words.startswith("held"):
-            # What is set aside is training data as well: it is judged by a head that has not seen it.
+            # What is set aside is training data as well: it is judged by a head that has not seen
+            # it.
             _, judged = fitted_to(training.part(~_aside(training.hashes)))
         score = applied(which, judged, held_out)
     evidence = candidates[method.evidence][which] if method.evidence else None
@@ -234,7 +251,11 @@ def _fit_one(
     elif method.fit_on == "training":
         told = "training data"
     else:
-        told = f"training and {words}" if method.evidence in LEARNT and words.startswith("held") else words
+        told = (
+            f"training and {words}"
+            if method.evidence in LEARNT and words.startswith("held")
+            else words
+        )
     return Fitted(method, evidence, head.requires_grad_(False), told), score
 
 
@@ -252,9 +273,13 @@ def _gather(
     # A fifth is set aside for choices only where something is fitted on it.
     aside = aside and any(method.fit_on == "held-out" for method in methods)
     statistics = ClassStatistics.empty(
-        network.num_classes, sum(sizes), threshold=0.0, moments="discriminant" in kinds, device=network.device,
+        network.num_classes,
+        sum(sizes),
+        threshold=0.0,
+        moments="discriminant" in kinds,
+        device=network.device,
         max_bytes=settings.max_bytes,
-    )  # fmt: skip
+    )
     if settings.threshold == MEAN:
         statistics.threshold = _means(reader, training, aside=aside, settings=settings)
     else:
@@ -262,12 +287,18 @@ def _gather(
     samples = bool(LEARNT & kinds)
     sample = Sample(settings.max_bytes)
     everything = []
-    for inputs, labels, reading in readings(reader, training, settings, "boost: evidence", head="last-layers" in kinds):
+    for inputs, labels, reading in readings(
+        reader, training, settings, "boost: evidence", head="last-layers" in kinds
+    ):
         hashes = hashes_of(inputs)
         everything.append(hashes)
         if aside:
             kept = ~_aside(hashes)
-            reading, labels, hashes = reading.part(kept), labels[kept.to(labels.device)], hashes[kept]
+            reading, labels, hashes = (
+                reading.part(kept),
+                labels[kept.to(labels.device)],
+                hashes[kept],
+            )
         statistics.update(reading, labels)
         if samples:
             sample.update(reading, labels, hashes)
@@ -275,8 +306,9 @@ def _gather(
     if samples and not sample.kept:
         raise BudgetError(
             f"max_bytes={settings.max_bytes:,}, which holds the activations of no training sample",
-            f"room for a few thousand samples of {sum(sizes):,} neurons", "raise max_bytes, or choose fewer layers",
-        )  # fmt: skip
+            f"room for a few thousand samples of {sum(sizes):,} neurons",
+            "raise max_bytes, or choose fewer layers",
+        )
     return Gathered(statistics, sample, sizes), torch.cat(everything)
 
 
@@ -290,7 +322,9 @@ def _means(reader: Reader, training: Any, *, aside: bool, settings: FitSettings)
         count += len(reading.logits)
     if not bool(torch.isfinite(total).all()):
         raise NonFiniteError(
-            "a NaN or infinite activation", "finite numbers", "find what makes the network overflow, or its inputs"
+            "a NaN or infinite activation",
+            "finite numbers",
+            "find what makes the network overflow, or its inputs",
         )
     return (total / max(count, 1)).to(torch.float32)
 
@@ -315,19 +349,26 @@ def read_all(
         DataError: See `cofire.summarize`.
     """
     logits, labels, hashes = [], [], []
-    found: dict[str, list[list[Tensor]]] = {kind: [[] for _ in several] for kind, several in candidates.items()}
-    for inputs, of_batch, reading in readings(reader, data, settings, title, head="last-layers" in candidates):
+    found: dict[str, list[list[Tensor]]] = {
+        kind: [[] for _ in several] for kind, several in candidates.items()
+    }
+    for inputs, of_batch, reading in readings(
+        reader, data, settings, title, head="last-layers" in candidates
+    ):
         logits.append(reading.logits.cpu())
         labels.append(of_batch.cpu())
         hashes.append(hashes_of(inputs))
         for kind, several in candidates.items():
             for parts, evidence in zip(found[kind], several, strict=True):
                 parts.append(evidence.of(reading).cpu())
-    if not all(bool(torch.isfinite(p).all()) for lists in found.values() for parts in lists for p in parts):
+    if not all(
+        bool(torch.isfinite(p).all()) for lists in found.values() for parts in lists for p in parts
+    ):
         raise NonFiniteError(
-            f"NaN or infinite activations ({title.removeprefix('boost: ')})", "finite numbers",
+            f"NaN or infinite activations ({title.removeprefix('boost: ')})",
+            "finite numbers",
             "find what makes the network overflow, or its inputs",
-        )  # fmt: skip
+        )
     joined = {kind: [torch.cat(parts) for parts in lists] for kind, lists in found.items()}
     return Seen(torch.cat(logits), joined, torch.cat(labels), torch.cat(hashes))
 
@@ -343,9 +384,13 @@ def readings(
             try:
                 reading = reader(batch.inputs, head=head)
             except BatchError as error:
-                raise BatchError(f"batch {batch.index}: {error.given}", error.expected, error.remedy) from error
+                raise BatchError(
+                    f"batch {batch.index}: {error.given}", error.expected, error.remedy
+                ) from error
             count += len(batch.labels)
             yield batch.inputs, batch.labels.to(reader.network.device), reading
             advance(len(batch.labels))
     if not count:
-        raise DataError("no samples", "at least one batch of (inputs, labels)", "check what the loader returns")
+        raise DataError(
+            "no samples", "at least one batch of (inputs, labels)", "check what the loader returns"
+        )

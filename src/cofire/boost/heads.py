@@ -17,7 +17,16 @@ from torch.nn.functional import cross_entropy
 from cofire.boost.measures import check_logits
 from cofire.errors import NonFiniteError
 
-__all__ = ["HEADS", "Affine", "Auxiliary", "Tempered", "fit_affine", "fit_auxiliary", "fit_scaling", "fit_temperature"]
+__all__ = [
+    "HEADS",
+    "Affine",
+    "Auxiliary",
+    "Tempered",
+    "fit_affine",
+    "fit_auxiliary",
+    "fit_scaling",
+    "fit_temperature",
+]
 
 _BATCH = 128
 _FEWEST = 300
@@ -28,13 +37,16 @@ class Tempered(nn.Module):
     """`(logits + share · evidence) / temperature`.
 
     Args:
-        temperature: Above 0; softens (above 1) or sharpens what is predicted, without changing which class wins.
+        temperature: Above 0; softens (above 1) or sharpens what is predicted, without changing
+            which class wins.
         share: Of the evidence.
     """
 
     def __init__(self, temperature: float = 1.0, share: float = 1.0) -> None:
         super().__init__()
-        self.register_buffer("scale", torch.tensor([1 / temperature, share / temperature], dtype=torch.float32))
+        self.register_buffer(
+            "scale", torch.tensor([1 / temperature, share / temperature], dtype=torch.float32)
+        )
         self.scale: Tensor
 
     def forward(self, logits: Tensor, evidence: Tensor | None = None) -> Tensor:
@@ -71,8 +83,8 @@ class Auxiliary(nn.Module):
     Args:
         classes: C.
         proposes: Whether the inputs are [Y_predicted, Y_proposed], or Y_predicted alone.
-        probabilities: Whether Y_predicted are probabilities, and evidence is multiplied by them (Eq. 16); else
-            logits and plain evidence.
+        probabilities: Whether Y_predicted are probabilities, and evidence is multiplied by them
+            (Eq. 16); else logits and plain evidence.
     """
 
     def __init__(self, classes: int, *, proposes: bool, probabilities: bool) -> None:
@@ -91,7 +103,9 @@ class Auxiliary(nn.Module):
         predicted = logits.softmax(dim=1) if self.probabilities else logits
         if evidence is None:
             return predicted
-        return torch.cat([predicted, evidence * predicted if self.probabilities else evidence], dim=1)
+        return torch.cat(
+            [predicted, evidence * predicted if self.probabilities else evidence], dim=1
+        )
 
     def forward(self, logits: Tensor, evidence: Tensor | None = None) -> Tensor:
         """Better logits, (samples, classes)."""
@@ -104,7 +118,11 @@ class Auxiliary(nn.Module):
         return found
 
 
-HEADS: dict[str, Callable[..., nn.Module]] = {"tempered": Tempered, "affine": Affine, "auxiliary": Auxiliary}
+HEADS: dict[str, Callable[..., nn.Module]] = {
+    "tempered": Tempered,
+    "affine": Affine,
+    "auxiliary": Auxiliary,
+}
 """Heads by the name under which they are saved."""
 
 
@@ -141,10 +159,13 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     return math.exp(-float(brentq(slope, least, most, xtol=1e-13)))
 
 
-def fit_scaling(logits: Tensor, evidence: Tensor | None, labels: Tensor, *, per_class: bool) -> Affine:
+def fit_scaling(
+    logits: Tensor, evidence: Tensor | None, labels: Tensor, *, per_class: bool
+) -> Affine:
     """A weight for the logits, one for the evidence, and a bias per class: with `per_class`, weights per class as well.
 
-    Without evidence and with `per_class` this is vector scaling (Guo et al. 2017); with evidence, a product of experts.
+    Without evidence and with `per_class` this is vector scaling (Guo et al. 2017); with evidence, a
+    product of experts.
 
     Args:
         logits: (samples, classes).
@@ -164,17 +185,25 @@ def fit_scaling(logits: Tensor, evidence: Tensor | None, labels: Tensor, *, per_
     def loss() -> Tensor:
         score = sum((w * s for w, s in zip(weights, scaled, strict=True)), bias)
         apart = weights - weights.mean(dim=1, keepdim=True)
-        return cross_entropy(score, labels) + 1e-4 * bias.square().sum() / 2 + 1e-3 * apart.square().sum()
+        return (
+            cross_entropy(score, labels)
+            + 1e-4 * bias.square().sum() / 2
+            + 1e-3 * apart.square().sum()
+        )
 
     _minimise(loss, [weights, bias])
     head = Affine(classes * len(given), classes)
-    diagonals = [torch.diag((w / size).expand(classes)) for w, size in zip(weights, sizes, strict=True)]
+    diagonals = [
+        torch.diag((w / size).expand(classes)) for w, size in zip(weights, sizes, strict=True)
+    ]
     head.weight.copy_(torch.cat(diagonals, dim=1))
     head.bias.copy_(bias)
     return head
 
 
-def fit_affine(logits: Tensor, evidence: Tensor | None, labels: Tensor, *, penalty: float = 1e-3) -> Affine:
+def fit_affine(
+    logits: Tensor, evidence: Tensor | None, labels: Tensor, *, penalty: float = 1e-3
+) -> Affine:
     """Multinomial logistic regression on the standardised inputs: with the logits alone, matrix scaling.
 
     Args:
@@ -183,7 +212,9 @@ def fit_affine(logits: Tensor, evidence: Tensor | None, labels: Tensor, *, penal
         labels: (samples,).
         penalty: Of the squared weights, per sample.
     """
-    joined = check_logits(logits if evidence is None else torch.cat([logits, evidence], dim=1), labels)[0]
+    joined = check_logits(
+        logits if evidence is None else torch.cat([logits, evidence], dim=1), labels
+    )[0]
     centre, spread = joined.mean(dim=0), joined.std(dim=0, correction=0).clamp_min(1e-12)
     inputs = (joined - centre) / spread
     classes = logits.shape[1]
@@ -191,7 +222,9 @@ def fit_affine(logits: Tensor, evidence: Tensor | None, labels: Tensor, *, penal
     bias = torch.zeros(classes, dtype=torch.float64)
 
     def loss() -> Tensor:
-        return cross_entropy(inputs @ weights.T + bias, labels) + penalty * weights.square().sum() / 2
+        return (
+            cross_entropy(inputs @ weights.T + bias, labels) + penalty * weights.square().sum() / 2
+        )
 
     _minimise(loss, [weights, bias])
     head = Affine(inputs.shape[1], classes)
@@ -214,7 +247,8 @@ def fit_auxiliary(
 
     Args:
         logits: (samples, classes).
-        evidence: `P · U*`, (samples, classes), or None for the same network without activation patterns.
+        evidence: `P · U*`, (samples, classes), or None for the same network without activation
+            patterns.
         labels: (samples,).
         probabilities: See `Auxiliary`.
         standardise: Whether inputs are brought to mean 0 and deviation 1; as printed, they are not.
@@ -224,8 +258,12 @@ def fit_auxiliary(
     check_logits(logits, labels)
     classes = logits.shape[1]
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reset those of GPUs as well
-        head = Auxiliary(classes, proposes=evidence is not None, probabilities=probabilities).requires_grad_(False)
+        torch.default_generator.manual_seed(
+            seed
+        )  # torch.manual_seed would reset those of GPUs as well
+        head = Auxiliary(
+            classes, proposes=evidence is not None, probabilities=probabilities
+        ).requires_grad_(False)
     inputs = head.inputs(logits.float(), None if evidence is None else evidence.float())
     if standardise:
         head.centre.copy_(inputs.mean(dim=0))
@@ -236,23 +274,32 @@ def fit_auxiliary(
         layer.copy_(values)
     if not all(bool(torch.isfinite(value).all()) for value in found):
         raise NonFiniteError(
-            "an auxiliary network whose training diverged", "finite weights", "choose a method on standardised inputs"
+            "an auxiliary network whose training diverged",
+            "finite weights",
+            "choose a method on standardised inputs",
         )
     return head
 
 
-def _descend(inputs: Tensor, labels: Tensor, layers: Sequence[Tensor], *, epochs: int, seed: int) -> list[Tensor]:
+def _descend(
+    inputs: Tensor, labels: Tensor, layers: Sequence[Tensor], *, epochs: int, seed: int
+) -> list[Tensor]:
     """The network's weights after training.
 
-    The gradient is written out and computed by NumPy: at this size, autograd takes ten times as long.
+    The gradient is written out and computed by NumPy: at this size, autograd takes ten times as
+        long.
     """
     given, targets = inputs.cpu().numpy(), labels.cpu().numpy()
     flat = torch.cat([layer.detach().cpu().flatten() for layer in layers]).numpy()
     slope, first, second = (np.zeros_like(flat) for _ in range(3))
     ends = np.cumsum([layer.numel() for layer in layers])[:-1]
     shapes = [tuple(layer.shape) for layer in layers]
-    w1, b1, w2, b2 = (part.reshape(shape) for part, shape in zip(np.split(flat, ends), shapes, strict=True))
-    g1, h1, g2, h2 = (part.reshape(shape) for part, shape in zip(np.split(slope, ends), shapes, strict=True))
+    w1, b1, w2, b2 = (
+        part.reshape(shape) for part, shape in zip(np.split(flat, ends), shapes, strict=True)
+    )
+    g1, h1, g2, h2 = (
+        part.reshape(shape) for part, shape in zip(np.split(slope, ends), shapes, strict=True)
+    )
     draw = np.random.default_rng(seed)
     samples = len(targets)
     per_epoch = -(-samples // _BATCH)
@@ -269,7 +316,12 @@ def _descend(inputs: Tensor, labels: Tensor, layers: Sequence[Tensor], *, epochs
             error[np.arange(len(chosen)), targets[chosen]] -= 1
             error /= len(chosen)
             back = (error @ w2) * (hidden > 0)
-            g2[:], h2[:], g1[:], h1[:] = error.T @ hidden, error.sum(axis=0), back.T @ batch, back.sum(axis=0)
+            g2[:], h2[:], g1[:], h1[:] = (
+                error.T @ hidden,
+                error.sum(axis=0),
+                back.T @ batch,
+                back.sum(axis=0),
+            )
             step += 1
             first += np.float32(0.1) * (slope - first)
             second += np.float32(0.001) * (slope * slope - second)
@@ -284,7 +336,11 @@ def _minimise(loss: Callable[[], Tensor], values: list[Tensor]) -> None:
         for value in values:
             value.requires_grad_()
         solver = torch.optim.LBFGS(
-            values, max_iter=200, tolerance_grad=1e-7, tolerance_change=1e-10, line_search_fn="strong_wolfe"
+            values,
+            max_iter=200,
+            tolerance_grad=1e-7,
+            tolerance_change=1e-10,
+            line_search_fn="strong_wolfe",
         )
 
         def closure() -> Tensor:

@@ -45,10 +45,12 @@ class Judgement:
 
     Attributes:
         detector: Its name.
-        task: "misclassification": the network's mistakes are to score above its correct predictions. "outliers":
-            samples from elsewhere are to score above the data.
-        auroc: With a 95 % bootstrap interval over samples, Newcombe's where no mistake is made, or nothing but.
-        false_positive_rate: Share of the others that are flagged where 95 % of those to be found are.
+        task: "misclassification": the network's mistakes are to score above its correct
+            predictions. "outliers": samples from elsewhere are to score above the data.
+        auroc: With a 95 % bootstrap interval over samples, Newcombe's where no mistake is made, or
+            nothing but.
+        false_positive_rate: Share of the others that are flagged where 95 % of those to be found
+            are.
         negatives: Samples that are to score low.
         positives: Samples that are to be found.
     """
@@ -75,18 +77,21 @@ def judge(
 
     Args:
         detectors: By name, fitted where they need it.
-        data: Labelled samples that nothing was fitted on, in any form that `cofire.summarize` takes.
-        outliers: Samples from elsewhere: images, or any form of data, the labels of which are not looked at.
+        data: Labelled samples that nothing was fitted on, in any form that `cofire.summarize`
+            takes.
+        outliers: Samples from elsewhere: images, or any form of data, the labels of which are not
+            looked at.
         draws: Resamples of each interval.
         seed: Of the draws.
         batch_size: For data that does not come in batches.
 
     Returns:
-        For each detector a row of misclassification, left out where the network makes no mistake or no correct
-        prediction, and one of outliers if there are any.
+        For each detector a row of misclassification, left out where the network makes no mistake or
+        no correct prediction, and one of outliers if there are any.
 
     Raises:
-        DataError: There is nothing to tell apart, or what a detector or `cofire.summarize` raises for data.
+        DataError: There is nothing to tell apart, or what a detector or `cofire.summarize` raises
+            for data.
         OptionError: No detectors, or an option has a value it cannot have.
 
     Example:
@@ -101,11 +106,15 @@ def judge(
         ('misclassification', 1.0, 3, 1)
     """
     if not detectors:
-        raise OptionError("no detectors", "at least one, by name", "pass {'softmax': MaxSoftmax(network)}")
+        raise OptionError(
+            "no detectors", "at least one, by name", "pass {'softmax': MaxSoftmax(network)}"
+        )
     draws = check_whole("draws", draws)
     rows = []
     for name, detector in detectors.items():
-        scores, wrong = _scored(detector, Batches(data, detector.network.num_classes, batch_size=batch_size))
+        scores, wrong = _scored(
+            detector, Batches(data, detector.network.num_classes, batch_size=batch_size)
+        )
         tasks: dict[Literal["misclassification", "outliers"], tuple[Tensor, Tensor]] = {}
         if bool(wrong.any()) and not bool(wrong.all()):
             tasks["misclassification"] = scores[~wrong], scores[wrong]
@@ -114,7 +123,9 @@ def judge(
             tasks["outliers"] = scores, _scored(detector, elsewhere)[0]
         for task, (low, high) in tasks.items():
             area = _area(low, high, draws, seed)
-            rows.append(Judgement(name, task, area, false_positive_rate(low, high), len(low), len(high)))
+            rows.append(
+                Judgement(name, task, area, false_positive_rate(low, high), len(low), len(high))
+            )
     if not rows:
         raise DataError(
             f"predictions that are all {'wrong' if bool(wrong.all()) else 'correct'}, and no outliers",
@@ -129,7 +140,9 @@ def _area(negatives: Tensor, positives: Tensor, draws: int, seed: int) -> Interv
     if area in (0.0, 1.0):
         # However few the samples are, drawn anew they are told apart as well.
         return newcombe(area, len(negatives), len(positives))
-    return Interval(area, *auroc_interval(negatives, positives, draws, seed), len(negatives) + len(positives))
+    return Interval(
+        area, *auroc_interval(negatives, positives, draws, seed), len(negatives) + len(positives)
+    )
 
 
 def _scored(detector: Detector, batches: Batches) -> tuple[Tensor, Tensor]:
@@ -158,7 +171,11 @@ class _Unlabelled:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         data = self._data
-        if isinstance(data, tuple) and len(data) == 2 and all(isinstance(part, Tensor | np.ndarray) for part in data):
+        if (
+            isinstance(data, tuple)
+            and len(data) == 2
+            and all(isinstance(part, Tensor | np.ndarray) for part in data)
+        ):
             data = data[0]
         if isinstance(data, Tensor | np.ndarray):
             whole = torch.as_tensor(data)

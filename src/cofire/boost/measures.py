@@ -9,7 +9,13 @@ from cofire.activations.labels import check_labels
 from cofire.bounds import check_whole
 from cofire.errors import DataError, NonFiniteError
 
-__all__ = ["calibration_error", "calibration_gap", "check_logits", "false_counts", "negative_log_likelihood"]
+__all__ = [
+    "calibration_error",
+    "calibration_gap",
+    "check_logits",
+    "false_counts",
+    "negative_log_likelihood",
+]
 
 
 def check_logits(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -22,10 +28,14 @@ def check_logits(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """
     if logits.ndim != 2 or not logits.numel():
         raise DataError(
-            f"scores of shape {tuple(logits.shape)}", "(samples, classes), at least one sample", "pass one row a sample"
+            f"scores of shape {tuple(logits.shape)}",
+            "(samples, classes), at least one sample",
+            "pass one row a sample",
         )
     if not bool(torch.isfinite(logits).all()):
-        raise NonFiniteError("NaN or infinite scores", "finite numbers", "find what makes the network overflow")
+        raise NonFiniteError(
+            "NaN or infinite scores", "finite numbers", "find what makes the network overflow"
+        )
     return logits.to(torch.float64), check_labels(labels, len(logits), logits.shape[1])
 
 
@@ -50,8 +60,8 @@ def negative_log_likelihood(logits: Tensor, labels: Tensor) -> float:
 def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 15) -> float:
     """Expected calibration error: how far confidence and accuracy lie apart, 0 to 1.
 
-    Samples are binned by their highest probability, bin k being `(k / bins, (k + 1) / bins]`; the error is
-    `Σ_k |B_k| / n · |accuracy(B_k) - mean confidence(B_k)|`.
+    Samples are binned by their highest probability, bin k being `(k / bins, (k + 1) / bins]`; the
+    error is `Σ_k |B_k| / n · |accuracy(B_k) - mean confidence(B_k)|`.
 
     Args:
         probabilities: (samples, classes), each row summing to one.
@@ -70,7 +80,11 @@ def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 15) -> 
     bins = check_whole("bins", bins)
     given, labels = check_logits(probabilities, labels)
     if float(given.min()) < 0 or float((given.sum(dim=1) - 1).abs().max()) > 1e-2:
-        raise DataError("rows that do not sum to one", "probabilities", "if these are logits, pass logits.softmax(1)")
+        raise DataError(
+            "rows that do not sum to one",
+            "probabilities",
+            "if these are logits, pass logits.softmax(1)",
+        )
     confidence, predicted = given.max(dim=1)
     return calibration_gap(confidence, predicted == labels, bins)
 
@@ -87,7 +101,9 @@ def calibration_gap(confidence: Tensor, correct: Tensor, bins: int = 15) -> floa
     sure = confidence.to(torch.float64).clamp(max=1)
     number = (torch.bucketize(sure, edges) - 1).clamp(0, bins - 1)
     gap = correct.to(torch.float64) - sure
-    return float(torch.zeros(bins, dtype=torch.float64).index_add_(0, number, gap).abs().sum()) / len(sure)
+    return float(
+        torch.zeros(bins, dtype=torch.float64).index_add_(0, number, gap).abs().sum()
+    ) / len(sure)
 
 
 def false_counts(predicted: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:

@@ -66,7 +66,13 @@ def _likelihood(gathered: Gathered) -> list[Evidence]:
     weights, bias = log_odds_of_patterns(found.probability(), found.samples)
     # What all classes share cancels; without it float32 keeps the digits that matter.
     return [
-        Evidence(None, weights - weights.mean(dim=0), bias - bias.mean(), gathered.sizes, threshold=found.threshold)
+        Evidence(
+            None,
+            weights - weights.mean(dim=0),
+            bias - bias.mean(),
+            gathered.sizes,
+            threshold=found.threshold,
+        )
     ]
 
 
@@ -81,7 +87,9 @@ def _readouts(*, values: bool, patterns: bool) -> Callable[[Gathered], list[Evid
     def fit(gathered: Gathered) -> list[Evidence]:
         threshold = gathered.statistics.threshold
         parts = gathered.sample.of_layers()
-        return fit_readouts(parts, gathered.sizes, values=values, patterns=patterns, threshold=threshold)
+        return fit_readouts(
+            parts, gathered.sizes, values=values, patterns=patterns, threshold=threshold
+        )
 
     return fit
 
@@ -114,11 +122,13 @@ class Method:
         name: Under which it is asked for.
         title: In a few words.
         about: In a sentence.
-        kind: "base", "control" (sees nothing of hidden layers but what goes into the last), "ablation" (the readout
-            of all layers with half of what it reads taken away) or "method".
+        kind: "base", "control" (sees nothing of hidden layers but what goes into the last),
+            "ablation" (the readout of all layers with half of what it reads taken away) or
+            "method".
         evidence: A key of `EVIDENCE`, or "" for none.
         fit_on: What the head is fitted on.
-        fit: From logits, the evidence's candidates, and labels to the chosen candidate and its head.
+        fit: From logits, the evidence's candidates, and labels to the chosen candidate and its
+            head.
     """
 
     name: str
@@ -130,25 +140,39 @@ class Method:
     fit: Callable[[Tensor, Sequence[Tensor], Tensor, int], tuple[int, nn.Module]]
 
 
-def _plain(logits: Tensor, evidence: Sequence[Tensor], labels: Tensor, seed: int) -> tuple[int, nn.Module]:
+def _plain(
+    logits: Tensor, evidence: Sequence[Tensor], labels: Tensor, seed: int
+) -> tuple[int, nn.Module]:
     return 0, Tempered()
 
 
-def _tempered(logits: Tensor, evidence: Sequence[Tensor], labels: Tensor, seed: int) -> tuple[int, nn.Module]:
+def _tempered(
+    logits: Tensor, evidence: Sequence[Tensor], labels: Tensor, seed: int
+) -> tuple[int, nn.Module]:
     return 0, Tempered(fit_temperature(logits, labels))
 
 
-def _readout(logits: Tensor, evidence: Sequence[Tensor], labels: Tensor, seed: int) -> tuple[int, nn.Module]:
+def _readout(
+    logits: Tensor, evidence: Sequence[Tensor], labels: Tensor, seed: int
+) -> tuple[int, nn.Module]:
     return choose_readout(logits, evidence, labels)
 
 
-def _affine(logits: Tensor, evidence: Sequence[Tensor], labels: Tensor, seed: int) -> tuple[int, nn.Module]:
+def _affine(
+    logits: Tensor, evidence: Sequence[Tensor], labels: Tensor, seed: int
+) -> tuple[int, nn.Module]:
     return 0, fit_affine(logits, evidence[0] if evidence else None, labels)
 
 
-def _scaled(*, per_class: bool) -> Callable[[Tensor, Sequence[Tensor], Tensor, int], tuple[int, nn.Module]]:
-    def fit(logits: Tensor, evidence: Sequence[Tensor], labels: Tensor, seed: int) -> tuple[int, nn.Module]:
-        return 0, fit_scaling(logits, evidence[0] if evidence else None, labels, per_class=per_class)
+def _scaled(
+    *, per_class: bool
+) -> Callable[[Tensor, Sequence[Tensor], Tensor, int], tuple[int, nn.Module]]:
+    def fit(
+        logits: Tensor, evidence: Sequence[Tensor], labels: Tensor, seed: int
+    ) -> tuple[int, nn.Module]:
+        return 0, fit_scaling(
+            logits, evidence[0] if evidence else None, labels, per_class=per_class
+        )
 
     return fit
 
@@ -156,9 +180,13 @@ def _scaled(*, per_class: bool) -> Callable[[Tensor, Sequence[Tensor], Tensor, i
 def _auxiliary(
     *, probabilities: bool = True, standardise: bool = True
 ) -> Callable[[Tensor, Sequence[Tensor], Tensor, int], tuple[int, nn.Module]]:
-    def fit(logits: Tensor, evidence: Sequence[Tensor], labels: Tensor, seed: int) -> tuple[int, nn.Module]:
+    def fit(
+        logits: Tensor, evidence: Sequence[Tensor], labels: Tensor, seed: int
+    ) -> tuple[int, nn.Module]:
         given = evidence[0] if evidence else None
-        head = fit_auxiliary(logits, given, labels, probabilities=probabilities, standardise=standardise, seed=seed)
+        head = fit_auxiliary(
+            logits, given, labels, probabilities=probabilities, standardise=standardise, seed=seed
+        )
         return 0, head
 
     return fit
@@ -166,44 +194,142 @@ def _auxiliary(
 
 _ALL = (
     Method("base", "the model as it is", "No change.", "base", "", "nothing", _plain),
-    Method("temperature", "temperature scaling", "Logits divided by one number.", "control", "", "held-out", _tempered),
-    Method("vector-scaling", "vector scaling", "A factor and a bias for each class's logit.",
-           "control", "", "held-out", _scaled(per_class=True)),
-    Method("matrix-scaling", "matrix scaling", "An affine map of the logits.", "control", "", "held-out", _affine),
-    Method("predictions-only", "auxiliary network, predictions only",
-           "The paper's network without its activation patterns, fitted on the training data.",
-           "control", "", "training", _auxiliary(standardise=False)),
-    Method("predictions-held-out", "auxiliary network, predictions only, held out",
-           "The same, standardised, fitted on held-out data.", "control", "", "held-out", _auxiliary()),
-    Method("last-layer", "last layer trained on",
-           "The last linear layer trained further, in steps that shrink; the rest frozen.",
-           "control", "last-layers", "held-out", _readout),
-    Method(VALUES, "readout of values alone",
-           "The same readout of all layers on how strongly neurons fire, without who fires.",
-           "ablation", "value-readouts", "held-out", _readout),
-    Method(PATTERNS, "readout of patterns alone",
-           "The same readout of all layers on who fires, 0 or 1, without how strongly.",
-           "ablation", "pattern-readouts", "held-out", _readout),
-    Method("auxiliary", "auxiliary network (P1)",
-           "The paper's, to the letter: predicted and proposed probabilities, fitted on the training data.",
-           "method", "proposals", "training", _auxiliary(standardise=False)),
-    Method("auxiliary-standardised", "auxiliary network, standardised", "The same on standardised inputs.",
-           "method", "proposals", "training", _auxiliary()),
-    Method("auxiliary-held-out", "auxiliary network, held out", "The same, standardised, fitted on held-out data.",
-           "method", "proposals", "held-out", _auxiliary()),
-    Method("auxiliary-logits", "auxiliary network on logits",
-           "Logits and P · U* in place of probabilities, standardised, fitted on held-out data.",
-           "method", "proposals", "held-out", _auxiliary(probabilities=False)),
-    Method("naive-bayes", "naive Bayes on the pattern",
-           "The pattern's log-likelihood under each class, weighed against the logits.",
-           "method", "likelihood", "held-out", _scaled(per_class=False)),
-    Method("discriminant", "linear discriminant of activations",
-           "Gaussian log-likelihood ratios of the activations, stacked with the logits by logistic regression.",
-           "method", "discriminant", "held-out", _affine),
-    Method("readout", "readout of all layers",
-           "A linear readout of what fires and how strongly in all layers, added to the logits.",
-           "method", "readouts", "held-out", _readout),
-)  # fmt: skip
+    Method(
+        "temperature",
+        "temperature scaling",
+        "Logits divided by one number.",
+        "control",
+        "",
+        "held-out",
+        _tempered,
+    ),
+    Method(
+        "vector-scaling",
+        "vector scaling",
+        "A factor and a bias for each class's logit.",
+        "control",
+        "",
+        "held-out",
+        _scaled(per_class=True),
+    ),
+    Method(
+        "matrix-scaling",
+        "matrix scaling",
+        "An affine map of the logits.",
+        "control",
+        "",
+        "held-out",
+        _affine,
+    ),
+    Method(
+        "predictions-only",
+        "auxiliary network, predictions only",
+        "The paper's network without its activation patterns, fitted on the training data.",
+        "control",
+        "",
+        "training",
+        _auxiliary(standardise=False),
+    ),
+    Method(
+        "predictions-held-out",
+        "auxiliary network, predictions only, held out",
+        "The same, standardised, fitted on held-out data.",
+        "control",
+        "",
+        "held-out",
+        _auxiliary(),
+    ),
+    Method(
+        "last-layer",
+        "last layer trained on",
+        "The last linear layer trained further, in steps that shrink; the rest frozen.",
+        "control",
+        "last-layers",
+        "held-out",
+        _readout,
+    ),
+    Method(
+        VALUES,
+        "readout of values alone",
+        "The same readout of all layers on how strongly neurons fire, without who fires.",
+        "ablation",
+        "value-readouts",
+        "held-out",
+        _readout,
+    ),
+    Method(
+        PATTERNS,
+        "readout of patterns alone",
+        "The same readout of all layers on who fires, 0 or 1, without how strongly.",
+        "ablation",
+        "pattern-readouts",
+        "held-out",
+        _readout,
+    ),
+    Method(
+        "auxiliary",
+        "auxiliary network (P1)",
+        "The paper's, to the letter: predicted and proposed probabilities, fitted on the training data.",
+        "method",
+        "proposals",
+        "training",
+        _auxiliary(standardise=False),
+    ),
+    Method(
+        "auxiliary-standardised",
+        "auxiliary network, standardised",
+        "The same on standardised inputs.",
+        "method",
+        "proposals",
+        "training",
+        _auxiliary(),
+    ),
+    Method(
+        "auxiliary-held-out",
+        "auxiliary network, held out",
+        "The same, standardised, fitted on held-out data.",
+        "method",
+        "proposals",
+        "held-out",
+        _auxiliary(),
+    ),
+    Method(
+        "auxiliary-logits",
+        "auxiliary network on logits",
+        "Logits and P · U* in place of probabilities, standardised, fitted on held-out data.",
+        "method",
+        "proposals",
+        "held-out",
+        _auxiliary(probabilities=False),
+    ),
+    Method(
+        "naive-bayes",
+        "naive Bayes on the pattern",
+        "The pattern's log-likelihood under each class, weighed against the logits.",
+        "method",
+        "likelihood",
+        "held-out",
+        _scaled(per_class=False),
+    ),
+    Method(
+        "discriminant",
+        "linear discriminant of activations",
+        "Gaussian log-likelihood ratios of the activations, stacked with the logits by logistic regression.",
+        "method",
+        "discriminant",
+        "held-out",
+        _affine,
+    ),
+    Method(
+        "readout",
+        "readout of all layers",
+        "A linear readout of what fires and how strongly in all layers, added to the logits.",
+        "method",
+        "readouts",
+        "held-out",
+        _readout,
+    ),
+)
 
 METHODS: Mapping[str, Method] = {method.name: method for method in _ALL if method.kind == "method"}
 """The methods by name."""

@@ -58,7 +58,10 @@ def check_apart_by_index(
 
 
 def check_apart_by_content(
-    training: Tensor, held_out: Tensor, what: str = "held-out data", other: str = "the training data"
+    training: Tensor,
+    held_out: Tensor,
+    what: str = "held-out data",
+    other: str = "the training data",
 ) -> None:
     """Refuse held-out data much of which is in the training data.
 
@@ -85,7 +88,10 @@ def _indices(data: Any) -> tuple[object, npt.NDArray[np.int64]] | None:
     chosen: npt.NDArray[np.int64] | None = None
     if isinstance(data, DataLoader):
         sampler = data.sampler
-        if type(data.batch_sampler) is not BatchSampler or data.batch_sampler.sampler is not sampler:
+        if (
+            type(data.batch_sampler) is not BatchSampler
+            or data.batch_sampler.sampler is not sampler
+        ):
             return None
         if isinstance(sampler, SubsetRandomSampler):
             chosen = np.asarray(list(sampler.indices), dtype=np.int64)

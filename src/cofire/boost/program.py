@@ -43,7 +43,11 @@ class _Program(nn.Module):
         )
         evidence = None
         if self.evidence is not None:
-            last = layers[-1] if head is None else (head if head.dtype == torch.float64 else head.to(torch.float32))
+            last = (
+                layers[-1]
+                if head is None
+                else (head if head.dtype == torch.float64 else head.to(torch.float32))
+            )
             evidence = self.evidence.of(Reading(wide, layers, last))
         better: Tensor = self.head(wide, evidence)
         return better.softmax(dim=1).to(self._kind)
@@ -60,7 +64,11 @@ def boosted_program(reader: Reader, fitted: Fitted) -> nn.Module:
         ExportError: The network has no graph.
     """
     copied = copy.deepcopy(fitted).to(reader.network.device)
-    return _Program(open_module(reader.network, reader.layers), reader, copied).eval().requires_grad_(False)
+    return (
+        _Program(open_module(reader.network, reader.layers), reader, copied)
+        .eval()
+        .requires_grad_(False)
+    )
 
 
 def write_program(module: nn.Module, reader: Reader, path: str | Path) -> Path:
@@ -72,7 +80,9 @@ def write_program(module: nn.Module, reader: Reader, path: str | Path) -> Path:
     """
     target = Path(path)
     if target.suffix != ".pt2":
-        raise OptionError(f"'{target}'", "a path that ends in .pt2", f"pass '{target.with_suffix('.pt2')}'")
+        raise OptionError(
+            f"'{target}'", "a path that ends in .pt2", f"pass '{target.with_suffix('.pt2')}'"
+        )
     network = reader.network
     example = torch.zeros(2, *network.input_shape, device=network.device, dtype=network.dtype)
     shapes: Any = ({0: Dim("batch")},)

@@ -26,8 +26,8 @@ class Reading:
     Attributes:
         logits: (samples, classes), float32 or float64.
         layers: For each layer (samples, neurons).
-        head: What goes into the last linear layer, (samples, features); where that is not known, the neurons of the
-            last of the layers.
+        head: What goes into the last linear layer, (samples, features); where that is not known,
+            the neurons of the last of the layers.
     """
 
     logits: Tensor
@@ -48,7 +48,11 @@ def chosen_layers(network: Network, layers: Selector = None) -> tuple[Activation
     """
     everything = network.activation_layers
     if not everything:
-        raise LayerError("a network without activation layers", "at least one", "boost a network with hidden layers")
+        raise LayerError(
+            "a network without activation layers",
+            "at least one",
+            "boost a network with hidden layers",
+        )
     if isinstance(layers, str) and layers in (LAST, LAST_TWO):
         return everything[-1:] if layers == LAST else everything[-2:]
     return network.select(layers)
@@ -63,7 +67,8 @@ class Reader:
         unit: What a neuron is, one observation of it a sample.
 
     Raises:
-        OptionError: `unit` is "channel", or unknown, or the network does not decide between classes.
+        OptionError: `unit` is "channel", or unknown, or the network does not decide between
+            classes.
     """
 
     def __init__(self, network: Network, layers: Sequence[ActivationLayer], unit: Unit) -> None:
@@ -76,9 +81,10 @@ class Reader:
             )
         if network.num_inputs != 1:
             raise OptionError(
-                f"a network of {network.num_inputs} inputs", "a classifier of one input",
+                f"a network of {network.num_inputs} inputs",
+                "a classifier of one input",
                 "wrap the model in a module that takes one tensor",
-            )  # fmt: skip
+            )
         self.network = network
         self.layers = tuple(layers)
         self.unit = unit
@@ -117,10 +123,14 @@ class Reader:
         logits = self.network.run(inputs, observed, self.layers, observe_head if head else None)
         if not bool(torch.isfinite(logits).all()):
             raise NonFiniteError(
-                "a NaN or infinite logit", "finite numbers", "find what makes the network overflow, or its inputs"
+                "a NaN or infinite logit",
+                "finite numbers",
+                "find what makes the network overflow, or its inputs",
             )
         read = tuple(found[layer] for layer in self.layers) if layers else ()
-        return Reading(_wide(logits), read, _wide(last[0]) if last else read[-1] if read else _wide(logits))
+        return Reading(
+            _wide(logits), read, _wide(last[0]) if last else read[-1] if read else _wide(logits)
+        )
 
 
 def _wide(values: Tensor) -> Tensor:
@@ -145,7 +155,8 @@ def hashes_of(inputs: Tensor) -> Tensor:
     if flat.is_floating_point():
         flat = flat.to(torch.float32).view(torch.int32)
     draw = torch.Generator().manual_seed(62)
-    # Odd numbers of 62 bits, one for each place; whole numbers wrap, so that the order of the sum does not matter.
+    # Odd numbers of 62 bits, one for each place; whole numbers wrap, so that the order of the sum
+    # does not matter.
     odd = torch.randint(1 << 61, (flat.shape[1],), generator=draw) * 2 + 1
     mixed = (flat.to(torch.int64) * odd).sum(dim=1)
     for shift, factor in ((32, -7046029254386353131), (29, -4417276706812531889)):

@@ -34,14 +34,17 @@ def fit_readouts(
 ) -> list[Evidence]:
     """Learn what to add to frozen logits: `z = logits + W a / s + V (a > threshold) + b`, by cross-entropy.
 
-    W, V and b start at zero, which is the classifier as it is, and are trained by Adam with steps that shrink to
-    zero, one run for each rate, all on the same batches. `s` is the mean deviation of a layer's neurons.
+    W, V and b start at zero, which is the classifier as it is, and are trained by Adam with steps
+    that shrink to zero, one run for each rate, all on the same batches. `s` is the mean deviation
+    of a layer's neurons.
 
     Args:
-        parts: Batches of (activations, logits, labels): (samples, neurons), (samples, classes), (samples,).
+        parts: Batches of (activations, logits, labels): (samples, neurons), (samples, classes),
+            (samples,).
         sizes: Neurons of each layer.
         patterns: Whether there is a V.
-        values: Whether there is a W; without it, only which neurons fire is read, and not how strongly.
+        values: Whether there is a W; without it, only which neurons fire is read, and not how
+            strongly.
         threshold: A neuron is active above it; or one for each neuron, (neurons,).
         of_head: What the evidence is to read (see `Evidence`).
         rates: Step sizes.
@@ -51,7 +54,11 @@ def fit_readouts(
     Returns:
         For each rate, what is added.
     """
-    sample = torch.cat([part[0] for part in parts]).to(torch.float32) if len(parts) > 1 else parts[0][0].float()
+    sample = (
+        torch.cat([part[0] for part in parts]).to(torch.float32)
+        if len(parts) > 1
+        else parts[0][0].float()
+    )
     offset = torch.cat([part[1] for part in parts]).to(torch.float32)
     labels = torch.cat([part[2] for part in parts])
     samples, neurons = sample.shape
@@ -89,10 +96,16 @@ def fit_readouts(
             group["lr"] = rates[number] * step_size * (1 - (step - 1) / total)
         optimizer.step()
     return [
-        Evidence(w[:, :neurons] * scale if values else None, w[:, -neurons:] if patterns else None, b, sizes,
-                 threshold=threshold, of_head=of_head)
+        Evidence(
+            w[:, :neurons] * scale if values else None,
+            w[:, -neurons:] if patterns else None,
+            b,
+            sizes,
+            threshold=threshold,
+            of_head=of_head,
+        )
         for w, b in zip(weights, biases, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def _scales(values: Tensor, sizes: Sequence[int]) -> Tensor:
@@ -102,7 +115,10 @@ def _scales(values: Tensor, sizes: Sequence[int]) -> Tensor:
 
 
 def choose_readout(
-    logits: Tensor, candidates: Sequence[Tensor], labels: Tensor, shares: Sequence[float] = (0.25, 0.5, 0.75, 1.0)
+    logits: Tensor,
+    candidates: Sequence[Tensor],
+    labels: Tensor,
+    shares: Sequence[float] = (0.25, 0.5, 0.75, 1.0),
 ) -> tuple[int, Tempered]:
     """Which readout, how much of it, and at which temperature: what has the least loss on held-out data.
 
@@ -123,6 +139,8 @@ def choose_readout(
         return negative_log_likelihood(score / temperature, labels), temperature
 
     found = [(*tried(logits), 0, 0.0)]
-    found += [(*tried(logits + s * added), n, s) for n, added in enumerate(candidates) for s in shares]
+    found += [
+        (*tried(logits + s * added), n, s) for n, added in enumerate(candidates) for s in shares
+    ]
     _, temperature, which, share = min(found, key=lambda one: one[0])
     return which, Tempered(temperature, share)

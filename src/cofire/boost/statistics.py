@@ -21,7 +21,8 @@ class ClassStatistics:
         samples: Samples of each class, (classes,), int64.
         active: How many of them activate each neuron, (classes, neurons), float64.
         sums: Sums of their activations, (classes, neurons), float64.
-        moments: Sum of `a aᵀ` over all samples, (neurons, neurons), float64; None where it is not needed.
+        moments: Sum of `a aᵀ` over all samples, (neurons, neurons), float64; None where it is not
+            needed.
         threshold: A neuron is active above it; or one for each neuron, (neurons,).
     """
 
@@ -83,7 +84,9 @@ class ClassStatistics:
         sums = one_hot.T @ together
         if not bool(torch.isfinite(sums.sum())):
             raise NonFiniteError(
-                "a NaN or infinite activation", "finite numbers", "find what makes the network overflow, or its inputs"
+                "a NaN or infinite activation",
+                "finite numbers",
+                "find what makes the network overflow, or its inputs",
             )
         self.samples += torch.bincount(labels, minlength=len(self.samples))
         self.sums += sums
@@ -124,7 +127,8 @@ class Sample:
 
     Attributes:
         max_bytes: The budget.
-        share: Samples whose hash lies below this share of all hashes are kept; halved whenever there are too many.
+        share: Samples whose hash lies below this share of all hashes are kept; halved whenever
+            there are too many.
         seen: Samples that went by.
     """
 
@@ -137,7 +141,9 @@ class Sample:
     def update(self, reading: Reading, labels: Tensor, hashes: Tensor) -> None:
         """Add what is kept of a batch."""
         self.seen += len(labels)
-        same = reading.head.shape == reading.layers[-1].shape and torch.equal(reading.head, reading.layers[-1])
+        same = reading.head.shape == reading.layers[-1].shape and torch.equal(
+            reading.head, reading.layers[-1]
+        )
         joined = torch.cat(reading.layers, dim=1)
         part = _Part(joined, None if same else reading.head, reading.logits, labels, hashes)
         # The low bits: the high ones decide what is set aside.

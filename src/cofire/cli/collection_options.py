@@ -8,14 +8,24 @@ import typer
 
 from cofire.photos.matching import SEVERAL
 
-__all__ = ["BoxUnit", "Difficult", "FirstPixel", "Several", "SkipUnknown", "SkipUnmatched", "SkipUnreadable"]
+__all__ = [
+    "BoxUnit",
+    "Difficult",
+    "FirstPixel",
+    "Several",
+    "SkipUnknown",
+    "SkipUnmatched",
+    "SkipUnreadable",
+]
 
 _PANEL = "Which photos and boxes"
 
 SkipUnmatched = Annotated[
     bool,
     typer.Option(
-        "--skip-unmatched", help="Leave out photos or boxes without their other half.", rich_help_panel=_PANEL
+        "--skip-unmatched",
+        help="Leave out photos or boxes without their other half.",
+        rich_help_panel=_PANEL,
     ),
 ]
 SkipUnreadable = Annotated[
@@ -28,20 +38,29 @@ SkipUnreadable = Annotated[
 ]
 SkipUnknown = Annotated[
     bool,
-    typer.Option("--skip-unknown", help="Leave out boxes of classes that the network has not.", rich_help_panel=_PANEL),
+    typer.Option(
+        "--skip-unknown",
+        help="Leave out boxes of classes that the network has not.",
+        rich_help_panel=_PANEL,
+    ),
 ]
 Several = Annotated[
     str,
     typer.Option(
-        help=f"A photo with boxes of several classes and none of its own: {', '.join(SEVERAL)}.", rich_help_panel=_PANEL
+        help=f"A photo with boxes of several classes and none of its own: {', '.join(SEVERAL)}.",
+        rich_help_panel=_PANEL,
     ),
 ]
 Difficult = Annotated[
-    bool, typer.Option("--difficult", help="Take boxes noted as difficult too.", rich_help_panel=_PANEL)
+    bool,
+    typer.Option("--difficult", help="Take boxes noted as difficult too.", rich_help_panel=_PANEL),
 ]
 BoxUnit = Annotated[
     Literal["pixel", "fraction"],
-    typer.Option(help="Of the corners of boxes: fractions go from 0 to 1 of an image's sides.", rich_help_panel=_PANEL),
+    typer.Option(
+        help="Of the corners of boxes: fractions go from 0 to 1 of an image's sides.",
+        rich_help_panel=_PANEL,
+    ),
 ]
 FirstPixel = Annotated[
     int | None,

@@ -69,32 +69,56 @@ _MORE = "More than the tables"
 
 
 def evaluate(
-    images: Annotated[Path, typer.Option(help="Folder of photos, folders in it too; or ImageNet's, as Kaggle has it.")],
-    model: Annotated[str, typer.Option(help="torchvision:resnet50 | timm:NAME | package.module:function | file.pt2")],
+    images: Annotated[
+        Path,
+        typer.Option(help="Folder of photos, folders in it too; or ImageNet's, as Kaggle has it."),
+    ],
+    model: Annotated[
+        str,
+        typer.Option(help="torchvision:resnet50 | timm:NAME | package.module:function | file.pt2"),
+    ],
     boxes: Annotated[
-        Path | None, typer.Option(help="Boxes of the photos: boxes.json, COCO JSON, or a folder of VOC or ILSVRC XML.")
+        Path | None,
+        typer.Option(
+            help="Boxes of the photos: boxes.json, COCO JSON, or a folder of VOC or ILSVRC XML."
+        ),
     ] = None,
     weights: Weights = None,
     weights_key: WeightsKey = None,
-    out: Annotated[Path, typer.Option(help="Folder for the results; a killed run goes on in it.")] = Path(
-        "cofire-evaluate"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Folder for the results; a killed run goes on in it.")
+    ] = Path("cofire-evaluate"),
     methods: Annotated[
         str, typer.Option(help="With commas; the first is held against each of the others. Or all.")
     ] = _USUAL_METHODS,
     measures: Annotated[
-        str, typer.Option(help=f"Some of {', '.join(GROUPS)}, with commas, or all; curves take long.")
+        str,
+        typer.Option(help=f"Some of {', '.join(GROUPS)}, with commas, or all; curves take long."),
     ] = ",".join(USUAL),
-    weights_of_layers: Annotated[Path | None, typer.Option(metavar="FILE", help="What cofire tune learnt.")] = None,
-    fill: Annotated[str, typer.Option(help=f"In place of what is hidden: {', '.join(FILLS)}.")] = "mean",
-    split: Annotated[
-        str, typer.Option(help=f"Photos to judge on: {', '.join(SPLIT_CHOICES)}.", rich_help_panel=_BOXES)
-    ] = "evaluation",
-    limit: Annotated[int | None, typer.Option(help="The first N photos alone.", rich_help_panel=_BOXES)] = None,
-    samples: Annotated[
-        int | None, typer.Option("--sample", help="N photos that are drawn: 2501, say.", rich_help_panel=_BOXES)
+    weights_of_layers: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What cofire tune learnt.")
     ] = None,
-    draws: Annotated[int, typer.Option(help="How often so many are drawn: 3, say.", rich_help_panel=_BOXES)] = 1,
+    fill: Annotated[
+        str, typer.Option(help=f"In place of what is hidden: {', '.join(FILLS)}.")
+    ] = "mean",
+    split: Annotated[
+        str,
+        typer.Option(
+            help=f"Photos to judge on: {', '.join(SPLIT_CHOICES)}.", rich_help_panel=_BOXES
+        ),
+    ] = "evaluation",
+    limit: Annotated[
+        int | None, typer.Option(help="The first N photos alone.", rich_help_panel=_BOXES)
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            "--sample", help="N photos that are drawn: 2501, say.", rich_help_panel=_BOXES
+        ),
+    ] = None,
+    draws: Annotated[
+        int, typer.Option(help="How often so many are drawn: 3, say.", rich_help_panel=_BOXES)
+    ] = 1,
     tuning_photos: Annotated[
         int | None,
         typer.Option(
@@ -105,13 +129,20 @@ def evaluate(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of draws and of what methods draw.")] = 0,
     margin: Annotated[
-        float, typer.Option(help="Points of a share, hundredths of other measures: differences below it count as none.")
+        float,
+        typer.Option(
+            help="Points of a share, hundredths of other measures: differences below it count as none."
+        ),
     ] = 100 * MARGIN,
     classes: Annotated[
-        Path | None, typer.Option(help="Names of all classes: one a line, or a JSON list.", rich_help_panel=_BOXES)
+        Path | None,
+        typer.Option(
+            help="Names of all classes: one a line, or a JSON list.", rich_help_panel=_BOXES
+        ),
     ] = None,
     synsets: Annotated[
-        Path | None, typer.Option(help="WordNet ids of all classes, one a line.", rich_help_panel=_BOXES)
+        Path | None,
+        typer.Option(help="WordNet ids of all classes, one a line.", rich_help_panel=_BOXES),
     ] = None,
     several: Several = "refuse",
     difficult: Difficult = False,
@@ -121,21 +152,31 @@ def evaluate(
     skip_unreadable: SkipUnreadable = False,
     skip_unknown: SkipUnknown = False,
     robustness: Annotated[
-        int, typer.Option(metavar="N", help="Attack N photos and see what moves.", rich_help_panel=_MORE)
+        int,
+        typer.Option(
+            metavar="N", help="Attack N photos and see what moves.", rich_help_panel=_MORE
+        ),
     ] = 0,
     against: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="Another network on the same photos.", rich_help_panel=_MORE)
+        str | None,
+        typer.Option(
+            metavar="MODEL", help="Another network on the same photos.", rich_help_panel=_MORE
+        ),
     ] = None,
     against_weights: Annotated[
         str | None, typer.Option(metavar="FILE", help="Its weights.", rich_help_panel=_MORE)
     ] = None,
     against_weights_key: Annotated[
-        str | None, typer.Option(metavar="KEY", help="Which copy in that file.", rich_help_panel=_MORE)
+        str | None,
+        typer.Option(metavar="KEY", help="Which copy in that file.", rich_help_panel=_MORE),
     ] = None,
     against_mean: Annotated[
-        str | None, typer.Option(help="Its mean, where it is not the usual one.", rich_help_panel=_MORE)
+        str | None,
+        typer.Option(help="Its mean, where it is not the usual one.", rich_help_panel=_MORE),
     ] = None,
-    against_std: Annotated[str | None, typer.Option(help="Its standard deviation.", rich_help_panel=_MORE)] = None,
+    against_std: Annotated[
+        str | None, typer.Option(help="Its standard deviation.", rich_help_panel=_MORE)
+    ] = None,
     image_size: ImageSize = None,
     resize: Resize = None,
     crop: Crop = None,
@@ -151,73 +192,127 @@ def evaluate(
 ) -> None:
     """Judge explanations: do they show where the object is, what the network uses, and do they depend on the class?
 
-    All methods explain the same photos. Half of all photos, told by the hash of their names, are for tuning: on them
-    the rules of boxes around heat are learned; methods are judged on the others. Every mean has a 95 % interval, and
-    the first method is held against each of the others photo by photo.
+    All methods explain the same photos. Half of all photos, told by the hash of their names, are
+    for tuning: on them the rules of boxes around heat are learned; methods are judged on the
+    others. Every mean has a 95 % interval, and the first method is held against each of the others
+    photo by photo.
     """
     chosen, least = _methods(methods), check_from_zero("margin", margin) / 100
     groups = asked_groups(GROUPS if measures.strip() == "all" else _listed(measures))
     tuned = None if weights_of_layers is None else read_tuned(weights_of_layers)
     options = options_of(chosen, tuned=tuned)
     if robustness < 0:
-        raise OptionError(f"--robustness {robustness}", "a number of photos from 0 up", "leave it out")
+        raise OptionError(
+            f"--robustness {robustness}", "a number of photos from 0 up", "leave it out"
+        )
     alone = {
         "--against-weights": against_weights,
         "--against-weights-key": against_weights_key,
         "--against-mean": against_mean,
         "--against-std": against_std,
     }
-    if against is None and (given := [option for option, value in alone.items() if value is not None]):
+    if against is None and (
+        given := [option for option, value in alone.items() if value is not None]
+    ):
         raise OptionError(
-            f"{' and '.join(given)} without --against", "the other network", "pass --against MODEL as well"
+            f"{' and '.join(given)} without --against",
+            "the other network",
+            "pass --against MODEL as well",
         )
     claim(out, OPTIONS, "an evaluation", f"{ROWS}/{IDENTITY}", quiet=started(out))
 
-    def preparing(spec: str, own_mean: str | None, own_std: str | None) -> Callable[..., Preparation]:
+    def preparing(
+        spec: str, own_mean: str | None, own_std: str | None
+    ) -> Callable[..., Preparation]:
         wanted = asked(image_size, resize, crop, own_mean, own_std, grey, transform)
         return lambda shape: preparation_of(spec, shape, **wanted)
 
-    network, preparation = opened(model, weights, num_classes, device, preparing(model, mean, std), weights_key)
+    network, preparation = opened(
+        model, weights, num_classes, device, preparing(model, mean, std), weights_key
+    )
     tell(preparation)
     other = None
     if against is not None:
         # Before all that takes long: what is wrong with it would end the run only after the tables.
         other_preparing = preparing(against, against_mean, against_std)
-        other = opened(against, against_weights, num_classes, device, other_preparing, against_weights_key)
+        other = opened(
+            against, against_weights, num_classes, device, other_preparing, against_weights_key
+        )
         check_against(network, other[0], against)
     if tuned is not None:
         tuned.check(network)
         if note := tuned.note(network):
             typer.echo(f"Note: {note}.", err=True)
-    names = read_names(classes, network.num_classes) if classes else known_names(model, network.num_classes)
+    names = (
+        read_names(classes, network.num_classes)
+        if classes
+        else known_names(model, network.num_classes)
+    )
     collection = open_collection(
-        images, boxes, names=names, synsets=synsets, num_classes=network.num_classes, allow_unmatched=skip_unmatched,
-        several=several, difficult=difficult, first_pixel=first_pixel, skip_unknown=skip_unknown,
-        skip_faulty=skip_unreadable, unit=box_unit,
-    )  # fmt: skip
+        images,
+        boxes,
+        names=names,
+        synsets=synsets,
+        num_classes=network.num_classes,
+        allow_unmatched=skip_unmatched,
+        several=several,
+        difficult=difficult,
+        first_pixel=first_pixel,
+        skip_unknown=skip_unknown,
+        skip_faulty=skip_unreadable,
+        unit=box_unit,
+    )
     setup = Setup(
-        named(model), named(weights or "the model's own"), preparation.told,
-        named(shlex.join(["cofire", *sys.argv[1:]])), version_of("cofire") or "unknown",
-    )  # fmt: skip
+        named(model),
+        named(weights or "the model's own"),
+        preparation.told,
+        named(shlex.join(["cofire", *sys.argv[1:]])),
+        version_of("cofire") or "unknown",
+    )
     found = run_evaluation(
-        network, collection, preparation, chosen, out, options=options, measures=groups, split=split, limit=limit,
-        samples=samples, draws=draws, tuning_photos=tuning_photos, fill=fill, seed=seed, batch_size=batch_size,
-        skip_unreadable=skip_unreadable, tell=lambda line: typer.echo(line, err=True),
+        network,
+        collection,
+        preparation,
+        chosen,
+        out,
+        options=options,
+        measures=groups,
+        split=split,
+        limit=limit,
+        samples=samples,
+        draws=draws,
+        tuning_photos=tuning_photos,
+        fill=fill,
+        seed=seed,
+        batch_size=batch_size,
+        skip_unreadable=skip_unreadable,
+        tell=lambda line: typer.echo(line, err=True),
         note={
-            "model": setup.network, "weights": setup.weights, "weights_key": weights_key,
-            "images": named(images), "command": setup.command, "margin": least,
+            "model": setup.network,
+            "weights": setup.weights,
+            "weights_key": weights_key,
+            "images": named(images),
+            "command": setup.command,
+            "margin": least,
             "weights_of_layers": weights_of_layers and named(weights_of_layers),
         },
-    )  # fmt: skip
+    )
     judge = judge_of(network, preparation, groups=groups, fill=fill, seed=seed, options=options)
     judge = judge.with_rules(found.options["thresholds"])
     photos = photos_of(found.photos or collection, found)
     pages = []
     if robustness:
-        pages.append(write_attacked(out, judge, photos, preparation, chosen, setup, names, robustness, batch_size))
+        pages.append(
+            write_attacked(
+                out, judge, photos, preparation, chosen, setup, names, robustness, batch_size
+            )
+        )
     if against is not None and other is not None:
         told = replace(
-            setup, network=named(against), weights=named(against_weights or "the model's own"), prepared=other[1].told
+            setup,
+            network=named(against),
+            weights=named(against_weights or "the model's own"),
+            prepared=other[1].told,
         )
         sides = ((network, preparation, setup), (*other, told))
         pages.append(write_compared(out, judge, photos, sides, names, chosen[0], batch_size))

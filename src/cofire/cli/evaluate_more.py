@@ -38,13 +38,17 @@ def check_against(network: Network, other: Network, model: str) -> None:
             f"--against {model}, a network of {other.num_classes:,} classes",
             f"{network.num_classes:,}, as --model has",
             "name another network with --against, or its own trained weights with --against-weights",
-        )  # fmt: skip
+        )
 
 
 def photos_of(collection: Collection, evaluation: Evaluation) -> Collection:
     """The photos that the tables of an evaluation are about, as far as a collection has them."""
     held = evaluation.chosen().repeat(len(evaluation.methods))
-    files = {file for file, shown in zip(evaluation.records["file"].to_pylist(), held, strict=True) if shown}
+    files = {
+        file
+        for file, shown in zip(evaluation.records["file"].to_pylist(), held, strict=True)
+        if shown
+    }
     return replace(collection, photos=tuple(photo for photo in collection if photo.name in files))
 
 
@@ -68,10 +72,20 @@ def write_attacked(
     asked = [method for method in methods if method not in BASELINES] or list(methods)
     with progress_over(f"Attacking {len(batch.photos)} photos", len(batch.photos)) as advance:
         found = run_robustness(
-            judge.network, batch.inputs, batch.pictures, batch.labels, asked, names, judge.seed,
-            files=[photo.name for photo in batch.photos], preparation=preparation, boxes=batch.boxes,
-            options={method: judge.options_of(method) for method in asked}, batch_size=batch_size, advance=advance,
-        )  # fmt: skip
+            judge.network,
+            batch.inputs,
+            batch.pictures,
+            batch.labels,
+            asked,
+            names,
+            judge.seed,
+            files=[photo.name for photo in batch.photos],
+            preparation=preparation,
+            boxes=batch.boxes,
+            options={method: judge.options_of(method) for method in asked},
+            batch_size=batch_size,
+            advance=advance,
+        )
     found.save(out / "robustness.json")
     write_robustness(out / "robustness.html", found, setup)
     return "robustness.html", "Attacked photos"
@@ -111,9 +125,17 @@ def write_compared(
     )
     with progress_over(f"Comparing two networks on {len(chosen)} photos", len(chosen)) as advance:
         found = compare_networks(
-            first, second, seen[0].labels, method=method, names=names, files=[photo.name for photo in chosen],
-            options=judge.options_of(method), seed=judge.seed, batch_size=batch_size, advance=advance,
-        )  # fmt: skip
+            first,
+            second,
+            seen[0].labels,
+            method=method,
+            names=names,
+            files=[photo.name for photo in chosen],
+            options=judge.options_of(method),
+            seed=judge.seed,
+            batch_size=batch_size,
+            advance=advance,
+        )
     found.save(out / "two-networks.json")
     write_two_networks(out / "two-networks.html", found, setups=(sides[0][2], sides[1][2]))
     return "two-networks.html", "Networks compared"

@@ -10,7 +10,14 @@ from rich.text import Text
 
 from cofire.evaluate.evaluation import Evaluation
 from cofire.report.evaluate.rules import RULE_HEADS, RULE_TITLE, rules_told
-from cofire.report.evaluate.tables import Row, Table, difference_tables, draws_tables, group_tables, method_name
+from cofire.report.evaluate.tables import (
+    Row,
+    Table,
+    difference_tables,
+    draws_tables,
+    group_tables,
+    method_name,
+)
 from cofire.report.evaluate.verdict import draws_told
 from cofire.report.notation import plural
 
@@ -70,8 +77,12 @@ def _empty(head: str, heads: Sequence[str]) -> Printed:
 def _cells(row: Row) -> list[Text]:
     cells = [Text(row.name, style="dim" if row.baseline else "")]
     for cell in row.cells:
-        more = ", ".join(part for part in (cell.span, cell.p.replace(" = ", "=").replace(" < ", "<")) if part)
-        style = {"better": "bold green", "worse": "bold red"}.get(cell.mark, "bold" if cell.best else "")
+        more = ", ".join(
+            part for part in (cell.span, cell.p.replace(" = ", "=").replace(" < ", "<")) if part
+        )
+        style = {"better": "bold green", "worse": "bold red"}.get(
+            cell.mark, "bold" if cell.best else ""
+        )
         told = Text(cell.value, style=style)
         told.append(f" [{more}]" if more else "", style="dim")
         cells.append(told)

@@ -59,25 +59,38 @@ _LONGEST = 200
 def explain(
     images: Annotated[
         list[Path],
-        typer.Argument(metavar="IMAGE...", help="Image files, or folders of them: JPEG, PNG, WebP, TIFF, GIF, BMP."),
+        typer.Argument(
+            metavar="IMAGE...",
+            help="Image files, or folders of them: JPEG, PNG, WebP, TIFF, GIF, BMP.",
+        ),
     ],
-    model: Annotated[str, typer.Option(help="torchvision:resnet50 | timm:NAME | package.module:function | file.pt2")],
+    model: Annotated[
+        str,
+        typer.Option(help="torchvision:resnet50 | timm:NAME | package.module:function | file.pt2"),
+    ],
     weights: Weights = None,
     weights_key: WeightsKey = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("cofire-explain"),
-    method: Annotated[str, typer.Option(help=f"Some of {', '.join(METHODS)}, with commas, or all.")] = OURS,
+    method: Annotated[
+        str, typer.Option(help=f"Some of {', '.join(METHODS)}, with commas, or all.")
+    ] = OURS,
     classes: Annotated[
         Path | None,
-        typer.Option(help="Names of all classes: one a line, or a JSON list. A torchvision model knows its own."),
+        typer.Option(
+            help="Names of all classes: one a line, or a JSON list. A torchvision model knows its own."
+        ),
     ] = None,
     target: Annotated[
-        str | None, typer.Option(help="Explain this class, a name or number; the predicted one unless given.")
+        str | None,
+        typer.Option(help="Explain this class, a name or number; the predicted one unless given."),
     ] = None,
     top: Annotated[
-        int | None, typer.Option(help="Explain the N most probable classes of each image, each by itself.")
+        int | None,
+        typer.Option(help="Explain the N most probable classes of each image, each by itself."),
     ] = None,
     layer: Annotated[
-        str | None, typer.Option(help="Whose map gradcam and gradcam++ take; the last before the classifier.")
+        str | None,
+        typer.Option(help="Whose map gradcam and gradcam++ take; the last before the classifier."),
     ] = None,
     image_size: ImageSize = None,
     resize: Resize = None,
@@ -88,28 +101,43 @@ def explain(
     transform: Transform = None,
     alpha: Annotated[
         str | None,
-        typer.Option(help="Weights of current, preceding, succeeding support: 1,0,1.", rich_help_panel=_TRACING),
+        typer.Option(
+            help="Weights of current, preceding, succeeding support: 1,0,1.",
+            rich_help_panel=_TRACING,
+        ),
     ] = None,
     k: Annotated[
-        str | None, typer.Option(help="Inputs chosen per neuron of a convolution, or all.", rich_help_panel=_TRACING)
+        str | None,
+        typer.Option(
+            help="Inputs chosen per neuron of a convolution, or all.", rich_help_panel=_TRACING
+        ),
     ] = None,
     k_linear: Annotated[
-        str | None, typer.Option(help="Inputs chosen per neuron of a linear layer, or all.", rich_help_panel=_TRACING)
+        str | None,
+        typer.Option(
+            help="Inputs chosen per neuron of a linear layer, or all.", rich_help_panel=_TRACING
+        ),
     ] = None,
     most: Annotated[
         str | None,
-        typer.Option(help="Neurons of an image that go on from one place, or all.", rich_help_panel=_TRACING),
+        typer.Option(
+            help="Neurons of an image that go on from one place, or all.", rich_help_panel=_TRACING
+        ),
     ] = None,
     counted: Annotated[
         bool | None,
         typer.Option(
-            "--counted/--not-counted", help="Count inputs more that serve several neurons.", rich_help_panel=_TRACING
+            "--counted/--not-counted",
+            help="Count inputs more that serve several neurons.",
+            rich_help_panel=_TRACING,
         ),
     ] = None,
     carried: Annotated[
         bool | None,
         typer.Option(
-            "--carried/--not-carried", help="Hand evidence on; else neurons all count 1.", rich_help_panel=_TRACING
+            "--carried/--not-carried",
+            help="Hand evidence on; else neurons all count 1.",
+            rich_help_panel=_TRACING,
         ),
     ] = None,
     contrast: Annotated[
@@ -122,7 +150,9 @@ def explain(
     weights_of_layers: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="What cofire tune learnt; options given here come before it.", rich_help_panel=_TRACING
+            metavar="FILE",
+            help="What cofire tune learnt; options given here come before it.",
+            rich_help_panel=_TRACING,
         ),
     ] = None,
     num_classes: Annotated[
@@ -133,9 +163,10 @@ def explain(
 ) -> None:
     """Which pixels of images carried the decisions of a network: a page, pictures and numbers.
 
-    Images are turned upright; what is transparent lies on white. Unless said otherwise a torchvision model gets them
-    as its trained weights want them, another colour network as ImageNet's: shorter side to 256, centre crop of 224,
-    ImageNet's mean and standard deviation. Grey inputs and those below 128 pixels get no mean: pass --mean and --std.
+    Images are turned upright; what is transparent lies on white. Unless said otherwise a
+    torchvision model gets them as its trained weights want them, another colour network as
+    ImageNet's: shorter side to 256, centre crop of 224, ImageNet's mean and standard deviation.
+    Grey inputs and those below 128 pixels get no mean: pass --mean and --std.
     """
     methods = asked_methods(method)
     tuned = None if weights_of_layers is None else read_tuned(weights_of_layers)
@@ -171,11 +202,17 @@ def explain(
         tuned.check(network)
         if note := tuned.note(network):
             typer.echo(f"Note: {note}.", err=True)
-    names = read_names(classes, network.num_classes) if classes else known_names(model, network.num_classes)
+    names = (
+        read_names(classes, network.num_classes)
+        if classes
+        else known_names(model, network.num_classes)
+    )
     wanted = None if target is None else class_number(target, names, network.num_classes)
     names = names and [without_commands(name) for name in names]
     if top is not None and top > network.num_classes:
-        raise OptionError(f"--top {top}", f"at most {network.num_classes} classes", "pass a smaller number")
+        raise OptionError(
+            f"--top {top}", f"at most {network.num_classes} classes", "pass a smaller number"
+        )
     for name in methods:
         if name.startswith("gradcam"):
             choose_cam_layer(network, layer)
@@ -191,9 +228,14 @@ def explain(
     table = _table(methods, one_each=top is None and wanted is None)
     pages: list[dict[str, Any]] = []
     records: list[dict[str, Any]] = []
-    with replaced(out) as staged, progress_over(f"Explaining {plural(len(files), 'image')}", len(files)) as advance:
+    with (
+        replaced(out) as staged,
+        progress_over(f"Explaining {plural(len(files), 'image')}", len(files)) as advance,
+    ):
         example = None
-        for explained in _all(network, preparation, files, seen, options, wanted, top or 1, batch_size):
+        for explained in _all(
+            network, preparation, files, seen, options, wanted, top or 1, batch_size
+        ):
             example = explained
             write_picture(explained, staged / PICTURES / f"{explained.name}.png", names)
             records.append(record_of(explained, names))
@@ -204,17 +246,24 @@ def explain(
         assert example is not None
         write_page(staged / PAGE, pages, example, setup, explained=len(files))
         noted = {
-            "model": named(model), "weights": weights and named(weights), "weights_key": weights_key,
-            "classes": network.num_classes, **preparation.record, "command": setup.command,
-            "weights_of_layers": weights_of_layers and named(weights_of_layers), "versions": versions(),
-        }  # fmt: skip
+            "model": named(model),
+            "weights": weights and named(weights),
+            "weights_key": weights_key,
+            "classes": network.num_classes,
+            **preparation.record,
+            "command": setup.command,
+            "weights_of_layers": weights_of_layers and named(weights_of_layers),
+            "versions": versions(),
+        }
         write_records(staged / MARK, noted, records)
     # A table that is squeezed into the 80 columns assumed of a file could not be read by anyone.
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(table)
     height, width = preparation.shape[1:]
     typer.echo(f"Images    {preparation.told}")
-    typer.echo(f"Boxes     left, top to right, bottom in pixels of the {width} × {height} that the network sees")
+    typer.echo(
+        f"Boxes     left, top to right, bottom in pixels of the {width} × {height} that the network sees"
+    )
     typer.echo(f"Numbers   {without_commands(named(out / MARK))}")
     typer.echo(f"Pictures  {without_commands(named(out / PICTURES))} ({len(files)})")
     typer.echo(f"Page      {without_commands(named(out / PAGE))}")
@@ -240,20 +289,26 @@ def _all(
         else:
             classes = torch.full((len(part), 1), wanted)
         rows: list[list[Explanation]] = [
-            [run_explain(network, inputs, column, name, pictures=pictures, **own) for name, own in options.items()]
+            [
+                run_explain(network, inputs, column, name, pictures=pictures, **own)
+                for name, own in options.items()
+            ]
             for column in classes.T
         ]
         for at, one in enumerate(part):
             explanations = tuple(tuple(explanation[at] for explanation in row) for row in rows)
             file = files[start + at]
             told = named(file.name if plain[file.name] == 1 else file)
-            yield Explained(named(file), told, names[start + at], one.size, one.region, explanations)
+            yield Explained(
+                named(file), told, names[start + at], one.size, one.region, explanations
+            )
 
 
 def _unique(stems: Sequence[str]) -> list[str]:
     """Names of files as they are, with a number where one is there already, in whatever letters.
 
-    Long ones are cut: number, ending and what a partial file is named have to fit into 255 bytes too.
+    Long ones are cut: number, ending and what a partial file is named have to fit into 255 bytes
+        too.
     """
     taken: set[str] = set()
     found = []
@@ -292,7 +347,9 @@ def _add_rows(table: Table, record: Mapping[str, Any], methods: int) -> None:
         if len(table.columns) > methods + 2:
             head.append(told(row[0]))
         # As text: brackets in names are no markup.
-        table.add_row(*(Text(without_commands(cell)) for cell in (*head, *(_box_told(one) for one in row))))
+        table.add_row(
+            *(Text(without_commands(cell)) for cell in (*head, *(_box_told(one) for one in row)))
+        )
 
 
 def _box_told(one: Mapping[str, Any]) -> str:

@@ -32,11 +32,14 @@ def asked_methods(text: str) -> list[str]:
     for name in found:
         if name not in METHODS:
             raise OptionError(
-                f"--method '{name}'", f"some of {', '.join(METHODS)}, with commas between them, or all",
+                f"--method '{name}'",
+                f"some of {', '.join(METHODS)}, with commas between them, or all",
                 f"try {near_matches(name, METHODS, most=1)}",
-            )  # fmt: skip
+            )
     if not found:
-        raise OptionError(f"--method '{text}'", f"some of {', '.join(METHODS)}", f"pass --method {OURS}")
+        raise OptionError(
+            f"--method '{text}'", f"some of {', '.join(METHODS)}", f"pass --method {OURS}"
+        )
     return found
 
 
@@ -55,9 +58,9 @@ def options_of(
 ) -> dict[str, dict[str, Any]]:
     """What each method is called with.
 
-    Options of tracing go to "discernible" alone: its form in the paper and CNN-Fixations are there to be compared with,
-    as they were published. What was learnt goes to the method that it was learnt for; what is given by itself comes
-    before it.
+    Options of tracing go to "discernible" alone: its form in the paper and CNN-Fixations are there
+    to be compared with, as they were published. What was learnt goes to the method that it was
+    learnt for; what is given by itself comes before it.
 
     Raises:
         OptionError: An option has no method that takes it, or a value that it cannot have.
@@ -76,9 +79,14 @@ def options_of(
         "contrast": None if contrast is None else contrast_of(contrast),
     }
     texts = {
-        "k": k, "k_linear": k_linear, "alpha": alpha, "most": most, "counted": counted, "carried": carried,
+        "k": k,
+        "k_linear": k_linear,
+        "alpha": alpha,
+        "most": most,
+        "counted": counted,
+        "carried": carried,
         "contrast": contrast,
-    }  # fmt: skip
+    }
     own = {name: given[name] for name, text in texts.items() if text is not None}
     found: dict[str, dict[str, Any]] = {method: {} for method in methods}
     if tuned is not None:
@@ -116,16 +124,19 @@ def contrast_of(text: str) -> float | None:
         return float(text)
     except ValueError as error:
         raise OptionError(
-            f"--contrast {text}", "a number from 0 to 1, or none", "pass --contrast 0.7, or leave it out"
+            f"--contrast {text}",
+            "a number from 0 to 1, or none",
+            "pass --contrast 0.7, or leave it out",
         ) from error
 
 
 def _need(takers: list[str], methods: list[str], option: str) -> None:
     if not set(takers) & set(methods):
         raise OptionError(
-            f"--{option} with --method {','.join(methods)}", f"a method that takes it: {takers[0]}",
+            f"--{option} with --method {','.join(methods)}",
+            f"a method that takes it: {takers[0]}",
             f"add {takers[0]} to --method, or leave --{option} out",
-        )  # fmt: skip
+        )
 
 
 def _count(name: str, text: str) -> int | None:
@@ -133,5 +144,7 @@ def _count(name: str, text: str) -> int | None:
     if text.strip().lower() == "all":
         return None
     if not text.strip().isdecimal() or int(text) < 1:
-        raise OptionError(f"{name} {text}", "a whole number from 1 up, or all", f"pass {name} 5, or leave it out")
+        raise OptionError(
+            f"{name} {text}", "a whole number from 1 up, or all", f"pass {name} 5, or leave it out"
+        )
     return int(text)

@@ -21,7 +21,9 @@ Result = TypeVar("Result")
 _running: ContextVar[ExitStack] = ContextVar("running")
 
 
-def stoppable(command: Callable[Given, Result], *, goes_on: bool = False) -> Callable[Given, Result]:
+def stoppable(
+    command: Callable[Given, Result], *, goes_on: bool = False
+) -> Callable[Given, Result]:
     """A command that says what becomes of it when it is stopped, and lets go of its folders when it ends.
 
     Args:

@@ -17,27 +17,39 @@ __all__ = ["graph"]
 
 def graph(
     folder: Annotated[Path, typer.Argument(help="Folder of a study or a summary.")],
-    layer: Annotated[str | None, typer.Option(help="Which layer; the last one unless given.")] = None,
-    checkpoint: Annotated[int | None, typer.Option(help="Of a study; the last one unless given.")] = None,
+    layer: Annotated[
+        str | None, typer.Option(help="Which layer; the last one unless given.")
+    ] = None,
+    checkpoint: Annotated[
+        int | None, typer.Option(help="Of a study; the last one unless given.")
+    ] = None,
     communities: Annotated[
         Method, typer.Option(help="How communities come about, which colour the vertices.")
     ] = "representatives",
     resolution: Annotated[
         float | None,
-        typer.Option(help="γ of louvain and leiden, that of the tables unless given; Gephi's is its inverse."),
+        typer.Option(
+            help="γ of louvain and leiden, that of the tables unless given; Gephi's is its inverse."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of methods that draw.")] = 0,
-    out: Annotated[Path | None, typer.Option("--out", help="FILE.gexf (Gephi), .graphml or .safetensors.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="FILE.gexf (Gephi), .graphml or .safetensors.")
+    ] = None,
 ) -> None:
     """Which neurons of a layer fire together: the graph of one checkpoint, described, and as a file for Gephi."""
     kinds = (".gexf", ".graphml", ".safetensors")
     if out is not None and out.suffix not in kinds:
-        raise OptionError(f"'{out}'", f"a file ending in {', '.join(kinds)}", "choose one of these endings")
+        raise OptionError(
+            f"'{out}'", f"a file ending in {', '.join(kinds)}", "choose one of these endings"
+        )
     trajectory = Trajectory.load(folder)
     layers = list(dict.fromkeys(trajectory.graphs["layer"].to_pylist()))
     if not layers:
         raise ResultError(
-            f"'{folder}' without graphs", "a study or a summary that has them", "make it again with --pairs class"
+            f"'{folder}' without graphs",
+            "a study or a summary that has them",
+            "make it again with --pairs class",
         )
     found = trajectory.graph(layer or layers[-1], checkpoint)
     if resolution is None and communities in ("louvain", "leiden"):

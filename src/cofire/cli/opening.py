@@ -30,12 +30,16 @@ def opened(
         weights: A file, None for the model's own.
         num_classes: None for the model's own.
         device: Where it runs.
-        prepared_for: Gives the preparation for the shape of an input, or for None where that is not known before.
+        prepared_for: Gives the preparation for the shape of an input, or for None where that is not
+            known before.
         weights_key: Which copy of the network, where the file of weights holds it several times.
     """
     options: dict[str, Any] = {
-        "weights": weights, "weights_key": weights_key, "num_classes": num_classes, "device": device,
-    }  # fmt: skip
+        "weights": weights,
+        "weights_key": weights_key,
+        "num_classes": num_classes,
+        "device": device,
+    }
     if model.endswith(".pt2"):
         network = open_network(model, torch.zeros(0), **options)
         return network, prepared_for(network.input_shape)
@@ -48,5 +52,8 @@ def opened(
 def without_commands(words: str) -> str:
     """Words with what would command a terminal, or no file could hold, written out."""
     return "".join(
-        sign.encode("unicode_escape").decode() if unicodedata.category(sign) in ("Cc", "Cs") else sign for sign in words
+        sign.encode("unicode_escape").decode()
+        if unicodedata.category(sign) in ("Cc", "Cs")
+        else sign
+        for sign in words
     )

@@ -20,15 +20,21 @@ __all__ = ["demo", "report", "study"]
 
 Out = Annotated[
     Path | None,
-    typer.Option("--out", help="Folder; runs/DATASET-seedSEED unless given, of a cnn runs/DATASET-cnn-seedSEED."),
+    typer.Option(
+        "--out",
+        help="Folder; runs/DATASET-seedSEED unless given, of a cnn runs/DATASET-cnn-seedSEED.",
+    ),
 ]
 DataRoot = Annotated[
-    Path | None, typer.Option("--data-root", help="Where data sets lie; COFIRE_DATA or ./data unless given.")
+    Path | None,
+    typer.Option("--data-root", help="Where data sets lie; COFIRE_DATA or ./data unless given."),
 ]
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="Folder for the results.")] = Path("cofire-demo"),
+    out: Annotated[Path, typer.Option("--out", help="Folder for the results.")] = Path(
+        "cofire-demo"
+    ),
     seed: Annotated[int, typer.Option(help="Of weights, order and dropout.")] = 0,
 ) -> None:
     """The study on scikit-learn's digits: train, watch the neurons, boost, explain decisions, write a report.
@@ -39,7 +45,14 @@ def demo(
     dense = StudyOptions.of(dataset="digits", seed=seed, boost="readout", explain=8)
     # No graph: top neurons per class say nothing of a layer that has no more channels than those.
     convolutional = StudyOptions.of(
-        dataset="digits", seed=seed, network="cnn", epochs=10, checkpoints=10, batch_size=32, pairs="none", explain=8
+        dataset="digits",
+        seed=seed,
+        network="cnn",
+        epochs=10,
+        checkpoints=10,
+        batch_size=32,
+        pairs="none",
+        explain=8,
     )
     first = _run(dense, out, None, command)
     typer.echo()
@@ -50,58 +63,91 @@ def demo(
 def study(
     dataset: Annotated[str | None, typer.Argument(help=f"One of {', '.join(DATASETS)}.")] = None,
     out: Out = None,
-    config: Annotated[Path | None, typer.Option(help="TOML file of options; flags win over it.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file of options; flags win over it.")
+    ] = None,
     data_root: DataRoot = None,
     network: Annotated[
-        str | None, typer.Option(help="fcnn (unless given), fully connected, or cnn, two small convolutions.")
+        str | None,
+        typer.Option(help="fcnn (unless given), fully connected, or cnn, two small convolutions."),
     ] = None,
     hidden: Annotated[
         str | None,
-        typer.Option(help="Units of the fully connected hidden layers; 512,512 unless given, of a cnn 128."),
+        typer.Option(
+            help="Units of the fully connected hidden layers; 512,512 unless given, of a cnn 128."
+        ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training data; 20 unless given.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the training data; 20 unless given.")
+    ] = None,
     checkpoints: Annotated[
         int | None, typer.Option(help="How many are kept, at uniform intervals; 20 unless given.")
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Of training; 128 unless given.")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="adam (unless given), rmsprop or sgd.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Of the optimiser; 0.001 unless given.")] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help="adam (unless given), rmsprop or sgd.")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Of the optimiser; 0.001 unless given.")
+    ] = None,
     dropout: Annotated[
-        float | None, typer.Option(help="After each fully connected hidden layer; 0.5 unless given, 0 for none.")
+        float | None,
+        typer.Option(help="After each fully connected hidden layer; 0.5 unless given, 0 for none."),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Of weights, order, dropout and label permutation; 0 unless given.")
+        int | None,
+        typer.Option(help="Of weights, order, dropout and label permutation; 0 unless given."),
     ] = None,
-    bins: Annotated[int | None, typer.Option(help="Bins R of the entropy's histograms; 100 unless given.")] = None,
-    range: Annotated[str | None, typer.Option(help="Their range: own (unless given), zero-to-max or global.")] = None,
-    threshold: Annotated[float | None, typer.Option(help="A neuron is active above it; 0 unless given.")] = None,
+    bins: Annotated[
+        int | None, typer.Option(help="Bins R of the entropy's histograms; 100 unless given.")
+    ] = None,
+    range: Annotated[
+        str | None, typer.Option(help="Their range: own (unless given), zero-to-max or global.")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="A neuron is active above it; 0 unless given.")
+    ] = None,
     pairs: Annotated[
-        str | None, typer.Option(help="Of the activation pattern graph: class (unless given), union, or none.")
+        str | None,
+        typer.Option(help="Of the activation pattern graph: class (unless given), union, or none."),
     ] = None,
     top: Top = None,
     resolution: Resolution = None,
     community_runs: CommunityRuns = None,
     null_graphs: NullGraphs = None,
     boost: Annotated[
-        str | None, typer.Option(help="Boost every checkpoint: readout, auxiliary (the paper's), auto …; or none.")
+        str | None,
+        typer.Option(
+            help="Boost every checkpoint: readout, auxiliary (the paper's), auto …; or none."
+        ),
     ] = None,
     boost_layers: Annotated[
-        str | None, typer.Option(help="Layers the booster reads: all (unless given), L2L, LL, or a name.")
+        str | None,
+        typer.Option(help="Layers the booster reads: all (unless given), L2L, LL, or a name."),
     ] = None,
     boost_unit: Annotated[
         str | None,
-        typer.Option(help=f"What the booster reads of feature maps: {', '.join(UNITS)}; {DEFAULT_UNIT} unless given."),
+        typer.Option(
+            help=f"What the booster reads of feature maps: {', '.join(UNITS)}; {DEFAULT_UNIT} unless given."
+        ),
     ] = None,
     boost_threshold: Annotated[
         str | None,
-        typer.Option(help="Above it a neuron is active to the booster; or mean, each neuron's own; as --threshold."),
+        typer.Option(
+            help="Above it a neuron is active to the booster; or mean, each neuron's own; as --threshold."
+        ),
     ] = None,
     validation: Annotated[
-        float | None, typer.Option(help="Share of the training data held out; 0.1 unless given with --boost, else 0.")
+        float | None,
+        typer.Option(
+            help="Share of the training data held out; 0.1 unless given with --boost, else 0."
+        ),
     ] = None,
     explain: Annotated[
         int | None,
-        typer.Option(help="Explain up to so many test images predicted right and so many mistakes; 0 unless given."),
+        typer.Option(
+            help="Explain up to so many test images predicted right and so many mistakes; 0 unless given."
+        ),
     ] = None,
 ) -> None:
     """Train a classifier, keep checkpoints, and hold what its neurons do against its accuracy.
@@ -109,7 +155,9 @@ def study(
     Stopped at any moment and started again with the same options, it goes on where it was.
     """
     if dataset is None and config is None:
-        raise typer.BadParameter(f"no data set: name one of {', '.join(DATASETS)}", param_hint="'DATASET'")
+        raise typer.BadParameter(
+            f"no data set: name one of {', '.join(DATASETS)}", param_hint="'DATASET'"
+        )
     options = StudyOptions.of(
         config,
         dataset=dataset,
@@ -144,7 +192,9 @@ def study(
 
 def report(
     folder: Annotated[Path, typer.Argument(help="Folder of a study or a summary.")],
-    figures: Annotated[bool, typer.Option("--figures", help="Also write each figure as PNG and SVG.")] = False,
+    figures: Annotated[
+        bool, typer.Option("--figures", help="Also write each figure as PNG and SVG.")
+    ] = False,
 ) -> None:
     """Write the report of finished results again, and its figures as files."""
     trajectory = Trajectory.load(folder)

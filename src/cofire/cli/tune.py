@@ -69,10 +69,19 @@ _BOXES = "Which photos and boxes"
 
 
 def tune(
-    images: Annotated[Path, typer.Option(help="Folder of photos, folders in it too; or ImageNet's, as Kaggle has it.")],
-    model: Annotated[str, typer.Option(help="torchvision:resnet50 | timm:NAME | package.module:function | file.pt2")],
+    images: Annotated[
+        Path,
+        typer.Option(help="Folder of photos, folders in it too; or ImageNet's, as Kaggle has it."),
+    ],
+    model: Annotated[
+        str,
+        typer.Option(help="torchvision:resnet50 | timm:NAME | package.module:function | file.pt2"),
+    ],
     boxes: Annotated[
-        Path | None, typer.Option(help="Boxes of the photos: boxes.json, COCO JSON, or a folder of VOC or ILSVRC XML.")
+        Path | None,
+        typer.Option(
+            help="Boxes of the photos: boxes.json, COCO JSON, or a folder of VOC or ILSVRC XML."
+        ),
     ] = None,
     weights: Weights = None,
     weights_key: WeightsKey = None,
@@ -87,25 +96,40 @@ def tune(
         ),
     ] = None,
     alpha: Annotated[
-        str | None, typer.Option(help="Weights of current, preceding, succeeding support to begin with: 1,1,1.")
+        str | None,
+        typer.Option(
+            help="Weights of current, preceding, succeeding support to begin with: 1,1,1."
+        ),
     ] = None,
     contrast: Annotated[
-        str | None, typer.Option(help="To begin with; none makes maps and boxes of points, whose options are learnt.")
+        str | None,
+        typer.Option(
+            help="To begin with; none makes maps and boxes of points, whose options are learnt."
+        ),
     ] = None,
     photos: Annotated[int, typer.Option(help="Tuning photos to draw at the most.")] = 1000,
-    trials: Annotated[int | None, typer.Option(help="For each option; as many as photos unless given.")] = None,
+    trials: Annotated[
+        int | None, typer.Option(help="For each option; as many as photos unless given.")
+    ] = None,
     least_iou: Annotated[
         float, typer.Option(help="A box earns a reward from this overlap with the object's up.")
     ] = 0.5,
     exact: Annotated[
-        bool, typer.Option("--exact", help="Try every value on every photo, so that regret is known; takes longer.")
+        bool,
+        typer.Option(
+            "--exact", help="Try every value on every photo, so that regret is known; takes longer."
+        ),
     ] = False,
     seed: Annotated[int, typer.Option(help="Of the draw of photos and their order.")] = 0,
     classes: Annotated[
-        Path | None, typer.Option(help="Names of all classes: one a line, or a JSON list.", rich_help_panel=_BOXES)
+        Path | None,
+        typer.Option(
+            help="Names of all classes: one a line, or a JSON list.", rich_help_panel=_BOXES
+        ),
     ] = None,
     synsets: Annotated[
-        Path | None, typer.Option(help="WordNet ids of all classes, one a line.", rich_help_panel=_BOXES)
+        Path | None,
+        typer.Option(help="WordNet ids of all classes, one a line.", rich_help_panel=_BOXES),
     ] = None,
     several: Several = "refuse",
     difficult: Difficult = False,
@@ -124,19 +148,26 @@ def tune(
     num_classes: Annotated[
         int | None, typer.Option(help="Outputs of a torchvision or timm model, if not its own.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Photos at a time where several are explained together.")] = 16,
+    batch_size: Annotated[
+        int, typer.Option(help="Photos at a time where several are explained together.")
+    ] = 16,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")] = "cpu",
     figures: Annotated[
-        bool, typer.Option("--figures", help="Also write the figures as PNG and SVG (needs the extra 'figures').")
+        bool,
+        typer.Option(
+            "--figures", help="Also write the figures as PNG and SVG (needs the extra 'figures')."
+        ),
     ] = False,
 ) -> None:
     """Learn options of a method, on photos whose objects have boxes.
 
-    Of discernible: how much of the rival's evidence is taken away, blur and box; where its maps and boxes are made of
-    points, and of discernible-p3 and cnn-fixations, the weights of layers, how many inputs are chosen, box and blur; of
-    other methods the box. Half of all photos, told by the hash of their names, are for tuning; the others are for
-    cofire evaluate and are not used. Each option is learnt as a bandit (UCB1): a value is tried on a photo, and is
-    rewarded if the explanation's box fits the object's. cofire explain --weights-of-layers takes what was learnt.
+    Of discernible: how much of the rival's evidence is taken away, blur and box; where its maps and
+        boxes are made of
+    points, and of discernible-p3 and cnn-fixations, the weights of layers, how many inputs are
+    chosen, box and blur; of other methods the box. Half of all photos, told by the hash of their
+    names, are for tuning; the others are for cofire evaluate and are not used. Each option is
+    learnt as a bandit (UCB1): a value is tried on a photo, and is rewarded if the explanation's box
+    fits the object's. cofire explain --weights-of-layers takes what was learnt.
     """
     start: dict[str, Any] = {} if alpha is None else {"alpha": numbers(alpha)}
     start |= {} if contrast is None else {"contrast": contrast_of(contrast)}
@@ -150,7 +181,11 @@ def tune(
 
     network, preparation = opened(model, weights, num_classes, device, prepared_for, weights_key)
     tell(preparation)
-    names = read_names(classes, network.num_classes) if classes else known_names(model, network.num_classes)
+    names = (
+        read_names(classes, network.num_classes)
+        if classes
+        else known_names(model, network.num_classes)
+    )
     everything = open_collection(
         images,
         boxes,
@@ -172,12 +207,17 @@ def tune(
             "one or more: the hash of a photo's name tells which half it is of",
             "add photos: about every second one is of the tuning half",
         )
-    # Drawn before they are read: of a hundred thousand photos only those are looked at that something is learnt on.
+    # Drawn before they are read: of a hundred thousand photos only those are looked at that
+    # something is learnt on.
     if 0 < photos < len(collection):
         collection = sample(collection, photos, check_whole("seed", seed, least=0))
     with progress_over(f"Reading {len(collection):,} tuning photos", len(collection)) as advance:
         collection = checked(
-            collection, preparation, skip_unreadable=skip_unreadable, skip_faulty=skip_unreadable, progress=advance
+            collection,
+            preparation,
+            skip_unreadable=skip_unreadable,
+            skip_faulty=skip_unreadable,
+            progress=advance,
         )
     with _bar() as report:
         found = run_tune(
@@ -214,7 +254,9 @@ def tune(
     found.save(out / RESULT)
     Console(width=None if sys.stdout.isatty() else 120).print(_table(found))
     typer.echo(verdict(found))
-    typer.echo(f"Photos    {found.photos:,} of the split for tuning, {found.without_box:,} without a box left out")
+    typer.echo(
+        f"Photos    {found.photos:,} of the split for tuning, {found.without_box:,} without a box left out"
+    )
     for what, names_of in left_out_told(found.setup):
         typer.echo(f"Left out  {without_commands(f'{what}: {names_of}')}")
     typer.echo(f"Learnt    {without_commands(named(out / RESULT))}")
@@ -252,13 +294,26 @@ def _table(found: Tuned) -> Table:
         table.add_column(heading, overflow="fold")
     for one in found.learned:
         note = "all values do the same" if one.alike else ""
-        best = f"{one.run.means[one.values.index(one.chosen)]:.2f}" if one.chosen in one.values else "–"
-        cells = (option_told(one.name), told(one.start), told(one.chosen), best, f"{one.run.regret[-1]:.1f}", note)
+        best = (
+            f"{one.run.means[one.values.index(one.chosen)]:.2f}"
+            if one.chosen in one.values
+            else "–"
+        )
+        cells = (
+            option_told(one.name),
+            told(one.start),
+            told(one.chosen),
+            best,
+            f"{one.run.regret[-1]:.1f}",
+            note,
+        )
         table.add_row(*map(Text, cells))
     return table
 
 
-def _candidates(method: str, given: Sequence[str], start: Mapping[str, Any]) -> dict[str, list[Any]]:
+def _candidates(
+    method: str, given: Sequence[str], start: Mapping[str, Any]
+) -> dict[str, list[Any]]:
     """Values by name of the option, as "k=5,10,all" gives them.
 
     Args:
@@ -270,7 +325,9 @@ def _candidates(method: str, given: Sequence[str], start: Mapping[str, Any]) -> 
         OptionError: The method has no such option, or a value cannot be.
     """
     if method not in METHODS:
-        raise OptionError(f"--method '{method}'", f"one of {', '.join(METHODS)}", f"pass --method {OURS}")
+        raise OptionError(
+            f"--method '{method}'", f"one of {', '.join(METHODS)}", f"pass --method {OURS}"
+        )
     kind = kind_of(method, start)
     defaults = defaults_of(method, kind)
     found: dict[str, list[Any]] = {}
@@ -279,10 +336,14 @@ def _candidates(method: str, given: Sequence[str], start: Mapping[str, Any]) -> 
         key = name.strip().replace("-", "_")
         if not sign or key in found:
             raise OptionError(
-                f"--try {text}", "an option, = and its values, each option once", "pass --try threshold=0.3,0.5, say"
+                f"--try {text}",
+                "an option, = and its values, each option once",
+                "pass --try threshold=0.3,0.5, say",
             )
         usual = 1.0 if key in WEIGHTS else defaults.get(key)
-        found[key] = [_value(text, part.strip(), usual) for part in values.split(",") if part.strip()]
+        found[key] = [
+            _value(text, part.strip(), usual) for part in values.split(",") if part.strip()
+        ]
     knobs_of(method, found, kind)
     return found
 
@@ -296,6 +357,7 @@ def _value(text: str, part: str, usual: Any) -> Any:
         return float(part) if isinstance(usual, float) else int(part)
     except ValueError as error:
         raise OptionError(
-            f"--try {text}: '{part}'", "a number" + ("" if isinstance(usual, float) else ", all, yes or no"),
+            f"--try {text}: '{part}'",
+            "a number" + ("" if isinstance(usual, float) else ", all, yes or no"),
             "name values with commas between them",
-        ) from error  # fmt: skip
+        ) from error

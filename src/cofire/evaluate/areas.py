@@ -17,9 +17,9 @@ __all__ = ["area_overlap", "chance_overlap", "share_inside", "strongest_area"]
 def strongest_area(maps: Tensor, area: float = 0.2) -> Tensor:
     """The pixels that hold most of each map: as many as a share of the image's area has.
 
-    Of pixels of the same value all are in or none, so that the order of pixels decides nothing; those without
-    evidence never are. Such an area can be smaller than asked for, never larger, but where the largest value alone is
-    shared by more pixels: then it is these.
+    Of pixels of the same value all are in or none, so that the order of pixels decides nothing;
+    those without evidence never are. Such an area can be smaller than asked for, never larger, but
+    where the largest value alone is shared by more pixels: then it is these.
 
     Args:
         maps: (images, H, W), from 0 up.
@@ -61,8 +61,8 @@ def area_overlap(first: Tensor, second: Tensor, area: float = 0.2) -> PerImage:
         area: Share of the image's area that each of the two is allowed.
 
     Returns:
-        Per image; not counted where one of the maps is constant. `chance_overlap` says what two maps that know
-        nothing of each other have in common.
+        Per image; not counted where one of the maps is constant. `chance_overlap` says what two
+        maps that know nothing of each other have in common.
 
     Raises:
         DataError: Shapes that differ, or values below 0.
@@ -76,9 +76,10 @@ def area_overlap(first: Tensor, second: Tensor, area: float = 0.2) -> PerImage:
     """
     if first.shape != second.shape:
         raise DataError(
-            f"maps of shapes {tuple(first.shape)} and {tuple(second.shape)}", "the same shape twice",
+            f"maps of shapes {tuple(first.shape)} and {tuple(second.shape)}",
+            "the same shape twice",
             "bring the maps to one size, or explain the same images",
-        )  # fmt: skip
+        )
     here, there = (strongest_area(maps, area).flatten(1) for maps in (first, second))
     shared, joined = (here & there).sum(dim=1).double(), (here | there).sum(dim=1).double()
     return PerImage(shared / joined.clamp(min=1), ~(constant(first) | constant(second)))
@@ -106,7 +107,8 @@ def share_inside(maps: Tensor, boxes: Sequence[Tensor]) -> PerImage:
         Per image; not counted without a box, or where the map is zero everywhere.
 
     Raises:
-        DataError: Not one tensor of boxes for each image, a box outside its image, or values below 0.
+        DataError: Not one tensor of boxes for each image, a box outside its image, or values below
+            0.
         NonFiniteError: A value is NaN or infinite.
 
     Example:
@@ -118,8 +120,12 @@ def share_inside(maps: Tensor, boxes: Sequence[Tensor]) -> PerImage:
     given = truth(boxes, images)
     inside = torch.zeros(images, height, width, dtype=torch.bool)
     places = pixels_of(given.corners, given.image, height, width)
-    for image, (left, top, right, bottom) in zip(given.image.tolist(), places.tolist(), strict=True):
+    for image, (left, top, right, bottom) in zip(
+        given.image.tolist(), places.tolist(), strict=True
+    ):
         inside[image, top:bottom, left:right] = True
     total = values.sum(dim=(1, 2))
     held = torch.where(inside, values, 0.0).sum(dim=(1, 2))
-    return PerImage((held / torch.where(total > 0, total, 1.0)).clamp(max=1.0), (total > 0) & (given.count > 0))
+    return PerImage(
+        (held / torch.where(total > 0, total, 1.0)).clamp(max=1.0), (total > 0) & (given.count > 0)
+    )

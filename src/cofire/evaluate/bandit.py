@@ -39,7 +39,8 @@ class BanditRun:
         names: Of the arms.
         pulled: Which arm was tried at each trial, (trials,), int64.
         rewards: What it gave, (trials,), float64, 0 to 1.
-        table: What every arm would have given at each trial, (trials, arms), float64; None where that is not known.
+        table: What every arm would have given at each trial, (trials, arms), float64; None where
+            that is not known.
 
     Raises:
         DataError: The parts do not fit together.
@@ -57,7 +58,12 @@ class BanditRun:
         object.__setattr__(self, "rewards", np.asarray(self.rewards, dtype=np.float64))
         trials, arms = len(self.pulled), len(self.names)
         tried = np.unique(self.pulled)
-        if self.pulled.ndim != 1 or self.rewards.shape != (trials,) or tried.tolist() != list(range(arms)) or not arms:
+        if (
+            self.pulled.ndim != 1
+            or self.rewards.shape != (trials,)
+            or tried.tolist() != list(range(arms))
+            or not arms
+        ):
             raise DataError(
                 f"{trials} trials of {arms} arms with rewards of shape {self.rewards.shape}",
                 "one reward for each trial, and every arm tried once or more",
@@ -67,11 +73,14 @@ class BanditRun:
         if self.table is not None:
             object.__setattr__(self, "table", _checked_table(self.table, arms))
             assert self.table is not None
-            if len(self.table) != trials or not np.array_equal(self.table[range(trials), self.pulled], self.rewards):
+            if len(self.table) != trials or not np.array_equal(
+                self.table[range(trials), self.pulled], self.rewards
+            ):
                 raise DataError(
                     f"a table of shape {self.table.shape} that gives other rewards than the run has",
-                    f"({trials}, {arms}) with the same rewards", "take a run as ucb1 gave it",
-                )  # fmt: skip
+                    f"({trials}, {arms}) with the same rewards",
+                    "take a run as ucb1 gave it",
+                )
 
     @property
     def counts(self) -> NDArray[np.int64]:
@@ -89,7 +98,9 @@ class BanditRun:
     @property
     def seen(self) -> Floats:
         """The mean of the rewards that each arm gave, (arms,): all that the bandit knew."""
-        found: Floats = np.bincount(self.pulled, weights=self.rewards, minlength=len(self.names)) / self.counts
+        found: Floats = (
+            np.bincount(self.pulled, weights=self.rewards, minlength=len(self.names)) / self.counts
+        )
         return found
 
     @property
@@ -101,8 +112,10 @@ class BanditRun:
     def regret(self) -> Floats:
         """What was lost up to each trial by not trying the best arm alone, (trials,).
 
-        Where all rewards are known: the best arm's rewards less those that were got, which can be below 0 for a
-        while. Where not, what it is estimated to be: the sum of `max mean - mean` of the arms that were tried.
+        Where all rewards are known: the best arm's rewards less those that were got, which can be
+            below 0 for a
+        while. Where not, what it is estimated to be: the sum of `max mean - mean` of the arms that
+        were tried.
         """
         if self.table is not None:
             lost = self.table[:, self.arm] - self.rewards
@@ -147,7 +160,9 @@ class BanditRun:
             return cls(tuple(noted["names"]), noted["pulled"], noted["rewards"], noted["table"])
         except (KeyError, TypeError, ValueError, OverflowError, CofireError) as error:
             raise ResultError(
-                f"what is no run of a bandit: {error}", "what BanditRun.save wrote", "run the bandit again"
+                f"what is no run of a bandit: {error}",
+                "what BanditRun.save wrote",
+                "run the bandit again",
             ) from error
 
     def save(self, path: str | Path) -> Path:
@@ -171,7 +186,9 @@ class BanditRun:
             noted = check_json(read_json(path))
         except (OSError, ValueError, RecursionError) as error:
             raise ResultError(
-                f"'{path}' cannot be read: {error}", "what BanditRun.save wrote", "run the bandit again"
+                f"'{path}' cannot be read: {error}",
+                "what BanditRun.save wrote",
+                "run the bandit again",
             ) from error
         return cls.of(noted)
 
@@ -184,16 +201,19 @@ class BanditRun:
 
 
 @validated
-def ucb1(arms: int | Sequence[str], pull: Pull | Tensor | Floats, trials: int | None = None) -> BanditRun:
+def ucb1(
+    arms: int | Sequence[str], pull: Pull | Tensor | Floats, trials: int | None = None
+) -> BanditRun:
     """Try the arms of a bandit by UCB1: each once, then always the one that could well be the best.
 
-    After `n` trials the arm with the highest `mean + sqrt(2 · ln(n) / n_arm)` is tried next, of equal ones the first
-    (Auer, Cesa-Bianchi and Fischer, 2002). There is no chance in it: the same rewards give the same run.
+    After `n` trials the arm with the highest `mean + sqrt(2 · ln(n) / n_arm)` is tried next, of
+    equal ones the first (Auer, Cesa-Bianchi and Fischer, 2002). There is no chance in it: the same
+    rewards give the same run.
 
     Args:
         arms: Their names, or how many there are.
-        pull: Gives the reward of an arm at a trial, 0 to 1; or all rewards, (trials, arms), by which regret is known
-            exactly.
+        pull: Gives the reward of an arm at a trial, 0 to 1; or all rewards, (trials, arms), by
+            which regret is known exactly.
         trials: How many, at least one for each arm; of a table all rows unless given.
 
     Returns:
@@ -215,17 +235,27 @@ def ucb1(arms: int | Sequence[str], pull: Pull | Tensor | Floats, trials: int | 
         [11, 289]
     """
     count = check_whole("arms", arms if isinstance(arms, int) else len(arms))
-    names = tuple(str(arm) for arm in range(count)) if isinstance(arms, int) else tuple(map(str, arms))
+    names = (
+        tuple(str(arm) for arm in range(count)) if isinstance(arms, int) else tuple(map(str, arms))
+    )
     table = None
     if not callable(pull):
         table = _checked_table(pull, count)
-        trials = len(table) if trials is None else check_whole("trials", trials, least=count, most=len(table))
+        trials = (
+            len(table)
+            if trials is None
+            else check_whole("trials", trials, least=count, most=len(table))
+        )
         table = table[:trials]
     trials = check_whole("trials", trials, least=count)
     pulled, rewards = np.zeros(trials, dtype=np.int64), np.zeros(trials)
     sums, counts = np.zeros(count), np.zeros(count)
     for trial in range(trials):
-        arm = trial if trial < count else int((sums / counts + np.sqrt(2 * math.log(trial) / counts)).argmax())
+        arm = (
+            trial
+            if trial < count
+            else int((sums / counts + np.sqrt(2 * math.log(trial) / counts)).argmax())
+        )
         if table is not None:
             reward = float(table[trial, arm])
         else:
@@ -241,7 +271,9 @@ def _reward(given: Any, name: str, trial: int) -> float:
         reward = float(given)
     except (TypeError, ValueError) as error:
         raise DataError(
-            f"{given!r} as reward of arm {name!r} at trial {trial}", "a number from 0 to 1", "return a number"
+            f"{given!r} as reward of arm {name!r} at trial {trial}",
+            "a number from 0 to 1",
+            "return a number",
         ) from error
     _check_rewards(np.array([reward]))
     return reward
@@ -249,20 +281,30 @@ def _reward(given: Any, name: str, trial: int) -> float:
 
 def _checked_table(given: Any, arms: int) -> Floats:
     try:
-        table = np.asarray(given.detach().cpu() if isinstance(given, Tensor) else given, dtype=np.float64)
+        table = np.asarray(
+            given.detach().cpu() if isinstance(given, Tensor) else given, dtype=np.float64
+        )
     except (TypeError, ValueError, RuntimeError) as error:
         raise DataError("rewards that are no table", f"(trials, {arms})", "pass numbers") from error
     if table.ndim != 2 or table.shape[1] != arms:
-        raise DataError(f"rewards of shape {table.shape}", f"(trials, {arms}), one column for each arm", "transpose it")
+        raise DataError(
+            f"rewards of shape {table.shape}",
+            f"(trials, {arms}), one column for each arm",
+            "transpose it",
+        )
     if len(table) < arms:
-        raise OptionError(f"{len(table)} trials of {arms} arms", "one or more for each arm", "pass more rows")
+        raise OptionError(
+            f"{len(table)} trials of {arms} arms", "one or more for each arm", "pass more rows"
+        )
     _check_rewards(table)
     return table
 
 
 def _check_rewards(rewards: Floats) -> None:
     if not np.isfinite(rewards).all():
-        raise NonFiniteError("a reward that is NaN or infinite", "rewards from 0 to 1", "find where it comes from")
+        raise NonFiniteError(
+            "a reward that is NaN or infinite", "rewards from 0 to 1", "find where it comes from"
+        )
     if rewards.size and not 0 <= rewards.min() <= rewards.max() <= 1:
         out = rewards.min() if rewards.min() < 0 else rewards.max()
         raise DataError(f"a reward of {out:g}", "rewards from 0 to 1", "scale them")

@@ -14,7 +14,14 @@ from torch.nn import functional
 from cofire.arguments import validated
 from cofire.errors import OptionError, near_matches
 from cofire.explain import Explanation
-from cofire.explain.asking import Images, Pictures, Target, classes_asked, images_asked, pictures_asked
+from cofire.explain.asking import (
+    Images,
+    Pictures,
+    Target,
+    classes_asked,
+    images_asked,
+    pictures_asked,
+)
 from cofire.explain.blurring import blurred
 from cofire.explain.chances import chances_of
 from cofire.explain.mapping import one_class_each, refuse_options
@@ -46,20 +53,23 @@ def baseline(
 
     Args:
         name: "centre", see `centre_map`; "random", see `random_maps`; "edges", see `edge_maps`.
-        network: The classifier, whose probabilities the explanation tells; a module is read with the images.
+        network: The classifier, whose probabilities the explanation tells; a module is read with
+            the images.
         images: A batch (images, *network.input_shape); or one image.
-        target: The class that would be explained: None for the predicted one, a number, or one for each image. The
-            map does not depend on it.
-        pictures: What to draw on, (images, height, width, 3), uint8; the images themselves unless given.
+        target: The class that would be explained: None for the predicted one, a number, or one for
+            each image. The map does not depend on it.
+        pictures: What to draw on, (images, height, width, 3), uint8; the images themselves unless
+            given.
         seed: Of the random pixel.
-        options: `sigma`, the width of the Gaussian or of the blur as a share of the shorter side; `threshold` and
-            `connected` of boxes.
+        options: `sigma`, the width of the Gaussian or of the blur as a share of the shorter side;
+            `threshold` and `connected` of boxes.
 
     Raises:
         BatchError: The images' shape or type is not the network's.
         NonFiniteError: An image or a logit is NaN or infinite.
         LabelError: A target is no class.
-        OptionError: No such baseline or option, an option that is out of bounds, or several classes for one image.
+        OptionError: No such baseline or option, an option that is out of bounds, or several classes
+            for one image.
 
     Example:
         >>> network = Network(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(15, 2)), torch.zeros(1, 1, 3, 5))
@@ -69,9 +79,10 @@ def baseline(
     """
     if name not in BASELINES:
         raise OptionError(
-            f"baseline {name!r}", f"one of {', '.join(map(repr, BASELINES))}",
+            f"baseline {name!r}",
+            f"one of {', '.join(map(repr, BASELINES))}",
             f"pass {near_matches(str(name), BASELINES, most=1)}",
-        )  # fmt: skip
+        )
     network = classifier(network, images)
     regions, own = regions_of(dict(options or {}), "maps")
     refuse_options(name, own, ["sigma"])
@@ -124,7 +135,9 @@ def centre_map(size: tuple[int, int], sigma: float = CENTRE_SIGMA) -> Tensor:
     """
     check_share("sigma", sigma, above=0.0)
     height, width = size
-    rows, columns = (torch.arange(side, dtype=torch.float64) - (side - 1) / 2 for side in (height, width))
+    rows, columns = (
+        torch.arange(side, dtype=torch.float64) - (side - 1) / 2 for side in (height, width)
+    )
     squared = rows[:, None].square() + columns.square()
     return torch.exp(-squared / (2 * (sigma * min(height, width)) ** 2)).float()
 
@@ -132,8 +145,8 @@ def centre_map(size: tuple[int, int], sigma: float = CENTRE_SIGMA) -> Tensor:
 def random_maps(images: Tensor, seed: int, sigma: float = SIGMA) -> Tensor:
     """One random pixel of each image, blurred.
 
-    It follows from the seed and the image's own values, in whatever batch the image comes: the first 8 bytes of the
-    SHA-256 hash of both, as a number, modulo the number of pixels.
+    It follows from the seed and the image's own values, in whatever batch the image comes: the
+    first 8 bytes of the SHA-256 hash of both, as a number, modulo the number of pixels.
 
     Args:
         images: (images, channels, height, width) or (images, features), finite.
@@ -157,7 +170,8 @@ def random_maps(images: Tensor, seed: int, sigma: float = SIGMA) -> Tensor:
     planes = _planes(images)
     maps = torch.zeros(len(planes), *planes.shape[2:])
     for pixels, values in zip(maps, planes, strict=True):
-        # Zeros of both signs are one value; the bytes are those of single precision, in the order of small machines.
+        # Zeros of both signs are one value; the bytes are those of single precision, in the order
+        # of small machines.
         content = np.ascontiguousarray((values.float() + 0.0).numpy().astype("<f4")).tobytes()
         digest = hashlib.sha256(f"{seed} ".encode() + content).digest()
         pixels.view(-1)[int.from_bytes(digest[:8], "little") % pixels.numel()] = 1.0
@@ -167,8 +181,9 @@ def random_maps(images: Tensor, seed: int, sigma: float = SIGMA) -> Tensor:
 def edge_maps(images: Tensor, sigma: float = SIGMA) -> Tensor:
     """How much an image changes around each pixel, by Sobel's operator, blurred.
 
-    With gx and gy of each channel, the differences of the neighbours weighted 1, 2, 1, over 8, the map is
-    √(Σ gx² + gy²) over the channels. Beyond the border the image goes on as it ends, so that a border is no edge.
+    With gx and gy of each channel, the differences of the neighbours weighted 1, 2, 1, over 8, the
+    map is √(Σ gx² + gy²) over the channels. Beyond the border the image goes on as it ends, so that
+    a border is no edge.
 
     Args:
         images: (images, channels, height, width) or (images, features), finite.

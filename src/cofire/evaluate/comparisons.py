@@ -36,12 +36,14 @@ class NetworkRow:
         predicted: The predicted classes.
         confidence: Their probabilities.
         probability: Of the true class.
-        overlap: Of the areas with most evidence for the predicted classes, see `area_overlap`; None where it does not
-            count.
+        overlap: Of the areas with most evidence for the predicted classes, see `area_overlap`; None
+            where it does not count.
         overlap_of_truth: The same for the true class.
-        inside: Shares of the evidence for the predicted class that lie in the ground-truth boxes; None without.
+        inside: Shares of the evidence for the predicted class that lie in the ground-truth boxes;
+            None without.
         inside_of_truth: The same for the true class.
-        covered: Share of the image that the boxes cover: what evidence spread evenly would have inside.
+        covered: Share of the image that the boxes cover: what evidence spread evenly would have
+            inside.
     """
 
     file: str
@@ -58,9 +60,12 @@ class NetworkRow:
     @property
     def kind(self) -> str:
         """Who is right, one of `KINDS`."""
-        return {(True, True): "both", (True, False): "first", (False, True): "second", (False, False): "neither"}[
-            (self.predicted[0] == self.label, self.predicted[1] == self.label)
-        ]
+        return {
+            (True, True): "both",
+            (True, False): "first",
+            (False, True): "second",
+            (False, False): "neither",
+        }[(self.predicted[0] == self.label, self.predicted[1] == self.label)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +74,10 @@ class NetworkCase:
 
     Attributes:
         photo: Which one, from 0.
-        explanations: By each network: of its predicted class, and of the true class; each of one image.
-        boxes: The ground-truth boxes, (boxes, 4), in pixels of the first network's input; None where not known.
+        explanations: By each network: of its predicted class, and of the true class; each of one
+            image.
+        boxes: The ground-truth boxes, (boxes, 4), in pixels of the first network's input; None
+            where not known.
     """
 
     photo: int
@@ -108,29 +115,40 @@ class TwoNetworks:
             OptionError: No such kind.
         """
         if kind not in KINDS:
-            raise OptionError(f"kind={kind!r}", f"one of {', '.join(KINDS)}", f"try {near_matches(kind, KINDS)}")
+            raise OptionError(
+                f"kind={kind!r}", f"one of {', '.join(KINDS)}", f"try {near_matches(kind, KINDS)}"
+            )
         return [row for row in self.rows if row.kind == kind]
 
     def correct(self, network: int) -> float:
         """The share of all photos that a network, 0 or 1, gets right."""
         return sum(row.predicted[network] == row.label for row in self.rows) / len(self.rows)
 
-    def mean(self, kind: str | tuple[str, ...], measure: str, network: int | None = None) -> Interval | None:
+    def mean(
+        self, kind: str | tuple[str, ...], measure: str, network: int | None = None
+    ) -> Interval | None:
         """A mean over the photos of a kind, or of several, with its 95 % interval; None if no photo counts.
 
         Args:
             kind: One of `KINDS`, or some.
-            measure: "overlap", "overlap_of_truth" or "covered"; "inside", "inside_of_truth", "confidence" or
-                "probability" of a network.
-            network: 0 or 1 for the latter. None gives the first's less the second's, over photos that count for both.
+            measure: "overlap", "overlap_of_truth" or "covered"; "inside", "inside_of_truth",
+                "confidence" or "probability" of a network.
+            network: 0 or 1 for the latter. None gives the first's less the second's, over photos
+                that count for both.
 
         Raises:
             OptionError: No such kind or measure.
         """
-        rows = [row for each in ((kind,) if isinstance(kind, str) else kind) for row in self.of_kind(each)]
+        rows = [
+            row
+            for each in ((kind,) if isinstance(kind, str) else kind)
+            for row in self.of_kind(each)
+        ]
         single = ("overlap", "overlap_of_truth", "covered")
         if measure not in (*single, *_PAIRS[1:]):
-            raise OptionError(f"measure={measure!r}", f"one of {', '.join((*single, *_PAIRS[1:]))}", "choose one")
+            raise OptionError(
+                f"measure={measure!r}", f"one of {', '.join((*single, *_PAIRS[1:]))}", "choose one"
+            )
         given = [getattr(row, measure) for row in rows]
         if measure in single:
             values = [value for value in given if value is not None]
@@ -158,7 +176,10 @@ class TwoNetworks:
             "classes": {str(number): name for number, name in self.classes.items()},
             "photos": [{**asdict(row), "right": row.kind} for row in self.rows],
         }
-        write_text(path, json.dumps(sealed_json(whole), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        write_text(
+            path,
+            json.dumps(sealed_json(whole), indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+        )
         return Path(path)
 
     @classmethod
@@ -183,7 +204,9 @@ class TwoNetworks:
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ResultError(
-                f"'{path}' cannot be read: {error}", "a file that TwoNetworks.save wrote", "make it again"
+                f"'{path}' cannot be read: {error}",
+                "a file that TwoNetworks.save wrote",
+                "make it again",
             ) from error
 
     def __repr__(self) -> str:
@@ -192,6 +215,8 @@ class TwoNetworks:
 
 
 def _row(photo: dict[str, Any]) -> NetworkRow:
-    parts: dict[str, Any] = {name: tuple(value) if name in _PAIRS else value for name, value in photo.items()}
+    parts: dict[str, Any] = {
+        name: tuple(value) if name in _PAIRS else value for name, value in photo.items()
+    }
     del parts["right"]
     return NetworkRow(**parts)

@@ -13,11 +13,27 @@ from torch.nn import functional
 
 from cofire.arguments import validated
 from cofire.errors import CofireError, DataError, LabelError, OptionError
-from cofire.evaluate.per_image import PerImage, check_corners, check_finite, check_maps, constant, pixels_of
+from cofire.evaluate.per_image import (
+    PerImage,
+    check_corners,
+    check_finite,
+    check_maps,
+    constant,
+    pixels_of,
+)
 from cofire.explain.regions import check_share
 from cofire.network.untouched import without_autocast
 
-__all__ = ["ConfidenceChange", "Fill", "Predict", "confidence_change", "filled", "kept", "probability_of", "soft_map"]
+__all__ = [
+    "ConfidenceChange",
+    "Fill",
+    "Predict",
+    "confidence_change",
+    "filled",
+    "kept",
+    "probability_of",
+    "soft_map",
+]
 
 Predict = Callable[[Tensor], Tensor]
 """From inputs (images, ...) to class probabilities (images, classes)."""
@@ -29,14 +45,17 @@ class Fill:
     """What takes the place of the pixels that an explanation does not keep.
 
     Attributes:
-        kind: "mean", one colour, the mean of each image if none is given; "black", the colour that black has once
-            inputs are prepared; "blur", the image itself, blurred.
-        colour: One number a channel in the units of the network's inputs, (channels,). The mean colour of the data
-            set is zeros after the usual normalisation; black is `-mean / deviation`. None for "blur".
-        sigma: Standard deviation of the blur as a share of the image's shorter side, above 0 and up to 1.
+        kind: "mean", one colour, the mean of each image if none is given; "black", the colour that
+            black has once inputs are prepared; "blur", the image itself, blurred.
+        colour: One number a channel in the units of the network's inputs, (channels,). The mean
+            colour of the data set is zeros after the usual normalisation; black is `-mean /
+            deviation`. None for "blur".
+        sigma: Standard deviation of the blur as a share of the image's shorter side, above 0 and up
+            to 1.
 
     Raises:
-        OptionError: No such kind, "black" without or "blur" with a colour, or `sigma` out of bounds.
+        OptionError: No such kind, "black" without or "blur" with a colour, or `sigma` out of
+            bounds.
 
     Example:
         >>> Fill("black", torch.zeros(3)).kind, Fill().kind
@@ -49,8 +68,12 @@ class Fill:
 
     def __post_init__(self) -> None:
         if self.kind not in ("mean", "blur", "black"):
-            raise OptionError(f"kind={self.kind!r}", "'mean', 'blur' or 'black'", "pass kind='mean'")
-        if (self.kind == "black" and self.colour is None) or (self.kind == "blur" and self.colour is not None):
+            raise OptionError(
+                f"kind={self.kind!r}", "'mean', 'blur' or 'black'", "pass kind='mean'"
+            )
+        if (self.kind == "black" and self.colour is None) or (
+            self.kind == "blur" and self.colour is not None
+        ):
             raise OptionError(
                 f"kind={self.kind!r} {'without' if self.colour is None else 'with'} a colour",
                 "a colour for 'black', in the units of the network's inputs, and none for 'blur'",
@@ -60,9 +83,10 @@ class Fill:
         if self.colour is not None:
             if self.colour.ndim != 1 or not self.colour.is_floating_point():
                 raise OptionError(
-                    f"colour of shape {tuple(self.colour.shape)}, {self.colour.dtype}", "floats (channels,)",
+                    f"colour of shape {tuple(self.colour.shape)}, {self.colour.dtype}",
+                    "floats (channels,)",
                     "pass one number for each channel",
-                )  # fmt: skip
+                )
             check_finite(self.colour, "colour")
 
 
@@ -93,8 +117,9 @@ def filled(images: Tensor, fill: Fill | None = None) -> Tensor:
     if len(chosen.colour) != given.shape[1]:
         raise DataError(
             f"a colour of {len(chosen.colour)} channels for images of {given.shape[1]}",
-            "one number a channel", "pass a colour that fits the images",
-        )  # fmt: skip
+            "one number a channel",
+            "pass a colour that fits the images",
+        )
     colour = chosen.colour.to(given.device, given.dtype)[None, :, None, None]
     return colour.expand_as(given).reshape(images.shape)
 
@@ -138,8 +163,8 @@ def kept(images: Tensor, corners: Tensor, found: Tensor, fill: Fill | None = Non
 def soft_map(images: Tensor, maps: Tensor, fill: Fill | None = None) -> Tensor:
     """Images kept as far as a map says: `m · image + (1 - m) · fill` with `m = (map - min) / (max - min)`.
 
-    The explanation map of Grad-CAM++ (Chattopadhay et al. 2018), which multiplies image and map, over a fill. A
-    constant map keeps nothing.
+    The explanation map of Grad-CAM++ (Chattopadhay et al. 2018), which multiplies image and map,
+    over a fill. A constant map keeps nothing.
 
     Args:
         images: Inputs of the network, (images, channels, H, W) or (images, features).
@@ -161,7 +186,9 @@ def soft_map(images: Tensor, maps: Tensor, fill: Fill | None = None) -> Tensor:
     given = _pictures(images)
     values = same_size(maps, given)
     low, high = (end[:, None, None] for end in values.flatten(1).aminmax(dim=1))
-    share = torch.where(constant(values)[:, None, None], 0.0, (values - low) / (high - low))[:, None]
+    share = torch.where(constant(values)[:, None, None], 0.0, (values - low) / (high - low))[
+        :, None
+    ]
     weight = share.to(given.device, given.dtype)
     background = _pictures(filled(images, fill))
     return (background + weight * (given - background)).reshape(images.shape)
@@ -173,7 +200,8 @@ class ConfidenceChange:
 
     Attributes:
         increase: 1 where the confidence rose, else 0.
-        drop: `max(0, before - after) / before`, 0 to 1; not counted where there was no confidence to lose.
+        drop: `max(0, before - after) / before`, 0 to 1; not counted where there was no confidence
+            to lose.
     """
 
     increase: PerImage
@@ -199,9 +227,10 @@ def confidence_change(before: Tensor, after: Tensor) -> ConfidenceChange:
     """
     if before.ndim != 1 or before.shape != after.shape:
         raise DataError(
-            f"probabilities of shapes {tuple(before.shape)} and {tuple(after.shape)}", "(images,) twice",
+            f"probabilities of shapes {tuple(before.shape)} and {tuple(after.shape)}",
+            "(images,) twice",
             "pass one probability for each image",
-        )  # fmt: skip
+        )
     first, second = (_probabilities(given) for given in (before, after))
     drop = (first - second).clamp(min=0) / torch.where(first > 0, first, torch.ones_like(first))
     return ConfidenceChange(PerImage.of_all((second > first).double()), PerImage(drop, first > 0))
@@ -237,19 +266,32 @@ def probability_of(predict: Predict, inputs: Tensor, classes: Tensor) -> Tensor:
         said = (str(error).splitlines() or [""])[0]
         raise DataError(
             f"predict raised {type(error).__name__} for inputs {tuple(inputs.shape)}, {inputs.dtype}: {said}",
-            "a function that takes such inputs", "convert the images as in training, or correct predict",
-        ) from error  # fmt: skip
+            "a function that takes such inputs",
+            "convert the images as in training, or correct predict",
+        ) from error
     if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != len(inputs):
-        told = f"of shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
-        raise DataError(f"predictions {told} for {len(inputs)} inputs", "(inputs, classes)", "return one row an input")
+        told = (
+            f"of shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        )
+        raise DataError(
+            f"predictions {told} for {len(inputs)} inputs",
+            "(inputs, classes)",
+            "return one row an input",
+        )
     each = _probabilities(found)
     if each.numel() and float((each.sum(dim=1) - 1).abs().max()) > 1e-2:
-        raise DataError("rows that do not sum to one", "probabilities", "if these are logits, return logits.softmax(1)")
+        raise DataError(
+            "rows that do not sum to one",
+            "probabilities",
+            "if these are logits, return logits.softmax(1)",
+        )
     chosen = classes.detach().cpu().long()
     wrong = chosen >= each.shape[1]
     if bool(wrong.any()):
         last = each.shape[1] - 1
-        raise LabelError(f"class {int(chosen[wrong][0])}", f"a class from 0 to {last}", "pass one of these")
+        raise LabelError(
+            f"class {int(chosen[wrong][0])}", f"a class from 0 to {last}", "pass one of these"
+        )
     return each.gather(1, chosen[:, None]).flatten()
 
 
@@ -277,22 +319,30 @@ def same_size(maps: Tensor, pictures: Tensor) -> Tensor:
     values = check_maps(maps)
     wanted = (len(pictures), *pictures.shape[2:])
     if tuple(values.shape) != wanted:
-        raise DataError(f"maps of shape {tuple(values.shape)}", f"{wanted}, as the images", "resize the maps")
+        raise DataError(
+            f"maps of shape {tuple(values.shape)}", f"{wanted}, as the images", "resize the maps"
+        )
     return values
 
 
 def _pictures(images: Tensor) -> Tensor:
     """Images as (images, channels, H, W); vectors are one row of pixels."""
-    if not isinstance(images, Tensor) or images.ndim not in (2, 4) or not images[:1].numel() or (
-        not images.is_floating_point()
-    ):  # fmt: skip
+    if (
+        not isinstance(images, Tensor)
+        or images.ndim not in (2, 4)
+        or not images[:1].numel()
+        or (not images.is_floating_point())
+    ):
         told = (
-            f"of shape {tuple(images.shape)}, {images.dtype}" if isinstance(images, Tensor) else type(images).__name__
+            f"of shape {tuple(images.shape)}, {images.dtype}"
+            if isinstance(images, Tensor)
+            else type(images).__name__
         )
         raise DataError(
-            f"images {told}", "floats (images, channels, height, width), or (images, features)",
+            f"images {told}",
+            "floats (images, channels, height, width), or (images, features)",
             "pass the batch as the network takes it",
-        )  # fmt: skip
+        )
     given = images.detach()
     check_finite(given, "pixels")
     return given if given.ndim == 4 else given[:, None, None, :]
@@ -319,5 +369,9 @@ def _probabilities(given: Tensor) -> Tensor:
     values = given.detach().cpu().to(torch.float64)
     check_finite(values, "probabilities")
     if values.numel() and (float(values.min()) < 0 or float(values.max()) > 1 + 1e-3):
-        raise DataError("numbers below 0 or above 1", "probabilities", "if these are logits, pass logits.softmax(1)")
+        raise DataError(
+            "numbers below 0 or above 1",
+            "probabilities",
+            "if these are logits, pass logits.softmax(1)",
+        )
     return values.clamp(max=1)

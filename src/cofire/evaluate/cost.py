@@ -29,11 +29,17 @@ def tuning_part(tuning: Collection, asked: int | None, judged: int | None, seed:
     Raises:
         OptionError: `asked` is no number of photos.
     """
-    most = check_whole("tuning_photos", asked) if asked is not None else min(MOST_TUNING, judged or MOST_TUNING)
+    most = (
+        check_whole("tuning_photos", asked)
+        if asked is not None
+        else min(MOST_TUNING, judged or MOST_TUNING)
+    )
     return sample(tuning, most, seed) if len(tuning) > most else tuning
 
 
-def cost_told(photos: int, methods: Sequence[str], tuning: int = 0, heated: Sequence[str] = ()) -> str:
+def cost_told(
+    photos: int, methods: Sequence[str], tuning: int = 0, heated: Sequence[str] = ()
+) -> str:
     """How many explanations a run makes, in words.
 
     Args:

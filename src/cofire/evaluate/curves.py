@@ -11,7 +11,14 @@ from torch import Tensor
 from cofire.arguments import validated
 from cofire.bounds import check_whole
 from cofire.errors import DataError, NonFiniteError, OptionError
-from cofire.evaluate.confidence import Fill, Predict, check_classes, filled, probability_of, same_size
+from cofire.evaluate.confidence import (
+    Fill,
+    Predict,
+    check_classes,
+    filled,
+    probability_of,
+    same_size,
+)
 from cofire.evaluate.per_image import PerImage, constant
 
 __all__ = ["Curve", "area_under", "deletion", "insertion"]
@@ -24,8 +31,8 @@ class Curve:
 
     Attributes:
         probability: At the start and after each step, (images, steps + 1), float64, 0 to 1.
-        area: Under each curve over the share of pixels, 0 to 1: low is good for deletion, high for insertion. Not
-            counted where the map is constant, which puts pixels in no order.
+        area: Under each curve over the share of pixels, 0 to 1: low is good for deletion, high for
+            insertion. Not counted where the map is constant, which puts pixels in no order.
     """
 
     probability: Tensor
@@ -51,7 +58,8 @@ def deletion(
     Args:
         predict: From inputs to class probabilities (inputs, classes).
         images: Inputs of the network, (images, channels, H, W) or (images, features).
-        maps: (images, H, W), from 0 up; H = 1 for features. Of equal values the upper, then the left one comes first.
+        maps: (images, H, W), from 0 up; H = 1 for features. Of equal values the upper, then the
+            left one comes first.
         classes: Whose probability it is, (images,), whole numbers.
         steps: In how many portions, equal to a pixel; at most the number of pixels.
         fill: What takes the pixels' place; each image's own mean colour if not given.
@@ -134,14 +142,21 @@ def area_under(probability: Tensor) -> Tensor:
     """
     if probability.ndim != 2 or probability.shape[1] < 2:
         raise DataError(
-            f"probabilities of shape {tuple(probability.shape)}", "(images, steps + 1), one step or more",
+            f"probabilities of shape {tuple(probability.shape)}",
+            "(images, steps + 1), one step or more",
             "pass the probability at the start and after each step",
-        )  # fmt: skip
+        )
     values = probability.detach().cpu().to(torch.float64)
     if not bool(torch.isfinite(values).all()):
-        raise NonFiniteError("NaN or infinite probabilities", "finite numbers", "find where they come from")
+        raise NonFiniteError(
+            "NaN or infinite probabilities", "finite numbers", "find where they come from"
+        )
     if values.numel() and not 0 <= float(values.min()) <= float(values.max()) <= 1:
-        raise DataError("numbers below 0 or above 1", "probabilities", "if these are logits, pass logits.softmax(1)")
+        raise DataError(
+            "numbers below 0 or above 1",
+            "probabilities",
+            "if these are logits, pass logits.softmax(1)",
+        )
     return ((values[:, :-1] + values[:, 1:]) / 2).mean(dim=1)
 
 
@@ -163,7 +178,11 @@ def _curve(
     steps = check_whole("steps", steps)
     at_once = check_whole("at_once", at_once)
     if count and steps > pixels:
-        raise OptionError(f"steps={steps}", f"at most the {pixels} pixels of an image", f"pass steps={min(pixels, 28)}")
+        raise OptionError(
+            f"steps={steps}",
+            f"at most the {pixels} pixels of an image",
+            f"pass steps={min(pixels, 28)}",
+        )
     check_classes(classes, count)
     order = values.flatten(1).argsort(dim=1, descending=True, stable=True)
     place = torch.empty_like(order).scatter_(1, order, torch.arange(pixels).expand(count, pixels))

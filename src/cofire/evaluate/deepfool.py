@@ -71,28 +71,32 @@ def deepfool(
 ) -> Attacked:
     """Change images by as little as makes the network decide otherwise (Moosavi-Dezfooli et al. 2016, Algorithm 2).
 
-    Each step takes the logits for linear. With w'ₖ = ∇fₖ(x) − ∇f₀(x) and f'ₖ = fₖ(x) − f₀(x), where class 0 is the
-    one first predicted, the nearest boundary is that to class l = argminₖ |f'ₖ| / ‖w'ₖ‖₂, and the least way to it is
-    r = |f'ₗ| / ‖w'ₗ‖₂² · w'ₗ. Ways add up until another class is predicted at x₀ + (1 + overshoot) · Σ r. Images are
-    attacked each by itself, and no longer than needed, whatever else is in the batch.
+    Each step takes the logits for linear. With w'ₖ = ∇fₖ(x) − ∇f₀(x) and f'ₖ = fₖ(x) − f₀(x), where
+    class 0 is the one first predicted, the nearest boundary is that to class l = argminₖ |f'ₖ| /
+    ‖w'ₖ‖₂, and the least way to it is r = |f'ₗ| / ‖w'ₗ‖₂² · w'ₗ. Ways add up until another class is
+    predicted at x₀ + (1 + overshoot) · Σ r. Images are attacked each by itself, and no longer than
+    needed, whatever else is in the batch.
 
-    For a network whose logits are linear in the input, one step leads to the nearest boundary: with `overshoot` 0 and
-    all classes the norm is minₖ |f'ₖ| / ‖w'ₖ‖₂ exactly, and the image lies on the boundary itself. With an overshoot
+    For a network whose logits are linear in the input, one step leads to the nearest boundary: with
+        `overshoot` 0 and
+    all classes the norm is minₖ |f'ₖ| / ‖w'ₖ‖₂ exactly, and the image lies on the boundary itself.
+    With an overshoot
     |f'ₖ| is taken for larger by a millionth of the largest logit, so that no way ends where rounding hides a boundary.
 
     Args:
         network: With a graph, of one floating-point input.
         images: (images, *input_shape).
-        classes: The most probable classes whose boundaries are looked at, the predicted one included; 2 or more. Of
-            fewer that there are all are taken.
+        classes: The most probable classes whose boundaries are looked at, the predicted one
+            included; 2 or more. Of fewer that there are all are taken.
         overshoot: How much further than to the boundary, as a share of the way; 0 or more.
         steps: At the most.
-        bounds: What values an input can have. Nothing leaves them: a value at a bound is not moved outwards, and the
-            way is that of the others.
+        bounds: What values an input can have. Nothing leaves them: a value at a bound is not moved
+            outwards, and the way is that of the others.
         batch_size: Images at a time.
 
     Returns:
-        The changed images. Where the attack failed, `fooled` is False and the image is as the last step left it.
+        The changed images. Where the attack failed, `fooled` is False and the image is as the last
+        step left it.
 
     Raises:
         BatchError: The images do not fit the network.
@@ -115,13 +119,27 @@ def deepfool(
     network = classifier(network, images)
     most = min(check_whole("classes", classes, least=2), network.num_classes)
     steps, batch_size = check_whole("steps", steps), check_whole("batch_size", batch_size)
-    if isinstance(overshoot, bool) or not isinstance(overshoot, Real) or not 0 <= float(overshoot) < math.inf:
-        raise OptionError(f"overshoot={overshoot!r}", "a finite number from 0 up", "pass overshoot=0.02")
+    if (
+        isinstance(overshoot, bool)
+        or not isinstance(overshoot, Real)
+        or not 0 <= float(overshoot) < math.inf
+    ):
+        raise OptionError(
+            f"overshoot={overshoot!r}", "a finite number from 0 up", "pass overshoot=0.02"
+        )
     images = images_asked(network, images)
     limits = check_bounds(bounds, images)
     sloped = InputGradients(network)
     parts = [
-        _attacked(network, sloped, images[first : first + batch_size], most, float(overshoot), steps, limits)
+        _attacked(
+            network,
+            sloped,
+            images[first : first + batch_size],
+            most,
+            float(overshoot),
+            steps,
+            limits,
+        )
         for first in range(0, len(images), batch_size)
     ]
     names = ("images", "norm", "steps", "before", "after", "fooled")
@@ -157,7 +175,9 @@ def _attacked(
             break
         way[left] += step
         made[left] += 1
-        after[left] = _finite(network.run(_moved(start[left], way[left], overshoot, limits))).argmax(1)
+        after[left] = _finite(
+            network.run(_moved(start[left], way[left], overshoot, limits))
+        ).argmax(1)
         left = left[after[left] == before[left]]
         if not len(left):
             break
@@ -178,12 +198,18 @@ def _step(
     """The way to the nearest boundary of each image, and whether there is one."""
     logits, slopes = sloped(images, ranked)
     if not bool(slopes.isfinite().all()):
-        raise NonFiniteError("NaN or infinite gradients", "finite gradients", "check the weights and the images")
+        raise NonFiniteError(
+            "NaN or infinite gradients", "finite gradients", "check the weights and the images"
+        )
     values = _finite(logits).gather(1, ranked).double()
-    gap = (values[:, 1:] - values[:, :1]).abs() + beyond * logits.double().abs().amax(dim=1, keepdim=True)
+    gap = (values[:, 1:] - values[:, :1]).abs() + beyond * logits.double().abs().amax(
+        dim=1, keepdim=True
+    )
     slope = slopes[:, 1:] - slopes[:, :1]
     if bounds is not None:
-        blocked = ((images >= bounds[1])[:, None] & (slope > 0)) | ((images <= bounds[0])[:, None] & (slope < 0))
+        blocked = ((images >= bounds[1])[:, None] & (slope > 0)) | (
+            (images <= bounds[0])[:, None] & (slope < 0)
+        )
         slope = slope.masked_fill(blocked, 0.0)
     squared = slope.flatten(2).double().square().sum(2)
     distance = torch.where(squared > 0, gap / squared.sqrt(), math.inf)
@@ -206,7 +232,9 @@ def _length(change: Tensor) -> Tensor:
 
 def _finite(logits: Tensor) -> Tensor:
     if not bool(logits.isfinite().all()):
-        raise NonFiniteError("logits that are NaN or infinite", "finite logits", "check the weights and the images")
+        raise NonFiniteError(
+            "logits that are NaN or infinite", "finite logits", "check the weights and the images"
+        )
     return logits
 
 
@@ -223,13 +251,18 @@ def check_bounds(bounds: Bounds | None, images: Tensor) -> Bounds | None:
     if bounds is None:
         return None
     try:
-        low, high = (torch.as_tensor(bound).detach().to(images.device, torch.float32) for bound in bounds)
-        fits = all(bound.expand(images.shape[1:]).shape == images.shape[1:] for bound in (low, high))
+        low, high = (
+            torch.as_tensor(bound).detach().to(images.device, torch.float32) for bound in bounds
+        )
+        fits = all(
+            bound.expand(images.shape[1:]).shape == images.shape[1:] for bound in (low, high)
+        )
     except (TypeError, ValueError, RuntimeError) as error:
         raise OptionError(
-            f"bounds={bounds!r}", f"two tensors that broadcast to {tuple(images.shape[1:])}",
+            f"bounds={bounds!r}",
+            f"two tensors that broadcast to {tuple(images.shape[1:])}",
             "pass (low, high), each of shape (channels, 1, 1)",
-        ) from error  # fmt: skip
+        ) from error
     if not fits or not bool((low < high).all()):
         raise OptionError(
             f"bounds of shape {tuple(low.shape)} and {tuple(high.shape)}",
@@ -238,7 +271,8 @@ def check_bounds(bounds: Bounds | None, images: Tensor) -> Bounds | None:
         )
     if bool(((images < low - _OUTSIDE) | (images > high + _OUTSIDE)).any()):
         raise OptionError(
-            f"images from {float(images.min()):.4g} to {float(images.max()):.4g}", "values within the bounds",
+            f"images from {float(images.min()):.4g} to {float(images.max()):.4g}",
+            "values within the bounds",
             "pass the bounds in units of the network's input, after mean and standard deviation",
-        )  # fmt: skip
+        )
     return low, high

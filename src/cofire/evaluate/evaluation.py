@@ -58,8 +58,8 @@ class Difference(Interval):
     def verdict(self) -> Outcome:
         """Better or worse only if the interval leaves out 0 and the corrected test rejects at 5 % as well.
 
-        "equal" if it is held to the margin (`cofire.statistics.verdict`), else "undecided"; always one of the two for
-        a criterion of which neither way is better.
+        "equal" if it is held to the margin (`cofire.statistics.verdict`), else "undecided"; always
+        one of the two for a criterion of which neither way is better.
         """
         low, high = self.low, self.high
         if self.p_holm > _LEVEL or self.criterion.better == "neither":
@@ -83,10 +83,11 @@ class Evaluation:
     """Methods judged on the same photos.
 
     Attributes:
-        records: Arrow table of `cofire.evaluate.schema.RECORDS_SCHEMA`: photo after photo, of each one row per
-            method, in the order of the options' "methods".
+        records: Arrow table of `cofire.evaluate.schema.RECORDS_SCHEMA`: photo after photo, of each
+            one row per method, in the order of the options' "methods".
         options: How it was made: "methods", "measures" and whatever else.
-        photos: What was judged, as far as it could be used; None after `load`: pictures are not kept.
+        photos: What was judged, as far as it could be used; None after `load`: pictures are not
+            kept.
 
     Raises:
         ResultError: The table is none of these, or options are missing or of another type.
@@ -114,7 +115,10 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         _check_options(self.options)
-        methods, columns = list(self.options["methods"]), [(one.name, one.type) for one in self.records.schema]
+        methods, columns = (
+            list(self.options["methods"]),
+            [(one.name, one.type) for one in self.records.schema],
+        )
         if columns != [(one.name, one.type) for one in RECORDS_SCHEMA]:
             raise ResultError(
                 f"records with the columns {', '.join(f'{name} ({kind})' for name, kind in columns)}",
@@ -124,13 +128,17 @@ class Evaluation:
         photos, rest = divmod(len(self.records), len(methods))
         by = self.records["method"].to_pylist()
         files = self.records["file"].to_pylist()
-        if not photos or rest or by != methods * photos or any(
-            files[at] != files[at - at % len(methods)] for at in range(len(files))
-        ):  # fmt: skip
+        if (
+            not photos
+            or rest
+            or by != methods * photos
+            or any(files[at] != files[at - at % len(methods)] for at in range(len(files)))
+        ):
             raise ResultError(
                 f"{len(self.records)} records that are not, for each photo, one by {', '.join(methods)}",
-                "whole records of a run", "run it again",
-            )  # fmt: skip
+                "whole records of a run",
+                "run it again",
+            )
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -159,7 +167,9 @@ class Evaluation:
         found = {}
         for criterion in self.criteria:
             column = pc.cast(self.records[criterion.name], pa.float64()).combine_chunks()
-            found[criterion.name] = pc.fill_null(column, float("nan")).to_numpy(zero_copy_only=False).reshape(shape)
+            found[criterion.name] = (
+                pc.fill_null(column, float("nan")).to_numpy(zero_copy_only=False).reshape(shape)
+            )
         return found
 
     @cached_property
@@ -208,11 +218,15 @@ class Evaluation:
         if measure not in self._columns:
             names = list(self._columns)
             raise OptionError(
-                f"measure '{measure}'", f"one of {', '.join(names)}", f"try {near_matches(measure, names, most=1)}"
+                f"measure '{measure}'",
+                f"one of {', '.join(names)}",
+                f"try {near_matches(measure, names, most=1)}",
             )
         return self._columns[measure][self.chosen(subset)]
 
-    def table(self, subset: str = "all", *, draws: int = 2000, seed: int = 0) -> dict[str, dict[str, Interval]]:
+    def table(
+        self, subset: str = "all", *, draws: int = 2000, seed: int = 0
+    ) -> dict[str, dict[str, Interval]]:
         """The mean of each measure by each method, with its interval.
 
         Args:
@@ -221,7 +235,8 @@ class Evaluation:
             seed: Of the draws.
 
         Returns:
-            By method, then by measure; without what counts for no photo. Empty for a subset without photos.
+            By method, then by measure; without what counts for no photo. Empty for a subset without
+            photos.
 
         Raises:
             OptionError: There is no such subset.
@@ -229,10 +244,14 @@ class Evaluation:
         held, asked = self.chosen(subset), (subset, draws, seed)
         if asked in self._tables:
             return self._tables[asked]
-        found: dict[str, dict[str, Interval]] = {method: {} for method in self.methods} if held.any() else {}
+        found: dict[str, dict[str, Interval]] = (
+            {method: {} for method in self.methods} if held.any() else {}
+        )
         if not found:
             return found
-        stacked = np.concatenate([self._columns[criterion.name][held] for criterion in self.criteria], axis=1)
+        stacked = np.concatenate(
+            [self._columns[criterion.name][held] for criterion in self.criteria], axis=1
+        )
         means = mean_intervals(stacked, np.isfinite(stacked), draws=draws, seed=seed)
         for at, criterion in enumerate(self.criteria):
             for number, method in enumerate(self.methods):
@@ -257,8 +276,9 @@ class Evaluation:
         Args:
             subset: Of photos, see `cofire.evaluate.schema.SUBSETS`.
             first: The method; the first one unless given.
-            margin: A difference below it counts as none, in the units of the measure (0.02 are two percentage points);
-                the option "margin" unless given, else `cofire.evaluate.schema.MARGIN`.
+            margin: A difference below it counts as none, in the units of the measure (0.02 are two
+                percentage points); the option "margin" unless given, else
+                `cofire.evaluate.schema.MARGIN`.
             draws: Of the bootstrap.
             flips: Of the test.
             seed: Of both.
@@ -272,10 +292,16 @@ class Evaluation:
         own = self.methods[0] if first is None else first
         if own not in self.methods:
             raise OptionError(
-                f"method '{own}'", f"one of {', '.join(self.methods)}", f"try {near_matches(own, self.methods, most=1)}"
+                f"method '{own}'",
+                f"one of {', '.join(self.methods)}",
+                f"try {near_matches(own, self.methods, most=1)}",
             )
         margin = self.margin if margin is None else check_from_zero("margin", margin)
-        held, at, asked = self.chosen(subset), self.methods.index(own), (subset, own, margin, draws, flips, seed)
+        held, at, asked = (
+            self.chosen(subset),
+            self.methods.index(own),
+            (subset, own, margin, draws, flips, seed),
+        )
         if asked in self._gaps:
             return self._gaps[asked]
         rivals = [number for number in range(len(self.methods)) if number != at]
@@ -283,21 +309,29 @@ class Evaluation:
         if not held.any() or not rivals:
             return found
         columns = [self._columns[criterion.name][held] for criterion in self.criteria]
-        gaps = np.concatenate([column[:, at : at + 1] - column[:, rivals] for column in columns], axis=1)
+        gaps = np.concatenate(
+            [column[:, at : at + 1] - column[:, rivals] for column in columns], axis=1
+        )
         counted = np.isfinite(gaps)
         means = mean_intervals(gaps, counted, differences=True, draws=draws, seed=seed)
         tested = sign_flip(np.where(counted, gaps, 0.0), flips=flips, seed=seed)
         for place, criterion in enumerate(self.criteria):
             part = [place * len(rivals) + number for number in range(len(rivals))]
             known = [column for column in part if means[column] is not None]
-            raised = dict(zip(known, holm([float(tested[column]) for column in known]), strict=True))
+            raised = dict(
+                zip(known, holm([float(tested[column]) for column in known]), strict=True)
+            )
             for column, number in zip(part, rivals, strict=True):
                 mean = means[column]
                 if mean is not None:
                     found[self.methods[number]][criterion.name] = Difference(
-                        **vars(mean), p=float(tested[column]), p_holm=raised[column], rivals=len(known),
-                        criterion=criterion, margin=margin,
-                    )  # fmt: skip
+                        **vars(mean),
+                        p=float(tested[column]),
+                        p_holm=raised[column],
+                        rivals=len(known),
+                        criterion=criterion,
+                        margin=margin,
+                    )
         self._gaps[asked] = found
         return found
 
@@ -329,11 +363,15 @@ class Evaluation:
         place = Path(folder)
         with atomic_path(place / RECORDS) as partial:
             write_table(self.records, partial)
-        write_text(place / OPTIONS, json.dumps(sealed_json({"format": _FORMAT, **self.options}), indent=1))
+        write_text(
+            place / OPTIONS, json.dumps(sealed_json({"format": _FORMAT, **self.options}), indent=1)
+        )
         return place
 
     @classmethod
-    @reader(ResultError, "what Evaluation.save wrote", "name the folder that `cofire evaluate` wrote")
+    @reader(
+        ResultError, "what Evaluation.save wrote", "name the folder that `cofire evaluate` wrote"
+    )
     def load(cls, folder: str | Path) -> Self:
         """Read what `save` wrote.
 
@@ -346,9 +384,10 @@ class Evaluation:
             records = read_table(place / RECORDS)
         except (OSError, ValueError, TypeError, pa.ArrowException) as error:
             raise ResultError(
-                f"'{folder}' holds no evaluation: {error}", f"a folder with {RECORDS} and {OPTIONS}",
+                f"'{folder}' holds no evaluation: {error}",
+                f"a folder with {RECORDS} and {OPTIONS}",
                 "name the folder that `cofire evaluate` wrote",
-            ) from error  # fmt: skip
+            ) from error
         if options.pop("format", None) != _FORMAT:
             told = f"'{place / OPTIONS}' of another version"
             raise ResultError(told, f"format {_FORMAT}", "judge again with this version")
@@ -359,9 +398,14 @@ class Evaluation:
 
     def __repr__(self) -> str:
         told = f"Evaluation({len(self)} photos by {', '.join(self.methods)}"
-        main = next((m for m in self.criteria if m.name in ("pointing", "drop", "soft_drop")), self.criteria[0])
+        main = next(
+            (m for m in self.criteria if m.name in ("pointing", "drop", "soft_drop")),
+            self.criteria[0],
+        )
         values = self._columns[main.name][self.chosen()]
-        shares = [float(np.nanmean(column)) if np.isfinite(column).any() else None for column in values.T]
+        shares = [
+            float(np.nanmean(column)) if np.isfinite(column).any() else None for column in values.T
+        ]
         name = main.name.replace("_", " ")
         scaled = ("–" if one is None else f"{one:.1%}".replace("%", " %") for one in shares)
         return f"{told}: {name} {', '.join(scaled)})"
@@ -374,15 +418,22 @@ def _check_options(options: Mapping[str, Any]) -> None:
         ResultError: One is missing, or of another type.
     """
     methods, measures = options.get("methods"), options.get("measures")
-    draws, samples, given = options.get("draws", 1), options.get("samples"), options.get("options", {})
+    draws, samples, given = (
+        options.get("draws", 1),
+        options.get("samples"),
+        options.get("options", {}),
+    )
     rules, margin = options.get("thresholds", {}), options.get("margin", MARGIN)
     wrong = {
         "methods": not _names(methods),
         "measures": not _names(measures) or not set(measures or ()) <= set(GROUPS),
         "draws": type(draws) is not int or draws < 1,
         "samples": type(samples) is not int if samples is not None or draws != 1 else False,
-        "options": not isinstance(given, Mapping) or not all(isinstance(own, Mapping) for own in given.values()),
-        "margin": isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 <= margin < math.inf,
+        "options": not isinstance(given, Mapping)
+        or not all(isinstance(own, Mapping) for own in given.values()),
+        "margin": isinstance(margin, bool)
+        or not isinstance(margin, int | float)
+        or not 0 <= margin < math.inf,
         "thresholds": bool(fault_of_rules(rules)) or None in rules.values(),
     }
     for name in (name for name, bad in wrong.items() if bad):
@@ -395,5 +446,9 @@ def _check_options(options: Mapping[str, Any]) -> None:
 
 def _names(value: Any) -> bool:
     """Whether these are names, one or more, each once."""
-    several = isinstance(value, list | tuple) and bool(value) and all(isinstance(name, str) for name in value)
+    several = (
+        isinstance(value, list | tuple)
+        and bool(value)
+        and all(isinstance(name, str) for name in value)
+    )
     return several and len(set(value)) == len(value)

@@ -16,9 +16,10 @@ __all__ = ["InputGradients"]
 class InputGradients:
     """A network whose logits have gradients with respect to its input.
 
-    The graph is run with the model's weights shared and detached, so that nothing of the model records anything,
-    whether or not its weights are frozen and whatever mode the caller is in. What a model for inference alone writes
-    in place, over values that gradients need, is written elsewhere.
+    The graph is run with the model's weights shared and detached, so that nothing of the model
+    records anything, whether or not its weights are frozen and whatever mode the caller is in. What
+    a model for inference alone writes in place, over values that gradients need, is written
+    elsewhere.
 
     Args:
         network: With a graph, of one floating-point input.
@@ -51,11 +52,12 @@ class InputGradients:
 
         Args:
             images: (images, *input_shape).
-            classes: For each image the classes whose logits are differentiated, (images, n), whole numbers.
+            classes: For each image the classes whose logits are differentiated, (images, n), whole
+                numbers.
 
         Returns:
-            The logits (images, classes); d logit / d input, (images, n, *input_shape). Both in single precision or
-            more, on the network's device.
+            The logits (images, classes); d logit / d input, (images, n, *input_shape). Both in
+            single precision or more, on the network's device.
 
         Raises:
             BatchError: The images do not fit the network.
@@ -73,10 +75,16 @@ class InputGradients:
                 tensors = [given if value is None else value for value in values]
                 pairs = zip(self._program.names, tensors, strict=True)
                 return self._program(
-                    None, device, [value.clone() if name in self._reading.changed else value for name, value in pairs]
+                    None,
+                    device,
+                    [
+                        value.clone() if name in self._reading.changed else value
+                        for name, value in pairs
+                    ],
                 )
 
-            # Half precision is the network's own business: sums and gradients of the input are wide.
+            # Half precision is the network's own business: sums and gradients of the input are
+            # wide.
             logits: Tensor = torch.func.functionalize(run)(leaf.to(prepared.dtype)).to(wide)
             if not logits.requires_grad:
                 raise ExplanationError(
@@ -86,7 +94,9 @@ class InputGradients:
                 )
             chosen = logits.gather(1, classes.to(device, copy=True))
             slopes = [
-                torch.autograd.grad(column.sum(), leaf, retain_graph=number < chosen.shape[1] - 1)[0]
+                torch.autograd.grad(column.sum(), leaf, retain_graph=number < chosen.shape[1] - 1)[
+                    0
+                ]
                 for number, column in enumerate(chosen.unbind(1))
             ]
         return logits.detach(), torch.stack(slopes, dim=1)

@@ -76,19 +76,28 @@ class View:
         }
 
 
-def view_of(network: Network, inputs: Tensor, pictures: Tensor, labels: Tensor, boxes: Sequence[Tensor]) -> View:
+def view_of(
+    network: Network, inputs: Tensor, pictures: Tensor, labels: Tensor, boxes: Sequence[Tensor]
+) -> View:
     """A batch with the network's answers.
 
     Raises:
         NonFiniteError: A logit is NaN or infinite.
     """
     chances = chances_of(network.run(inputs)).cpu().double()
-    # A network of one class has no other: it is compared with itself, and every map is as sensitive as it can be.
+    # A network of one class has no other: it is compared with itself, and every map is as sensitive
+    # as it can be.
     best = chances.topk(min(2, chances.shape[1]), dim=1)
     return View(
-        inputs, pictures, labels, boxes, best.indices[:, 0], best.indices[:, -1], best.values[:, 0],
+        inputs,
+        pictures,
+        labels,
+        boxes,
+        best.indices[:, 0],
+        best.indices[:, -1],
+        best.values[:, 0],
         chances.gather(1, labels[:, None]).flatten(),
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +107,8 @@ class _Asked:
     Attributes:
         photo: Of each explanation, (explanations,).
         target: Its class, (explanations,).
-        rows: For "label", "predicted" and "other" the explanation of each photo, (photos,), where it is needed.
+        rows: For "label", "predicted" and "other" the explanation of each photo, (photos,), where
+            it is needed.
     """
 
     photo: Tensor
@@ -117,8 +127,10 @@ class Judge:
         steps: Of deletion and insertion curves.
         seed: Of what methods draw.
         options: Of each method that is not called with its defaults.
-        thresholds: For methods whose boxes are around heat, from which share of a map's maximum they begin.
-        connected: For those methods, whether boxes are only around what hangs together with the maximum.
+        thresholds: For methods whose boxes are around heat, from which share of a map's maximum
+            they begin.
+        connected: For those methods, whether boxes are only around what hangs together with the
+            maximum.
     """
 
     network: Network
@@ -134,18 +146,24 @@ class Judge:
         """The columns of one method for the photos of a batch, None where a measure does not count."""
         asked = _asked(view, self.groups)
         begun = time.perf_counter()
-        found = self.explain(view.inputs[asked.photo], asked.target, method, view.pictures[asked.photo])
+        found = self.explain(
+            view.inputs[asked.photo], asked.target, method, view.pictures[asked.photo]
+        )
         seconds = (time.perf_counter() - begun) / len(asked.photo)
         main = asked.rows.get("label", asked.rows.get("predicted"))
         assert main is not None
         photos = len(view.labels)
         columns: Columns = {
-            "method": [method] * photos, "evidence": found.has_evidence[main].tolist(), "seconds": [seconds] * photos,
-        }  # fmt: skip
+            "method": [method] * photos,
+            "evidence": found.has_evidence[main].tolist(),
+            "seconds": [seconds] * photos,
+        }
         heat, boxes = found.heatmap(), found.boxes()
         columns["box"] = [
             corners if there else None
-            for corners, there in zip(boxes.corners[main].tolist(), boxes.found[main].tolist(), strict=True)
+            for corners, there in zip(
+                boxes.corners[main].tolist(), boxes.found[main].tolist(), strict=True
+            )
         ]
         if box_around_heat(found):
             columns["threshold"] = [found.regions.threshold] * photos
@@ -160,7 +178,10 @@ class Judge:
                 change = confidence_change(
                     view.confidence, self._after(view, soft_map(view.inputs, heat[rows], self.fill))
                 )
-                columns |= {"soft_increase": _flags(change.increase), "soft_drop": _numbers(change.drop)}
+                columns |= {
+                    "soft_increase": _flags(change.increase),
+                    "soft_drop": _numbers(change.drop),
+                }
             if "curves" in self.groups:
                 columns |= self._curves(view, heat[rows])
             if "sensitivity" in self.groups:
@@ -170,12 +191,20 @@ class Judge:
     def explain(self, inputs: Tensor, target: Tensor, method: str, pictures: Tensor) -> Explanation:
         """The explanations of a batch by a method with its options."""
         return explained(
-            self.network, inputs, target, method, pictures=pictures, seed=self.seed, options=self.options_of(method)
+            self.network,
+            inputs,
+            target,
+            method,
+            pictures=pictures,
+            seed=self.seed,
+            options=self.options_of(method),
         )
 
     def options_of(self, method: str) -> dict[str, Any]:
         """What a method is called with: its options, and the rule that was learned for its boxes."""
-        learned: dict[str, Any] = {"threshold": self.thresholds[method]} if method in self.thresholds else {}
+        learned: dict[str, Any] = (
+            {"threshold": self.thresholds[method]} if method in self.thresholds else {}
+        )
         learned |= {"connected": self.connected[method]} if method in self.connected else {}
         return {**learned, **self.options.get(method, {})}
 
@@ -194,7 +223,8 @@ class Judge:
     def _after(self, view: View, inputs: Tensor) -> Tensor:
         """The probability of the predicted class for other inputs.
 
-        Where an input is the photo itself it is that of the photo to the last bit: in another batch it could differ
+        Where an input is the photo itself it is that of the photo to the last bit: in another batch
+            it could differ
         there, and count as a rise.
         """
         after = probability_of(self.predict, inputs, view.predicted)
@@ -205,7 +235,8 @@ class Judge:
         equal = fixed_boxes(heat, EQUAL_AREA)
         own, alike = (
             confidence_change(
-                view.confidence, self._after(view, kept(view.inputs, part.corners, part.found, self.fill))
+                view.confidence,
+                self._after(view, kept(view.inputs, part.corners, part.found, self.fill)),
             )
             for part in (boxes, equal)
         )
@@ -216,11 +247,16 @@ class Judge:
             "kept_area": (_areas(boxes.corners) / (height * width)).tolist(),
             "equal_increase": _flags(alike.increase),
             "equal_drop": _numbers(alike.drop),
-            "equal_area": [share if there else None for share, there in zip(window, equal.found.tolist(), strict=True)],
+            "equal_area": [
+                share if there else None
+                for share, there in zip(window, equal.found.tolist(), strict=True)
+            ],
         }
 
     def _curves(self, view: View, heat: Tensor) -> Columns:
-        out = deletion(self.predict, view.inputs, heat, view.predicted, steps=self.steps, fill=self.fill)
+        out = deletion(
+            self.predict, view.inputs, heat, view.predicted, steps=self.steps, fill=self.fill
+        )
         back = insertion(self.predict, view.inputs, heat, view.predicted, steps=self.steps)
         return {"deletion": _numbers(out.area), "insertion": _numbers(back.area)}
 
@@ -236,7 +272,9 @@ def _asked(view: View, groups: Sequence[Group]) -> _Asked:
         wanted["other"] = view.other
     pairs: dict[tuple[int, int], int] = {}
     rows = {
-        role: torch.tensor([pairs.setdefault((photo, of), len(pairs)) for photo, of in enumerate(classes.tolist())])
+        role: torch.tensor(
+            [pairs.setdefault((photo, of), len(pairs)) for photo, of in enumerate(classes.tolist())]
+        )
         for role, classes in wanted.items()
     }
     photo, target = torch.tensor(list(pairs)).T
@@ -259,7 +297,9 @@ def _sensitive(found: Explanation, heat: Tensor, predicted: Tensor, other: Tenso
     ranks = rank_correlation(heat[predicted], heat[other])
     shared: list[float | None] = [None] * len(predicted)
     if found.neurons is not None:
-        first, second = ([found.points(row) for row in rows.tolist()] for rows in (predicted, other))
+        first, second = (
+            [found.points(row) for row in rows.tolist()] for rows in (predicted, other)
+        )
         shared = _numbers(jaccard(first, second))
     return {"jaccard": shared, "rank_correlation": _numbers(ranks)}
 
@@ -269,7 +309,9 @@ def _covered(boxes: Tensor, height: int, width: int) -> float | None:
     if not len(boxes):
         return None
     inside = torch.zeros(height, width, dtype=torch.bool)
-    for left, top, right, bottom in pixels_of(boxes, torch.zeros(len(boxes)), height, width).tolist():
+    for left, top, right, bottom in pixels_of(
+        boxes, torch.zeros(len(boxes)), height, width
+    ).tolist():
         inside[top:bottom, left:right] = True
     return float(inside.double().mean())
 

@@ -59,7 +59,11 @@ class Knob:
 
     def now(self, options: Mapping[str, Any]) -> Any:
         """The value that options have."""
-        return options["alpha"][WEIGHTS.index(self.name)] if self.name in WEIGHTS else options[self.name]
+        return (
+            options["alpha"][WEIGHTS.index(self.name)]
+            if self.name in WEIGHTS
+            else options[self.name]
+        )
 
     def turned(self, options: Mapping[str, Any], value: Any) -> dict[str, Any]:
         """Options with another value of this one.
@@ -80,13 +84,15 @@ def knobs_of(
 ) -> list[Knob]:
     """What is learnt of a method, in order.
 
-    Where heat maps and boxes are made of points: the three weights of Eq. 1, how many inputs, box, blur. Of layers: the
-    contrast with the rival, blur, box; how points are traced changes neither map nor box. Of maps: the box.
+    Where heat maps and boxes are made of points: the three weights of Eq. 1, how many inputs, box,
+        blur. Of layers: the
+    contrast with the rival, blur, box; how points are traced changes neither map nor box. Of maps:
+    the box.
 
     Args:
         method: Whose.
-        candidates: Values in place of the usual ones, by name; none leaves an option as it is. Other options that
-            change map or box can be named too and come last.
+        candidates: Values in place of the usual ones, by name; none leaves an option as it is.
+            Other options that change map or box can be named too and come last.
         kind: What heat maps and boxes are made of; what the method makes them of unless given.
 
     Raises:
@@ -107,15 +113,20 @@ def knobs_of(
             of_points = kind == "layers" and name in _known(defaults_of(method, "points"), "points")
             raise OptionError(
                 f"values for '{name}' of method {method!r}"
-                + (", which change points and not the maps and boxes of layers" if of_points else ""),
+                + (
+                    ", which change points and not the maps and boxes of layers"
+                    if of_points
+                    else ""
+                ),
                 f"one of {', '.join(known)}",
                 "begin with a contrast of none, which makes maps and boxes of points"
-                if of_points else f"try {near_matches(name, known, most=1)}",
-            )  # fmt: skip
+                if of_points
+                else f"try {near_matches(name, known, most=1)}",
+            )
     # Options of another version of a method may not have all that is usual.
     wanted = {name: values for name, values in usual.items() if name in known} | given
-    # The box is around the points, however wide each is spread: only where the map is hottest changes. That of layers
-    # is learnt after their blur.
+    # The box is around the points, however wide each is spread: only where the map is hottest
+    # changes. That of layers is learnt after their blur.
     found = [
         Knob(name, values, "pointing" if kind != "maps" and name == "sigma" else "iou")
         for name, values in wanted.items()
@@ -124,18 +135,25 @@ def knobs_of(
     for knob in found:
         if len(knob.values) < 2 or len(set(map(repr, knob.values))) < len(knob.values):
             told = ", ".join(map(str, knob.values))
-            raise OptionError(f"{knob.name}: {told}", "two or more different values", "name them with commas")
+            raise OptionError(
+                f"{knob.name}: {told}", "two or more different values", "name them with commas"
+            )
         for value in knob.values:
             # By itself: a weight of 0 is possible as long as another is above it.
-            turned = knob.turned({**options, "alpha": (1.0, 1.0, 1.0)} if "alpha" in options else options, value)
+            turned = knob.turned(
+                {**options, "alpha": (1.0, 1.0, 1.0)} if "alpha" in options else options, value
+            )
             alike(method, turned)
             if kind_of(method, turned) != kind_of(method, options):
                 raise OptionError(
-                    "a contrast of none among values for maps of layers", "numbers from 0 to 1",
+                    "a contrast of none among values for maps of layers",
+                    "numbers from 0 to 1",
                     "begin with a contrast of none to learn options of points",
-                )  # fmt: skip
+                )
     if not found:
-        raise OptionError("no option to learn", f"some of {', '.join(known)}", "leave values for one of them")
+        raise OptionError(
+            "no option to learn", f"some of {', '.join(known)}", "leave values for one of them"
+        )
     return found
 
 
@@ -155,7 +173,11 @@ def defaults_of(method: str, kind: Kind | None = None) -> dict[str, Any]:
     if method not in DEFAULTS:
         return ({"sigma": SIGMA} if method == "lrp" else {}) | Regions().used("maps")
     kind = kind_of(method, {}) if kind is None else kind
-    own = {field.name: getattr(DEFAULTS[method], field.name) for field in fields(Tracing) if field.name != "n"}
+    own = {
+        field.name: getattr(DEFAULTS[method], field.name)
+        for field in fields(Tracing)
+        if field.name != "n"
+    }
     if kind == "points":
         own["contrast"] = None
     return own | regions_of({}, kind)[0].used(kind)

@@ -12,7 +12,14 @@ from torch import Tensor
 
 from cofire.arguments import validated
 from cofire.errors import DataError, OptionError
-from cofire.evaluate.per_image import PerImage, check_corners, check_maps, check_sides, constant, truth
+from cofire.evaluate.per_image import (
+    PerImage,
+    check_corners,
+    check_maps,
+    check_sides,
+    constant,
+    truth,
+)
 from cofire.explain.regions import Boxes, check_share
 
 __all__ = ["best_iou", "fixed_boxes", "iou", "threshold_boxes"]
@@ -40,8 +47,14 @@ def iou(first: Tensor, second: Tensor) -> Tensor:
     given = []
     for boxes in (first, second):
         if not isinstance(boxes, Tensor) or boxes.ndim != 2 or boxes.shape[1] != 4:
-            told = f"of shape {tuple(boxes.shape)}" if isinstance(boxes, Tensor) else f"that are {type(boxes).__name__}"
-            raise DataError(f"boxes {told}", "(boxes, 4)", "pass left, top, right and bottom for each box")
+            told = (
+                f"of shape {tuple(boxes.shape)}"
+                if isinstance(boxes, Tensor)
+                else f"that are {type(boxes).__name__}"
+            )
+            raise DataError(
+                f"boxes {told}", "(boxes, 4)", "pass left, top, right and bottom for each box"
+            )
         placed = boxes.detach().cpu().to(torch.float64)
         check_sides(placed, torch.arange(len(placed)))
         given.append(placed)
@@ -50,7 +63,9 @@ def iou(first: Tensor, second: Tensor) -> Tensor:
 
 def _overlap(first: Tensor, second: Tensor) -> Tensor:
     """Intersection over union of boxes along the last axis, the other axes broadcast."""
-    common = torch.minimum(first[..., 2:], second[..., 2:]) - torch.maximum(first[..., :2], second[..., :2])
+    common = torch.minimum(first[..., 2:], second[..., 2:]) - torch.maximum(
+        first[..., :2], second[..., :2]
+    )
     shared = common.clamp(min=0).prod(dim=-1)
     areas = [(box[..., 2:] - box[..., :2]).prod(dim=-1) for box in (first, second)]
     return shared / (areas[0] + areas[1] - shared)
@@ -86,7 +101,9 @@ def best_iou(corners: Tensor, found: Tensor, boxes: Sequence[Tensor]) -> PerImag
 
 
 @validated
-def threshold_boxes(maps: Tensor, thresholds: Sequence[float], *, connected: bool = False) -> Tensor:
+def threshold_boxes(
+    maps: Tensor, thresholds: Sequence[float], *, connected: bool = False
+) -> Tensor:
     """The tight boxes around the pixels that reach each of several shares of a map's maximum.
 
     As `cofire.explain.regions.map_hull` finds them one by one, for all maps and thresholds at once.
@@ -97,7 +114,8 @@ def threshold_boxes(maps: Tensor, thresholds: Sequence[float], *, connected: boo
         connected: Only around the pixels that hang together with the maximum.
 
     Returns:
-        Left, top, right and bottom in pixels, (thresholds, images, 4), float32; zeros for a map of zeros.
+        Left, top, right and bottom in pixels, (thresholds, images, 4), float32; zeros for a map of
+        zeros.
 
     Raises:
         DataError: Not (images, H, W), or values below 0.
@@ -114,7 +132,8 @@ def threshold_boxes(maps: Tensor, thresholds: Sequence[float], *, connected: boo
     images, height, width = values.shape
     if connected and images:
         return torch.stack([_connected(each, thresholds) for each in values], dim=1)
-    # A column is in the box when its own maximum reaches the threshold, so that maps are looked through once for all.
+    # A column is in the box when its own maximum reaches the threshold, so that maps are looked
+    # through once for all.
     columns, rows = values.amax(dim=1), values.amax(dim=2)
     largest = rows.amax(dim=1)
     corners = torch.zeros(len(thresholds), images, 4)
@@ -136,9 +155,12 @@ def _connected(values: Tensor, thresholds: Sequence[float]) -> Tensor:
         return corners
     y, x = divmod(int(values.argmax()), values.shape[1])
     left, top, right, bottom = 0, 0, values.shape[1], values.shape[0]
-    # What hangs together at a higher share lies within what does at a lower one: less and less has to be looked at.
+    # What hangs together at a higher share lies within what does at a lower one: less and less has
+    # to be looked at.
     for number in sorted(range(len(thresholds)), key=lambda at: thresholds[at]):
-        parts, _ = label((values[top:bottom, left:right] >= thresholds[number] * largest).cpu().numpy())
+        parts, _ = label(
+            (values[top:bottom, left:right] >= thresholds[number] * largest).cpu().numpy()
+        )
         own = parts == parts[y - top, x - left]
         rows, columns = np.flatnonzero(own.any(axis=1)), np.flatnonzero(own.any(axis=0))
         left, right = left + int(columns[0]), left + int(columns[-1]) + 1
@@ -151,8 +173,8 @@ def _connected(values: Tensor, thresholds: Sequence[float]) -> Tensor:
 def fixed_boxes(maps: Tensor, area: float = 0.25) -> Boxes:
     """The window of a given area that holds most of each map: boxes by which methods keep equally much.
 
-    The window is as square as whole pixels and the image allow. Of windows that hold equally much the one nearest the
-    image's centre is taken, then the upper, then the left one.
+    The window is as square as whole pixels and the image allow. Of windows that hold equally much
+    the one nearest the image's centre is taken, then the upper, then the left one.
 
     Args:
         maps: (images, H, W), from 0 up.
@@ -195,11 +217,13 @@ def fixed_boxes(maps: Tensor, area: float = 0.25) -> Boxes:
 def _held(values: Tensor, high: int, wide: int) -> Tensor:
     """What each window of a size holds of a map, by running sums over rows and columns.
 
-    In whole numbers, as fine as a sum of 62 bits allows: windows that hold equally much are then equal to the last bit.
+    In whole numbers, as fine as a sum of 62 bits allows: windows that hold equally much are then
+        equal to the last bit.
     """
     fine = 62 - math.ceil(math.log2(values.numel() + 1))
     sums = torch.zeros(values.shape[0] + 1, values.shape[1] + 1, dtype=torch.int64)
-    # By a power of two: a division by the maximum would round, and equal sums would be equal no longer.
+    # By a power of two: a division by the maximum would round, and equal sums would be equal no
+    # longer.
     shift = torch.tensor(fine - math.frexp(float(values.max()))[1])
     whole = torch.ldexp(values.double(), shift).round_().long()
     sums[1:, 1:] = whole.cumsum(dim=0).cumsum(dim=1)

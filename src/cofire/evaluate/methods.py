@@ -36,11 +36,14 @@ def explained(
     Args:
         network: The classifier; a module is read with the images.
         images: A batch (images, *network.input_shape), prepared as for prediction; or one image.
-        target: The class to explain: None for the predicted one, a number for all, or one for each image.
+        target: The class to explain: None for the predicted one, a number for all, or one for each
+            image.
         method: One of `EVALUATED`.
-        pictures: What to draw on, (images, height, width, 3), uint8; the images themselves unless given.
+        pictures: What to draw on, (images, height, width, 3), uint8; the images themselves unless
+            given.
         seed: Of baselines that draw.
-        options: Of the method, as `cofire.explain.explain` and `cofire.evaluate.baselines.baseline` take them.
+        options: Of the method, as `cofire.explain.explain` and `cofire.evaluate.baselines.baseline`
+            take them.
 
     Raises:
         CofireError: As `cofire.explain.explain` does, see there.
@@ -54,9 +57,10 @@ def explained(
     """
     if method not in EVALUATED:
         raise OptionError(
-            f"method={method!r}", f"one of {', '.join(map(repr, EVALUATED))}",
+            f"method={method!r}",
+            f"one of {', '.join(map(repr, EVALUATED))}",
             f"pass {near_matches(str(method), EVALUATED, most=1)}",
-        )  # fmt: skip
+        )
     if method in BASELINES:
         return baseline(method, network, images, target, pictures, seed=seed, options=options)
     return explain(network, images, target, method, pictures=pictures, **(options or {}))

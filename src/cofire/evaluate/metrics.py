@@ -42,8 +42,9 @@ Choice = TypeVar("Choice", bound=str)
 class Measure(ABC):
     """One number for each image, gathered over batches.
 
-    What is kept are the numbers themselves, sorted, 8 bytes an image, and how many images were left out. Merging is
-    therefore associative and commutative to the last bit, and the interval is that of all images together.
+    What is kept are the numbers themselves, sorted, 8 bytes an image, and how many images were left
+    out. Merging is therefore associative and commutative to the last bit, and the interval is that
+    of all images together.
 
     Example:
         >>> class Values(Measure):
@@ -127,9 +128,10 @@ class Measure(ABC):
         values = self.values
         if not len(values):
             raise DataError(
-                f"{_named(self)} of no image, {self._left_out} left out", "an image that counts",
+                f"{_named(self)} of no image, {self._left_out} left out",
+                "an image that counts",
                 "update it with images that have ground truth",
-            )  # fmt: skip
+            )
         return mean_interval(values, left_out=self._left_out, draws=draws, seed=seed)
 
     def state(self) -> dict[str, Any]:
@@ -161,23 +163,30 @@ class Measure(ABC):
             or left_out < 0
         ):
             raise ResultError(
-                f"a state of {state.get('measure')!r}", f"what the state() of {cls.__name__} returned",
+                f"a state of {state.get('measure')!r}",
+                f"what the state() of {cls.__name__} returned",
                 "measure the images again",
-            )  # fmt: skip
+            )
         if not bool(torch.isfinite(values).all()):
-            raise ResultError("a state with NaN or infinite values", "finite numbers", "measure the images again")
+            raise ResultError(
+                "a state with NaN or infinite values", "finite numbers", "measure the images again"
+            )
         try:
             made = kind(**options)
         except TypeError as error:
             raise ResultError(
-                f"a state with the options {dict(options)}", f"those of {kind.__name__}", "measure the images again"
+                f"a state with the options {dict(options)}",
+                f"those of {kind.__name__}",
+                "measure the images again",
             ) from error
         made._parts, made._left_out = [values.detach().cpu().sort().values], left_out
         return made
 
     def __repr__(self) -> str:
         count = len(self.values)
-        told = ", ".join([*(f"{name}={value!r}" for name, value in self._options.items()), f"{count} images"])
+        told = ", ".join(
+            [*(f"{name}={value!r}" for name, value in self._options.items()), f"{count} images"]
+        )
         return f"{type(self).__name__}({told}, {self._left_out} left out)"
 
 
@@ -239,7 +248,8 @@ class ChangeInConfidence(Measure):
     """What becomes of the confidence when the explanation's box alone is kept (see `confidence_change`).
 
     Args:
-        part: "increase", the share of images whose confidence rises; "drop", the mean relative drop.
+        part: "increase", the share of images whose confidence rises; "drop", the mean relative
+            drop.
 
     Raises:
         OptionError: `part` is neither.
@@ -308,8 +318,14 @@ class ClassSensitivity(Measure):
         """Per image, from points (a sequence each) or from maps (images, H, W)."""
         if self._options["of"] == "maps":
             return rank_correlation(first, second)
-        if isinstance(first, Tensor) or not all(isinstance(each, Points) for each in (*first, *second)):
-            raise DataError("no points", "Points of each image", "pass [explanation.points(i) for i in range(images)]")
+        if isinstance(first, Tensor) or not all(
+            isinstance(each, Points) for each in (*first, *second)
+        ):
+            raise DataError(
+                "no points",
+                "Points of each image",
+                "pass [explanation.points(i) for i in range(images)]",
+            )
         return jaccard(first, second)
 
 
@@ -322,16 +338,20 @@ class ExplanationShift(Measure):
         sigma: Blur of the heat maps that the part is made of; the explanations' own unless given.
 
     Raises:
-        OptionError: `part` is none of them, or `sigma` is out of bounds. When it is updated: `sigma` was given for a
-            part that does not depend on it, such as boxes around points.
+        OptionError: `part` is none of them, or `sigma` is out of bounds. When it is updated:
+            `sigma` was given for a part that does not depend on it, such as boxes around points.
     """
 
     def __init__(
-        self, part: Literal["centroid", "box_iou", "rank_correlation"] = "centroid", sigma: float | None = None
+        self,
+        part: Literal["centroid", "box_iou", "rank_correlation"] = "centroid",
+        sigma: float | None = None,
     ) -> None:
         if sigma is not None:
             check_share("sigma", sigma, least=0.0)
-        super().__init__(part=_one_of("part", part, ("centroid", "box_iou", "rank_correlation")), sigma=sigma)
+        super().__init__(
+            part=_one_of("part", part, ("centroid", "box_iou", "rank_correlation")), sigma=sigma
+        )
 
     def judge(self, first: Explanation, second: Explanation) -> PerImage:
         """Per image, from two explanations."""
@@ -339,9 +359,10 @@ class ExplanationShift(Measure):
         for each in (first, second) if sigma is not None else ():
             if part not in blurred_parts(each):
                 raise OptionError(
-                    f"sigma={sigma!r} for {part} of {each.kind} of {each.method}", "a part that is blurred",
+                    f"sigma={sigma!r} for {part} of {each.kind} of {each.method}",
+                    "a part that is blurred",
                     "make the measure without sigma: it changes nothing here",
-                )  # fmt: skip
+                )
         found: PerImage = getattr(shift(first, second, sigma=sigma), part)
         return found
 
@@ -352,5 +373,7 @@ def _named(measure: Measure) -> str:
 
 def _one_of(name: str, given: Choice, choices: tuple[str, ...]) -> Choice:
     if given not in choices:
-        raise OptionError(f"{name}={given!r}", f"one of {', '.join(map(repr, choices))}", f"pass {choices[0]!r}")
+        raise OptionError(
+            f"{name}={given!r}", f"one of {', '.join(map(repr, choices))}", f"pass {choices[0]!r}"
+        )
     return given

@@ -20,8 +20,9 @@ _NEAR = 1e-5
 def noisy(images: Tensor, norm: Tensor, *, bounds: Bounds | None = None, seed: int = 0) -> Tensor:
     """Images with Gaussian noise of a given Euclidean length.
 
-    The direction of an image's noise follows from the seed and from the image itself: it is the same in every batch.
-    Within bounds the noise is cut off at them and made so much stronger that its length is still the one given.
+    The direction of an image's noise follows from the seed and from the image itself: it is the
+    same in every batch. Within bounds the noise is cut off at them and made so much stronger that
+    its length is still the one given.
 
     Args:
         images: (images, ...), float32.
@@ -47,9 +48,10 @@ def noisy(images: Tensor, norm: Tensor, *, bounds: Bounds | None = None, seed: i
         at = int((~fits).nonzero()[0])
         reached = float((changed[at] - images[at].detach().cpu().float()).double().norm())
         raise OptionError(
-            f"noise of length {float(norm[at]):.4g}, of which {reached:.4g} fits", "noise that fits within the bounds",
+            f"noise of length {float(norm[at]):.4g}, of which {reached:.4g} fits",
+            "noise that fits within the bounds",
             "pass a smaller norm, or no bounds",
-        )  # fmt: skip
+        )
     return changed
 
 
@@ -65,8 +67,8 @@ def fitting_noise(
         seed: A whole number from 0 up.
 
     Returns:
-        The changed images, and (images,), bool: whether the change is as long as was asked for. Where it is not, it
-        is as long as the bounds let it become.
+        The changed images, and (images,), bool: whether the change is as long as was asked for.
+        Where it is not, it is as long as the bounds let it become.
 
     Raises:
         BatchError: Not one norm for each image.
@@ -79,9 +81,17 @@ def fitting_noise(
     """
     check_whole("seed", seed, least=0)
     if norm.shape != (len(images),):
-        raise BatchError(f"norms of shape {tuple(norm.shape)}", f"({len(images)},), one for each image", "pass these")
+        raise BatchError(
+            f"norms of shape {tuple(norm.shape)}",
+            f"({len(images)},), one for each image",
+            "pass these",
+        )
     if not bool((norm.isfinite() & (norm >= 0)).all()):
-        raise OptionError(f"norms from {float(norm.min())} to {float(norm.max())}", "finite, 0 or more", "check them")
+        raise OptionError(
+            f"norms from {float(norm.min())} to {float(norm.max())}",
+            "finite, 0 or more",
+            "check them",
+        )
     limits = check_bounds(bounds, images)
     start = images.detach().cpu().float()
     found = [
@@ -104,7 +114,9 @@ def _direction(image: Tensor, seed: int) -> Tensor:
     return (noise.double() / length).float() if length > 0 else torch.ones_like(noise)
 
 
-def _lengthened(image: Tensor, direction: Tensor, length: float, bounds: Bounds | None) -> tuple[Tensor, bool]:
+def _lengthened(
+    image: Tensor, direction: Tensor, length: float, bounds: Bounds | None
+) -> tuple[Tensor, bool]:
     """The image with noise, and whether that is as long as it should be."""
     if bounds is None or length == 0:
         return image + length * direction, True

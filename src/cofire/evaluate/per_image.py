@@ -75,7 +75,9 @@ class PerImage:
         """
         if not bool(self.counted.any()):
             raise DataError(
-                f"a mean over none of {len(self)} images", "an image that counts", "measure images with ground truth"
+                f"a mean over none of {len(self)} images",
+                "an image that counts",
+                "measure images with ground truth",
             )
         return float(self.values[self.counted].mean())
 
@@ -92,7 +94,8 @@ class GroundTruth:
     """The boxes of a batch of images, one after the other.
 
     Attributes:
-        corners: Left, top, right and bottom in pixels, (boxes, 4), float64; right and bottom exclusive.
+        corners: Left, top, right and bottom in pixels, (boxes, 4), float64; right and bottom
+            exclusive.
         image: Whose box it is, (boxes,), int64, ascending.
         first: Where each image's boxes begin, (images,), int64.
         count: How many boxes each image has, (images,), int64.
@@ -112,8 +115,8 @@ def truth(boxes: Sequence[Tensor], images: int) -> GroundTruth:
         images: How many images there are.
 
     Raises:
-        DataError: Not one tensor (boxes, 4) for each image, a box without width or height, or boxes in fractions of
-            the sides in place of pixels.
+        DataError: Not one tensor (boxes, 4) for each image, a box without width or height, or boxes
+            in fractions of the sides in place of pixels.
         NonFiniteError: A corner is NaN or infinite.
 
     Example:
@@ -121,11 +124,21 @@ def truth(boxes: Sequence[Tensor], images: int) -> GroundTruth:
         [1, 0]
     """
     if len(boxes) != images:
-        raise DataError(f"boxes of {len(boxes)} images", f"of {images}", "pass one tensor (boxes, 4) for each image")
+        raise DataError(
+            f"boxes of {len(boxes)} images",
+            f"of {images}",
+            "pass one tensor (boxes, 4) for each image",
+        )
     for number, each in enumerate(boxes):
         if not isinstance(each, Tensor) or each.ndim != 2 or each.shape[1] != 4:
-            told = f"of shape {tuple(each.shape)}" if isinstance(each, Tensor) else type(each).__name__
-            raise DataError(f"boxes {told} of image {number}", "a tensor (boxes, 4)", "pass torch.zeros(0, 4) for none")
+            told = (
+                f"of shape {tuple(each.shape)}" if isinstance(each, Tensor) else type(each).__name__
+            )
+            raise DataError(
+                f"boxes {told} of image {number}",
+                "a tensor (boxes, 4)",
+                "pass torch.zeros(0, 4) for none",
+            )
     count = torch.tensor([len(each) for each in boxes], dtype=torch.int64)
     image = torch.repeat_interleave(torch.arange(images), count)
     none = torch.zeros(0, 4, dtype=torch.float64)
@@ -150,7 +163,11 @@ def check_corners(corners: Tensor, found: Tensor, images: int) -> tuple[Tensor, 
         DataError: Shapes that do not fit, or a box without width or height.
         NonFiniteError: A corner is NaN or infinite.
     """
-    if tuple(corners.shape) != (images, 4) or tuple(found.shape) != (images,) or found.dtype != torch.bool:
+    if (
+        tuple(corners.shape) != (images, 4)
+        or tuple(found.shape) != (images,)
+        or found.dtype != torch.bool
+    ):
         raise DataError(
             f"corners of shape {tuple(corners.shape)} and flags of shape {tuple(found.shape)}, {found.dtype}",
             f"({images}, 4), and ({images},) of type bool",
@@ -167,7 +184,8 @@ def check_unit(corners: Tensor, image: Tensor) -> None:
     """Boxes (boxes, 4) in pixels, not all in fractions of the sides: those would all lie within one pixel.
 
     Raises:
-        DataError: All corners lie from 0 to 1, and not all are whole: the box of the first pixel is one.
+        DataError: All corners lie from 0 to 1, and not all are whole: the box of the first pixel is
+            one.
     """
     within = bool(((corners >= 0) & (corners <= 1)).all())
     if len(corners) and within and bool((corners != corners.round()).any()):
@@ -200,7 +218,8 @@ def check_sides(corners: Tensor, image: Tensor) -> None:
 def pixels_of(corners: Tensor, image: Tensor, height: int, width: int) -> Tensor:
     """Which pixels lie in boxes: those whose centre does, `left ≤ x + ½ < right` and `top ≤ y + ½ < bottom`.
 
-    A box so thin that it holds no centre holds the pixel that its middle falls in, so that no box is empty.
+    A box so thin that it holds no centre holds the pixel that its middle falls in, so that no box
+    is empty.
 
     Args:
         corners: (boxes, 4), left, top, right and bottom in pixels; it may reach beyond the image.
@@ -248,12 +267,20 @@ def check_maps(maps: Tensor, what: str = "maps") -> Tensor:
         torch.Size([2, 3, 4])
     """
     if not isinstance(maps, Tensor) or maps.ndim != 3 or not maps.shape[1] * maps.shape[2]:
-        told = f"of shape {tuple(maps.shape)}" if isinstance(maps, Tensor) else f"that are {type(maps).__name__}"
+        told = (
+            f"of shape {tuple(maps.shape)}"
+            if isinstance(maps, Tensor)
+            else f"that are {type(maps).__name__}"
+        )
         raise DataError(
-            f"{what} {told}", "(images, height, width)", "pass one map for each image: explanation.heatmap()"
+            f"{what} {told}",
+            "(images, height, width)",
+            "pass one map for each image: explanation.heatmap()",
         )
     if not maps.is_floating_point():
-        raise DataError(f"{what} of type {maps.dtype}", "floating-point numbers", "pass maps.float()")
+        raise DataError(
+            f"{what} of type {maps.dtype}", "floating-point numbers", "pass maps.float()"
+        )
     values = maps.detach().cpu()
     values = values if values.dtype in (torch.float32, torch.float64) else values.float()
     if not len(values):
@@ -262,7 +289,11 @@ def check_maps(maps: Tensor, what: str = "maps") -> Tensor:
     ends = torch.stack(values.aminmax())
     check_finite(ends, what)
     if float(ends[0]) < 0:
-        raise DataError(f"{what} with values below 0", "values from 0 up", "pass maps.clamp(min=0), or their size")
+        raise DataError(
+            f"{what} with values below 0",
+            "values from 0 up",
+            "pass maps.clamp(min=0), or their size",
+        )
     return values
 
 
@@ -284,4 +315,6 @@ def check_finite(values: Tensor, what: str) -> None:
         NonFiniteError: There is one.
     """
     if not bool(torch.isfinite(values).all()):
-        raise NonFiniteError(f"NaN or infinite {what}", "finite numbers", "find where they come from")
+        raise NonFiniteError(
+            f"NaN or infinite {what}", "finite numbers", "find where they come from"
+        )

@@ -27,8 +27,9 @@ class Cascade:
 
     Attributes:
         layers: What each stage randomised in addition to the stages before it.
-        rank_correlation: Spearman's of each stage's maps with the original ones, -1 to 1. 1 says that the explanation
-            did not see what was randomised. Not counted where a map is constant.
+        rank_correlation: Spearman's of each stage's maps with the original ones, -1 to 1. 1 says
+            that the explanation did not see what was randomised. Not counted where a map is
+            constant.
     """
 
     layers: tuple[tuple[str, ...], ...]
@@ -54,7 +55,8 @@ def randomisation(
         explained: Explains the images by a network; always the same images and classes.
         stages: In how many stages, each of as many layers; None for a stage each layer.
         seed: Of the random order of the weights.
-        sigma: Blur of the heat maps, not for maps (see `Explanation.heatmap`); the explanations' own unless given.
+        sigma: Blur of the heat maps, not for maps (see `Explanation.heatmap`); the explanations'
+            own unless given.
 
     Returns:
         One entry for each stage.
@@ -81,9 +83,10 @@ def randomisation(
         after = explained(other)
         if len(after) != len(original) or after.size != original.size:
             raise DataError(
-                f"an explanation of {len(after)} images of {after.size}", f"of {len(original)} of {original.size}",
+                f"an explanation of {len(after)} images of {after.size}",
+                f"of {len(original)} of {original.size}",
                 "explain the same images at every stage",
-            )  # fmt: skip
+            )
         layers.append(names)
         found.append(rank_correlation(before, after.heatmap(sigma)))
     return Cascade(tuple(layers), tuple(found))
@@ -94,8 +97,8 @@ def randomised(
 ) -> Iterator[tuple[tuple[str, ...], Network]]:
     """The network with ever more of its layers randomised, from the one next to the classes downwards.
 
-    The numbers of each weight change places at random among themselves, so that each keeps its distribution. What a
-    normalisation counted in training (running means and variances) stays.
+    The numbers of each weight change places at random among themselves, so that each keeps its
+    distribution. What a normalisation counted in training (running means and variances) stays.
 
     Args:
         network: As it was trained; it stays so.
@@ -147,7 +150,11 @@ def _layers(network: Network) -> dict[str, list[str]]:
         for operand in node.all_input_nodes:
             name = operand.meta.get("tensor_name")
             held = network._reference.get(name) if name is not None else None
-            if held is None or not held.is_floating_point() or not isinstance(held, torch.nn.Parameter):
+            if (
+                held is None
+                or not held.is_floating_point()
+                or not isinstance(held, torch.nn.Parameter)
+            ):
                 continue
             if held.numel() > 1 and not any(held is other for other in seen):
                 seen.append(held)

@@ -99,14 +99,19 @@ class Chunks:
         if not table.schema.equals(RECORDS_SCHEMA):
             raise self._damaged(path, "it has other columns")
         if (table["file"].to_pylist(), table["method"].to_pylist()) != (
-            [photo for photo in photos for _ in methods], list(methods) * len(photos),
-        ):  # fmt: skip
-            raise self._damaged(path, f"it does not hold each of its {len(photos)} photos by each method")
+            [photo for photo in photos for _ in methods],
+            list(methods) * len(photos),
+        ):
+            raise self._damaged(
+                path, f"it does not hold each of its {len(photos)} photos by each method"
+            )
         return table
 
     def has(self, part: int | str) -> bool:
         """Whether a batch, by its number, or what is computed once, by its name, is there."""
-        return (self._path(part) if isinstance(part, int) else self._folder / f"{part}.json").exists()
+        return (
+            self._path(part) if isinstance(part, int) else self._folder / f"{part}.json"
+        ).exists()
 
     def put(self, number: int, rows: pa.Table) -> pa.Table:
         """Keep the rows of a batch: the file appears in one step.
@@ -144,4 +149,8 @@ class Chunks:
         return self._folder / f"{number:06d}.parquet"
 
     def _damaged(self, path: Path, error: object) -> ResultError:
-        return ResultError(f"'{path}' is damaged: {error}", "what this run wrote", f"delete '{path}' and start again")
+        return ResultError(
+            f"'{path}' is damaged: {error}",
+            "what this run wrote",
+            f"delete '{path}' and start again",
+        )

@@ -63,18 +63,20 @@ def samples_of(
         for photo, seen, boxes in zip(batch.photos, batch.seen, batch.boxes, strict=True):
             if not 0 <= photo.label < network.num_classes:
                 raise LabelError(
-                    f"'{photo.name}' of class {photo.label}", f"classes from 0 to {network.num_classes - 1}",
+                    f"'{photo.name}' of class {photo.label}",
+                    f"classes from 0 to {network.num_classes - 1}",
                     "take the network that the photos' classes belong to",
-                )  # fmt: skip
+                )
             if len(boxes):
                 found.append(Sample(photo.name, seen, photo.label, boxes))
             else:
                 without += 1
     if not found:
         raise DataError(
-            f"none of {len(collection)} photos with a box of its class in what the network sees", "one or more",
+            f"none of {len(collection)} photos with a box of its class in what the network sees",
+            "one or more",
             "check images and boxes, or leave the photos' margins with --resize",
-        )  # fmt: skip
+        )
     return found, without
 
 
@@ -100,7 +102,9 @@ class _Kept:
             layers = found.layer_maps.of_images([at])
             if not bool(found.has_evidence[at]):
                 # Where nothing could be traced there is nothing to see either.
-                layers = LayerMaps(layers.names, tuple(torch.zeros_like(values) for values in layers.maps))
+                layers = LayerMaps(
+                    layers.names, tuple(torch.zeros_like(values) for values in layers.maps)
+                )
         return cls(found.points(at), layers)
 
     def map(self, regions: Regions, size: tuple[int, int]) -> Tensor:
@@ -135,7 +139,8 @@ class Rewards:
         samples: The photos.
         preparation: What is done to them.
         method: That explains.
-        least_iou: A box that reaches this intersection over union with the object's earns 1, another 0.
+        least_iou: A box that reaches this intersection over union with the object's earns 1,
+            another 0.
         batch_size: Photos explained at a time where several are asked for.
     """
 
@@ -149,7 +154,12 @@ class Rewards:
         least_iou: float = 0.5,
         batch_size: int = 16,
     ) -> None:
-        self.network, self.samples, self.preparation, self.method = network, samples, preparation, method
+        self.network, self.samples, self.preparation, self.method = (
+            network,
+            samples,
+            preparation,
+            method,
+        )
         self.least_iou, self.batch_size = least_iou, batch_size
         self._found: OrderedDict[tuple[Any, ...], _Kept] = OrderedDict()
         self._held = 0
@@ -171,11 +181,16 @@ class Rewards:
         regions = regions_for(self.network, self.method, options)
         key = (photo, judged, regions, alike(self.method, options))
         if key not in self._judged:
-            self._judged[key] = self._measure(photo, self._explained(photo, options), regions, judged)
+            self._judged[key] = self._measure(
+                photo, self._explained(photo, options), regions, judged
+            )
         return self._judged[key]
 
     def explain_all(
-        self, photos: Sequence[int], options: Mapping[str, Any], advance: Callable[[int], None] = lambda _: None
+        self,
+        photos: Sequence[int],
+        options: Mapping[str, Any],
+        advance: Callable[[int], None] = lambda _: None,
     ) -> None:
         """Explain photos a batch at a time, so that judging them costs nothing more while they are remembered."""
         same = alike(self.method, options)

@@ -20,7 +20,14 @@ from cofire.evaluate.deepfool import Attacked, Bounds, deepfool
 from cofire.evaluate.methods import explained
 from cofire.evaluate.noise import fitting_noise
 from cofire.evaluate.per_image import PerImage
-from cofire.evaluate.shifts import COMPARISONS, MEASURES, AttackCase, AttackedPhoto, MethodShift, Robustness
+from cofire.evaluate.shifts import (
+    COMPARISONS,
+    MEASURES,
+    AttackCase,
+    AttackedPhoto,
+    MethodShift,
+    Robustness,
+)
 from cofire.evaluate.stability import shift
 from cofire.explain import Explanation
 from cofire.explain.chances import chances_of
@@ -58,11 +65,12 @@ def run_robustness(
 ) -> Robustness:
     """Attack photos, and see how far their explanations move.
 
-    Each photo is changed by DeepFool until another class is predicted, and once more by random noise of the same
-    length. Photos that were fooled are explained as they were, with noise and attacked, see
-    `cofire.evaluate.shifts.COMPARISONS`: an explanation that moves as little under the attack as under noise follows
-    the photo; one that moves with the new class follows the decision. Fooled photos on which noise of that length does
-    not fit within what a photo can hold are left out, and counted.
+    Each photo is changed by DeepFool until another class is predicted, and once more by random
+    noise of the same length. Photos that were fooled are explained as they were, with noise and
+    attacked, see `cofire.evaluate.shifts.COMPARISONS`: an explanation that moves as little under
+    the attack as under noise follows the photo; one that moves with the new class follows the
+    decision. Fooled photos on which noise of that length does not fit within what a photo can hold
+    are left out, and counted.
 
     Args:
         network: With a graph; a module is read with the inputs.
@@ -73,9 +81,10 @@ def run_robustness(
         names: Names of all classes.
         seed: Of the noise, and of baselines that draw.
         files: The photos' names; numbers unless given.
-        preparation: How inputs were made of pictures: changed photos then stay what a picture can be, and changes are
-            told in grey levels. Unless given there are no bounds.
-        boxes: For each image the ground-truth boxes (boxes, 4) in pixels of the input, (0, 4) for none.
+        preparation: How inputs were made of pictures: changed photos then stay what a picture can
+            be, and changes are told in grey levels. Unless given there are no bounds.
+        boxes: For each image the ground-truth boxes (boxes, 4) in pixels of the input, (0, 4) for
+            none.
         options: Of the methods, by name.
         classes: See `deepfool`.
         overshoot: See `deepfool`.
@@ -85,7 +94,8 @@ def run_robustness(
         advance: Called with the number of photos done, after each batch.
 
     Raises:
-        BatchError: Images, pictures, labels, files or boxes of other numbers, or of a shape that does not fit.
+        BatchError: Images, pictures, labels, files or boxes of other numbers, or of a shape that
+            does not fit.
         DataError: There is no method, or one is there twice.
         ExplanationError: The network does not take images, or a method does not fit it.
         NonFiniteError: A pixel, a logit or a gradient is NaN or infinite.
@@ -95,18 +105,32 @@ def run_robustness(
     seed = check_whole("seed", seed, least=0)
     network = classifier(network, inputs)
     if not methods or len(set(methods)) < len(methods):
-        raise DataError(f"methods {list(methods)}", "one or more, each once", "pass methods=['discernible', 'gradcam']")
+        raise DataError(
+            f"methods {list(methods)}",
+            "one or more, each once",
+            "pass methods=['discernible', 'gradcam']",
+        )
     if len(network.input_shape) != 3:
         raise ExplanationError(
-            f"a network on inputs of shape {network.input_shape}", "images (channels, height, width)", "reshape them"
+            f"a network on inputs of shape {network.input_shape}",
+            "images (channels, height, width)",
+            "reshape them",
         )
     count = len(inputs)
     parts = {"pictures": pictures, "labels": labels, "files": files, "boxes": boxes}
     for what, given in parts.items():
         if given is not None and len(given) != count:
-            raise BatchError(f"{len(given)} {what} for {count} images", f"{count}, one for each", f"pass all {what}")
+            raise BatchError(
+                f"{len(given)} {what} for {count} images",
+                f"{count}, one for each",
+                f"pass all {what}",
+            )
     if preparation is not None and preparation.shape != network.input_shape:
-        raise BatchError(f"a preparation to {preparation.shape}", f"to {network.input_shape}", "pass the network's own")
+        raise BatchError(
+            f"a preparation to {preparation.shape}",
+            f"to {network.input_shape}",
+            "pass the network's own",
+        )
     bounds = None if preparation is None else _bounds(preparation)
     told = [str(number) for number in range(count)] if files is None else list(files)
     photos: list[AttackedPhoto] = []
@@ -115,34 +139,59 @@ def run_robustness(
     for first in range(0, count, batch_size):
         part = slice(first, first + batch_size)
         found = deepfool(
-            network, inputs[part], classes=classes, overshoot=overshoot, steps=steps, bounds=bounds,
+            network,
+            inputs[part],
+            classes=classes,
+            overshoot=overshoot,
+            steps=steps,
+            bounds=bounds,
             batch_size=batch_size,
-        )  # fmt: skip
+        )
         start = inputs[part].detach().cpu().float()
         fooled = found.fooled.nonzero().flatten()
         noise = start.clone()
-        noise[fooled], fits = fitting_noise(start[fooled], found.norm[fooled], bounds=bounds, seed=seed)
+        noise[fooled], fits = fitting_noise(
+            start[fooled], found.norm[fooled], bounds=bounds, seed=seed
+        )
         fooled = fooled[fits]
         truth = None if labels is None else labels[part]
         photos += _photos(network, start, noise, fooled, found, truth, told[part], preparation)
         if len(fooled):
             scale = _scale(start, preparation)
-            levels = [_coloured((images - start) * scale)[fooled] for images in (noise, found.images)]
+            levels = [
+                _coloured((images - start) * scale)[fooled] for images in (noise, found.images)
+            ]
             plain = pictures[part][fooled].cpu()
-            shown = [plain, *((plain + each).round().clamp(0, 255).to(torch.uint8) for each in levels)]
+            shown = [
+                plain,
+                *((plain + each).round().clamp(0, 255).to(torch.uint8) for each in levels),
+            ]
             explanations = {
                 method: _explained(
-                    network, [start[fooled], noise[fooled], found.images[fooled]], shown, found.before[fooled],
-                    found.after[fooled], method, seed, (options or {}).get(method, {}),
+                    network,
+                    [start[fooled], noise[fooled], found.images[fooled]],
+                    shown,
+                    found.before[fooled],
+                    found.after[fooled],
+                    method,
+                    seed,
+                    (options or {}).get(method, {}),
                 )
                 for method in methods
-            }  # fmt: skip
+            }
             numbers = (fooled + first).tolist()
             some = None if boxes is None else [boxes[number] for number in numbers]
-            rows = [row for method in methods for row in _shifts(explanations[method], method, numbers, some)]
+            rows = [
+                row
+                for method in methods
+                for row in _shifts(explanations[method], method, numbers, some)
+            ]
             shifts += rows
-            moved = {row.photo: row.centroid or 0.0 for row in rows if (row.method, row.comparison) == (
-                methods[0], "attack")}  # fmt: skip
+            moved = {
+                row.photo: row.centroid or 0.0
+                for row in rows
+                if (row.method, row.comparison) == (methods[0], "attack")
+            }
             for at, number in enumerate(numbers):
                 case = _case(at, number, shown, explanations, levels[1][at].numpy())
                 heapq.heappush(kept, (moved[number], -number, case))
@@ -151,25 +200,42 @@ def run_robustness(
                     heapq.heappop(kept)
         if advance is not None:
             advance(len(start))
-    told_of = (number for photo in photos for number in (photo.before, photo.after, photo.noisy, photo.label))
+    told_of = (
+        number
+        for photo in photos
+        for number in (photo.before, photo.after, photo.noisy, photo.label)
+    )
     occurring = {number for number in told_of if number is not None}
     return Robustness(
         methods=tuple(methods),
         photos=tuple(photos),
         # In one order, however many photos were in a batch.
         shifts=tuple(
-            sorted(shifts, key=lambda row: (row.photo, methods.index(row.method), COMPARISONS.index(row.comparison)))
+            sorted(
+                shifts,
+                key=lambda row: (
+                    row.photo,
+                    methods.index(row.method),
+                    COMPARISONS.index(row.comparison),
+                ),
+            )
         ),
         classes={} if names is None else {number: names[number] for number in sorted(occurring)},
         options={
-            "classes": classes, "overshoot": overshoot, "steps": steps, "seed": seed, "bounded": bounds is not None,
+            "classes": classes,
+            "overshoot": overshoot,
+            "steps": steps,
+            "seed": seed,
+            "bounded": bounds is not None,
         },
         cases=tuple(case for _, _, case in sorted(kept, key=lambda each: each[:2], reverse=True)),
-    )  # fmt: skip
+    )
 
 
 def _bounds(preparation: Preparation) -> Bounds:
-    mean, std = (torch.tensor(values)[:, None, None] for values in (preparation.mean, preparation.std))
+    mean, std = (
+        torch.tensor(values)[:, None, None] for values in (preparation.mean, preparation.std)
+    )
     return (0 - mean) / std, (1 - mean) / std
 
 
@@ -184,15 +250,21 @@ def _photos(
     preparation: Preparation | None,
 ) -> list[AttackedPhoto]:
     """What happened to the photos of a batch, some of which have noise."""
-    chances, spoilt, after = (chances_of(network.run(images)).cpu() for images in (start, noise, found.images))
+    chances, spoilt, after = (
+        chances_of(network.run(images)).cpu() for images in (start, noise, found.images)
+    )
     levels: list[float | None] = [None] * len(start)
     rounded: list[bool | None] = [None] * len(start)
     if preparation is not None:
-        mean, std = (torch.tensor(values)[:, None, None] for values in (preparation.mean, preparation.std))
+        mean, std = (
+            torch.tensor(values)[:, None, None] for values in (preparation.mean, preparation.std)
+        )
         change = ((found.images - start) * std * 255).double().flatten(1)
         levels = list(change.square().mean(dim=1).sqrt().tolist())
         whole = ((found.images * std + mean) * 255).round().clamp(0, 255)
-        rounded = list((network.run((whole / 255 - mean) / std).argmax(1).cpu() != found.before).tolist())
+        rounded = list(
+            (network.run((whole / 255 - mean) / std).argmax(1).cpu() != found.before).tolist()
+        )
     at, with_noise = torch.arange(len(start)), set(noised.tolist())
     before = found.before
     return [
@@ -228,7 +300,13 @@ def _explained(
 ) -> tuple[Explanation, ...]:
     """The first class on all three, the new class attacked, and the new class on the photos as they were."""
     plain, noise, attacked = zip(images, pictures, strict=True)
-    asked = ((plain, before), (noise, before), (attacked, before), (attacked, after), (plain, after))
+    asked = (
+        (plain, before),
+        (noise, before),
+        (attacked, before),
+        (attacked, after),
+        (plain, after),
+    )
     return tuple(
         explained(network, batch, target, method, pictures=drawn, seed=seed, options=options)
         for (batch, drawn), target in asked
@@ -251,10 +329,14 @@ def _shifts(
             measures = {name: _value(getattr(apart, name), at) for name in MEASURES}
             rows.append(
                 MethodShift(
-                    photo=number, method=method, comparison=comparison, **measures,
-                    inside_before=_value(inside[0], at), inside_after=_value(held, at),
+                    photo=number,
+                    method=method,
+                    comparison=comparison,
+                    **measures,
+                    inside_before=_value(inside[0], at),
+                    inside_after=_value(held, at),
                 )
-            )  # fmt: skip
+            )
     return rows
 
 
@@ -272,7 +354,9 @@ def _scale(start: Tensor, preparation: Preparation | None) -> Tensor:
 
 def _coloured(change: Tensor) -> Tensor:
     """(images, channels, height, width) as (images, height, width, 3)."""
-    wide = change if change.shape[1] == 3 else change.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+    wide = (
+        change if change.shape[1] == 3 else change.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+    )
     return wide.permute(0, 2, 3, 1)
 
 
@@ -285,8 +369,10 @@ def _case(
 ) -> AttackCase:
     drawn, times = _amplified(levels)
     plain, noise, attacked = (pictures[at].numpy() for pictures in shown)
-    own = {method: (one[at], two[at], three[at], four[at]) for method, (one, two, three, four, _) in
-           explanations.items()}  # fmt: skip
+    own = {
+        method: (one[at], two[at], three[at], four[at])
+        for method, (one, two, three, four, _) in explanations.items()
+    }
     return AttackCase(number, (plain, noise, attacked), drawn, times, own)
 
 

@@ -84,36 +84,43 @@ def run_evaluation(
 ) -> Evaluation:
     """Judge methods that explain on photos with boxes, all on the same ones.
 
-    For localisation the photo's own class is explained, for faithfulness the predicted one; where they are the same,
-    the same explanation serves. Finished batches are kept below `out`: a run that was killed goes on from there and
-    ends with the same rows, but for how long explanations took.
+    For localisation the photo's own class is explained, for faithfulness the predicted one; where
+    they are the same, the same explanation serves. Finished batches are kept below `out`: a run
+    that was killed goes on from there and ends with the same rows, but for how long explanations
+    took.
 
     Args:
         network: The classifier; a module is read with an image of the preparation's shape.
         collection: Photos with their classes and boxes.
         preparation: What is done to them.
-        methods: Some of `cofire.evaluate.methods.EVALUATED`; the first is held against each of the others.
-        out: A folder; `records.parquet` and `evaluation.json` go there, and what is finished of a run.
+        methods: Some of `cofire.evaluate.methods.EVALUATED`; the first is held against each of the
+            others.
+        out: A folder; `records.parquet` and `evaluation.json` go there, and what is finished of a
+            run.
         options: Of methods that are not called with their defaults, as `cofire.explain` takes them.
         measures: Some of `cofire.evaluate.schema.GROUPS`; `USUAL` unless given.
-        split: "evaluation", "tuning" or "all"; tables are about the evaluation split wherever there is one.
+        split: "evaluation", "tuning" or "all"; tables are about the evaluation split wherever there
+            is one.
         limit: Judge on the first photos alone.
         samples: Judge on so many photos that are drawn.
-        draws: How often so many are drawn, each time from all; photos that are drawn twice are judged once.
-        tuning_photos: On how many photos of the tuning split the rules of boxes around heat are learned at the most;
-            500 unless given, and no more than are judged where `limit` or `samples` says how many that are.
-        fill: What takes the place of pixels that are not kept: "mean" is the value that the network takes for 0,
-            which is the data's mean colour after the usual normalisation (without one, each image's own mean colour);
-            "blur" is the image blurred, "black" is black. Insertion curves start from the blurred image whatever it is.
+        draws: How often so many are drawn, each time from all; photos that are drawn twice are
+            judged once.
+        tuning_photos: On how many photos of the tuning split the rules of boxes around heat are
+            learned at the most; 500 unless given, and no more than are judged where `limit` or
+            `samples` says how many that are.
+        fill: What takes the place of pixels that are not kept: "mean" is the value that the network
+            takes for 0, which is the data's mean colour after the usual normalisation (without one,
+            each image's own mean colour); "blur" is the image blurred, "black" is black. Insertion
+            curves start from the blurred image whatever it is.
         steps: Of deletion and insertion curves.
         seed: Of draws and of what methods draw.
         batch_size: Photos at a time.
-        skip_unreadable: Leave photos out that cannot be read, and boxes that do not fit theirs, rather than refuse
-            them.
+        skip_unreadable: Leave photos out that cannot be read, and boxes that do not fit theirs,
+            rather than refuse them.
         note: What else to keep among the result's options.
         progress: Show a bar; None shows it on a terminal.
-        tell: Called with lines that say what the run costs: before anything is computed, and again when the first
-            photos have told how long one takes.
+        tell: Called with lines that say what the run costs: before anything is computed, and again
+            when the first photos have told how long one takes.
 
     Returns:
         The result, which is saved as well.
@@ -138,7 +145,9 @@ def run_evaluation(
     if tell is not None:
         tell(f"Cost: {cost_told(len(drawn.photos), chosen, len(tuning), heated)}")
     drawn, tuning = _readable(drawn, tuning, preparation, skip_unreadable, progress)
-    judge = judge_of(network, preparation, groups=groups, fill=fill, steps=steps, seed=seed, options=given)
+    judge = judge_of(
+        network, preparation, groups=groups, fill=fill, steps=steps, seed=seed, options=given
+    )
     identity = {
         "methods": list(chosen),
         "measures": list(groups),
@@ -173,16 +182,25 @@ def run_evaluation(
         def learn() -> dict[str, Any]:
             title = f"Learning boxes on {len(tuning):,} photos"
             with progress_over(title, len(tuning), progress) as advance:
-                rules = learn_thresholds(judge, tuning, preparation, heated, batch_size=batch_size, advance=advance)
-            # None for boxes that turned out to be of points: a file without a rule for each method is damaged.
+                rules = learn_thresholds(
+                    judge, tuning, preparation, heated, batch_size=batch_size, advance=advance
+                )
+            # None for boxes that turned out to be of points: a file without a rule for each method
+            # is damaged.
             return {method: rules.get(method) for method in heated}
 
-        noted = chunks.once("boxes", learn, lambda rules: fault_of_rules(rules, heated)) if heated else {}
+        noted = (
+            chunks.once("boxes", learn, lambda rules: fault_of_rules(rules, heated))
+            if heated
+            else {}
+        )
         learned = {method: rule for method, rule in noted.items() if rule is not None}
         judge = judge.with_rules(learned)
         parts = []
         with progress_over(
-            f"Judging {len(chosen)} methods on {len(drawn.photos):,} photos", len(drawn.photos), progress
+            f"Judging {len(chosen)} methods on {len(drawn.photos):,} photos",
+            len(drawn.photos),
+            progress,
         ) as advance:
             for number in range(math.ceil(len(drawn.photos) / batch_size)):
                 place = slice(number * batch_size, (number + 1) * batch_size)
@@ -193,8 +211,11 @@ def run_evaluation(
                 parts.append(part)
                 advance(len(part) // len(chosen))
         told = {
-            "collection": drawn.photos.told, "left_out": drawn.photos.left_out, "thresholds": learned, **(note or {}),
-        }  # fmt: skip
+            "collection": drawn.photos.told,
+            "left_out": drawn.photos.left_out,
+            "thresholds": learned,
+            **(note or {}),
+        }
         found = Evaluation(pa.concat_tables(parts), {**identity, **told}, drawn.photos)
         found.save(out)
         return found
@@ -218,7 +239,9 @@ def check_methods(methods: Sequence[str]) -> tuple[str, ...]:
                 f"try {near_matches(str(name), EVALUATED, most=1)}",
             )
     if not methods or len(set(methods)) < len(methods):
-        raise OptionError(f"methods {', '.join(methods) or 'none'}", "one or more, each once", "name each once")
+        raise OptionError(
+            f"methods {', '.join(methods) or 'none'}", "one or more, each once", "name each once"
+        )
     return tuple(methods)
 
 
@@ -237,7 +260,9 @@ def judge_of(
     Raises:
         OptionError: There is no such fill or group of measures.
     """
-    return Judge(network, asked_groups(groups), fill_of(fill, preparation), steps, seed, options or {})
+    return Judge(
+        network, asked_groups(groups), fill_of(fill, preparation), steps, seed, options or {}
+    )
 
 
 def fill_of(kind: str, preparation: Preparation) -> Fill:
@@ -253,12 +278,16 @@ def fill_of(kind: str, preparation: Preparation) -> Fill:
     """
     if kind == "blur":
         return Fill("blur")
-    mean, std = (torch.tensor(values, dtype=torch.float64) for values in (preparation.mean, preparation.std))
+    mean, std = (
+        torch.tensor(values, dtype=torch.float64) for values in (preparation.mean, preparation.std)
+    )
     if kind == "black":
         return Fill("black", -mean / std)
     if kind == "mean":
         return Fill("mean", torch.zeros(len(mean))) if bool((mean != 0).any()) else Fill("mean")
-    raise OptionError(f"fill '{kind}'", f"one of {', '.join(FILLS)}", f"try {near_matches(kind, FILLS, most=1)}")
+    raise OptionError(
+        f"fill '{kind}'", f"one of {', '.join(FILLS)}", f"try {near_matches(kind, FILLS, most=1)}"
+    )
 
 
 def _photos(
@@ -272,36 +301,52 @@ def _photos(
 ) -> tuple[_Drawn, Collection]:
     """The photos that are judged, and those that boxes are learned on."""
     if split not in SPLIT_CHOICES:
-        raise OptionError(f"split '{split}'", f"one of {', '.join(SPLIT_CHOICES)}", "pass split='evaluation'")
+        raise OptionError(
+            f"split '{split}'", f"one of {', '.join(SPLIT_CHOICES)}", "pass split='evaluation'"
+        )
     if limit is not None and samples is not None:
-        raise OptionError("limit and samples", "one of the two", "leave one out (--limit or --sample)")
+        raise OptionError(
+            "limit and samples", "one of the two", "leave one out (--limit or --sample)"
+        )
     draws = check_whole("draws", draws)
     if draws > 1 and samples is None:
-        raise OptionError(f"draws={draws} without samples", "how many photos each draw has", "pass samples (--sample)")
+        raise OptionError(
+            f"draws={draws} without samples",
+            "how many photos each draw has",
+            "pass samples (--sample)",
+        )
     photos = collection if split == "all" else collection.split(split)
     if not len(photos):
         raise DataError(
-            f"no photo of the {split} split among {len(collection)}", "at least one",
+            f"no photo of the {split} split among {len(collection)}",
+            "at least one",
             f"add photos, or pass split='{next(name for name in SPLITS if name != split)}' or 'all' (--split)",
-        )  # fmt: skip
+        )
     if samples is None:
         if isinstance(limit, int) and limit < 1:
-            raise OptionError(f"limit={limit}", "a number of photos from 1 up", "pass limit=100 (--limit 100), say")
+            raise OptionError(
+                f"limit={limit}",
+                "a number of photos from 1 up",
+                "pass limit=100 (--limit 100), say",
+            )
         photos = photos if limit is None else photos[: check_whole("limit", limit)]
         tuning = tuning_part(collection.split("tuning"), most, limit, seed)
         return _Drawn(photos, ((0,),) * len(photos)), tuning
     if isinstance(samples, int) and not 1 <= samples <= len(photos):
         raise OptionError(
-            f"samples={samples} of {len(photos)} photos", f"from 1 to {len(photos)}",
+            f"samples={samples} of {len(photos)} photos",
+            f"from 1 to {len(photos)}",
             f"pass samples={len(photos)} (--sample {len(photos)}) or fewer, or leave it out for all",
-        )  # fmt: skip
+        )
     tuning = tuning_part(collection.split("tuning"), most, samples, seed)
     members: dict[str, list[int]] = {}
     for draw in range(draws):
         for photo in sample(photos, samples, seed + draw):
             members.setdefault(photo.name, []).append(draw)
     held = tuple(photo for photo in photos if photo.name in members)
-    return _Drawn(replace(photos, photos=held), tuple(tuple(members[photo.name]) for photo in held)), tuning
+    return _Drawn(
+        replace(photos, photos=held), tuple(tuple(members[photo.name]) for photo in held)
+    ), tuning
 
 
 def _readable(
@@ -311,12 +356,16 @@ def _readable(
     together = {photo.name: photo for photo in (*drawn.photos, *tuning)}
     joined = replace(drawn.photos, photos=tuple(together[name] for name in sorted(together)))
     with progress_over(f"Reading {len(joined):,} photos", len(joined), progress) as advance:
-        good = checked(joined, preparation, skip_unreadable=skip, skip_faulty=skip, progress=advance)
+        good = checked(
+            joined, preparation, skip_unreadable=skip, skip_faulty=skip, progress=advance
+        )
     found = {photo.name: photo for photo in good}
     kept = [at for at, photo in enumerate(drawn.photos) if photo.name in found]
     if not kept:
         raise DataError(
-            f"none of {len(drawn.photos)} photos to judge on can be read", "at least one", "replace the files"
+            f"none of {len(drawn.photos)} photos to judge on can be read",
+            "at least one",
+            "replace the files",
         )
     photos = tuple(found[drawn.photos[at].name] for at in kept)
     return (
@@ -341,7 +390,9 @@ def _time_told(
     seconds = left * seconds_of(lambda: _rows(judge, batch, methods, [(0,)]))
     if tuning and heated:
         seconds += tuning * seconds_of(
-            lambda: [judge.explain(batch.inputs, batch.labels, name, batch.pictures) for name in heated]
+            lambda: [
+                judge.explain(batch.inputs, batch.labels, name, batch.pictures) for name in heated
+            ]
         )
     return f"Time: {duration_told(seconds)} on {judge.network.device}, as the first photo tells"
 
@@ -349,7 +400,10 @@ def _time_told(
 def _digest(collections: Sequence[Collection]) -> str:
     """A hash of photos, their classes, boxes and what their files hold."""
     # With all photos to judge on, those of the tuning half are in both.
-    held = {photo.file: _held(photo.file) for photo in dict.fromkeys(photo for each in collections for photo in each)}
+    held = {
+        photo.file: _held(photo.file)
+        for photo in dict.fromkeys(photo for each in collections for photo in each)
+    }
     told = [
         [photo.name, photo.label, photo.boxes, photo.annotated_size, held[photo.file]]
         for photos in collections
@@ -363,7 +417,9 @@ def _held(file: Path) -> str:
         with file.open("rb") as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()
     except OSError as error:
-        raise ImageError(f"'{file}' cannot be read any more: {error}", "a file that stays", "begin again") from error
+        raise ImageError(
+            f"'{file}' cannot be read any more: {error}", "a file that stays", "begin again"
+        ) from error
 
 
 def _version(package: str) -> str:
@@ -373,7 +429,9 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-def _rows(judge: Judge, batch: SeenBatch, methods: Sequence[str], draws: Sequence[tuple[int, ...]]) -> pa.Table:
+def _rows(
+    judge: Judge, batch: SeenBatch, methods: Sequence[str], draws: Sequence[tuple[int, ...]]
+) -> pa.Table:
     """The records of a batch: photo after photo, of each all methods in their order."""
     view = view_of(judge.network, batch.inputs, batch.pictures, batch.labels, batch.boxes)
     photos = len(batch.photos)
@@ -384,7 +442,11 @@ def _rows(judge: Judge, batch: SeenBatch, methods: Sequence[str], draws: Sequenc
     }
     found = [common | judge.judge(view, method) for method in methods]
     columns = {
-        name: [columns[name][at] if name in columns else None for at in range(photos) for columns in found]
+        name: [
+            columns[name][at] if name in columns else None
+            for at in range(photos)
+            for columns in found
+        ]
         for name in RECORDS_SCHEMA.names
     }
     return pa.table(columns, schema=RECORDS_SCHEMA)

@@ -26,7 +26,8 @@ def jaccard(first: Sequence[Points], second: Sequence[Points]) -> PerImage:
         second: As many again, of another class, say.
 
     Returns:
-        Per image, 0 (nothing in common) to 1 (the same pixels). An image is not counted where both sets are empty.
+        Per image, 0 (nothing in common) to 1 (the same pixels). An image is not counted where both
+        sets are empty.
 
     Raises:
         DataError: Points of other numbers of images, or pixels with a place below 0.
@@ -38,7 +39,11 @@ def jaccard(first: Sequence[Points], second: Sequence[Points]) -> PerImage:
         [0.5]
     """
     if len(first) != len(second):
-        raise DataError(f"points of {len(first)} and {len(second)} images", "of as many", "explain the same images")
+        raise DataError(
+            f"points of {len(first)} and {len(second)} images",
+            "of as many",
+            "explain the same images",
+        )
     shared, joined = [], []
     for one, other in zip(first, second, strict=True):
         here, there = _places(one), _places(other)
@@ -53,7 +58,9 @@ def _places(points: Points) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """Each pixel as one number, once."""
     y, x = points.y.long(), points.x.long()
     if len(y) and int(torch.minimum(y.min(), x.min())) < 0:
-        raise DataError("points at places below 0", "rows and columns from 0 up", "pass places on the image")
+        raise DataError(
+            "points at places below 0", "rows and columns from 0 up", "pass places on the image"
+        )
     return np.unique((y * (1 << 31) + x).numpy())
 
 
@@ -79,13 +86,16 @@ def rank_correlation(first: Tensor, second: Tensor) -> PerImage:
     given = [check_maps(maps) for maps in (first, second)]
     if given[0].shape != given[1].shape:
         raise DataError(
-            f"maps of shapes {tuple(given[0].shape)} and {tuple(given[1].shape)}", "the same shape twice",
+            f"maps of shapes {tuple(given[0].shape)} and {tuple(given[1].shape)}",
+            "the same shape twice",
             "explain the same images",
-        )  # fmt: skip
+        )
     counted = ~(constant(given[0]) | constant(given[1]))
     ranks = [torch.from_numpy(rankdata(maps[counted].flatten(1).numpy(), axis=1)) for maps in given]
     centred = [rank - rank.mean(dim=1, keepdim=True) for rank in ranks]
     lengths = [part.square().sum(dim=1) for part in centred]
     found = torch.zeros(len(counted), dtype=torch.float64)
-    found[counted] = ((centred[0] * centred[1]).sum(dim=1) / (lengths[0] * lengths[1]).sqrt()).clamp(-1, 1)
+    found[counted] = (
+        (centred[0] * centred[1]).sum(dim=1) / (lengths[0] * lengths[1]).sqrt()
+    ).clamp(-1, 1)
     return PerImage(found, counted)

@@ -23,9 +23,9 @@ __all__ = ["COMPARISONS", "MEASURES", "AttackCase", "AttackedPhoto", "MethodShif
 COMPARISONS = ("noise", "attack", "decision", "classes")
 """What is compared with the explanation of the first predicted class on the photo as it was:
 
-"noise": of the same class, with random noise of the attack's length; "attack": of the same class, attacked;
-"decision": of the class that the attacked photo is taken for, attacked; "classes": of that class on the photo as it
-was, where nothing but the class differs.
+"noise": of the same class, with random noise of the attack's length; "attack": of the same class,
+attacked; "decision": of the class that the attacked photo is taken for, attacked; "classes": of
+that class on the photo as it was, where nothing but the class differs.
 """
 
 MEASURES = ("centroid", "box_iou", "rank_correlation")
@@ -43,17 +43,18 @@ class AttackedPhoto:
         label: The true class; None where it is not known.
         before: The class predicted for the photo.
         after: The class predicted for the attacked photo.
-        noisy: The class predicted under random noise of the same length; None where there was none, as of photos that
-            were not fooled, or on which noise of that length does not fit within what a photo can hold.
+        noisy: The class predicted under random noise of the same length; None where there was none,
+            as of photos that were not fooled, or on which noise of that length does not fit within
+            what a photo can hold.
         confidence: Probability of `before` on the photo.
         confidence_after: Probability of `after` on the attacked photo.
         kept: Probability of `before` on the attacked photo.
         kept_noisy: Probability of `before` under noise; None where there was none.
         norm: Euclidean length of the change in units of the network's input.
-        levels: Root mean square of the change in grey levels of 0 to 255; None where it is not known how inputs were
-            made of pictures.
-        rounded: Whether the attack still works once the photo is rounded to whole grey levels, as a file has them;
-            None where that is not known.
+        levels: Root mean square of the change in grey levels of 0 to 255; None where it is not
+            known how inputs were made of pictures.
+        rounded: Whether the attack still works once the photo is rounded to whole grey levels, as a
+            file has them; None where that is not known.
         steps: Of DeepFool.
         fooled: Whether the attack worked. Only then, and with noise, the photo is explained.
     """
@@ -82,10 +83,12 @@ class MethodShift:
         photo: Which one, from 0.
         method: Whose explanation.
         comparison: One of `COMPARISONS`.
-        centroid: Distance of the centroids as a share of the diagonal; None where it does not count.
+        centroid: Distance of the centroids as a share of the diagonal; None where it does not
+            count.
         box_iou: Of the two boxes; None where neither explanation has one.
         rank_correlation: Of the two heat maps; None where one of them is constant.
-        inside_before: Share of the evidence in the ground-truth boxes, on the photo as it was; None without boxes.
+        inside_before: Share of the evidence in the ground-truth boxes, on the photo as it was; None
+            without boxes.
         inside_after: The same of the explanation compared with it.
     """
 
@@ -106,10 +109,11 @@ class AttackCase:
     Attributes:
         photo: Which one, from 0.
         pictures: As it was, with noise, and attacked, each (height, width, 3), uint8.
-        difference: The attack's change around middle grey, many times as strong, (height, width, 3), uint8.
+        difference: The attack's change around middle grey, many times as strong, (height, width,
+            3), uint8.
         times: How many times.
-        explanations: By method four: of the first class on the photo as it was, with noise, and attacked; of the new
-            class on the attacked photo. Each of one image.
+        explanations: By method four: of the first class on the photo as it was, with noise, and
+            attacked; of the new class on the attacked photo. Each of one image.
     """
 
     photo: int
@@ -130,7 +134,8 @@ class Robustness:
         shifts: One for each photo that was fooled and that noise fits on, method and comparison.
         classes: Names of the classes that occur, by number; empty where there are no names.
         options: Of the attack, and the seed.
-        cases: Photos to look at, those whose first method's explanation moved most first; not kept in files.
+        cases: Photos to look at, those whose first method's explanation moved most first; not kept
+            in files.
     """
 
     methods: tuple[str, ...]
@@ -163,11 +168,15 @@ class Robustness:
         )
         for given, names in known:
             if given not in names:
-                raise OptionError(f"{given!r}", f"one of {', '.join(names)}", f"try {near_matches(given, names)}")
+                raise OptionError(
+                    f"{given!r}", f"one of {', '.join(names)}", f"try {near_matches(given, names)}"
+                )
         return {
             row.photo: value
             for row in self.shifts
-            if row.method == method and row.comparison == comparison and (value := getattr(row, measure)) is not None
+            if row.method == method
+            and row.comparison == comparison
+            and (value := getattr(row, measure)) is not None
         }
 
     def mean(self, method: str, comparison: str, measure: str) -> Interval | None:
@@ -178,14 +187,18 @@ class Robustness:
         """
         return self._mean(list(self.values(method, comparison, measure).values()))
 
-    def difference(self, method: str, measure: str, first: str = "attack", second: str = "noise") -> Interval | None:
+    def difference(
+        self, method: str, measure: str, first: str = "attack", second: str = "noise"
+    ) -> Interval | None:
         """The mean difference of a measure between two comparisons, over photos that count for both; None without.
 
         Raises:
             OptionError: There is no such method, comparison or measure.
         """
         one, other = self.values(method, first, measure), self.values(method, second, measure)
-        return self._mean([one[photo] - other[photo] for photo in one if photo in other], differences=True)
+        return self._mean(
+            [one[photo] - other[photo] for photo in one if photo in other], differences=True
+        )
 
     def _mean(self, values: list[float], *, differences: bool = False) -> Interval | None:
         if not values:
@@ -207,7 +220,10 @@ class Robustness:
             "photos": [asdict(photo) for photo in self.photos],
             "shifts": [asdict(row) for row in self.shifts],
         }
-        write_text(path, json.dumps(sealed_json(whole), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        write_text(
+            path,
+            json.dumps(sealed_json(whole), indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+        )
         return Path(path)
 
     @classmethod
@@ -231,12 +247,21 @@ class Robustness:
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ResultError(
-                f"'{path}' cannot be read: {error}", "a file that Robustness.save wrote", "make it again"
+                f"'{path}' cannot be read: {error}",
+                "a file that Robustness.save wrote",
+                "make it again",
             ) from error
 
     def __post_init__(self) -> None:
-        if any(not 0 <= row.photo < len(self.photos) or row.method not in self.methods for row in self.shifts):
-            raise DataError("a shift of a photo or method that is not there", "shifts of these photos", "pass all")
+        if any(
+            not 0 <= row.photo < len(self.photos) or row.method not in self.methods
+            for row in self.shifts
+        ):
+            raise DataError(
+                "a shift of a photo or method that is not there",
+                "shifts of these photos",
+                "pass all",
+            )
 
     def __repr__(self) -> str:
         return f"Robustness({self.fooled} of {len(self.photos)} photos fooled, {len(self.methods)} methods)"

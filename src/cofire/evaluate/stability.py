@@ -26,10 +26,12 @@ class Shift:
     """How far explanations of a batch lie apart.
 
     Attributes:
-        centroid: Distance of the centroids as a share of the image's diagonal, 0 to 1; not counted where one of the
-            two has no evidence.
-        box_iou: Intersection over union of the boxes, 0 to 1; 0 where one alone has a box, not counted where neither.
-        rank_correlation: Spearman's of the heat maps, -1 to 1; not counted where one of them is constant.
+        centroid: Distance of the centroids as a share of the image's diagonal, 0 to 1; not counted
+            where one of the two has no evidence.
+        box_iou: Intersection over union of the boxes, 0 to 1; 0 where one alone has a box, not
+            counted where neither.
+        rank_correlation: Spearman's of the heat maps, -1 to 1; not counted where one of them is
+            constant.
     """
 
     centroid: PerImage
@@ -47,8 +49,8 @@ def centroids(explanation: Explanation) -> tuple[Tensor, Tensor]:
         explanation: Of a batch of images.
 
     Returns:
-        x and y of pixel centres, (images, 2), float64, zeros where there is no evidence; and whether there is any,
-        (images,), bool.
+        x and y of pixel centres, (images, 2), float64, zeros where there is no evidence; and
+        whether there is any, (images,), bool.
     """
     height, width = explanation.size
     if explanation.maps is not None or explanation.layer_maps is not None:
@@ -67,21 +69,28 @@ def centroids(explanation: Explanation) -> tuple[Tensor, Tensor]:
             moments[image, 0] = (score * (points.x + 0.5)).sum()
             moments[image, 1] = (score * (points.y + 0.5)).sum()
     there = weight > 0
-    return torch.where(there[:, None], moments / torch.where(there, weight, 1.0)[:, None], 0.0), there
+    return torch.where(
+        there[:, None], moments / torch.where(there, weight, 1.0)[:, None], 0.0
+    ), there
 
 
 @validated
 def shift(
-    first: Explanation, second: Explanation, *, sigma: float | None = None, box: Mapping[str, Any] | None = None
+    first: Explanation,
+    second: Explanation,
+    *,
+    sigma: float | None = None,
+    box: Mapping[str, Any] | None = None,
 ) -> Shift:
     """How far two explanations of the same images lie apart.
 
     Args:
         first: One explanation, such as that of the images as they were.
-        second: Another, of as many images of the same size; of the same method and class if the images are to differ
-            alone.
-        sigma: Blur of the heat maps, not for maps (see `Explanation.heatmap`); the explanations' own unless given. The
-            centroid and the box follow it where they are of the heat map (see `blurred_parts`), not where of points.
+        second: Another, of as many images of the same size; of the same method and class if the
+            images are to differ alone.
+        sigma: Blur of the heat maps, not for maps (see `Explanation.heatmap`); the explanations'
+            own unless given. The centroid and the box follow it where they are of the heat map (see
+            `blurred_parts`), not where of points.
         box: Options of `Explanation.boxes`.
 
     Raises:
@@ -111,8 +120,10 @@ def shift(
     apart = (here - there).square().sum(dim=1).sqrt() / math.hypot(*first.size)
     options = dict(box or {})
     one, other = first.boxes(**options), second.boxes(**options)
-    given = [corners[None] if found else corners.new_zeros(0, 4) for corners, found in zip(
-        other.corners, other.found.tolist(), strict=True)]  # fmt: skip
+    given = [
+        corners[None] if found else corners.new_zeros(0, 4)
+        for corners, found in zip(other.corners, other.found.tolist(), strict=True)
+    ]
     overlap = best_iou(one.corners, one.found, given)
     return Shift(
         centroid=PerImage(apart, some & others),
@@ -143,7 +154,9 @@ def _blurred(explanation: Explanation, sigma: float | None) -> Explanation:
     if sigma is None:
         return explanation
     if explanation.kind == "maps":
-        raise OptionError(f"sigma={sigma!r} for maps", "no sigma: maps are given as they are", "leave it out")
+        raise OptionError(
+            f"sigma={sigma!r} for maps", "no sigma: maps are given as they are", "leave it out"
+        )
     return replace(explanation, regions=replace(explanation.regions, sigma=sigma))
 
 
@@ -186,7 +199,8 @@ def stability(
     """How far a method's explanations move when images are perturbed.
 
     Args:
-        explained: Explains a batch; always for the same classes, or the class moves the explanation as well.
+        explained: Explains a batch; always for the same classes, or the class moves the explanation
+            as well.
         images: The batch as it was.
         perturbed: The same batch, each time changed in another way.
         sigma: As in `shift`.
@@ -204,7 +218,9 @@ def stability(
             "perturb the batch without changing its shape",
         )
     before = explained(images)
-    return Stability(tuple(shift(before, explained(each), sigma=sigma, box=box) for each in perturbed))
+    return Stability(
+        tuple(shift(before, explained(each), sigma=sigma, box=box) for each in perturbed)
+    )
 
 
 def _averaged(parts: Sequence[PerImage]) -> PerImage:

@@ -24,7 +24,9 @@ PIXELS = {"all": False, "connected": True}
 """Around which of the pixels that reach the share: all of them, or those that hang together with the maximum."""
 
 
-def with_threshold(network: Network, methods: Sequence[str], options: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def with_threshold(
+    network: Network, methods: Sequence[str], options: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
     """The methods whose boxes are around heat, by a rule that nobody has set.
 
     Args:
@@ -48,7 +50,9 @@ def with_threshold(network: Network, methods: Sequence[str], options: Mapping[st
     for name in methods:
         own = options.get(name, {})
         kind = kind_for(network, name, own)
-        of_heat = kind == "maps" or (kind == "layers" and regions_for(network, name, own).around == "heat")
+        of_heat = kind == "maps" or (
+            kind == "layers" and regions_for(network, name, own).around == "heat"
+        )
         if of_heat and not set(BOX_RULE) & set(own):
             found.append(name)
     return found
@@ -58,7 +62,8 @@ def fault_of_rules(rules: Any, methods: Sequence[str] | None = None) -> str:
     """What is wrong with rules of boxes that were read from a file, "" if nothing is.
 
     Args:
-        rules: As `learn_thresholds` gives them; None for a method whose boxes turned out to be of points.
+        rules: As `learn_thresholds` gives them; None for a method whose boxes turned out to be of
+            points.
         methods: Those that must be there, and no others; whichever are there unless given.
 
     Example:
@@ -69,7 +74,9 @@ def fault_of_rules(rules: Any, methods: Sequence[str] | None = None) -> str:
     if not isinstance(rules, Mapping):
         return "it is no table of rules by method"
     if methods is not None and set(rules) != set(methods):
-        return f"it has rules for {', '.join(rules) or 'none'}, not for {', '.join(methods) or 'none'}"
+        return (
+            f"it has rules for {', '.join(rules) or 'none'}, not for {', '.join(methods) or 'none'}"
+        )
     for method, rule in rules.items():
         if rule is not None and not (
             isinstance(rule, Mapping)
@@ -108,18 +115,23 @@ def learn_thresholds(
         advance: Called with the number of photos finished.
 
     Returns:
-        By method "threshold" and whether "connected", the mean "iou" that it reaches so, "photos" that it was learned
-        on, and the "curve" of mean IoUs along `GRID` for "all" pixels and for "connected" ones. Of several rules that
-        are equally good one of all pixels, and the lowest share; the method's own where no photo has a box.
+        By method "threshold" and whether "connected", the mean "iou" that it reaches so, "photos"
+        that it was learned on, and the "curve" of mean IoUs along `GRID` for "all" pixels and for
+        "connected" ones. Of several rules that are equally good one of all pixels, and the lowest
+        share; the method's own where no photo has a box.
     """
     sums = {method: torch.zeros(len(PIXELS), len(GRID), dtype=torch.float64) for method in methods}
     photos = 0
     for batch in read_batches(collection, preparation, batch_size):
-        rows = torch.tensor([number for number, boxes in enumerate(batch.boxes) if len(boxes)], dtype=torch.int64)
+        rows = torch.tensor(
+            [number for number, boxes in enumerate(batch.boxes) if len(boxes)], dtype=torch.int64
+        )
         boxes = [batch.boxes[row] for row in rows.tolist()]
         photos += len(rows)
         for method in methods if len(rows) else ():
-            found = judge.explain(batch.inputs[rows], batch.labels[rows], method, batch.pictures[rows])
+            found = judge.explain(
+                batch.inputs[rows], batch.labels[rows], method, batch.pictures[rows]
+            )
             if not box_around_heat(found):
                 # No gradient leads to the layers: the boxes are of points after all.
                 sums.pop(method, None)

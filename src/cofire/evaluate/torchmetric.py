@@ -18,8 +18,8 @@ __all__ = ["as_torchmetric"]
 def as_torchmetric(measure: Measure) -> WrappedMeasure:
     """A measure as a `torchmetrics.Metric`: for `MetricCollection`, Lightning, and several processes.
 
-    It starts empty, takes what the measure's `judge` takes, and computes the mean over the images that count; its
-    `measure()` gives the measure back, with the interval.
+    It starts empty, takes what the measure's `judge` takes, and computes the mean over the images
+    that count; its `measure()` gives the measure back, with the interval.
 
     Args:
         measure: Whose options it has; what it holds is left behind.

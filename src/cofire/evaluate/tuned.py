@@ -113,7 +113,10 @@ class Tuned:
 
         Heat maps and boxes of what it then gives are made as was learnt.
         """
-        plain = {name: tuple(value) if isinstance(value, list) else value for name, value in self.options.items()}
+        plain = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in self.options.items()
+        }
         return plain | self.regions.used(self.kind)
 
     def check(self, network: Network) -> None:
@@ -125,14 +128,19 @@ class Tuned:
         if kind_for(network, self.method, self.options) != self.kind:
             raise OptionError(
                 "options that were learnt for maps of layers, and a network without layers that have places",
-                "a network with feature maps", "learn options of points with cofire tune on this network",
-            )  # fmt: skip
+                "a network with feature maps",
+                "learn options of points with cofire tune on this network",
+            )
 
     def note(self, network: Network) -> str | None:
         """What a user should know who takes the options for a network, None if they were learnt on this very one."""
         if network.digest() == self.network:
             return None
-        other = "other weights of this network" if network.fingerprint == self.architecture else "another network"
+        other = (
+            "other weights of this network"
+            if network.fingerprint == self.architecture
+            else "another network"
+        )
         return f"the weights of layers were learnt on {other}; they can be used, and need not be the best"
 
     def with_setup(self, **setup: Any) -> Self:
@@ -144,14 +152,16 @@ class Tuned:
 
         ```
         {"format": 2, "method": "discernible", "kind": "layers",         or "points", or "maps"
-         "options": {"alpha": [1.0, 0.25, 1.0], "k": 5, "contrast": 0.7, ...},   of the method; null: all, or none
-         "sigma": 0.054,                                                 of the heat map; null for maps
-         "box": {"threshold": 0.45, "connected": true},   or, of points, {"min_share": 0.05, "radius": 0.1,
+         "options": {"alpha": [1.0, 0.25, 1.0], "k": 5, "contrast": 0.7, ...},   of the method;
+         null: all, or none "sigma": 0.054,                                                 of the
+         heat map; null for maps "box": {"threshold": 0.45, "connected": true},   or, of points,
+         {"min_share": 0.05, "radius": 0.1,
                                                                           "weighted": false}
          "network": digest, "architecture": fingerprint,
          "split": "tuning", "photos": 143, "without_box": 2, "seed": 0, "least_iou": 0.5,
          "before": {"iou", "reached", "pointing"}, "after": {...}, "gain": [value, low, high],
-         "runs": [{"name": "current", "values": [...], "start", "chosen", "judged": "iou", "alike": false,
+         "runs": [{"name": "current", "values": [...], "start", "chosen", "judged": "iou", "alike":
+         false,
                    "names", "pulled", "rewards", "table"}, ...],
          "setup": {"model", "weights", "prepared", "command", "versions", ...}}
         ```
@@ -159,17 +169,36 @@ class Tuned:
         shown = self.regions.used(self.kind)
         sigma = shown.pop("sigma", None)
         runs = [
-            {**{one.name: getattr(learned, one.name) for one in fields(Learned) if one.name != "run"}}
+            {
+                **{
+                    one.name: getattr(learned, one.name)
+                    for one in fields(Learned)
+                    if one.name != "run"
+                }
+            }
             | learned.run.described()
             for learned in self.learned
         ]
         return {
-            "format": _FORMAT, "method": self.method, "kind": self.kind, "options": dict(self.options), "sigma": sigma,
-            "box": shown, "network": self.network, "architecture": self.architecture, "split": "tuning",
-            "photos": self.photos, "without_box": self.without_box, "seed": self.seed, "least_iou": self.least_iou,
-            "before": asdict(self.before), "after": asdict(self.after),
-            "gain": [self.gain.value, self.gain.low, self.gain.high], "runs": runs, "setup": dict(self.setup),
-        }  # fmt: skip
+            "format": _FORMAT,
+            "method": self.method,
+            "kind": self.kind,
+            "options": dict(self.options),
+            "sigma": sigma,
+            "box": shown,
+            "network": self.network,
+            "architecture": self.architecture,
+            "split": "tuning",
+            "photos": self.photos,
+            "without_box": self.without_box,
+            "seed": self.seed,
+            "least_iou": self.least_iou,
+            "before": asdict(self.before),
+            "after": asdict(self.after),
+            "gain": [self.gain.value, self.gain.low, self.gain.high],
+            "runs": runs,
+            "setup": dict(self.setup),
+        }
 
     def save(self, path: str | Path) -> Path:
         """Write all of it as JSON, whole or not at all.
@@ -178,7 +207,9 @@ class Tuned:
             The path.
         """
         write_text(
-            path, json.dumps(sealed_json(self.described()), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+            path,
+            json.dumps(sealed_json(self.described()), indent=1, ensure_ascii=False, allow_nan=False)
+            + "\n",
         )
         return Path(path)
 
@@ -202,20 +233,33 @@ def read_tuned(path: str | Path) -> Tuned:
         noted = check_json(read_json(path))
         return _read(noted)
     except OSError as error:
-        raise ResultError(f"'{path}' cannot be read: {error}", "a file of cofire tune", "check the path") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError, CofireError) as error:
+        raise ResultError(
+            f"'{path}' cannot be read: {error}", "a file of cofire tune", "check the path"
+        ) from error
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+        CofireError,
+    ) as error:
         why = f"it lacks {error}" if isinstance(error, KeyError) else error
         if isinstance(error, CofireError):
             why = f"{error.given}, expected is {error.expected}"
         raise ResultError(
-            f"'{path}' holds no options of this version: {why}", "what cofire tune wrote",
+            f"'{path}' holds no options of this version: {why}",
+            "what cofire tune wrote",
             "name another file, or learn the options again with cofire tune",
-        ) from error  # fmt: skip
+        ) from error
 
 
 def _read(noted: Any) -> Tuned:
     if _of(dict, noted).get("format") == 1:
-        raise ValueError("it is of an earlier version, which knew heat maps and boxes of points alone")
+        raise ValueError(
+            "it is of an earlier version, which knew heat maps and boxes of points alone"
+        )
     if noted.get("format") != _FORMAT:
         raise ValueError(f"format {noted.get('format')!r}")
     method = _of(str, noted["method"])
@@ -228,7 +272,9 @@ def _read(noted: Any) -> Tuned:
     shown = _of(dict, noted["box"]) | ({} if kind == "maps" else {"sigma": noted["sigma"]})
     usual = regions_of({}, kind)[0].used(kind)
     if set(shown) != set(usual) or (kind == "maps" and noted["sigma"] is not None):
-        raise ValueError(f"a box of {', '.join(sorted(set(shown) - {'sigma'})) or 'nothing'} for {kind}")
+        raise ValueError(
+            f"a box of {', '.join(sorted(set(shown) - {'sigma'})) or 'nothing'} for {kind}"
+        )
     regions, _ = regions_of(shown, kind)
     if unknown := set(options) - (set(defaults_of(method, kind)) - set(usual)):
         raise ValueError(f"options {sorted(unknown)}")

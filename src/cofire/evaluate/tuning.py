@@ -50,49 +50,58 @@ def tune(
 ) -> Tuned:
     """Learn a method's options, one after the other, each as a bandit whose arms are the values it can have.
 
-    At each trial the next photo is explained for its own class with the value that UCB1 chooses, and the reward is 1
-    if the explanation's box reaches an intersection over union of `least_iou` with the object's. What was learnt before
-    stays. A blur's reward is that the map points at the object.
+    At each trial the next photo is explained for its own class with the value that UCB1 chooses,
+    and the reward is 1 if the explanation's box reaches an intersection over union of `least_iou`
+    with the object's. What was learnt before stays. A blur's reward is that the map points at the
+    object.
 
-    Where heat maps and boxes are made of points, α_cur, α_pre and α_suc of Eq. 1 come first, each separately as in P3,
-    then how many inputs are chosen, then the box, then the blur. Where they are made of layers, the contrast with the
-    rival comes first, then the blur, then the box: how points are traced changes neither. A network without layers
-    that have places has points alone.
+    Where heat maps and boxes are made of points, α_cur, α_pre and α_suc of Eq. 1 come first, each
+    separately as in P3, then how many inputs are chosen, then the box, then the blur. Where they
+    are made of layers, the contrast with the rival comes first, then the blur, then the box: how
+    points are traced changes neither. A network without layers that have places has points alone.
 
-    Of values with equal means the one is kept that was there before. Values that what was learnt before rules out, as
-    a weight of 0 beside another of 0, are not tried; an option that has one value left then stays as it is.
+    Of values with equal means the one is kept that was there before. Values that what was learnt
+    before rules out, as a weight of 0 beside another of 0, are not tried; an option that has one
+    value left then stays as it is.
 
-    Only photos of the tuning split are used, in an order drawn by the seed, the same for every option.
+    Only photos of the tuning split are used, in an order drawn by the seed, the same for every
+    option.
 
     Args:
         network: That is explained; a module is read with an image of the preparation's shape.
         collection: Photos with boxes, of which those of the split "tuning" are taken.
         preparation: What is done to photos.
         method: Whose options; of methods that give maps those of the box alone are learnt.
-        candidates: Values by name of the option in place of the usual ones, see `cofire.evaluate.knobs.knobs_of`.
-        start: Options to begin with; else the method's own, with all weights of Eq. 1 at 1 where they are learnt. A
-            `contrast` of None makes heat maps and boxes of points.
+        candidates: Values by name of the option in place of the usual ones, see
+            `cofire.evaluate.knobs.knobs_of`.
+        start: Options to begin with; else the method's own, with all weights of Eq. 1 at 1 where
+            they are learnt. A `contrast` of None makes heat maps and boxes of points.
         photos: How many to draw at the most, None for all.
-        trials: For each option; as many as there are photos unless given, and at least one for each value.
+        trials: For each option; as many as there are photos unless given, and at least one for each
+            value.
         least_iou: Above 0 and up to 1.
-        exact: Try every value on every trial's photo, so that regret is known and the best value is that of all
-            rewards. It takes as many times as long as there are values.
+        exact: Try every value on every trial's photo, so that regret is known and the best value is
+            that of all rewards. It takes as many times as long as there are values.
         seed: Of the draw of photos and their order.
         batch_size: Photos at a time where several are explained together.
-        advance: Called with how many explanations were judged since the last call, and how many there will be.
-        tell: Called with lines that say what learning costs: before anything is computed, and when the first
-            explanations have told how long one takes.
+        advance: Called with how many explanations were judged since the last call, and how many
+            there will be.
+        tell: Called with lines that say what learning costs: before anything is computed, and when
+            the first explanations have told how long one takes.
 
     Returns:
         What was learnt.
 
     Raises:
-        OptionError: A value cannot be, the method has no such option, or there are fewer trials than values.
+        OptionError: A value cannot be, the method has no such option, or there are fewer trials
+            than values.
         DataError: There is no tuning photo, or none has a box that the network sees.
         LabelError: A photo is of a class that the network has not.
     """
     if method not in METHODS:
-        raise OptionError(f"method={method!r}", f"one of {', '.join(METHODS)}", near_matches(str(method), METHODS))
+        raise OptionError(
+            f"method={method!r}", f"one of {', '.join(METHODS)}", near_matches(str(method), METHODS)
+        )
     check_share("least_iou", least_iou, above=0.0, most=1.0)
     seed, batch_size = check_whole("seed", seed, least=0), check_whole("batch_size", batch_size)
     network = classifier(network, lambda: torch.zeros(1, *preparation.shape))
@@ -104,17 +113,25 @@ def tune(
     tuning = collection.split("tuning")
     if not len(tuning):
         raise DataError(
-            f"no photo of the tuning half among {len(collection):,}", "at least one, by the hash of its name",
+            f"no photo of the tuning half among {len(collection):,}",
+            "at least one, by the hash of its name",
             "add photos",
-        )  # fmt: skip
+        )
     if isinstance(photos, int) and photos < 1:
-        raise OptionError(f"photos={photos}", "a number of photos from 1 up", "pass photos=1000 (--photos 1000), say")
+        raise OptionError(
+            f"photos={photos}",
+            "a number of photos from 1 up",
+            "pass photos=1000 (--photos 1000), say",
+        )
     if photos is not None and check_whole("photos", photos) < len(tuning):
         tuning = sample(tuning, photos, seed)
 
     def planned(photos: int) -> tuple[list[int], int]:
         each = [max(photos, len(knob.values)) if trials is None else trials for knob in knobs]
-        work = [number * len(knob.values) if exact else number for number, knob in zip(each, knobs, strict=True)]
+        work = [
+            number * len(knob.values) if exact else number
+            for number, knob in zip(each, knobs, strict=True)
+        ]
         return each, sum(work) + 2 * photos
 
     if tell is not None:
@@ -124,26 +141,40 @@ def tune(
             "judged at the most"
         )
     samples, without = samples_of(network, tuning, preparation, batch_size)
-    rewards = Rewards(network, samples, preparation, method, least_iou=least_iou, batch_size=batch_size)
+    rewards = Rewards(
+        network, samples, preparation, method, least_iou=least_iou, batch_size=batch_size
+    )
     each, total = planned(len(samples))
     if tell is not None:
         # Explained anew each time: what rewards remember costs nothing when it is asked for again.
-        seconds = seconds_of(lambda: Rewards(network, samples[:1], preparation, method).reward(0, options))
-        tell(f"Time: {duration_told(seconds * total)} at the most on {network.device}, as the first photo tells")
+        seconds = seconds_of(
+            lambda: Rewards(network, samples[:1], preparation, method).reward(0, options)
+        )
+        tell(
+            f"Time: {duration_told(seconds * total)} at the most on {network.device}, as the first photo tells"
+        )
     learned: list[Learned] = []
     for knob, number in zip(knobs, each, strict=True):
         shown = _order(len(samples), number, seed)
-        found = _learn(rewards, knob, options, shown, exact=exact, advance=lambda done: advance(done, total))
+        found = _learn(
+            rewards, knob, options, shown, exact=exact, advance=lambda done: advance(done, total)
+        )
         if found is not None:
             learned.append(found)
             options = knob.turned(options, found.chosen)
-    before = _judged(rewards, defaults_of(method, kind_for(network, method, {})), lambda done: advance(done, total))
+    before = _judged(
+        rewards,
+        defaults_of(method, kind_for(network, method, {})),
+        lambda done: advance(done, total),
+    )
     after = _judged(rewards, options, lambda done: advance(done, total))
     regions, own = regions_of(options, kind)
     better = torch.from_numpy((after[0] >= least_iou).astype(np.float64) - (before[0] >= least_iou))
     return Tuned(
         method=method,
-        options={name: list(value) if isinstance(value, tuple) else value for name, value in own.items()},
+        options={
+            name: list(value) if isinstance(value, tuple) else value for name, value in own.items()
+        },
         regions=regions,
         network=network.digest(),
         architecture=network.fingerprint,
@@ -158,17 +189,21 @@ def tune(
     )
 
 
-def _start(method: str, knobs: Sequence[Knob], given: Mapping[str, Any] | None, kind: Kind) -> dict[str, Any]:
+def _start(
+    method: str, knobs: Sequence[Knob], given: Mapping[str, Any] | None, kind: Kind
+) -> dict[str, Any]:
     options = defaults_of(method, kind)
     if any(knob.name in WEIGHTS for knob in knobs):
-        # With a weight of 0 in the equation the others would make no difference, and nothing could be learnt.
+        # With a weight of 0 in the equation the others would make no difference, and nothing could
+        # be learnt.
         options["alpha"] = (1.0, 1.0, 1.0)
     for name in given or {}:
         if name not in options:
             raise OptionError(
-                f"{name}= to begin with, for method {method!r}", f"one of {', '.join(options)}",
+                f"{name}= to begin with, for method {method!r}",
+                f"one of {', '.join(options)}",
                 f"pass {near_matches(str(name), options, most=1)}",
-            )  # fmt: skip
+            )
     options |= dict(given or {})
     if kind == "points" and "contrast" in options:
         # Without layers that have places there is nothing to contrast.
@@ -207,7 +242,10 @@ def _learn(
         return None
     values = [value for value, _ in possible]
     names = [told(value) for value in values]
-    same = {(alike(rewards.method, own), regions_for(rewards.network, rewards.method, own)) for _, own in possible}
+    same = {
+        (alike(rewards.method, own), regions_for(rewards.network, rewards.method, own))
+        for _, own in possible
+    }
     if exact:
         table = np.zeros((len(shown), len(possible)))
         for arm, (_, own) in enumerate(possible):
@@ -215,7 +253,9 @@ def _learn(
             for first in range(0, len(shown), rewards.batch_size):
                 part = shown[first : first + rewards.batch_size]
                 rewards.explain_all(sorted(set(part)), own)
-                table[first : first + len(part), arm] = [rewards.reward(photo, own, knob.judged) for photo in part]
+                table[first : first + len(part), arm] = [
+                    rewards.reward(photo, own, knob.judged) for photo in part
+                ]
                 advance(len(part))
         advance(spared * len(shown))
         run = ucb1(names, table)
@@ -234,7 +274,9 @@ def _learn(
 
         run = ucb1(names, pull, len(shown))
     start = knob.now(options)
-    kept = start in values and (len(same) == 1 or bool(run.means[values.index(start)] == run.means.max()))
+    kept = start in values and (
+        len(same) == 1 or bool(run.means[values.index(start)] == run.means.max())
+    )
     chosen = start if kept or len(same) == 1 else values[run.arm]
     return Learned(knob.name, tuple(values), start, chosen, knob.judged, len(same) == 1, run)
 
@@ -271,10 +313,14 @@ def _judged(
         part = range(first, min(first + rewards.batch_size, count))
         rewards.explain_all(part, options)
         for photo in part:
-            found[:, photo] = [rewards.value(photo, options, judged) for judged in ("iou", "pointing")]
+            found[:, photo] = [
+                rewards.value(photo, options, judged) for judged in ("iou", "pointing")
+            ]
         advance(len(part))
     return found[0], found[1]
 
 
 def _score(judged: tuple[NDArray[np.float64], NDArray[np.float64]], least_iou: float) -> Score:
-    return Score(float(judged[0].mean()), float((judged[0] >= least_iou).mean()), float(judged[1].mean()))
+    return Score(
+        float(judged[0].mean()), float((judged[0] >= least_iou).mean()), float(judged[1].mean())
+    )

@@ -36,7 +36,8 @@ class Side:
         inputs: (images, channels, height, width), prepared as this network wants them.
         pictures: The same to look at, (images, height, width, 3), uint8.
         name: What it is called on the page; short.
-        boxes: For each image the ground-truth boxes (boxes, 4) in pixels of these inputs, (0, 4) for none.
+        boxes: For each image the ground-truth boxes (boxes, 4) in pixels of these inputs, (0, 4)
+            for none.
     """
 
     network: Network
@@ -67,10 +68,11 @@ def compare_networks(
 ) -> TwoNetworks:
     """Explain the same photos through two networks.
 
-    Each network explains the class it predicts and, where that is another, the true class. Told is how far both look
-    at the same part of a photo, as the overlap of the areas where they have most evidence, and how much of each one's
-    evidence lies in the ground-truth boxes. The two see the same part of each photo; where one takes other numbers of
-    pixels, maps are brought to the first one's size before they are compared.
+    Each network explains the class it predicts and, where that is another, the true class. Told is
+    how far both look at the same part of a photo, as the overlap of the areas where they have most
+    evidence, and how much of each one's evidence lies in the ground-truth boxes. The two see the
+    same part of each photo; where one takes other numbers of pixels, maps are brought to the first
+    one's size before they are compared.
 
     Args:
         first: One network.
@@ -83,12 +85,13 @@ def compare_networks(
         seed: Of baselines that draw.
         area: Share of the image's area that counts as what a network looks at.
         batch_size: Images at a time.
-        cases: How many photos are kept to look at: those that one of the two alone gets right, those with the least
-            overlap first.
+        cases: How many photos are kept to look at: those that one of the two alone gets right,
+            those with the least overlap first.
         advance: Called with the number of photos done, after each batch.
 
     Raises:
-        BatchError: Images, pictures, labels, files or boxes of other numbers, or of a shape that does not fit.
+        BatchError: Images, pictures, labels, files or boxes of other numbers, or of a shape that
+            does not fit.
         DataError: The networks have other numbers of classes.
         ExplanationError: The method does not fit a network.
         LabelError: A label is no class.
@@ -134,26 +137,43 @@ def compare_networks(
 def _check(sides: tuple[Side, Side], labels: Tensor, files: Sequence[str] | None) -> None:
     first, second = (side.network.num_classes for side in sides)
     if first != second:
-        raise DataError(f"networks of {first} and {second} classes", "the same classes", "compare other networks")
+        raise DataError(
+            f"networks of {first} and {second} classes",
+            "the same classes",
+            "compare other networks",
+        )
     if labels.ndim != 1 or not len(labels):
-        raise BatchError(f"labels of shape {tuple(labels.shape)}", "(images,), one or more", "pass one for each image")
+        raise BatchError(
+            f"labels of shape {tuple(labels.shape)}",
+            "(images,), one or more",
+            "pass one for each image",
+        )
     if bool(((labels < 0) | (labels >= first)).any()):
         raise LabelError(
-            f"labels from {int(labels.min())} to {int(labels.max())}", f"0 to {first - 1}", "check the classes' order"
+            f"labels from {int(labels.min())} to {int(labels.max())}",
+            f"0 to {first - 1}",
+            "check the classes' order",
         )
     for side in sides:
-        parts = {"inputs": side.inputs, "pictures": side.pictures, "boxes": side.boxes, "files": files}
+        parts = {
+            "inputs": side.inputs,
+            "pictures": side.pictures,
+            "boxes": side.boxes,
+            "files": files,
+        }
         for what, given in parts.items():
             if given is not None and len(given) != len(labels):
                 raise BatchError(
-                    f"{len(given)} {what} of '{side.name}' for {len(labels)} labels", f"{len(labels)}",
+                    f"{len(given)} {what} of '{side.name}' for {len(labels)} labels",
+                    f"{len(labels)}",
                     "pass the same photos in the same order",
-                )  # fmt: skip
+                )
         if len(side.network.input_shape) != 3:
             raise BatchError(
-                f"a network on inputs of shape {side.network.input_shape}", "images (channels, height, width)",
+                f"a network on inputs of shape {side.network.input_shape}",
+                "images (channels, height, width)",
                 "compare networks that take images",
-            )  # fmt: skip
+            )
 
 
 def _seen(
@@ -163,10 +183,14 @@ def _seen(
     inputs, pictures = side.inputs[part], side.pictures[part]
     chances = chances_of(side.network.run(inputs)).cpu()
     predicted, options = chances.argmax(1), fitting(side.network, method, options)
-    own = explained(side.network, inputs, predicted, method, pictures=pictures, seed=seed, options=options)
+    own = explained(
+        side.network, inputs, predicted, method, pictures=pictures, seed=seed, options=options
+    )
     if bool((predicted == truth).all()):
         return own, own, chances
-    true = explained(side.network, inputs, truth, method, pictures=pictures, seed=seed, options=options)
+    true = explained(
+        side.network, inputs, truth, method, pictures=pictures, seed=seed, options=options
+    )
     return own, true, chances
 
 
@@ -180,10 +204,15 @@ def _rows(
 ) -> list[NetworkRow]:
     size = seen[0][0].size
     maps = [(own.heatmap(), true.heatmap()) for own, true, _ in seen]
-    apart, of_truth = (area_overlap(maps[0][which], _at_size(maps[1][which], size), area) for which in (0, 1))
+    apart, of_truth = (
+        area_overlap(maps[0][which], _at_size(maps[1][which], size), area) for which in (0, 1)
+    )
     nothing = PerImage(torch.zeros(len(truth)), torch.zeros(len(truth), dtype=torch.bool))
     held = [
-        [nothing if side.boxes is None else share_inside(heat, side.boxes[part]) for heat in own_and_true]
+        [
+            nothing if side.boxes is None else share_inside(heat, side.boxes[part])
+            for heat in own_and_true
+        ]
         for side, own_and_true in zip(sides, maps, strict=True)
     ]
     covered = [nothing if side.boxes is None else _covered(side, part) for side in sides]
@@ -218,7 +247,9 @@ def _covered(side: Side, part: slice) -> PerImage:
 def _at_size(maps: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(maps.shape[1:]) == size:
         return maps
-    return functional.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0].clamp(min=0)
+    return functional.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[
+        :, 0
+    ].clamp(min=0)
 
 
 def _overlap(row: NetworkRow) -> float:

@@ -12,13 +12,16 @@ from cofire.explain.scoring import Preceding, Scoring, pruned, times_highest
 __all__ = ["choose_by_algorithm"]
 
 
-def choose_by_algorithm(scoring: Scoring, flow: Flow, fields: Fields, preceding: Preceding, most: int | None) -> Flow:
+def choose_by_algorithm(
+    scoring: Scoring, flow: Flow, fields: Fields, preceding: Preceding, most: int | None
+) -> Flow:
     """The k inputs of each neuron with the highest `Ω = α_suc · Z_suc · (α_cur · Z_cur + α_pre · Z_pre)`.
 
-    Every input takes part, one that contributes nothing as well, and k are chosen whether their scores are above zero
-    or not; of equal ones the first, be it an input or a place in a window. What is chosen is explained as a large
-    value, whatever the sign of its weight. `scoring.choose` is kinder: it passes over what is silent, asks why an input
-    with a negative weight is small, and takes nothing that speaks against a neuron while something speaks for it.
+    Every input takes part, one that contributes nothing as well, and k are chosen whether their
+    scores are above zero or not; of equal ones the first, be it an input or a place in a window.
+    What is chosen is explained as a large value, whatever the sign of its weight. `scoring.choose`
+    is kinder: it passes over what is silent, asks why an input with a negative weight is small, and
+    takes nothing that speaks against a neuron while something speaks for it.
 
     Args:
         scoring: The weights.
@@ -39,11 +42,18 @@ def choose_by_algorithm(scoring: Scoring, flow: Flow, fields: Fields, preceding:
     neuron = torch.arange(len(flow), device=flow.image.device).repeat_interleave(most)
     index = fields.index(channel, place).flatten()
     one = torch.ones_like(index, dtype=torch.float64)
-    return Flow(flow.image[neuron], index, one, flow.score[neuron] / most, flow.row[neuron], own=False)
+    return Flow(
+        flow.image[neuron], index, one, flow.score[neuron] / most, flow.row[neuron], own=False
+    )
 
 
 def _scores(
-    scoring: Scoring, inputs: Candidates, flow: Flow, fields: Fields, preceding: Preceding, most: int
+    scoring: Scoring,
+    inputs: Candidates,
+    flow: Flow,
+    fields: Fields,
+    preceding: Preceding,
+    most: int,
 ) -> Tensor:
     every = torch.ones_like(inputs.matters)
     times = torch.ones_like(inputs.support)
@@ -57,4 +67,6 @@ def _scores(
         index = fields.index(inputs.first[neuron] + candidate, inputs.place[neuron, candidate])
         return preceding.support(neuron, index, torch.ones_like(index, dtype=torch.float64))
 
-    return pruned(own, scoring.preceding * times, every, most, preceding.ceiling(flow.image), support)
+    return pruned(
+        own, scoring.preceding * times, every, most, preceding.ceiling(flow.image), support
+    )

@@ -49,7 +49,9 @@ def images_asked(network: Network, images: Tensor) -> Tensor:
     finite = images.isfinite().flatten(1).all(1)
     if not bool(finite.all()):
         number = int((~finite).nonzero()[0])
-        raise NonFiniteError(f"a pixel of image {number} that is NaN or infinite", "finite pixels", "check the image")
+        raise NonFiniteError(
+            f"a pixel of image {number} that is NaN or infinite", "finite pixels", "check the image"
+        )
     return images
 
 
@@ -70,23 +72,34 @@ def classes_asked(network: Network, target: int | Tensor | None, images: int) ->
         given = dense(target, "targets").cpu()
     except DataError as error:
         raise LabelError(
-            f"target={shown(target)}", "a class number, or one for each image", f"pass a number from 0 to {count - 1}"
+            f"target={shown(target)}",
+            "a class number, or one for each image",
+            f"pass a number from 0 to {count - 1}",
         ) from error
     else:
         if given.is_floating_point() or given.dtype == torch.bool or given.is_complex():
-            raise LabelError(f"targets of type {given.dtype}", "whole numbers", "pass class numbers")
+            raise LabelError(
+                f"targets of type {given.dtype}", "whole numbers", "pass class numbers"
+            )
         classes = (given.expand(images) if given.ndim == 0 else given).long()
         classes = classes[:, None] if classes.ndim == 1 else classes
     if classes.ndim != 2 or len(classes) != images or not classes.shape[1]:
         raise LabelError(
-            f"targets of shape {tuple(classes.shape)} for {images} images", "one class for each image, or (images, n)",
+            f"targets of shape {tuple(classes.shape)} for {images} images",
+            "one class for each image, or (images, n)",
             "pass one class number, or one for each image",
-        )  # fmt: skip
+        )
     wrong = (classes < 0) | (classes >= count)
     if bool(wrong.any()):
-        raise LabelError(f"target {int(classes[wrong][0])}", f"a class from 0 to {count - 1}", "pass one of these")
+        raise LabelError(
+            f"target {int(classes[wrong][0])}",
+            f"a class from 0 to {count - 1}",
+            "pass one of these",
+        )
     if any(len(set(row)) < len(row) for row in classes.tolist()):
-        raise LabelError("a class that is there twice for one image", "different classes", "name each class once")
+        raise LabelError(
+            "a class that is there twice for one image", "different classes", "name each class once"
+        )
     return classes
 
 
@@ -100,7 +113,13 @@ def pictures_asked(images: Tensor, pictures: Tensor | None) -> Tensor:
         >>> pictures_asked(torch.tensor([[1.0, 2.0, 3.0]]), None)[0, 0, :, 0].tolist()
         [0, 128, 255]
     """
-    size = tuple(images.shape[2:]) if images.ndim == 4 else (1, images[0].numel()) if images.ndim == 2 else (1, 1)
+    size = (
+        tuple(images.shape[2:])
+        if images.ndim == 4
+        else (1, images[0].numel())
+        if images.ndim == 2
+        else (1, 1)
+    )
     if pictures is not None:
         pictures = Values(lists=False, error=BatchError).of("pictures", pictures)
         if pictures.dtype != torch.uint8 or tuple(pictures.shape) != (len(images), *size, 3):
@@ -114,5 +133,9 @@ def pictures_asked(images: Tensor, pictures: Tensor | None) -> Tensor:
     low, high = values.flatten(1).aminmax(dim=1)
     span = (high - low).clamp(min=torch.finfo(torch.float32).tiny)[:, None, None, None]
     shown = ((values - low[:, None, None, None]) / span * 255).round().to(torch.uint8)
-    shown = shown if shown.shape[1] == 3 else shown.float().mean(1, keepdim=True).to(torch.uint8).expand(-1, 3, *size)
+    shown = (
+        shown
+        if shown.shape[1] == 3
+        else shown.float().mean(1, keepdim=True).to(torch.uint8).expand(-1, 3, *size)
+    )
     return shown.permute(0, 2, 3, 1).contiguous()

@@ -15,11 +15,13 @@ __all__ = ["blurred"]
 def blurred(maps: Tensor, sigma: float = SIGMA) -> Tensor:
     """Each map with its values spread as Gaussians, as `cofire.explain.regions.heat` spreads those of points.
 
-    The kernel ends at 4 standard deviations and sums to 1; what is spread beyond the border is left out.
+    The kernel ends at 4 standard deviations and sums to 1; what is spread beyond the border is left
+    out.
 
     Args:
         maps: (images, height, width), 0 or more.
-        sigma: Standard deviation as a share of the shorter side, 0 or more; 0 gives the maps as they are.
+        sigma: Standard deviation as a share of the shorter side, 0 or more; 0 gives the maps as
+            they are.
 
     Returns:
         (images, height, width), float32, on the CPU.
@@ -38,6 +40,8 @@ def blurred(maps: Tensor, sigma: float = SIGMA) -> Tensor:
     values = maps.detach().cpu().double().numpy()
     if sigma > 0:
         width = sigma * min(values.shape[1:])
-        spread = [gaussian_filter(one, width, mode="constant", cval=0.0, truncate=4.0) for one in values]
+        spread = [
+            gaussian_filter(one, width, mode="constant", cval=0.0, truncate=4.0) for one in values
+        ]
         values = np.stack(spread) if spread else values
     return torch.from_numpy(values.astype(np.float32))

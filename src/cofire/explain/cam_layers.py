@@ -22,7 +22,9 @@ dropout feature_dropout alpha_dropout feature_alpha_dropout contiguous clone ali
 _PASSING = frozenset(_PASSING_NAMES.split())
 _MIXING = frozenset(["linear", "matmul", "mm", "bmm", "addmm", "einsum"])
 # What takes a shape from another tensor takes none of its values.
-_SHAPED = frozenset(["zeros_like", "ones_like", "empty_like", "full_like", "new_zeros", "new_ones", "new_full"])
+_SHAPED = frozenset(
+    ["zeros_like", "ones_like", "empty_like", "full_like", "new_zeros", "new_ones", "new_full"]
+)
 
 
 @dataclass(frozen=True)
@@ -45,20 +47,24 @@ class CamLayer:
 def choose_cam_layer(network: Network, layer: Selector | CamLayer = None) -> CamLayer:
     """The feature map for class activation maps: the last one before the classifier, or a given layer.
 
-    "Last" is what the operator graph says, not the names of modules: the last map with channels and more than one
-    position through which everything that reaches the logits has gone. So in a residual network it is what comes
-    after the addition, where branches are concatenated it is all of them, and nothing of the evidence bypasses it.
+    "Last" is what the operator graph says, not the names of modules: the last map with channels and
+    more than one position through which everything that reaches the logits has gone. So in a
+    residual network it is what comes after the addition, where branches are concatenated it is all
+    of them, and nothing of the evidence bypasses it.
     Two things are not feature maps in this sense:
 
-    - what only pools, drops out or reorders a map: the map before it says the same, with the most positions. In
-      VGG-16 this is the 14 × 14 map that the authors of Grad-CAM use, not the 7 × 7 one after the pooling.
-    - a map after the last operator with parameters, such as SqueezeNet's class map. It holds one channel for each
+    - what only pools, drops out or reorders a map: the map before it says the same, with the most
+      positions. In
+      VGG-16 this is the 14 × 14 map that the authors of Grad-CAM use, not the 7 × 7 one after the
+      pooling.
+    - a map after the last operator with parameters, such as SqueezeNet's class map. It holds one
+      channel for each
       class, so that gradients could not weight its channels; features are what they can weight.
 
     Args:
         network: With a graph.
-        layer: None for that choice. Otherwise what selects an activation layer; of several, the last is taken, so
-            that "layer3" stands for that block's output.
+        layer: None for that choice. Otherwise what selects an activation layer; of several, the
+            last is taken, so that "layer3" stands for that block's output.
 
     Raises:
         ExplanationError: The network has no such map, or the given layer has no positions.
@@ -77,7 +83,9 @@ def choose_cam_layer(network: Network, layer: Selector | CamLayer = None) -> Cam
     if isinstance(layer, CamLayer):
         if layer.node.graph is not reading.graph:
             raise LayerError(
-                f"{layer!r} of another network", "a layer of this network", "call choose_cam_layer with it"
+                f"{layer!r} of another network",
+                "a layer of this network",
+                "call choose_cam_layer with it",
             )
         return layer
     if layer is not None:
@@ -108,12 +116,18 @@ def choose_cam_layer(network: Network, layer: Selector | CamLayer = None) -> Cam
 def _maps(reading: GraphReading, names: Mapping[fx.Node, str]) -> list[CamLayer]:
     """Feature maps through which everything goes, in order; those before the last parameters if there are any."""
     learned, before = _around_parameters(reading.operations)
-    passages = [operation for operation in _passages(reading) if operation in learned and not _only_passes(operation)]
+    passages = [
+        operation
+        for operation in _passages(reading)
+        if operation in learned and not _only_passes(operation)
+    ]
     for candidates in ([operation for operation in passages if operation in before], passages):
         found = []
         for operation in candidates:
             name = names.get(operation.node) if operation.node is not None else None
-            feature_map = _feature_map(operation, name or _place(operation, reading.operations), reading)
+            feature_map = _feature_map(
+                operation, name or _place(operation, reading.operations), reading
+            )
             found += [] if feature_map is None else [feature_map]
         if found:
             return found
@@ -123,15 +137,18 @@ def _maps(reading: GraphReading, names: Mapping[fx.Node, str]) -> list[CamLayer]
 def _passages(reading: GraphReading) -> list[Operation]:
     """The operations that no path from the inputs to the logits avoids, in order of execution.
 
-    In any order of execution a path that avoids an operation has an edge that leaps over it, and every such edge
-    is part of such a path, once what does not lie between input and logits is left out.
+    In any order of execution a path that avoids an operation has an edge that leaps over it, and
+    every such edge is part of such a path, once what does not lie between input and logits is left
+    out.
     """
     operations = reading.operations
     users = users_of(operations)
     fed: set[Operation] = set()
     for operation in operations:
         others = (*operation.operands(), *operation.waits)
-        if operation.role == "input" or (_carries_values(operation) and any(other in fed for other in others)):
+        if operation.role == "input" or (
+            _carries_values(operation) and any(other in fed for other in others)
+        ):
             fed.add(operation)
     leading: set[Operation] = set()
     for operation in reversed(operations):
@@ -150,8 +167,8 @@ def _passages(reading: GraphReading) -> list[Operation]:
 def _carries_values(operation: Operation) -> bool:
     if operation.node is None or operation.name in _SHAPED:
         return False
-    # A model reads the batch size off its input: a number, through which no evidence goes. An in-place operator
-    # may give nothing back and still change what is read next.
+    # A model reads the batch size off its input: a number, through which no evidence goes. An
+    # in-place operator may give nothing back and still change what is read next.
     return not isinstance(operation.node.meta.get("val"), (int, torch.SymInt, torch.SymBool))
 
 
@@ -167,13 +184,19 @@ def _around_parameters(operations: Sequence[Operation]) -> tuple[set[Operation],
         elif operation.role == "parameter" or any(operand in weighted for operand in operands):
             weighted.add(operation)
         mixes = operation.name.startswith("conv") or operation.name in _MIXING
-        if any(operand in learned or (mixes and operand in weighted) for operand in operands) and operation in fed:
+        if (
+            any(operand in learned or (mixes and operand in weighted) for operand in operands)
+            and operation in fed
+        ):
             learned.add(operation)
     users = users_of(operations)
     before: set[Operation] = set()
     for operation in reversed(operations):
         following = [user for user in users[operation] if user in fed]
-        if any(user in before or any(other in weighted for other in user.operands()) for user in following):
+        if any(
+            user in before or any(other in weighted for other in user.operands())
+            for user in following
+        ):
             before.add(operation)
     return learned, before
 
@@ -190,7 +213,12 @@ def _feature_map(operation: Operation, name: str, reading: GraphReading) -> CamL
     if node is None or not operation.floating or not isinstance(node.meta.get("val"), Tensor):
         return None
     layout = layout_of(operation, reading.batch)
-    if isinstance(layout, str) or not layout.fold.plain or len(layout.shape) != 3 or layout.channel_axis == 1:
+    if (
+        isinstance(layout, str)
+        or not layout.fold.plain
+        or len(layout.shape) != 3
+        or layout.channel_axis == 1
+    ):
         return None
     positions = [size for axis, size in enumerate(layout.shape) if axis != layout.channel_axis]
     if positions[0] * positions[1] <= 1:
@@ -201,7 +229,9 @@ def _feature_map(operation: Operation, name: str, reading: GraphReading) -> CamL
 def _place(operation: Operation, operations: Sequence[Operation]) -> str:
     """The path of the module that ends with this operation, or the path and what it does there."""
     path = operation.path
-    inside = [other for other in operations if other.path == path or other.path.startswith(f"{path}.")]
+    inside = [
+        other for other in operations if other.path == path or other.path.startswith(f"{path}.")
+    ]
     if path and inside[-1] is operation:
         return path
     return f"{path}.{operation.name}".lstrip(".")
@@ -222,4 +252,8 @@ def _refuse_sequences(network: Network, reading: GraphReading, last: CamLayer) -
 
 def _other_layers(network: Network) -> str:
     names = [layer.name for layer in network.activation_layers if len(layer.shape) == 3]
-    return f"name one of {', '.join(map(repr, names[-5:]))}" if names else "explain this network with another method"
+    return (
+        f"name one of {', '.join(map(repr, names[-5:]))}"
+        if names
+        else "explain this network with another method"
+    )

@@ -45,16 +45,20 @@ def cam_maps(
 ) -> tuple[Tensor, str, Tensor]:
     """Class activation maps of a batch.
 
-    With activations A of channel k and the gradient g of a class's logit after them, both at positions i, the map is
+    With activations A of channel k and the gradient g of a class's logit after them, both at
+    positions i, the map is
     ReLU(Σₖ wₖ Aₖ), brought to the images' size by bilinear interpolation:
 
     - "gradcam": wₖ is the mean of g over positions; captum's `LayerGradCam`.
-    - "gradcam++": wₖ = Σᵢ αᵢ ReLU(gᵢ) with αᵢ = g²ᵢ / (2g²ᵢ + g³ᵢ Σⱼ Aⱼ); the weights and the weighted sum are those
-      of grad-cam's `GradCAMPlusPlus`. That library goes on to stretch every map to [0, 1]; here it is left as it is,
-      so that the maps of two images can be compared, and a map with nothing positive is all zero.
+    - "gradcam++": wₖ = Σᵢ αᵢ ReLU(gᵢ) with αᵢ = g²ᵢ / (2g²ᵢ + g³ᵢ Σⱼ Aⱼ); the weights and the
+      weighted sum are those
+      of grad-cam's `GradCAMPlusPlus`. That library goes on to stretch every map to [0, 1]; here it
+      is left as it is, so that the maps of two images can be compared, and a map with nothing
+      positive is all zero.
 
-    The network's graph is run with its weights shared and detached: the model is not changed in any way. Gradients
-    are recorded from the layer on only, whether or not the weights are frozen and whatever mode the caller is in.
+    The network's graph is run with its weights shared and detached: the model is not changed in any
+    way. Gradients are recorded from the layer on only, whether or not the weights are frozen and
+    whatever mode the caller is in.
 
     Args:
         network: With a graph; it takes one batch of images.
@@ -64,12 +68,13 @@ def cam_maps(
         layer: The feature map, see `choose_cam_layer`.
 
     Returns:
-        The maps (images, height, width), float32, from 0 up; the layer's name; the logits (images, classes), in the
-        network's type. Both tensors lie on the network's device.
+        The maps (images, height, width), float32, from 0 up; the layer's name; the logits (images,
+        classes), in the network's type. Both tensors lie on the network's device.
 
     Raises:
         BatchError: The images do not fit the network.
-        ExplanationError: The network does not take images, has no feature map, or the logits do not depend on it.
+        ExplanationError: The network does not take images, has no feature map, or the logits do not
+            depend on it.
         ExportError: The network intercepts calls and has no graph.
         LabelError: The target is no class of the network for each image.
         LayerError: The given layer does not exist.
@@ -94,9 +99,10 @@ def cam_maps(
     """
     if method not in get_args(CamMethod):
         raise OptionError(
-            f"method={method!r}", "'gradcam' or 'gradcam++'",
+            f"method={method!r}",
+            "'gradcam' or 'gradcam++'",
             f"pass {near_matches(str(method), get_args(CamMethod), most=1)}",
-        )  # fmt: skip
+        )
     library = _captum() if method == "gradcam" else _grad_cam()
     if len(network.input_shape) != 3 or network.num_inputs != 1:
         raise ExplanationError(
@@ -113,14 +119,18 @@ def cam_maps(
         opened = _Opened(network, chosen, device)
         compute = _by_captum if method == "gradcam" else _by_grad_cam
         small = compute(library, opened, _recordable(prepared.detach()), classes)
-        maps = functional.interpolate(small[:, None], images.shape[2:], mode="bilinear", align_corners=False)[:, 0]
+        maps = functional.interpolate(
+            small[:, None], images.shape[2:], mode="bilinear", align_corners=False
+        )[:, 0]
     maps, logits = maps.detach().to(device, torch.float32), opened.logits
     _refuse_non_finite(maps, logits, chosen.name)
     return maps, chosen.name, logits
 
 
 def _by_captum(library: Any, opened: _Opened, images: Tensor, classes: Tensor) -> Tensor:
-    found: Tensor = library.LayerGradCam(opened, opened.site).attribute(images, classes, relu_attributions=True)
+    found: Tensor = library.LayerGradCam(opened, opened.site).attribute(
+        images, classes, relu_attributions=True
+    )
     return found[:, 0]
 
 
@@ -130,7 +140,10 @@ def _by_grad_cam(library: Any, opened: _Opened, images: Tensor, classes: Tensor)
     try:
         logits = cam.activations_and_grads(images)
         logits.gather(1, classes[:, None]).sum().backward()
-        (activations,), (gradients,) = cam.activations_and_grads.activations, cam.activations_and_grads.gradients
+        (activations,), (gradients,) = (
+            cam.activations_and_grads.activations,
+            cam.activations_and_grads.gradients,
+        )
         # A negative gradient weighs nothing, but could make the library divide by zero on the way.
         values, positive = activations.numpy(), gradients.clamp(min=0).numpy()
         small = torch.from_numpy(cam.get_cam_image(images, opened.site, None, values, positive))
@@ -160,15 +173,26 @@ class _Opened(nn.Module):
         self._cut = _CUTS(engine, layer.node, device)
         reading = engine.reading
         held = [name for name in self._cut.names if name in reading.tensors]
-        tensors = dict(zip(held, network._source.tensors([reading.tensors[name] for name in held]), strict=True))
-        constants = {name: reading.constants[name] for name in self._cut.names if name in reading.constants}
-        self._held = {name: _recordable(value.detach().to(device)) for name, value in {**constants, **tensors}.items()}
+        tensors = dict(
+            zip(
+                held, network._source.tensors([reading.tensors[name] for name in held]), strict=True
+            )
+        )
+        constants = {
+            name: reading.constants[name] for name in self._cut.names if name in reading.constants
+        }
+        self._held = {
+            name: _recordable(value.detach().to(device))
+            for name, value in {**constants, **tensors}.items()
+        }
         self._changed = reading.changed
 
     def forward(self, images: Tensor) -> Tensor:
         """The logits; kept, detached, as `logits`."""
         given: dict[str, Any] = {**self._held, self._cut.input: images}
-        given = {name: value.clone() if name in self._changed else value for name, value in given.items()}
+        given = {
+            name: value.clone() if name in self._changed else value for name, value in given.items()
+        }
         values: list[Any] = [given[name] if name else self._through for name in self._cut.names]
         logits = self._cut.program(None, self._device, values)
         if not logits.requires_grad:
@@ -184,7 +208,8 @@ class _Opened(nn.Module):
         """Half precision is left for the map only: its sums and third powers would lose what they are made of."""
         wide = torch.promote_types(value.dtype, torch.float32)
         last = self._layer.channel_axis == 2
-        # Copies: what follows may write over it in place, what came before may do so to what it shares.
+        # Copies: what follows may write over it in place, what came before may do so to what it
+        # shares.
         copied = value.detach().to(wide, copy=True)
         site: Tensor = self.site((copied.permute(0, 3, 1, 2) if last else copied).requires_grad_())
         return (site.permute(0, 2, 3, 1) if last else site).to(value.dtype, copy=True)
@@ -214,7 +239,9 @@ class _Cut:
             if node in replaced:
                 copied.target = replaced[node]
                 # In place a sum keeps the type of what it is written to.
-                values[node] = graph.call_function(torch.ops.aten.to.other, (copied, copied.args[0]))
+                values[node] = graph.call_function(
+                    torch.ops.aten.to.other, (copied, copied.args[0])
+                )
             if node is target:
                 values[node] = graph.call_function(operator.call, (through, copied))
         (self.input,) = reading.inputs
@@ -227,8 +254,8 @@ class _Cut:
 def _out_of_place(reading: GraphReading, target: fx.Node) -> Mapping[fx.Node, Any]:
     """For operators after a node that write in place, those that do not, where nothing could tell the difference.
 
-    A model for inference alone may write over what autograd would have kept. What remains in place is what is read
-    through another view of the same memory.
+    A model for inference alone may write over what autograd would have kept. What remains in place
+    is what is read through another view of the same memory.
     """
     operations = reading.operations
     users = users_of(operations)
@@ -241,7 +268,9 @@ def _out_of_place(reading: GraphReading, target: fx.Node) -> Mapping[fx.Node, An
         if node is None or not _writes_first(node):
             continue
         other = _without_writing(node.target)
-        if other is None or any(user in kept or _reads_older(user, operation, order) for user in users[operation]):
+        if other is None or any(
+            user in kept or _reads_older(user, operation, order) for user in users[operation]
+        ):
             kept.add(operation)
         else:
             found[node] = other
@@ -253,7 +282,8 @@ def _writes_first(node: fx.Node) -> bool:
     if not isinstance(target, torch._ops.OpOverload) or not node.args:
         return False
     written = [
-        argument.alias_info is not None and argument.alias_info.is_write for argument in target._schema.arguments
+        argument.alias_info is not None and argument.alias_info.is_write
+        for argument in target._schema.arguments
     ]
     return written[0] and not any(written[1:])
 
@@ -278,7 +308,9 @@ class _Cuts:
     """Cuts made so far; they go with the graph."""
 
     def __init__(self) -> None:
-        self._known: WeakKeyDictionary[GraphEngine, dict[tuple[fx.Node, torch.device], _Cut]] = WeakKeyDictionary()
+        self._known: WeakKeyDictionary[GraphEngine, dict[tuple[fx.Node, torch.device], _Cut]] = (
+            WeakKeyDictionary()
+        )
         self._lock = threading.Lock()
 
     def __call__(self, engine: GraphEngine, node: fx.Node, device: torch.device) -> _Cut:
@@ -303,7 +335,9 @@ def _checked(target: Tensor, images: int, classes: int) -> Tensor:
     )
     if not whole or tuple(target.shape) != (images,):
         given = (
-            f"{target.dtype} of shape {tuple(target.shape)}" if isinstance(target, Tensor) else type(target).__name__
+            f"{target.dtype} of shape {tuple(target.shape)}"
+            if isinstance(target, Tensor)
+            else type(target).__name__
         )
         raise LabelError(
             f"a target of type {given}",

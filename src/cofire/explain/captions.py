@@ -12,10 +12,26 @@ from cofire.explain.region_options import Regions
 from cofire.explain.regions import SIGMA
 
 __all__ = [
-    "NO_EVIDENCE", "NO_NET_EVIDENCE", "box_told", "class_told", "cold_told", "evidence_told", "explained_told",
-    "heat_told", "layers_told", "map_box_rule", "method_told", "number", "percent", "plural", "point_box_rule",
-    "points_told", "predicted_told", "size_told", "spread_told",
-]  # fmt: skip
+    "NO_EVIDENCE",
+    "NO_NET_EVIDENCE",
+    "box_told",
+    "class_told",
+    "cold_told",
+    "evidence_told",
+    "explained_told",
+    "heat_told",
+    "layers_told",
+    "map_box_rule",
+    "method_told",
+    "number",
+    "percent",
+    "plural",
+    "point_box_rule",
+    "points_told",
+    "predicted_told",
+    "size_told",
+    "spread_told",
+]
 
 NO_EVIDENCE = "no evidence found"
 NO_NET_EVIDENCE = "no net evidence in any layer"
@@ -95,14 +111,18 @@ def class_told(index: int, names: Sequence[str] | None) -> str:
         return f"class {index}"
     if index >= len(names):
         raise OptionError(
-            f"{len(names)} class names", f"a name for class {index}", "pass the names of all classes, in order"
+            f"{len(names)} class names",
+            f"a name for class {index}",
+            "pass the names of all classes, in order",
         )
     return str(names[index])
 
 
 def explained_told(explanation: Explained, image: int, names: Sequence[str] | None) -> str:
     """The explained classes of an image with their probabilities: "tench (97.3 %)"."""
-    pairs = zip(explanation.target[image].tolist(), explanation.probability[image].tolist(), strict=True)
+    pairs = zip(
+        explanation.target[image].tolist(), explanation.probability[image].tolist(), strict=True
+    )
     return ", ".join(f"{class_told(index, names)} ({percent(share)})" for index, share in pairs)
 
 
@@ -110,7 +130,11 @@ def predicted_told(explanation: Explained, image: int, names: Sequence[str] | No
     """What the network predicts for an image, and whether that is what is explained."""
     index = int(explanation.predicted[image])
     if index in explanation.target[image].tolist():
-        return "the predicted class" if explanation.target.shape[1] == 1 else f"predicted: {class_told(index, names)}"
+        return (
+            "the predicted class"
+            if explanation.target.shape[1] == 1
+            else f"predicted: {class_told(index, names)}"
+        )
     return f"predicted instead: {class_told(index, names)} ({percent(float(explanation.confidence[image]))})"
 
 
@@ -149,7 +173,9 @@ def points_told(explanation: Explained, scores: Sequence[float]) -> str:
         return NO_EVIDENCE
     if explanation.options.get("carried") is False:
         return f"{plural(len(scores), 'point')}; each counts, none has a share"
-    return f"{plural(len(scores), 'point')}; strongest: {evidence_told(max(scores))} of the evidence"
+    return (
+        f"{plural(len(scores), 'point')}; strongest: {evidence_told(max(scores))} of the evidence"
+    )
 
 
 def spread_told(regions: Regions) -> str:
@@ -178,9 +204,14 @@ def layers_told(options: Mapping[str, Any], regions: Regions) -> str:
     if contrast:
         part = "" if contrast == 1 else f"{_share(contrast)} of "
         rival = f", less {part}the same for the strongest rival class"
-    blurred = "" if regions.sigma == 0 else (
-        f"; each is blurred by a Gaussian with a standard deviation of {_width(regions)} of the image’s shorter side"
-    )  # fmt: skip
+    blurred = (
+        ""
+        if regions.sigma == 0
+        else (
+            "; each is blurred by a Gaussian with a standard deviation of "
+            f"{_width(regions)} of the image’s shorter side"
+        )
+    )
     return (
         "It is not made of the points but of net evidence, at the last activation layer of each resolution: activation "
         f"× gradient of the class’s output, where it is above 0{rival}. Hot is where these layers agree{blurred}"
@@ -229,7 +260,10 @@ def size_told(shape: tuple[int, ...]) -> str:
 
 
 def box_told(
-    corners: Sequence[float], evidence: bool, shape: tuple[int, ...], around: Literal["points", "heat"] = "points"
+    corners: Sequence[float],
+    evidence: bool,
+    shape: tuple[int, ...],
+    around: Literal["points", "heat"] = "points",
 ) -> str:
     r"""The size of a box on an input of a shape, or why there is none.
 
@@ -250,6 +284,8 @@ def box_told(
         why = "every point is an outlier" if around == "points" else NO_NET_EVIDENCE
         return f"no box: {why}" if evidence else NO_EVIDENCE
     if len(shape) == 1:
-        return f"features {left:.0f} to {right - 1:.0f}, {percent((right - left) / shape[0])} of all"
+        return (
+            f"features {left:.0f} to {right - 1:.0f}, {percent((right - left) / shape[0])} of all"
+        )
     share = (right - left) * (bottom - top) / (shape[1] * shape[2])
     return f"{right - left:.0f} × {bottom - top:.0f} pixels, {percent(share)} of the image"

@@ -49,7 +49,11 @@ class Ceilings:
         if isinstance(rule, Sum) and len(operands) == 2:
             own = [self._largest(operand) for operand in operands]
             signs = rule.signs(step)
-            parts = [part * abs(sign) for pair in (below, own) for part, sign in zip(pair, signs, strict=True)]
+            parts = [
+                part * abs(sign)
+                for pair in (below, own)
+                for part, sign in zip(pair, signs, strict=True)
+            ]
             return torch.stack(parts).amax(0)
         highest = torch.stack(below).amax(0)
         # Without anything before, whatever the scale.
@@ -68,14 +72,18 @@ class Ceilings:
 
     def _weighted(self, step: Step, rule: Weighted) -> Tensor:
         """The largest value times the largest sum of one channel's weights over the window."""
-        low, high = (part.double() for part in self._values[rule.parts(step)[0]].flatten(1).aminmax(dim=1))
+        low, high = (
+            part.double() for part in self._values[rule.parts(step)[0]].flatten(1).aminmax(dim=1)
+        )
         weight = rule.fields(step, self._values).weight.flatten(2)
         if weight.shape[2] == 1:
-            # One look at the weights, without a copy: those of a fully connected layer can be a hundred million.
+            # One look at the weights, without a copy: those of a fully connected layer can be a
+            # hundred million.
             least, most = (float(part) for part in weight.aminmax())
             reach = max(most, -least, 0.0)
         elif bool((low >= 0).all()):
-            # Values from zero up: weights above zero speak for a neuron, or those below zero against it, never both.
+            # Values from zero up: weights above zero speak for a neuron, or those below zero
+            # against it, never both.
             reach = max(float(part.clamp(min=0).sum(2).max()) for part in (weight, -weight))
         else:
             reach = float(weight.abs().sum(2).max())

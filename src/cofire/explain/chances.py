@@ -19,6 +19,8 @@ def chances_of(logits: Tensor, first: int = 0) -> Tensor:
     if not bool(finite.all()):
         number = first + int((~finite).nonzero()[0])
         raise NonFiniteError(
-            f"logits of image {number} that are NaN or infinite", "finite logits", "check the weights and the image"
+            f"logits of image {number} that are NaN or infinite",
+            "finite logits",
+            "check the weights and the image",
         )
     return logits.double().softmax(1)

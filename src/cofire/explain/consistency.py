@@ -40,7 +40,9 @@ def noted(explanation: Explained) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The note and the tensors that a file holds."""
     tensors = {name: getattr(explanation, name) for name in TENSORS}
     if explanation.neurons is not None:
-        tensors |= {f"neurons.{name}": getattr(explanation.neurons, name) for name in NEURON_COLUMNS}
+        tensors |= {
+            f"neurons.{name}": getattr(explanation.neurons, name) for name in NEURON_COLUMNS
+        }
     layers = explanation.layer_maps
     if layers is not None:
         tensors |= {f"layer_maps.{number}": values for number, values in enumerate(layers.maps)}
@@ -61,7 +63,8 @@ def parts_noted(note: dict[str, Any], tensors: Mapping[str, Tensor]) -> dict[str
     """The parts of an explanation as its file has them, each of its type.
 
     Raises:
-        ValueError: The file is of another format, or a part of another type, or a shape that no tensor has.
+        ValueError: The file is of another format, or a part of another type, or a shape that no
+            tensor has.
         KeyError: A part is missing.
         ExplanationError: Names and maps of layers do not fit together.
     """
@@ -70,7 +73,9 @@ def parts_noted(note: dict[str, Any], tensors: Mapping[str, Tensor]) -> dict[str
     traced = "neurons.image" in tensors
     return {
         **{name: tensors.get(name) if name == "maps" else tensors[name] for name in TENSORS},
-        "neurons": Neurons(**{name: tensors[f"neurons.{name}"] for name in NEURON_COLUMNS}) if traced else None,
+        "neurons": Neurons(**{name: tensors[f"neurons.{name}"] for name in NEURON_COLUMNS})
+        if traced
+        else None,
         "layer_maps": _layer_maps(note, tensors),
         "method": _of(str, note["method"]),
         "options": _of(dict, note["options"]),
@@ -126,7 +131,9 @@ def check_parts(explanation: Explained) -> None:
     if not isinstance(explanation.method, str):
         raise _misfit(f"method={explanation.method!r}", "its name")
     if len(explanation.input_shape) not in (1, 3) or min(explanation.input_shape) < 1:
-        raise _misfit(f"input_shape={explanation.input_shape}", "(channels, height, width) or (features,)")
+        raise _misfit(
+            f"input_shape={explanation.input_shape}", "(channels, height, width) or (features,)"
+        )
     images, (height, width) = len(explanation), explanation.size
     classes = explanation.target.shape[1] if explanation.target.ndim == 2 else 1
     shapes = {
@@ -140,7 +147,10 @@ def check_parts(explanation: Explained) -> None:
     for name, shape in shapes.items():
         values: Tensor | None = getattr(explanation, name)
         if values is not None and (values.shape != shape or values.dtype != TENSORS[name]):
-            raise _misfit(f"{name} of {values.dtype} and shape {tuple(values.shape)}", f"{TENSORS[name]}, {shape}")
+            raise _misfit(
+                f"{name} of {values.dtype} and shape {tuple(values.shape)}",
+                f"{TENSORS[name]}, {shape}",
+            )
     for name in ("probability", "confidence"):
         values = getattr(explanation, name)
         if not bool(((values >= 0) & (values <= 1 + _ROUNDING)).all()):
@@ -150,15 +160,26 @@ def check_parts(explanation: Explained) -> None:
         raise _misfit("neurons and maps together, or neither", "one of the two")
     if maps is not None and not bool((torch.isfinite(maps) & (maps >= 0)).all()):
         raise _misfit("maps with values below 0 or not finite", "finite values from 0 up")
-    if explanation.layer_maps is not None and (neurons is None or len(explanation.layer_maps) != images):
-        raise _misfit(f"maps of layers for {len(explanation.layer_maps)} images", f"neurons, and {images} of each")
+    if explanation.layer_maps is not None and (
+        neurons is None or len(explanation.layer_maps) != images
+    ):
+        raise _misfit(
+            f"maps of layers for {len(explanation.layer_maps)} images",
+            f"neurons, and {images} of each",
+        )
     if neurons is not None:
         if len(sites) < 2 or sites[0].kind != "input" or sites[-1].kind != "classes":
-            raise _misfit(f"sites {[site.name for site in sites]}", "sites from the input to the classes")
+            raise _misfit(
+                f"sites {[site.name for site in sites]}", "sites from the input to the classes"
+            )
         if tuple(sites[0].shape) != explanation.input_shape:
-            raise _misfit(f"an input site of shape {sites[0].shape}", f"the input's {explanation.input_shape}")
+            raise _misfit(
+                f"an input site of shape {sites[0].shape}", f"the input's {explanation.input_shape}"
+            )
         neurons.check(sites, images)
 
 
 def _misfit(given: str, expected: str) -> ExplanationError:
-    return ExplanationError(given, expected, "make the explanation with cofire.explain, or mend its parts")
+    return ExplanationError(
+        given, expected, "make the explanation with cofire.explain, or mend its parts"
+    )

@@ -20,14 +20,34 @@ from cofire.explain.explained import Explained
 from cofire.explain.paper import Paper, PixelPaper, VectorPaper, shortened
 from cofire.explain.regions import Points, check_share
 
-__all__ = ["ALPHA", "SCALE", "Panel", "coloured", "dots_of", "grey", "overlay", "panel", "save_png", "save_svg"]
+__all__ = [
+    "ALPHA",
+    "SCALE",
+    "Panel",
+    "coloured",
+    "dots_of",
+    "grey",
+    "overlay",
+    "panel",
+    "save_png",
+    "save_svg",
+]
 
 ALPHA = 0.85
 """Opacity of the heat map where it is hottest."""
 
 SCALE = (
-    "#0d0887", "#46039f", "#7201a8", "#9c179e", "#bd3786", "#d8576b", "#ed7953", "#fb9f3a", "#fdca26", "#f0f921",
-)  # fmt: skip
+    "#0d0887",
+    "#46039f",
+    "#7201a8",
+    "#9c179e",
+    "#bd3786",
+    "#d8576b",
+    "#ed7953",
+    "#fb9f3a",
+    "#fdca26",
+    "#f0f921",
+)
 """Plasma (matplotlib), evenly spaced: even steps to the eye, and readable without telling red from green."""
 
 _SIDE = 448
@@ -47,7 +67,8 @@ class Panel:
     Attributes:
         what: "picture", "heatmap", "points" or "box".
         base: Its pixels, at the picture's own size.
-        dots: Centre x, centre y, and radius as shares of the drawing's width, its height, and its longer side.
+        dots: Centre x, centre y, and radius as shares of the drawing's width, its height, and its
+            longer side.
         frame: Left, top, right and bottom as shares of width and height; None for no box.
         largest: Value at the hot end of the colour bar; None for no bar.
         note: What the drawing says in numbers.
@@ -77,7 +98,9 @@ def coloured(share: NDArray[Any], alpha: float = ALPHA) -> NDArray[Any]:
         >>> coloured(np.array([0.0, 0.25, 1.0]), alpha=1.0).tolist()
         [[13, 8, 135, 0], [124, 7, 166, 128], [240, 249, 33, 255]]
     """
-    anchors = np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in SCALE], dtype=np.float64)
+    anchors = np.array(
+        [[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in SCALE], dtype=np.float64
+    )
     places = np.linspace(0, 1, len(SCALE))
     channels = [np.interp(share, places, anchors[:, channel]) for channel in range(3)]
     stacked = np.stack([*channels, 255 * alpha * np.sqrt(share)], axis=-1)
@@ -120,7 +143,9 @@ def dot_radii(score: Tensor, size: tuple[int, int]) -> tuple[float, float]:
     """
     width, height = drawn_size(size)
     together = float((score.double() / score.max().double()).sum()) if len(score) else 1.0
-    fitting = math.sqrt(_DOTS_COVER * min(width, height) / max(width, height) / (math.pi * together))
+    fitting = math.sqrt(
+        _DOTS_COVER * min(width, height) / max(width, height) / (math.pi * together)
+    )
     largest = min(_DOT_MOST, fitting)
     return largest, min(_DOT_LEAST, largest)
 
@@ -139,7 +164,9 @@ def dots_of(points: Points, size: tuple[int, int]) -> tuple[tuple[float, float, 
         return ()
     order = points.score.argsort(descending=True, stable=True)
     largest, least = dot_radii(points.score, size)
-    radius = (largest * (points.score[order].double() / points.score.max().double()).sqrt()).clamp(min=least)
+    radius = (largest * (points.score[order].double() / points.score.max().double()).sqrt()).clamp(
+        min=least
+    )
     x, y = (points.x[order].double() + 0.5) / size[1], (points.y[order].double() + 0.5) / size[0]
     return tuple(zip(x.tolist(), y.tolist(), radius.tolist(), strict=True))
 
@@ -159,22 +186,35 @@ def panel(explanation: Explained, image: int, what: str, alpha: float = ALPHA) -
     """
     check_share("alpha", alpha, above=0.0, most=1.0)
     if what not in TITLES:
-        raise OptionError(f"what={what!r}", f"one of {', '.join(TITLES)}", f"try {near_matches(str(what), TITLES)}")
+        raise OptionError(
+            f"what={what!r}",
+            f"one of {', '.join(TITLES)}",
+            f"try {near_matches(str(what), TITLES)}",
+        )
     picture, size = explanation.pictures[image].numpy(), explanation.size
     if what == "picture":
-        return Panel(what, Image.fromarray(picture), note=captions.size_told(explanation.input_shape))
+        return Panel(
+            what, Image.fromarray(picture), note=captions.size_told(explanation.input_shape)
+        )
     if what == "heatmap":
         share, largest = heat_share(explanation[image].heatmap()[0])
         base = Image.fromarray(grey(picture)).convert("RGBA")
         base.alpha_composite(Image.fromarray(coloured(share, alpha)))
-        return Panel(what, base.convert("RGB"), largest=largest, note=captions.cold_told(explanation[image], largest))
+        return Panel(
+            what,
+            base.convert("RGB"),
+            largest=largest,
+            note=captions.cold_told(explanation[image], largest),
+        )
     if what == "points":
         points = explanation.points(image)
         note = captions.points_told(explanation, points.score.tolist())
         return Panel(what, Image.fromarray(grey(picture)), dots=dots_of(points, size), note=note)
     alone = explanation[image]
     corners = [float(value) for value in alone.boxes().corners[0]]
-    note = captions.box_told(corners, bool(alone.has_evidence[0]), explanation.input_shape, explanation.boxed)
+    note = captions.box_told(
+        corners, bool(alone.has_evidence[0]), explanation.input_shape, explanation.boxed
+    )
     left, top, right, bottom = (value / size[1 - at % 2] for at, value in enumerate(corners))
     frame = (left, top, right, bottom) if right > left else None
     return Panel(what, Image.fromarray(picture), frame=frame, note=note)
@@ -223,7 +263,9 @@ def overlay(
     return paper.image
 
 
-def save_png(explanation: Explained, path: str | Path, *, class_names: Sequence[str] | None = None) -> Path:
+def save_png(
+    explanation: Explained, path: str | Path, *, class_names: Sequence[str] | None = None
+) -> Path:
     """Write a sheet with one row per image as pixels; see `Explanation.save_png`."""
     paper = PixelPaper(*_sheet_size(explanation))
     _sheet(paper, explanation, class_names)
@@ -232,7 +274,9 @@ def save_png(explanation: Explained, path: str | Path, *, class_names: Sequence[
     return Path(path)
 
 
-def save_svg(explanation: Explained, path: str | Path, *, class_names: Sequence[str] | None = None) -> Path:
+def save_svg(
+    explanation: Explained, path: str | Path, *, class_names: Sequence[str] | None = None
+) -> Path:
     """Write the same sheet as vectors; see `Explanation.save_svg`."""
     paper = VectorPaper(*_sheet_size(explanation), repr(explanation))
     _sheet(paper, explanation, class_names)
@@ -260,7 +304,9 @@ def _sheet(paper: Paper, explanation: Explained, class_names: Sequence[str] | No
     for image in range(len(explanation)):
         top = _GAP // 2 + image * (_HEAD + height + _FOOT)
         drawings = [panel(explanation, image, what) for what in kinds(explanation)]
-        _head(paper, explanation, image, class_names, _GAP, top, len(drawings) * (wide + _GAP) - _GAP)
+        _head(
+            paper, explanation, image, class_names, _GAP, top, len(drawings) * (wide + _GAP) - _GAP
+        )
         for column, drawing in enumerate(drawings):
             left = _GAP + column * (wide + _GAP)
             _place(paper, drawing, left, top + _HEAD, width, height)
@@ -272,14 +318,26 @@ def _place(paper: Paper, drawing: Panel, left: int, top: int, width: int, height
     paper.picture(left, top, width, height, drawing.base, smooth=smooth)
     if drawing.dots:
         longer = max(width, height)
-        paper.dots(left, top, width, height, ((x * width, y * height, r * longer) for x, y, r in drawing.dots))
+        paper.dots(
+            left,
+            top,
+            width,
+            height,
+            ((x * width, y * height, r * longer) for x, y, r in drawing.dots),
+        )
     if drawing.frame is not None:
         x0, y0, x1, y1 = drawing.frame
         paper.frame(left + x0 * width, top + y0 * height, left + x1 * width, top + y1 * height)
 
 
 def _head(
-    paper: Paper, explanation: Explained, image: int, names: Sequence[str] | None, left: int, top: int, width: int
+    paper: Paper,
+    explanation: Explained,
+    image: int,
+    names: Sequence[str] | None,
+    left: int,
+    top: int,
+    width: int,
 ) -> None:
     told = captions.explained_told(explanation, image, names)
     more = f"{captions.predicted_told(explanation, image, names)} · {captions.method_told(explanation.method)}"
@@ -289,7 +347,15 @@ def _head(
     paper.text(left, top + 52, shortened(more, _SMALL, width), _SMALL, muted=True)
 
 
-def _foot(paper: Paper, explanation: Explained, drawing: Panel, left: int, top: int, width: int, alpha: float) -> None:
+def _foot(
+    paper: Paper,
+    explanation: Explained,
+    drawing: Panel,
+    left: int,
+    top: int,
+    width: int,
+    alpha: float,
+) -> None:
     paper.text(left, top + 22, TITLES[drawing.what], _SMALL)
     if not drawing.largest:
         paper.text(left, top + 48, shortened(drawing.note, _SMALL, width), _SMALL, muted=True)

@@ -10,7 +10,14 @@ from torch import Tensor, nn
 
 from cofire.arguments import validated
 from cofire.errors import ExplanationError, OptionError, near_matches
-from cofire.explain.asking import Images, Pictures, Target, classes_asked, images_asked, pictures_asked
+from cofire.explain.asking import (
+    Images,
+    Pictures,
+    Target,
+    classes_asked,
+    images_asked,
+    pictures_asked,
+)
 from cofire.explain.chances import chances_of
 from cofire.explain.explanation import Explanation
 from cofire.explain.flow import Flow
@@ -41,46 +48,52 @@ def explain(
 ) -> Explanation:
     """Trace a prediction back to the pixels that carried it.
 
-    "discernible" follows evidence from the class down, operator by operator: of the inputs of a neuron with weights
-    those are chosen that score highest by P3's Eq. 1, `Ω = α_suc · Z_suc · (α_cur · Z_cur + α_pre · Z_pre)`, and each
-    neuron hands its evidence on to them in proportion. That gives neurons, points and paths. Its heat map, and the box
-    around it, are made of net evidence: at the last activation layer of each resolution `(Ê_c − contrast · Ê_d)⁺`,
-    where `E_c = (Σ_channels a · ∂z_c/∂a)⁺` for the class, `E_d` for its strongest rival, and `Ê` is a share of 1; hot
-    is where all these layers agree. A network without such layers has heat maps and boxes of points.
+    "discernible" follows evidence from the class down, operator by operator: of the inputs of a
+    neuron with weights those are chosen that score highest by P3's Eq. 1, `Ω = α_suc · Z_suc ·
+    (α_cur · Z_cur + α_pre · Z_pre)`, and each neuron hands its evidence on to them in proportion.
+    That gives neurons, points and paths. Its heat map, and the box around it, are made of net
+    evidence: at the last activation layer of each resolution `(Ê_c − contrast · Ê_d)⁺`, where `E_c
+    = (Σ_channels a · ∂z_c/∂a)⁺` for the class, `E_d` for its strongest rival, and `Ê` is a share of
+    1; hot is where all these layers agree. A network without such layers has heat maps and boxes of
+    points.
 
-    "discernible-p3" is the paper's form and nothing besides: the k inputs with the highest Ω are chosen, be they silent
-    or speak against the neuron, each as a large value; neurons are chosen or not, without scores; heat maps and boxes
-    are of points. "discernible-points" is that form with three repairs: inputs that contribute nothing take no part,
-    nor does the last resort fall on them where nothing speaks for a neuron, and an input with a negative weight is
-    asked why it is small, in `Z_pre` and further down. "cnn-fixations" is the same as the latter with other options.
-    "gradcam" and "gradcam++" are the class activation maps of captum and grad-cam; "lrp" is the relevance of zennit's
-    LRP ε⁺.
+    "discernible-p3" is the paper's form and nothing besides: the k inputs with the highest Ω are
+    chosen, be they silent or speak against the neuron, each as a large value; neurons are chosen or
+    not, without scores; heat maps and boxes are of points. "discernible-points" is that form with
+    three repairs: inputs that contribute nothing take no part, nor does the last resort fall on
+    them where nothing speaks for a neuron, and an input with a negative weight is asked why it is
+    small, in `Z_pre` and further down. "cnn-fixations" is the same as the latter with other
+    options. "gradcam" and "gradcam++" are the class activation maps of captum and grad-cam; "lrp"
+    is the relevance of zennit's LRP ε⁺.
 
     Args:
         network: The classifier, read from its operator graph; a module is read with the images.
         images: A batch (images, *network.input_shape), prepared as for prediction; or one image.
-        target: The class to explain: None for the one that each image is predicted as, a number for all images,
-            (images,) for one each, (images, n) to start from several at once.
-        method: "discernible", "discernible-p3", "discernible-points", "cnn-fixations", "gradcam", "gradcam++" or "lrp".
-        pictures: What to draw the explanation on, (images, height, width, 3), uint8. Left out, the images
-            themselves, each stretched to the full range of grey values or colours.
-        **options: Of the method. Those that trace: `alpha`, `k`, `k_linear`, `n`, `most`, `counted`, `carried`,
-            `contrast` (see `cofire.explain.options.Tracing`; None makes heat maps and boxes of points), and of their
-            heat maps and boxes `sigma`, and `threshold`, `connected` for heat of layers, `min_share`, `radius`,
-            `weighted` for boxes of points (see `cofire.explain.region_options.Regions`). Class activation maps:
-            `layer`, the activation layer to look at. Relevance: `sigma`, how wide it is blurred. Of the boxes of all
-            maps: `threshold`, `connected`.
+        target: The class to explain: None for the one that each image is predicted as, a number for
+            all images, (images,) for one each, (images, n) to start from several at once.
+        method: "discernible", "discernible-p3", "discernible-points", "cnn-fixations", "gradcam",
+            "gradcam++" or "lrp".
+        pictures: What to draw the explanation on, (images, height, width, 3), uint8. Left out, the
+            images themselves, each stretched to the full range of grey values or colours.
+        **options: Of the method. Those that trace: `alpha`, `k`, `k_linear`, `n`, `most`,
+            `counted`, `carried`, `contrast` (see `cofire.explain.options.Tracing`; None makes heat
+            maps and boxes of points), and of their heat maps and boxes `sigma`, and `threshold`,
+            `connected` for heat of layers, `min_share`, `radius`, `weighted` for boxes of points
+            (see `cofire.explain.region_options.Regions`). Class activation maps: `layer`, the
+            activation layer to look at. Relevance: `sigma`, how wide it is blurred. Of the boxes of
+            all maps: `threshold`, `connected`.
 
     Returns:
-        The explanation of all images. What nothing speaks for has "no evidence": no points, a map of zeros. The paper's
-        form alone chooses neurons for that as well.
+        The explanation of all images. What nothing speaks for has "no evidence": no points, a map
+        of zeros. The paper's form alone chooses neurons for that as well.
 
     Raises:
         BatchError: The images' shape or type is not the network's.
         NonFiniteError: An image or a logit is NaN or infinite.
         LabelError: A target is no class.
         OptionError: The method or an option does not exist, or has a value it cannot have.
-        RuleError: The network has an operator through which evidence cannot be traced, or relevance cannot go.
+        RuleError: The network has an operator through which evidence cannot be traced, or relevance
+            cannot go.
         ExportError: The network has no operator graph.
         ExplanationError: The network has no layer for a class activation map.
         MissingExtraError: The library of a class activation map, or of relevance, is not installed.
@@ -96,9 +109,10 @@ def explain(
     """
     if method not in METHODS:
         raise OptionError(
-            f"method={method!r}", f"one of {', '.join(map(repr, METHODS))}",
+            f"method={method!r}",
+            f"one of {', '.join(map(repr, METHODS))}",
             f"pass {near_matches(str(method), METHODS, most=1)}",
-        )  # fmt: skip
+        )
     network = classifier(network, images)
     if len(network.input_shape) not in (1, 3):
         raise ExplanationError(
@@ -122,7 +136,9 @@ def explain(
     tracing = tracing_of(method, own)
     classes = classes_asked(network, target, len(batch))
     if classes is not None and tracing.n > 1:
-        raise OptionError(f"n={tracing.n} and a target", "one of the two", "pass (images, n) classes as target")
+        raise OptionError(
+            f"n={tracing.n} and a target", "one of the two", "pass (images, n) classes as target"
+        )
     if tracing.n > network.num_classes:
         raise OptionError(f"n={tracing.n}", f"at most {network.num_classes} classes", "pass n=1")
     plan = plan_of(network)
@@ -139,14 +155,22 @@ def explain(
         part = batch[first : first + each]
         logits, values = plan.tap(network, part, recorded=bool(asked))
         chances = chances_of(logits.detach(), first)
-        chosen = chances.topk(tracing.n, dim=1).indices if classes is None else classes[first : first + each]
+        chosen = (
+            chances.topk(tracing.n, dim=1).indices
+            if classes is None
+            else classes[first : first + each]
+        )
         chosen = chosen.to(logits.device)
         with without_autocast():
-            layers.append(net_evidence(asked, logits, values, chosen, tracing.contrast or 0.0, first))
+            layers.append(
+                net_evidence(asked, logits, values, chosen, tracing.contrast or 0.0, first)
+            )
         logits, values = logits.detach(), {node: value.detach() for node, value in values.items()}
         with torch.inference_mode(), without_autocast():
             table.add(first, trace(plan, values, _start(chosen, logits), scoring))
-        found.append((chosen.cpu(), chances.gather(1, chosen).cpu(), torch.stack(chances.max(1)).cpu()))
+        found.append(
+            (chosen.cpu(), chances.gather(1, chosen).cpu(), torch.stack(chances.max(1)).cpu())
+        )
     sites, neurons = table.finished()
     layer_maps = joined_maps(layers)
     if kind == "layers" and layer_maps is None:
@@ -184,4 +208,10 @@ def _start(classes: Tensor, logits: Tensor) -> Flow:
     kept = score > 0
     one = torch.ones_like(index, dtype=torch.int8)
     flow = Flow(image, index, one, score, torch.arange(len(index), device=index.device)).where(kept)
-    return Flow(flow.image, flow.index, flow.direction, flow.score, torch.arange(len(flow), device=index.device))
+    return Flow(
+        flow.image,
+        flow.index,
+        flow.direction,
+        flow.score,
+        torch.arange(len(flow), device=index.device),
+    )

@@ -34,14 +34,17 @@ __all__ = ["Explanation"]
 class Explanation:
     """Which pixels and neurons carried the decisions of a network on a batch of images.
 
-    Methods that trace (`discernible`, `cnn-fixations`, ...) give `neurons`, from which points, layers and paths follow,
-    and heat maps and boxes unless `layer_maps` say better where the evidence lies. Others (`gradcam`, ...) give `maps`.
+    Methods that trace (`discernible`, `cnn-fixations`, ...) give `neurons`, from which points,
+    layers and paths follow, and heat maps and boxes unless `layer_maps` say better where the
+    evidence lies. Others (`gradcam`, ...) give `maps`.
 
-    An input of shape (features,) is drawn and addressed as one row of pixels: H = 1, W = features, y = 0, x = feature.
+    An input of shape (features,) is drawn and addressed as one row of pixels: H = 1, W = features,
+    y = 0, x = feature.
 
     Attributes:
         method: "discernible", "cnn-fixations", "gradcam", "gradcam++", ...
-        options: What made it, as JSON can hold it; kept as it reads back from JSON (a tuple becomes a list).
+        options: What made it, as JSON can hold it; kept as it reads back from JSON (a tuple becomes
+            a list).
         target: The explained classes, (images, n), int64.
         probability: Softmax of those classes, (images, n), float32, 0 to 1.
         predicted: What the network predicts, (images,), int64.
@@ -52,7 +55,8 @@ class Explanation:
         maps: Raw maps at input size, (images, H, W), float32, 0 or more; None for neurons.
         pictures: What to draw the explanation on, (images, H, W, 3), uint8.
         regions: How points, layers and maps become heat maps and boxes where nothing else is said.
-        layer_maps: Net evidence of feature maps, with neurons; None to make heat maps and boxes of the points.
+        layer_maps: Net evidence of feature maps, with neurons; None to make heat maps and boxes of
+            the points.
 
     Raises:
         ExplanationError: The parts do not fit together.
@@ -91,7 +95,9 @@ class Explanation:
         try:
             plain = json.loads(json.dumps(dict(self.options), allow_nan=False))
         except (TypeError, ValueError) as error:
-            raise OptionError(f"options={self.options!r}", "what JSON can hold", "pass plain values") from error
+            raise OptionError(
+                f"options={self.options!r}", "what JSON can hold", "pass plain values"
+            ) from error
         object.__setattr__(self, "options", plain)
         object.__setattr__(self, "input_shape", tuple(self.input_shape))
         object.__setattr__(self, "sites", tuple(self.sites))
@@ -106,7 +112,11 @@ class Explanation:
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the images in pixels; (1, features) for vectors."""
-        return (self.input_shape[1], self.input_shape[2]) if len(self.input_shape) == 3 else (1, self.input_shape[0])
+        return (
+            (self.input_shape[1], self.input_shape[2])
+            if len(self.input_shape) == 3
+            else (1, self.input_shape[0])
+        )
 
     @property
     def kind(self) -> Kind:
@@ -118,7 +128,9 @@ class Explanation:
     @property
     def boxed(self) -> Literal["points", "heat"]:
         """What boxes are around: "points", or the "heat" of a heat map."""
-        around_heat = self.kind == "maps" or (self.kind == "layers" and self.regions.around == "heat")
+        around_heat = self.kind == "maps" or (
+            self.kind == "layers" and self.regions.around == "heat"
+        )
         return "heat" if around_heat else "points"
 
     @property
@@ -142,21 +154,26 @@ class Explanation:
         """
         neurons, width = self._neurons("points"), self.size[1]
         rows = neurons.rows_of(0, len(self), self._at(image))
-        y, x = (neurons.y, neurons.x) if len(self.input_shape) == 3 else (neurons.y, neurons.channel)
+        y, x = (
+            (neurons.y, neurons.x) if len(self.input_shape) == 3 else (neurons.y, neurons.channel)
+        )
         places = y[rows].long() * width + x[rows].long()
         pixels, which = torch.unique(places, return_inverse=True)
-        score = torch.zeros(len(pixels), dtype=torch.float64).index_add_(0, which, neurons.score[rows].double())
+        score = torch.zeros(len(pixels), dtype=torch.float64).index_add_(
+            0, which, neurons.score[rows].double()
+        )
         return Points((pixels // width).int(), (pixels % width).int(), score.float())
 
     def heatmap(self, sigma: float | None = None) -> Tensor:
         """Where the evidence lies, (images, H, W), float32: neither normalised nor clipped.
 
-        Layers are brought together by `LayerMaps.together`: shares of the evidence per pixel, of sum 1. Points spread
-        their scores as Gaussians (`cofire.explain.regions.heat`). Maps are given as they are.
+        Layers are brought together by `LayerMaps.together`: shares of the evidence per pixel, of
+        sum 1. Points spread their scores as Gaussians (`cofire.explain.regions.heat`). Maps are
+        given as they are.
 
         Args:
-            sigma: Standard deviation as a share of the image's shorter side, 0 or more; not for maps. That of
-                `regions` unless given: 12/224 for layers, 20/224 for points.
+            sigma: Standard deviation as a share of the image's shorter side, 0 or more; not for
+                maps. That of `regions` unless given: 12/224 for layers, 20/224 for points.
 
         Raises:
             OptionError: `sigma` is out of bounds, or given for maps, which are not blurred.
@@ -164,11 +181,18 @@ class Explanation:
         regions = self.regions if sigma is None else replace(self.regions, sigma=sigma)
         if self.maps is not None:
             if sigma not in (None, SIGMA):
-                raise OptionError(f"sigma={sigma!r} for maps", "no sigma: maps are given as they are", "leave it out")
+                raise OptionError(
+                    f"sigma={sigma!r} for maps",
+                    "no sigma: maps are given as they are",
+                    "leave it out",
+                )
             return self.maps.clone()
         if self.layer_maps is not None:
             # Where nothing could be traced there is nothing to see either.
-            return self.layer_maps.together(self.size, regions.sigma) * self.has_evidence[:, None, None]
+            return (
+                self.layer_maps.together(self.size, regions.sigma)
+                * self.has_evidence[:, None, None]
+            )
         found = torch.zeros(len(self), *self.size)
         for image in range(len(self)):
             found[image] = regions.heat(self.points(image), self.size)
@@ -185,17 +209,20 @@ class Explanation:
     ) -> Boxes:
         """The box around the evidence of each image.
 
-        Of points: the tight box around those that are no outliers. A point stays if more than `min_share` of all
-        points, itself included, lie nearer than `radius` × the image's diagonal. Of layers and maps: the tight box
-        around the pixels that reach `threshold` × the heat map's maximum. What is not given is as `regions` has it; an
-        option of points asks for the box of points.
+        Of points: the tight box around those that are no outliers. A point stays if more than
+            `min_share` of all
+        points, itself included, lie nearer than `radius` × the image's diagonal. Of layers and
+        maps: the tight box around the pixels that reach `threshold` × the heat map's maximum. What
+        is not given is as `regions` has it; an option of points asks for the box of points.
 
         Args:
-            min_share: Share of the points' number, or of their score where `weighted`. 0.05 by default.
+            min_share: Share of the points' number, or of their score where `weighted`. 0.05 by
+                default.
             radius: Share of the image's diagonal, for points. 0.1 by default.
             threshold: Share of the heat map's maximum. 0.5 by default, 0.45 for layers.
             weighted: Count points by their score. The paper counts each as one.
-            connected: Only around pixels that hang together with the heat map's maximum; so by default for layers.
+            connected: Only around pixels that hang together with the heat map's maximum; so by
+                default for layers.
 
         Returns:
             Boxes; none where there is no evidence, nor where every point is an outlier.
@@ -205,7 +232,9 @@ class Explanation:
         """
         of_points: dict[str, Any] = {"min_share": min_share, "radius": radius, "weighted": weighted}
         given = of_points | {"threshold": threshold, "connected": connected}
-        regions = replace(self.regions, **{name: value for name, value in given.items() if value is not None})
+        regions = replace(
+            self.regions, **{name: value for name, value in given.items() if value is not None}
+        )
         asked = any(value is not None for value in of_points.values())
         around_heat = self.boxed == "heat" and not (asked and self.kind == "layers")
         heat = self.heatmap() if around_heat else None
@@ -231,16 +260,22 @@ class Explanation:
         at = name if isinstance(name, int) else names.index(name) if name in names else len(names)
         if not -len(names) <= at < len(names):
             near = near_matches(name, names) if isinstance(name, str) else f"0 to {len(names) - 1}"
-            raise LayerError(f"no site {name!r} in this explanation", f"one of its {len(names)} sites", f"try {near}")
+            raise LayerError(
+                f"no site {name!r} in this explanation",
+                f"one of its {len(names)} sites",
+                f"try {near}",
+            )
         rows = neurons.rows_of(at % len(names), len(self))
-        columns = [getattr(neurons, column)[rows] for column in ("image", "channel", "y", "x", "score")]
+        columns = [
+            getattr(neurons, column)[rows] for column in ("image", "channel", "y", "x", "score")
+        ]
         return LayerNeurons(self.sites[at], *columns)
 
     def path(self, image: int, y: int, x: int) -> Path:
         """How evidence came to one pixel: from it upwards along the links to the classes.
 
-        Each neuron's `flow` is the part of the evidence through it that ended at the pixel (at any channel of it);
-        `cofire.explain.paths.trace` says how it is divided.
+        Each neuron's `flow` is the part of the evidence through it that ended at the pixel (at any
+        channel of it); `cofire.explain.paths.trace` says how it is divided.
 
         Args:
             image: From 0; negative from the end.
@@ -248,7 +283,8 @@ class Explanation:
             x: The pixel's column; the feature for vectors.
 
         Raises:
-            ExplanationError: No point at that pixel (the nearest is named), or an explanation by maps.
+            ExplanationError: No point at that pixel (the nearest is named), or an explanation by
+                maps.
         """
         self._neurons("paths")
         at = self._at(image)
@@ -256,10 +292,14 @@ class Explanation:
         here = torch.nonzero((points.y == y) & (points.x == x)).flatten()
         if len(here) == 0:
             if len(points) == 0:
-                raise ExplanationError(f"no evidence in image {at}", "an image with points", "explain another class")
+                raise ExplanationError(
+                    f"no evidence in image {at}", "an image with points", "explain another class"
+                )
             nearest = int(((points.y - y).double() ** 2 + (points.x - x).double() ** 2).argmin())
             there = f"y={int(points.y[nearest])}, x={int(points.x[nearest])}"
-            raise ExplanationError(f"no point at y={y}, x={x} of image {at}", "a pixel with evidence", f"try {there}")
+            raise ExplanationError(
+                f"no point at y={y}, x={x} of image {at}", "a pixel with evidence", f"try {there}"
+            )
         alone = self[at : at + 1]._neurons()
         end = alone.rows_of(0, 1)
         column = alone.x if len(self.input_shape) == 3 else alone.channel
@@ -280,7 +320,8 @@ class Explanation:
         Args:
             image: From 0; negative from the end.
             what: "heatmap", "points" or "box".
-            alpha: Opacity of the heat map where it is hottest, above 0 and up to 1; it fades out towards 0.
+            alpha: Opacity of the heat map where it is hottest, above 0 and up to 1; it fades out
+                towards 0.
             legend: Whether class, method, colour bar and numbers stand under the picture.
             class_names: Names of all classes, in order.
 
@@ -288,9 +329,13 @@ class Explanation:
             OptionError: No such drawing, `alpha` out of bounds, or fewer class names than classes.
             ExplanationError: No such image, or points of an explanation by maps.
         """
-        return drawing.overlay(self, self._at(image), what, alpha=alpha, legend=legend, class_names=class_names)
+        return drawing.overlay(
+            self, self._at(image), what, alpha=alpha, legend=legend, class_names=class_names
+        )
 
-    def save_png(self, path: str | FilePath, *, class_names: Sequence[str] | None = None) -> FilePath:
+    def save_png(
+        self, path: str | FilePath, *, class_names: Sequence[str] | None = None
+    ) -> FilePath:
         """Write a sheet with one row per image: picture, heat map, points and box, with legends.
 
         Returns:
@@ -298,7 +343,9 @@ class Explanation:
         """
         return drawing.save_png(self, path, class_names=class_names)
 
-    def save_svg(self, path: str | FilePath, *, class_names: Sequence[str] | None = None) -> FilePath:
+    def save_svg(
+        self, path: str | FilePath, *, class_names: Sequence[str] | None = None
+    ) -> FilePath:
         """Write the same sheet as an SVG file: pictures and heat maps embedded, points, boxes and words as vectors.
 
         Returns:
@@ -307,7 +354,11 @@ class Explanation:
         return drawing.save_svg(self, path, class_names=class_names)
 
     def write_html(
-        self, path: str | FilePath, *, class_names: Sequence[str] | None = None, title: str | None = None
+        self,
+        path: str | FilePath,
+        *,
+        class_names: Sequence[str] | None = None,
+        title: str | None = None,
     ) -> FilePath:
         """Write one page that needs nothing else: every image, and a slider from the input to the last layer.
 
@@ -359,7 +410,9 @@ class Explanation:
         try:
             chosen = list(range(len(self)))[key]
         except (TypeError, ValueError) as error:
-            raise ExplanationError(f"{key}", "a slice of whole numbers", "choose images as from a list") from error
+            raise ExplanationError(
+                f"{key}", "a slice of whole numbers", "choose images as from a list"
+            ) from error
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
         for name in TENSORS:
             if parts[name] is not None:
@@ -374,7 +427,9 @@ class Explanation:
         at = operator.index(image)
         if not -len(self) <= at < len(self):
             some = f"0 to {len(self) - 1}" if len(self) else "none: it is empty"
-            raise ExplanationError(f"image {at}", f"one of its {len(self)} images", f"choose from {some}")
+            raise ExplanationError(
+                f"image {at}", f"one of its {len(self)} images", f"choose from {some}"
+            )
         return at % len(self)
 
     def _neurons(self, what: str = "neurons") -> Neurons:
@@ -388,7 +443,11 @@ class Explanation:
 
     def __repr__(self) -> str:
         (height, width), count = self.size, len(self)
-        what = f"{len(self.neurons):,} neurons at {len(self.sites)} sites" if self.neurons is not None else "maps"
+        what = (
+            f"{len(self.neurons):,} neurons at {len(self.sites)} sites"
+            if self.neurons is not None
+            else "maps"
+        )
         return (
             f"Explanation('{self.method}', {count} image{'s' * (count != 1)} of {height} × {width} pixels, {what}, "
             f"evidence in {int(np.count_nonzero(self.has_evidence))} of {count})"

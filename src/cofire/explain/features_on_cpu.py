@@ -36,24 +36,32 @@ def choose_all_features(
         last_resort: Whether the highest input takes all where none is above zero.
 
     Returns:
-        Pairs of neurons and inputs, at most PARENTS for each input; what they carry adds up to what the input carries.
+        Pairs of neurons and inputs, at most PARENTS for each input; what they carry adds up to what
+        the input carries.
     """
     given = plain(fields.given)
     weight = plain(fields.weight).to(given.dtype).flatten(1)
     output, position, _ = fields.seen_from(flow.index)
     key = flow.image * given.shape[2] + position
-    starts = torch.cat([torch.zeros(1, dtype=torch.int64), (torch.diff(key) != 0).nonzero().squeeze(1) + 1])
+    starts = torch.cat(
+        [torch.zeros(1, dtype=torch.int64), (torch.diff(key) != 0).nonzero().squeeze(1) + 1]
+    )
     ends = torch.cat([starts[1:], torch.tensor([len(flow)])])
     features = given.shape[1]
     found: list[tuple[Tensor, ...]] = []
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
         values = given[flow.image[start], :, position[start], 0].double().contiguous().numpy()
         arguments = (
-            values, weight.numpy(), output[start:end].numpy(), flow.direction[start:end].numpy(),
+            values,
+            weight.numpy(),
+            output[start:end].numpy(),
+            flow.direction[start:end].numpy(),
             flow.score[start:end].numpy(),
-        )  # fmt: skip
+        )
         if carried:
-            parts = _spread(*arguments, counted, features if most is None else most, last_resort, PARENTS)
+            parts = _spread(
+                *arguments, counted, features if most is None else most, last_resort, PARENTS
+            )
         else:
             parts = _collected(*arguments, last_resort, PARENTS)
         neuron, feature, direction, score = (torch.from_numpy(part) for part in parts)
@@ -65,9 +73,16 @@ def choose_all_features(
 
 @compiler()
 def _spread(
-    values: Any, weight: Any, output: Any, direction: Any, score: Any, counted: Any, most: Any, last_resort: Any,
+    values: Any,
+    weight: Any,
+    output: Any,
+    direction: Any,
+    score: Any,
+    counted: Any,
+    most: Any,
+    last_resort: Any,
     parents: Any,
-) -> Any:  # fmt: skip
+) -> Any:
     """Pairs of neuron and input, with direction and score, for one image and position."""
     neurons, features = len(output), len(values)
     active = np.flatnonzero(values)
@@ -99,7 +114,9 @@ def _spread(
             total += max(scaled[feature] * weight[output[neuron], feature] * direction[neuron], 0.0)
         rate[neuron] = score[neuron] * direction[neuron] / total
         for feature in active:
-            carried[feature] += max(scaled[feature] * weight[output[neuron], feature] * rate[neuron], 0.0)
+            carried[feature] += max(
+                scaled[feature] * weight[output[neuron], feature] * rate[neuron], 0.0
+            )
     order = np.argsort(-carried, kind="mergesort")
     rows = alone.sum() + (carried > 0.0).sum() + min(most, features) * parents
     neuron_of = np.empty(rows, dtype=np.int64)
@@ -146,7 +163,9 @@ def _spread(
                     highest[neuron] = feature
             neuron_of[count] = neuron
             feature_of[count] = highest[neuron]
-            direction_of[count] = -1 if weight[output[neuron], highest[neuron]] * direction[neuron] < 0 else 1
+            direction_of[count] = (
+                -1 if weight[output[neuron], highest[neuron]] * direction[neuron] < 0 else 1
+            )
             score_of[count] = score[neuron]
             count += 1
     return neuron_of[:count], feature_of[:count], direction_of[:count], score_of[:count]
@@ -154,7 +173,13 @@ def _spread(
 
 @compiler()
 def _collected(
-    values: Any, weight: Any, output: Any, direction: Any, score: Any, last_resort: Any, parents: Any
+    values: Any,
+    weight: Any,
+    output: Any,
+    direction: Any,
+    score: Any,
+    last_resort: Any,
+    parents: Any,
 ) -> Any:
     """The same where inputs are chosen or not: each is looked for until enough neurons are found that chose it."""
     neurons, features = len(output), len(values)
@@ -196,6 +221,8 @@ def _collected(
         if highest >= 0 and best <= 0.0 and last_resort:
             neuron_of[count] = neuron
             feature_of[count] = highest
-            direction_of[count] = -1 if weight[output[neuron], highest] * direction[neuron] < 0 else 1
+            direction_of[count] = (
+                -1 if weight[output[neuron], highest] * direction[neuron] < 0 else 1
+            )
             count += 1
     return neuron_of[:count], feature_of[:count], direction_of[:count], np.ones(count)

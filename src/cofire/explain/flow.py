@@ -19,10 +19,12 @@ class Flow:
     Attributes:
         image: (neurons,) int64, whose neuron it is.
         index: (neurons,) int64, its place in one sample's values, in row-major order.
-        direction: (neurons,) int8: 1 where it is to be explained why the value is large, -1 why it is small. Folded,
-            float64: what the operators between the neuron and its weights multiply these with.
+        direction: (neurons,) int8: 1 where it is to be explained why the value is large, -1 why it
+            is small. Folded, float64: what the operators between the neuron and its weights
+            multiply these with.
         score: (neurons,) float64, the evidence that it carries.
-        row: (neurons,) int64, its row in the record of the tracing; where `own` is false, its parent's.
+        row: (neurons,) int64, its row in the record of the tracing; where `own` is false, its
+            parent's.
         own: Whether each neuron has a row of its own.
     """
 
@@ -48,7 +50,13 @@ class Flow:
 
     def where(self, kept: Tensor | slice) -> Flow:
         """Those that a mask or an index keeps."""
-        parts = (self.image[kept], self.index[kept], self.direction[kept], self.score[kept], self.row[kept])
+        parts = (
+            self.image[kept],
+            self.index[kept],
+            self.direction[kept],
+            self.score[kept],
+            self.row[kept],
+        )
         return Flow(*parts, own=self.own)
 
     def moved(self, index: Tensor, own: bool | None = None) -> Flow:
@@ -67,7 +75,8 @@ def merged(together: Flow, size: int, carried: bool = True) -> tuple[Flow, Tenso
         carried: Whether scores of the same neuron are added; else each neuron carries 1.
 
     Returns:
-        The flow, sorted by image and index, with rows from 0, and for each neuron given its row in the flow.
+        The flow, sorted by image and index, with rows from 0, and for each neuron given its row in
+        the flow.
 
     Example:
         >>> one = torch.tensor([0, 0])
@@ -87,13 +96,17 @@ def merged(together: Flow, size: int, carried: bool = True) -> tuple[Flow, Tenso
     key = (together.image * size + together.index) * len(factors) + which
     found, row = torch.unique(key, return_inverse=True)
     if carried:
-        score = torch.zeros(len(found), dtype=torch.float64, device=key.device).index_add_(0, row, together.score)
+        score = torch.zeros(len(found), dtype=torch.float64, device=key.device).index_add_(
+            0, row, together.score
+        )
     else:
         score = torch.ones(len(found), dtype=torch.float64, device=key.device)
     place = torch.div(found, len(factors), rounding_mode="floor")
     direction = factors[found - place * len(factors)]
     image = torch.div(place, size, rounding_mode="floor")
-    flow = Flow(image, place - image * size, direction, score, torch.arange(len(found), device=key.device))
+    flow = Flow(
+        image, place - image * size, direction, score, torch.arange(len(found), device=key.device)
+    )
     return flow, row
 
 

@@ -16,8 +16,8 @@ def judged_layers(
 ) -> dict[fx.Node, ActivationLayer]:
     """The last activation layer of each resolution, from the input up.
 
-    The last one has seen most of what its resolution will ever show. Layers of one position have no places; gates only
-    scale others.
+    The last one has seen most of what its resolution will ever show. Layers of one position have no
+    places; gates only scale others.
 
     Args:
         graph: The network's.

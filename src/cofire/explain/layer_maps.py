@@ -33,7 +33,8 @@ class LayerMaps:
         maps: For each layer (images, height, width), float32, 0 or more.
 
     Raises:
-        ExplanationError: Names and maps do not fit together, or a map has values below 0 or not finite.
+        ExplanationError: Names and maps do not fit together, or a map has values below 0 or not
+            finite.
 
     Example:
         Two layers that agree on the left half:
@@ -52,13 +53,25 @@ class LayerMaps:
         kept = tuple(values.detach().to("cpu", torch.float32) for values in self.maps)
         object.__setattr__(self, "names", tuple(self.names))
         object.__setattr__(self, "maps", kept)
-        if not kept or len(self.names) != len(kept) or not all(isinstance(name, str) for name in self.names):
-            raise _misfit(f"{len(self.names)} names for {len(kept)} maps", "one name for each of one or more maps")
+        if (
+            not kept
+            or len(self.names) != len(kept)
+            or not all(isinstance(name, str) for name in self.names)
+        ):
+            raise _misfit(
+                f"{len(self.names)} names for {len(kept)} maps",
+                "one name for each of one or more maps",
+            )
         for name, values in zip(self.names, kept, strict=True):
             if values.ndim != 3 or len(values) != len(kept[0]) or 0 in values.shape[1:]:
-                raise _misfit(f"maps of '{name}' of shape {tuple(values.shape)}", "(images, h, w), as many images each")
+                raise _misfit(
+                    f"maps of '{name}' of shape {tuple(values.shape)}",
+                    "(images, h, w), as many images each",
+                )
             if not bool((torch.isfinite(values) & (values >= 0)).all()):
-                raise _misfit(f"maps of '{name}' with values below 0 or not finite", "finite values from 0 up")
+                raise _misfit(
+                    f"maps of '{name}' with values below 0 or not finite", "finite values from 0 up"
+                )
 
     def __len__(self) -> int:
         return len(self.maps[0])
@@ -71,8 +84,8 @@ class LayerMaps:
     def together(self, size: tuple[int, int], sigma: float = LAYER_SIGMA) -> Tensor:
         """Where the layers agree: the geometric mean of their maps, each brought to the image's size and blurred.
 
-        `H ∝ exp(Σ_l log(M_l + f) / L) − f`, with each `M_l` of sum 1 and a floor `f` of half a percent of an even map.
-        A layer without any evidence for an image says nothing about it.
+        `H ∝ exp(Σ_l log(M_l + f) / L) − f`, with each `M_l` of sum 1 and a floor `f` of half a
+        percent of an even map. A layer without any evidence for an image says nothing about it.
 
         Args:
             size: Height and width of the images.
@@ -98,15 +111,21 @@ class LayerMaps:
         layers = torch.zeros(len(self), 1, 1, dtype=torch.float64)
         width = float(sigma * min(size))
         for values in self.maps:
-            down, across = (_spreading(*pair, width) for pair in zip(values.shape[1:], size, strict=True))
+            down, across = (
+                _spreading(*pair, width) for pair in zip(values.shape[1:], size, strict=True)
+            )
             spread = down @ values.double() @ across.T
             total = spread.sum((1, 2), keepdim=True)
             there = total > 0
-            logs += torch.where(there, (spread / total.where(there, torch.ones(())) + floor).log(), 0.0)
+            logs += torch.where(
+                there, (spread / total.where(there, torch.ones(())) + floor).log(), 0.0
+            )
             layers += there
         agreed = ((logs / layers.clamp(min=1)).exp() - floor).clamp(min=0)
         agreed = agreed.where(layers > 0, torch.zeros(()))
-        return (agreed / agreed.sum((1, 2), keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)).float()
+        return (
+            agreed / agreed.sum((1, 2), keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
+        ).float()
 
 
 def joined_maps(parts: Sequence[LayerMaps | None]) -> LayerMaps | None:
@@ -122,16 +141,22 @@ def joined_maps(parts: Sequence[LayerMaps | None]) -> LayerMaps | None:
 def _spreading(given: int, wanted: int, width: float) -> Tensor:
     """The matrix (wanted, given) that interpolates linearly along one axis and blurs; beyond the border lies nothing.
 
-    Both steps are linear and treat rows and columns alike, so that two products with small matrices do for a map what
-    resizing and filtering it would.
+    Both steps are linear and treat rows and columns alike, so that two products with small matrices
+    do for a map what resizing and filtering it would.
     """
-    steps = interpolate(torch.eye(given, dtype=torch.float64)[:, None], size=wanted, mode="linear")[:, 0].T
+    steps = interpolate(torch.eye(given, dtype=torch.float64)[:, None], size=wanted, mode="linear")[
+        :, 0
+    ].T
     # Narrower than a hundredth of a pixel nothing spreads, and its square would round to 0.
     if width > 0.01:
-        spread = gaussian_filter1d(steps.numpy(), width, axis=0, mode="constant", cval=0.0, truncate=4.0)
+        spread = gaussian_filter1d(
+            steps.numpy(), width, axis=0, mode="constant", cval=0.0, truncate=4.0
+        )
         steps = torch.from_numpy(np.ascontiguousarray(spread))
     return steps
 
 
 def _misfit(given: str, expected: str) -> ExplanationError:
-    return ExplanationError(given, expected, "make the explanation with cofire.explain, or mend its parts")
+    return ExplanationError(
+        given, expected, "make the explanation with cofire.explain, or mend its parts"
+    )

@@ -36,7 +36,8 @@ def lrp_maps(network: Network, images: Tensor, target: Tensor, sigma: float = SI
         sigma: Width of the blur as a share of the shorter side, 0 or more; 0 for none.
 
     Returns:
-        (images, height, width), float32, from 0 up, in units of the logit, on the CPU. Vectors are one row of pixels.
+        (images, height, width), float32, from 0 up, in units of the logit, on the CPU. Vectors are
+        one row of pixels.
 
     Raises:
         BatchError: The images do not fit the network.
@@ -67,28 +68,36 @@ def relevance(network: Network, images: Tensor, target: Tensor) -> Tensor:
 
     A class starts with its logit, which relevance shares out among the inputs i of every neuron j:
 
-    - convolutions, ZPlus: Rᵢ = Σⱼ (xᵢwᵢⱼ)⁺ Rⱼ / Σᵢ (xᵢwᵢⱼ)⁺, with a positive bias among what is summed;
-    - linear layers, averages, sums and multiples, ε: Rᵢ = Σⱼ xᵢwᵢⱼ Rⱼ / (zⱼ + ε sign zⱼ), with ε = 1e-6;
-    - activation functions, shifts and batch normalisation hand on what they get. Batch normalisation that follows a
+    - convolutions, ZPlus: Rᵢ = Σⱼ (xᵢwᵢⱼ)⁺ Rⱼ / Σᵢ (xᵢwᵢⱼ)⁺, with a positive bias among what is
+      summed;
+    - linear layers, averages, sums and multiples, ε: Rᵢ = Σⱼ xᵢwᵢⱼ Rⱼ / (zⱼ + ε sign zⱼ), with ε =
+      1e-6;
+    - activation functions, shifts and batch normalisation hand on what they get. Batch
+      normalisation that follows a
       convolution or a linear layer is merged into it first, as by zennit's canonizers;
     - maxima and what moves values: to where each value came from.
 
-    A sum, such as a residual connection, shares by what each operand contributes, as zennit's canonizer for ResNet
-    has it. zennit without that canonizer would leave the sum to autograd, which hands the whole relevance to each
-    operand. So it does for averages that are written as functions: here they are averages, however written.
+    A sum, such as a residual connection, shares by what each operand contributes, as zennit's
+    canonizer for ResNet has it. zennit without that canonizer would leave the sum to autograd,
+    which hands the whole relevance to each operand. So it does for averages that are written as
+    functions: here they are averages, however written.
 
-    The logit, and not 1, is what starts: what speaks for a class is positive also where its logit is below zero.
+    The logit, and not 1, is what starts: what speaks for a class is positive also where its logit
+        is below zero.
 
-    The rules hang on modules that stand for the graph's operators during the call. The model is not changed in any
+    The rules hang on modules that stand for the graph's operators during the call. The model is not
+    changed in any
     way: its weights are shared and detached. Half precision is computed in single precision.
 
     Args:
         network: With a graph; it takes one batch of inputs.
         images: (images, *network.input_shape).
-        target: The class to explain for each image, (images,), whole numbers of classes that there are.
+        target: The class to explain for each image, (images,), whole numbers of classes that there
+            are.
 
     Returns:
-        (images, *network.input_shape), float32 or, of a network in double precision, float64, on the CPU.
+        (images, *network.input_shape), float32 or, of a network in double precision, float64, on
+        the CPU.
 
     Raises:
         BatchError: The images do not fit the network.
@@ -113,7 +122,11 @@ def relevance(network: Network, images: Tensor, target: Tensor) -> Tensor:
     each = max(1, _BYTES // max(1, _COPIES * sum(map(_bytes, plan.order))))
     found = []
     # Gradients need tensors that autograd may keep, also where the caller records nothing.
-    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.autocast(device.type, enabled=False),
+    ):
         for first in range(0, len(prepared), each):
             part = slice(first, first + each)
             pass_through = _Pass(plan, network, device)
@@ -161,15 +174,28 @@ class _Pass(nn.Module):
         self._plan = plan
         self._device = device
         sites = {node: site_for(part) for node, part in plan.parts.items()}
-        self._sites: dict[fx.Node, Site] = {node: site for node, site in sites.items() if site is not None}
+        self._sites: dict[fx.Node, Site] = {
+            node: site for node, site in sites.items() if site is not None
+        }
         # For zennit to find them.
         self.sites = nn.ModuleList(self._sites.values())
         reading = plan.straight.reading
         held = [node for node in plan.order if node.op == "placeholder" and node is not plan.image]
         names = [node.name for node in held if node.name in reading.tensors]
-        tensors = dict(zip(names, network._source.tensors([reading.tensors[name] for name in names]), strict=True))
-        values = (tensors[node.name] if node.name in tensors else reading.constants[node.name] for node in held)
-        self._held = {node: _usable(value, device) for node, value in zip(held, values, strict=True)}
+        tensors = dict(
+            zip(
+                names,
+                network._source.tensors([reading.tensors[name] for name in names]),
+                strict=True,
+            )
+        )
+        values = (
+            tensors[node.name] if node.name in tensors else reading.constants[node.name]
+            for node in held
+        )
+        self._held = {
+            node: _usable(value, device) for node, value in zip(held, values, strict=True)
+        }
 
     def forward(self, images: Tensor) -> Tensor:
         """The logits."""
@@ -181,19 +207,33 @@ class _Pass(nn.Module):
                 values[node] = self._plan.straight.reading.submodules[str(node.target)]
                 continue
             part = self._plan.parts.get(node)
-            values[node] = self._computed(node, values) if part is None else self._by_rule(part, values)
+            values[node] = (
+                self._computed(node, values) if part is None else self._by_rule(part, values)
+            )
         logits: Tensor = values[self._plan.straight.logits]
         return logits
 
     def _computed(self, node: fx.Node, values: dict[fx.Node, Any]) -> Any:
         made = node.meta.get("val")
-        first = values.get(node.args[0]) if node.args and isinstance(node.args[0], fx.Node) else None
-        if isinstance(first, Tensor) and isinstance(made, Tensor) and Step.of(node).name in ("to", "to_copy"):
+        first = (
+            values.get(node.args[0]) if node.args and isinstance(node.args[0], fx.Node) else None
+        )
+        if (
+            isinstance(first, Tensor)
+            and isinstance(made, Tensor)
+            and Step.of(node).name in ("to", "to_copy")
+        ):
             # Half precision stays out of the sums, as in front of the network.
-            wide = torch.promote_types(made.dtype, torch.float32) if made.is_floating_point() else made.dtype
+            wide = (
+                torch.promote_types(made.dtype, torch.float32)
+                if made.is_floating_point()
+                else made.dtype
+            )
             return first.to(self._device, wide)
         arguments = [self._filled(value, values) for value in node.args]
-        return node.target(*arguments, **{name: self._filled(one, values) for name, one in node.kwargs.items()})  # type: ignore[operator]
+        return node.target(
+            *arguments, **{name: self._filled(one, values) for name, one in node.kwargs.items()}
+        )  # type: ignore[operator]
 
     def _filled(self, value: Any, values: dict[fx.Node, Any]) -> Any:
         if isinstance(value, (list, tuple)):
@@ -207,7 +247,8 @@ class _Pass(nn.Module):
         operands = [values[operand] for operand in part.operands]
         several = isinstance(step.node.meta.get("val"), (tuple, list))
         if part.kind == "same":
-            # Of an operator with several results the first is meant; nothing else of it was allowed on the way.
+            # Of an operator with several results the first is meant; nothing else of it was allowed
+            # on the way.
             return (operands[0],) if several else operands[0]
         site = self._sites[step.node]
         if part.kind == "sum":
@@ -220,7 +261,9 @@ class _Pass(nn.Module):
             now = {**given, place: value}
             now |= {part.weight: weight} if part.weight else {}
             now |= {part.bias: bias} if part.bias else {}
-            result = step.node.target(*(now[name] for name in listed), **{name: now[name] for name in named})  # type: ignore[operator]
+            result = step.node.target(
+                *(now[name] for name in listed), **{name: now[name] for name in named}
+            )  # type: ignore[operator]
             found: Tensor = result[0] if several else result
             return found
 
@@ -257,7 +300,9 @@ def _bytes(node: fx.Node) -> int:
     value = node.meta.get("val")
     if not isinstance(value, Tensor) or node.op != "call_function":
         return 0
-    return math.prod(int(size) for size in value.shape if isinstance(size, int)) * value.element_size()
+    return (
+        math.prod(int(size) for size in value.shape if isinstance(size, int)) * value.element_size()
+    )
 
 
 def _zennit(module: str) -> Any:
@@ -265,4 +310,6 @@ def _zennit(module: str) -> Any:
         # It is needed for nothing else.
         return importlib.import_module(module)
     except ImportError as error:
-        raise MissingExtraError("LRP without zennit", "the extra 'lrp'", 'pip install "cofire[lrp]"') from error
+        raise MissingExtraError(
+            "LRP without zennit", "the extra 'lrp'", 'pip install "cofire[lrp]"'
+        ) from error

@@ -18,8 +18,9 @@ Call = Callable[..., Tensor]
 class Site(nn.Module):
     """One operator of a graph at one place, as a module.
 
-    zennit chooses a rule by the type of a module. The subclasses are of those types, but compute what the graph says
-    there, with weights that are handed over: nothing of the type itself is built, so no weights are made up.
+    zennit chooses a rule by the type of a module. The subclasses are of those types, but compute
+    what the graph says there, with weights that are handed over: nothing of the type itself is
+    built, so no weights are made up.
 
     Attributes:
         call: Computes the operator: called with what goes in, the weights and the bias.
@@ -98,7 +99,9 @@ def arguments_of(step: Step) -> tuple[list[str], list[str]]:
     target = step.node.target
     assert isinstance(target, torch._ops.OpOverload)
     listed = target._schema.arguments
-    return [one.name for one in listed if not one.kwarg_only], [one.name for one in listed if one.kwarg_only]
+    return [one.name for one in listed if not one.kwarg_only], [
+        one.name for one in listed if one.kwarg_only
+    ]
 
 
 def merged_weights(
@@ -131,4 +134,6 @@ def merged_weights(
     factor = (variance + eps) ** 0.5
     factor = 1 / factor if scale is None else scale / factor
     moved = (-mean if bias is None else bias - mean) * factor
-    return weight * factor.reshape(-1, *[1] * (weight.ndim - 1)), moved if shift is None else moved + shift
+    return weight * factor.reshape(
+        -1, *[1] * (weight.ndim - 1)
+    ), moved if shift is None else moved + shift

@@ -18,7 +18,9 @@ from cofire.network.tapping import StraightGraph
 
 __all__ = ["LrpPlan", "Part", "PartKind", "lrp_plan_of"]
 
-PartKind = Literal["convolution", "linear", "activation", "scaling", "average", "sum", "multiple", "same"]
+PartKind = Literal[
+    "convolution", "linear", "activation", "scaling", "average", "sum", "multiple", "same"
+]
 """Which rule an operator gets; "same" hands on its operand, as dropout does in evaluation mode."""
 
 
@@ -26,7 +28,9 @@ def _names(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-_CONVOLUTIONS = _names("conv1d conv2d conv3d convolution conv_transpose1d conv_transpose2d conv_transpose3d")
+_CONVOLUTIONS = _names(
+    "conv1d conv2d conv3d convolution conv_transpose1d conv_transpose2d conv_transpose3d"
+)
 _WEIGHTED = {
     **dict.fromkeys((*_CONVOLUTIONS, "linear"), ("input", "weight", "bias")),
     "matmul": ("self", "other", ""),
@@ -43,8 +47,9 @@ _AVERAGES = _names(
 )
 _SUMS = _names("add sub rsub")
 _SAME = _names("dropout feature_dropout alpha_dropout feature_alpha_dropout detach")
-# Each value of the result is one of the operand's: the gradient is the relevance. zennit has no rule for any of these
-# and leaves them to autograd as well; a maximum sends all to the place that it was taken from.
+# Each value of the result is one of the operand's: the gradient is the relevance. zennit has no
+# rule for any of these and leaves them to autograd as well; a maximum sends all to the place that
+# it was taken from.
 _MOVING = _names(
     "view reshape flatten unflatten unsqueeze squeeze view_as reshape_as permute transpose movedim t mT slice select "
     "narrow chunk split split_with_sizes unbind tensor_split unsafe_chunk unsafe_split constant_pad_nd pad "
@@ -123,9 +128,10 @@ def _made(network: Network) -> LrpPlan:
     straight = StraightGraph(network)
     if len(straight.inputs) != 1:
         raise RuleError(
-            f"a network of {len(straight.inputs)} inputs", "a network of one input",
+            f"a network of {len(straight.inputs)} inputs",
+            "a network of one input",
             "wrap the model so that it takes images alone",
-        )  # fmt: skip
+        )
     (image,) = straight.inputs
     needed = _needed(straight.logits)
     order = tuple(node for node in straight.graph.nodes if node in needed)
@@ -134,11 +140,15 @@ def _made(network: Network) -> LrpPlan:
         if _carries(node) and any(other in fed for other in node.all_input_nodes):
             fed.add(node)
     if straight.logits not in fed:
-        raise RuleError("logits that do not depend on the image", "a classifier of images", "check the model")
+        raise RuleError(
+            "logits that do not depend on the image", "a classifier of images", "check the model"
+        )
     parts: dict[fx.Node, Part] = {}
     # A picked result is a value of its operator, which is looked at by itself.
     on_the_way = _needed(straight.logits, fed) - {image}
-    for node in (node for node in order if node in on_the_way and node.target is not operator.getitem):
+    for node in (
+        node for node in order if node in on_the_way and node.target is not operator.getitem
+    ):
         part = _part(node, fed)
         if part is not None:
             parts[node] = part
@@ -175,13 +185,19 @@ def _part(node: fx.Node, fed: set[fx.Node]) -> Part | None:
     step = Step.of(node)
     name, given = step.name, step.arguments
     # Twice where a value meets itself, as in a square.
-    pair = [value for value in (given.get("self"), given.get("other")) if isinstance(value, fx.Node)]
-    operands = tuple(other for other in (pair if len(pair) == 2 else node.all_input_nodes) if other in fed)
+    pair = [
+        value for value in (given.get("self"), given.get("other")) if isinstance(value, fx.Node)
+    ]
+    operands = tuple(
+        other for other in (pair if len(pair) == 2 else node.all_input_nodes) if other in fed
+    )
     if name in _WEIGHTED:
         operand, weight, bias = _WEIGHTED[name]
         if operands != (given[operand],):
             raise _refuse(step, "weights that depend on the image")
-        return Part("convolution" if name in _CONVOLUTIONS else "linear", step, operands, weight, bias)
+        return Part(
+            "convolution" if name in _CONVOLUTIONS else "linear", step, operands, weight, bias
+        )
     if name in _SUMS and len(operands) == 2:
         return Part("sum", step, operands)
     if name in _MOVING:
@@ -220,14 +236,20 @@ def _merged(parts: dict[fx.Node, Part], straight: StraightGraph) -> dict[fx.Node
             continue
         (before,) = part.operands
         weighted = found.get(before)
-        settings = [part.step.arguments.get(name) for name in ("weight", "bias", "running_mean", "running_var")]
+        settings = [
+            part.step.arguments.get(name)
+            for name in ("weight", "bias", "running_mean", "running_var")
+        ]
         known = all(value is None or value.op == "placeholder" for value in settings)
         if weighted is None or len(before.users) > 1 or before is straight.logits or not known:
             continue
-        # Of a linear layer on more than vectors another axis is normalised than the one of its features.
+        # Of a linear layer on more than vectors another axis is normalised than the one of its
+        # features.
         plain = weighted.kind == "convolution" and not _transposed(weighted.step)
         if plain or (weighted.step.name == "linear" and len(_sizes(before)) == 2):
-            found[before] = Part(weighted.kind, weighted.step, weighted.operands, "weight", "bias", norm=part.step)
+            found[before] = Part(
+                weighted.kind, weighted.step, weighted.operands, "weight", "bias", norm=part.step
+            )
             found[node] = Part("same", part.step, part.operands)
     return found
 

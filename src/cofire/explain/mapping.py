@@ -87,9 +87,10 @@ def refuse_options(method: str, options: dict[str, Any], own: Sequence[str]) -> 
     for name in options:
         if name not in own:
             raise OptionError(
-                f"{name}= for method {method!r}", f"{own[0]}=, its only option" if own else "no options",
+                f"{name}= for method {method!r}",
+                f"{own[0]}=, its only option" if own else "no options",
                 "leave it out, or use a method that traces, such as 'discernible'",
-            )  # fmt: skip
+            )
 
 
 def one_class_each(method: str, classes: Tensor | None) -> None:

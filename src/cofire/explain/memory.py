@@ -22,7 +22,11 @@ def images_at_once(plan: Plan, images: int, *, recorded: bool = False) -> int:
     """
     kept: set[fx.Node] = set()
     if recorded:
-        kept.update(node for node in plan.straight.graph.nodes if node.op == "call_function" and is_batched(node))
+        kept.update(
+            node
+            for node in plan.straight.graph.nodes
+            if node.op == "call_function" and is_batched(node)
+        )
     for step, rule in plan.steps.values():
         kept.update(node for node in rule.needed(step) if is_batched(node))
     traced = sum(_bytes(node) for node in kept)

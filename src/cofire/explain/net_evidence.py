@@ -28,9 +28,10 @@ def net_evidence(
 ) -> LayerMaps | None:
     """Where each layer's evidence for a class outweighs that for its strongest rival.
 
-    The net evidence of a place is `E_c = Σ_channels a · ∂z_c/∂a`: for a network of ReLUs, up to biases, what its
-    activations there add to the logit, whatever way they take. Of it what is above zero counts, as shares of 1 over
-    the layer; from it `contrast` times the same of the rival, the most probable class that is not explained, is taken
+    The net evidence of a place is `E_c = Σ_channels a · ∂z_c/∂a`: for a network of ReLUs, up to
+    biases, what its activations there add to the logit, whatever way they take. Of it what is above
+    zero counts, as shares of 1 over the layer; from it `contrast` times the same of the rival, the
+    most probable class that is not explained, is taken
     away: `(Ê_c − contrast · Ê_d)⁺`.
 
     Args:
@@ -58,17 +59,26 @@ def net_evidence(
         rivals = logits.detach().scatter(1, classes, -torch.inf).argmax(1, keepdim=True)
         against = _shares(logits, rivals, tensors, recorded, first)
         if against is not None:
-            own = [(one - contrast * other).clamp(min=0) for one, other in zip(own, against, strict=True)]
+            own = [
+                (one - contrast * other).clamp(min=0)
+                for one, other in zip(own, against, strict=True)
+            ]
     return LayerMaps(tuple(layer.name for layer in recorded.values()), tuple(own))
 
 
 def _shares(
-    logits: Tensor, classes: Tensor, tensors: Sequence[Tensor], layers: dict[fx.Node, ActivationLayer], first: int
+    logits: Tensor,
+    classes: Tensor,
+    tensors: Sequence[Tensor],
+    layers: dict[fx.Node, ActivationLayer],
+    first: int,
 ) -> list[Tensor] | None:
     # The caller may be in a mode in which nothing is recorded, nor could what is recorded be read.
     with torch.inference_mode(False), torch.no_grad():
         start = torch.zeros_like(logits).scatter(1, classes, 1.0)
-        gradients = torch.autograd.grad(logits, tensors, start, retain_graph=True, allow_unused=True)
+        gradients = torch.autograd.grad(
+            logits, tensors, start, retain_graph=True, allow_unused=True
+        )
     if all(gradient is None for gradient in gradients):
         return None
     found = []
@@ -89,10 +99,13 @@ def _shares(
             )
         evidence = evidence.clamp(min=0)
         if max(evidence.shape[1:]) > _FINEST:
-            # Averages of whole numbers of pixels where sizes divide, of overlapping windows where they do not.
+            # Averages of whole numbers of pixels where sizes divide, of overlapping windows where
+            # they do not.
             height, width = (min(size, _FINEST) for size in evidence.shape[1:])
             evidence = adaptive_avg_pool2d(evidence[:, None], (height, width))[:, 0]
         # Logits may be of any scale: in double precision no sum of finite single ones overflows.
-        total = evidence.double().sum((1, 2), keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
+        total = (
+            evidence.double().sum((1, 2), keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
+        )
         found.append((evidence.double() / total).float())
     return found

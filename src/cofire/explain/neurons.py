@@ -68,7 +68,8 @@ class LayerNeurons:
         channel: (rows,), int32.
         y: (rows,), int32.
         x: (rows,), int32.
-        score: The share of the decision's evidence that passed through the neuron, (rows,), float32.
+        score: The share of the decision's evidence that passed through the neuron, (rows,),
+            float32.
     """
 
     site: Site
@@ -96,7 +97,8 @@ class Neurons:
         channel: (rows,), int32.
         y: (rows,), int32; 0 where the site has no positions.
         x: (rows,), int32; 0 where the site has no positions.
-        score: The share of the decision's evidence that passed through this neuron, (rows,), float32, above 0.
+        score: The share of the decision's evidence that passed through this neuron, (rows,),
+            float32, above 0.
         child: Row of a link's end that is nearer to the input, (links,), int32.
         parent: Row that the child supports, nearer to the classes, (links,), int32.
         share: Evidence that the parent handed to the child, (links,), float32, above 0.
@@ -139,7 +141,9 @@ class Neurons:
             return int(self.image[row]) - int(self.site[row]) * images
 
         first, last = (0, images) if image is None else (image, image + 1)
-        start, end = (bisect_left(range(len(self)), at - site * images, key=place) for at in (first, last))
+        start, end = (
+            bisect_left(range(len(self)), at - site * images, key=place) for at in (first, last)
+        )
         return slice(start, end)
 
     def of_images(self, chosen: list[int], images: int) -> Neurons:
@@ -175,10 +179,13 @@ class Neurons:
         """Hold the table to what it promises.
 
         Raises:
-            ExplanationError: A column is of the wrong type or length, a row lies outside its site, scores or shares
-                are not above 0, or the order is not as promised.
+            ExplanationError: A column is of the wrong type or length, a row lies outside its site,
+                scores or shares are not above 0, or the order is not as promised.
         """
-        for names, floats in ((("image", "site", "channel", "y", "x", "score"), "score"), (_LINKS, "share")):
+        for names, floats in (
+            (("image", "site", "channel", "y", "x", "score"), "score"),
+            (_LINKS, "share"),
+        ):
             for name in names:
                 column: Tensor = getattr(self, name)
                 wanted = torch.float32 if name == floats else torch.int32
@@ -199,12 +206,21 @@ class Neurons:
         for name in ("score", "share"):
             values: Tensor = getattr(self, name)
             if not bool((torch.isfinite(values) & (values > 0)).all()):
-                raise _bad(f"neurons.{name} with values that are not above 0 or not finite", "finite values above 0")
+                raise _bad(
+                    f"neurons.{name} with values that are not above 0 or not finite",
+                    "finite values above 0",
+                )
         if bool((torch.diff(image - site * images) < 0).any()):
-            raise _bad("neurons in another order", "rows by site, from the classes down to the input, then by image")
+            raise _bad(
+                "neurons in another order",
+                "rows by site, from the classes down to the input, then by image",
+            )
         child, parent = self.child.long(), self.parent.long()
         if bool((site[child] >= site[parent]).any()):
-            raise _bad("a link whose child is not nearer to the input than its parent", "links that lead to the input")
+            raise _bad(
+                "a link whose child is not nearer to the input than its parent",
+                "links that lead to the input",
+            )
         if bool((image[child] != image[parent]).any()):
             raise _bad("a link between two images", "links within an image")
 
@@ -215,8 +231,13 @@ NEURON_COLUMNS = tuple(field.name for field in fields(Neurons))
 
 def _within(name: str, values: Tensor, least: int, end: Tensor | int) -> None:
     if bool(((values < least) | (values >= end)).any()):
-        raise _bad(f"neurons.{name} from {int(values.min())} to {int(values.max())}", "places that the sites have")
+        raise _bad(
+            f"neurons.{name} from {int(values.min())} to {int(values.max())}",
+            "places that the sites have",
+        )
 
 
 def _bad(given: str, expected: str) -> ExplanationError:
-    return ExplanationError(given, expected, "make the explanation with cofire.explain, or mend the table")
+    return ExplanationError(
+        given, expected, "make the explanation with cofire.explain, or mend the table"
+    )

@@ -17,7 +17,15 @@ __all__ = ["DEFAULTS", "METHODS", "PAPER", "Tracing", "kind_of", "scoring_of", "
 
 PAPER = "discernible-p3"
 """Eqs. 1 to 5 and Algorithm 1 of the paper, and nothing besides."""
-METHODS = ("discernible", PAPER, "discernible-points", "cnn-fixations", "gradcam", "gradcam++", "lrp")
+METHODS = (
+    "discernible",
+    PAPER,
+    "discernible-points",
+    "cnn-fixations",
+    "gradcam",
+    "gradcam++",
+    "lrp",
+)
 """Ours, the paper's own form of it, that form with three repairs, its forerunner, two class activation maps, and
 layer-wise relevance propagation.
 """
@@ -28,19 +36,21 @@ class Tracing:
     """Options of a method that traces evidence back through the network.
 
     Attributes:
-        alpha: Weights of current, preceding and succeeding support (P3 Eq. 1). The last multiplies every score of a
-            neuron's inputs alike and so changes nothing; it is there for the equation's sake.
+        alpha: Weights of current, preceding and succeeding support (P3 Eq. 1). The last multiplies
+            every score of a neuron's inputs alike and so changes nothing; it is there for the
+            equation's sake.
         k: Inputs chosen for each neuron of a convolution, None for all.
         k_linear: Inputs chosen for each neuron of a linear layer, None for all.
         n: Classes to start from, those that the network finds most probable.
-        most: Neurons of an image that go on from one place of the network: those that carry most, which take over what
-            the others carried; None for all.
+        most: Neurons of an image that go on from one place of the network: those that carry most,
+            which take over what the others carried; None for all.
         counted: Whether an input counts more that has the highest support for several neurons.
-        carried: Whether neurons hand on their score; else each chosen neuron counts 1, the set form of the paper, which
-            is all that "discernible-p3" has.
-        contrast: How much of the net evidence for the strongest rival is taken from that of the class, from 0 to 1,
-            before heat maps and boxes are made of it (see `cofire.explain.net_evidence`); None makes them of the traced
-            points alone, as the paper does.
+        carried: Whether neurons hand on their score; else each chosen neuron counts 1, the set form
+            of the paper, which is all that "discernible-p3" has.
+        contrast: How much of the net evidence for the strongest rival is taken from that of the
+            class, from 0 to 1, before heat maps and boxes are made of it (see
+            `cofire.explain.net_evidence`); None makes them of the traced points alone, as the paper
+            does.
     """
 
     alpha: tuple[float, float, float] = (1.0, 0.0, 1.0)
@@ -63,7 +73,13 @@ DEFAULTS = {
     PAPER: _POINTS,
     "discernible-points": _POINTS,
     "cnn-fixations": Tracing(
-        alpha=(1.0, 0.0, 1.0), k=1, k_linear=None, most=None, counted=False, carried=False, contrast=None
+        alpha=(1.0, 0.0, 1.0),
+        k=1,
+        k_linear=None,
+        most=None,
+        counted=False,
+        carried=False,
+        contrast=None,
     ),
 }
 """Options of the methods that trace."""
@@ -77,7 +93,8 @@ def scoring_of(method: str, tracing: Tracing) -> Scoring:
         tracing: Its options.
     """
     current, preceding, _ = tracing.alpha
-    # Ratios decide, and α_suc changes none; kept near 1, the largest numbers there are do not overflow.
+    # Ratios decide, and α_suc changes none; kept near 1, the largest numbers there are do not
+    # overflow.
     largest = max(current, preceding)
     return Scoring(
         current=current / largest,
@@ -109,9 +126,10 @@ def tracing_of(method: str, given: dict[str, Any]) -> Tracing:
     for name in given:
         if name not in names:
             raise OptionError(
-                f"{name}= for method {method!r}", f"one of its options: {', '.join(names)}",
+                f"{name}= for method {method!r}",
+                f"one of its options: {', '.join(names)}",
                 f"pass {near_matches(name, names, most=1)}, or leave it out",
-            )  # fmt: skip
+            )
     checked = dict(given)
     for name in ("k", "k_linear", "most"):
         if checked.get(name) is not None:
@@ -126,7 +144,7 @@ def tracing_of(method: str, given: dict[str, Any]) -> Tracing:
             f"carried=True for method {PAPER!r}",
             "False: neurons of the paper's form are chosen or not, without scores",
             "leave it out, or pass method='discernible-points' or 'discernible'",
-        )  # fmt: skip
+        )
     if checked.get("contrast") is not None:
         check_share("contrast", checked["contrast"], least=0.0, most=1.0)
     if "alpha" in checked:
@@ -152,9 +170,17 @@ def kind_of(method: str, options: Mapping[str, Any]) -> Kind:
 
 def _alpha(given: Any) -> tuple[float, float, float]:
     whole = isinstance(given, Sequence) and not isinstance(given, str) and len(given) == 3
-    if not whole or not all(
-        isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf for value in given
-    ) or given[2] == 0 or given[0] + given[1] == 0:  # fmt: skip
+    if (
+        not whole
+        or not all(
+            isinstance(value, (int, float))
+            and not isinstance(value, bool)
+            and 0 <= value < math.inf
+            for value in given
+        )
+        or given[2] == 0
+        or given[0] + given[1] == 0
+    ):
         raise OptionError(
             f"alpha={given!r}",
             "three numbers from 0 up, for current, preceding and succeeding support; the last, and one of the first "

@@ -14,7 +14,17 @@ from typing import Protocol
 from markupsafe import Markup, escape
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["DOT", "DOT_EDGE", "FRAME", "FRAME_EDGE", "Paper", "PixelPaper", "VectorPaper", "png_address", "shortened"]
+__all__ = [
+    "DOT",
+    "DOT_EDGE",
+    "FRAME",
+    "FRAME_EDGE",
+    "Paper",
+    "PixelPaper",
+    "VectorPaper",
+    "png_address",
+    "shortened",
+]
 
 INK, MUTED, GROUND, EDGE = "#1c2430", "#5a6473", "#ffffff", "#d5dae1"
 # Bright on a dark edge: seen on any picture, and by readers who do not tell red from green.
@@ -27,20 +37,37 @@ _FINER = 4
 class Paper(Protocol):
     """A surface; places and sizes are in pixels from the top left corner."""
 
-    def picture(self, x: float, y: float, width: float, height: float, image: Image.Image, *, smooth: bool) -> None:
+    def picture(
+        self, x: float, y: float, width: float, height: float, image: Image.Image, *, smooth: bool
+    ) -> None:
         """A picture, stretched to a size; with hard pixels where it is not smooth."""
 
-    def dots(self, x: float, y: float, width: float, height: float, dots: Iterable[tuple[float, float, float]]) -> None:
+    def dots(
+        self,
+        x: float,
+        y: float,
+        width: float,
+        height: float,
+        dots: Iterable[tuple[float, float, float]],
+    ) -> None:
         """Dots (centre x, centre y, radius) relative to an area that they do not leave."""
 
     def frame(self, left: float, top: float, right: float, bottom: float) -> None:
         """A box that can be seen on any picture."""
 
-    def text(self, x: float, y: float, words: str, size: int, *, muted: bool = False, right: bool = False) -> None:
+    def text(
+        self, x: float, y: float, words: str, size: int, *, muted: bool = False, right: bool = False
+    ) -> None:
         """A line of words by its left (or right) end; y is the middle of the line."""
 
 
-_WIDER_FONTS = ("DejaVuSans.ttf", "LiberationSans-Regular.ttf", "NotoSans-Regular.ttf", "arial.ttf", "Arial.ttf")
+_WIDER_FONTS = (
+    "DejaVuSans.ttf",
+    "LiberationSans-Regular.ttf",
+    "NotoSans-Regular.ttf",
+    "arial.ttf",
+    "Arial.ttf",
+)
 _OWN_SIGNS = "…·’™±"
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -94,7 +121,9 @@ class PixelPaper:
         self.image = Image.new("RGB", (width, height), GROUND)
         self._draw = ImageDraw.Draw(self.image)
 
-    def picture(self, x: float, y: float, width: float, height: float, image: Image.Image, *, smooth: bool) -> None:
+    def picture(
+        self, x: float, y: float, width: float, height: float, image: Image.Image, *, smooth: bool
+    ) -> None:
         """As `Paper` says."""
         way = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
         self.image.paste(image.resize((round(width), round(height)), way), (round(x), round(y)))
@@ -102,7 +131,14 @@ class PixelPaper:
         edge = (round(x) - 1, round(y) - 1, round(x + width), round(y + height))
         self._draw.rectangle(edge, outline=EDGE)
 
-    def dots(self, x: float, y: float, width: float, height: float, dots: Iterable[tuple[float, float, float]]) -> None:
+    def dots(
+        self,
+        x: float,
+        y: float,
+        width: float,
+        height: float,
+        dots: Iterable[tuple[float, float, float]],
+    ) -> None:
         """As `Paper` says."""
         # Pillow draws hard edges: draw larger and shrink.
         size = (round(width), round(height))
@@ -116,12 +152,19 @@ class PixelPaper:
 
     def frame(self, left: float, top: float, right: float, bottom: float) -> None:
         """As `Paper` says."""
-        box = [round(left), round(top), max(round(right) - 1, round(left)), max(round(bottom) - 1, round(top))]
+        box = [
+            round(left),
+            round(top),
+            max(round(right) - 1, round(left)),
+            max(round(bottom) - 1, round(top)),
+        ]
         outer = [box[0] - 1, box[1] - 1, box[2] + 1, box[3] + 1]
         self._draw.rectangle(outer, outline=FRAME_EDGE, width=6)
         self._draw.rectangle(box, outline=FRAME, width=4)
 
-    def text(self, x: float, y: float, words: str, size: int, *, muted: bool = False, right: bool = False) -> None:
+    def text(
+        self, x: float, y: float, words: str, size: int, *, muted: bool = False, right: bool = False
+    ) -> None:
         """As `Paper` says."""
         place = (round(x), round(y))
         words, font = _written(words, size)
@@ -139,7 +182,9 @@ class VectorPaper:
         ]
         self._areas = 0
 
-    def picture(self, x: float, y: float, width: float, height: float, image: Image.Image, *, smooth: bool) -> None:
+    def picture(
+        self, x: float, y: float, width: float, height: float, image: Image.Image, *, smooth: bool
+    ) -> None:
         """As `Paper` says."""
         self._parts.append(
             f'<rect x="{x - 0.5:g}" y="{y - 0.5:g}" width="{width + 1:g}" height="{height + 1:g}" fill="none" '
@@ -151,11 +196,21 @@ class VectorPaper:
             f'href="{png_address(image)}"/>'
         )
 
-    def dots(self, x: float, y: float, width: float, height: float, dots: Iterable[tuple[float, float, float]]) -> None:
+    def dots(
+        self,
+        x: float,
+        y: float,
+        width: float,
+        height: float,
+        dots: Iterable[tuple[float, float, float]],
+    ) -> None:
         """As `Paper` says."""
         self._areas += 1
         name = f"area{self._areas}"
-        circles = "".join(f'<circle cx="{x + cx:.5g}" cy="{y + cy:.5g}" r="{radius:.3g}"/>' for cx, cy, radius in dots)
+        circles = "".join(
+            f'<circle cx="{x + cx:.5g}" cy="{y + cy:.5g}" r="{radius:.3g}"/>'
+            for cx, cy, radius in dots
+        )
         self._parts.append(
             f'<clipPath id="{name}"><rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}"/></clipPath>'
             f'<g clip-path="url(#{name})" fill="{DOT}" stroke="{DOT_EDGE}" stroke-width="1">{circles}</g>'
@@ -167,7 +222,9 @@ class VectorPaper:
         for colour, width in ((FRAME_EDGE, 6), (FRAME, 3)):
             self._parts.append(f'<rect {shape} stroke="{colour}" stroke-width="{width}"/>')
 
-    def text(self, x: float, y: float, words: str, size: int, *, muted: bool = False, right: bool = False) -> None:
+    def text(
+        self, x: float, y: float, words: str, size: int, *, muted: bool = False, right: bool = False
+    ) -> None:
         """As `Paper` says."""
         end = ' text-anchor="end"' if right else ""
         self._parts.append(

@@ -21,7 +21,8 @@ class Step:
         channel: (neurons,), int32.
         y: (neurons,), int32.
         x: (neurons,), int32.
-        flow: Evidence that passed through the neuron and ended at the pixel, (neurons,), float64, above 0.
+        flow: Evidence that passed through the neuron and ended at the pixel, (neurons,), float64,
+            above 0.
     """
 
     site: Site
@@ -46,7 +47,8 @@ class Path:
         y: The pixel's row.
         x: The pixel's column.
         score: The share of the decision's evidence that ended at the pixel.
-        steps: One per site, from the input to the classes; a site that the evidence went past has an empty step.
+        steps: One per site, from the input to the classes; a site that the evidence went past has
+            an empty step.
     """
 
     image: int
@@ -57,16 +59,19 @@ class Path:
 
     def __repr__(self) -> str:
         lines = "".join(f"\n  {step!r}" for step in self.steps if len(step))
-        return f"Path(image {self.image}, pixel y={self.y}, x={self.x}, score {self.score:.4f}){lines}"
+        return (
+            f"Path(image {self.image}, pixel y={self.y}, x={self.x}, score {self.score:.4f}){lines}"
+        )
 
 
 def trace(neurons: Neurons, sites: tuple[Site, ...], start: Tensor) -> tuple[Step, ...]:
     """The evidence that ended at some rows, followed back to where it came from.
 
-    A row's flow to the pixel is divided over its parents in the proportion of what they handed to it,
-    `flow(parent) += flow(child) × share / Σ shares into the child`: what a row received is mixed, and its parents'
-    parts cannot be told apart further down. Nothing is lost or added: the flow of the rows without parents (those
-    of the classes) sums to the scores of the rows at the start, and so does every site that all evidence passes.
+    A row's flow to the pixel is divided over its parents in the proportion of what they handed to
+    it, `flow(parent) += flow(child) × share / Σ shares into the child`: what a row received is
+    mixed, and its parents' parts cannot be told apart further down. Nothing is lost or added: the
+    flow of the rows without parents (those of the classes) sums to the scores of the rows at the
+    start, and so does every site that all evidence passes.
 
     Args:
         neurons: The table.
@@ -77,7 +82,8 @@ def trace(neurons: Neurons, sites: tuple[Site, ...], start: Tensor) -> tuple[Ste
         One step per site, from the input to the classes.
 
     Example:
-        Class 0 hands 0.75 to hidden unit 0 and 0.25 to unit 1; unit 0 hands 0.5 to the pixel, unit 1 hands 0.25.
+        Class 0 hands 0.75 to hidden unit 0 and 0.25 to unit 1; unit 0 hands 0.5 to the pixel, unit
+        1 hands 0.25.
 
         >>> i = lambda *v: torch.tensor(v, dtype=torch.int32)
         >>> f = lambda *v: torch.tensor(v)
@@ -93,12 +99,15 @@ def trace(neurons: Neurons, sites: tuple[Site, ...], start: Tensor) -> tuple[Ste
     child, parent, share = neurons.child.long(), neurons.parent.long(), neurons.share.double()
     received = torch.zeros_like(flow).index_add_(0, child, share)
     site_of_child = neurons.site[child]
-    # Children before their parents: a row's flow is complete once all sites nearer to the input are done.
+    # Children before their parents: a row's flow is complete once all sites nearer to the input are
+    # done.
     for index in range(len(sites)):
         links = torch.nonzero((site_of_child == index) & (flow[child] > 0)).flatten()
         source = child[links]
         flow.index_add_(0, parent[links], flow[source] * share[links] / received[source])
-    return tuple(_step(neurons, site, flow * (neurons.site == index)) for index, site in enumerate(sites))
+    return tuple(
+        _step(neurons, site, flow * (neurons.site == index)) for index, site in enumerate(sites)
+    )
 
 
 def _step(neurons: Neurons, site: Site, flow: Tensor) -> Step:

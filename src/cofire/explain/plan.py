@@ -66,7 +66,9 @@ def _made(network: Network) -> Plan:
             "a network of one input",
             "wrap the model so that it takes images alone",
         )
-    gates = _behind({node for node, layer in straight.layers.items() if layer in network.gates}, straight.graph)
+    gates = _behind(
+        {node for node, layer in straight.layers.items() if layer in network.gates}, straight.graph
+    )
     order = {node: number for number, node in enumerate(straight.graph.nodes)}
     steps: dict[fx.Node, tuple[Step, Rule]] = {}
     pending = {straight.logits}
@@ -84,7 +86,8 @@ def _made(network: Network) -> Plan:
         try:
             pending.update(rule.operands(step))
         except RuleError:
-            # What is reshaped in an unusual way is so for the sake of something further up: better name that.
+            # What is reshaped in an unusual way is so for the sake of something further up: better
+            # name that.
             _refuse_without_rule(node)
             raise
     if not any(image in rule.operands(step) for step, rule in steps.values()):
@@ -96,7 +99,11 @@ def _made(network: Network) -> Plan:
     needed = [node for step, rule in steps.values() for node in rule.needed(step)]
     layers = {node: layer for node, layer in straight.layers.items() if node in steps}
     # A vector that the model makes a map of has no height and width to say where.
-    judged = judged_layers(straight.graph, layers, network.gates) if len(network.input_shape) == 3 else {}
+    judged = (
+        judged_layers(straight.graph, layers, network.gates)
+        if len(network.input_shape) == 3
+        else {}
+    )
     tap = Tap(straight, [image, *needed, *judged])
     last = next((node for node, (_, rule) in steps.items() if isinstance(rule, Weighted)), None)
     return Plan(straight, steps, image, last, tap, layers, judged)
@@ -108,7 +115,11 @@ def _refuse_without_rule(node: fx.Node) -> None:
     while pending:
         nearest = pending.pop(0)
         for other in nearest.all_input_nodes:
-            if other.op == "call_function" and other not in seen and isinstance(other.meta.get("val"), Tensor):
+            if (
+                other.op == "call_function"
+                and other not in seen
+                and isinstance(other.meta.get("val"), Tensor)
+            ):
                 seen.add(other)
                 pending.append(other)
                 if is_batched(other):
@@ -117,7 +128,17 @@ def _refuse_without_rule(node: fx.Node) -> None:
 
 def _behind(gates: set[fx.Node], graph: fx.Graph) -> frozenset[fx.Node]:
     """Gates, and what is made of them by changing their shape alone."""
-    same = ("view", "reshape", "unsqueeze", "expand", "expand_as", "flatten", "permute", "transpose", "contiguous")
+    same = (
+        "view",
+        "reshape",
+        "unsqueeze",
+        "expand",
+        "expand_as",
+        "flatten",
+        "permute",
+        "transpose",
+        "contiguous",
+    )
     found = set(gates)
     for node in graph.nodes:
         if node.op == "call_function" and Step.of(node).name in same and node.args[0] in found:

@@ -69,16 +69,21 @@ class Table:
         position = torch.zeros(len(self._order), dtype=torch.int32)
         for site, node in enumerate(nodes):
             position[self._number[node]] = site
-        # Stable: the images of one group come after those of the one before, and rows of an image keep their order.
+        # Stable: the images of one group come after those of the one before, and rows of an image
+        # keep their order.
         order = table["site"].argsort(stable=True)
         place = torch.empty(len(order), dtype=torch.int32)
         place[order] = torch.arange(len(order), dtype=torch.int32)
         table["site"] = position[table["site"].long()]
         smallest = torch.finfo(torch.float32).tiny
-        ordered = {name: table[name][order] for name in ("image", "site", "channel", "y", "x", "score")}
+        ordered = {
+            name: table[name][order] for name in ("image", "site", "channel", "y", "x", "score")
+        }
         ordered["score"].clamp_(min=smallest)
         links = {name: place[table[name].long()] for name in ("child", "parent")}
-        return self._sites(nodes), Neurons(**ordered, **links, share=table["share"].clamp(min=smallest))
+        return self._sites(nodes), Neurons(
+            **ordered, **links, share=table["share"].clamp(min=smallest)
+        )
 
     def _channel_axis(self, node: fx.Node) -> int:
         layer = self._plan.layers.get(node)
@@ -119,7 +124,13 @@ def _joined(parts: list[Tensor], name: str) -> Tensor:
 
 
 def _operator_name(path: str, operator: str) -> str:
-    return path if path and operator not in ("add", "sub", "mul", "cat") else f"{path}.{operator}" if path else operator
+    return (
+        path
+        if path and operator not in ("add", "sub", "mul", "cat")
+        else f"{path}.{operator}"
+        if path
+        else operator
+    )
 
 
 def _channel_axis(plan: Plan, node: fx.Node) -> int:

@@ -35,13 +35,15 @@ class Regions:
     """How points, layers and maps become heat maps and boxes.
 
     Attributes:
-        sigma: Standard deviation of the Gaussian by which points or layers are spread, as a share of the image's
-            shorter side, 0 or more.
-        min_share: Of all points, more than which lie near a point that is no outlier, 0 or more and below 1.
+        sigma: Standard deviation of the Gaussian by which points or layers are spread, as a share
+            of the image's shorter side, 0 or more.
+        min_share: Of all points, more than which lie near a point that is no outlier, 0 or more and
+            below 1.
         radius: What is near, as a share of the image's diagonal, above 0.
         threshold: Share of a map's maximum that pixels in its box reach, above 0 and up to 1.
         weighted: Whether points count by their score and not each as one.
-        connected: Whether the box of a map is around those pixels alone that hang together with its maximum.
+        connected: Whether the box of a map is around those pixels alone that hang together with its
+            maximum.
         around: What boxes are around: "points", or the "heat" of a map.
 
     Raises:
@@ -69,7 +71,9 @@ class Regions:
         check_share("threshold", self.threshold, above=0.0, most=1.0)
         for name in ("weighted", "connected"):
             if not isinstance(getattr(self, name), bool):
-                raise OptionError(f"{name}={getattr(self, name)!r}", "True or False", f"pass {name}=True")
+                raise OptionError(
+                    f"{name}={getattr(self, name)!r}", "True or False", f"pass {name}=True"
+                )
         if self.around not in ("points", "heat"):
             raise OptionError(f"around={self.around!r}", "'points' or 'heat'", "pass around='heat'")
 
@@ -80,7 +84,9 @@ class Regions:
     def box(self, points: Points, size: tuple[int, int]) -> Tensor:
         """The box around points that are no outliers, (4,), float32; zeros for none."""
         score = points.score if self.weighted else None
-        kept = staying(points.y, points.x, *size, min_share=self.min_share, radius=self.radius, score=score)
+        kept = staying(
+            points.y, points.x, *size, min_share=self.min_share, radius=self.radius, score=score
+        )
         return hull(points.y[kept], points.x[kept])
 
     def map_box(self, values: Tensor) -> Tensor:
@@ -104,8 +110,8 @@ def regions_of(options: Mapping[str, Any], kind: Kind) -> tuple[Regions, dict[st
 
     Args:
         options: All that were given.
-        kind: What heat maps and boxes are made of. Boxes are around the heat of layers, unless an option of points is
-            given.
+        kind: What heat maps and boxes are made of. Boxes are around the heat of layers, unless an
+            option of points is given.
 
     Raises:
         OptionError: A number is out of bounds.
@@ -120,5 +126,12 @@ def regions_of(options: Mapping[str, Any], kind: Kind) -> tuple[Regions, dict[st
     usual: dict[str, Any] = {}
     if kind == "layers":
         around = "points" if any(name in own for name in _OF_POINTS) else "heat"
-        usual = {"sigma": LAYER_SIGMA, "threshold": LAYER_THRESHOLD, "connected": True, "around": around}
-    return Regions(**{**usual, **own}), {name: value for name, value in options.items() if name not in own}
+        usual = {
+            "sigma": LAYER_SIGMA,
+            "threshold": LAYER_THRESHOLD,
+            "connected": True,
+            "around": around,
+        }
+    return Regions(**{**usual, **own}), {
+        name: value for name, value in options.items() if name not in own
+    }

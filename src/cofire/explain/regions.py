@@ -32,7 +32,8 @@ class Points:
     Attributes:
         y: Rows of pixels, (points,), int32.
         x: Columns of pixels, (points,), int32.
-        score: The share of the decision's evidence that ended at the pixel, over all channels, (points,), float32.
+        score: The share of the decision's evidence that ended at the pixel, over all channels,
+            (points,), float32.
     """
 
     y: Tensor
@@ -51,8 +52,8 @@ class Boxes:
     """A box for each image of a batch.
 
     Attributes:
-        corners: Left, top, right and bottom in pixels, (images, 4), float32. Right and bottom are exclusive: the box
-            of a single pixel has area 1. All zero where no box was found.
+        corners: Left, top, right and bottom in pixels, (images, 4), float32. Right and bottom are
+            exclusive: the box of a single pixel has area 1. All zero where no box was found.
         found: Whether there is a box, (images,), bool.
     """
 
@@ -78,8 +79,8 @@ def staying(
 ) -> Tensor:
     """Which points are no outliers (P3 §4.1.2).
 
-    A point stays if more than `min_share` of all points, itself included, lie nearer to it than `radius` × the
-    diagonal of the image. With scores the points weigh as much as they score.
+    A point stays if more than `min_share` of all points, itself included, lie nearer to it than
+    `radius` × the diagonal of the image. With scores the points weigh as much as they score.
 
     Args:
         y: Rows of pixels, (points,), whole numbers.
@@ -110,7 +111,12 @@ def staying(
     if len(y) == 0:
         return torch.zeros(0, dtype=torch.bool)
     weights = np.ones(len(y), dtype=np.int64) if score is None else score.numpy().astype(np.float64)
-    near = _near(y.numpy().astype(np.int64), x.numpy().astype(np.int64), weights, radius * math.hypot(height, width))
+    near = _near(
+        y.numpy().astype(np.int64),
+        x.numpy().astype(np.int64),
+        weights,
+        radius * math.hypot(height, width),
+    )
     return torch.from_numpy(near > min_share * weights.sum())
 
 
@@ -148,7 +154,8 @@ def hull(y: Tensor, x: Tensor) -> Tensor:
         x: Columns of pixels, (points,).
 
     Returns:
-        Left, top, right and bottom in pixels, (4,), float32, right and bottom exclusive; zeros without points.
+        Left, top, right and bottom in pixels, (4,), float32, right and bottom exclusive; zeros
+        without points.
 
     Example:
         >>> hull(torch.tensor([3]), torch.tensor([7])).tolist()
@@ -166,8 +173,8 @@ def map_hull(values: Tensor, threshold: float = 0.5, *, connected: bool = False)
     Args:
         values: (height, width), 0 or more.
         threshold: Share of the maximum, above 0 and up to 1.
-        connected: Only around those that hang together with the maximum, side by side or one above the other; with
-            the first one in row-major order where several are equal.
+        connected: Only around those that hang together with the maximum, side by side or one above
+            the other; with the first one in row-major order where several are equal.
 
     Returns:
         As `hull` does; zeros where the map is zero everywhere.
@@ -191,13 +198,16 @@ def map_hull(values: Tensor, threshold: float = 0.5, *, connected: bool = False)
     return hull(y, x)
 
 
-def heat(y: Tensor, x: Tensor, score: Tensor, height: int, width: int, *, sigma: float = SIGMA) -> Tensor:
+def heat(
+    y: Tensor, x: Tensor, score: Tensor, height: int, width: int, *, sigma: float = SIGMA
+) -> Tensor:
     """The heat map of points: each spreads its score as a Gaussian.
 
-    The value at a pixel is the sum over the points of score × Gaussian of the distance, and nothing else: no
-    normalisation, no clipping. The kernel ends at 4 standard deviations and sums to 1. Beyond the border there is
-    nothing (zeros), and what a point spreads there is left out: reflecting it would make points at the border hotter
-    than the same points inside. The map therefore sums to the scores' sum, less what fell off the image.
+    The value at a pixel is the sum over the points of score × Gaussian of the distance, and nothing
+    else: no normalisation, no clipping. The kernel ends at 4 standard deviations and sums to 1.
+    Beyond the border there is nothing (zeros), and what a point spreads there is left out:
+    reflecting it would make points at the border hotter than the same points inside. The map
+    therefore sums to the scores' sum, less what fell off the image.
 
     Args:
         y: Rows of pixels, (points,).
@@ -205,7 +215,8 @@ def heat(y: Tensor, x: Tensor, score: Tensor, height: int, width: int, *, sigma:
         score: (points,), 0 or more.
         height: Of the image in pixels.
         width: Of the image in pixels.
-        sigma: Standard deviation as a share of the image's shorter side, 0 or more; 0 gives the points themselves.
+        sigma: Standard deviation as a share of the image's shorter side, 0 or more; 0 gives the
+            points themselves.
 
     Returns:
         (height, width), float32, in units of evidence per pixel.
@@ -222,7 +233,9 @@ def heat(y: Tensor, x: Tensor, score: Tensor, height: int, width: int, *, sigma:
     image = np.zeros((height, width))
     np.add.at(image, (y.numpy(), x.numpy()), score.numpy())
     if sigma > 0 and len(y):
-        image = gaussian_filter(image, sigma * min(height, width), mode="constant", cval=0.0, truncate=4.0)
+        image = gaussian_filter(
+            image, sigma * min(height, width), mode="constant", cval=0.0, truncate=4.0
+        )
     return torch.from_numpy(image.astype(np.float32))
 
 
@@ -257,6 +270,16 @@ def check_share(
     if not fits:
         bounds = [("from", least), ("above", above), ("up to", most), ("below", below)]
         told = " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
-        defaults = {"min_share": "0.05", "radius": "0.1", "threshold": "0.5", "sigma": "20 / 224", "alpha": "0.85"}
+        defaults = {
+            "min_share": "0.05",
+            "radius": "0.1",
+            "threshold": "0.5",
+            "sigma": "20 / 224",
+            "alpha": "0.85",
+        }
         defaults["contrast"] = "0.7"
-        raise OptionError(f"{name}={value!r}", f"a finite number {told}", f"pass {name}={defaults.get(name, '0.5')}")
+        raise OptionError(
+            f"{name}={value!r}",
+            f"a finite number {told}",
+            f"pass {name}={defaults.get(name, '0.5')}",
+        )

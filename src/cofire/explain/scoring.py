@@ -15,9 +15,15 @@ from cofire.explain.rules.fields import Candidates, Fields, candidates_of
 from cofire.explain.windows_on_cpu import Chosen, WindowsOnCPU
 
 __all__ = [
-    "Preceding", "Scoring", "choose", "chosen_by_definition", "pick", "pruned", "takes_all_features",
+    "Preceding",
+    "Scoring",
+    "choose",
+    "chosen_by_definition",
+    "pick",
+    "pruned",
+    "takes_all_features",
     "times_highest",
-]  # fmt: skip
+]
 
 
 class Preceding(Protocol):
@@ -39,10 +45,14 @@ class Scoring:
         preceding: Weight of the support from the preceding layer (α_pre).
         k: How many inputs of a convolution's neuron are chosen at the most, None for all.
         k_linear: The same for linear layers.
-        counted: Whether an input counts more that has the highest support for several neurons (Z_suc).
-        carried: Whether neurons hand on their score in proportion; else each chosen neuron carries 1.
-        most: How many neurons of an image go on from one place of the network, those that carry most; None for all.
-        literal: Whether inputs are chosen as P3's Algorithm 1 says, by nothing else (see `cofire.explain.algorithm`).
+        counted: Whether an input counts more that has the highest support for several neurons
+            (Z_suc).
+        carried: Whether neurons hand on their score in proportion; else each chosen neuron carries
+            1.
+        most: How many neurons of an image go on from one place of the network, those that carry
+            most; None for all.
+        literal: Whether inputs are chosen as P3's Algorithm 1 says, by nothing else (see
+            `cofire.explain.algorithm`).
     """
 
     current: float = 1.0
@@ -65,9 +75,9 @@ def choose(
 ) -> Flow:
     """The inputs that are chosen for each neuron, with their share of its score.
 
-    `Ω = α_suc · Z_suc · (α_cur · Z_cur + α_pre · Z_pre)` for each input; the highest are chosen, the lower index first
-    where several are equal, and share the neuron's score in proportion. Where none is above zero, the highest one
-    takes all.
+    `Ω = α_suc · Z_suc · (α_cur · Z_cur + α_pre · Z_pre)` for each input; the highest are chosen,
+    the lower index first where several are equal, and share the neuron's score in proportion. Where
+    none is above zero, the highest one takes all.
 
     Args:
         scoring: The weights.
@@ -75,21 +85,33 @@ def choose(
         fields: What the neurons see.
         preceding: Gives `Z_pre` of inputs, from neurons, places and directions, all (inputs,).
         most: How many to choose.
-        last_resort: Whether an input without a score above zero can be chosen; else the evidence ends.
+        last_resort: Whether an input without a score above zero can be chosen; else the evidence
+            ends.
     """
     on_cpu = flow.image.device.type == "cpu"
     if takes_all_features(scoring, flow, fields, most):
         return choose_all_features(
-            flow, fields, counted=scoring.counted, carried=scoring.carried, most=scoring.most, last_resort=last_resort
+            flow,
+            fields,
+            counted=scoring.counted,
+            carried=scoring.carried,
+            most=scoring.most,
+            last_resort=last_resort,
         )
     if on_cpu:
-        channel, place, direction, share = _chosen_on_cpu(scoring, flow, fields, preceding, most, last_resort)
+        channel, place, direction, share = _chosen_on_cpu(
+            scoring, flow, fields, preceding, most, last_resort
+        )
     else:
-        channel, place, direction, share = chosen_by_definition(scoring, flow, fields, preceding, most, last_resort)
+        channel, place, direction, share = chosen_by_definition(
+            scoring, flow, fields, preceding, most, last_resort
+        )
     neuron, position = (share > 0).nonzero(as_tuple=True)
     index = fields.index(channel[neuron, position], place[neuron, position])
     carried = flow.score[neuron] * share[neuron, position]
-    return Flow(flow.image[neuron], index, direction[neuron, position], carried, flow.row[neuron], own=False)
+    return Flow(
+        flow.image[neuron], index, direction[neuron, position], carried, flow.row[neuron], own=False
+    )
 
 
 def takes_all_features(scoring: Scoring, flow: Flow, fields: Fields, most: int | None) -> bool:
@@ -99,7 +121,12 @@ def takes_all_features(scoring: Scoring, flow: Flow, fields: Fields, most: int |
 
 
 def _chosen_on_cpu(
-    scoring: Scoring, flow: Flow, fields: Fields, preceding: Preceding, most: int | None, last_resort: bool
+    scoring: Scoring,
+    flow: Flow,
+    fields: Fields,
+    preceding: Preceding,
+    most: int | None,
+    last_resort: bool,
 ) -> Chosen:
     seen = WindowsOnCPU(fields, flow)
     most = seen.support.shape[1] if most is None else min(most, seen.support.shape[1])
@@ -113,16 +140,26 @@ def _chosen_on_cpu(
 
 
 def _pruned(
-    scoring: Scoring, seen: WindowsOnCPU, times: Tensor, flow: Flow, fields: Fields, preceding: Preceding, most: int
+    scoring: Scoring,
+    seen: WindowsOnCPU,
+    times: Tensor,
+    flow: Flow,
+    fields: Fields,
+    preceding: Preceding,
+    most: int,
 ) -> Tensor:
     takes_part = seen.support > -torch.inf
     own = times * scoring.current * seen.support.masked_fill(~takes_part, 0.0)
 
     def support(neuron: Tensor, candidate: Tensor) -> Tensor:
         place, direction = seen.places(neuron, candidate)
-        return preceding.support(neuron, fields.index(seen.first[neuron] + candidate, place), direction)
+        return preceding.support(
+            neuron, fields.index(seen.first[neuron] + candidate, place), direction
+        )
 
-    return pruned(own, scoring.preceding * times, takes_part, most, preceding.ceiling(flow.image), support)
+    return pruned(
+        own, scoring.preceding * times, takes_part, most, preceding.ceiling(flow.image), support
+    )
 
 
 def pruned(
@@ -135,8 +172,9 @@ def pruned(
 ) -> Tensor:
     """Scores of all inputs that can be among the highest; minus infinity for the others.
 
-    The support of the preceding layer is the costly term. Some inputs get it first; who cannot reach the score of the
-    last of these that would be chosen, even with the highest support there can be, does not need it.
+    The support of the preceding layer is the costly term. Some inputs get it first; who cannot
+    reach the score of the last of these that would be chosen, even with the highest support there
+    can be, does not need it.
 
     Args:
         own: (neurons, candidates), the score without this support.
@@ -150,11 +188,15 @@ def pruned(
 
     def settle(wanted: Tensor) -> None:
         neuron, candidate = wanted.nonzero(as_tuple=True)
-        known[neuron, candidate] = own[neuron, candidate] + weight[neuron, candidate] * support(neuron, candidate)
+        known[neuron, candidate] = own[neuron, candidate] + weight[neuron, candidate] * support(
+            neuron, candidate
+        )
 
     if most < own.shape[1]:
         at_most = (own + weight * ceiling).masked_fill_(~takes_part, -torch.inf)
-        first = torch.zeros_like(takes_part).scatter_(1, at_most.topk(min(2 * most, own.shape[1])).indices, True)
+        first = torch.zeros_like(takes_part).scatter_(
+            1, at_most.topk(min(2 * most, own.shape[1])).indices, True
+        )
         settle(first & takes_part)
         bar = known.topk(most).values[:, -1:]
         settle((at_most >= bar) & takes_part & ~first)
@@ -164,7 +206,12 @@ def pruned(
 
 
 def chosen_by_definition(
-    scoring: Scoring, flow: Flow, fields: Fields, preceding: Preceding, most: int | None, last_resort: bool
+    scoring: Scoring,
+    flow: Flow,
+    fields: Fields,
+    preceding: Preceding,
+    most: int | None,
+    last_resort: bool,
 ) -> Chosen:
     """The same as compiled code gives on the CPU, on any device; both as `WindowsOnCPU.chosen` gives it."""
     inputs = candidates_of(fields, flow)
@@ -192,8 +239,8 @@ def pick(score: Tensor, most: int, last_resort: bool) -> tuple[Tensor, Tensor]:
     """The chosen candidates of each neuron and their shares of 1, both (neurons, most).
 
     Args:
-        score: (neurons, candidates), above zero where a candidate speaks for its neuron, minus infinity where it takes
-            no part.
+        score: (neurons, candidates), above zero where a candidate speaks for its neuron, minus
+            infinity where it takes no part.
         most: How many to choose.
         last_resort: Whether the highest one takes all where none is above zero.
 
@@ -221,7 +268,9 @@ def _counted(score: Tensor, inputs: Candidates, flow: Flow, fields: Fields) -> T
     return score * times_highest(inputs, inputs.matters[neuron, best], best, flow, fields)
 
 
-def times_highest(inputs: Candidates, counts: Tensor, best: Tensor, flow: Flow, fields: Fields) -> Tensor:
+def times_highest(
+    inputs: Candidates, counts: Tensor, best: Tensor, flow: Flow, fields: Fields
+) -> Tensor:
     """For how many neurons of its image each input has the highest support, at least 1: (neurons, candidates).
 
     Args:

@@ -21,12 +21,12 @@ def settled(parts: list[Flow], size: int, carried: bool, most: int | None) -> tu
         parts: Evidence that came in from different operators.
         size: How many values one sample has at this node.
         carried: Whether scores of the same neuron are added; else each neuron carries 1.
-        most: How many neurons of an image stay, those that carry most, and take over what the others carried, in
-            proportion; None for all.
+        most: How many neurons of an image stay, those that carry most, and take over what the
+            others carried, in proportion; None for all.
 
     Returns:
-        The flow, sorted by image and index, with rows from 0, and for each neuron of the parts, one part after
-        the other, its row in the flow, -1 where it ended.
+        The flow, sorted by image and index, with rows from 0, and for each neuron of the parts, one
+        part after the other, its row in the flow, -1 where it ended.
     """
     together = parts[0] if len(parts) == 1 else joined(parts)
     if together.image.device.type != "cpu" or together.folded:
@@ -37,9 +37,15 @@ def settled(parts: list[Flow], size: int, carried: bool, most: int | None) -> tu
     score = torch.empty(neurons, dtype=torch.float64)
     row = torch.empty(neurons, dtype=torch.int64)
     count = _settle(
-        key.numpy(), together.score.numpy(), 2 * size, carried, -1 if most is None else most, found.numpy(),
-        score.numpy(), row.numpy(),
-    )  # fmt: skip
+        key.numpy(),
+        together.score.numpy(),
+        2 * size,
+        carried,
+        -1 if most is None else most,
+        found.numpy(),
+        score.numpy(),
+        row.numpy(),
+    )
     found, score = found[:count], score[:count]
     place = found >> 1
     image = torch.div(place, size, rounding_mode="floor")
@@ -47,7 +53,9 @@ def settled(parts: list[Flow], size: int, carried: bool, most: int | None) -> tu
     return Flow(image, place - image * size, direction, score, torch.arange(count)), row
 
 
-def settled_by_definition(together: Flow, size: int, carried: bool, most: int | None) -> tuple[Flow, Tensor]:
+def settled_by_definition(
+    together: Flow, size: int, carried: bool, most: int | None
+) -> tuple[Flow, Tensor]:
     """The same on any device; it defines the result."""
     flow, row = merged(together, size, carried)
     if most is not None and len(flow) > most:
@@ -67,7 +75,9 @@ def settled_by_definition(together: Flow, size: int, carried: bool, most: int | 
 
 
 @compiler()
-def _settle(key: Any, given: Any, per_image: Any, carried: Any, most: Any, found: Any, score: Any, row: Any) -> Any:
+def _settle(
+    key: Any, given: Any, per_image: Any, carried: Any, most: Any, found: Any, score: Any, row: Any
+) -> Any:
     """Fill what is found; gives how many are."""
     count = 0
     order = np.argsort(key, kind="mergesort")

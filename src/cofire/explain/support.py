@@ -27,9 +27,10 @@ def preceding_support(
 ) -> Tensor:
     """`Z_pre` of neurons: the maximum over the preceding layer of activation times weight, in their direction.
 
-    What lies between a neuron and the layer before it is folded: normalisation with its scale, activation functions
-    and shapes as they are, a maximum by its place. Of a sum the parts compete, a shortcut being an input of weight 1.
-    A pixel has nothing before it: 0.
+    What lies between a neuron and the layer before it is folded: normalisation with its scale,
+        activation functions
+    and shapes as they are, a maximum by its place. Of a sum the parts compete, a shortcut being an
+    input of weight 1. A pixel has nothing before it: 0.
 
     Args:
         plan: The way back.
@@ -48,7 +49,9 @@ def preceding_support(
     image = torch.div(place, size, rounding_mode="floor")
     direction = (1 - 2 * (keys & 1)).to(direction.dtype)
     score = torch.zeros(len(keys), dtype=torch.float64, device=keys.device)
-    flow = Flow(image, place - image * size, direction, score, torch.arange(len(keys), device=keys.device))
+    flow = Flow(
+        image, place - image * size, direction, score, torch.arange(len(keys), device=keys.device)
+    )
     return _highest(plan, values, node, flow)[back]
 
 
@@ -69,7 +72,9 @@ def _highest(plan: Plan, values: Values, node: fx.Node, flow: Flow, joined: bool
     if isinstance(rule, Sum) and len(rule.operands(step)) == 2:
         contribution = rule.contributions(step, values, flow)
         found = []
-        for number, (operand, sign) in enumerate(zip(rule.operands(step), rule.signs(step), strict=True)):
+        for number, (operand, sign) in enumerate(
+            zip(rule.operands(step), rule.signs(step), strict=True)
+        ):
             if joined or not _leads_to_weights(plan, operand):
                 found.append(contribution[:, number])
                 continue
@@ -82,7 +87,9 @@ def _highest(plan: Plan, values: Values, node: fx.Node, flow: Flow, joined: bool
     if flow.folded:
         pass
     elif isinstance(rule, Scaling):
-        scales = dict.fromkeys(rule.operands(step), rule.scale(step, values, flow.image, flow.index))
+        scales = dict.fromkeys(
+            rule.operands(step), rule.scale(step, values, flow.image, flow.index)
+        )
     elif isinstance(rule, Product):
         scales = rule.scales(step, values, flow)
     result = torch.full_like(flow.score, -torch.inf)

@@ -21,7 +21,9 @@ _SMALL = 1 << 16
 @lru_cache(maxsize=1)
 def _pool(process: int) -> ThreadPoolExecutor:
     # Keyed by process: threads do not survive a fork.
-    return ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix=f"cofire-trace-{process}")
+    return ThreadPoolExecutor(
+        max_workers=os.cpu_count() or 1, thread_name_prefix=f"cofire-trace-{process}"
+    )
 
 
 def over(kernel: Callable[..., Any], neurons: int, products: int, *arguments: Any) -> None:
@@ -38,7 +40,10 @@ def over(kernel: Callable[..., Any], neurons: int, products: int, *arguments: An
         kernel(0, neurons, *arguments)
         return
     bounds = [neurons * part // threads for part in range(threads + 1)]
-    jobs = [_pool(os.getpid()).submit(kernel, first, last, *arguments) for first, last in pairwise(bounds)]
+    jobs = [
+        _pool(os.getpid()).submit(kernel, first, last, *arguments)
+        for first, last in pairwise(bounds)
+    ]
     for job in jobs:
         job.result()
 
@@ -50,5 +55,7 @@ def plain(tensor: Tensor) -> Tensor:
 
 def memory_of(tensor: Tensor) -> Any:
     """The memory behind a tensor as one line: with strides beside it one compiled form serves every layout."""
-    length = 1 + sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True))
+    length = 1 + sum(
+        (size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True)
+    )
     return tensor.as_strided((length,), (1,)).numpy()

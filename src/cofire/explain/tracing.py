@@ -42,7 +42,9 @@ class Record:
     share: list[Tensor] = field(default_factory=list)
     rows: int = 0
 
-    def settle(self, node: fx.Node, parts: list[Flow], size: int, carried: bool, most: int | None) -> Flow:
+    def settle(
+        self, node: fx.Node, parts: list[Flow], size: int, carried: bool, most: int | None
+    ) -> Flow:
         """Give each neuron that several parts brought to a node one row."""
         flow, row = settled(parts, size, carried, most)
         ends = list(accumulate(len(part) for part in parts))
@@ -83,11 +85,17 @@ def trace(plan: Plan, values: Values, start: Flow, scoring: Scoring) -> Record:
         if not parts:
             continue
         flow = parts[0]
-        if len(parts) > 1 or not flow.own or (node in plan.layers and node is not plan.straight.logits):
+        if (
+            len(parts) > 1
+            or not flow.own
+            or (node in plan.layers and node is not plan.straight.logits)
+        ):
             flow = record.settle(node, parts, math.prod(step.shape), scoring.carried, scoring.most)
         if isinstance(rule, Weighted):
             operand = rule.parts(step)[0]
-            pending.setdefault(operand, []).extend(_chosen(plan, step, rule, values, flow, scoring, ceilings))
+            pending.setdefault(operand, []).extend(
+                _chosen(plan, step, rule, values, flow, scoring, ceilings)
+            )
             continue
         for operand, part in rule.trace(step, values, flow):
             pending.setdefault(operand, []).append(part)
@@ -121,7 +129,13 @@ class _Before:
 
 
 def _chosen(
-    plan: Plan, step: Step, rule: Weighted, values: Values, flow: Flow, scoring: Scoring, ceilings: Ceilings
+    plan: Plan,
+    step: Step,
+    rule: Weighted,
+    values: Values,
+    flow: Flow,
+    scoring: Scoring,
+    ceilings: Ceilings,
 ) -> list[Flow]:
     operand = rule.parts(step)[0]
     fields = rule.fields(step, values)
@@ -129,7 +143,11 @@ def _chosen(
     whole = takes_all_features(scoring, flow, fields, most)
     each = len(flow) if whole else max(1, _CHUNK // fields.width)
     # The count is over all neurons of an image: those of one image stay together.
-    cuts = _cuts_between_images(flow, each) if scoring.counted else [*range(0, len(flow), each), len(flow)]
+    cuts = (
+        _cuts_between_images(flow, each)
+        if scoring.counted
+        else [*range(0, len(flow), each), len(flow)]
+    )
     found = []
     for first, last in pairwise(cuts):
         part = flow if last - first == len(flow) else flow.where(slice(first, last))
@@ -138,7 +156,9 @@ def _chosen(
         if scoring.literal:
             found.append(choose_by_algorithm(scoring, part, fields, before, most))
             continue
-        found.append(choose(scoring, part, fields, before, most, last_resort=step.node is not plan.last))
+        found.append(
+            choose(scoring, part, fields, before, most, last_resort=step.node is not plan.last)
+        )
     return found
 
 

@@ -39,7 +39,10 @@ def write_html(
     width, height = drawing.drawn_size(explanation.size)
     images = [_image(explanation, at, class_names) for at in range(len(explanation))]
     layers = [
-        [layer_shown(explanation, at, index, class_names) for index in range(len(explanation.sites))]
+        [
+            layer_shown(explanation, at, index, class_names)
+            for index in range(len(explanation.sites))
+        ]
         if image["layers"]
         else []
         for at, image in enumerate(images)
@@ -58,7 +61,9 @@ def write_html(
         images=images,
         width=width,
         height=height,
-        pixelated=Markup("" if drawing.is_smooth(explanation.size) else 'style="image-rendering:pixelated"'),
+        pixelated=Markup(
+            "" if drawing.is_smooth(explanation.size) else 'style="image-rendering:pixelated"'
+        ),
         no_evidence=captions.NO_EVIDENCE,
         stops=[Markup(f"rgb({r},{g},{b})") for r, g, b in _stops()],
         dot=paper.DOT,
@@ -86,11 +91,18 @@ def notebook(explanation: Explained) -> str:
         picture = drawing.overlay(explanation, at, "heatmap", legend=False)
         picture.thumbnail((_NOTEBOOK_SIDE, _NOTEBOOK_SIDE))
         images.append(
-            {"address": paper.png_address(picture), "alt": f"Heat map for {told}", "told": told, "note": note}
+            {
+                "address": paper.png_address(picture),
+                "alt": f"Heat map for {told}",
+                "told": told,
+                "note": note,
+            }
         )
     left = len(explanation) - len(images)
     more = f"{captions.plural(left, 'more image')}: write_html shows all" if left else ""
-    return _render("notebook.html.j2", told=repr(explanation), images=images, side=_NOTEBOOK_SIDE, more=more)
+    return _render(
+        "notebook.html.j2", told=repr(explanation), images=images, side=_NOTEBOOK_SIDE, more=more
+    )
 
 
 def _image(explanation: Explained, at: int, names: Sequence[str] | None) -> dict[str, Any]:
@@ -118,7 +130,9 @@ def _panel(alone: Explained, what: str, told: str) -> dict[str, Any]:
         "title": drawing.TITLES[what],
         "note": panel.note,
         "label": f"{drawing.TITLES[what]}, {told}",
-        "dots": [(f"{x * width:.5g}", f"{y * height:.5g}", f"{r * longer:.3g}") for x, y, r in panel.dots],
+        "dots": [
+            (f"{x * width:.5g}", f"{y * height:.5g}", f"{r * longer:.3g}") for x, y, r in panel.dots
+        ],
         "frame": None,
         "heat": None,
         "ends": None,
@@ -135,15 +149,25 @@ def _panel(alone: Explained, what: str, told: str) -> dict[str, Any]:
         shown["measure"], *shown["ends"] = captions.heat_told(alone, panel.largest)
     if panel.dots:
         score = alone.points(0).score
-        most, sizes = float(score.max()), (1, 2) if float(score.min()) < 0.5 * float(score.max()) else (1,)
-        # In shares of the panel's width, so that the legend's dots are as large as those they explain.
+        most, sizes = (
+            float(score.max()),
+            (1, 2) if float(score.min()) < 0.5 * float(score.max()) else (1,),
+        )
+        # In shares of the panel's width, so that the legend's dots are as large as those they
+        # explain.
         part = 200 * panel.dots[0][2] * longer / width
-        shown["sizes"] = [(f"{part / by:.3g}", captions.evidence_told(most / by**2)) for by in sizes]
+        shown["sizes"] = [
+            (f"{part / by:.3g}", captions.evidence_told(most / by**2)) for by in sizes
+        ]
     return shown
 
 
 def layer_shown(
-    explanation: Explained, image: int, index: int, names: Sequence[str] | None, most: int = MOST_ROWS
+    explanation: Explained,
+    image: int,
+    index: int,
+    names: Sequence[str] | None,
+    most: int = MOST_ROWS,
 ) -> dict[str, Any]:
     """What the slider of a page shows of one layer of one image, as `templates/page.js` reads it.
 
@@ -157,15 +181,21 @@ def layer_shown(
     assert explanation.neurons is not None
     site, neurons = explanation.sites[index], explanation.neurons
     rows = neurons.rows_of(index, len(explanation), image)
-    channel, y, x, score = (getattr(neurons, name)[rows].long() for name in ("channel", "y", "x", "score"))
+    channel, y, x, score = (
+        getattr(neurons, name)[rows].long() for name in ("channel", "y", "x", "score")
+    )
     score = neurons.score[rows].double()
     vector = index == 0 and len(explanation.input_shape) == 1
     if vector:
         x, channel = channel, torch.zeros_like(channel)
     grid = (1, explanation.input_shape[0]) if vector else site.grid
     totals = torch.zeros(site.channels, dtype=torch.float64).index_add_(0, channel, score)
-    places = torch.zeros(grid[0] * grid[1], dtype=torch.float64).index_add_(0, y * grid[1] + x, score)
-    found = torch.zeros(site.channels, dtype=torch.int64).index_add_(0, channel, torch.ones_like(channel))
+    places = torch.zeros(grid[0] * grid[1], dtype=torch.float64).index_add_(
+        0, y * grid[1] + x, score
+    )
+    found = torch.zeros(site.channels, dtype=torch.int64).index_add_(
+        0, channel, torch.ones_like(channel)
+    )
     order = totals.argsort(descending=True, stable=True)
     order = order[totals[order] > 0]
     # Equal scores in no order: cutting them off from the bottom would make a picture of its own.
@@ -183,14 +213,20 @@ def layer_shown(
     # What single precision rounded off is not missing.
     share = 1.0 if share > 1 - 1e-4 else share
     facts = f"{_site_told(site)}. {captions.plural(count, 'selected neuron')}"
-    facts += f" in {len(order):,} {one if len(order) == 1 else several}" if site.has_positions else ""
+    facts += (
+        f" in {len(order):,} {one if len(order) == 1 else several}" if site.has_positions else ""
+    )
     facts += "." if alike else f", through which {captions.percent(share)} of the evidence passes."
     more = f"Drawn: {told} {most:,} neurons of {count:,}. " if count > most else ""
     if len(order) > MOST_CHANNELS:
         more += f"{len(order) - MOST_CHANNELS:,} more {several if len(order) > MOST_CHANNELS + 1 else one}."
     if count == 0:
         below = neurons.rows_of(0, len(explanation), image)
-        why = "the evidence goes past this layer" if below.stop > below.start else "the evidence ends above this layer"
+        why = (
+            "the evidence goes past this layer"
+            if below.stop > below.start
+            else "the evidence ends above this layer"
+        )
         facts = f"{_site_told(site)}. No neuron was selected here: {why}."
     placed = site.has_positions or vector
     return {
@@ -206,7 +242,9 @@ def layer_shown(
         "key": f"largest dot: {captions.plural(round(float(places.max())), 'neuron')}"
         if alike
         else f"largest dot: {captions.evidence_told(float(places.max()))} of the evidence",
-        "listed": (f"{several.capitalize()} with the most neurons" if alike else f"Strongest {several}")
+        "listed": (
+            f"{several.capitalize()} with the most neurons" if alike else f"Strongest {several}"
+        )
         if count and not vector
         else "",
         "strongest": []
@@ -214,7 +252,9 @@ def layer_shown(
         else [
             {
                 "channel": int(at),
-                "name": captions.class_told(int(at), names) if site.kind == "classes" else f"{one} {int(at)}",
+                "name": captions.class_told(int(at), names)
+                if site.kind == "classes"
+                else f"{one} {int(at)}",
                 "score": float(totals[at] / (totals.sum() if alike else 1)),
                 "neurons": int(found[at]),
             }
@@ -232,7 +272,9 @@ def _site_told(site: Site) -> str:
     """What a site is, in words."""
     if site.kind == "classes":
         return f"The {captions.plural(site.channels, 'class').replace('classs', 'classes')} of the network"
-    kind = {"input": "The input", "activation": "Activation layer", "operator": "Operator"}.get(site.kind, site.kind)
+    kind = {"input": "The input", "activation": "Activation layer", "operator": "Operator"}.get(
+        site.kind, site.kind
+    )
     if not site.has_positions:
         return f"{kind}, {captions.plural(site.channels, 'feature' if site.kind == 'input' else 'unit')}"
     grid = " × ".join(f"{side:,}" for side in site.grid)
@@ -246,12 +288,19 @@ def _nowhere(site: Site) -> str:
 
 
 def _lead(explanation: Explained) -> str:
-    method, count = captions.method_told(explanation.method), captions.plural(len(explanation), "image")
+    method, count = (
+        captions.method_told(explanation.method),
+        captions.plural(len(explanation), "image"),
+    )
     without = len(explanation) - int(np.count_nonzero(explanation.has_evidence))
     nothing = f" In {captions.plural(without, 'image')}, no evidence was found." if without else ""
     if explanation.maps is not None:
         return f"{count}, explained by {method}: a map of how much each place counts for the class.{nothing}"
-    heat = " Heat maps show where its layers' net evidence for the class lies." if explanation.kind == "layers" else ""
+    heat = (
+        " Heat maps show where its layers' net evidence for the class lies."
+        if explanation.kind == "layers"
+        else ""
+    )
     return (
         f"{count}, explained by {method}: the decision for a class is traced back, layer by layer, to the "
         f"{'features' if len(explanation.input_shape) == 1 else 'pixels'} that carried it.{heat}{nothing}"
@@ -290,7 +339,11 @@ def _reading(explanation: Explained) -> list[str]:
         "class names are the network's probabilities. An explanation shows what the network used, not whether that was "
         "right.",
     ]
-    return [line for line in reading if place == "pixel" or not line.startswith(("The heat map", "Through"))]
+    return [
+        line
+        for line in reading
+        if place == "pixel" or not line.startswith(("The heat map", "Through"))
+    ]
 
 
 def _option_told(value: Any) -> str:

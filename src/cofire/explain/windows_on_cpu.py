@@ -34,7 +34,8 @@ class WindowsOnCPU:
         flow: Neurons of its result.
 
     Attributes:
-        support: (neurons, candidates) float64, `Z_cur`; minus infinity where a candidate contributes nothing.
+        support: (neurons, candidates) float64, `Z_cur`; minus infinity where a candidate
+            contributes nothing.
         first: (neurons,), the channel of the first candidate.
     """
 
@@ -43,7 +44,9 @@ class WindowsOnCPU:
         weight = plain(fields.weight).to(given.dtype).contiguous()
         self._per_group, height, width = weight.shape[1:]
         output, y, x = fields.seen_from(flow.index)
-        position = (flow.image * (int(y.max()) + 1) + y) * (int(x.max()) + 1) + x if len(flow) else y
+        position = (
+            (flow.image * (int(y.max()) + 1) + y) * (int(x.max()) + 1) + x if len(flow) else y
+        )
         windows = fields.windows
         per_output = fields.result[0] // fields.groups
         self.first = torch.div(output, per_output, rounding_mode="floor") * self._per_group
@@ -52,15 +55,32 @@ class WindowsOnCPU:
         # Neurons at one position see the same values: one after the other, they are gathered once.
         order = position.argsort(stable=True)
         self._seen = (
-            order.numpy(), memory_of(given), given.stride(), windows.size, weight.numpy().reshape(-1), (height, width),
-            (*windows.stride, *windows.padding, *windows.dilation, self._per_group), flow.image.numpy(),
-            output.numpy(), y.numpy(), x.numpy(), flow.direction.numpy(), self.first.numpy(),
-        )  # fmt: skip
+            order.numpy(),
+            memory_of(given),
+            given.stride(),
+            windows.size,
+            weight.numpy().reshape(-1),
+            (height, width),
+            (*windows.stride, *windows.padding, *windows.dilation, self._per_group),
+            flow.image.numpy(),
+            output.numpy(),
+            y.numpy(),
+            x.numpy(),
+            flow.direction.numpy(),
+            self.first.numpy(),
+        )
         self._image = flow.image
         self._channels, self._positions = given.shape[1], given.shape[2] * given.shape[3]
         self.support = torch.empty(self._neurons, self._per_group, dtype=torch.float64)
         self._best = torch.empty(self._neurons, dtype=torch.int64)
-        over(_sum_products, self._neurons, self._products, *self._seen, self.support.numpy(), self._best.numpy())
+        over(
+            _sum_products,
+            self._neurons,
+            self._products,
+            *self._seen,
+            self.support.numpy(),
+            self._best.numpy(),
+        )
 
     def places(self, neuron: Tensor, candidate: Tensor) -> tuple[Tensor, Tensor]:
         """Place and direction of some candidates, both given and returned as (candidates,)."""
@@ -70,7 +90,15 @@ class WindowsOnCPU:
         channel = (self.first[neuron] + candidate)[:, None]
         place, towards = torch.empty_like(channel), torch.empty(channel.shape, dtype=torch.int8)
         products = len(channel) * self._products // max(1, self.support.numel())
-        over(_find_places, len(channel), products, *seen, channel.numpy(), place.numpy(), towards.numpy())
+        over(
+            _find_places,
+            len(channel),
+            products,
+            *seen,
+            channel.numpy(),
+            place.numpy(),
+            towards.numpy(),
+        )
         return place[:, 0], towards[:, 0]
 
     def reward(self, score: Tensor) -> None:
@@ -78,9 +106,16 @@ class WindowsOnCPU:
         image, channel, place, count = self.winners()
         if len(image):
             over(
-                _reward, self._neurons, 0, *self._seen, score.numpy(), image.numpy(), channel.numpy(),
-                place.numpy(), count.numpy(),
-            )  # fmt: skip
+                _reward,
+                self._neurons,
+                0,
+                *self._seen,
+                score.numpy(),
+                image.numpy(),
+                channel.numpy(),
+                place.numpy(),
+                count.numpy(),
+            )
 
     def winners(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Inputs with the highest support for several neurons: image, channel, place and for how many."""
@@ -97,7 +132,9 @@ class WindowsOnCPU:
             place.numpy(),
             towards.numpy(),
         )
-        key = (self._image[best] * self._channels + channel[best]) * self._positions + place[best, 0]
+        key = (self._image[best] * self._channels + channel[best]) * self._positions + place[
+            best, 0
+        ]
         found, count = torch.unique(key, return_counts=True)
         found, count = found[count > 1], count[count > 1]
         rest = torch.div(found, self._positions, rounding_mode="floor")
@@ -108,7 +145,8 @@ class WindowsOnCPU:
         """The inputs that are chosen for each neuron.
 
         Args:
-            score: (neurons, candidates), minus infinity where a candidate takes no part; changed in place.
+            score: (neurons, candidates), minus infinity where a candidate takes no part; changed in
+                place.
             most: How many to choose.
             counted: Whether an input counts more that has the highest support for several neurons.
             last_resort: Whether the highest one takes all where none is above zero.
@@ -117,10 +155,26 @@ class WindowsOnCPU:
             self.reward(score)
         picked = torch.empty(self._neurons, most, dtype=torch.int64)
         share = torch.empty(self._neurons, most, dtype=torch.float64)
-        over(_pick, self._neurons, score.numel(), score.numpy(), last_resort, picked.numpy(), share.numpy())
+        over(
+            _pick,
+            self._neurons,
+            score.numel(),
+            score.numpy(),
+            last_resort,
+            picked.numpy(),
+            share.numpy(),
+        )
         channel = self.first[:, None] + picked
         place, towards = torch.empty_like(picked), torch.empty(picked.shape, dtype=torch.int8)
-        over(_find_places, self._neurons, 0, *self._seen, channel.numpy(), place.numpy(), towards.numpy())
+        over(
+            _find_places,
+            self._neurons,
+            0,
+            *self._seen,
+            channel.numpy(),
+            place.numpy(),
+            towards.numpy(),
+        )
         return channel, place, towards, share
 
 
@@ -138,9 +192,24 @@ def _inside(start: Any, count: Any, gap: Any, size: Any) -> Any:
 
 @compiler()
 def _sum_products(
-    begin: Any, end: Any, order: Any, given: Any, strides: Any, size: Any, weight: Any, kernel: Any, geometry: Any,
-    image: Any, output: Any, row: Any, column: Any, direction: Any, first: Any, support: Any, best: Any,
-) -> None:  # fmt: skip
+    begin: Any,
+    end: Any,
+    order: Any,
+    given: Any,
+    strides: Any,
+    size: Any,
+    weight: Any,
+    kernel: Any,
+    geometry: Any,
+    image: Any,
+    output: Any,
+    row: Any,
+    column: Any,
+    direction: Any,
+    first: Any,
+    support: Any,
+    best: Any,
+) -> None:
     """Support of all candidates, and the candidate with the highest, -1 where none contributes."""
     stride_y, stride_x, padding_y, padding_x, dilation_y, dilation_x, candidates = geometry
     positions = kernel[0] * kernel[1]
@@ -151,9 +220,11 @@ def _sum_products(
     for number in range(begin, end):
         neuron = order[number]
         if (
-            image[neuron] != last_image or row[neuron] != last_row
-            or column[neuron] != last_column or first[neuron] != last_first
-        ):  # fmt: skip
+            image[neuron] != last_image
+            or row[neuron] != last_row
+            or column[neuron] != last_column
+            or first[neuron] != last_first
+        ):
             last_image, last_row, last_column = image[neuron], row[neuron], column[neuron]
             last_first = first[neuron]
             top, left = last_row * stride_y - padding_y, last_column * stride_x - padding_x
@@ -173,7 +244,16 @@ def _sum_products(
         if positions == 1:
             _products(window, weight, weights, np.float64(direction[neuron]), held, row_of)
         else:
-            _window_sums(window, weight, weights, taps, held, positions, np.float64(direction[neuron]), row_of)
+            _window_sums(
+                window,
+                weight,
+                weights,
+                taps,
+                held,
+                positions,
+                np.float64(direction[neuron]),
+                row_of,
+            )
         best[neuron] = _first_highest(row_of)
 
 
@@ -187,8 +267,15 @@ def _products(window: Any, weight: Any, start: Any, sign: Any, held: Any, suppor
 
 @compiler()
 def _window_sums(
-    window: Any, weight: Any, start: Any, taps: Any, held: Any, positions: Any, sign: Any, support: Any
-) -> None:  # fmt: skip
+    window: Any,
+    weight: Any,
+    start: Any,
+    taps: Any,
+    held: Any,
+    positions: Any,
+    sign: Any,
+    support: Any,
+) -> None:
     """Sums over the places of a window; minus infinity where all products are zero."""
     for channel in range(len(support)):
         total = 0.0
@@ -229,24 +316,62 @@ def _first_highest(values: Any) -> Any:
 
 @compiler()
 def _find_places(
-    begin: Any, end: Any, order: Any, given: Any, strides: Any, size: Any, weight: Any, kernel: Any, geometry: Any,
-    image: Any, output: Any, row: Any, column: Any, direction: Any, first: Any, channels: Any, place: Any, towards: Any,
-) -> None:  # fmt: skip
+    begin: Any,
+    end: Any,
+    order: Any,
+    given: Any,
+    strides: Any,
+    size: Any,
+    weight: Any,
+    kernel: Any,
+    geometry: Any,
+    image: Any,
+    output: Any,
+    row: Any,
+    column: Any,
+    direction: Any,
+    first: Any,
+    channels: Any,
+    place: Any,
+    towards: Any,
+) -> None:
     """The place of the largest product in some channels of each neuron, and whether it is wanted large or small."""
     for neuron in range(begin, end):
         for number in range(channels.shape[1]):
             found = _largest(
-                given, strides, size, weight, kernel, geometry, image[neuron], output[neuron], row[neuron],
-                column[neuron], direction[neuron], first[neuron], channels[neuron, number],
-            )  # fmt: skip
+                given,
+                strides,
+                size,
+                weight,
+                kernel,
+                geometry,
+                image[neuron],
+                output[neuron],
+                row[neuron],
+                column[neuron],
+                direction[neuron],
+                first[neuron],
+                channels[neuron, number],
+            )
             place[neuron, number], towards[neuron, number] = found
 
 
 @compiler()
 def _largest(
-    given: Any, strides: Any, size: Any, weight: Any, kernel: Any, geometry: Any, image: Any, output: Any, row: Any,
-    column: Any, direction: Any, first: Any, channel: Any,
-) -> Any:  # fmt: skip
+    given: Any,
+    strides: Any,
+    size: Any,
+    weight: Any,
+    kernel: Any,
+    geometry: Any,
+    image: Any,
+    output: Any,
+    row: Any,
+    column: Any,
+    direction: Any,
+    first: Any,
+    channel: Any,
+) -> Any:
     stride_y, stride_x, padding_y, padding_x, dilation_y, dilation_x, per_group = geometry
     top, left = row * stride_y - padding_y, column * stride_x - padding_x
     row_from, row_to = _inside(top, kernel[0], dilation_y, size[0])
@@ -273,10 +398,27 @@ def _largest(
 
 @compiler()
 def _reward(
-    begin: Any, end: Any, order: Any, given: Any, strides: Any, size: Any, weight: Any, kernel: Any, geometry: Any,
-    image: Any, output: Any, row: Any, column: Any, direction: Any, first: Any, score: Any,
-    at_image: Any, at_channel: Any, at_place: Any, count: Any,
-) -> None:  # fmt: skip
+    begin: Any,
+    end: Any,
+    order: Any,
+    given: Any,
+    strides: Any,
+    size: Any,
+    weight: Any,
+    kernel: Any,
+    geometry: Any,
+    image: Any,
+    output: Any,
+    row: Any,
+    column: Any,
+    direction: Any,
+    first: Any,
+    score: Any,
+    at_image: Any,
+    at_channel: Any,
+    at_place: Any,
+    count: Any,
+) -> None:
     """Scores times counts where a candidate is one of the given inputs, which are sorted by image."""
     stride_y, stride_x, padding_y, padding_x, dilation_y, dilation_x, _ = geometry
     for neuron in range(begin, end):
@@ -292,9 +434,20 @@ def _reward(
             if candidate < 0 or candidate >= score.shape[1] or score[neuron, candidate] == _NONE:
                 continue
             place, _ = _largest(
-                given, strides, size, weight, kernel, geometry, image[neuron], output[neuron], row[neuron],
-                column[neuron], direction[neuron], first[neuron], at_channel[winner],
-            )  # fmt: skip
+                given,
+                strides,
+                size,
+                weight,
+                kernel,
+                geometry,
+                image[neuron],
+                output[neuron],
+                row[neuron],
+                column[neuron],
+                direction[neuron],
+                first[neuron],
+                at_channel[winner],
+            )
             if place == at_place[winner]:
                 score[neuron, candidate] *= count[winner]
 

@@ -21,22 +21,24 @@ _TOLERANCE = 1e-12
 def bisect(adjacency: Tensor, *, seed: int = 0) -> Tensor:
     """Split the vertices into two halves so that little weight is cut.
 
-    From a random balanced start, a pass of Kernighan and Lin (1970) exchanges the pair a, b, one of each
-    half, that gains most or loses least,
+    From a random balanced start, a pass of Kernighan and Lin (1970) exchanges the pair a, b, one of
+    each half, that gains most or loses least,
 
-        g = D_a + D_b − 2 A_ab,   D_v = Σ_w A_vw [w in the other half] − Σ_w A_vw [w in the same half],
+        g = D_a + D_b − 2 A_ab,   D_v = Σ_w A_vw [w in the other half] − Σ_w A_vw [w in the same
+        half],
 
-    sets it aside, goes on until no pair is left, and then keeps the first exchanges up to where their gains
-    sum to the most. Passes are repeated until one gains nothing; then no exchange of one pair gains either.
-    Of a few such starts the one that cuts least is kept. The diagonal is never cut and plays no part.
+    sets it aside, goes on until no pair is left, and then keeps the first exchanges up to where
+    their gains sum to the most. Passes are repeated until one gains nothing; then no exchange of
+    one pair gains either. Of a few such starts the one that cuts least is kept. The diagonal is
+    never cut and plays no part.
 
     Args:
         adjacency: Weights (n, n), float64: square, symmetric, finite, not negative.
         seed: Fixes the random start, and with it the result.
 
     Returns:
-        The half (n,), int64, of every vertex: 0 for the half of vertex 0, 1 for the other. An odd vertex out
-        may be in either, wherever it cuts less weight.
+        The half (n,), int64, of every vertex: 0 for the half of vertex 0, 1 for the other. An odd
+        vertex out may be in either, wherever it cuts less weight.
 
     Example:
         >>> adjacency = torch.block_diag(torch.ones(3, 3), torch.ones(3, 3)).double().fill_diagonal_(0)
@@ -69,7 +71,8 @@ def bisect(adjacency: Tensor, *, seed: int = 0) -> Tensor:
     return torch.from_numpy(best[:n] ^ best[:1])
 
 
-# Largest values may be sought in several lanes at once: nothing here is NaN, and the result is the same.
+# Largest values may be sought in several lanes at once: nothing here is NaN, and the result is the
+# same.
 @compiler(fastmath={"nnan", "nsz"})
 def _pass(weights, half, tolerance):  # type: ignore[no-untyped-def]
     """Exchange, in place, the pairs of one pass that gain together; whether there were any."""
@@ -104,7 +107,8 @@ def _pass(weights, half, tolerance):  # type: ignore[no-untyped-def]
     most = tolerance * total
     keep = 0
     for step in range(n // 2):
-        # Starting with the vertex of most gain, nearly all others can be ruled out by their own gain.
+        # Starting with the vertex of most gain, nearly all others can be ruled out by their own
+        # gain.
         lead = 0
         for i in range(1, left):
             if gain[near[i]] > gain[near[lead]]:

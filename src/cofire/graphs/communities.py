@@ -50,8 +50,8 @@ class Communities:
         method: How they came about.
         resolution: At which γ, None for methods without.
         seed: With which seed, None for "representatives".
-        membership: Community of every vertex, (vertices,), int64: the class of "representatives", otherwise
-            numbered from 0 by falling size.
+        membership: Community of every vertex, (vertices,), int64: the class of "representatives",
+            otherwise numbered from 0 by falling size.
         members: Vertices of every community; those of "representatives" overlap.
         modularity: Eq. 2 (γ = 1) of `membership`.
         nmi: Normalised mutual information with the classes, 0 to 1.
@@ -132,7 +132,9 @@ class Stability:
         )
 
 
-def find_communities(graph: GroupedGraph, method: Method, resolution: float | None, seed: int) -> Communities:
+def find_communities(
+    graph: GroupedGraph, method: Method, resolution: float | None, seed: int
+) -> Communities:
     """See `ActivationPatternGraph.communities`."""
     found = _membership(graph, method, resolution, seed)
     drawn = method != "representatives"
@@ -153,10 +155,14 @@ def find_communities(graph: GroupedGraph, method: Method, resolution: float | No
     )
 
 
-def stability_of(graph: GroupedGraph, method: Method, runs: int, resolution: float | None, seed: int) -> Stability:
+def stability_of(
+    graph: GroupedGraph, method: Method, runs: int, resolution: float | None, seed: int
+) -> Stability:
     """See `ActivationPatternGraph.stability`."""
     if method == "representatives":
-        raise OptionError("method='representatives'", "a method that draws", "pass method='louvain'")
+        raise OptionError(
+            "method='representatives'", "a method that draws", "pass method='louvain'"
+        )
     runs = check_whole("runs", runs)
     found = [_membership(graph, method, resolution, seed + run) for run in range(runs)]
     alike = [adjusted_rand_index(a, b) for a, b in combinations(found, 2)]
@@ -170,7 +176,9 @@ def stability_of(graph: GroupedGraph, method: Method, runs: int, resolution: flo
 
 def _resolution(method: Method, given: float | None) -> float | None:
     if method not in get_args(Method):
-        raise OptionError(f"method={method!r}", f"one of {', '.join(get_args(Method))}", "pass method='louvain'")
+        raise OptionError(
+            f"method={method!r}", f"one of {', '.join(get_args(Method))}", "pass method='louvain'"
+        )
     if method not in _RESOLVED:
         if given is not None:
             raise OptionError(

@@ -40,11 +40,15 @@ def networkx_of(
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     result.add_nodes_from(zip(names, rows, strict=True))
     pairs = ((names[v], names[w]) for v, w in edges.tolist())
-    result.add_weighted_edges_from((*pair, weight) for pair, weight in zip(pairs, weights.tolist(), strict=True))
+    result.add_weighted_edges_from(
+        (*pair, weight) for pair, weight in zip(pairs, weights.tolist(), strict=True)
+    )
     return result
 
 
-def igraph_of(about: dict[str, Any], columns: dict[str, list[Any]], edges: Tensor, weights: Tensor) -> Any:
+def igraph_of(
+    about: dict[str, Any], columns: dict[str, list[Any]], edges: Tensor, weights: Tensor
+) -> Any:
     """An igraph graph of the same.
 
     Raises:
@@ -58,7 +62,9 @@ def igraph_of(about: dict[str, Any], columns: dict[str, list[Any]], edges: Tenso
     return result
 
 
-def write_gexf(graph: networkx.Graph[int], path: str | Path, groups: Tensor, places: Tensor) -> Path:
+def write_gexf(
+    graph: networkx.Graph[int], path: str | Path, groups: Tensor, places: Tensor
+) -> Path:
     """A file for Gephi with colours, sizes and positions.
 
     Args:
@@ -75,10 +81,17 @@ def write_gexf(graph: networkx.Graph[int], path: str | Path, groups: Tensor, pla
     _check_ending(path, ".gexf")
     strongest = max(data["strength"] for _, data in graph.nodes(data=True)) or 1.0
     placed = (places * _EXTENT).tolist()
-    for (neuron, data), group, (x, y) in zip(graph.nodes(data=True), groups.tolist(), placed, strict=True):
+    for (neuron, data), group, (x, y) in zip(
+        graph.nodes(data=True), groups.tolist(), placed, strict=True
+    ):
         red, green, blue = colorsys.hls_to_rgb(group * _GOLDEN % 1, 0.5, 0.6)
         data["viz"] = {
-            "color": {"r": round(255 * red), "g": round(255 * green), "b": round(255 * blue), "a": 1.0},
+            "color": {
+                "r": round(255 * red),
+                "g": round(255 * green),
+                "b": round(255 * blue),
+                "a": 1.0,
+            },
             "size": 4 + 16 * data["strength"] / strongest,
             "position": {"x": x, "y": y, "z": 0.0},
         }
@@ -102,7 +115,9 @@ def write_graphml(graph: networkx.Graph[int], path: str | Path, places: Tensor) 
     import networkx
 
     _check_ending(path, ".graphml")
-    for (neuron, data), (x, y) in zip(graph.nodes(data=True), (places * _EXTENT).tolist(), strict=True):
+    for (neuron, data), (x, y) in zip(
+        graph.nodes(data=True), (places * _EXTENT).tolist(), strict=True
+    ):
         data.update(label=str(neuron), x=x, y=y)
     with atomic_path(path) as partial:
         networkx.write_graphml_xml(graph, partial)
@@ -111,4 +126,6 @@ def write_graphml(graph: networkx.Graph[int], path: str | Path, places: Tensor) 
 
 def _check_ending(path: str | Path, ending: str) -> None:
     if Path(path).suffix != ending:
-        raise OptionError(f"'{path}'", f"a file ending in {ending}", "others know the format by its ending")
+        raise OptionError(
+            f"'{path}'", f"a file ending in {ending}", "others know the format by its ending"
+        )

@@ -24,7 +24,14 @@ from cofire.graphs.communities import (
 )
 from cofire.graphs.exchange import igraph_of, networkx_of, write_gexf, write_graphml
 from cofire.graphs.layout import force_layout
-from cofire.graphs.significance import Measure, Null, Significance, quality_of, shuffled, significances_of
+from cofire.graphs.significance import (
+    Measure,
+    Null,
+    Significance,
+    quality_of,
+    shuffled,
+    significances_of,
+)
 from cofire.noted import load_noted, save_noted
 from cofire.patterns import (
     participation_coefficient,
@@ -48,8 +55,8 @@ _TENSORS = ("neurons", "representatives", "class_means", "adjacency", "mean_acti
 class ActivationPatternGraph:
     """Which representative neurons of a layer fire together, at one moment of training (P2 §5.1).
 
-    `cofire.summarize(…, by_class=True, pairs="class").graph(layer)` makes one. A *vertex* is the place of a neuron in
-    `neurons`; all results about vertices are in that order.
+    `cofire.summarize(…, by_class=True, pairs="class").graph(layer)` makes one. A *vertex* is the
+    place of a neuron in `neurons`; all results about vertices are in that order.
 
     Attributes:
         layer: Name of the layer.
@@ -57,13 +64,18 @@ class ActivationPatternGraph:
         neurons: Neurons that represent a class, each once and in order, (vertices,), int64.
         representatives: Representative neurons of each class, best first, (classes, top), int64.
         class_means: Mean activation of each of them over that class, (classes, top), float64.
-        adjacency: Weights, (vertices, vertices), float64, symmetric: the share of a class's observations in which
-            both neurons exceed their own mean over it, added up over the classes.
-        mean_activation: Mean activation of every vertex over all observations, (vertices,), float64.
+        adjacency: Weights, (vertices, vertices), float64, symmetric: the share of a class's
+            observations in which both neurons exceed their own mean over it, added up over the
+            classes.
+        mean_activation: Mean activation of every vertex over all observations, (vertices,),
+            float64.
         entropy: Activation pattern entropy of every vertex in nats, (vertices,), float64.
-        pairs: Which pairs were counted: for each class its own representatives ("class") or everybody's ("union").
-        top_asked: How many representatives per class were asked for; a layer may have fewer neurons.
-        by_chance: The same graph with the labels in random order, several times; what chance alone gives.
+        pairs: Which pairs were counted: for each class its own representatives ("class") or
+            everybody's ("union").
+        top_asked: How many representatives per class were asked for; a layer may have fewer
+            neurons.
+        by_chance: The same graph with the labels in random order, several times; what chance alone
+            gives.
 
     Raises:
         DataError: The parts do not fit together.
@@ -99,18 +111,24 @@ class ActivationPatternGraph:
     def __post_init__(self) -> None:
         v, c = len(self.neurons), len(self.class_names)
         wanted = {
-            "adjacency": (v, v), "mean_activation": (v,), "entropy": (v,),
-            "representatives": (c, self.representatives.shape[-1]), "class_means": tuple(self.representatives.shape),
-        }  # fmt: skip
+            "adjacency": (v, v),
+            "mean_activation": (v,),
+            "entropy": (v,),
+            "representatives": (c, self.representatives.shape[-1]),
+            "class_means": tuple(self.representatives.shape),
+        }
         for name, shape in wanted.items():
             found = tuple(getattr(self, name).shape)
             if found != shape:
-                raise DataError(f"{name} of shape {found}", f"{shape}", "give every vertex and class one entry")
+                raise DataError(
+                    f"{name} of shape {found}", f"{shape}", "give every vertex and class one entry"
+                )
         if not torch.equal(torch.unique(self.representatives), self.neurons):
             raise DataError(
-                "neurons that are not those that represent a class", "the union of the representatives, in order",
+                "neurons that are not those that represent a class",
+                "the union of the representatives, in order",
                 "pass neurons=torch.unique(representatives)",
-            )  # fmt: skip
+            )
 
     @property
     def top(self) -> int:
@@ -185,8 +203,8 @@ class ActivationPatternGraph:
         """How many representative neurons the classes share (P2 Table 2), (classes, classes), int64.
 
         Args:
-            exclusive: Whether neurons of a third class are left out of a pair's, as P2's words have it; its numbers
-                count them.
+            exclusive: Whether neurons of a third class are left out of a pair's, as P2's words have
+                it; its numbers count them.
         """
         return unique_neuron_matrix(self.representatives, exclusive)
 
@@ -196,9 +214,11 @@ class ActivationPatternGraph:
         """Communities of the graph.
 
         Args:
-            method: "representatives": the classes themselves, which overlap. "louvain", "leiden" (needs the extra
-                `igraph`): partitions of high modularity. "kernighan-lin": two halves with a small cut.
-            resolution: γ of Louvain and Leiden, 1 unless given; more makes more communities. Gephi's is its inverse.
+            method: "representatives": the classes themselves, which overlap. "louvain", "leiden"
+                (needs the extra `igraph`): partitions of high modularity. "kernighan-lin": two
+                halves with a small cut.
+            resolution: γ of Louvain and Leiden, 1 unless given; more makes more communities.
+                Gephi's is its inverse.
             seed: Of the methods that draw.
 
         Returns:
@@ -211,7 +231,12 @@ class ActivationPatternGraph:
         return find_communities(self.grouped, method, resolution, seed)
 
     def stability(
-        self, method: Method = "louvain", *, runs: int = 10, resolution: float | None = None, seed: int = 0
+        self,
+        method: Method = "louvain",
+        *,
+        runs: int = 10,
+        resolution: float | None = None,
+        seed: int = 0,
     ) -> Stability:
         """How far the communities of a method that draws depend on its seed.
 
@@ -228,13 +253,18 @@ class ActivationPatternGraph:
         return stability_of(self.grouped, method, runs, resolution, seed)
 
     def modularity(
-        self, measure: Measure = "weighted-overlap", *, resolution: float | None = None, seed: int = 0
+        self,
+        measure: Measure = "weighted-overlap",
+        *,
+        resolution: float | None = None,
+        seed: int = 0,
     ) -> float:
         """Quality of communities (P2 Table 4).
 
         Args:
-            measure: Of the representatives: "no-overlap" (Eq. 2, of `partition`), "unweighted-overlap" (Eq. 3) or
-                "weighted-overlap" (Eq. 4). Of detected communities: a method's name, for their Eq. 2.
+            measure: Of the representatives: "no-overlap" (Eq. 2, of `partition`),
+                "unweighted-overlap" (Eq. 3) or "weighted-overlap" (Eq. 4). Of detected communities:
+                a method's name, for their Eq. 2.
             resolution: At which γ they are detected; Q itself is always that of γ = 1.
             seed: Of the detection.
 
@@ -256,8 +286,9 @@ class ActivationPatternGraph:
 
         Args:
             measure: As in `modularity`.
-            null: "weights": the same edges with their weights shuffled. "labels": graphs built from the same
-                activations with random labels, which `cofire.summarize(…, null_graphs=10)` collects.
+            null: "weights": the same edges with their weights shuffled. "labels": graphs built from
+                the same activations with random labels, which `cofire.summarize(…, null_graphs=10)`
+                collects.
             runs: How often weights are shuffled; of "labels", there are as many as were collected.
             resolution: As in `modularity`.
             seed: Of the shuffling and the detection.
@@ -266,10 +297,12 @@ class ActivationPatternGraph:
             DataError: `null="labels"` without such graphs.
             OptionError: No such measure or null model, or fewer than two runs.
         """
-        value = quality_of(self.grouped, measure, resolution, seed)  # refuses a resolution that the measure has not
-        return self.significances((measure,), null=null, runs=runs, resolution=resolution, seed=seed, values=(value,))[
-            0
-        ]
+        value = quality_of(
+            self.grouped, measure, resolution, seed
+        )  # refuses a resolution that the measure has not
+        return self.significances(
+            (measure,), null=null, runs=runs, resolution=resolution, seed=seed, values=(value,)
+        )[0]
 
     def significances(
         self,
@@ -297,7 +330,9 @@ class ActivationPatternGraph:
         """
         made: Iterable[GroupedGraph]
         if null == "weights":
-            made = shuffled(self.grouped, check_whole("runs", runs, least=2), check_whole("seed", seed, least=0))
+            made = shuffled(
+                self.grouped, check_whole("runs", runs, least=2), check_whole("seed", seed, least=0)
+            )
         elif len(self.by_chance) < 2:
             raise DataError(
                 f"a graph with {len(self.by_chance)} graphs of random labels",
@@ -308,7 +343,9 @@ class ActivationPatternGraph:
             made = [graph.grouped for graph in self.by_chance]
         return significances_of(self.grouped, made, null, measures, resolution, seed, values)
 
-    def layout(self, *, initial: Tensor | None = None, iterations: int = 200, seed: int = 0) -> Tensor:
+    def layout(
+        self, *, initial: Tensor | None = None, iterations: int = 200, seed: int = 0
+    ) -> Tensor:
         """A force-directed layout, (vertices, 2), float64; see `cofire.graphs.force_layout` for the arguments."""
         return force_layout(self.adjacency, initial=initial, iterations=iterations, seed=seed)
 
@@ -342,12 +379,16 @@ class ActivationPatternGraph:
         """A GraphML file with the same attributes, positions as x and y."""
         return write_graphml(self.to_networkx(communities), path, self.layout())
 
-    def _parts(self, communities: Communities | None) -> tuple[dict[str, Any], dict[str, list[Any]], Tensor, Tensor]:
+    def _parts(
+        self, communities: Communities | None
+    ) -> tuple[dict[str, Any], dict[str, list[Any]], Tensor, Tensor]:
         """The graph, its vertices and its edges as other tools take them."""
         columns = self.vertex_columns()
         represents = columns.pop("classes")
         columns["class_name"] = [self.class_names[c] for c in columns["class"]]
-        columns["represents"] = [", ".join(self.class_names[c] for c in classes) for classes in represents]
+        columns["represents"] = [
+            ", ".join(self.class_names[c] for c in classes) for classes in represents
+        ]
         columns["classes_represented"] = [len(classes) for classes in represents]
         if communities is not None:
             columns["community"] = communities.membership.tolist()
@@ -364,7 +405,9 @@ class ActivationPatternGraph:
             }
             for g in graphs
         ]
-        tensors = {f"{i}.{name}": getattr(g, name) for i, g in enumerate(graphs) for name in _TENSORS}
+        tensors = {
+            f"{i}.{name}": getattr(g, name) for i, g in enumerate(graphs) for name in _TENSORS
+        }
         return save_noted(path, "graph", {"format": _FORMAT, "graphs": header}, tensors)
 
     @classmethod

@@ -46,29 +46,32 @@ def force_layout(
 ) -> Tensor:
     """Positions at which neighbours attract, all vertices repel, and communities come apart.
 
-    In the manner of ForceAtlas2 (Jacomy et al. 2014) with the attraction of LinLog (Noack 2007, 2009), every
-    vertex is moved, at a speed that follows how steadily it is pushed, by the force for its mass
+    In the manner of ForceAtlas2 (Jacomy et al. 2014) with the attraction of LinLog (Noack 2007,
+    2009), every vertex is moved, at a speed that follows how steadily it is pushed, by the force
+    for its mass
 
         f_v = Σ_w m_w (x_v − x_w) / d_vw²  −  1/m_v Σ_w a_vw (x_v − x_w) / d_vw  −  g x_v,
 
         a_vw = A_vw / Σ A,   m_v = Σ_w a_vw,   d_vw = |x_v − x_w|.
 
-    Its unit does not matter, nor does that of the weights. A random start is first brought into order with
-    springs (no division by d_vw). Vertices without neighbours feel no force: they lie on a ring around the
-    others. The diagonal plays no part.
+    Its unit does not matter, nor does that of the weights. A random start is first brought into
+    order with springs (no division by d_vw). Vertices without neighbours feel no force: they lie on
+    a ring around the others. The diagonal plays no part.
 
     Args:
         adjacency: Weights (n, n), float64: square, symmetric, finite, not negative.
-        initial: Positions (n, 2) to start from, as those of the checkpoint before, so that the picture moves
-            only as far as the graph has changed. A random start if absent, or if all of them coincide.
+        initial: Positions (n, 2) to start from, as those of the checkpoint before, so that the
+            picture moves only as far as the graph has changed. A random start if absent, or if all
+            of them coincide.
         iterations: How often every vertex is moved, from 0 up.
-        gravity: g, from 0 up: how strongly everything is drawn to the centre. Less leaves more space between
-            communities, more fills the picture; with 0 the parts of a graph that is not connected drift apart.
+        gravity: g, from 0 up: how strongly everything is drawn to the centre. Less leaves more
+            space between communities, more fills the picture; with 0 the parts of a graph that is
+            not connected drift apart.
         seed: Fixes the random start, and with it the result.
 
     Returns:
-        Positions (n, 2), float64: their mean is 0, and the 98th percentile of their distances from it is 1,
-        unless all of them coincide.
+        Positions (n, 2), float64: their mean is 0, and the 98th percentile of their distances from
+        it is 1, unless all of them coincide.
 
     Raises:
         DataError: Starting places of another shape, or not finite.
@@ -86,7 +89,9 @@ def force_layout(
     check_whole("seed", seed, least=0)
     if initial is not None and (initial.shape != (n, 2) or not bool(torch.isfinite(initial).all())):
         raise DataError(
-            f"initial of shape {tuple(initial.shape)}", f"({n}, 2) finite numbers", "give every vertex a place"
+            f"initial of shape {tuple(initial.shape)}",
+            f"({n}, 2) finite numbers",
+            "give every vertex a place",
         )
     weights = np.array(adjacency.detach().cpu().numpy(), np.float64)
     np.fill_diagonal(weights, 0)
@@ -194,7 +199,8 @@ def _push(weights, mass, x, y, iterations, unfolding, gravity):  # type: ignore[
             steady += mass[v] * 0.5 * np.sqrt((fx + last_x[v]) ** 2 + (fy + last_y[v]) ** 2)
         if swinging > 0:
             speed = min(steady / swinging, _QUICKENING * speed)
-        # Over the second half everything comes to rest, or small parts would go on swinging around each other.
+        # Over the second half everything comes to rest, or small parts would go on swinging around
+        # each other.
         calm = min(1.0, 2 * (1 - step / iterations))
         for v in range(n):
             fx = force_x[v]

@@ -30,15 +30,17 @@ def igraph_module(what: str) -> Any:
     try:
         import igraph
     except ImportError as error:
-        raise MissingExtraError(f"{what} without igraph", "the extra 'igraph'", "pip install igraph") from error
+        raise MissingExtraError(
+            f"{what} without igraph", "the extra 'igraph'", "pip install igraph"
+        ) from error
     return igraph
 
 
 def leiden(adjacency: Tensor, *, resolution: float = 1.0, seed: int = 0) -> Tensor:
     """Communities of high modularity by Leiden's method (Traag et al. 2019), repeated until nothing changes.
 
-    igraph draws from one generator for the whole process. While this runs it is one of ours; afterwards it is Python's
-    own `random`, as igraph has it unless it was told otherwise.
+    igraph draws from one generator for the whole process. While this runs it is one of ours;
+    afterwards it is Python's own `random`, as igraph has it unless it was told otherwise.
 
     Args:
         adjacency: Weights, (vertices, vertices), symmetric, from 0 up, 0 on the diagonal.
@@ -58,7 +60,9 @@ def leiden(adjacency: Tensor, *, resolution: float = 1.0, seed: int = 0) -> Tens
     with _GENERATOR:
         igraph.set_random_number_generator(random.Random(seed))
         try:
-            found = graph.community_leiden("modularity", weights=weights, resolution=resolution, n_iterations=-1)
+            found = graph.community_leiden(
+                "modularity", weights=weights, resolution=resolution, n_iterations=-1
+            )
         finally:
             igraph.set_random_number_generator(random)
     return torch.from_numpy(by_size(np.array(found.membership, dtype=np.int64)))

@@ -25,10 +25,10 @@ def louvain(adjacency: Tensor, *, resolution: float = 1.0, seed: int = 0) -> Ten
 
         Q = 1/2m Σ_vw (A_vw − γ k_v k_w / 2m) δ(c_v, c_w),   k_v = Σ_w A_vw,   2m = Σ_v k_v
 
-    by moving single vertices to the community where they gain most, then take every community for one
-    vertex and start again. Here the vertices themselves are moved once more after that, until neither they
-    nor whole communities gain by moving: no move of a single vertex, be it to a community of its own, raises
-    Q any more. A diagonal counts as it stands in the matrix.
+    by moving single vertices to the community where they gain most, then take every community for
+    one vertex and start again. Here the vertices themselves are moved once more after that, until
+    neither they nor whole communities gain by moving: no move of a single vertex, be it to a
+    community of its own, raises Q any more. A diagonal counts as it stands in the matrix.
 
     Args:
         adjacency: Weights (n, n), float64: square, symmetric, finite, not negative.
@@ -36,8 +36,8 @@ def louvain(adjacency: Tensor, *, resolution: float = 1.0, seed: int = 0) -> Ten
         seed: Fixes the order in which the vertices are visited, and with it the result.
 
     Returns:
-        The community (n,), int64, of every vertex, numbered from 0 by falling size, those of one size by
-        their lowest vertex. A vertex without neighbours is a community of its own.
+        The community (n,), int64, of every vertex, numbered from 0 by falling size, those of one
+        size by their lowest vertex. A vertex without neighbours is a community of its own.
 
     Example:
         >>> adjacency = torch.block_diag(torch.ones(2, 2), torch.ones(3, 3)).double().fill_diagonal_(0)
@@ -77,7 +77,9 @@ def _renumbered(member: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], int
 
 def by_size(member: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The same communities numbered by falling size, those of one size by their lowest vertex."""
-    _, first, dense, size = np.unique(member, return_index=True, return_inverse=True, return_counts=True)
+    _, first, dense, size = np.unique(
+        member, return_index=True, return_inverse=True, return_counts=True
+    )
     rank = np.empty(len(first), np.int64)
     rank[np.lexsort((first, -size))] = np.arange(len(first))
     return rank[dense]

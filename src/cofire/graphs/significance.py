@@ -16,7 +16,9 @@ from cofire.patterns import modularity, overlapping_modularity
 
 __all__ = ["Measure", "Null", "Significance", "quality_of", "shuffled", "significances_of"]
 
-Measure = Literal["no-overlap", "unweighted-overlap", "weighted-overlap", "kernighan-lin", "louvain", "leiden"]
+Measure = Literal[
+    "no-overlap", "unweighted-overlap", "weighted-overlap", "kernighan-lin", "louvain", "leiden"
+]
 """P2 Eq. 2, 3 and 4 of the representative neurons; Eq. 2 of what a method finds."""
 
 Null = Literal["weights", "labels"]
@@ -37,8 +39,9 @@ class Significance:
         value: Of the graph itself.
         mean: Over the graphs made by chance.
         std: Standard deviation over them.
-        z: `(value - mean) / std`; None where chance always gives the same (shuffled weights do not move Eq. 3, which
-            has none), and of fewer than 5 graphs, whose spread says nothing. Of ten, it is a quarter off as a rule.
+        z: `(value - mean) / std`; None where chance always gives the same (shuffled weights do not
+            move Eq. 3, which has none), and of fewer than 5 graphs, whose spread says nothing. Of
+            ten, it is a quarter off as a rule.
         runs: How many graphs were made by chance.
     """
 
@@ -55,17 +58,23 @@ def quality_of(graph: GroupedGraph, measure: Measure, resolution: float | None, 
     """See `ActivationPatternGraph.modularity`."""
     if measure not in get_args(Measure):
         raise OptionError(
-            f"measure={measure!r}", f"one of {', '.join(get_args(Measure))}", "pass measure='weighted-overlap'"
+            f"measure={measure!r}",
+            f"one of {', '.join(get_args(Measure))}",
+            "pass measure='weighted-overlap'",
         )
     if measure == "kernighan-lin" or measure == "louvain" or measure == "leiden":
         return find_communities(graph, measure, resolution, seed).modularity
     if resolution is not None:
         raise OptionError(
-            f"resolution={resolution} with measure='{measure}'", "louvain or leiden", "leave resolution out"
+            f"resolution={resolution} with measure='{measure}'",
+            "louvain or leiden",
+            "leave resolution out",
         )
     if measure == "no-overlap":
         return modularity(graph.adjacency, graph.partition)
-    return overlapping_modularity(graph.adjacency, graph.members, weighted=measure == "weighted-overlap")
+    return overlapping_modularity(
+        graph.adjacency, graph.members, weighted=measure == "weighted-overlap"
+    )
 
 
 def significances_of(

@@ -1,9 +1,9 @@
 """Exported programs in `.pt2` files, read without running what a file holds.
 
-`torch.export.load` falls back to full unpickling, evaluates the text of symbolic sizes, writes names into source code
-that it runs, imports modules that a file names, and loads compiled libraries. So an archive is looked through first, by
-the reader that torch itself uses, and refused if it holds anything but plain tensors, PyTorch's own operators, names,
-and arithmetic on sizes.
+`torch.export.load` falls back to full unpickling, evaluates the text of symbolic sizes, writes
+names into source code that it runs, imports modules that a file names, and loads compiled
+libraries. So an archive is looked through first, by the reader that torch itself uses, and refused
+if it holds anything but plain tensors, PyTorch's own operators, names, and arithmetic on sizes.
 """
 
 from __future__ import annotations
@@ -42,14 +42,20 @@ _RECORD = re.compile(
     r"|data/(weights|constants)/(model\.pt|model_\w+_config\.json|(weight|tensor)_\d+)"
 )
 _MOST_RECORDS = 200_000
-_SMALL = 1 << 20  # elements: a tensor without bytes of its own, or one that repeats them, may be as large
+_SMALL = (
+    1 << 20
+)  # elements: a tensor without bytes of its own, or one that repeats them, may be as large
 
-_NAME = re.compile(r"[\w.\- /]*")  # nothing that could end a name in the source code that torch generates
+_NAME = re.compile(
+    r"[\w.\- /]*"
+)  # nothing that could end a name in the source code that torch generates
 _OPERATOR = re.compile(
     r"torch\.ops\.(aten|prims|torchvision|quantized_decomposed)\.(__i?(?:and|or|xor|lshift|rshift)__|(?!\w*__)\w+)"
     r"(\.(?!\w*__)\w+)?"
 )
-_NESTED = re.compile(r"torch\.ops\.higher_order\.(wrap_with_set_grad_enabled|wrap_with_autocast|cond|while_loop)")
+_NESTED = re.compile(
+    r"torch\.ops\.higher_order\.(wrap_with_set_grad_enabled|wrap_with_autocast|cond|while_loop)"
+)
 _ON_SIZES = re.compile(
     r"_operator\.(getitem|add|sub|mul|truediv|floordiv|mod|neg|pos|abs|eq|ne|lt|le|gt|ge|and_|or_|not_|xor|invert)"
     r"|math\.(ceil|floor|trunc|sqrt)|torch\.(sym_[a-z]+|_sym_[a-z]+)"
@@ -65,10 +71,30 @@ _FUNCTIONS = re.compile(
     "|floor"
 )
 _PARTS = (
-    ast.Expression, ast.Call, ast.Name, ast.Load, ast.Constant, ast.keyword, ast.BinOp, ast.UnaryOp, ast.Compare,
-    ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.USub, ast.UAdd,
-    ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE,
-)  # fmt: skip
+    ast.Expression,
+    ast.Call,
+    ast.Name,
+    ast.Load,
+    ast.Constant,
+    ast.keyword,
+    ast.BinOp,
+    ast.UnaryOp,
+    ast.Compare,
+    ast.Add,
+    ast.Sub,
+    ast.Mult,
+    ast.Div,
+    ast.FloorDiv,
+    ast.Mod,
+    ast.USub,
+    ast.UAdd,
+    ast.Eq,
+    ast.NotEq,
+    ast.Lt,
+    ast.LtE,
+    ast.Gt,
+    ast.GtE,
+)
 _LONGEST = 10_000
 _DEEPEST = 200
 _MOST_POWERS = 3
@@ -92,7 +118,8 @@ def load_program(file: Path) -> ExportedProgram:
             _look_through(opened)
             opened.seek(0)
             with warnings.catch_warnings():
-                # Some versions of PyTorch read constants from bytes that cannot be written to, and warn of it.
+                # Some versions of PyTorch read constants from bytes that cannot be written to, and
+                # warn of it.
                 warnings.filterwarnings("ignore", message="The given buffer is not writable")
                 program = torch.export.load(opened)
     except _UnsafeError as error:
@@ -101,15 +128,29 @@ def load_program(file: Path) -> ExportedProgram:
             "a program of PyTorch's own operators with plain tensors, as torch.export.save writes it",
             "if you trust the file, load it yourself: cofire.Network(torch.export.load(path).module(), example)",
         ) from error
-    except (RuntimeError, ValueError, KeyError, OSError, EOFError, AttributeError, TypeError, AssertionError,
-            IndexError, RecursionError, SyntaxError, pickle.UnpicklingError, zipfile.BadZipFile) as error:  # fmt: skip
+    except (
+        RuntimeError,
+        ValueError,
+        KeyError,
+        OSError,
+        EOFError,
+        AttributeError,
+        TypeError,
+        AssertionError,
+        IndexError,
+        RecursionError,
+        SyntaxError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+    ) as error:
         said = (str(error).strip().splitlines() or [""])[0]
         raise ExportError(
             f"{str(file)!r} is no readable exported program: {said[:300] or type(error).__name__}",
             "a file that torch.export.save wrote",
             "export the model again with this version of PyTorch",
         ) from error
-    # Conditions on inputs are source code that torch runs when the program becomes a module; nothing here needs them.
+    # Conditions on inputs are source code that torch runs when the program becomes a module;
+    # nothing here needs them.
     if getattr(program, "_guards_code", None):
         program._guards_code = []
     return program
@@ -146,9 +187,14 @@ def _check_stored(opened: BinaryIO) -> dict[str, int]:
     with zipfile.ZipFile(opened) as archive:
         entries = archive.infolist()
     size = opened.seek(0, io.SEEK_END)
-    if len(entries) > _MOST_RECORDS or len({entry.filename.lower() for entry in entries}) < len(entries):
+    if len(entries) > _MOST_RECORDS or len({entry.filename.lower() for entry in entries}) < len(
+        entries
+    ):
         raise _UnsafeError("entries that have one name, or too many of them")
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or sum(e.file_size for e in entries) > size:
+    if (
+        any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+        or sum(e.file_size for e in entries) > size
+    ):
         raise _UnsafeError("compressed entries, which torch does not write")
     return {entry.filename: entry.file_size for entry in entries}
 
@@ -261,26 +307,43 @@ def _check_size(text: Any) -> None:
     for part in parts:
         fits = isinstance(part, _PARTS)
         if isinstance(part, ast.Call):
-            fits = isinstance(part.func, ast.Name) and _FUNCTIONS.fullmatch(part.func.id) is not None
+            fits = (
+                isinstance(part.func, ast.Name) and _FUNCTIONS.fullmatch(part.func.id) is not None
+            )
             fits = (
                 fits
                 and _small_power(part)
-                and all(kw.arg is not None and isinstance(kw.value, ast.Constant) for kw in part.keywords)
+                and all(
+                    kw.arg is not None and isinstance(kw.value, ast.Constant)
+                    for kw in part.keywords
+                )
             )
         elif isinstance(part, ast.Name):
-            fits = id(part) in called or re.fullmatch(r"[a-z]{1,3}\d{1,9}|true|false|oo|int_oo", part.id) is not None
+            fits = (
+                id(part) in called
+                or re.fullmatch(r"[a-z]{1,3}\d{1,9}|true|false|oo|int_oo", part.id) is not None
+            )
         elif isinstance(part, ast.Constant):
-            fits = id(part) in named or (isinstance(part.value, (int, float)) and abs(part.value) < 2**63)
+            fits = id(part) in named or (
+                isinstance(part.value, (int, float)) and abs(part.value) < 2**63
+            )
         if not fits:
             raise _UnsafeError(f"{text!r:.80} for a size")
 
 
 def _names(call: ast.Call) -> bool:
     """Whether it is Symbol('s0') or Float('0.5'), the text in which may be no more than that."""
-    if not isinstance(call.func, ast.Name) or len(call.args) != 1 or not isinstance(call.args[0], ast.Constant):
+    if (
+        not isinstance(call.func, ast.Name)
+        or len(call.args) != 1
+        or not isinstance(call.args[0], ast.Constant)
+    ):
         return False
     text = call.args[0].value
-    pattern = {"Symbol": r"[A-Za-z]\w{0,40}", "Float": r"-?\d{1,40}(\.\d{0,40})?(e[+-]?\d{1,3})?"}.get(call.func.id)
+    pattern = {
+        "Symbol": r"[A-Za-z]\w{0,40}",
+        "Float": r"-?\d{1,40}(\.\d{0,40})?(e[+-]?\d{1,3})?",
+    }.get(call.func.id)
     return pattern is not None and isinstance(text, str) and re.fullmatch(pattern, text) is not None
 
 

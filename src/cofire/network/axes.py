@@ -12,9 +12,15 @@ from cofire.network.operations import Extent, Operation
 
 __all__ = ["Fold", "Layout", "layout_of"]
 
-_LAST = frozenset(["linear", "layer_norm", "native_layer_norm", "rms_norm", "embedding", "addmm", "lstm", "gru"])
-_PRODUCT = frozenset(["matmul", "mm", "bmm", "rmatmul", "einsum", "baddbmm", "scaled_dot_product_attention"])
-_SECOND = frozenset(["batch_norm", "group_norm", "instance_norm", "native_group_norm", "convolution"])
+_LAST = frozenset(
+    ["linear", "layer_norm", "native_layer_norm", "rms_norm", "embedding", "addmm", "lstm", "gru"]
+)
+_PRODUCT = frozenset(
+    ["matmul", "mm", "bmm", "rmatmul", "einsum", "baddbmm", "scaled_dot_product_attention"]
+)
+_SECOND = frozenset(
+    ["batch_norm", "group_norm", "instance_norm", "native_group_norm", "convolution"]
+)
 _RESHAPING = frozenset(["view", "reshape", "flatten", "unflatten", "view_as", "reshape_as"])
 _REORDERING = frozenset(["permute", "transpose", "movedim", "t", "T", "mT"])
 _REDUCING = frozenset(["mean", "sum", "amax", "amin", "prod", "var", "std"])
@@ -112,7 +118,9 @@ def _fold_of(operation: Operation, batch: Extent, known: dict[Operation, Fold | 
     return known[operation]
 
 
-def _find_fold(operation: Operation, batch: Extent, known: dict[Operation, Fold | str]) -> Fold | str:
+def _find_fold(
+    operation: Operation, batch: Extent, known: dict[Operation, Fold | str]
+) -> Fold | str:
     sizes = operation.sizes or ()
     growing = [axis for axis, size in enumerate(sizes) if not size.constant]
     if len(growing) != 1:
@@ -124,7 +132,8 @@ def _find_fold(operation: Operation, batch: Extent, known: dict[Operation, Fold 
         return f"its shape {_readable(sizes, batch)} is no multiple of the batch size"
     if times == 1:
         return Fold(axis)
-    # The axis holds the batch and something else: which of the two is the outer one shows where they met.
+    # The axis holds the batch and something else: which of the two is the outer one shows where
+    # they met.
     for operand in operation.operands():
         if operand.sizes is None or all(size.constant for size in operand.sizes):
             continue
@@ -138,7 +147,9 @@ def _find_fold(operation: Operation, batch: Extent, known: dict[Operation, Fold 
     return f"how the batch lies in its shape {_readable(sizes, batch)} cannot be told"
 
 
-def _fold_after_reshape(source: Operation, fold: Fold, target: Operation, axis: int, times: int) -> Fold | str:
+def _fold_after_reshape(
+    source: Operation, fold: Fold, target: Operation, axis: int, times: int
+) -> Fold | str:
     """Row-major order settles it: the entries in front of the batch stay in front."""
     if source.sizes is None or target.sizes is None:
         return "its shape is not known"
@@ -169,11 +180,14 @@ def _feature_source(operation: Operation) -> Operation | None:
     if operation.role != "operation":
         return None
     rank = len(operation.sizes) if operation.sizes is not None else None
-    operands = [operand for operand in operation.operands() if operand.role in ("operation", "input")]
+    operands = [
+        operand for operand in operation.operands() if operand.role in ("operation", "input")
+    ]
     if operation.name in _RESHAPING | _REORDERING | _REDUCING or rank is None:
         return operands[0] if operands else None
     same = [operand for operand in operands if operand.sizes is None or len(operand.sizes) == rank]
-    # A gate of shape (batch, channels, 1, 1) says as much as the map it scales, a scalar says nothing.
+    # A gate of shape (batch, channels, 1, 1) says as much as the map it scales, a scalar says
+    # nothing.
     return next(iter(same or operands), None)
 
 
@@ -220,7 +234,9 @@ def _reordered(operation: Operation, rank: int, axis: int) -> int:
     sources = [p % rank for p in ([source] if isinstance(source, int) else source)]
     targets = [p % rank for p in ([target] if isinstance(target, int) else target)]
     left = iter(place for place in range(rank) if place not in sources)
-    order = [sources[targets.index(place)] if place in targets else next(left) for place in range(rank)]
+    order = [
+        sources[targets.index(place)] if place in targets else next(left) for place in range(rank)
+    ]
     return order.index(axis)
 
 

@@ -57,7 +57,9 @@ class CallReading:
 
     def known(self) -> frozenset[CallKey]:
         """The calls that the example pass made."""
-        return frozenset(operation.key for operation in self.operations if operation.key is not None)
+        return frozenset(
+            operation.key for operation in self.operations if operation.key is not None
+        )
 
     def packed(self) -> dict[str, Any]:
         """The same as plain data."""
@@ -107,7 +109,11 @@ def read_calls(model: nn.Module, example: tuple[Tensor, ...]) -> CallReading:
         names = names_of(output, Tensor)
         leaves.append(leaves_of(output, Tensor))
     small, large = tracers
-    later = {operation.key: operation.sizes for operation in large.operations if operation.key is not None}
+    later = {
+        operation.key: operation.sizes
+        for operation in large.operations
+        if operation.key is not None
+    }
     for operation in small.operations:
         if operation.key is not None or operation.role == "input":
             other = later.get(operation.key) if operation.key is not None else None
@@ -145,7 +151,9 @@ def _combined(operation: Operation, later: tuple[Extent, ...] | None) -> tuple[E
 class _Tracer(TorchFunctionMode):
     """Notes down every call of a torch function in one forward pass."""
 
-    def __init__(self, model: nn.Module, buffers: Mapping[str, Tensor], inputs: tuple[Tensor, ...]) -> None:
+    def __init__(
+        self, model: nn.Module, buffers: Mapping[str, Tensor], inputs: tuple[Tensor, ...]
+    ) -> None:
         super().__init__()
         self.operations: list[Operation] = []
         self.paths: list[tuple[str, str]] = [("", "")]
@@ -167,15 +175,25 @@ class _Tracer(TorchFunctionMode):
                 self._register(value, role)
 
     def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
         taken = [value for value in pytree.tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
         versions = [_version(value) for value in taken]
         before = generator_states(self._device)
         result = func(*args, **kwargs)
-        draws = kwargs.get("generator") is not None or not all(map(torch.equal, before, generator_states(self._device)))
-        written = [value for value, version in zip(taken, versions, strict=True) if _version(value) != version]
+        draws = kwargs.get("generator") is not None or not all(
+            map(torch.equal, before, generator_states(self._device))
+        )
+        written = [
+            value
+            for value, version in zip(taken, versions, strict=True)
+            if _version(value) != version
+        ]
         given = [value for value in pytree.tree_leaves(result) if isinstance(value, Tensor)]
         if given or written:
             self._note(self._name(func), args, kwargs, taken, written, result, given).draws = draws
@@ -201,12 +219,16 @@ class _Tracer(TorchFunctionMode):
             kwargs={key: self._with_operations(value) for key, value in kwargs.items()},
             path=path,
             module=module,
-            sizes=tuple(Extent(size, size) for size in single.shape) if single is not None else None,
+            sizes=tuple(Extent(size, size) for size in single.shape)
+            if single is not None
+            else None,
             key=(path, name, call),
             floating=single is not None and single.is_floating_point(),
             place=_users_line(),
         )
-        waits = {self._writers[place] for value in taken if (place := _memory(value)) in self._writers}
+        waits = {
+            self._writers[place] for value in taken if (place := _memory(value)) in self._writers
+        }
         operation.waits = tuple(waits - set(operation.operands()))
         self.operations.append(operation)
         for value in written:

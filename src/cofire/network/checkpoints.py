@@ -22,7 +22,8 @@ class Copy:
     """Tensors by name that may be a network's.
 
     Attributes:
-        holder: The keys that lead to the state dict in the file, with dots; "" if it is the file itself.
+        holder: The keys that lead to the state dict in the file, with dots; "" if it is the file
+            itself.
         prefix: What the names of this copy begin with there, without the last dot.
         tensors: By their names without that prefix.
     """
@@ -45,7 +46,8 @@ class Copy:
 def state_dicts_in(content: Any) -> dict[str, dict[str, Tensor]]:
     """Every mapping with tensors by name in what a file holds, by the keys that lead to it.
 
-    States of optimisers, schedules and the like are left out, and so are tensors beside a state dict, a loss say.
+    States of optimisers, schedules and the like are left out, and so are tensors beside a state
+    dict, a loss say.
 
     Example:
         >>> import torch
@@ -54,12 +56,16 @@ def state_dicts_in(content: Any) -> dict[str, dict[str, Tensor]]:
         {'model_state_dict': ['fc.weight']}
     """
     found = dict(_walk(content, (), set()))
-    if len(found) > 1 and not any("." in name or name in ("weight", "bias") for name in found.get("", {})):
+    if len(found) > 1 and not any(
+        "." in name or name in ("weight", "bias") for name in found.get("", {})
+    ):
         found.pop("", None)
     return found
 
 
-def _walk(content: Any, path: tuple[str, ...], seen: set[int]) -> Iterator[tuple[str, dict[str, Tensor]]]:
+def _walk(
+    content: Any, path: tuple[str, ...], seen: set[int]
+) -> Iterator[tuple[str, dict[str, Tensor]]]:
     if not isinstance(content, Mapping) or len(path) > _DEEPEST or id(content) in seen:
         return
     seen.add(id(content))
@@ -80,7 +86,8 @@ def copies_in(content: Any, reference: Mapping[str, Tensor]) -> list[Copy]:
 
     Args:
         content: What the file holds, or a state dict.
-        reference: The network's tensors by name; names of one tensor are tied, and one of them is enough.
+        reference: The network's tensors by name; names of one tensor are tied, and one of them is
+            enough.
     """
     tied: dict[int, list[str]] = {}
     for name, tensor in reference.items():
@@ -104,11 +111,18 @@ def copies_in(content: Any, reference: Mapping[str, Tensor]) -> list[Copy]:
 
 
 def _prefixes(tensors: Mapping[str, Tensor], names: list[str]) -> list[str]:
-    found = [given.removesuffix(n) for given in tensors for n in names if given == n or given.endswith(f".{n}")]
+    found = [
+        given.removesuffix(n)
+        for given in tensors
+        for n in names
+        if given == n or given.endswith(f".{n}")
+    ]
     return list(dict.fromkeys(found))
 
 
-def copy_of(content: Any, reference: Mapping[str, Tensor], key: str | None, source: str) -> dict[str, Tensor]:
+def copy_of(
+    content: Any, reference: Mapping[str, Tensor], key: str | None, source: str
+) -> dict[str, Tensor]:
     """The tensors of a network in what a file holds.
 
     Args:
@@ -118,7 +132,8 @@ def copy_of(content: Any, reference: Mapping[str, Tensor], key: str | None, sour
         source: Where it comes from, for messages.
 
     Raises:
-        WeightsError: There is no state dict, there are several and `key` names none of them, or it names nothing.
+        WeightsError: There is no state dict, there are several and `key` names none of them, or it
+            names nothing.
     """
     held = state_dicts_in(content)
     if not held:
@@ -147,9 +162,15 @@ def copy_of(content: Any, reference: Mapping[str, Tensor], key: str | None, sour
     )
 
 
-def _named(held: Mapping[str, dict[str, Tensor]], copies: list[Copy], key: str, source: str) -> dict[str, Tensor]:
+def _named(
+    held: Mapping[str, dict[str, Tensor]], copies: list[Copy], key: str, source: str
+) -> dict[str, Tensor]:
     matches = [copy for copy in copies if key in (copy.key, copy.prefix, copy.holder)]
-    exact = [copy for copy in matches if key == copy.key] or [copy for copy in matches if key == copy.prefix] or matches
+    exact = (
+        [copy for copy in matches if key == copy.key]
+        or [copy for copy in matches if key == copy.prefix]
+        or matches
+    )
     if len(exact) == 1:
         return exact[0].tensors
     if not exact:
@@ -158,14 +179,24 @@ def _named(held: Mapping[str, dict[str, Tensor]], copies: list[Copy], key: str, 
             return without_prefix(held[key])
         for holder, tensors in held.items():
             inner = key.removeprefix(f"{holder}.") if holder else key
-            own = {n.removeprefix(f"{inner}."): value for n, value in tensors.items() if n.startswith(f"{inner}.")}
+            own = {
+                n.removeprefix(f"{inner}."): value
+                for n, value in tensors.items()
+                if n.startswith(f"{inner}.")
+            }
             if own:
                 return without_prefix(own)
-    there = _short(copies) if copies else sorted({*held, *(n.split(".")[0] for t in held.values() for n in t)} - {""})
+    there = (
+        _short(copies)
+        if copies
+        else sorted({*held, *(n.split(".")[0] for t in held.values() for n in t)} - {""})
+    )
     raise WeightsError(
         f"{source}: weights_key={key!r} names {'several state dicts' if exact else 'none of its state dicts'}",
         f"one of those it holds, such as {near_matches(key, there)}",
-        f"pass weights_key={there[0]!r} (--weights-key {there[0]})" if len(there) > 1 else "leave weights_key out",
+        f"pass weights_key={there[0]!r} (--weights-key {there[0]})"
+        if len(there) > 1
+        else "leave weights_key out",
     )
 
 
@@ -173,8 +204,12 @@ def _short(copies: list[Copy]) -> list[str]:
     """Names that tell copies apart: prefixes where one state dict holds all of them."""
     if len({copy.holder for copy in copies}) == 1:
         return [copy.prefix for copy in copies]
-    return [copy.key if any(copy.holder == other.holder for other in copies if other is not copy) else copy.holder
-            for copy in copies]  # fmt: skip
+    return [
+        copy.key
+        if any(copy.holder == other.holder for other in copies if other is not copy)
+        else copy.holder
+        for copy in copies
+    ]
 
 
 def _times(count: int) -> str:

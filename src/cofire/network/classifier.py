@@ -16,7 +16,9 @@ _CLOSE = 1e-3
 """How far the sum of probabilities may be from one: bfloat16 over a thousand classes stays within."""
 
 
-def classifier(model: Network | nn.Module, example: Tensor | Callable[[], Tensor] | None = None) -> Network:
+def classifier(
+    model: Network | nn.Module, example: Tensor | Callable[[], Tensor] | None = None
+) -> Network:
     """The network that a public function was given, or that it reads from a module, checked by `check_decides`.
 
     Args:
@@ -38,7 +40,7 @@ def classifier(model: Network | nn.Module, example: Tensor | Callable[[], Tensor
             f"a network of type {type(model).__name__}",
             "a cofire.Network" + ("" if example is None else ", or a torch.nn.Module"),
             "pass cofire.Network(model, example_input)",
-        )  # fmt: skip
+        )
     check_decides(model)
     return model
 

@@ -15,7 +15,14 @@ from cofire.network.vocabulary import ACTIVATION_NAMES
 
 __all__ = ["draws_numbers", "refuse_chance_and_batch"]
 
-_NORMS = frozenset(["batch_norm", "native_batch_norm", "native_batch_norm_legit", "native_batch_norm_legit_functional"])
+_NORMS = frozenset(
+    [
+        "batch_norm",
+        "native_batch_norm",
+        "native_batch_norm_legit",
+        "native_batch_norm_legit_functional",
+    ]
+)
 _BY_AXIS = frozenset(["softmax", "log_softmax", "softmin", "cumsum", "cumprod", "logcumsumexp"])
 _REDUCING_NAMES = """
 mean sum amax amin prod var std var_mean std_mean logsumexp nanmean nansum median max min argmax argmin all any
@@ -29,7 +36,10 @@ _SWITCHES = ("train", "training")
 def draws_numbers(node: fx.Node) -> bool:
     """Whether a node of a graph draws random numbers, dropout that is switched off aside."""
     target = node.target
-    if not isinstance(target, torch._ops.OpOverload) or torch.Tag.nondeterministic_seeded not in target.tags:
+    if (
+        not isinstance(target, torch._ops.OpOverload)
+        or torch.Tag.nondeterministic_seeded not in target.tags
+    ):
         return False
     given = _arguments(node)
     if any(given.get(name) is False for name in _SWITCHES):
@@ -43,14 +53,16 @@ def refuse_chance_and_batch(
 ) -> None:
     """Refuse a model whose result or activations depend on chance, or on the other samples of the batch.
 
-    Dropout that is always on and batch norm without running statistics are the usual causes. Statistics of what
-    does not grow with the batch, such as of a convolution's own weights, are no matter.
+    Dropout that is always on and batch norm without running statistics are the usual causes.
+    Statistics of what does not grow with the batch, such as of a convolution's own weights, are no
+    matter.
 
     Args:
         operations: Everything the model computes, in order of execution.
         result: The one that gives the logits.
         batch: The batch size at the two probed sizes.
-        saved: Whether the model was read from a program that somebody exported, perhaps in training mode.
+        saved: Whether the model was read from a program that somebody exported, perhaps in training
+            mode.
 
     Raises:
         ExportError: It does; the message names the line of the model's code.
@@ -117,7 +129,13 @@ def _mixes_samples(operation: Operation, batch: Extent) -> bool:
         axes = [dim if isinstance(dim, int) else 0 if rank in (0, 1, 3) else 1]
     elif name in _REDUCING or name in _VECTOR_NORMS:
         dim = given(("dim", "axis"), 2 if name in _VECTOR_NORMS else 1)
-        axes = [dim] if isinstance(dim, int) else list(dim) if isinstance(dim, (tuple, list)) and dim else range(rank)
+        axes = (
+            [dim]
+            if isinstance(dim, int)
+            else list(dim)
+            if isinstance(dim, (tuple, list)) and dim
+            else range(rank)
+        )
         if isinstance(dim, Operation):  # The larger of two tensors, place by place.
             return False
     elif name in _PRODUCTS:
@@ -168,4 +186,8 @@ def _arguments(node: fx.Node) -> dict[str, Any]:
     assert isinstance(node.target, torch._ops.OpOverload)
     arguments = node.target._schema.arguments
     given = dict(zip((argument.name for argument in arguments), node.args, strict=False))
-    return {**{argument.name: argument.default_value for argument in arguments}, **given, **node.kwargs}
+    return {
+        **{argument.name: argument.default_value for argument in arguments},
+        **given,
+        **node.kwargs,
+    }

@@ -22,7 +22,15 @@ from cofire.network.packing import packed_reading, unpacked_reading
 from cofire.network.reading import GraphReading
 from cofire.network.untouched import generators_kept
 
-__all__ = ["CallEngine", "Engine", "FixedWeights", "GraphEngine", "LiveWeights", "TensorSource", "state_of"]
+__all__ = [
+    "CallEngine",
+    "Engine",
+    "FixedWeights",
+    "GraphEngine",
+    "LiveWeights",
+    "TensorSource",
+    "state_of",
+]
 
 
 class TensorSource(Protocol):
@@ -57,7 +65,8 @@ class LiveWeights:
             value: Tensor | None = module._parameters.get(leaf)
             if value is None:
                 value = module._buffers.get(leaf)
-            # Some models hold a tensor under an alias only; getattr finds it or says what is missing.
+            # Some models hold a tensor under an alias only; getattr finds it or says what is
+            # missing.
             found.append(value if value is not None else getattr(module, leaf))
         return found
 
@@ -76,7 +85,11 @@ class FixedWeights:
     def tensors(self, names: Sequence[str]) -> list[Tensor]:
         """The tensors of these names."""
         lacking = [name for name in names if name not in self._given]
-        rest = dict(zip(lacking, self._otherwise.tensors(lacking), strict=True)) if self._otherwise else {}
+        rest = (
+            dict(zip(lacking, self._otherwise.tensors(lacking), strict=True))
+            if self._otherwise
+            else {}
+        )
         return [self._given[name] if name in self._given else rest[name] for name in names]
 
     def overrides(self) -> Mapping[str, Tensor]:
@@ -137,7 +150,9 @@ class GraphEngine(_Observable):
     """
 
     def __init__(self, reading: GraphReading, device: torch.device, *, saved: bool = False) -> None:
-        result = next(operation for operation in reading.operations if operation.node is reading.logits)
+        result = next(
+            operation for operation in reading.operations if operation.node is reading.logits
+        )
         refuse_chance_and_batch(reading.operations, result, reading.batch, saved=saved)
         super().__init__(find_layers(reading.operations, reading.batch))
         self.reading = reading
@@ -180,7 +195,9 @@ class GraphEngine(_Observable):
         for name in program.names:
             value = given.get(name)
             if value is None:
-                value = next(weights) if name in reading.tensors else reading.constants[name].to(device)
+                value = (
+                    next(weights) if name in reading.tensors else reading.constants[name].to(device)
+                )
             tensors.append(value)
         hand_over = self._handing_over(observe, inputs[0].shape[0]) if observe is not None else None
         if head is not None and at is not None:
@@ -188,7 +205,9 @@ class GraphEngine(_Observable):
         with generators_kept(device) if self._draws else nullcontext(), torch.inference_mode():
             if reading.changed:
                 pairs = zip(program.names, tensors, strict=True)
-                tensors = [value.clone() if name in reading.changed else value for name, value in pairs]
+                tensors = [
+                    value.clone() if name in reading.changed else value for name, value in pairs
+                ]
             return program(hand_over, device, tensors)
 
 
@@ -199,7 +218,9 @@ def _graph_engine(packed: Mapping[str, Any], device: torch.device) -> GraphEngin
 def _node_of(found: LayersFound, layer: ActivationLayer) -> fx.Node:
     node = found.sources[layer].node
     if node is None:
-        raise ExportError("a layer without a node", "a layer of an exported graph", "report this as a bug")
+        raise ExportError(
+            "a layer without a node", "a layer of an exported graph", "report this as a bug"
+        )
     return node
 
 
@@ -248,7 +269,12 @@ class CallEngine(_Observable):
         reading = self.reading
         overrides = dict(source.overrides())
         changed = list(reading.changed)
-        overrides.update({name: value.clone() for name, value in zip(changed, source.tensors(changed), strict=True)})
+        overrides.update(
+            {
+                name: value.clone()
+                for name, value in zip(changed, source.tensors(changed), strict=True)
+            }
+        )
         if reading.inputs_changed:
             inputs = tuple(value.clone() for value in inputs)
         wanted = {}
@@ -258,9 +284,16 @@ class CallEngine(_Observable):
                 wanted[key] = self._position[layer]
         hand_over = self._handing_over(observe or _ignore, inputs[0].shape[0])
         return run_watched(
-            self._model, overrides, inputs, wanted, hand_over,
-            known=self._known, at=reading.at, ending=reading.ending, draws=reading.draws,
-        )  # fmt: skip
+            self._model,
+            overrides,
+            inputs,
+            wanted,
+            hand_over,
+            known=self._known,
+            at=reading.at,
+            ending=reading.ending,
+            draws=reading.draws,
+        )
 
 
 def _call_engine(model: nn.Module, packed: Mapping[str, Any]) -> CallEngine:
@@ -270,7 +303,10 @@ def _call_engine(model: nn.Module, packed: Mapping[str, Any]) -> CallEngine:
 
 
 def _with_head(
-    hand_over: Callable[[int, Tensor], None] | None, selected: set[int], head: Callable[[Tensor], None], at: int
+    hand_over: Callable[[int, Tensor], None] | None,
+    selected: set[int],
+    head: Callable[[Tensor], None],
+    at: int,
 ) -> Callable[[int, Tensor], None]:
     def both(position: int, tensor: Tensor) -> None:
         if position == at:

@@ -14,10 +14,16 @@ from cofire.tensors import Values
 __all__ = ["examples_of", "inputs_of", "placement_of", "two_samples"]
 
 
-def placement_of(parameters: object, example: Tensor | tuple[Tensor, ...]) -> tuple[torch.device, torch.dtype]:
+def placement_of(
+    parameters: object, example: Tensor | tuple[Tensor, ...]
+) -> tuple[torch.device, torch.dtype]:
     """Device and type of the first floating-point tensor among parameters and inputs."""
     values = [value for value in parameters if isinstance(value, Tensor)]  # type: ignore[attr-defined]
-    given = [value for value in (example if isinstance(example, tuple) else (example,)) if isinstance(value, Tensor)]
+    given = [
+        value
+        for value in (example if isinstance(example, tuple) else (example,))
+        if isinstance(value, Tensor)
+    ]
     for value in (*values, *given):
         if value.is_floating_point():
             return value.device, value.dtype
@@ -25,7 +31,9 @@ def placement_of(parameters: object, example: Tensor | tuple[Tensor, ...]) -> tu
     return (first[0].device if first else torch.device("cpu")), torch.get_default_dtype()
 
 
-def examples_of(example: Tensor | tuple[Tensor, ...], device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
+def examples_of(
+    example: Tensor | tuple[Tensor, ...], device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, ...]:
     """The inputs as a tuple, brought to device and type.
 
     Raises:
@@ -36,16 +44,21 @@ def examples_of(example: Tensor | tuple[Tensor, ...], device: torch.device, dtyp
         whole.of("example_input", value) if isinstance(value, Tensor | np.ndarray) else value
         for value in (example if isinstance(example, tuple) else (example,))
     )
-    fits = bool(given) and all(isinstance(value, Tensor) and value.dim() and len(value) for value in given)
+    fits = bool(given) and all(
+        isinstance(value, Tensor) and value.dim() and len(value) for value in given
+    )
     if not fits or len({len(value) for value in given}) != 1:
-        shapes = ", ".join(str(tuple(v.shape)) if isinstance(v, Tensor) else type(v).__name__ for v in given)
+        shapes = ", ".join(
+            str(tuple(v.shape)) if isinstance(v, Tensor) else type(v).__name__ for v in given
+        )
         raise ExportError(
             f"an example input of shape {shapes or 'none'}",
             "a tensor, or a tuple of tensors, with the batch axis in front",
             "pass one batch from your data loader, or torch.zeros(1, *sample_shape)",
         )
     return tuple(
-        value.detach().to(device, dtype) if value.is_floating_point() else value.detach().to(device) for value in given
+        value.detach().to(device, dtype) if value.is_floating_point() else value.detach().to(device)
+        for value in given
     )
 
 
@@ -72,7 +85,9 @@ def inputs_of(
     Raises:
         BatchError: Their shapes or types differ from the example's.
     """
-    shapes = [tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__ for value in given]
+    shapes = [
+        tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__ for value in given
+    ]
     fits = len(given) == len(kinds) and all(
         isinstance(value, Tensor) and value.dim() and tuple(value.shape[1:]) == shape
         for value, (shape, _) in zip(given, kinds, strict=True)

@@ -20,8 +20,8 @@ Observer = Callable[[int, Tensor], None]
 class Program:
     """A graph compiled to Python code, with calls of an observer after some of its nodes.
 
-    The code frees every value after its last use, as an eager forward pass does, and keeps no state, so that
-    any number of threads can run it.
+    The code frees every value after its last use, as an eager forward pass does, and keeps no
+    state, so that any number of threads can run it.
 
     Args:
         reading: The graph and what its placeholders stand for.
@@ -29,7 +29,9 @@ class Program:
         device: The device that the graph names where it creates tensors.
     """
 
-    def __init__(self, reading: GraphReading, observed: Mapping[fx.Node, int], device: torch.device) -> None:
+    def __init__(
+        self, reading: GraphReading, observed: Mapping[fx.Node, int], device: torch.device
+    ) -> None:
         graph = fx.Graph()
         observe = graph.placeholder("observe")
         place = graph.placeholder("device_in_use")
@@ -44,8 +46,12 @@ class Program:
                 names.append(node.name)
             values[node] = copy = graph.node_copy(node, lambda other: values[other])
             if _names_device(copy, device):
-                copy.args = tuple(place if _is_device(value, device) else value for value in copy.args)
-                copy.kwargs = {k: place if _is_device(v, device) else v for k, v in copy.kwargs.items()}
+                copy.args = tuple(
+                    place if _is_device(value, device) else value for value in copy.args
+                )
+                copy.kwargs = {
+                    k: place if _is_device(v, device) else v for k, v in copy.kwargs.items()
+                }
             if node in observed:
                 graph.call_function(operator.call, (observe, observed[node], copy))
         graph.output(values[reading.logits])
@@ -53,7 +59,9 @@ class Program:
         self.names: Sequence[str] = tuple(names)
         self._forward: Callable[..., Tensor] = fx.GraphModule(root, graph).forward
 
-    def __call__(self, observe: Observer | None, device: torch.device, tensors: Sequence[Tensor]) -> Tensor:
+    def __call__(
+        self, observe: Observer | None, device: torch.device, tensors: Sequence[Tensor]
+    ) -> Tensor:
         """Run the graph.
 
         Args:
@@ -78,7 +86,9 @@ def _names_device(node: fx.Node, device: torch.device) -> bool:
 class ProgramCache:
     """Programs for the selections asked for so far; the oldest goes when there are many."""
 
-    def __init__(self, reading: GraphReading, nodes: Sequence[fx.Node], device: torch.device) -> None:
+    def __init__(
+        self, reading: GraphReading, nodes: Sequence[fx.Node], device: torch.device
+    ) -> None:
         self._reading = reading
         self._nodes = nodes
         self._device = device

@@ -22,12 +22,18 @@ def writes_in_place(network: Network) -> bool:
     """Whether an activation may be written over after it was computed, as far as can be known."""
     if not network.has_graph:
         return True
-    names = (str(node.target).split(".")[1:2] for node in network.graph.nodes if node.op == "call_function")
+    names = (
+        str(node.target).split(".")[1:2]
+        for node in network.graph.nodes
+        if node.op == "call_function"
+    )
     return any(name and name[0].endswith("_") for name in names)
 
 
 class _Open(nn.Module):
-    def __init__(self, body: fx.GraphModule, engine: GraphEngine, layers: Sequence[ActivationLayer]) -> None:
+    def __init__(
+        self, body: fx.GraphModule, engine: GraphEngine, layers: Sequence[ActivationLayer]
+    ) -> None:
         super().__init__()
         self.body = body
         self._layouts = [engine.found.layouts[layer] for layer in layers]
@@ -35,7 +41,10 @@ class _Open(nn.Module):
     def forward(self, images: Tensor) -> tuple[Any, ...]:
         logits, head, *activations = self.body(images)
         batch = images.shape[0]
-        plain = [layout.batch_first(value, batch) for layout, value in zip(self._layouts, activations, strict=True)]
+        plain = [
+            layout.batch_first(value, batch)
+            for layout, value in zip(self._layouts, activations, strict=True)
+        ]
         return (logits, head, *plain)
 
 
@@ -48,7 +57,8 @@ def open_module(network: Network, layers: Sequence[ActivationLayer]) -> nn.Modul
         layers: Activation layers of it.
 
     Returns:
-        A module from images to (logits, what goes into the last linear layer or None, activations of each layer).
+        A module from images to (logits, what goes into the last linear layer or None, activations
+        of each layer).
 
     Raises:
         ExportError: The network has no graph, or takes several inputs.
@@ -58,11 +68,17 @@ def open_module(network: Network, layers: Sequence[ActivationLayer]) -> nn.Modul
     engine = network._graph_engine()
     reading = engine.reading
     if len(reading.inputs) != 1:
-        raise ExportError(f"a network of {len(reading.inputs)} inputs", "a network of one input", "wrap the model")
+        raise ExportError(
+            f"a network of {len(reading.inputs)} inputs", "a network of one input", "wrap the model"
+        )
     graph = fx.Graph()
     root: dict[str, Any] = dict(reading.submodules)
     values: dict[fx.Node, fx.Node] = {}
-    watched = {*nodes, *([] if engine.head is None else [engine.head])} if writes_in_place(network) else set()
+    watched = (
+        {*nodes, *([] if engine.head is None else [engine.head])}
+        if writes_in_place(network)
+        else set()
+    )
     kept: dict[fx.Node, fx.Node] = {}
     for number, node in enumerate(reading.graph.nodes):
         if node.op == "output":

@@ -16,7 +16,11 @@ _POSITIONS: dict[Any, int] = {
 }
 """Where a linear operator has its input."""
 
-_PASSING = (torch.ops.aten.alias.default, torch.ops.aten.clone.default, torch.ops.aten.detach.default)
+_PASSING = (
+    torch.ops.aten.alias.default,
+    torch.ops.aten.clone.default,
+    torch.ops.aten.detach.default,
+)
 
 
 def head_input(logits: fx.Node) -> fx.Node | None:

@@ -13,8 +13,8 @@ from cofire.network.vocabulary import ACTIVATION_NAMES
 
 __all__ = ["inlined"]
 
-# Where among their arguments these operators hold the region; its operands follow. Gradients are off anyway
-# when a network runs, and nothing is recomputed.
+# Where among their arguments these operators hold the region; its operands follow. Gradients are
+# off anyway when a network runs, and nothing is recomputed.
 _TRANSPARENT = {"wrap_with_set_grad_enabled": 1, "tag_activation_checkpoint": 0}
 _SPELLED = frozenset(("erf",))
 
@@ -22,7 +22,8 @@ _SPELLED = frozenset(("erf",))
 def inlined(module: fx.GraphModule) -> tuple[fx.Graph, dict[str, nn.Module]]:
     """A flat copy of a module's graph, and the graphs that are left inside it.
 
-    Assertions about sizes and devices are left out: inputs are checked before a run, and the model may move
+    Assertions about sizes and devices are left out: inputs are checked before a run, and the model
+        may move
     to another device after it was read.
 
     Args:
@@ -44,7 +45,10 @@ def inlined(module: fx.GraphModule) -> tuple[fx.Graph, dict[str, nn.Module]]:
 
 
 def _copy_body(
-    module: fx.GraphModule, graph: fx.Graph, values: dict[fx.Node, Any], regions: dict[str, nn.Module]
+    module: fx.GraphModule,
+    graph: fx.Graph,
+    values: dict[fx.Node, Any],
+    regions: dict[str, nn.Module],
 ) -> Any:
     """Copy everything but the placeholders, and return what the body returns."""
     result: Any = None
@@ -62,7 +66,9 @@ def _copy_body(
     return result
 
 
-def _copied_call(node: fx.Node, graph: fx.Graph, values: dict[fx.Node, Any], regions: dict[str, nn.Module]) -> Any:
+def _copied_call(
+    node: fx.Node, graph: fx.Graph, values: dict[fx.Node, Any], regions: dict[str, nn.Module]
+) -> Any:
     name = _operator_name(node)
     if name in _TRANSPARENT:
         position = _TRANSPARENT[name]
@@ -73,7 +79,11 @@ def _copied_call(node: fx.Node, graph: fx.Graph, values: dict[fx.Node, Any], reg
             inner[place] = fx.node.map_arg(operand, lambda other: values[other])
         return _copy_body(body, graph, inner, regions)
     source = node.args[0] if node.args else None
-    if name == "getitem" and isinstance(source, fx.Node) and isinstance(values[source], (tuple, list)):
+    if (
+        name == "getitem"
+        and isinstance(source, fx.Node)
+        and isinstance(values[source], (tuple, list))
+    ):
         return values[source][node.args[1]]
     for other in node.all_input_nodes:
         region = values[other]
@@ -83,7 +93,9 @@ def _copied_call(node: fx.Node, graph: fx.Graph, values: dict[fx.Node, Any], reg
     return graph.node_copy(node, lambda other: values[other])
 
 
-def _copied_attribute(node: fx.Node, value: Any, graph: fx.Graph, regions: dict[str, nn.Module]) -> fx.Node:
+def _copied_attribute(
+    node: fx.Node, value: Any, graph: fx.Graph, regions: dict[str, nn.Module]
+) -> fx.Node:
     name = f"region_{len(regions)}"
     regions[name] = value
     copy = graph.get_attr(name)

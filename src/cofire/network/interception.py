@@ -57,8 +57,8 @@ def run_watched(
         The logits (batch, classes).
 
     Raises:
-        LayerError: This pass took another way through the model, so that a wanted activation was not
-            computed, or one that the example pass did not show was.
+        LayerError: This pass took another way through the model, so that a wanted activation was
+            not computed, or one that the example pass did not show was.
     """
     twin = evaluation_twin(model)
     kept: list[Tensor] = []
@@ -76,7 +76,11 @@ def run_watched(
         stack.enter_context(torch.inference_mode())
         paths = stack.enter_context(module_paths(twin, model))
         watcher = stack.enter_context(_Watcher(paths, asked, known if wanted else None, hand_over))
-        output = torch.func.functional_call(twin, dict(overrides), inputs) if overrides else twin(*inputs)
+        output = (
+            torch.func.functional_call(twin, dict(overrides), inputs)
+            if overrides
+            else twin(*inputs)
+        )
     if watcher.left:
         path, name, call = next(iter(watcher.left))
         raise LayerError(
@@ -94,7 +98,9 @@ def run_watched(
 def module_paths(twin: nn.Module, model: nn.Module) -> Iterator[list[tuple[str, str]]]:
     """A stack whose last entry is the path and class of the module that is being called in this thread."""
     # A module with several names goes by its first.
-    names = {id(module): (plain_path(name), _class_of(module)) for name, module in twin.named_modules()}
+    names = {
+        id(module): (plain_path(name), _class_of(module)) for name, module in twin.named_modules()
+    }
     originals = {id(module): name for name, module in model.named_modules()}
     stack: list[tuple[str, str]] = [("", "")]
     thread = threading.get_ident()
@@ -167,7 +173,11 @@ class _Watcher(TorchFunctionMode):
         self._name = Names()
 
     def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         name = self._name(func)
@@ -182,7 +192,9 @@ class _Watcher(TorchFunctionMode):
                 self._refuse_unknown(key, args, kwargs or {}, result)
         return result
 
-    def _refuse_unknown(self, key: CallKey, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> None:
+    def _refuse_unknown(
+        self, key: CallKey, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor
+    ) -> None:
         path, name, call = key
         floating = result.is_floating_point()
         if kind_of(Operation(name, args, kwargs, path=path, floating=floating)) is not None:

@@ -41,8 +41,8 @@ class ActivationLayer:
     """The output of one activation function at one place in the model.
 
     Attributes:
-        name: Its unique name: the module's path, or path and kind for a function call, with ":1", ":2" for
-            further calls of the same.
+        name: Its unique name: the module's path, or path and kind for a function call, with ":1",
+            ":2" for further calls of the same.
         path: The path of the module in which the call happens; "" at the top level.
         kind: The activation function ("relu", "gelu", "silu", ...).
         call: Which call it is, from 0, of this kind at this path.
@@ -112,9 +112,10 @@ class ActivationLayer:
 def _check_unit(unit: str) -> None:
     if unit not in get_args(Unit):
         raise OptionError(
-            f"unit={unit!r}", f"one of {', '.join(map(repr, get_args(Unit)))}",
+            f"unit={unit!r}",
+            f"one of {', '.join(map(repr, get_args(Unit)))}",
             f"pass one of {near_matches(str(unit), get_args(Unit), most=2)}",
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,9 @@ def find_layers(operations: Sequence[Operation], batch: Extent) -> LayersFound:
 def _depending_on(operations: Sequence[Operation], role: str) -> set[Operation]:
     depending: set[Operation] = set()
     for operation in operations:
-        if operation.role == role or any(other in depending for other in (*operation.operands(), *operation.waits)):
+        if operation.role == role or any(
+            other in depending for other in (*operation.operands(), *operation.waits)
+        ):
             depending.add(operation)
     return depending
 
@@ -206,7 +209,9 @@ def _before_parameters(
     """The operations from which an operator with parameters can still be reached."""
     before: set[Operation] = set()
     for operation in reversed(operations):
-        if any(user in before or _is_parametrised(user, fed, weighted) for user in users[operation]):
+        if any(
+            user in before or _is_parametrised(user, fed, weighted) for user in users[operation]
+        ):
             before.add(operation)
     return before
 
@@ -218,7 +223,10 @@ def _is_parametrised(operation: Operation, fed: set[Operation], weighted: set[Op
 
 
 def _is_gate(
-    operation: Operation, kind: str, users: Mapping[Operation, Sequence[Operation]], fed: set[Operation]
+    operation: Operation,
+    kind: str,
+    users: Mapping[Operation, Sequence[Operation]],
+    fed: set[Operation],
 ) -> bool:
     """Whether every use multiplies something else that comes from the input."""
     if kind not in GATE_KINDS:
@@ -230,7 +238,9 @@ def _is_gate(
             operands = list(user.operands())
             if user.name in _PASSING and operands and operands[0] is value:
                 pending.append(user)
-            elif user.name == "mul" and any(other is not value and other in fed for other in operands):
+            elif user.name == "mul" and any(
+                other is not value and other in fed for other in operands
+            ):
                 products += 1
             elif user.name in ("expand_as", "view_as", "reshape_as", "size", "dim"):
                 continue
@@ -239,17 +249,22 @@ def _is_gate(
     return products > 0
 
 
-def _names(found: Mapping[Operation, str], operations: Sequence[Operation]) -> dict[Operation, tuple[str, str, int]]:
+def _names(
+    found: Mapping[Operation, str], operations: Sequence[Operation]
+) -> dict[Operation, tuple[str, str, int]]:
     """A unique name for each activation, its kind, and which call of that kind at that path it is."""
     kinds_at: dict[str, set[str]] = {}
     for operation, kind in found.items():
         kinds_at.setdefault(operation.path, set()).add(kind)
     paths = {operation.path for operation in operations if operation.role == "operation"}
-    parents = {path[:dot] for path in paths for dot, letter in enumerate(path) if letter == "."} | {""}
+    parents = {path[:dot] for path in paths for dot, letter in enumerate(path) if letter == "."} | {
+        ""
+    }
     with_parameters = {
         operation.path
         for operation in operations
-        if operation.role == "operation" and any(other.role == "parameter" for other in operation.operands())
+        if operation.role == "operation"
+        and any(other.role == "parameter" for other in operation.operands())
     }
     calls: Counter[tuple[str, str]] = Counter()
     taken: set[str] = set()
@@ -258,7 +273,8 @@ def _names(found: Mapping[Operation, str], operations: Sequence[Operation]) -> d
         path = operation.path
         is_module = path not in parents and len(kinds_at[path]) == 1
         is_module = is_module and (
-            operation.module.startswith("torch.nn.modules.activation.") or path not in with_parameters
+            operation.module.startswith("torch.nn.modules.activation.")
+            or path not in with_parameters
         )
         base = path if is_module else f"{path}.{kind}".lstrip(".")
         call = calls[path, kind]

@@ -17,7 +17,15 @@ from cofire.arguments import validated
 from cofire.errors import BatchError, ExportError
 from cofire.marks import Later
 from cofire.network.archives import load_program
-from cofire.network.engines import CallEngine, Engine, FixedWeights, GraphEngine, LiveWeights, TensorSource, state_of
+from cofire.network.engines import (
+    CallEngine,
+    Engine,
+    FixedWeights,
+    GraphEngine,
+    LiveWeights,
+    TensorSource,
+    state_of,
+)
 from cofire.network.examples import examples_of, inputs_of, placement_of, two_samples
 from cofire.network.layers import ActivationLayer
 from cofire.network.outputs import Output, without_nan
@@ -39,15 +47,16 @@ _INPUTS = Values(finite=False, lists=False, error=BatchError)
 class Network:
     """A classifier as its activation layers and operators.
 
-    The model is read once. Its weights are shared, not copied, so that a network sees what training changes.
-    The model itself is never changed: not its mode, its gradients, its hooks or its buffers.
+    The model is read once. Its weights are shared, not copied, so that a network sees what training
+    changes. The model itself is never changed: not its mode, its gradients, its hooks or its
+    buffers.
 
     Args:
         model: The classifier, in whatever mode; it is read in evaluation mode.
-        example_input: One batch as the model takes it, the batch axis in front: (batch, ...), or a tuple of
-            several inputs. One sample is enough.
-        capture: "export" reads the model's operator graph. "calls" intercepts its function calls instead, for
-            models that do not export; their graph is not available then.
+        example_input: One batch as the model takes it, the batch axis in front: (batch, ...), or a
+            tuple of several inputs. One sample is enough.
+        capture: "export" reads the model's operator graph. "calls" intercepts its function calls
+            instead, for models that do not export; their graph is not available then.
 
     Raises:
         ExportError: The model cannot be read this way; the message says where, and what to do.
@@ -103,7 +112,9 @@ class Network:
         self._shapes = shapes
         self._floating = floating
         self._example_dtype = example_dtype
-        self._first = next((name for name, value in reference.items() if value.is_floating_point()), None)
+        self._first = next(
+            (name for name, value in reference.items() if value.is_floating_point()), None
+        )
 
     @classmethod
     @reader(ExportError, "a file that torch.export.save wrote", "export the model again")
@@ -111,9 +122,9 @@ class Network:
         """A network from a program that `torch.export.save` wrote.
 
         Args:
-            path: A `.pt2` file, exported in evaluation mode with a dynamic batch axis. No code from it is run: one
-                with pickled objects, operators that are not PyTorch's own, or sizes that are more than arithmetic is
-                refused.
+            path: A `.pt2` file, exported in evaluation mode with a dynamic batch axis. No code from
+                it is run: one with pickled objects, operators that are not PyTorch's own, or sizes
+                that are more than arithmetic is refused.
 
         Raises:
             ExportError: The file is missing, damaged, unsafe, or not such a program.
@@ -131,7 +142,11 @@ class Network:
         state = dict(program.state_dict)
         held = {
             **state,
-            **{name: value for name, value in program.constants.items() if isinstance(value, Tensor)},
+            **{
+                name: value
+                for name, value in program.constants.items()
+                if isinstance(value, Tensor)
+            },
         }
         floats = [value for value in (*state.values(), examples[0]) if value.is_floating_point()]
         network = cls.__new__(cls)
@@ -171,9 +186,12 @@ class Network:
         """What the model itself gives for a sample, by the functions that it ends with.
 
         - "logits": one for each class; `run` gives them.
-        - "probabilities", "log-probabilities": it ends with a softmax or log-softmax over the classes. `run` leaves
-          that out and gives the logits that go in, of which a softmax makes just these probabilities.
-        - "sigmoids": each a probability by itself, not of classes that exclude each other; "one logit": a single
+        - "probabilities", "log-probabilities": it ends with a softmax or log-softmax over the
+          classes. `run` leaves
+          that out and gives the logits that go in, of which a softmax makes just these
+          probabilities.
+        - "sigmoids": each a probability by itself, not of classes that exclude each other; "one
+          logit": a single
           output. `run` gives what the model gives; what asks for classes refuses such networks.
         """
         return self._engine.output
@@ -221,7 +239,10 @@ class Network:
     @property
     def fingerprint(self) -> str:
         """A hash of the architecture, the same for all weights: layers, kinds, shapes and parameters."""
-        layers = [[layer.name, layer.kind, list(layer.shape)] for layer in (*self.activation_layers, *self.gates)]
+        layers = [
+            [layer.name, layer.kind, list(layer.shape)]
+            for layer in (*self.activation_layers, *self.gates)
+        ]
         parameters = [[name, list(value.shape)] for name, value in sorted(self._reference.items())]
         described = {
             "layers": layers,
@@ -241,7 +262,8 @@ class Network:
     def graph(self) -> fx.Graph:
         """The operator graph, to read and not to change.
 
-        A placeholder of a parameter or buffer carries its name in the model as `node.meta["tensor_name"]`.
+        A placeholder of a parameter or buffer carries its name in the model as
+        `node.meta["tensor_name"]`.
 
         Raises:
             ExportError: The network intercepts calls and has no graph.
@@ -272,8 +294,8 @@ class Network:
         """Choose activation layers.
 
         Args:
-            layers: None for all; a name; the path of a module; a glob over names; "kind:relu"; a predicate;
-                a layer or a gate; or a sequence that mixes these.
+            layers: None for all; a name; the path of a module; a glob over names; "kind:relu"; a
+                predicate; a layer or a gate; or a sequence that mixes these.
 
         Returns:
             The chosen layers, each once, in order of execution.
@@ -298,16 +320,18 @@ class Network:
         """Run the network in evaluation mode, without gradients and autocast, and observe activations on the way.
 
         Args:
-            inputs: A batch (batch, *input_shape); it is brought to the network's device and, if floating, to
-                its type.
-            observe: Called with a layer and its activations (batch, *layer.shape) the moment they are
-                computed. It must not modify the tensor, and must copy what it keeps: the model may write over
-                it later.
+            inputs: A batch (batch, *input_shape); it is brought to the network's device and, if
+                floating, to its type.
+            observe: Called with a layer and its activations (batch, *layer.shape) the moment they
+                are computed. It must not modify the tensor, and must copy what it keeps: the model
+                may write over it later.
             layers: What to observe.
-            head: Called with what goes into the last linear layer, (batch, features), if the network `has_head`.
+            head: Called with what goes into the last linear layer, (batch, features), if the
+                network `has_head`.
 
         Returns:
-            The logits (batch, classes), without a softmax or log-softmax that the model ends with (see `output`).
+            The logits (batch, classes), without a softmax or log-softmax that the model ends with
+            (see `output`).
 
         Raises:
             BatchError: The inputs' shapes or types differ from the example's.
@@ -327,19 +351,25 @@ class Network:
         return inputs_of(given, self.input_kinds, device, self.dtype)
 
     def with_weights(
-        self, weights: Annotated[Mapping[str, Any] | str | Path, Later()], *, weights_key: str | None = None
+        self,
+        weights: Annotated[Mapping[str, Any] | str | Path, Later()],
+        *,
+        weights_key: str | None = None,
     ) -> Network:
         """The same network with other weights, such as the next checkpoint's; nothing is read again.
 
         Args:
-            weights: A state dict, a checkpoint that holds one under any key, or a file of either (`load_weights`).
-            weights_key: Which, where it holds the network several times: the key or prefix that names are below.
+            weights: A state dict, a checkpoint that holds one under any key, or a file of either
+                (`load_weights`).
+            weights_key: Which, where it holds the network several times: the key or prefix that
+                names are below.
 
         Returns:
             A new network. This one and the user's model stay as they are.
 
         Raises:
-            WeightsError: The file is missing, damaged or unsafe, or the weights do not fit, or several do.
+            WeightsError: The file is missing, damaged or unsafe, or the weights do not fit, or
+                several do.
 
         Example:
             >>> model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2))
@@ -352,7 +382,12 @@ class Network:
         names = list(self._reference)
         reference = dict(zip(names, self._source.tensors(names), strict=True))
         return self._with(
-            {**self.__dict__, "_source": FixedWeights(fitted(content, reference, source, weights_key), self._source)}
+            {
+                **self.__dict__,
+                "_source": FixedWeights(
+                    fitted(content, reference, source, weights_key), self._source
+                ),
+            }
         )
 
     @property
@@ -364,7 +399,10 @@ class Network:
         state = dict(self.__dict__)
         if isinstance(self._engine, GraphEngine):
             names = list(dict.fromkeys([*self._reference, *self._engine.reading.tensors.values()]))
-            held = {n: value.detach() for n, value in zip(names, self._source.tensors(names), strict=True)}
+            held = {
+                n: value.detach()
+                for n, value in zip(names, self._source.tensors(names), strict=True)
+            }
             own = {name: held[name] for name in self._reference}
             state |= {"_model": None, "_source": FixedWeights(held, None), "_reference": own}
         return state
@@ -373,7 +411,9 @@ class Network:
         return self._with(dict(self.__dict__))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Network:
-        return self._with({name: copy.deepcopy(value, memo) for name, value in self.__dict__.items()})
+        return self._with(
+            {name: copy.deepcopy(value, memo) for name, value in self.__dict__.items()}
+        )
 
     def _with(self, state: dict[str, Any]) -> Network:
         other = type(self).__new__(type(self))

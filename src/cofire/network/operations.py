@@ -1,7 +1,8 @@
 """What a model computes, as a list of operations: the form that both ways of reading a model share.
 
-`torch.export` gives a graph of PyTorch's own operators, intercepted calls give a list of function calls. Both
-become operations with the same names, so that what counts as an activation layer is decided in one place.
+`torch.export` gives a graph of PyTorch's own operators, intercepted calls give a list of function
+calls. Both become operations with the same names, so that what counts as an activation layer is
+decided in one place.
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ class Operation:
         key: Where it came from an intercepted call, the path, the name and which such call it was.
         floating: Whether the result holds floating-point numbers.
         draws: Whether it draws random numbers.
-        place: Where it came from an intercepted call, the file and the line of the user's code, if any.
+        place: Where it came from an intercepted call, the file and the line of the user's code, if
+            any.
     """
 
     name: str

@@ -32,7 +32,12 @@ _INVERSE: dict[tuple[str, Output], Output] = {
 
 def leaves_of(output: Any, kind: type) -> list[Any]:
     """The leaves of one kind in what a model returns: a tensor, tuples, mappings, data classes."""
-    return [leaf for value in _parts(output).values() for leaf in pytree.tree_leaves(value) if isinstance(leaf, kind)]
+    return [
+        leaf
+        for value in _parts(output).values()
+        for leaf in pytree.tree_leaves(value)
+        if isinstance(leaf, kind)
+    ]
 
 
 def names_of(output: Any, kind: type) -> list[str]:
@@ -43,7 +48,12 @@ def names_of(output: Any, kind: type) -> list[str]:
         ['features', 'logits', 'logits']
     """
     parts = _parts(output).items()
-    return [name for name, value in parts for leaf in pytree.tree_leaves(value) if isinstance(leaf, kind)]
+    return [
+        name
+        for name, value in parts
+        for leaf in pytree.tree_leaves(value)
+        if isinstance(leaf, kind)
+    ]
 
 
 def _parts(output: Any) -> Mapping[str, Any]:
@@ -100,8 +110,8 @@ def without_nan(logits: Tensor) -> Tensor:
 def ending_of(result: Operation) -> tuple[Output, Operation]:
     """What a model's output is, by the functions that it ends with, and the operation that gives its logits.
 
-    A softmax or log-softmax over the classes is left out: what goes into it are logits, of which it makes just these
-    probabilities.
+    A softmax or log-softmax over the classes is left out: what goes into it are logits, of which it
+    makes just these probabilities.
 
     Args:
         result: The operation that gives (batch, classes).
@@ -131,10 +141,19 @@ def ending_of(result: Operation) -> tuple[Output, Operation]:
 
 def _softmax(operation: Operation) -> tuple[Output, Operation] | None:
     operand = operation.first
-    if operation.name not in _SOFTMAX or operand is None or operand.sizes is None or len(operand.sizes) != 2:
+    if (
+        operation.name not in _SOFTMAX
+        or operand is None
+        or operand.sizes is None
+        or len(operand.sizes) != 2
+    ):
         return None
     # Without an axis torch.nn.functional.softmax takes the second of two.
-    return (_SOFTMAX[operation.name], operand) if operation.argument(1, "dim") in (1, -1, None) else None
+    return (
+        (_SOFTMAX[operation.name], operand)
+        if operation.argument(1, "dim") in (1, -1, None)
+        else None
+    )
 
 
 def _passed(operation: Operation) -> Operation:

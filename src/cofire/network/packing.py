@@ -14,12 +14,29 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
 from cofire.network.operations import Operation
 from cofire.network.reading import GraphReading, operations_of
 
-__all__ = ["PackedOperations", "packed_operations", "packed_reading", "unpacked_operations", "unpacked_reading"]
+__all__ = [
+    "PackedOperations",
+    "packed_operations",
+    "packed_reading",
+    "unpacked_operations",
+    "unpacked_reading",
+]
 
 PackedOperations = list[dict[str, Any]]
 """Operations that name each other by number: chains of objects would be too deep to pickle."""
 
-_PLAIN = (int, float, complex, str, bytes, type(None), EllipsisType, torch.dtype, torch.device, torch.layout)
+_PLAIN = (
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    type(None),
+    EllipsisType,
+    torch.dtype,
+    torch.device,
+    torch.layout,
+)
 _KEPT = ("stack_trace", "tensor_name")
 
 
@@ -78,11 +95,16 @@ def packed_reading(reading: GraphReading) -> dict[str, Any]:
     return {
         "nodes": _packed_graph(reading.graph),
         "regions": {name: _packed_region(region) for name, region in reading.submodules.items()},
-        "roles": {o.node.name: o.role for o in reading.operations if o.node is not None and o.role != "operation"},
+        "roles": {
+            o.node.name: o.role
+            for o in reading.operations
+            if o.node is not None and o.role != "operation"
+        },
         "paths": [operation.path for operation in reading.operations],
         "logits": reading.logits.name,
         "rest": {
-            name: getattr(reading, name) for name in ("batch", "output", "tensors", "constants", "inputs", "changed")
+            name: getattr(reading, name)
+            for name in ("batch", "output", "tensors", "constants", "inputs", "changed")
         },
     }
 
@@ -103,7 +125,9 @@ def unpacked_reading(packed: Mapping[str, Any]) -> GraphReading:
         operation.path = path
     return GraphReading(
         graph=graph,
-        submodules={name: _unpacked_region(region, sizes) for name, region in packed["regions"].items()},
+        submodules={
+            name: _unpacked_region(region, sizes) for name, region in packed["regions"].items()
+        },
         operations=tuple(operations),
         logits=nodes[names[packed["logits"]]],
         **rest,
@@ -129,7 +153,9 @@ def _packed_graph(graph: fx.Graph) -> list[tuple[Any, ...]]:
     ]
 
 
-def _unpacked_graph(packed: Sequence[tuple[Any, ...]], sizes: _Sizes) -> tuple[fx.Graph, dict[str, str]]:
+def _unpacked_graph(
+    packed: Sequence[tuple[Any, ...]], sizes: _Sizes
+) -> tuple[fx.Graph, dict[str, str]]:
     """The graph, and the new name of each node where one had to change."""
     graph = fx.Graph()
     nodes: list[fx.Node] = []
@@ -139,8 +165,15 @@ def _unpacked_graph(packed: Sequence[tuple[Any, ...]], sizes: _Sizes) -> tuple[f
         return nodes[value.number] if isinstance(value, _Place) else sizes.of(value)
 
     for name, op, target, args, kwargs, meta in packed:
-        node = graph.create_node(op, _unpacked_target(target), _mapped(args, one), _mapped(kwargs, one), name)
-        node.meta.update({key: _mapped(value, sizes.of) if key == "val" else value for key, value in meta.items()})
+        node = graph.create_node(
+            op, _unpacked_target(target), _mapped(args, one), _mapped(kwargs, one), name
+        )
+        node.meta.update(
+            {
+                key: _mapped(value, sizes.of) if key == "val" else value
+                for key, value in meta.items()
+            }
+        )
         nodes.append(node)
         names[name] = node.name
     return graph, names
@@ -150,7 +183,9 @@ def _packed_region(region: Any) -> Any:
     if not isinstance(region, fx.GraphModule):
         return region
     held = {str(node.target) for node in region.graph.nodes if node.op == "get_attr"}
-    return _packed_graph(region.graph), {name: _packed_region(_attribute(region, name)) for name in held}
+    return _packed_graph(region.graph), {
+        name: _packed_region(_attribute(region, name)) for name in held
+    }
 
 
 def _unpacked_region(packed: Any, sizes: _Sizes) -> Any:
@@ -158,7 +193,9 @@ def _unpacked_region(packed: Any, sizes: _Sizes) -> Any:
         return packed
     nodes, held = packed
     graph, _ = _unpacked_graph(nodes, sizes)
-    return fx.GraphModule({name: _unpacked_region(value, sizes) for name, value in held.items()}, graph)
+    return fx.GraphModule(
+        {name: _unpacked_region(value, sizes) for name, value in held.items()}, graph
+    )
 
 
 def _attribute(module: Any, target: str) -> Any:
@@ -207,7 +244,11 @@ def _with_symbols(value: Any) -> Any:
 def _plain(value: Any) -> Any:
     """A value as it is, if every process understands it, else the words for it, which nothing computes with."""
     known = isinstance(value, (*_PLAIN, torch.memory_format)) or callable(value)
-    return value if known and not isinstance(value, torch.nn.Module) and _by_name(value) else repr(value)
+    return (
+        value
+        if known and not isinstance(value, torch.nn.Module) and _by_name(value)
+        else repr(value)
+    )
 
 
 def _by_name(value: Any) -> bool:
@@ -239,7 +280,9 @@ class _Sizes:
     def of(self, value: Any) -> Any:
         """What a stand-in stands for; anything else itself."""
         if isinstance(value, _Sized):
-            return torch.empty([self.of(size) for size in value.sizes], dtype=value.dtype, device="meta")
+            return torch.empty(
+                [self.of(size) for size in value.sizes], dtype=value.dtype, device="meta"
+            )
         if not isinstance(value, _Symbolic):
             return value
         expression = value.expression
@@ -256,4 +299,6 @@ class _Sizes:
     def _made(self, name: str) -> Any:
         from torch._dynamo.source import ConstantSource
 
-        return self._environment.create_symbol(2, source=ConstantSource(name), dynamic_dim=DimDynamic.DYNAMIC)
+        return self._environment.create_symbol(
+            2, source=ConstantSource(name), dynamic_dim=DimDynamic.DYNAMIC
+        )

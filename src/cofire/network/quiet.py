@@ -35,7 +35,11 @@ def quiet_export() -> Iterator[None]:
         return record.thread != thread
 
     named = list(logging.root.manager.loggerDict.items())
-    loggers = [one for name, one in named if name.split(".")[0] == "torch" and isinstance(one, logging.Logger)]
+    loggers = [
+        one
+        for name, one in named
+        if name.split(".")[0] == "torch" and isinstance(one, logging.Logger)
+    ]
     for logger in loggers:
         logger.addFilter(others)
     stream = sys.stderr

@@ -55,7 +55,8 @@ class GraphReading:
         batch: The batch size at the two probed sizes.
         logits: The node that holds the logits.
         output: What the model's own output is.
-        tensors: For each placeholder that is a parameter or buffer, its qualified name in the model.
+        tensors: For each placeholder that is a parameter or buffer, its qualified name in the
+            model.
         constants: For each placeholder that is a constant of the program, its value.
         inputs: The placeholders of the inputs.
         changed: Placeholders whose tensors the model changes in place.
@@ -92,7 +93,9 @@ def exported(model: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
                 shapes = (shapes,)
             try:
                 with quiet_export():
-                    program = torch.export.export(model, example, dynamic_shapes=shapes, strict=False)
+                    program = torch.export.export(
+                        model, example, dynamic_shapes=shapes, strict=False
+                    )
             except Exception as error:
                 reason = reason or error
                 continue
@@ -118,16 +121,19 @@ def exported(model: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
     )
 
 
-def read_program(program: ExportedProgram, aliases: Mapping[str, str] | None = None) -> GraphReading:
+def read_program(
+    program: ExportedProgram, aliases: Mapping[str, str] | None = None
+) -> GraphReading:
     """Read an exported program.
 
     Args:
         program: In evaluation mode, with a dynamic batch axis.
-        aliases: For further paths of a module that the model holds under several names, the first of them.
+        aliases: For further paths of a module that the model holds under several names, the first
+            of them.
 
     Raises:
-        ExportError: The batch is fixed, no output looks like logits, or an operator of higher order hides
-            activation functions.
+        ExportError: The batch is fixed, no output looks like logits, or an operator of higher order
+            hides activation functions.
     """
     signature = program.graph_signature
     graph, submodules = inlined(program.graph_module)
@@ -136,7 +142,8 @@ def read_program(program: ExportedProgram, aliases: Mapping[str, str] | None = N
     constants: dict[str, Tensor] = {}
     inputs: list[str] = []
     roles: dict[str, str] = {}
-    # By position: a copied graph renames placeholders that are called like a built-in, such as "input".
+    # By position: a copied graph renames placeholders that are called like a built-in, such as
+    # "input".
     for spec, (name, node) in zip(signature.input_specs, placeholders.items(), strict=True):
         if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER) and spec.target is not None:
             tensors[name] = spec.target
@@ -154,17 +161,29 @@ def read_program(program: ExportedProgram, aliases: Mapping[str, str] | None = N
             "a program with a dynamic first axis",
             'export it with dynamic_shapes=({0: torch.export.Dim("batch")},)',
         )
-    operations, batch, changed = operations_of(graph, roles, [placeholders[name] for name in inputs])
+    operations, batch, changed = operations_of(
+        graph, roles, [placeholders[name] for name in inputs]
+    )
     for operation in operations:
         operation.path = (aliases or {}).get(operation.path, operation.path)
-    outputs = [spec.arg.name for spec in signature.output_specs if spec.kind is OutputKind.USER_OUTPUT]
+    outputs = [
+        spec.arg.name for spec in signature.output_specs if spec.kind is OutputKind.USER_OUTPUT
+    ]
     returned = pytree.tree_unflatten(list(range(len(outputs))), program.call_spec.out_spec)
     names = names_of(returned, int)
-    logits = _logits(graph, operations, outputs, names if len(names) == len(outputs) else [""] * len(outputs), batch)
+    logits = _logits(
+        graph,
+        operations,
+        outputs,
+        names if len(names) == len(outputs) else [""] * len(outputs),
+        batch,
+    )
     output, logits = _without_softmax(graph, operations, logits)
     held = set(graph.nodes)
     kept = tuple(operation for operation in operations if operation.node in held)
-    return GraphReading(graph, submodules, kept, batch, logits, output, tensors, constants, tuple(inputs), changed)
+    return GraphReading(
+        graph, submodules, kept, batch, logits, output, tensors, constants, tuple(inputs), changed
+    )
 
 
 def operations_of(
@@ -230,7 +249,12 @@ def _is_symbolic(size: Any) -> bool:
 
 
 def _symbols(value: Tensor) -> set[Any]:
-    return {symbol for size in value.shape if _is_symbolic(size) for symbol in size.node.expr.free_symbols}  # type: ignore[attr-defined]
+    return {
+        symbol
+        for size in value.shape
+        if _is_symbolic(size)
+        for symbol in size.node.expr.free_symbols
+    }  # type: ignore[attr-defined]
 
 
 def _with_operations(value: Any, made: Mapping[fx.Node, Operation]) -> Any:
@@ -267,7 +291,10 @@ def aliasing(node: fx.Node) -> tuple[fx.Node | None, list[fx.Node]]:
         first = node.args[0] if node.args else None
         return (first if isinstance(first, fx.Node) else None), []
     arguments = target._schema.arguments
-    given = {**dict(zip((argument.name for argument in arguments), node.args, strict=False)), **node.kwargs}
+    given = {
+        **dict(zip((argument.name for argument in arguments), node.args, strict=False)),
+        **node.kwargs,
+    }
     shared: fx.Node | None = None
     written = []
     for argument in arguments:
@@ -290,7 +317,9 @@ def _logits(
     names: Sequence[str],
     batch: Extent,
 ) -> fx.Node:
-    by_name = {operation.node.name: operation for operation in operations if operation.node is not None}
+    by_name = {
+        operation.node.name: operation for operation in operations if operation.node is not None
+    }
     renamed = dict(zip(outputs, _last_outputs(graph, len(outputs)), strict=False))
     shapes: list[str] = []
     nodes: list[fx.Node] = []
@@ -302,7 +331,13 @@ def _logits(
         if node is None or operation is None or operation.sizes is None:
             continue
         sizes = operation.sizes
-        if operation.floating and len(sizes) == 2 and sizes[0] == batch and sizes[1].constant and node not in nodes:
+        if (
+            operation.floating
+            and len(sizes) == 2
+            and sizes[0] == batch
+            and sizes[1].constant
+            and node not in nodes
+        ):
             fitting.append(len(nodes))
         shapes.append(f"({', '.join('batch' if not s.constant else str(s.small) for s in sizes)})")
         nodes.append(node)
@@ -310,13 +345,19 @@ def _logits(
     return nodes[choose_logits(shapes, fitting, called)]
 
 
-def _without_softmax(graph: fx.Graph, operations: Sequence[Operation], result: fx.Node) -> tuple[Output, fx.Node]:
+def _without_softmax(
+    graph: fx.Graph, operations: Sequence[Operation], result: fx.Node
+) -> tuple[Output, fx.Node]:
     """Let a graph end with the logits where it goes on to a softmax: what its output was, and the logits."""
-    output, operation = ending_of(next(operation for operation in operations if operation.node is result))
+    output, operation = ending_of(
+        next(operation for operation in operations if operation.node is result)
+    )
     logits = operation.node
     assert logits is not None
     if logits is not result:
-        next(node for node in reversed(graph.nodes) if node.op == "output").replace_input_with(result, logits)
+        next(node for node in reversed(graph.nodes) if node.op == "output").replace_input_with(
+            result, logits
+        )
         while result is not logits and not result.users:
             before = next(node for node in result.all_input_nodes)
             graph.erase_node(result)
@@ -334,8 +375,16 @@ def _last_outputs(graph: fx.Graph, count: int) -> list[fx.Node]:
 
 def _has_dynamic_batch(program: ExportedProgram) -> bool:
     names = set(program.graph_signature.user_inputs)
-    values = [node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder" and node.name in names]
-    return all(_is_symbolic(value.shape[0]) for value in values if isinstance(value, Tensor) and value.dim())
+    values = [
+        node.meta.get("val")
+        for node in program.graph.nodes
+        if node.op == "placeholder" and node.name in names
+    ]
+    return all(
+        _is_symbolic(value.shape[0])
+        for value in values
+        if isinstance(value, Tensor) and value.dim()
+    )
 
 
 def _takes_any_number(model: nn.Module) -> bool:
@@ -368,7 +417,9 @@ def _where(error: BaseException) -> str:
         for cause in _causes(error)
         for frame in traceback.extract_tb(cause.__traceback__)
     ]
-    frames += [(name, int(line)) for name, line in re.findall(r'File "([^"<>]+)", line (\d+)', str(error))]
+    frames += [
+        (name, int(line)) for name, line in re.findall(r'File "([^"<>]+)", line (\d+)', str(error))
+    ]
     for filename, line in reversed(frames):
         if is_users(filename):
             code = linecache.getline(filename, line).strip()

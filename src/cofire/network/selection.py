@@ -64,9 +64,10 @@ def _matching(
             layers = [layer for layer in found.layers if one(layer)]
         except Exception as error:  # the caller's own function
             raise LayerError(
-                f"a predicate that raises {type(error).__name__}: {error}", "a function of a layer",
+                f"a predicate that raises {type(error).__name__}: {error}",
+                "a function of a layer",
                 "correct it; it gets each of network.activation_layers",
-            ) from error  # fmt: skip
+            ) from error
         if layers:
             return layers
         raise LayerError(

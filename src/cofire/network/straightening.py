@@ -19,14 +19,15 @@ __all__ = ["straightened"]
 def straightened(reading: GraphReading) -> GraphReading:
     """The same computation without writes in place.
 
-    Each node keeps its name and what is noted on it, so that layers are found by their nodes' names.
+    Each node keeps its name and what is noted on it, so that layers are found by their nodes'
+    names.
 
     Args:
         reading: What an exported program says about the model.
 
     Raises:
-        RuleError: A value is changed through a view of it and read through another one afterwards, or an
-            operator that writes in place has no counterpart that does not.
+        RuleError: A value is changed through a view of it and read through another one afterwards,
+            or an operator that writes in place has no counterpart that does not.
     """
     order = {node: number for number, node in enumerate(reading.graph.nodes)}
     groups = _aliases(reading.graph)
@@ -63,7 +64,9 @@ def _aliases(graph: fx.Graph) -> dict[fx.Node, list[fx.Node]]:
     return groups
 
 
-def _check_views(node: fx.Node, target: fx.Node, group: list[fx.Node], order: dict[fx.Node, int]) -> None:
+def _check_views(
+    node: fx.Node, target: fx.Node, group: list[fx.Node], order: dict[fx.Node, int]
+) -> None:
     """Only the changed value itself may be read afterwards, not other views of the same memory."""
     for other in group:
         if other is target or order[other] >= order[node]:

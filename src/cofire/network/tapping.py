@@ -49,7 +49,9 @@ class StraightGraph:
         self.logits: fx.Node = self.reading.logits
         by_name = {node.name: node for node in self.graph.nodes}
         self.inputs: tuple[fx.Node, ...] = tuple(by_name[name] for name in self.reading.inputs)
-        self.tensors: Mapping[fx.Node, str] = {by_name[name]: path for name, path in self.reading.tensors.items()}
+        self.tensors: Mapping[fx.Node, str] = {
+            by_name[name]: path for name, path in self.reading.tensors.items()
+        }
         layers = (*network.activation_layers, *network.gates)
         self.layers = {by_name[network.node(layer).name]: layer for layer in layers}
 
@@ -78,8 +80,9 @@ class Tap:
         Args:
             network: The one whose graph it is, or the same with other weights.
             inputs: A batch, as `Network.run` takes it.
-            recorded: Whether autograd records what is computed, from the inputs on, whatever mode the caller is in;
-                the model's own weights are detached, so that nothing of the model records anything.
+            recorded: Whether autograd records what is computed, from the inputs on, whatever mode
+                the caller is in; the model's own weights are detached, so that nothing of the model
+                records anything.
 
         Returns:
             The logits (batch, classes), and the values by node.
@@ -102,16 +105,21 @@ class Tap:
         kept: dict[fx.Node, Tensor] = {node: given[node.name] for node in self._given}
 
         def observe(number: int, value: Tensor) -> None:
-            # Behind a `detach` of the model nothing would be recorded any more: from here on it is again.
+            # Behind a `detach` of the model nothing would be recorded any more: from here on it is
+            # again.
             if recorded and value.is_floating_point() and not value.requires_grad:
                 value.requires_grad_()
             kept[self._computed[number]] = value
 
         if not recorded:
             with torch.inference_mode(), without_autocast():
-                return self._program(observe, device, [given[name] for name in self._program.names]), kept
+                return self._program(
+                    observe, device, [given[name] for name in self._program.names]
+                ), kept
         with torch.inference_mode(False), torch.enable_grad(), without_autocast():
-            tensors = [_recordable(given[name], name in reading.inputs) for name in self._program.names]
+            tensors = [
+                _recordable(given[name], name in reading.inputs) for name in self._program.names
+            ]
             return self._program(observe, device, tensors), kept
 
 

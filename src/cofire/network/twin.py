@@ -18,10 +18,11 @@ _PLAIN = (str, bytes, int, float, complex, type(None), Tensor, type, types.Modul
 def evaluation_twin(model: nn.Module) -> nn.Module:
     """A twin of a model in evaluation mode.
 
-    Each module has a twin of its class with a copy of its attributes. Tensors are shared, so that the twin computes
-    with the weights as they are now; dictionaries, lists and hooks are copied, so that what a forward pass keeps on a
-    module lands on the twin. The model itself is only read: other threads may train it meanwhile. `model.eval()` is
-    not called, because models override it with side effects such as merging weights.
+    Each module has a twin of its class with a copy of its attributes. Tensors are shared, so that
+    the twin computes with the weights as they are now; dictionaries, lists and hooks are copied, so
+    that what a forward pass keeps on a module lands on the twin. The model itself is only read:
+    other threads may train it meanwhile. `model.eval()` is not called, because models override it
+    with side effects such as merging weights.
 
     Args:
         model: The user's model.
@@ -74,7 +75,9 @@ class _Twins:
             return types.MethodType(value.__func__, self.of(value.__self__))
         if kind is functools.partial:
             named = {name: self.of(entry) for name, entry in value.keywords.items()}
-            return functools.partial(self.of(value.func), *(self.of(entry) for entry in value.args), **named)
+            return functools.partial(
+                self.of(value.func), *(self.of(entry) for entry in value.args), **named
+            )
         if kind is types.FunctionType:
             return self._function(value)
         if _holds_modules(value):
@@ -116,7 +119,11 @@ class _Twins:
         if all(new is old for new, old in zip(cells, function.__closure__ or (), strict=True)):
             return copied
         copied = types.FunctionType(
-            function.__code__, function.__globals__, function.__name__, function.__defaults__, tuple(cells)
+            function.__code__,
+            function.__globals__,
+            function.__name__,
+            function.__defaults__,
+            tuple(cells),
         )
         copied.__kwdefaults__ = function.__kwdefaults__
         copied.__dict__.update(function.__dict__)

@@ -110,7 +110,9 @@ def unwrapped(model: nn.Module) -> nn.Module:
         else:
             break
     if not isinstance(model, nn.Module):
-        raise ExportError(f"a model of type {type(model).__name__}", "a torch.nn.Module", "pass the module itself")
+        raise ExportError(
+            f"a model of type {type(model).__name__}", "a torch.nn.Module", "pass the module itself"
+        )
     if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
         raise ExportError(
             f"{type(model).__name__}, which is or contains a TorchScript module",

@@ -70,7 +70,8 @@ def activations_in(
 ) -> dict[Operation, str]:
     """Every activation function among the operations, with its kind, in order of execution.
 
-    A function written out by hand, such as `x * sigmoid(x)`, counts once, where its value is complete.
+    A function written out by hand, such as `x * sigmoid(x)`, counts once, where its value is
+    complete.
     """
     spelled: dict[Operation, str] = {}
     inside: dict[Operation, Operation] = {}
@@ -178,7 +179,9 @@ def _is_polynomial(operation: Operation, source: Operation, most: int = 12) -> b
     return not pending
 
 
-def _with_trailing_half(operation: Operation, users: Mapping[Operation, Sequence[Operation]]) -> Operation:
+def _with_trailing_half(
+    operation: Operation, users: Mapping[Operation, Sequence[Operation]]
+) -> Operation:
     """The product that completes a GELU whose factor of 0.5 comes last."""
     after = users[operation]
     if len(after) == 1 and after[0].name == "mul" and 0.5 in after[0].args:

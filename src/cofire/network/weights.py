@@ -33,21 +33,25 @@ def load_weights(path: str | Path, *, weights_key: str | None = None) -> dict[st
     """Read a state dict from a file, without running any code from it.
 
     Args:
-        path: A `.safetensors` file, or a file that `torch.save` wrote: a state dict, or a checkpoint that
-            holds one under "state_dict", "model_state_dict", "model", "net" or any other key.
+        path: A `.safetensors` file, or a file that `torch.save` wrote: a state dict, or a
+            checkpoint that holds one under "state_dict", "model_state_dict", "model", "net" or any
+            other key.
         weights_key: Which, where the file holds several: the key or prefix of its names.
 
     Returns:
         The tensors by name, on the CPU, without the prefix that a parallel or compiled model adds.
 
     Raises:
-        WeightsError: The file is missing, damaged, unsafe to load, or holds no state dict, or several.
+        WeightsError: The file is missing, damaged, unsafe to load, or holds no state dict, or
+            several.
     """
     return without_prefix(copy_of(read_checkpoint(path), {}, weights_key, repr(str(path))))
 
 
 @reader(
-    WeightsError, "a complete .safetensors, .pt or .pth file", "copy or download it again; it may have been cut off"
+    WeightsError,
+    "a complete .safetensors, .pt or .pth file",
+    "copy or download it again; it may have been cut off",
 )
 def read_checkpoint(path: str | Path) -> Any:
     """What a file of weights holds, tensors and plain values, without running any code from it.
@@ -102,8 +106,8 @@ def fitted(
         weights_key: Which copy, where the checkpoint holds the network several times.
 
     Raises:
-        WeightsError: Names are missing or unexpected, shapes differ, or numbers are NaN or infinite; there is no state
-            dict, or several that fit.
+        WeightsError: Names are missing or unexpected, shapes differ, or numbers are NaN or
+            infinite; there is no state dict, or several that fit.
     """
     found = copy_of(state, reference, weights_key, source)
     given = {name: _WEIGHTS.of(f"{source}: {name!r}", tensor) for name, tensor in found.items()}
@@ -117,7 +121,9 @@ def fitted(
     if missing or unexpected:
         remedy = "load weights of the same architecture"
         if missing:
-            remedy += f"; among those given, near {missing[0]!r} are {near_matches(missing[0], given)}"
+            remedy += (
+                f"; among those given, near {missing[0]!r} are {near_matches(missing[0], given)}"
+            )
         if unexpected:
             remedy += f"; in the network, near {unexpected[0]!r} are {near_matches(unexpected[0], reference)}"
         both = [_named("missing", missing), _named("unexpected", unexpected)]
@@ -156,8 +162,11 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
 def _read_pickle(file: Path) -> Any:
     try:
         with warnings.catch_warnings():
-            # torch advises on files that other programs pickled; what it cannot read it refuses anyway.
-            warnings.filterwarnings("ignore", message="Detected pickle protocol", category=UserWarning)
+            # torch advises on files that other programs pickled; what it cannot read it refuses
+            # anyway.
+            warnings.filterwarnings(
+                "ignore", message="Detected pickle protocol", category=UserWarning
+            )
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if zipfile.is_zipfile(file) or _starts_like_pickle(file):
@@ -168,7 +177,15 @@ def _read_pickle(file: Path) -> Any:
                 "in it (of a whole model, its state_dict()) with cofire.save_weights(state, 'weights.safetensors')",
             ) from error
         raise _damaged(file, error) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, IndexError) as error:
+    except (
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        IndexError,
+    ) as error:
         raise _damaged(file, error) from error
 
 
@@ -187,7 +204,10 @@ def _starts_like_pickle(file: Path) -> bool:
 
 def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = next((line for line in lines if "Unsupported" in line or "GLOBAL" in line), lines[0] if lines else "")
+    said = next(
+        (line for line in lines if "Unsupported" in line or "GLOBAL" in line),
+        lines[0] if lines else "",
+    )
     return f"{type(error).__name__}: {said.split('. ')[0][:200]}".rstrip(". ")
 
 

@@ -13,7 +13,11 @@ from cofire.patterns.evidence import (
 from cofire.patterns.information import information_floor, mutual_information
 from cofire.patterns.modularity import modularity, overlapping_modularity
 from cofire.patterns.proposal import propose
-from cofire.patterns.representatives import partition_of, representative_neurons, unique_neuron_matrix
+from cofire.patterns.representatives import (
+    partition_of,
+    representative_neurons,
+    unique_neuron_matrix,
+)
 from cofire.patterns.roles import participation_coefficient, within_community_strength
 from cofire.patterns.selectivity import class_selectivity
 

@@ -74,11 +74,15 @@ def graph_of(adjacency: ArrayLike) -> WeightedGraph:
             "modularity is not defined for negative weights: shift or clip them",
         )
     if not _symmetric(values, allowed):
-        values = (values + values.T) / 2  # apart by rounding alone: which half is right is not known
+        values = (
+            values + values.T
+        ) / 2  # apart by rounding alone: which half is right is not known
         degrees = values.sum(dim=1)
     total = float(degrees.sum())
     if total == torch.inf:
-        raise NonFiniteError("weights whose sum is infinite", "a finite sum", "divide them by their maximum")
+        raise NonFiniteError(
+            "weights whose sum is infinite", "a finite sum", "divide them by their maximum"
+        )
     return WeightedGraph(values, degrees, total)
 
 
@@ -118,7 +122,9 @@ def check_membership(membership: ArrayLike, vertices: int) -> Tensor:
         DataError: Another length or type, or a number below -1.
     """
     membership = tensor_of(membership, "a membership")
-    whole = not (membership.is_floating_point() or membership.is_complex() or membership.dtype == torch.bool)
+    whole = not (
+        membership.is_floating_point() or membership.is_complex() or membership.dtype == torch.bool
+    )
     if vertices == 0 and membership.numel() == 0:
         return torch.zeros(0, dtype=torch.int64)
     if membership.shape != (vertices,) or not whole:
@@ -129,11 +135,15 @@ def check_membership(membership: ArrayLike, vertices: int) -> Tensor:
         )
     numbers = membership.to(torch.int64)  # comparing is not implemented for all types
     if vertices and int(numbers.min()) < -1:
-        raise DataError(f"community {int(numbers.min())}", "numbers from -1 up", "number the communities from 0")
+        raise DataError(
+            f"community {int(numbers.min())}", "numbers from -1 up", "number the communities from 0"
+        )
     return numbers
 
 
-def check_communities(communities: ArrayLike | Sequence[Sequence[int] | ArrayLike], vertices: int) -> list[Tensor]:
+def check_communities(
+    communities: ArrayLike | Sequence[Sequence[int] | ArrayLike], vertices: int
+) -> list[Tensor]:
     """The members of every community, each once and in order, if they exist.
 
     Args:
@@ -151,10 +161,18 @@ def check_communities(communities: ArrayLike | Sequence[Sequence[int] | ArrayLik
             "pass the members of every community",
         )
     for number, members in enumerate(communities):
-        found = tensor_of(list(members) if isinstance(members, set | frozenset) else members, f"community {number}")
+        found = tensor_of(
+            list(members) if isinstance(members, set | frozenset) else members,
+            f"community {number}",
+        )
         if found.numel() == 0:
             found = torch.zeros(0, dtype=torch.int64)
-        if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool or found.ndim != 1:
+        if (
+            found.is_floating_point()
+            or found.is_complex()
+            or found.dtype == torch.bool
+            or found.ndim != 1
+        ):
             raise DataError(
                 f"community {number} of shape {tuple(found.shape)}, {found.dtype}",
                 "a flat list of the indices of its vertices",

@@ -15,15 +15,16 @@ __all__ = ["adjusted_rand_index", "normalized_mutual_information"]
 def adjusted_rand_index(first: ArrayLike, second: ArrayLike) -> float:
     """Share of the pairs of vertices on which two partitions agree, corrected for chance (Hubert & Arabie 1985).
 
-    `(Σ_ij C(n_ij, 2) - E) / (½ [Σ_i C(a_i, 2) + Σ_j C(b_j, 2)] - E)`, `E = Σ_i C(a_i, 2) Σ_j C(b_j, 2) / C(n, 2)`,
-    where n_ij vertices are in community i of the first and j of the second.
+    `(Σ_ij C(n_ij, 2) - E) / (½ [Σ_i C(a_i, 2) + Σ_j C(b_j, 2)] - E)`, `E = Σ_i C(a_i, 2) Σ_j C(b_j,
+    2) / C(n, 2)`, where n_ij vertices are in community i of the first and j of the second.
 
     Args:
         first: Community of every vertex, (vertices,), whole numbers from 0.
         second: The same of the other partition.
 
     Returns:
-        1 for the same partition under other numbers, 0 on average for random ones of the same sizes, at least -0.5.
+        1 for the same partition under other numbers, 0 on average for random ones of the same
+        sizes, at least -0.5.
 
     Raises:
         DataError: They are of other lengths, empty, or not whole numbers from 0.
@@ -55,8 +56,8 @@ def normalized_mutual_information(first: ArrayLike, second: ArrayLike) -> float:
         second: The same of the other partition.
 
     Returns:
-        From 0 (independent) to 1 (the same under other numbers). Unlike the adjusted Rand index it is not corrected
-        for chance: many small communities alone raise it.
+        From 0 (independent) to 1 (the same under other numbers). Unlike the adjusted Rand index it
+        is not corrected for chance: many small communities alone raise it.
 
     Raises:
         DataError: They are of other lengths, empty, or not whole numbers from 0.

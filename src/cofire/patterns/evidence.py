@@ -9,7 +9,12 @@ from cofire.bounds import check_above_zero, check_threshold
 from cofire.errors import LabelError
 from cofire.patterns.arrays import ArrayLike, tensor_of
 
-__all__ = ["check_every_class", "linear_discriminant", "log_odds_of_patterns", "pattern_log_likelihood"]
+__all__ = [
+    "check_every_class",
+    "linear_discriminant",
+    "log_odds_of_patterns",
+    "pattern_log_likelihood",
+]
 
 
 def check_every_class(class_samples: Tensor, what: str = "the training data") -> None:
@@ -28,7 +33,9 @@ def check_every_class(class_samples: Tensor, what: str = "the training data") ->
         )
 
 
-def log_odds_of_patterns(activation_probability: Tensor, class_samples: Tensor) -> tuple[Tensor, Tensor]:
+def log_odds_of_patterns(
+    activation_probability: Tensor, class_samples: Tensor
+) -> tuple[Tensor, Tensor]:
     """The log-likelihood of an activity pattern as a linear map of it: weights and a bias per class.
 
     With `p = (n_c P + 1) / (n_c + 2)`, which is never 0 or 1, `Σ_x u log p + (1 - u) log(1 - p)` is
@@ -53,16 +60,20 @@ def log_odds_of_patterns(activation_probability: Tensor, class_samples: Tensor) 
 
 
 def pattern_log_likelihood(
-    activation_probability: ArrayLike, class_samples: ArrayLike, activations: ArrayLike, threshold: float = 0.0
+    activation_probability: ArrayLike,
+    class_samples: ArrayLike,
+    activations: ArrayLike,
+    threshold: float = 0.0,
 ) -> Tensor:
     """Log-likelihood of each sample's activity pattern under each class, neurons taken as independent.
 
-    The proposal of Eq. 16 in the log domain (naive Bayes): unlike `P · U*`, silent neurons count as well.
+    The proposal of Eq. 16 in the log domain (naive Bayes): unlike `P · U*`, silent neurons count as
+    well.
 
     Args:
         activation_probability: P of Eq. 14, (classes, neurons).
-        class_samples: Samples it was found on, (classes,); probabilities are smoothed by one more active and one
-            more silent sample (Laplace).
+        class_samples: Samples it was found on, (classes,); probabilities are smoothed by one more
+            active and one more silent sample (Laplace).
         activations: (samples, neurons).
         threshold: A neuron is active above it.
 
@@ -81,7 +92,9 @@ def pattern_log_likelihood(
     threshold = check_threshold(threshold)
     samples = tensor_of(class_samples, "class_samples")
     check_every_class(samples)
-    weights, bias = log_odds_of_patterns(tensor_of(activation_probability, "activation_probability"), samples)
+    weights, bias = log_odds_of_patterns(
+        tensor_of(activation_probability, "activation_probability"), samples
+    )
     fires = tensor_of(activations, "activations") > threshold
     return fires.to(torch.float64) @ weights.T + bias
 
@@ -91,8 +104,9 @@ def linear_discriminant(
 ) -> tuple[Tensor, Tensor]:
     """Log-likelihood of activations under each class as Gaussians with one covariance, up to what classes share.
 
-    `w_c = S⁻¹ μ_c` and `b_c = -½ μ_cᵀ S⁻¹ μ_c + log(n_c / n)`, where `S` is the covariance within classes with
-    `ridge` times its mean variance added to the diagonal, so that dead neurons do no harm.
+    `w_c = S⁻¹ μ_c` and `b_c = -½ μ_cᵀ S⁻¹ μ_c + log(n_c / n)`, where `S` is the covariance within
+    classes with `ridge` times its mean variance added to the diagonal, so that dead neurons do no
+    harm.
 
     Args:
         class_samples: n_c, (classes,).
@@ -120,7 +134,9 @@ def linear_discriminant(
     means = class_sums.to(torch.float64) / counts[:, None]
     within = (second_moments.to(torch.float64) - (means * counts[:, None]).T @ means) / counts.sum()
     variance = within.diagonal().mean()
-    if not float(variance) > 0:  # no neuron varies within a class: there is nothing to tell classes by
+    if (
+        not float(variance) > 0
+    ):  # no neuron varies within a class: there is nothing to tell classes by
         return torch.zeros_like(means), (counts / counts.sum()).log()
     within.diagonal().add_(ridge * variance)
     weights = torch.linalg.solve(within, means.T, left=True).T.contiguous()

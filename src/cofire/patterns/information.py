@@ -15,10 +15,11 @@ __all__ = ["information_floor", "mutual_information"]
 def mutual_information(active: Tensor, observations: Tensor) -> Tensor:
     """Mutual information between "this neuron is active" and the class, in bits.
 
-    `I = Σ_c Σ_a p(c, a) log2(p(c, a) / (p(c) p(a)))` over the classes c and the two states a (active,
-    silent), with the shares of the observations as probabilities. 0: the neuron's activity says nothing
-    about the class. It cannot exceed 1 bit, nor the entropy of the classes. Shares estimated from few
-    samples give a little information even where there is none: see `information_floor`.
+    `I = Σ_c Σ_a p(c, a) log2(p(c, a) / (p(c) p(a)))` over the classes c and the two states a
+    (active, silent), with the shares of the observations as probabilities. 0: the neuron's activity
+    says nothing about the class. It cannot exceed 1 bit, nor the entropy of the classes. Shares
+    estimated from few samples give a little information even where there is none: see
+    `information_floor`.
 
     Args:
         active: Observations of each class in which each neuron is active, (classes, neurons).
@@ -31,7 +32,8 @@ def mutual_information(active: Tensor, observations: Tensor) -> Tensor:
         DataError: The shapes do not fit, or a neuron is active more often than it was observed.
 
     Example:
-        A neuron that fires for the first class alone, one that fires always, one that fires at random:
+        A neuron that fires for the first class alone, one that fires always, one that fires at
+        random:
 
         >>> mutual_information(torch.tensor([[10, 10, 5], [0, 10, 5]]), torch.tensor([10, 10]))
         tensor([1., 0., 0.], dtype=torch.float64)
@@ -64,7 +66,8 @@ def mutual_information(active: Tensor, observations: Tensor) -> Tensor:
 def information_floor(samples: int, classes: int) -> float:
     """The information in bits that a neuron without any shows on average, because samples are finite.
 
-    The first term of Miller and Madow's bias for a table of `classes` × 2: `(classes - 1) / (2 n ln 2)`.
+    The first term of Miller and Madow's bias for a table of `classes` × 2: `(classes - 1) / (2 n ln
+    2)`.
 
     Args:
         samples: Number of independent samples.
@@ -78,5 +81,9 @@ def information_floor(samples: int, classes: int) -> float:
         0.00649
     """
     if samples < 1 or classes < 1:
-        raise DataError(f"{samples} samples of {classes} classes", "at least one of each", "pass counts from 1 up")
+        raise DataError(
+            f"{samples} samples of {classes} classes",
+            "at least one of each",
+            "pass counts from 1 up",
+        )
     return (classes - 1) / (2 * samples * math.log(2))

@@ -23,12 +23,13 @@ def modularity(adjacency: ArrayLike, membership: ArrayLike, *, resolution: float
     """Modularity of a partition, `Q = 1/2m Σ_vw (A_vw - γ k_v k_w / 2m) δ(C_v, C_w)` (P2 Eq. 2).
 
     Args:
-        adjacency: Weights, (vertices, vertices), symmetric, from 0 up. The sum runs over v = w too, as
-            `networkx.community.modularity` has it. An entry on the diagonal counts as it stands; networkx and igraph
-            count a loop of weight w twice, which is an entry of 2 w here.
-        membership: Community of every vertex, (vertices,), whole numbers from 0. -1: not a vertex; it and its
-            edges are left out.
-        resolution: γ, which multiplies the null model; 1 is the paper's. Gephi's resolution is its inverse.
+        adjacency: Weights, (vertices, vertices), symmetric, from 0 up. The sum runs over v = w too,
+            as `networkx.community.modularity` has it. An entry on the diagonal counts as it stands;
+            networkx and igraph count a loop of weight w twice, which is an entry of 2 w here.
+        membership: Community of every vertex, (vertices,), whole numbers from 0. -1: not a vertex;
+            it and its edges are left out.
+        resolution: γ, which multiplies the null model; 1 is the paper's. Gephi's resolution is its
+            inverse.
 
     Returns:
         Q, from -1/2 to 1; 0 for a graph without edges.
@@ -46,8 +47,14 @@ def modularity(adjacency: ArrayLike, membership: ArrayLike, *, resolution: float
         >>> round(modularity(a, torch.tensor([0, 0, 0, 1, 1, 1])), 4)
         0.3571
     """
-    if isinstance(resolution, bool) or not isinstance(resolution, Real) or not 0 <= resolution < torch.inf:
-        raise OptionError(f"resolution={resolution}", "a finite number from 0 up", "pass resolution=1.0")
+    if (
+        isinstance(resolution, bool)
+        or not isinstance(resolution, Real)
+        or not 0 <= resolution < torch.inf
+    ):
+        raise OptionError(
+            f"resolution={resolution}", "a finite number from 0 up", "pass resolution=1.0"
+        )
     graph = graph_of(adjacency)
     belongs = check_membership(membership, len(graph.adjacency)).to(graph.adjacency.device)
     if bool((belongs < 0).any()):
@@ -60,7 +67,9 @@ def modularity(adjacency: ArrayLike, membership: ArrayLike, *, resolution: float
     # Each vertex's weight to each community; of those only the one to its own is needed.
     to_each = torch.zeros(len(belongs), count, dtype=torch.float64, device=numbered.device)
     inside = to_each.index_add_(1, numbered, graph.adjacency).gather(1, numbered[:, None]).sum()
-    degrees = torch.zeros(count, dtype=torch.float64, device=numbered.device).index_add_(0, numbered, graph.degrees)
+    degrees = torch.zeros(count, dtype=torch.float64, device=numbered.device).index_add_(
+        0, numbered, graph.degrees
+    )
     return float(inside / graph.total - resolution * (degrees / graph.total).square().sum())
 
 
@@ -74,23 +83,26 @@ def overlapping_modularity(
 ) -> float:
     """Modularity of communities that may overlap, `Q = 1/2m Σ_c Σ_vw∈c (A_vw - k_v k_w / 2m) α_cv α_cw`.
 
-    With `a_c` the row of belongings to community c, this is `Σ_c [a_c A a_cᵀ - (a_c · k)² / 2m] / 2m`.
+    With `a_c` the row of belongings to community c, this is `Σ_c [a_c A a_cᵀ - (a_c · k)² / 2m] /
+    2m`.
 
     Args:
         adjacency: Weights, (vertices, vertices), symmetric, from 0 up.
-        communities: Vertices of every community; empty ones count nothing, and a vertex may be in none. A tensor
-            has one row per community.
-        weighted: True for Chen et al.'s measure (P2 Eq. 4): the weights as they are, and a vertex belongs to each
-            of its communities by the share of its weight in it, `α_cv = k_cv / Σ_c k_cv`; one without weight
-            in any belongs to all of its communities alike. False for Shen et al.'s (P2 Eq. 3; the print lacks the
-            sum over communities): weights become 1 or 0, and belonging is `1 / O_v` for a vertex in O_v communities.
+        communities: Vertices of every community; empty ones count nothing, and a vertex may be in
+            none. A tensor has one row per community.
+        weighted: True for Chen et al.'s measure (P2 Eq. 4): the weights as they are, and a vertex
+            belongs to each of its communities by the share of its weight in it, `α_cv = k_cv / Σ_c
+            k_cv`; one without weight in any belongs to all of its communities alike. False for Shen
+            et al.'s (P2 Eq. 3; the print lacks the sum over communities): weights become 1 or 0,
+            and belonging is `1 / O_v` for a vertex in O_v communities.
         min_weight: Without weights: an edge is a weight above this.
 
     Returns:
         Q, from -1/2 to 1; 0 for a graph without edges.
 
     Raises:
-        DataError: Not square, not symmetric, a negative weight, or a community with a vertex that does not exist.
+        DataError: Not square, not symmetric, a negative weight, or a community with a vertex that
+            does not exist.
         NonFiniteError: A weight is NaN or infinite.
         OptionError: `min_weight` given together with weights, or no finite number from 0 up.
 
@@ -109,14 +121,18 @@ def overlapping_modularity(
             "pass weighted=False, or leave min_weight out",
         )
     graph = _graph(adjacency, weighted, min_weight)
-    members = [m.to(graph.adjacency.device) for m in check_communities(communities, len(graph.adjacency))]
+    members = [
+        m.to(graph.adjacency.device) for m in check_communities(communities, len(graph.adjacency))
+    ]
     members = [m for m in members if len(m)]
     if graph.total == 0 or not members:
         return 0.0
     quality = torch.zeros((), dtype=torch.float64, device=graph.adjacency.device)
     for vertices, belonging in zip(members, _belongings(graph, members, weighted), strict=True):
         inside = belonging @ graph.adjacency[vertices[:, None], vertices] @ belonging
-        quality += inside / graph.total - (belonging @ graph.degrees[vertices] / graph.total).square()
+        quality += (
+            inside / graph.total - (belonging @ graph.degrees[vertices] / graph.total).square()
+        )
     return float(quality)
 
 

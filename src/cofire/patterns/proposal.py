@@ -17,16 +17,20 @@ _SLACK = 1e-2
 
 @validated
 def propose(
-    predicted: ArrayLike, activation_probability: ArrayLike, activations: ArrayLike, threshold: float = 0.0
+    predicted: ArrayLike,
+    activation_probability: ArrayLike,
+    activations: ArrayLike,
+    threshold: float = 0.0,
 ) -> Tensor:
     """The proposed probabilities, `Y_proposed = (P · U*) × Y_predicted` (P1 Eq. 16), class by class.
 
-    `U*[x]` is 1 where the sample activates neuron x and 0 elsewhere (Eq. 15). The rows do not sum to one: their
-    scale grows with the number of active neurons.
+    `U*[x]` is 1 where the sample activates neuron x and 0 elsewhere (Eq. 15). The rows do not sum
+    to one: their scale grows with the number of active neurons.
 
     Args:
         predicted: Y_predicted, probabilities (samples, classes), each row summing to one.
-        activation_probability: P, (classes, neurons), from 0 to 1 (see `cofire.functional.activation_probability`).
+        activation_probability: P, (classes, neurons), from 0 to 1 (see
+            `cofire.functional.activation_probability`).
         activations: (samples, neurons).
         threshold: A neuron is active above it.
 
@@ -50,10 +54,15 @@ def propose(
     }
     for name, tensor in given.items():
         if tensor.ndim != 2 or tensor.is_complex():
-            raise DataError(f"{name} of shape {tuple(tensor.shape)}, {tensor.dtype}", "a matrix of real numbers",
-                            "see the shapes in the documentation of propose")  # fmt: skip
+            raise DataError(
+                f"{name} of shape {tuple(tensor.shape)}, {tensor.dtype}",
+                "a matrix of real numbers",
+                "see the shapes in the documentation of propose",
+            )
         if not bool(torch.isfinite(tensor).all()):
-            raise NonFiniteError(f"NaN or infinite values in {name}", "finite numbers", "find where they come from")
+            raise NonFiniteError(
+                f"NaN or infinite values in {name}", "finite numbers", "find where they come from"
+            )
     y, p, a = given.values()
     if len(y) != len(a) or y.shape[1] != len(p) or p.shape[1] != a.shape[1] or y.shape[1] == 0:
         raise DataError(

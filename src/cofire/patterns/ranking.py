@@ -21,7 +21,8 @@ _CELLS = 1 << 16
 def auroc(negatives: ArrayLike, positives: ArrayLike) -> float:
     """Chance that a positive scores above a negative, ties counted half: the area under the ROC curve.
 
-    Exact, from ranks: `(Σ ranks of the positives - p (p + 1) / 2) / (n p)`, in whole numbers until the division.
+    Exact, from ranks: `(Σ ranks of the positives - p (p + 1) / 2) / (n p)`, in whole numbers until
+        the division.
 
     Args:
         negatives: Scores of the samples that should score low, of any shape.
@@ -40,12 +41,15 @@ def auroc(negatives: ArrayLike, positives: ArrayLike) -> float:
     """
     low, high = _scores(negatives, "negatives"), _scores(positives, "positives")
     low.sort()
-    # Twice the negatives below each positive, ties counting one of the two: whole numbers, so nothing is rounded.
+    # Twice the negatives below each positive, ties counting one of the two: whole numbers, so
+    # nothing is rounded.
     doubled = np.searchsorted(low, high, side="left") + np.searchsorted(low, high, side="right")
     return int(doubled.sum()) / (2 * len(low) * len(high))
 
 
-def auroc_interval(negatives: ArrayLike, positives: ArrayLike, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
+def auroc_interval(
+    negatives: ArrayLike, positives: ArrayLike, draws: int = 1000, seed: int = 0
+) -> tuple[float, float]:
     """A 95 % interval of the AUROC: the percentiles 2.5 and 97.5 over resamples of the negatives and the positives.
 
     Args:
@@ -135,5 +139,7 @@ def _scores(given: ArrayLike, what: str) -> npt.NDArray[np.float64]:
         )
     flat: npt.NDArray[np.float64] = tensor.reshape(-1).to("cpu", torch.float64, copy=True).numpy()
     if not np.isfinite(flat).all():
-        raise NonFiniteError(f"NaN or infinite {what}", "finite scores", "find where they come from")
+        raise NonFiniteError(
+            f"NaN or infinite {what}", "finite scores", "find where they come from"
+        )
     return flat

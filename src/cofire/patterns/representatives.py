@@ -23,7 +23,8 @@ def representative_neurons(mean_activation: ArrayLike, top: int) -> Tensor:
         top: How many neurons per class, S; at most all.
 
     Returns:
-        Indices, (classes, top), int64, best first; of neurons that tie, the lower index comes first.
+        Indices, (classes, top), int64, best first; of neurons that tie, the lower index comes
+        first.
 
     Raises:
         DataError: Not a matrix, or fewer than two classes.
@@ -44,7 +45,9 @@ def representative_neurons(mean_activation: ArrayLike, top: int) -> Tensor:
         )
     if not bool(torch.isfinite(mean_activation).all()):
         raise NonFiniteError(
-            "a NaN or infinite mean activation", "finite numbers", "find what makes the network overflow"
+            "a NaN or infinite mean activation",
+            "finite numbers",
+            "find what makes the network overflow",
         )
     neurons = mean_activation.shape[1]
     if isinstance(top, bool) or not isinstance(top, Integral) or not 1 <= top <= neurons:
@@ -53,28 +56,34 @@ def representative_neurons(mean_activation: ArrayLike, top: int) -> Tensor:
             f"a whole number from 1 to {neurons}",
             "choose fewer representative neurons per class, or a layer with more neurons",
         )
-    return torch.sort(mean_activation, dim=1, descending=True, stable=True).indices[:, :top].contiguous()
+    return (
+        torch.sort(mean_activation, dim=1, descending=True, stable=True)
+        .indices[:, :top]
+        .contiguous()
+    )
 
 
 @validated
 def unique_neuron_matrix(representatives: ArrayLike, exclusive: bool = False) -> Tensor:
     """How many representative neurons the classes share (P2 Table 2).
 
-    P2's words (§7.1) and its numbers disagree. A pair's unique neurons are said to "belong to both N_i and N_j, but in
-    no other set", so that a row sums to |N_i| at the most; one of the printed rows sums to 129 with |N_i| = 50, as only
-    plain intersections can.
+    P2's words (§7.1) and its numbers disagree. A pair's unique neurons are said to "belong to both
+    N_i and N_j, but in no other set", so that a row sums to |N_i| at the most; one of the printed
+    rows sums to 129 with |N_i| = 50, as only plain intersections can.
 
     Args:
-        representatives: Neurons that represent each class, (classes, top), each neuron once per class.
-        exclusive: Whether a pair's neurons are those of no third class, as the words say; else all that both classes
-            have, as the numbers say.
+        representatives: Neurons that represent each class, (classes, top), each neuron once per
+            class.
+        exclusive: Whether a pair's neurons are those of no third class, as the words say; else all
+            that both classes have, as the numbers say.
 
     Returns:
-        (classes, classes), int64, symmetric. On the diagonal the neurons that represent that class alone; off it
-        `|N_i ∩ N_j|`, or the part of it that no third class has.
+        (classes, classes), int64, symmetric. On the diagonal the neurons that represent that class
+        alone; off it `|N_i ∩ N_j|`, or the part of it that no third class has.
 
     Raises:
-        DataError: Not a matrix of whole numbers from 0, fewer than two classes, or a neuron twice in one class.
+        DataError: Not a matrix of whole numbers from 0, fewer than two classes, or a neuron twice
+            in one class.
 
     Example:
         >>> unique_neuron_matrix(torch.tensor([[0, 2], [1, 2], [2, 0]]))
@@ -102,7 +111,8 @@ def partition_of(mean_activation: ArrayLike, representatives: ArrayLike) -> Tens
         representatives: Neurons that represent each class, (classes, top).
 
     Returns:
-        Class of every neuron, (neurons,), int64; -1 for one that represents none. Where means tie, the lower class.
+        Class of every neuron, (neurons,), int64; -1 for one that represents none. Where means tie,
+        the lower class.
 
     Raises:
         DataError: The two do not fit together.
@@ -114,7 +124,11 @@ def partition_of(mean_activation: ArrayLike, representatives: ArrayLike) -> Tens
     """
     mean_activation = tensor_of(mean_activation, "mean activations").to(torch.float64)
     representatives = tensor_of(representatives, "representatives")
-    if mean_activation.ndim != 2 or representatives.ndim != 2 or len(mean_activation) != len(representatives):
+    if (
+        mean_activation.ndim != 2
+        or representatives.ndim != 2
+        or len(mean_activation) != len(representatives)
+    ):
         raise DataError(
             f"mean activations of shape {tuple(mean_activation.shape)} for representatives of shape "
             f"{tuple(representatives.shape)}",
@@ -129,7 +143,12 @@ def partition_of(mean_activation: ArrayLike, representatives: ArrayLike) -> Tens
 def _member_matrix(representatives: Tensor, neurons: int | None) -> Tensor:
     """Whether a neuron represents a class, (classes, neurons), bool."""
     whole = not (representatives.is_floating_point() or representatives.is_complex())
-    if representatives.ndim != 2 or len(representatives) < 2 or representatives.numel() == 0 or not whole:
+    if (
+        representatives.ndim != 2
+        or len(representatives) < 2
+        or representatives.numel() == 0
+        or not whole
+    ):
         raise DataError(
             f"representatives of shape {tuple(representatives.shape)}, {representatives.dtype}",
             "(classes, top) whole numbers, with at least two classes",
@@ -147,6 +166,8 @@ def _member_matrix(representatives: Tensor, neurons: int | None) -> Tensor:
     member.scatter_(1, chosen, True)
     if int(member.sum()) != chosen.numel():
         raise DataError(
-            "a neuron that stands twice in one class", "each neuron once per class", "drop the second of the two"
+            "a neuron that stands twice in one class",
+            "each neuron once per class",
+            "drop the second of the two",
         )
     return member

@@ -18,7 +18,8 @@ def within_community_strength(adjacency: ArrayLike, membership: ArrayLike) -> Te
 
     Args:
         adjacency: Weights, (vertices, vertices), symmetric, from 0 up.
-        membership: Community of every vertex, (vertices,); -1: not a vertex, it and its edges are left out.
+        membership: Community of every vertex, (vertices,); -1: not a vertex, it and its edges are
+            left out.
 
     Returns:
         (vertices,), float64; 0 for what is not a vertex.
@@ -43,14 +44,17 @@ def within_community_strength(adjacency: ArrayLike, membership: ArrayLike) -> Te
 def participation_coefficient(adjacency: ArrayLike, membership: ArrayLike) -> Tensor:
     """How evenly every vertex's edges spread over the communities, `P_v = 1 - Σ_s (k_vs / k_v)²`.
 
-    Guimerà & Amaral (2005). 0: all of its weight goes to one community; towards 1 - 1/communities: to all alike.
+    Guimerà & Amaral (2005). 0: all of its weight goes to one community; towards 1 - 1/communities:
+    to all alike.
 
     Args:
         adjacency: Weights, (vertices, vertices), symmetric, from 0 up.
-        membership: Community of every vertex, (vertices,); -1: not a vertex, it and its edges are left out.
+        membership: Community of every vertex, (vertices,); -1: not a vertex, it and its edges are
+            left out.
 
     Returns:
-        (vertices,), float64, from 0 to below 1; 0 for an isolated vertex and for what is not a vertex.
+        (vertices,), float64, from 0 to below 1; 0 for an isolated vertex and for what is not a
+        vertex.
 
     Raises:
         DataError: See `modularity`.

@@ -13,8 +13,8 @@ __all__ = ["class_selectivity"]
 def class_selectivity(class_values: Tensor) -> Tensor:
     """Class selectivity index `(μ_max - μ_rest) / (μ_max + μ_rest)` of every neuron (Morcos et al. 2018).
 
-    `μ_max` is the neuron's largest class value, `μ_rest` the mean over the other classes. 0: the same for
-    all classes; 1: only one class moves it.
+    `μ_max` is the neuron's largest class value, `μ_rest` the mean over the other classes. 0: the
+    same for all classes; 1: only one class moves it.
 
     Args:
         class_values: Mean activation or activation probability of every class, (classes, neurons),
@@ -48,4 +48,6 @@ def class_selectivity(class_values: Tensor) -> Tensor:
     # Rounding can leave the mean of equal values a hair above their maximum.
     difference = (largest - rest).clamp(min=0.0)
     total = largest + rest
-    return torch.where(total > 0, difference / total.clamp(min=torch.finfo(torch.float64).tiny), 0.0)
+    return torch.where(
+        total > 0, difference / total.clamp(min=torch.finfo(torch.float64).tiny), 0.0
+    )

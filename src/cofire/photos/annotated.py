@@ -18,11 +18,14 @@ class AnnotatedImage:
     """What was drawn on one image.
 
     Attributes:
-        name: The image file's, as it was written: with folders or without, from XML files without an ending.
-        label: The class that the file gives to the whole image; None where it gives one to each box alone.
+        name: The image file's, as it was written: with folders or without, from XML files without
+            an ending.
+        label: The class that the file gives to the whole image; None where it gives one to each box
+            alone.
         labels: (boxes,), the class of each box.
         boxes: (boxes,), in pixels of `size`.
-        size: Width and height of the image that they were drawn on; None if not told, for the image file's own.
+        size: Width and height of the image that they were drawn on; None if not told, for the image
+            file's own.
     """
 
     name: str
@@ -45,7 +48,8 @@ class BoxList:
         unknown: Boxes left out for a class that the network has not.
         faulty: Boxes left out that are none: NaN, turned round or without area.
         odd_boxes: The same boxes in words.
-        unknown_classes: The classes that the network has not, with how many boxes each has, in words.
+        unknown_classes: The classes that the network has not, with how many boxes each has, in
+            words.
 
     Example:
         >>> drawn = AnnotatedImage("a.jpg", 3, (3,), ((0.0, 0.0, 5.0, 5.0),), (10, 10))
@@ -70,9 +74,11 @@ class BoxList:
     def left_out(self) -> str:
         """How many boxes were left out for which reason, in words; empty if none was."""
         counts = (
-            (self.difficult, "difficult"), (self.crowd, "crowd"), (self.unknown, "of unknown classes"),
+            (self.difficult, "difficult"),
+            (self.crowd, "crowd"),
+            (self.unknown, "of unknown classes"),
             (self.faulty, "faulty"),
-        )  # fmt: skip
+        )
         return ", ".join(f"{count:,} {word}" for count, word in counts if count)
 
     @property

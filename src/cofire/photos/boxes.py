@@ -34,28 +34,37 @@ def read_boxes(
 ) -> BoxList:
     """The boxes of a file or folder, whose kind its content tells.
 
-    - A JSON list of `{"file": …, "label": …, "size": [width, height], "boxes": [[left, top, right, bottom], …]}`.
+    - A JSON list of `{"file": …, "label": …, "size": [width, height], "boxes": [[left, top, right,
+      bottom], …]}`.
     - COCO: a JSON object with images, annotations and categories.
-    - VOC and ILSVRC (ImageNet): XML files, one for each image, also in folders below the folder. VOC counts pixels
-      from 1, ILSVRC from 0 (in its boxes the first pixel is 0 and the last the width less 1); both include the last.
+    - VOC and ILSVRC (ImageNet): XML files, one for each image, also in folders below the folder.
+      VOC counts pixels
+      from 1, ILSVRC from 0 (in its boxes the first pixel is 0 and the last the width less 1); both
+      include the last.
 
     Args:
         path: The file, or the folder of XML files.
-        names: Of all classes, in the order of the network's outputs; boxes' classes are looked up in them.
+        names: Of all classes, in the order of the network's outputs; boxes' classes are looked up
+            in them.
         synsets: WordNet numbers of all classes, in the same order.
         num_classes: How many classes the network has, where neither is given.
         difficult: Take boxes noted as difficult too, which otherwise are left out and counted.
-        first_pixel: In XML files the number of the first pixel, 0 or 1; None for what is said above.
-        skip_unknown: Leave out boxes of classes that the network has not, and count them, rather than refuse them.
+        first_pixel: In XML files the number of the first pixel, 0 or 1; None for what is said
+            above.
+        skip_unknown: Leave out boxes of classes that the network has not, and count them, rather
+            than refuse them.
         skip_faulty: The same for boxes that are none: not finite, turned round or without area.
-        unit: "pixel", or "fraction" for corners from 0 to 1, as shares of the width and height that the file notes.
-            Boxes between 0 and 1 in a file of pixels are refused: they would all be one and the same pixel.
+        unit: "pixel", or "fraction" for corners from 0 to 1, as shares of the width and height that
+            the file notes. Boxes between 0 and 1 in a file of pixels are refused: they would all be
+            one and the same pixel.
 
     Raises:
-        DataError: The source is missing, damaged or of no such kind, an entry lacks something, an image has two
-            entries, or a box is none. The message names all that is wrong.
-        LabelError: There are classes that the network has not, each told with the names nearest to it.
-        OptionError: `first_pixel` is neither 0 nor 1, there is no such unit, or the numbers of classes do not agree.
+        DataError: The source is missing, damaged or of no such kind, an entry lacks something, an
+            image has two entries, or a box is none. The message names all that is wrong.
+        LabelError: There are classes that the network has not, each told with the names nearest to
+            it.
+        OptionError: `first_pixel` is neither 0 nor 1, there is no such unit, or the numbers of
+            classes do not agree.
 
     Example:
         >>> import tempfile
@@ -67,8 +76,12 @@ def read_boxes(
     if first_pixel not in (None, 0, 1) or isinstance(first_pixel, bool):
         raise OptionError(f"first_pixel={first_pixel!r}", "0 or 1", "leave it out (--first-pixel)")
     if unit not in UNITS:
-        raise OptionError(f"unit={unit!r}", " or ".join(UNITS), "pass unit='fraction' (--box-unit fraction), say")
-    gathering = Gathering(ClassTable(names, synsets, num_classes), difficult, skip_unknown, skip_faulty, unit)
+        raise OptionError(
+            f"unit={unit!r}", " or ".join(UNITS), "pass unit='fraction' (--box-unit fraction), say"
+        )
+    gathering = Gathering(
+        ClassTable(names, synsets, num_classes), difficult, skip_unknown, skip_faulty, unit
+    )
     with reading(path, _KINDS):
         return _read(Path(path), gathering, first_pixel)
 
@@ -78,9 +91,10 @@ def _read(source: Path, gathering: Gathering, first_pixel: int | None) -> BoxLis
         files = files_below(source, (".xml",))
         if not files:
             raise DataError(
-                f"no XML file in the folder '{source}' or below it", _KINDS,
+                f"no XML file in the folder '{source}' or below it",
+                _KINDS,
                 "name the folder of XML files, or the JSON file itself",
-            )  # fmt: skip
+            )
         for name, file in files:
             voc.gather_xml(file, str(PurePosixPath(name).with_suffix("")), gathering, first_pixel)
         return gathering.finish(source, voc.KIND)
@@ -98,8 +112,9 @@ def _read(source: Path, gathering: Gathering, first_pixel: int | None) -> BoxLis
     if absent:
         raise DataError(
             f"'{source}' is a JSON object without {', '.join(map(repr, absent))}",
-            "a COCO file with images, annotations and categories, or a list of boxes", "check the path",
-        )  # fmt: skip
+            "a COCO file with images, annotations and categories, or a list of boxes",
+            "check the path",
+        )
     coco.gather_coco(content, gathering)
     return gathering.finish(source, coco.KIND)
 
@@ -121,7 +136,9 @@ def _json(file: Path) -> Any:
     except RecursionError as error:
         raise DataError(f"'{file}' is nested too deep", _KINDS, "check the path") from error
     except ValueError as error:
-        raise DataError(f"'{file}' is no whole JSON: {error}", _KINDS, "mend the file, or make it again") from error
+        raise DataError(
+            f"'{file}' is no whole JSON: {error}", _KINDS, "mend the file, or make it again"
+        ) from error
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

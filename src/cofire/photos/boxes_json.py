@@ -15,8 +15,9 @@ KIND = "list of boxes"
 def gather_list(entries: list[Any], gathering: Gathering) -> None:
     """Add what a list of objects says: `{"file": …, "label": …, "size": [width, height], "boxes": [[l, t, r, b], …]}`.
 
-    The label is a class's number or its name; boxes are in pixels of `size`, counted from 0, without their right and
-    bottom ends. Without a size they are in pixels of the image file. What else an object holds is not read.
+    The label is a class's number or its name; boxes are in pixels of `size`, counted from 0,
+    without their right and bottom ends. Without a size they are in pixels of the image file. What
+    else an object holds is not read.
 
     Args:
         entries: As the JSON file holds them.
@@ -58,9 +59,13 @@ def _gather_image(entry: dict[str, Any], file: str, where: str, gathering: Gathe
         return
     label = gathering.label(entry["label"], where, len(entry["boxes"]))
     if label is None:
-        # Of a class that the network has not, the image is kept without boxes: the caller tells how many there are.
+        # Of a class that the network has not, the image is kept without boxes: the caller tells how
+        # many there are.
         gathering.entries.append(AnnotatedImage(file, None, (), (), size))
         return
-    found = [gathering.corners(box if isinstance(box, list) else [box], where, size) for box in entry["boxes"]]
+    found = [
+        gathering.corners(box if isinstance(box, list) else [box], where, size)
+        for box in entry["boxes"]
+    ]
     boxes = tuple(corners for corners in found if corners is not None)
     gathering.entries.append(AnnotatedImage(file, label, (label,) * len(boxes), boxes, size))

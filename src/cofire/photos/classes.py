@@ -56,20 +56,32 @@ class ClassTable:
             for word, count in (
                 ("names", None if names is None else len(names)),
                 ("WordNet numbers", None if synsets is None else len(synsets)),
-                ("num_classes", None if num_classes is None else check_whole("num_classes", num_classes)),
+                (
+                    "num_classes",
+                    None if num_classes is None else check_whole("num_classes", num_classes),
+                ),
             )
             if count is not None
         }
         if len(set(counts.values())) > 1:
             raise OptionError(
-                ", ".join(f"{count:,} {word}" for word, count in counts.items()), "one number of classes",
+                ", ".join(f"{count:,} {word}" for word, count in counts.items()),
+                "one number of classes",
                 "give those of the same network",
-            )  # fmt: skip
-        self.names = [CLASS_NAME.of(f"names[{number}]", name) for number, name in enumerate(names or ())]
+            )
+        self.names = [
+            CLASS_NAME.of(f"names[{number}]", name) for number, name in enumerate(names or ())
+        ]
         self.synsets = list(synsets or ())
         self.num_classes: int | None = next(iter(counts.values()), None)
         twice = [wnid for wnid, count in Counter(self.synsets).items() if count > 1]
-        refuse_all(twice, "WordNet numbers given to several classes", "each once", "mend the list", LabelError)
+        refuse_all(
+            twice,
+            "WordNet numbers given to several classes",
+            "each once",
+            "mend the list",
+            LabelError,
+        )
         # WordNet numbers go before names, and names as they are before names in other letters.
         self._number: dict[str, int | None] = {}
         for same in (
@@ -115,11 +127,13 @@ class ClassTable:
             # The names nearest to one take long to find; those that are not shown need none.
             [self.fault(text) if at < SHOWN else text for at, text in enumerate(texts)],
             "class names that the network has not",
-            "names of its classes, or their WordNet numbers" if self.knows_names else "a list of class names",
+            "names of its classes, or their WordNet numbers"
+            if self.knows_names
+            else "a list of class names",
             "give the names (--classes), or WordNet numbers (--synsets), of all classes in the order of the network's "
             "outputs, or leave boxes of other classes out: skip_unknown=True (--skip-unknown)",
             LabelError,
-        )  # fmt: skip
+        )
 
     def holds(self, number: int) -> bool:
         """Whether a number is that of a class; without a number of classes each from 0 up is."""

@@ -17,7 +17,8 @@ KEYS = ("images", "annotations", "categories")
 def gather_coco(content: dict[str, Any], gathering: Gathering) -> None:
     """Add what a COCO file says: boxes `[x, y, width, height]` in pixels from 0, classes by the category's name.
 
-    An image without an annotation has no box. Annotations of crowds (`iscrowd`) are left out and counted.
+    An image without an annotation has no box. Annotations of crowds (`iscrowd`) are left out and
+    counted.
 
     Args:
         content: As the JSON file holds it, with the keys `KEYS`.
@@ -55,10 +56,17 @@ def gather_coco(content: dict[str, Any], gathering: Gathering) -> None:
             gathering.fault(where, "has no name")
     boxes: dict[Any, list[tuple[int, Corners]]] = {key: [] for key in images}
     for _, where, one in _with_ids(content["annotations"], "annotation", gathering):
-        size = images[one["image_id"]][1] if _is_id(one.get("image_id")) and one["image_id"] in images else None
+        size = (
+            images[one["image_id"]][1]
+            if _is_id(one.get("image_id")) and one["image_id"] in images
+            else None
+        )
         _gather_annotation(one, where, size, boxes, categories, gathering)
     for key, (name, size) in images.items():
-        labels, found = tuple(label for label, _ in boxes[key]), tuple(corners for _, corners in boxes[key])
+        labels, found = (
+            tuple(label for label, _ in boxes[key]),
+            tuple(corners for _, corners in boxes[key]),
+        )
         gathering.entries.append(AnnotatedImage(name, None, labels, found, size))
 
 
@@ -80,13 +88,18 @@ def _gather_annotation(
     elif crowd:
         gathering.left_out["crowd"] += 1
     # Only categories that a box has are looked up: COCO lists all of its 80 in each file.
-    elif isinstance(name := categories[category], str) and (label := gathering.label(name, where)) is not None:
+    elif (
+        isinstance(name := categories[category], str)
+        and (label := gathering.label(name, where)) is not None
+    ):
         corners = _corners(one.get("bbox"), where, size, gathering)
         if corners is not None:
             boxes[image].append((label, corners))
 
 
-def _with_ids(rows: list[Any], what: str, gathering: Gathering) -> Iterator[tuple[Any, str, dict[str, Any]]]:
+def _with_ids(
+    rows: list[Any], what: str, gathering: Gathering
+) -> Iterator[tuple[Any, str, dict[str, Any]]]:
     """The objects of a list, each with its id; one without an id, or with that of another, is a fault."""
     seen: set[Any] = set()
     for number, row in enumerate(rows):
@@ -104,9 +117,15 @@ def _is_id(value: Any) -> bool:
     return isinstance(value, int | str) and not isinstance(value, bool)
 
 
-def _corners(box: Any, where: str, size: tuple[int, int] | None, gathering: Gathering) -> Corners | None:
+def _corners(
+    box: Any, where: str, size: tuple[int, int] | None, gathering: Gathering
+) -> Corners | None:
     """From left, top, width and height."""
-    if not isinstance(box, list) or len(box) != 4 or not all(isinstance(value, int | float) for value in box):
+    if (
+        not isinstance(box, list)
+        or len(box) != 4
+        or not all(isinstance(value, int | float) for value in box)
+    ):
         gathering.fault(where, f"has the bbox {str(box)[:80]}, not [x, y, width, height]")
         return None
     return gathering.corners(box, where, size, sized=True)

@@ -25,10 +25,12 @@ class Photo:
 
     Attributes:
         file: Where it is.
-        name: Its path below the folder of images, with "/" between folders, as `cofire.reading.named` tells it.
+        name: Its path below the folder of images, with "/" between folders, as
+            `cofire.reading.named` tells it.
         label: Its class.
         boxes: Of its class, in pixels of `annotated_size`; empty if it has none.
-        annotated_size: Width and height of the image that the boxes were drawn on; None for the file's own.
+        annotated_size: Width and height of the image that the boxes were drawn on; None for the
+            file's own.
         others: How many boxes of other classes it has.
     """
 
@@ -53,7 +55,8 @@ class Collection(Sequence[Photo]):
         photos: Each with a class, in the order of their names.
         source: The folder of images.
         unmatched_images: Names of images left out because nothing says where their boxes are.
-        unmatched_boxes: Names of entries of the list of boxes left out because there is no such image.
+        unmatched_boxes: Names of entries of the list of boxes left out because there is no such
+            image.
         classless: Names of images left out because they show several classes, or none that is told.
         unreadable: Names of images left out because they cannot be used, as damaged ones.
         faulty: Boxes left out because they do not fit their image, in words.
@@ -116,12 +119,17 @@ class Collection(Sequence[Photo]):
             "boxes that are none": self.odd_boxes,
             "classes of boxes that the network has not": self.unknown_classes,
         }
-        return {reason: [named(name) for name in names] for reason, names in left_out.items() if names}
+        return {
+            reason: [named(name) for name in names] for reason, names in left_out.items() if names
+        }
 
     @property
     def told(self) -> str:
         """In words: how many photos and boxes, and how many were left out for which reason."""
-        words = [_number(len(self), "photo"), _number(sum(len(photo.boxes) for photo in self.photos), "box", "boxes")]
+        words = [
+            _number(len(self), "photo"),
+            _number(sum(len(photo.boxes) for photo in self.photos), "box", "boxes"),
+        ]
         if others := sum(photo.others for photo in self.photos):
             words.append(f"{_number(others, 'box', 'boxes')} of other classes")
         if self.without_box:
@@ -144,7 +152,8 @@ class Collection(Sequence[Photo]):
         """The photos of one split.
 
         Args:
-            which: "tuning", for what options are learned on, or "evaluation", for what is judged on.
+            which: "tuning", for what options are learned on, or "evaluation", for what is judged
+                on.
 
         Raises:
             OptionError: It is neither.
@@ -189,12 +198,15 @@ def sample(collection: Collection, count: int, seed: int = 0) -> Collection:
     """
     check_whole("seed", seed, least=0)
     if not len(collection):
-        raise OptionError(f"count={count} of no photos", "photos to draw from", "give a folder with images")
+        raise OptionError(
+            f"count={count} of no photos", "photos to draw from", "give a folder with images"
+        )
     if not check_whole("count", count) <= len(collection):
         raise OptionError(
-            f"count={count} of {_number(len(collection), 'photo')}", f"a whole number from 1 to {len(collection)}",
+            f"count={count} of {_number(len(collection), 'photo')}",
+            f"a whole number from 1 to {len(collection)}",
             f"pass count={len(collection)} or fewer",
-        )  # fmt: skip
+        )
     chosen = sorted(random.Random(seed).sample(range(len(collection)), count))
     return replace(collection, photos=tuple(collection.photos[place] for place in chosen))
 

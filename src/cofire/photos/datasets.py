@@ -43,10 +43,15 @@ class _PictureToInput:
     def __call__(self, picture: Any) -> Any:
         if not isinstance(picture, Image.Image):
             raise DataError(
-                f"a data set of {type(picture).__name__}s", "one of pictures",
+                f"a data set of {type(picture).__name__}s",
+                "one of pictures",
                 "name a function that gives the data themselves, as package.module:function",
-            )  # fmt: skip
-        name = str(getattr(picture, "filename", "") or picture.info.get("name", "") or "a picture of the data set")
+            )
+        name = str(
+            getattr(picture, "filename", "")
+            or picture.info.get("name", "")
+            or "a picture of the data set"
+        )
         upright = picture_of(picture, name)
         upright.info["name"] = name
         return upright if self.preparation is None else self.preparation(upright)
@@ -55,7 +60,8 @@ class _PictureToInput:
 def folder_of_classes(folder: str | Path, preparation: Preparation) -> Any:
     """A data set of (input, label) from a folder with one folder of images for each class.
 
-    Classes have the order of their folders' names. The preparation is the data set's attribute `preparation`.
+    Classes have the order of their folders' names. The preparation is the data set's attribute
+    `preparation`.
 
     Args:
         folder: Where the folders of classes lie.
@@ -74,9 +80,10 @@ def folder_of_classes(folder: str | Path, preparation: Preparation) -> Any:
         ValueError,
     ) as error:  # FileNotFoundError, also for a folder without classes or a class without images
         raise DataError(
-            f"'{folder}': {error}", f"a folder with one folder of images per class: {', '.join(ENDINGS)}",
+            f"'{folder}': {error}",
+            f"a folder with one folder of images per class: {', '.join(ENDINGS)}",
             "check the path",
-        ) from error  # fmt: skip
+        ) from error
     for name in found.classes:
         CLASS_NAME.of(f"'{named(folder)}': the folder of a class", name)
     found.preparation = preparation
@@ -111,7 +118,8 @@ def torchvision_pictures(name: str, root: Path, split: str, prepared_for: Prepar
         )
     prepare = _PictureToInput()
     options: dict[str, Any] = {"transform": prepare}
-    # Those that let us, read files as we do; the others open them, and their pictures are put right afterwards.
+    # Those that let us, read files as we do; the others open them, and their pictures are put right
+    # afterwards.
     if _takes_loader(kind):
         options["loader"] = read_photo
     found = _opened(kind, name, root, split, options)
@@ -124,7 +132,9 @@ def torchvision_pictures(name: str, root: Path, split: str, prepared_for: Prepar
 def _takes_loader(kind: Any) -> bool:
     from torchvision.datasets import ImageFolder
 
-    return "loader" in inspect.signature(kind).parameters or (isinstance(kind, type) and issubclass(kind, ImageFolder))
+    return "loader" in inspect.signature(kind).parameters or (
+        isinstance(kind, type) and issubclass(kind, ImageFolder)
+    )
 
 
 def _opened(kind: Any, name: str, root: Path, split: str, options: dict[str, Any]) -> Any:
@@ -152,7 +162,8 @@ def _first_picture(data: Any, name: str) -> Image.Image:
     picture = item[0] if isinstance(item, tuple) else item
     if not isinstance(picture, Image.Image):
         raise DataError(
-            f"torchvision's {name}, whose first item is a {type(picture).__name__}", "a data set of pictures",
+            f"torchvision's {name}, whose first item is a {type(picture).__name__}",
+            "a data set of pictures",
             "name a function that gives the data themselves, as package.module:function",
-        )  # fmt: skip
+        )
     return picture

@@ -33,9 +33,14 @@ def reading(path: str | Path, expected: str) -> Iterator[None]:
         yield
     except CofireError:
         raise
-    # Names that no system takes, links in a circle, nesting that no parser follows, numbers of a million digits ...
+    # Names that no system takes, links in a circle, nesting that no parser follows, numbers of a
+    # million digits ...
     except Exception as error:
-        told = "it is nested too deep" if isinstance(error, RecursionError) else str(error) or type(error).__name__
+        told = (
+            "it is nested too deep"
+            if isinstance(error, RecursionError)
+            else str(error) or type(error).__name__
+        )
         raise DataError(
             f"'{path}' cannot be read: {told}", expected, "check the path, or make the file again"
         ) from error
@@ -49,13 +54,16 @@ def text_of(path: str | Path, expected: str, most: int = MOST_LIST) -> str:
     """
     with reading(path, expected):
         if not Path(path).is_file():
-            raise DataError(f"'{path}' cannot be read: there is no such file", expected, "check the path")
+            raise DataError(
+                f"'{path}' cannot be read: there is no such file", expected, "check the path"
+            )
         size = Path(path).stat().st_size
         if size > most:
             raise DataError(
-                f"'{path}' is a file of {size:,} bytes", f"{expected}, of at most {most:,} bytes",
+                f"'{path}' is a file of {size:,} bytes",
+                f"{expected}, of at most {most:,} bytes",
                 "check the path, or part the file",
-            )  # fmt: skip
+            )
         return Path(path).read_text(encoding="utf-8-sig")
 
 
@@ -73,7 +81,11 @@ def files_below(folder: Path, endings: Sequence[str]) -> list[tuple[str, Path]]:
     """
 
     def stop(error: OSError) -> None:
-        raise DataError(f"'{error.filename}' cannot be entered: {error}", "a folder to read", "change its rights")
+        raise DataError(
+            f"'{error.filename}' cannot be entered: {error}",
+            "a folder to read",
+            "change its rights",
+        )
 
     found: list[tuple[str, Path]] = []
     for walked, _, files in os.walk(folder, onerror=stop, followlinks=True):
@@ -81,7 +93,11 @@ def files_below(folder: Path, endings: Sequence[str]) -> list[tuple[str, Path]]:
         # A link to where the walk has been on its way here would lead round and round.
         above = here.parents[: len(here.relative_to(folder).parts)]
         if above and here.is_symlink() and here.resolve() in {place.resolve() for place in above}:
-            raise DataError(f"the link '{here}' leads back to a folder above it", "a tree of folders", "remove it")
+            raise DataError(
+                f"the link '{here}' leads back to a folder above it",
+                "a tree of folders",
+                "remove it",
+            )
         for path in (here / file for file in files):
             if path.suffix.lower() in endings:
                 found.append((path.relative_to(folder).as_posix(), path))

@@ -29,13 +29,15 @@ class Gathering:
     Attributes:
         table: The classes that names are looked up in.
         difficult: Whether boxes that are hard to make out are taken.
-        skip_unknown: Whether boxes of classes that the network has not are left out, rather than refused.
+        skip_unknown: Whether boxes of classes that the network has not are left out, rather than
+            refused.
         skip_faulty: Whether boxes that are none are left out, rather than refused.
         unit: Of the corners, one of `UNITS`.
         left_out: How many boxes were left out, by reason.
         faults: Of the source, each in words with where it is.
         odd_boxes: Boxes that are none, in words.
-        fractions: Boxes between 0 and 1 in a source of pixels, in words; they are among the odd ones too.
+        fractions: Boxes between 0 and 1 in a source of pixels, in words; they are among the odd
+            ones too.
         small: Boxes of which the source has no number above 1, in words.
         boxes: How many boxes there were.
         unknown: Names of classes that the network has not, and how many boxes have them.
@@ -91,8 +93,8 @@ class Gathering:
             where: In words.
             size: Width and height of the image, where the source tells them.
             sized: Whether the last two values are a width and a height.
-            first_pixel: The number of the first pixel, where the last pixel lies inside; None where the first one
-                outside is given, counted from 0.
+            first_pixel: The number of the first pixel, where the last pixel lies inside; None where
+                the first one outside is given, counted from 0.
         """
         right_kind = len(values) == 4 and all(
             isinstance(one, int | float) and not isinstance(one, bool) for one in values
@@ -114,14 +116,21 @@ class Gathering:
         if first_pixel is not None:
             # The last pixel lies inside, so the first one outside is the next.
             corners = (
-                left - first_pixel, top - first_pixel, right - first_pixel + 1, bottom - first_pixel + 1,
-            )  # fmt: skip
+                left - first_pixel,
+                top - first_pixel,
+                right - first_pixel + 1,
+                bottom - first_pixel + 1,
+            )
             told = f"{where}: box {_short(corners)}"
         if within:
             self.fractions.append(told)
-        return self._fitting(corners, told, "lies between 0 and 1" if within else corners_fault(corners))
+        return self._fitting(
+            corners, told, "lies between 0 and 1" if within else corners_fault(corners)
+        )
 
-    def _of_fractions(self, corners: Corners, told: str, size: tuple[int, int] | None) -> Corners | None:
+    def _of_fractions(
+        self, corners: Corners, told: str, size: tuple[int, int] | None
+    ) -> Corners | None:
         odd = corners_fault(corners)
         if size is None:
             self.faults.append(f"{told} is to be in fractions of a size, and none is told")
@@ -142,47 +151,66 @@ class Gathering:
     def _refuse_fractions(self, source: Path, kind: str) -> None:
         """Boxes that would all be one and the same pixel; a few of them may be left out as faulty ones are.
 
-        One box from 0, 0 to 1, 1 may well be a pixel; a source of nothing else tells of whole images.
+        One box from 0, 0 to 1, 1 may well be a pixel; a source of nothing else tells of whole
+        images.
         """
         all_small = len(self.small) == self.boxes and (self.boxes > 1 or bool(self.fractions))
         between = self.small if all_small else [] if self.skip_faulty else self.fractions
         refuse_all(
-            between, f"'{source}' ({kind}) has boxes between 0 and 1 in place of pixels",
+            between,
+            f"'{source}' ({kind}) has boxes between 0 and 1 in place of pixels",
             "corners in pixels; fractions of an image's width and height are taken where they are said to be that",
             "pass unit='fraction' (--box-unit fraction), or multiply them by width and height",
-        )  # fmt: skip
+        )
 
     def finish(self, source: Path, kind: str) -> BoxList:
         """All that was gathered.
 
         Raises:
-            DataError: Something is wrong with the source, boxes are none, two entries have one name, or there is none.
+            DataError: Something is wrong with the source, boxes are none, two entries have one
+                name, or there is none.
             LabelError: There are classes that the network has not.
         """
         refuse_all(
-            self.faults, f"'{source}' ({kind}) has faults", f"a whole {kind} with what it needs in each entry",
+            self.faults,
+            f"'{source}' ({kind}) has faults",
+            f"a whole {kind} with what it needs in each entry",
             "mend these entries",
-        )  # fmt: skip
+        )
         if not self.skip_unknown:
             self.table.refuse_unknown(list(self.unknown))
         self._refuse_fractions(source, kind)
         if not self.skip_faulty:
             refuse_all(
-                self.odd_boxes, f"'{source}' has boxes that are none", "left < right and top < bottom, finite",
+                self.odd_boxes,
+                f"'{source}' has boxes that are none",
+                "left < right and top < bottom, finite",
                 "mend them, or leave them out: skip_faulty=True (--skip-unreadable)",
-            )  # fmt: skip
-        twice = [name for name, count in Counter(entry.name for entry in self.entries).items() if count > 1]
+            )
+        twice = [
+            name
+            for name, count in Counter(entry.name for entry in self.entries).items()
+            if count > 1
+        ]
         refuse_all(
-            twice, f"images that '{source}' has several entries for", "one entry for each image, with all its boxes",
+            twice,
+            f"images that '{source}' has several entries for",
+            "one entry for each image, with all its boxes",
             "join them into one, or remove those that are old",
-        )  # fmt: skip
+        )
         if not self.entries:
             raise DataError(f"'{source}' ({kind}) names no image", "at least one", "check the path")
         return BoxList(
-            source, kind, tuple(self.entries), self.left_out["difficult"], self.left_out["crowd"],
-            sum(self.unknown.values()), self.left_out["faulty"], tuple(self.odd_boxes),
+            source,
+            kind,
+            tuple(self.entries),
+            self.left_out["difficult"],
+            self.left_out["crowd"],
+            sum(self.unknown.values()),
+            self.left_out["faulty"],
+            tuple(self.odd_boxes),
             tuple(f"{name} ({count:,})" for name, count in self.unknown.items()),
-        )  # fmt: skip
+        )
 
 
 def _near_0_to_1(values: Sequence[float]) -> bool:
@@ -207,5 +235,9 @@ def size_of(width: Any, height: Any) -> tuple[int, int] | None:
 
 def _short(values: Any, most: int = 80) -> str:
     # Of a list of lists only so much is written out as is shown.
-    told = ", ".join(str(value)[:most] for value in values[:9]) if isinstance(values, list | tuple) else repr(values)
+    told = (
+        ", ".join(str(value)[:most] for value in values[:9])
+        if isinstance(values, list | tuple)
+        else repr(values)
+    )
     return told if len(told) <= most else f"{told[:most]} …"

@@ -39,11 +39,14 @@ class Layout:
     synsets: Path | None = None
 
 
-def find_layout(images: str | Path, boxes: str | Path | None = None, synsets: str | Path | None = None) -> Layout:
+def find_layout(
+    images: str | Path, boxes: str | Path | None = None, synsets: str | Path | None = None
+) -> Layout:
     """The parts of a data set, of which those that are not given are found in ImageNet's folders as Kaggle has them.
 
-    That is `ILSVRC/Data/CLS-LOC/val`, `ILSVRC/Annotations/CLS-LOC/val` and `LOC_synset_mapping.txt`, below a folder
-    that is given for `images`; it may be `ILSVRC` itself as well. Every other folder is taken as it is.
+    That is `ILSVRC/Data/CLS-LOC/val`, `ILSVRC/Annotations/CLS-LOC/val` and
+    `LOC_synset_mapping.txt`, below a folder that is given for `images`; it may be `ILSVRC` itself
+    as well. Every other folder is taken as it is.
 
     Args:
         images: The folder of images, or the root of ImageNet.
@@ -54,34 +57,49 @@ def find_layout(images: str | Path, boxes: str | Path | None = None, synsets: st
         DataError: The root of ImageNet has images and no boxes, or several such roots.
     """
     root = Path(images)
-    given = Layout(root, None if boxes is None else Path(boxes), None if synsets is None else Path(synsets))
+    given = Layout(
+        root, None if boxes is None else Path(boxes), None if synsets is None else Path(synsets)
+    )
     inner = [place for place in (root, root / "ILSVRC") if (place / _KAGGLE_IMAGES).is_dir()]
     if not inner:
         return given
     if len(inner) > 1:
-        raise DataError(f"'{root}' holds ImageNet twice: {inner[0]} and {inner[1]}", "one of the two", "name one")
+        raise DataError(
+            f"'{root}' holds ImageNet twice: {inner[0]} and {inner[1]}",
+            "one of the two",
+            "name one",
+        )
     base = inner[0]
     found_boxes = given.boxes or base / _KAGGLE_BOXES
     if not found_boxes.exists():
         raise DataError(
-            f"images in '{base / _KAGGLE_IMAGES}' and no '{base / _KAGGLE_BOXES}'", "the boxes of the images",
+            f"images in '{base / _KAGGLE_IMAGES}' and no '{base / _KAGGLE_BOXES}'",
+            "the boxes of the images",
             "unpack them too, or name them",
-        )  # fmt: skip
-    mappings = [place / _KAGGLE_SYNSETS for place in (base, base.parent) if (place / _KAGGLE_SYNSETS).is_file()]
-    return Layout(base / _KAGGLE_IMAGES, found_boxes, given.synsets or (mappings[0] if mappings else None))
+        )
+    mappings = [
+        place / _KAGGLE_SYNSETS
+        for place in (base, base.parent)
+        if (place / _KAGGLE_SYNSETS).is_file()
+    ]
+    return Layout(
+        base / _KAGGLE_IMAGES, found_boxes, given.synsets or (mappings[0] if mappings else None)
+    )
 
 
 def read_synsets(path: str | Path, num_classes: int | None = None) -> list[str]:
     r"""The WordNet numbers of all classes, in the order of the network's outputs.
 
     Args:
-        path: A text file with one number a line, anything after it is not read, in the order of the numbers, as
-            `LOC_synset_mapping.txt` is; or a JSON list of numbers, or of objects with a "wnid", in any order.
+        path: A text file with one number a line, anything after it is not read, in the order of the
+            numbers, as `LOC_synset_mapping.txt` is; or a JSON list of numbers, or of objects with a
+            "wnid", in any order.
         num_classes: How many there should be.
 
     Raises:
         DataError: The file cannot be read, or a line is not of this form.
-        LabelError: There are more or fewer, one is there twice, or the lines of a text file are in another order.
+        LabelError: There are more or fewer, one is there twice, or the lines of a text file are in
+            another order.
 
     Example:
         >>> import tempfile
@@ -94,19 +112,25 @@ def read_synsets(path: str | Path, num_classes: int | None = None) -> list[str]:
         text = text_of(path, "a list of WordNet numbers")
         rows = json.loads(text) if text.lstrip().startswith("[") else text.splitlines()
     except (ValueError, RecursionError) as error:
-        raise DataError(f"'{path}' cannot be read: {error}", "a list of WordNet numbers", "check the path") from error
+        raise DataError(
+            f"'{path}' cannot be read: {error}", "a list of WordNet numbers", "check the path"
+        ) from error
     in_text = not text.lstrip().startswith("[")
-    found = [(number, _wnid(row)) for number, row in enumerate(rows, 1) if not in_text or row.strip()]
+    found = [
+        (number, _wnid(row)) for number, row in enumerate(rows, 1) if not in_text or row.strip()
+    ]
     refuse_all(
         [f"{'line' if in_text else 'entry'} {number}" for number, wnid in found if wnid is None],
-        f"'{path}' has lines without a WordNet number", "n and 8 digits, as n01440764, at the start of each",
+        f"'{path}' has lines without a WordNet number",
+        "n and 8 digits, as n01440764, at the start of each",
         "name the file of WordNet numbers, not that of names",
-    )  # fmt: skip
+    )
     wnids = [wnid for _, wnid in found if wnid is not None]
     if len(wnids) != (len(wnids) if num_classes is None else num_classes) or not wnids:
         raise LabelError(
             f"{len(wnids):,} WordNet numbers in '{path}'",
-            "one for each class of the network" + (f", {num_classes:,}" if num_classes is not None else ""),
+            "one for each class of the network"
+            + (f", {num_classes:,}" if num_classes is not None else ""),
             "give those of all classes",
         )
     if in_text and wnids != sorted(wnids):
@@ -161,21 +185,39 @@ def open_collection(
             wnids = read_synsets(layout.synsets, num_classes)
         if wnids is None and layout.boxes is not None and layout.boxes.is_dir():
             wnids = _by_folders(layout.images, num_classes)
-        found = None if layout.boxes is None else read_boxes(
-            layout.boxes, names, wnids, num_classes=num_classes, difficult=difficult, first_pixel=first_pixel,
-            skip_unknown=skip_unknown, skip_faulty=skip_faulty, unit=unit,
-        )  # fmt: skip
+        found = (
+            None
+            if layout.boxes is None
+            else read_boxes(
+                layout.boxes,
+                names,
+                wnids,
+                num_classes=num_classes,
+                difficult=difficult,
+                first_pixel=first_pixel,
+                skip_unknown=skip_unknown,
+                skip_faulty=skip_faulty,
+                unit=unit,
+            )
+        )
         return match(
-            layout.images, found, names=names, synsets=wnids, num_classes=num_classes, allow_unmatched=allow_unmatched,
+            layout.images,
+            found,
+            names=names,
+            synsets=wnids,
+            num_classes=num_classes,
+            allow_unmatched=allow_unmatched,
             several=several,
-        )  # fmt: skip
+        )
 
 
 def _by_folders(images: Path, num_classes: int | None) -> list[str] | None:
     """The WordNet numbers of class folders, if there is one for each class: files of boxes may name classes by them."""
     if num_classes is None or not images.is_dir():
         return None
-    wnids = sorted(place.name for place in images.iterdir() if place.is_dir() and is_wnid(place.name))
+    wnids = sorted(
+        place.name for place in images.iterdir() if place.is_dir() and is_wnid(place.name)
+    )
     return wnids if len(wnids) == num_classes else None
 
 

@@ -25,7 +25,8 @@ def images_below(folder: str | Path) -> dict[str, Path]:
     """All image files of a folder and of the folders in it, by their paths below it.
 
     Returns:
-        Names with "/" between folders, sorted, with the files; of names that are no UTF-8 the bytes are shown.
+        Names with "/" between folders, sorted, with the files; of names that are no UTF-8 the bytes
+        are shown.
 
     Raises:
         ImageError: There is no such folder, or no image in it, or names that cannot be told apart.
@@ -33,21 +34,28 @@ def images_below(folder: str | Path) -> dict[str, Path]:
     """
     root = Path(folder)
     if not root.is_dir():
-        raise ImageError(f"no folder '{root}'", "a folder of images, or of a folder for each class", "check the path")
+        raise ImageError(
+            f"no folder '{root}'",
+            "a folder of images, or of a folder for each class",
+            "check the path",
+        )
     found = files_below(root, ENDINGS)
     if not found:
         raise ImageError(
-            f"no image in the folder '{root}' or below it", f"files that end with {', '.join(ENDINGS)}",
+            f"no image in the folder '{root}' or below it",
+            f"files that end with {', '.join(ENDINGS)}",
             "name the folder that holds the images",
-        )  # fmt: skip
+        )
     files: dict[str, Path] = {}
     for name, file in sorted(found):
-        # Records and pages are text: what is no UTF-8 is told by its bytes, in a list of boxes as well.
+        # Records and pages are text: what is no UTF-8 is told by its bytes, in a list of boxes as
+        # well.
         if files.setdefault(named(name), file) != file:
             raise ImageError(
-                f"two images in '{named(root)}' that are both told as '{named(name)}'", "names that can be told apart",
+                f"two images in '{named(root)}' that are both told as '{named(name)}'",
+                "names that can be told apart",
                 "give one of them another name",
-            )  # fmt: skip
+            )
     return dict(sorted(files.items()))
 
 
@@ -63,23 +71,28 @@ def match(
 ) -> Collection:
     """Photos from a folder of images and a list of boxes.
 
-    An entry belongs to the image whose path ends as it does: "a.jpg" to "cats/a.jpg", but "dogs/a.jpg" to no
-    "cats/a.jpg". Entries without an ending, as those of XML files, are held against names without theirs.
+    An entry belongs to the image whose path ends as it does: "a.jpg" to "cats/a.jpg", but
+        "dogs/a.jpg" to no
+    "cats/a.jpg". Entries without an ending, as those of XML files, are held against names without
+    theirs.
 
-    A photo's class is the one that its entry gives it; else that of the folder it lies in; else the one that all its
-    boxes are of. Folders are classes where their names are: `names`, `synsets`, or, with neither, as many as
-    `num_classes`, which are numbered in the order of their names. A photo keeps the boxes of its own class alone.
+    A photo's class is the one that its entry gives it; else that of the folder it lies in; else the
+    one that all its boxes are of. Folders are classes where their names are: `names`, `synsets`,
+    or, with neither, as many as `num_classes`, which are numbered in the order of their names. A
+    photo keeps the boxes of its own class alone.
 
     Args:
         images: The folder of images; those in folders below it count as well.
-        boxes: As `cofire.photos.boxes.read_boxes` reads them; None for photos without boxes in a folder for each class.
+        boxes: As `cofire.photos.boxes.read_boxes` reads them; None for photos without boxes in a
+            folder for each class.
         names: Of all classes, in the order of the network's outputs.
         synsets: WordNet numbers of all classes, in the same order.
         num_classes: How many classes the network has.
-        allow_unmatched: Leave out images without an entry and entries without an image, rather than refuse them.
-        several: A photo with boxes of several classes and nothing that says which is its own: "refuse", take that
-            whose boxes cover the "largest" area when added up, or "skip", which leaves out photos without any class
-            as well.
+        allow_unmatched: Leave out images without an entry and entries without an image, rather than
+            refuse them.
+        several: A photo with boxes of several classes and nothing that says which is its own:
+            "refuse", take that whose boxes cover the "largest" area when added up, or "skip", which
+            leaves out photos without any class as well.
 
     Raises:
         ImageError: The folder is missing or holds no image.
@@ -88,7 +101,9 @@ def match(
         OptionError: `several` is none of the three, or the numbers of classes do not agree.
     """
     if several not in SEVERAL:
-        raise OptionError(f"several='{several}'", ", ".join(SEVERAL), "pass one of these (--several)")
+        raise OptionError(
+            f"several='{several}'", ", ".join(SEVERAL), "pass one of these (--several)"
+        )
     table, source = ClassTable(names, synsets, num_classes), Path(images)
     files = images_below(source)
     no_entry: list[str] = []
@@ -106,30 +121,49 @@ def match(
         entry, folder = paired[name], PurePosixPath(name).parent.name
         label = _label_of(entry, folders.get(folder), several)
         if isinstance(label, str):
-            near = f" (its folder is {table.fault(folder)})" if folder and table.knows_names and not entry.boxes else ""
+            near = (
+                f" (its folder is {table.fault(folder)})"
+                if folder and table.knows_names and not entry.boxes
+                else ""
+            )
             classless.append((name, f"{name} {label}{near}"))
         elif entry.label is not None and folders.get(folder, entry.label) != entry.label:
-            wrong.append(f"{name} is of class {entry.label} in the list, {folders[folder]} by its folder '{folder}'")
+            wrong.append(
+                f"{name} is of class {entry.label} in the list, {folders[folder]} by its folder '{folder}'"
+            )
         elif not table.holds(label):
             wrong.append(f"{name} is of class {label} of {table.num_classes:,}")
         else:
-            own = tuple(box for box, of in zip(entry.boxes, entry.labels, strict=True) if of == label)
-            photos.append(Photo(files[name], name, label, own, entry.size, len(entry.boxes) - len(own)))
+            own = tuple(
+                box for box, of in zip(entry.boxes, entry.labels, strict=True) if of == label
+            )
+            photos.append(
+                Photo(files[name], name, label, own, entry.size, len(entry.boxes) - len(own))
+            )
     refuse_all(
-        wrong, "photos whose class cannot be right", "one class of the network, the same in list and folder",
-        "mend the list of boxes, or the list of classes", LabelError,
-    )  # fmt: skip
+        wrong,
+        "photos whose class cannot be right",
+        "one class of the network, the same in list and folder",
+        "mend the list of boxes, or the list of classes",
+        LabelError,
+    )
     if several != "skip" or not photos:
         _refuse_classless([fault for _, fault in classless], several, paired, source)
     return Collection(
-        tuple(photos), source, tuple(no_entry), tuple(no_image), tuple(name for name, _ in classless),
+        tuple(photos),
+        source,
+        tuple(no_entry),
+        tuple(no_image),
+        tuple(name for name, _ in classless),
         boxes_left_out="" if boxes is None else boxes.left_out,
         odd_boxes=() if boxes is None else boxes.odd_boxes,
         unknown_classes=() if boxes is None else boxes.unknown_classes,
-    )  # fmt: skip
+    )
 
 
-def _paired(files: Mapping[str, Path], boxes: BoxList) -> tuple[dict[str, AnnotatedImage], list[str]]:
+def _paired(
+    files: Mapping[str, Path], boxes: BoxList
+) -> tuple[dict[str, AnnotatedImage], list[str]]:
     """The entry of each image that has one, and the names of entries without an image."""
     by_name: dict[str, list[str]] = {}
     by_stem: dict[str, list[str]] = {}
@@ -146,21 +180,28 @@ def _paired(files: Mapping[str, Path], boxes: BoxList) -> tuple[dict[str, Annota
             near = by_stem.get(path.name, [])
         fitting = [name for name in near if _ends_alike(PurePosixPath(name), path)]
         if len(fitting) > 1:
-            # Of several that end alike the one in the very folder is meant: "a.jpg" is not "cats/a.jpg" then.
+            # Of several that end alike the one in the very folder is meant: "a.jpg" is not
+            # "cats/a.jpg" then.
             exact = [name for name in fitting if PurePosixPath(name).parent == path.parent]
             fitting = exact if len(exact) == 1 else fitting
         if not fitting:
             no_image.append(named(entry.name))
         elif len(fitting) > 1:
-            unclear.append(f"{named(entry.name)} could be {', '.join(fitting[:3])}{' …' if len(fitting) > 3 else ''}")
+            unclear.append(
+                f"{named(entry.name)} could be {', '.join(fitting[:3])}{' …' if len(fitting) > 3 else ''}"
+            )
         elif fitting[0] in paired:
-            unclear.append(f"{named(paired[fitting[0]].name)} and {named(entry.name)} are both {fitting[0]}")
+            unclear.append(
+                f"{named(paired[fitting[0]].name)} and {named(entry.name)} are both {fitting[0]}"
+            )
         else:
             paired[fitting[0]] = entry
     refuse_all(
-        unclear, f"entries of '{boxes.source}' that belong to no one image", "one entry for each image",
+        unclear,
+        f"entries of '{boxes.source}' that belong to no one image",
+        "one entry for each image",
         "write their folders and endings too, or leave one out",
-    )  # fmt: skip
+    )
     return paired, no_image
 
 
@@ -170,26 +211,31 @@ def _ends_alike(image: PurePosixPath, entry: PurePosixPath) -> bool:
     return all(one == other for one, other in pairs)
 
 
-def _refuse_unmatched(no_entry: Sequence[str], no_image: Sequence[str], images: Path, boxes: Path) -> None:
+def _refuse_unmatched(
+    no_entry: Sequence[str], no_image: Sequence[str], images: Path, boxes: Path
+) -> None:
     told = [
         f"{what} ({len(names):,}): {listed(names)}"
         for what, names in (
-            (f"images in '{images}' without an entry in '{boxes}'", no_entry), ("entries without an image", no_image),
+            (f"images in '{images}' without an entry in '{boxes}'", no_entry),
+            ("entries without an image", no_image),
         )
         if names
-    ]  # fmt: skip
+    ]
     if told:
         raise DataError(
-            ". ".join(told), "an entry for each image and an image for each entry, named alike",
+            ". ".join(told),
+            "an entry for each image and an image for each entry, named alike",
             "name the folder and the boxes of the same images, or leave out what has no partner: allow_unmatched=True "
             "(--skip-unmatched)",
-        )  # fmt: skip
+        )
 
 
 def _folder_classes(files: Iterable[str], table: ClassTable) -> dict[str, int]:
     """The classes of folders, as far as their names, or their order, tell.
 
-    Order tells only what nobody could mean otherwise: WordNet numbers, as many as there are classes, are ImageNet's,
+    Order tells only what nobody could mean otherwise: WordNet numbers, as many as there are
+        classes, are ImageNet's,
     and with no names at all it is what torchvision's `ImageFolder` takes.
     """
     parents = {PurePosixPath(name).parent.name for name in files}
@@ -220,15 +266,20 @@ def _label_of(entry: AnnotatedImage, folder: int | None, several: str) -> int | 
 def _refuse_classless(faults: Sequence[str], several: str, paired: Sized, source: Path) -> None:
     if not paired:
         raise DataError(
-            f"no image in '{source}' has an entry", "entries named as the images are",
+            f"no image in '{source}' has an entry",
+            "entries named as the images are",
             "name the folder and the boxes of the same images",
-        )  # fmt: skip
+        )
     largest = (
-        "" if several == "largest" else "take the class of the largest boxes: several='largest' (--several largest), "
+        ""
+        if several == "largest"
+        else "take the class of the largest boxes: several='largest' (--several largest), "
     )
     refuse_all(
-        faults, "photos without one class", "boxes of one class, a class for each image, or a folder for each class",
+        faults,
+        "photos without one class",
+        "boxes of one class, a class for each image, or a folder for each class",
         f"{largest}name the classes of folders: names or synsets (--classes or --synsets), or leave the photos out: "
         "several='skip' (--several skip)",
         LabelError,
-    )  # fmt: skip
+    )

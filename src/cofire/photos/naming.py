@@ -17,22 +17,30 @@ def read_names(path: str | Path, num_classes: int) -> list[str]:
     """The names of all classes, in order.
 
     Args:
-        path: A text file (UTF-8) with one name a line, or a JSON list of names or of objects with a "name".
+        path: A text file (UTF-8) with one name a line, or a JSON list of names or of objects with a
+            "name".
         num_classes: How many there should be.
 
     Raises:
-        DataError: The file cannot be read or is none of these, a name is empty, or there are more or fewer names.
+        DataError: The file cannot be read or is none of these, a name is empty, or there are more
+            or fewer names.
     """
     text = text_of(path, "a text file (UTF-8) with one class name a line")
     names = _listed(text, path) if text.lstrip().startswith("[") else text.rstrip().splitlines()
-    names = [CLASS_NAME.of(f"'{path}': class {number}", name.strip()) for number, name in enumerate(names)]
+    names = [
+        CLASS_NAME.of(f"'{path}': class {number}", name.strip())
+        for number, name in enumerate(names)
+    ]
     if "" in names:
-        raise DataError(f"'{path}' has no name for class {names.index('')}", "a name for each", "fill it in")
+        raise DataError(
+            f"'{path}' has no name for class {names.index('')}", "a name for each", "fill it in"
+        )
     if len(names) != num_classes:
         raise DataError(
-            f"{len(names):,} class names in '{path}'", f"{num_classes:,}, one for each class of the network",
+            f"{len(names):,} class names in '{path}'",
+            f"{num_classes:,}, one for each class of the network",
             "give the names of all classes, in the order of the network's outputs",
-        )  # fmt: skip
+        )
     return names
 
 
@@ -82,35 +90,46 @@ def class_number(wanted: str, names: Sequence[str] | None, num_classes: int) -> 
         found = [number for number, name in enumerate(names or ()) if same(name) == same(typed)]
         if len(found) > 1:
             raise OptionError(
-                f"{len(found)} classes are named '{typed}'", "one class",
+                f"{len(found)} classes are named '{typed}'",
+                "one class",
                 f"pass a number: {', '.join(map(str, found))}",
-            )  # fmt: skip
+            )
         if found:
             return found[0]
     if typed.isdecimal():
         if int(typed) < num_classes:
             return int(typed)
-        raise OptionError(f"--target {typed}", f"a class from 0 to {num_classes - 1}", "pass one of these")
+        raise OptionError(
+            f"--target {typed}", f"a class from 0 to {num_classes - 1}", "pass one of these"
+        )
     if names is None:
         raise OptionError(
-            f"--target '{typed}' without class names", f"a number from 0 to {num_classes - 1}",
+            f"--target '{typed}' without class names",
+            f"a number from 0 to {num_classes - 1}",
             "pass a number, or the names with --classes",
-        )  # fmt: skip
-    raise OptionError(f"no class '{typed}'", f"one of {num_classes:,} class names", f"try {near_matches(typed, names)}")
+        )
+    raise OptionError(
+        f"no class '{typed}'",
+        f"one of {num_classes:,} class names",
+        f"try {near_matches(typed, names)}",
+    )
 
 
 def _listed(text: str, path: str | Path) -> list[str]:
     try:
         entries = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"'{path}' is no whole JSON: {error}", "a list of names", "mend the file") from error
+        raise DataError(
+            f"'{path}' is no whole JSON: {error}", "a list of names", "mend the file"
+        ) from error
     names: list[str] = []
     for number, entry in enumerate(entries):
         name = entry.get("name") if isinstance(entry, dict) else entry
         if not isinstance(name, str):
             raise DataError(
-                f"entry {number} of '{path}' is {str(entry)[:80]}", "a name, or an object with a name",
+                f"entry {number} of '{path}' is {str(entry)[:80]}",
+                "a name, or an object with a name",
                 'write it as "cat" or {"name": "cat"}',
-            )  # fmt: skip
+            )
         names.append(name)
     return names

@@ -1,9 +1,11 @@
 """Pictures prepared by a function of the user's own, and what of a picture that function lets a network see.
 
-Explanations need more than the input: which part of the picture it is, and how it looks. Both are found by asking the
-function itself. It is shown a black and a white picture, which tell how values are scaled, and pictures that grow
-brighter from left to right and from top to bottom, which tell where each pixel of the input comes from, to within a
-few thousandths of the picture's side: that is what 8 bits of brightness hold.
+Explanations need more than the input: which part of the picture it is, and how it looks. Both are
+    found by asking the
+function itself. It is shown a black and a white picture, which tell how values are scaled, and
+pictures that grow brighter from left to right and from top to bottom, which tell where each pixel
+of the input comes from, to within a few thousandths of the picture's side: that is what 8 bits of
+brightness hold.
 """
 
 from __future__ import annotations
@@ -37,13 +39,15 @@ class OwnPreparation(Preparation):
     """A function in place of resizing, cropping and scaling; `mean` and `std` are those that its values tell.
 
     Args:
-        function: Called with a picture of mode "RGB", "L" for a `grey` one; gives (channels, height, width).
+        function: Called with a picture of mode "RGB", "L" for a `grey` one; gives (channels,
+            height, width).
         name: What it is called in messages and results.
         grey: Whether it is handed grey pictures.
         probe: Height and width of the pictures that it is tried on.
 
     Raises:
-        OptionError: It fails, draws, or gives something other than pictures scaled channel by channel.
+        OptionError: It fails, draws, or gives something other than pictures scaled channel by
+            channel.
 
     Example:
         >>> def halves(picture):
@@ -69,15 +73,21 @@ class OwnPreparation(Preparation):
         grey: bool = False,
         probe: tuple[int, int] = _PROBE,
     ) -> None:
-        for attribute, value in (("function", function), ("name", name), ("grey", grey), ("regions", {})):
+        for attribute, value in (
+            ("function", function),
+            ("name", name),
+            ("grey", grey),
+            ("regions", {}),
+        ):
             object.__setattr__(self, attribute, value)
         black, white = (self._tried(self._shade(probe, value)) for value in (0, 255))
         ramp = _ramp(probe[::-1], across=True).convert(self._mode)
         if black.shape != white.shape or not torch.equal(self._tried(ramp), self._tried(ramp)):
             raise OptionError(
-                f"--transform {name} gives another tensor each time that it is shown the same picture", _MADE_OF,
+                f"--transform {name} gives another tensor each time that it is shown the same picture",
+                _MADE_OF,
                 "name the transform of evaluation, without what draws",
-            )  # fmt: skip
+            )
         channels, height, width = black.shape
         mean, std = self._scale(black.double(), white.double())
         super().__init__((channels, height, width), 0, mean, std)
@@ -105,7 +115,8 @@ class OwnPreparation(Preparation):
         """What the network sees of a picture, as `Preparation.crop`.
 
         Raises:
-            ImageError: The function fails on it, or gives a tensor of another shape than of other pictures.
+            ImageError: The function fails on it, or gives a tensor of another shape than of other
+                pictures.
             OptionError: What it gives is no upright part of the picture.
         """
         values = self._values(photo, name)
@@ -129,15 +140,17 @@ class OwnPreparation(Preparation):
             raise
         except Exception as error:
             raise ImageError(
-                f"--transform {self.name} fails on '{name}': {type(error).__name__}: {error}", _MADE_OF,
+                f"--transform {self.name} fails on '{name}': {type(error).__name__}: {error}",
+                _MADE_OF,
                 "correct the function, or leave the picture out",
-            ) from error  # fmt: skip
+            ) from error
         if values is None or tuple(values.shape) != self.shape:
             raise ImageError(
                 f"--transform {self.name} makes {'no tensor' if values is None else tuple(values.shape)} of '{name}', "
                 f"which is {photo.width} × {photo.height} pixels",
-                f"{self.shape}, as of other pictures", "add a resize and a crop to one size to it",
-            )  # fmt: skip
+                f"{self.shape}, as of other pictures",
+                "add a resize and a crop to one size to it",
+            )
         found: NDArray[np.float32] = values.numpy()
         return found
 
@@ -171,10 +184,11 @@ class OwnPreparation(Preparation):
             if not len(steps) or steps.min() <= 0 or steps.max() - steps.min() > 1e-3 * steps.max():
                 raise OptionError(
                     f"--transform {self.name} gives values that are no shades of the picture, (x - mean) / std of each "
-                    "channel", _MADE_OF,
+                    "channel",
+                    _MADE_OF,
                     "leave what depends on the picture's own values out; or name a function that gives the data "
                     "themselves, as tensors, with --data",
-                )  # fmt: skip
+                )
             std.append(float(1 / steps.median()))
             mean.append(float(-low[seen].median() * std[-1]))
         return tuple(round(value, 6) for value in mean), tuple(round(value, 6) for value in std)
@@ -190,7 +204,9 @@ class OwnPreparation(Preparation):
 
     def _edges(self, ramp: Image.Image, side: int, *, across: bool) -> tuple[float, float]:
         """Where the input begins and ends on a side of the picture, from a picture that grows brighter along it."""
-        low, high = (self._tried(self._shade(ramp.size[::-1], value)).double() for value in (0, 255))
+        low, high = (
+            self._tried(self._shade(ramp.size[::-1], value)).double() for value in (0, 255)
+        )
         seen = self._tried(ramp.convert(self._mode)).double()
         shown = (high != low).all(0)
         share = ((seen - low) / torch.where(high == low, 1.0, high - low)).mean(0)
@@ -198,25 +214,41 @@ class OwnPreparation(Preparation):
             share, shown = share.T, shown.T
         used = shown.any(0)
         places = torch.arange(share.shape[1], dtype=torch.float64)[used] + 0.5
-        rows = [column[kept].numpy() for column, kept in zip(share.T, shown.T, strict=True) if kept.any()]
+        rows = [
+            column[kept].numpy()
+            for column, kept in zip(share.T, shown.T, strict=True)
+            if kept.any()
+        ]
         means = np.array([row.mean() for row in rows])
         # What lies at the edges is mixed with nothing from beyond them when a part is enlarged.
         inner = slice(len(means) // 8, len(means) - len(means) // 8)
         straight = len(means) > 1
-        step, start = np.polyfit(places.numpy()[inner], means[inner], 1) if straight else (1 / share.shape[1], 0.0)
+        step, start = (
+            np.polyfit(places.numpy()[inner], means[inner], 1)
+            if straight
+            else (1 / share.shape[1], 0.0)
+        )
         line = step * places.numpy() + start
-        off = max((float(np.abs(row - at).max()) for row, at in zip(rows, line, strict=True)), default=0.0)
+        off = max(
+            (float(np.abs(row - at).max()) for row, at in zip(rows, line, strict=True)), default=0.0
+        )
         if step <= 0 or off > max(_STRAIGHT, 1.5 / side):
             raise OptionError(
                 f"--transform {self.name} turns, mirrors or bends pictures",
                 "an upright part of the picture, so that boxes and maps have their place on it",
                 "leave that step out where explanations are made",
             )
-        return tuple(_near_whole(float(edge) * side) for edge in (start, step * share.shape[1] + start))  # type: ignore[return-value]
+        return tuple(
+            _near_whole(float(edge) * side) for edge in (start, step * share.shape[1] + start)
+        )  # type: ignore[return-value]
 
 
 def own_preparation(
-    spec: str, shape: tuple[int, ...] | None = None, *, grey: bool = False, probe: tuple[int, int] | None = None
+    spec: str,
+    shape: tuple[int, ...] | None = None,
+    *,
+    grey: bool = False,
+    probe: tuple[int, int] | None = None,
 ) -> OwnPreparation:
     """The preparation that `package.module:name` names: a function of a picture, or one of nothing that gives it.
 
@@ -240,14 +272,17 @@ def own_preparation(
         ) from error
     if not callable(function):
         raise OptionError(
-            f"--transform '{spec}', a {type(function).__name__}", "a function of a picture", "name such a function"
+            f"--transform '{spec}', a {type(function).__name__}",
+            "a function of a picture",
+            "name such a function",
         )
     found = OwnPreparation(function, spec, grey=grey, probe=probe or _PROBE)
     if shape is not None and tuple(shape) != found.shape:
         raise OptionError(
-            f"--transform {spec} gives {found.shape}", f"{tuple(shape)}, which the network was exported with",
+            f"--transform {spec} gives {found.shape}",
+            f"{tuple(shape)}, which the network was exported with",
             "resize and crop to that in it",
-        )  # fmt: skip
+        )
     return found
 
 

@@ -21,12 +21,15 @@ _SLIVER = 1e-3
 _STORED_ON_ITS_SIDE = 5
 
 
-def placed(photo: Photo, size: tuple[int, int], orientation: int = 1) -> tuple[list[Corners], list[str]]:
+def placed(
+    photo: Photo, size: tuple[int, int], orientation: int = 1
+) -> tuple[list[Corners], list[str]]:
     """The boxes of a photo in pixels of its upright picture.
 
-    The size that boxes were drawn on may be another than the file's if the ratio of width to height is the same, up to
-    the rounding of both to whole pixels: they are scaled. Boxes on a photo that its camera's note turns are in pixels
-    as stored, as the tools of VOC, ILSVRC and COCO show it, unless their size says that it stood upright.
+    The size that boxes were drawn on may be another than the file's if the ratio of width to height
+    is the same, up to the rounding of both to whole pixels: they are scaled. Boxes on a photo that
+    its camera's note turns are in pixels as stored, as the tools of VOC, ILSVRC and COCO show it,
+    unless their size says that it stood upright.
 
     Args:
         photo: With its boxes.
@@ -68,9 +71,9 @@ def in_view(
 ) -> list[Corners]:
     """Boxes in pixels of a map of the part of a picture that a network sees; those outside of it are left out.
 
-    Places are rounded to float32, as tensors of boxes hold them. A sliver thinner than a thousandth of a pixel of the
-    map counts as outside, and so does what lies within its first pixel: it shows nothing, and nobody could tell it from
-    a box in fractions of the sides.
+    Places are rounded to float32, as tensors of boxes hold them. A sliver thinner than a thousandth
+    of a pixel of the map counts as outside, and so does what lies within its first pixel: it shows
+    nothing, and nobody could tell it from a box in fractions of the sides.
 
     Args:
         boxes: In pixels of the upright picture.
@@ -86,8 +89,12 @@ def in_view(
     across, down = width / (end - start), height / (floor - ceiling)
     found: list[Corners] = []
     for left, top, right, bottom in boxes:
-        left, right = (_rounded(min(max((x - start) * across, 0.0), float(width))) for x in (left, right))
-        top, bottom = (_rounded(min(max((y - ceiling) * down, 0.0), float(height))) for y in (top, bottom))
+        left, right = (
+            _rounded(min(max((x - start) * across, 0.0), float(width))) for x in (left, right)
+        )
+        top, bottom = (
+            _rounded(min(max((y - ceiling) * down, 0.0), float(height))) for y in (top, bottom)
+        )
         in_the_corner = right < 1 and bottom < 1
         if right - left >= _SLIVER and bottom - top >= _SLIVER and not in_the_corner:
             found.append((left, top, right, bottom))

@@ -3,11 +3,14 @@
 How pictures become inputs where nobody says it:
 
 1. A published model gets what its trained weights want (torchvision's and timm's own notes).
-2. Any other input of 128 pixels a side or more gets what ImageNet's networks get: the shorter side resized to 8/7 of
+2. Any other input of 128 pixels a side or more gets what ImageNet's networks get: the shorter side
+resized to 8/7 of
    the input, the centre cut out, so that an eighth at the edges, where things seldom are, is lost.
-3. Smaller inputs lose nothing that way: the shorter side is resized to the input's, and only what a longer side has
+3. Smaller inputs lose nothing that way: the shorter side is resized to the input's, and only what a
+longer side has
    more is cut off.
-4. A picture that has the size of the input already was made for it: it passes unchanged. So does every picture of a
+4. A picture that has the size of the input already was made for it: it passes unchanged. So does
+every picture of a
    data set whose pictures are all of one size and that nobody asked to be resized.
 
 What is asked for is done to every picture, whatever its size.
@@ -48,8 +51,10 @@ class Prepared:
     Attributes:
         pixels: (height, width, channels), uint8, before the scaling.
         size: Width and height of the upright picture in its file.
-        region: Left, top, right and bottom of what the network sees, in pixels of the upright picture.
-        values: (channels, height, width), float32, what the network gets; None where `pixels` scaled are that.
+        region: Left, top, right and bottom of what the network sees, in pixels of the upright
+            picture.
+        values: (channels, height, width), float32, what the network gets; None where `pixels`
+            scaled are that.
     """
 
     pixels: NDArray[np.uint8]
@@ -65,14 +70,16 @@ class Preparation:
     Called with a picture it gives the input, as transforms of data sets do.
 
     Attributes:
-        shape: (channels, height, width) of the input; one channel is grey, three are red, green and blue.
+        shape: (channels, height, width) of the input; one channel is grey, three are red, green and
+            blue.
         resize: What the shorter side is resized to before the crop; 0 leaves pictures as they are.
         mean: Per channel.
         std: Per channel.
         interpolation: "bilinear" or "bicubic".
-        squash: Both sides are resized, to `resize` or, for 0, to those of the input, whatever the picture's ratio.
-        same_size: Pictures of just the input's size are "prepared" as others are, "kept" as they are, or "required":
-            they are kept, and others refused.
+        squash: Both sides are resized, to `resize` or, for 0, to those of the input, whatever the
+            picture's ratio.
+        same_size: Pictures of just the input's size are "prepared" as others are, "kept" as they
+            are, or "required": they are kept, and others refused.
 
     Example:
         >>> wanted = Preparation((1, 2, 2), resize=0, mean=(0.5,), std=(0.5,))
@@ -101,7 +108,11 @@ class Preparation:
         elif self.squash and not self.resize:
             words = [f"squashed to {size}"]
         else:
-            squashed = f"squashed to {self.resize} × {self.resize}" if self.squash else f"shorter side to {self.resize}"
+            squashed = (
+                f"squashed to {self.resize} × {self.resize}"
+                if self.squash
+                else f"shorter side to {self.resize}"
+            )
             words = [squashed] if self.resize else []
             words.append(f"centre crop {size}")
             if self.same_size == "kept" and self.resize != min(height, width):
@@ -118,10 +129,15 @@ class Preparation:
     def record(self) -> dict[str, Any]:
         """As results keep it, for JSON."""
         return {
-            "prepared": self.told, "input_shape": list(self.shape), "resize": self.resize, "squash": self.squash,
-            "interpolation": self.interpolation, "same_size": self.same_size, "mean": list(self.mean),
+            "prepared": self.told,
+            "input_shape": list(self.shape),
+            "resize": self.resize,
+            "squash": self.squash,
+            "interpolation": self.interpolation,
+            "same_size": self.same_size,
+            "mean": list(self.mean),
             "std": list(self.std),
-        }  # fmt: skip
+        }
 
     def __call__(self, picture: Image.Image) -> Tensor:
         """A picture as the network gets it, (channels, height, width), float32.
@@ -146,20 +162,24 @@ class Preparation:
         image = photo if photo.mode == mode else photo.convert(mode)
         if self.same_size == "required" and image.size != (width, height):
             raise ImageError(
-                f"'{name}' is {image.width} × {image.height} pixels", f"{width} × {height}, as the first picture is",
+                f"'{name}' is {image.width} × {image.height} pixels",
+                f"{width} × {height}, as the first picture is",
                 f"pass --image-size {max(width, height)}, say: pictures are then resized and cropped to one size",
-            )  # fmt: skip
+            )
         if self.same_size == "prepared" or image.size != (width, height):
             image = self._resized(image, name)
         if image.width < width or image.height < height:
             raise ImageError(
-                f"'{name}' is {image.width} × {image.height} pixels" + (" when resized" if self.resize else ""),
+                f"'{name}' is {image.width} × {image.height} pixels"
+                + (" when resized" if self.resize else ""),
                 f"at least {width} × {height}, which the network sees",
                 f"pass --resize {round(max(height, width) / (_MARGIN if max(height, width) >= _SMALL else 1))}, "
                 "or leave --resize out",
             )
         left, top = round((image.width - width) / 2.0), round((image.height - height) / 2.0)
-        seen = np.asarray(image.crop((left, top, left + width, top + height))).reshape(height, width, channels)
+        seen = np.asarray(image.crop((left, top, left + width, top + height))).reshape(
+            height, width, channels
+        )
         across, down = photo.width / image.width, photo.height / image.height
         region = (left * across, top * down, (left + width) * across, (top + height) * down)
         return Prepared(seen, photo.size, region)
@@ -167,7 +187,9 @@ class Preparation:
     def can_fail(self, size: tuple[int, int]) -> bool:
         """Whether a picture of this width and height may be none that can be prepared, as one that is too small."""
         too_long = self.resize**2 * max(size) / min(size) > MOST_PIXELS
-        return self.same_size == "required" or (not self.squash and (too_long or self.resize < max(self.shape[1:])))
+        return self.same_size == "required" or (
+            not self.squash and (too_long or self.resize < max(self.shape[1:]))
+        )
 
     def _resized(self, image: Image.Image, name: str) -> Image.Image:
         from torchvision.transforms import InterpolationMode
@@ -198,7 +220,9 @@ class Preparation:
 
     def pictures(self, seen: Sequence[Prepared]) -> Tensor:
         """The same to look at, (images, height, width, 3), uint8."""
-        return torch.from_numpy(np.stack([np.broadcast_to(one.pixels, (*self.shape[1:], 3)) for one in seen]))
+        return torch.from_numpy(
+            np.stack([np.broadcast_to(one.pixels, (*self.shape[1:], 3)) for one in seen])
+        )
 
 
 def preparation_of(
@@ -223,16 +247,19 @@ def preparation_of(
         shape: Of the network's input where it is known already, as that of a `.pt2` file is.
         image_size: Side of the input.
         resize: What the shorter side is resized to before the crop; 0 leaves pictures as they are.
-        crop: Side of the centre crop, which is the input's; 0 squashes whole pictures to the input instead.
+        crop: Side of the centre crop, which is the input's; 0 squashes whole pictures to the input
+            instead.
         mean: One number, or one per channel.
         std: As `mean`.
         grey: Whether the network takes one channel.
-        transform: `package.module:function` in place of all these: called with a picture it gives the input.
-        of_data: (channels, height, width) of the first picture of a data set whose pictures are kept as they are
-            where neither the model nor an option says otherwise.
+        transform: `package.module:function` in place of all these: called with a picture it gives
+            the input.
+        of_data: (channels, height, width) of the first picture of a data set whose pictures are
+            kept as they are where neither the model nor an option says otherwise.
 
     Raises:
-        OptionError: A number is out of bounds, `mean` and `std` do not fit, or the network takes no pictures.
+        OptionError: A number is out of bounds, `mean` and `std` do not fit, or the network takes no
+            pictures.
 
     Example:
         >>> preparation_of("torchvision:squeezenet1_0", mean=[0.5], std=[0.5], resize=0).told
@@ -246,38 +273,55 @@ def preparation_of(
     if transform is not None:
         from cofire.photos.own_transform import own_preparation
 
-        given = [name for name, value in {**sizes, "--mean": mean, "--std": std}.items() if value is not None]
+        given = [
+            name
+            for name, value in {**sizes, "--mean": mean, "--std": std}.items()
+            if value is not None
+        ]
         if given:
             raise OptionError(
-                f"--transform with {' and '.join(given)}", "one or the other: the function decides all of it",
+                f"--transform with {' and '.join(given)}",
+                "one or the other: the function decides all of it",
                 f"leave {' and '.join(given)} out",
-            )  # fmt: skip
-        return own_preparation(transform, shape, grey=grey, probe=None if of_data is None else of_data[1:])
+            )
+        return own_preparation(
+            transform, shape, grey=grey, probe=None if of_data is None else of_data[1:]
+        )
     for name, value in sizes.items():
         least = 1 if name == "--image-size" else 0
         if value is not None and not (isinstance(value, int) and least <= value <= MOST_SIDE):
-            raise OptionError(f"{name} {value}", f"a whole number from {least} to {MOST_SIDE:,}", "leave it out")
+            raise OptionError(
+                f"{name} {value}", f"a whole number from {least} to {MOST_SIDE:,}", "leave it out"
+            )
     if crop and image_size not in (None, crop):
         raise OptionError(
-            f"--crop {crop} with --image-size {image_size}", "one side: what is cut out is what the network sees",
+            f"--crop {crop} with --image-size {image_size}",
+            "one side: what is cut out is what the network sees",
             "leave one of the two out",
-        )  # fmt: skip
+        )
     if crop == 0 and resize is not None:
         raise OptionError(
-            f"--resize {resize} with --crop 0, which squashes whole pictures to the input", "one of the two",
+            f"--resize {resize} with --crop 0, which squashes whole pictures to the input",
+            "one of the two",
             "leave one out",
-        )  # fmt: skip
+        )
     if (mean is None) != (std is None):
         raise OptionError("--mean without --std, or the reverse", "both or neither", "pass both")
     side, usual = image_size or crop, published(spec)
     if grey and ":" in spec and spec.startswith(("torchvision:", "timm:")):
-        raise OptionError(f"--grey with '{spec}'", "a network that takes one channel", "leave it out")
+        raise OptionError(
+            f"--grey with '{spec}'", "a network that takes one channel", "leave it out"
+        )
     same_size: Literal["prepared", "kept", "required"] = "kept"
     if shape is not None:
         _check_shape(spec, shape, side, grey)
     elif of_data is not None and (side, resize, crop) == (None,) * 3 and usual is None:
         shape, same_size = (1 if grey else of_data[0], *of_data[1:]), "required"
-    elif usual is not None and usual.function is not None and (side, resize, crop, mean) == (None,) * 4:
+    elif (
+        usual is not None
+        and usual.function is not None
+        and (side, resize, crop, mean) == (None,) * 4
+    ):
         from cofire.photos.own_transform import prepared_by
 
         return prepared_by(usual.function, f"timm's own for {spec}")
@@ -288,16 +332,24 @@ def preparation_of(
         same_size = "prepared"
     channels, height, width = shape[0], shape[1], shape[2]
     if mean is None or std is None:
-        mean, std = _usual_scale(usual, channels, max(height, width), as_it_is=same_size == "required")
+        mean, std = _usual_scale(
+            usual, channels, max(height, width), as_it_is=same_size == "required"
+        )
     squash = crop == 0 or (usual is not None and usual.squash and crop is None and resize is None)
     if resize is None:
-        resize = 0 if crop == 0 or same_size == "required" else _usual_resize(usual, max(height, width))
+        resize = (
+            0 if crop == 0 or same_size == "required" else _usual_resize(usual, max(height, width))
+        )
     resize = 0 if squash and resize == height == width else resize
     return Preparation(
-        (channels, height, width), resize, _each("--mean", mean, channels),
+        (channels, height, width),
+        resize,
+        _each("--mean", mean, channels),
         _each("--std", std, channels, positive=True),
-        usual.interpolation if usual else "bilinear", squash, same_size,
-    )  # fmt: skip
+        usual.interpolation if usual else "bilinear",
+        squash,
+        same_size,
+    )
 
 
 def _usual_scale(
@@ -329,10 +381,16 @@ def _check_shape(spec: str, shape: tuple[int, ...], side: int | None, grey: bool
             "leave it out",
         )
     if grey and shape[0] != 1:
-        raise OptionError(f"--grey with '{spec}'", f"{shape[0]} channels, which it was exported with", "leave it out")
+        raise OptionError(
+            f"--grey with '{spec}'",
+            f"{shape[0]} channels, which it was exported with",
+            "leave it out",
+        )
 
 
-def _each(name: str, values: Sequence[float], channels: int, *, positive: bool = False) -> tuple[float, ...]:
+def _each(
+    name: str, values: Sequence[float], channels: int, *, positive: bool = False
+) -> tuple[float, ...]:
     """One finite number for each channel."""
     found = tuple(float(value) for value in values)
     found = found * channels if len(found) == 1 else found
@@ -346,4 +404,8 @@ def _each(name: str, values: Sequence[float], channels: int, *, positive: bool =
 
 
 def _listed(values: tuple[float, ...]) -> str:
-    return f"{values[0]:g}" if len(set(values)) == 1 else f"({', '.join(f'{value:g}' for value in values)})"
+    return (
+        f"{values[0]:g}"
+        if len(set(values)) == 1
+        else f"({', '.join(f'{value:g}' for value in values)})"
+    )

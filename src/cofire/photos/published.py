@@ -22,7 +22,8 @@ class Published:
         std: Per channel.
         interpolation: "bilinear" or "bicubic".
         squash: Whether pictures are resized to a square, whatever the ratio of their sides.
-        function: The library's own function, where the preparation is of another form than these numbers tell.
+        function: The library's own function, where the preparation is of another form than these
+            numbers tell.
     """
 
     side: int
@@ -65,7 +66,9 @@ def _torchvision(name: str) -> Published | None:
         return None
     wants: Any = models.get_model_weights(name).DEFAULT.transforms()
     side, resize = wants.crop_size[0], wants.resize_size[0]
-    return Published(side, side / resize, resize, tuple(wants.mean), tuple(wants.std), wants.interpolation.value)
+    return Published(
+        side, side / resize, resize, tuple(wants.mean), tuple(wants.std), wants.interpolation.value
+    )
 
 
 def _timm(name: str) -> Published | None:
@@ -85,7 +88,12 @@ def _timm(name: str) -> Published | None:
     simple = height == width and wants["crop_mode"] in ("center", "squash")
     share = float(wants["crop_pct"])
     return Published(
-        width, share, math.floor(width / share), tuple(wants["mean"]), tuple(wants["std"]),
-        "bilinear" if wants["interpolation"] == "bilinear" else "bicubic", wants["crop_mode"] == "squash",
+        width,
+        share,
+        math.floor(width / share),
+        tuple(wants["mean"]),
+        tuple(wants["std"]),
+        "bilinear" if wants["interpolation"] == "bilinear" else "bicubic",
+        wants["crop_mode"] == "squash",
         None if simple else data.create_transform(**wants, is_training=False),
-    )  # fmt: skip
+    )

@@ -1,7 +1,7 @@
 """Image files of every common kind as upright pictures of 8 bits, grey or in colour: the one way that cofire reads.
 
-Whatever asks for pictures, data sets of folders as well as explanations, gets them from here, so that a network sees
-the same pixels wherever it is shown a file.
+Whatever asks for pictures, data sets of folders as well as explanations, gets them from here, so
+that a network sees the same pixels wherever it is shown a file.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def find_photos(named: Iterable[str | Path]) -> list[Path]:
     """The image files that are meant by files and folders.
 
     Args:
-        named: Files, taken as they are, and folders, of which all images are taken in the order of their names;
-            folders in them are not entered.
+        named: Files, taken as they are, and folders, of which all images are taken in the order of
+            their names; folders in them are not entered.
 
     Returns:
         Each file once, in the order in which it was first named.
@@ -62,11 +62,17 @@ def _files_of(place: Path) -> list[Path]:
         if place.is_file():
             return [place]
         if not place.is_dir():
-            raise ImageError(f"no file '{named(place)}'", "an image file, or a folder of them", "check the path")
-        files = sorted(path for path in place.iterdir() if path.suffix.lower() in ENDINGS and path.is_file())
+            raise ImageError(
+                f"no file '{named(place)}'", "an image file, or a folder of them", "check the path"
+            )
+        files = sorted(
+            path for path in place.iterdir() if path.suffix.lower() in ENDINGS and path.is_file()
+        )
     except OSError as error:
         raise ImageError(
-            f"'{named(place)}' cannot be looked into: {error}", "an image file, or a folder of them", "check the path"
+            f"'{named(place)}' cannot be looked into: {error}",
+            "an image file, or a folder of them",
+            "check the path",
         ) from error
     if not files:
         raise ImageError(
@@ -80,20 +86,21 @@ def _files_of(place: Path) -> list[Path]:
 def read_photo(path: str | Path) -> Image.Image:
     """An image file as a picture of mode "L" (grey) or "RGB".
 
-    It stands upright, as its EXIF note says. What is transparent lies on white, as on a page. 16 bits become 8 by
-    division, not by cutting off. Of a moving picture the first frame is taken.
+    It stands upright, as its EXIF note says. What is transparent lies on white, as on a page. 16
+    bits become 8 by division, not by cutting off. Of a moving picture the first frame is taken.
 
     Raises:
-        ImageError: The file cannot be decoded, has more than `MOST_PIXELS` or `MOST_BYTES`, or holds values that are no
-            shades of 8 or 16 bits.
+        ImageError: The file cannot be decoded, has more than `MOST_PIXELS` or `MOST_BYTES`, or
+            holds values that are no shades of 8 or 16 bits.
     """
     try:
         # Opening what is no file, as a pipe, could wait for ever; a device has no size either.
         if (bytes_ := _bytes_of(Path(path))) > MOST_BYTES:
             raise ImageError(
-                f"'{named(path)}' is a file of {bytes_:,} bytes", f"at most {MOST_BYTES:,}, which hold any picture "
-                "that can be used", "make the picture smaller, or leave it out",
-            )  # fmt: skip
+                f"'{named(path)}' is a file of {bytes_:,} bytes",
+                f"at most {MOST_BYTES:,}, which hold any picture that can be used",
+                "make the picture smaller, or leave it out",
+            )
         with Image.open(path, formats=_FORMATS) as file:
             return picture_of(file, named(path))
     except ImageError:
@@ -102,7 +109,8 @@ def read_photo(path: str | Path) -> Image.Image:
         raise _too_large(
             named(path), str(error).partition(" pixels)")[0].replace("Image size (", "") + " pixels"
         ) from error
-    # Decoders raise whatever damaged bytes lead them to: EOFError, IndexError, struct.error, zlib.error, ...
+    # Decoders raise whatever damaged bytes lead them to: EOFError, IndexError, struct.error,
+    # zlib.error, ...
     except Exception as error:
         raise _unreadable(named(path), error) from error
 
@@ -126,7 +134,9 @@ def picture_of(image: Image.Image, name: str) -> Image.Image:
     """
     width, height = image.size
     if not width * height:
-        raise ImageError(f"'{name}' has no pixels", "a picture", "replace the file, or leave it out")
+        raise ImageError(
+            f"'{name}' has no pixels", "a picture", "replace the file, or leave it out"
+        )
     if width * height > MOST_PIXELS:
         raise _too_large(name, f"{width:,} × {height:,} pixels")
     try:
@@ -147,9 +157,11 @@ def _is_turned(image: Image.Image) -> bool:
 def _bytes_of(path: Path) -> int:
     if not path.is_file():
         raise ImageError(
-            f"'{named(path)}' cannot be read: " + ("it is no file" if path.exists() else "there is no such file"),
-            "a whole image file: JPEG, PNG, WebP, TIFF, GIF or BMP", "replace the file, or leave it out",
-        )  # fmt: skip
+            f"'{named(path)}' cannot be read: "
+            + ("it is no file" if path.exists() else "there is no such file"),
+            "a whole image file: JPEG, PNG, WebP, TIFF, GIF or BMP",
+            "replace the file, or leave it out",
+        )
     return path.stat().st_size
 
 
@@ -162,7 +174,11 @@ def _too_large(name: str, told: str) -> ImageError:
 
 
 def _unreadable(name: str, error: Exception) -> ImageError:
-    told = "not a format that Pillow knows" if "cannot identify" in str(error) else str(error) or repr(error)
+    told = (
+        "not a format that Pillow knows"
+        if "cannot identify" in str(error)
+        else str(error) or repr(error)
+    )
     return ImageError(
         f"'{name}' cannot be read: {told}",
         "a whole image file: JPEG, PNG, WebP, TIFF, GIF or BMP",
@@ -173,7 +189,9 @@ def _unreadable(name: str, error: Exception) -> ImageError:
 def _plain(image: Image.Image, name: str) -> Image.Image:
     if image.mode == "F":
         raise ImageError(
-            f"'{name}' holds floating point values", "shades of 8 or 16 bits", "save it as PNG with 8 or 16 bits"
+            f"'{name}' holds floating point values",
+            "shades of 8 or 16 bits",
+            "save it as PNG with 8 or 16 bits",
         )
     if image.mode.startswith("I"):
         return _from_16_bits(image, name)
@@ -198,9 +216,10 @@ def _from_16_bits(image: Image.Image, name: str) -> Image.Image:
         values = np.asarray(strip).astype(np.int64)
         if values.size and (values.min() < 0 or values.max() > _MOST_16):
             raise ImageError(
-                f"'{name}' holds values from {values.min()} to {values.max()}", "shades of 8 or 16 bits, 0 to 65535",
+                f"'{name}' holds values from {values.min()} to {values.max()}",
+                "shades of 8 or 16 bits, 0 to 65535",
                 "save it as PNG with 8 or 16 bits",
-            )  # fmt: skip
+            )
         shades = (values + 128) // 257
         if isinstance(clear, int):
             shades[values == clear] = 255

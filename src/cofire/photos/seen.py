@@ -36,7 +36,8 @@ class SeenBatch:
         inputs: (images, channels, height, width), float32, for the network.
         pictures: (images, height, width, 3), uint8, to look at.
         labels: (images,), int64.
-        boxes: For each image (boxes, 4), float32: left, top, right and bottom in pixels of the input.
+        boxes: For each image (boxes, 4), float32: left, top, right and bottom in pixels of the
+            input.
         cropped: How many boxes lie outside of what the network sees.
     """
 
@@ -52,7 +53,8 @@ class SeenBatch:
 def seen_boxes(photo: Photo, prepared: Prepared, shape: tuple[int, ...]) -> Tensor:
     """A photo's boxes in the pixels of what a network sees.
 
-    x' = (x - left of the view) * width of the map / width of the view, likewise for y, cut at the view's edges.
+    x' = (x - left of the view) * width of the map / width of the view, likewise for y, cut at the
+    view's edges.
 
     Args:
         photo: With its boxes.
@@ -63,7 +65,8 @@ def seen_boxes(photo: Photo, prepared: Prepared, shape: tuple[int, ...]) -> Tens
         (boxes, 4), float32; a box of which nothing is seen is not among them.
 
     Raises:
-        DataError: Boxes lie outside of their image, are none, or were drawn on an image of another shape.
+        DataError: Boxes lie outside of their image, are none, or were drawn on an image of another
+            shape.
 
     Example:
         >>> import numpy as np
@@ -75,14 +78,20 @@ def seen_boxes(photo: Photo, prepared: Prepared, shape: tuple[int, ...]) -> Tens
     """
     boxes, faults = placed(photo, prepared.size, orientation_of(photo.file) if photo.boxes else 1)
     refuse_all(
-        faults, f"boxes that do not fit '{photo.file}'", _FITTING,
+        faults,
+        f"boxes that do not fit '{photo.file}'",
+        _FITTING,
         "mend the list of boxes, or leave them out when checking the collection: skip_faulty=True (--skip-unreadable)",
-    )  # fmt: skip
+    )
     height, width = shape[-2:]
-    return torch.tensor(in_view(boxes, prepared.region, (height, width)), dtype=torch.float32).reshape(-1, 4)
+    return torch.tensor(
+        in_view(boxes, prepared.region, (height, width)), dtype=torch.float32
+    ).reshape(-1, 4)
 
 
-def read_batches(collection: Collection, preparation: Preparation, batch_size: int = 16) -> Iterator[SeenBatch]:
+def read_batches(
+    collection: Collection, preparation: Preparation, batch_size: int = 16
+) -> Iterator[SeenBatch]:
     """The photos of a collection as a network sees them; one batch is held at a time.
 
     Args:
@@ -99,12 +108,19 @@ def read_batches(collection: Collection, preparation: Preparation, batch_size: i
     for start in range(0, len(collection), batch_size):
         photos = collection.photos[start : start + batch_size]
         seen = tuple(preparation.crop(read_photo(photo.file), str(photo.file)) for photo in photos)
-        boxes = tuple(seen_boxes(photo, one, preparation.shape) for photo, one in zip(photos, seen, strict=True))
+        boxes = tuple(
+            seen_boxes(photo, one, preparation.shape)
+            for photo, one in zip(photos, seen, strict=True)
+        )
         yield SeenBatch(
-            photos, seen, preparation.inputs(seen), preparation.pictures(seen),
-            torch.tensor([photo.label for photo in photos], dtype=torch.int64), boxes,
+            photos,
+            seen,
+            preparation.inputs(seen),
+            preparation.pictures(seen),
+            torch.tensor([photo.label for photo in photos], dtype=torch.int64),
+            boxes,
             sum(len(photo.boxes) for photo in photos) - sum(map(len, boxes)),
-        )  # fmt: skip
+        )
 
 
 def checked(
@@ -120,7 +136,8 @@ def checked(
     Args:
         collection: What to read.
         preparation: What will be done to the photos: those too small for it are found too.
-        skip_unreadable: Leave photos out that cannot be read or are too small, and name them, rather than refuse them.
+        skip_unreadable: Leave photos out that cannot be read or are too small, and name them,
+            rather than refuse them.
         skip_faulty: The same for boxes that do not fit their photo; the photo stays.
         progress: Called with the number of photos read since the last call.
 
@@ -151,26 +168,36 @@ def checked(
             raise
     if not skip_unreadable:
         refuse_all(
-            [problem for _, problem in unreadable], "images that cannot be used", "whole images, large enough",
-            "replace them, or leave them out: skip_unreadable=True (--skip-unreadable)", ImageError,
-        )  # fmt: skip
+            [problem for _, problem in unreadable],
+            "images that cannot be used",
+            "whole images, large enough",
+            "replace them, or leave them out: skip_unreadable=True (--skip-unreadable)",
+            ImageError,
+        )
     if not skip_faulty:
         refuse_all(
-            faulty, "boxes that do not fit their images", _FITTING,
+            faulty,
+            "boxes that do not fit their images",
+            _FITTING,
             "mend the list of boxes, or leave them out: skip_faulty=True (--skip-unreadable)",
-        )  # fmt: skip
+        )
     if not photos:
         raise ImageError(
-            f"none of {len(collection):,} images in '{collection.source}' can be used", "at least one that can",
+            f"none of {len(collection):,} images in '{collection.source}' can be used",
+            "at least one that can",
             "check the folder",
-        )  # fmt: skip
+        )
     return replace(
-        collection, photos=tuple(photos), faulty=(*collection.faulty, *faulty),
+        collection,
+        photos=tuple(photos),
+        faulty=(*collection.faulty, *faulty),
         unreadable=(*collection.unreadable, *(name for name, _ in unreadable)),
-    )  # fmt: skip
+    )
 
 
-def _read(photo: Photo, preparation: Preparation) -> tuple[tuple[Corners, ...], str | None, list[str]]:
+def _read(
+    photo: Photo, preparation: Preparation
+) -> tuple[tuple[Corners, ...], str | None, list[str]]:
     """The boxes that fit a photo, why it cannot be used, and why other boxes do not fit."""
     try:
         # Opening what is no file, as a pipe, could wait for ever.

@@ -17,12 +17,14 @@ _LIES_ON_ITS_SIDE = 5
 def orientation_of(path: str | Path) -> int:
     """How the pixels of an image file are stored, as its EXIF note says: 1 (upright) to 8.
 
-    A file without such a note, or that is no image, counts as upright; reading it is what tells what is wrong with it.
+    A file without such a note, or that is no image, counts as upright; reading it is what tells
+    what is wrong with it.
     """
     try:
         with Image.open(path) as file:
             noted = file.getexif().get(_ORIENTATION, 1)
-    # As in reading: damaged notes raise whatever their bytes lead to, and Pillow then shows the picture as stored.
+    # As in reading: damaged notes raise whatever their bytes lead to, and Pillow then shows the
+    # picture as stored.
     except Exception:
         return 1
     return noted if noted in range(1, 9) else 1
@@ -37,7 +39,8 @@ def turned(corners: Corners, orientation: int, size: tuple[int, int]) -> Corners
         size: Width and height as stored.
 
     Example:
-        A box in the left upper corner of a picture that is to be turned by a quarter clockwise goes to the right:
+        A box in the left upper corner of a picture that is to be turned by a quarter clockwise goes
+        to the right:
 
         >>> turned((0.0, 0.0, 2.0, 1.0), 6, (4, 3))
         (2.0, 0.0, 3.0, 2.0)
@@ -48,4 +51,8 @@ def turned(corners: Corners, orientation: int, size: tuple[int, int]) -> Corners
         left, right = width - right, width - left
     if orientation in (3, 4, 6, 7):
         top, bottom = height - bottom, height - top
-    return (top, left, bottom, right) if orientation >= _LIES_ON_ITS_SIDE else (left, top, right, bottom)
+    return (
+        (top, left, bottom, right)
+        if orientation >= _LIES_ON_ITS_SIDE
+        else (left, top, right, bottom)
+    )

@@ -36,7 +36,9 @@ class _PlainTree(TreeBuilder):
     def start(self, tag: str, attrs: dict[str, str], /) -> Element:
         self._depth += 1
         if self._depth > _DEEPEST:
-            raise _UnsafeError(f"has more than {_DEEPEST} elements within each other, which no file of boxes needs")
+            raise _UnsafeError(
+                f"has more than {_DEEPEST} elements within each other, which no file of boxes needs"
+            )
         return super().start(tag, attrs)
 
     def end(self, tag: str, /) -> Element:
@@ -44,30 +46,38 @@ class _PlainTree(TreeBuilder):
         return super().end(tag)
 
     def doctype(self, name: str, pubid: str | None, system: str | None) -> NoReturn:
-        raise _UnsafeError("has a document type, which no file of boxes needs and which can hold harmful definitions")
+        raise _UnsafeError(
+            "has a document type, which no file of boxes needs and which can hold harmful definitions"
+        )
 
 
 def gather_xml(file: Path, name: str, gathering: Gathering, first_pixel: int | None = None) -> None:
     """Add what one XML file says.
 
-    VOC counts pixels from 1 and ILSVRC from 0; both mean the last pixel to lie inside. A file is ILSVRC's when its
-    database is named so or when all its objects have WordNet numbers for names.
+    VOC counts pixels from 1 and ILSVRC from 0; both mean the last pixel to lie inside. A file is
+    ILSVRC's when its database is named so or when all its objects have WordNet numbers for names.
 
     Args:
         file: The XML file.
-        name: The image's, without its ending: the file's own, as the readers of both collections take it.
+        name: The image's, without its ending: the file's own, as the readers of both collections
+            take it.
         gathering: What is added to.
-        first_pixel: The number of the leftmost and uppermost pixel, 0 or 1; None for what is said above.
+        first_pixel: The number of the leftmost and uppermost pixel, 0 or 1; None for what is said
+            above.
     """
     where = f"'{name}.xml'"
     try:
         if file.stat().st_size > MOST_XML:
-            raise _UnsafeError(f"has more than {MOST_XML:,} bytes, which no annotation of one image needs")
+            raise _UnsafeError(
+                f"has more than {MOST_XML:,} bytes, which no annotation of one image needs"
+            )
         parser = XMLParser(target=_PlainTree())
         parser.feed(file.read_bytes())
         root = parser.close()
     except (OSError, ParseError, ValueError, LookupError) as error:
-        gathering.fault(where, str(error) if isinstance(error, _UnsafeError) else f"cannot be read: {error}")
+        gathering.fault(
+            where, str(error) if isinstance(error, _UnsafeError) else f"cannot be read: {error}"
+        )
         return
     if root.tag != "annotation":
         gathering.fault(where, f"holds <{root.tag}>, not an <annotation>")
@@ -100,7 +110,9 @@ def _box_of(
     texts = [None if box is None else _text(box, edge) for edge in _EDGES]
     absent = [edge for edge, text in zip(_EDGES, texts, strict=True) if text is None]
     if absent:
-        gathering.fault(where, "has no <bndbox>" if box is None else f"has no <{'>, <'.join(absent)}>")
+        gathering.fault(
+            where, "has no <bndbox>" if box is None else f"has no <{'>, <'.join(absent)}>"
+        )
         return None
     flag = _text(one, "difficult") or "0"
     if flag not in ("0", "1"):

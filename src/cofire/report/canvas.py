@@ -40,7 +40,9 @@ def fade(colour: str, opacity: float) -> str:
     return f"rgba({red},{green},{blue},{opacity})"
 
 
-def series(index: int, *, fill: float | None = None, muted: bool = False, mode: str = "lines") -> dict[str, Any]:
+def series(
+    index: int, *, fill: float | None = None, muted: bool = False, mode: str = "lines"
+) -> dict[str, Any]:
     """The look of a series: colour, dash and marker, and a note from which the page recolours it.
 
     Args:

@@ -57,7 +57,11 @@ def _scatter(facts: Facts) -> str:
         return f"{mark}; {found.points} are too few to call it a relation."
     if not is_clear(found):
         return f"{mark}: no clear relation (r\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{signed(found.pearson)})."
-    way = "high accuracy goes with low entropy" if found.pearson < 0 else "high accuracy goes with high entropy"
+    way = (
+        "high accuracy goes with low entropy"
+        if found.pearson < 0
+        else "high accuracy goes with high entropy"
+    )
     return f"{mark}: {way} (training accuracy: r\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{signed(found.pearson)})."
 
 
@@ -97,7 +101,9 @@ def _distribution(facts: Facts, measure: str) -> str:
     if not first:
         return f"{_MEANINGS[measure]}: median {number(end, digits)} at the last checkpoint."
     start = float(np.median(np.concatenate(list(first.values()))))
-    return f"{_MEANINGS[measure]}: median {number(start, digits)} first, {number(end, digits)} last."
+    return (
+        f"{_MEANINGS[measure]}: median {number(start, digits)} first, {number(end, digits)} last."
+    )
 
 
 def _counted(facts: Facts, column: str, name: str) -> str:

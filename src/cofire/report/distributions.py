@@ -26,7 +26,8 @@ _UNIT = ("activity", "selectivity")
 def distribution(facts: Facts, measure: str) -> go.Figure | None:
     """A measure of the neurons, layer by layer, at the last checkpoint and the first.
 
-    Dead neurons are left out: they have no activations to measure, and a spike at zero would hide the rest.
+    Dead neurons are left out: they have no activations to measure, and a spike at zero would hide
+        the rest.
 
     Args:
         facts: What is known.
@@ -52,7 +53,9 @@ def _edges(measure: str, parts: list[Floats]) -> Floats:
     return np.linspace(low, top if top > low else low + 1.0, BINS + 1)
 
 
-def _ridges(facts: Facts, measure: str, first: dict[str, Floats], last: dict[str, Floats]) -> go.Figure:
+def _ridges(
+    facts: Facts, measure: str, first: dict[str, Floats], last: dict[str, Floats]
+) -> go.Figure:
     edges = _edges(measure, [*first.values(), *last.values()])
     middles = (edges[:-1] + edges[1:]) / 2
     layers = len(facts.layers)
@@ -63,7 +66,12 @@ def _ridges(facts: Facts, measure: str, first: dict[str, Floats], last: dict[str
         shares = {k: np.histogram(v, edges)[0] / len(v) for k, v in found.items() if v is not None}
         peak = max((float(s.max()) for s in shares.values()), default=1.0)
         if "last" in shares:
-            floor_line = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
+            floor_line = {
+                "mode": "lines",
+                "line": {"width": 0},
+                "hoverinfo": "skip",
+                "showlegend": False,
+            }
             figure.add_scatter(x=middles, y=[floor] * BINS, legendgroup="last", **floor_line)
         for which, share in shares.items():
             look = series(0, fill=0.28 if which == "last" else None, muted=which == "first")
@@ -91,26 +99,44 @@ def _ridges(facts: Facts, measure: str, first: dict[str, Floats], last: dict[str
 
 
 def _legend(facts: Facts, which: str) -> str:
-    return "neurons" if facts.single else f"checkpoint {facts.checkpoints[0 if which == 'first' else -1]}"
+    return (
+        "neurons"
+        if facts.single
+        else f"checkpoint {facts.checkpoints[0 if which == 'first' else -1]}"
+    )
 
 
-def _bands(facts: Facts, measure: str, first: dict[str, Floats], last: dict[str, Floats]) -> go.Figure:
+def _bands(
+    facts: Facts, measure: str, first: dict[str, Floats], last: dict[str, Floats]
+) -> go.Figure:
     figure = canvas(340, "layer, from input to output", TITLES[measure], hovermode="closest")
     for which, parts in (("first", first), ("last", last)):
         if not parts:
             continue
         place = [i for i, name in enumerate(facts.layers) if name in parts]
         names = [facts.layers[i] for i in place]
-        low, middle, high = (np.array([np.quantile(parts[n], q) for n in names]) for q in (0.25, 0.5, 0.75))
+        low, middle, high = (
+            np.array([np.quantile(parts[n], q) for n in names]) for q in (0.25, 0.5, 0.75)
+        )
         x = [i + 1 for i in place]
         muted = which == "first"
         name = _legend(facts, which)
         edge = series(0, muted=muted)
         edge["line"] |= {"width": 0}
-        figure.add_scatter(x=x, y=low, showlegend=False, hoverinfo="skip", legendgroup=which, **edge)
+        figure.add_scatter(
+            x=x, y=low, showlegend=False, hoverinfo="skip", legendgroup=which, **edge
+        )
         fill = series(0, fill=0.16 if muted else 0.26, muted=muted)
         fill["line"] |= {"width": 0}
-        figure.add_scatter(x=x, y=high, fill="tonexty", showlegend=False, hoverinfo="skip", legendgroup=which, **fill)
+        figure.add_scatter(
+            x=x,
+            y=high,
+            fill="tonexty",
+            showlegend=False,
+            hoverinfo="skip",
+            legendgroup=which,
+            **fill,
+        )
         figure.add_scatter(
             x=x,
             y=middle,

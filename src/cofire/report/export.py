@@ -38,12 +38,15 @@ def browser() -> str | None:
 
 
 @validated
-def write_figures(trajectory: Trajectory, folder: str | Path, *, formats: Iterable[str] = ("png", "svg")) -> list[Path]:
+def write_figures(
+    trajectory: Trajectory, folder: str | Path, *, formats: Iterable[str] = ("png", "svg")
+) -> list[Path]:
     """Write every figure of the report as image files: light theme, white ground.
 
     Args:
         trajectory: One checkpoint or more.
-        folder: Where to write; each file appears whole or not at all and is called after its figure.
+        folder: Where to write; each file appears whole or not at all and is called after its
+            figure.
         formats: Any of "png", "svg", "pdf", "jpg" and "webp". Raster images are 2,700 pixels wide.
 
     Returns:
@@ -58,12 +61,15 @@ def write_figures(trajectory: Trajectory, folder: str | Path, *, formats: Iterab
     return write_images(figures(trajectory), folder, formats=wanted)
 
 
-def write_images(drawn: Mapping[str, go.Figure], folder: str | Path, *, formats: Iterable[str]) -> list[Path]:
+def write_images(
+    drawn: Mapping[str, go.Figure], folder: str | Path, *, formats: Iterable[str]
+) -> list[Path]:
     """Write figures as image files: light theme, white ground.
 
     Args:
         drawn: By name, in the light theme.
-        folder: Where to write; each file appears whole or not at all and is called after its figure.
+        folder: Where to write; each file appears whole or not at all and is called after its
+            figure.
         formats: As `write_figures` takes them.
 
     Returns:
@@ -76,7 +82,9 @@ def write_images(drawn: Mapping[str, go.Figure], folder: str | Path, *, formats:
     wanted = _wanted(formats)
     if importlib.util.find_spec("kaleido") is None:
         raise MissingExtraError(
-            "figures as image files without kaleido", "the extra 'figures'", 'pip install "cofire[figures]"'
+            "figures as image files without kaleido",
+            "the extra 'figures'",
+            'pip install "cofire[figures]"',
         )
     executable = browser()
     if executable is None or shutil.which(executable) is None:
@@ -91,20 +99,33 @@ def write_images(drawn: Mapping[str, go.Figure], folder: str | Path, *, formats:
 def _wanted(formats: Iterable[str]) -> tuple[str, ...]:
     wanted = (formats,) if isinstance(formats, str) else tuple(formats)
     if unknown := [f for f in wanted if f not in FORMATS]:
-        raise OptionError(f"the image format {unknown[0]!r}", f"one of {', '.join(FORMATS)}", 'pass formats=("png",)')
+        raise OptionError(
+            f"the image format {unknown[0]!r}",
+            f"one of {', '.join(FORMATS)}",
+            'pass formats=("png",)',
+        )
     return wanted
 
 
-async def _write(drawn: dict[str, go.Figure], folder: Path, wanted: tuple[str, ...], executable: str) -> list[Path]:
+async def _write(
+    drawn: dict[str, go.Figure], folder: Path, wanted: tuple[str, ...], executable: str
+) -> list[Path]:
     kaleido = importlib.import_module("kaleido")
     script = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
     written: list[Path] = []
     # MathJax would come from the network, and no label needs it.
     async with kaleido.Kaleido(path=executable, plotlyjs=script, mathjax=False) as painter:
         for name, figure in drawn.items():
-            sheet = go.Figure(figure).update_layout(paper_bgcolor="white", plot_bgcolor="white", width=WIDTH)
+            sheet = go.Figure(figure).update_layout(
+                paper_bgcolor="white", plot_bgcolor="white", width=WIDTH
+            )
             for kind in wanted:
-                options = {"format": kind, "width": WIDTH, "height": sheet.layout.height, "scale": SCALE}
+                options = {
+                    "format": kind,
+                    "width": WIDTH,
+                    "height": sheet.layout.height,
+                    "scale": SCALE,
+                }
                 if kind in ("svg", "pdf"):
                     options["scale"] = 1
                 image = await painter.calc_fig(sheet, opts=options)

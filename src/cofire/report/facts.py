@@ -69,7 +69,11 @@ class Facts:
             )
         self.trajectory = trajectory
         self.options: dict[str, Any] = trajectory.options
-        order = trajectory.layers.group_by(["layer"]).aggregate([("layer_index", "min")]).sort_by("layer_index_min")
+        order = (
+            trajectory.layers.group_by(["layer"])
+            .aggregate([("layer_index", "min")])
+            .sort_by("layer_index_min")
+        )
         self.layers: tuple[str, ...] = tuple(order["layer"].to_pylist())
         self._network = trajectory.network()
 
@@ -134,13 +138,16 @@ class Facts:
             first: Take the first checkpoint and not the last.
 
         Returns:
-            For each layer the known values, shape (neurons alive,); a layer without any is left out.
+            For each layer the known values, shape (neurons alive,); a layer without any is left
+            out.
         """
         table = self.first_neurons if first else self.last_neurons
         values, dead = _floats(table[measure]), table["dead"].to_numpy(zero_copy_only=False)
         encoded = table["layer"].dictionary_encode().combine_chunks()
         codes = encoded.indices.to_numpy() if len(table) else np.zeros(0, dtype=int)
-        code = {name: i for i, name in enumerate(encoded.dictionary.to_pylist())} if len(table) else {}
+        code = (
+            {name: i for i, name in enumerate(encoded.dictionary.to_pylist())} if len(table) else {}
+        )
         keep = np.isfinite(values) & ~dead.astype(bool)
         found = {name: values[keep & (codes == code[name])] for name in self.layers if name in code}
         return {name: part for name, part in found.items() if len(part)}
@@ -159,7 +166,9 @@ class Facts:
     def classes_of_one_sample(self) -> int:
         """How many of them have a single sample, as far as that is known."""
         table = self.trajectory.classes.filter(pc.field("samples") == 1)
-        return len(set(table["class"].to_pylist())) or int(self.options.get("classes_of_one_sample") or 0)
+        return len(set(table["class"].to_pylist())) or int(
+            self.options.get("classes_of_one_sample") or 0
+        )
 
     @property
     def without_outputs(self) -> bool:
@@ -178,11 +187,17 @@ class Facts:
                 continue
             found = Correlation(**{n: row[n] for n in names})
             # Two classes may share a name: an accuracy that occurs again starts the next subject.
-            if not pairs or pairs[-1][:2] != (row["scope"], row["name"]) or row["accuracy"] in pairs[-1][2]:
+            if (
+                not pairs
+                or pairs[-1][:2] != (row["scope"], row["name"])
+                or row["accuracy"] in pairs[-1][2]
+            ):
                 pairs.append((row["scope"], row["name"], {}))
             pairs[-1][2][row["accuracy"]] = found
         return tuple(
-            Subject(scope, name, both.get("train"), both.get("test"), self._constant(scope, name, both))
+            Subject(
+                scope, name, both.get("train"), both.get("test"), self._constant(scope, name, both)
+            )
             for scope, name, both in pairs
         )
 
@@ -206,7 +221,11 @@ class Facts:
             "training accuracy": part["train_accuracy"],
             "test accuracy": part["test_accuracy"],
         }
-        still = [what for what, values in series.items() if values.null_count == 0 and _is_constant(_floats(values))]
+        still = [
+            what
+            for what, values in series.items()
+            if values.null_count == 0 and _is_constant(_floats(values))
+        ]
         return f"constant {' and '.join(still)}" if still else "a constant series"
 
 

@@ -28,8 +28,8 @@ def figures(trajectory: Trajectory) -> dict[str, go.Figure]:
         trajectory: One checkpoint or more.
 
     Returns:
-        Figures by name. What a trajectory does not have is left out: with one checkpoint there are only
-        the distributions; without a layer that has dead neurons there is no "dead-neurons".
+        Figures by name. What a trajectory does not have is left out: with one checkpoint there are
+        only the distributions; without a layer that has dead neurons there is no "dead-neurons".
 
     Raises:
         ResultError: The trajectory has no checkpoint.
@@ -90,7 +90,9 @@ def _normalised(facts: Facts) -> go.Figure:
 
 def _raw(facts: Facts) -> go.Figure:
     accuracies = _accuracies(facts)
-    figure = canvas(440 if accuracies else 320, "checkpoint", "entropy (nats)", hovermode="x unified")
+    figure = canvas(
+        440 if accuracies else 320, "checkpoint", "entropy (nats)", hovermode="x unified"
+    )
     figure.add_scatter(
         x=list(facts.checkpoints),
         y=facts.entropy,
@@ -126,7 +128,8 @@ def _scatter(facts: Facts) -> go.Figure | None:
     for index, name, values in accuracies:
         look = series(index, mode="lines+markers+text")
         look["line"] |= {"width": 1, "dash": "dot"}
-        # Later checkpoints are more solid, so that the direction of time is visible without a legend.
+        # Later checkpoints are more solid, so that the direction of time is visible without a
+        # legend.
         look["marker"] |= {"size": 9, "opacity": np.linspace(0.35, 1, last + 1).tolist()}
         ends = {0: f"{facts.checkpoints[0]}", last: f"{facts.checkpoints[-1]}"}
         figure.add_scatter(
@@ -138,7 +141,9 @@ def _scatter(facts: Facts) -> go.Figure | None:
             textfont={"color": look["line"]["color"]},
             cliponaxis=False,
             customdata=list(facts.checkpoints),
-            hovertemplate="checkpoint %{customdata}<br>%{x:.2f} %, %{y:,.1f} nats<extra>" + name + "</extra>",
+            hovertemplate="checkpoint %{customdata}<br>%{x:.2f} %, %{y:,.1f} nats<extra>"
+            + name
+            + "</extra>",
             **look,
         )
     return figure
@@ -153,7 +158,15 @@ def _layer_entropy(facts: Facts) -> go.Figure:
     change[~np.isfinite(change)] = np.nan
     limit = max(float(np.nanmax(np.abs(change), initial=0.0)), 1e-9)
     hover = "%{text}<br>checkpoint %{x}: %{z:+.1f} %<br>%{customdata:.3f} nats per neuron<extra></extra>"
-    return _heat(facts, change, "diverging", (-limit, limit), "change since the<br>first checkpoint (%)", hover, values)
+    return _heat(
+        facts,
+        change,
+        "diverging",
+        (-limit, limit),
+        "change since the<br>first checkpoint (%)",
+        hover,
+        values,
+    )
 
 
 def _counts(facts: Facts, column: str, name: str) -> go.Figure | None:
@@ -163,16 +176,22 @@ def _counts(facts: Facts, column: str, name: str) -> go.Figure | None:
     sizes = facts.layer("neurons")
     share = np.divide(100 * values, sizes, out=np.zeros_like(values), where=sizes > 0)
     if len(facts.layers) <= MANY_LAYERS:
-        figure = _lines(facts, values, name, "%{y:,} of the layer’s neurons (%{customdata:.1f} %)", share)
+        figure = _lines(
+            facts, values, name, "%{y:,} of the layer’s neurons (%{customdata:.1f} %)", share
+        )
         # Plotly would put ticks at halves of a neuron where there are few.
-        figure.update_yaxes(rangemode="tozero", tickformat=",d", dtick=1 if np.nanmax(values) <= 6 else None)
+        figure.update_yaxes(
+            rangemode="tozero", tickformat=",d", dtick=1 if np.nanmax(values) <= 6 else None
+        )
         return figure
     hover = "%{text}<br>checkpoint %{x}: %{customdata:,} neurons, %{z:.2f} %<extra></extra>"
     top = max(float(np.nanmax(share)), 1e-9)
     return _heat(facts, share, "sequential", (0, top), f"{name}<br>(% of the layer)", hover, values)
 
 
-def _lines(facts: Facts, values: Floats, title: str, hover: str, custom: Floats | None = None) -> go.Figure:
+def _lines(
+    facts: Facts, values: Floats, title: str, hover: str, custom: Floats | None = None
+) -> go.Figure:
     figure = canvas(360, "checkpoint", title, hovermode="x unified")
     for i, layer in enumerate(facts.layers):
         figure.add_scatter(
@@ -198,7 +217,9 @@ def _heat(
     custom: Floats,
 ) -> go.Figure:
     layers = len(facts.layers)
-    figure = canvas(max(360, min(900, 130 + 9 * layers)), "checkpoint", "layer, from input (top) to output")
+    figure = canvas(
+        max(360, min(900, 130 + 9 * layers)), "checkpoint", "layer, from input (top) to output"
+    )
     figure.add_heatmap(
         x=list(facts.checkpoints),
         y=list(range(1, layers + 1)),

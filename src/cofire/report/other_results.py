@@ -23,7 +23,9 @@ OtherResult = Explanation | Comparison | Evaluation | Tuned | Robustness | TwoNe
 _MODULE = "cofire.report.evaluate"
 
 
-def write_other_result(result: OtherResult, path: Path, title: str | None, command: str | None) -> Path:
+def write_other_result(
+    result: OtherResult, path: Path, title: str | None, command: str | None
+) -> Path:
     """Write the page of a result.
 
     Args:
@@ -33,7 +35,8 @@ def write_other_result(result: OtherResult, path: Path, title: str | None, comma
         command: What makes a comparison again.
 
     Raises:
-        OptionError: The page needs to know more than the result does; the message names the function that asks for it.
+        OptionError: The page needs to know more than the result does; the message names the
+            function that asks for it.
     """
     if isinstance(result, Explanation):
         return result.write_html(path, title=title)
@@ -65,6 +68,12 @@ def _comparison(found: Comparison, path: Path, title: str | None, command: str |
         "versions": versions(),
     }
     return write_boost_report(
-        tables["boosts"], tables["boost_classes"], tables["flips"], path,
-        class_names=names, options=options, title=title, command=command,
-    )  # fmt: skip
+        tables["boosts"],
+        tables["boost_classes"],
+        tables["flips"],
+        path,
+        class_names=names,
+        options=options,
+        title=title,
+        command=command,
+    )

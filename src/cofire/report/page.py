@@ -63,9 +63,9 @@ def write_report(
     """Write what a result shows as one HTML file that loads nothing from anywhere.
 
     Args:
-        result: A trajectory, or the summary of one network; with one checkpoint, all that needs a course of
-            training is left out. An explanation, a comparison, an evaluation and what was tuned have pages of
-            their own.
+        result: A trajectory, or the summary of one network; with one checkpoint, all that needs a
+            course of training is left out. An explanation, a comparison, an evaluation and what was
+            tuned have pages of their own.
         path: Where to write; the file appears whole or not at all.
         title: Heading of the page; the data set's name is in it unless given.
         command: The command that makes this run again, printed as it is.
@@ -75,7 +75,8 @@ def write_report(
 
     Raises:
         ResultError: The trajectory has no checkpoint.
-        OptionError: The page needs to know more than the result does; the message names the function to call.
+        OptionError: The page needs to know more than the result does; the message names the
+            function to call.
     """
     target = Path(path)
     if not isinstance(result, Trajectory | ActivationSummary):
@@ -120,11 +121,16 @@ def _render(facts: Facts, title: str | None, command: str | None, saved: tuple[s
         title=title or _title(facts),
         command=command or facts.options.get("command"),
         facts=facts,
-        headline=[*wording.headline(facts), *(part.lead for part in (graphs, boost) if part and part.lead)],
+        headline=[
+            *wording.headline(facts),
+            *(part.lead for part in (graphs, boost) if part and part.lead),
+        ],
         tiles=_tiles(facts),
         settings=settings(facts.options),
         versions=versions(facts.options),
-        captions=captions(facts) | (graphs.captions() if graphs else {}) | (boost.captions() if boost else {}),
+        captions=captions(facts)
+        | (graphs.captions() if graphs else {})
+        | (boost.captions() if boost else {}),
         graphs=graphs,
         graph_data=dumped(graphs.data) if graphs else "",
         boost=boost,
@@ -157,7 +163,9 @@ def _title(facts: Facts) -> str:
     if dataset := options.get("dataset"):
         return f"{subject}: {dataset}{', small CNN' if options.get('network') == 'cnn' else ''}"
     # A command names the model as it was given, and its class beside it.
-    model = next((str(options[name]) for name in ("network", "model") if _is_name(options.get(name))), "")
+    model = next(
+        (str(options[name]) for name in ("network", "model") if _is_name(options.get(name))), ""
+    )
     data = str(options.get("data") or "")
     if data.startswith("imagefolder:"):
         data = "/".join(Path(data.removeprefix("imagefolder:")).parts[-2:])
@@ -178,20 +186,47 @@ def _tiles(facts: Facts) -> list[Tile]:
         size = Tile("Neurons", f"{facts.neurons:,}", f"in {plural(len(facts.layers), 'layer')}")
         if facts.train is None:
             return [whole, size, idle]
-        return [whole, size, Tile("Accuracy", percent(facts.train[-1]), test or "on these samples"), idle]
+        return [
+            whole,
+            size,
+            Tile("Accuracy", percent(facts.train[-1]), test or "on these samples"),
+            idle,
+        ]
     start, end = float(facts.entropy[0]), float(facts.entropy[-1])
     change = f"{signed(100 * (end / start - 1), 1)}\N{NO-BREAK SPACE}%" if start else number(end, 0)
-    tiles = [Tile("Entropy", change, f"{number(start, 0)} → {number(end, 0)} nats", _polyline(facts.entropy))]
+    tiles = [
+        Tile(
+            "Entropy",
+            change,
+            f"{number(start, 0)} → {number(end, 0)} nats",
+            _polyline(facts.entropy),
+        )
+    ]
     if facts.train is not None:
         note = f"from {percent(facts.train[0])}" + (f" · {test}" if test else "")
-        tiles.append(Tile("Training accuracy", percent(facts.train[-1]), note, _polyline(facts.train)))
-    if (network := facts.of("network")) and (found := network[0].train) and found.pearson is not None:
+        tiles.append(
+            Tile("Training accuracy", percent(facts.train[-1]), note, _polyline(facts.train))
+        )
+    if (
+        (network := facts.of("network"))
+        and (found := network[0].train)
+        and found.pearson is not None
+    ):
         span = f"{signed(found.pearson_serial_low)} to {signed(found.pearson_serial_high)}"
-        note = "no interval" if found.pearson_serial_low is None else f"95\N{NO-BREAK SPACE}% interval {span}"
+        note = (
+            "no interval"
+            if found.pearson_serial_low is None
+            else f"95\N{NO-BREAK SPACE}% interval {span}"
+        )
         ends = (found.pearson_serial_low, found.pearson, found.pearson_serial_high)
         low, middle, high = (50 + 50 * (found.pearson if end is None else end) for end in ends)
         tiles.append(Tile("Pearson’s r", signed(found.pearson), note, span=(low, middle, high)))
-    idle = Tile(idle.label, idle.value, f"{idle.note}, at the last checkpoint", _polyline(facts.network("dead")))
+    idle = Tile(
+        idle.label,
+        idle.value,
+        f"{idle.note}, at the last checkpoint",
+        _polyline(facts.network("dead")),
+    )
     return [*tiles, idle]
 
 
@@ -200,4 +235,6 @@ def _polyline(values: Floats) -> str:
     if not span:
         return ""
     heights = 22 - 20 * (values - values.min()) / span
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(np.linspace(2, 98, len(values)), heights, strict=True))
+    return " ".join(
+        f"{x:.1f},{y:.1f}" for x, y in zip(np.linspace(2, 98, len(values)), heights, strict=True)
+    )

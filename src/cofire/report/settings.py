@@ -124,10 +124,18 @@ def _setting(key: str, value: Any) -> Setting:
     text = text or _text(value)
     if key == "classes" and isinstance(value, list | tuple) and value:
         number = plural(len(value), "class", "classes")
-        return Setting(label, f"{number}: {text}") if len(text) <= LONG else Setting(label, number, text)
+        return (
+            Setting(label, f"{number}: {text}")
+            if len(text) <= LONG
+            else Setting(label, number, text)
+        )
     if len(text) <= LONG:
         return Setting(label, text)
-    summary = plural(len(value), "entry", "entries") if isinstance(value, list | tuple | dict) else f"{text[:60]}…"
+    summary = (
+        plural(len(value), "entry", "entries")
+        if isinstance(value, list | tuple | dict)
+        else f"{text[:60]}…"
+    )
     return Setting(label, summary, text)
 
 

@@ -39,7 +39,12 @@ def render(template: str, drawn: dict[str, go.Figure], **words: Any) -> str:
         light=colours.LIGHT,
         dark=colours.DARK,
         shades=colours.correlation_styles,
-        scales=dumped({name: _theme(theme) for name, theme in (("light", colours.LIGHT), ("dark", colours.DARK))}),
+        scales=dumped(
+            {
+                name: _theme(theme)
+                for name, theme in (("light", colours.LIGHT), ("dark", colours.DARK))
+            }
+        ),
         font=Markup(FONT),
         plotly=Markup(get_plotlyjs()),
         source=lambda name: Markup(environment.loader.get_source(environment, name)[0]),  # type: ignore[union-attr]

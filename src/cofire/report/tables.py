@@ -36,7 +36,8 @@ class Cell:
 
     Attributes:
         value: The number with its sign, or "not defined".
-        note: The interval, of a correlation the one that allows for serial dependence; or the reason why there is none.
+        note: The interval, of a correlation the one that allows for serial dependence; or the
+            reason why there is none.
         shade: Style class of the cell.
         unclear: Whether the interval includes zero.
         plain: Of a correlation the interval that takes checkpoints as independent, else "".
@@ -97,11 +98,15 @@ def correlation_rows(subjects: tuple[Subject, ...], *, test: bool) -> list[Corre
         cells = cells_of(subject.train, subject.constant)
         if test:
             cells += cells_of(subject.test, subject.constant)
-        rows.append(CorrelationRow(subject.name, cells, subject.train.pearson if subject.train else None))
+        rows.append(
+            CorrelationRow(subject.name, cells, subject.train.pearson if subject.train else None)
+        )
     return rows
 
 
-def extremes(rows: list[CorrelationRow], most: int = 10) -> tuple[list[CorrelationRow], list[CorrelationRow]]:
+def extremes(
+    rows: list[CorrelationRow], most: int = 10
+) -> tuple[list[CorrelationRow], list[CorrelationRow]]:
     """The rows with the lowest and the highest correlation with training accuracy, lowest first."""
     known = sorted((r for r in rows if r.strength is not None), key=lambda r: r.strength or 0.0)
     return known[:most], known[most:][-most:]
@@ -118,17 +123,21 @@ def cells_of(found: Correlation | None, reason: str) -> tuple[Cell, ...]:
         return (Cell("–", "not measured", "r-none"),) * 3
     return (
         _cell(
-            found.pearson, (found.pearson_low, found.pearson_high),
-            (found.pearson_serial_low, found.pearson_serial_high), reason,
+            found.pearson,
+            (found.pearson_low, found.pearson_high),
+            (found.pearson_serial_low, found.pearson_serial_high),
+            reason,
         ),
         _cell(
-            found.spearman, (found.spearman_low, found.spearman_high),
-            (found.spearman_serial_low, found.spearman_serial_high), reason,
+            found.spearman,
+            (found.spearman_low, found.spearman_high),
+            (found.spearman_serial_low, found.spearman_serial_high),
+            reason,
         ),
         Cell(signed(found.changes), "", correlation_class(found.changes))
         if found.changes is not None
         else Cell("not defined", _no_changes(found, reason), "r-none"),
-    )  # fmt: skip
+    )
 
 
 def _no_changes(found: Correlation, reason: str) -> str:
@@ -149,7 +158,9 @@ def _cell(
     shade = correlation_class(value)
     if low is None or high is None:
         return Cell(signed(value), "no interval", shade, unclear=True)
-    return Cell(signed(value), interval(low, high), shade, unclear=low <= 0 <= high, plain=interval(*plain))
+    return Cell(
+        signed(value), interval(low, high), shade, unclear=low <= 0 <= high, plain=interval(*plain)
+    )
 
 
 def checkpoint_rows(facts: Facts) -> list[tuple[str, ...]]:
@@ -177,7 +188,15 @@ def checkpoint_rows(facts: Facts) -> list[tuple[str, ...]]:
 
 def layer_rows(facts: Facts) -> list[tuple[str, ...]]:
     """One row per layer at the last checkpoint: how many neurons, what they do, how many are idle."""
-    columns = ("neurons", "entropy_mean", "activity", "selectivity", "information", "dead", "always_active")
+    columns = (
+        "neurons",
+        "entropy_mean",
+        "activity",
+        "selectivity",
+        "information",
+        "dead",
+        "always_active",
+    )
     value = {column: facts.layer(column)[:, -1] for column in columns}
     return [
         (
@@ -213,7 +232,11 @@ def idle_neurons(facts: Facts, column: str, most: int = LISTED) -> list[IdleLaye
         left -= len(numbers)
         total = int(counts[i])
         listed = ", ".join(map(str, numbers))
-        found.append(IdleLayer(name, total, int(sizes[i]), percent(total / sizes[i]), listed, total - len(numbers)))
+        found.append(
+            IdleLayer(
+                name, total, int(sizes[i]), percent(total / sizes[i]), listed, total - len(numbers)
+            )
+        )
     return found
 
 
@@ -224,16 +247,22 @@ RARE = 0.01
 def top_neurons(facts: Facts, measure: str, most: int = 10) -> list[tuple[str, ...]]:
     """The neurons with the highest selectivity or information at the last checkpoint.
 
-    Neurons that are active in less than 1 % of the observations are left out: one that fires for a handful
-    of samples is selective by accident, and a list of those would say nothing.
+    Neurons that are active in less than 1 % of the observations are left out: one that fires for a
+    handful of samples is selective by accident, and a list of those would say nothing.
 
     Returns:
-        Rows of rank, layer, neuron, preferred class, activity, selectivity and information as text; of
-        equal ones the more active first.
+        Rows of rank, layer, neuron, preferred class, activity, selectivity and information as text;
+        of equal ones the more active first.
     """
-    table = facts.last_neurons.filter((pc.field("activity") >= RARE) & pc.is_valid(pc.field(measure)))
-    table = table.sort_by([(measure, "descending"), ("activity", "descending"), ("neuron", "ascending")])
-    return [_neuron(rank, row, facts) for rank, row in enumerate(_rows(table.slice(0, most)), start=1)]
+    table = facts.last_neurons.filter(
+        (pc.field("activity") >= RARE) & pc.is_valid(pc.field(measure))
+    )
+    table = table.sort_by(
+        [(measure, "descending"), ("activity", "descending"), ("neuron", "ascending")]
+    )
+    return [
+        _neuron(rank, row, facts) for rank, row in enumerate(_rows(table.slice(0, most)), start=1)
+    ]
 
 
 def _rows(table: pa.Table) -> list[dict[str, object]]:

@@ -14,7 +14,15 @@ from cofire.report.notation import count, interval, joined, number, percent, plu
 from cofire.statistics import Interval, verdicts
 from cofire.study.correlation import Correlation
 
-__all__ = ["Remark", "headline", "is_clear", "labels_are_random", "limits", "moves_together", "relation"]
+__all__ = [
+    "Remark",
+    "headline",
+    "is_clear",
+    "labels_are_random",
+    "limits",
+    "moves_together",
+    "relation",
+]
 
 NOTEWORTHY = 0.005
 """A relative change below half a percent is told as no change."""
@@ -89,8 +97,13 @@ def labels_are_random(options: dict[str, Any]) -> bool:
     )
     if any(options.get(name) for name in named):
         return True
-    labels, dataset = str(options.get("labels", "")).lower(), str(options.get("dataset", "")).lower()
-    return any(word in labels for word in ("random", "shuffle", "mixed")) or dataset.endswith("mixed")
+    labels, dataset = (
+        str(options.get("labels", "")).lower(),
+        str(options.get("dataset", "")).lower(),
+    )
+    return any(word in labels for word in ("random", "shuffle", "mixed")) or dataset.endswith(
+        "mixed"
+    )
 
 
 def movement(values: Floats) -> str:
@@ -120,7 +133,9 @@ def relation(subject: Subject) -> str:
     span = interval(found.pearson_serial_low, found.pearson_serial_high)
     if not is_clear(found):
         narrow = ""
-        if found.pearson_low is not None and (found.pearson_low > 0 or (found.pearson_high or 0) < 0):
+        if found.pearson_low is not None and (
+            found.pearson_low > 0 or (found.pearson_high or 0) < 0
+        ):
             narrow = f" Taken as independent they would give {interval(found.pearson_low, found.pearson_high)}."
         return (
             f"Over the {found.points} checkpoints Pearson’s r of entropy and training accuracy is "
@@ -160,7 +175,9 @@ def _accuracy(facts: Facts) -> str:
     if way == "stayed about the same":
         told = f"training accuracy stayed near {percent(facts.train[-1])}"
     else:
-        told = f"training accuracy {way} from {percent(facts.train[0])} to {percent(facts.train[-1])}"
+        told = (
+            f"training accuracy {way} from {percent(facts.train[0])} to {percent(facts.train[-1])}"
+        )
     if facts.test is not None:
         told += f" (test: {percent(facts.test[0])} to {percent(facts.test[-1])})"
     return told
@@ -180,7 +197,9 @@ def headline(facts: Facts) -> list[str]:
     else:
         told = f"{way} by {percent(abs(last - first) / abs(first))} (from {ends})"
     where = f"From checkpoint {facts.checkpoints[0]} to {facts.checkpoints[-1]}"
-    sentences = [f"{where} the network’s activation pattern entropy {told}, while {_accuracy(facts)}."]
+    sentences = [
+        f"{where} the network’s activation pattern entropy {told}, while {_accuracy(facts)}."
+    ]
     if network := facts.of("network"):
         said = relation(network[0])
         if is_clear(network[0].train) and network[0].train is not None:
@@ -200,7 +219,9 @@ def _headline_of_one(facts: Facts) -> list[str]:
         f"pattern entropy of {number(float(facts.entropy[-1]), 0)} nats in sum, "
         f"{number(float(facts.entropy[-1]) / max(1, facts.neurons), 2)} nats on average."
     ]
-    idle = "None of them is dead" if dead == 0 else f"{count(dead)} of them never fired on this data"
+    idle = (
+        "None of them is dead" if dead == 0 else f"{count(dead)} of them never fired on this data"
+    )
     busy = "none is always active" if always == 0 else f"{count(always)} fired on every observation"
     sentences.append(f"{idle} and {busy}.")
     if facts.train is not None:
@@ -209,7 +230,9 @@ def _headline_of_one(facts: Facts) -> list[str]:
             known += f", and {percent(facts.test[-1])} of the test samples"
         sentences.append(f"{known}.")
     if facts.without_outputs:
-        sentences.append("Accuracy is left out: the network’s outputs are not the classes of the data.")
+        sentences.append(
+            "Accuracy is left out: the network’s outputs are not the classes of the data."
+        )
     return sentences
 
 
@@ -223,7 +246,11 @@ def limits(facts: Facts) -> tuple[list[Remark], list[Remark]]:
     bins = options.get("bins")
     resolution = Remark(
         "The number of bins decides the number",
-        (f"Entropy was computed with R = {bins} bins" if bins else "Entropy depends on the number of bins R")
+        (
+            f"Entropy was computed with R = {bins} bins"
+            if bins
+            else "Entropy depends on the number of bins R"
+        )
         + (f" over the range “{options['range']}”" if bins and options.get("range") else "")
         + ". Another R or range gives other values: only compare entropies computed under the same options"
         + (
@@ -281,7 +308,9 @@ def _supported(facts: Facts) -> list[Remark]:
         clear = is_clear(subject.test)
         text = f"Against test accuracy Pearson’s r is {signed(subject.test.pearson)}"
         if subject.test.pearson_serial_low is not None:
-            text += f" ({interval(subject.test.pearson_serial_low, subject.test.pearson_serial_high)})"
+            text += (
+                f" ({interval(subject.test.pearson_serial_low, subject.test.pearson_serial_high)})"
+            )
         text += "." if clear else ", from which nothing can be concluded."
         remarks.append(Remark("On unseen data", text))
     layers = facts.of("layer")
@@ -309,10 +338,17 @@ def _spread(subjects: tuple[Subject, ...], singular: str, several: str) -> str:
 
 def _interval_of(found: Correlation | None) -> Interval:
     """Fisher's z of Pearson's r, which is nearly normal, with the interval that decides; without ends where none is."""
-    if found is None or found.pearson is None or found.pearson_serial_low is None or found.pearson_serial_high is None:
+    if (
+        found is None
+        or found.pearson is None
+        or found.pearson_serial_low is None
+        or found.pearson_serial_high is None
+    ):
         return Interval(0.0)
     ends = (found.pearson, found.pearson_serial_low, found.pearson_serial_high)
-    value, low, high = (math.atanh(end) if abs(end) < 1 else math.copysign(math.inf, end) for end in ends)
+    value, low, high = (
+        math.atanh(end) if abs(end) < 1 else math.copysign(math.inf, end) for end in ends
+    )
     return Interval(value, low, high)
 
 

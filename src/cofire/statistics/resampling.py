@@ -61,7 +61,9 @@ def mean_interval(
     """
     table = _floats(values)
     if table.ndim != 1:
-        raise DataError(f"values of shape {table.shape}", "(samples,)", "pass one number for each sample")
+        raise DataError(
+            f"values of shape {table.shape}", "(samples,)", "pass one number for each sample"
+        )
     (found,) = mean_intervals(table[:, None], differences=differences, draws=draws, seed=seed)
     assert found is not None  # all samples count
     return Interval(found.value, found.low, found.high, found.counted, left_out)
@@ -69,17 +71,24 @@ def mean_interval(
 
 @validated
 def mean_intervals(
-    values: Any, counted: Any = None, *, differences: bool = False, draws: Count = 2000, seed: Seed = 0
+    values: Any,
+    counted: Any = None,
+    *,
+    differences: bool = False,
+    draws: Count = 2000,
+    seed: Seed = 0,
 ) -> list[Interval | None]:
     """The means of many columns over the same samples, each with its 95 % interval.
 
-    Where nine of ten values or more are 0 or 1 and the others lie between, that is Wilson's interval of a share, which
-    is wide enough as the variance of such values is at most `p (1 - p)`: a bootstrap of samples that all agree has no
-    width, however few they are. Else it is the percentile bootstrap, in which all columns are resampled by the same
-    draws of samples, so that columns stay paired; a draw's mean is over what counts in it.
+    Where nine of ten values or more are 0 or 1 and the others lie between, that is Wilson's
+    interval of a share, which is wide enough as the variance of such values is at most `p (1 - p)`:
+    a bootstrap of samples that all agree has no width, however few they are. Else it is the
+    percentile bootstrap, in which all columns are resampled by the same draws of samples, so that
+    columns stay paired; a draw's mean is over what counts in it.
 
-    Of differences it is the bootstrap as well. Where each is -1, 0 or 1 it is too short if few samples differ: the
-    interval then is at least as wide as Tango's, and includes 0 unless the exact sign test (McNemar's) rejects at 5 %.
+    Of differences it is the bootstrap as well. Where each is -1, 0 or 1 it is too short if few
+    samples differ: the interval then is at least as wide as Tango's, and includes 0 unless the
+    exact sign test (McNemar's) rejects at 5 %.
 
     Args:
         values: (samples, columns).
@@ -106,7 +115,9 @@ def mean_intervals(
     number = counts.sum(axis=0)
     found = np.full((draws, columns), np.nan)
     random, start = np.random.default_rng(seed), 0
-    for sums in _resampled(np.concatenate([table, counts.astype(np.float64)], axis=1), draws, random):
+    for sums in _resampled(
+        np.concatenate([table, counts.astype(np.float64)], axis=1), draws, random
+    ):
         part, held = sums[:, :columns], sums[:, columns:]
         # A draw without anything that counts has no mean, and says nothing.
         np.divide(part, held, out=found[start : start + len(sums)], where=held > 0)
@@ -156,12 +167,13 @@ def _widened(drawn: Interval, values: Floats) -> Interval:
 def paired_bootstrap(differences: Any, draws: Count = 2000, seed: Seed = 0) -> Interval:
     """The mean of paired differences with a 95 % percentile interval.
 
-    Both of a pair are measured on the same sample, so that what makes a sample hard for both cancels out. Several
-    runs, of other seeds say, share their samples: each draw resamples the runs and, once for all of them, the samples.
+    Both of a pair are measured on the same sample, so that what makes a sample hard for both
+    cancels out. Several runs, of other seeds say, share their samples: each draw resamples the runs
+    and, once for all of them, the samples.
 
     Args:
-        differences: Such as 1, 0 or -1 where one classifier is right and the other is not; (samples,), or
-            (runs, samples).
+        differences: Such as 1, 0 or -1 where one classifier is right and the other is not;
+            (samples,), or (runs, samples).
         draws: How many resamples.
         seed: Of the draws.
 
@@ -179,9 +191,15 @@ def paired_bootstrap(differences: Any, draws: Count = 2000, seed: Seed = 0) -> I
     """
     table = np.atleast_2d(_floats(differences))
     if table.ndim != 2 or not table.size:
-        raise DataError(f"differences of shape {table.shape}", "(samples,) or (runs, samples)", "pass at least one")
+        raise DataError(
+            f"differences of shape {table.shape}",
+            "(samples,) or (runs, samples)",
+            "pass at least one",
+        )
     if not np.isfinite(table).all():
-        raise NonFiniteError("NaN or infinite differences", "finite numbers", "find where they come from")
+        raise NonFiniteError(
+            "NaN or infinite differences", "finite numbers", "find where they come from"
+        )
     runs, samples = table.shape
     random = np.random.default_rng(seed)
     means = np.concatenate([sums / samples for sums in _resampled(table.T, draws, random)])
@@ -207,16 +225,22 @@ def _resampled(table: Floats, draws: int, random: np.random.Generator) -> Iterat
     for start in range(0, draws, block):
         size = min(block, draws - start)
         drawn = random.integers(0, samples, (size, samples)) + np.arange(size)[:, None] * samples
-        yield np.bincount(drawn.ravel(), minlength=size * samples).reshape(size, samples).astype(np.float64) @ table
+        yield (
+            np.bincount(drawn.ravel(), minlength=size * samples)
+            .reshape(size, samples)
+            .astype(np.float64)
+            @ table
+        )
 
 
 @validated
 def sign_flip(differences: Any, *, flips: Count = 9999, seed: Seed = 0) -> Floats:
     """Two-sided p-values of paired differences: how often flipped signs make a mean as far from 0.
 
-    Were two methods alike, each sample's difference could as well have the other sign. With at most 13 samples all
-    combinations are counted, else random ones and the observed one among them, so that p is never 0. Photos that do
-    not count for a column are zeros in it, whose sign changes nothing.
+    Were two methods alike, each sample's difference could as well have the other sign. With at most
+    13 samples all combinations are counted, else random ones and the observed one among them, so
+    that p is never 0. Photos that do not count for a column are zeros in it, whose sign changes
+    nothing.
 
     Args:
         differences: (samples, columns).
@@ -265,14 +289,19 @@ def _checked(values: Any, counted: Any) -> tuple[Floats, NDArray[np.bool_]]:
     """A table with zeros where it does not count, and where it counts."""
     table = _floats(values)
     counts = (
-        np.ones(table.shape, dtype=bool) if counted is None else dense(counted, "counted").cpu().numpy().astype(bool)
+        np.ones(table.shape, dtype=bool)
+        if counted is None
+        else dense(counted, "counted").cpu().numpy().astype(bool)
     )
     if table.ndim != 2 or not len(table) or counts.shape != table.shape:
         raise DataError(
-            f"values of shape {table.shape}, counted of shape {counts.shape}", "both (samples, columns)",
+            f"values of shape {table.shape}, counted of shape {counts.shape}",
+            "both (samples, columns)",
             "pass at least one sample",
-        )  # fmt: skip
+        )
     table = np.where(counts, table, 0.0)
     if not np.isfinite(table).all():
-        raise NonFiniteError("NaN or infinite values", "finite numbers", "find where they come from")
+        raise NonFiniteError(
+            "NaN or infinite values", "finite numbers", "find where they come from"
+        )
     return table, counts

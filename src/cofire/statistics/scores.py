@@ -28,7 +28,8 @@ def wilson(share: Share, samples: Samples) -> Interval:
     """A share of samples with Wilson's score interval (Wilson 1927): of a width even where all agree.
 
     Args:
-        share: From 0 to 1; of values between 0 and 1 their mean, for which the interval is wide enough.
+        share: From 0 to 1; of values between 0 and 1 their mean, for which the interval is wide
+            enough.
         samples: How many there are.
 
     Raises:
@@ -48,7 +49,9 @@ def wilson(share: Share, samples: Samples) -> Interval:
 
 
 @validated(error=DataError)
-def tango(more: Annotated[int, Whole(0)], less: Annotated[int, Whole(0)], samples: Samples) -> Interval:
+def tango(
+    more: Annotated[int, Whole(0)], less: Annotated[int, Whole(0)], samples: Samples
+) -> Interval:
     """The difference of two shares of the same samples, with Tango's score interval (Tango 1998).
 
     The ends are where the score test of that difference gives 5 %; at 0 it is McNemar's.
@@ -69,14 +72,22 @@ def tango(more: Annotated[int, Whole(0)], less: Annotated[int, Whole(0)], sample
         0.1611
     """
     if samples < more + less:
-        raise DataError(f"{more} and {less} of {samples} samples", "counts of parts of them", "pass counts")
+        raise DataError(
+            f"{more} and {less} of {samples} samples", "counts of parts of them", "pass counts"
+        )
 
     def score(at: float) -> float:
         linear = (2 * samples - more + less) * at - more - less
         root = math.sqrt(max(0.0, linear**2 + 8 * samples * less * at * (1 - at)))
         variance = samples * ((root - linear) / (2 * samples) + at * (1 - at))
         gap = more - less - samples * at
-        return 0.0 if gap == 0 else gap / math.sqrt(variance) if variance > 0 else math.copysign(_FAR, gap)
+        return (
+            0.0
+            if gap == 0
+            else gap / math.sqrt(variance)
+            if variance > 0
+            else math.copysign(_FAR, gap)
+        )
 
     def end(wanted: float, bound: float) -> float:
         edge = bound * (1 - 1e-12)
@@ -92,8 +103,9 @@ def tango(more: Annotated[int, Whole(0)], less: Annotated[int, Whole(0)], sample
 def newcombe(area: Share, negatives: Samples, positives: Samples) -> Interval:
     """An area under the ROC curve with Newcombe's score interval (Newcombe 2006, method 5).
 
-    Like Wilson's of a share it has a width where positives and negatives are told apart without a mistake, which a
-    bootstrap has not. The variance is that of Hanley and McNeil (1982), with the mean of both numbers for each of them.
+    Like Wilson's of a share it has a width where positives and negatives are told apart without a
+    mistake, which a bootstrap has not. The variance is that of Hanley and McNeil (1982), with the
+    mean of both numbers for each of them.
 
     Args:
         area: From 0 to 1.
@@ -114,17 +126,25 @@ def newcombe(area: Share, negatives: Samples, positives: Samples) -> Interval:
         tied = 1 + more * (1 - at) / (2 - at) + more * at / (1 + at)
         return Z95 * math.sqrt(at * (1 - at) * tied / (negatives * positives))
 
-    low = 0.0 if area == 0 else float(brentq(lambda at: area - at - error(at), 0.0, area * (1 - 1e-12)))
-    high = 1.0 if area == 1 else float(brentq(lambda at: at - area - error(at), area + (1 - area) * 1e-12, 1.0))
+    low = (
+        0.0
+        if area == 0
+        else float(brentq(lambda at: area - at - error(at), 0.0, area * (1 - 1e-12)))
+    )
+    high = (
+        1.0
+        if area == 1
+        else float(brentq(lambda at: at - area - error(at), area + (1 - area) * 1e-12, 1.0))
+    )
     return Interval(area, low, high, negatives + positives)
 
 
 def seed_interval(values: Any) -> Interval:
     """The mean over runs, of other seeds say, with Student's t interval: what another run would give on average.
 
-    It knows runs alone. `paired_bootstrap` of runs and samples knows of samples too, but with three runs it draws the
-    same one three times in one of nine draws, and says too little of how runs differ. Print both; if they disagree,
-    the wider one decides.
+    It knows runs alone. `paired_bootstrap` of runs and samples knows of samples too, but with three
+    runs it draws the same one three times in one of nine draws, and says too little of how runs
+    differ. Print both; if they disagree, the wider one decides.
 
     Args:
         values: One number a run, such as the mean difference over all samples.
@@ -143,11 +163,17 @@ def seed_interval(values: Any) -> Interval:
     """
     table = dense(values, "values").to("cpu", torch.float64).numpy()
     if table.ndim != 1 or not len(table):
-        raise DataError(f"values of shape {table.shape}", "(runs,), at least one", "pass one number a run")
+        raise DataError(
+            f"values of shape {table.shape}", "(runs,), at least one", "pass one number a run"
+        )
     if not np.isfinite(table).all():
-        raise NonFiniteError("a run without a finite value", "finite numbers", "find where it comes from")
+        raise NonFiniteError(
+            "a run without a finite value", "finite numbers", "find where it comes from"
+        )
     runs = len(table)
     if runs == 1:
         return Interval(float(table[0]), counted=1)
     half = float(t.ppf(0.975, runs - 1) * table.std(ddof=1) / math.sqrt(runs))
-    return Interval(float(table.mean()), float(table.mean()) - half, float(table.mean()) + half, runs)
+    return Interval(
+        float(table.mean()), float(table.mean()) - half, float(table.mean()) + half, runs
+    )

@@ -13,7 +13,16 @@ from cofire.arguments import validated
 from cofire.bounds import Number, Whole
 from cofire.errors import DataError, OptionError
 
-__all__ = ["Z95", "Interval", "Outcome", "holm", "samples_to_decide", "verdict", "verdicts", "weakest"]
+__all__ = [
+    "Z95",
+    "Interval",
+    "Outcome",
+    "holm",
+    "samples_to_decide",
+    "verdict",
+    "verdicts",
+    "weakest",
+]
 
 Outcome = Literal["better", "worse", "equal", "undecided"]
 Margin = Annotated[float, Number(least=0, instead="0.005")]
@@ -80,17 +89,21 @@ class Interval:
     @validated
     def says(self, margin: float = 0.0) -> Outcome:
         """What it says of a difference, see `cofire.statistics.verdict`; a single sample decides nothing."""
-        return "undecided" if self.counted == 1 else verdict(self.low, self.high, margin, value=self.value)
+        return (
+            "undecided"
+            if self.counted == 1
+            else verdict(self.low, self.high, margin, value=self.value)
+        )
 
 
 @validated
 def verdict(low: End, high: End, margin: Margin = 0.0, *, value: float | None = None) -> Outcome:
     """What the 95 % interval of a difference says.
 
-    "better" and "worse" if it leaves out 0, by however little. "equal" if two one-sided tests at 5 % hold the
-    difference to less than the margin (TOST, Schuirmann 1987): if the 90 % interval, whose ends lie 0.839 times as far
-    from the value (as those of a normal distribution do), is within the margin. Else "undecided": an interval that
-    includes 0 is no evidence of equality.
+    "better" and "worse" if it leaves out 0, by however little. "equal" if two one-sided tests at 5
+    % hold the difference to less than the margin (TOST, Schuirmann 1987): if the 90 % interval,
+    whose ends lie 0.839 times as far from the value (as those of a normal distribution do), is
+    within the margin. Else "undecided": an interval that includes 0 is no evidence of equality.
 
     Args:
         low: The lower end.
@@ -108,7 +121,11 @@ def verdict(low: End, high: End, margin: Margin = 0.0, *, value: float | None = 
         ('equal', 'undecided')
     """
     if not low <= high:
-        raise OptionError(f"an interval from {low!r} to {high!r}", "a lower and an upper end", "pass low, then high")
+        raise OptionError(
+            f"an interval from {low!r} to {high!r}",
+            "a lower and an upper end",
+            "pass low, then high",
+        )
     if low > 0:
         return "better"
     if high < 0:
@@ -126,8 +143,9 @@ def verdict(low: End, high: End, margin: Margin = 0.0, *, value: float | None = 
 def verdicts(intervals: Sequence[Interval], margin: Margin = 0.0) -> list[Outcome]:
     """The verdicts of a family of intervals: "better" and "worse" are held to 5 % for all of them together (Holm).
 
-    Of 20 intervals without any difference one leaves out 0 by chance alone; where Holm's correction of their
-    p-values does not reject, a verdict is "equal" if the interval is within the margin, else "undecided".
+    Of 20 intervals without any difference one leaves out 0 by chance alone; where Holm's correction
+    of their p-values does not reject, a verdict is "equal" if the interval is within the margin,
+    else "undecided".
 
     Example:
         >>> found = [Interval(0.010, 0.001, 0.019), Interval(0.010, 0.006, 0.014), Interval(0.0, -0.04, 0.04)]
@@ -154,11 +172,14 @@ def weakest(*outcomes: Outcome) -> Outcome:
 
 
 @validated
-def samples_to_decide(interval: Interval, margin: Margin = 0.0, *, tests: Annotated[int, Whole(1)] = 1) -> int | None:
+def samples_to_decide(
+    interval: Interval, margin: Margin = 0.0, *, tests: Annotated[int, Whole(1)] = 1
+) -> int | None:
     """About how many samples would decide, were the observed difference and spread the true ones.
 
-    As many as let four of five repeats end in "better", "worse" or "equal", whichever takes fewer; intervals get
-    shorter with the root of the samples. Rounded up to two digits, as it is not known better.
+    As many as let four of five repeats end in "better", "worse" or "equal", whichever takes fewer;
+    intervals get shorter with the root of the samples. Rounded up to two digits, as it is not known
+    better.
 
     Args:
         interval: Of a difference, with the number of samples that it is from.
@@ -169,8 +190,8 @@ def samples_to_decide(interval: Interval, margin: Margin = 0.0, *, tests: Annota
         None where no number would decide, or the samples are not known.
 
     Example:
-        A gain of 2.1 points on 280 samples: 820 would show it. None at all: 2,500 would show that it is below half a
-        point.
+        A gain of 2.1 points on 280 samples: 820 would show it. None at all: 2,500 would show that
+        it is below half a point.
 
         >>> samples_to_decide(Interval(0.021, -0.004, 0.046, 280), 0.005)
         820
@@ -203,7 +224,8 @@ def samples_to_decide(interval: Interval, margin: Margin = 0.0, *, tests: Annota
 def holm(p: Sequence[Annotated[float, Number(least=0, most=1)]]) -> list[float]:
     """p-values of several tests, raised so that one below 0.05 is wrong in 5 % of all such families (Holm 1979).
 
-    The smallest of m is multiplied by m, the next by m - 1 and so on; none gets below one before it, none above 1.
+    The smallest of m is multiplied by m, the next by m - 1 and so on; none gets below one before
+    it, none above 1.
 
     Raises:
         DataError: A value is no probability.

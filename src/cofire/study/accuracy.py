@@ -23,8 +23,8 @@ class Tally:
 
     Attributes:
         samples: Samples of each class by its number, (classes,), int64.
-        correct: Those classified correctly, (classes,), int64; None where the network's outputs have nothing to do
-            with the classes.
+        correct: Those classified correctly, (classes,), int64; None where the network's outputs
+            have nothing to do with the classes.
     """
 
     samples: Tensor
@@ -43,7 +43,9 @@ class Tally:
 
 
 @validated
-def tally(network: Network, data: Any, labelling: Labelling | None = None, *, batch_size: int = 1024) -> Tally:
+def tally(
+    network: Network, data: Any, labelling: Labelling | None = None, *, batch_size: int = 1024
+) -> Tally:
     """Classify a data set.
 
     Args:
@@ -60,5 +62,7 @@ def tally(network: Network, data: Any, labelling: Labelling | None = None, *, ba
     """
     labelling = labelling or Labelling.of(network, data)
     batches = Batches(data, len(labelling.names), batch_size=batch_size)
-    seen = run_pass(network, batches, labelling, None, (), "channel", lambda *_: None, "test data", False)
+    seen = run_pass(
+        network, batches, labelling, None, (), "channel", lambda *_: None, "test data", False
+    )
     return Tally(seen.samples.cpu(), None if seen.correct is None else seen.correct.cpu())

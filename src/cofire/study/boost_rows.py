@@ -14,7 +14,9 @@ from cofire.study.schemas import BOOST_CLASSES_SCHEMA, BOOSTS_SCHEMA, FLIPS_SCHE
 __all__ = ["boost_tables"]
 
 
-def boost_tables(comparison: Comparison, moment: Mapping[str, Any], class_names: Sequence[str]) -> dict[str, pa.Table]:
+def boost_tables(
+    comparison: Comparison, moment: Mapping[str, Any], class_names: Sequence[str]
+) -> dict[str, pa.Table]:
     """The tables `boosts`, `boost_classes` and `flips` of one checkpoint.
 
     Args:
@@ -24,25 +26,41 @@ def boost_tables(comparison: Comparison, moment: Mapping[str, Any], class_names:
     """
     roles = {"base": "base", comparison.best_control: "best control", comparison.chosen: "booster"}
     layers = len(comparison.always_active), count_always_active(comparison.always_active)
-    boosts = [_row(one, roles.get(name, ""), moment, layers) for name, one in comparison.judged.items()]
-    counts = [table.tolist() for name in ("base", comparison.chosen) for table in comparison.false_counts(name)]
+    boosts = [
+        _row(one, roles.get(name, ""), moment, layers) for name, one in comparison.judged.items()
+    ]
+    counts = [
+        table.tolist()
+        for name in ("base", comparison.chosen)
+        for table in comparison.false_counts(name)
+    ]
     samples = comparison.labels.bincount(minlength=len(class_names)).tolist()
     classes = [
         {
-            **moment, "class": number, "class_name": name, "samples": samples[number],
-            "base_false_positives": counts[0][number], "base_false_negatives": counts[1][number],
-            "boosted_false_positives": counts[2][number], "boosted_false_negatives": counts[3][number],
+            **moment,
+            "class": number,
+            "class_name": name,
+            "samples": samples[number],
+            "base_false_positives": counts[0][number],
+            "base_false_negatives": counts[1][number],
+            "boosted_false_positives": counts[2][number],
+            "boosted_false_negatives": counts[3][number],
         }
         for number, name in enumerate(class_names)
-    ]  # fmt: skip
+    ]
     flips = [
         {
-            **moment, "index": flip.index, "label": flip.label, "base_class": flip.base, "boosted_class": flip.boosted,
-            "base_confidence": flip.base_confidence, "boosted_confidence": flip.boosted_confidence,
+            **moment,
+            "index": flip.index,
+            "label": flip.label,
+            "base_class": flip.base,
+            "boosted_class": flip.boosted,
+            "base_confidence": flip.base_confidence,
+            "boosted_confidence": flip.boosted_confidence,
             "image": flip.image,
         }
         for flip in comparison.flips
-    ]  # fmt: skip
+    ]
     return {
         "boosts": pa.Table.from_pylist(boosts, schema=BOOSTS_SCHEMA),
         "boost_classes": pa.Table.from_pylist(classes, schema=BOOST_CLASSES_SCHEMA),
@@ -50,7 +68,9 @@ def boost_tables(comparison: Comparison, moment: Mapping[str, Any], class_names:
     }
 
 
-def _row(judged: Judged, role: str, moment: Mapping[str, Any], layers: tuple[int, int]) -> dict[str, Any]:
+def _row(
+    judged: Judged, role: str, moment: Mapping[str, Any], layers: tuple[int, int]
+) -> dict[str, Any]:
     read = layers if judged.kind in ("ablation", "method") else (None, None)
     return {
         **moment,

@@ -52,7 +52,8 @@ class Cases:
     """The samples to explain, and out of how many.
 
     Attributes:
-        chosen: First those predicted right in the order of their classes, then the mistakes, the most confident first.
+        chosen: First those predicted right in the order of their classes, then the mistakes, the
+            most confident first.
         samples: In the data.
         mistakes: Of the network on the data.
     """
@@ -65,7 +66,8 @@ class Cases:
 def cases_of(network: Network, data: Any, most: int, *, batch_size: int = 256) -> Cases:
     """Choose samples in one reading of the data.
 
-    Of those predicted right: the most confident one of each class (several where there are few classes), of classes
+    Of those predicted right: the most confident one of each class (several where there are few
+        classes), of classes
     that lie evenly over all where there are many. Of the mistakes: the most confident ones.
 
     Args:
@@ -94,7 +96,9 @@ def cases_of(network: Network, data: Any, most: int, *, batch_size: int = 256) -
                 continue
             others = tuple(other for other in ordered[at].tolist() if other != taken)[:RUNNERS_UP]
             # A copy: a view would keep the whole batch in memory.
-            case = Case(samples + at, label, taken, float(confidence[at]), others, batch.inputs[at].clone())
+            case = Case(
+                samples + at, label, taken, float(confidence[at]), others, batch.inputs[at].clone()
+            )
             (right if case.right else wrong).append(case)
         samples += len(labels)
         mistakes += int((labels != predicted).sum())
@@ -122,5 +126,7 @@ def _spread(ranked: list[Case], most: int) -> list[Case]:
     chosen = ranked[:most]
     if classes > most:
         first = sorted(ranked[:classes], key=lambda case: case.label)
-        chosen = [first[place] for place in torch.linspace(0, classes - 1, most).round().long().tolist()]
+        chosen = [
+            first[place] for place in torch.linspace(0, classes - 1, most).round().long().tolist()
+        ]
     return sorted(chosen, key=lambda case: (case.label, case.index))

@@ -16,10 +16,13 @@ _CHANNELS = (16, 32)
 
 
 @validated
-def cnn(shape: Sequence[int], hidden: Sequence[int], classes: int, *, dropout: float = 0.0) -> nn.Sequential:
+def cnn(
+    shape: Sequence[int], hidden: Sequence[int], classes: int, *, dropout: float = 0.0
+) -> nn.Sequential:
     """A convolutional classifier: two 3 × 3 convolutions, each with ReLU and 2 × 2 max-pooling, then linear layers.
 
-    Neither paper has it; it is for images from 8 × 8 (digits) over 28 × 28 (MNIST) to 32 × 32 in colour.
+    Neither paper has it; it is for images from 8 × 8 (digits) over 28 × 28 (MNIST) to 32 × 32 in
+    colour.
 
     Args:
         shape: (channels, height, width) of a sample.

@@ -39,10 +39,10 @@ class Correlation:
             only drift correlate strongly; this says whether they also move together.
         points: How many checkpoints were used.
         confidence: The level of the intervals, 0.95 unless asked.
-        effective: How many independent checkpoints these are worth for Pearson's r, at most `points` (see
-            `effective_points`); None where there is no r.
-        pearson_serial_low: Lower end of the interval of that many checkpoints, the one that decides: it allows for
-            each checkpoint starting where the last one ended.
+        effective: How many independent checkpoints these are worth for Pearson's r, at most
+            `points` (see `effective_points`); None where there is no r.
+        pearson_serial_low: Lower end of the interval of that many checkpoints, the one that
+            decides: it allows for each checkpoint starting where the last one ended.
         pearson_serial_high: Upper end.
         spearman_serial_low: Lower end of the same for Spearman's coefficient, by the ranks.
         spearman_serial_high: Upper end.
@@ -70,10 +70,11 @@ def correlate(
 ) -> Correlation:
     """Pearson and Spearman correlation of two series with confidence intervals.
 
-    Checkpoints of one run are not independent. There are two intervals of each coefficient: the plain one takes them
-    as independent and is too narrow (two unrelated random walks of 20 points exclude 0 in 46 of 100 cases), the serial
-    one counts them as `effective_points` independent ones (6 of 100) and is the one to decide by. Neither knows of a
-    common trend: see `Correlation.changes`.
+    Checkpoints of one run are not independent. There are two intervals of each coefficient: the
+    plain one takes them as independent and is too narrow (two unrelated random walks of 20 points
+    exclude 0 in 46 of 100 cases), the serial one counts them as `effective_points` independent ones
+    (6 of 100) and is the one to decide by. Neither knows of a common trend: see
+    `Correlation.changes`.
 
     Args:
         first: One number per checkpoint.
@@ -81,8 +82,8 @@ def correlate(
         confidence: Level of the intervals, between 0 and 1.
 
     Returns:
-        The correlations; None where they are not defined (a constant series, fewer than 3 points) and
-        None for an interval of fewer than 4 points or of a coefficient of ±1.
+        The correlations; None where they are not defined (a constant series, fewer than 3 points)
+        and None for an interval of fewer than 4 points or of a coefficient of ±1.
 
     Raises:
         DataError: The series differ in length or hold a NaN or infinite value.
@@ -106,14 +107,18 @@ def correlate(
     pearson = _coefficient(x, y)
     spearman = None if pearson is None else _coefficient(stats.rankdata(x), stats.rankdata(y))
     low, high = _fisher(pearson, n, 1.0, confidence)
-    # Bonett and Wright (2000): the variance of Fisher's z of a rank correlation is (1 + r²/2) / (n - 3).
+    # Bonett and Wright (2000): the variance of Fisher's z of a rank correlation is (1 + r²/2) / (n
+    # - 3).
     spread = 1 + (spearman or 0.0) ** 2 / 2
     rank_low, rank_high = _fisher(spearman, n, spread, confidence)
     worth = None if pearson is None else effective_points(x, y)
-    worth_of_ranks = None if spearman is None else effective_points(stats.rankdata(x), stats.rankdata(y))
+    worth_of_ranks = (
+        None if spearman is None else effective_points(stats.rankdata(x), stats.rankdata(y))
+    )
     serial, serial_rank = (
-        _fisher(pearson, n, 1.0, confidence, worth), _fisher(spearman, n, spread, confidence, worth_of_ranks)
-    )  # fmt: skip
+        _fisher(pearson, n, 1.0, confidence, worth),
+        _fisher(spearman, n, spread, confidence, worth_of_ranks),
+    )
     return Correlation(
         pearson=pearson,
         pearson_low=low,
@@ -135,9 +140,10 @@ def correlate(
 def effective_points(first: Sequence[float] | Floats, second: Sequence[float] | Floats) -> float:
     """How many independent pairs two series are worth when they are correlated (Bartlett 1935, 1946).
 
-    `1 / n* = 1 / n + 2 / n Σ_k (1 - k / n) a(k) b(k)` over the lags k up to n - 2, with the two series' sample
-    autocorrelations a and b; never more than n. All lags enter: the sum over a few of them (Pyper and Peterman 1998)
-    lets two unrelated random walks of 20 points exclude 0 in 8 of 100 cases, this one in 6.
+    `1 / n* = 1 / n + 2 / n Σ_k (1 - k / n) a(k) b(k)` over the lags k up to n - 2, with the two
+    series' sample autocorrelations a and b; never more than n. All lags enter: the sum over a few
+    of them (Pyper and Peterman 1998) lets two unrelated random walks of 20 points exclude 0 in 8 of
+    100 cases, this one in 6.
 
     Args:
         first: One number per checkpoint, not constant.

@@ -16,7 +16,9 @@ from cofire.errors import DataError, OptionError, near_matches
 __all__ = ["DATASETS", "LabelledData", "data_root", "drawn_seed", "hold_out", "load_dataset"]
 
 _MIXED = "-mixed"
-DATASETS = tuple(f"{name}{mixed}" for name in ("digits", "mnist", "fashion-mnist") for mixed in ("", _MIXED))
+DATASETS = tuple(
+    f"{name}{mixed}" for name in ("digits", "mnist", "fashion-mnist") for mixed in ("", _MIXED)
+)
 """Names that `load_dataset` knows."""
 
 
@@ -50,10 +52,10 @@ def data_root(given: str | Path | None = None) -> Path:
 def load_dataset(name: str, root: str | Path | None = None, *, seed: int = 0) -> LabelledData:
     """A data set by name.
 
-    `digits` comes with scikit-learn: 1,437 training and 360 test images of 8 × 8, split by class. `mnist`
-    and `fashion-mnist` are read from the layouts that torchvision writes under the root, and downloaded by
-    torchvision if they are not there. `-mixed` permutes the labels of the training and of the test set
-    once, by the seed: nothing can be learnt but by heart.
+    `digits` comes with scikit-learn: 1,437 training and 360 test images of 8 × 8, split by class.
+    `mnist` and `fashion-mnist` are read from the layouts that torchvision writes under the root,
+    and downloaded by torchvision if they are not there. `-mixed` permutes the labels of the
+    training and of the test set once, by the seed: nothing can be learnt but by heart.
 
     Args:
         name: One of `DATASETS`.
@@ -90,7 +92,9 @@ def load_dataset(name: str, root: str | Path | None = None, *, seed: int = 0) ->
     )
 
 
-def hold_out(data: LabelledData, share: float, *, seed: int = 0) -> tuple[LabelledData, tuple[Tensor, Tensor]]:
+def hold_out(
+    data: LabelledData, share: float, *, seed: int = 0
+) -> tuple[LabelledData, tuple[Tensor, Tensor]]:
     """Part of the training data held out, the same share of each class.
 
     Args:
@@ -114,13 +118,17 @@ def hold_out(data: LabelledData, share: float, *, seed: int = 0) -> tuple[Labell
     rows = np.arange(len(data.train_labels))
     try:
         kept, held = train_test_split(
-            rows, test_size=share, stratify=data.train_labels.numpy(), random_state=drawn_seed(seed, 2) % 2**32
+            rows,
+            test_size=share,
+            stratify=data.train_labels.numpy(),
+            random_state=drawn_seed(seed, 2) % 2**32,
         )
     except ValueError as error:
         raise OptionError(
-            f"validation={share} of {len(rows)} samples: {error}", "samples of each class in both parts",
+            f"validation={share} of {len(rows)} samples: {error}",
+            "samples of each class in both parts",
             "hold out another share, or use more data",
-        ) from error  # fmt: skip
+        ) from error
     keep, hold = (torch.from_numpy(np.sort(part)) for part in (kept, held))
     rest = replace(data, train_inputs=data.train_inputs[keep], train_labels=data.train_labels[keep])
     return rest, (data.train_inputs[hold], data.train_labels[hold])
@@ -143,7 +151,9 @@ def _digits() -> LabelledData:
     images, labels = load_digits(return_X_y=True)
     # The split is the data set's own, not the study's: it must not move with a seed.
     parts = train_test_split(images, labels, test_size=360, random_state=0, stratify=labels)
-    train, test = (torch.from_numpy(p.astype(np.float32) / 16).reshape(-1, 1, 8, 8) for p in parts[:2])
+    train, test = (
+        torch.from_numpy(p.astype(np.float32) / 16).reshape(-1, 1, 8, 8) for p in parts[:2]
+    )
     train_labels, test_labels = (torch.from_numpy(p.astype(np.int64)) for p in parts[2:])
     return LabelledData(train, train_labels, test, test_labels, tuple(str(d) for d in range(10)))
 

@@ -20,15 +20,18 @@ def digest(trajectory: Trajectory) -> list[str]:
         trajectory: Of one checkpoint or more.
 
     Returns:
-        What was analysed, accuracy, entropy, its correlation with accuracy (of one checkpoint alone: activity), dead
-        neurons, how far the neurons of the last layer's graph keep to their classes, what a booster gains at
-        the last checkpoint and how much of it patterns add, and whether explanations depend on the class.
+        What was analysed, accuracy, entropy, its correlation with accuracy (of one checkpoint
+        alone: activity), dead neurons, how far the neurons of the last layer's graph keep to their
+        classes, what a booster gains at the last checkpoint and how much of it patterns add, and
+        whether explanations depend on the class.
 
     Raises:
         ResultError: There is no checkpoint.
     """
     if not trajectory.checkpoints:
-        raise ResultError("a trajectory without checkpoints", "at least one", "analyse a checkpoint first")
+        raise ResultError(
+            "a trajectory without checkpoints", "at least one", "analyse a checkpoint first"
+        )
     table = trajectory.network().to_pylist()
     first, last = table[0], table[-1]
     options = trajectory.options
@@ -51,7 +54,9 @@ def digest(trajectory: Trajectory) -> list[str]:
         if last["train_accuracy"] is not None
         else "Accuracy     left out: the network's outputs are not the data's classes",
         f"Entropy      {change('entropy', ',.0f')} nats over all neurons",
-        f"Correlation  {_correlation(trajectory)}" if many else f"Activity     {_activity(trajectory)}",
+        f"Correlation  {_correlation(trajectory)}"
+        if many
+        else f"Activity     {_activity(trajectory)}",
         f"Silence      {silent}" + (" at the last checkpoint" if many else ""),
         *_communities(trajectory),
         *(_boosted(trajectory) if len(trajectory.boosts) else []),
@@ -107,7 +112,9 @@ def _explained(tracings: pa.Table) -> str:
 
 
 def _communities(trajectory: Trajectory) -> list[str]:
-    rows = [row for row in trajectory.modularities.to_pylist() if row["measure"] == "weighted-overlap"]
+    rows = [
+        row for row in trajectory.modularities.to_pylist() if row["measure"] == "weighted-overlap"
+    ]
     if not rows:
         return []
     rows = [row for row in rows if row["layer_index"] == rows[-1]["layer_index"]]

@@ -30,7 +30,8 @@ def explanation_tables(
 ) -> dict[str, pa.Table]:
     """The tables `tracings` and `explanations` of one checkpoint.
 
-    A network through which evidence cannot be traced gives one row of `tracings` that says why, and no error.
+    A network through which evidence cannot be traced gives one row of `tracings` that says why, and
+    no error.
 
     Args:
         network: At the checkpoint.
@@ -52,7 +53,8 @@ def explanation_tables(
             rows += [{**moment, **row} for row in found]
             overlaps += compared
     except CofireError as refused:
-        # A study that took hours does not fail for what is shown at its end; the report gives the reason.
+        # A study that took hours does not fail for what is shown at its end; the report gives the
+        # reason.
         error, rows, overlaps = str(refused), [], []
     tracing = {**moment, **_counts(cases, rows), **_means(overlaps), "error": error}
     return {

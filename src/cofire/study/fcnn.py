@@ -13,7 +13,9 @@ __all__ = ["fcnn"]
 
 
 @validated
-def fcnn(inputs: int, hidden: Sequence[int], classes: int, *, dropout: float = 0.0) -> nn.Sequential:
+def fcnn(
+    inputs: int, hidden: Sequence[int], classes: int, *, dropout: float = 0.0
+) -> nn.Sequential:
     """A fully connected classifier: ReLU and dropout after each hidden layer (P2 §6, Table 1).
 
     Args:

@@ -79,7 +79,8 @@ def follow(
     """A trajectory over the checkpoints of your own training run.
 
     Args:
-        network: The classifier; its own weights do not matter. A module is read with the first training samples.
+        network: The classifier; its own weights do not matter. A module is read with the first
+            training samples.
         checkpoints: State dicts, or files of them, in order, as `Network.with_weights` takes them.
         train: Training data, as `cofire.summarize` takes it: what the neurons are observed on.
         test: Test data for the test accuracy; None leaves it out.
@@ -91,29 +92,36 @@ def follow(
         range: Over which range.
         threshold: A neuron is active above it.
         by_class: What is kept per class.
-        pairs: Which pairs of neurons the activation pattern graph counts; None for no graph. Needs `by_class`.
-        top: Representative neurons per class at the most; fewer in narrow layers (see `cofire.summarize`).
-        resolution: γ of Louvain's method; 2 is Gephi's 0.5, which P2 used.
-        community_runs: With how many seeds communities are found, and how often weights are shuffled.
-        null_graphs: How many graphs with random labels each graph is held against; 10 unless given, 0 for none.
-        boost: A booster's method (see `cofire.Booster`) or "auto", to compare at every checkpoint with controls; None
-            for no boosting. Needs test data.
-        boost_layers: Which layers it reads; all unless given.
-        boost_unit: What a neuron of a feature map is to it (see `cofire.Booster`); `unit` unless given, or where that
-            is "channel", the booster's own default.
-        boost_threshold: Above what a neuron is active to it (see `cofire.Booster`); `threshold` unless given.
-        held_out: Data that the classifier was not trained on, for boosters to be fitted and chosen by; a fifth of the
-            training data takes its place unless given.
-        explain: How many test samples of each kind, predicted right and misclassified, are explained at the last
-            checkpoint at the most; 0 for none. Needs test data.
-        min_class_samples: With `by_class`, the fewest samples that a class that occurs may have (see
+        pairs: Which pairs of neurons the activation pattern graph counts; None for no graph. Needs
+            `by_class`.
+        top: Representative neurons per class at the most; fewer in narrow layers (see
             `cofire.summarize`).
+        resolution: γ of Louvain's method; 2 is Gephi's 0.5, which P2 used.
+        community_runs: With how many seeds communities are found, and how often weights are
+            shuffled.
+        null_graphs: How many graphs with random labels each graph is held against; 10 unless given,
+            0 for none.
+        boost: A booster's method (see `cofire.Booster`) or "auto", to compare at every checkpoint
+            with controls; None for no boosting. Needs test data.
+        boost_layers: Which layers it reads; all unless given.
+        boost_unit: What a neuron of a feature map is to it (see `cofire.Booster`); `unit` unless
+            given, or where that is "channel", the booster's own default.
+        boost_threshold: Above what a neuron is active to it (see `cofire.Booster`); `threshold`
+            unless given.
+        held_out: Data that the classifier was not trained on, for boosters to be fitted and chosen
+            by; a fifth of the training data takes its place unless given.
+        explain: How many test samples of each kind, predicted right and misclassified, are
+            explained at the last checkpoint at the most; 0 for none. Needs test data.
+        min_class_samples: With `by_class`, the fewest samples that a class that occurs may have
+            (see `cofire.summarize`).
         class_names: Names of the classes; those of the training data unless given.
-        outputs: The number of each class's output, where class i is not output i (see `cofire.summarize`).
+        outputs: The number of each class's output, where class i is not output i (see
+            `cofire.summarize`).
         weights_key: Which copy of the network, where checkpoints hold it several times.
         batch_size: For data that does not come in batches.
-        folder: Keep every checkpoint's rows there as soon as they are known; called again with the same
-            folder, weights and options, only what is missing is computed. The data is taken for the same.
+        folder: Keep every checkpoint's rows there as soon as they are known; called again with the
+            same folder, weights and options, only what is missing is computed. The data is taken
+            for the same.
         progress: Show progress bars; None shows them on a terminal.
 
     Returns:
@@ -124,7 +132,8 @@ def follow(
         MergeError: The folder holds results of other weights or under other options.
         WeightsError: A checkpoint is missing, damaged, or does not fit.
         DataError: See `cofire.summarize`.
-        ResultError: What the folder holds is damaged, another run writes there, or the disk is full.
+        ResultError: What the folder holds is damaged, another run writes there, or the disk is
+            full.
 
     Example:
         >>> import torch
@@ -135,12 +144,19 @@ def follow(
     """
     if not isinstance(checkpoints, Sequence) or isinstance(checkpoints, str):
         raise OptionError(
-            f"checkpoints={type(checkpoints).__name__}", "a list of state dicts or files, in order",
+            f"checkpoints={type(checkpoints).__name__}",
+            "a list of state dicts or files, in order",
             "pass sorted(Path(folder).glob('*.safetensors')), say",
-        )  # fmt: skip
+        )
     if not checkpoints:
-        raise OptionError("no checkpoints", "at least one", "pass the state dicts or files that training kept")
-    moments = list(epochs) if epochs is not None else [float(k) for k, _ in enumerate(checkpoints, start=1)]
+        raise OptionError(
+            "no checkpoints", "at least one", "pass the state dicts or files that training kept"
+        )
+    moments = (
+        list(epochs)
+        if epochs is not None
+        else [float(k) for k, _ in enumerate(checkpoints, start=1)]
+    )
     if len(moments) != len(checkpoints) or (steps is not None and len(steps) != len(checkpoints)):
         raise OptionError(
             f"{len(moments)} epochs, {'no' if steps is None else len(steps)} steps, {len(checkpoints)} checkpoints",
@@ -155,12 +171,22 @@ def follow(
             "a graph that they are options of",
             "pass pairs='class', or leave them out",
         )
-    if boost is None and any(one is not None for one in (boost_layers, boost_unit, boost_threshold, held_out)):
-        raise OptionError("options of boosting without boost", "a method", "pass boost='readout', or leave them out")
+    if boost is None and any(
+        one is not None for one in (boost_layers, boost_unit, boost_threshold, held_out)
+    ):
+        raise OptionError(
+            "options of boosting without boost",
+            "a method",
+            "pass boost='readout', or leave them out",
+        )
     if boost is not None and test is None:
-        raise OptionError(f"boost={boost!r} without test data", "test data to judge it by", "pass test as well")
+        raise OptionError(
+            f"boost={boost!r} without test data", "test data to judge it by", "pass test as well"
+        )
     if check_whole("explain", explain, least=0) and test is None:
-        raise OptionError(f"explain={explain} without test data", "test data to explain", "pass test as well")
+        raise OptionError(
+            f"explain={explain} without test data", "test data to explain", "pass test as well"
+        )
     if boost not in (None, "auto"):
         check_booster("boost", boost)
     if boost_unit is None:
@@ -193,8 +219,16 @@ def follow(
         "classes": list(labelling.names),
         **({} if labelling.matched == "number" else {"outputs": labelling.matched}),
         "test_data": "given" if test is not None else "none",
-        **({} if boost is None else {"boost": boost, "held_out_data": "none" if held_out is None else "given"}),
-        **({} if boost is None else {"boost_layers": [layer.name for layer in chosen_layers(network, boost_layers)]}),
+        **(
+            {}
+            if boost is None
+            else {"boost": boost, "held_out_data": "none" if held_out is None else "given"}
+        ),
+        **(
+            {}
+            if boost is None
+            else {"boost_layers": [layer.name for layer in chosen_layers(network, boost_layers)]}
+        ),
         **({} if boost is None else {"boost_unit": boost_unit, "boost_threshold": limit}),
         **({} if not explain else {"explain": explain}),
         "versions": versions(),
@@ -212,22 +246,49 @@ def follow(
             part = None if fragments is None else fragments.get(number, identity)
             if part is None:
                 summary = summarize(
-                    now, train, layers=layers, unit=unit, bins=bins, range=range, threshold=threshold,
-                    by_class=by_class, pairs=pairs, top=top, null_graphs=null_graphs,
-                    min_class_samples=min_class_samples, class_names=labelling.names, outputs=outputs,
-                    batch_size=batch_size, progress=progress,
-                )  # fmt: skip
-                tested = None if test is None else tally(now, test, labelling, batch_size=batch_size)
+                    now,
+                    train,
+                    layers=layers,
+                    unit=unit,
+                    bins=bins,
+                    range=range,
+                    threshold=threshold,
+                    by_class=by_class,
+                    pairs=pairs,
+                    top=top,
+                    null_graphs=null_graphs,
+                    min_class_samples=min_class_samples,
+                    class_names=labelling.names,
+                    outputs=outputs,
+                    batch_size=batch_size,
+                    progress=progress,
+                )
+                tested = (
+                    None if test is None else tally(now, test, labelling, batch_size=batch_size)
+                )
                 moment = Moment(number, float(epoch), step)
                 part = trajectory_of(summary, moment, tested, options, graphs)
                 if boost is not None:
                     comparison = compare(
-                        now, train, held_out, test, layers=boost_layers, method=boost, threshold=limit,
-                        unit=boost_unit, batch_size=batch_size, progress=progress,
-                    )  # fmt: skip
+                        now,
+                        train,
+                        held_out,
+                        test,
+                        layers=boost_layers,
+                        method=boost,
+                        threshold=limit,
+                        unit=boost_unit,
+                        batch_size=batch_size,
+                        progress=progress,
+                    )
                     part = replace(part, **boost_tables(comparison, vars(moment), labelling.names))
                 if explain and number == len(checkpoints):
-                    part = replace(part, **explanation_tables(now, test, explain, vars(moment), batch_size=batch_size))
+                    part = replace(
+                        part,
+                        **explanation_tables(
+                            now, test, explain, vars(moment), batch_size=batch_size
+                        ),
+                    )
                 if fragments is not None:
                     fragments.put(number, part, identity)
             parts.append(part)

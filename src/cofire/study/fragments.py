@@ -53,7 +53,9 @@ class Fragments:
             known = read_json(path / _IDENTITY)
         except (ResultError, OSError, ValueError, RecursionError) as error:
             raise ResultError(
-                f"'{path}' is damaged: {error}", "the whole rows of a checkpoint", f"delete '{path}' and start again"
+                f"'{path}' is damaged: {error}",
+                "the whole rows of a checkpoint",
+                f"delete '{path}' and start again",
             ) from error
         named = {name: self._options[name] for name in _NAMED if name in self._options}
         mine, theirs = {**self._options, **identity}, {**named, **found.options, **known}

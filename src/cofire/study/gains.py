@@ -27,12 +27,17 @@ def gain_of(row: Mapping[str, Any], column: str, samples: int = 0) -> Interval |
         samples: Of the test data, 0 where that is not known.
 
     Returns:
-        A difference of two test accuracies, as a share from -1 to 1; without ends where none were stored.
+        A difference of two test accuracies, as a share from -1 to 1; without ends where none were
+        stored.
     """
     value, low, high = (row[f"{column}{end}"] for end in ("", "_low", "_high"))
     if value is None:
         return None
-    return Interval(value, counted=samples) if low is None or high is None else Interval(value, low, high, samples)
+    return (
+        Interval(value, counted=samples)
+        if low is None or high is None
+        else Interval(value, low, high, samples)
+    )
 
 
 @dataclass(frozen=True)
@@ -60,19 +65,25 @@ class Boost:
     def over_base(self) -> Interval:
         """What the booster gains over the network as it is."""
         found = gain_of(self.booster, "base_gain", self.samples)
-        return found or Interval(self.booster["test_accuracy"] - self.base["test_accuracy"], counted=self.samples)
+        return found or Interval(
+            self.booster["test_accuracy"] - self.base["test_accuracy"], counted=self.samples
+        )
 
     @property
     def over_control(self) -> Interval:
         """What the booster gains over the best control."""
         found = gain_of(self.booster, "gain", self.samples)
-        return found or Interval(self.booster["test_accuracy"] - self.control["test_accuracy"], counted=self.samples)
+        return found or Interval(
+            self.booster["test_accuracy"] - self.control["test_accuracy"], counted=self.samples
+        )
 
     @property
     def of_control(self) -> Interval:
         """What the best control gains over the network as it is."""
         found = gain_of(self.control, "base_gain", self.samples)
-        return found or Interval(self.control["test_accuracy"] - self.base["test_accuracy"], counted=self.samples)
+        return found or Interval(
+            self.control["test_accuracy"] - self.base["test_accuracy"], counted=self.samples
+        )
 
     @property
     def of_layers(self) -> Interval | None:
@@ -88,9 +99,9 @@ class Boost:
     def verdict(self) -> Outcome:
         """Whether the booster helps: only what is better than the network and than the best control does.
 
-        A gain over the network alone is no evidence for hidden layers if a control that sees none gains as much; one
-        over the control alone is none either, as the control may have spoilt the network. The same verdict as that of
-        `cofire.boost.Comparison`.
+        A gain over the network alone is no evidence for hidden layers if a control that sees none
+        gains as much; one over the control alone is none either, as the control may have spoilt the
+        network. The same verdict as that of `cofire.boost.Comparison`.
         """
         return weakest(self.over_base.says(self.margin), self.over_control.says(self.margin))
 
@@ -108,7 +119,11 @@ class Boost:
             for gain in (self.over_base, self.over_control)
             if gain.says(self.margin) == "undecided"
         ]
-        return None if not asked or None in asked else max(number for number in asked if number is not None)
+        return (
+            None
+            if not asked or None in asked
+            else max(number for number in asked if number is not None)
+        )
 
 
 def decimals(*gains: Interval) -> int:
@@ -141,8 +156,13 @@ def boost_at(boosts: pa.Table, checkpoint: int, samples: int = 0, margin: float 
         ResultError: The checkpoint has not exactly one row of each role.
     """
     rows = boosts.filter(pc.field("checkpoint") == checkpoint).to_pylist()
-    found = {role: [row for row in rows if row["role"] == role] for role in ("base", "best control", "booster")}
-    if wrong := [f"{len(part)} rows of role '{role}'" for role, part in found.items() if len(part) != 1]:
+    found = {
+        role: [row for row in rows if row["role"] == role]
+        for role in ("base", "best control", "booster")
+    }
+    if wrong := [
+        f"{len(part)} rows of role '{role}'" for role, part in found.items() if len(part) != 1
+    ]:
         raise ResultError(
             f"a table 'boosts' with {' and '.join(wrong)} at checkpoint {checkpoint}",
             "exactly one row each of 'base', 'best control' and 'booster'",

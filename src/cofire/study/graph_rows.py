@@ -31,7 +31,8 @@ class GraphOptions:
 
     Attributes:
         resolution: γ of Louvain's method; 2 is Gephi's 0.5, which P2 used.
-        community_runs: With how many seeds communities are found, and how often weights are shuffled; 2 at least.
+        community_runs: With how many seeds communities are found, and how often weights are
+            shuffled; 2 at least.
 
     Raises:
         OptionError: One of them has a value it cannot have.
@@ -42,11 +43,16 @@ class GraphOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "resolution", check_above_zero("resolution", self.resolution))
-        object.__setattr__(self, "community_runs", check_whole("community_runs", self.community_runs, least=2))
+        object.__setattr__(
+            self, "community_runs", check_whole("community_runs", self.community_runs, least=2)
+        )
 
 
 def graph_tables(
-    summary: ActivationSummary, moment: dict[str, Any], accuracies: dict[str, Any], options: GraphOptions
+    summary: ActivationSummary,
+    moment: dict[str, Any],
+    accuracies: dict[str, Any],
+    options: GraphOptions,
 ) -> dict[str, pa.Table]:
     """The tables `graphs`, `modularities`, `vertices` and `edges` of one checkpoint.
 
@@ -90,7 +96,8 @@ def graph_from_tables(
         about: Its row of `graphs`.
         vertices: Its rows of `vertices`, in order.
         edges: Its rows of `edges`.
-        class_names: Names of the classes by their numbers, which stand in where a name is not known.
+        class_names: Names of the classes by their numbers, which stand in where a name is not
+            known.
 
     Raises:
         ResultError: The table does not hold all of its edges.
@@ -111,7 +118,10 @@ def graph_from_tables(
         means[of_vertex, vertex] = torch.tensor(row["class_means"], dtype=torch.float64)
     best = torch.sort(means, dim=1, descending=True, stable=True)
     adjacency = torch.zeros(len(neurons), len(neurons), dtype=torch.float64)
-    ends = [torch.searchsorted(neurons, torch.tensor(edges[n].to_pylist(), dtype=torch.int64)) for n in _ENDS]
+    ends = [
+        torch.searchsorted(neurons, torch.tensor(edges[n].to_pylist(), dtype=torch.int64))
+        for n in _ENDS
+    ]
     adjacency[ends[0], ends[1]] = torch.tensor(edges["weight"].to_pylist(), dtype=torch.float64)
     return ActivationPatternGraph(
         layer=about["layer"],
@@ -168,8 +178,12 @@ def _tables(
         "shared_neurons": int(torch.triu(matrix, 1).sum()),
         "unique_matrix": matrix.flatten().tolist(),
     }
-    values = [graph.modularity(measure) for measure in _GIVEN] + [stability[m].median for m in _FOUND]
-    nulls = {null: _held_against(graph, null, values, gamma, runs) for null in ("weights", "labels")}
+    values = [graph.modularity(measure) for measure in _GIVEN] + [
+        stability[m].median for m in _FOUND
+    ]
+    nulls = {
+        null: _held_against(graph, null, values, gamma, runs) for null in ("weights", "labels")
+    }
     modularities = [
         {
             **start,
@@ -197,16 +211,27 @@ def _held_against(
 ) -> list[Significance | None]:
     if null == "labels" and len(graph.by_chance) < 2:
         return [None] * len(values)
-    return list(graph.significances((*_GIVEN, *_FOUND), null=null, runs=runs, resolution=gamma, values=values))
+    return list(
+        graph.significances(
+            (*_GIVEN, *_FOUND), null=null, runs=runs, resolution=gamma, values=values
+        )
+    )
 
 
 def _columns(null: str, found: Significance | None) -> dict[str, float | None]:
-    numbers = (None, None, None, 0) if found is None else (found.mean, found.std, found.z, found.runs)
-    return dict(zip((f"{null}_{name}" for name in ("mean", "std", "z", "runs")), numbers, strict=True))
+    numbers = (
+        (None, None, None, 0) if found is None else (found.mean, found.std, found.z, found.runs)
+    )
+    return dict(
+        zip((f"{null}_{name}" for name in ("mean", "std", "z", "runs")), numbers, strict=True)
+    )
 
 
 def _vertices(
-    graph: ActivationPatternGraph, start: dict[str, Any], classes: Sequence[int], community: list[int]
+    graph: ActivationPatternGraph,
+    start: dict[str, Any],
+    classes: Sequence[int],
+    community: list[int],
 ) -> pa.Table:
     means = torch.zeros(len(graph.members), graph.vertices, dtype=torch.float64)
     means.scatter_(1, graph.members, graph.class_means)

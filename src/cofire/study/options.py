@@ -23,7 +23,8 @@ class StudyOptions(BaseModel):
     Attributes:
         dataset: One of `cofire.study.DATASETS`.
         network: "fcnn" (fully connected, as in P2 Table 1) or "cnn" (see `cofire.study.cnn`).
-        hidden: Units of the fully connected hidden layers: 512, 512 (P2 Table 1) unless given, of a cnn 128.
+        hidden: Units of the fully connected hidden layers: 512, 512 (P2 Table 1) unless given, of a
+            cnn 128.
         epochs: Passes over the training data.
         checkpoints: How many are kept, at uniform intervals.
         batch_size: Of training.
@@ -34,20 +35,27 @@ class StudyOptions(BaseModel):
         bins: Bins R of the entropy's histograms.
         range: Their range.
         threshold: A neuron is active above it.
-        pairs: Which pairs of neurons the activation pattern graph counts, "class" or "union"; "none" for no graph.
-        top: Representative neurons per class at the most (P2: 50); fewer in narrow layers (see `cofire.summarize`).
+        pairs: Which pairs of neurons the activation pattern graph counts, "class" or "union";
+            "none" for no graph.
+        top: Representative neurons per class at the most (P2: 50); fewer in narrow layers (see
+            `cofire.summarize`).
         resolution: γ of Louvain's method; 2 is Gephi's 0.5, which P2 used.
-        community_runs: With how many seeds communities are found, and how often weights are shuffled.
+        community_runs: With how many seeds communities are found, and how often weights are
+            shuffled.
         null_graphs: How many graphs with random labels each graph is held against; 0 for none.
-        boost: The booster's method at every checkpoint (see `cofire.Booster`), or "auto"; "none" for no boosting.
-        boost_layers: Activation layers that it reads: "all", "L2L" (the last two), "LL" (the last), or a name.
-        boost_unit: What a neuron of a feature map is to the booster: "channel-mean", "channel-max" or "element".
-        boost_threshold: Above what a neuron is active to the booster, a number or "mean", each neuron's own;
-            `threshold` unless given.
-        validation: Share of the training data that is held out: nothing is trained or observed on it, boosters are
-            fitted and chosen by it. A tenth unless given where there is boosting, else 0.
-        explain: How many test images of each kind, predicted right and misclassified, are explained at the last
-            checkpoint at the most; 0 for none.
+        boost: The booster's method at every checkpoint (see `cofire.Booster`), or "auto"; "none"
+            for no boosting.
+        boost_layers: Activation layers that it reads: "all", "L2L" (the last two), "LL" (the last),
+            or a name.
+        boost_unit: What a neuron of a feature map is to the booster: "channel-mean", "channel-max"
+            or "element".
+        boost_threshold: Above what a neuron is active to the booster, a number or "mean", each
+            neuron's own; `threshold` unless given.
+        validation: Share of the training data that is held out: nothing is trained or observed on
+            it, boosters are fitted and chosen by it. A tenth unless given where there is boosting,
+            else 0.
+        explain: How many test images of each kind, predicted right and misclassified, are explained
+            at the last checkpoint at the most; 0 for none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -116,8 +124,14 @@ class StudyOptions(BaseModel):
     @field_validator("hidden")
     @classmethod
     def _layers(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if not value or not all(1 <= units <= LARGEST["hidden"] for units in value) or len(value) > 100:
-            raise ValueError("must name at least one layer and at most 100, each of 1 to 2**24 units")
+        if (
+            not value
+            or not all(1 <= units <= LARGEST["hidden"] for units in value)
+            or len(value) > 100
+        ):
+            raise ValueError(
+                "must name at least one layer and at most 100, each of 1 to 2**24 units"
+            )
         return value
 
     @classmethod
@@ -125,7 +139,8 @@ class StudyOptions(BaseModel):
         """Options from a TOML file, overridden by those given by name (None: not given).
 
         Raises:
-            OptionError: The file cannot be read, or an option is unknown or has a value it cannot have.
+            OptionError: The file cannot be read, or an option is unknown or has a value it cannot
+                have.
 
         Example:
             >>> StudyOptions.of(dataset="mnist", epochs=None).epochs

@@ -53,11 +53,14 @@ def trajectory_of(
         graphs: What is asked of its graphs, if it has any; the defaults unless given.
 
     Returns:
-        The trajectory. Without results by class, the columns that need them are null and the table of
-        classes is empty.
+        The trajectory. Without results by class, the columns that need them are null and the table
+        of classes is empty.
     """
     test_accuracy = None if test is None else test.accuracy
-    layers = [_layer_row(index, layer, summary, test_accuracy, moment) for index, layer in enumerate(summary.layers)]
+    layers = [
+        _layer_row(index, layer, summary, test_accuracy, moment)
+        for index, layer in enumerate(summary.layers)
+    ]
     neurons = [_neuron_rows(index, layer, moment) for index, layer in enumerate(summary.layers)]
     return Trajectory(
         layers=pa.Table.from_pylist(layers, schema=LAYERS_SCHEMA),
@@ -77,8 +80,9 @@ def classes_told(summary: ActivationSummary) -> dict[str, Any]:
     """What is noted of a summary's samples and classes beside the tables.
 
     Returns:
-        The number of samples, names of the classes that occur, their numbers where these are not 0, 1, 2 …, and how
-        classes and outputs of the network belong together, where class i is not output i.
+        The number of samples, names of the classes that occur, their numbers where these are not 0,
+        1, 2 …, and how classes and outputs of the network belong together, where class i is not
+        output i.
     """
     options = summary.options
     told: dict[str, Any] = {"samples": summary.samples, "classes": list(options.class_names)}
@@ -90,7 +94,11 @@ def classes_told(summary: ActivationSummary) -> dict[str, Any]:
 
 
 def _layer_row(
-    index: int, layer: LayerSummary, summary: ActivationSummary, test_accuracy: float | None, moment: Moment
+    index: int,
+    layer: LayerSummary,
+    summary: ActivationSummary,
+    test_accuracy: float | None,
+    moment: Moment,
 ) -> dict[str, Any]:
     entropy = layer.entropy()
     by_class = bool(summary.options.by_class)
@@ -115,11 +123,17 @@ def _layer_row(
     }
 
 
-def _class_rows(summary: ActivationSummary, test: Tally | None, moment: Moment) -> list[dict[str, Any]]:
+def _class_rows(
+    summary: ActivationSummary, test: Tally | None, moment: Moment
+) -> list[dict[str, Any]]:
     if summary.options.by_class is not True:
         return []
     entropy = summary.class_entropy().tolist()
-    trained = [None] * len(entropy) if summary.class_correct is None else summary.class_accuracy().tolist()
+    trained = (
+        [None] * len(entropy)
+        if summary.class_correct is None
+        else summary.class_accuracy().tolist()
+    )
     return [
         {
             **vars(moment),
@@ -130,7 +144,9 @@ def _class_rows(summary: ActivationSummary, test: Tally | None, moment: Moment) 
             "train_accuracy": trained[row],
             "test_accuracy": None if test is None else test.class_accuracy(number),
         }
-        for row, (number, name) in enumerate(zip(summary.options.classes, summary.options.class_names, strict=True))
+        for row, (number, name) in enumerate(
+            zip(summary.options.classes, summary.options.class_names, strict=True)
+        )
     ]
 
 
@@ -160,4 +176,6 @@ def _neuron_rows(index: int, layer: LayerSummary, moment: Moment) -> pa.Table:
         "information": column(layer.information() if by_class else None, pa.float64()),
         "preferred_class": column(layer.preferred_class() if by_class else None, pa.int32()),
     }
-    return pa.Table.from_arrays([columns[name] for name in NEURONS_SCHEMA.names], schema=NEURONS_SCHEMA)
+    return pa.Table.from_arrays(
+        [columns[name] for name in NEURONS_SCHEMA.names], schema=NEURONS_SCHEMA
+    )

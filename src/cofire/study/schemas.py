@@ -50,10 +50,10 @@ LAYERS_SCHEMA = pa.schema(
     ]
 )
 """One row per checkpoint and layer. `entropy` is the sum over the layer's neurons in nats, `activity` the
-mean share of observations in which a neuron is active, `selectivity` the median over neurons (of mean
-activations, or where these can be negative of activation probabilities),
-`information` the mean over neurons in bits; the last two are null where no classes were kept.
-Accuracies are shares from 0 to 1 of the whole network, repeated in every layer's row; null where the network's
+mean share of observations in which a neuron is active, `selectivity` the median over neurons (of
+mean activations, or where these can be negative of activation probabilities), `information` the
+mean over neurons in bits; the last two are null where no classes were kept. Accuracies are shares
+from 0 to 1 of the whole network, repeated in every layer's row; null where the network's
 outputs have nothing to do with the classes."""
 
 CLASSES_SCHEMA = pa.schema(
@@ -68,7 +68,8 @@ CLASSES_SCHEMA = pa.schema(
     ]
 )
 """One row per checkpoint and class that occurs. `class` is its number as the labels have it. `entropy` is the sum
-over all neurons of all layers in nats, on the training samples of the class; the accuracies are those of the class's
+over all neurons of all layers in nats, on the training samples of the class; the accuracies are
+those of the class's
 own samples."""
 
 NEURONS_SCHEMA = pa.schema(
@@ -118,12 +119,13 @@ GRAPHS_SCHEMA = pa.schema(
     ]
 )
 """One row per checkpoint and layer: its activation pattern graph. `top` representative neurons per class
-(`top_asked` were asked for: a narrow layer has fewer, see `cofire.summarize`); `isolated` vertices have no
-edge; `edges` have a weight above zero and `edges_kept` of them, the heaviest, stand in the table of edges; `weight` is
-their sum. `communities` are those that Louvain's method finds at `resolution`, `singletons` of them have one vertex,
-`community_sizes` are in falling order, `community_mean_size` is vertices / communities. `nmi` and `ari` compare
-them with the classes (normalised mutual information, adjusted Rand index); `stability` is the median adjusted
-Rand index between the communities of different seeds. `unique_matrix` is the unique-neuron matrix (P2 Table 2)
+(`top_asked` were asked for: a narrow layer has fewer, see `cofire.summarize`); `isolated` vertices
+have no edge; `edges` have a weight above zero and `edges_kept` of them, the heaviest, stand in the
+table of edges; `weight` is their sum. `communities` are those that Louvain's method finds at
+`resolution`, `singletons` of them have one vertex, `community_sizes` are in falling order,
+`community_mean_size` is vertices / communities. `nmi` and `ari` compare them with the classes
+(normalised mutual information, adjusted Rand index); `stability` is the median adjusted Rand index
+between the communities of different seeds. `unique_matrix` is the unique-neuron matrix (P2 Table 2)
 row by row, a row for each class that occurs, `unique_neurons` the sum of its diagonal,
 `shared_neurons` that of the entries above it."""
 
@@ -149,12 +151,14 @@ MODULARITIES_SCHEMA = pa.schema(
     ]
 )
 """One row per checkpoint, layer and measure of modularity. `measure` is "no-overlap" (P2 Eq. 2),
-"unweighted-overlap" (Eq. 3), "weighted-overlap" (Eq. 4), each of the sets of representative neurons, or
-"kernighan-lin" or "louvain" (Eq. 2 of what that method finds): for the last two `modularity` is the median over
-`runs` seeds and `low` and `high` are the extremes, null elsewhere. `weights_mean`, `weights_std` and `weights_z` say
-what the same graph gives with its weights shuffled over its edges, and how many standard deviations the value lies
-above that; `labels_…` the same for graphs built with the labels in random order; `…_runs` how many graphs by chance
-there were. Null where there was no such comparison, z also where chance always gives the same and of fewer than 5
+"unweighted-overlap" (Eq. 3), "weighted-overlap" (Eq. 4), each of the sets of representative
+neurons, or "kernighan-lin" or "louvain" (Eq. 2 of what that method finds): for the last two
+`modularity` is the median over `runs` seeds and `low` and `high` are the extremes, null elsewhere.
+`weights_mean`, `weights_std` and `weights_z` say what the same graph gives with its weights
+shuffled over its edges, and how many standard deviations the value lies above that; `labels_…` the
+same for graphs built with the labels in random order; `…_runs` how many graphs by chance there
+were. Null where there was no such comparison, z also where chance always gives the same and of
+fewer than 5
 graphs."""
 
 VERTICES_SCHEMA = pa.schema(
@@ -176,9 +180,10 @@ VERTICES_SCHEMA = pa.schema(
     ]
 )
 """One row per checkpoint, layer and vertex of the graph. `classes` are those that the neuron represents, in order,
-`class_means` its mean activation over each; `class` is the one of them with the highest, `community` the number of
-the found community (0 is the largest). `mean_activation` and `entropy` (nats) are over all observations. `degree` is
-its number of edges, `strength` the sum of their weights, `within_strength` the part of it inside its own class,
+`class_means` its mean activation over each; `class` is the one of them with the highest,
+`community` the number of the found community (0 is the largest). `mean_activation` and `entropy`
+(nats) are over all observations. `degree` is its number of edges, `strength` the sum of their
+weights, `within_strength` the part of it inside its own class,
 `participation` how evenly its edges spread over the classes, 0 to 1."""
 
 EDGES_SCHEMA = pa.schema(
@@ -207,7 +212,11 @@ BOOSTS_SCHEMA = pa.schema(
         pa.field("test_nll", pa.float64(), nullable=False),
         pa.field("test_ece", pa.float64(), nullable=False),
         pa.field("parameters", pa.int64(), nullable=False),
-        *[pa.field(f"{gain}{end}", pa.float64()) for gain in ("gain", "base_gain") for end in ("", "_low", "_high")],
+        *[
+            pa.field(f"{gain}{end}", pa.float64())
+            for gain in ("gain", "base_gain")
+            for end in ("", "_low", "_high")
+        ],
         pa.field("repaired", pa.int64()),
         pa.field("broken", pa.int64()),
         *[pa.field(f"values_gain{end}", pa.float64()) for end in ("", "_low", "_high")],
@@ -216,20 +225,23 @@ BOOSTS_SCHEMA = pa.schema(
     ]
 )
 """One row per checkpoint and way to improve the trained network. `kind` is "base" (the network as it is), "control"
-(sees nothing of hidden layers but what goes into the last), "ablation" (the readout of all layers with half of what
-it reads taken away: "values", how strongly neurons fire, or "patterns", which do) or "method". Each checkpoint has
-exactly one row of each `role`: "base", "best control" (a control, chosen on validation data) and "booster" (the
-default or asked-for method); the others have "". `title` is a short name for people; `fitted_on` is "", "training
-data", "held-out data", "cross-fitted training data" or "training and held-out data". Accuracies are shares from 0 to
-1, `test_nll` is the mean negative log-likelihood in nats, `test_ece` the expected calibration error from 0 to 1 over
-15 bins, `parameters` are those added to the network's. `gain` is the test accuracy less the best control's,
-`base_gain` less the base's, `values_gain` less that of the readout of values alone, each with a 95 % paired interval
-`…_low` to `…_high`; null where there is nothing to compare with: `gain` and `values_gain` for base and controls,
-`base_gain` for the base, `values_gain` for the values themselves. The `gain` of "values" is what all layers bring
-instead of the last, the `values_gain` of the booster what patterns bring on top: together they are the booster's
-`gain`. `repaired` counts test predictions that the base has wrong and the row right, `broken` the reverse; null for
-the base. Of the `layers_read`, so many are `layers_always_active`: more than four fifths of their P (Eq. 14), over
-classes and neurons, lie above 0.99; null where nothing of hidden layers is read. The last five columns are null in
+(sees nothing of hidden layers but what goes into the last), "ablation" (the readout of all layers
+with half of what it reads taken away: "values", how strongly neurons fire, or "patterns", which do)
+or "method". Each checkpoint has exactly one row of each `role`: "base", "best control" (a control,
+chosen on validation data) and "booster" (the default or asked-for method); the others have "".
+`title` is a short name for people; `fitted_on` is "", "training data", "held-out data",
+"cross-fitted training data" or "training and held-out data". Accuracies are shares from 0 to 1,
+`test_nll` is the mean negative log-likelihood in nats, `test_ece` the expected calibration error
+from 0 to 1 over 15 bins, `parameters` are those added to the network's. `gain` is the test accuracy
+less the best control's, `base_gain` less the base's, `values_gain` less that of the readout of
+values alone, each with a 95 % paired interval `…_low` to `…_high`; null where there is nothing to
+compare with: `gain` and `values_gain` for base and controls, `base_gain` for the base,
+`values_gain` for the values themselves. The `gain` of "values" is what all layers bring instead of
+the last, the `values_gain` of the booster what patterns bring on top: together they are the
+booster's `gain`. `repaired` counts test predictions that the base has wrong and the row right,
+`broken` the reverse; null for the base. Of the `layers_read`, so many are `layers_always_active`:
+more than four fifths of their P (Eq. 14), over classes and neurons, lie above 0.99; null where
+nothing of hidden layers is read. The last five columns are null in
 results of earlier versions."""
 
 BOOSTS_ADDED = BOOSTS_SCHEMA.names[-5:]
@@ -262,8 +274,10 @@ FLIPS_SCHEMA = pa.schema(
     ]
 )
 """One row per checkpoint and example of a test sample, number `index`, that the booster classifies otherwise than the
-base. Confidences are shares from 0 to 1; `image` is a PNG, null where the sample is no picture. At most 12 examples of
-wrong to right, 12 of right to wrong and 6 of wrong to another wrong; how many there are in all stands in `boosts`."""
+base. Confidences are shares from 0 to 1; `image` is a PNG, null where the sample is no picture. At
+most 12 examples of
+wrong to right, 12 of right to wrong and 6 of wrong to another wrong; how many there are in all
+stands in `boosts`."""
 
 TRACINGS_SCHEMA = pa.schema(
     [
@@ -281,11 +295,12 @@ TRACINGS_SCHEMA = pa.schema(
     ]
 )
 """One row per checkpoint at which predictions were explained, the last one of a study. Of `samples` test samples the
-network gets `mistakes` wrong; `right_explained` and `mistakes_explained` stand in `explanations`. `compared` pairs of
-an explained sample's predicted class and another class (the three most probable others, and the true one) were held
-against each other: `jaccard` is the mean share of their pixels that are points for both, from 0 to 1, `jaccard_heat`
-the same of their heat maps (sum of the lower over sum of the higher values, each map 1 in all), `jaccard_chance` what
-as many pixels drawn from those that are not zero would give; null where there was no pair. `error` says why nothing
+network gets `mistakes` wrong; `right_explained` and `mistakes_explained` stand in `explanations`.
+`compared` pairs of an explained sample's predicted class and another class (the three most probable
+others, and the true one) were held against each other: `jaccard` is the mean share of their pixels
+that are points for both, from 0 to 1, `jaccard_heat` the same of their heat maps (sum of the lower
+over sum of the higher values, each map 1 in all), `jaccard_chance` what as many pixels drawn from
+those that are not zero would give; null where there was no pair. `error` says why nothing
 could be explained, null where it could."""
 
 EXPLANATIONS_SCHEMA = pa.schema(
@@ -306,10 +321,12 @@ EXPLANATIONS_SCHEMA = pa.schema(
     ]
 )
 """One row per checkpoint, explained test sample (number `index`) and explained class `target`: the predicted class and,
-where that is wrong, the true one. `confidence` is the softmax of the predicted class, `probability` of the target, from
-0 to 1. `shape` is that of a sample: (channels, height, width), or (features,). `picture` is a PNG, at most 224 pixels
-wide and high; null where a sample is a vector, the numbers of which are `values`, else null. The points lie at `y`, `x`
-in pixels (0 and the feature for vectors); `score` is the share of the class's evidence that ended there."""
+where that is wrong, the true one. `confidence` is the softmax of the predicted class, `probability`
+of the target, from 0 to 1. `shape` is that of a sample: (channels, height, width), or (features,).
+`picture` is a PNG, at most 224 pixels wide and high; null where a sample is a vector, the numbers
+of which are `values`, else null. The points lie at `y`, `x`
+in pixels (0 and the feature for vectors); `score` is the share of the class's evidence that ended
+there."""
 
 SCHEMAS = {
     "layers": LAYERS_SCHEMA,

@@ -17,10 +17,12 @@ class Overlap:
     """How far the evidence for two classes on one image lies in the same places.
 
     Attributes:
-        jaccard: Pixels that are points for both classes, as a share of those that are for either: 1 where they are
-            the same.
-        heat: The same of the heat maps, which do not ask for the very same pixels (see `heat_overlap`).
-        chance: The `jaccard` to be expected of as many pixels drawn at random from those that can be points.
+        jaccard: Pixels that are points for both classes, as a share of those that are for either: 1
+            where they are the same.
+        heat: The same of the heat maps, which do not ask for the very same pixels (see
+            `heat_overlap`).
+        chance: The `jaccard` to be expected of as many pixels drawn at random from those that can
+            be points.
     """
 
     jaccard: float
@@ -50,21 +52,26 @@ def overlap(first: Points, second: Points, size: tuple[int, int], pixels: int) -
         >>> round(found.jaccard, 4), round(found.heat, 4), round(found.chance, 4)
         (0.3333, 0.1429, 0.3333)
     """
-    one, two = (set(zip(points.y.tolist(), points.x.tolist(), strict=True)) for points in (first, second))
+    one, two = (
+        set(zip(points.y.tolist(), points.x.tolist(), strict=True)) for points in (first, second)
+    )
     either = one | two
     if not either:
         return None
     expected = len(one) * len(two) / max(pixels, len(either))
     shared = heat_overlap(first, second, size)
     return Overlap(
-        len(one & two) / len(either), shared / (2 - shared), expected / (len(one) + len(two) - expected)
-    )  # fmt: skip
+        len(one & two) / len(either),
+        shared / (2 - shared),
+        expected / (len(one) + len(two) - expected),
+    )
 
 
 def heat_overlap(first: Points, second: Points, size: tuple[int, int]) -> float:
     """How much of the evidence for two classes lies in the same places, 0 to 1: the sum of the lower of the heat maps.
 
-    Each map counts as 1 in all, so that how much evidence arrived does not matter. 0 where one is empty.
+    Each map counts as 1 in all, so that how much evidence arrived does not matter. 0 where one is
+    empty.
 
     Args:
         first: Of one class.

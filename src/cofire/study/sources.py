@@ -44,11 +44,11 @@ def open_network(
     """A network from its name.
 
     Args:
-        spec: `torchvision:NAME`, `timm:NAME`, `package.module:function` (called without arguments, gives the
-            model), or a `.pt2` file that `torch.export.save` wrote.
+        spec: `torchvision:NAME`, `timm:NAME`, `package.module:function` (called without arguments,
+            gives the model), or a `.pt2` file that `torch.export.save` wrote.
         example: A batch of inputs.
-        weights: A file of weights. "none" leaves a torchvision or timm model as initialised (by seed 0); without
-            any, its trained weights are loaded.
+        weights: A file of weights. "none" leaves a torchvision or timm model as initialised (by
+            seed 0); without any, its trained weights are loaded.
         weights_key: Which copy of the network, where the file holds it several times.
         num_classes: Outputs of a torchvision or timm model, where they differ from its usual ones.
         capture: How the model is read (see `Network`).
@@ -62,14 +62,23 @@ def open_network(
     file = weights if weights not in (None, _UNTRAINED) else None
     if weights == _UNTRAINED and not spec.startswith(("torchvision:", "timm:")):
         raise OptionError(
-            f"--weights none with '{spec}'", "a torchvision or timm model", "leave it out: the weights are its own"
+            f"--weights none with '{spec}'",
+            "a torchvision or timm model",
+            "leave it out: the weights are its own",
         )
     if weights_key is not None and file is None:
         raise OptionError(
-            f"--weights-key {weights_key} without a file of weights", "--weights FILE", "add it, or leave the key out"
+            f"--weights-key {weights_key} without a file of weights",
+            "--weights FILE",
+            "add it, or leave the key out",
         )
     if spec.endswith(".pt2"):
-        _refuse(spec, device=device != "cpu", capture=capture != "export", num_classes=num_classes is not None)
+        _refuse(
+            spec,
+            device=device != "cpu",
+            capture=capture != "export",
+            num_classes=num_classes is not None,
+        )
         network = Network.load(spec)
         return network.with_weights(file, weights_key=weights_key) if file else network
     if spec.startswith("torchvision:"):
@@ -89,7 +98,9 @@ def open_network(
         model.to(torch.device(device))
     except (RuntimeError, AssertionError) as error:
         raise OptionError(
-            f"device '{device}': {error}", "a device that this machine has", "see them with: cofire doctor"
+            f"device '{device}': {error}",
+            "a device that this machine has",
+            "see them with: cofire doctor",
         ) from error
     network = Network(model, example, capture=capture)
     return network.with_weights(file, weights_key=weights_key) if file else network
@@ -128,11 +139,15 @@ def _timm_model(name: str, weights: str | None, num_classes: int | None) -> nn.M
     try:
         import timm
     except ImportError as error:
-        raise MissingExtraError(f"'timm:{name}' without timm", "the extra 'timm'", "pip install timm") from error
+        raise MissingExtraError(
+            f"'timm:{name}' without timm", "the extra 'timm'", "pip install timm"
+        ) from error
     known = timm.list_models()
     if name.split(".")[0] not in known:
         raise OptionError(
-            f"timm has no model '{name}'", "one of timm.list_models()", f"try {near_matches(name, known)}"
+            f"timm has no model '{name}'",
+            "one of timm.list_models()",
+            f"try {near_matches(name, known)}",
         )
     options: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
     if weights is not None:
@@ -171,16 +186,18 @@ def open_data(
     """A data set from its name; one of pictures tells in its attribute `preparation` what is done to them.
 
     Args:
-        spec: `imagefolder:DIR` (one folder per class), `torchvision:NAME`, or `package.module:function`
-            (called without arguments, gives what `cofire.summarize` takes).
+        spec: `imagefolder:DIR` (one folder per class), `torchvision:NAME`, or
+            `package.module:function` (called without arguments, gives what `cofire.summarize`
+            takes).
         root: Where torchvision's data sets lie (see `cofire.study.data_root`).
         split: "train" (unless given) or "test", for torchvision's data sets.
-        model: Whose published preparation is taken where `asked` does not say otherwise, as `open_network` takes it.
+        model: Whose published preparation is taken where `asked` does not say otherwise, as
+            `open_network` takes it.
         shape: Of the network's input where it is known already, as that of a `.pt2` file is.
-        own_weights: Whether the model has other weights than the published ones: torchvision's pictures then stay as
-            they are, as it was probably trained on them.
-        asked: How pictures are prepared: `image_size`, `resize`, `crop`, `mean`, `std`, `grey` and `transform`, as
-            `cofire.photos.preparation.preparation_of` takes them.
+        own_weights: Whether the model has other weights than the published ones: torchvision's
+            pictures then stay as they are, as it was probably trained on them.
+        asked: How pictures are prepared: `image_size`, `resize`, `crop`, `mean`, `std`, `grey` and
+            `transform`, as `cofire.photos.preparation.preparation_of` takes them.
 
     Raises:
         OptionError: No such data set, or options that do not fit it.
@@ -188,7 +205,9 @@ def open_data(
     """
     if spec.startswith("imagefolder:"):
         _refuse(spec, split=split is not None)
-        return folder_of_classes(spec.removeprefix("imagefolder:"), preparation_of(model, shape, **asked))
+        return folder_of_classes(
+            spec.removeprefix("imagefolder:"), preparation_of(model, shape, **asked)
+        )
     if spec.startswith("torchvision:"):
         part = split or "train"
         if part not in ("train", "test"):
@@ -197,7 +216,9 @@ def open_data(
         def prepared_for(first: tuple[int, int, int]) -> Preparation:
             return preparation_of("" if own_weights else model, shape, of_data=first, **asked)
 
-        return torchvision_pictures(spec.removeprefix("torchvision:"), data_root(root), part, prepared_for)
+        return torchvision_pictures(
+            spec.removeprefix("torchvision:"), data_root(root), part, prepared_for
+        )
     given = {name: value is not None and value is not False for name, value in asked.items()}
     _refuse(spec, split=split is not None, **given)
     return _called(spec, "data set")
@@ -240,8 +261,8 @@ def outputs_of(data: Any, spec: str, num_classes: int) -> list[int] | None:
         num_classes: Outputs of the network.
 
     Returns:
-        Numbers in the order of the labels; None where there is one class for each output already, or where a name is
-        not known or belongs to several outputs.
+        Numbers in the order of the labels; None where there is one class for each output already,
+        or where a name is not known or belongs to several outputs.
 
     Example:
         >>> class Pets:

@@ -51,29 +51,29 @@ def run_study(
 ) -> Trajectory:
     """Train a classifier, keep checkpoints, and say at each what its neurons do.
 
-    Everything is written under `folder` as soon as it is known, each file whole or not at all: `study.json`
-    (the options), `checkpoints/`, `rows/` (per checkpoint) and one Parquet file per table of the
-    trajectory, with `correlations.parquet`. Stopped at any moment and called again, it goes on where it was and
-    ends with the same rows.
+    Everything is written under `folder` as soon as it is known, each file whole or not at all:
+    `study.json` (the options), `checkpoints/`, `rows/` (per checkpoint) and one Parquet file per
+    table of the trajectory, with `correlations.parquet`. Stopped at any moment and called again, it
+    goes on where it was and ends with the same rows.
 
     Args:
         options: What to do.
         folder: Where results go; a folder of another study is refused.
         data_root: Where data sets lie (see `cofire.study.data_root`).
         progress: Show progress bars; None shows them on a terminal.
-        report: Called after every checkpoint that was not known before, with the trajectory so far and the
-            number of checkpoints in all.
+        report: Called after every checkpoint that was not known before, with the trajectory so far
+            and the number of checkpoints in all.
 
     Returns:
         The trajectory over all checkpoints.
 
     Raises:
-        OptionError: The folder holds other files or a study with other options, or there are more checkpoints than
-            steps.
+        OptionError: The folder holds other files or a study with other options, or there are more
+            checkpoints than steps.
         DataError: The data set is not there.
         WeightsError: A checkpoint in the folder is damaged.
-        ResultError: Training diverged, results in the folder are damaged, another run writes there, or the disk is
-            full.
+        ResultError: Training diverged, results in the folder are damaged, another run writes there,
+            or the disk is full.
     """
     with claimed(folder, "a study", [_ABOUT]):
         return _run(options, Path(folder), data_root, progress, report)
@@ -95,8 +95,14 @@ def _run(
     steps = checkpoint_steps(steps_per_epoch * options.epochs, options.checkpoints)
     _claim(target, described)
     fragments = Fragments(target, described)
-    moments = [Moment(number, step / steps_per_epoch, step) for number, step in enumerate(steps, start=1)]
-    parts = {m.checkpoint: part for m in moments if (part := fragments.get(m.checkpoint, vars(m))) is not None}
+    moments = [
+        Moment(number, step / steps_per_epoch, step) for number, step in enumerate(steps, start=1)
+    ]
+    parts = {
+        m.checkpoint: part
+        for m in moments
+        if (part := fragments.get(m.checkpoint, vars(m))) is not None
+    }
     missing = [moment for moment in moments if moment.checkpoint not in parts]
     if missing:
         # Building a model draws random weights; training puts the seed's in their place.
@@ -155,7 +161,9 @@ def _analysed(
         progress=progress,
     )
     tested = tally(now, (data.test_inputs, data.test_labels))
-    found = trajectory_of(summary, moment, tested, described, GraphOptions(options.resolution, options.community_runs))
+    found = trajectory_of(
+        summary, moment, tested, described, GraphOptions(options.resolution, options.community_runs)
+    )
     if options.explain and moment.checkpoint == options.checkpoints:
         tests = (data.test_inputs, data.test_labels)
         found = replace(found, **explanation_tables(now, tests, options.explain, vars(moment)))
@@ -199,10 +207,14 @@ def _claim(folder: Path, described: dict[str, Any]) -> None:
     try:
         found = read_json(about)
     except (OSError, ValueError, RecursionError) as error:
-        raise ResultError(f"{about}: {error}", "the options of a study", "delete the folder to start anew") from error
+        raise ResultError(
+            f"{about}: {error}", "the options of a study", "delete the folder to start anew"
+        ) from error
     if found != described:
         changed = sorted(k for k in {*found, *described} if found.get(k) != described.get(k))
-        shown = "; ".join(f"{k} {found.get(k)!r} there, {described.get(k)!r} now" for k in changed[:4])
+        shown = "; ".join(
+            f"{k} {found.get(k)!r} there, {described.get(k)!r} now" for k in changed[:4]
+        )
         raise OptionError(
             f"'{folder}' holds a study with other options: {shown}",
             "the options it was started with",

@@ -126,7 +126,8 @@ class Training:
         with _random(self._options.seed, "dropout", number):
             self._train(start, self._steps[number - 1], done)
         save_weights(self._model.state_dict(), checkpoint_path(self._folder, number))
-        # Written second: if only the first write happens, the interval is trained again, to the same end.
+        # Written second: if only the first write happens, the interval is trained again, to the
+        # same end.
         with atomic_path(self._folder / _STATE) as partial:
             state = {"checkpoint": number, "optimizer": self._optimizer.state_dict()}
             torch.save({**state, "sha256": _checksum(state)}, partial)
@@ -137,7 +138,9 @@ class Training:
         self._model.train()
         size = self._options.batch_size
         for step, chosen in zip(range(start, end), self._batches(start), strict=False):
-            loss = nn.functional.cross_entropy(self._model(self._inputs[chosen]), self._labels[chosen])
+            loss = nn.functional.cross_entropy(
+                self._model(self._inputs[chosen]), self._labels[chosen]
+            )
             self._optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self._optimizer.step()

@@ -58,18 +58,19 @@ class Trajectory:
         classes: Arrow table, one row per checkpoint and class (`CLASSES_SCHEMA`).
         neurons: Arrow table, one row per checkpoint and neuron (`NEURONS_SCHEMA`).
         options: How it was made: data set, unit, bins, range, threshold, seed and so on.
-        graphs: Arrow table, one row per checkpoint and layer's activation pattern graph (`GRAPHS_SCHEMA`); like
-            the following ones without rows where no graphs were made.
+        graphs: Arrow table, one row per checkpoint and layer's activation pattern graph
+            (`GRAPHS_SCHEMA`); like the following ones without rows where no graphs were made.
         modularities: Arrow table, one row per graph and measure (`MODULARITIES_SCHEMA`).
         vertices: Arrow table, one row per graph and vertex (`VERTICES_SCHEMA`).
         edges: Arrow table, one row per graph and edge (`EDGES_SCHEMA`).
-        boosts: Arrow table, one row per checkpoint and way to improve the network (`BOOSTS_SCHEMA`); like the
-            following ones without rows unless that was asked for.
+        boosts: Arrow table, one row per checkpoint and way to improve the network
+            (`BOOSTS_SCHEMA`); like the following ones without rows unless that was asked for.
         boost_classes: Arrow table, errors class by class (`BOOST_CLASSES_SCHEMA`).
         flips: Arrow table, examples of predictions that change (`FLIPS_SCHEMA`).
-        tracings: Arrow table, one row per explained checkpoint (`TRACINGS_SCHEMA`); like the following one without
-            rows unless that was asked for.
-        explanations: Arrow table, one row per explained test sample and class (`EXPLANATIONS_SCHEMA`).
+        tracings: Arrow table, one row per explained checkpoint (`TRACINGS_SCHEMA`); like the
+            following one without rows unless that was asked for.
+        explanations: Arrow table, one row per explained test sample and class
+            (`EXPLANATIONS_SCHEMA`).
     """
 
     layers: pa.Table
@@ -99,7 +100,10 @@ class Trajectory:
     @classmethod
     def empty(cls, options: dict[str, Any] | None = None) -> Self:
         """A trajectory without checkpoints, to start from."""
-        return cls(**{name: schema.empty_table() for name, schema in SCHEMAS.items()}, options=dict(options or {}))
+        return cls(
+            **{name: schema.empty_table() for name, schema in SCHEMAS.items()},
+            options=dict(options or {}),
+        )
 
     @classmethod
     def concat(cls, parts: Iterable[Self]) -> Self:
@@ -143,10 +147,12 @@ class Trajectory:
         """One row per checkpoint for the whole network: entropy `E = Σ_j E_j` in nats and the accuracies.
 
         Returns:
-            Table with checkpoint, epoch, step, neurons, entropy, dead, always_active, train_accuracy and
-            test_accuracy; entropies and counts are sums over the layers.
+            Table with checkpoint, epoch, step, neurons, entropy, dead, always_active,
+            train_accuracy and test_accuracy; entropies and counts are sums over the layers.
         """
-        grouped = self.layers.group_by(["checkpoint", "epoch", "step"], use_threads=False).aggregate(
+        grouped = self.layers.group_by(
+            ["checkpoint", "epoch", "step"], use_threads=False
+        ).aggregate(
             [
                 ("neurons", "sum"),
                 ("entropy", "sum"),
@@ -156,27 +162,44 @@ class Trajectory:
                 ("test_accuracy", "first"),
             ]
         )
-        plain = grouped.rename_columns([n.removesuffix("_sum").removesuffix("_first") for n in grouped.column_names])
+        plain = grouped.rename_columns(
+            [n.removesuffix("_sum").removesuffix("_first") for n in grouped.column_names]
+        )
         return plain.sort_by("checkpoint")
 
-    def correlations(self, *, confidence: Annotated[float, Number(above=0, below=1)] = 0.95) -> pa.Table:
+    def correlations(
+        self, *, confidence: Annotated[float, Number(above=0, below=1)] = 0.95
+    ) -> pa.Table:
         """Each measure against accuracy over the checkpoints: P2 Tables 3, 4 (graphs), 5 (network) and 6 (classes).
 
         Returns:
-            Table with one row per subject, measure and accuracy: scope ("network", "layer" or "class"), name,
-            measure ("entropy"; of a layer's graph also "community size", the mean over its communities, and those
-            of `MODULARITIES_SCHEMA`), accuracy ("train" or "test"), the mean of the measure over the checkpoints,
-            and the fields of `Correlation`. A class is held against its own accuracy.
+            Table with one row per subject, measure and accuracy: scope ("network", "layer" or
+                "class"), name,
+            measure ("entropy"; of a layer's graph also "community size", the mean over its
+            communities, and those of `MODULARITIES_SCHEMA`), accuracy ("train" or "test"), the mean
+            of the measure over the checkpoints, and the fields of `Correlation`. A class is held
+            against its own accuracy.
         """
         rows: list[dict[str, Any]] = []
 
-        def add(scope: str, name: str, table: pa.Table, column: str = "entropy", measure: str = "entropy") -> None:
+        def add(
+            scope: str,
+            name: str,
+            table: pa.Table,
+            column: str = "entropy",
+            measure: str = "entropy",
+        ) -> None:
             for accuracy in ("train", "test"):
                 accuracies = table[f"{accuracy}_accuracy"]
                 if accuracies.null_count == 0:
                     values = table[column].to_pylist()
                     found = correlate(values, accuracies.to_pylist(), confidence=confidence)
-                    subject = {"scope": scope, "name": name, "measure": measure, "accuracy": accuracy}
+                    subject = {
+                        "scope": scope,
+                        "name": name,
+                        "measure": measure,
+                        "accuracy": accuracy,
+                    }
                     rows.append({**subject, "mean": sum(values) / len(values), **vars(found)})
 
         add("network", "all layers", self.network())
@@ -187,8 +210,20 @@ class Trajectory:
                 add("layer", name, graphs, "community_mean_size", "community size")
             of_layer = self.modularities.filter(pc.field("layer") == name)
             for measure in dict.fromkeys(of_layer["measure"].to_pylist()):
-                add("layer", name, of_layer.filter(pc.field("measure") == measure), "modularity", measure)
-        names = dict(zip(self.classes["class"].to_pylist(), self.classes["class_name"].to_pylist(), strict=True))
+                add(
+                    "layer",
+                    name,
+                    of_layer.filter(pc.field("measure") == measure),
+                    "modularity",
+                    measure,
+                )
+        names = dict(
+            zip(
+                self.classes["class"].to_pylist(),
+                self.classes["class_name"].to_pylist(),
+                strict=True,
+            )
+        )
         for number in sorted(names):
             add("class", names[number], self.classes.filter(pc.field("class") == number))
         numbers = Correlation.__dataclass_fields__
@@ -214,24 +249,42 @@ class Trajectory:
         number = max(self.checkpoints, default=0) if checkpoint is None else checkpoint
         if number not in self.checkpoints:
             raise OptionError(
-                f"checkpoint {number}", f"one of {', '.join(map(str, self.checkpoints))}", "name one of them"
+                f"checkpoint {number}",
+                f"one of {', '.join(map(str, self.checkpoints))}",
+                "name one of them",
             )
-        found = self.graphs.filter((pc.field("layer") == layer) & (pc.field("checkpoint") == number)).to_pylist()
+        found = self.graphs.filter(
+            (pc.field("layer") == layer) & (pc.field("checkpoint") == number)
+        ).to_pylist()
         if not found:
             layers = list(dict.fromkeys(self.graphs["layer"].to_pylist()))
             raise LayerError(
                 f"no graph of a layer '{layer}'",
                 f"one of {len(layers)} layers with a graph",
-                f"try {near_matches(layer, layers)}" if layers else "make it again with pairs='class' (--pairs class)",
+                f"try {near_matches(layer, layers)}"
+                if layers
+                else "make it again with pairs='class' (--pairs class)",
             )
-        here = (pc.field("layer_index") == found[0]["layer_index"]) & (pc.field("checkpoint") == number)
-        return graph_from_tables(found[0], self.vertices.filter(here), self.edges.filter(here), self.class_names())
+        here = (pc.field("layer_index") == found[0]["layer_index"]) & (
+            pc.field("checkpoint") == number
+        )
+        return graph_from_tables(
+            found[0], self.vertices.filter(here), self.edges.filter(here), self.class_names()
+        )
 
     def class_names(self) -> dict[int, str]:
         """Names of the classes by their numbers, as far as they are known."""
         listed = [str(name) for name in self.options.get("classes") or []]
-        names = dict(zip(self.options.get("class_numbers") or range(len(listed)), listed, strict=False))
-        names.update(zip(self.classes["class"].to_pylist(), self.classes["class_name"].to_pylist(), strict=True))
+        names = dict(
+            zip(self.options.get("class_numbers") or range(len(listed)), listed, strict=False)
+        )
+        names.update(
+            zip(
+                self.classes["class"].to_pylist(),
+                self.classes["class_name"].to_pylist(),
+                strict=True,
+            )
+        )
         return names
 
     def save(self, folder: str | Path) -> Path:
@@ -247,10 +300,14 @@ class Trajectory:
         note = {"cofire": json.dumps(self.options, sort_keys=True)}
         for name in SCHEMAS:
             with atomic_path(target / f"{name}.parquet") as partial:
-                write_table(getattr(self, name).replace_schema_metadata(note), partial, compression="zstd")
+                write_table(
+                    getattr(self, name).replace_schema_metadata(note), partial, compression="zstd"
+                )
         if len(self.checkpoints) >= 3:
             with atomic_path(target / "correlations.parquet") as partial:
-                write_table(self.correlations().replace_schema_metadata(note), partial, compression="zstd")
+                write_table(
+                    self.correlations().replace_schema_metadata(note), partial, compression="zstd"
+                )
         return target
 
     def saved_in(self, folder: str | Path) -> tuple[str, ...]:
@@ -272,9 +329,10 @@ class Trajectory:
     def load(cls, folder: str | Path) -> Self:
         """Read what `save` wrote.
 
-        Results from before there was boosting, or before there were explanations, have no files of them: where none of
-        the tables is there and the options do not say that it was asked for, they are without rows. Columns that were
-        added since are null.
+        Results from before there was boosting, or before there were explanations, have no files of
+            them: where none of
+        the tables is there and the options do not say that it was asked for, they are without rows.
+        Columns that were added since are null.
 
         Raises:
             ResultError: A table is missing, damaged or of another kind.
@@ -321,12 +379,18 @@ class Trajectory:
                     "run the study again to make them",
                 )
             tables |= {name: SCHEMAS[name].empty_table() for name in names}
-        held = {n: t for n, t in tables.items() if n not in _SPARSE and "checkpoint" in t.column_names}
+        held = {
+            n: t for n, t in tables.items() if n not in _SPARSE and "checkpoint" in t.column_names
+        }
         seen = {name: set(table["checkpoint"].to_pylist()) for name, table in held.items()}
         # A summary without classes or graphs has no rows there.
-        whole = {frozenset(numbers) for name, numbers in seen.items() if numbers or name not in _OPTIONAL}
+        whole = {
+            frozenset(numbers) for name, numbers in seen.items() if numbers or name not in _OPTIONAL
+        }
         strays = [
-            name for name, other in _WITHIN.items() if not _checkpoints(tables[name]) <= _checkpoints(tables[other])
+            name
+            for name, other in _WITHIN.items()
+            if not _checkpoints(tables[name]) <= _checkpoints(tables[other])
         ]
         if note is None or notes or len(whole) > 1 or strays:
             raise ResultError(
@@ -334,17 +398,29 @@ class Trajectory:
                 f"{', '.join(f'{name}.parquet' for name in SCHEMAS)} of one trajectory",
                 "start the study again: it writes them anew from the checkpoints it knows",
             )
-        edges = tables["edges"].group_by(["checkpoint", "layer_index"]).aggregate([("weight", "count")]).to_pylist()
+        edges = (
+            tables["edges"]
+            .group_by(["checkpoint", "layer_index"])
+            .aggregate([("weight", "count")])
+            .to_pylist()
+        )
         counted = {(row["checkpoint"], row["layer_index"]): row["weight_count"] for row in edges}
         rows = tables["graphs"].select(["checkpoint", "layer_index", "edges_kept"]).to_pylist()
-        told = {(row["checkpoint"], row["layer_index"]): row["edges_kept"] for row in rows if row["edges_kept"]}
+        told = {
+            (row["checkpoint"], row["layer_index"]): row["edges_kept"]
+            for row in rows
+            if row["edges_kept"]
+        }
         if counted != told:
             raise ResultError(
                 f"{folder}: edges that are not those of the graphs",
                 "graphs.parquet and edges.parquet of one trajectory",
                 "start the study again: it writes them anew from the checkpoints it knows",
             )
-        plain = {name: _current(table.replace_schema_metadata(None), name) for name, table in tables.items()}
+        plain = {
+            name: _current(table.replace_schema_metadata(None), name)
+            for name, table in tables.items()
+        }
         return cls(**plain, options=options)
 
     def __repr__(self) -> str:
@@ -360,14 +436,17 @@ def _current(table: pa.Table, name: str) -> pa.Table:
     schema = SCHEMAS[name]
     if name == "boosts" and table.schema.names == schema.names[: -len(BOOSTS_ADDED)]:
         for column in BOOSTS_ADDED:
-            table = table.append_column(schema.field(column), pa.nulls(len(table), schema.field(column).type))
+            table = table.append_column(
+                schema.field(column), pa.nulls(len(table), schema.field(column).type)
+            )
     try:
         return table.cast(schema) if table.schema.names == schema.names else table
     except (pa.ArrowException, ValueError) as error:
         raise ResultError(
-            f"a table '{name}' of other types: {error}", f"{', '.join(map(str, schema))}",
+            f"a table '{name}' of other types: {error}",
+            f"{', '.join(map(str, schema))}",
             "make the trajectory again with this version of cofire",
-        ) from error  # fmt: skip
+        ) from error
 
 
 def _checkpoints(table: pa.Table) -> set[int]:

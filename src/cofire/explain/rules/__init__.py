@@ -3,4 +3,15 @@
 from cofire.explain.rules import joining, moving, passing, pooling, weighted
 from cofire.explain.rules.registry import Rule, Step, Values, register_rule, rule_of
 
-__all__ = ["Rule", "Step", "Values", "joining", "moving", "passing", "pooling", "register_rule", "rule_of", "weighted"]
+__all__ = [
+    "Rule",
+    "Step",
+    "Values",
+    "joining",
+    "moving",
+    "passing",
+    "pooling",
+    "register_rule",
+    "rule_of",
+    "weighted",
+]

@@ -81,7 +81,8 @@ class Fields:
 def candidates_of(fields: Fields, flow: Flow, first_largest: bool = False) -> Candidates:
     """One candidate for each channel that a neuron sees, at the place of its largest product.
 
-    Of several equal products that nearest to the middle of the window counts, then the first; or simply the first.
+    Of several equal products that nearest to the middle of the window counts, then the first; or
+    simply the first.
 
     Args:
         fields: The operator.
@@ -95,11 +96,13 @@ def candidates_of(fields: Fields, flow: Flow, first_largest: bool = False) -> Ca
     first = torch.div(output * fields.groups, fields.result[0], rounding_mode="floor") * per_group
     channels = first[:, None] + torch.arange(per_group, device=first.device)
     row = torch.div(place, width, rounding_mode="floor")
-    picked = fields.given[flow.image[:, None, None], channels[:, :, None], row[:, None], (place % width)[:, None]]
+    picked = fields.given[
+        flow.image[:, None, None], channels[:, :, None], row[:, None], (place % width)[:, None]
+    ]
     product = (picked.double() * weight).masked_fill_(~inside[:, None], 0.0)
     support, matters = product.sum(2), (product != 0).any(2)
-    # From the middle of the window outwards: of several equal products, as where nothing but zeros is left, one at the
-    # corner would shift the evidence there, layer by layer.
+    # From the middle of the window outwards: of several equal products, as where nothing but zeros
+    # is left, one at the corner would shift the evidence there, layer by layer.
     outwards = fields.windows.outwards(product.device)
     if first_largest:
         outwards = outwards.sort().values

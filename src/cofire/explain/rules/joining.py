@@ -46,7 +46,10 @@ def _places(step: Step, node: fx.Node, index: Tensor) -> Tensor:
     where = coordinates(index, step.shape)
     if len(shape) != len(where):
         raise step.refuse(f"values of shapes {shape} and {step.shape} together")
-    return flat_index([torch.zeros_like(w) if size == 1 else w for size, w in zip(shape, where, strict=True)], shape)
+    return flat_index(
+        [torch.zeros_like(w) if size == 1 else w for size, w in zip(shape, where, strict=True)],
+        shape,
+    )
 
 
 def _value(step: Step, values: Values, node: Any, flow: Flow) -> Tensor:
@@ -77,13 +80,21 @@ class Sum(Rule):
         """How each operand enters the sum."""
         scale = step.arguments.get("alpha", 1)
         scale = 1.0 if scale is None else float(scale)
-        left, right = (1.0, scale) if step.name == "add" else (1.0, -scale) if step.name == "sub" else (-scale, 1.0)
+        left, right = (
+            (1.0, scale)
+            if step.name == "add"
+            else (1.0, -scale)
+            if step.name == "sub"
+            else (-scale, 1.0)
+        )
         return left, right
 
     def contributions(self, step: Step, values: Values, flow: Flow) -> Tensor:
         """What each operand speaks for (neurons, 2)."""
         parts = zip(_pair(step), self.signs(step), strict=True)
-        return torch.stack([_value(step, values, node, flow) * sign * flow.direction for node, sign in parts], 1)
+        return torch.stack(
+            [_value(step, values, node, flow) * sign * flow.direction for node, sign in parts], 1
+        )
 
     def trace(self, step: Step, values: Values, flow: Flow) -> list[tuple[fx.Node, Flow]]:
         """To those that speak for the sum."""
@@ -93,7 +104,9 @@ class Sum(Rule):
             sign = next(sign for node, sign in pairs if node is found[0])
             same = step.shape_of(found[0]) == step.shape
             turned = _turned(flow, sign)
-            return [(found[0], turned.moved(_places(step, found[0], flow.index), own=flow.own and same))]
+            return [
+                (found[0], turned.moved(_places(step, found[0], flow.index), own=flow.own and same))
+            ]
         share = shares_of(self.contributions(step, values, flow), silent=flow.folded)
         share = share / share.sum(1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
         result = []
@@ -102,7 +115,14 @@ class Sum(Rule):
             if len(kept):
                 part = flow.where(kept)
                 score = part.score * share[kept, number]
-                part = Flow(part.image, _places(step, node, part.index), part.direction, score, part.row, own=False)
+                part = Flow(
+                    part.image,
+                    _places(step, node, part.index),
+                    part.direction,
+                    score,
+                    part.row,
+                    own=False,
+                )
                 result.append((node, _turned(part, sign)))
         return result
 
@@ -117,8 +137,9 @@ def _turned(flow: Flow, sign: float) -> Flow:
 class Product(Rule):
     """A product: what is scaled keeps the evidence, be the scale a number, a parameter or a gate.
 
-    A value times a function of itself, such as a hand-written `x * sigmoid(x)`, is an activation function: the value
-    keeps the evidence. Two values of which neither scales the other get half each.
+    A value times a function of itself, such as a hand-written `x * sigmoid(x)`, is an activation
+    function: the value keeps the evidence. Two values of which neither scales the other get half
+    each.
     """
 
     def operands(self, step: Step) -> tuple[fx.Node, ...]:
@@ -172,7 +193,11 @@ class Product(Rule):
 
 def _is_function_of(value: fx.Node, other: fx.Node, most: int = 12) -> bool:
     """Whether a value is made from another one, or from what that is a multiple of, in few steps."""
-    while other.op == "call_function" and Step.of(other).name in ("mul", "div") and len(other.all_input_nodes) == 1:
+    while (
+        other.op == "call_function"
+        and Step.of(other).name in ("mul", "div")
+        and len(other.all_input_nodes) == 1
+    ):
         (other,) = other.all_input_nodes
     pending = [value]
     for _ in range(most):

@@ -22,7 +22,9 @@ def _operand(step: Step) -> fx.Node:
     return node
 
 
-@register_rule("view", "reshape", "flatten", "unflatten", "unsqueeze", "squeeze", "view_as", "reshape_as")
+@register_rule(
+    "view", "reshape", "flatten", "unflatten", "unsqueeze", "squeeze", "view_as", "reshape_as"
+)
 class Reshape(Rule):
     """Another shape of the same values: each keeps its place in row-major order."""
 
@@ -72,7 +74,8 @@ class Moving(Rule):
     def _table(self, step: Step) -> Tensor:
         (operand,) = self.operands(step)
         shape = step.shape_of(operand)
-        # Two samples, because a program may treat one as a constant; the second must be moved like the first.
+        # Two samples, because a program may treat one as a constant; the second must be moved like
+        # the first.
         numbers = torch.arange(2 * math.prod(shape), dtype=torch.float64).reshape(2, *shape)
         if step.node.target is operator.getitem:
             parent = Step.of(_operand(step))
@@ -112,7 +115,9 @@ def _applied(step: Step, numbers: Tensor, operand: fx.Node) -> Any:
     ]
     if not callable(step.node.target):
         raise step.refuse("an operator that cannot be called")
-    moved: Any = step.node.target(*positional, **{name: plain(value) for name, value in arguments.items()})
+    moved: Any = step.node.target(
+        *positional, **{name: plain(value) for name, value in arguments.items()}
+    )
     return moved
 
 
@@ -124,7 +129,9 @@ class Concatenation(Rule):
         """All of them."""
         nodes = tuple(step.arguments["tensors"])
         if step.arguments["dim"] in (0, -len(step.shape) - 1) or not all(map(is_batched, nodes)):
-            raise step.refuse("a concatenation of samples, or of values that are the same for all samples")
+            raise step.refuse(
+                "a concatenation of samples, or of values that are the same for all samples"
+            )
         return nodes
 
     def trace(self, step: Step, values: Values, flow: Flow) -> list[tuple[fx.Node, Flow]]:

@@ -37,7 +37,9 @@ class Passing(Rule):
 def _first(step: Step) -> fx.Node:
     node = next((value for value in step.arguments.values() if isinstance(value, fx.Node)), None)
     if node is None or not is_batched(node) or step.shape_of(node) != step.shape:
-        raise step.refuse("an operator that is expected to change each value by itself changes the shape")
+        raise step.refuse(
+            "an operator that is expected to change each value by itself changes the shape"
+        )
     return node
 
 
@@ -59,7 +61,9 @@ def _parameter(values: Values, node: Any) -> Tensor | None:
     return values[node] if isinstance(node, fx.Node) else None
 
 
-@register_rule("batch_norm", "native_batch_norm_legit_no_training", "cudnn_batch_norm", "miopen_batch_norm")
+@register_rule(
+    "batch_norm", "native_batch_norm_legit_no_training", "cudnn_batch_norm", "miopen_batch_norm"
+)
 class BatchNorm(Scaling):
     """Batch normalisation in evaluation mode: folded into what comes before it, with its sign."""
 
@@ -96,7 +100,9 @@ class LayerNorm(Scaling):
         """Of each feature, over the spread of its sample and position."""
         size = math.prod(step.arguments["normalized_shape"])
         given = values[_first(step)]
-        rows = given.reshape(len(given), -1, size)[image, torch.div(index, size, rounding_mode="floor")].double()
+        rows = given.reshape(len(given), -1, size)[
+            image, torch.div(index, size, rounding_mode="floor")
+        ].double()
         eps = step.arguments["eps"]
         eps = torch.finfo(given.dtype).eps if eps is None else eps
         spread = rows.square().mean(1) if step.name == "rms_norm" else rows.var(1, correction=0)
@@ -139,7 +145,9 @@ class Negative(Scaling):
         return torch.full_like(index, -1, dtype=torch.float64)
 
 
-def at_places(value: Tensor, image: Tensor, index: Tensor, shape: tuple[int, ...], batched: bool) -> Tensor:
+def at_places(
+    value: Tensor, image: Tensor, index: Tensor, shape: tuple[int, ...], batched: bool
+) -> Tensor:
     """The values that broadcasting puts at these places of a result of a given shape."""
     where = coordinates(index, shape)
     if not batched:

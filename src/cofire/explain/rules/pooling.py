@@ -21,7 +21,8 @@ _CHUNK = 1 << 21
 def shares_of(contribution: Tensor, silent: bool = False) -> Tensor:
     """Who gets how much: contributions above zero; where there are none, the highest takes all.
 
-    Where all are exactly zero nobody gets anything, unless what is silent can be the highest as well.
+    Where all are exactly zero nobody gets anything, unless what is silent can be the highest as
+    well.
 
     Example:
         >>> shares_of(torch.tensor([[3.0, -1.0], [-2.0, -1.0], [0.0, 0.0]])).tolist()
@@ -48,7 +49,14 @@ def shared(flow: Flow, contribution: Tensor, index: Tensor) -> Flow:
     total = positive.sum(1)
     neuron, place = (positive > 0).nonzero(as_tuple=True)
     score = flow.score[neuron] * positive[neuron, place] / total[neuron]
-    return Flow(flow.image[neuron], index[neuron, place], flow.direction[neuron], score, flow.row[neuron], own=False)
+    return Flow(
+        flow.image[neuron],
+        index[neuron, place],
+        flow.direction[neuron],
+        score,
+        flow.row[neuron],
+        own=False,
+    )
 
 
 def _operand(step: Step) -> fx.Node:
@@ -90,7 +98,11 @@ class _Pool(Rule):
         kernel = setting("kernel_size", 1)
         stride = setting("stride", 1) if step.arguments["stride"] else kernel
         dilation = setting("dilation", 1) if step.arguments.get("dilation") else (1, 1)
-        return _windowed(shape, result, Windows((shape[1], shape[2]), kernel, stride, setting("padding", 0), dilation))
+        return _windowed(
+            shape,
+            result,
+            Windows((shape[1], shape[2]), kernel, stride, setting("padding", 0), dilation),
+        )
 
     def look(self, step: Step, values: Values, flow: Flow) -> tuple[Tensor, Tensor, Tensor]:
         """Values, places and whether they exist, each (neurons, places)."""
@@ -111,7 +123,9 @@ def _windowed(
     return places
 
 
-def _adaptive(shape: Sequence[int], result: Sequence[int]) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+def _adaptive(
+    shape: Sequence[int], result: Sequence[int]
+) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
     def along(coordinate: Tensor, size: int, parts: int) -> tuple[Tensor, Tensor]:
         start = torch.div(coordinate * size, parts, rounding_mode="floor")
         end = torch.div((coordinate + 1) * size + parts - 1, parts, rounding_mode="floor")
@@ -123,7 +137,9 @@ def _adaptive(shape: Sequence[int], result: Sequence[int]) -> Callable[[Tensor],
         channel, y, x = coordinates(index, result)
         rows, has_row = along(y, shape[1], result[1])
         columns, has_column = along(x, shape[2], result[2])
-        place = (channel[:, None, None] * shape[1] + rows[:, :, None]) * shape[2] + columns[:, None, :]
+        place = (channel[:, None, None] * shape[1] + rows[:, :, None]) * shape[2] + columns[
+            :, None, :
+        ]
         return place.flatten(1), (has_row[:, :, None] & has_column[:, None, :]).flatten(1)
 
     return places
@@ -138,12 +154,18 @@ def _reduced(shape: Sequence[int], step: Step) -> Callable[[Tensor], tuple[Tenso
     kept = [axis for axis in range(len(shape)) if axis not in over]
 
     def places(index: Tensor) -> tuple[Tensor, Tensor]:
-        outer = dict(zip(kept, coordinates(index, [shape[axis] for axis in kept]), strict=True)) if kept else {}
+        outer = (
+            dict(zip(kept, coordinates(index, [shape[axis] for axis in kept]), strict=True))
+            if kept
+            else {}
+        )
         count = math.prod(shape[axis] for axis in over)
         number = torch.arange(count, device=index.device)
         inner = dict(zip(over, coordinates(number, [shape[axis] for axis in over]), strict=True))
         where = [
-            outer[axis][:, None].expand(-1, count) if axis in outer else inner[axis].expand(len(index), -1)
+            outer[axis][:, None].expand(-1, count)
+            if axis in outer
+            else inner[axis].expand(len(index), -1)
             for axis in range(len(shape))
         ]
         place = flat_index(where, shape)
@@ -164,7 +186,9 @@ class MaxPool(_Pool):
         return [(_operand(step), flow.moved(index.gather(1, first).squeeze(1), own=False))]
 
 
-@register_rule("avg_pool2d", "adaptive_avg_pool2d", "avg_pool1d", "adaptive_avg_pool1d", "mean", "sum")
+@register_rule(
+    "avg_pool2d", "adaptive_avg_pool2d", "avg_pool1d", "adaptive_avg_pool1d", "mean", "sum"
+)
 class AveragePool(_Pool):
     """All places of the window, each with its activation over the size of the window as contribution."""
 
@@ -177,5 +201,9 @@ class AveragePool(_Pool):
             value, index, inside = self.look(step, values, part)
             if part.folded and step.name != "sum":
                 part = part.scaled(1.0 / inside.sum(1).double())
-            parts.append(shared(part, (value * part.direction[:, None]).masked_fill(~inside, -math.inf), index))
+            parts.append(
+                shared(
+                    part, (value * part.direction[:, None]).masked_fill(~inside, -math.inf), index
+                )
+            )
         return [(_operand(step), part) for part in parts]

@@ -21,7 +21,9 @@ __all__ = ["SPLITS", "Rule", "Step", "Values", "register_rule", "rule_of"]
 
 Values = Mapping[fx.Node, Tensor]
 
-SPLITS = frozenset(("chunk", "split", "split_with_sizes", "unbind", "tensor_split", "unsafe_chunk", "unsafe_split"))
+SPLITS = frozenset(
+    ("chunk", "split", "split_with_sizes", "unbind", "tensor_split", "unsafe_chunk", "unsafe_split")
+)
 """Operators whose results are parts of what goes in."""
 
 
@@ -48,7 +50,8 @@ class Step:
         """The step that a node computes; of an operator with several results the one that it picks."""
         if node.target is operator.getitem and isinstance(node.args[0], fx.Node):
             whole = cls.of(node.args[0], gates)
-            # The parts of a split are alike; of others, such as a maximum with its indices, the first is meant.
+            # The parts of a split are alike; of others, such as a maximum with its indices, the
+            # first is meant.
             if whole.name not in SPLITS and node.args[1] == 0:
                 return cls(node, whole.name, whole.arguments, gates)
         given: dict[str, Any] = dict(node.kwargs)
@@ -57,7 +60,9 @@ class Step:
                 if position < len(node.args):
                     given[argument.name] = node.args[position]
                 elif argument.name not in given:
-                    given[argument.name] = argument.default_value if argument.has_default_value() else None
+                    given[argument.name] = (
+                        argument.default_value if argument.has_default_value() else None
+                    )
         else:
             given |= {f"argument{position}": value for position, value in enumerate(node.args)}
         return cls(node, bare_name(name_of(node)), given, gates)
@@ -102,7 +107,11 @@ class Step:
 def is_batched(node: fx.Node) -> bool:
     """Whether a node's first axis grows with the batch alone."""
     value = node.meta.get("val")
-    if not isinstance(value, Tensor) or not value.ndim or not isinstance(value.shape[0], torch.SymInt):
+    if (
+        not isinstance(value, Tensor)
+        or not value.ndim
+        or not isinstance(value.shape[0], torch.SymInt)
+    ):
         return False
     return bool(value.shape[0].node.expr.is_Symbol)
 
@@ -110,7 +119,8 @@ def is_batched(node: fx.Node) -> bool:
 class Rule:
     """How evidence for an operator's result goes on to its operands.
 
-    A rule that can send two neurons to the same place says so with `own=False` in the flow that it hands on.
+    A rule that can send two neurons to the same place says so with `own=False` in the flow that it
+    hands on.
     """
 
     def operands(self, step: Step) -> tuple[fx.Node, ...]:
@@ -148,7 +158,8 @@ def register_rule(*operators: str) -> Callable[[type[RuleType]], type[RuleType]]
     """Register a rule for operators, in place of the one that they may have.
 
     Args:
-        operators: Bare names, as an error about an operator without a rule gives them ("relu", "my_operator").
+        operators: Bare names, as an error about an operator without a rule gives them ("relu",
+            "my_operator").
 
     Raises:
         OptionError: No name is given.
@@ -162,7 +173,11 @@ def register_rule(*operators: str) -> Callable[[type[RuleType]], type[RuleType]]
         ...         return [(step.arguments["self"], flow)]
     """
     if not operators or not all(isinstance(name, str) and name for name in operators):
-        raise OptionError(f"register_rule{operators!r}", "names of operators", 'write @register_rule("my_operator")')
+        raise OptionError(
+            f"register_rule{operators!r}",
+            "names of operators",
+            'write @register_rule("my_operator")',
+        )
 
     def registered(rule: type[RuleType]) -> type[RuleType]:
         _RULES.update(dict.fromkeys(operators, rule()))

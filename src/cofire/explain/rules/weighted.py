@@ -58,9 +58,12 @@ class Linear(Weighted):
         given = values[operand].reshape(len(values[operand]), -1, weight.shape[1])
         positions = given.shape[1]
         return Fields(
-            given.transpose(1, 2)[..., None], weight[..., None, None], Windows((positions, 1), (1, 1)),
-            (weight.shape[0], positions, 1), last=True,
-        )  # fmt: skip
+            given.transpose(1, 2)[..., None],
+            weight[..., None, None],
+            Windows((positions, 1), (1, 1)),
+            (weight.shape[0], positions, 1),
+            last=True,
+        )
 
 
 @register_rule("conv2d", "conv1d", "convolution")

@@ -43,8 +43,8 @@ class Windows:
             x: (windows,), column.
 
         Returns:
-            Places in the map (windows, height * width of the kernel) in row-major order, clamped to the map; and
-            whether each lies inside.
+            Places in the map (windows, height * width of the kernel) in row-major order, clamped to
+            the map; and whether each lies inside.
 
         Example:
             >>> windows = Windows((4, 4), (2, 2), stride=(2, 2))
@@ -54,8 +54,12 @@ class Windows:
         rows = self._along(y, 0)
         columns = self._along(x, 1)
         height, width = self.size
-        inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
-        place = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None, :]
+        inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[
+            :, None, :
+        ]
+        place = (
+            rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None, :]
+        )
         return place.flatten(1), inside.flatten(1)
 
     def outwards(self, device: torch.device) -> Tensor:

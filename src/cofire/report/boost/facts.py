@@ -30,7 +30,8 @@ class BoostFacts:
         margin: A difference of test accuracy below it counts as none.
 
     Raises:
-        ResultError: `boosts` has no rows, a table has other columns, or a checkpoint has not one row of each role.
+        ResultError: `boosts` has no rows, a table has other columns, or a checkpoint has not one
+            row of each role.
 
     Attributes:
         class_names: As given, with those of `classes`.
@@ -47,7 +48,11 @@ class BoostFacts:
         class_names: Mapping[int, str],
         margin: float = MARGIN,
     ) -> None:
-        schemas = {"boosts": BOOSTS_SCHEMA, "boost_classes": BOOST_CLASSES_SCHEMA, "flips": FLIPS_SCHEMA}
+        schemas = {
+            "boosts": BOOSTS_SCHEMA,
+            "boost_classes": BOOST_CLASSES_SCHEMA,
+            "flips": FLIPS_SCHEMA,
+        }
         for (name, schema), table in zip(schemas.items(), (boosts, classes, flips), strict=True):
             if table.schema.names != schema.names:
                 raise ResultError(
@@ -56,7 +61,9 @@ class BoostFacts:
                     "make it again with this version of cofire",
                 )
         if not len(boosts):
-            raise ResultError("a table 'boosts' without rows", "at least one checkpoint", "boost a network first")
+            raise ResultError(
+                "a table 'boosts' without rows", "at least one checkpoint", "boost a network first"
+            )
         self._rows: list[dict[str, Any]] = boosts.to_pylist()
         self._classes, self._flips = classes, flips
         named = zip(classes["class"].to_pylist(), classes["class_name"].to_pylist(), strict=True)
@@ -90,7 +97,9 @@ class BoostFacts:
         """Everything that was tried at the last checkpoint: the base, the controls, the ablations, the methods."""
         order = ("base", "control", "ablation", "method")
         found = [row for row in self._rows if row["checkpoint"] == self.checkpoints[-1]]
-        return sorted(found, key=lambda row: order.index(row["kind"]) if row["kind"] in order else len(order))
+        return sorted(
+            found, key=lambda row: order.index(row["kind"]) if row["kind"] in order else len(order)
+        )
 
     @cached_property
     def last_classes(self) -> list[dict[str, Any]]:
@@ -103,7 +112,9 @@ class BoostFacts:
         return self._last(self._flips)
 
     def _last(self, table: pa.Table) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = table.filter(pc.field("checkpoint") == self.checkpoints[-1]).to_pylist()
+        rows: list[dict[str, Any]] = table.filter(
+            pc.field("checkpoint") == self.checkpoints[-1]
+        ).to_pylist()
         return rows
 
     def class_name(self, number: int) -> str:
@@ -116,4 +127,6 @@ def boosts_of(facts: Facts) -> BoostFacts | None:
     run = facts.trajectory
     if not len(run.boosts):
         return None
-    return BoostFacts(run.boosts, run.boost_classes, run.flips, facts.class_names, margin_of(run.options))
+    return BoostFacts(
+        run.boosts, run.boost_classes, run.flips, facts.class_names, margin_of(run.options)
+    )

@@ -30,7 +30,11 @@ def _accuracy(facts: BoostFacts) -> go.Figure:
     lines: list[tuple[str, list[dict[str, Any]], dict[str, Any]]] = [
         ("booster", [b.booster for b in facts.boosts], series(_BOOSTER, mode="lines+markers")),
         ("best control", [b.control for b in facts.boosts], series(_CONTROL, mode="lines+markers")),
-        ("the model", [b.base for b in facts.boosts], series(_BASE, muted=True, mode="lines+markers")),
+        (
+            "the model",
+            [b.base for b in facts.boosts],
+            series(_BASE, muted=True, mode="lines+markers"),
+        ),
     ]
     for name, rows, look in lines:
         figure.add_scatter(
@@ -49,7 +53,14 @@ def _bars(gains: list[Interval]) -> dict[str, Any]:
     """Interval bars in points; none where there is no interval."""
     high = [max(0.0, 100 * (g.high - g.value)) if g.known else 0.0 for g in gains]
     low = [max(0.0, 100 * (g.value - g.low)) if g.known else 0.0 for g in gains]
-    return {"type": "data", "symmetric": False, "array": high, "arrayminus": low, "thickness": 1.8, "width": 4}
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": high,
+        "arrayminus": low,
+        "thickness": 1.8,
+        "width": 4,
+    }
 
 
 def _said(gains: list[Interval]) -> list[str]:
@@ -59,10 +70,19 @@ def _said(gains: list[Interval]) -> list[str]:
 def _gain(facts: BoostFacts) -> go.Figure:
     figure = canvas(320, "checkpoint", "gain of the<br>booster (points)", hovermode="x unified")
     ends = [facts.checkpoints[0] - 0.6, facts.checkpoints[-1] + 0.6]
-    figure.add_scatter(x=ends, y=[0, 0], showlegend=False, hoverinfo="skip", **series(0, muted=True))
-    of_control = [(number, b.over_control) for number, b in zip(facts.checkpoints, facts.boosts, strict=True)]
-    of_values = [(number, b.of_patterns) for number, b in zip(facts.checkpoints, facts.boosts, strict=True)]
-    lines = (("over the best control", of_control, -0.12, _BOOSTER), ("over values alone", of_values, 0.12, _CONTROL))
+    figure.add_scatter(
+        x=ends, y=[0, 0], showlegend=False, hoverinfo="skip", **series(0, muted=True)
+    )
+    of_control = [
+        (number, b.over_control) for number, b in zip(facts.checkpoints, facts.boosts, strict=True)
+    ]
+    of_values = [
+        (number, b.of_patterns) for number, b in zip(facts.checkpoints, facts.boosts, strict=True)
+    ]
+    lines = (
+        ("over the best control", of_control, -0.12, _BOOSTER),
+        ("over values alone", of_values, 0.12, _CONTROL),
+    )
     for name, measured, aside, colour in lines:
         known = [(number, gain) for number, gain in measured if gain is not None]
         if not known:
@@ -86,11 +106,18 @@ def _methods(facts: BoostFacts) -> go.Figure:
     rows = [row for row in facts.last_rows if gain[row["method"]] is not None][::-1]
     figure = canvas(max(240, 130 + 40 * len(rows)), "gain over the model (points)", "")
     places = list(range(len(rows)))
-    figure.add_scatter(x=[0, 0], y=[-0.6, len(rows) - 0.4], showlegend=False, hoverinfo="skip", **series(0, muted=True))
+    figure.add_scatter(
+        x=[0, 0],
+        y=[-0.6, len(rows) - 0.4],
+        showlegend=False,
+        hoverinfo="skip",
+        **series(0, muted=True),
+    )
     kinds = (
-        ("control", "controls", _CONTROL), ("ablation", "values or patterns alone", _BASE),
+        ("control", "controls", _CONTROL),
+        ("ablation", "values or patterns alone", _BASE),
         ("method", "with activation patterns", _BOOSTER),
-    )  # fmt: skip
+    )
     for kind, name, index in kinds:
         held = [
             (place, found, row["title"])
@@ -114,7 +141,11 @@ def _methods(facts: BoostFacts) -> go.Figure:
         )
     names = [_label(row) for row in rows]
     figure.update_yaxes(
-        tickmode="array", tickvals=places, ticktext=names, showgrid=False, range=[-0.6, len(rows) - 0.4]
+        tickmode="array",
+        tickvals=places,
+        ticktext=names,
+        showgrid=False,
+        range=[-0.6, len(rows) - 0.4],
     )
     figure.update_layout(hovermode="closest")
     return figure

@@ -42,15 +42,19 @@ def write_boost_report(
         class_names: Name of every class by its number.
         options: How it was made, printed one by one.
         title: Heading of the page; the data set's name is in it unless given.
-        command: The command that makes this again, printed as it is; unless given, the options' "command".
+        command: The command that makes this again, printed as it is; unless given, the options'
+            "command".
 
     Returns:
         The path.
 
     Raises:
-        ResultError: `boosts` has no rows, a table has other columns, or a checkpoint has not one row of each role.
+        ResultError: `boosts` has no rows, a table has other columns, or a checkpoint has not one
+            row of each role.
     """
-    facts = BoostFacts(boosts, boost_classes, flips, dict(enumerate(map(str, class_names))), margin_of(options))
+    facts = BoostFacts(
+        boosts, boost_classes, flips, dict(enumerate(map(str, class_names))), margin_of(options)
+    )
     section = Section(facts, alone=True)
     target = Path(path)
     page = render(

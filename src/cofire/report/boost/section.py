@@ -60,7 +60,11 @@ class Section:
     def methods(self) -> list[tuple[str, list[tables.MethodRow]]]:
         """Everything that was tried at the last checkpoint, in groups with their headings; the network has none."""
         rows = tables.method_rows(self._facts)
-        return [(heading, part) for kind, heading in _KINDS.items() if (part := [r for r in rows if r.kind == kind])]
+        return [
+            (heading, part)
+            for kind, heading in _KINDS.items()
+            if (part := [r for r in rows if r.kind == kind])
+        ]
 
     @cached_property
     def checkpoints(self) -> list[tables.CourseRow]:

@@ -135,7 +135,10 @@ def _plain(share: float | None, digits: int = 2) -> str:
 
 def method_rows(facts: BoostFacts) -> list[MethodRow]:
     """Everything that was tried at the last checkpoint: the network itself, the controls, the methods."""
-    gains = [[gain_of(row, column) for column in ("base_gain", "gain", "values_gain")] for row in facts.last_rows]
+    gains = [
+        [gain_of(row, column) for column in ("base_gain", "gain", "values_gain")]
+        for row in facts.last_rows
+    ]
     digits = decimals(*(gain for held in gains for gain in held if gain is not None))
     return [
         MethodRow(
@@ -168,7 +171,9 @@ def course_rows(facts: BoostFacts) -> list[CourseRow]:
             _pair(boost.of_patterns, digits),
             said,
         )
-        for checkpoint, boost, said in zip(facts.checkpoints, facts.boosts, facts.verdicts, strict=True)
+        for checkpoint, boost, said in zip(
+            facts.checkpoints, facts.boosts, facts.verdicts, strict=True
+        )
     ]
 
 
@@ -176,8 +181,8 @@ def mean_row(facts: BoostFacts) -> dict[str, str]:
     """Mean gains over the checkpoints, as the paper's last row has them: on training and test data, and the control's.
 
     Returns:
-        "train" and "test" (booster over network), "control" (best control over network), "gain" (booster over best
-        control) and "patterns" (booster over the values alone), in points.
+        "train" and "test" (booster over network), "control" (best control over network), "gain"
+        (booster over best control) and "patterns" (booster over the values alone), in points.
     """
 
     def mean(values: list[float | None]) -> str:
@@ -193,7 +198,9 @@ def mean_row(facts: BoostFacts) -> dict[str, str]:
         "test": mean([b.over_base.value for b in facts.boosts]),
         "control": mean([b.of_control.value for b in facts.boosts]),
         "gain": mean([b.over_control.value for b in facts.boosts]),
-        "patterns": mean([None if b.of_patterns is None else b.of_patterns.value for b in facts.boosts]),
+        "patterns": mean(
+            [None if b.of_patterns is None else b.of_patterns.value for b in facts.boosts]
+        ),
     }
 
 

@@ -191,7 +191,9 @@ def _of_base(boost: Boost, base: Outcome, digits: int) -> str:
     if base in ("better", "worse"):
         return f"classifies {points(gain.value, digits)} {base} than the model {span(gain, digits)}".rstrip()
     if base == "equal":
-        return f"classifies as well as the model, {within(boost.margin)} ({gain_text(gain, digits)})"
+        return (
+            f"classifies as well as the model, {within(boost.margin)} ({gain_text(gain, digits)})"
+        )
     return (
         f"cannot be told from the model ({gain_text(gain, digits)}{undecided(gain, boost.margin)}): that is no "
         "evidence that the two do as well"
@@ -241,9 +243,15 @@ def course_told(facts: BoostFacts) -> str:
     total = len(gains)
     digits = max(decimals(*gains) - 1, 1) if total > 3 else decimals(*gains)
     words: dict[Outcome, str] = {
-        "worse": "worse", "equal": f"equal {within(facts.margin)}", "undecided": "undecided",
-    }  # fmt: skip
-    others = [f"{told} in {count(n)}" for outcome, told in words.items() if (n := facts.verdicts.count(outcome))]
+        "worse": "worse",
+        "equal": f"equal {within(facts.margin)}",
+        "undecided": "undecided",
+    }
+    others = [
+        f"{told} in {count(n)}"
+        for outcome, told in words.items()
+        if (n := facts.verdicts.count(outcome))
+    ]
     alone = sum(gain.low > 0 for gain in gains)
     above = facts.verdicts.count("better")
     single = ""
@@ -252,8 +260,13 @@ def course_told(facts: BoostFacts) -> str:
             f" By itself the interval of {count(alone)} lies above zero; of that many checkpoints about one in forty "
             "does by chance alone."
         )
-    means = [sum(values) / total for values in ([g.value for g in gains], [b.over_base.value for b in facts.boosts])]
-    over_control, over_base = (signed(100 * mean, max(digits, 2 if abs(mean) < 0.001 else 1)) for mean in means)
+    means = [
+        sum(values) / total
+        for values in ([g.value for g in gains], [b.over_base.value for b in facts.boosts])
+    ]
+    over_control, over_base = (
+        signed(100 * mean, max(digits, 2 if abs(mean) < 0.001 else 1)) for mean in means
+    )
     return (
         f"The booster is better than the best control in {count(above)} of {count(total)} checkpoints"
         f"{''.join(f', {told}' for told in others)}, all held to 5\N{NO-BREAK SPACE}% together (Holm).{single} The "
@@ -268,7 +281,11 @@ def flips_told(facts: BoostFacts) -> str:
     if repaired is None or broken is None:
         return "How many predictions change was not counted."
     net = repaired - broken
-    rest = "as many as it breaks" if net == 0 else f"{count(abs(net))} {'more' if net > 0 else 'fewer'} than it breaks"
+    rest = (
+        "as many as it breaks"
+        if net == 0
+        else f"{count(abs(net))} {'more' if net > 0 else 'fewer'} than it breaks"
+    )
     return (
         f"On test data the booster puts {plural(repaired, 'wrong prediction')} of the model right and "
         f"{plural(broken, 'right one')} wrong: it repairs {rest}."

@@ -74,8 +74,8 @@ class Case:
 def choose_cases(evaluation: Evaluation, failures: int = 8, others: int = 4) -> list[Chosen]:
     """The photos on which the first method differs most from the mean of its rivals, failures first.
 
-    How well a method does on a photo is pointing + IoU, both from 0 to 1; where these were not measured, how little
-    confidence it loses. Baselines are no rivals unless there are no others.
+    How well a method does on a photo is pointing + IoU, both from 0 to 1; where these were not
+    measured, how little confidence it loses. Baselines are no rivals unless there are no others.
 
     Args:
         evaluation: What was judged.
@@ -89,9 +89,9 @@ def choose_cases(evaluation: Evaluation, failures: int = 8, others: int = 4) -> 
     if not counted or not rivals:
         return []
     held = np.flatnonzero(evaluation.chosen())
-    good = np.stack([(1 if one.better == "higher" else -1) * evaluation.values(one.name) for one in counted]).sum(
-        axis=0
-    )
+    good = np.stack(
+        [(1 if one.better == "higher" else -1) * evaluation.values(one.name) for one in counted]
+    ).sum(axis=0)
     gaps = good[:, 0] - good[:, rivals].mean(axis=1)
     order = [int(at) for at in np.argsort(gaps, kind="stable") if np.isfinite(gaps[at])]
     worse = [at for at in order if gaps[at] < 0][:failures]
@@ -127,7 +127,11 @@ def _counted(evaluation: Evaluation) -> list[Criterion]:
 def _rivals(evaluation: Evaluation) -> list[int]:
     """The places of the methods whose mean the first is held against."""
     bare = set(evaluation.methods[1:]) <= set(BASELINES)
-    return [at for at, method in enumerate(evaluation.methods) if at and (bare or method not in BASELINES)]
+    return [
+        at
+        for at, method in enumerate(evaluation.methods)
+        if at and (bare or method not in BASELINES)
+    ]
 
 
 def _of_label(evaluation: Evaluation) -> bool:
@@ -159,7 +163,8 @@ def show_cases(
     found = []
     for one in chosen:
         rows = {
-            method: records.slice(one.row * len(methods) + at, 1).to_pylist()[0] for at, method in enumerate(methods)
+            method: records.slice(one.row * len(methods) + at, 1).to_pylist()[0]
+            for at, method in enumerate(methods)
         }
         place = by_name[rows[methods[0]]["file"]]
         (batch,) = read_batches(collection[place : place + 1], preparation, 1)
@@ -170,32 +175,49 @@ def show_cases(
 
 
 def _case(
-    batch: SeenBatch, row: dict[str, Any], one: Chosen, panels: tuple[dict[str, Any], ...], of: int,
+    batch: SeenBatch,
+    row: dict[str, Any],
+    one: Chosen,
+    panels: tuple[dict[str, Any], ...],
+    of: int,
     names: Sequence[str] | None,
-) -> Case:  # fmt: skip
+) -> Case:
     height, width = batch.inputs.shape[2:]
     return Case(
-        row["file"], class_told(row["label"], names),
-        f"{class_told(row['predicted'], names)} ({percent(row['confidence'])})", row["correct"],
-        class_told(of, names), one.failure,
+        row["file"],
+        class_told(row["label"], names),
+        f"{class_told(row['predicted'], names)} ({percent(row['confidence'])})",
+        row["correct"],
+        class_told(of, names),
+        one.failure,
         photo_address(batch.pictures[0].numpy()),
-        tuple(framed(box, (height, width)) for box in batch.boxes[0].tolist()), panels,
-    )  # fmt: skip
+        tuple(framed(box, (height, width)) for box in batch.boxes[0].tolist()),
+        panels,
+    )
 
 
-def _panel(judge: Judge, batch: SeenBatch, of: int, method: str, row: dict[str, Any]) -> dict[str, Any]:
+def _panel(
+    judge: Judge, batch: SeenBatch, of: int, method: str, row: dict[str, Any]
+) -> dict[str, Any]:
     """One method's drawing of a class on the photo: the class that the method's row is of."""
     found = judge.explain(batch.inputs, torch.tensor([of]), method, batch.pictures)
     heat, spot = found.heatmap()[0], None
     if bool(heat.max() > heat.min()):
         y, x = divmod(int(heat.argmax()), found.size[1])
         width, height = drawing.drawn_size(found.size)
-        spot = (f"{(x + 0.5) * width / found.size[1]:.4g}", f"{(y + 0.5) * height / found.size[0]:.4g}")
+        spot = (
+            f"{(x + 0.5) * width / found.size[1]:.4g}",
+            f"{(y + 0.5) * height / found.size[0]:.4g}",
+        )
     drawn = panel(found)
     return {
-        "method": method_name(method), "heat": drawn["heat"], "frame": drawn["frame"], "spot": spot,
-        "hit": row["pointing"], "words": _words(row, found),
-    }  # fmt: skip
+        "method": method_name(method),
+        "heat": drawn["heat"],
+        "frame": drawn["frame"],
+        "spot": spot,
+        "hit": row["pointing"],
+        "words": _words(row, found),
+    }
 
 
 def _words(row: dict[str, Any], found: Explanation) -> str:
@@ -205,4 +227,6 @@ def _words(row: dict[str, Any], found: Explanation) -> str:
     if row["iou"] is not None:
         return f"IoU {percent(row['iou'], 0)}" if bool(found.boxes().found[0]) else "no box"
     told = (("equal_drop", "drop at equal area"), ("drop", "drop"), ("soft_drop", "drop"))
-    return next((f"{words} {percent(row[name], 0)}" for name, words in told if row[name] is not None), "")
+    return next(
+        (f"{words} {percent(row[name], 0)}" for name, words in told if row[name] is not None), ""
+    )

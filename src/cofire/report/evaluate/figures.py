@@ -13,14 +13,25 @@ from cofire.statistics import Interval
 
 __all__ = ["DRAWN", "draw_evaluation", "figure_caption"]
 
-DRAWN = ("pointing", "iou", "equal_drop", "drop", "soft_drop", "deletion", "insertion", "rank_correlation")
+DRAWN = (
+    "pointing",
+    "iou",
+    "equal_drop",
+    "drop",
+    "soft_drop",
+    "deletion",
+    "insertion",
+    "rank_correlation",
+)
 """The criteria that are drawn, those of them that were measured."""
 
 _FIRST, _OTHERS = 0, 2
 _ROW, _FRAME = 27, 96
 
 
-def draw_evaluation(evaluation: Evaluation, estimates: dict[str, dict[str, Interval]]) -> dict[str, go.Figure]:
+def draw_evaluation(
+    evaluation: Evaluation, estimates: dict[str, dict[str, Interval]]
+) -> dict[str, go.Figure]:
     """The figures by name: "judged-" and the criterion."""
     return {
         f"judged-{criterion.name}": _figure(criterion, estimates, evaluation.methods[0])
@@ -35,8 +46,12 @@ def figure_caption(criterion: Criterion) -> str:
     return f"{criterion.meaning} {way}".rstrip()
 
 
-def _figure(criterion: Criterion, estimates: dict[str, dict[str, Interval]], first: str) -> go.Figure:
-    held = [(method, own[criterion.name]) for method, own in estimates.items() if criterion.name in own][::-1]
+def _figure(
+    criterion: Criterion, estimates: dict[str, dict[str, Interval]], first: str
+) -> go.Figure:
+    held = [
+        (method, own[criterion.name]) for method, own in estimates.items() if criterion.name in own
+    ][::-1]
     scale = 100 if criterion.percent else 1
     arrow = {"higher": "→ better", "lower": "← better", "neither": ""}[criterion.better]
     # The name stands above the figure; a longer title would not fit on a telephone.
@@ -49,8 +64,16 @@ def _figure(criterion: Criterion, estimates: dict[str, dict[str, Interval]], fir
         figure.add_scatter(x=[scale * centre] * 2, y=span, hoverinfo="skip", **line)
     kinds = (
         [place for place, (method, _) in enumerate(held) if method == first],
-        [place for place, (method, _) in enumerate(held) if method != first and method not in BASELINES],
-        [place for place, (method, _) in enumerate(held) if method != first and method in BASELINES],
+        [
+            place
+            for place, (method, _) in enumerate(held)
+            if method != first and method not in BASELINES
+        ],
+        [
+            place
+            for place, (method, _) in enumerate(held)
+            if method != first and method in BASELINES
+        ],
     )
     for number, places in enumerate(kinds):
         if not places:
@@ -71,13 +94,22 @@ def _figure(criterion: Criterion, estimates: dict[str, dict[str, Interval]], fir
             },
             text=[plain(method_name(held[place][0])) for place in places],
             customdata=[
-                f"{value_told(part.mean, criterion)} [{span_told(part.low, part.high, criterion)}]" for part in parts
+                f"{value_told(part.mean, criterion)} [{span_told(part.low, part.high, criterion)}]"
+                for part in parts
             ],
             hovertemplate="%{text}: %{customdata}<extra></extra>",
             **look,
         )
     names = [plain(method_name(method)) for method, _ in held]
-    names = [f"<b>{name}</b>" if held[place][0] == first else name for place, name in enumerate(names)]
-    figure.update_yaxes(tickmode="array", tickvals=list(range(len(held))), ticktext=names, showgrid=False, range=span)
+    names = [
+        f"<b>{name}</b>" if held[place][0] == first else name for place, name in enumerate(names)
+    ]
+    figure.update_yaxes(
+        tickmode="array",
+        tickvals=list(range(len(held))),
+        ticktext=names,
+        showgrid=False,
+        range=span,
+    )
     figure.update_layout(margin={"l": 56, "r": 14, "t": 8, "b": 44})
     return figure

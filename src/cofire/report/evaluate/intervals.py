@@ -41,7 +41,8 @@ class Chart:
         title: What is measured.
         note: Which way is which.
         ticks: Place from 0 to 1, and what stands there.
-        groups: Name and rows of each group: label, kind, places of dot, low and high end, words, and all of it told.
+        groups: Name and rows of each group: label, kind, places of dot, low and high end, words,
+            and all of it told.
         longest: Signs of the longest label.
     """
 
@@ -90,7 +91,13 @@ def chart(
     def row(line: Line) -> dict[str, object]:
         mean = line.mean
         if mean is None:
-            return {"label": line.label, "kind": line.kind, "dot": None, "words": "–", "told": f"{line.label}: none"}
+            return {
+                "label": line.label,
+                "kind": line.kind,
+                "dot": None,
+                "words": "–",
+                "told": f"{line.label}: none",
+            }
         words = told(mean.value)
         whole = f"{line.label}: {words}, 95 % interval {told(mean.low)} to {told(mean.high)}, {mean.counted} photos"
         return {
@@ -119,4 +126,6 @@ def _above(value: float) -> float:
         power /= 10
     while power * 10 < value:
         power *= 10
-    return next(step * power for step in (1, 2, 3, 4, 5, 6, 8, 10) if step * power >= value * (1 - 1e-12))
+    return next(
+        step * power for step in (1, 2, 3, 4, 5, 6, 8, 10) if step * power >= value * (1 - 1e-12)
+    )

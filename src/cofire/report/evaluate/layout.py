@@ -54,7 +54,9 @@ def laid_out(template: str, size: tuple[int, int], **words: Any) -> str:
         width=width,
         height=height,
         pixelated=Markup("" if drawing.is_smooth(size) else 'style="image-rendering:pixelated"'),
-        stops=[Markup(f"rgb({r},{g},{b})") for r, g, b in np.asarray(drawing.bar())[0, ::15].tolist()],
+        stops=[
+            Markup(f"rgb({r},{g},{b})") for r, g, b in np.asarray(drawing.bar())[0, ::15].tolist()
+        ],
         frame=paper.FRAME,
         frame_edge=paper.FRAME_EDGE,
         series={

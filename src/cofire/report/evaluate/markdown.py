@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from cofire.evaluate.evaluation import Evaluation
 from cofire.report.evaluate.rules import RULE_HEADS, RULE_TITLE, rules_told
-from cofire.report.evaluate.tables import Table, difference_tables, draws_tables, group_tables, method_name
+from cofire.report.evaluate.tables import (
+    Table,
+    difference_tables,
+    draws_tables,
+    group_tables,
+    method_name,
+)
 from cofire.report.evaluate.verdict import judged_told, verdict_told
 
 __all__ = ["markdown"]
 
-_SUBSETS = {"all": "All photos", "correct": "Photos that the network classifies correctly", "small": "Small objects"}
+_SUBSETS = {
+    "all": "All photos",
+    "correct": "Photos that the network classifies correctly",
+    "small": "Small objects",
+}
 
 
 def markdown(evaluation: Evaluation) -> str:
@@ -19,11 +29,14 @@ def markdown(evaluation: Evaluation) -> str:
         evaluation: What was judged.
     """
     lines = ["# Explanations judged", "", judged_told(evaluation), ""]
-    lines += [f"- **{told.lead}** {told.text}" for told in verdict_told(evaluation, evaluation.table())]
     lines += [
-        "", "Means with 95 % intervals over photos (Wilson’s of shares, else bootstrap). ↑ higher is better, ↓ lower "
+        f"- **{told.lead}** {told.text}" for told in verdict_told(evaluation, evaluation.table())
+    ]
+    lines += [
+        "",
+        "Means with 95 % intervals over photos (Wilson’s of shares, else bootstrap). ↑ higher is better, ↓ lower "
         "is better; the best mean of a column is bold.",
-    ]  # fmt: skip
+    ]
     for subset, title in _SUBSETS.items():
         photos = int(evaluation.chosen(subset).sum())
         if not photos:
@@ -37,12 +50,14 @@ def markdown(evaluation: Evaluation) -> str:
         tables = difference_tables(evaluation, evaluation.differences(subset), subset)
         if tables:
             lines += [
-                "", f"### {method_name(evaluation.methods[0])} less each rival, on the same photos", "",
+                "",
+                f"### {method_name(evaluation.methods[0])} less each rival, on the same photos",
+                "",
                 "Shares in percentage points. p is that of a two-sided sign-flip test, corrected by Holm’s method over "
                 "the rivals; clear differences are bold. Equal: within "
                 f"±{100 * evaluation.margin:g} points of a share, ±{evaluation.margin:g} of other measures, by two "
                 "one-sided tests at 5 %. Undecided: neither, with about how many photos would decide.",
-            ]  # fmt: skip
+            ]
         for table in tables:
             lines += ["", *_lines(table)]
     for each in draws_tables(evaluation):

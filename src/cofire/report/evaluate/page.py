@@ -16,7 +16,14 @@ from cofire.report.evaluate.cases import Case, cases_told
 from cofire.report.evaluate.figures import draw_evaluation, figure_caption
 from cofire.report.evaluate.left_out import left_out_told
 from cofire.report.evaluate.rules import RULE_HEADS, RULE_TITLE, rules_told
-from cofire.report.evaluate.tables import Table, difference_tables, draws_tables, group_tables, headline, method_name
+from cofire.report.evaluate.tables import (
+    Table,
+    difference_tables,
+    draws_tables,
+    group_tables,
+    headline,
+    method_name,
+)
 from cofire.report.evaluate.verdict import judged_told, verdict_told
 from cofire.report.settings import settings, versions
 from cofire.report.sheet import render
@@ -104,11 +111,19 @@ def write_evaluation(
         width=width,
         height=height,
         pixelated=Markup("" if drawing.is_smooth(size) else 'style="image-rendering:pixelated"'),
-        stops=[Markup(f"rgb({r},{g},{b})") for r, g, b in np.asarray(drawing.bar())[0, ::15].tolist()],
+        stops=[
+            Markup(f"rgb({r},{g},{b})") for r, g, b in np.asarray(drawing.bar())[0, ::15].tolist()
+        ],
         frame=paper.FRAME,
         frame_edge=paper.FRAME_EDGE,
         links=links,
-        settings=settings({k: v for k, v in evaluation.options.items() if k not in _TOLD_ELSEWHERE and v is not None}),
+        settings=settings(
+            {
+                k: v
+                for k, v in evaluation.options.items()
+                if k not in _TOLD_ELSEWHERE and v is not None
+            }
+        ),
         options=_options(evaluation),
         left_out=left_out_told(evaluation.options),
         margin=f"±{100 * evaluation.margin:g} points of a share, ±{evaluation.margin:g} of other measures",

@@ -30,4 +30,7 @@ def framed(corners: Sequence[float], size: tuple[int, int]) -> list[str]:
     width, height = drawing.drawn_size(size)
     across, down = width / size[1], height / size[0]
     left, top, right, bottom = corners
-    return [f"{place:.6g}" for place in (left * across, top * down, (right - left) * across, (bottom - top) * down)]
+    return [
+        f"{place:.6g}"
+        for place in (left * across, top * down, (right - left) * across, (bottom - top) * down)
+    ]

@@ -12,7 +12,14 @@ from cofire.evaluate.tuning import told
 from cofire.explain.captions import method_told
 from cofire.report.canvas import canvas, plain, series
 from cofire.report.evaluate.left_out import left_out_told
-from cofire.report.evaluate.regret_words import intervals_of, notes_of, option_told, reading, rows_of, verdict
+from cofire.report.evaluate.regret_words import (
+    intervals_of,
+    notes_of,
+    option_told,
+    reading,
+    rows_of,
+    verdict,
+)
 from cofire.report.settings import settings, versions
 from cofire.report.sheet import render
 
@@ -47,7 +54,11 @@ def write_regret_page(tuned: Tuned, path: str | Path, *, title: str | None = Non
         "tuning_photos": tuned.photos,
         "rewarded_from_an_intersection_over_union_of": tuned.least_iou,
         "seed": tuned.seed,
-        **{name: value for name, value in tuned.setup.items() if name not in ("command", "versions", "left_out")},
+        **{
+            name: value
+            for name, value in tuned.setup.items()
+            if name not in ("command", "versions", "left_out")
+        },
     }
     page = render(
         "evaluate/regret.html.j2",
@@ -74,7 +85,9 @@ def write_regret_page(tuned: Tuned, path: str | Path, *, title: str | None = Non
 
 def _regret(tuned: Tuned) -> go.Figure:
     # A legend of many long names takes several lines.
-    figure = canvas(380 + 12 * len(tuned.learned), "trial", "regret (rewards)", hovermode="x unified")
+    figure = canvas(
+        380 + 12 * len(tuned.learned), "trial", "regret (rewards)", hovermode="x unified"
+    )
     lines = -(-len(tuned.learned) // 2)
     figure.update_layout(margin={"b": 60 + 20 * lines})
     for index, learned in enumerate(tuned.learned):
@@ -100,7 +113,10 @@ def _rewards(tuned: Tuned) -> go.Figure:
     for index, learned in enumerate(tuned.learned):
         means, intervals = learned.run.means, intervals_of(learned)
         own = [line + 0.6 + arm for arm in range(len(means))]
-        chosen = [value == learned.chosen and type(value) is type(learned.chosen) for value in learned.values]
+        chosen = [
+            value == learned.chosen and type(value) is type(learned.chosen)
+            for value in learned.values
+        ]
         look = series(index, muted=learned.alike, mode="markers")
         look["marker"] = {
             **look["marker"],
@@ -113,8 +129,12 @@ def _rewards(tuned: Tuned) -> go.Figure:
             error_x={
                 "type": "data",
                 "symmetric": False,
-                "array": [max(0.0, each.high - mean) for each, mean in zip(intervals, means, strict=True)],
-                "arrayminus": [max(0.0, mean - each.low) for each, mean in zip(intervals, means, strict=True)],
+                "array": [
+                    max(0.0, each.high - mean) for each, mean in zip(intervals, means, strict=True)
+                ],
+                "arrayminus": [
+                    max(0.0, mean - each.low) for each, mean in zip(intervals, means, strict=True)
+                ],
                 "thickness": 1.4,
                 "width": 3,
             },
@@ -136,7 +156,12 @@ def _rewards(tuned: Tuned) -> go.Figure:
         line += len(means) + 0.8
     figure.update_layout(height=110 + int(_ROW * line))
     figure.update_yaxes(
-        tickmode="array", tickvals=places, ticktext=names, showgrid=False, range=[line + 0.2, -0.2], title=None
+        tickmode="array",
+        tickvals=places,
+        ticktext=names,
+        showgrid=False,
+        range=[line + 0.2, -0.2],
+        title=None,
     )
     figure.update_xaxes(range=[-0.03, 1.03])
     return figure

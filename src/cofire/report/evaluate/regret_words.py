@@ -59,7 +59,11 @@ def verdict(tuned: Tuned) -> str:
     if outcome == "equal":
         return f"{words} The two are equal within ±{100 * MARGIN:g} points."
     needed = samples_to_decide(tuned.gain, MARGIN)
-    more = f"about {needed:,} tuning photos would decide" if needed else "more photos would have to decide"
+    more = (
+        f"about {needed:,} tuning photos would decide"
+        if needed
+        else "more photos would have to decide"
+    )
     return f"{words} Which of the two is better is undecided: {more}."
 
 
@@ -73,7 +77,9 @@ def notes_of(tuned: Tuned) -> list[str]:
         f"{percent(tuned.before.pointing)}.",
     ]
     if tuned.without_box:
-        found.append(f"{plural(tuned.without_box, 'tuning photo')} show the network no box and were left out.")
+        found.append(
+            f"{plural(tuned.without_box, 'tuning photo')} show the network no box and were left out."
+        )
     if alike := [option_told(one.name) for one in tuned.learned if one.alike]:
         found.append(
             f"All values of {', '.join(alike)} give the same explanations, as a weight does that multiplies every "
@@ -102,7 +108,10 @@ def reading(tuned: Tuned) -> str:
 def intervals_of(learned: Learned) -> list[Interval]:
     """The mean reward of each value with its 95 % interval, of the rewards that are known."""
     run = learned.run
-    each = [run.rewards[run.pulled == arm] if run.table is None else run.table[:, arm] for arm in range(len(run.names))]
+    each = [
+        run.rewards[run.pulled == arm] if run.table is None else run.table[:, arm]
+        for arm in range(len(run.names))
+    ]
     return [mean_interval(rewards) for rewards in each]
 
 
@@ -120,14 +129,18 @@ def rows_of(tuned: Tuned) -> list[dict[str, Any]]:
                 "chosen": value == learned.chosen and type(value) is type(learned.chosen),
                 "start": value == learned.start and type(value) is type(learned.start),
             }
-            for arm, (value, each) in enumerate(zip(learned.values, intervals_of(learned), strict=True))
+            for arm, (value, each) in enumerate(
+                zip(learned.values, intervals_of(learned), strict=True)
+            )
         ]
         found.append(
             {
                 "option": option_told(learned.name),
                 "start": told(learned.start),
                 "chosen": told(learned.chosen),
-                "judged": "box on the object" if learned.judged == "iou" else "map points at the object",
+                "judged": "box on the object"
+                if learned.judged == "iou"
+                else "map points at the object",
                 "trials": len(run.pulled),
                 "regret": number(float(run.regret[-1]), 1),
                 "alike": learned.alike,

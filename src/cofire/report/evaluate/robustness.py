@@ -41,7 +41,9 @@ _OPEN = 3
 _HEADS = {"centroid": "Shift", "box_iou": "Box IoU", "rank_correlation": "Rank correlation"}
 
 
-def write_robustness(path: str | Path, found: Robustness, setup: Setup, title: str | None = None) -> Path:
+def write_robustness(
+    path: str | Path, found: Robustness, setup: Setup, title: str | None = None
+) -> Path:
     """Write the page, one file that needs nothing else.
 
     Args:
@@ -80,27 +82,60 @@ def _charts(found: Robustness, *, boxes: bool) -> list[Chart]:
         return [
             Group(
                 method_told(method),
-                tuple(Line(LABELS[which], which, found.mean(method, which, measure)) for which in COMPARISONS),
+                tuple(
+                    Line(LABELS[which], which, found.mean(method, which, measure))
+                    for which in COMPARISONS
+                ),
             )
             for method in found.methods
         ]
 
     shift, boxed, alike = (groups(measure) for measure in SHIFTS)
     drawn = [
-        chart("Shift of the evidence", "share of the diagonal; 0 has not moved", shift, _percent, tick=_round),
-        chart("Overlap of the boxes", "intersection over union; 1 has not moved", boxed, number, tick=_plain, most=1.0),
-        chart("Likeness of the heat maps", "rank correlation; 1 has not changed", alike, number, tick=_plain, most=1.0),
+        chart(
+            "Shift of the evidence",
+            "share of the diagonal; 0 has not moved",
+            shift,
+            _percent,
+            tick=_round,
+        ),
+        chart(
+            "Overlap of the boxes",
+            "intersection over union; 1 has not moved",
+            boxed,
+            number,
+            tick=_plain,
+            most=1.0,
+        ),
+        chart(
+            "Likeness of the heat maps",
+            "rank correlation; 1 has not changed",
+            alike,
+            number,
+            tick=_plain,
+            most=1.0,
+        ),
     ]
     if boxes:
         held = [
             Group(
                 method_told(method),
-                tuple(Line(label, kind, found.mean(method, which, measure)) for kind, which, measure, label in _INSIDE),
+                tuple(
+                    Line(label, kind, found.mean(method, which, measure))
+                    for kind, which, measure, label in _INSIDE
+                ),
             )
             for method in found.methods
         ]
         drawn.append(
-            chart("Evidence on the object", "share in the ground-truth boxes", held, _percent, tick=_round, most=1.0)
+            chart(
+                "Evidence on the object",
+                "share in the ground-truth boxes",
+                held,
+                _percent,
+                tick=_round,
+                most=1.0,
+            )
         )
     return drawn
 
@@ -153,15 +188,30 @@ def _shown(found: Robustness, case: AttackCase) -> dict[str, Any]:
         "before": before,
         "after": after,
         "file": photo.file,
-        "truth": None if label is None else "correct" if photo.label == photo.before else f"in truth {label}",
+        "truth": None
+        if label is None
+        else "correct"
+        if photo.label == photo.before
+        else f"in truth {label}",
         "pictures": [
             (plain, "The photo", f"{before} {percent(photo.confidence)}"),
             (noise, "With random noise", f"{before} {percent(photo.kept_noisy or 0.0)}{turned}"),
-            (attacked, "Attacked", f"{after} {percent(photo.confidence_after)}, {before} {percent(photo.kept)}"),
-            (photo_address(case.difference), f"The attack, {case.times:,} times as strong", _length(photo)),
+            (
+                attacked,
+                "Attacked",
+                f"{after} {percent(photo.confidence_after)}, {before} {percent(photo.kept)}",
+            ),
+            (
+                photo_address(case.difference),
+                f"The attack, {case.times:,} times as strong",
+                _length(photo),
+            ),
         ],
         "methods": [
-            {"name": method_told(method), "panels": _panels(explanations, method, rows, before, after)}
+            {
+                "name": method_told(method),
+                "panels": _panels(explanations, method, rows, before, after),
+            }
             for method, explanations in case.explanations.items()
         ],
     }
@@ -181,7 +231,9 @@ def _panels(
     heads = [("photo", before), ("noise", before), ("attack", before), ("decision", after)]
     places = ["on the photo", "with noise", "attacked", "attacked"]
     drawn = []
-    for at, ((which, name), explanation, place) in enumerate(zip(heads, explanations, places, strict=True)):
+    for at, ((which, name), explanation, place) in enumerate(
+        zip(heads, explanations, places, strict=True)
+    ):
         row = rows.get((method, which))
         drawn.append(
             {
@@ -203,7 +255,10 @@ def _moved(row: MethodShift) -> list[str]:
         return ["nothing to compare"]
     shift = [] if row.centroid is None else [f"moved {_percent(row.centroid)}"]
     rest = [("box IoU", row.box_iou), ("correlation", row.rank_correlation)]
-    return [*shift, ", ".join(f"{name} {number(value)}" for name, value in rest if value is not None)]
+    return [
+        *shift,
+        ", ".join(f"{name} {number(value)}" for name, value in rest if value is not None),
+    ]
 
 
 def _names(found: Robustness) -> list[str] | None:

@@ -38,9 +38,11 @@ def lead(found: Robustness) -> str:
     """What was done, and how little it took."""
     photos = [photo for photo in found.photos if photo.fooled]
     words = f"{plural(len(found.photos), 'photo')}, changed by DeepFool until the network decides otherwise"
-    words += f": {'it' if len(found.photos) == 1 else 'all'} did." if len(photos) == len(found.photos) else (
-        f". {plural(len(photos), 'photo')} did; the others are left out."
-    )  # fmt: skip
+    words += (
+        f": {'it' if len(found.photos) == 1 else 'all'} did."
+        if len(photos) == len(found.photos)
+        else (f". {plural(len(photos), 'photo')} did; the others are left out.")
+    )
     if not photos:
         return f"{plural(len(found.photos), 'photo')}, none of which DeepFool could change so that the network errs."
     if all(photo.levels is not None for photo in photos):
@@ -105,7 +107,10 @@ def verdict(found: Robustness, method: str) -> str:
         "equal": f"as far as {away}, {_WITHIN}",
         "undecided": f"and {away}: which is more is undecided",
     }[beyond]
-    if beyond == "equal" and _outcome(found.difference(method, "centroid", "classes", "attack")) == "better":
+    if (
+        beyond == "equal"
+        and _outcome(found.difference(method, "centroid", "classes", "attack")) == "better"
+    ):
         rest += ": the other question moves it, hardly the attack"
     return f"{words} With the decision it moved by {percent(decision.value)}, {rest}."
 

@@ -10,9 +10,16 @@ from cofire.report.evaluate.tables import method_name
 
 __all__ = ["RULE_HEADS", "RULE_TITLE", "Rule", "rules_told"]
 
-RULE_TITLE = "Boxes around heat: their rule, learned on tuning photos for each method from the same choice"
+RULE_TITLE = (
+    "Boxes around heat: their rule, learned on tuning photos for each method from the same choice"
+)
 
-RULE_HEADS = ("share of the maximum (threshold)", "pixels (connected)", "mean IoU on tuning photos", "photos")
+RULE_HEADS = (
+    "share of the maximum (threshold)",
+    "pixels (connected)",
+    "mean IoU on tuning photos",
+    "photos",
+)
 """Of the columns beside the method."""
 
 
@@ -48,10 +55,11 @@ def rules_told(evaluation: Evaluation) -> list[Rule]:
     """
     return [
         Rule(
-            method_name(method), percent(one["threshold"], 0),
+            method_name(method),
+            percent(one["threshold"], 0),
             "connected with the maximum" if one["connected"] else "all that reach it",
             "–" if one["iou"] is None else percent(one["iou"]),
             f"{one['photos']:,}" if one["photos"] else "none: the method’s own rule",
         )
         for method, one in evaluation.options.get("thresholds", {}).items()
-    ]  # fmt: skip
+    ]

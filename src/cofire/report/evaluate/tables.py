@@ -13,11 +13,32 @@ from cofire.report.notation import number, signed
 from cofire.statistics import Interval
 
 __all__ = [
-    "GROUP_TITLES", "HEADLINE", "OF_DRAWS", "Cell", "Row", "Table", "difference_tables", "draws_tables", "group_tables",
-    "headline", "margin_told", "method_name", "span_told", "value_told",
-]  # fmt: skip
+    "GROUP_TITLES",
+    "HEADLINE",
+    "OF_DRAWS",
+    "Cell",
+    "Row",
+    "Table",
+    "difference_tables",
+    "draws_tables",
+    "group_tables",
+    "headline",
+    "margin_told",
+    "method_name",
+    "span_told",
+    "value_told",
+]
 
-HEADLINE = ("pointing", "iou", "iou_50", "increase", "drop", "equal_drop", "insertion", "rank_correlation")
+HEADLINE = (
+    "pointing",
+    "iou",
+    "iou_50",
+    "increase",
+    "drop",
+    "equal_drop",
+    "insertion",
+    "rank_correlation",
+)
 """The criteria of the first table, those of them that were measured."""
 
 OF_DRAWS = ("pointing", "increase")
@@ -42,10 +63,11 @@ class Cell:
     Attributes:
         value: The number, "–" for none.
         span: Its interval, "" for none.
-        best: Whether it is the best of its column, or clearly better than nothing where differences are told.
+        best: Whether it is the best of its column, or clearly better than nothing where differences
+            are told.
         mark: Of a difference "better", "worse" or "".
-        p: The corrected p-value of a difference, and where it is neither better nor worse, which of the two others;
-            "" for none.
+        p: The corrected p-value of a difference, and where it is neither better nor worse, which of
+            the two others; "" for none.
     """
 
     value: str
@@ -130,13 +152,23 @@ def margin_told(margin: float, criterion: Criterion) -> str:
     return f"within ±{100 * margin:g} points" if criterion.percent else f"within ±{margin:g}"
 
 
-def headline(evaluation: Evaluation, estimates: dict[str, dict[str, Interval]], subset: str = "all") -> Table:
+def headline(
+    evaluation: Evaluation, estimates: dict[str, dict[str, Interval]], subset: str = "all"
+) -> Table:
     """The criteria that matter most, in one table."""
     chosen = [criterion for criterion in evaluation.criteria if criterion.name in HEADLINE]
-    return _table("All methods at a glance", evaluation, estimates, chosen or list(evaluation.criteria), subset)
+    return _table(
+        "All methods at a glance",
+        evaluation,
+        estimates,
+        chosen or list(evaluation.criteria),
+        subset,
+    )
 
 
-def group_tables(evaluation: Evaluation, estimates: dict[str, dict[str, Interval]], subset: str = "all") -> list[Table]:
+def group_tables(
+    evaluation: Evaluation, estimates: dict[str, dict[str, Interval]], subset: str = "all"
+) -> list[Table]:
     """One table for each group of criteria that was measured; none for a subset without photos."""
     if not estimates:
         return []
@@ -148,17 +180,25 @@ def group_tables(evaluation: Evaluation, estimates: dict[str, dict[str, Interval
 
 
 def _table(
-    title: str, evaluation: Evaluation, estimates: dict[str, dict[str, Interval]], chosen: Sequence[Criterion],
+    title: str,
+    evaluation: Evaluation,
+    estimates: dict[str, dict[str, Interval]],
+    chosen: Sequence[Criterion],
     subset: str,
-) -> Table:  # fmt: skip
+) -> Table:
     best = {criterion.name: _best(criterion, estimates) for criterion in chosen}
     rows = tuple(
         Row(
-            method, method_name(method), method in BASELINES,
-            tuple(_cell(own.get(criterion.name), criterion, method in best[criterion.name]) for criterion in chosen),
+            method,
+            method_name(method),
+            method in BASELINES,
+            tuple(
+                _cell(own.get(criterion.name), criterion, method in best[criterion.name])
+                for criterion in chosen
+            ),
         )
         for method, own in estimates.items()
-    )  # fmt: skip
+    )
     told = []
     for criterion in chosen:
         left = [own[criterion.name].left_out for own in estimates.values() if criterion.name in own]
@@ -167,16 +207,24 @@ def _table(
             told.append(f"{criterion.title}: {many}")
     heads = tuple(f"{criterion.title} {_unit(criterion)}".rstrip() for criterion in chosen)
     photos = int(evaluation.chosen(subset).sum())
-    return Table(title, heads, tuple(criterion.meaning for criterion in chosen), rows, photos, tuple(told))
+    return Table(
+        title, heads, tuple(criterion.meaning for criterion in chosen), rows, photos, tuple(told)
+    )
 
 
 def _unit(criterion: Criterion) -> str:
-    return "\u00a0".join(part for part in ("%" if criterion.percent else "", _ARROWS[criterion.better]) if part)
+    return "\u00a0".join(
+        part for part in ("%" if criterion.percent else "", _ARROWS[criterion.better]) if part
+    )
 
 
 def _best(criterion: Criterion, estimates: dict[str, dict[str, Interval]]) -> list[str]:
     """The methods whose mean is the best."""
-    means = {method: own[criterion.name].mean for method, own in estimates.items() if criterion.name in own}
+    means = {
+        method: own[criterion.name].mean
+        for method, own in estimates.items()
+        if criterion.name in own
+    }
     if not means or criterion.better == "neither":
         return []
     reached = (max if criterion.better == "higher" else min)(means.values())
@@ -186,7 +234,11 @@ def _best(criterion: Criterion, estimates: dict[str, dict[str, Interval]]) -> li
 def _cell(estimate: Interval | None, criterion: Criterion, best: bool) -> Cell:
     if estimate is None:
         return Cell("–")
-    return Cell(value_told(estimate.mean, criterion), span_told(estimate.low, estimate.high, criterion), best)
+    return Cell(
+        value_told(estimate.mean, criterion),
+        span_told(estimate.low, estimate.high, criterion),
+        best,
+    )
 
 
 def difference_tables(
@@ -203,11 +255,13 @@ def difference_tables(
         ]
         rows = tuple(
             Row(
-                rival, method_name(rival), rival in BASELINES,
+                rival,
+                method_name(rival),
+                rival in BASELINES,
                 tuple(_gap(own.get(criterion.name), criterion) for criterion in chosen),
             )
             for rival, own in differences.items()
-        )  # fmt: skip
+        )
         if chosen and rows:
             heads = tuple(f"{criterion.title} {_ARROWS[criterion.better]}" for criterion in chosen)
             meanings = tuple(criterion.meaning for criterion in chosen)
@@ -228,7 +282,9 @@ def draws_tables(evaluation: Evaluation) -> list[Table]:
     return [_of_draws(evaluation, each, criterion) for criterion in chosen]
 
 
-def _of_draws(evaluation: Evaluation, each: Sequence[dict[str, dict[str, float]]], criterion: Criterion) -> Table:
+def _of_draws(
+    evaluation: Evaluation, each: Sequence[dict[str, dict[str, float]]], criterion: Criterion
+) -> Table:
     rows = []
     for method in evaluation.methods:
         values = [draw[method][criterion.name] for draw in each if criterion.name in draw[method]]

@@ -31,7 +31,8 @@ def write_two_networks(
 
     Args:
         path: Where to; the file appears whole or not at all.
-        found: What `compare_networks` gave; one that was loaded from a file has no photos to look at.
+        found: What `compare_networks` gave; one that was loaded from a file has no photos to look
+            at.
         setups: How each network was opened, and photos prepared for it.
         title: Heading of the page.
 
@@ -66,10 +67,15 @@ def _right(found: TwoNetworks) -> list[dict[str, Any]]:
     """The parts of the bar that says who is right."""
     counts = {kind: len(found.of_kind(kind)) for kind in KINDS}
     return [
-        {"kind": _COLOURS[kind], "name": kind_told(found, kind), "count": count,
-         "share": percent(count / len(found.rows)), "width": f"{100 * count / len(found.rows):.3f}"}
+        {
+            "kind": _COLOURS[kind],
+            "name": kind_told(found, kind),
+            "count": count,
+            "share": percent(count / len(found.rows)),
+            "width": f"{100 * count / len(found.rows):.3f}",
+        }
         for kind, count in counts.items()
-    ]  # fmt: skip
+    ]
 
 
 def _charts(found: TwoNetworks, *, boxes: bool) -> list[Chart]:
@@ -77,11 +83,23 @@ def _charts(found: TwoNetworks, *, boxes: bool) -> list[Chart]:
     overlap = [
         Group(
             f"for the {of} class",
-            tuple(Line(kind_told(found, kind), _COLOURS[kind], found.mean(kind, measure)) for kind in kinds),
+            tuple(
+                Line(kind_told(found, kind), _COLOURS[kind], found.mean(kind, measure))
+                for kind in kinds
+            ),
         )
         for of, measure in (("predicted", "overlap"), ("true", "overlap_of_truth"))
     ]
-    drawn = [chart("Overlap of the areas they look at", "1 is the same area", overlap, number, tick=_plain, most=1.0)]
+    drawn = [
+        chart(
+            "Overlap of the areas they look at",
+            "1 is the same area",
+            overlap,
+            number,
+            tick=_plain,
+            most=1.0,
+        )
+    ]
     if not boxes:
         return drawn
     first, second = found.networks
@@ -93,13 +111,24 @@ def _charts(found: TwoNetworks, *, boxes: bool) -> list[Chart]:
         ]
         # Of a network that is right both classes are the same.
         if kind in ("second", "neither"):
-            lines.append(Line(f"{first}, true class", "attack", found.mean(kind, "inside_of_truth", 0)))
+            lines.append(
+                Line(f"{first}, true class", "attack", found.mean(kind, "inside_of_truth", 0))
+            )
         if kind in ("first", "neither"):
-            lines.append(Line(f"{second}, true class", "decision", found.mean(kind, "inside_of_truth", 1)))
+            lines.append(
+                Line(f"{second}, true class", "decision", found.mean(kind, "inside_of_truth", 1))
+            )
         lines.append(Line("spread evenly", "noise", found.mean(kind, "covered")))
         held.append(Group(kind_told(found, kind), tuple(lines)))
     drawn.append(
-        chart("Evidence on the object", "share in the ground-truth boxes", held, percent, tick=_round, most=1.0)
+        chart(
+            "Evidence on the object",
+            "share in the ground-truth boxes",
+            held,
+            percent,
+            tick=_round,
+            most=1.0,
+        )
     )
     return drawn
 
@@ -124,14 +153,28 @@ def _shown(found: TwoNetworks, case: NetworkCase) -> dict[str, Any]:
     mistaken = class_told(row.predicted[wrong], names)
     size = case.explanations[0][0].size
     drawn = [
-        _panel(case.explanations[at][0], found.networks[at], class_told(row.predicted[at], names), row.confidence[at],
-               row.inside[at], right=at != wrong, at=at)
+        _panel(
+            case.explanations[at][0],
+            found.networks[at],
+            class_told(row.predicted[at], names),
+            row.confidence[at],
+            row.inside[at],
+            right=at != wrong,
+            at=at,
+        )
         for at in (0, 1)
-    ]  # fmt: skip
+    ]
     drawn.append(
-        _panel(case.explanations[wrong][1], other, truth, row.probability[wrong], row.inside_of_truth[wrong],
-               right=None, at=wrong)
-    )  # fmt: skip
+        _panel(
+            case.explanations[wrong][1],
+            other,
+            truth,
+            row.probability[wrong],
+            row.inside_of_truth[wrong],
+            right=None,
+            at=wrong,
+        )
+    )
     pictures = [photo_address(own.pictures[0].numpy()) for own, _ in case.explanations]
     return {
         "truth": truth,
@@ -139,7 +182,9 @@ def _shown(found: TwoNetworks, case: NetworkCase) -> dict[str, Any]:
         "sub": f"{right} is right; {other} takes it for {mistaken}",
         # Both networks usually see the same pixels: then the picture stands in the page once.
         "pictures": pictures[:1] if pictures[0] == pictures[1] else pictures,
-        "boxes": [] if case.boxes is None else [framed(corners, size) for corners in case.boxes.tolist()],
+        "boxes": []
+        if case.boxes is None
+        else [framed(corners, size) for corners in case.boxes.tolist()],
         "covered": None if row.covered is None else percent(row.covered),
         "overlap": None if row.overlap is None else number(row.overlap),
         "panels": drawn,

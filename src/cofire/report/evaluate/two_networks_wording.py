@@ -16,7 +16,12 @@ __all__ = ["kind_told", "lead", "reading", "verdicts"]
 def kind_told(found: TwoNetworks, kind: str) -> str:
     """Who is right, in words."""
     first, second = found.networks
-    return {"both": "both right", "first": f"only {first}", "second": f"only {second}", "neither": "neither"}[kind]
+    return {
+        "both": "both right",
+        "first": f"only {first}",
+        "second": f"only {second}",
+        "neither": "neither",
+    }[kind]
 
 
 def lead(found: TwoNetworks) -> str:
@@ -41,11 +46,13 @@ def verdicts(found: TwoNetworks) -> list[str]:
             f"Where both are right, the areas they look at overlap by {number(both.value)}; where only one is, by "
             f"{number(apart.value)}: "
             + {
-                "worse": "they look at other parts.", "better": "they look at more of the same.",
-                "equal": f"equal within ±{MARGIN:g}.", "undecided": "whether these differ is undecided.",
+                "worse": "they look at other parts.",
+                "better": "they look at more of the same.",
+                "equal": f"equal within ±{MARGIN:g}.",
+                "undecided": "whether these differ is undecided.",
             }[outcome]
             + f" Areas that know nothing of each other would overlap by {number(chance_overlap(area))}."
-        )  # fmt: skip
+        )
     for at, name in enumerate((first, second)):
         right, wrong = ("first", "second")[at], ("second", "first")[at]
         held, missed = found.mean(right, "inside", at), found.mean(wrong, "inside", at)
@@ -92,7 +99,11 @@ def _unpaired(one: Interval, other: Interval) -> Interval:
 
 def _one_right(found: TwoNetworks) -> Interval | None:
     """The overlap over photos that exactly one is right about."""
-    return found.mean(("first", "second"), "overlap") if found.of_kind("first") or found.of_kind("second") else None
+    return (
+        found.mean(("first", "second"), "overlap")
+        if found.of_kind("first") or found.of_kind("second")
+        else None
+    )
 
 
 def reading(found: TwoNetworks, *, boxes: bool) -> list[tuple[str, str]]:

@@ -75,15 +75,28 @@ class _Judged:
         """How the methods stand at a criterion, None where it was not measured."""
         criterion = _BY_NAME[name]
         means = {
-            method: self.estimates[method][name].mean for method in self.contenders if name in self.estimates[method]
+            method: self.estimates[method][name].mean
+            for method in self.contenders
+            if name in self.estimates[method]
         }
         if not means:
             return None
-        best = (max if criterion.better == "higher" else min)(means, key=lambda method: means[method])
+        best = (max if criterion.better == "higher" else min)(
+            means, key=lambda method: means[method]
+        )
         gaps = self.against(best)
-        order = sorted((m for m in means if m != best), key=lambda m: means[m], reverse=criterion.better == "higher")
-        stands = {method: gaps[method][name].verdict if name in gaps[method] else "undecided" for method in order}
-        equal, behind = (tuple(m for m in order if stands[m] == found) for found in ("equal", "better"))
+        order = sorted(
+            (m for m in means if m != best),
+            key=lambda m: means[m],
+            reverse=criterion.better == "higher",
+        )
+        stands = {
+            method: gaps[method][name].verdict if name in gaps[method] else "undecided"
+            for method in order
+        }
+        equal, behind = (
+            tuple(m for m in order if stands[m] == found) for found in ("equal", "better")
+        )
         rest = tuple(method for method in order if method not in (*equal, *behind))
         asked = [gaps[method][name].needed if name in gaps[method] else None for method in rest]
         known = [number for number in asked if number is not None]
@@ -102,7 +115,9 @@ class _Judged:
     def mean(self, method: str, name: str) -> str:
         """A mean with its unit."""
         criterion = _BY_NAME[name]
-        return value_told(self.estimates[method][name].mean, criterion) + ("\u00a0%" if criterion.percent else "")
+        return value_told(self.estimates[method][name].mean, criterion) + (
+            "\u00a0%" if criterion.percent else ""
+        )
 
     def span(self, estimate: Interval, name: str) -> str:
         """An interval with its brackets."""
@@ -149,7 +164,13 @@ def verdict_told(evaluation: Evaluation, estimates: dict[str, dict[str, Interval
     if not estimates:
         return []
     judged = _Judged(evaluation, estimates)
-    found = [_points(judged), _boxes(judged), _centre(judged), _faithful(judged), _sensitive(judged)]
+    found = [
+        _points(judged),
+        _boxes(judged),
+        _centre(judged),
+        _faithful(judged),
+        _sensitive(judged),
+    ]
     return [told for told in found if told is not None]
 
 
@@ -218,7 +239,9 @@ def _boxes(judged: _Judged) -> Told | None:
 
 
 def _centre(judged: _Judged) -> Told | None:
-    if "pointing" not in judged.estimates[judged.contenders[0]] or set(judged.contenders) <= set(BASELINES):
+    if "pointing" not in judged.estimates[judged.contenders[0]] or set(judged.contenders) <= set(
+        BASELINES
+    ):
         return None
     if _CENTRE not in judged.estimates:
         return Told(
@@ -227,14 +250,20 @@ def _centre(judged: _Judged) -> Told | None:
             "that.",
         )
     stands = {
-        method: {name: judged.by_centre(method, name) for name in ("pointing", "iou")} for method in judged.contenders
+        method: {name: judged.by_centre(method, name) for name in ("pointing", "iou")}
+        for method in judged.contenders
     }
-    beaten = {method: tuple(name for name in own if own[name] == "better") for method, own in stands.items()}
+    beaten = {
+        method: tuple(name for name in own if own[name] == "better")
+        for method, own in stands.items()
+    }
     winners = [method_name(method) for method, at in beaten.items() if at]
     groups = (
-        ("Clearly better at both", ("pointing", "iou")), ("Only at pointing", ("pointing",)),
-        ("Only with boxes", ("iou",)), ("At neither, so that nothing is shown", ()),
-    )  # fmt: skip
+        ("Clearly better at both", ("pointing", "iou")),
+        ("Only at pointing", ("pointing",)),
+        ("Only with boxes", ("iou",)),
+        ("At neither, so that nothing is shown", ()),
+    )
     told = [
         f"{words}: {joined([method_name(method) for method in methods])}."
         for words, where in groups
@@ -243,7 +272,13 @@ def _centre(judged: _Judged) -> Told | None:
     for name, where in (("pointing", "at pointing"), ("iou", "with boxes")):
         if worse := [method_name(method) for method, own in stands.items() if own[name] == "worse"]:
             told.append(f"Clearly worse than it {where}: {joined(worse)}.")
-    who = "nobody clearly" if not winners else "all" if len(winners) == len(beaten) else joined(winners)
+    who = (
+        "nobody clearly"
+        if not winners
+        else "all"
+        if len(winners) == len(beaten)
+        else joined(winners)
+    )
     return Told(
         f"Better than the centre: {who}.",
         f"The centre of the photo, which looks at nothing, points at the object in {judged.mean(_CENTRE, 'pointing')} "
@@ -265,14 +300,18 @@ def _faithful(judged: _Judged) -> Told | None:
         if verdict is not None:
             within = margin_told(judged.evaluation.margin, contest.criterion)
             clear: dict[Outcome, str] = {
-                "better": "clearly worse", "worse": "clearly better", "equal": f"equal {within}",
+                "better": "clearly worse",
+                "worse": "clearly better",
+                "equal": f"equal {within}",
                 "undecided": "undecided",
-            }  # fmt: skip
+            }
             centre = f" The centre: {judged.mean(_CENTRE, name)}, {clear[verdict]}."
         span = judged.span(contest.estimate, name)
         loses = f"{told.format(_of(best))}, the network loses {judged.mean(best, name)} of its confidence {span}."
         if name == "deletion":
-            loses = f"The area under {_of(best)} deletion curve is {judged.mean(best, name)} {span}."
+            loses = (
+                f"The area under {_of(best)} deletion curve is {judged.mean(best, name)} {span}."
+            )
         lead = _lead(judged, "Most faithful", contest)
         return Told(lead, f"{loses}{_standing(judged, contest)}{centre}")
     return None
@@ -283,7 +322,11 @@ def _sensitive(judged: _Judged) -> Told | None:
     if contest is None:
         return None
     name = "rank_correlation"
-    same = [m for m in judged.contenders if name in judged.estimates[m] and judged.estimates[m][name].mean >= SAME_MAP]
+    same = [
+        m
+        for m in judged.contenders
+        if name in judged.estimates[m] and judged.estimates[m][name].mean >= SAME_MAP
+    ]
     more = ""
     if same:
         names = joined([method_name(method) for method in same])

@@ -22,8 +22,8 @@ _PHOTO_SIDE = 64
 def heat_address(share: NDArray[Any]) -> str:
     """A heat map as a picture of 256 colours: a third of the bytes.
 
-    Opacity goes with the square root of the share. So do the steps between the colours, that no edges are seen where
-    it is cold.
+    Opacity goes with the square root of the share. So do the steps between the colours, that no
+    edges are seen where it is cold.
 
     Args:
         share: Of the largest value, (height, width), 0 to 1.

@@ -19,8 +19,10 @@ class Explained:
         told: The same, without its folder where no other photo has that name.
         name: Of the picture that is written, without its ending; no other photo has it.
         size: Width and height of the upright photo in its file.
-        region: Left, top, right and bottom of what the network sees, in pixels of the upright photo.
-        rows: For each explained class one explanation by each method, each of one image and one class.
+        region: Left, top, right and bottom of what the network sees, in pixels of the upright
+            photo.
+        rows: For each explained class one explanation by each method, each of one image and one
+            class.
     """
 
     file: str
@@ -51,8 +53,8 @@ def box_of(explanation: Explanation) -> list[float] | None:
 def evidence_at_input(explanation: Explanation) -> float | None:
     """The share of a class's evidence that reached the pixels of a single image, 0 to 1; None where none is traced.
 
-    Layers hand evidence on, so that 1 is all of it. What was cut off on the way, at neurons beyond the strongest or
-    where nothing spoke for the class, is missing.
+    Layers hand evidence on, so that 1 is all of it. What was cut off on the way, at neurons beyond
+    the strongest or where nothing spoke for the class, is missing.
     """
     if explanation.maps is not None or alike(explanation):
         return None
@@ -78,4 +80,6 @@ def evidence_words(explanation: Explanation) -> str:
 def box_words(explanation: Explanation) -> str:
     """The size of the box of a single image, or why there is none."""
     corners = box_of(explanation) or [0.0, 0.0, 0.0, 0.0]
-    return box_told(corners, bool(explanation.has_evidence[0]), explanation.input_shape, explanation.boxed)
+    return box_told(
+        corners, bool(explanation.has_evidence[0]), explanation.input_shape, explanation.boxed
+    )

@@ -24,7 +24,13 @@ from cofire.explain.captions import (
 )
 from cofire.explain.view import MOST_ROWS, layer_shown
 from cofire.report.explain.addresses import heat_address, photo_address
-from cofire.report.explain.explained import Explained, box_of, box_words, evidence_at_input, evidence_words
+from cofire.report.explain.explained import (
+    Explained,
+    box_of,
+    box_words,
+    evidence_at_input,
+    evidence_words,
+)
 from cofire.report.explain.wording import lead, options_told, reading
 from cofire.report.sheet import dumped
 
@@ -116,7 +122,9 @@ def write_page(
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader(
             [
-                jinja2.PrefixLoader({"photos": jinja2.PackageLoader("cofire.report", "templates/explain")}),
+                jinja2.PrefixLoader(
+                    {"photos": jinja2.PackageLoader("cofire.report", "templates/explain")}
+                ),
                 jinja2.PackageLoader("cofire.explain", "templates"),
             ]
         ),
@@ -132,7 +140,8 @@ def write_page(
 
     page = environment.get_template("photos/page.html.j2").render(
         source=source,
-        title=title or ("Why the network decided so" if len(photos) > 1 else f"Why {photos[0]['predicted']}?"),
+        title=title
+        or ("Why the network decided so" if len(photos) > 1 else f"Why {photos[0]['predicted']}?"),
         lead=lead(explained, len(photos), first, _asked(photos), without),
         setup=setup,
         methods=[(method_told(one.method), options_told(one.options)) for one in first],
@@ -140,17 +149,26 @@ def write_page(
         traced=any(one.neurons is not None for one in first),
         width=width,
         height=height,
-        pixelated=Markup("" if drawing.is_smooth(first[0].size) else 'style="image-rendering:pixelated"'),
+        pixelated=Markup(
+            "" if drawing.is_smooth(first[0].size) else 'style="image-rendering:pixelated"'
+        ),
         no_evidence=NO_EVIDENCE,
         size=f"{first[0].size[1]} × {first[0].size[0]} pixels",
-        stops=[Markup(f"rgb({r},{g},{b})") for r, g, b in np.asarray(drawing.bar())[0, ::15].tolist()],
+        stops=[
+            Markup(f"rgb({r},{g},{b})") for r, g, b in np.asarray(drawing.bar())[0, ::15].tolist()
+        ],
         dot=paper.DOT,
         dot_edge=paper.DOT_EDGE,
         frame=paper.FRAME,
         frame_edge=paper.FRAME_EDGE,
         reading=reading(first, panels),
         data=dumped(
-            {"width": width, "height": height, "strip": False, "images": [panel["layers"] for panel in sliders]}
+            {
+                "width": width,
+                "height": height,
+                "strip": False,
+                "images": [panel["layers"] for panel in sliders],
+            }
         ),
     )
     write_text(path, page)
@@ -162,7 +180,11 @@ def _asked(photos: Sequence[Mapping[str, Any]]) -> str:
     rows = photos[0]["rows"]
     if len(rows) > 1:
         return f"each of the {len(rows)} most probable classes by itself"
-    return "the predicted class" if all(photo["rows"][0]["is_predicted"] for photo in photos) else rows[0]["name"]
+    return (
+        "the predicted class"
+        if all(photo["rows"][0]["is_predicted"] for photo in photos)
+        else rows[0]["name"]
+    )
 
 
 def _panel(explanation: Explanation, names: Sequence[str] | None, sliders: int) -> dict[str, Any]:
@@ -174,7 +196,12 @@ def _panel(explanation: Explanation, names: Sequence[str] | None, sliders: int) 
     frame = None
     if box is not None:
         across, down = width / columns, height / rows
-        frame = (box[0] * across, box[1] * down, (box[2] - box[0]) * across, (box[3] - box[1]) * down)
+        frame = (
+            box[0] * across,
+            box[1] * down,
+            (box[2] - box[0]) * across,
+            (box[3] - box[1]) * down,
+        )
     traced = explanation.neurons is not None
     dots = drawing.dots_of(explanation.points(0), explanation.size) if traced else ()
     reached = evidence_at_input(explanation)
@@ -195,7 +222,10 @@ def _panel(explanation: Explanation, names: Sequence[str] | None, sliders: int) 
         "heat": heat_address(share) if largest > 0 else None,
         "ends": heat_told(explanation, largest) if largest > 0 else None,
         "frame": None if frame is None else [f"{value:.6g}" for value in frame],
-        "dots": [(f"{x * width:.4g}", f"{y * height:.4g}", f"{r * max(width, height):.3g}") for x, y, r in dots],
+        "dots": [
+            (f"{x * width:.4g}", f"{y * height:.4g}", f"{r * max(width, height):.3g}")
+            for x, y, r in dots
+        ],
         "layers": layers,
         "number": None,
     }

@@ -38,7 +38,9 @@ def write_picture(explained: Explained, path: str | Path, names: Sequence[str] |
     head = _ROW if several else 8
     wide, columns = max(width, _LEAST_WIDE), 1 + len(explained.rows[0])
     full = columns * (wide + _GAP) - _GAP
-    paper = PixelPaper(full + 2 * _GAP, _TITLE + len(explained.rows) * (head + height + _FOOT) + _END)
+    paper = PixelPaper(
+        full + 2 * _GAP, _TITLE + len(explained.rows) * (head + height + _FOOT) + _END
+    )
     predicted = class_told(int(first.predicted[0]), names)
     confidence = percent(float(first.confidence[0]))
     paper.text(_GAP, 32, shortened(f"Predicted: {predicted} ({confidence})", _LARGE, full), _LARGE)
@@ -46,12 +48,23 @@ def write_picture(explained: Explained, path: str | Path, names: Sequence[str] |
     for number, row in enumerate(explained.rows):
         top = _TITLE + number * (head + height + _FOOT)
         if several:
-            paper.text(_GAP, top + 24, shortened(f"For {explained_told(row[0], 0, names)}", _TEXT, full), _TEXT)
+            paper.text(
+                _GAP,
+                top + 24,
+                shortened(f"For {explained_told(row[0], 0, names)}", _TEXT, full),
+                _TEXT,
+            )
         smooth = drawing.is_smooth(first.size)
         photo = Image.fromarray(row[0].pictures[0].numpy())
         paper.picture(_GAP, top + head, width, height, photo, smooth=smooth)
         paper.text(_GAP, top + head + height + 24, "What the network sees", _TEXT)
-        paper.text(_GAP, top + head + height + 54, f"{first.size[1]} × {first.size[0]} pixels", _SMALL, muted=True)
+        paper.text(
+            _GAP,
+            top + head + height + 54,
+            f"{first.size[1]} × {first.size[0]} pixels",
+            _SMALL,
+            muted=True,
+        )
         for column, explanation in enumerate(row, start=1):
             left = _GAP + column * (wide + _GAP)
             _panel(paper, explanation, left, top + head, width, height)
@@ -62,14 +75,18 @@ def write_picture(explained: Explained, path: str | Path, names: Sequence[str] |
     return Path(path)
 
 
-def _panel(paper: PixelPaper, explanation: Explanation, left: int, top: int, width: int, height: int) -> None:
+def _panel(
+    paper: PixelPaper, explanation: Explanation, left: int, top: int, width: int, height: int
+) -> None:
     heat = drawing.panel(explanation, 0, "heatmap")
     paper.picture(left, top, width, height, heat.base, smooth=drawing.is_smooth(explanation.size))
     box = box_of(explanation)
     if box is not None:
         rows, columns = explanation.size
         across, down = width / columns, height / rows
-        paper.frame(left + box[0] * across, top + box[1] * down, left + box[2] * across, top + box[3] * down)
+        paper.frame(
+            left + box[0] * across, top + box[1] * down, left + box[2] * across, top + box[3] * down
+        )
 
 
 def _foot(paper: PixelPaper, explanation: Explanation, left: int, top: int, width: int) -> None:
@@ -84,7 +101,12 @@ def _foot(paper: PixelPaper, explanation: Explanation, left: int, top: int, widt
         paper.text(left + 34, top + 68, what, _SMALL, muted=True)
         lines.append(f"box: {box_words(explanation)}")
     for at, line in enumerate(lines):
-        paper.text(left, top + (94 if largest > 0 else 54) + 24 * at, shortened(line, _SMALL, width), _SMALL)
+        paper.text(
+            left,
+            top + (94 if largest > 0 else 54) + 24 * at,
+            shortened(line, _SMALL, width),
+            _SMALL,
+        )
 
 
 def _legend(paper: PixelPaper, explained: Explained, y: int, width: int) -> None:

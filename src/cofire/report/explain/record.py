@@ -21,9 +21,9 @@ STRONGEST = 10
 def record_of(explained: Explained, names: Sequence[str] | None) -> dict[str, Any]:
     """What `explanations.json` holds of one photo.
 
-    Places in "box" and "strongest" are pixels of the network's input, from its left and top edge; boxes end before
-    their right and bottom number. `file` = `region` left + box × (region's width / the input's width) leads back to
-    the file, as "box_in_file" does.
+    Places in "box" and "strongest" are pixels of the network's input, from its left and top edge;
+    boxes end before their right and bottom number. `file` = `region` left + box × (region's width /
+    the input's width) leads back to the file, as "box_in_file" does.
 
     ```
     {"file": "cat.jpg",                       as it was named
@@ -53,11 +53,19 @@ def record_of(explained: Explained, names: Sequence[str] | None) -> dict[str, An
     """
 
     def told(number: int, probability: float) -> dict[str, Any]:
-        return {"class": number, "name": names[number] if names else None, "probability": probability}
+        return {
+            "class": number,
+            "name": names[number] if names else None,
+            "probability": probability,
+        }
 
     def one(explanation: Explanation) -> dict[str, Any]:
         points = None if explanation.maps is not None else explanation.points(0)
-        strongest = [] if points is None else points.score.argsort(descending=True, stable=True)[:STRONGEST].tolist()
+        strongest = (
+            []
+            if points is None
+            else points.score.argsort(descending=True, stable=True)[:STRONGEST].tolist()
+        )
         box = box_of(explanation)
         return {
             "method": explanation.method,
@@ -72,7 +80,8 @@ def record_of(explained: Explained, names: Sequence[str] | None) -> dict[str, An
             "strongest": []
             if points is None
             else [
-                {"x": int(points.x[at]), "y": int(points.y[at]), "score": float(points.score[at])} for at in strongest
+                {"x": int(points.x[at]), "y": int(points.y[at]), "score": float(points.score[at])}
+                for at in strongest
             ],
             "box": box,
             "box_in_file": None if box is None else _in_file(box, explained),
@@ -89,7 +98,9 @@ def record_of(explained: Explained, names: Sequence[str] | None) -> dict[str, An
     }
 
 
-def write_records(path: str | Path, setup: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> None:
+def write_records(
+    path: str | Path, setup: Mapping[str, Any], records: Sequence[Mapping[str, Any]]
+) -> None:
     """Write all photos to one file: {"format": 1, "setup": {...}, "images": [...]}.
 
     Args:
@@ -105,5 +116,10 @@ def _in_file(box: Sequence[float], explained: Explained) -> list[float]:
     left, top, right, bottom = explained.region
     height, width = explained.first.size
     across, down = (right - left) / width, (bottom - top) / height
-    places = (left + box[0] * across, top + box[1] * down, left + box[2] * across, top + box[3] * down)
+    places = (
+        left + box[0] * across,
+        top + box[1] * down,
+        left + box[2] * across,
+        top + box[3] * down,
+    )
     return [round(place, 2) for place in places]

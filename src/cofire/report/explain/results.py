@@ -42,7 +42,9 @@ def settled(out: Path) -> Path:
         for folder in (place, (place / PICTURES).resolve()):
             nearest = _nearest(folder)
             # What the rights say is not all: the disk may be read-only, or not take a name.
-            with tempfile.TemporaryDirectory(dir=nearest, prefix=_prefix(), suffix=_SUFFIX) as trial:
+            with tempfile.TemporaryDirectory(
+                dir=nearest, prefix=_prefix(), suffix=_SUFFIX
+            ) as trial:
                 Path(trial, folder.relative_to(nearest)).mkdir(parents=True, exist_ok=True)
     # Links in a circle are a RuntimeError to Python 3.12 and earlier.
     except (OSError, RuntimeError) as error:
@@ -54,8 +56,8 @@ def settled(out: Path) -> Path:
 def replaced(out: Path) -> Iterator[Path]:
     """A folder to write to, whose files go to `out` when the block ends well.
 
-    Nothing is seen in `out` before that, nor if the block raises. Pictures of an earlier run that its
-    `explanations.json` lists are removed; other files stay.
+    Nothing is seen in `out` before that, nor if the block raises. Pictures of an earlier run that
+    its `explanations.json` lists are removed; other files stay.
 
     Raises:
         ResultError: Results cannot be written there; before the block begins.
@@ -70,7 +72,8 @@ def replaced(out: Path) -> Iterator[Path]:
         (False, ['explanations.json'], 1)
     """
     place = settled(out)
-    # The folder may be another file system than what it lies in, and files take their places by being renamed.
+    # The folder may be another file system than what it lies in, and files take their places by
+    # being renamed.
     try:
         staged = Path(tempfile.mkdtemp(dir=_nearest(place), prefix=_prefix(), suffix=_SUFFIX))
     except OSError as error:

@@ -77,7 +77,9 @@ def options_told(options: Mapping[str, Any]) -> str:
     )
 
 
-def reading(rows: Sequence[Explanation], shown: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+def reading(
+    rows: Sequence[Explanation], shown: Sequence[Mapping[str, Any]]
+) -> list[tuple[str, str]]:
     """How to read the page: what is explained, and how.
 
     Args:
@@ -94,9 +96,19 @@ def reading(rows: Sequence[Explanation], shown: Sequence[Mapping[str, Any]]) -> 
             "Heat map",
             "Where evidence for the class lies. Colours reach from 0, where the picture shows, to the largest value of "
             "that panel: compare panels by the numbers at their colour bars."
-            + "".join(f" Of {_named([one])}: {layers_told(one.options, one.regions)}." for one in layered)
-            + (f" Of {_named(pointed)} it is the points, {_each(pointed, spread_told)}." if pointed else "")
-            + (f" {_named(maps)} give{_s(maps)} a map as it is, neither normalised nor cut off." if maps else ""),
+            + "".join(
+                f" Of {_named([one])}: {layers_told(one.options, one.regions)}." for one in layered
+            )
+            + (
+                f" Of {_named(pointed)} it is the points, {_each(pointed, spread_told)}."
+                if pointed
+                else ""
+            )
+            + (
+                f" {_named(maps)} give{_s(maps)} a map as it is, neither normalised nor cut off."
+                if maps
+                else ""
+            ),
         )
     ]
     if traced:
@@ -112,16 +124,28 @@ def reading(rows: Sequence[Explanation], shown: Sequence[Mapping[str, Any]]) -> 
     around_heat = [explanation for explanation in rows if explanation.boxed == "heat"]
     if around_points:
         whose = f" of {_named(around_points)}" if around_heat else ""
-        box.append(f"Of the points{whose}: around those that are no outliers. {_each(around_points, point_box_rule)}")
+        box.append(
+            f"Of the points{whose}: around those that are no outliers. {_each(around_points, point_box_rule)}"
+        )
     if around_heat:
         whose = f" of {_named(around_heat)}" if around_points else ""
         box.append(f"Of the heat map{whose}: around {_each(around_heat, map_box_rule)}")
     found.append(("Box", f"It is tight. {'. '.join(box)}."))
     if carried:
-        partly = [panel["reached"] for panel in shown if panel["reached"] not in (None, evidence_told(1.0))]
+        partly = [
+            panel["reached"]
+            for panel in shown
+            if panel["reached"] not in (None, evidence_told(1.0))
+        ]
         most = carried[0].options.get("most")
-        kept = f" At the most {most} neurons of an image go on from one place, those that carry most." if most else ""
-        example = f": “{partly[0]}” above means that this part was followed to the end" if partly else ""
+        kept = (
+            f" At the most {most} neurons of an image go on from one place, those that carry most."
+            if most
+            else ""
+        )
+        example = (
+            f": “{partly[0]}” above means that this part was followed to the end" if partly else ""
+        )
         found.append(
             (
                 "Evidence that reached the pixels",
@@ -137,7 +161,11 @@ def reading(rows: Sequence[Explanation], shown: Sequence[Mapping[str, Any]]) -> 
             (
                 "Points that count the same",
                 f"{_named(counted)} choose{_s(counted)} neurons and give{_s(counted)} them no shares"
-                + (": a heat map then counts points." if any(one.kind == "points" for one in counted) else "."),
+                + (
+                    ": a heat map then counts points."
+                    if any(one.kind == "points" for one in counted)
+                    else "."
+                ),
             )
         )
     if traced:
@@ -156,7 +184,10 @@ def reading(rows: Sequence[Explanation], shown: Sequence[Mapping[str, Any]]) -> 
         )
     )
     found.append(
-        ("What none of this says", "Whether the network was right: an explanation shows what it used, not what is so.")
+        (
+            "What none of this says",
+            "Whether the network was right: an explanation shows what it used, not what is so.",
+        )
     )
     return found
 

@@ -45,14 +45,20 @@ def bars(example: Example) -> Bars:
     """The features of a vector that carry most evidence for either class."""
     classes = [example.predicted, *([example.true] if example.true is not None else [])]
     shares = [_shares(traced) for traced in classes]
-    features = sorted({f for share in shares for f in share}, key=lambda f: (-max(s.get(f, 0.0) for s in shares), f))
+    features = sorted(
+        {f for share in shares for f in share},
+        key=lambda f: (-max(s.get(f, 0.0) for s in shares), f),
+    )
     most = max((max(share.values(), default=0.0) for share in shares), default=0.0)
     values = example.values or []
     rows = [
         FeatureRow(
             feature,
             number(values[feature]) if feature < len(values) else "–",
-            [(100 * share.get(feature, 0.0) / most, evidence_told(share.get(feature, 0.0))) for share in shares],
+            [
+                (100 * share.get(feature, 0.0) / most, evidence_told(share.get(feature, 0.0)))
+                for share in shares
+            ],
         )
         for feature in features[:SHOWN]
     ]

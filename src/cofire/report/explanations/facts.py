@@ -70,7 +70,9 @@ class ExplanationFacts:
         wrong: Examples that were not, the most confident first.
     """
 
-    def __init__(self, tracings: pa.Table, explanations: pa.Table, class_names: dict[int, str]) -> None:
+    def __init__(
+        self, tracings: pa.Table, explanations: pa.Table, class_names: dict[int, str]
+    ) -> None:
         self.tracing: dict[str, Any] = max(tracings.to_pylist(), key=lambda row: row["checkpoint"])
         last = pc.field("checkpoint") == self.tracing["checkpoint"]
         rows = explanations.filter(last).to_pylist()
@@ -79,7 +81,11 @@ class ExplanationFacts:
         first.sort(key=lambda row: (row["label"], row["index"]))
         found = [(row, _example(row, others.get(row["index"]), class_names)) for row in first]
         self.right = [example for row, example in found if row["label"] == row["predicted"]]
-        wrong = [(row["confidence"], example) for row, example in found if row["label"] != row["predicted"]]
+        wrong = [
+            (row["confidence"], example)
+            for row, example in found
+            if row["label"] != row["predicted"]
+        ]
         self.wrong = [example for _, example in sorted(wrong, key=lambda pair: -pair[0])]
 
     @property

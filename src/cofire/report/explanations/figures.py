@@ -54,9 +54,11 @@ class Pictures:
         predicted: Evidence for the predicted class.
         true: Evidence for the true class, None where the prediction is right.
         difference: A data URI of where the two differ, "" where there are no two or they do not.
-        hottest: The evidence of the hottest pixel, to which the heat maps are scaled, in words; "" where there is none.
+        hottest: The evidence of the hottest pixel, to which the heat maps are scaled, in words; ""
+            where there is none.
         farthest: The largest difference, to which the difference is scaled, in words.
-        stronger: How much stronger the difference is drawn than the heat maps, in words; "" where it is not.
+        stronger: How much stronger the difference is drawn than the heat maps, in words; "" where
+            it is not.
     """
 
     width: int
@@ -124,7 +126,9 @@ def _dots(traced: Traced, size: tuple[int, int]) -> Dots:
     height, width = size
     longer = max(size)
     found = drawing.dots_of(traced.points, size)
-    return tuple((round(x * width, 3), round(y * height, 3), round(r * longer, 3)) for x, y, r in found)
+    return tuple(
+        (round(x * width, 3), round(y * height, 3), round(r * longer, 3)) for x, y, r in found
+    )
 
 
 def _opposed(share: NDArray[Any]) -> NDArray[Any]:

@@ -8,7 +8,14 @@ from cofire.report.notation import count, number, plural
 from cofire.report.wording import Remark
 from cofire.study.sensitivity import heat_overlap
 
-__all__ = ["all_arrived", "arrived_told", "mistakes_told", "remarks", "sensitivity_told", "shared_told"]
+__all__ = [
+    "all_arrived",
+    "arrived_told",
+    "mistakes_told",
+    "remarks",
+    "sensitivity_told",
+    "shared_told",
+]
 
 _SAME, _ALIKE = 0.95, 0.75
 """From where on points count as the same for every class, and as much alike."""
@@ -59,7 +66,12 @@ def shared_told(example: Example) -> str:
 
 def all_arrived(facts: ExplanationFacts) -> bool:
     """Whether all evidence of every explained class reached the input."""
-    classes = [traced for e in (*facts.right, *facts.wrong) for traced in (e.predicted, e.true) if traced is not None]
+    classes = [
+        traced
+        for e in (*facts.right, *facts.wrong)
+        for traced in (e.predicted, e.true)
+        if traced is not None
+    ]
     return all(traced.evidence > _WHOLE for traced in classes)
 
 
@@ -78,7 +90,10 @@ def sensitivity_told(facts: ExplanationFacts) -> tuple[str, str]:
         f"which strong points count more, overlap by {number(row['jaccard_heat'])}: "
     )
     if row["jaccard_heat"] >= _SAME:
-        return "No.", f"{told}they do not depend on the class either. Such explanations explain no decision."
+        return (
+            "No.",
+            f"{told}they do not depend on the class either. Such explanations explain no decision.",
+        )
     if row["jaccard_heat"] >= _ALIKE:
         return "Hardly.", f"{told}they change little from class to class, too."
     if row["jaccard"] >= _ALIKE:

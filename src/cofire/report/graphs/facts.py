@@ -71,7 +71,8 @@ class GraphFacts:
         class_names: The name of every class that is known, by its number.
 
     Attributes:
-        class_names: The name of every class that occurs, by its place among them: here classes are counted from 0 up.
+        class_names: The name of every class that occurs, by its place among them: here classes are
+            counted from 0 up.
         options: How the trajectory was made.
         layers: Names of the layers whose graphs say something, from input to output.
         bare: Names of the others with the reason, from input to output.
@@ -83,7 +84,9 @@ class GraphFacts:
         self._numbers = _occurring(trajectory)
         names = class_names
         if len(self._numbers):
-            names = {place: class_names.get(c, str(c)) for place, c in enumerate(self._numbers.tolist())}
+            names = {
+                place: class_names.get(c, str(c)) for place, c in enumerate(self._numbers.tolist())
+            }
         self.class_names = names
         self.options = trajectory.options
         self._rows: dict[tuple[str, int], dict[str, Any]] = {
@@ -94,7 +97,9 @@ class GraphFacts:
         layers, sizes = (trajectory.layers[column].to_pylist() for column in ("layer", "neurons"))
         self._sizes: dict[str, int] = dict(zip(layers, sizes, strict=True))
         every = sorted(order, key=lambda name: (order[name], name))
-        self.bare: dict[str, str] = {name: reason for name in every if (reason := self._nothing_in(name))}
+        self.bare: dict[str, str] = {
+            name: reason for name in every if (reason := self._nothing_in(name))
+        }
         self.layers: tuple[str, ...] = tuple(name for name in every if name not in self.bare)
 
     def _nothing_in(self, layer: str) -> str:
@@ -124,7 +129,11 @@ class GraphFacts:
         """Layers most of whose neurons represent every class: name, representatives per class, neurons."""
         last = self.checkpoints[-1]
         tops = {layer: int(self.row(layer, last)["top"]) for layer in self.layers}
-        return [(n, top, self._sizes[n]) for n, top in tops.items() if n in self._sizes and 2 * top > self._sizes[n]]
+        return [
+            (n, top, self._sizes[n])
+            for n, top in tops.items()
+            if n in self._sizes and 2 * top > self._sizes[n]
+        ]
 
     @property
     def single(self) -> bool:
@@ -202,13 +211,24 @@ class GraphFacts:
         neurons = table["neuron"].to_numpy().astype(np.int64)
         held = self._edges[0].take(_range(self._edges[1], place))
         ends = [np.searchsorted(neurons, held[name].to_numpy()) for name in ("source", "target")]
-        plain = ("community", "mean_activation", "entropy", "degree", "strength", "within_strength", "participation")
+        plain = (
+            "community",
+            "mean_activation",
+            "entropy",
+            "degree",
+            "strength",
+            "within_strength",
+            "participation",
+        )
         return Graph(
             layer,
             checkpoint,
             row,
             neurons,
-            [np.searchsorted(self._numbers, classes).tolist() for classes in table["classes"].to_pylist()],
+            [
+                np.searchsorted(self._numbers, classes).tolist()
+                for classes in table["classes"].to_pylist()
+            ],
             np.searchsorted(self._numbers, table["class"].to_numpy()).astype(np.int64),
             {name: _floats(table[name].to_pylist()) for name in plain},
             ends[0].astype(np.int64),
@@ -233,7 +253,10 @@ class GraphFacts:
 
     def _by_graph(self, table: pa.Table) -> tuple[pa.Table, dict[int, Ints]]:
         """The table with the rows of each graph, so that one graph is read without a look at all the others."""
-        places = pc.add(pc.multiply(pc.cast(table["checkpoint"], pa.int64()), self._stride), table["layer_index"])
+        places = pc.add(
+            pc.multiply(pc.cast(table["checkpoint"], pa.int64()), self._stride),
+            table["layer_index"],
+        )
         keys = places.to_numpy().astype(np.int64)
         order = np.argsort(keys, kind="stable")
         numbers, starts = np.unique(keys[order], return_index=True)

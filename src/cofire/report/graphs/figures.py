@@ -19,7 +19,13 @@ NUMBERED = 12
 """Up to so many classes the cells of a matrix carry their numbers."""
 MANY_CLASSES = 60
 """A matrix of more classes than this is not drawn."""
-_SERIES = {"no-overlap": 0, "unweighted-overlap": 3, "weighted-overlap": 4, "kernighan-lin": 5, "louvain": 7}
+_SERIES = {
+    "no-overlap": 0,
+    "unweighted-overlap": 3,
+    "weighted-overlap": 4,
+    "kernighan-lin": 5,
+    "louvain": 7,
+}
 
 
 def draw_graphs(facts: GraphFacts) -> dict[str, go.Figure]:
@@ -79,7 +85,12 @@ def _matrix(facts: GraphFacts, layer: str, checkpoint: int, top: int) -> go.Figu
     )
     every = max(1, -(-side // 20))
     ticks = list(range(0, side, every))
-    shown = {"tickmode": "array", "tickvals": ticks, "ticktext": [names[i] for i in ticks], "showgrid": False}
+    shown = {
+        "tickmode": "array",
+        "tickvals": ticks,
+        "ticktext": [names[i] for i in ticks],
+        "showgrid": False,
+    }
     figure.update_xaxes(**shown, side="bottom")
     figure.update_yaxes(**shown, autorange="reversed")
     figure.update_layout(dragmode=False)
@@ -102,7 +113,9 @@ def _modularity(facts: GraphFacts, layer: str) -> go.Figure:
             band = series(_SERIES[measure], fill=0.16)
             band["line"] |= {"width": 0}
             shared = {"legendgroup": measure, "showlegend": False, "hoverinfo": "skip"}
-            figure.add_scatter(x=x, y=low, **shared, **{k: v for k, v in band.items() if k != "fillcolor"})
+            figure.add_scatter(
+                x=x, y=low, **shared, **{k: v for k, v in band.items() if k != "fillcolor"}
+            )
             figure.add_scatter(x=x, y=high, fill="tonexty", **shared, **band)
             note = " (%{customdata[0]:.3f} to %{customdata[1]:.3f} over seeds)"
         figure.add_scatter(
@@ -121,7 +134,10 @@ def _modularity(facts: GraphFacts, layer: str) -> go.Figure:
 
 def _accuracy(figure: go.Figure, facts: GraphFacts, layer: str, x: list[int]) -> None:
     known: list[tuple[int, str, Floats]] = []
-    for index, name, column in ((1, "training accuracy", "train_accuracy"), (2, "test accuracy", "test_accuracy")):
+    for index, name, column in (
+        (1, "training accuracy", "train_accuracy"),
+        (2, "test accuracy", "test_accuracy"),
+    ):
         values = facts.course(layer, column)
         if np.isfinite(values).all():
             known.append((index, name, values))
@@ -134,7 +150,9 @@ def _accuracy(figure: go.Figure, facts: GraphFacts, layer: str, x: list[int]) ->
     figure.update_layout(yaxis2=second)
     for index, name, values in known:
         look = series(index, mode="lines+markers")
-        figure.add_scatter(x=x, y=100 * values, name=name, yaxis="y2", hovertemplate="%{y:.2f} %", **look)
+        figure.add_scatter(
+            x=x, y=100 * values, name=name, yaxis="y2", hovertemplate="%{y:.2f} %", **look
+        )
 
 
 def _ticks(facts: GraphFacts) -> dict[str, object]:

@@ -50,8 +50,9 @@ def palette(count: int, theme: str) -> list[str]:
         theme: "light" or "dark".
 
     Returns:
-        The first of the dozen; beyond twelve, hues a golden angle apart, so that neighbours in number differ. No
-        eye tells a hundred colours apart: the page names what it shows in words as well.
+        The first of the dozen; beyond twelve, hues a golden angle apart, so that neighbours in
+        number differ. No eye tells a hundred colours apart: the page names what it shows in words
+        as well.
 
     Example:
         >>> palette(2, "light"), len(set(palette(100, "dark")))

@@ -78,10 +78,13 @@ def pictures(facts: GraphFacts) -> list[Scene]:
         whole = [facts.graph(layer, number) for number in checkpoints]
         kept = [strongest(graph) for graph in whole]
         most = max([classes, *(1 + int(g.own.max(initial=0)) for g in kept)])
-        # The forces see every edge between the neurons that are drawn, though not every edge is drawn.
+        # The forces see every edge between the neurons that are drawn, though not every edge is
+        # drawn.
         placed = course(kept, most)
         parts = zip(whole, kept, placed, strict=True)
-        scenes.append(Scene(layer, [Picture(_thinned(k), where, w.size - k.size) for w, k, where in parts]))
+        scenes.append(
+            Scene(layer, [Picture(_thinned(k), where, w.size - k.size) for w, k, where in parts])
+        )
     return scenes
 
 
@@ -119,7 +122,9 @@ def _thinned(graph: Graph, most: int = EDGES) -> Graph:
         first = np.array(own[:most], dtype=np.int64)
         chosen = np.concatenate([first, order[~np.isin(order, first)][: most - len(first)]])
         order = chosen[np.argsort(-graph.weight[chosen], kind="stable")]
-    return replace(graph, source=graph.source[order], target=graph.target[order], weight=graph.weight[order])
+    return replace(
+        graph, source=graph.source[order], target=graph.target[order], weight=graph.weight[order]
+    )
 
 
 def packed(facts: GraphFacts, scenes: list[Scene], names: list[str]) -> dict[str, Any]:
@@ -139,7 +144,11 @@ def packed(facts: GraphFacts, scenes: list[Scene], names: list[str]) -> dict[str
 
 def _scene(facts: GraphFacts, scene: Scene) -> dict[str, Any]:
     graphs = [picture.graph for picture in scene.pictures]
-    every = np.unique(np.concatenate([g.neurons for g in graphs])) if graphs else np.zeros(0, dtype=np.int64)
+    every = (
+        np.unique(np.concatenate([g.neurons for g in graphs]))
+        if graphs
+        else np.zeros(0, dtype=np.int64)
+    )
     texts = [text for g in graphs for text in _role_texts(facts, g)]
     said, spoken = np.unique(np.array(texts, dtype=object), return_inverse=True)
 
@@ -149,7 +158,9 @@ def _scene(facts: GraphFacts, scene: Scene) -> dict[str, Any]:
     where = np.concatenate([picture.where for picture in scene.pictures]) / EXTENT
     top = [float(g.weight.max(initial=0.0)) or 1.0 for g in graphs]
     strength = number("strength")
-    within = np.divide(number("within_strength"), strength, out=np.zeros_like(strength), where=strength > 0)
+    within = np.divide(
+        number("within_strength"), strength, out=np.zeros_like(strength), where=strength > 0
+    )
     columns = {
         "id": _u16(np.concatenate([np.searchsorted(every, g.neurons) for g in graphs])),
         "x": _text(np.rint(32767 * where[:, 0]).astype("<i2")),
@@ -167,7 +178,11 @@ def _scene(facts: GraphFacts, scene: Scene) -> dict[str, Any]:
         "classes": _u16(np.array([c for g in graphs for own in g.classes for c in own])),
         "source": _u16(np.concatenate([g.source for g in graphs])),
         "target": _u16(np.concatenate([g.target for g in graphs])),
-        "weight": _u16(np.concatenate([np.rint(65535 * g.weight / t) for g, t in zip(graphs, top, strict=True)])),
+        "weight": _u16(
+            np.concatenate(
+                [np.rint(65535 * g.weight / t) for g, t in zip(graphs, top, strict=True)]
+            )
+        ),
     }
     return {
         "layer": scene.layer,

@@ -23,8 +23,8 @@ _FIRST, _LATER = 200, 60
 def course(graphs: list[Graph], classes: int) -> list[Floats]:
     """Positions of the vertices of a layer's graphs in the order of the checkpoints.
 
-    The first starts with every neuron near its class's place on a circle, each later one from where the same
-    neurons were; a new neuron starts amid those of its class.
+    The first starts with every neuron near its class's place on a circle, each later one from where
+    the same neurons were; a new neuron starts amid those of its class.
 
     Args:
         graphs: One or more.
@@ -39,7 +39,9 @@ def course(graphs: list[Graph], classes: int) -> list[Floats]:
         start = _start(graph, classes, known)
         where = _laid_out(graph, start, _LATER if known else _FIRST)
         if known:
-            where = _turned(where, start, np.array([n in known for n in graph.neurons.tolist()], dtype=bool))
+            where = _turned(
+                where, start, np.array([n in known for n in graph.neurons.tolist()], dtype=bool)
+            )
         placed.append(_held(where))
         known = dict(zip(graph.neurons.tolist(), placed[-1], strict=True))
     return placed
@@ -64,7 +66,9 @@ def _start(graph: Graph, classes: int, known: dict[int, Floats]) -> Floats:
     for number in np.unique(graph.own):
         of_class = graph.own == number
         if (of_class & old).any():
-            middle = np.mean([known[n] for n, here in zip(neurons, of_class & old, strict=True) if here], axis=0)
+            middle = np.mean(
+                [known[n] for n, here in zip(neurons, of_class & old, strict=True) if here], axis=0
+            )
             start[of_class] = middle + 0.3 * jitter[of_class]
     for i in np.flatnonzero(old):
         start[i] = known[neurons[i]]
@@ -76,7 +80,9 @@ def _laid_out(graph: Graph, start: Floats, iterations: int) -> Floats:
     source, target = torch.from_numpy(graph.source), torch.from_numpy(graph.target)
     adjacency[source, target] = torch.from_numpy(graph.weight)
     adjacency[target, source] = torch.from_numpy(graph.weight)
-    return np.asarray(force_layout(adjacency, initial=torch.from_numpy(start), iterations=iterations).numpy())
+    return np.asarray(
+        force_layout(adjacency, initial=torch.from_numpy(start), iterations=iterations).numpy()
+    )
 
 
 def _turned(where: Floats, before: Floats, same: npt.NDArray[np.bool_]) -> Floats:

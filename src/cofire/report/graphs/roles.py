@@ -67,5 +67,9 @@ def role_text(name: str, own: str, classes: list[str]) -> str:
     if name == "specialist":
         return f"specialist of {own}"
     if name == "connector":
-        return f"connector of {joined(classes)}" if len(classes) <= 3 else f"connector of {len(classes)} classes"
+        return (
+            f"connector of {joined(classes)}"
+            if len(classes) <= 3
+            else f"connector of {len(classes)} classes"
+        )
     return "isolated" if name == "isolated" else f"neuron of {own} that fires with other classes"

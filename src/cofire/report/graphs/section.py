@@ -90,7 +90,8 @@ class Section:
             more = f" and {count(len(shown) - 3)} more layers" if len(shown) > 3 else ""
             # Graphs from before may have as many as there are neurons.
             fewer = (
-                f" (fewer in narrow layers, so that classes do not share most of them: {', '.join(shown[:3])}{more})"
+                " (fewer in narrow layers, so that classes do not share most of them: "
+                f"{', '.join(shown[:3])}{more})"
             )
         pairs = {
             "class": "For each class, two of its representatives are joined by the share of its samples on which "
@@ -109,7 +110,9 @@ class Section:
         crowded = self._facts.crowded
         if not crowded:
             return ""
-        shown = ", ".join(f"{top} of {neurons} neurons in {layer}" for layer, top, neurons in crowded[:3])
+        shown = ", ".join(
+            f"{top} of {neurons} neurons in {layer}" for layer, top, neurons in crowded[:3]
+        )
         more = f" and {len(crowded) - 3} more layers" if len(crowded) > 3 else ""
         return (
             f" Mind that each class has {shown}{more}: classes share most of them whatever the network does. A smaller "
@@ -120,7 +123,11 @@ class Section:
     def limits(self) -> str:
         """What of the graphs is not drawn, or ""."""
         facts, told = self._facts, []
-        graphs = [facts.row(layer, number) for layer in self.drawn_layers for number in self.drawn_checkpoints]
+        graphs = [
+            facts.row(layer, number)
+            for layer in self.drawn_layers
+            for number in self.drawn_checkpoints
+        ]
         if any(row["edges"] > EDGES for row in graphs):
             told.append(
                 f"Of each graph up to {count(EDGES)} edges are drawn: the strongest of all, and the {OWN_EDGES} "
@@ -129,7 +136,9 @@ class Section:
         if any(row["vertices"] > NEURONS for row in graphs):
             told.append(f"the {count(NEURONS)} neurons with the greatest strength")
         if len(self.drawn_checkpoints) < len(facts.checkpoints):
-            told.append(f"{len(self.drawn_checkpoints)} of {plural(len(facts.checkpoints), 'checkpoint')}")
+            told.append(
+                f"{len(self.drawn_checkpoints)} of {plural(len(facts.checkpoints), 'checkpoint')}"
+            )
         if len(self.drawn_layers) < self.all_layers:
             told.append(f"{len(self.drawn_layers)} of {self.all_layers} layers")
         text = "; ".join(told)
@@ -140,7 +149,12 @@ class Section:
         """The picture's data, as JSON takes it."""
         facts = self._facts
         scenes = pictures(facts)
-        most = max([len(facts.class_names), *(1 + int(p.graph.own.max(initial=0)) for s in scenes for p in s.pictures)])
+        most = max(
+            [
+                len(facts.class_names),
+                *(1 + int(p.graph.own.max(initial=0)) for s in scenes for p in s.pictures),
+            ]
+        )
         names = [facts.class_name(number) for number in range(most)]
         colours = {
             "class": {theme: palette(most, theme) for theme in ("light", "dark")},
@@ -198,7 +212,9 @@ class Section:
         ]
         if all(row is None or row["labels_mean"] is None for row in rows):
             return "No graphs with random labels were made, so that it is open whether a value is more than chance."
-        shuffles, graphs = (max(r[f"{n}_runs"] for r in rows if r is not None) for n in ("weights", "labels"))
+        shuffles, graphs = (
+            max(r[f"{n}_runs"] for r in rows if r is not None) for n in ("weights", "labels")
+        )
         return (
             f"There are {plural(shuffles, 'shuffle')} and {plural(graphs, 'graph')} with random labels, which give a "
             "standard deviation only roughly: read a z for its order of magnitude."
@@ -244,7 +260,9 @@ class Section:
                     f"Unique-neuron matrix of {layer} at checkpoint {number}: {count(row['unique_neurons'])} neurons "
                     f"of one class alone, {count(row['shared_neurons'])} shared by pairs."
                 )
-            said[modularity_name(facts, layer)] = f"Modularity of {layer} over the checkpoints, with accuracy below."
+            said[modularity_name(facts, layer)] = (
+                f"Modularity of {layer} over the checkpoints, with accuracy below."
+            )
         return said
 
     def remarks(self) -> tuple[list[Remark], list[Remark]]:

@@ -10,7 +10,15 @@ import numpy as np
 
 from cofire.report.graphs.facts import MEASURES, GraphFacts
 from cofire.report.graphs.roles import roles
-from cofire.report.graphs.wording import CLEAR, WITHIN, doubt, share_text, spread_text, undefined, z_text
+from cofire.report.graphs.wording import (
+    CLEAR,
+    WITHIN,
+    doubt,
+    share_text,
+    spread_text,
+    undefined,
+    z_text,
+)
 from cofire.report.notation import count, number
 from cofire.report.tables import Cell, cells_of
 from cofire.study.correlation import Correlation
@@ -177,7 +185,11 @@ def measure_rows(facts: GraphFacts, *, test: bool) -> list[MeasureRow]:
 
 
 def _correlation(row: dict[str, Any] | None) -> Correlation | None:
-    return None if row is None else Correlation(**{name: row[name] for name in Correlation.__dataclass_fields__})
+    return (
+        None
+        if row is None
+        else Correlation(**{name: row[name] for name in Correlation.__dataclass_fields__})
+    )
 
 
 def _reason(row: dict[str, Any]) -> str:

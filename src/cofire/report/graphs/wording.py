@@ -75,10 +75,13 @@ def classes_told(facts: GraphFacts) -> str:
     apart = [name for name in facts.layers if _came_apart(facts, name)]
     total = len(facts.layers)
     paper = (
-        "The paper observed that classes come to have more neurons of their own and share fewer as training goes on."
+        "The paper observed that classes come to have more neurons of their own and share "
+        "fewer as training goes on."
     )
     if len(apart) == total:
-        where = "this layer" if total == 1 else "both layers" if total == 2 else f"all {total} layers"
+        where = (
+            "this layer" if total == 1 else "both layers" if total == 2 else f"all {total} layers"
+        )
         return f"{paper} So it is here in {where}."
     if not apart:
         return f"{paper} Here that is so in no layer."
@@ -88,11 +91,15 @@ def classes_told(facts: GraphFacts) -> str:
 def _came_apart(facts: GraphFacts, layer: str) -> bool:
     """Whether a layer shows what the paper observed, by more than a little and where classes are communities at all.
 
-    More neurons of one class and fewer shared ones, by a twentieth each at least, over three checkpoints or more,
-    at a modularity (Eq. 4) that is neither near zero nor no more than chance.
+    More neurons of one class and fewer shared ones, by a twentieth each at least, over three
+    checkpoints or more, at a modularity (Eq. 4) that is neither near zero nor no more than chance.
     """
     alone, shared = (facts.course(layer, name) for name in ("unique_neurons", "shared_neurons"))
-    if len(alone) < 3 or alone[-1] < (1 + LEAST_CHANGE) * alone[0] or shared[-1] > (1 - LEAST_CHANGE) * shared[0]:
+    if (
+        len(alone) < 3
+        or alone[-1] < (1 + LEAST_CHANGE) * alone[0]
+        or shared[-1] > (1 - LEAST_CHANGE) * shared[0]
+    ):
         return False
     row = facts.modularity(layer, "weighted-overlap", facts.checkpoints[-1])
     if row is None or row["modularity"] < NEAR_ZERO:
@@ -126,14 +133,19 @@ def meaning(row: dict[str, Any], null: str = "labels") -> str:
         >>> meaning({"modularity": 0.02, "labels_mean": 0.019, "labels_std": 0.006, "labels_z": 0.2})
         'Q\xa0=\xa00.020 is within what random labels give (0.019 ± 0.006): no more than chance'
     """
-    what = {"labels": "random labels give", "weights": "the same graph gives with its weights shuffled"}[null]
+    what = {
+        "labels": "random labels give",
+        "weights": "the same graph gives with its weights shuffled",
+    }[null]
     value = f"Q\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{number(row['modularity'], 3)}"
     mean, z = _known(row[f"{null}_mean"]), _known(row[f"{null}_z"])
     if mean is None:
         remedy = "; null_graphs=10 (--null-graphs 10) does so" if null == "labels" else ""
         return f"{value} was not held against what {what}, so that it says little by itself{remedy}"
     if undefined(row, null) == "too few":
-        return f"{value} has no z-score: there are too few graphs by chance to say how far these vary"
+        return (
+            f"{value} has no z-score: there are too few graphs by chance to say how far these vary"
+        )
     if z is None:
         return (
             f"{value} has no z-score: what {what} does not vary ({number(mean, 3)} each time), "
@@ -180,7 +192,12 @@ def modularity_told(facts: GraphFacts, layer: str) -> list[tuple[str, str]]:
     """
     told = []
     if facts.measures and facts.row(layer, facts.checkpoints[-1])["edges"] == 0:
-        return [("Modularity", "a graph without edges has no communities, and each of the measures is 0.")]
+        return [
+            (
+                "Modularity",
+                "a graph without edges has no communities, and each of the measures is 0.",
+            )
+        ]
     for measure in facts.measures:
         row = facts.modularity(layer, measure, facts.checkpoints[-1])
         if row is not None:
@@ -191,7 +208,11 @@ def modularity_told(facts: GraphFacts, layer: str) -> list[tuple[str, str]]:
                     "; with its weights shuffled over its edges the same graph gives more "
                     f"({spread_text(row['weights_mean'], row['weights_std'])})"
                 )
-            elif weights is not None and abs(weights) <= WITHIN and (_known(row["labels_z"]) or 0) >= CLEAR:
+            elif (
+                weights is not None
+                and abs(weights) <= WITHIN
+                and (_known(row["labels_z"]) or 0) >= CLEAR
+            ):
                 extra = (
                     "; shuffling the weights over the edges changes nothing, so it is who is joined that counts, "
                     "not how strongly"
@@ -206,7 +227,9 @@ def modularity_told(facts: GraphFacts, layer: str) -> list[tuple[str, str]]:
 def lead_told(facts: GraphFacts) -> str:
     """Whether the classes of the last layer are communities, in a sentence for the top of the page; "" if not known."""
     layer = facts.layers[-1]
-    first, last = (facts.modularity(layer, "weighted-overlap", facts.checkpoints[place]) for place in (0, -1))
+    first, last = (
+        facts.modularity(layer, "weighted-overlap", facts.checkpoints[place]) for place in (0, -1)
+    )
     if first is None or last is None:
         return ""
 
@@ -232,7 +255,11 @@ def course_told(facts: GraphFacts, layer: str) -> str:
     if not (math.isfinite(first) and math.isfinite(last)):
         return ""
     if abs(last - first) < LEAST_SHIFT:
-        return f"Modularity without overlap stayed near {number(last, 2)}." if measure == "no-overlap" else ""
+        return (
+            f"Modularity without overlap stayed near {number(last, 2)}."
+            if measure == "no-overlap"
+            else ""
+        )
     way = "rose" if last > first else "fell"
     return f"{name[0].upper()}{name[1:]} {way} from {number(first, 2)} to {number(last, 2)}."
 
@@ -244,7 +271,11 @@ def doubt(facts: GraphFacts, layer: str, measure: str) -> str:
     values = facts.modularity_course(layer, measure)
     if abs(float(np.nanmean(values))) < NEAR_ZERO:
         return "near zero"
-    scores = [abs(z) for z in facts.modularity_course(layer, measure, "labels_z").tolist() if math.isfinite(z)]
+    scores = [
+        abs(z)
+        for z in facts.modularity_course(layer, measure, "labels_z").tolist()
+        if math.isfinite(z)
+    ]
     return "chance" if scores and median(scores) <= WITHIN else ""
 
 
@@ -261,7 +292,9 @@ def doubts_told(facts: GraphFacts) -> str:
         return f"{rule} None of those here is."
     if len(found) == len(pairs):
         return f"{rule} All of those here are: read nothing into this table."
-    listed = joined([*found[:5], f"{count(len(found) - 5)} more"]) if len(found) > 6 else joined(found)
+    listed = (
+        joined([*found[:5], f"{count(len(found) - 5)} more"]) if len(found) > 6 else joined(found)
+    )
     return f"{rule} So marked {'is' if len(found) == 1 else 'are'} {listed}."
 
 
@@ -271,16 +304,26 @@ def communities_told(facts: GraphFacts) -> list[str]:
     for layer in facts.layers[:8]:
         row = facts.row(layer, facts.checkpoints[-1])
         if row["edges"] == 0:
-            told.append(f"{layer}: without edges there is nothing to find, and every neuron is a community by itself.")
+            told.append(
+                f"{layer}: without edges there is nothing to find, and every neuron is a community by itself."
+            )
             continue
         nmi, ari = row["nmi"], row["ari"]
         score = f"NMI {number(nmi, 2)}, ARI {number(ari, 2)}"
         if ari >= HIGH_AGREEMENT:
             follow = "largely follow the classes"
         else:
-            follow = "follow the classes in part" if ari >= LOW_AGREEMENT else "hardly follow the classes"
+            follow = (
+                "follow the classes in part"
+                if ari >= LOW_AGREEMENT
+                else "hardly follow the classes"
+            )
         stable = _known(row["stability"])
-        firm = "" if stable is None else f"; other seeds find {_stability(stable)} (ARI {number(stable, 2)})"
+        firm = (
+            ""
+            if stable is None
+            else f"; other seeds find {_stability(stable)} (ARI {number(stable, 2)})"
+        )
         told.append(
             f"{layer}: the {plural(row['communities'], 'community', 'communities')} found {follow} ({score}){firm}."
         )
@@ -310,7 +353,10 @@ def remarks(facts: GraphFacts) -> tuple[list[Remark], list[Remark]]:
     """What may be concluded from the graphs, and what may not."""
     layer = facts.layers[-1]
     supported = []
-    if facts.measures and (row := facts.modularity(layer, facts.measures[0], facts.checkpoints[-1])) is not None:
+    if (
+        facts.measures
+        and (row := facts.modularity(layer, facts.measures[0], facts.checkpoints[-1])) is not None
+    ):
         text = f"In {layer}, {MEASURES[facts.measures[0]]}: {meaning(row)}."
         supported.append(Remark("Neurons that fire together", text))
     firing = Remark(
