@@ -55,8 +55,6 @@ from cofire.marks import (
 )
 from cofire.tensors import Values
 
-__all__ = ["validated"]
-
 Checked = TypeVar("Checked", bound=Callable[..., Any])
 
 Seed = Annotated[int, Whole(0, 2**63 - 1)]

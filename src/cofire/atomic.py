@@ -14,8 +14,6 @@ from pathlib import Path
 
 from cofire.errors import CofireError, ResultError
 
-__all__ = ["atomic_folder", "atomic_path", "partial_name", "sweep", "unwritable", "write_text"]
-
 _STALE = 3600
 _BEGUN = time.time()
 _OWNER = re.compile(r"\.(\d+)-\w{8}\.partial$")

@@ -15,15 +15,6 @@ from torch import Tensor
 from cofire.limits import LARGEST
 from cofire.marks import Mark, Refused, Sizes
 
-__all__ = [
-    "Number",
-    "Whole",
-    "check_above_zero",
-    "check_from_zero",
-    "check_threshold",
-    "check_whole",
-]
-
 INT64 = 2**63 - 1
 
 

@@ -19,20 +19,6 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-__all__ = [
-    "check_header",
-    "check_json",
-    "check_tensors",
-    "checksum_of_json",
-    "hash_of_tensors",
-    "read_schema",
-    "read_table",
-    "read_tensors",
-    "sealed",
-    "sealed_json",
-    "write_table",
-]
-
 _HEADER_BYTES = 1 << 26
 """64 MiB: names and shapes of the tensors take some hundred bytes each, our notes a few million; it is JSON, which
 takes ten times as much memory."""

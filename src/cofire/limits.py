@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["LARGEST", "WIDEST"]
-
 LARGEST = {
     # What torch's generator takes.
     "seed": 2**63 - 1,

@@ -20,21 +20,6 @@ from torch import Tensor
 
 from cofire.errors import CofireError, OptionError, near_matches
 
-__all__ = [
-    "CLASS_NAME",
-    "Choice",
-    "Flag",
-    "Function",
-    "Instance",
-    "Later",
-    "Mark",
-    "Place",
-    "Refused",
-    "Sizes",
-    "Words",
-    "shown",
-]
-
 _UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 """What XML, UTF-8 or a line of a table cannot hold."""
 _LINES = str.maketrans({"\n": None, "\t": None})

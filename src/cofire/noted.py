@@ -15,8 +15,6 @@ from cofire.atomic import atomic_path
 from cofire.checksums import check_header, read_tensors, sealed
 from cofire.errors import ResultError
 
-__all__ = ["load_noted", "save_noted"]
-
 Result = TypeVar("Result")
 
 

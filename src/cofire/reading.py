@@ -18,8 +18,6 @@ from typing import Any, TypeVar, cast
 
 from cofire.errors import CofireError
 
-__all__ = ["named", "read_json", "read_text", "read_toml", "reader"]
-
 Reader = TypeVar("Reader", bound=Callable[..., Any])
 
 _JSON_BYTES = 1 << 28

@@ -7,8 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-__all__ = ["referenced"]
-
 
 def referenced(spec: str) -> Any:
     """The object that `package.module:name` names; modules of the current folder can be named too.

@@ -22,8 +22,6 @@ from cofire.atomic import sweep, unwritable, write_text
 from cofire.errors import OptionError, ResultError
 from cofire.reading import read_json
 
-__all__ = ["Claim", "claimed"]
-
 _MARK = ".cofire.json"
 _MARK_BYTES = 1 << 12
 _LOCK = ".cofire.lock"

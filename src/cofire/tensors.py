@@ -12,8 +12,6 @@ from torch import Tensor
 from cofire.errors import CofireError, DataError, NonFiniteError
 from cofire.marks import Mark, Refused, Sizes
 
-__all__ = ["Values", "dense"]
-
 _WIDER = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}
 """Types that few operations of torch take, and those that hold the same numbers."""
 _LARGEST = 1 << 36

@@ -17,8 +17,6 @@ from cofire.bounds import check_whole
 from cofire.errors import BatchError, CofireError, DataError, ImageError, LabelError
 from cofire.tensors import Values, dense
 
-__all__ = ["Batch", "Batches", "first_inputs"]
-
 _INPUTS = Values(finite=False, error=BatchError)
 _LABELS = Values(finite=False, error=LabelError)
 

@@ -10,8 +10,6 @@ from cofire.activations.cofiring import adapted_top
 from cofire.errors import BudgetError
 from cofire.network import ActivationLayer, Unit
 
-__all__ = ["ByClass", "Cost", "check_budget", "cost_of"]
-
 ByClass = Literal[False, True, "statistics"]
 """What is kept per class: nothing, statistics and histograms, or statistics alone."""
 

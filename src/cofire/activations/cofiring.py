@@ -17,8 +17,6 @@ from cofire.activations.pairs import count_pairs
 from cofire.errors import MergeError, OptionError
 from cofire.patterns import representative_neurons
 
-__all__ = ["CofiringCounts", "Pairs", "adapted_top", "check_pairs", "narrowed"]
-
 Pairs = Literal["class", "union"]
 """Which pairs of neurons are counted. `class`: for each class those of its own representative neurons. `union`: for
 each class those of all classes' representatives."""

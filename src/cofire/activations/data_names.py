@@ -12,8 +12,6 @@ from torch.utils.data import TensorDataset
 
 from cofire.marks import CLASS_NAME
 
-__all__ = ["classes_of", "name_of"]
-
 _LABELS = ("label", "labels", "fine_label", "class")
 """What the column of classes is called in Hugging Face's data sets."""
 

@@ -18,8 +18,6 @@ from cofire.activations.statistics import ActivationStatistics
 from cofire.bounds import check_whole
 from cofire.errors import DataError, MergeError, OptionError
 
-__all__ = ["ActivationHistograms", "Range", "check_bins", "check_range", "ranges_of"]
-
 _SPARE = 8
 
 Range = Literal["own", "zero-to-max", "global"]

@@ -21,8 +21,6 @@ import torch
 
 from cofire.compiled import compiler
 
-__all__ = ["Kernels", "kernels_for", "over_neurons"]
-
 _SMALL = 1 << 18
 """Elements below which handing work to threads costs more than it saves."""
 _STRIP = 512

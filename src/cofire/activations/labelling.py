@@ -14,8 +14,6 @@ from cofire.bounds import check_whole
 from cofire.errors import DataError, LabelError, OptionError
 from cofire.network import Network
 
-__all__ = ["ClassRows", "Labelling", "Outputs"]
-
 Outputs = Literal["number", "name", "none"]
 """How classes and outputs of the network belong together: class i is output i; each class has an output of another
 number; not at all, so that there is no accuracy."""

@@ -13,8 +13,6 @@ from torch import Tensor
 from cofire.bounds import check_whole
 from cofire.errors import LabelError
 
-__all__ = ["Grouping", "check_labels"]
-
 
 def check_labels(labels: Tensor, samples: int, num_classes: int, where: str = "") -> Tensor:
     """The labels as int64, if they fit.

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from cofire.network import ActivationLayer, Unit
 
-__all__ = ["NeuronView", "view_matrix", "view_neurons"]
-
 
 @dataclass(frozen=True)
 class NeuronView:

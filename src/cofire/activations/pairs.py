@@ -11,8 +11,6 @@ import numpy.typing as npt
 from cofire.activations.kernels import over_neurons
 from cofire.compiled import compiler
 
-__all__ = ["count_pairs"]
-
 _WORD = 64
 
 

@@ -12,8 +12,6 @@ from cofire.activations.statistics import ActivationStatistics
 from cofire.compiled import compiler
 from cofire.errors import DataError
 
-__all__ = ["RandomLabels", "shuffled_labels"]
-
 
 def shuffled_labels(class_samples: Tensor, runs: int) -> Tensor:
     """The labels of all samples in random order, several times: each class keeps its size.

@@ -16,8 +16,6 @@ from cofire.activations.labels import Grouping
 from cofire.activations.neurons import NeuronView
 from cofire.errors import DataError, MergeError
 
-__all__ = ["ActivationStatistics", "find_non_finite"]
-
 _SUMS = ("samples", "total", "nonzero", "active")
 _TENSORS = (*_SUMS, "minimum", "maximum")
 _TOGETHER = -1

@@ -22,8 +22,6 @@ from cofire.bounds import check_whole
 from cofire.errors import LayerError, OptionError
 from cofire.network import ActivationLayer, Network, Selector, Unit, classifier
 
-__all__ = ["DEFAULT_CAP", "DEFAULT_TOP", "summarize"]
-
 DEFAULT_CAP = 4_000_000_000
 """Bytes of state above which a summary refuses to start."""
 

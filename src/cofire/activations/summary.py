@@ -24,8 +24,6 @@ from cofire.noted import load_noted, save_noted
 from cofire.patterns import class_selectivity, entropy_of_counts, mutual_information
 from cofire.reading import reader
 
-__all__ = ["ActivationSummary", "LayerSummary", "SummaryOptions"]
-
 _FORMAT = 2
 
 

@@ -14,8 +14,6 @@ from cofire.bounds import check_above_zero
 from cofire.errors import DataError, LayerError, NonFiniteError, OptionError
 from cofire.network import Network, classifier
 
-__all__ = ["Energy", "MaxSoftmax", "ReAct"]
-
 _aten = torch.ops.aten
 _PASSING = (
     _aten.dropout.default,

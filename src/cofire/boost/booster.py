@@ -24,8 +24,6 @@ from cofire.network.untouched import without_autocast
 from cofire.noted import load_noted, save_noted
 from cofire.reading import reader
 
-__all__ = ["AUTO", "Boosted", "Booster"]
-
 AUTO = "auto"
 """Fit every method and keep the one that is most often right on held-out data."""
 

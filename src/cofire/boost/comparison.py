@@ -40,8 +40,6 @@ from cofire.network import Network, Selector, Unit, classifier
 from cofire.network.untouched import without_autocast
 from cofire.statistics import Interval, Outcome, mean_interval, weakest
 
-__all__ = ["MARGIN", "Comparison", "Judged", "compare"]
-
 BASE = "base"
 MARGIN = 0.005
 """Differences of accuracy below half a percentage point count as none, unless another margin is given."""

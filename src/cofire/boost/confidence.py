@@ -28,8 +28,6 @@ from cofire.noted import load_noted, save_noted
 from cofire.patterns.evidence import check_every_class, log_odds_of_patterns
 from cofire.reading import reader
 
-__all__ = ["PatternConfidence", "Score", "not_fitted"]
-
 Score = Literal["likelihood", "overlap", "gap"]
 """What is made of a pattern (see `PatternConfidence`)."""
 

@@ -14,8 +14,6 @@ from cofire.boost.booster import Booster
 from cofire.bounds import check_whole
 from cofire.errors import OptionError
 
-__all__ = ["Cost", "cost_of_boosting"]
-
 
 @dataclass(frozen=True)
 class Cost:

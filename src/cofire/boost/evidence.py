@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from cofire.boost.reading import Reading
 
-__all__ = ["Evidence"]
-
 
 class Evidence(nn.Module):
     """`W a + V (a > threshold) + b`: a number for each class.

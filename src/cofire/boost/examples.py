@@ -9,8 +9,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-__all__ = ["Flip", "FlipCollector"]
-
 MOST = {"repaired": 12, "broken": 12, "moved": 6}
 """How many are kept: wrong and then right, right and then wrong, wrong both times."""
 

@@ -11,18 +11,6 @@ from torch import Tensor
 from cofire.bounds import check_threshold
 from cofire.errors import OptionError
 
-__all__ = [
-    "DEFAULT_UNIT",
-    "MEAN",
-    "UNITS",
-    "BoosterUnit",
-    "Threshold",
-    "always_active_shares",
-    "check_firing",
-    "count_always_active",
-    "told_of_always_active",
-]
-
 MEAN: Literal["mean"] = "mean"
 """Each neuron's own threshold: its mean over the training data."""
 

@@ -21,8 +21,6 @@ from cofire.boost.statistics import ClassStatistics, Sample
 from cofire.errors import BatchError, BudgetError, DataError, NonFiniteError
 from cofire.patterns import check_every_class
 
-__all__ = ["FitSettings", "Fits", "Fitted", "Seen", "fit_methods", "read_all", "readings"]
-
 FOLDS = 5
 """Held-out data is dealt into so many parts, to judge on each what was fitted on the others."""
 

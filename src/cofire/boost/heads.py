@@ -17,17 +17,6 @@ from torch.nn.functional import cross_entropy
 from cofire.boost.measures import check_logits
 from cofire.errors import NonFiniteError
 
-__all__ = [
-    "HEADS",
-    "Affine",
-    "Auxiliary",
-    "Tempered",
-    "fit_affine",
-    "fit_auxiliary",
-    "fit_scaling",
-    "fit_temperature",
-]
-
 _BATCH = 128
 _FEWEST = 300
 """Steps that the auxiliary network is trained for at least."""

@@ -19,8 +19,6 @@ from cofire.network import Network
 from cofire.patterns.ranking import auroc, auroc_interval, false_positive_rate
 from cofire.statistics import Interval, newcombe
 
-__all__ = ["Detector", "Judgement", "judge"]
-
 
 class Detector(Protocol):
     """What gives every sample a number, the higher, the less its prediction is to be trusted.

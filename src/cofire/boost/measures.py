@@ -9,14 +9,6 @@ from cofire.activations.labels import check_labels
 from cofire.bounds import check_whole
 from cofire.errors import DataError, NonFiniteError
 
-__all__ = [
-    "calibration_error",
-    "calibration_gap",
-    "check_logits",
-    "false_counts",
-    "negative_log_likelihood",
-]
-
 
 def check_logits(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Logits as float64 and labels, if they fit.

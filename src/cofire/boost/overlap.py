@@ -20,8 +20,6 @@ from torch.utils.data import (
 
 from cofire.errors import DataError
 
-__all__ = ["check_apart_by_content", "check_apart_by_index"]
-
 _DUPLICATES = 0.05
 """Data sets hold some images twice; that much of the held-out data may lie in the training data as well."""
 

@@ -18,8 +18,6 @@ from cofire.boost.reading import Reader, Reading
 from cofire.errors import ExportError, OptionError
 from cofire.network import open_module
 
-__all__ = ["boosted_program", "write_program"]
-
 
 class _Program(nn.Module):
     """The classifier's graph with its own copy of the weights, and what was fitted on top."""

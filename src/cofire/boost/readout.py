@@ -11,8 +11,6 @@ from cofire.boost.evidence import Evidence
 from cofire.boost.heads import Tempered, fit_temperature
 from cofire.boost.measures import negative_log_likelihood
 
-__all__ = ["RATES", "choose_readout", "fit_readouts"]
-
 RATES = (3e-4, 1e-3, 3e-3)
 """Step sizes tried, for about 2,000 inputs; which of them is best, held-out data say."""
 

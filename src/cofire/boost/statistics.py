@@ -10,8 +10,6 @@ from torch import Tensor
 from cofire.boost.reading import Reading
 from cofire.errors import BudgetError, NonFiniteError
 
-__all__ = ["ClassStatistics", "Sample"]
-
 
 @dataclass
 class ClassStatistics:

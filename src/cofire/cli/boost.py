@@ -39,8 +39,6 @@ from cofire.study.digest import boost_line
 from cofire.study.sources import class_names_of, first_inputs, open_data, open_network
 from cofire.study.versions import versions
 
-__all__ = ["boost"]
-
 _DATA = "imagefolder:DIR | torchvision:MNIST | package.module:function"
 
 

@@ -8,16 +8,6 @@ import typer
 
 from cofire.photos.matching import SEVERAL
 
-__all__ = [
-    "BoxUnit",
-    "Difficult",
-    "FirstPixel",
-    "Several",
-    "SkipUnknown",
-    "SkipUnmatched",
-    "SkipUnreadable",
-]
-
 _PANEL = "Which photos and boxes"
 
 SkipUnmatched = Annotated[

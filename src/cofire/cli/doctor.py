@@ -15,8 +15,6 @@ from cofire.report import browser
 from cofire.study import data_root
 from cofire.study.versions import version_of
 
-__all__ = ["doctor"]
-
 _NEEDED = (
     "cofire",
     "torch",

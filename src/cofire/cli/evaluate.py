@@ -59,8 +59,6 @@ from cofire.report.evaluate.page import write_evaluation
 from cofire.report.explain.page import Setup
 from cofire.study.versions import version_of
 
-__all__ = ["evaluate"]
-
 PAGE, TABLE = "evaluation.html", "table.md"
 
 _USUAL_METHODS = ",".join(EVALUATED)

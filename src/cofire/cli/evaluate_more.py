@@ -21,8 +21,6 @@ from cofire.report.evaluate.robustness import write_robustness
 from cofire.report.evaluate.two_networks import write_two_networks
 from cofire.report.explain.page import Setup
 
-__all__ = ["check_against", "photos_of", "write_attacked", "write_compared"]
-
 _MOST_COMPARED = 300
 """Photos that go through two networks at the most: all of them are held at once."""
 

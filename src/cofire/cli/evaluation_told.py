@@ -21,8 +21,6 @@ from cofire.report.evaluate.tables import (
 from cofire.report.evaluate.verdict import draws_told
 from cofire.report.notation import plural
 
-__all__ = ["print_tables"]
-
 _SUBSETS = {"all": "all photos", "correct": "photos classified correctly"}
 
 

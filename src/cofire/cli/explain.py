@@ -50,8 +50,6 @@ from cofire.report.explain.record import record_of, write_records
 from cofire.report.explain.results import MARK, PAGE, PICTURES, replaced, settled
 from cofire.study.versions import version_of, versions
 
-__all__ = ["explain"]
-
 _TRACING = f"Options of {OURS}"
 _LONGEST = 200
 

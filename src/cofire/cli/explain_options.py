@@ -10,8 +10,6 @@ from cofire.evaluate.tuned import Tuned
 from cofire.explain import METHODS
 from cofire.explain.options import kind_of, tracing_of
 
-__all__ = ["OURS", "asked_methods", "contrast_of", "options_of"]
-
 OURS = "discernible"
 MAPS = ("gradcam", "gradcam++")
 

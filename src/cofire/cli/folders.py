@@ -13,8 +13,6 @@ import typer
 
 from cofire.storage import claimed
 
-__all__ = ["claim", "stoppable"]
-
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 

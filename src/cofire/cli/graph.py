@@ -12,8 +12,6 @@ from cofire.errors import OptionError, ResultError
 from cofire.graphs import Method
 from cofire.study import Trajectory
 
-__all__ = ["graph"]
-
 
 def graph(
     folder: Annotated[Path, typer.Argument(help="Folder of a study or a summary.")],

@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["CommunityRuns", "NullGraphs", "Resolution", "Top"]
-
 Top = Annotated[
     int | None,
     typer.Option(

@@ -20,8 +20,6 @@ from cofire.cli.summarize import summarize
 from cofire.cli.tune import tune
 from cofire.errors import CofireError
 
-__all__ = ["app", "main"]
-
 app = typer.Typer(
     name="cofire",
     help="Which neurons of a PyTorch classifier fire, which fire together, over training and next to its accuracy.",

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import typer
 
-__all__ = ["number_or_word", "numbers"]
-
 
 def numbers(text: str | None) -> list[float] | None:
     """The numbers of a text such as "0.5,0.5,0.5", None of None.

@@ -12,8 +12,6 @@ from cofire.network import Network
 from cofire.photos.preparation import Preparation
 from cofire.study.sources import open_network
 
-__all__ = ["opened", "without_commands"]
-
 
 def opened(
     model: str,

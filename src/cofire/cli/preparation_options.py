@@ -11,20 +11,6 @@ from cofire.cli.opening import without_commands
 from cofire.photos.preparation import Preparation
 from cofire.reading import named
 
-__all__ = [
-    "Crop",
-    "Grey",
-    "ImageSize",
-    "Mean",
-    "Resize",
-    "Std",
-    "Transform",
-    "Weights",
-    "WeightsKey",
-    "asked",
-    "tell",
-]
-
 _PANEL = "What is done to the images"
 
 Weights = Annotated[

@@ -16,8 +16,6 @@ from cofire.report import write_figures, write_report
 from cofire.study import DATASETS, StudyOptions, Trajectory, run_study
 from cofire.study.digest import digest
 
-__all__ = ["demo", "report", "study"]
-
 Out = Annotated[
     Path | None,
     typer.Option(

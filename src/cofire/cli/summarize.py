@@ -41,8 +41,6 @@ from cofire.study.rows import classes_told
 from cofire.study.sources import first_inputs, open_data, open_network, outputs_of
 from cofire.study.versions import versions
 
-__all__ = ["summarize"]
-
 _BY_CLASS: dict[str, ByClass] = {"none": False, "statistics": "statistics", "full": True}
 
 

@@ -61,8 +61,6 @@ from cofire.report.evaluate.regret_words import option_told, verdict
 from cofire.report.export import write_images
 from cofire.study.versions import versions
 
-__all__ = ["tune"]
-
 RESULT, PAGE = "weights-of-layers.json", "regret.html"
 
 _BOXES = "Which photos and boxes"

@@ -11,8 +11,6 @@ from cofire.errors import DataError
 from cofire.evaluate.per_image import PerImage, check_maps, constant, pixels_of, truth
 from cofire.explain.regions import check_share
 
-__all__ = ["area_overlap", "chance_overlap", "share_inside", "strongest_area"]
-
 
 def strongest_area(maps: Tensor, area: float = 0.2) -> Tensor:
     """The pixels that hold most of each map: as many as a share of the image's area has.

@@ -20,8 +20,6 @@ from cofire.checksums import check_json, sealed_json
 from cofire.errors import CofireError, DataError, NonFiniteError, OptionError, ResultError
 from cofire.reading import read_json, reader
 
-__all__ = ["BanditRun", "Pull", "ucb1"]
-
 Pull = Callable[[int, int], float]
 """Gives the reward, 0 to 1, of an arm at a trial, both counted from 0."""
 

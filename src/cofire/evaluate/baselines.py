@@ -29,8 +29,6 @@ from cofire.explain.region_options import regions_of
 from cofire.explain.regions import SIGMA, check_share
 from cofire.network import Network, classifier
 
-__all__ = ["BASELINES", "CENTRE_SIGMA", "baseline", "centre_map", "edge_maps", "random_maps"]
-
 BASELINES = ("centre", "random", "edges")
 """The middle of the image, one random pixel of it, and where its colours change."""
 

@@ -17,8 +17,6 @@ from cofire.explain import Explanation
 from cofire.reading import read_json, reader
 from cofire.statistics import Interval, mean_interval
 
-__all__ = ["KINDS", "NetworkCase", "NetworkRow", "TwoNetworks"]
-
 KINDS = ("both", "first", "second", "neither")
 """Which of the two networks is right about a photo."""
 

@@ -24,17 +24,6 @@ from cofire.evaluate.per_image import (
 from cofire.explain.regions import check_share
 from cofire.network.untouched import without_autocast
 
-__all__ = [
-    "ConfidenceChange",
-    "Fill",
-    "Predict",
-    "confidence_change",
-    "filled",
-    "kept",
-    "probability_of",
-    "soft_map",
-]
-
 Predict = Callable[[Tensor], Tensor]
 """From inputs (images, ...) to class probabilities (images, classes)."""
 

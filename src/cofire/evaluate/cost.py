@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from cofire.bounds import check_whole
 from cofire.photos.collection import Collection, sample
 
-__all__ = ["MOST_TUNING", "Tell", "cost_told", "duration_told", "seconds_of", "tuning_part"]
-
 MOST_TUNING = 500
 """Photos that the rules of boxes around heat are learned on, unless so many are not even judged."""
 

@@ -21,8 +21,6 @@ from cofire.evaluate.confidence import (
 )
 from cofire.evaluate.per_image import PerImage, constant
 
-__all__ = ["Curve", "area_under", "deletion", "insertion"]
-
 
 @validated
 @dataclass(frozen=True, eq=False)

@@ -16,8 +16,6 @@ from cofire.evaluate.gradients import InputGradients
 from cofire.explain.asking import Images, images_asked
 from cofire.network import Network, classifier
 
-__all__ = ["Attacked", "Bounds", "check_bounds", "deepfool"]
-
 Bounds = tuple[Tensor, Tensor]
 """The least and the largest value of an input, each of a shape that broadcasts to one sample."""
 

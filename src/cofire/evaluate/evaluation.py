@@ -26,8 +26,6 @@ from cofire.photos.collection import Collection
 from cofire.reading import read_json, reader
 from cofire.statistics import Interval, Outcome, holm, mean_intervals, samples_to_decide, sign_flip
 
-__all__ = ["OPTIONS", "RECORDS", "Difference", "Evaluation"]
-
 RECORDS = "records.parquet"
 OPTIONS = "evaluation.json"
 _FORMAT = 2

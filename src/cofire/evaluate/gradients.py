@@ -10,8 +10,6 @@ from cofire.network import Network
 from cofire.network.execution import Program
 from cofire.network.untouched import without_autocast
 
-__all__ = ["InputGradients"]
-
 
 class InputGradients:
     """A network whose logits have gradients with respect to its input.

@@ -24,8 +24,6 @@ from cofire.explain.chances import chances_of
 from cofire.explain.regions import Boxes
 from cofire.network import Network
 
-__all__ = ["EQUAL_AREA", "SMALL", "TOLERANCE", "Judge", "View", "view_of"]
-
 TOLERANCE = 15.0
 """Pixels by which the tolerant pointing game lets the maximum miss a box."""
 EQUAL_AREA = 0.25

@@ -11,8 +11,6 @@ from cofire.explain.plan import plan_of
 from cofire.explain.region_options import Kind, Regions, regions_of
 from cofire.network import Network
 
-__all__ = ["BOX_RULE", "box_around_heat", "fitting", "kind_for", "regions_for"]
-
 BOX_RULE = ("threshold", "connected")
 """The options of boxes around heat."""
 

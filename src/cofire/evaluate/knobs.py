@@ -11,8 +11,6 @@ from cofire.explain.options import DEFAULTS, Tracing, kind_of, tracing_of
 from cofire.explain.region_options import Kind, Regions, regions_of
 from cofire.explain.regions import SIGMA, check_share
 
-__all__ = ["WEIGHTS", "Knob", "alike", "defaults_of", "knobs_of"]
-
 WEIGHTS = ("current", "preceding", "succeeding")
 """The parts of `alpha`, each a knob of its own (P3 §3.2)."""
 

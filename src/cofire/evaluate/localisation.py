@@ -22,8 +22,6 @@ from cofire.evaluate.per_image import (
 )
 from cofire.explain.regions import Boxes, check_share
 
-__all__ = ["best_iou", "fixed_boxes", "iou", "threshold_boxes"]
-
 
 @validated
 def iou(first: Tensor, second: Tensor) -> Tensor:

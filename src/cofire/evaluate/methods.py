@@ -14,8 +14,6 @@ from cofire.explain import METHODS, Explanation, explain
 from cofire.explain.asking import Images, Pictures, Target
 from cofire.network import Network
 
-__all__ = ["EVALUATED", "explained"]
-
 EVALUATED = (*METHODS, *BASELINES)
 """Methods that explain, and baselines."""
 

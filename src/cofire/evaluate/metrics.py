@@ -24,17 +24,6 @@ from cofire.explain.explanation import Explanation
 from cofire.explain.regions import Points, check_share
 from cofire.statistics import Interval, mean_interval
 
-__all__ = [
-    "ChangeInConfidence",
-    "ClassSensitivity",
-    "DeletionInsertion",
-    "ExplanationShift",
-    "Localisation",
-    "Measure",
-    "PointingGame",
-    "SoftChange",
-]
-
 Choice = TypeVar("Choice", bound=str)
 
 

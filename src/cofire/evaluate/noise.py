@@ -11,8 +11,6 @@ from cofire.bounds import check_whole
 from cofire.errors import BatchError, OptionError
 from cofire.evaluate.deepfool import Bounds, check_bounds
 
-__all__ = ["fitting_noise", "noisy"]
-
 _ROUNDS = 60
 _NEAR = 1e-5
 

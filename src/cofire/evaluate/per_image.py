@@ -11,16 +11,6 @@ from torch import Tensor
 from cofire.arguments import validated
 from cofire.errors import DataError, NonFiniteError
 
-__all__ = [
-    "GroundTruth",
-    "PerImage",
-    "check_corners",
-    "check_maps",
-    "constant",
-    "pixels_of",
-    "truth",
-]
-
 
 @validated(finite=False)
 @dataclass(frozen=True, eq=False)

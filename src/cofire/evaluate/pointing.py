@@ -11,8 +11,6 @@ from cofire.arguments import validated
 from cofire.bounds import check_from_zero
 from cofire.evaluate.per_image import PerImage, check_maps, constant, pixels_of, truth
 
-__all__ = ["pointing_hits"]
-
 
 @validated
 def pointing_hits(maps: Tensor, boxes: Sequence[Tensor], tolerance: float = 0.0) -> PerImage:

@@ -17,8 +17,6 @@ from cofire.evaluate.sensitivity import rank_correlation
 from cofire.explain.explanation import Explanation
 from cofire.network import Network, classifier
 
-__all__ = ["Cascade", "randomisation", "randomised"]
-
 
 @validated
 @dataclass(frozen=True, eq=False)

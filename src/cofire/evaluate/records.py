@@ -15,8 +15,6 @@ from cofire.errors import MergeError, ResultError
 from cofire.evaluate.schema import RECORDS_SCHEMA
 from cofire.reading import read_json
 
-__all__ = ["IDENTITY", "ROWS", "Chunks", "started"]
-
 ROWS = "rows"
 """The folder of a run's finished batches, below its own."""
 

@@ -24,8 +24,6 @@ from cofire.photos.collection import Collection
 from cofire.photos.preparation import Preparation, Prepared
 from cofire.photos.seen import read_batches
 
-__all__ = ["Rewards", "Sample", "samples_of"]
-
 _BYTES = 1 << 29
 """Of points and maps that are kept, to be judged again without tracing again."""
 

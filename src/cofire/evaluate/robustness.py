@@ -34,8 +34,6 @@ from cofire.explain.chances import chances_of
 from cofire.network import Network, classifier
 from cofire.photos.preparation import Preparation
 
-__all__ = ["run_robustness"]
-
 _SEEN = 90
 """Grey levels by which the strongest changes of a difference are drawn lighter or darker than middle grey."""
 

@@ -33,8 +33,6 @@ from cofire.photos.preparation import Preparation
 from cofire.photos.seen import SeenBatch, checked, read_batches
 from cofire.storage import claimed
 
-__all__ = ["FILLS", "SPLIT_CHOICES", "fill_of", "judge_of", "run_evaluation"]
-
 FILLS = ("mean", "blur", "black")
 SPLIT_CHOICES = ("evaluation", "tuning", "all")
 

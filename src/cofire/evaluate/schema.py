@@ -10,20 +10,6 @@ import pyarrow as pa
 
 from cofire.errors import OptionError, near_matches
 
-__all__ = [
-    "CRITERIA",
-    "GROUPS",
-    "MARGIN",
-    "RECORDS_SCHEMA",
-    "SUBSETS",
-    "USUAL",
-    "Better",
-    "Criterion",
-    "Group",
-    "asked_groups",
-    "measured",
-]
-
 Better = Literal["higher", "lower", "neither"]
 Group = Literal["localisation", "confidence", "soft", "curves", "sensitivity"]
 

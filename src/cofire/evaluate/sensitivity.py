@@ -14,8 +14,6 @@ from cofire.errors import DataError
 from cofire.evaluate.per_image import PerImage, check_maps, constant
 from cofire.explain.regions import Points
 
-__all__ = ["jaccard", "rank_correlation"]
-
 
 @validated
 def jaccard(first: Sequence[Points], second: Sequence[Points]) -> PerImage:

@@ -18,8 +18,6 @@ from cofire.explain import Explanation
 from cofire.reading import read_json, reader
 from cofire.statistics import Interval, mean_interval
 
-__all__ = ["COMPARISONS", "MEASURES", "AttackCase", "AttackedPhoto", "MethodShift", "Robustness"]
-
 COMPARISONS = ("noise", "attack", "decision", "classes")
 """What is compared with the explanation of the first predicted class on the photo as it was:
 

@@ -17,8 +17,6 @@ from cofire.evaluate.per_image import PerImage, check_maps
 from cofire.evaluate.sensitivity import rank_correlation
 from cofire.explain.explanation import Explanation
 
-__all__ = ["Shift", "Stability", "blurred_parts", "centroids", "shift", "stability"]
-
 
 @validated
 @dataclass(frozen=True, eq=False)

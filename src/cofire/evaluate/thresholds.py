@@ -15,8 +15,6 @@ from cofire.photos.collection import Collection
 from cofire.photos.preparation import Preparation
 from cofire.photos.seen import read_batches
 
-__all__ = ["GRID", "PIXELS", "fault_of_rules", "learn_thresholds", "with_threshold"]
-
 GRID = tuple(step / 20 for step in range(1, 20))
 """The shares of the maximum that are tried."""
 

@@ -11,8 +11,6 @@ from cofire.evaluate.metrics import Measure
 if TYPE_CHECKING:
     from cofire.evaluate.wrapped_measure import WrappedMeasure
 
-__all__ = ["as_torchmetric"]
-
 
 @validated
 def as_torchmetric(measure: Measure) -> WrappedMeasure:

@@ -22,8 +22,6 @@ from cofire.network import Network
 from cofire.reading import read_json, reader
 from cofire.statistics import Interval
 
-__all__ = ["Learned", "Score", "Tuned", "read_tuned"]
-
 _FORMAT = 2
 
 

@@ -27,8 +27,6 @@ from cofire.photos.collection import Collection, sample
 from cofire.photos.preparation import Preparation
 from cofire.statistics import mean_interval
 
-__all__ = ["tune"]
-
 
 @validated
 def tune(

@@ -23,8 +23,6 @@ from cofire.explain.chances import chances_of
 from cofire.explain.regions import check_share
 from cofire.network import Network, classifier
 
-__all__ = ["Side", "compare_networks"]
-
 
 @validated
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,6 @@ from torchmetrics.utilities import dim_zero_cat
 
 from cofire.evaluate.metrics import Measure
 
-__all__ = ["WrappedMeasure"]
-
 
 class WrappedMeasure(Metric):
     """A measure whose numbers torchmetrics gathers across processes.

@@ -9,8 +9,6 @@ from cofire.explain.flow import Flow
 from cofire.explain.rules.fields import Candidates, Fields, candidates_of
 from cofire.explain.scoring import Preceding, Scoring, pruned, times_highest
 
-__all__ = ["choose_by_algorithm"]
-
 
 def choose_by_algorithm(
     scoring: Scoring, flow: Flow, fields: Fields, preceding: Preceding, most: int | None

@@ -12,8 +12,6 @@ from cofire.marks import Later, shown
 from cofire.network import Network, check_decides
 from cofire.tensors import Values, dense
 
-__all__ = ["Images", "Pictures", "Target", "classes_asked", "images_asked", "pictures_asked"]
-
 Images = Annotated[Tensor, Later()]
 """A batch of images or one, a tensor or array: `images_asked` holds it against the network."""
 Target = Annotated[int | Tensor | None, Later()]

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from cofire.explain.regions import SIGMA, check_share
 
-__all__ = ["blurred"]
-
 
 def blurred(maps: Tensor, sigma: float = SIGMA) -> Tensor:
     """Each map with its values spread as Gaussians, as `cofire.explain.regions.heat` spreads those of points.

@@ -14,8 +14,6 @@ from cofire.network.axes import layout_of
 from cofire.network.operations import Operation, users_of
 from cofire.network.reading import GraphReading
 
-__all__ = ["CamLayer", "choose_cam_layer"]
-
 _PASSING_NAMES = """
 dropout feature_dropout alpha_dropout feature_alpha_dropout contiguous clone alias permute transpose movedim
 """

@@ -30,8 +30,6 @@ from cofire.network.operations import Operation, users_of
 from cofire.network.reading import GraphReading
 from cofire.network.untouched import without_autocast
 
-__all__ = ["CamMethod", "cam_maps"]
-
 CamMethod = Literal["gradcam", "gradcam++"]
 """Whose class activation map: Selvaraju et al. 2017 (captum), Chattopadhay et al. 2018 (grad-cam)."""
 

@@ -11,28 +11,6 @@ from cofire.explain.layer_maps import LAYER_SIGMA
 from cofire.explain.region_options import Regions
 from cofire.explain.regions import SIGMA
 
-__all__ = [
-    "NO_EVIDENCE",
-    "NO_NET_EVIDENCE",
-    "box_told",
-    "class_told",
-    "cold_told",
-    "evidence_told",
-    "explained_told",
-    "heat_told",
-    "layers_told",
-    "map_box_rule",
-    "method_told",
-    "number",
-    "percent",
-    "plural",
-    "point_box_rule",
-    "points_told",
-    "predicted_told",
-    "size_told",
-    "spread_told",
-]
-
 NO_EVIDENCE = "no evidence found"
 NO_NET_EVIDENCE = "no net evidence in any layer"
 _METHODS = {

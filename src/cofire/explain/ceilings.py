@@ -12,8 +12,6 @@ from cofire.explain.rules.passing import BatchNorm, Scaling
 from cofire.explain.rules.pooling import AveragePool
 from cofire.explain.rules.weighted import Weighted
 
-__all__ = ["Ceilings"]
-
 
 class Ceilings:
     """Upper bounds of `Z_pre` for the neurons of a batch, worked out when they are asked for.

@@ -6,8 +6,6 @@ from torch import Tensor
 
 from cofire.errors import NonFiniteError
 
-__all__ = ["chances_of"]
-
 
 def chances_of(logits: Tensor, first: int = 0) -> Tensor:
     """Softmax of logits (images, classes) in double precision.

@@ -16,8 +16,6 @@ from cofire.explain.layer_maps import LayerMaps
 from cofire.explain.neurons import NEURON_COLUMNS, Neurons, Site
 from cofire.explain.region_options import Regions
 
-__all__ = ["TENSORS", "check_parts", "noted", "parts_noted"]
-
 _FORMAT = 1
 
 TENSORS = {

@@ -20,19 +20,6 @@ from cofire.explain.explained import Explained
 from cofire.explain.paper import Paper, PixelPaper, VectorPaper, shortened
 from cofire.explain.regions import Points, check_share
 
-__all__ = [
-    "ALPHA",
-    "SCALE",
-    "Panel",
-    "coloured",
-    "dots_of",
-    "grey",
-    "overlay",
-    "panel",
-    "save_png",
-    "save_svg",
-]
-
 ALPHA = 0.85
 """Opacity of the heat map where it is hottest."""
 

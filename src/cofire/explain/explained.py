@@ -12,8 +12,6 @@ from cofire.explain.neurons import LayerNeurons, Neurons, Site
 from cofire.explain.region_options import Kind, Regions
 from cofire.explain.regions import Boxes, Points
 
-__all__ = ["Explained"]
-
 
 class Explained(Protocol):
     """The readable side of `Explanation`, where each of these is described."""

@@ -33,8 +33,6 @@ from cofire.explain.tracing import trace
 from cofire.network import Network, classifier
 from cofire.network.untouched import without_autocast
 
-__all__ = ["explain"]
-
 
 @validated
 def explain(

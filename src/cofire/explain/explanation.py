@@ -26,8 +26,6 @@ from cofire.explain.regions import SIGMA, Boxes, Points
 from cofire.noted import load_noted, save_noted
 from cofire.reading import reader
 
-__all__ = ["Explanation"]
-
 
 @validated(error=ExplanationError, finite=False)
 @dataclass(frozen=True, eq=False, repr=False)

@@ -16,8 +16,6 @@ from cofire.explain.flow import Flow
 from cofire.explain.rules.fields import Fields
 from cofire.explain.threads import plain
 
-__all__ = ["PARENTS", "choose_all_features"]
-
 PARENTS = 8
 """Neurons that are linked to an input which more of them chose: those that handed on most, standing for all."""
 

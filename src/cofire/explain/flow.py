@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-__all__ = ["Flow", "coordinates", "flat_index", "joined", "merged", "signs_of", "strongest"]
-
 
 @dataclass(frozen=True)
 class Flow:

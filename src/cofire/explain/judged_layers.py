@@ -8,8 +8,6 @@ from torch import fx
 
 from cofire.network import ActivationLayer
 
-__all__ = ["judged_layers"]
-
 
 def judged_layers(
     graph: fx.Graph, layers: Mapping[fx.Node, ActivationLayer], gates: Container[ActivationLayer]

@@ -15,8 +15,6 @@ from torch.nn.functional import interpolate
 from cofire.errors import ExplanationError
 from cofire.explain.regions import check_share
 
-__all__ = ["LAYER_SIGMA", "LayerMaps", "joined_maps"]
-
 LAYER_SIGMA = 12 / 224
 """Width of the Gaussian by which layers' maps are spread, as a share of the image's shorter side."""
 

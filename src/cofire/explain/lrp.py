@@ -17,8 +17,6 @@ from cofire.explain.regions import SIGMA, check_share
 from cofire.explain.rules.registry import Step
 from cofire.network import Network
 
-__all__ = ["lrp_maps", "relevance"]
-
 _BYTES = 2 << 30
 """What the values of a batch may take on the way; more images go through one after the other."""
 

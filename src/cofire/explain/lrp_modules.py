@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from cofire.explain.lrp_plan import Part, PartKind
 from cofire.explain.rules.registry import Step
 
-__all__ = ["Multiple", "Site", "Sum", "arguments_of", "merged_weights", "site_for"]
-
 Call = Callable[..., Tensor]
 
 

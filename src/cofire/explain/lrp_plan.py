@@ -16,8 +16,6 @@ from cofire.network import Network
 from cofire.network.sources import source_of
 from cofire.network.tapping import StraightGraph
 
-__all__ = ["LrpPlan", "Part", "PartKind", "lrp_plan_of"]
-
 PartKind = Literal[
     "convolution", "linear", "activation", "scaling", "average", "sum", "multiple", "same"
 ]

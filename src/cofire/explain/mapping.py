@@ -16,8 +16,6 @@ from cofire.explain.lrp import lrp_maps
 from cofire.explain.regions import SIGMA
 from cofire.network import Network
 
-__all__ = ["MapMethod", "mapped", "one_class_each", "refuse_options"]
-
 MapMethod = CamMethod | Literal["lrp"]
 """Whose map."""
 

@@ -9,8 +9,6 @@ from torch import Tensor, fx
 from cofire.explain.plan import Plan
 from cofire.explain.rules.registry import is_batched
 
-__all__ = ["images_at_once"]
-
 
 def images_at_once(plan: Plan, images: int, *, recorded: bool = False) -> int:
     """As many that keeping the values that the rules want to see at most doubles the memory of a bare forward pass.

@@ -12,8 +12,6 @@ from cofire.errors import NonFiniteError
 from cofire.explain.layer_maps import LayerMaps
 from cofire.network import ActivationLayer
 
-__all__ = ["net_evidence"]
-
 _FINEST = 56
 """More rows or columns of a layer are averaged down to so many: finer detail is blurred away anyhow."""
 

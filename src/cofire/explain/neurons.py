@@ -12,8 +12,6 @@ from torch import Tensor
 from cofire.arguments import validated
 from cofire.errors import ExplanationError
 
-__all__ = ["LayerNeurons", "Neurons", "Site"]
-
 
 @validated
 @dataclass(frozen=True)

@@ -13,8 +13,6 @@ from cofire.explain.region_options import Kind
 from cofire.explain.regions import check_share
 from cofire.explain.scoring import Scoring
 
-__all__ = ["DEFAULTS", "METHODS", "PAPER", "Tracing", "kind_of", "scoring_of", "tracing_of"]
-
 PAPER = "discernible-p3"
 """Eqs. 1 to 5 and Algorithm 1 of the paper, and nothing besides."""
 METHODS = (

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from cofire.explain.neurons import Neurons, Site
 
-__all__ = ["Path", "Step", "trace"]
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Step:

@@ -16,8 +16,6 @@ from cofire.network import ActivationLayer, Network
 from cofire.network.sources import source_of
 from cofire.network.tapping import StraightGraph, Tap
 
-__all__ = ["Plan", "plan_of"]
-
 
 @dataclass(frozen=True, eq=False)
 class Plan:

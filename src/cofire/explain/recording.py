@@ -15,8 +15,6 @@ from cofire.explain.rules.weighted import Linear
 from cofire.explain.tracing import Record
 from cofire.network.reading import module_of
 
-__all__ = ["Table"]
-
 
 class Table:
     """Gathers what is found, group by group, in as little memory as the result will take.

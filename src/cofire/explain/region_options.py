@@ -12,8 +12,6 @@ from cofire.errors import OptionError
 from cofire.explain.layer_maps import LAYER_SIGMA
 from cofire.explain.regions import SIGMA, Points, check_share, heat, hull, map_hull, staying
 
-__all__ = ["Kind", "Regions", "regions_of"]
-
 Kind = Literal["points", "layers", "maps"]
 """What heat maps and boxes are made of: traced points, net evidence of layers, or a method's own maps."""
 

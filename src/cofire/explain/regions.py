@@ -16,8 +16,6 @@ from torch import Tensor
 from cofire.errors import OptionError
 from cofire.limits import WIDEST
 
-__all__ = ["SIGMA", "Boxes", "Points", "heat", "hull", "map_hull", "staying"]
-
 SIGMA = 20 / 224
 """Width of the heat map's Gaussian, as a share of the image's shorter side."""
 

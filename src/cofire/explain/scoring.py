@@ -14,17 +14,6 @@ from cofire.explain.flow import Flow
 from cofire.explain.rules.fields import Candidates, Fields, candidates_of
 from cofire.explain.windows_on_cpu import Chosen, WindowsOnCPU
 
-__all__ = [
-    "Preceding",
-    "Scoring",
-    "choose",
-    "chosen_by_definition",
-    "pick",
-    "pruned",
-    "takes_all_features",
-    "times_highest",
-]
-
 
 class Preceding(Protocol):
     """What the layer before the inputs says about them (`Z_pre`)."""

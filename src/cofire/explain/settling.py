@@ -11,8 +11,6 @@ from torch import Tensor
 from cofire.compiled import compiler
 from cofire.explain.flow import Flow, joined, merged, strongest
 
-__all__ = ["settled", "settled_by_definition"]
-
 
 def settled(parts: list[Flow], size: int, carried: bool, most: int | None) -> tuple[Flow, Tensor]:
     """One flow out of several, in which each neuron and direction is there once.

@@ -17,8 +17,6 @@ from cofire.explain.rules.pooling import AveragePool
 from cofire.explain.rules.weighted import Weighted
 from cofire.explain.windows_on_cpu import WindowsOnCPU
 
-__all__ = ["preceding_support"]
-
 _CHUNK = 1 << 21
 
 

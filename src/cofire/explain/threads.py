@@ -12,8 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["memory_of", "over", "plain"]
-
 _SMALL = 1 << 16
 """Products below which handing work to threads costs more than it saves."""
 

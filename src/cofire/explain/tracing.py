@@ -19,8 +19,6 @@ from cofire.explain.scoring import Scoring, choose, takes_all_features
 from cofire.explain.settling import settled
 from cofire.explain.support import preceding_support
 
-__all__ = ["Record", "trace"]
-
 _CHUNK = 1 << 21
 """Products looked at together."""
 

@@ -18,8 +18,6 @@ from cofire.explain import captions, drawing, paper
 from cofire.explain.explained import Explained
 from cofire.explain.neurons import Site
 
-__all__ = ["layer_shown", "notebook", "write_html"]
-
 MOST_ROWS = 1000
 """Neurons of a layer that the page holds at the most, the strongest first."""
 

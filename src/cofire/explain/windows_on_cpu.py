@@ -16,8 +16,6 @@ from cofire.explain.flow import Flow
 from cofire.explain.rules.fields import Fields
 from cofire.explain.threads import memory_of, over, plain
 
-__all__ = ["Chosen", "WindowsOnCPU"]
-
 _NONE = -np.inf
 _LEAST = -1.7976931348623157e308
 # Without regard for NaN and the order of sums: neither is there, and a maximum has no order.

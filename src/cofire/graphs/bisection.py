@@ -8,8 +8,6 @@ from torch import Tensor
 
 from cofire.compiled import compiler
 
-__all__ = ["bisect"]
-
 _STARTS = 5
 """Random starts of which the best is kept: a single one now and then ends far from the least cut."""
 _PASSES = 100

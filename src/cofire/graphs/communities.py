@@ -18,8 +18,6 @@ from cofire.graphs.leiden import leiden
 from cofire.graphs.louvain import louvain
 from cofire.patterns import adjusted_rand_index, modularity, normalized_mutual_information
 
-__all__ = ["Communities", "GroupedGraph", "Method", "Stability", "find_communities", "stability_of"]
-
 Method = Literal["representatives", "louvain", "leiden", "kernighan-lin"]
 """How communities come about."""
 

@@ -15,7 +15,6 @@ from cofire.graphs.leiden import igraph_module
 if TYPE_CHECKING:
     import networkx
 
-__all__ = ["igraph_of", "networkx_of", "write_gexf", "write_graphml"]
 
 _EXTENT = 1000.0
 """Gephi's coordinates: half the width of a picture."""

@@ -44,7 +44,6 @@ from cofire.reading import reader
 if TYPE_CHECKING:
     import networkx
 
-__all__ = ["ActivationPatternGraph"]
 
 _FORMAT = 1
 _TENSORS = ("neurons", "representatives", "class_means", "adjacency", "mean_activation", "entropy")

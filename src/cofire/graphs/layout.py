@@ -13,8 +13,6 @@ from cofire.bounds import check_whole
 from cofire.compiled import compiler
 from cofire.errors import DataError
 
-__all__ = ["force_layout"]
-
 _Array = np.ndarray[Any, np.dtype[np.float64]]
 
 _SOFTENING = 1e-4

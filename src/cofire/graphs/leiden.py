@@ -13,8 +13,6 @@ from torch import Tensor
 from cofire.errors import MissingExtraError
 from cofire.graphs.louvain import by_size
 
-__all__ = ["igraph_module", "leiden"]
-
 _GENERATOR = threading.Lock()
 
 

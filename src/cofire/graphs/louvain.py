@@ -10,8 +10,6 @@ from torch import Tensor
 
 from cofire.compiled import compiler
 
-__all__ = ["by_size", "louvain"]
-
 _TOLERANCE = 1e-10
 """The least gain worth a move, as a share of the strength of the vertex: well above what rounding can feign."""
 _SWEEPS = 1000

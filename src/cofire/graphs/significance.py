@@ -14,8 +14,6 @@ from cofire.errors import OptionError
 from cofire.graphs.communities import GroupedGraph, find_communities
 from cofire.patterns import modularity, overlapping_modularity
 
-__all__ = ["Measure", "Null", "Significance", "quality_of", "shuffled", "significances_of"]
-
 Measure = Literal[
     "no-overlap", "unweighted-overlap", "weighted-overlap", "kernighan-lin", "louvain", "leiden"
 ]

@@ -26,8 +26,6 @@ from torch.export.pt2_archive._package import PT2ArchiveReader
 
 from cofire.errors import ExportError
 
-__all__ = ["load_program"]
-
 _MODEL = "models/model.json"
 _SAMPLES = "data/sample_inputs/model.pt"
 _CONFIGS = {

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from cofire.network.operations import Extent, Operation
 
-__all__ = ["Fold", "Layout", "layout_of"]
-
 _LAST = frozenset(
     ["linear", "layer_norm", "native_layer_norm", "rms_norm", "embedding", "addmm", "lstm", "gru"]
 )

@@ -22,8 +22,6 @@ from cofire.network.reading import first_line, is_users
 from cofire.network.twin import evaluation_twin
 from cofire.network.untouched import generator_states, plainly_computed
 
-__all__ = ["CallReading", "read_calls"]
-
 _HERE = __file__
 
 

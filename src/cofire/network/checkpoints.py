@@ -10,8 +10,6 @@ from torch import Tensor
 
 from cofire.errors import WeightsError, near_matches
 
-__all__ = ["Copy", "copies_in", "copy_of", "state_dicts_in", "without_prefix"]
-
 _DEEPEST = 4
 _WRAPPERS = ("module.", "_orig_mod.")
 _NOT_A_NETWORK = ("optim", "sched", "scaler", "rng", "callback", "loop", "_extra_state")

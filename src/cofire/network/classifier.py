@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from cofire.errors import CofireError, OptionError
 from cofire.network.network import Network
 
-__all__ = ["check_decides", "classifier"]
-
 _CLOSE = 1e-3
 """How far the sum of probabilities may be from one: bfloat16 over a thousand classes stays within."""
 

@@ -13,8 +13,6 @@ from cofire.network.operations import Extent, Operation, users_of
 from cofire.network.sources import where
 from cofire.network.vocabulary import ACTIVATION_NAMES
 
-__all__ = ["draws_numbers", "refuse_chance_and_batch"]
-
 _NORMS = frozenset(
     [
         "batch_norm",

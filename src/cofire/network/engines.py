@@ -22,16 +22,6 @@ from cofire.network.packing import packed_reading, unpacked_reading
 from cofire.network.reading import GraphReading
 from cofire.network.untouched import generators_kept
 
-__all__ = [
-    "CallEngine",
-    "Engine",
-    "FixedWeights",
-    "GraphEngine",
-    "LiveWeights",
-    "TensorSource",
-    "state_of",
-]
-
 
 class TensorSource(Protocol):
     """Where parameters and buffers come from at the time of a run."""

@@ -11,8 +11,6 @@ from torch import Tensor
 from cofire.errors import BatchError, ExportError
 from cofire.tensors import Values
 
-__all__ = ["examples_of", "inputs_of", "placement_of", "two_samples"]
-
 
 def placement_of(
     parameters: object, example: Tensor | tuple[Tensor, ...]

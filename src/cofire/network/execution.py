@@ -12,8 +12,6 @@ from torch import Tensor, fx, nn
 
 from cofire.network.reading import GraphReading
 
-__all__ = ["Program", "ProgramCache"]
-
 Observer = Callable[[int, Tensor], None]
 
 

@@ -14,8 +14,6 @@ from cofire.network.engines import GraphEngine
 from cofire.network.layers import ActivationLayer
 from cofire.network.network import Network
 
-__all__ = ["open_module", "writes_in_place"]
-
 
 @validated
 def writes_in_place(network: Network) -> bool:

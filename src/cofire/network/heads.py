@@ -7,8 +7,6 @@ from typing import Any
 import torch
 from torch import fx
 
-__all__ = ["head_input"]
-
 _POSITIONS: dict[Any, int] = {
     torch.ops.aten.linear.default: 0,
     torch.ops.aten.addmm.default: 1,

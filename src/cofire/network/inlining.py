@@ -11,8 +11,6 @@ from cofire.errors import ExportError
 from cofire.network.operations import bare_name
 from cofire.network.vocabulary import ACTIVATION_NAMES
 
-__all__ = ["inlined"]
-
 # Where among their arguments these operators hold the region; its operands follow. Gradients are
 # off anyway when a network runs, and nothing is recomputed.
 _TRANSPARENT = {"wrap_with_set_grad_enabled": 1, "tag_activation_checkpoint": 0}

@@ -20,8 +20,6 @@ from cofire.network.twin import evaluation_twin
 from cofire.network.untouched import generators_kept, plain_path
 from cofire.network.vocabulary import ACTIVATION_NAMES, kind_of
 
-__all__ = ["CallKey", "Names", "module_paths", "run_watched"]
-
 CallKey = tuple[str, str, int]
 """Module path, function name, and which such call it is within one forward pass."""
 

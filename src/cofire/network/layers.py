@@ -14,8 +14,6 @@ from cofire.network.axes import Layout, layout_of
 from cofire.network.operations import Extent, Operation, users_of
 from cofire.network.vocabulary import ACTIVATION_NAMES, GATE_KINDS, activations_in, is_signed
 
-__all__ = ["ActivationLayer", "LayersFound", "Unit", "find_layers"]
-
 Unit = Literal["channel", "channel-mean", "channel-max", "element"]
 """What one neuron of a feature map is."""
 

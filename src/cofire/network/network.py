@@ -36,8 +36,6 @@ from cofire.network.weights import digest_of, fitted, read_checkpoint
 from cofire.reading import reader
 from cofire.tensors import Values
 
-__all__ = ["Network"]
-
 Capture = Literal["export", "calls"]
 
 _INPUTS = Values(finite=False, lists=False, error=BatchError)

@@ -14,8 +14,6 @@ from typing import Any, Literal, NamedTuple
 
 import torch.fx as fx
 
-__all__ = ["Extent", "Operation", "Role", "bare_name", "batches_probed", "users_of"]
-
 Role = Literal["operation", "parameter", "buffer", "constant", "input"]
 
 batches_probed = (2, 3)

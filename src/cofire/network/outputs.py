@@ -12,8 +12,6 @@ from torch.utils import _pytree as pytree
 from cofire.errors import ExportError, NonFiniteError
 from cofire.network.operations import Operation
 
-__all__ = ["Output", "choose_logits", "ending_of", "leaves_of", "names_of", "without_nan"]
-
 Output = Literal["logits", "probabilities", "log-probabilities", "sigmoids", "one logit"]
 """What a model gives for a sample: see `Network.output`."""
 

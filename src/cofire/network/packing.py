@@ -14,14 +14,6 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
 from cofire.network.operations import Operation
 from cofire.network.reading import GraphReading, operations_of
 
-__all__ = [
-    "PackedOperations",
-    "packed_operations",
-    "packed_reading",
-    "unpacked_operations",
-    "unpacked_reading",
-]
-
 PackedOperations = list[dict[str, Any]]
 """Operations that name each other by number: chains of objects would be too deep to pickle."""
 

@@ -14,8 +14,6 @@ from typing import Any
 
 import torch
 
-__all__ = ["quiet_export"]
-
 _TORCH = str(Path(torch.__file__).parent)
 
 

@@ -26,18 +26,6 @@ from cofire.network.quiet import quiet_export
 from cofire.network.twin import evaluation_twin
 from cofire.network.untouched import plain_path, plainly_computed
 
-__all__ = [
-    "GraphReading",
-    "aliasing",
-    "exported",
-    "first_line",
-    "is_users",
-    "module_of",
-    "name_of",
-    "operations_of",
-    "read_program",
-]
-
 _CALLS = 'pass capture="calls", which records activations without reading the graph'
 _TORCH = str(Path(torch.__file__).parent)
 _HERE = str(Path(__file__).parent)
@@ -249,12 +237,8 @@ def _is_symbolic(size: Any) -> bool:
 
 
 def _symbols(value: Tensor) -> set[Any]:
-    return {
-        symbol
-        for size in value.shape
-        if _is_symbolic(size)
-        for symbol in size.node.expr.free_symbols
-    }  # type: ignore[attr-defined]
+    sizes: list[Any] = [size for size in value.shape if _is_symbolic(size)]
+    return {symbol for size in sizes for symbol in size.node.expr.free_symbols}
 
 
 def _with_operations(value: Any, made: Mapping[fx.Node, Operation]) -> Any:

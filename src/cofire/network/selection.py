@@ -10,8 +10,6 @@ from cofire.errors import LayerError, near_matches
 from cofire.marks import Later
 from cofire.network.layers import ActivationLayer, LayersFound
 
-__all__ = ["Selector", "select"]
-
 Selector = Annotated[
     str
     | ActivationLayer

@@ -10,8 +10,6 @@ from torch import fx
 from cofire.network.operations import Operation
 from cofire.network.reading import is_users, module_of
 
-__all__ = ["source_of", "where"]
-
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in \S+\n\s*([^\n]*)')
 
 

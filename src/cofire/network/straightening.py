@@ -13,8 +13,6 @@ from cofire.errors import RuleError
 from cofire.network.reading import GraphReading, aliasing, name_of
 from cofire.network.sources import source_of
 
-__all__ = ["straightened"]
-
 
 def straightened(reading: GraphReading) -> GraphReading:
     """The same computation without writes in place.

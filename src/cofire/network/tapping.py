@@ -14,8 +14,6 @@ from cofire.network.network import Network
 from cofire.network.straightening import straightened
 from cofire.network.untouched import without_autocast
 
-__all__ = ["StraightGraph", "Tap"]
-
 
 class StraightGraph:
     """A network's graph without writes in place, and its activation layers in it.

@@ -9,8 +9,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["evaluation_twin"]
-
 _NEW: Any = object.__new__
 _PLAIN = (str, bytes, int, float, complex, type(None), Tensor, type, types.ModuleType)
 

@@ -11,16 +11,6 @@ from torch import nn
 
 from cofire.errors import ExportError
 
-__all__ = [
-    "alias_paths",
-    "generator_states",
-    "generators_kept",
-    "plain_path",
-    "plainly_computed",
-    "unwrapped",
-    "without_autocast",
-]
-
 _SWITCHES = threading.RLock()
 """Held while switches of the whole process are set."""
 

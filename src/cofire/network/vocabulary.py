@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 
 from cofire.network.operations import Operation
 
-__all__ = ["ACTIVATION_NAMES", "GATE_KINDS", "activations_in", "is_signed", "kind_of"]
-
 _SIGNED_NAMES = """
 gelu silu hardswish elu selu celu leaky_relu prelu rrelu mish softsign tanh log_sigmoid hardshrink softshrink
 tanhshrink glu quick_gelu

@@ -22,8 +22,6 @@ from cofire.network.checkpoints import copy_of, without_prefix
 from cofire.reading import reader
 from cofire.tensors import Values
 
-__all__ = ["digest_of", "fitted", "load_weights", "read_checkpoint", "save_weights"]
-
 _WEIGHTS = Values(finite=False, lists=False, error=WeightsError)
 
 

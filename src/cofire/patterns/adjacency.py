@@ -11,8 +11,6 @@ from torch import Tensor
 from cofire.errors import DataError, NonFiniteError
 from cofire.patterns.arrays import ArrayLike, tensor_of
 
-__all__ = ["WeightedGraph", "check_communities", "check_membership", "graph_of"]
-
 _ROUNDING = {torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 1e-1}
 """Of the largest weight: how far an entry and its mirror image may lie apart; 1e-9 in other types."""
 _TILE = 512

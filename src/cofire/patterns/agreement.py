@@ -9,8 +9,6 @@ from cofire.errors import DataError
 from cofire.patterns.adjacency import check_membership
 from cofire.patterns.arrays import ArrayLike, tensor_of
 
-__all__ = ["adjusted_rand_index", "normalized_mutual_information"]
-
 
 def adjusted_rand_index(first: ArrayLike, second: ArrayLike) -> float:
     """Share of the pairs of vertices on which two partitions agree, corrected for chance (Hubert & Arabie 1985).

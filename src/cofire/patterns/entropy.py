@@ -7,8 +7,6 @@ from torch import Tensor
 
 from cofire.errors import DataError
 
-__all__ = ["entropy_of_counts"]
-
 _SLICE = 1 << 20
 
 

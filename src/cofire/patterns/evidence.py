@@ -9,13 +9,6 @@ from cofire.bounds import check_above_zero, check_threshold
 from cofire.errors import LabelError
 from cofire.patterns.arrays import ArrayLike, tensor_of
 
-__all__ = [
-    "check_every_class",
-    "linear_discriminant",
-    "log_odds_of_patterns",
-    "pattern_log_likelihood",
-]
-
 
 def check_every_class(class_samples: Tensor, what: str = "the training data") -> None:
     """Refuse counts of samples with a class that has none.

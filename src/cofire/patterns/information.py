@@ -9,8 +9,6 @@ from torch import Tensor
 
 from cofire.errors import DataError
 
-__all__ = ["information_floor", "mutual_information"]
-
 
 def mutual_information(active: Tensor, observations: Tensor) -> Tensor:
     """Mutual information between "this neuron is active" and the class, in bits.

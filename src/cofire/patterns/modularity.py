@@ -15,8 +15,6 @@ from cofire.marks import Later
 from cofire.patterns.adjacency import WeightedGraph, check_communities, check_membership, graph_of
 from cofire.patterns.arrays import ArrayLike
 
-__all__ = ["modularity", "overlapping_modularity"]
-
 
 @validated
 def modularity(adjacency: ArrayLike, membership: ArrayLike, *, resolution: float = 1.0) -> float:

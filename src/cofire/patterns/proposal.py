@@ -9,8 +9,6 @@ from cofire.arguments import validated
 from cofire.errors import DataError, NonFiniteError
 from cofire.patterns.arrays import ArrayLike, tensor_of
 
-__all__ = ["propose"]
-
 _SLACK = 1e-2
 """How far a row of probabilities may be from one: softmax in bfloat16 over a thousand classes."""
 

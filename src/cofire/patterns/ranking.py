@@ -12,8 +12,6 @@ from torch import Tensor
 from cofire.errors import DataError, NonFiniteError, OptionError
 from cofire.patterns.arrays import ArrayLike, tensor_of
 
-__all__ = ["auroc", "auroc_interval", "false_positive_rate"]
-
 _CELLS = 1 << 16
 """Counts that the bootstrap holds at a time: those that stay in a cache are ten times as fast as many more."""
 

@@ -11,8 +11,6 @@ from cofire.arguments import validated
 from cofire.errors import DataError, NonFiniteError, OptionError
 from cofire.patterns.arrays import ArrayLike, tensor_of
 
-__all__ = ["partition_of", "representative_neurons", "unique_neuron_matrix"]
-
 
 @validated
 def representative_neurons(mean_activation: ArrayLike, top: int) -> Tensor:

@@ -9,8 +9,6 @@ from cofire.arguments import validated
 from cofire.patterns.adjacency import check_membership, graph_of
 from cofire.patterns.arrays import ArrayLike
 
-__all__ = ["participation_coefficient", "within_community_strength"]
-
 
 @validated
 def within_community_strength(adjacency: ArrayLike, membership: ArrayLike) -> Tensor:

@@ -7,8 +7,6 @@ from torch import Tensor
 
 from cofire.errors import DataError
 
-__all__ = ["class_selectivity"]
-
 
 def class_selectivity(class_values: Tensor) -> Tensor:
     """Class selectivity index `(μ_max - μ_rest) / (μ_max + μ_rest)` of every neuron (Morcos et al. 2018).

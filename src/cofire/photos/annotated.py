@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["AnnotatedImage", "BoxList", "Corners", "corners_fault"]
-
 Corners = tuple[float, float, float, float]
 """Left, top, right and bottom in pixels counted from 0; right and bottom are the first that lie outside."""
 

@@ -7,8 +7,6 @@ from typing import Any
 from cofire.photos.annotated import AnnotatedImage
 from cofire.photos.gathering import Gathering, size_of
 
-__all__ = ["KIND", "gather_list"]
-
 KIND = "list of boxes"
 
 

@@ -11,8 +11,6 @@ from cofire.errors import LabelError, OptionError, near_matches
 from cofire.marks import CLASS_NAME
 from cofire.photos.faults import SHOWN, refuse_all
 
-__all__ = ["ClassTable", "is_wnid"]
-
 _LONGEST = 100
 _WNID = re.compile(r"n\d{8}")
 

@@ -8,8 +8,6 @@ from typing import Any
 from cofire.photos.annotated import AnnotatedImage, Corners
 from cofire.photos.gathering import Gathering, size_of
 
-__all__ = ["KEYS", "KIND", "gather_coco"]
-
 KIND = "COCO"
 KEYS = ("images", "annotations", "categories")
 

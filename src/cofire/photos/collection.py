@@ -14,8 +14,6 @@ from cofire.errors import OptionError
 from cofire.photos.annotated import Corners
 from cofire.reading import named
 
-__all__ = ["SPLITS", "Collection", "Photo", "sample", "split_of"]
-
 SPLITS = ("tuning", "evaluation")
 
 

@@ -16,8 +16,6 @@ from cofire.photos.preparation import Preparation
 from cofire.photos.reading import ENDINGS, picture_of, read_photo
 from cofire.reading import named
 
-__all__ = ["folder_of_classes", "torchvision_pictures"]
-
 PreparedFor = Callable[[tuple[int, int, int]], Preparation]
 """Gives the preparation for (channels, height, width) of a data set's first picture."""
 

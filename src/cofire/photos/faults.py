@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 
 from cofire.errors import DataError
 
-__all__ = ["SHOWN", "listed", "refuse_all"]
-
 SHOWN = 20
 """How many faults are written out; of the others the message gives the number."""
 

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from cofire.errors import CofireError, DataError
 
-__all__ = ["MOST_LIST", "MOST_XML", "files_below", "reading", "text_of"]
-
 MOST_LIST = 512 << 20
 """Bytes of the largest file of boxes or names: COCO's largest, of 118,000 photos, has 449 million."""
 

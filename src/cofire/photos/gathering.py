@@ -13,8 +13,6 @@ from cofire.photos.annotated import AnnotatedImage, BoxList, Corners, corners_fa
 from cofire.photos.classes import ClassTable
 from cofire.photos.faults import refuse_all
 
-__all__ = ["UNITS", "Gathering", "size_of"]
-
 UNITS = ("pixel", "fraction")
 """What the corners of boxes may be in: pixels, or shares of the image's width and height."""
 

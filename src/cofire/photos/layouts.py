@@ -17,8 +17,6 @@ from cofire.photos.faults import refuse_all
 from cofire.photos.files import reading, text_of
 from cofire.photos.matching import match
 
-__all__ = ["Layout", "find_layout", "open_collection", "read_synsets"]
-
 _KAGGLE_IMAGES = "Data/CLS-LOC/val"
 _KAGGLE_BOXES = "Annotations/CLS-LOC/val"
 _KAGGLE_SYNSETS = "LOC_synset_mapping.txt"

@@ -15,8 +15,6 @@ from cofire.photos.files import files_below
 from cofire.photos.reading import ENDINGS
 from cofire.reading import named
 
-__all__ = ["SEVERAL", "images_below", "match"]
-
 SEVERAL = ("refuse", "largest", "skip")
 """What is done with photos that show several classes, none of which is said to be theirs."""
 

@@ -10,8 +10,6 @@ from cofire.errors import DataError, OptionError, near_matches
 from cofire.marks import CLASS_NAME
 from cofire.photos.files import text_of
 
-__all__ = ["class_number", "known_names", "known_synsets", "read_names"]
-
 
 def read_names(path: str | Path, num_classes: int) -> list[str]:
     """The names of all classes, in order.

@@ -24,8 +24,6 @@ from cofire.errors import CofireError, ImageError, OptionError
 from cofire.photos.preparation import Preparation, Prepared
 from cofire.references import referenced
 
-__all__ = ["OwnPreparation", "own_preparation", "prepared_by"]
-
 _PROBE = (256, 256)
 """Height and width of the pictures that the function is tried on, where those of the data are not known."""
 

@@ -10,8 +10,6 @@ from cofire.photos.annotated import Corners, corners_fault
 from cofire.photos.collection import Photo
 from cofire.photos.turning import turned
 
-__all__ = ["SLACK", "in_view", "placed"]
-
 SLACK = 1.0
 """How many pixels a box may go over the edge: as far apart are counting from 0 or 1, with or without the last one."""
 

@@ -33,8 +33,6 @@ from cofire.errors import ImageError, OptionError
 from cofire.photos.published import Published, published
 from cofire.photos.reading import MOST_PIXELS
 
-__all__ = ["MOST_SIDE", "Preparation", "Prepared", "preparation_of"]
-
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _MARGIN = 0.875
 _SMALL = 128

@@ -15,8 +15,6 @@ from PIL import Image, ImageOps
 from cofire.errors import ImageError
 from cofire.reading import named
 
-__all__ = ["ENDINGS", "MOST_BYTES", "MOST_PIXELS", "find_photos", "picture_of", "read_photo"]
-
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """What the images of a folder end with, in small or capital letters."""
 

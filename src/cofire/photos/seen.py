@@ -20,8 +20,6 @@ from cofire.photos.preparation import Preparation, Prepared
 from cofire.photos.reading import read_photo
 from cofire.photos.turning import orientation_of
 
-__all__ = ["SeenBatch", "checked", "read_batches", "seen_boxes"]
-
 _MOST_READERS = 16
 _FITTING = "boxes within images of the size that they were drawn on"
 

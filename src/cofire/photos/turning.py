@@ -8,8 +8,6 @@ from PIL import Image
 
 from cofire.photos.annotated import Corners
 
-__all__ = ["orientation_of", "turned"]
-
 _ORIENTATION = 0x0112
 _LIES_ON_ITS_SIDE = 5
 

@@ -12,8 +12,6 @@ from cofire.photos.classes import is_wnid
 from cofire.photos.files import MOST_XML
 from cofire.photos.gathering import Gathering, size_of
 
-__all__ = ["KIND", "gather_xml"]
-
 KIND = "VOC XML"
 _EDGES = ("xmin", "ymin", "xmax", "ymax")
 _DEEPEST = 50

@@ -10,8 +10,6 @@ import plotly.graph_objects as go
 
 from cofire.report.colours import LIGHT
 
-__all__ = ["FONT", "MANY_LAYERS", "MARKERS", "canvas", "checkpoint_axis", "fade", "plain", "series"]
-
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Liberation Sans", Arial, sans-serif'
 MANY_LAYERS = 8
 """Up to so many layers get a line of their own; more are drawn as a heat map or as a band over depth."""

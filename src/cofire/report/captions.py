@@ -9,8 +9,6 @@ from cofire.report.facts import Facts
 from cofire.report.notation import count, number, percent, plural, signed
 from cofire.report.wording import is_clear, trend_of_steps
 
-__all__ = ["captions"]
-
 _MEANINGS = {
     "entropy": "Entropy of each neuron’s non-zero activations",
     "activity": "Share of observations in which each neuron is active",

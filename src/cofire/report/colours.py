@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-__all__ = ["DARK", "LIGHT", "STEPS", "Theme", "contrast", "correlation_class", "mix", "text_on"]
-
 STEPS = 10
 """Shades per side of the red-blue scale; a shade is 0.1 of a correlation."""
 

@@ -11,8 +11,6 @@ from cofire.report.canvas import MANY_LAYERS, canvas, plain, series
 from cofire.report.facts import Facts, Floats
 from cofire.report.notation import short
 
-__all__ = ["TITLES", "distribution"]
-
 TITLES = {
     "entropy": "entropy (nats)",
     "activity": "activity (share of observations)",

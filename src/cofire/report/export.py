@@ -21,8 +21,6 @@ from cofire.errors import MissingExtraError, OptionError
 from cofire.report.figures import figures
 from cofire.study.trajectory import Trajectory
 
-__all__ = ["browser", "write_figures", "write_images"]
-
 FORMATS = ("png", "svg", "pdf", "jpg", "webp")
 WIDTH = 900
 SCALE = 3

@@ -16,8 +16,6 @@ from cofire.errors import ResultError
 from cofire.study.correlation import Correlation
 from cofire.study.trajectory import Trajectory
 
-__all__ = ["MEASURES", "Facts", "Subject"]
-
 Floats = npt.NDArray[np.float64]
 
 MEASURES = ("entropy", "activity", "selectivity", "information")

@@ -17,8 +17,6 @@ from cofire.report.graphs.figures import draw_graphs, draw_pictures
 from cofire.report.notation import short
 from cofire.study.trajectory import Trajectory
 
-__all__ = ["draw", "figures"]
-
 
 @validated
 def figures(trajectory: Trajectory) -> dict[str, go.Figure]:

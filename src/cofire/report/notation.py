@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-__all__ = ["MINUS", "count", "interval", "joined", "number", "percent", "plural", "short", "signed"]
-
 MINUS = "\N{MINUS SIGN}"
 
 

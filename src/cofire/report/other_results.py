@@ -15,8 +15,6 @@ from cofire.report.evaluate.regret import write_regret_page
 from cofire.study.boost_rows import boost_tables
 from cofire.study.versions import versions
 
-__all__ = ["OtherResult", "write_other_result"]
-
 OtherResult = Explanation | Comparison | Evaluation | Tuned | Robustness | TwoNetworks
 """What else has a page of its own."""
 

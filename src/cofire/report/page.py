@@ -27,8 +27,6 @@ from cofire.report.sheet import dumped, render
 from cofire.study import Moment, Trajectory, trajectory_of
 from cofire.study.rows import classes_told
 
-__all__ = ["write_report"]
-
 SHOWN = 20
 """Up to so many rows a table of correlations is shown whole."""
 

@@ -10,8 +10,6 @@ from typing import Any
 
 from cofire.report.notation import count, plural
 
-__all__ = ["Setting", "is_fingerprint", "settings", "versions"]
-
 LONG = 90
 """A longer value is folded."""
 

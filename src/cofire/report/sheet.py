@@ -15,8 +15,6 @@ from cofire.report import colours
 from cofire.report.canvas import FONT
 from cofire.report.notation import plural, signed
 
-__all__ = ["dumped", "render"]
-
 
 def render(template: str, drawn: dict[str, go.Figure], **words: Any) -> str:
     """A page that needs nothing else.

@@ -13,19 +13,6 @@ from cofire.report.facts import Facts, Subject
 from cofire.report.notation import interval, number, percent, signed
 from cofire.study.correlation import Correlation
 
-__all__ = [
-    "Cell",
-    "CorrelationRow",
-    "IdleLayer",
-    "cells_of",
-    "checkpoint_rows",
-    "correlation_rows",
-    "extremes",
-    "idle_neurons",
-    "layer_rows",
-    "top_neurons",
-]
-
 LISTED = 400
 """How many dead neurons the page names; all of them are in neurons.parquet."""
 

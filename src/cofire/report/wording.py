@@ -14,16 +14,6 @@ from cofire.report.notation import count, interval, joined, number, percent, plu
 from cofire.statistics import Interval, verdicts
 from cofire.study.correlation import Correlation
 
-__all__ = [
-    "Remark",
-    "headline",
-    "is_clear",
-    "labels_are_random",
-    "limits",
-    "moves_together",
-    "relation",
-]
-
 NOTEWORTHY = 0.005
 """A relative change below half a percent is told as no change."""
 

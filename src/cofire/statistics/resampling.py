@@ -17,8 +17,6 @@ from cofire.statistics.scores import tango, wilson
 from cofire.statistics.verdict import Interval
 from cofire.tensors import dense
 
-__all__ = ["mean_interval", "mean_intervals", "paired_bootstrap", "sign_flip"]
-
 Floats = NDArray[np.float64]
 _CELLS = 1 << 22
 """Numbers of a block of draws: 32 MB, and as much again while they are multiplied."""

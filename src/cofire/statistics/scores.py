@@ -16,8 +16,6 @@ from cofire.errors import DataError, NonFiniteError
 from cofire.statistics.verdict import Z95, Interval
 from cofire.tensors import dense
 
-__all__ = ["newcombe", "seed_interval", "tango", "wilson"]
-
 _FAR = 1e9
 Share = Annotated[float, Number(least=0, most=1)]
 Samples = Annotated[int, Whole(1)]

@@ -13,17 +13,6 @@ from cofire.arguments import validated
 from cofire.bounds import Number, Whole
 from cofire.errors import DataError, OptionError
 
-__all__ = [
-    "Z95",
-    "Interval",
-    "Outcome",
-    "holm",
-    "samples_to_decide",
-    "verdict",
-    "verdicts",
-    "weakest",
-]
-
 Outcome = Literal["better", "worse", "equal", "undecided"]
 Margin = Annotated[float, Number(least=0, instead="0.005")]
 """A difference below it counts as none."""

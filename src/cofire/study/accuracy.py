@@ -13,8 +13,6 @@ from cofire.activations.passes import run_pass
 from cofire.arguments import validated
 from cofire.network import Network
 
-__all__ = ["Tally", "tally"]
-
 
 @validated
 @dataclass(frozen=True)

@@ -11,8 +11,6 @@ from cofire.boost import Comparison, Interval, Judged
 from cofire.boost.firing import count_always_active
 from cofire.study.schemas import BOOST_CLASSES_SCHEMA, BOOSTS_SCHEMA, FLIPS_SCHEMA
 
-__all__ = ["boost_tables"]
-
 
 def boost_tables(
     comparison: Comparison, moment: Mapping[str, Any], class_names: Sequence[str]

@@ -12,8 +12,6 @@ from cofire.activations.batches import Batches
 from cofire.explain.chances import chances_of
 from cofire.network import Network
 
-__all__ = ["RUNNERS_UP", "Case", "Cases", "cases_of"]
-
 RUNNERS_UP = 3
 """With how many of the most probable other classes the predicted one is compared."""
 

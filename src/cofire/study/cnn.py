@@ -10,8 +10,6 @@ from torch import nn
 from cofire.arguments import validated
 from cofire.errors import OptionError
 
-__all__ = ["cnn"]
-
 _CHANNELS = (16, 32)
 
 

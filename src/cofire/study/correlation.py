@@ -15,8 +15,6 @@ from cofire.arguments import validated
 from cofire.bounds import Number
 from cofire.tensors import Values
 
-__all__ = ["Correlation", "correlate", "effective_points"]
-
 Floats = NDArray[np.float64]
 
 Series = Annotated[Sequence[float], Values("checkpoints", array=True)]

@@ -13,8 +13,6 @@ from torch import Tensor
 from cofire.arguments import validated
 from cofire.errors import DataError, OptionError, near_matches
 
-__all__ = ["DATASETS", "LabelledData", "data_root", "drawn_seed", "hold_out", "load_dataset"]
-
 _MIXED = "-mixed"
 DATASETS = tuple(
     f"{name}{mixed}" for name in ("digits", "mnist", "fashion-mnist") for mixed in ("", _MIXED)

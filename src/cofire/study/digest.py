@@ -10,8 +10,6 @@ from cofire.statistics import Interval
 from cofire.study.gains import boost_at, decimals, margin_of
 from cofire.study.trajectory import Trajectory
 
-__all__ = ["boost_line", "digest"]
-
 
 def digest(trajectory: Trajectory) -> list[str]:
     """What a trajectory shows, in five lines, and one more each where it has graphs, was boosted, or explained.

@@ -18,8 +18,6 @@ from cofire.study.cases import Case, Cases, cases_of
 from cofire.study.schemas import EXPLANATIONS_SCHEMA, TRACINGS_SCHEMA
 from cofire.study.sensitivity import Overlap, mean_overlap, overlap
 
-__all__ = ["METHOD", "explanation_tables"]
-
 METHOD = "discernible"
 
 _SIDE = 224

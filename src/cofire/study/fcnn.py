@@ -9,8 +9,6 @@ from torch import nn
 
 from cofire.arguments import validated
 
-__all__ = ["fcnn"]
-
 
 @validated
 def fcnn(

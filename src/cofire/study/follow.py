@@ -34,8 +34,6 @@ from cofire.study.rows import Moment, trajectory_of
 from cofire.study.trajectory import Trajectory
 from cofire.study.versions import versions
 
-__all__ = ["follow"]
-
 _TABLE = "layers.parquet"
 """Of a trajectory that was saved."""
 

@@ -12,8 +12,6 @@ from cofire.errors import MergeError, ResultError
 from cofire.reading import read_json
 from cofire.study.trajectory import Trajectory
 
-__all__ = ["Fragments"]
-
 _IDENTITY = "checkpoint.json"
 _NAMED = ("model", "data", "samples", "test_samples")
 """Options that rows from before were made without, since they change no number."""

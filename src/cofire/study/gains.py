@@ -15,8 +15,6 @@ from cofire.boost.methods import VALUES
 from cofire.errors import ResultError
 from cofire.statistics import Interval, Outcome, samples_to_decide, weakest
 
-__all__ = ["Boost", "boost_at", "decimals", "gain_of", "margin_of"]
-
 
 def gain_of(row: Mapping[str, Any], column: str, samples: int = 0) -> Interval | None:
     """The gain of a row with its interval, or None where there is nothing to compare with.

@@ -16,8 +16,6 @@ from cofire.errors import ResultError
 from cofire.graphs import ActivationPatternGraph, Measure, Null, Significance
 from cofire.study.schemas import EDGES_SCHEMA, GRAPHS_SCHEMA, MODULARITIES_SCHEMA, VERTICES_SCHEMA
 
-__all__ = ["GraphOptions", "graph_from_tables", "graph_tables"]
-
 _GIVEN: tuple[Measure, ...] = ("no-overlap", "unweighted-overlap", "weighted-overlap")
 _FOUND: tuple[Measure, ...] = ("kernighan-lin", "louvain")
 _ENDS = ("source", "target")

@@ -14,8 +14,6 @@ from cofire.limits import LARGEST
 from cofire.reading import read_toml, reader
 from cofire.study.datasets import DATASETS
 
-__all__ = ["StudyOptions"]
-
 
 class StudyOptions(BaseModel):
     """What a study does; everything that its numbers depend on.

@@ -17,8 +17,6 @@ from cofire.study.graph_rows import GraphOptions, graph_tables
 from cofire.study.schemas import CLASSES_SCHEMA, LAYERS_SCHEMA, NEURONS_SCHEMA
 from cofire.study.trajectory import Trajectory
 
-__all__ = ["Moment", "classes_told", "trajectory_of"]
-
 
 @dataclass(frozen=True)
 class Moment:

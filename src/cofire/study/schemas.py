@@ -4,24 +4,6 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-__all__ = [
-    "BOOSTS_ADDED",
-    "BOOSTS_SCHEMA",
-    "BOOST_CLASSES_SCHEMA",
-    "CLASSES_SCHEMA",
-    "EDGES_SCHEMA",
-    "EXPLANATIONS_SCHEMA",
-    "FLIPS_SCHEMA",
-    "GRAPHS_SCHEMA",
-    "LAYERS_SCHEMA",
-    "MODULARITIES_SCHEMA",
-    "NEURONS_SCHEMA",
-    "SCHEMAS",
-    "SORT_KEYS",
-    "TRACINGS_SCHEMA",
-    "VERTICES_SCHEMA",
-]
-
 _MOMENT = [
     pa.field("checkpoint", pa.int32(), nullable=False),
     pa.field("epoch", pa.float64(), nullable=False),

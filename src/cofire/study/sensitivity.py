@@ -9,8 +9,6 @@ import torch
 
 from cofire.explain.regions import Points, heat
 
-__all__ = ["Overlap", "heat_overlap", "mean_overlap", "overlap"]
-
 
 @dataclass(frozen=True)
 class Overlap:

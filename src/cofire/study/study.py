@@ -35,8 +35,6 @@ from cofire.study.training import Training, checkpoint_path, checkpoint_steps
 from cofire.study.trajectory import Trajectory
 from cofire.study.versions import versions
 
-__all__ = ["run_study"]
-
 _ABOUT = "study.json"
 
 

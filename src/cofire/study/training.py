@@ -17,8 +17,6 @@ from cofire.network import load_weights, save_weights
 from cofire.study.datasets import drawn_seed
 from cofire.study.options import StudyOptions
 
-__all__ = ["Training", "checkpoint_path", "checkpoint_steps"]
-
 _STATE = "training.pt"
 
 

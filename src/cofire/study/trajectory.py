@@ -35,8 +35,6 @@ from cofire.study.schemas import (
     VERTICES_SCHEMA,
 )
 
-__all__ = ["Trajectory"]
-
 _OPTIONAL = ("classes", "graphs", "modularities", "vertices", "boosts", "boost_classes")
 """Tables that may be without rows."""
 _SPARSE = ("edges", "flips", "tracings", "explanations")

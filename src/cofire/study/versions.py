@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
-__all__ = ["version_of", "versions"]
-
 
 def version_of(package: str) -> str | None:
     """The installed version of a package, None if it is not installed.

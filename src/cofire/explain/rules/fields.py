@@ -11,8 +11,6 @@ from torch import Tensor
 from cofire.explain.flow import Flow, coordinates, signs_of
 from cofire.explain.rules.windows import Windows
 
-__all__ = ["Candidates", "Fields", "candidates_of"]
-
 
 @dataclass(frozen=True)
 class Candidates:

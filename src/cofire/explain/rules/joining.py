@@ -14,8 +14,6 @@ from cofire.explain.rules.passing import at_places
 from cofire.explain.rules.pooling import shares_of
 from cofire.explain.rules.registry import Rule, Step, Values, is_batched, register_rule
 
-__all__ = ["Product", "Sum"]
-
 
 def _pair(step: Step) -> tuple[Any, Any]:
     left = step.arguments.get("self", step.arguments.get("input"))

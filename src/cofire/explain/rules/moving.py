@@ -12,8 +12,6 @@ from torch import Tensor, fx
 from cofire.explain.flow import Flow, coordinates, flat_index
 from cofire.explain.rules.registry import SPLITS, Rule, Step, Values, is_batched, register_rule
 
-__all__ = ["Concatenation", "Moving", "Reshape"]
-
 
 def _operand(step: Step) -> fx.Node:
     node = next((value for value in step.arguments.values() if isinstance(value, fx.Node)), None)

@@ -11,8 +11,6 @@ from torch import Tensor, fx
 from cofire.explain.flow import Flow, coordinates
 from cofire.explain.rules.registry import Rule, Step, Values, is_batched, register_rule
 
-__all__ = ["Passing", "Scaling"]
-
 _SAME = """
 relu relu6 hardtanh leaky_relu elu selu celu gelu silu hardswish hardsigmoid sigmoid tanh softplus mish softsign
 log_sigmoid hardshrink softshrink threshold clamp clamp_min clamp_max prelu rrelu dropout feature_dropout

@@ -12,8 +12,6 @@ from cofire.explain.flow import Flow, coordinates, flat_index
 from cofire.explain.rules.registry import Rule, Step, Values, register_rule
 from cofire.explain.rules.windows import Windows, pair
 
-__all__ = ["AveragePool", "MaxPool", "shared", "shares_of"]
-
 _CHUNK = 1 << 21
 """Places looked at together."""
 

@@ -17,8 +17,6 @@ from cofire.network.operations import bare_name
 from cofire.network.reading import name_of
 from cofire.network.sources import source_of
 
-__all__ = ["SPLITS", "Rule", "Step", "Values", "register_rule", "rule_of"]
-
 Values = Mapping[fx.Node, Tensor]
 
 SPLITS = frozenset(

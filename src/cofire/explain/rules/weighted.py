@@ -10,8 +10,6 @@ from cofire.explain.rules.fields import Fields
 from cofire.explain.rules.registry import Rule, Step, Values, is_batched, register_rule
 from cofire.explain.rules.windows import Windows, pair
 
-__all__ = ["Convolution", "Linear", "Weighted"]
-
 
 class Weighted(Rule):
     """Has candidates: inputs of a neuron, one for each channel or feature."""

@@ -8,8 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Windows", "pair"]
-
 
 def pair(value: Any) -> tuple[int, int]:
     """A size for both axes, whether it was given once or twice."""

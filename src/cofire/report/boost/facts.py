@@ -16,8 +16,6 @@ from cofire.statistics import Outcome, verdicts
 from cofire.study.gains import Boost, boost_at, margin_of
 from cofire.study.schemas import BOOST_CLASSES_SCHEMA, BOOSTS_SCHEMA, FLIPS_SCHEMA
 
-__all__ = ["BoostFacts", "boosts_of"]
-
 
 class BoostFacts:
     """The tables of boosting as the page needs them.

@@ -13,8 +13,6 @@ from cofire.report.notation import short
 from cofire.statistics import Interval
 from cofire.study.gains import gain_of
 
-__all__ = ["draw_boosts"]
-
 _BASE, _CONTROL, _BOOSTER = 2, 1, 0
 
 

@@ -17,8 +17,6 @@ from cofire.report.settings import settings, versions
 from cofire.report.sheet import render
 from cofire.study.gains import margin_of
 
-__all__ = ["write_boost_report"]
-
 
 @validated
 def write_boost_report(

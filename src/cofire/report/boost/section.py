@@ -9,8 +9,6 @@ from cofire.report.boost.facts import BoostFacts
 from cofire.report.notation import plural
 from cofire.report.wording import Remark
 
-__all__ = ["Group", "Section"]
-
 _KINDS = {
     "base": "",
     "control": "controls: see nothing of hidden layers but what goes into the last",

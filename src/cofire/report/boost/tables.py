@@ -12,18 +12,6 @@ from cofire.report.notation import count, number, percent, signed
 from cofire.statistics import Interval, Outcome
 from cofire.study.gains import decimals, gain_of
 
-__all__ = [
-    "ClassRow",
-    "CourseRow",
-    "Flip",
-    "MethodRow",
-    "class_rows",
-    "course_rows",
-    "flips",
-    "mean_row",
-    "method_rows",
-]
-
 ALL_CLASSES = 20
 """Up to so many classes are all shown."""
 MOST_CHANGED = 10

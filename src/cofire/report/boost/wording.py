@@ -11,21 +11,6 @@ from cofire.report.wording import Remark
 from cofire.statistics import Interval, Outcome, samples_to_decide
 from cofire.study.gains import Boost, decimals
 
-__all__ = [
-    "PAPER",
-    "SPLIT",
-    "Told",
-    "active_told",
-    "course_told",
-    "flips_told",
-    "gain_text",
-    "points",
-    "remarks",
-    "span",
-    "split_told",
-    "verdict_told",
-]
-
 PAPER = (
     "The paper from which this comes reports gains over the model of 0.4 to 5.4 points on test data (its Tables 2 "
     "and 3, means over checkpoints). It holds its auxiliary network against the model alone, so that it leaves open "

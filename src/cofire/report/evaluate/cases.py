@@ -23,8 +23,6 @@ from cofire.report.evaluate.tables import method_name
 from cofire.report.explain.addresses import photo_address
 from cofire.report.notation import joined
 
-__all__ = ["Case", "Chosen", "cases_told", "choose_cases", "show_cases"]
-
 _FIRST = ("pointing", "iou")
 _OTHERWISE = ("equal_drop", "drop", "soft_drop", "insertion", "deletion")
 

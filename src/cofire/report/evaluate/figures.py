@@ -11,8 +11,6 @@ from cofire.report.canvas import canvas, plain, series
 from cofire.report.evaluate.tables import method_name, span_told, value_told
 from cofire.statistics import Interval
 
-__all__ = ["DRAWN", "draw_evaluation", "figure_caption"]
-
 DRAWN = (
     "pointing",
     "iou",

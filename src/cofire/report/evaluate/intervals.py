@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from cofire.statistics import Interval
 
-__all__ = ["Chart", "Group", "Line", "chart"]
-
 
 @dataclass(frozen=True)
 class Line:

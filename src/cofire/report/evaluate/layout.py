@@ -12,8 +12,6 @@ from cofire.explain import drawing, paper
 from cofire.report import colours
 from cofire.report.sheet import dumped
 
-__all__ = ["laid_out"]
-
 _SERIES = {"photo": 7, "noise": 6, "attack": 0, "decision": 1, "classes": 3, "both": 2}
 """Which of the palette's colours what is compared has."""
 

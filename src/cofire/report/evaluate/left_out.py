@@ -7,8 +7,6 @@ from typing import Any
 
 from cofire.photos.faults import listed
 
-__all__ = ["left_out_told"]
-
 
 def left_out_told(options: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The reason with the number, and the first names, of what a run's options say was left out.

@@ -13,8 +13,6 @@ from cofire.report.evaluate.tables import (
 )
 from cofire.report.evaluate.verdict import judged_told, verdict_told
 
-__all__ = ["markdown"]
-
 _SUBSETS = {
     "all": "All photos",
     "correct": "Photos that the network classifies correctly",

@@ -28,8 +28,6 @@ from cofire.report.evaluate.verdict import judged_told, verdict_told
 from cofire.report.settings import settings, versions
 from cofire.report.sheet import render
 
-__all__ = ["write_evaluation"]
-
 _SUBSETS = {
     "correct": "Photos that the network classifies correctly",
     "wrong": "Photos that it classifies wrongly",

@@ -10,8 +10,6 @@ from cofire.explain.captions import NO_EVIDENCE, heat_told
 from cofire.report.explain.addresses import heat_address
 from cofire.report.explain.explained import box_of
 
-__all__ = ["framed", "panel"]
-
 
 def panel(explanation: Explanation) -> dict[str, Any]:
     """What a page draws of the explanation of one image: heat map, box, and the numbers at the colour bar's ends."""

@@ -23,8 +23,6 @@ from cofire.report.evaluate.regret_words import (
 from cofire.report.settings import settings, versions
 from cofire.report.sheet import render
 
-__all__ = ["regret_figures", "write_regret_page"]
-
 _ROW = 25
 """Height of a value in the figure of rewards, in pixels."""
 

@@ -11,8 +11,6 @@ from cofire.explain.captions import method_told
 from cofire.report.notation import number, percent, plural, signed
 from cofire.statistics import Interval, mean_interval, samples_to_decide
 
-__all__ = ["intervals_of", "notes_of", "option_told", "reading", "rows_of", "verdict"]
-
 _TOLD = {
     "current": "α of current support",
     "preceding": "α of preceding support",

@@ -27,8 +27,6 @@ from cofire.report.explain.page import Setup
 from cofire.report.notation import MINUS, number
 from cofire.statistics import Interval
 
-__all__ = ["write_robustness"]
-
 _INSIDE = (
     ("photo", "attack", "inside_before", "untouched, first class"),
     ("attack", "attack", "inside_after", "attack, same class"),

@@ -9,8 +9,6 @@ from cofire.evaluate.shifts import Robustness
 from cofire.explain.captions import method_told, number, percent, plural
 from cofire.statistics import Interval, Outcome
 
-__all__ = ["LABELS", "attack_told", "lead", "length_told", "reading", "rounded_told", "verdict"]
-
 _STILL = 0.0005
 """Share of the diagonal that is told as nothing."""
 _WITHIN = f"within ±{100 * MARGIN:g} %"

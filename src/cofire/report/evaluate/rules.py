@@ -8,8 +8,6 @@ from cofire.evaluate.evaluation import Evaluation
 from cofire.explain.captions import percent
 from cofire.report.evaluate.tables import method_name
 
-__all__ = ["RULE_HEADS", "RULE_TITLE", "Rule", "rules_told"]
-
 RULE_TITLE = (
     "Boxes around heat: their rule, learned on tuning photos for each method from the same choice"
 )

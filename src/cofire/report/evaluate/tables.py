@@ -12,23 +12,6 @@ from cofire.explain.captions import method_told
 from cofire.report.notation import number, signed
 from cofire.statistics import Interval
 
-__all__ = [
-    "GROUP_TITLES",
-    "HEADLINE",
-    "OF_DRAWS",
-    "Cell",
-    "Row",
-    "Table",
-    "difference_tables",
-    "draws_tables",
-    "group_tables",
-    "headline",
-    "margin_told",
-    "method_name",
-    "span_told",
-    "value_told",
-]
-
 HEADLINE = (
     "pointing",
     "iou",

@@ -18,8 +18,6 @@ from cofire.report.explain.addresses import photo_address
 from cofire.report.explain.page import Setup
 from cofire.report.notation import number
 
-__all__ = ["write_two_networks"]
-
 _COLOURS = {"both": "both", "first": "attack", "second": "decision", "neither": "noise"}
 """Colours of who is right."""
 

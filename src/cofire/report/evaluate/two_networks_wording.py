@@ -10,8 +10,6 @@ from cofire.evaluate.schema import MARGIN
 from cofire.explain.captions import method_told, number, percent, plural
 from cofire.statistics import Interval, samples_to_decide
 
-__all__ = ["kind_told", "lead", "reading", "verdicts"]
-
 
 def kind_told(found: TwoNetworks, kind: str) -> str:
     """Who is right, in words."""

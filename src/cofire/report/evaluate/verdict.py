@@ -12,8 +12,6 @@ from cofire.report.evaluate.tables import margin_told, method_name, span_told, v
 from cofire.report.notation import count, joined, plural
 from cofire.statistics import Interval, Outcome
 
-__all__ = ["SAME_MAP", "Told", "draws_told", "judged_told", "verdict_told"]
-
 SAME_MAP = 0.9
 """From this rank correlation on, maps of two classes are called nearly the same."""
 

@@ -13,8 +13,6 @@ from PIL import Image
 from cofire.explain import drawing
 from cofire.explain.paper import png_address
 
-__all__ = ["heat_address", "photo_address"]
-
 _SHADES = 256
 _PHOTO_SIDE = 64
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from cofire.explain import Explanation
 from cofire.explain.captions import NO_EVIDENCE, box_told, evidence_told, plural
 
-__all__ = ["Explained", "alike", "box_of", "box_words", "evidence_at_input", "evidence_words"]
-
 
 @dataclass(frozen=True, eq=False)
 class Explained:

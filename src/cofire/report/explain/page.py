@@ -34,8 +34,6 @@ from cofire.report.explain.explained import (
 from cofire.report.explain.wording import lead, options_told, reading
 from cofire.report.sheet import dumped
 
-__all__ = ["MOST_PHOTOS", "Setup", "shown", "write_page"]
-
 MOST_PHOTOS = 60
 """Photos that a page has at the most."""
 

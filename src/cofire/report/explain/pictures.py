@@ -14,8 +14,6 @@ from cofire.explain.paper import PixelPaper, shortened
 from cofire.report.explain.explained import Explained, alike, box_of, box_words, evidence_words
 from cofire.report.notation import joined
 
-__all__ = ["write_picture"]
-
 _GAP, _TITLE, _ROW, _FOOT, _END = 26, 78, 46, 138, 60
 _LARGE, _TEXT, _SMALL = 26, 22, 18
 _LEAST_WIDE = 448

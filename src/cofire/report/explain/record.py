@@ -11,8 +11,6 @@ from cofire.atomic import write_text
 from cofire.explain import Explanation
 from cofire.report.explain.explained import Explained, box_of, evidence_at_input
 
-__all__ = ["FORMAT", "STRONGEST", "record_of", "write_records"]
-
 FORMAT = 1
 STRONGEST = 10
 """Points of an explanation that are listed."""

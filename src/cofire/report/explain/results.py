@@ -13,8 +13,6 @@ from pathlib import Path
 from cofire.atomic import atomic_path, unwritable
 from cofire.reading import read_json
 
-__all__ = ["MARK", "PAGE", "PICTURES", "replaced", "settled"]
-
 MARK = "explanations.json"
 PAGE = "explain.html"
 PICTURES = "pictures"

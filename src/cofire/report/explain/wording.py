@@ -19,8 +19,6 @@ from cofire.explain.region_options import Regions
 from cofire.report.explain.explained import alike
 from cofire.report.notation import joined
 
-__all__ = ["lead", "options_told", "reading"]
-
 _MEANING = {
     "alpha": "weights of current, preceding and succeeding support",
     "k": "inputs chosen per neuron of a convolution",

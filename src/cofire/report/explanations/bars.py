@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from cofire.explain.captions import evidence_told, number
 from cofire.report.explanations.facts import Example, Traced
 
-__all__ = ["Bars", "FeatureRow", "bars"]
-
 SHOWN = 8
 """How many features of a sample are listed."""
 

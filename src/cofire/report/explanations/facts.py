@@ -12,8 +12,6 @@ import torch
 from cofire.explain.regions import Points
 from cofire.report.facts import Facts
 
-__all__ = ["Example", "ExplanationFacts", "Traced", "explanations_of"]
-
 
 @dataclass(frozen=True, eq=False)
 class Traced:

@@ -17,8 +17,6 @@ from cofire.explain.captions import evidence_told
 from cofire.explain.regions import heat
 from cofire.report.explanations.facts import Example, Traced
 
-__all__ = ["Evidence", "Pictures", "difference_bar", "drawn", "heat_bar"]
-
 _PNG = b"\x89PNG\r\n\x1a\n"
 _MORE = np.array([240, 140, 40])
 """Where the predicted class has more evidence: orange, which with blue stays distinct for colour-blind readers."""

@@ -12,8 +12,6 @@ from cofire.report.explanations.figures import Pictures, difference_bar, drawn, 
 from cofire.report.notation import count, number
 from cofire.report.wording import Remark
 
-__all__ = ["Class", "Gauge", "Section", "Shown"]
-
 OPEN = 4
 """So many mistakes lie open; more are folded."""
 

@@ -8,15 +8,6 @@ from cofire.report.notation import count, number, plural
 from cofire.report.wording import Remark
 from cofire.study.sensitivity import heat_overlap
 
-__all__ = [
-    "all_arrived",
-    "arrived_told",
-    "mistakes_told",
-    "remarks",
-    "sensitivity_told",
-    "shared_told",
-]
-
 _SAME, _ALIKE = 0.95, 0.75
 """From where on points count as the same for every class, and as much alike."""
 _WHOLE = 0.9995

@@ -15,8 +15,6 @@ from cofire.report.facts import Facts, Floats
 from cofire.report.notation import count, joined, plural
 from cofire.study.trajectory import Trajectory
 
-__all__ = ["MEASURES", "Graph", "GraphFacts", "Ints", "graphs_of"]
-
 Ints = npt.NDArray[np.int64]
 
 MEASURES = {

@@ -13,8 +13,6 @@ from cofire.report.graphs.palette import palette
 from cofire.report.graphs.picture import Picture, pictured, pictures
 from cofire.report.notation import short
 
-__all__ = ["MANY_CLASSES", "draw_graphs", "draw_pictures", "matrix_name", "modularity_name"]
-
 NUMBERED = 12
 """Up to so many classes the cells of a matrix carry their numbers."""
 MANY_CLASSES = 60

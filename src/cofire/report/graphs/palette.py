@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["DOZEN", "palette"]
-
 DOZEN = {
     "light": (
         "#0072b2",

@@ -16,8 +16,6 @@ from cofire.report.graphs.positions import EXTENT, course
 from cofire.report.graphs.roles import MANY, ROLES, role_text, roles
 from cofire.report.notation import count, joined, plural
 
-__all__ = ["EDGES", "NEURONS", "Picture", "Scene", "packed", "pictured", "pictures", "strongest"]
-
 NEURONS = 600
 """Up to so many neurons of a graph are drawn, those with the greatest strength."""
 EDGES = 1500

@@ -10,8 +10,6 @@ from cofire.graphs.layout import force_layout
 from cofire.report.facts import Floats
 from cofire.report.graphs.facts import Graph
 
-__all__ = ["EXTENT", "course"]
-
 EXTENT = 1.3
 """No neuron is drawn further out than this; 98 % of them lie within 1."""
 _ANCHOR = 0.8

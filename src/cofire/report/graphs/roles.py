@@ -5,8 +5,6 @@ from __future__ import annotations
 from cofire.report.graphs.facts import Graph
 from cofire.report.notation import joined
 
-__all__ = ["HOME", "MANY", "ROLES", "role", "role_text", "roles"]
-
 HOME = 0.5
 """From this share of its strength inside its own class on, a neuron is that class's specialist."""
 

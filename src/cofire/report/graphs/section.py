@@ -15,8 +15,6 @@ from cofire.report.graphs.roles import ROLES
 from cofire.report.notation import count, plural
 from cofire.report.wording import Remark
 
-__all__ = ["Layer", "Section"]
-
 OPEN = 3
 """With up to so many layers, all that is said layer by layer lies open."""
 

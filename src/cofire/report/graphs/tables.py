@@ -23,17 +23,6 @@ from cofire.report.notation import count, number
 from cofire.report.tables import Cell, cells_of
 from cofire.study.correlation import Correlation
 
-__all__ = [
-    "ClassRow",
-    "CommunityRow",
-    "MeasureRow",
-    "NullRow",
-    "class_rows",
-    "community_rows",
-    "measure_rows",
-    "null_rows",
-]
-
 LARGEST = 8
 """So many of the largest communities are listed, as in the paper."""
 CLASSES = 60

@@ -12,22 +12,6 @@ from cofire.report.graphs.facts import MEASURES, GraphFacts
 from cofire.report.notation import count, joined, number, percent, plural, signed
 from cofire.report.wording import Remark, movement
 
-__all__ = [
-    "CLEAR",
-    "NEAR_ZERO",
-    "classes_told",
-    "communities_told",
-    "doubt",
-    "doubts_told",
-    "lead_told",
-    "meaning",
-    "modularity_told",
-    "remarks",
-    "spread_text",
-    "undefined",
-    "unique_told",
-]
-
 CLEAR = 3.0
 """From so many standard deviations above a null model on, a value is called more than chance."""
 WITHIN = 2.0
