@@ -37,11 +37,11 @@ from cofire.evaluate.pointing import pointing_hits
 from cofire.evaluate.running import run_evaluation
 from cofire.explain import Explanation
 from cofire.explain.regions import hull, staying
+from cofire.images.collection import Collection
+from cofire.images.layouts import open_collection
+from cofire.images.preparation import Preparation, preparation_of
+from cofire.images.seen import SeenBatch, read_batches
 from cofire.network import Network, load_weights
-from cofire.photos.collection import Collection
-from cofire.photos.layouts import open_collection
-from cofire.photos.preparation import Preparation, preparation_of
-from cofire.photos.seen import SeenBatch, read_batches
 
 PASSES = 4
 """Of each photo: as it is, with its box kept, with the window of equal area kept, and seen through its map."""

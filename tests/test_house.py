@@ -13,6 +13,7 @@ from cofire import errors
 
 SOURCE = Path(cofire.__file__).parent
 ORDER = [
+    "renamed",
     "errors",
     "reading",
     "atomic",
@@ -33,7 +34,7 @@ ORDER = [
     "activations",
     "functional",
     "boost",
-    "photos",
+    "images",
     "explain",
     "evaluate",
     "study",

@@ -20,9 +20,9 @@ from cofire.evaluate.records import Chunks
 from cofire.evaluate.schema import RECORDS_SCHEMA
 from cofire.evaluate.tuned import read_tuned
 from cofire.graphs import ActivationPatternGraph
-from cofire.photos.boxes import read_boxes
-from cofire.photos.naming import read_names
-from cofire.photos.reading import read_photo
+from cofire.images.boxes import read_boxes
+from cofire.images.naming import read_names
+from cofire.images.reading import read_photo
 from cofire.study import StudyOptions, run_study
 from cofire.study.fcnn import fcnn
 from cofire.study.training import Training

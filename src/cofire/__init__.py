@@ -6,10 +6,12 @@ from cofire.boost import Boosted, Booster, Comparison, PatternConfidence, compar
 from cofire.explain import Explanation, Rule, explain, register_rule
 from cofire.graphs import ActivationPatternGraph, Communities
 from cofire.network import ActivationLayer, Network, load_weights, save_weights
+from cofire.renamed import removed
 from cofire.report import write_figures, write_report
 from cofire.study import StudyOptions, Trajectory, follow, run_study
 
 __version__ = "0.1.0"
+__getattr__ = removed(__name__)
 
 __all__ = [
     "ActivationLayer",

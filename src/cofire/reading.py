@@ -21,7 +21,7 @@ from cofire.errors import CofireError
 Reader = TypeVar("Reader", bound=Callable[..., Any])
 
 _JSON_BYTES = 1 << 28
-"""256 MiB: results and lists of names take a few; annotations are read by `cofire.photos`."""
+"""256 MiB: results and lists of names take a few; annotations are read by `cofire.images`."""
 _TOML_BYTES = 1 << 16
 """64 KiB: some twenty options, each on its line. Reading time grows with the square."""
 _DOTTED = re.compile(r"^[ \t]*\[{0,2}[ \t]*(?:[^\s.=\]]++[ \t]*+\.[ \t]*+){8}", re.MULTILINE)

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from cofire.cli.main import app
 from cofire.evaluate.evaluation import Evaluation
 from tests.evaluate.judged import SIDE, tiny_model, write_photos
-from tests.photos.folders import xml
+from tests.images.folders import xml
 
 SYNSETS = ["n01440764", "n01443537", "n02099601"]
 

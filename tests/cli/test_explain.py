@@ -13,9 +13,9 @@ from cofire.cli.main import app
 from cofire.cli.main import main as run_main
 from cofire.errors import CofireError, DataError, ImageError, LayerError, OptionError, RuleError
 from cofire.explain import METHODS
-from cofire.photos.naming import class_number, known_names, read_names
-from cofire.photos.preparation import preparation_of
-from cofire.photos.reading import find_photos, read_photo
+from cofire.images.naming import class_number, known_names, read_names
+from cofire.images.preparation import preparation_of
+from cofire.images.reading import find_photos, read_photo
 from cofire.report.explain.results import MARK, replaced
 
 NAMES = ["ant", "bee", "cat"]

@@ -8,10 +8,10 @@ from typer.testing import CliRunner
 
 from cofire.cli import boost, evaluate, explain, summarize, tune
 from cofire.cli.main import app
-from cofire.photos.preparation import preparation_of
-from cofire.photos.reading import read_photo
-from cofire.photos.seen import read_batches
-from tests.photos.odd_pictures import SIDE, odd_pictures
+from cofire.images.preparation import preparation_of
+from cofire.images.reading import read_photo
+from cofire.images.seen import read_batches
+from tests.images.odd_pictures import SIDE, odd_pictures
 
 MINE = """
 import torch

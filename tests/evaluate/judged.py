@@ -10,9 +10,9 @@ from torch import nn
 
 from cofire.evaluate.evaluation import Evaluation
 from cofire.evaluate.schema import RECORDS_SCHEMA
+from cofire.images.layouts import open_collection
+from cofire.images.preparation import Preparation
 from cofire.network import Network
-from cofire.photos.layouts import open_collection
-from cofire.photos.preparation import Preparation
 
 SIDE = 16
 PREPARATION = Preparation((3, SIDE, SIDE), resize=0, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))

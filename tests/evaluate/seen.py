@@ -6,8 +6,8 @@ from torch import nn
 from cofire.evaluate.comparisons import NetworkCase, NetworkRow, TwoNetworks
 from cofire.evaluate.shifts import COMPARISONS, AttackCase, AttackedPhoto, MethodShift, Robustness
 from cofire.explain import Explanation
+from cofire.images.preparation import Preparation
 from cofire.network import Network
-from cofire.photos.preparation import Preparation
 
 SIZE = 12
 PREPARATION = Preparation((3, SIZE, SIZE), 0, (0.5, 0.4, 0.3), (0.5, 0.25, 0.2))

@@ -17,9 +17,9 @@ from cofire.evaluate.running import fill_of, judge_of, run_evaluation
 from cofire.evaluate.schema import CRITERIA, RECORDS_SCHEMA
 from cofire.evaluate.thresholds import GRID, learn_thresholds, with_threshold
 from cofire.explain import explain
+from cofire.images.preparation import Preparation
+from cofire.images.seen import read_batches
 from cofire.network import Network
-from cofire.photos.preparation import Preparation
-from cofire.photos.seen import read_batches
 from tests.evaluate.judged import PREPARATION, tiny_collection, tiny_network, write_photos
 
 METHODS = ("discernible", "gradcam", "centre", "random", "edges")

@@ -15,9 +15,9 @@ from cofire.evaluate.pointing import pointing_hits
 from cofire.evaluate.tuned import read_tuned
 from cofire.evaluate.tuning import tune
 from cofire.explain import explain
+from cofire.images.collection import split_of
+from cofire.images.reading import read_photo
 from cofire.network import Network
-from cofire.photos.collection import split_of
-from cofire.photos.reading import read_photo
 
 from .tuned_network import PREPARATION, collection_of, small_network
 

@@ -5,9 +5,9 @@ import torch
 from PIL import Image
 from torch import nn
 
+from cofire.images.collection import Collection, Photo
+from cofire.images.preparation import Preparation
 from cofire.network import Network
-from cofire.photos.collection import Collection, Photo
-from cofire.photos.preparation import Preparation
 
 PREPARATION = Preparation((1, 16, 16), resize=0, mean=(0.5,), std=(0.5,))
 

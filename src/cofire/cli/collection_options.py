@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cofire.photos.matching import SEVERAL
+from cofire.images.matching import SEVERAL
 
 _PANEL = "Which photos and boxes"
 

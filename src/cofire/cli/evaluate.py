@@ -48,9 +48,9 @@ from cofire.evaluate.records import IDENTITY, ROWS, started
 from cofire.evaluate.running import FILLS, SPLIT_CHOICES, check_methods, judge_of, run_evaluation
 from cofire.evaluate.schema import GROUPS, MARGIN, USUAL, asked_groups
 from cofire.evaluate.tuned import read_tuned
-from cofire.photos.layouts import open_collection
-from cofire.photos.naming import known_names, read_names
-from cofire.photos.preparation import Preparation, preparation_of
+from cofire.images.layouts import open_collection
+from cofire.images.naming import known_names, read_names
+from cofire.images.preparation import Preparation, preparation_of
 from cofire.reading import named
 from cofire.report.evaluate.cases import choose_cases, show_cases
 from cofire.report.evaluate.left_out import left_out_told

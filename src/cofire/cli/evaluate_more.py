@@ -13,10 +13,10 @@ from cofire.evaluate.evaluation import Evaluation
 from cofire.evaluate.judging import Judge
 from cofire.evaluate.robustness import run_robustness
 from cofire.evaluate.two_networks import Side, compare_networks
+from cofire.images.collection import Collection, sample
+from cofire.images.preparation import Preparation
+from cofire.images.seen import SeenBatch, read_batches
 from cofire.network import Network
-from cofire.photos.collection import Collection, sample
-from cofire.photos.preparation import Preparation
-from cofire.photos.seen import SeenBatch, read_batches
 from cofire.report.evaluate.robustness import write_robustness
 from cofire.report.evaluate.two_networks import write_two_networks
 from cofire.report.explain.page import Setup

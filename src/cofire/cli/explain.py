@@ -38,10 +38,10 @@ from cofire.explain import METHODS, Explanation
 from cofire.explain import explain as run_explain
 from cofire.explain.cam_layers import choose_cam_layer
 from cofire.explain.captions import method_told, percent, plural
+from cofire.images.naming import class_number, known_names, read_names
+from cofire.images.preparation import Preparation, Prepared, preparation_of
+from cofire.images.reading import find_photos, read_photo
 from cofire.network import Network
-from cofire.photos.naming import class_number, known_names, read_names
-from cofire.photos.preparation import Preparation, Prepared, preparation_of
-from cofire.photos.reading import find_photos, read_photo
 from cofire.reading import named
 from cofire.report.explain.explained import Explained
 from cofire.report.explain.page import MOST_PHOTOS, Setup, shown, write_page

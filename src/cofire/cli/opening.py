@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from cofire.images.preparation import Preparation
 from cofire.network import Network
-from cofire.photos.preparation import Preparation
 from cofire.study.sources import open_network
 
 

@@ -8,7 +8,7 @@ import typer
 
 from cofire.cli.numbers import numbers
 from cofire.cli.opening import without_commands
-from cofire.photos.preparation import Preparation
+from cofire.images.preparation import Preparation
 from cofire.reading import named
 
 _PANEL = "What is done to the images"
@@ -76,7 +76,7 @@ def asked(
     grey: bool,
     transform: str | None,
 ) -> dict[str, Any]:
-    """What these options say, as `cofire.photos.preparation.preparation_of` takes it."""
+    """What these options say, as `cofire.images.preparation.preparation_of` takes it."""
     return {
         "image_size": image_size,
         "resize": resize,

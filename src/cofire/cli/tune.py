@@ -49,11 +49,11 @@ from cofire.evaluate.tuning import told
 from cofire.evaluate.tuning import tune as run_tune
 from cofire.explain import METHODS
 from cofire.explain.options import kind_of
-from cofire.photos.collection import sample
-from cofire.photos.layouts import open_collection
-from cofire.photos.naming import known_names, read_names
-from cofire.photos.preparation import Preparation, preparation_of
-from cofire.photos.seen import checked
+from cofire.images.collection import sample
+from cofire.images.layouts import open_collection
+from cofire.images.naming import known_names, read_names
+from cofire.images.preparation import Preparation, preparation_of
+from cofire.images.seen import checked
 from cofire.reading import named
 from cofire.report.evaluate.left_out import left_out_told
 from cofire.report.evaluate.regret import regret_figures, write_regret_page

@@ -30,6 +30,7 @@ from cofire.evaluate.torchmetric import as_torchmetric
 from cofire.evaluate.tuned import Tuned, read_tuned
 from cofire.evaluate.tuning import tune
 from cofire.evaluate.two_networks import Side, compare_networks
+from cofire.renamed import removed
 from cofire.statistics import Interval as Estimate
 
 __all__ = [
@@ -84,3 +85,5 @@ __all__ = [
     "tune",
     "ucb1",
 ]
+
+__getattr__ = removed(__name__)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from cofire.bounds import check_whole
-from cofire.photos.collection import Collection, sample
+from cofire.images.collection import Collection, sample
 
 MOST_TUNING = 500
 """Photos that the rules of boxes around heat are learned on, unless so many are not even judged."""

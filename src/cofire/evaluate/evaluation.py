@@ -22,7 +22,7 @@ from cofire.checksums import check_json, read_table, sealed_json, write_table
 from cofire.errors import OptionError, ResultError, near_matches
 from cofire.evaluate.schema import GROUPS, MARGIN, RECORDS_SCHEMA, SUBSETS, Criterion, measured
 from cofire.evaluate.thresholds import fault_of_rules
-from cofire.photos.collection import Collection
+from cofire.images.collection import Collection
 from cofire.reading import read_json, reader
 from cofire.statistics import Interval, Outcome, holm, mean_intervals, samples_to_decide, sign_flip
 

@@ -19,10 +19,10 @@ from cofire.explain import Explanation, explain
 from cofire.explain.layer_maps import LayerMaps
 from cofire.explain.region_options import Regions
 from cofire.explain.regions import Boxes, Points
+from cofire.images.collection import Collection
+from cofire.images.preparation import Preparation, Prepared
+from cofire.images.seen import read_batches
 from cofire.network import Network
-from cofire.photos.collection import Collection
-from cofire.photos.preparation import Preparation, Prepared
-from cofire.photos.seen import read_batches
 
 _BYTES = 1 << 29
 """Of points and maps that are kept, to be judged again without tracing again."""

@@ -31,8 +31,8 @@ from cofire.evaluate.shifts import (
 from cofire.evaluate.stability import shift
 from cofire.explain import Explanation
 from cofire.explain.chances import chances_of
+from cofire.images.preparation import Preparation
 from cofire.network import Network, classifier
-from cofire.photos.preparation import Preparation
 
 _SEEN = 90
 """Grey levels by which the strongest changes of a difference are drawn lighter or darker than middle grey."""

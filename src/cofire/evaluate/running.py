@@ -27,10 +27,10 @@ from cofire.evaluate.methods import EVALUATED
 from cofire.evaluate.records import IDENTITY, ROWS, Chunks
 from cofire.evaluate.schema import RECORDS_SCHEMA, asked_groups
 from cofire.evaluate.thresholds import fault_of_rules, learn_thresholds, with_threshold
+from cofire.images.collection import SPLITS, Collection, sample
+from cofire.images.preparation import Preparation
+from cofire.images.seen import SeenBatch, checked, read_batches
 from cofire.network import Network, classifier
-from cofire.photos.collection import SPLITS, Collection, sample
-from cofire.photos.preparation import Preparation
-from cofire.photos.seen import SeenBatch, checked, read_batches
 from cofire.storage import claimed
 
 FILLS = ("mean", "blur", "black")

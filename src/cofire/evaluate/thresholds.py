@@ -10,10 +10,10 @@ import torch
 from cofire.evaluate.judging import Judge
 from cofire.evaluate.kinds import BOX_RULE, box_around_heat, kind_for, regions_for
 from cofire.evaluate.localisation import best_iou, threshold_boxes
+from cofire.images.collection import Collection
+from cofire.images.preparation import Preparation
+from cofire.images.seen import read_batches
 from cofire.network import Network
-from cofire.photos.collection import Collection
-from cofire.photos.preparation import Preparation
-from cofire.photos.seen import read_batches
 
 GRID = tuple(step / 20 for step in range(1, 20))
 """The shares of the maximum that are tried."""

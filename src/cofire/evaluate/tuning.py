@@ -22,9 +22,9 @@ from cofire.evaluate.tuned import Learned, Score, Tuned
 from cofire.explain.options import METHODS
 from cofire.explain.region_options import Kind, regions_of
 from cofire.explain.regions import check_share
+from cofire.images.collection import Collection, sample
+from cofire.images.preparation import Preparation
 from cofire.network import Network, classifier
-from cofire.photos.collection import Collection, sample
-from cofire.photos.preparation import Preparation
 from cofire.statistics import mean_interval
 
 

@@ -18,11 +18,11 @@ from cofire.errors import (
     WeightsError,
     near_matches,
 )
+from cofire.images.classes import ClassTable
+from cofire.images.datasets import folder_of_classes, torchvision_pictures
+from cofire.images.naming import known_names, known_synsets
+from cofire.images.preparation import Preparation, preparation_of
 from cofire.network import Network
-from cofire.photos.classes import ClassTable
-from cofire.photos.datasets import folder_of_classes, torchvision_pictures
-from cofire.photos.naming import known_names, known_synsets
-from cofire.photos.preparation import Preparation, preparation_of
 from cofire.references import referenced
 from cofire.study.datasets import data_root
 
@@ -197,7 +197,7 @@ def open_data(
         own_weights: Whether the model has other weights than the published ones: torchvision's
             pictures then stay as they are, as it was probably trained on them.
         asked: How pictures are prepared: `image_size`, `resize`, `crop`, `mean`, `std`, `grey` and
-            `transform`, as `cofire.photos.preparation.preparation_of` takes them.
+            `transform`, as `cofire.images.preparation.preparation_of` takes them.
 
     Raises:
         OptionError: No such data set, or options that do not fit it.

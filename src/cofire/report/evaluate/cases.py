@@ -15,9 +15,9 @@ from cofire.evaluate.judging import Judge
 from cofire.evaluate.schema import Criterion
 from cofire.explain import Explanation, drawing
 from cofire.explain.captions import NO_EVIDENCE, class_told, percent
-from cofire.photos.collection import Collection
-from cofire.photos.preparation import Preparation
-from cofire.photos.seen import SeenBatch, read_batches
+from cofire.images.collection import Collection
+from cofire.images.preparation import Preparation
+from cofire.images.seen import SeenBatch, read_batches
 from cofire.report.evaluate.panels import framed, panel
 from cofire.report.evaluate.tables import method_name
 from cofire.report.explain.addresses import photo_address

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cofire.photos.faults import listed
+from cofire.images.faults import listed
 
 
 def left_out_told(options: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The reason with the number, and the first names, of what a run's options say was left out.
 
     Args:
-        options: With "left_out", as `cofire.photos.collection.Collection.left_out` gives it, or
+        options: With "left_out", as `cofire.images.collection.Collection.left_out` gives it, or
             without.
 
     Example:

@@ -7,10 +7,10 @@ from pathlib import Path, PurePosixPath
 from typing import NoReturn
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
 
-from cofire.photos.annotated import AnnotatedImage, Corners
-from cofire.photos.classes import is_wnid
-from cofire.photos.files import MOST_XML
-from cofire.photos.gathering import Gathering, size_of
+from cofire.images.annotated import AnnotatedImage, Corners
+from cofire.images.classes import is_wnid
+from cofire.images.files import MOST_XML
+from cofire.images.gathering import Gathering, size_of
 
 KIND = "VOC XML"
 _EDGES = ("xmin", "ymin", "xmax", "ymax")

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence, Sized
 from pathlib import Path, PurePosixPath
 
 from cofire.errors import DataError, ImageError, LabelError, OptionError
-from cofire.photos.annotated import AnnotatedImage, BoxList
-from cofire.photos.classes import ClassTable, is_wnid
-from cofire.photos.collection import Collection, Photo
-from cofire.photos.faults import listed, refuse_all
-from cofire.photos.files import files_below
-from cofire.photos.reading import ENDINGS
+from cofire.images.annotated import AnnotatedImage, BoxList
+from cofire.images.classes import ClassTable, is_wnid
+from cofire.images.collection import Collection, Photo
+from cofire.images.faults import listed, refuse_all
+from cofire.images.files import files_below
+from cofire.images.reading import ENDINGS
 from cofire.reading import named
 
 SEVERAL = ("refuse", "largest", "skip")
@@ -81,7 +81,7 @@ def match(
 
     Args:
         images: The folder of images; those in folders below it count as well.
-        boxes: As `cofire.photos.boxes.read_boxes` reads them; None for photos without boxes in a
+        boxes: As `cofire.images.boxes.read_boxes` reads them; None for photos without boxes in a
             folder for each class.
         names: Of all classes, in the order of the network's outputs.
         synsets: WordNet numbers of all classes, in the same order.

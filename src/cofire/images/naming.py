@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cofire.errors import DataError, OptionError, near_matches
+from cofire.images.files import text_of
 from cofire.marks import CLASS_NAME
-from cofire.photos.files import text_of
 
 
 def read_names(path: str | Path, num_classes: int) -> list[str]:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from cofire.errors import DataError, LabelError
-from cofire.photos.layouts import find_layout, open_collection, read_synsets
+from cofire.images.layouts import find_layout, open_collection, read_synsets
 
 from .folders import image, xml
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cofire.errors import OptionError
-from cofire.photos.collection import Collection, Photo, sample, split_of
+from cofire.images.collection import Collection, Photo, sample, split_of
 
 
 def collection(count):

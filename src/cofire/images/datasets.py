@@ -11,9 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from cofire.errors import DataError, OptionError, near_matches
+from cofire.images.preparation import Preparation
+from cofire.images.reading import ENDINGS, picture_of, read_photo
 from cofire.marks import CLASS_NAME
-from cofire.photos.preparation import Preparation
-from cofire.photos.reading import ENDINGS, picture_of, read_photo
 from cofire.reading import named
 
 PreparedFor = Callable[[tuple[int, int, int]], Preparation]

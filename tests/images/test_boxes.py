@@ -5,7 +5,7 @@ import json
 import pytest
 
 from cofire.errors import DataError, LabelError, OptionError
-from cofire.photos.boxes import read_boxes
+from cofire.images.boxes import read_boxes
 
 from .folders import boxes_json, coco, entry, xml
 
@@ -442,9 +442,9 @@ class TestBounds:
 
     def test_files_have_a_largest_size(self, tmp_path, monkeypatch):
         file = boxes_json(tmp_path / "b.json", entry("a.jpg"))
-        monkeypatch.setattr("cofire.photos.files.MOST_LIST", 10)
-        monkeypatch.setattr("cofire.photos.voc.MOST_XML", 10)
-        monkeypatch.setattr("cofire.photos.files.text_of.__defaults__", (10,))
+        monkeypatch.setattr("cofire.images.files.MOST_LIST", 10)
+        monkeypatch.setattr("cofire.images.voc.MOST_XML", 10)
+        monkeypatch.setattr("cofire.images.files.text_of.__defaults__", (10,))
         assert "of at most 10 bytes" in refused(DataError, file)
         assert "more than 10 bytes" in refused(DataError, xml(tmp_path / "a.xml"))
 

@@ -30,8 +30,8 @@ from PIL import Image
 from torch import Tensor
 
 from cofire.errors import ImageError, OptionError
-from cofire.photos.published import Published, published
-from cofire.photos.reading import MOST_PIXELS
+from cofire.images.published import Published, published
+from cofire.images.reading import MOST_PIXELS
 
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _MARGIN = 0.875
@@ -269,7 +269,7 @@ def preparation_of(
     """
     sizes = {"--image-size": image_size, "--resize": resize, "--crop": crop}
     if transform is not None:
-        from cofire.photos.own_transform import own_preparation
+        from cofire.images.own_transform import own_preparation
 
         given = [
             name
@@ -320,7 +320,7 @@ def preparation_of(
         and usual.function is not None
         and (side, resize, crop, mean) == (None,) * 4
     ):
-        from cofire.photos.own_transform import prepared_by
+        from cofire.images.own_transform import prepared_by
 
         return prepared_by(usual.function, f"timm's own for {spec}")
     else:

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from cofire.errors import ImageError
-from cofire.photos import reading
-from cofire.photos.reading import find_photos, picture_of, read_photo
-from tests.photos.odd_pictures import SIDE, odd_pictures
+from cofire.images import reading
+from cofire.images.reading import find_photos, picture_of, read_photo
+from tests.images.odd_pictures import SIDE, odd_pictures
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
 

@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from cofire.errors import CofireError, ImageError, OptionError
-from cofire.photos.preparation import Preparation, Prepared
+from cofire.images.preparation import Preparation, Prepared
 from cofire.references import referenced
 
 _PROBE = (256, 256)

@@ -11,7 +11,7 @@ from typing import overload
 
 from cofire.bounds import check_whole
 from cofire.errors import OptionError
-from cofire.photos.annotated import Corners
+from cofire.images.annotated import Corners
 from cofire.reading import named
 
 SPLITS = ("tuning", "evaluation")

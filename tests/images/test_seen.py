@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from cofire.errors import DataError, ImageError, OptionError
-from cofire.photos.boxes import read_boxes
-from cofire.photos.collection import Collection, Photo
-from cofire.photos.matching import match
-from cofire.photos.placing import in_view, placed
-from cofire.photos.preparation import Preparation, Prepared
-from cofire.photos.seen import checked, read_batches, seen_boxes
-from cofire.photos.turning import orientation_of, turned
+from cofire.images.boxes import read_boxes
+from cofire.images.collection import Collection, Photo
+from cofire.images.matching import match
+from cofire.images.placing import in_view, placed
+from cofire.images.preparation import Preparation, Prepared
+from cofire.images.seen import checked, read_batches, seen_boxes
+from cofire.images.turning import orientation_of, turned
 
 from .folders import boxes_json, entry, image
 
@@ -199,7 +199,7 @@ class TestBatches:
         assert all(boxes.shape == (0, 4) for boxes in batches[0].boxes)
 
     def test_of_a_collection_one_batch_is_read_at_a_time(self, folder, monkeypatch):
-        from cofire.photos import seen
+        from cofire.images import seen
 
         read = []
         monkeypatch.setattr(
@@ -282,7 +282,7 @@ class TestChecking:
         assert batch.cropped == 0
 
     def test_who_interrupts_does_not_wait_for_the_rest(self, folder, monkeypatch):
-        from cofire.photos import seen
+        from cofire.images import seen
 
         read = []
         monkeypatch.setattr(seen, "_MOST_READERS", 1)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from cofire.errors import DataError
-from cofire.photos.annotated import AnnotatedImage, BoxList, Corners, corners_fault
-from cofire.photos.classes import ClassTable
-from cofire.photos.faults import refuse_all
+from cofire.images.annotated import AnnotatedImage, BoxList, Corners, corners_fault
+from cofire.images.classes import ClassTable
+from cofire.images.faults import refuse_all
 
 UNITS = ("pixel", "fraction")
 """What the corners of boxes may be in: pixels, or shares of the image's width and height."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from cofire.photos.annotated import Corners
+from cofire.images.annotated import Corners
 
 _ORIENTATION = 0x0112
 _LIES_ON_ITS_SIDE = 5

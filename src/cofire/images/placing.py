@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cofire.photos.annotated import Corners, corners_fault
-from cofire.photos.collection import Photo
-from cofire.photos.turning import turned
+from cofire.images.annotated import Corners, corners_fault
+from cofire.images.collection import Photo
+from cofire.images.turning import turned
 
 SLACK = 1.0
 """How many pixels a box may go over the edge: as far apart are counting from 0 or 1, with or without the last one."""
@@ -32,7 +32,7 @@ def placed(
     Args:
         photo: With its boxes.
         size: Width and height of the upright picture.
-        orientation: Of the stored picture, as `cofire.photos.turning.orientation_of` tells it.
+        orientation: Of the stored picture, as `cofire.images.turning.orientation_of` tells it.
 
     Returns:
         The boxes that fit, cut at the picture's edges, and why the others do not, in words.

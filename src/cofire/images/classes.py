@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from cofire.bounds import check_whole
 from cofire.errors import LabelError, OptionError, near_matches
+from cofire.images.faults import SHOWN, refuse_all
 from cofire.marks import CLASS_NAME
-from cofire.photos.faults import SHOWN, refuse_all
 
 _LONGEST = 100
 _WNID = re.compile(r"n\d{8}")

@@ -9,11 +9,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from cofire.errors import DataError, OptionError
-from cofire.photos import boxes_json, coco, voc
-from cofire.photos.annotated import AnnotatedImage, BoxList, Corners
-from cofire.photos.classes import ClassTable
-from cofire.photos.files import files_below, reading, text_of
-from cofire.photos.gathering import UNITS, Gathering
+from cofire.images import boxes_json, coco, voc
+from cofire.images.annotated import AnnotatedImage, BoxList, Corners
+from cofire.images.classes import ClassTable
+from cofire.images.files import files_below, reading, text_of
+from cofire.images.gathering import UNITS, Gathering
 
 __all__ = ["AnnotatedImage", "BoxList", "Corners", "read_boxes"]
 

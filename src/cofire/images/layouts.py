@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cofire.errors import DataError, LabelError
-from cofire.photos.boxes import read_boxes
-from cofire.photos.classes import is_wnid
-from cofire.photos.collection import Collection
-from cofire.photos.faults import refuse_all
-from cofire.photos.files import reading, text_of
-from cofire.photos.matching import match
+from cofire.images.boxes import read_boxes
+from cofire.images.classes import is_wnid
+from cofire.images.collection import Collection
+from cofire.images.faults import refuse_all
+from cofire.images.files import reading, text_of
+from cofire.images.matching import match
 
 _KAGGLE_IMAGES = "Data/CLS-LOC/val"
 _KAGGLE_BOXES = "Annotations/CLS-LOC/val"
@@ -163,9 +163,9 @@ def open_collection(
         names: Of all classes, in the order of the network's outputs.
         synsets: A file as `read_synsets` takes it, or the WordNet numbers themselves.
         num_classes: How many classes the network has.
-        allow_unmatched: As `cofire.photos.matching.match` takes it.
+        allow_unmatched: As `cofire.images.matching.match` takes it.
         several: The same.
-        difficult: As `cofire.photos.boxes.read_boxes` takes it.
+        difficult: As `cofire.images.boxes.read_boxes` takes it.
         first_pixel: The same.
         skip_unknown: The same.
         skip_faulty: The same.

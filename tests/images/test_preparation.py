@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 from cofire.errors import ImageError, OptionError
-from cofire.photos.own_transform import OwnPreparation
-from cofire.photos.preparation import Preparation, preparation_of
-from cofire.photos.published import published
+from cofire.images.own_transform import OwnPreparation
+from cofire.images.preparation import Preparation, preparation_of
+from cofire.images.published import published
 
 DRAW = np.random.default_rng(5)
 
@@ -95,7 +95,7 @@ def test_pictures_of_a_data_set_stay_as_they_are_and_have_one_size():
             {"transform": "mine:own", "mean": [0.5], "resize": 3},
             "--transform with --resize and --mean",
         ),
-        ({"transform": "tests.photos.test_preparation:absent"}, "AttributeError"),
+        ({"transform": "tests.images.test_preparation:absent"}, "AttributeError"),
         ({"transform": "nocolon"}, "package.module:name"),
         ({"transform": "math:pi"}, "a function of a picture"),
     ],

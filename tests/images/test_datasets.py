@@ -7,10 +7,10 @@ from PIL import Image
 from torchvision import datasets
 
 from cofire.errors import DataError, ImageError, OptionError
-from cofire.photos.preparation import preparation_of
-from cofire.photos.reading import read_photo
+from cofire.images.preparation import preparation_of
+from cofire.images.reading import read_photo
 from cofire.study.sources import open_data
-from tests.photos.odd_pictures import odd_pictures
+from tests.images.odd_pictures import odd_pictures
 
 
 class Turned(datasets.VisionDataset):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from cofire.photos.annotated import AnnotatedImage, Corners
-from cofire.photos.gathering import Gathering, size_of
+from cofire.images.annotated import AnnotatedImage, Corners
+from cofire.images.gathering import Gathering, size_of
 
 KIND = "COCO"
 KEYS = ("images", "annotations", "categories")
@@ -23,7 +23,7 @@ def gather_coco(content: dict[str, Any], gathering: Gathering) -> None:
         gathering: What is added to.
 
     Example:
-        >>> from cofire.photos.classes import ClassTable
+        >>> from cofire.images.classes import ClassTable
         >>> gathering = Gathering(ClassTable(["cat", "dog"]))
         >>> content = {
         ...     "images": [{"id": 7, "file_name": "a.jpg", "width": 9, "height": 9}],

@@ -6,9 +6,9 @@ import shutil
 import pytest
 
 from cofire.errors import DataError, ImageError, LabelError, OptionError
-from cofire.photos.boxes import read_boxes
-from cofire.photos.collection import split_of
-from cofire.photos.matching import images_below, match
+from cofire.images.boxes import read_boxes
+from cofire.images.collection import split_of
+from cofire.images.matching import images_below, match
 
 from .folders import boxes_json, coco, entry, image, xml
 

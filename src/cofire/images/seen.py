@@ -12,13 +12,13 @@ from torch import Tensor
 
 from cofire.bounds import check_whole
 from cofire.errors import ImageError
-from cofire.photos.annotated import Corners
-from cofire.photos.collection import Collection, Photo
-from cofire.photos.faults import refuse_all
-from cofire.photos.placing import in_view, placed
-from cofire.photos.preparation import Preparation, Prepared
-from cofire.photos.reading import read_photo
-from cofire.photos.turning import orientation_of
+from cofire.images.annotated import Corners
+from cofire.images.collection import Collection, Photo
+from cofire.images.faults import refuse_all
+from cofire.images.placing import in_view, placed
+from cofire.images.preparation import Preparation, Prepared
+from cofire.images.reading import read_photo
+from cofire.images.turning import orientation_of
 
 _MOST_READERS = 16
 _FITTING = "boxes within images of the size that they were drawn on"

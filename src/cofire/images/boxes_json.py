@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from cofire.photos.annotated import AnnotatedImage
-from cofire.photos.gathering import Gathering, size_of
+from cofire.images.annotated import AnnotatedImage
+from cofire.images.gathering import Gathering, size_of
 
 KIND = "list of boxes"
 
@@ -22,7 +22,7 @@ def gather_list(entries: list[Any], gathering: Gathering) -> None:
         gathering: What is added to.
 
     Example:
-        >>> from cofire.photos.classes import ClassTable
+        >>> from cofire.images.classes import ClassTable
         >>> gathering = Gathering(ClassTable())
         >>> gather_list([{"file": "a.jpg", "label": 2, "size": [9, 9], "boxes": [[0, 1, 5, 5.5]]}], gathering)
         >>> gathering.entries[0].boxes, gathering.entries[0].label

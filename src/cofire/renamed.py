@@ -1,0 +1,91 @@
+"""Where things went that had another place or name before.
+
+One table. A module that moved is still imported by its old path, with a `DeprecationWarning`; a
+public name that is gone gives an error that says the new one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any
+
+# A module's old path -> its new one.
+MODULES = {
+    "cofire.photos": "cofire.images",
+    "cofire.photos.boxes": "cofire.images.boxes",
+    "cofire.photos.layouts": "cofire.images.layouts",
+    "cofire.photos.naming": "cofire.images.naming",
+    "cofire.photos.preparation": "cofire.images.preparation",
+    "cofire.photos.reading": "cofire.images.reading",
+}
+
+# A name that changed inside a module above: "old module.old name" -> "new module.new name".
+FORWARDED: dict[str, str] = {}
+
+# A public name that is gone -> what takes its place.
+REMOVED: dict[str, str] = {}
+
+
+def removed(module: str) -> Callable[[str], Any]:
+    """The `__getattr__` of a package whose names are told by `REMOVED`.
+
+    Args:
+        module: The package's path.
+
+    Returns:
+        A function that refuses a name, with an error that says the new one.
+
+    Example:
+        >>> removed("cofire")("nothing")
+        Traceback (most recent call last):
+        AttributeError: module 'cofire' has no attribute 'nothing'
+    """
+
+    def refuse(name: str) -> Any:
+        if (new := REMOVED.get(f"{module}.{name}")) is not None:
+            # No AttributeError: `from cofire import …` would drop its words.
+            raise ImportError(f"{module}.{name} is now {new}. To fix it: use {new}.", name=name)
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+
+    return refuse
+
+
+class _Forwarding(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Imports a module of `MODULES` by its old path."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if name not in MODULES:
+            return None
+        is_package = any(old.startswith(f"{name}.") for old in MODULES)
+        return importlib.machinery.ModuleSpec(name, self, is_package=is_package)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        old = module.__name__
+        new = importlib.import_module(MODULES[old])
+        warnings.warn(
+            f"{old} is now {MODULES[old]}: import it from there", DeprecationWarning, stacklevel=2
+        )
+
+        def forward(name: str) -> Any:
+            if (place := FORWARDED.get(f"{old}.{name}")) is None:
+                return getattr(new, name)
+            there, _, renamed = place.rpartition(".")
+            return getattr(importlib.import_module(there), renamed)
+
+        module.__dict__["__getattr__"] = forward
+        module.__dict__["__all__"] = [name for name in vars(new) if not name.startswith("_")]
+
+
+if not any(isinstance(finder, _Forwarding) for finder in sys.meta_path):
+    sys.meta_path.append(_Forwarding())
