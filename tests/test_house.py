@@ -28,6 +28,7 @@ ORDER = [
     "statistics",
     "noted",
     "references",
+    "plugins",
     "network",
     "patterns",
     "graphs",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 
@@ -26,8 +27,12 @@ def referenced(spec: str) -> Any:
     module, _, name = spec.partition(":")
     if not module or not name:
         raise ValueError(f"'{spec}' is not of the form package.module:name")
-    # What `python -m` does: modules of the current folder can be named.
+    return getattr(imported(module), name)
+
+
+def imported(module: str) -> ModuleType:
+    """The module of a name; as with `python -m`, those of the current folder can be named."""
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
-    return getattr(importlib.import_module(module), name)
+    return importlib.import_module(module)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 import cofire
+from cofire import plugins
 from cofire.cli.boost import boost
 from cofire.cli.doctor import doctor
 from cofire.cli.evaluate import evaluate
@@ -45,6 +46,11 @@ def _version(show: bool) -> None:
         raise typer.Exit
 
 
+def _load(names: list[str]) -> list[str]:
+    plugins.load(names)
+    return names
+
+
 @app.callback()
 def _root(
     version: Annotated[
@@ -53,6 +59,16 @@ def _root(
             "--version", callback=_version, is_eager=True, help="Print the version and stop."
         ),
     ] = False,
+    plugin: Annotated[
+        list[str],
+        typer.Option(
+            metavar="MODULE|FILE.py",
+            callback=_load,
+            is_eager=True,
+            help="Own code that registers measures, methods, rules or sections; again for more. "
+            f"{plugins.VARIABLE} names them too, with commas.",
+        ),
+    ] = [],  # noqa: B006 (typer makes a list of each call's own)
 ) -> None:
     pass
 
