@@ -31,9 +31,8 @@ import torch
 import torchvision
 from torch import Tensor
 
-from cofire.evaluate.localisation import best_iou, fixed_boxes
+from cofire.evaluate.localisation import best_iou, fixed_boxes, pointing_hits
 from cofire.evaluate.methods import EVALUATED, explained
-from cofire.evaluate.pointing import pointing_hits
 from cofire.evaluate.running import run_evaluation
 from cofire.explain import Explanation
 from cofire.explain.regions import hull, staying

@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from cofire.evaluate.comparisons import NetworkCase, NetworkRow, TwoNetworks
 from cofire.evaluate.shifts import COMPARISONS, AttackCase, AttackedPhoto, MethodShift, Robustness
+from cofire.evaluate.two_networks import NetworkCase, NetworkRow, TwoNetworks
 from cofire.explain import Explanation
 from cofire.images.preparation import Preparation
 from cofire.network import Network

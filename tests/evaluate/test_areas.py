@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cofire.errors import DataError, OptionError
-from cofire.evaluate.areas import area_overlap, chance_overlap, share_inside, strongest_area
+from cofire.evaluate.localisation import area_overlap, chance_overlap, share_inside, strongest_area
 
 SHADES = st.lists(st.integers(0, 4), min_size=12, max_size=12)
 

@@ -9,7 +9,7 @@ from scipy import ndimage
 from torch import nn
 
 from cofire import errors
-from cofire.evaluate.baselines import (
+from cofire.evaluate.methods import (
     BASELINES,
     CENTRE_SIGMA,
     baseline,

@@ -7,7 +7,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from cofire.errors import DataError, LabelError, NonFiniteError, OptionError
-from cofire.evaluate.confidence import (
+from cofire.evaluate.faithfulness import (
     Fill,
     confidence_change,
     filled,

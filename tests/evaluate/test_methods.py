@@ -5,8 +5,7 @@ import torch
 from torch import nn
 
 from cofire import errors
-from cofire.evaluate.baselines import baseline
-from cofire.evaluate.methods import EVALUATED, explained
+from cofire.evaluate.methods import EVALUATED, baseline, explained
 from cofire.explain import METHODS, Explanation, explain
 from cofire.network import Network
 

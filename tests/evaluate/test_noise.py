@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cofire.errors import BatchError, OptionError
-from cofire.evaluate.noise import fitting_noise, noisy
+from cofire.evaluate.deepfool import fitting_noise, noisy
 
 
 def test_noise_has_the_length_that_is_asked_for():

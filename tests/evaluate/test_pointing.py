@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cofire.errors import DataError, OptionError
-from cofire.evaluate.pointing import pointing_hits
+from cofire.evaluate.localisation import pointing_hits
 
 NONE = torch.zeros(0, 4)
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from cofire.errors import DataError, LayerError, OptionError
-from cofire.evaluate.randomisation import randomisation, randomised
+from cofire.evaluate.sensitivity import randomisation, randomised
 from cofire.explain import explain
 from cofire.network import Network
 

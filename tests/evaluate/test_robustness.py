@@ -8,12 +8,11 @@ import torch
 
 from cofire.errors import BatchError, DataError, ExplanationError, OptionError
 from cofire.evaluate import robustness
-from cofire.evaluate.areas import share_inside
-from cofire.evaluate.deepfool import deepfool
-from cofire.evaluate.noise import noisy
+from cofire.evaluate.deepfool import deepfool, noisy
+from cofire.evaluate.localisation import share_inside
 from cofire.evaluate.robustness import run_robustness
+from cofire.evaluate.sensitivity import shift
 from cofire.evaluate.shifts import COMPARISONS, Robustness
-from cofire.evaluate.stability import shift
 from cofire.explain import explain
 from cofire.network import Network
 from cofire.report.evaluate.robustness_wording import lead

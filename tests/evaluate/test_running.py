@@ -9,13 +9,11 @@ import torch
 from cofire.errors import DataError, ImageError, MergeError, OptionError, ResultError
 from cofire.evaluate import running
 from cofire.evaluate.evaluation import Evaluation
-from cofire.evaluate.judging import Judge
-from cofire.evaluate.localisation import best_iou
-from cofire.evaluate.pointing import pointing_hits
+from cofire.evaluate.judging import GRID, Judge, learn_thresholds, with_threshold
+from cofire.evaluate.localisation import best_iou, pointing_hits
 from cofire.evaluate.records import ROWS, Chunks
 from cofire.evaluate.running import fill_of, judge_of, run_evaluation
 from cofire.evaluate.schema import CRITERIA, RECORDS_SCHEMA
-from cofire.evaluate.thresholds import GRID, learn_thresholds, with_threshold
 from cofire.explain import explain
 from cofire.images.preparation import Preparation
 from cofire.images.seen import read_batches

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cofire.errors import BatchError, DataError, OptionError
-from cofire.evaluate.stability import blurred_parts, centroids, shift, stability
+from cofire.evaluate.sensitivity import blurred_parts, centroids, shift, stability
 from cofire.explain.layer_maps import LayerMaps
 from cofire.explain.region_options import Regions
 from tests.explain.explanations import explanation, pixels, toy

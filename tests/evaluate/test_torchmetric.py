@@ -8,8 +8,13 @@ import pytest
 import torch
 
 from cofire.errors import DataError, MissingExtraError
-from cofire.evaluate.metrics import ChangeInConfidence, Localisation, PointingGame, SoftChange
-from cofire.evaluate.torchmetric import as_torchmetric
+from cofire.evaluate.measures import (
+    ChangeInConfidence,
+    Localisation,
+    PointingGame,
+    SoftChange,
+    as_torchmetric,
+)
 
 torchmetrics = pytest.importorskip("torchmetrics")
 
@@ -129,7 +134,7 @@ def test_nothing_counted_is_an_error():
 
 
 def test_without_torchmetrics_the_error_says_what_to_install(monkeypatch):
-    monkeypatch.delitem(sys.modules, "cofire.evaluate.wrapped_measure", raising=False)
+    monkeypatch.delitem(sys.modules, "cofire.evaluate.torchmetric", raising=False)
     monkeypatch.setitem(sys.modules, "torchmetrics", None)
     with pytest.raises(MissingExtraError, match="pip install torchmetrics"):
         as_torchmetric(PointingGame())

@@ -9,9 +9,8 @@ import torch
 
 from cofire.errors import DataError, LabelError, OptionError, ResultError
 from cofire.evaluate import rewards as rewards_file
-from cofire.evaluate.knobs import alike, knobs_of
-from cofire.evaluate.localisation import iou
-from cofire.evaluate.pointing import pointing_hits
+from cofire.evaluate.localisation import iou, pointing_hits
+from cofire.evaluate.search_space import alike, knobs_of
 from cofire.evaluate.tuned import read_tuned
 from cofire.evaluate.tuning import tune
 from cofire.explain import explain

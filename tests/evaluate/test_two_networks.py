@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from cofire.errors import BatchError, DataError, LabelError, OptionError, ResultError
-from cofire.evaluate.areas import area_overlap, share_inside
-from cofire.evaluate.comparisons import TwoNetworks
-from cofire.evaluate.two_networks import Side, compare_networks
+from cofire.evaluate.localisation import area_overlap, share_inside
+from cofire.evaluate.two_networks import Side, TwoNetworks, compare_networks
 from cofire.explain import explain
 from tests.evaluate.seen import (
     network_row,

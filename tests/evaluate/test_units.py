@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from cofire.errors import DataError
-from cofire.evaluate.localisation import best_iou
-from cofire.evaluate.pointing import pointing_hits
+from cofire.evaluate.localisation import best_iou, pointing_hits
 
 MAPS = torch.rand(2, 8, 8, generator=torch.Generator().manual_seed(0))
 FRACTIONS = [torch.tensor([[0.25, 0.5, 0.75, 1.0]]), torch.tensor([[0.0, 0.0, 1.0, 1.0]])]

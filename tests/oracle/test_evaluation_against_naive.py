@@ -18,17 +18,16 @@ from torch import nn
 
 from cofire.errors import CofireError, NonFiniteError
 from cofire.evaluate.bandit import ucb1
-from cofire.evaluate.confidence import Fill, confidence_change, filled, kept, soft_map
 from cofire.evaluate.curves import area_under, deletion, insertion
 from cofire.evaluate.deepfool import deepfool
 from cofire.evaluate.evaluation import Evaluation
-from cofire.evaluate.localisation import best_iou, fixed_boxes, iou, threshold_boxes
+from cofire.evaluate.faithfulness import Fill, confidence_change, filled, kept, soft_map
+from cofire.evaluate.judging import GRID
+from cofire.evaluate.localisation import best_iou, fixed_boxes, iou, pointing_hits, threshold_boxes
 from cofire.evaluate.methods import explained
-from cofire.evaluate.pointing import pointing_hits
 from cofire.evaluate.running import run_evaluation
 from cofire.evaluate.schema import GROUPS, RECORDS_SCHEMA
 from cofire.evaluate.sensitivity import jaccard, rank_correlation
-from cofire.evaluate.thresholds import GRID
 from cofire.explain.regions import Points, map_hull
 from cofire.network import Network
 from cofire.statistics import holm, mean_intervals, paired_bootstrap, sign_flip

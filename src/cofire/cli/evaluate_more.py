@@ -8,9 +8,9 @@ from pathlib import Path
 
 from cofire.activations.progress import progress_over
 from cofire.errors import DataError
-from cofire.evaluate.baselines import BASELINES
 from cofire.evaluate.evaluation import Evaluation
 from cofire.evaluate.judging import Judge
+from cofire.evaluate.methods import BASELINES
 from cofire.evaluate.robustness import run_robustness
 from cofire.evaluate.two_networks import Side, compare_networks
 from cofire.images.collection import Collection, sample

@@ -43,7 +43,7 @@ from cofire.cli.preparation_options import (
     tell,
 )
 from cofire.errors import DataError, MissingExtraError, OptionError
-from cofire.evaluate.knobs import WEIGHTS, defaults_of, knobs_of
+from cofire.evaluate.search_space import WEIGHTS, defaults_of, knobs_of
 from cofire.evaluate.tuned import Tuned
 from cofire.evaluate.tuning import told
 from cofire.evaluate.tuning import tune as run_tune

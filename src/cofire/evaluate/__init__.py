@@ -1,14 +1,12 @@
 """Judge explanations: localisation, faithfulness, sensitivity to the class, robustness, with intervals."""
 
 from cofire.evaluate.bandit import BanditRun, ucb1
-from cofire.evaluate.baselines import BASELINES, baseline
-from cofire.evaluate.confidence import Fill, confidence_change, kept, probability_of, soft_map
 from cofire.evaluate.curves import Curve, deletion, insertion
 from cofire.evaluate.deepfool import Attacked, deepfool
 from cofire.evaluate.evaluation import Difference, Evaluation
-from cofire.evaluate.localisation import best_iou, fixed_boxes, iou, threshold_boxes
-from cofire.evaluate.methods import EVALUATED, explained
-from cofire.evaluate.metrics import (
+from cofire.evaluate.faithfulness import Fill, confidence_change, kept, probability_of, soft_map
+from cofire.evaluate.localisation import best_iou, fixed_boxes, iou, pointing_hits, threshold_boxes
+from cofire.evaluate.measures import (
     ChangeInConfidence,
     ClassSensitivity,
     DeletionInsertion,
@@ -17,16 +15,23 @@ from cofire.evaluate.metrics import (
     Measure,
     PointingGame,
     SoftChange,
+    as_torchmetric,
 )
+from cofire.evaluate.methods import BASELINES, EVALUATED, baseline, explained
 from cofire.evaluate.per_image import PerImage
-from cofire.evaluate.pointing import pointing_hits
-from cofire.evaluate.randomisation import Cascade, randomisation
 from cofire.evaluate.robustness import run_robustness
 from cofire.evaluate.running import run_evaluation
-from cofire.evaluate.sensitivity import jaccard, rank_correlation
+from cofire.evaluate.sensitivity import (
+    Cascade,
+    Shift,
+    Stability,
+    jaccard,
+    randomisation,
+    rank_correlation,
+    shift,
+    stability,
+)
 from cofire.evaluate.shifts import Robustness
-from cofire.evaluate.stability import Shift, Stability, shift, stability
-from cofire.evaluate.torchmetric import as_torchmetric
 from cofire.evaluate.tuned import Tuned, read_tuned
 from cofire.evaluate.tuning import tune
 from cofire.evaluate.two_networks import Side, compare_networks

@@ -11,7 +11,7 @@ from torch import Tensor
 from cofire.arguments import validated
 from cofire.bounds import check_whole
 from cofire.errors import DataError, NonFiniteError, OptionError
-from cofire.evaluate.confidence import (
+from cofire.evaluate.faithfulness import (
     Fill,
     Predict,
     check_classes,

@@ -20,8 +20,8 @@ from cofire.atomic import atomic_path, write_text
 from cofire.bounds import check_from_zero
 from cofire.checksums import check_json, read_table, sealed_json, write_table
 from cofire.errors import OptionError, ResultError, near_matches
+from cofire.evaluate.judging import fault_of_rules
 from cofire.evaluate.schema import GROUPS, MARGIN, RECORDS_SCHEMA, SUBSETS, Criterion, measured
-from cofire.evaluate.thresholds import fault_of_rules
 from cofire.images.collection import Collection
 from cofire.reading import read_json, reader
 from cofire.statistics import Interval, Outcome, holm, mean_intervals, samples_to_decide, sign_flip

@@ -11,6 +11,7 @@ from scipy.ndimage import label
 from torch import Tensor
 
 from cofire.arguments import validated
+from cofire.bounds import check_from_zero
 from cofire.errors import DataError, OptionError
 from cofire.evaluate.per_image import (
     PerImage,
@@ -18,6 +19,7 @@ from cofire.evaluate.per_image import (
     check_maps,
     check_sides,
     constant,
+    pixels_of,
     truth,
 )
 from cofire.explain.regions import Boxes, check_share
@@ -236,3 +238,191 @@ def _window(height: int, width: int, area: float) -> tuple[int, int]:
         return max(1, round(side)), max(1, round(side))
     long = max(1, round(area * height * width / short))
     return (short, long) if height <= width else (long, short)
+
+
+@validated
+def pointing_hits(maps: Tensor, boxes: Sequence[Tensor], tolerance: float = 0.0) -> PerImage:
+    """Whether the maximum of each map lies in a box: P3 Eq. 6, `PG = #hits / (#hits + #misses)` as the mean.
+
+    Where several pixels share the maximum, each counts in part: the value is the share of them that
+        hit. A constant
+    map points nowhere, which is a miss.
+
+    Args:
+        maps: (images, H, W), from 0 up.
+        boxes: For each image (boxes, 4): left, top, right and bottom in pixels of the map; (0, 4)
+            for none.
+        tolerance: How far the pixel's centre may lie from the nearest box, in pixels, from 0 up; 0
+            is inside.
+
+    Returns:
+        Per image, 0 to 1. An image without a box is not counted.
+
+    Raises:
+        DataError: Shapes that do not fit, values below 0, a box without inside or outside its
+            image.
+        NonFiniteError: A number is NaN or infinite.
+        OptionError: `tolerance` is no finite number from 0 up.
+
+    Example:
+        Two pixels share the maximum, and one of them lies in the box:
+
+        >>> maps = torch.tensor([[[1.0, 0.0, 0.0, 1.0]]])
+        >>> box = torch.tensor([[2.0, 0.0, 4.0, 1.0]])
+        >>> pointing_hits(maps, [box]).values.tolist(), pointing_hits(maps, [box], tolerance=1.5).values.tolist()
+        ([0.5], [1.0])
+    """
+    values = check_maps(maps)
+    reach = check_from_zero("tolerance", tolerance)
+    images, height, width = values.shape
+    given = truth(boxes, images)
+    pixels = pixels_of(given.corners, given.image, height, width)
+    flat = values.flatten(1)
+    counted = given.count > 0
+    asked = counted & ~constant(values)
+    image, pixel = ((flat == flat.amax(dim=1, keepdim=True)) & asked[:, None]).nonzero(
+        as_tuple=True
+    )
+    x, y = pixel % width, pixel // width
+    columns, rows = (
+        _along(given.corners, pixels, axis, size) for axis, size in enumerate((width, height))
+    )
+    hit = torch.zeros(len(image), dtype=torch.bool)
+    # Box by box, so that a plateau of tied pixels and many boxes never meet in one table.
+    for number in range(int(given.count.max()) if images else 0):
+        left = (~hit & (given.count[image] > number)).nonzero().flatten()
+        box = given.first[image[left]] + number
+        across, down = box * width + x[left], box * height + y[left]
+        found = columns[0].take(across) & rows[0].take(down)
+        if reach > 0:
+            found |= columns[1].take(across) + rows[1].take(down) <= reach * reach
+        hit[left] = found
+    hits = torch.bincount(image[hit], minlength=images).double()
+    return PerImage(hits / torch.bincount(image, minlength=images).clamp(min=1), counted)
+
+
+def _along(corners: Tensor, pixels: Tensor, axis: int, size: int) -> tuple[Tensor, Tensor]:
+    """Of all lines of pixels along an axis: which ones each box holds, and the square of how far away they lie."""
+    place = torch.arange(size)
+    held = (place >= pixels[:, axis, None]) & (place < pixels[:, axis + 2, None])
+    away = torch.maximum(
+        corners[:, axis, None] - (place + 0.5), place + 0.5 - corners[:, axis + 2, None]
+    )
+    return held, away.clamp(min=0).square()
+
+
+def strongest_area(maps: Tensor, area: float = 0.2) -> Tensor:
+    """The pixels that hold most of each map: as many as a share of the image's area has.
+
+    Of pixels of the same value all are in or none, so that the order of pixels decides nothing;
+    those without evidence never are. Such an area can be smaller than asked for, never larger, but
+    where the largest value alone is shared by more pixels: then it is these.
+
+    Args:
+        maps: (images, H, W), from 0 up.
+        area: Share of the image's area, above 0 and below 1.
+
+    Returns:
+        (images, H, W), bool; nothing of a map of zeros.
+
+    Raises:
+        DataError: Not (images, H, W), or values below 0.
+        NonFiniteError: A value is NaN or infinite.
+        OptionError: `area` is out of bounds.
+
+    Example:
+        >>> strongest_area(torch.tensor([[[0.0, 3.0], [1.0, 1.0]]]), area=0.5).tolist()
+        [[[False, True], [False, False]]]
+    """
+    check_share("area", area, above=0.0, below=1.0)
+    values = check_maps(maps)
+    flat = values.flatten(1)
+    many = max(1, round(area * flat.shape[1]))
+    if not len(flat):
+        return torch.zeros_like(values, dtype=torch.bool)
+    ordered = flat.sort(dim=1, descending=True).values
+    # The value of the first pixel that does not belong to it; 0 where there are no more.
+    after = ordered[:, many] if many < flat.shape[1] else torch.zeros_like(ordered[:, 0])
+    largest = ordered[:, 0]
+    chosen = flat > torch.where(largest > after, after, 0.0)[:, None]
+    chosen = torch.where((largest > after)[:, None], chosen, flat == largest[:, None]) & (flat > 0)
+    return chosen.reshape(values.shape)
+
+
+def area_overlap(first: Tensor, second: Tensor, area: float = 0.2) -> PerImage:
+    """How much the strongest areas of two maps have in common: `|A ∩ B| / |A ∪ B|`, 0 to 1.
+
+    Args:
+        first: (images, H, W), from 0 up.
+        second: The same shape.
+        area: Share of the image's area that each of the two is allowed.
+
+    Returns:
+        Per image; not counted where one of the maps is constant. `chance_overlap` says what two
+        maps that know nothing of each other have in common.
+
+    Raises:
+        DataError: Shapes that differ, or values below 0.
+        NonFiniteError: A value is NaN or infinite.
+        OptionError: `area` is out of bounds.
+
+    Example:
+        >>> first = torch.tensor([[[4.0, 3.0, 2.0, 1.0]]])
+        >>> area_overlap(first, torch.tensor([[[1.0, 4.0, 3.0, 2.0]]]), area=0.5).values.tolist()
+        [0.3333333333333333]
+    """
+    if first.shape != second.shape:
+        raise DataError(
+            f"maps of shapes {tuple(first.shape)} and {tuple(second.shape)}",
+            "the same shape twice",
+            "bring the maps to one size, or explain the same images",
+        )
+    here, there = (strongest_area(maps, area).flatten(1) for maps in (first, second))
+    shared, joined = (here & there).sum(dim=1).double(), (here | there).sum(dim=1).double()
+    return PerImage(shared / joined.clamp(min=1), ~(constant(first) | constant(second)))
+
+
+def chance_overlap(area: float = 0.2) -> float:
+    """What two areas of a size have in common when they lie anywhere: a² / (2a − a²), of many pixels.
+
+    Example:
+        >>> round(chance_overlap(0.2), 4)
+        0.1111
+    """
+    check_share("area", area, above=0.0, below=1.0)
+    return area / (2 - area)
+
+
+def share_inside(maps: Tensor, boxes: Sequence[Tensor]) -> PerImage:
+    """The share of each map's evidence that lies in any of the image's boxes, 0 to 1.
+
+    Args:
+        maps: (images, H, W), from 0 up.
+        boxes: For each image (boxes, 4), in pixels of the map; (0, 4) for none.
+
+    Returns:
+        Per image; not counted without a box, or where the map is zero everywhere.
+
+    Raises:
+        DataError: Not one tensor of boxes for each image, a box outside its image, or values below
+            0.
+        NonFiniteError: A value is NaN or infinite.
+
+    Example:
+        >>> share_inside(torch.tensor([[[1.0, 2.0, 1.0]]]), [torch.tensor([[1.0, 0.0, 3.0, 1.0]])]).values.tolist()
+        [0.75]
+    """
+    values = check_maps(maps).double()
+    images, height, width = values.shape
+    given = truth(boxes, images)
+    inside = torch.zeros(images, height, width, dtype=torch.bool)
+    places = pixels_of(given.corners, given.image, height, width)
+    for image, (left, top, right, bottom) in zip(
+        given.image.tolist(), places.tolist(), strict=True
+    ):
+        inside[image, top:bottom, left:right] = True
+    total = values.sum(dim=(1, 2))
+    held = torch.where(inside, values, 0.0).sum(dim=(1, 2))
+    return PerImage(
+        (held / torch.where(total > 0, total, 1.0)).clamp(max=1.0), (total > 0) & (given.count > 0)
+    )

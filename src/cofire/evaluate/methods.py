@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
 from cofire.arguments import validated
 from cofire.errors import OptionError, near_matches
-from cofire.evaluate.baselines import BASELINES, baseline
 from cofire.explain import METHODS, Explanation, explain
-from cofire.explain.asking import Images, Pictures, Target
-from cofire.network import Network
-
-EVALUATED = (*METHODS, *BASELINES)
-"""Methods that explain, and baselines."""
+from cofire.explain.asking import (
+    Images,
+    Pictures,
+    Target,
+    classes_asked,
+    images_asked,
+    pictures_asked,
+)
+from cofire.explain.blurring import blurred
+from cofire.explain.chances import chances_of
+from cofire.explain.mapping import one_class_each, refuse_options
+from cofire.explain.options import kind_of
+from cofire.explain.plan import plan_of
+from cofire.explain.region_options import Kind, Regions, regions_of
+from cofire.explain.regions import SIGMA, check_share
+from cofire.network import Network, classifier
 
 
 @validated
@@ -40,7 +54,7 @@ def explained(
         pictures: What to draw on, (images, height, width, 3), uint8; the images themselves unless
             given.
         seed: Of baselines that draw.
-        options: Of the method, as `cofire.explain.explain` and `cofire.evaluate.baselines.baseline`
+        options: Of the method, as `cofire.explain.explain` and `cofire.evaluate.methods.baseline`
             take them.
 
     Raises:
@@ -62,3 +76,268 @@ def explained(
     if method in BASELINES:
         return baseline(method, network, images, target, pictures, seed=seed, options=options)
     return explain(network, images, target, method, pictures=pictures, **(options or {}))
+
+
+BOX_RULE = ("threshold", "connected")
+"""The options of boxes around heat."""
+
+
+def kind_for(network: Network, method: str, options: Mapping[str, Any]) -> Kind:
+    """What heat maps and boxes are made of: without layers that have places, points take their part.
+
+    Args:
+        network: That is explained.
+        method: That explains, or a baseline.
+        options: Those that are not as usual.
+
+    Raises:
+        RuleError: The network has an operator through which evidence cannot be traced.
+        ExportError: The network has no operator graph.
+
+    Example:
+        >>> import torch
+        >>> network = Network(torch.nn.Linear(3, 2), torch.zeros(1, 3))
+        >>> kind_for(network, "discernible", {}), kind_for(network, "edges", {})
+        ('points', 'maps')
+    """
+    kind = kind_of(method, options)
+    return "points" if kind == "layers" and not plan_of(network).judged else kind
+
+
+def regions_for(network: Network, method: str, options: Mapping[str, Any]) -> Regions:
+    """How heat maps and boxes are made on a network, as `cofire.explain.explain` does it.
+
+    Raises:
+        OptionError: A number is out of bounds.
+        CofireError: As `kind_for`.
+
+    Example:
+        >>> import torch
+        >>> network = Network(torch.nn.Linear(3, 2), torch.zeros(1, 3))
+        >>> regions_for(network, "discernible", {"radius": 0.2}).used("points")["radius"]
+        0.2
+    """
+    return regions_of(options, kind_for(network, method, options))[0]
+
+
+def fitting(network: Network, method: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a method as another network can take them: boxes of points have no rule of heat.
+
+    Raises:
+        CofireError: As `kind_for`.
+
+    Example:
+        >>> import torch
+        >>> network = Network(torch.nn.Linear(3, 2), torch.zeros(1, 3))
+        >>> fitting(network, "discernible", {"k": 3, "threshold": 0.4}), fitting(network, "edges", {"threshold": 0.4})
+        ({'k': 3}, {'threshold': 0.4})
+    """
+    kind = kind_of(method, options)
+    bare = kind == "layers" and kind_for(network, method, options) == "points"
+    return {name: value for name, value in options.items() if not (bare and name in BOX_RULE)}
+
+
+def box_around_heat(explanation: Explanation) -> bool:
+    """Whether the boxes of an explanation are around the heat of its maps, and not around points.
+
+    Example:
+        >>> import torch
+        >>> from cofire.explain import explain
+        >>> network = Network(torch.nn.Linear(3, 2), torch.zeros(1, 3))
+        >>> box_around_heat(explain(network, torch.ones(1, 3)))
+        False
+    """
+    if explanation.maps is not None:
+        return True
+    return explanation.layer_maps is not None and explanation.regions.around == "heat"
+
+
+BASELINES = ("centre", "random", "edges")
+"""The middle of the image, one random pixel of it, and where its colours change."""
+
+EVALUATED = (*METHODS, *BASELINES)
+"""Methods that explain, and baselines."""
+
+CENTRE_SIGMA = 0.25
+"""Width of the Gaussian at the middle, as a share of the shorter side: at half its height it spans 59 % of that."""
+
+
+@validated
+def baseline(
+    name: str,
+    network: Network | nn.Module,
+    images: Images,
+    target: Target = None,
+    pictures: Pictures = None,
+    *,
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+) -> Explanation:
+    """A map that asks the network for nothing but its prediction, in the form of an explanation.
+
+    Args:
+        name: "centre", see `centre_map`; "random", see `random_maps`; "edges", see `edge_maps`.
+        network: The classifier, whose probabilities the explanation tells; a module is read with
+            the images.
+        images: A batch (images, *network.input_shape); or one image.
+        target: The class that would be explained: None for the predicted one, a number, or one for
+            each image. The map does not depend on it.
+        pictures: What to draw on, (images, height, width, 3), uint8; the images themselves unless
+            given.
+        seed: Of the random pixel.
+        options: `sigma`, the width of the Gaussian or of the blur as a share of the shorter side;
+            `threshold` and `connected` of boxes.
+
+    Raises:
+        BatchError: The images' shape or type is not the network's.
+        NonFiniteError: An image or a logit is NaN or infinite.
+        LabelError: A target is no class.
+        OptionError: No such baseline or option, an option that is out of bounds, or several classes
+            for one image.
+
+    Example:
+        >>> network = Network(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(15, 2)), torch.zeros(1, 1, 3, 5))
+        >>> found = baseline("centre", network, torch.zeros(1, 1, 3, 5), 1, options={"sigma": 1 / 3})
+        >>> found.target.tolist(), found.heatmap()[0, 1].round(decimals=2)
+        ([[1]], tensor([0.1400, 0.6100, 1.0000, 0.6100, 0.1400]))
+    """
+    if name not in BASELINES:
+        raise OptionError(
+            f"baseline {name!r}",
+            f"one of {', '.join(map(repr, BASELINES))}",
+            f"pass {near_matches(str(name), BASELINES, most=1)}",
+        )
+    network = classifier(network, images)
+    regions, own = regions_of(dict(options or {}), "maps")
+    refuse_options(name, own, ["sigma"])
+    sigma = own.get("sigma", CENTRE_SIGMA if name == "centre" else SIGMA)
+    batch = images_asked(network, images)
+    classes = classes_asked(network, target, len(batch))
+    one_class_each(name, classes)
+    chances = chances_of(network.run(batch)).cpu()
+    confidence, predicted = chances.max(1)
+    classes = predicted[:, None].clone() if classes is None else classes
+    if name == "centre":
+        size = tuple(batch.shape[2:]) if batch.ndim == 4 else (1, batch.shape[1])
+        maps = centre_map((size[0], size[1]), sigma).expand(len(batch), -1, -1).clone()
+    else:
+        maps = random_maps(batch, seed, sigma) if name == "random" else edge_maps(batch, sigma)
+    return Explanation(
+        method=name,
+        options={"sigma": float(sigma)} | ({"seed": seed} if name == "random" else {}),
+        target=classes.clone(),
+        probability=chances.gather(1, classes).float(),
+        predicted=predicted.clone(),
+        confidence=confidence.float(),
+        input_shape=network.input_shape,
+        sites=(),
+        neurons=None,
+        maps=maps,
+        pictures=pictures_asked(batch, pictures),
+        regions=regions,
+    )
+
+
+def centre_map(size: tuple[int, int], sigma: float = CENTRE_SIGMA) -> Tensor:
+    """A Gaussian at the middle of an image: exp(-d² / 2σ²), with d the distance of a pixel's centre from it.
+
+    Args:
+        size: Height and width in pixels.
+        sigma: σ as a share of the shorter side, above 0.
+
+    Returns:
+        (height, width), float32, 0 to 1.
+
+    Raises:
+        OptionError: `sigma` is no number above 0.
+
+    Example:
+        An even number of pixels has none in the middle: two are as near as any.
+
+        >>> centre_map((1, 4), sigma=1.0).round(decimals=3)
+        tensor([[0.3250, 0.8820, 0.8820, 0.3250]])
+    """
+    check_share("sigma", sigma, above=0.0)
+    height, width = size
+    rows, columns = (
+        torch.arange(side, dtype=torch.float64) - (side - 1) / 2 for side in (height, width)
+    )
+    squared = rows[:, None].square() + columns.square()
+    return torch.exp(-squared / (2 * (sigma * min(height, width)) ** 2)).float()
+
+
+def random_maps(images: Tensor, seed: int, sigma: float = SIGMA) -> Tensor:
+    """One random pixel of each image, blurred.
+
+    It follows from the seed and the image's own values, in whatever batch the image comes: the
+    first 8 bytes of the SHA-256 hash of both, as a number, modulo the number of pixels.
+
+    Args:
+        images: (images, channels, height, width) or (images, features), finite.
+        seed: A whole number.
+        sigma: Width of the blur as a share of the shorter side, 0 or more.
+
+    Returns:
+        (images, height, width), float32, from 0 up; features are one row of pixels.
+
+    Raises:
+        OptionError: The seed is no whole number, or `sigma` no number from 0 up.
+
+    Example:
+        >>> images = torch.arange(8.0).reshape(2, 1, 2, 2)
+        >>> together = random_maps(images, seed=0, sigma=0)
+        >>> together.sum((1, 2)).tolist(), torch.equal(together[1], random_maps(images[1:], seed=0, sigma=0)[0])
+        ([1.0, 1.0], True)
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise OptionError(f"seed={seed!r}", "a whole number", "pass seed=0")
+    planes = _planes(images)
+    maps = torch.zeros(len(planes), *planes.shape[2:])
+    for pixels, values in zip(maps, planes, strict=True):
+        # Zeros of both signs are one value; the bytes are those of single precision, in the order
+        # of small machines.
+        content = np.ascontiguousarray((values.float() + 0.0).numpy().astype("<f4")).tobytes()
+        digest = hashlib.sha256(f"{seed} ".encode() + content).digest()
+        pixels.view(-1)[int.from_bytes(digest[:8], "little") % pixels.numel()] = 1.0
+    return blurred(maps, sigma)
+
+
+def edge_maps(images: Tensor, sigma: float = SIGMA) -> Tensor:
+    """How much an image changes around each pixel, by Sobel's operator, blurred.
+
+    With gx and gy of each channel, the differences of the neighbours weighted 1, 2, 1, over 8, the
+    map is √(Σ gx² + gy²) over the channels. Beyond the border the image goes on as it ends, so that
+    a border is no edge.
+
+    Args:
+        images: (images, channels, height, width) or (images, features), finite.
+        sigma: Width of the blur as a share of the shorter side, 0 or more.
+
+    Returns:
+        (images, height, width), float32, from 0 up; zeros where nothing changes.
+
+    Raises:
+        OptionError: `sigma` is no number from 0 up.
+
+    Example:
+        >>> edge_maps(torch.tensor([[[[0.0, 0, 2, 2], [0, 0, 2, 2]]]]), sigma=0)[0].tolist()
+        [[0.0, 1.0, 1.0, 0.0], [0.0, 1.0, 1.0, 0.0]]
+    """
+    planes = _planes(images).double()
+    # A power of two changes no digit, and keeps squares of the largest numbers in range.
+    largest = planes.abs().amax((1, 2, 3), keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+    scale = torch.exp2(torch.log2(largest).floor())
+    around = functional.pad(planes / scale, (1, 1, 1, 1), mode="replicate")
+    # Differences before sums: in a plain area they are exactly zero.
+    across = around[..., :, 2:] - around[..., :, :-2]
+    down = around[..., 2:, :] - around[..., :-2, :]
+    across = (across[..., :-2, :] + 2 * across[..., 1:-1, :] + across[..., 2:, :]) / 8
+    down = (down[..., :, :-2] + 2 * down[..., :, 1:-1] + down[..., :, 2:]) / 8
+    strength = (across.square() + down.square()).sum(1).sqrt() * scale[:, 0]
+    return blurred(strength.clamp(max=torch.finfo(torch.float32).max), sigma)
+
+
+def _planes(images: Tensor) -> Tensor:
+    """Images as (images, channels, height, width), on the CPU: features are one row of pixels."""
+    values = images.detach().cpu()
+    return values if values.ndim == 4 else values[:, None, None, :]

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from cofire.errors import DataError, LabelError
-from cofire.evaluate.kinds import regions_for
-from cofire.evaluate.knobs import alike
-from cofire.evaluate.localisation import best_iou
-from cofire.evaluate.pointing import pointing_hits
+from cofire.evaluate.localisation import best_iou, pointing_hits
+from cofire.evaluate.methods import regions_for
+from cofire.evaluate.search_space import alike
 from cofire.explain import Explanation, explain
 from cofire.explain.layer_maps import LayerMaps
 from cofire.explain.region_options import Regions

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from cofire.arguments import validated
 from cofire.bounds import check_whole
 from cofire.errors import BatchError, DataError, ExplanationError
-from cofire.evaluate.areas import share_inside
-from cofire.evaluate.deepfool import Attacked, Bounds, deepfool
+from cofire.evaluate.deepfool import Attacked, Bounds, deepfool, fitting_noise
+from cofire.evaluate.localisation import share_inside
 from cofire.evaluate.methods import explained
-from cofire.evaluate.noise import fitting_noise
 from cofire.evaluate.per_image import PerImage
+from cofire.evaluate.sensitivity import shift
 from cofire.evaluate.shifts import (
     COMPARISONS,
     MEASURES,
@@ -28,7 +28,6 @@ from cofire.evaluate.shifts import (
     MethodShift,
     Robustness,
 )
-from cofire.evaluate.stability import shift
 from cofire.explain import Explanation
 from cofire.explain.chances import chances_of
 from cofire.images.preparation import Preparation

@@ -19,14 +19,13 @@ from cofire.activations.progress import progress_over
 from cofire.arguments import validated
 from cofire.bounds import check_whole
 from cofire.errors import DataError, ImageError, OptionError, near_matches
-from cofire.evaluate.confidence import Fill
 from cofire.evaluate.cost import Tell, cost_told, duration_told, seconds_of, tuning_part
 from cofire.evaluate.evaluation import OPTIONS, Evaluation
-from cofire.evaluate.judging import Judge, view_of
+from cofire.evaluate.faithfulness import Fill
+from cofire.evaluate.judging import Judge, fault_of_rules, learn_thresholds, view_of, with_threshold
 from cofire.evaluate.methods import EVALUATED
 from cofire.evaluate.records import IDENTITY, ROWS, Chunks
 from cofire.evaluate.schema import RECORDS_SCHEMA, asked_groups
-from cofire.evaluate.thresholds import fault_of_rules, learn_thresholds, with_threshold
 from cofire.images.collection import SPLITS, Collection, sample
 from cofire.images.preparation import Preparation
 from cofire.images.seen import SeenBatch, checked, read_batches

@@ -27,7 +27,7 @@ that class on the photo as it was, where nothing but the class differs.
 """
 
 MEASURES = ("centroid", "box_iou", "rank_correlation")
-"""See `cofire.evaluate.stability.Shift`."""
+"""See `cofire.evaluate.sensitivity.Shift`."""
 
 _FORMAT = 1
 

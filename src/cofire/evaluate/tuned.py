@@ -14,8 +14,8 @@ from cofire.atomic import write_text
 from cofire.checksums import check_json, sealed_json
 from cofire.errors import CofireError, OptionError, ResultError
 from cofire.evaluate.bandit import BanditRun
-from cofire.evaluate.kinds import kind_for
-from cofire.evaluate.knobs import alike, defaults_of
+from cofire.evaluate.methods import kind_for
+from cofire.evaluate.search_space import alike, defaults_of
 from cofire.explain.options import METHODS, kind_of
 from cofire.explain.region_options import Kind, Regions, regions_of
 from cofire.network import Network

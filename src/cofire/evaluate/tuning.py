@@ -15,9 +15,9 @@ from cofire.bounds import check_whole
 from cofire.errors import DataError, OptionError, near_matches
 from cofire.evaluate.bandit import ucb1
 from cofire.evaluate.cost import Tell, duration_told, seconds_of
-from cofire.evaluate.kinds import kind_for, regions_for
-from cofire.evaluate.knobs import WEIGHTS, Knob, alike, defaults_of, knobs_of
+from cofire.evaluate.methods import kind_for, regions_for
 from cofire.evaluate.rewards import Rewards, samples_of
+from cofire.evaluate.search_space import WEIGHTS, Knob, alike, defaults_of, knobs_of
 from cofire.evaluate.tuned import Learned, Score, Tuned
 from cofire.explain.options import METHODS
 from cofire.explain.region_options import Kind, regions_of
@@ -71,7 +71,7 @@ def tune(
         preparation: What is done to photos.
         method: Whose options; of methods that give maps those of the box alone are learnt.
         candidates: Values by name of the option in place of the usual ones, see
-            `cofire.evaluate.knobs.knobs_of`.
+            `cofire.evaluate.search_space.knobs_of`.
         start: Options to begin with; else the method's own, with all weights of Eq. 1 at 1 where
             they are learnt. A `contrast` of None makes heat maps and boxes of points.
         photos: How many to draw at the most, None for all.

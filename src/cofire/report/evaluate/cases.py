@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from cofire.evaluate.baselines import BASELINES
 from cofire.evaluate.evaluation import Evaluation
 from cofire.evaluate.judging import Judge
+from cofire.evaluate.methods import BASELINES
 from cofire.evaluate.schema import Criterion
 from cofire.explain import Explanation, drawing
 from cofire.explain.captions import NO_EVIDENCE, class_told, percent

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
-from cofire.evaluate.baselines import BASELINES
 from cofire.evaluate.evaluation import Evaluation
+from cofire.evaluate.methods import BASELINES
 from cofire.evaluate.schema import Criterion
 from cofire.report.canvas import canvas, plain, series
 from cofire.report.evaluate.tables import method_name, span_told, value_told

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cofire.evaluate.baselines import BASELINES
 from cofire.evaluate.evaluation import Difference, Evaluation
+from cofire.evaluate.methods import BASELINES
 from cofire.evaluate.schema import Criterion, Group
 from cofire.explain.captions import method_told
 from cofire.report.notation import number, signed

@@ -7,7 +7,7 @@ from typing import Any
 
 from cofire.atomic import write_text
 from cofire.errors import OptionError
-from cofire.evaluate.comparisons import KINDS, NetworkCase, TwoNetworks
+from cofire.evaluate.two_networks import KINDS, NetworkCase, TwoNetworks
 from cofire.explain import Explanation
 from cofire.explain.captions import class_told, method_told, percent
 from cofire.report.evaluate.intervals import Chart, Group, Line, chart

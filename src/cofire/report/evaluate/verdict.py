@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cofire.evaluate.baselines import BASELINES
 from cofire.evaluate.evaluation import Difference, Evaluation
+from cofire.evaluate.methods import BASELINES
 from cofire.evaluate.schema import CRITERIA, Criterion
 from cofire.report.evaluate.tables import margin_told, method_name, span_told, value_told
 from cofire.report.notation import count, joined, plural

@@ -5,24 +5,25 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from cofire.arguments import validated
 from cofire.bounds import check_from_zero
-from cofire.errors import DataError, MergeError, OptionError, ResultError
-from cofire.evaluate.confidence import confidence_change
+from cofire.errors import DataError, MergeError, MissingExtraError, OptionError, ResultError
 from cofire.evaluate.curves import Curve
-from cofire.evaluate.localisation import best_iou
+from cofire.evaluate.faithfulness import confidence_change
+from cofire.evaluate.localisation import best_iou, pointing_hits
 from cofire.evaluate.per_image import PerImage
-from cofire.evaluate.pointing import pointing_hits
-from cofire.evaluate.sensitivity import jaccard, rank_correlation
-from cofire.evaluate.stability import blurred_parts, shift
+from cofire.evaluate.sensitivity import blurred_parts, jaccard, rank_correlation, shift
 from cofire.explain.explanation import Explanation
 from cofire.explain.regions import Points, check_share
 from cofire.statistics import Interval, mean_interval
+
+if TYPE_CHECKING:
+    from cofire.evaluate.torchmetric import WrappedMeasure
 
 Choice = TypeVar("Choice", bound=str)
 
@@ -366,3 +367,33 @@ def _one_of(name: str, given: Choice, choices: tuple[str, ...]) -> Choice:
             f"{name}={given!r}", f"one of {', '.join(map(repr, choices))}", f"pass {choices[0]!r}"
         )
     return given
+
+
+@validated
+def as_torchmetric(measure: Measure) -> WrappedMeasure:
+    """A measure as a `torchmetrics.Metric`: for `MetricCollection`, Lightning, and several processes.
+
+    It starts empty, takes what the measure's `judge` takes, and computes the mean over the images
+    that count; its `measure()` gives the measure back, with the interval.
+
+    Args:
+        measure: Whose options it has; what it holds is left behind.
+
+    Raises:
+        MissingExtraError: torchmetrics is not installed.
+
+    Example:
+        >>> import torch
+        >>> from cofire.evaluate.measures import PointingGame
+        >>> metric = as_torchmetric(PointingGame())
+        >>> metric.update(torch.tensor([[[0.0, 1.0]], [[1.0, 0.0]]]), [torch.tensor([[1.0, 0.0, 2.0, 1.0]])] * 2)
+        >>> metric.compute(), metric.measure()
+        (tensor(0.5000, dtype=torch.float64), PointingGame(tolerance=0.0, 2 images, 0 left out))
+    """
+    try:
+        from cofire.evaluate.torchmetric import WrappedMeasure
+    except ImportError as error:
+        raise MissingExtraError(
+            "a torchmetrics metric without torchmetrics", "the library", "pip install torchmetrics"
+        ) from error
+    return WrappedMeasure(measure)
