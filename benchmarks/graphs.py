@@ -23,8 +23,7 @@ import torch
 
 from cofire import functional, summarize
 from cofire.activations.batches import Batches
-from cofire.activations.passes import FirstPass, SecondPass, run_pass
-from cofire.activations.random_labels import RandomLabels, shuffled_labels
+from cofire.activations.passes import FirstPass, RandomLabels, SecondPass, run_pass, shuffled_labels
 from cofire.graphs.bisection import bisect
 from cofire.graphs.leiden import leiden
 from cofire.graphs.louvain import louvain

@@ -15,7 +15,15 @@ from pathlib import Path
 from torch import nn
 
 from cofire.network import Network
-from cofire.study import StudyOptions, Trajectory, correlate, fcnn, follow, load_dataset, run_study
+from cofire.study import (
+    StudyOptions,
+    Trajectory,
+    correlate,
+    fcnn,
+    follow,
+    load_dataset,
+    run_study,
+)
 
 DATASETS = ("mnist", "mnist-mixed", "fashion-mnist", "fashion-mnist-mixed")
 HEADS = ("MNIST", "MNIST mixed", "Fashion-MNIST", "Fashion-MNIST mixed")

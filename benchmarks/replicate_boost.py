@@ -33,8 +33,7 @@ from cofire.network import Network, load_weights
 from cofire.statistics import Interval, paired_bootstrap, seed_interval
 from cofire.study import StudyOptions
 from cofire.study.datasets import LabelledData, hold_out, load_dataset
-from cofire.study.fcnn import fcnn
-from cofire.study.training import Training, checkpoint_path, checkpoint_steps
+from cofire.study.training import Training, checkpoint_path, checkpoint_steps, fcnn
 
 SEEDS = (0, 1, 2)
 CHECKPOINTS = 20

@@ -16,8 +16,7 @@ from cofire.evaluate.bandit import BanditRun
 from cofire.evaluate.schema import RECORDS_SCHEMA
 from cofire.noted import load_noted
 from cofire.study import StudyOptions
-from cofire.study.fcnn import fcnn
-from cofire.study.training import Training
+from cofire.study.training import Training, fcnn
 from tests.conftest import Tiny
 
 FLIPS = 60

@@ -24,8 +24,7 @@ from cofire.images.boxes import read_boxes
 from cofire.images.naming import read_names
 from cofire.images.reading import read_photo
 from cofire.study import StudyOptions, run_study
-from cofire.study.fcnn import fcnn
-from cofire.study.training import Training
+from cofire.study.training import Training, fcnn
 from tests.conftest import Tiny
 
 HELD = {"file": "a.png", "label": 0, "size": [8, 8], "boxes": [[0, 0, 4, 4]]}

@@ -8,10 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from cofire.activations.batches import check_labels
 from cofire.activations.cofiring import CofiringCounts, Pairs
 from cofire.activations.histograms import ActivationHistograms, Range, check_bins, ranges_of
-from cofire.activations.labels import Grouping, check_labels
-from cofire.activations.neurons import NeuronView, view_matrix
+from cofire.activations.neurons import Grouping, NeuronView, view_matrix
 from cofire.activations.statistics import ActivationStatistics, find_non_finite
 from cofire.arguments import validated
 from cofire.errors import DataError, NonFiniteError

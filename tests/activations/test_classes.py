@@ -10,10 +10,9 @@ from torch import nn
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset
 
 from cofire import ActivationSummary, Network, functional, summarize
-from cofire.activations.data_names import classes_of, name_of
+from cofire.activations.batches import classes_of, name_of
 from cofire.activations.labelling import ClassRows, Labelling
-from cofire.activations.labels import Grouping
-from cofire.activations.neurons import NeuronView
+from cofire.activations.neurons import Grouping, NeuronView
 from cofire.activations.statistics import ActivationStatistics
 from cofire.errors import BudgetError, DataError, LabelError, MergeError, OptionError
 

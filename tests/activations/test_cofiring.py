@@ -14,9 +14,8 @@ import cofire
 from cofire import functional
 from cofire.activations import cost_of
 from cofire.activations.cofiring import CofiringCounts, adapted_top
-from cofire.activations.labels import Grouping
-from cofire.activations.neurons import NeuronView
-from cofire.activations.random_labels import shuffled_labels
+from cofire.activations.neurons import Grouping, NeuronView
+from cofire.activations.passes import shuffled_labels
 from cofire.errors import BudgetError, DataError, LayerError, MergeError, OptionError
 
 

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cofire.activations.histograms import ActivationHistograms, ranges_of
-from cofire.activations.labels import Grouping
-from cofire.activations.neurons import NeuronView
+from cofire.activations.neurons import Grouping, NeuronView
 from cofire.activations.statistics import ActivationStatistics
 from cofire.errors import MergeError
 

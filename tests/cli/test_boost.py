@@ -10,13 +10,13 @@ from cofire import Booster, Network, StudyOptions, Trajectory, follow, run_study
 from cofire.errors import OptionError
 from cofire.study import load_dataset
 from cofire.study.datasets import hold_out
-from cofire.study.fcnn import fcnn
+from cofire.study.training import fcnn
 from tests.cli.test_cli import cofire
 
 MODULE = """
 import torch
 from cofire.study import load_dataset
-from cofire.study.fcnn import fcnn
+from cofire.study.training import fcnn
 
 DIGITS = load_dataset("digits")
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from cofire.study.schemas import CLASSES_SCHEMA, LAYERS_SCHEMA, NEURONS_SCHEMA
+from cofire.study.tables import CLASSES_SCHEMA, LAYERS_SCHEMA, NEURONS_SCHEMA
 from cofire.study.trajectory import Trajectory
 
 DIGITS = tuple("0123456789")

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from cofire.study.schemas import EXPLANATIONS_SCHEMA, TRACINGS_SCHEMA
+from cofire.study.tables import EXPLANATIONS_SCHEMA, TRACINGS_SCHEMA
 
 MOMENT = {"step": 4690}
 

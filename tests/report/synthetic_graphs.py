@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pyarrow as pa
 
-from cofire.study.schemas import EDGES_SCHEMA, GRAPHS_SCHEMA, MODULARITIES_SCHEMA, VERTICES_SCHEMA
+from cofire.study.tables import EDGES_SCHEMA, GRAPHS_SCHEMA, MODULARITIES_SCHEMA, VERTICES_SCHEMA
 
 MEASURES = ("kernighan-lin", "louvain", "no-overlap", "unweighted-overlap", "weighted-overlap")
 SAMPLES = 120

@@ -11,8 +11,8 @@ from cofire.report import figures, write_boost_report, write_report
 from cofire.report.boost import tables, wording
 from cofire.report.boost.facts import BoostFacts
 from cofire.statistics import Interval
+from cofire.study.boosts import boost_at, decimals
 from cofire.study.digest import digest
-from cofire.study.gains import boost_at, decimals
 
 from . import synthetic
 from .synthetic_boost import DIGITS, with_boost

@@ -10,7 +10,7 @@ import pytest
 from cofire.checksums import write_table
 from cofire.errors import ResultError
 from cofire.report import write_report
-from cofire.study.schemas import BOOSTS_ADDED, BOOSTS_SCHEMA, FLIPS_SCHEMA, SCHEMAS, SORT_KEYS
+from cofire.study.tables import BOOSTS_ADDED, BOOSTS_SCHEMA, FLIPS_SCHEMA, SCHEMAS, SORT_KEYS
 from cofire.study.trajectory import Trajectory
 
 from ..report import synthetic

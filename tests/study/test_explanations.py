@@ -12,11 +12,9 @@ from cofire import Network, StudyOptions, Trajectory, explain, follow, run_study
 from cofire.errors import OptionError, ResultError
 from cofire.explain.regions import Points
 from cofire.study import load_dataset
-from cofire.study.cases import cases_of
 from cofire.study.digest import digest
-from cofire.study.explanation_rows import explanation_tables
-from cofire.study.schemas import EXPLANATIONS_SCHEMA, SCHEMAS, TRACINGS_SCHEMA
-from cofire.study.sensitivity import heat_overlap, overlap
+from cofire.study.explanations import cases_of, explanation_tables, heat_overlap, overlap
+from cofire.study.tables import EXPLANATIONS_SCHEMA, SCHEMAS, TRACINGS_SCHEMA
 
 from ..report import synthetic
 from ..report.synthetic_explanations import with_explanations

@@ -15,7 +15,7 @@ from cofire.errors import LayerError, OptionError, ResultError
 from cofire.study import Moment, correlate, follow, trajectory_of
 from cofire.study import graph_rows as rows_module
 from cofire.study.graph_rows import GraphOptions
-from cofire.study.schemas import SCHEMAS
+from cofire.study.tables import SCHEMAS
 
 OPTIONS = GraphOptions(resolution=1.5, community_runs=5)
 

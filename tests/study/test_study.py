@@ -16,7 +16,7 @@ from cofire import StudyOptions, Trajectory, run_study
 from cofire.checksums import write_table
 from cofire.errors import MergeError, OptionError, ResultError, WeightsError
 from cofire.study import follow, load_dataset
-from cofire.study.schemas import SCHEMAS
+from cofire.study.tables import SCHEMAS
 from cofire.study.training import checkpoint_steps
 
 SMALL = {

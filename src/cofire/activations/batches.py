@@ -1,10 +1,11 @@
-"""Whatever holds a data set, as checked batches that can be read twice."""
+"""Whatever holds a data set, as checked batches that can be read twice, and what it says of itself."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, TensorDataset
 
-from cofire.activations.labels import check_labels
 from cofire.bounds import check_whole
 from cofire.errors import BatchError, CofireError, DataError, ImageError, LabelError
+from cofire.marks import CLASS_NAME
 from cofire.tensors import Values, dense
 
 _INPUTS = Values(finite=False, error=BatchError)
+
+
 _LABELS = Values(finite=False, error=LabelError)
 
 
@@ -229,3 +232,175 @@ def _not_a_batch(given: Any, where: str) -> BatchError:
         "a pair (inputs, labels) of tensors or arrays, the first axis counting samples",
         remedy,
     )
+
+
+_LABEL_COLUMNS = ("label", "labels", "fine_label", "class")
+
+
+"""What the column of classes is called in Hugging Face's data sets."""
+
+
+def classes_of(data: Any) -> tuple[str, ...] | None:
+    """The names that a data set gives its classes, in the order of the labels.
+
+    They are its `classes`, as those of torchvision have them, or the names of the label in its
+    `features`, as those of Hugging Face have them. A loader and a part have those of the data set
+    behind them; several data sets in one have names if all have the same. Where labels are changed
+    on the way (`target_transform`), names mean nothing.
+
+    Args:
+        data: What `cofire.summarize` takes.
+
+    Returns:
+        The names; None if there are none.
+
+    Example:
+        >>> class Pets:
+        ...     classes = ["cat", "dog"]
+        >>> classes_of(Pets()), classes_of([])
+        (('cat', 'dog'), None)
+    """
+    found = {_named(one) for one in _behind(data)}
+    return found.pop() if len(found) == 1 else None
+
+
+def _behind(data: Any) -> Iterator[Any]:
+    """The data sets behind loaders, parts and joined ones."""
+    several = getattr(data, "datasets", None)
+    inner = getattr(data, "dataset", None)
+    if getattr(data, "target_transform", None) is not None:
+        yield None
+    elif isinstance(several, list | tuple):
+        for one in several:
+            yield from _behind(one)
+    elif (
+        getattr(data, "classes", None) is None and inner is not None and not isinstance(inner, str)
+    ):
+        yield from _behind(inner)
+    else:
+        yield data
+
+
+def _named(data: Any) -> tuple[str, ...] | None:
+    names = getattr(data, "classes", None)
+    if names is None:
+        features = getattr(data, "features", None)
+        if isinstance(features, dict):
+            names = next(
+                (
+                    features[name].names
+                    for name in _LABEL_COLUMNS
+                    if hasattr(features.get(name), "names")
+                ),
+                None,
+            )
+    if not isinstance(names, list | tuple) or len(names) < 2:
+        return None
+    # ImageNet's classes have several names each.
+    first = [name[0] if isinstance(name, list | tuple) and name else name for name in names]
+    if not all(isinstance(name, str | int) for name in first):
+        return None
+    return tuple(
+        CLASS_NAME.of(f"classes[{number}]", str(name)) for number, name in enumerate(first)
+    )
+
+
+def name_of(data: Any) -> str:
+    """A short name of a data set: its kind, and where images lie the end of their path; "" if nothing tells.
+
+    Example:
+        >>> name_of((np.zeros((2, 3)), np.zeros(2))), name_of([])
+        ('tensors', '')
+    """
+    names = dict.fromkeys(_own_name(one) for one in _behind(data))
+    return " + ".join(name for name in names if name)
+
+
+def _own_name(data: Any) -> str:
+    if isinstance(data, TensorDataset) or (
+        isinstance(data, tuple) and all(isinstance(d, _ARRAYS) for d in data)
+    ):
+        return "tensors"
+    info = getattr(getattr(data, "info", None), "dataset_name", None)
+    if isinstance(info, str) and info:
+        return info
+    kind = type(data)
+    if data is None or kind.__module__ == "builtins":
+        return ""
+    root = getattr(data, "root", None)
+    folder = hasattr(data, "imgs") and isinstance(root, str | Path)
+    return (
+        f"{kind.__name__} {'/'.join(Path(root).parts[-2:])}"
+        if folder and root is not None
+        else kind.__name__
+    )
+
+
+_ARRAYS = (Tensor, np.ndarray)
+
+
+def check_labels(labels: Tensor, samples: int, num_classes: int, where: str = "") -> Tensor:
+    """The labels as int64, if they fit.
+
+    Args:
+        labels: What was given as labels.
+        samples: How many samples they belong to.
+        num_classes: Classes are numbered from 0 to one less than this.
+        where: Which batch, for the message; empty if there is only one.
+
+    Returns:
+        (samples,), int64.
+
+    Raises:
+        OptionError: `num_classes` is no whole number from 1 up.
+        LabelError: They are not whole numbers, not flat, of another length, or out of range.
+
+    Example:
+        >>> check_labels(torch.tensor([2, 0], dtype=torch.uint8), 2, 3)
+        tensor([2, 0])
+    """
+    place = f" in {where}" if where else ""
+    num_classes = check_whole("num_classes", num_classes)
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise LabelError(
+            f"labels of type {labels.dtype}{place}",
+            "whole numbers from 0",
+            _as_whole_numbers(labels),
+        )
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        raise LabelError(
+            f"labels of shape {tuple(labels.shape)}{place}",
+            f"one whole number per sample, ({samples},)",
+            "drop the second axis with labels.squeeze(1)",
+        )
+    if labels.ndim != 1:
+        raise LabelError(
+            f"labels of shape {tuple(labels.shape)}{place}",
+            f"one whole number per sample, ({samples},)",
+            "turn one-hot rows into numbers with labels.argmax(dim=1)",
+        )
+    if len(labels) != samples:
+        raise LabelError(
+            f"{len(labels)} labels for {samples} samples{place}",
+            "one label per sample",
+            "pass them in the same order",
+        )
+    labels = labels.to(torch.int64)  # comparing is not implemented for all types
+    wrong = torch.nonzero((labels < 0) | (labels >= num_classes)).flatten()
+    if len(wrong):
+        at = int(wrong[0])
+        raise LabelError(
+            f"label {int(labels[at])} at position {at}{place}",
+            f"a class from 0 to {num_classes - 1}",
+            "number the classes from 0, or check that the network has as many outputs as the data has classes",
+        )
+    return labels
+
+
+def _as_whole_numbers(labels: Tensor) -> str:
+    """What to do with labels of another type: what keeps their meaning, and no more than that."""
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        return "take the likeliest class of each sample with labels.argmax(dim=1)"
+    if labels.is_complex() or not bool((labels == labels.to(torch.float64).round()).all()):
+        return "pass the class number of each sample: these numbers are none, so rounding them would change the classes"
+    return "convert them with labels.long()"

@@ -11,13 +11,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from cofire.activations.labels import Grouping
-from cofire.activations.neurons import NeuronView
-from cofire.activations.pairs import count_pairs
+from cofire.activations.kernels import count_pairs
+from cofire.activations.neurons import Grouping, NeuronView
 from cofire.errors import MergeError, OptionError
 from cofire.patterns import representative_neurons
 
 Pairs = Literal["class", "union"]
+
+
 """Which pairs of neurons are counted. `class`: for each class those of its own representative neurons. `union`: for
 each class those of all classes' representatives."""
 

@@ -1,4 +1,4 @@
-"""What labels mean: the names of the classes, which output of the network is whose, and which classes occur."""
+"""Labels that can be trusted, what they mean to a network, and which classes occur."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor
 
-from cofire.activations.data_names import classes_of
+from cofire.activations.batches import classes_of
 from cofire.bounds import check_whole
 from cofire.errors import DataError, LabelError, OptionError
 from cofire.network import Network
 
 Outputs = Literal["number", "name", "none"]
+
+
 """How classes and outputs of the network belong together: class i is output i; each class has an output of another
 number; not at all, so that there is no accuracy."""
 

@@ -1,9 +1,12 @@
-"""From an activation tensor to its neurons: what one neuron is, and what its observations are."""
+"""From an activation tensor to its neurons, and the samples of a batch by class."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -87,3 +90,48 @@ def _with_precision(activation: Tensor) -> Tensor:
         if activation.dtype in (torch.float32, torch.float64)
         else activation.to(torch.float32)
     )
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """The samples of a batch by class: counts are then written once per class, not once per sample.
+
+    Attributes:
+        labels: Class of every sample, as the samples lie, (samples,), int64.
+        one_class: Whether all labels are the same, so that nothing need be put in order.
+
+    Example:
+        >>> batch = Grouping(torch.tensor([1, 0, 1]))
+        >>> batch.order, batch.ordered
+        (tensor([1, 0, 2]), tensor([0, 1, 1]))
+    """
+
+    labels: Tensor
+    one_class: bool = False
+
+    @cached_property
+    def order(self) -> Tensor:
+        """The samples in the order of their classes, (samples,), int64."""
+        if self.one_class:
+            return torch.arange(len(self.labels), device=self.labels.device)
+        return torch.argsort(self.labels, stable=True)
+
+    @cached_property
+    def ordered(self) -> Tensor:
+        """The classes in that order, (samples,), int64."""
+        return self.labels if self.one_class else self.labels[self.order]
+
+    @cached_property
+    def arrays(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The classes in their order, and the order, for the compiled loops."""
+        return self.ordered.numpy(), self.order.numpy()
+
+    @cached_property
+    def members(self) -> list[tuple[int, Tensor]]:
+        """Each class that occurs, with the indices of its samples."""
+        present, sizes = torch.unique_consecutive(self.ordered, return_counts=True)
+        return list(zip(present.tolist(), torch.split(self.order, sizes.tolist()), strict=True))
+
+    def together(self) -> Grouping:
+        """The same samples as one class."""
+        return Grouping(torch.zeros_like(self.labels), one_class=True)

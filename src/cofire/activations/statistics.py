@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from cofire.activations.kernels import kernels_for, over_neurons
-from cofire.activations.labels import Grouping
-from cofire.activations.neurons import NeuronView
+from cofire.activations.neurons import Grouping, NeuronView
 from cofire.errors import DataError, MergeError
 
 _SUMS = ("samples", "total", "nonzero", "active")

@@ -11,7 +11,6 @@ import torch
 from jinja2 import Environment
 from torch import Tensor
 
-from cofire.activations.budget import ByClass
 from cofire.activations.cofiring import CofiringCounts, Pairs
 from cofire.activations.histograms import ActivationHistograms, Range
 from cofire.activations.labelling import Outputs
@@ -423,3 +422,6 @@ def _not_by_class(value: str) -> DataError:
         f"one made with by_class={value}",
         f"summarize with by_class={value}",
     )
+
+
+ByClass = Literal[False, True, "statistics"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cofire.activations.labels import check_labels
+from cofire.activations.batches import check_labels
 from cofire.bounds import check_whole
 from cofire.errors import DataError, NonFiniteError
 

@@ -34,7 +34,7 @@ from cofire.cli.preparation_options import (
 from cofire.errors import ExportError, OptionError
 from cofire.images.naming import known_names
 from cofire.report import write_boost_report
-from cofire.study.boost_rows import boost_tables
+from cofire.study.boosts import boost_tables
 from cofire.study.digest import boost_line
 from cofire.study.sources import class_names_of, first_inputs, open_data, open_network
 from cofire.study.versions import versions

@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from cofire.activations import DEFAULT_CAP, DEFAULT_TOP, ByClass, cost_of
 from cofire.activations import summarize as run_summary
+from cofire.activations.batches import classes_of
 from cofire.activations.cofiring import narrowed
-from cofire.activations.data_names import classes_of
 from cofire.activations.labelling import Labelling
 from cofire.cli.folders import claim
 from cofire.cli.graph_options import CommunityRuns, NullGraphs, Resolution, Top
@@ -35,9 +35,9 @@ from cofire.images.naming import known_names
 from cofire.patterns import information_floor
 from cofire.report import write_report
 from cofire.study import Moment, trajectory_of
+from cofire.study.analyse import classes_told
 from cofire.study.digest import digest
 from cofire.study.graph_rows import GraphOptions
-from cofire.study.rows import classes_told
 from cofire.study.sources import first_inputs, open_data, open_network, outputs_of
 from cofire.study.versions import versions
 

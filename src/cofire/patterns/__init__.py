@@ -1,25 +1,39 @@
 """Pure maths on counts, means and weights: tensors in, tensors out; no model, no file, no screen."""
 
-from cofire.patterns.adjacency import WeightedGraph, check_communities, check_membership, graph_of
-from cofire.patterns.agreement import adjusted_rand_index, normalized_mutual_information
-from cofire.patterns.arrays import ArrayLike, tensor_of
-from cofire.patterns.entropy import entropy_of_counts
+from cofire.patterns.adjacency import (
+    ArrayLike,
+    WeightedGraph,
+    check_communities,
+    check_membership,
+    graph_of,
+)
+from cofire.patterns.communities import (
+    adjusted_rand_index,
+    modularity,
+    normalized_mutual_information,
+    overlapping_modularity,
+    participation_coefficient,
+    within_community_strength,
+)
 from cofire.patterns.evidence import (
     check_every_class,
     linear_discriminant,
     log_odds_of_patterns,
     pattern_log_likelihood,
+    propose,
 )
-from cofire.patterns.information import information_floor, mutual_information
-from cofire.patterns.modularity import modularity, overlapping_modularity
-from cofire.patterns.proposal import propose
+from cofire.patterns.measures import (
+    class_selectivity,
+    entropy_of_counts,
+    information_floor,
+    mutual_information,
+)
 from cofire.patterns.representatives import (
     partition_of,
     representative_neurons,
     unique_neuron_matrix,
 )
-from cofire.patterns.roles import participation_coefficient, within_community_strength
-from cofire.patterns.selectivity import class_selectivity
+from cofire.tensors import dense as tensor_of
 
 __all__ = [
     "ArrayLike",

@@ -1,18 +1,26 @@
-"""The weights of a graph, checked once."""
+"""Graphs, memberships and communities that can be counted on: what callers pass, checked once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from cofire.errors import DataError, NonFiniteError
-from cofire.patterns.arrays import ArrayLike, tensor_of
+from cofire.tensors import Values
+from cofire.tensors import dense as tensor_of
 
 _ROUNDING = {torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 1e-1}
+
+
 """Of the largest weight: how far an entry and its mirror image may lie apart; 1e-9 in other types."""
+
+
 _TILE = 512
 
 
@@ -186,3 +194,9 @@ def check_communities(
             )
         checked.append(torch.unique(found))
     return checked
+
+
+ArrayLike = Annotated[Tensor | npt.NDArray[np.generic], Values(finite=False)]
+
+
+"""A tensor or an array; each function says which entry is NaN or infinite in its own words."""

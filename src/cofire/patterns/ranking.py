@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from cofire.errors import DataError, NonFiniteError, OptionError
-from cofire.patterns.arrays import ArrayLike, tensor_of
+from cofire.patterns.adjacency import ArrayLike
+from cofire.tensors import dense as tensor_of
 
 _CELLS = 1 << 16
 """Counts that the bootstrap holds at a time: those that stay in a cache are ten times as fast as many more."""

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from cofire.arguments import validated
 from cofire.errors import DataError, NonFiniteError, OptionError
-from cofire.patterns.arrays import ArrayLike, tensor_of
+from cofire.patterns.adjacency import ArrayLike
+from cofire.tensors import dense as tensor_of
 
 
 @validated

@@ -12,7 +12,7 @@ from cofire.explain import Explanation
 from cofire.report.boost.page import write_boost_report
 from cofire.report.evaluate.page import write_evaluation
 from cofire.report.evaluate.regret import write_regret_page
-from cofire.study.boost_rows import boost_tables
+from cofire.study.boosts import boost_tables
 from cofire.study.versions import versions
 
 OtherResult = Explanation | Comparison | Evaluation | Tuned | Robustness | TwoNetworks

@@ -25,7 +25,7 @@ from cofire.report.other_results import OtherResult, write_other_result
 from cofire.report.settings import is_fingerprint, settings, versions
 from cofire.report.sheet import dumped, render
 from cofire.study import Moment, Trajectory, trajectory_of
-from cofire.study.rows import classes_told
+from cofire.study.analyse import classes_told
 
 SHOWN = 20
 """Up to so many rows a table of correlations is shown whole."""

@@ -7,7 +7,7 @@ import pyarrow as pa
 from cofire.boost import MARGIN
 from cofire.errors import ResultError
 from cofire.statistics import Interval
-from cofire.study.gains import boost_at, decimals, margin_of
+from cofire.study.boosts import boost_at, decimals, margin_of
 from cofire.study.trajectory import Trajectory
 
 

@@ -12,8 +12,7 @@ from typing import Annotated, Any
 from torch import nn
 
 from cofire.activations import DEFAULT_TOP, ByClass, Pairs, Range, summarize
-from cofire.activations.batches import Batches, first_inputs
-from cofire.activations.data_names import name_of
+from cofire.activations.batches import Batches, first_inputs, name_of
 from cofire.activations.labelling import Labelling
 from cofire.arguments import validated
 from cofire.boost import compare
@@ -25,12 +24,11 @@ from cofire.errors import OptionError
 from cofire.marks import Later
 from cofire.network import Network, Selector, Unit, classifier
 from cofire.storage import claimed
-from cofire.study.accuracy import tally
-from cofire.study.boost_rows import boost_tables
-from cofire.study.explanation_rows import explanation_tables
+from cofire.study.analyse import Moment, tally, trajectory_of
+from cofire.study.boosts import boost_tables
+from cofire.study.explanations import explanation_tables
 from cofire.study.fragments import Fragments
 from cofire.study.graph_rows import GraphOptions
-from cofire.study.rows import Moment, trajectory_of
 from cofire.study.trajectory import Trajectory
 from cofire.study.versions import versions
 

@@ -13,8 +13,9 @@ from cofire.reading import read_json
 from cofire.study.trajectory import Trajectory
 
 _IDENTITY = "checkpoint.json"
+
+
 _NAMED = ("model", "data", "samples", "test_samples")
-"""Options that rows from before were made without, since they change no number."""
 
 
 class Fragments:

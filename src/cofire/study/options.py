@@ -20,7 +20,7 @@ class StudyOptions(BaseModel):
 
     Attributes:
         dataset: One of `cofire.study.DATASETS`.
-        network: "fcnn" (fully connected, as in P2 Table 1) or "cnn" (see `cofire.study.cnn`).
+        network: "fcnn" (fully connected, as in P2 Table 1) or "cnn" (see `cofire.study.training`).
         hidden: Units of the fully connected hidden layers: 512, 512 (P2 Table 1) unless given, of a
             cnn 128.
         epochs: Passes over the training data.

@@ -9,8 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from cofire.activations.batches import first_inputs
-from cofire.activations.data_names import classes_of
+from cofire.activations.batches import classes_of, first_inputs
 from cofire.errors import (
     CofireError,
     MissingExtraError,

@@ -21,17 +21,14 @@ from cofire.network import Network
 from cofire.patterns import information_floor
 from cofire.reading import read_json
 from cofire.storage import claimed
-from cofire.study.accuracy import tally
-from cofire.study.boost_rows import boost_tables
-from cofire.study.cnn import cnn
+from cofire.study.analyse import Moment, tally, trajectory_of
+from cofire.study.boosts import boost_tables
 from cofire.study.datasets import LabelledData, hold_out, load_dataset
-from cofire.study.explanation_rows import explanation_tables
-from cofire.study.fcnn import fcnn
+from cofire.study.explanations import explanation_tables
 from cofire.study.fragments import Fragments
 from cofire.study.graph_rows import GraphOptions
 from cofire.study.options import StudyOptions
-from cofire.study.rows import Moment, trajectory_of
-from cofire.study.training import Training, checkpoint_path, checkpoint_steps
+from cofire.study.training import Training, checkpoint_path, checkpoint_steps, cnn, fcnn
 from cofire.study.trajectory import Trajectory
 from cofire.study.versions import versions
 

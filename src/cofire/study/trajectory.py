@@ -20,7 +20,7 @@ from cofire.graphs import ActivationPatternGraph
 from cofire.reading import reader
 from cofire.study.correlation import Correlation, correlate
 from cofire.study.graph_rows import graph_from_tables
-from cofire.study.schemas import (
+from cofire.study.tables import (
     BOOST_CLASSES_SCHEMA,
     BOOSTS_ADDED,
     BOOSTS_SCHEMA,
@@ -36,13 +36,27 @@ from cofire.study.schemas import (
 )
 
 _OPTIONAL = ("classes", "graphs", "modularities", "vertices", "boosts", "boost_classes")
+
+
 """Tables that may be without rows."""
+
+
 _SPARSE = ("edges", "flips", "tracings", "explanations")
+
+
 """Tables that may be without rows at single checkpoints: a graph may have no edges, a booster may change nothing, and
 only the last checkpoint is explained."""
+
+
 _WITHIN = {"flips": "boosts", "tracings": "layers", "explanations": "tracings"}
+
+
 """Tables that have no checkpoint which the other table has not."""
+
+
 _LATER = {"boost": ("boosts", "boost_classes", "flips"), "explain": ("tracings", "explanations")}
+
+
 """Tables whose files results from before them do not have, by the option that asks for them."""
 
 
@@ -449,3 +463,6 @@ def _current(table: pa.Table, name: str) -> pa.Table:
 
 def _checkpoints(table: pa.Table) -> set[int]:
     return set(table["checkpoint"].to_pylist()) if "checkpoint" in table.column_names else set()
+
+
+"""Options that rows from before were made without, since they change no number."""

@@ -13,8 +13,8 @@ from cofire.boost import MARGIN
 from cofire.errors import ResultError
 from cofire.report.facts import Facts
 from cofire.statistics import Outcome, verdicts
-from cofire.study.gains import Boost, boost_at, margin_of
-from cofire.study.schemas import BOOST_CLASSES_SCHEMA, BOOSTS_SCHEMA, FLIPS_SCHEMA
+from cofire.study.boosts import Boost, boost_at, margin_of
+from cofire.study.tables import BOOST_CLASSES_SCHEMA, BOOSTS_SCHEMA, FLIPS_SCHEMA
 
 
 class BoostFacts:

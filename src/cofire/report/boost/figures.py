@@ -11,7 +11,7 @@ from cofire.report.boost.facts import BoostFacts
 from cofire.report.canvas import canvas, checkpoint_axis, plain, series
 from cofire.report.notation import short
 from cofire.statistics import Interval
-from cofire.study.gains import gain_of
+from cofire.study.boosts import gain_of
 
 _BASE, _CONTROL, _BOOSTER = 2, 1, 0
 

@@ -15,7 +15,7 @@ from cofire.report.boost.figures import draw_boosts
 from cofire.report.boost.section import Section
 from cofire.report.settings import settings, versions
 from cofire.report.sheet import render
-from cofire.study.gains import margin_of
+from cofire.study.boosts import margin_of
 
 
 @validated
@@ -33,7 +33,7 @@ def write_boost_report(
     """Write what boosting did to one model as one HTML file that loads nothing from anywhere.
 
     Args:
-        boosts: A table of `cofire.study.schemas.BOOSTS_SCHEMA`, of one checkpoint or more.
+        boosts: A table of `cofire.study.tables.BOOSTS_SCHEMA`, of one checkpoint or more.
         boost_classes: A table of `BOOST_CLASSES_SCHEMA`, which may be without rows.
         flips: A table of `FLIPS_SCHEMA`, which may be without rows.
         path: Where to write; the file appears whole or not at all.

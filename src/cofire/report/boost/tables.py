@@ -10,7 +10,7 @@ from cofire.report.boost.facts import BoostFacts
 from cofire.report.boost.wording import span
 from cofire.report.notation import count, number, percent, signed
 from cofire.statistics import Interval, Outcome
-from cofire.study.gains import decimals, gain_of
+from cofire.study.boosts import decimals, gain_of
 
 ALL_CLASSES = 20
 """Up to so many classes are all shown."""

@@ -9,7 +9,7 @@ from cofire.report.boost.facts import BoostFacts
 from cofire.report.notation import count, plural, signed
 from cofire.report.wording import Remark
 from cofire.statistics import Interval, Outcome, samples_to_decide
-from cofire.study.gains import Boost, decimals
+from cofire.study.boosts import Boost, decimals
 
 PAPER = (
     "The paper from which this comes reports gains over the model of 0.4 to 5.4 points on test data (its Tables 2 "

@@ -6,7 +6,7 @@ from cofire.explain.captions import NO_EVIDENCE, percent
 from cofire.report.explanations.facts import Example, ExplanationFacts, Traced
 from cofire.report.notation import count, number, plural
 from cofire.report.wording import Remark
-from cofire.study.sensitivity import heat_overlap
+from cofire.study.explanations import heat_overlap
 
 _SAME, _ALIKE = 0.95, 0.75
 """From where on points count as the same for every class, and as much alike."""
