@@ -1,4 +1,4 @@
-"""The command line: parses, calls, prints; decides nothing."""
+"""The command line: parses, calls, prints; decides nothing. One file for each verb."""
 
 from cofire.cli.main import main
 

@@ -1,43 +1,57 @@
-"""The commands, and what a user sees when something goes wrong."""
+"""The verbs, each imported when it is called, and what a user sees when something goes wrong."""
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 import cofire
 from cofire import plugins
-from cofire.cli.boost import boost
-from cofire.cli.doctor import doctor
-from cofire.cli.evaluate import evaluate
-from cofire.cli.explain import explain
-from cofire.cli.folders import stoppable
-from cofire.cli.graph import graph
-from cofire.cli.study import demo, report, study
-from cofire.cli.summarize import summarize
-from cofire.cli.tune import tune
 from cofire.errors import CofireError
 
-app = typer.Typer(
-    name="cofire",
-    help="Which neurons of a PyTorch classifier fire, which fire together, over training and next to its accuracy.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
-app.command()(stoppable(demo, goes_on=True))
-app.command(no_args_is_help=True)(stoppable(study, goes_on=True))
-app.command(no_args_is_help=True)(stoppable(summarize))
-app.command(no_args_is_help=True)(stoppable(report))
-app.command(no_args_is_help=True)(stoppable(graph))
-app.command(no_args_is_help=True)(stoppable(boost))
-app.command(no_args_is_help=True)(stoppable(explain))
-app.command(no_args_is_help=True)(stoppable(evaluate, goes_on=True))
-app.command(no_args_is_help=True)(stoppable(tune))
-app.command()(stoppable(doctor))
+VERBS = {
+    "demo": "The study on scikit-learn's digits: train, watch the neurons, boost, explain, report.",
+    "study": "Train a classifier, keep checkpoints, and hold what its neurons do against its accuracy.",
+    "summarize": "What the neurons of one model do on one data set: a summary file, tables and a report.",
+    "report": "Write the report of finished results again, and its figures as files.",
+    "graph": "Which neurons of a layer fire together: the graph of one checkpoint, as a file for Gephi.",
+    "boost": "Boost a trained model by what its neurons do, and hold it against controls.",
+    "explain": "Which pixels of images carried the decisions of a network: a page, pictures and numbers.",
+    "evaluate": "Judge explanations: do they show where the object is, and what the network uses?",
+    "tune": "Learn options of a method, on photos whose objects have boxes.",
+    "doctor": "Versions, devices, what is installed, and what an extra would add.",
+}
+"""The verbs and what the list of them says; the module of a verb is imported when it is called."""
+
+_IN_STUDY = ("demo", "report")
+_GO_ON = ("demo", "study", "evaluate")
+
+
+class _Verbs(TyperGroup):
+    """Verbs that are known by name and line until one of them is called."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands = {name: TyperCommand(name, help=line) for name, line in VERBS.items()}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, name and command and _verb(name), rest
+
+
+def _verb(name: str) -> Any:
+    from cofire.cli.folders import stoppable
+
+    module = import_module(f"cofire.cli.{'study' if name in _IN_STUDY else name}")
+    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    function = stoppable(getattr(module, name), goes_on=name in _GO_ON)
+    alone.command(name, no_args_is_help=name not in ("demo", "doctor"))(function)
+    return typer.main.get_command(alone)
 
 
 def _version(show: bool) -> None:
@@ -51,12 +65,22 @@ def _load(names: list[str]) -> list[str]:
     return names
 
 
+app = typer.Typer(
+    name="cofire",
+    cls=_Verbs,
+    help="Which neurons of a PyTorch classifier fire, which fire together, over training and next to its accuracy.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
 @app.callback()
 def _root(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_version, is_eager=True, help="Print the version and stop."
+            "--version", "-V", callback=_version, is_eager=True, help="Print the version and stop."
         ),
     ] = False,
     plugin: Annotated[
