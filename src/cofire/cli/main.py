@@ -71,7 +71,7 @@ app = typer.Typer(
     help="Which neurons of a PyTorch classifier fire, which fire together, over training and next to its accuracy.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["--help", "-h"]},
 )
 
 
