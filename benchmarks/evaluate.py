@@ -35,7 +35,7 @@ from cofire.evaluate.localisation import best_iou, fixed_boxes, pointing_hits
 from cofire.evaluate.methods import EVALUATED, explained
 from cofire.evaluate.running import run_evaluation
 from cofire.explain import Explanation
-from cofire.explain.regions import hull, staying
+from cofire.explain.result.regions import hull, staying
 from cofire.images.collection import Collection
 from cofire.images.layouts import open_collection
 from cofire.images.preparation import Preparation, preparation_of

@@ -672,7 +672,7 @@ def explaining_a_network_of_two_inputs(_, __):
         def forward(self, x):
             return self.inner(x, x)
 
-    from cofire.explain.plan import plan_of
+    from cofire.explain.tracing.plan import plan_of
 
     one = images()[:1]
     return (

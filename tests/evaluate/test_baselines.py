@@ -17,7 +17,7 @@ from cofire.evaluate.methods import (
     edge_maps,
     random_maps,
 )
-from cofire.explain.regions import SIGMA
+from cofire.explain.result.regions import SIGMA
 from cofire.network import Network
 
 

@@ -10,7 +10,7 @@ from torchvision.ops import box_iou
 
 from cofire.errors import DataError, NonFiniteError, OptionError
 from cofire.evaluate.localisation import best_iou, fixed_boxes, iou, threshold_boxes
-from cofire.explain.regions import map_hull
+from cofire.explain.result.regions import map_hull
 
 NONE = torch.zeros(0, 4)
 

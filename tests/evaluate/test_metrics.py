@@ -20,7 +20,7 @@ from cofire.evaluate.measures import (
     SoftChange,
 )
 from cofire.evaluate.per_image import PerImage
-from cofire.explain.regions import Points
+from cofire.explain.result.regions import Points
 from cofire.statistics import Interval, paired_bootstrap
 from tests.explain.explanations import toy
 

@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 
 from cofire.errors import DataError, NonFiniteError
 from cofire.evaluate.sensitivity import jaccard, rank_correlation
-from cofire.explain.regions import Points
+from cofire.explain.result.regions import Points
 
 places = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=12)
 

@@ -7,8 +7,8 @@ import torch
 
 from cofire.errors import BatchError, DataError, OptionError
 from cofire.evaluate.sensitivity import blurred_parts, centroids, shift, stability
-from cofire.explain.layer_maps import LayerMaps
-from cofire.explain.region_options import Regions
+from cofire.explain.result.layer_maps import LayerMaps
+from cofire.explain.result.regions import Regions
 from tests.explain.explanations import explanation, pixels, toy
 
 

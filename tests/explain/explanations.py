@@ -2,8 +2,8 @@
 
 import torch
 
-from cofire.explain.explanation import Explanation
-from cofire.explain.neurons import Neurons, Site
+from cofire.explain.result.explanation import Explanation
+from cofire.explain.result.neurons import Neurons, Site
 
 NAMES = tuple(f"class {i}" for i in range(10))
 

@@ -18,8 +18,8 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
 from cofire import errors
-from cofire.explain.cam_layers import choose_cam_layer
-from cofire.explain.cams import cam_maps
+from cofire.explain.methods.cam import cam_maps
+from cofire.explain.methods.cam_layer import choose_cam_layer
 from cofire.network import Network
 from tests.network.test_torchvision import built
 
@@ -507,6 +507,6 @@ def test_a_missing_library_is_named(small, method, monkeypatch):
 
 
 def test_the_libraries_are_imported_when_needed_only():
-    code = "import sys, cofire.explain.cams; print(*{'captum', 'pytorch_grad_cam', 'cv2'} & set(sys.modules))"
+    code = "import sys, cofire.explain.methods.cam; print(*{'captum', 'pytorch_grad_cam', 'cv2'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not found.stdout.strip()

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from cofire.errors import ExplanationError, OptionError, ResultError
-from cofire.explain import captions, drawing
-from cofire.explain.explanation import Explanation
-from cofire.explain.paper import DOT, shortened
+from cofire.explain.drawing import captions, draw
+from cofire.explain.drawing.paper import DOT, shortened
+from cofire.explain.result.explanation import Explanation
 
 from .explanations import NAMES, camera, photos, pixels, toy, vectors
 
@@ -48,7 +48,7 @@ def test_points_lie_on_the_middle_of_their_pixels():
 
 
 def test_the_area_of_a_dot_grows_with_the_score():
-    dots = drawing.dots_of(toy().points(0), (4, 6))
+    dots = draw.dots_of(toy().points(0), (4, 6))
     assert [round((r / dots[0][2]) ** 2, 3) for _, _, r in dots] == [1, 0.75, 0.25]
     assert dots[0][:2] == (pytest.approx(0.5 / 6), pytest.approx(0.5 / 4))
 
@@ -56,16 +56,16 @@ def test_the_area_of_a_dot_grows_with_the_score():
 def test_many_equal_dots_do_not_hide_the_picture():
     everywhere = [(y, x) for y in range(40) for x in range(30)]
     for places in (everywhere, everywhere[::7]):
-        dots = drawing.dots_of(pixels(*places).points(0), (40, 30))
+        dots = draw.dots_of(pixels(*places).points(0), (40, 30))
         assert len(dots) == len(places)
         assert sum(np.pi * r**2 for _, _, r in dots) <= 0.15 * 30 / 40
 
 
 def test_the_box_is_drawn_around_the_points():
-    found = drawing.panel(pixels((10, 5), (19, 14)), 0, "box")
+    found = draw.panel(pixels((10, 5), (19, 14)), 0, "box")
     assert found.frame == (5 / 30, 10 / 40, 15 / 30, 20 / 40)
     assert found.note == "10 × 10 pixels, 8.3\u00a0% of the image"
-    assert drawing.panel(pixels(), 0, "box").frame is None
+    assert draw.panel(pixels(), 0, "box").frame is None
 
 
 def test_a_drawing_without_legend_is_as_large_as_the_enlarged_picture():
@@ -92,15 +92,15 @@ def test_what_is_drawn_does_not_change_what_is_drawn_on(random):
 
 
 def test_colours_fade_out_and_are_those_of_the_scale():
-    ends = drawing.coloured(np.array([0.0, 1.0]), alpha=0.5)
+    ends = draw.coloured(np.array([0.0, 1.0]), alpha=0.5)
     assert ends[:, 3].tolist() == [0, 128]
-    assert "#{:02x}{:02x}{:02x}".format(*ends[1, :3]) == drawing.SCALE[-1]
+    assert "#{:02x}{:02x}{:02x}".format(*ends[1, :3]) == draw.SCALE[-1]
 
 
 def test_each_step_of_the_scale_is_lighter_than_the_one_before():
     light = [
         sum(w * int(c[i : i + 2], 16) for w, i in ((0.21, 1), (0.72, 3), (0.07, 5)))
-        for c in drawing.SCALE
+        for c in draw.SCALE
     ]
     assert light == sorted(light)
 

@@ -88,10 +88,10 @@ def test_the_model_is_as_before_also_after_an_exception(method, training, images
         raise KeyboardInterrupt
 
     for place in (
-        "cofire.explain.tracing.choose",
-        "cofire.explain.tracing.choose_by_algorithm",
-        "cofire.explain.cams._by_captum",
-        "cofire.explain.cams._by_grad_cam",
+        "cofire.explain.tracing.trace.choose",
+        "cofire.explain.tracing.trace.choose_by_algorithm",
+        "cofire.explain.methods.cam._by_captum",
+        "cofire.explain.methods.cam._by_grad_cam",
     ):
         monkeypatch.setattr(
             sys.modules[place.rpartition(".")[0]], place.rpartition(".")[2], failing
@@ -333,7 +333,7 @@ def test_paths_lead_from_pixels_to_the_class(residual, images):
 
 def test_large_batches_are_explained_in_parts(monkeypatch, residual, images):
     whole = explain(residual[1], images)
-    module = sys.modules["cofire.explain.explaining"]
+    module = sys.modules["cofire.explain.attribution"]
     monkeypatch.setattr(module, "images_at_once", lambda *_, **__: 2)
     assert_same(whole, explain(residual[1], images))
 
@@ -435,7 +435,7 @@ def test_unusual_networks_and_that_pruning_is_exact(name, preceding, monkeypatch
     network = Network(model, images[:1])
     found = explain(network, images, alpha=(1.0, preceding, 1.0), k=2)
     assert torch.isfinite(found.heatmap()).all()
-    module = sys.modules["cofire.explain.ceilings"]
+    module = sys.modules["cofire.explain.tracing.support"]
     monkeypatch.setattr(
         module.Ceilings, "of", lambda self, node: torch.full((5, 1), torch.inf, dtype=torch.float64)
     )
@@ -455,7 +455,7 @@ def test_other_weights_in_the_same_memory_are_seen():
 
 
 def test_plans_go_with_their_networks():
-    plans = sys.modules["cofire.explain.plan"]._PLANS
+    plans = sys.modules["cofire.explain.tracing.plan"]._PLANS
     gc.collect()
     before = len(plans)
     for _ in range(3):

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from cofire.errors import ExplanationError, LayerError, OptionError, ResultError
-from cofire.explain.explanation import Explanation
-from cofire.explain.neurons import NEURON_COLUMNS, Site
-from cofire.explain.regions import SIGMA, heat
+from cofire.explain.result.explanation import Explanation
+from cofire.explain.result.neurons import NEURON_COLUMNS, Site
+from cofire.explain.result.regions import SIGMA, heat
 from cofire.noted import load_noted, save_noted
 
 from .explanations import TOY_SITES, camera, explanation, photos, pixels, table, toy, vectors

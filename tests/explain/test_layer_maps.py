@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from cofire.errors import ExplanationError, OptionError, ResultError
 from cofire.explain import Explanation
-from cofire.explain.layer_maps import LAYER_SIGMA, LayerMaps, joined_maps
+from cofire.explain.result.layer_maps import LayerMaps, joined_maps
+from cofire.explain.result.regions import LAYER_SIGMA
 from cofire.noted import load_noted, save_noted
 from tests.explain.explanations import camera, toy
 

@@ -25,7 +25,7 @@ from zennit.torchvision import ResNetCanonizer, VGGCanonizer
 
 from cofire import errors
 from cofire.explain import Explanation, explain
-from cofire.explain.lrp import lrp_maps, relevance
+from cofire.explain.methods.lrp import lrp_maps, relevance
 from cofire.network import Network
 from tests.explain.networks import plain_cnn
 
@@ -414,7 +414,7 @@ def test_relevance_does_not_depend_on_the_rest_of_the_batch(small, monkeypatch):
     expected = relevance(network, images, target)
     alone = [relevance(network, images[[one]], target[[one]]) for one in range(4)]
     torch.testing.assert_close(torch.cat(alone), expected)
-    monkeypatch.setattr(sys.modules["cofire.explain.lrp"], "_BYTES", 1)
+    monkeypatch.setattr(sys.modules["cofire.explain.methods.lrp"], "_BYTES", 1)
     torch.testing.assert_close(relevance(network, images, target), expected)
 
 
@@ -521,6 +521,6 @@ def test_a_missing_library_is_named(small, monkeypatch):
 
 
 def test_the_library_is_imported_when_needed_only():
-    for name in ("lrp", "lrp_modules", "lrp_plan", "mapping"):
-        source = Path(sys.modules[f"cofire.explain.{name}"].__file__).read_text()
+    for name in ("lrp", "lrp_modules", "lrp_plan"):
+        source = Path(sys.modules[f"cofire.explain.methods.{name}"].__file__).read_text()
         assert not re.search(r"^\s*(import|from) zennit", source, re.MULTILINE)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from cofire.errors import NonFiniteError
 from cofire.explain import explain
-from cofire.explain.plan import plan_of
+from cofire.explain.tracing.plan import plan_of
 from cofire.network import Network
 from tests.explain.networks import SmallResidual
 
@@ -216,7 +216,7 @@ def test_images_do_not_change_each_others_maps(monkeypatch):
             heat_of(network, images[number])[0], together[number], rtol=1e-6, atol=1e-12
         )
     monkeypatch.setattr(
-        sys.modules["cofire.explain.explaining"], "images_at_once", lambda *_, **__: 2
+        sys.modules["cofire.explain.attribution"], "images_at_once", lambda *_, **__: 2
     )
     assert torch.allclose(heat_of(network, images), together, rtol=1e-6, atol=1e-12)
 

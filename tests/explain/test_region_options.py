@@ -10,11 +10,10 @@ from torch import nn
 
 from cofire.errors import OptionError, ResultError
 from cofire.explain import Explanation, explain
-from cofire.explain.captions import point_box_rule, spread_told
-from cofire.explain.drawing import panel
-from cofire.explain.layer_maps import LayerMaps
-from cofire.explain.region_options import Regions
-from cofire.explain.regions import map_hull
+from cofire.explain.drawing.captions import point_box_rule, spread_told
+from cofire.explain.drawing.draw import panel
+from cofire.explain.result.layer_maps import LayerMaps
+from cofire.explain.result.regions import Regions, map_hull
 from cofire.network import Network
 from cofire.noted import load_noted, save_noted
 

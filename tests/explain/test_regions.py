@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cofire.errors import OptionError
-from cofire.explain.regions import heat, hull, map_hull, staying
+from cofire.explain.result.regions import heat, hull, map_hull, staying
 
 WHOLE = torch.int32
 

@@ -66,10 +66,10 @@ def test_the_page_is_quiet_and_loads_nothing(page_file, visit):
 def test_the_layers_hold_what_the_table_holds():
     found = toy()
     expected = [[0.375, 0.375, 0.125, 0.125], [0.75, 0.25], [1.0]]
-    from cofire.explain import view
+    from cofire.explain.drawing import page
 
-    assert [view.layer_shown(found, 0, at, NAMES)["score"] for at in range(3)] == expected
-    relu = view.layer_shown(found, 0, 1, NAMES)
+    assert [page.layer_shown(found, 0, at, NAMES)["score"] for at in range(3)] == expected
+    relu = page.layer_shown(found, 0, 1, NAMES)
     assert (relu["rows"], relu["columns"], relu["y"], relu["x"]) == (2, 3, [0, 1], [0, 2])
     assert [(entry["name"], entry["score"]) for entry in relu["strongest"]] == [
         ("channel 0", 0.75),
@@ -79,7 +79,7 @@ def test_the_layers_hold_what_the_table_holds():
         "Activation layer, 3 channels on 2 × 3 positions. 2 selected neurons in 2 channels, through which 100\u00a0% "
         "of the evidence passes."
     )
-    assert view.layer_shown(found, 0, 2, NAMES)["strongest"][0]["name"] == "class 1"
+    assert page.layer_shown(found, 0, 2, NAMES)["strongest"][0]["name"] == "class 1"
 
 
 def test_the_slider_goes_through_the_layers_by_keyboard(page_file, visit):

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval
 
 import cofire
-from cofire.explain.options import scoring_of, tracing_of
+from cofire.explain.methods.discernible import scoring_of, tracing_of
 
 from .naive_algorithm import Algorithm
 from .naive_tracing import fixed

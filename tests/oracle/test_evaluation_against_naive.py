@@ -28,7 +28,7 @@ from cofire.evaluate.methods import explained
 from cofire.evaluate.running import run_evaluation
 from cofire.evaluate.schema import GROUPS, RECORDS_SCHEMA
 from cofire.evaluate.sensitivity import jaccard, rank_correlation
-from cofire.explain.regions import Points, map_hull
+from cofire.explain.result.regions import Points, map_hull
 from cofire.network import Network
 from cofire.statistics import holm, mean_intervals, paired_bootstrap, sign_flip
 from tests.evaluate.judged import (

@@ -14,10 +14,10 @@ from torch import nn
 from torch.nn import functional as F
 
 import cofire
-from cofire.explain.flow import Flow
-from cofire.explain.plan import plan_of
-from cofire.explain.scoring import Scoring
-from cofire.explain.tracing import trace
+from cofire.explain.rules.flow import Flow
+from cofire.explain.tracing.plan import plan_of
+from cofire.explain.tracing.scoring import Scoring
+from cofire.explain.tracing.trace import trace
 
 from .naive_tracing import Builder, Tracing, different, fixed, interpreted
 

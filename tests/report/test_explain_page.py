@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from cofire.explain import Explanation, Neurons, Site
-from cofire.explain.layer_maps import LayerMaps
-from cofire.explain.region_options import regions_of
+from cofire.explain.result.layer_maps import LayerMaps
+from cofire.explain.result.regions import regions_of
 from cofire.report.explain.explained import Explained, box_words, evidence_at_input, evidence_words
 from cofire.report.explain.page import Setup, shown, write_page
 from cofire.report.explain.record import record_of

@@ -8,7 +8,7 @@ import pytest
 
 from cofire.evaluate.bandit import ucb1
 from cofire.evaluate.tuned import Learned, Score, Tuned
-from cofire.explain.region_options import Regions
+from cofire.explain.result.regions import Regions
 from cofire.report.evaluate.regret import regret_figures, write_regret_page
 from cofire.report.evaluate.regret_words import intervals_of, notes_of, rows_of, verdict
 from cofire.statistics import Interval

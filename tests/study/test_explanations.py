@@ -10,7 +10,7 @@ from torch import nn
 
 from cofire import Network, StudyOptions, Trajectory, explain, follow, run_study
 from cofire.errors import OptionError, ResultError
-from cofire.explain.regions import Points
+from cofire.explain.result.regions import Points
 from cofire.study import load_dataset
 from cofire.study.digest import digest
 from cofire.study.explanations import cases_of, explanation_tables, heat_overlap, overlap

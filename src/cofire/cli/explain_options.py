@@ -8,7 +8,7 @@ from cofire.cli.numbers import numbers
 from cofire.errors import OptionError, near_matches
 from cofire.evaluate.tuned import Tuned
 from cofire.explain import METHODS
-from cofire.explain.options import kind_of, tracing_of
+from cofire.explain.methods.discernible import kind_of, tracing_of
 
 OURS = "discernible"
 MAPS = ("gradcam", "gradcam++")

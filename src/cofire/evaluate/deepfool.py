@@ -14,7 +14,7 @@ from cofire.arguments import validated
 from cofire.bounds import check_whole
 from cofire.errors import BatchError, NonFiniteError, OptionError
 from cofire.evaluate.gradients import InputGradients
-from cofire.explain.asking import Images, images_asked
+from cofire.explain.inputs import Images, images_asked
 from cofire.network import Network, classifier
 
 Bounds = tuple[Tensor, Tensor]

@@ -21,7 +21,7 @@ from cofire.evaluate.per_image import (
     constant,
     pixels_of,
 )
-from cofire.explain.regions import check_share
+from cofire.explain.result.regions import check_share
 from cofire.network.untouched import without_autocast
 
 Predict = Callable[[Tensor], Tensor]

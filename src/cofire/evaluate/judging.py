@@ -18,8 +18,8 @@ from cofire.evaluate.per_image import PerImage, pixels_of
 from cofire.evaluate.schema import Group
 from cofire.evaluate.sensitivity import jaccard, rank_correlation
 from cofire.explain import Explanation
-from cofire.explain.chances import chances_of
-from cofire.explain.regions import Boxes
+from cofire.explain.inputs import chances_of
+from cofire.explain.result.regions import Boxes
 from cofire.images.collection import Collection
 from cofire.images.preparation import Preparation
 from cofire.images.seen import read_batches

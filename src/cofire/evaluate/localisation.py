@@ -22,7 +22,7 @@ from cofire.evaluate.per_image import (
     pixels_of,
     truth,
 )
-from cofire.explain.regions import Boxes, check_share
+from cofire.explain.result.regions import Boxes, check_share
 
 
 @validated
@@ -106,7 +106,7 @@ def threshold_boxes(
 ) -> Tensor:
     """The tight boxes around the pixels that reach each of several shares of a map's maximum.
 
-    As `cofire.explain.regions.map_hull` finds them one by one, for all maps and thresholds at once.
+    As `cofire.explain.result.regions.map_hull` finds them one by one, for all maps and thresholds at once.
 
     Args:
         maps: (images, H, W), from 0 up.

@@ -18,8 +18,8 @@ from cofire.evaluate.faithfulness import confidence_change
 from cofire.evaluate.localisation import best_iou, pointing_hits
 from cofire.evaluate.per_image import PerImage
 from cofire.evaluate.sensitivity import blurred_parts, jaccard, rank_correlation, shift
-from cofire.explain.explanation import Explanation
-from cofire.explain.regions import Points, check_share
+from cofire.explain.result.explanation import Explanation
+from cofire.explain.result.regions import Points, check_share
 from cofire.statistics import Interval, mean_interval
 
 if TYPE_CHECKING:

@@ -14,21 +14,19 @@ from torch.nn import functional
 from cofire.arguments import validated
 from cofire.errors import OptionError, near_matches
 from cofire.explain import METHODS, Explanation, explain
-from cofire.explain.asking import (
+from cofire.explain.inputs import (
     Images,
     Pictures,
     Target,
+    chances_of,
     classes_asked,
     images_asked,
     pictures_asked,
 )
-from cofire.explain.blurring import blurred
-from cofire.explain.chances import chances_of
-from cofire.explain.mapping import one_class_each, refuse_options
-from cofire.explain.options import kind_of
-from cofire.explain.plan import plan_of
-from cofire.explain.region_options import Kind, Regions, regions_of
-from cofire.explain.regions import SIGMA, check_share
+from cofire.explain.methods.discernible import kind_of
+from cofire.explain.methods.mapping import one_class_each, refuse_options
+from cofire.explain.result.regions import SIGMA, Kind, Regions, blurred, check_share, regions_of
+from cofire.explain.tracing.plan import plan_of
 from cofire.network import Network, classifier
 
 

@@ -15,9 +15,8 @@ from cofire.evaluate.localisation import best_iou, pointing_hits
 from cofire.evaluate.methods import regions_for
 from cofire.evaluate.search_space import alike
 from cofire.explain import Explanation, explain
-from cofire.explain.layer_maps import LayerMaps
-from cofire.explain.region_options import Regions
-from cofire.explain.regions import Boxes, Points
+from cofire.explain.result.layer_maps import LayerMaps
+from cofire.explain.result.regions import Boxes, Points, Regions
 from cofire.images.collection import Collection
 from cofire.images.preparation import Preparation, Prepared
 from cofire.images.seen import read_batches

@@ -29,7 +29,7 @@ from cofire.evaluate.shifts import (
     Robustness,
 )
 from cofire.explain import Explanation
-from cofire.explain.chances import chances_of
+from cofire.explain.inputs import chances_of
 from cofire.images.preparation import Preparation
 from cofire.network import Network, classifier
 

@@ -7,9 +7,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from cofire.errors import OptionError, near_matches
-from cofire.explain.options import DEFAULTS, Tracing, kind_of, tracing_of
-from cofire.explain.region_options import Kind, Regions, regions_of
-from cofire.explain.regions import SIGMA, check_share
+from cofire.explain.methods.discernible import DEFAULTS, Tracing, kind_of, tracing_of
+from cofire.explain.result.regions import SIGMA, Kind, Regions, check_share, regions_of
 
 WEIGHTS = ("current", "preceding", "succeeding")
 """The parts of `alpha`, each a knob of its own (P3 §3.2)."""

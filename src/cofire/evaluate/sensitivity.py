@@ -17,8 +17,8 @@ from cofire.bounds import check_whole
 from cofire.errors import BatchError, DataError, LayerError, OptionError
 from cofire.evaluate.localisation import best_iou
 from cofire.evaluate.per_image import PerImage, check_maps, constant
-from cofire.explain.explanation import Explanation
-from cofire.explain.regions import Points
+from cofire.explain.result.explanation import Explanation
+from cofire.explain.result.regions import Points
 from cofire.network import Network, classifier
 
 

@@ -19,9 +19,8 @@ from cofire.evaluate.methods import kind_for, regions_for
 from cofire.evaluate.rewards import Rewards, samples_of
 from cofire.evaluate.search_space import WEIGHTS, Knob, alike, defaults_of, knobs_of
 from cofire.evaluate.tuned import Learned, Score, Tuned
-from cofire.explain.options import METHODS
-from cofire.explain.region_options import Kind, regions_of
-from cofire.explain.regions import check_share
+from cofire.explain.methods.discernible import METHODS
+from cofire.explain.result.regions import Kind, check_share, regions_of
 from cofire.images.collection import Collection, sample
 from cofire.images.preparation import Preparation
 from cofire.network import Network, classifier

@@ -21,8 +21,8 @@ from cofire.evaluate.localisation import area_overlap, share_inside
 from cofire.evaluate.methods import explained, fitting
 from cofire.evaluate.per_image import PerImage
 from cofire.explain import Explanation
-from cofire.explain.chances import chances_of
-from cofire.explain.regions import check_share
+from cofire.explain.inputs import chances_of
+from cofire.explain.result.regions import check_share
 from cofire.network import Network, classifier
 from cofire.reading import read_json, reader
 from cofire.statistics import Interval, mean_interval

@@ -1,9 +1,9 @@
 """Trace a prediction back to the neurons and pixels that carried it."""
 
-from cofire.explain.explaining import explain
-from cofire.explain.explanation import Explanation
-from cofire.explain.neurons import LayerNeurons, Neurons, Site
-from cofire.explain.options import METHODS
+from cofire.explain.attribution import explain
+from cofire.explain.methods.discernible import METHODS
+from cofire.explain.result.explanation import Explanation
+from cofire.explain.result.neurons import LayerNeurons, Neurons, Site
 from cofire.explain.rules.registry import Rule, Step, register_rule
 
 __all__ = [

@@ -15,8 +15,8 @@ from torch import Tensor
 from cofire.activations.batches import Batches
 from cofire.errors import CofireError
 from cofire.explain import Explanation, explain
-from cofire.explain.chances import chances_of
-from cofire.explain.regions import Points, heat
+from cofire.explain.inputs import chances_of
+from cofire.explain.result.regions import Points, heat
 from cofire.network import Network
 from cofire.study.tables import EXPLANATIONS_SCHEMA, TRACINGS_SCHEMA
 

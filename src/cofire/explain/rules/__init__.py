@@ -1,17 +1,17 @@
 """One rule for each operator: how evidence for its result goes on to its operands."""
 
-from cofire.explain.rules import joining, moving, passing, pooling, weighted
+from cofire.explain.rules import binary, elementwise, pooling, reshape, weighted
 from cofire.explain.rules.registry import Rule, Step, Values, register_rule, rule_of
 
 __all__ = [
     "Rule",
     "Step",
     "Values",
-    "joining",
-    "moving",
-    "passing",
+    "binary",
+    "elementwise",
     "pooling",
     "register_rule",
+    "reshape",
     "rule_of",
     "weighted",
 ]

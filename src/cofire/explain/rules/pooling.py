@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, fx
 
-from cofire.explain.flow import Flow, coordinates, flat_index
+from cofire.explain.rules.flow import Flow, coordinates, flat_index
 from cofire.explain.rules.registry import Rule, Step, Values, register_rule
-from cofire.explain.rules.windows import Windows, pair
+from cofire.explain.rules.weighted import Windows, pair
 
 _CHUNK = 1 << 21
 """Places looked at together."""

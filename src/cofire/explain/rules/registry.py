@@ -12,7 +12,7 @@ from torch import Tensor, fx
 
 from cofire.arguments import validated
 from cofire.errors import OptionError, RuleError
-from cofire.explain.flow import Flow
+from cofire.explain.rules.flow import Flow
 from cofire.network.operations import bare_name
 from cofire.network.reading import name_of
 from cofire.network.sources import source_of

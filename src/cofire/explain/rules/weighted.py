@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, fx
 
-from cofire.explain.rules.fields import Fields
+from cofire.explain.rules.flow import Flow, coordinates, signs_of
 from cofire.explain.rules.registry import Rule, Step, Values, is_batched, register_rule
-from cofire.explain.rules.windows import Windows, pair
 
 
 class Weighted(Rule):
@@ -99,3 +101,169 @@ class Convolution(Weighted):
 def _both(value: Any, one: bool, absent: int) -> tuple[int, int]:
     """A setting for height and width."""
     return (absent, pair(value)[-1]) if one else pair(value)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Inputs that compete for the evidence of neurons, each (neurons, candidates).
+
+    Attributes:
+        support: What a candidate contributes, in the neuron's direction (P3's `Z_cur`), float64.
+        place: Its place in the map, row * width + column.
+        direction: Whether the neuron wants it large or small.
+        matters: Whether it contributes anything at all, be it against the neuron.
+        first: (neurons,), the channel of the first candidate.
+    """
+
+    support: Tensor
+    place: Tensor
+    direction: Tensor
+    matters: Tensor
+    first: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Fields:
+    """A weighted operator as a convolution: what each of its neurons sees, and with which weights.
+
+    Attributes:
+        given: (batch, channels, height, width), what goes in, in any memory layout.
+        weight: (outputs, channels of a group, kernel height, kernel width).
+        windows: Where each neuron looks.
+        result: Outputs, height and width of the result.
+        groups: Of channels.
+        last: Whether features are the last axis of one sample, not the first.
+    """
+
+    given: Tensor
+    weight: Tensor
+    windows: Windows
+    result: tuple[int, int, int]
+    groups: int = 1
+    last: bool = False
+
+    @property
+    def width(self) -> int:
+        """How many products one neuron sums."""
+        return self.weight[0].numel()
+
+    @property
+    def size(self) -> int:
+        """Values of one sample."""
+        return self.given[0].numel()
+
+    def seen_from(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Output, row and column of neurons by their places in the result."""
+        outputs = self.result[0]
+        if self.last:
+            position = torch.div(index, outputs, rounding_mode="floor")
+            return index - position * outputs, position, torch.zeros_like(index)
+        channel, y, x = coordinates(index, self.result)
+        return channel, y, x
+
+    def index(self, channel: Tensor, place: Tensor) -> Tensor:
+        """Places in what goes in, in row-major order of one sample."""
+        channels, height, width = self.given.shape[1:]
+        return place * channels + channel if self.last else channel * (height * width) + place
+
+
+def candidates_of(fields: Fields, flow: Flow, first_largest: bool = False) -> Candidates:
+    """One candidate for each channel that a neuron sees, at the place of its largest product.
+
+    Of several equal products that nearest to the middle of the window counts, then the first; or
+    simply the first.
+
+    Args:
+        fields: The operator.
+        flow: Neurons of its result.
+        first_largest: Whether of equal products the first in the window counts.
+    """
+    output, y, x = fields.seen_from(flow.index)
+    place, inside = fields.windows.places(y, x)
+    per_group, width = fields.weight.shape[1], fields.given.shape[3]
+    weight = fields.weight.flatten(2)[output] * flow.direction[:, None, None]
+    first = torch.div(output * fields.groups, fields.result[0], rounding_mode="floor") * per_group
+    channels = first[:, None] + torch.arange(per_group, device=first.device)
+    row = torch.div(place, width, rounding_mode="floor")
+    picked = fields.given[
+        flow.image[:, None, None], channels[:, :, None], row[:, None], (place % width)[:, None]
+    ]
+    product = (picked.double() * weight).masked_fill_(~inside[:, None], 0.0)
+    support, matters = product.sum(2), (product != 0).any(2)
+    # From the middle of the window outwards: of several equal products, as where nothing but zeros
+    # is left, one at the corner would shift the evidence there, layer by layer.
+    outwards = fields.windows.outwards(product.device)
+    if first_largest:
+        outwards = outwards.sort().values
+    best = outwards[product.masked_fill_(~inside[:, None], -math.inf)[:, :, outwards].argmax(2)]
+    direction = signs_of(weight.gather(2, best[:, :, None]).squeeze(2))
+    return Candidates(support, place.gather(1, best), direction, matters, first)
+
+
+def pair(value: Any) -> tuple[int, int]:
+    """A size for both axes, whether it was given once or twice."""
+    numbers = list(value) if isinstance(value, (list, tuple)) else [value]
+    return (int(numbers[0]), int(numbers[-1]))
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows over a feature map of a given height and width.
+
+    Attributes:
+        size: Height and width of the map.
+        kernel: Of the window.
+        stride: From one window to the next.
+        padding: Before the first row and column.
+        dilation: From one row or column of the window to the next.
+    """
+
+    size: tuple[int, int]
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+
+    def places(self, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What the windows at these places of the result look at.
+
+        Args:
+            y: (windows,), row of the result.
+            x: (windows,), column.
+
+        Returns:
+            Places in the map (windows, height * width of the kernel) in row-major order, clamped to
+            the map; and whether each lies inside.
+
+        Example:
+            >>> windows = Windows((4, 4), (2, 2), stride=(2, 2))
+            >>> windows.places(torch.tensor([1]), torch.tensor([0]))[0].tolist()
+            [[8, 9, 12, 13]]
+        """
+        rows = self._along(y, 0)
+        columns = self._along(x, 1)
+        height, width = self.size
+        inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[
+            :, None, :
+        ]
+        place = (
+            rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None, :]
+        )
+        return place.flatten(1), inside.flatten(1)
+
+    def outwards(self, device: torch.device) -> Tensor:
+        """The places of the kernel from its middle outwards, the first ones first where they are equally far.
+
+        Example:
+            >>> Windows((9, 9), (3, 3)).outwards(torch.device("cpu")).tolist()
+            [4, 1, 3, 5, 7, 0, 2, 6, 8]
+        """
+        height, width = self.kernel
+        # Twice the distance, so that the middle of an even kernel is a whole number as well.
+        rows = (2 * torch.arange(height, device=device) - (height - 1)).square()
+        columns = (2 * torch.arange(width, device=device) - (width - 1)).square()
+        return (rows[:, None] + columns).flatten().argsort(stable=True)
+
+    def _along(self, coordinate: Tensor, axis: int) -> Tensor:
+        offsets = torch.arange(self.kernel[axis], device=coordinate.device) * self.dilation[axis]
+        return (coordinate * self.stride[axis] - self.padding[axis])[:, None] + offsets

@@ -13,8 +13,9 @@ from cofire.evaluate.evaluation import Evaluation
 from cofire.evaluate.judging import Judge
 from cofire.evaluate.methods import BASELINES
 from cofire.evaluate.schema import Criterion
-from cofire.explain import Explanation, drawing
-from cofire.explain.captions import NO_EVIDENCE, class_told, percent
+from cofire.explain import Explanation
+from cofire.explain.drawing import draw
+from cofire.explain.drawing.captions import NO_EVIDENCE, class_told, percent
 from cofire.images.collection import Collection
 from cofire.images.preparation import Preparation
 from cofire.images.seen import SeenBatch, read_batches
@@ -202,7 +203,7 @@ def _panel(
     heat, spot = found.heatmap()[0], None
     if bool(heat.max() > heat.min()):
         y, x = divmod(int(heat.argmax()), found.size[1])
-        width, height = drawing.drawn_size(found.size)
+        width, height = draw.drawn_size(found.size)
         spot = (
             f"{(x + 0.5) * width / found.size[1]:.4g}",
             f"{(y + 0.5) * height / found.size[0]:.4g}",

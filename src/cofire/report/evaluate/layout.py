@@ -8,7 +8,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from cofire.explain import drawing, paper
+from cofire.explain.drawing import draw, paper
 from cofire.report import colours
 from cofire.report.sheet import dumped
 
@@ -24,7 +24,7 @@ def laid_out(template: str, size: tuple[int, int], **words: Any) -> str:
         size: Height and width of the photos in pixels.
         **words: What else the template lays out.
     """
-    width, height = drawing.drawn_size(size)
+    width, height = draw.drawn_size(size)
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader(
             [
@@ -34,7 +34,7 @@ def laid_out(template: str, size: tuple[int, int], **words: Any) -> str:
                         "photos": jinja2.PackageLoader("cofire.report", "templates/explain"),
                     }
                 ),
-                jinja2.PackageLoader("cofire.explain", "templates"),
+                jinja2.PackageLoader("cofire.explain.drawing", "templates"),
             ]
         ),
         autoescape=True,
@@ -51,10 +51,8 @@ def laid_out(template: str, size: tuple[int, int], **words: Any) -> str:
         source=source,
         width=width,
         height=height,
-        pixelated=Markup("" if drawing.is_smooth(size) else 'style="image-rendering:pixelated"'),
-        stops=[
-            Markup(f"rgb({r},{g},{b})") for r, g, b in np.asarray(drawing.bar())[0, ::15].tolist()
-        ],
+        pixelated=Markup("" if draw.is_smooth(size) else 'style="image-rendering:pixelated"'),
+        stops=[Markup(f"rgb({r},{g},{b})") for r, g, b in np.asarray(draw.bar())[0, ::15].tolist()],
         frame=paper.FRAME,
         frame_edge=paper.FRAME_EDGE,
         series={

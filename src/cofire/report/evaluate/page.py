@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from cofire.atomic import write_text
 from cofire.evaluate.evaluation import RECORDS, Evaluation
-from cofire.explain import drawing, paper
+from cofire.explain.drawing import draw, paper
 from cofire.report.evaluate.cases import Case, cases_told
 from cofire.report.evaluate.figures import draw_evaluation, figure_caption
 from cofire.report.evaluate.left_out import left_out_told
@@ -81,7 +81,7 @@ def write_evaluation(
     estimates = evaluation.table()
     criteria = {criterion.name: criterion for criterion in evaluation.criteria}
     drawn = draw_evaluation(evaluation, estimates)
-    width, height = drawing.drawn_size(size)
+    width, height = draw.drawn_size(size)
     page = render(
         "evaluate/page.html.j2",
         drawn,
@@ -108,10 +108,8 @@ def write_evaluation(
         others=[case for case in cases if not case.failure],
         width=width,
         height=height,
-        pixelated=Markup("" if drawing.is_smooth(size) else 'style="image-rendering:pixelated"'),
-        stops=[
-            Markup(f"rgb({r},{g},{b})") for r, g, b in np.asarray(drawing.bar())[0, ::15].tolist()
-        ],
+        pixelated=Markup("" if draw.is_smooth(size) else 'style="image-rendering:pixelated"'),
+        stops=[Markup(f"rgb({r},{g},{b})") for r, g, b in np.asarray(draw.bar())[0, ::15].tolist()],
         frame=paper.FRAME,
         frame_edge=paper.FRAME_EDGE,
         links=links,

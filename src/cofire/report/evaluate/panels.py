@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cofire.explain import Explanation, drawing
-from cofire.explain.captions import NO_EVIDENCE, heat_told
+from cofire.explain import Explanation
+from cofire.explain.drawing import draw
+from cofire.explain.drawing.captions import NO_EVIDENCE, heat_told
 from cofire.report.explain.addresses import heat_address
 from cofire.report.explain.explained import box_of
 
 
 def panel(explanation: Explanation) -> dict[str, Any]:
     """What a page draws of the explanation of one image: heat map, box, and the numbers at the colour bar's ends."""
-    share, largest = drawing.heat_share(explanation.heatmap()[0])
+    share, largest = draw.heat_share(explanation.heatmap()[0])
     box = box_of(explanation)
     return {
         "heat": heat_address(share) if largest > 0 else None,
@@ -25,7 +26,7 @@ def panel(explanation: Explanation) -> dict[str, Any]:
 
 def framed(corners: Sequence[float], size: tuple[int, int]) -> list[str]:
     """Left, top, width and height of a box, in units in which a picture of a height and width is drawn."""
-    width, height = drawing.drawn_size(size)
+    width, height = draw.drawn_size(size)
     across, down = width / size[1], height / size[0]
     left, top, right, bottom = corners
     return [

@@ -7,7 +7,7 @@ from typing import Any
 from cofire.evaluate.schema import MARGIN
 from cofire.evaluate.tuned import Learned, Tuned
 from cofire.evaluate.tuning import told
-from cofire.explain.captions import method_told
+from cofire.explain.drawing.captions import method_told
 from cofire.report.notation import number, percent, plural, signed
 from cofire.statistics import Interval, mean_interval, samples_to_decide
 

@@ -6,7 +6,7 @@ import statistics
 
 from cofire.evaluate.schema import MARGIN
 from cofire.evaluate.shifts import Robustness
-from cofire.explain.captions import method_told, number, percent, plural
+from cofire.explain.drawing.captions import method_told, number, percent, plural
 from cofire.statistics import Interval, Outcome
 
 _STILL = 0.0005

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cofire.evaluate.evaluation import Evaluation
-from cofire.explain.captions import percent
+from cofire.explain.drawing.captions import percent
 from cofire.report.evaluate.tables import method_name
 
 RULE_TITLE = (

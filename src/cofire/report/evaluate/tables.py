@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cofire.evaluate.evaluation import Difference, Evaluation
 from cofire.evaluate.methods import BASELINES
 from cofire.evaluate.schema import Criterion, Group
-from cofire.explain.captions import method_told
+from cofire.explain.drawing.captions import method_told
 from cofire.report.notation import number, signed
 from cofire.statistics import Interval
 

@@ -9,7 +9,7 @@ from cofire.atomic import write_text
 from cofire.errors import OptionError
 from cofire.evaluate.two_networks import KINDS, NetworkCase, TwoNetworks
 from cofire.explain import Explanation
-from cofire.explain.captions import class_told, method_told, percent
+from cofire.explain.drawing.captions import class_told, method_told, percent
 from cofire.report.evaluate.intervals import Chart, Group, Line, chart
 from cofire.report.evaluate.layout import laid_out
 from cofire.report.evaluate.panels import framed, panel

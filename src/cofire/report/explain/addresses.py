@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cofire.explain import drawing
-from cofire.explain.paper import png_address
+from cofire.explain.drawing import draw
+from cofire.explain.drawing.paper import png_address
 
 _SHADES = 256
 _PHOTO_SIDE = 64
@@ -27,7 +27,7 @@ def heat_address(share: NDArray[Any]) -> str:
         share: Of the largest value, (height, width), 0 to 1.
     """
     image = Image.fromarray(np.round(np.sqrt(share) * (_SHADES - 1)).astype(np.uint8))
-    image.putpalette(drawing.coloured(np.linspace(0, 1, _SHADES) ** 2).tobytes(), "RGBA")
+    image.putpalette(draw.coloured(np.linspace(0, 1, _SHADES) ** 2).tobytes(), "RGBA")
     return png_address(image)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cofire.explain import Explanation
-from cofire.explain.captions import NO_EVIDENCE, box_told, evidence_told, plural
+from cofire.explain.drawing.captions import NO_EVIDENCE, box_told, evidence_told, plural
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,9 @@ import numpy as np
 from markupsafe import Markup
 
 from cofire.atomic import write_text
-from cofire.explain import Explanation, drawing, paper
-from cofire.explain.captions import (
+from cofire.explain import Explanation
+from cofire.explain.drawing import draw, paper
+from cofire.explain.drawing.captions import (
     NO_EVIDENCE,
     class_told,
     evidence_told,
@@ -22,7 +23,7 @@ from cofire.explain.captions import (
     method_told,
     percent,
 )
-from cofire.explain.view import MOST_ROWS, layer_shown
+from cofire.explain.drawing.page import MOST_ROWS, layer_shown
 from cofire.report.explain.addresses import heat_address, photo_address
 from cofire.report.explain.explained import (
     Explained,
@@ -111,7 +112,7 @@ def write_page(
         The path.
     """
     first = example.rows[0]
-    width, height = drawing.drawn_size(first[0].size)
+    width, height = draw.drawn_size(first[0].size)
     panels = [panel for photo in photos for row in photo["rows"] for panel in row["panels"]]
     sliders = [panel for panel in panels if panel["layers"]]
     for number, panel in enumerate(sliders):
@@ -123,7 +124,7 @@ def write_page(
                 jinja2.PrefixLoader(
                     {"photos": jinja2.PackageLoader("cofire.report", "templates/explain")}
                 ),
-                jinja2.PackageLoader("cofire.explain", "templates"),
+                jinja2.PackageLoader("cofire.explain.drawing", "templates"),
             ]
         ),
         autoescape=True,
@@ -148,13 +149,11 @@ def write_page(
         width=width,
         height=height,
         pixelated=Markup(
-            "" if drawing.is_smooth(first[0].size) else 'style="image-rendering:pixelated"'
+            "" if draw.is_smooth(first[0].size) else 'style="image-rendering:pixelated"'
         ),
         no_evidence=NO_EVIDENCE,
         size=f"{first[0].size[1]} × {first[0].size[0]} pixels",
-        stops=[
-            Markup(f"rgb({r},{g},{b})") for r, g, b in np.asarray(drawing.bar())[0, ::15].tolist()
-        ],
+        stops=[Markup(f"rgb({r},{g},{b})") for r, g, b in np.asarray(draw.bar())[0, ::15].tolist()],
         dot=paper.DOT,
         dot_edge=paper.DOT_EDGE,
         frame=paper.FRAME,
@@ -187,9 +186,9 @@ def _asked(photos: Sequence[Mapping[str, Any]]) -> str:
 
 def _panel(explanation: Explanation, names: Sequence[str] | None, sliders: int) -> dict[str, Any]:
     """One method's drawing of one class."""
-    width, height = drawing.drawn_size(explanation.size)
+    width, height = draw.drawn_size(explanation.size)
     rows, columns = explanation.size
-    share, largest = drawing.heat_share(explanation.heatmap()[0])
+    share, largest = draw.heat_share(explanation.heatmap()[0])
     box = box_of(explanation)
     frame = None
     if box is not None:
@@ -201,7 +200,7 @@ def _panel(explanation: Explanation, names: Sequence[str] | None, sliders: int) 
             (box[3] - box[1]) * down,
         )
     traced = explanation.neurons is not None
-    dots = drawing.dots_of(explanation.points(0), explanation.size) if traced else ()
+    dots = draw.dots_of(explanation.points(0), explanation.size) if traced else ()
     reached = evidence_at_input(explanation)
     told = explained_told(explanation, 0, names)
     layers: list[dict[str, Any]] = []

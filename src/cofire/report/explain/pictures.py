@@ -8,9 +8,16 @@ from pathlib import Path
 from PIL import Image
 
 from cofire.atomic import atomic_path
-from cofire.explain import Explanation, drawing
-from cofire.explain.captions import class_told, explained_told, heat_told, method_told, percent
-from cofire.explain.paper import PixelPaper, shortened
+from cofire.explain import Explanation
+from cofire.explain.drawing import draw
+from cofire.explain.drawing.captions import (
+    class_told,
+    explained_told,
+    heat_told,
+    method_told,
+    percent,
+)
+from cofire.explain.drawing.paper import PixelPaper, shortened
 from cofire.report.explain.explained import Explained, alike, box_of, box_words, evidence_words
 from cofire.report.notation import joined
 
@@ -31,7 +38,7 @@ def write_picture(explained: Explained, path: str | Path, names: Sequence[str] |
         The path.
     """
     first = explained.first
-    width, height = drawing.drawn_size(first.size)
+    width, height = draw.drawn_size(first.size)
     several = len(explained.rows) > 1 or int(first.target[0, 0]) != int(first.predicted[0])
     head = _ROW if several else 8
     wide, columns = max(width, _LEAST_WIDE), 1 + len(explained.rows[0])
@@ -52,7 +59,7 @@ def write_picture(explained: Explained, path: str | Path, names: Sequence[str] |
                 shortened(f"For {explained_told(row[0], 0, names)}", _TEXT, full),
                 _TEXT,
             )
-        smooth = drawing.is_smooth(first.size)
+        smooth = draw.is_smooth(first.size)
         photo = Image.fromarray(row[0].pictures[0].numpy())
         paper.picture(_GAP, top + head, width, height, photo, smooth=smooth)
         paper.text(_GAP, top + head + height + 24, "What the network sees", _TEXT)
@@ -76,8 +83,8 @@ def write_picture(explained: Explained, path: str | Path, names: Sequence[str] |
 def _panel(
     paper: PixelPaper, explanation: Explanation, left: int, top: int, width: int, height: int
 ) -> None:
-    heat = drawing.panel(explanation, 0, "heatmap")
-    paper.picture(left, top, width, height, heat.base, smooth=drawing.is_smooth(explanation.size))
+    heat = draw.panel(explanation, 0, "heatmap")
+    paper.picture(left, top, width, height, heat.base, smooth=draw.is_smooth(explanation.size))
     box = box_of(explanation)
     if box is not None:
         rows, columns = explanation.size
@@ -89,11 +96,11 @@ def _panel(
 
 def _foot(paper: PixelPaper, explanation: Explanation, left: int, top: int, width: int) -> None:
     paper.text(left, top + 24, method_told(explanation.method), _TEXT)
-    _, largest = drawing.heat_share(explanation.heatmap()[0])
+    _, largest = draw.heat_share(explanation.heatmap()[0])
     lines = [evidence_words(explanation)]
     if largest > 0:
         what, low, high = heat_told(explanation, largest)
-        paper.picture(left, top + 42, width, 12, drawing.bar(), smooth=True)
+        paper.picture(left, top + 42, width, 12, draw.bar(), smooth=True)
         paper.text(left, top + 68, low, _SMALL, muted=True)
         paper.text(left + width, top + 68, high, _SMALL, muted=True, right=True)
         paper.text(left + 34, top + 68, what, _SMALL, muted=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cofire.explain import Explanation
-from cofire.explain.captions import (
+from cofire.explain.drawing.captions import (
     evidence_told,
     layers_told,
     map_box_rule,
@@ -15,7 +15,7 @@ from cofire.explain.captions import (
     point_box_rule,
     spread_told,
 )
-from cofire.explain.region_options import Regions
+from cofire.explain.result.regions import Regions
 from cofire.report.explain.explained import alike
 from cofire.report.notation import joined
 

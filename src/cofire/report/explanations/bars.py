@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cofire.explain.captions import evidence_told, number
+from cofire.explain.drawing.captions import evidence_told, number
 from cofire.report.explanations.facts import Example, Traced
 
 SHOWN = 8

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from cofire.explain.regions import Points
+from cofire.explain.result.regions import Points
 from cofire.report.facts import Facts
 
 

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cofire.explain import drawing
-from cofire.explain.captions import evidence_told
-from cofire.explain.regions import heat
+from cofire.explain.drawing import draw
+from cofire.explain.drawing.captions import evidence_told
+from cofire.explain.result.regions import heat
 from cofire.report.explanations.facts import Example, Traced
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -78,7 +78,7 @@ def drawn(example: Example) -> Pictures:
     hottest = max(float(values.max()) for values in maps)
     evidence = [
         Evidence(
-            _uri(Image.fromarray(drawing.coloured(values / hottest))) if len(traced.points) else "",
+            _uri(Image.fromarray(draw.coloured(values / hottest))) if len(traced.points) else "",
             _dots(traced, example.size),
         )
         for traced, values in zip(classes, maps, strict=True)
@@ -91,7 +91,7 @@ def drawn(example: Example) -> Pictures:
     return Pictures(
         width,
         height,
-        not drawing.is_smooth(example.size),
+        not draw.is_smooth(example.size),
         _encoded(example.picture) if known and example.picture is not None else "",
         evidence[0],
         evidence[1] if len(evidence) == 2 else None,
@@ -105,7 +105,7 @@ def drawn(example: Example) -> Pictures:
 @cache
 def heat_bar() -> str:
     """The colours from no evidence to the hottest pixel, as a data URI."""
-    return _bar(drawing.coloured(np.linspace(0, 1, 128)[None]))
+    return _bar(draw.coloured(np.linspace(0, 1, 128)[None]))
 
 
 @cache
@@ -123,7 +123,7 @@ def _heat(traced: Traced, size: tuple[int, int]) -> NDArray[Any]:
 def _dots(traced: Traced, size: tuple[int, int]) -> Dots:
     height, width = size
     longer = max(size)
-    found = drawing.dots_of(traced.points, size)
+    found = draw.dots_of(traced.points, size)
     return tuple(
         (round(x * width, 3), round(y * height, 3), round(r * longer, 3)) for x, y, r in found
     )

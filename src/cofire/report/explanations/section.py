@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from cofire.explain.captions import method_told, percent
+from cofire.explain.drawing.captions import method_told, percent
 from cofire.report.explanations import wording
 from cofire.report.explanations.bars import Bars, bars
 from cofire.report.explanations.facts import Example, ExplanationFacts, Traced

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cofire.explain.captions import NO_EVIDENCE, percent
+from cofire.explain.drawing.captions import NO_EVIDENCE, percent
 from cofire.report.explanations.facts import Example, ExplanationFacts, Traced
 from cofire.report.notation import count, number, plural
 from cofire.report.wording import Remark
@@ -30,7 +30,7 @@ def arrived_told(traced: Traced) -> str:
 
     Example:
         >>> import torch
-        >>> from cofire.explain.regions import Points
+        >>> from cofire.explain.result.regions import Points
         >>> at = torch.tensor([0, 1], dtype=torch.int32)
         >>> arrived_told(Traced("cat", 0.9, Points(at, at, torch.tensor([0.25, 0.5]))))
         '75.0\xa0% arrived, at 2 points'

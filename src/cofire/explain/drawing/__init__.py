@@ -1,0 +1,1 @@
+"""Explanations drawn: as pictures, as sheets and as one page."""

@@ -1,0 +1,319 @@
+"""Layer-wise relevance propagation by zennit, on the network's own graph: what to compare with."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from cofire.errors import ExplanationError, MissingExtraError, NonFiniteError
+from cofire.explain.methods.lrp_modules import (
+    Multiple,
+    Site,
+    Sum,
+    arguments_of,
+    merged_weights,
+    site_for,
+)
+from cofire.explain.methods.lrp_plan import LrpPlan, Part, lrp_plan_of
+from cofire.explain.result.regions import SIGMA, blurred, check_share
+from cofire.explain.rules.registry import Step
+from cofire.network import Network
+
+_BYTES = 2 << 30
+"""What the values of a batch may take on the way; more images go through one after the other."""
+
+_COPIES = 3
+"""zennit holds a layer's input beside autograd's, and that with its two signs apart."""
+
+
+def lrp_maps(network: Network, images: Tensor, target: Tensor, sigma: float = SIGMA) -> Tensor:
+    """Where the relevance of a class lies in each image: its positive part, summed over channels and blurred.
+
+    Args:
+        network: With a graph; it takes one batch of images, or of vectors.
+        images: (images, channels, height, width) or (images, features).
+        target: The class to explain for each image, (images,), whole numbers.
+        sigma: Width of the blur as a share of the shorter side, 0 or more; 0 for none.
+
+    Returns:
+        (images, height, width), float32, from 0 up, in units of the logit, on the CPU. Vectors are
+        one row of pixels.
+
+    Raises:
+        BatchError: The images do not fit the network.
+        ExportError: The network intercepts calls and has no graph.
+        MissingExtraError: zennit is not installed.
+        NonFiniteError: Relevance is NaN or infinite.
+        OptionError: `sigma` is no number from 0 up.
+        RuleError: An operator on the way has no rule.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU(), nn.Flatten(), nn.Linear(4, 2, bias=False))
+        >>> model[0].weight.data.fill_(1), model[0].bias.data.zero_()
+        (tensor([[[[1.]]]]), tensor([0.]))
+        >>> model[3].weight.data[:] = torch.tensor([[1.0, 1, 0, -1], [0, 0, -1, -1]])
+        >>> image = torch.tensor([[[[4.0, 0], [0, 2]]]])
+        >>> lrp_maps(Network(model, image), image, torch.tensor([0]), sigma=0).round(decimals=3)
+        tensor([[[4., 0.],
+                 [0., 0.]]])
+    """
+    check_share("sigma", sigma, least=0.0)
+    found = relevance(network, images, target)
+    flat = found.sum(1) if found.ndim == 4 else found[:, None]
+    return blurred(flat.clamp(min=0), sigma)
+
+
+def relevance(network: Network, images: Tensor, target: Tensor) -> Tensor:
+    """The relevance of a class in every value of each image, by zennit's composite `EpsilonPlus` (LRP ε⁺).
+
+    A class starts with its logit, which relevance shares out among the inputs i of every neuron j:
+
+    - convolutions, ZPlus: Rᵢ = Σⱼ (xᵢwᵢⱼ)⁺ Rⱼ / Σᵢ (xᵢwᵢⱼ)⁺, with a positive bias among what is
+      summed;
+    - linear layers, averages, sums and multiples, ε: Rᵢ = Σⱼ xᵢwᵢⱼ Rⱼ / (zⱼ + ε sign zⱼ), with ε =
+      1e-6;
+    - activation functions, shifts and batch normalisation hand on what they get. Batch
+      normalisation that follows a
+      convolution or a linear layer is merged into it first, as by zennit's canonizers;
+    - maxima and what moves values: to where each value came from.
+
+    A sum, such as a residual connection, shares by what each operand contributes, as zennit's
+    canonizer for ResNet has it. zennit without that canonizer would leave the sum to autograd,
+    which hands the whole relevance to each operand. So it does for averages that are written as
+    functions: here they are averages, however written.
+
+    The logit, and not 1, is what starts: what speaks for a class is positive also where its logit
+        is below zero.
+
+    The rules hang on modules that stand for the graph's operators during the call. The model is not
+    changed in any
+    way: its weights are shared and detached. Half precision is computed in single precision.
+
+    Args:
+        network: With a graph; it takes one batch of inputs.
+        images: (images, *network.input_shape).
+        target: The class to explain for each image, (images,), whole numbers of classes that there
+            are.
+
+    Returns:
+        (images, *network.input_shape), float32 or, of a network in double precision, float64, on
+        the CPU.
+
+    Raises:
+        BatchError: The images do not fit the network.
+        ExportError: The network intercepts calls and has no graph.
+        MissingExtraError: zennit is not installed.
+        NonFiniteError: Relevance is NaN or infinite.
+        RuleError: An operator on the way has no rule.
+
+    Example:
+        What a linear layer adds up, 2 - 1, is shared out as it was added:
+
+        >>> model = nn.Sequential(nn.Linear(2, 2, bias=False))
+        >>> model[0].weight.data[:] = torch.tensor([[1.0, -1.0], [1.0, 1.0]])
+        >>> vector = torch.tensor([[2.0, 1.0]])
+        >>> relevance(Network(model, vector), vector, torch.tensor([0])).round(decimals=3)
+        tensor([[ 2., -1.]])
+    """
+    composites, rules = _zennit("zennit.composites"), _zennit("zennit.rules")
+    plan = lrp_plan_of(network)
+    device = network.device
+    (prepared,) = network._prepared((images,), device)
+    each = max(1, _BYTES // max(1, _COPIES * sum(map(_bytes, plan.order))))
+    found = []
+    # Gradients need tensors that autograd may keep, also where the caller records nothing.
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.autocast(device.type, enabled=False),
+    ):
+        for first in range(0, len(prepared), each):
+            part = slice(first, first + each)
+            pass_through = _Pass(plan, network, device)
+            # As zennit's own Sum layer.
+            composite = composites.EpsilonPlus(layer_map=[((Sum, Multiple), rules.Norm())])
+            classes = target[part].to(device, torch.int64, copy=True)
+            with composite.context(pass_through):
+                found.append(_back(pass_through, prepared[part], classes).cpu())
+    whole = torch.cat(found)
+    finite = whole.isfinite().flatten(1).all(1)
+    if not bool(finite.all()):
+        raise NonFiniteError(
+            f"relevance of image {int((~finite).nonzero()[0])} that is NaN or infinite",
+            "finite weights, activations and relevance",
+            "look for NaN in the weights, and for images of extreme values",
+        )
+    return whole
+
+
+def _back(pass_through: _Pass, images: Tensor, target: Tensor) -> Tensor:
+    wide = torch.promote_types(images.dtype, torch.float32)
+    leaf = images.detach().to(wide, copy=True).requires_grad_()
+    chosen = pass_through(leaf).gather(1, target[:, None])
+    found = torch.autograd.grad(chosen, leaf, chosen.detach(), allow_unused=True)[0]
+    if found is None:
+        raise ExplanationError(
+            "an image from which no gradient comes to the logits",
+            "logits that depend on the image by differentiable operators",
+            "explain this network with method='discernible'",
+        )
+    return found
+
+
+class _Pass(nn.Module):
+    """One forward pass through the graph, with a module in place of each operator that has a rule.
+
+    Args:
+        plan: Of the graph.
+        network: Whose weights to take.
+        device: Where it computes.
+    """
+
+    def __init__(self, plan: LrpPlan, network: Network, device: torch.device) -> None:
+        super().__init__()
+        self._plan = plan
+        self._device = device
+        sites = {node: site_for(part) for node, part in plan.parts.items()}
+        self._sites: dict[fx.Node, Site] = {
+            node: site for node, site in sites.items() if site is not None
+        }
+        # For zennit to find them.
+        self.sites = nn.ModuleList(self._sites.values())
+        reading = plan.straight.reading
+        held = [node for node in plan.order if node.op == "placeholder" and node is not plan.image]
+        names = [node.name for node in held if node.name in reading.tensors]
+        tensors = dict(
+            zip(
+                names,
+                network._source.tensors([reading.tensors[name] for name in names]),
+                strict=True,
+            )
+        )
+        values = (
+            tensors[node.name] if node.name in tensors else reading.constants[node.name]
+            for node in held
+        )
+        self._held = {
+            node: _usable(value, device) for node, value in zip(held, values, strict=True)
+        }
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The logits."""
+        values: dict[fx.Node, Any] = {**self._held, self._plan.image: images}
+        for node in self._plan.order:
+            if node in values:
+                continue
+            if node.op == "get_attr":
+                values[node] = self._plan.straight.reading.submodules[str(node.target)]
+                continue
+            part = self._plan.parts.get(node)
+            values[node] = (
+                self._computed(node, values) if part is None else self._by_rule(part, values)
+            )
+        logits: Tensor = values[self._plan.straight.logits]
+        return logits
+
+    def _computed(self, node: fx.Node, values: dict[fx.Node, Any]) -> Any:
+        made = node.meta.get("val")
+        first = (
+            values.get(node.args[0]) if node.args and isinstance(node.args[0], fx.Node) else None
+        )
+        if (
+            isinstance(first, Tensor)
+            and isinstance(made, Tensor)
+            and Step.of(node).name in ("to", "to_copy")
+        ):
+            # Half precision stays out of the sums, as in front of the network.
+            wide = (
+                torch.promote_types(made.dtype, torch.float32)
+                if made.is_floating_point()
+                else made.dtype
+            )
+            return first.to(self._device, wide)
+        arguments = [self._filled(value, values) for value in node.args]
+        return node.target(
+            *arguments, **{name: self._filled(one, values) for name, one in node.kwargs.items()}
+        )  # type: ignore[operator]
+
+    def _filled(self, value: Any, values: dict[fx.Node, Any]) -> Any:
+        if isinstance(value, (list, tuple)):
+            return [self._filled(one, values) for one in value]
+        if isinstance(value, torch.device) and value.type == self._plan.straight.device.type:
+            return self._device
+        return values[value] if isinstance(value, fx.Node) else value
+
+    def _by_rule(self, part: Part, values: dict[fx.Node, Any]) -> Any:
+        step = part.step
+        operands = [values[operand] for operand in part.operands]
+        several = isinstance(step.node.meta.get("val"), (tuple, list))
+        if part.kind == "same":
+            # Of an operator with several results the first is meant; nothing else of it was allowed
+            # on the way.
+            return (operands[0],) if several else operands[0]
+        site = self._sites[step.node]
+        if part.kind == "sum":
+            return self._summed(part, site, operands)
+        given = {name: self._filled(value, values) for name, value in step.arguments.items()}
+        place = next(name for name, value in step.arguments.items() if value is part.operands[0])
+        listed, named = arguments_of(step)
+
+        def call(value: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+            now = {**given, place: value}
+            now |= {part.weight: weight} if part.weight else {}
+            now |= {part.bias: bias} if part.bias else {}
+            result = step.node.target(
+                *(now[name] for name in listed), **{name: now[name] for name in named}
+            )  # type: ignore[operator]
+            found: Tensor = result[0] if several else result
+            return found
+
+        weight, bias = given.get(part.weight), given.get(part.bias)
+        if part.norm is not None:
+            names = ("running_mean", "running_var", "eps", "weight", "bias")
+            norm = (self._filled(part.norm.arguments[name], values) for name in names)
+            weight, bias = merged_weights(given[part.weight], bias, *norm)
+        site.settle(call, weight, bias)
+        result = site(operands[0])
+        return (result,) if several else result
+
+    def _summed(self, part: Part, site: Site, operands: list[Tensor]) -> Tensor:
+        alpha = part.step.arguments.get("alpha")
+        scale = 1 if alpha is None else alpha
+        signs = {"add": (1, scale), "sub": (1, -scale), "rsub": (-scale, 1)}[part.step.name]
+        shape = torch.broadcast_shapes(*(operand.shape for operand in operands))  # type: ignore[no-untyped-call]
+        beside = torch.stack([operand.expand(shape) for operand in operands], -1)
+        plain = signs == (1, 1)
+        site.settle(lambda value, *_: (value if plain else value * value.new_tensor(signs)).sum(-1))
+        result: Tensor = site(beside)
+        return result
+
+
+def _usable(value: Tensor, device: torch.device) -> Tensor:
+    """A tensor that autograd may keep, in single precision at least."""
+    moved = value.detach().to(device)
+    if moved.is_floating_point():
+        moved = moved.to(torch.promote_types(moved.dtype, torch.float32))
+    return moved.clone() if moved.is_inference() else moved
+
+
+def _bytes(node: fx.Node) -> int:
+    value = node.meta.get("val")
+    if not isinstance(value, Tensor) or node.op != "call_function":
+        return 0
+    return (
+        math.prod(int(size) for size in value.shape if isinstance(size, int)) * value.element_size()
+    )
+
+
+def _zennit(module: str) -> Any:
+    try:
+        # It is needed for nothing else.
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(
+            "LRP without zennit", "the extra 'lrp'", 'pip install "cofire[lrp]"'
+        ) from error

@@ -1,0 +1,1 @@
+"""Evidence on its way from the classes down to the pixels."""

@@ -1,0 +1,217 @@
+"""The way back through a network, worked out once."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor, fx
+
+from cofire.errors import RuleError
+from cofire.explain.rules import Rule, Step, rule_of
+from cofire.explain.rules.registry import is_batched
+from cofire.explain.rules.weighted import Weighted
+from cofire.network import ActivationLayer, Network
+from cofire.network.sources import source_of
+from cofire.network.tapping import StraightGraph, Tap
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The operators that evidence passes on its way from the classes to the input.
+
+    Attributes:
+        straight: The graph.
+        steps: What each node computes and its rule, from the logits down.
+        image: The node of the input.
+        last: The last operator with weights, whose neurons are the classes or lead to them.
+        tap: Runs the network and keeps what the rules want to see.
+        layers: Nodes at which neurons are always recorded.
+        judged: Feature maps that are asked where their evidence lies.
+    """
+
+    straight: StraightGraph
+    steps: dict[fx.Node, tuple[Step, Rule]]
+    image: fx.Node
+    last: fx.Node | None
+    tap: Tap
+    layers: dict[fx.Node, ActivationLayer] = field(default_factory=dict)
+    judged: dict[fx.Node, ActivationLayer] = field(default_factory=dict)
+
+
+_PLANS: weakref.WeakKeyDictionary[fx.Graph, Plan] = weakref.WeakKeyDictionary()
+
+
+def plan_of(network: Network) -> Plan:
+    """The plan of a network, the same for all its weights.
+
+    Raises:
+        ExportError: The network has no graph.
+        RuleError: An operator has no rule, or stands in a form that its rule does not know.
+    """
+    found = _PLANS.get(network.graph)
+    if found is None:
+        found = _PLANS[network.graph] = _made(network)
+    return found
+
+
+def _made(network: Network) -> Plan:
+    straight = StraightGraph(network)
+    if network.num_inputs != 1:
+        raise RuleError(
+            f"a network of {network.num_inputs} inputs",
+            "a network of one input",
+            "wrap the model so that it takes images alone",
+        )
+    gates = _behind(
+        {node for node, layer in straight.layers.items() if layer in network.gates}, straight.graph
+    )
+    order = {node: number for number, node in enumerate(straight.graph.nodes)}
+    steps: dict[fx.Node, tuple[Step, Rule]] = {}
+    pending = {straight.logits}
+    (image,) = straight.inputs
+    while pending:
+        node = max(pending, key=order.__getitem__)
+        pending.remove(node)
+        if node is image:
+            continue
+        step = Step.of(node, gates)
+        if node.op != "call_function":
+            raise step.refuse(f"{node.op} {node.name}, which does not depend on the image")
+        rule = rule_of(step)
+        steps[node] = (step, rule)
+        try:
+            pending.update(rule.operands(step))
+        except RuleError:
+            # What is reshaped in an unusual way is so for the sake of something further up: better
+            # name that.
+            _refuse_without_rule(node)
+            raise
+    if not any(image in rule.operands(step) for step, rule in steps.values()):
+        raise RuleError(
+            f"no way from the classes back to the input (last at {source_of(list(steps)[-1])})",
+            "a classifier whose logits come from its input",
+            "check the model",
+        )
+    needed = [node for step, rule in steps.values() for node in rule.needed(step)]
+    layers = {node: layer for node, layer in straight.layers.items() if node in steps}
+    # A vector that the model makes a map of has no height and width to say where.
+    judged = (
+        judged_layers(straight.graph, layers, network.gates)
+        if len(network.input_shape) == 3
+        else {}
+    )
+    tap = Tap(straight, [image, *needed, *judged])
+    last = next((node for node, (_, rule) in steps.items() if isinstance(rule, Weighted)), None)
+    return Plan(straight, steps, image, last, tap, layers, judged)
+
+
+def _refuse_without_rule(node: fx.Node) -> None:
+    """An error for the nearest operator without a rule that leads to a node, if there is one."""
+    pending, seen = [node], {node}
+    while pending:
+        nearest = pending.pop(0)
+        for other in nearest.all_input_nodes:
+            if (
+                other.op == "call_function"
+                and other not in seen
+                and isinstance(other.meta.get("val"), Tensor)
+            ):
+                seen.add(other)
+                pending.append(other)
+                if is_batched(other):
+                    rule_of(Step.of(other))
+
+
+def _behind(gates: set[fx.Node], graph: fx.Graph) -> frozenset[fx.Node]:
+    """Gates, and what is made of them by changing their shape alone."""
+    same = (
+        "view",
+        "reshape",
+        "unsqueeze",
+        "expand",
+        "expand_as",
+        "flatten",
+        "permute",
+        "transpose",
+        "contiguous",
+    )
+    found = set(gates)
+    for node in graph.nodes:
+        if node.op == "call_function" and Step.of(node).name in same and node.args[0] in found:
+            found.add(node)
+    return frozenset(found)
+
+
+def judged_layers(
+    graph: fx.Graph, layers: Mapping[fx.Node, ActivationLayer], gates: Container[ActivationLayer]
+) -> dict[fx.Node, ActivationLayer]:
+    """The last activation layer of each resolution, from the input up.
+
+    The last one has seen most of what its resolution will ever show. Layers of one position have no
+    places; gates only scale others.
+
+    Args:
+        graph: The network's.
+        layers: Its activation layers by node.
+        gates: Layers to leave out.
+    """
+    last: dict[tuple[int, ...], fx.Node] = {}
+    order = {node: number for number, node in enumerate(graph.nodes)}
+    for node in sorted(layers, key=order.__getitem__):
+        layer = layers[node]
+        grid = tuple(size for axis, size in enumerate(layer.shape) if axis != layer.channel_axis)
+        if len(grid) == 2 and max(grid) > 1 and layer not in gates:
+            last[grid] = node
+    return {node: layers[node] for node in sorted(last.values(), key=order.__getitem__)}
+
+
+def images_at_once(plan: Plan, images: int, *, recorded: bool = False) -> int:
+    """As many that keeping the values that the rules want to see at most doubles the memory of a bare forward pass.
+
+    Args:
+        plan: The way back.
+        images: Of the whole batch.
+        recorded: Whether autograd keeps what gradients need, which can be every value.
+    """
+    kept: set[fx.Node] = set()
+    if recorded:
+        kept.update(
+            node
+            for node in plan.straight.graph.nodes
+            if node.op == "call_function" and is_batched(node)
+        )
+    for step, rule in plan.steps.values():
+        kept.update(node for node in rule.needed(step) if is_batched(node))
+    traced = sum(_bytes(node) for node in kept)
+    bare = _peak(plan.straight.graph)
+    return max(1, min(images, int(bare * images / max(1, traced))))
+
+
+def _bytes(node: fx.Node) -> int:
+    value = node.meta.get("val")
+    if not isinstance(value, Tensor):
+        return 0
+    sizes = [int(size) for size in value.shape if isinstance(size, int)]
+    return math.prod(sizes) * value.element_size()
+
+
+def _peak(graph: fx.Graph) -> int:
+    """Bytes of one sample that are alive together at the worst moment of a forward pass."""
+    last = {}
+    for node in graph.nodes:
+        for used in node.all_input_nodes:
+            last[used] = node
+    alive, peak = 0, 0
+    ending: dict[fx.Node, int] = {}
+    for node in graph.nodes:
+        if node.op == "call_function" and is_batched(node):
+            size = _bytes(node)
+            alive += size
+            peak = max(peak, alive)
+            if node in last:
+                ending[last[node]] = ending.get(last[node], 0) + size
+        alive -= ending.pop(node, 0)
+    return peak

@@ -1,0 +1,340 @@
+"""P3's score: which of the inputs of a neuron are discernible (Eqs. 1 to 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from cofire.explain.rules.flow import Flow
+from cofire.explain.rules.weighted import Candidates, Fields, candidates_of
+from cofire.explain.tracing.features_on_cpu import choose_all_features
+from cofire.explain.tracing.windows_on_cpu import Chosen, WindowsOnCPU
+
+
+class Preceding(Protocol):
+    """What the layer before the inputs says about them (`Z_pre`)."""
+
+    def support(self, neuron: Tensor, place: Tensor, direction: Tensor) -> Tensor:
+        """`Z_pre` of inputs, from neurons, places in the operand and directions, all (inputs,)."""
+
+    def ceiling(self, image: Tensor) -> Tensor:
+        """What it can be at the most: (neurons, 1)."""
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How the inputs of a neuron are scored and how many of them are chosen.
+
+    Attributes:
+        current: Weight of the support from the current layer, activation times weight (P3's α_cur).
+        preceding: Weight of the support from the preceding layer (α_pre).
+        k: How many inputs of a convolution's neuron are chosen at the most, None for all.
+        k_linear: The same for linear layers.
+        counted: Whether an input counts more that has the highest support for several neurons
+            (Z_suc).
+        carried: Whether neurons hand on their score in proportion; else each chosen neuron carries
+            1.
+        most: How many neurons of an image go on from one place of the network, those that carry
+            most; None for all.
+        literal: Whether inputs are chosen as P3's Algorithm 1 says, by nothing else (see
+            `cofire.explain.tracing.scoring`).
+    """
+
+    current: float = 1.0
+    preceding: float = 0.0
+    k: int | None = 1
+    k_linear: int | None = 1
+    counted: bool = True
+    carried: bool = True
+    most: int | None = None
+    literal: bool = False
+
+
+def choose(
+    scoring: Scoring,
+    flow: Flow,
+    fields: Fields,
+    preceding: Preceding,
+    most: int | None,
+    last_resort: bool = True,
+) -> Flow:
+    """The inputs that are chosen for each neuron, with their share of its score.
+
+    `Ω = α_suc · Z_suc · (α_cur · Z_cur + α_pre · Z_pre)` for each input; the highest are chosen,
+    the lower index first where several are equal, and share the neuron's score in proportion. Where
+    none is above zero, the highest one takes all.
+
+    Args:
+        scoring: The weights.
+        flow: (neurons,).
+        fields: What the neurons see.
+        preceding: Gives `Z_pre` of inputs, from neurons, places and directions, all (inputs,).
+        most: How many to choose.
+        last_resort: Whether an input without a score above zero can be chosen; else the evidence
+            ends.
+    """
+    on_cpu = flow.image.device.type == "cpu"
+    if takes_all_features(scoring, flow, fields, most):
+        return choose_all_features(
+            flow,
+            fields,
+            counted=scoring.counted,
+            carried=scoring.carried,
+            most=scoring.most,
+            last_resort=last_resort,
+        )
+    if on_cpu:
+        channel, place, direction, share = _chosen_on_cpu(
+            scoring, flow, fields, preceding, most, last_resort
+        )
+    else:
+        channel, place, direction, share = chosen_by_definition(
+            scoring, flow, fields, preceding, most, last_resort
+        )
+    neuron, position = (share > 0).nonzero(as_tuple=True)
+    index = fields.index(channel[neuron, position], place[neuron, position])
+    carried = flow.score[neuron] * share[neuron, position]
+    return Flow(
+        flow.image[neuron], index, direction[neuron, position], carried, flow.row[neuron], own=False
+    )
+
+
+def takes_all_features(scoring: Scoring, flow: Flow, fields: Fields, most: int | None) -> bool:
+    """Whether every input that speaks for a neuron is chosen, so that pairs of both need no list."""
+    plain = not scoring.preceding and (scoring.carried or not scoring.counted)
+    return flow.image.device.type == "cpu" and fields.last and most is None and plain
+
+
+def _chosen_on_cpu(
+    scoring: Scoring,
+    flow: Flow,
+    fields: Fields,
+    preceding: Preceding,
+    most: int | None,
+    last_resort: bool,
+) -> Chosen:
+    seen = WindowsOnCPU(fields, flow)
+    most = seen.support.shape[1] if most is None else min(most, seen.support.shape[1])
+    if not scoring.preceding:
+        return seen.chosen(seen.support, most, scoring.counted, last_resort)
+    times = torch.ones_like(seen.support)
+    if scoring.counted:
+        seen.reward(times)
+    score = _pruned(scoring, seen, times, flow, fields, preceding, most)
+    return seen.chosen(score, most, False, last_resort)
+
+
+def _pruned(
+    scoring: Scoring,
+    seen: WindowsOnCPU,
+    times: Tensor,
+    flow: Flow,
+    fields: Fields,
+    preceding: Preceding,
+    most: int,
+) -> Tensor:
+    takes_part = seen.support > -torch.inf
+    own = times * scoring.current * seen.support.masked_fill(~takes_part, 0.0)
+
+    def support(neuron: Tensor, candidate: Tensor) -> Tensor:
+        place, direction = seen.places(neuron, candidate)
+        return preceding.support(
+            neuron, fields.index(seen.first[neuron] + candidate, place), direction
+        )
+
+    return pruned(
+        own, scoring.preceding * times, takes_part, most, preceding.ceiling(flow.image), support
+    )
+
+
+def pruned(
+    own: Tensor,
+    weight: Tensor,
+    takes_part: Tensor,
+    most: int,
+    ceiling: Tensor,
+    support: Callable[[Tensor, Tensor], Tensor],
+) -> Tensor:
+    """Scores of all inputs that can be among the highest; minus infinity for the others.
+
+    The support of the preceding layer is the costly term. Some inputs get it first; who cannot
+    reach the score of the last of these that would be chosen, even with the highest support there
+    can be, does not need it.
+
+    Args:
+        own: (neurons, candidates), the score without this support.
+        weight: (neurons, candidates), of this support.
+        takes_part: (neurons, candidates), who can be chosen.
+        most: How many are chosen.
+        ceiling: (neurons, 1), the highest support there can be.
+        support: Gives it, from neurons and candidates.
+    """
+    known = torch.full_like(own, -torch.inf)
+
+    def settle(wanted: Tensor) -> None:
+        neuron, candidate = wanted.nonzero(as_tuple=True)
+        known[neuron, candidate] = own[neuron, candidate] + weight[neuron, candidate] * support(
+            neuron, candidate
+        )
+
+    if most < own.shape[1]:
+        at_most = (own + weight * ceiling).masked_fill_(~takes_part, -torch.inf)
+        first = torch.zeros_like(takes_part).scatter_(
+            1, at_most.topk(min(2 * most, own.shape[1])).indices, True
+        )
+        settle(first & takes_part)
+        bar = known.topk(most).values[:, -1:]
+        settle((at_most >= bar) & takes_part & ~first)
+    else:
+        settle(takes_part)
+    return known
+
+
+def chosen_by_definition(
+    scoring: Scoring,
+    flow: Flow,
+    fields: Fields,
+    preceding: Preceding,
+    most: int | None,
+    last_resort: bool,
+) -> Chosen:
+    """The same as compiled code gives on the CPU, on any device; both as `WindowsOnCPU.chosen` gives it."""
+    inputs = candidates_of(fields, flow)
+    score = _score(scoring, inputs, fields, preceding)
+    if scoring.counted:
+        score = _counted(score, inputs, flow, fields)
+    most = score.shape[1] if most is None else min(most, score.shape[1])
+    picked, share = pick(score, most, last_resort)
+    channel = inputs.first[:, None] + picked
+    return channel, inputs.place.gather(1, picked), inputs.direction.gather(1, picked), share
+
+
+def _score(scoring: Scoring, inputs: Candidates, fields: Fields, preceding: Preceding) -> Tensor:
+    """`α_cur · Z_cur + α_pre · Z_pre`, minus infinity where a candidate takes no part."""
+    score = inputs.support * scoring.current
+    if scoring.preceding:
+        neuron, candidate = inputs.matters.nonzero(as_tuple=True)
+        index = fields.index(inputs.first[neuron] + candidate, inputs.place[neuron, candidate])
+        before = preceding.support(neuron, index, inputs.direction[neuron, candidate])
+        score[neuron, candidate] += scoring.preceding * before
+    return score.masked_fill_(~inputs.matters, -torch.inf)
+
+
+def pick(score: Tensor, most: int, last_resort: bool) -> tuple[Tensor, Tensor]:
+    """The chosen candidates of each neuron and their shares of 1, both (neurons, most).
+
+    Args:
+        score: (neurons, candidates), above zero where a candidate speaks for its neuron, minus
+            infinity where it takes no part.
+        most: How many to choose.
+        last_resort: Whether the highest one takes all where none is above zero.
+
+    Example:
+        >>> score = torch.tensor([[3.0, 1.0, -1.0], [-2.0, -1.0, -1.0]])
+        >>> picked, share = pick(score, 2, True)
+        >>> picked.tolist(), share.tolist()
+        ([[0, 1], [1, 2]], [[0.75, 0.25], [1.0, 0.0]])
+    """
+    ordered, picked = score.sort(dim=1, descending=True, stable=True)
+    ordered, picked = ordered[:, :most], picked[:, :most]
+    share = ordered.clamp(min=0)
+    if last_resort:
+        none = (ordered[:, :1] <= 0) & (ordered[:, :1] > -torch.inf)
+        alone = torch.zeros_like(share)
+        alone[:, 0] = 1.0
+        share = torch.where(none, alone, share)
+    return picked, share / share.sum(1, keepdim=True).clamp(min=torch.finfo(share.dtype).tiny)
+
+
+def _counted(score: Tensor, inputs: Candidates, flow: Flow, fields: Fields) -> Tensor:
+    """Scores times the number of neurons for which an input has the highest support, at least 1 (`Z_suc`)."""
+    best = inputs.support.masked_fill(~inputs.matters, -torch.inf).argmax(1)
+    neuron = torch.arange(len(flow), device=best.device)
+    return score * times_highest(inputs, inputs.matters[neuron, best], best, flow, fields)
+
+
+def times_highest(
+    inputs: Candidates, counts: Tensor, best: Tensor, flow: Flow, fields: Fields
+) -> Tensor:
+    """For how many neurons of its image each input has the highest support, at least 1: (neurons, candidates).
+
+    Args:
+        inputs: All of them.
+        counts: (neurons,), whose best input counts.
+        best: (neurons,), the candidate with the highest support.
+        flow: (neurons,).
+        fields: What they see.
+    """
+    neuron = torch.arange(len(flow), device=best.device)
+    size, positions = fields.size, fields.given.shape[2] * fields.given.shape[3]
+    candidates = inputs.first[:, None] + torch.arange(inputs.support.shape[1], device=best.device)
+    key = flow.image[:, None] * size + candidates * positions + inputs.place
+    winners, count = torch.unique(key[neuron, best][counts], return_counts=True)
+    if not len(winners):
+        return torch.ones_like(key)
+    at = torch.searchsorted(winners, key).clamp(max=len(winners) - 1)
+    return torch.where(winners[at] == key, count[at], 1)
+
+
+def choose_by_algorithm(
+    scoring: Scoring, flow: Flow, fields: Fields, preceding: Preceding, most: int | None
+) -> Flow:
+    """The k inputs of each neuron with the highest `Ω = α_suc · Z_suc · (α_cur · Z_cur + α_pre · Z_pre)`.
+
+    Every input takes part, one that contributes nothing as well, and k are chosen whether their
+    scores are above zero or not; of equal ones the first, be it an input or a place in a window.
+    What is chosen is explained as a large value, whatever the sign of its weight. `scoring.choose`
+    is kinder: it passes over what is silent, asks why an input with a negative weight is small, and
+    takes nothing that speaks against a neuron while something speaks for it.
+
+    Args:
+        scoring: The weights.
+        flow: (neurons,), folded.
+        fields: What the neurons see.
+        preceding: Gives `Z_pre` of inputs.
+        most: k, None for all.
+    """
+    sees = fields.windows.places(*fields.seen_from(flow.index)[1:])[1].any(1)
+    if not bool(sees.all()):
+        flow = flow.where(sees)
+    inputs = candidates_of(fields, flow, first_largest=True)
+    candidates = inputs.support.shape[1]
+    most = candidates if most is None else min(most, candidates)
+    score = _scores(scoring, inputs, flow, fields, preceding, most)
+    picked = score.sort(dim=1, descending=True, stable=True).indices[:, :most]
+    channel, place = inputs.first[:, None] + picked, inputs.place.gather(1, picked)
+    neuron = torch.arange(len(flow), device=flow.image.device).repeat_interleave(most)
+    index = fields.index(channel, place).flatten()
+    one = torch.ones_like(index, dtype=torch.float64)
+    return Flow(
+        flow.image[neuron], index, one, flow.score[neuron] / most, flow.row[neuron], own=False
+    )
+
+
+def _scores(
+    scoring: Scoring,
+    inputs: Candidates,
+    flow: Flow,
+    fields: Fields,
+    preceding: Preceding,
+    most: int,
+) -> Tensor:
+    every = torch.ones_like(inputs.matters)
+    times = torch.ones_like(inputs.support)
+    if scoring.counted:
+        times = times_highest(inputs, every[:, 0], inputs.support.argmax(1), flow, fields).double()
+    own = times * scoring.current * inputs.support
+    if not scoring.preceding:
+        return own
+
+    def support(neuron: Tensor, candidate: Tensor) -> Tensor:
+        index = fields.index(inputs.first[neuron] + candidate, inputs.place[neuron, candidate])
+        return preceding.support(neuron, index, torch.ones_like(index, dtype=torch.float64))
+
+    return pruned(
+        own, scoring.preceding * times, every, most, preceding.ceiling(flow.image), support
+    )

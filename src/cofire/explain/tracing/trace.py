@@ -1,0 +1,406 @@
+"""Follow evidence from the classes down to the pixels, for all images of a batch at once."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate, pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx
+
+from cofire.compiled import compiler
+from cofire.explain.result.neurons import NEURON_COLUMNS, Neurons, Site
+from cofire.explain.rules import Step, Values
+from cofire.explain.rules.flow import Flow, coordinates, flat_index, joined, merged, strongest
+from cofire.explain.rules.weighted import Linear, Weighted
+from cofire.explain.tracing.plan import Plan
+from cofire.explain.tracing.scoring import Scoring, choose, choose_by_algorithm, takes_all_features
+from cofire.explain.tracing.support import Ceilings, preceding_support
+from cofire.network.reading import module_of
+
+_CHUNK = 1 << 21
+"""Products looked at together."""
+
+
+@dataclass
+class Record:
+    """What a tracing found.
+
+    Attributes:
+        found: Nodes with their neurons, from the logits down, and the row of the first of them.
+        child: Of each link, the row nearer to the input.
+        parent: The row that it supports.
+        share: The evidence that was handed on.
+    """
+
+    found: list[tuple[fx.Node, Flow, int]] = field(default_factory=list)
+    child: list[Tensor] = field(default_factory=list)
+    parent: list[Tensor] = field(default_factory=list)
+    share: list[Tensor] = field(default_factory=list)
+    rows: int = 0
+
+    def settle(
+        self, node: fx.Node, parts: list[Flow], size: int, carried: bool, most: int | None
+    ) -> Flow:
+        """Give each neuron that several parts brought to a node one row."""
+        flow, row = settled(parts, size, carried, most)
+        ends = list(accumulate(len(part) for part in parts))
+        for part, end in zip(parts, ends, strict=True):
+            child = row[end - len(part) : end]
+            here = child >= 0
+            self.child.append(child[here] + self.rows)
+            self.parent.append(part.row[here])
+            self.share.append(part.score[here])
+        return self.add(node, flow)
+
+    def add(self, node: fx.Node, flow: Flow) -> Flow:
+        """Record neurons with rows of their own."""
+        settled = Flow(flow.image, flow.index, flow.direction, flow.score, flow.row + self.rows)
+        self.found.append((node, settled, self.rows))
+        self.rows += len(flow)
+        return settled
+
+
+def trace(plan: Plan, values: Values, start: Flow, scoring: Scoring) -> Record:
+    """Follow evidence from the classes down to the input.
+
+    Args:
+        plan: The way back.
+        values: Of the nodes that the plan's rules want to see, for the batch.
+        start: Neurons of the logits.
+        scoring: How neurons are chosen.
+    """
+    record = Record()
+    if scoring.literal:
+        # Batch norm and other factors are folded into weights.
+        start = replace(start, direction=start.direction.double())
+    ceilings = Ceilings(plan, values)
+    settled = record.add(plan.straight.logits, start)
+    pending: dict[fx.Node, list[Flow]] = {plan.straight.logits: [settled]}
+    for node, (step, rule) in plan.steps.items():
+        parts = [part for part in pending.pop(node, []) if len(part)]
+        if not parts:
+            continue
+        flow = parts[0]
+        if (
+            len(parts) > 1
+            or not flow.own
+            or (node in plan.layers and node is not plan.straight.logits)
+        ):
+            flow = record.settle(node, parts, math.prod(step.shape), scoring.carried, scoring.most)
+        if isinstance(rule, Weighted):
+            operand = rule.parts(step)[0]
+            pending.setdefault(operand, []).extend(
+                _chosen(plan, step, rule, values, flow, scoring, ceilings)
+            )
+            continue
+        for operand, part in rule.trace(step, values, flow):
+            pending.setdefault(operand, []).append(part)
+    parts = [part for part in pending.get(plan.image, []) if len(part)]
+    if parts:
+        size = math.prod(next(iter(plan.steps.values()))[0].shape_of(plan.image))
+        if scoring.literal:
+            parts = [replace(part, direction=torch.ones_like(part.direction)) for part in parts]
+        record.settle(plan.image, parts, size, scoring.carried, scoring.most)
+    return record
+
+
+@dataclass(frozen=True)
+class _Before:
+    """The layer before the inputs of some neurons."""
+
+    plan: Plan
+    values: Values
+    operand: fx.Node
+    flow: Flow
+    ceilings: Ceilings
+
+    def support(self, neuron: Tensor, place: Tensor, direction: Tensor) -> Tensor:
+        """`Z_pre` of inputs, all (inputs,)."""
+        image = self.flow.image[neuron]
+        return preceding_support(self.plan, self.values, self.operand, image, place, direction)
+
+    def ceiling(self, image: Tensor) -> Tensor:
+        """What it can be at the most."""
+        return self.ceilings.of(self.operand)[image]
+
+
+def _chosen(
+    plan: Plan,
+    step: Step,
+    rule: Weighted,
+    values: Values,
+    flow: Flow,
+    scoring: Scoring,
+    ceilings: Ceilings,
+) -> list[Flow]:
+    operand = rule.parts(step)[0]
+    fields = rule.fields(step, values)
+    most = scoring.k_linear if isinstance(rule, Linear) else scoring.k
+    whole = takes_all_features(scoring, flow, fields, most)
+    each = len(flow) if whole else max(1, _CHUNK // fields.width)
+    # The count is over all neurons of an image: those of one image stay together.
+    cuts = (
+        _cuts_between_images(flow, each)
+        if scoring.counted
+        else [*range(0, len(flow), each), len(flow)]
+    )
+    found = []
+    for first, last in pairwise(cuts):
+        part = flow if last - first == len(flow) else flow.where(slice(first, last))
+
+        before = _Before(plan, values, operand, part, ceilings)
+        if scoring.literal:
+            found.append(choose_by_algorithm(scoring, part, fields, before, most))
+            continue
+        found.append(
+            choose(scoring, part, fields, before, most, last_resort=step.node is not plan.last)
+        )
+    return found
+
+
+def _cuts_between_images(flow: Flow, each: int) -> list[int]:
+    starts = [0, *(torch.diff(flow.image).nonzero().squeeze(1) + 1).tolist(), len(flow)]
+    cuts = [0]
+    for position, start in enumerate(starts[1:-1], 1):
+        if starts[position + 1] - cuts[-1] > each:
+            cuts.append(start)
+    return [*cuts, len(flow)]
+
+
+def settled(parts: list[Flow], size: int, carried: bool, most: int | None) -> tuple[Flow, Tensor]:
+    """One flow out of several, in which each neuron and direction is there once.
+
+    Args:
+        parts: Evidence that came in from different operators.
+        size: How many values one sample has at this node.
+        carried: Whether scores of the same neuron are added; else each neuron carries 1.
+        most: How many neurons of an image stay, those that carry most, and take over what the
+            others carried, in proportion; None for all.
+
+    Returns:
+        The flow, sorted by image and index, with rows from 0, and for each neuron of the parts, one
+        part after the other, its row in the flow, -1 where it ended.
+    """
+    together = parts[0] if len(parts) == 1 else joined(parts)
+    if together.image.device.type != "cpu" or together.folded:
+        return settled_by_definition(together, size, carried, most)
+    neurons = len(together)
+    key = (together.image * size + together.index) * 2 + (together.direction < 0)
+    found = torch.empty(neurons, dtype=torch.int64)
+    score = torch.empty(neurons, dtype=torch.float64)
+    row = torch.empty(neurons, dtype=torch.int64)
+    count = _settle(
+        key.numpy(),
+        together.score.numpy(),
+        2 * size,
+        carried,
+        -1 if most is None else most,
+        found.numpy(),
+        score.numpy(),
+        row.numpy(),
+    )
+    found, score = found[:count], score[:count]
+    place = found >> 1
+    image = torch.div(place, size, rounding_mode="floor")
+    direction = (1 - 2 * (found & 1)).to(torch.int8)
+    return Flow(image, place - image * size, direction, score, torch.arange(count)), row
+
+
+def settled_by_definition(
+    together: Flow, size: int, carried: bool, most: int | None
+) -> tuple[Flow, Tensor]:
+    """The same on any device; it defines the result."""
+    flow, row = merged(together, size, carried)
+    if most is not None and len(flow) > most:
+        kept = strongest(flow, most)
+        number = torch.where(kept, kept.cumsum(0) - 1, -1)
+        images = int(flow.image.max()) + 1
+        whole = flow.score.new_zeros(images).index_add_(0, flow.image, flow.score)
+        flow = flow.where(kept)
+        rows = torch.arange(len(flow), device=row.device)
+        score = flow.score
+        if carried:
+            left = score.new_zeros(images).index_add_(0, flow.image, score)
+            score = score * (whole / left)[flow.image]
+        flow = Flow(flow.image, flow.index, flow.direction, score, rows)
+        row = number[row]
+    return flow, row
+
+
+@compiler()
+def _settle(
+    key: Any, given: Any, per_image: Any, carried: Any, most: Any, found: Any, score: Any, row: Any
+) -> Any:
+    """Fill what is found; gives how many are."""
+    count = 0
+    order = np.argsort(key, kind="mergesort")
+    for number in range(len(order)):
+        at = order[number]
+        if count == 0 or found[count - 1] != key[at]:
+            found[count] = key[at]
+            score[count] = 0.0
+            count += 1
+        score[count - 1] += given[at]
+        row[at] = count - 1
+    if not carried:
+        score[:count] = 1.0
+    if most < 0 or count <= most:
+        return count
+    place = np.empty(count, dtype=np.int64)
+    kept = 0
+    start = 0
+    while start < count:
+        image = found[start] // per_image
+        end = start
+        while end < count and found[end] // per_image == image:
+            end += 1
+        if end - start > most:
+            by_score = np.argsort(-score[start:end], kind="mergesort")
+            place[start:end] = -1
+            whole = score[start:end].sum()
+            left = 0.0
+            for number in range(most):
+                place[start + by_score[number]] = 0
+                left += score[start + by_score[number]]
+            if carried:
+                score[start:end] *= whole / left
+        else:
+            place[start:end] = 0
+        for number in range(start, end):
+            if place[number] == 0:
+                place[number] = kept
+                found[kept] = found[number]
+                score[kept] = score[number]
+                kept += 1
+        start = end
+    for number in range(len(row)):
+        row[number] = place[row[number]]
+    return kept
+
+
+class Table:
+    """Gathers what is found, group by group, in as little memory as the result will take.
+
+    Args:
+        plan: The way back.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._order = [*plan.steps, plan.image]
+        self._number = {node: number for number, node in enumerate(self._order)}
+        self._columns: dict[str, list[Tensor]] = {name: [] for name in NEURON_COLUMNS}
+        self._rows = 0
+
+    def add(self, first: int, record: Record) -> None:
+        """Add a group of images.
+
+        Args:
+            first: The number of its first image.
+            record: What was found.
+        """
+        columns = self._columns
+        for node, flow, _ in record.found:
+            shape, axis = _shape(self._plan, node), self._channel_axis(node)
+            where = coordinates(flow.index, shape)
+            rest = [part for at, part in enumerate(where) if at != axis]
+            zero = torch.zeros_like(flow.index)
+            sizes = [size for at, size in enumerate(shape) if at != axis]
+            found = {
+                "image": flow.image + first,
+                "site": torch.full_like(flow.index, self._number[node]),
+                "channel": where[axis],
+                "y": flat_index(rest[:-1], sizes[:-1]) if len(rest) > 1 else zero,
+                "x": rest[-1] if rest else zero,
+            }
+            for name, column in found.items():
+                columns[name].append(column.to("cpu", torch.int32))
+            columns["score"].append(flow.score.to("cpu", torch.float32))
+        for name, parts in (("child", record.child), ("parent", record.parent)):
+            columns[name] += [(part + self._rows).to("cpu", torch.int32) for part in parts]
+        columns["share"] += [part.to("cpu", torch.float32) for part in record.share]
+        self._rows += record.rows
+
+    def finished(self) -> tuple[tuple[Site, ...], Neurons]:
+        """Sites from the input to the classes, and the neurons found at them."""
+        table = {name: _joined(self._columns.pop(name), name) for name in NEURON_COLUMNS}
+        visited = {*torch.unique(table["site"]).tolist(), len(self._order) - 1}
+        nodes = [node for number, node in enumerate(self._order) if number in visited][::-1]
+        position = torch.zeros(len(self._order), dtype=torch.int32)
+        for site, node in enumerate(nodes):
+            position[self._number[node]] = site
+        # Stable: the images of one group come after those of the one before, and rows of an image
+        # keep their order.
+        order = table["site"].argsort(stable=True)
+        place = torch.empty(len(order), dtype=torch.int32)
+        place[order] = torch.arange(len(order), dtype=torch.int32)
+        table["site"] = position[table["site"].long()]
+        smallest = torch.finfo(torch.float32).tiny
+        ordered = {
+            name: table[name][order] for name in ("image", "site", "channel", "y", "x", "score")
+        }
+        ordered["score"].clamp_(min=smallest)
+        links = {name: place[table[name].long()] for name in ("child", "parent")}
+        return self._sites(nodes), Neurons(
+            **ordered, **links, share=table["share"].clamp(min=smallest)
+        )
+
+    def _channel_axis(self, node: fx.Node) -> int:
+        layer = self._plan.layers.get(node)
+        if layer is not None:
+            return layer.channel_axis
+        return 0 if node is self._plan.image else _channel_axis(self._plan, node)
+
+    def _sites(self, nodes: Sequence[fx.Node]) -> tuple[Site, ...]:
+        plan = self._plan
+        names: Counter[str] = Counter()
+        found = []
+        for node in nodes:
+            if node is plan.image:
+                name, kind = "input", "input"
+            elif node is plan.straight.logits:
+                name, kind = "classes", "classes"
+            elif node in plan.layers:
+                name, kind = plan.layers[node].name, "activation"
+            else:
+                path, _ = module_of(node)
+                name, kind = _operator_name(path, plan.steps[node][0].name), "operator"
+            names[name] += 1
+            unique = name if names[name] == 1 else f"{name}:{names[name] - 1}"
+            found.append(Site(unique, kind, _shape(plan, node), self._channel_axis(node)))
+        return tuple(found)
+
+
+def _shape(plan: Plan, node: fx.Node) -> tuple[int, ...]:
+    """Of one sample; one number for each image is a feature."""
+    step = next(iter(plan.steps.values()))[0]
+    return step.shape_of(node) or (1,)
+
+
+def _joined(parts: list[Tensor], name: str) -> Tensor:
+    if parts:
+        return torch.cat(parts)
+    return torch.zeros(0, dtype=torch.float32 if name in ("score", "share") else torch.int32)
+
+
+def _operator_name(path: str, operator: str) -> str:
+    return (
+        path
+        if path and operator not in ("add", "sub", "mul", "cat")
+        else f"{path}.{operator}"
+        if path
+        else operator
+    )
+
+
+def _channel_axis(plan: Plan, node: fx.Node) -> int:
+    """The last axis where a linear layer takes the values in several positions, else the first."""
+    rules = [(plan.steps[user][1], user) for user in node.users if user in plan.steps]
+    rank = len(plan.steps[node][0].shape)
+    return rank - 1 if any(isinstance(rule, Linear) for rule, _ in rules) else 0
