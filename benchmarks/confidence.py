@@ -17,8 +17,7 @@ import statistics
 from pathlib import Path
 
 from cofire.boost.baselines import Energy, MaxSoftmax, ReAct
-from cofire.boost.confidence import PatternConfidence
-from cofire.boost.judgement import judge
+from cofire.boost.confidence import PatternConfidence, judge
 from cofire.network import Network
 from cofire.study import StudyOptions, fcnn, load_dataset, run_study
 

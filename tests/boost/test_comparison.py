@@ -11,11 +11,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cofire.boost import CONTROLS, METHODS, Interval, compare
-from cofire.boost.cost import cost_of_boosting
-from cofire.boost.examples import FlipCollector
-from cofire.boost.heads import fit_affine, fit_auxiliary, fit_scaling, fit_temperature
-from cofire.boost.measures import calibration_error, negative_log_likelihood
-from cofire.boost.readout import choose_readout, fit_readouts
+from cofire.boost.comparison import cost_of_boosting
+from cofire.boost.heads import (
+    choose_readout,
+    fit_affine,
+    fit_auxiliary,
+    fit_readouts,
+    fit_scaling,
+    fit_temperature,
+)
+from cofire.boost.measures import FlipCollector, calibration_error, negative_log_likelihood
 from cofire.errors import DataError, NonFiniteError, OptionError
 from cofire.network import Network
 from cofire.statistics import mean_interval

@@ -13,8 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from cofire.boost.baselines import Energy, MaxSoftmax, ReAct, _bins, _value
-from cofire.boost.confidence import PatternConfidence
-from cofire.boost.judgement import judge
+from cofire.boost.confidence import PatternConfidence, judge
 from cofire.errors import (
     BatchError,
     BudgetError,

@@ -2,10 +2,8 @@
 
 from cofire.boost.baselines import Energy, MaxSoftmax, ReAct
 from cofire.boost.booster import Boosted, Booster
-from cofire.boost.comparison import MARGIN, Comparison, Judged, compare
-from cofire.boost.confidence import PatternConfidence
-from cofire.boost.cost import Cost, cost_of_boosting
-from cofire.boost.judgement import judge
+from cofire.boost.comparison import MARGIN, Comparison, Cost, Judged, compare, cost_of_boosting
+from cofire.boost.confidence import PatternConfidence, judge
 from cofire.boost.methods import CONTROLS, DEFAULT_METHOD, METHODS
 from cofire.statistics import Interval, paired_bootstrap, verdict
 

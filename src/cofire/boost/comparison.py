@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,16 +15,8 @@ from cofire.activations.batches import first_inputs
 from cofire.activations.labelling import Labelling
 from cofire.arguments import validated
 from cofire.boost.booster import AUTO, Booster, best_of
-from cofire.boost.examples import Flip, FlipCollector
-from cofire.boost.firing import (
-    DEFAULT_UNIT,
-    Threshold,
-    check_firing,
-    count_always_active,
-    told_of_always_active,
-)
 from cofire.boost.fitting import FitSettings, Fitted, fit_methods, readings
-from cofire.boost.measures import calibration_gap, false_counts
+from cofire.boost.measures import Flip, FlipCollector, calibration_gap, false_counts
 from cofire.boost.methods import (
     CONTROLS,
     DEFAULT_METHOD,
@@ -32,8 +26,18 @@ from cofire.boost.methods import (
     check_booster,
     method_of,
 )
-from cofire.boost.overlap import check_apart_by_content, check_apart_by_index
-from cofire.boost.reading import Reader, chosen_layers, hashes_of
+from cofire.boost.reading import (
+    DEFAULT_UNIT,
+    Reader,
+    Threshold,
+    check_apart_by_content,
+    check_apart_by_index,
+    check_firing,
+    chosen_layers,
+    count_always_active,
+    hashes_of,
+    told_of_always_active,
+)
 from cofire.bounds import check_from_zero, check_whole
 from cofire.errors import NonFiniteError, OptionError
 from cofire.network import Network, Selector, Unit, classifier
@@ -41,8 +45,14 @@ from cofire.network.untouched import without_autocast
 from cofire.statistics import Interval, Outcome, mean_interval, weakest
 
 BASE = "base"
+
+
 MARGIN = 0.005
+
+
 """Differences of accuracy below half a percentage point count as none, unless another margin is given."""
+
+
 _LARGEST = 2**63 - 1
 
 
@@ -393,3 +403,55 @@ def _judge(
         {name: columns[2] for name, columns in joined.items()},
         {name: columns[1] for name, columns in joined.items()},
     )
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a booster costs.
+
+    Attributes:
+        parameters: Numbers that it adds.
+        time: A boosted forward pass over one of the classifier alone: the median of such ratios,
+            each taken from two passes one after the other.
+    """
+
+    parameters: int
+    time: float
+
+
+@validated
+def cost_of_boosting(booster: Booster, images: Tensor, repeats: int = 15) -> Cost:
+    """Measure a booster against its classifier on a batch.
+
+    Args:
+        booster: Fitted.
+        images: A batch.
+        repeats: How often.
+
+    Raises:
+        OptionError: The booster is not fitted, or `repeats` is no whole number from 1 up.
+    """
+    repeats = check_whole("repeats", repeats)
+    if booster.fitted is None:
+        raise OptionError("a booster that is not fitted", "a fitted one", "call booster.fit first")
+    network = booster.network
+
+    def seconds(boosted: bool) -> float:
+        start = time.perf_counter()
+        if boosted:
+            booster.predict(images)
+        else:
+            network.run(images)
+        if network.device.type == "cuda":
+            torch.cuda.synchronize(network.device)
+        return time.perf_counter() - start
+
+    for boosted in (False, True):
+        seconds(boosted)
+    ratios = []
+    for number in range(repeats):
+        # In turn, so that whatever the first of two passes pays falls on both.
+        order = (True, False) if number % 2 else (False, True)
+        taken = {boosted: seconds(boosted) for boosted in order}
+        ratios.append(taken[True] / taken[False])
+    return Cost(booster.fitted.parameters_added, statistics.median(ratios))

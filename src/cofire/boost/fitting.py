@@ -12,12 +12,18 @@ from torch import Tensor, nn
 from cofire.activations.batches import Batches
 from cofire.activations.labelling import Labelling
 from cofire.activations.progress import progress_over
-from cofire.boost.evidence import Evidence
-from cofire.boost.firing import MEAN, Threshold, always_active_shares
+from cofire.boost.evidence import ClassStatistics, Evidence, Sample
 from cofire.boost.methods import EVIDENCE, LEARNT, Gathered, Method
-from cofire.boost.overlap import check_apart_by_content, check_apart_by_index
-from cofire.boost.reading import Reader, Reading, hashes_of
-from cofire.boost.statistics import ClassStatistics, Sample
+from cofire.boost.reading import (
+    MEAN,
+    Reader,
+    Reading,
+    Threshold,
+    always_active_shares,
+    check_apart_by_content,
+    check_apart_by_index,
+    hashes_of,
+)
 from cofire.errors import BatchError, BudgetError, DataError, NonFiniteError
 from cofire.patterns import check_every_class
 

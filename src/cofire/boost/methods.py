@@ -8,10 +8,16 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from cofire.boost.evidence import Evidence
-from cofire.boost.heads import Tempered, fit_affine, fit_auxiliary, fit_scaling, fit_temperature
-from cofire.boost.readout import choose_readout, fit_readouts
-from cofire.boost.statistics import ClassStatistics, Sample
+from cofire.boost.evidence import ClassStatistics, Evidence, Sample
+from cofire.boost.heads import (
+    Tempered,
+    choose_readout,
+    fit_affine,
+    fit_auxiliary,
+    fit_readouts,
+    fit_scaling,
+    fit_temperature,
+)
 from cofire.errors import OptionError, near_matches
 from cofire.patterns import linear_discriminant, log_odds_of_patterns
 

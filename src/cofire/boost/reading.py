@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    RandomSampler,
+    SequentialSampler,
+    Subset,
+    SubsetRandomSampler,
+)
 
 from cofire.activations.neurons import view_neurons
-from cofire.boost.firing import DEFAULT_UNIT, UNITS
-from cofire.errors import LayerError, NonFiniteError, OptionError
+from cofire.bounds import check_threshold
+from cofire.errors import DataError, LayerError, NonFiniteError, OptionError
 from cofire.network import ActivationLayer, Network, Selector, Unit, check_decides, writes_in_place
 
 __all__ = ["LAST", "LAST_TWO", "Reader", "Reading", "chosen_layers", "hashes_of"]
 
 LAST, LAST_TWO = "LL", "L2L"
+
+
 """P1 Table 4's selections: the last activation layer, and the last two."""
 
 
@@ -162,3 +176,202 @@ def hashes_of(inputs: Tensor) -> Tensor:
     for shift, factor in ((32, -7046029254386353131), (29, -4417276706812531889)):
         mixed = (mixed ^ ((mixed >> shift) & ((1 << (64 - shift)) - 1))) * factor
     return (mixed ^ ((mixed >> 32) & 0xFFFFFFFF)) & ((1 << 62) - 1)
+
+
+MEAN: Literal["mean"] = "mean"
+
+
+"""Each neuron's own threshold: its mean over the training data."""
+
+
+Threshold = float | Literal["mean"]
+
+
+BoosterUnit = Literal["channel-mean", "channel-max", "element"]
+
+
+DEFAULT_UNIT: BoosterUnit = "channel-mean"
+
+
+"""What a booster reads of a feature map unless told: on held-out data no other was shown to be better (see
+docs/replication.md)."""
+
+
+UNITS: tuple[BoosterUnit, ...] = ("channel-mean", "channel-max", "element")
+
+
+"""Of which a sample has one observation each."""
+
+
+ALWAYS = 0.99
+
+
+"""A neuron that is active for a larger share of a class's samples is always active for that class."""
+
+
+MOST = 0.8
+
+
+"""Where a larger share of a layer's neurons is always active, its pattern tells nothing."""
+
+
+def check_firing(threshold: Any) -> Threshold:
+    """A threshold above which a neuron is active, or "mean".
+
+    Raises:
+        OptionError: It is neither.
+
+    Example:
+        >>> check_firing("mean"), check_firing(0)
+        ('mean', 0.0)
+    """
+    if isinstance(threshold, str):
+        if threshold == MEAN:
+            return MEAN
+        raise OptionError(
+            f"threshold={threshold!r}",
+            "a finite number, or 'mean', each neuron's own",
+            "pass threshold='mean'",
+        )
+    return check_threshold(threshold)
+
+
+def always_active_shares(probability: Tensor, sizes: Sequence[int]) -> list[float]:
+    """For each layer the share of P (Eq. 14), over classes and neurons, that lies above 0.99.
+
+    Args:
+        probability: P, (classes, neurons of all layers).
+        sizes: Neurons of each layer.
+
+    Example:
+        >>> always_active_shares(torch.tensor([[1.0, 1.0, 0.5], [1.0, 0.2, 0.0]]), [2, 1])
+        [0.75, 0.0]
+    """
+    return [
+        float((part > ALWAYS).double().mean())
+        for part in torch.split(probability, list(sizes), dim=1)
+    ]
+
+
+def count_always_active(shares: Mapping[str, float]) -> int:
+    """In how many layers almost every neuron is always active.
+
+    Args:
+        shares: For each layer the share of P above 0.99, 0 to 1.
+
+    Example:
+        >>> count_always_active({"relu1": 0.93, "relu2": 0.86, "relu3": 0.1})
+        2
+    """
+    return sum(share > MOST for share in shares.values())
+
+
+def told_of_always_active(layers: int, full: int) -> str:
+    """In how many layers who fires tells nothing, in a sentence; "" for none.
+
+    Args:
+        layers: That are read.
+        full: Those in which almost every neuron is always active.
+
+    Example:
+        >>> told_of_always_active(4, 3)
+        'In 3 of 4 layers almost every neuron is always active (over 80 % of P lies above 0.99): who fires tells \
+nothing there.'
+        >>> told_of_always_active(4, 0)
+        ''
+    """
+    if not full:
+        return ""
+    where = "the one layer that is read" if layers == 1 else f"{full} of {layers} layers"
+    return (
+        f"In {where} almost every neuron is always active (over {100 * MOST:.0f} % of P lies above {ALWAYS}): who "
+        "fires tells nothing there."
+    )
+
+
+_DUPLICATES = 0.05
+
+
+"""Data sets hold some images twice; that much of the held-out data may lie in the training data as well."""
+
+
+def check_apart_by_index(
+    training: Any, held_out: Any, what: str = "held-out data", other: str = "the training data"
+) -> None:
+    """Refuse two loaders that draw a sample of one data set twice, where their indices are known.
+
+    Args:
+        training: What `Batches` takes.
+        held_out: What `Batches` takes.
+        what: The second, for the message.
+        other: The first.
+
+    Raises:
+        DataError: They do.
+
+    Example:
+        >>> data = torch.utils.data.TensorDataset(torch.zeros(9, 2), torch.zeros(9))
+        >>> check_apart_by_index(Subset(data, range(6)), Subset(data, range(6, 9)))
+    """
+    first, second = _indices(training), _indices(held_out)
+    if first is None or second is None or first[0] is not second[0]:
+        return
+    both = np.intersect1d(first[1], second[1])
+    if len(both):
+        raise DataError(
+            f"{what} that share {len(both):,} of {len(second[1]):,} samples with {other}, index "
+            f"{int(both[0])} the first",
+            f"samples that {other} does not have",
+            "split the data set once, with torch.utils.data.random_split, and pass one part as each",
+        )
+
+
+def check_apart_by_content(
+    training: Tensor,
+    held_out: Tensor,
+    what: str = "held-out data",
+    other: str = "the training data",
+) -> None:
+    """Refuse held-out data much of which is in the training data.
+
+    Args:
+        training: Hashes of the training samples, (samples,), int64.
+        held_out: Those of the others.
+        what: The second, for the message.
+        other: The first.
+
+    Raises:
+        DataError: More than a twentieth of them are.
+    """
+    shared = int(torch.isin(held_out, training).sum())
+    if shared > _DUPLICATES * len(held_out):
+        raise DataError(
+            f"{what} of which {shared:,} of {len(held_out):,} samples are in {other} as well",
+            f"samples that {other} does not have",
+            "split the data set once, with torch.utils.data.random_split, and pass one part as each",
+        )
+
+
+def _indices(data: Any) -> tuple[object, npt.NDArray[np.int64]] | None:
+    """The innermost data set and the indices drawn of it, None where they are not known."""
+    chosen: npt.NDArray[np.int64] | None = None
+    if isinstance(data, DataLoader):
+        sampler = data.sampler
+        if (
+            type(data.batch_sampler) is not BatchSampler
+            or data.batch_sampler.sampler is not sampler
+        ):
+            return None
+        if isinstance(sampler, SubsetRandomSampler):
+            chosen = np.asarray(list(sampler.indices), dtype=np.int64)
+        elif not isinstance(sampler, SequentialSampler | RandomSampler):
+            return None
+        data = data.dataset
+    if not isinstance(data, Dataset) or not hasattr(data, "__len__"):
+        return None
+    if chosen is None:
+        chosen = np.arange(len(data))
+    while isinstance(data, Subset):
+        chosen = np.asarray(list(data.indices), dtype=np.int64)[chosen]
+        data = data.dataset
+    return data, chosen

@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from cofire.atomic import atomic_path, write_text
 from cofire.boost import DEFAULT_METHOD, MARGIN, METHODS, compare
-from cofire.boost.cost import cost_of_boosting
-from cofire.boost.firing import DEFAULT_UNIT, BoosterUnit, check_firing
+from cofire.boost.comparison import cost_of_boosting
+from cofire.boost.reading import DEFAULT_UNIT, BoosterUnit, check_firing
 from cofire.checksums import write_table
 from cofire.cli.folders import claim
 from cofire.cli.numbers import number_or_word

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cofire.boost.firing import DEFAULT_UNIT, UNITS
+from cofire.boost.reading import DEFAULT_UNIT, UNITS
 from cofire.cli.folders import claim
 from cofire.cli.graph_options import CommunityRuns, NullGraphs, Resolution, Top
 from cofire.report import write_figures, write_report

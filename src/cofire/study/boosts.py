@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cofire.boost import MARGIN, Comparison, Judged
-from cofire.boost.firing import count_always_active
 from cofire.boost.methods import VALUES
+from cofire.boost.reading import count_always_active
 from cofire.errors import ResultError
 from cofire.statistics import Interval, Outcome, samples_to_decide, weakest
 from cofire.study.tables import BOOST_CLASSES_SCHEMA, BOOSTS_SCHEMA, FLIPS_SCHEMA

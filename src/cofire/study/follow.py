@@ -16,9 +16,8 @@ from cofire.activations.batches import Batches, first_inputs, name_of
 from cofire.activations.labelling import Labelling
 from cofire.arguments import validated
 from cofire.boost import compare
-from cofire.boost.firing import DEFAULT_UNIT, Threshold, check_firing
 from cofire.boost.methods import check_booster
-from cofire.boost.reading import chosen_layers
+from cofire.boost.reading import DEFAULT_UNIT, Threshold, check_firing, chosen_layers
 from cofire.bounds import check_whole
 from cofire.errors import OptionError
 from cofire.marks import Later

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from cofire.boost import METHODS
-from cofire.boost.firing import DEFAULT_UNIT, BoosterUnit
+from cofire.boost.reading import DEFAULT_UNIT, BoosterUnit
 from cofire.errors import OptionError
 from cofire.limits import LARGEST
 from cofire.reading import read_toml, reader

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cofire.boost.firing import told_of_always_active
+from cofire.boost.reading import told_of_always_active
 from cofire.report.boost.facts import BoostFacts
 from cofire.report.notation import count, plural, signed
 from cofire.report.wording import Remark
