@@ -5,8 +5,6 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-__all__ = ["BY_NAME", "COMMANDS", "READ_BY_WRONG_USES", "VERBS", "WRONG_USES", "Command"]
-
 
 @dataclass(frozen=True)
 class Command:
@@ -246,7 +244,15 @@ READ_BY_WRONG_USES = ("summarize", "summarize-images", "evaluate-draws")
 """Commands whose results wrong uses read."""
 
 VERBS = (
-    "demo", "study", "summarize", "report", "graph", "boost", "explain", "evaluate", "tune",
+    "demo",
+    "study",
+    "summarize",
+    "report",
+    "graph",
+    "boost",
+    "explain",
+    "evaluate",
+    "tune",
     "doctor",
-)  # fmt: skip
+)
 """Commands whose options are recorded."""

@@ -10,8 +10,6 @@ import torch
 from PIL import Image
 from torch import nn
 
-__all__ = ["SIDE", "build"]
-
 SIDE = 16
 
 # Only torch and scikit-learn: nothing here moves with the package's inside.
@@ -112,7 +110,7 @@ def number():
 
 def broken():
     raise RuntimeError("no such luck")
-'''  # fmt: skip
+'''
 
 _SMALL = """dataset = "digits-mixed"
 hidden = [10]
@@ -154,10 +152,15 @@ def _colour_network(seed: int) -> nn.Module:
     """Tells red, green and blue squares apart; the seed draws what is noise among its weights."""
     torch.manual_seed(3 + seed)
     model = nn.Sequential(
-        nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(6, 6, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Conv2d(3, 6, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 6, 3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
         nn.Linear(6, 3),
-    ).eval()  # fmt: skip
+    ).eval()
     with torch.no_grad():
         for at in (0, 3):
             model[at].weight.mul_(0.3)

@@ -11,8 +11,6 @@ from typing import Any
 from tests.golden.commands import COMMANDS
 from tests.golden.session import OTHER, Session
 
-__all__ = ["EXPECTED", "NAMES", "page_file", "pages_recorded", "recorded"]
-
 EXPECTED = Path(__file__).with_name("expected")
 NAMES = (*(command.name for command in COMMANDS), *OTHER)
 _WIDTH = 100

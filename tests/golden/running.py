@@ -13,8 +13,6 @@ from unittest import mock
 
 import torch
 
-__all__ = ["Told", "run"]
-
 
 @dataclass(frozen=True)
 class Told:

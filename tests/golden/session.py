@@ -18,8 +18,6 @@ from tests.golden.running import run
 from tests.golden.snapshot import names_below, pages_below, values_below
 from tests.golden.text import lines_of, message_of
 
-__all__ = ["OTHER", "Session"]
-
 _OPTION = re.compile(r"^│[ *]+(--[\w-]+)(?: +(--[\w-]+))?", re.MULTILINE)
 
 

@@ -7,16 +7,39 @@ from html.parser import HTMLParser
 from itertools import groupby
 from pathlib import Path
 
-__all__ = ["lines_of", "message_of", "visible_lines"]
-
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _FRAMES = re.compile(r"[\u2500-\u257f]+")
 _NUMBERS = re.compile(r"(?<![\w.])[-+−]?\d+(?:[.,]\d+)*(?:e[-+]?\d+)?|\d+")
 _UNSEEN = {"script", "style", "template", "noscript", "svg", "head"}
 _INLINE = {
-    "a", "abbr", "b", "button", "code", "em", "i", "kbd", "label", "mark", "math", "mi", "mn", "mo",
-    "mrow", "msub", "msup", "q", "s", "small", "span", "strong", "sub", "sup", "time", "u", "var",
-}  # fmt: skip
+    "a",
+    "abbr",
+    "b",
+    "button",
+    "code",
+    "em",
+    "i",
+    "kbd",
+    "label",
+    "mark",
+    "math",
+    "mi",
+    "mn",
+    "mo",
+    "mrow",
+    "msub",
+    "msup",
+    "q",
+    "s",
+    "small",
+    "span",
+    "strong",
+    "sub",
+    "sup",
+    "time",
+    "u",
+    "var",
+}
 _EMPTY = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}
 
 
