@@ -13,7 +13,7 @@ from cofire import evaluate
 from cofire.checksums import read_schema, read_table, write_table
 from cofire.errors import CofireError, ResultError, WeightsError
 from cofire.evaluate.bandit import BanditRun
-from cofire.evaluate.schema import RECORDS_SCHEMA
+from cofire.evaluate.measures import records_schema
 from cofire.noted import load_noted
 from cofire.study import StudyOptions
 from cofire.study.training import Training, fcnn
@@ -176,7 +176,7 @@ def test_what_changed_is_said(tmp_path, tiny):
         pa.table({"a": pa.chunked_array([[1.0], [2.0, None], []])}),
         pa.table({"a": pa.array([1, 2])}).slice(1).replace_schema_metadata({"cofire": "{}"}),
         pa.table({"a": pa.array([], pa.float64())}),
-        RECORDS_SCHEMA.empty_table(),
+        records_schema().empty_table(),
     ],
 )
 def test_tables_of_all_kinds_come_back_as_they_were(tmp_path, table):

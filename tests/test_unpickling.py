@@ -16,8 +16,8 @@ from cofire import evaluate
 from cofire.errors import CofireError
 from cofire.evaluate.bandit import BanditRun
 from cofire.evaluate.evaluation import Evaluation
+from cofire.evaluate.measures import records_schema
 from cofire.evaluate.records import Chunks
-from cofire.evaluate.schema import RECORDS_SCHEMA
 from cofire.evaluate.tuned import read_tuned
 from cofire.graphs import ActivationPatternGraph
 from cofire.images.boxes import read_boxes
@@ -66,7 +66,7 @@ def files(tmp_path_factory):
         network, [weights], tiny.data, top=2, null_graphs=0, community_runs=2, folder=place / "t"
     )
     evaluate.ucb1(3, torch.rand(10, 3), 10).save(place / "bandit.json")
-    Chunks(place / "run", {"seed": 0}).put(0, RECORDS_SCHEMA.empty_table())
+    Chunks(place / "run", {"seed": 0}).put(0, records_schema().empty_table())
     (place / "boxes.json").write_text(json.dumps([HELD]))
     (place / "v.xml").write_text(VOC)
     (place / "names.json").write_text('["a", "b", "c"]')

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import nn
 
 from cofire.evaluate.evaluation import Evaluation
-from cofire.evaluate.schema import RECORDS_SCHEMA
+from cofire.evaluate.measures import records_schema
 from cofire.images.layouts import open_collection
 from cofire.images.preparation import Preparation
 from cofire.network import Network
@@ -75,7 +75,7 @@ def tiny_collection(folder):
 
 def records(rows):
     """A table of records; what is not given is null, or what says least."""
-    empty = dict.fromkeys(RECORDS_SCHEMA.names) | {
+    empty = dict.fromkeys(records_schema().names) | {
         "label": 0,
         "predicted": 0,
         "correct": True,
@@ -89,7 +89,7 @@ def records(rows):
         "evidence": True,
         "seconds": 0.01,
     }
-    return pa.Table.from_pylist([empty | row for row in rows], schema=RECORDS_SCHEMA)
+    return pa.Table.from_pylist([empty | row for row in rows], schema=records_schema())
 
 
 def synthetic(photos=40, methods=None, seed=0, **options):

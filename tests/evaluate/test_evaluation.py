@@ -121,7 +121,16 @@ def test_nothing_is_read_that_is_no_evaluation(tmp_path):
     with pytest.raises(ResultError):
         Evaluation(found.records.slice(1), found.options)
     with pytest.raises(ResultError):
-        Evaluation(found.records.drop_columns(["iou"]), found.options)
+        Evaluation(found.records.drop_columns(["confidence"]), found.options)
+
+
+def test_a_measure_that_an_earlier_version_did_not_have_is_null():
+    found = synthetic(photos=3)
+    earlier = Evaluation(found.records.drop_columns(["iou"]), found.options)
+    assert earlier.records.schema.equals(found.records.schema)
+    assert earlier.records["iou"].null_count == len(earlier.records)
+    assert "iou" not in earlier.table()["lrp"]
+    assert earlier.table()["lrp"]["pointing"] == found.table()["lrp"]["pointing"]
 
 
 @pytest.mark.parametrize(

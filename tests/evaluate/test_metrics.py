@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cofire.errors import DataError, MergeError, OptionError, ResultError
 from cofire.evaluate.curves import Curve
-from cofire.evaluate.measures import (
+from cofire.evaluate.metrics import (
     ChangeInConfidence,
     ClassSensitivity,
     DeletionInsertion,

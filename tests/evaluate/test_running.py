@@ -11,9 +11,9 @@ from cofire.evaluate import running
 from cofire.evaluate.evaluation import Evaluation
 from cofire.evaluate.judging import GRID, Judge, learn_thresholds, with_threshold
 from cofire.evaluate.localisation import best_iou, pointing_hits
+from cofire.evaluate.measures import MEASURES, records_schema
 from cofire.evaluate.records import ROWS, Chunks
 from cofire.evaluate.running import fill_of, judge_of, run_evaluation
-from cofire.evaluate.schema import CRITERIA, RECORDS_SCHEMA
 from cofire.explain import explain
 from cofire.images.preparation import Preparation
 from cofire.images.seen import read_batches
@@ -49,7 +49,7 @@ def judged(network, collection, out, **changed):
 @pytest.fixture(scope="module")
 def whole(network, collection, tmp_path_factory):
     out = tmp_path_factory.mktemp("whole")
-    measures = [criterion.group for criterion in CRITERIA]
+    measures = [criterion.group for criterion in MEASURES.values()]
     return judged(network, collection, out, measures=list(dict.fromkeys(measures))), out
 
 
@@ -59,7 +59,7 @@ def without_seconds(table):
 
 def test_there_is_a_row_for_each_photo_and_method(whole, collection):
     found, out = whole
-    assert found.records.schema.equals(RECORDS_SCHEMA)
+    assert found.records.schema.equals(records_schema())
     assert len(found) == len(collection) == 14
     assert found.records["method"].to_pylist() == list(METHODS) * 14
     assert pq.read_table(out / "records.parquet").equals(found.records)

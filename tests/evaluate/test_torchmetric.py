@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cofire.errors import DataError, MissingExtraError
-from cofire.evaluate.measures import (
+from cofire.evaluate.metrics import (
     ChangeInConfidence,
     Localisation,
     PointingGame,

@@ -24,9 +24,9 @@ from cofire.evaluate.evaluation import Evaluation
 from cofire.evaluate.faithfulness import Fill, confidence_change, filled, kept, soft_map
 from cofire.evaluate.judging import GRID
 from cofire.evaluate.localisation import best_iou, fixed_boxes, iou, pointing_hits, threshold_boxes
+from cofire.evaluate.measures import GROUPS, records_schema
 from cofire.evaluate.methods import explained
 from cofire.evaluate.running import run_evaluation
-from cofire.evaluate.schema import GROUPS, RECORDS_SCHEMA
 from cofire.evaluate.sensitivity import jaccard, rank_correlation
 from cofire.explain.result.regions import Points, map_hull
 from cofire.network import Network
@@ -548,7 +548,7 @@ def test_holm(p):
 
 
 def record(photo, method, pointing, drop):
-    return dict.fromkeys(RECORDS_SCHEMA.names) | {
+    return dict.fromkeys(records_schema().names) | {
         "file": f"{photo}.png",
         "label": 1,
         "predicted": 1,
@@ -581,7 +581,7 @@ def test_differences_of_a_run():
         for method in methods
     ]
     found = Evaluation(
-        pa.Table.from_pylist(rows, schema=RECORDS_SCHEMA),
+        pa.Table.from_pylist(rows, schema=records_schema()),
         {"methods": methods, "measures": ["localisation", "soft"]},
     )
     measured = {
@@ -636,7 +636,7 @@ def run(tmp_path_factory):
         list(WHOLE),
         folder / "out",
         options=WHOLE,
-        measures=GROUPS,
+        measures=tuple(GROUPS),
         split="all",
         steps=4,
         batch_size=3,

@@ -43,10 +43,10 @@ from cofire.cli.preparation_options import (
 )
 from cofire.errors import OptionError
 from cofire.evaluate.evaluation import OPTIONS, RECORDS
+from cofire.evaluate.measures import GROUPS, MARGIN, asked_groups, usual
 from cofire.evaluate.methods import EVALUATED
 from cofire.evaluate.records import IDENTITY, ROWS, started
 from cofire.evaluate.running import FILLS, SPLIT_CHOICES, check_methods, judge_of, run_evaluation
-from cofire.evaluate.schema import GROUPS, MARGIN, USUAL, asked_groups
 from cofire.evaluate.tuned import read_tuned
 from cofire.images.layouts import open_collection
 from cofire.images.naming import known_names, read_names
@@ -92,7 +92,7 @@ def evaluate(
     measures: Annotated[
         str,
         typer.Option(help=f"Some of {', '.join(GROUPS)}, with commas, or all; curves take long."),
-    ] = ",".join(USUAL),
+    ] = ",".join(usual()),
     weights_of_layers: Annotated[
         Path | None, typer.Option(metavar="FILE", help="What cofire tune learnt.")
     ] = None,

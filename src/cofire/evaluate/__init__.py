@@ -6,7 +6,9 @@ from cofire.evaluate.deepfool import Attacked, deepfool
 from cofire.evaluate.evaluation import Difference, Evaluation
 from cofire.evaluate.faithfulness import Fill, confidence_change, kept, probability_of, soft_map
 from cofire.evaluate.localisation import best_iou, fixed_boxes, iou, pointing_hits, threshold_boxes
-from cofire.evaluate.measures import (
+from cofire.evaluate.measures import GROUPS, MEASURES, register_measure
+from cofire.evaluate.methods import BASELINES, EVALUATED, baseline, explained
+from cofire.evaluate.metrics import (
     ChangeInConfidence,
     ClassSensitivity,
     DeletionInsertion,
@@ -17,7 +19,6 @@ from cofire.evaluate.measures import (
     SoftChange,
     as_torchmetric,
 )
-from cofire.evaluate.methods import BASELINES, EVALUATED, baseline, explained
 from cofire.evaluate.per_image import PerImage
 from cofire.evaluate.robustness import run_robustness
 from cofire.evaluate.running import run_evaluation
@@ -41,6 +42,8 @@ from cofire.statistics import Interval as Estimate
 __all__ = [
     "BASELINES",
     "EVALUATED",
+    "GROUPS",
+    "MEASURES",
     "Attacked",
     "BanditRun",
     "Cascade",
@@ -81,6 +84,7 @@ __all__ = [
     "randomisation",
     "rank_correlation",
     "read_tuned",
+    "register_measure",
     "run_evaluation",
     "run_robustness",
     "shift",

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from cofire.arguments import validated
 from cofire.atomic import atomic_path, write_text
 from cofire.bounds import check_from_zero
 from cofire.checksums import check_json, read_table, sealed_json, write_table
-from cofire.errors import OptionError, ResultError, near_matches
+from cofire.errors import ResultError
 from cofire.evaluate.judging import fault_of_rules
-from cofire.evaluate.schema import GROUPS, MARGIN, RECORDS_SCHEMA, SUBSETS, Criterion, measured
+from cofire.evaluate.measures import (
+    GROUPS,
+    MARGIN,
+    MEASURES,
+    SUBSETS,
+    Criterion,
+    measured,
+    records_schema,
+)
 from cofire.images.collection import Collection
+from cofire.marks import Choice
 from cofire.reading import read_json, reader
 from cofire.statistics import Interval, Outcome, holm, mean_intervals, samples_to_decide, sign_flip
 
@@ -81,7 +90,7 @@ class Evaluation:
     """Methods judged on the same photos.
 
     Attributes:
-        records: Arrow table of `cofire.evaluate.schema.RECORDS_SCHEMA`: photo after photo, of each
+        records: Arrow table of `cofire.evaluate.measures.records_schema`: photo after photo, of each
             one row per method, in the order of the options' "methods".
         options: How it was made: "methods", "measures" and whatever else.
         photos: What was judged, as far as it could be used; None after `load`: pictures are not
@@ -91,12 +100,12 @@ class Evaluation:
         ResultError: The table is none of these, or options are missing or of another type.
 
     Example:
-        >>> row = {name: None for name in RECORDS_SCHEMA.names} | {
+        >>> row = {name: None for name in records_schema().names} | {
         ...     "label": 3, "predicted": 3, "correct": True, "probability": 0.9, "confidence": 0.9, "boxes": 1,
         ...     "split": "evaluation", "draws": [0], "evidence": True, "seconds": 0.1}
         >>> rows = [row | {"file": f"{photo}.png", "method": method, "soft_drop": drop, "soft_increase": drop == 0}
         ...         for photo in range(20) for method, drop in (("gradcam", 0.25), ("centre", 0.75))]
-        >>> found = Evaluation(pa.Table.from_pylist(rows, schema=RECORDS_SCHEMA),
+        >>> found = Evaluation(pa.Table.from_pylist(rows, schema=records_schema()),
         ...                    {"methods": ["gradcam", "centre"], "measures": ["soft"]})
         >>> found
         Evaluation(20 photos by gradcam, centre: soft drop 25.0 %, 75.0 %)
@@ -113,24 +122,37 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         _check_options(self.options)
-        methods, columns = (
-            list(self.options["methods"]),
-            [(one.name, one.type) for one in self.records.schema],
+        methods, wanted = list(self.options["methods"]), records_schema()
+        names, kinds = (
+            set(self.records.column_names),
+            dict(zip(self.records.column_names, self.records.schema.types, strict=True)),
         )
-        if columns != [(one.name, one.type) for one in RECORDS_SCHEMA]:
+        # A measure that an earlier version did not have is null.
+        added = [name for name in MEASURES if name not in names]
+        if wrong := [
+            f"{one.name} ({kinds.get(one.name, 'missing')})"
+            for one in wanted
+            if one.name not in added and kinds.get(one.name) != one.type
+        ]:
             raise ResultError(
-                f"records with the columns {', '.join(f'{name} ({kind})' for name, kind in columns)}",
-                f"the columns {', '.join(f'{one.name} ({one.type})' for one in RECORDS_SCHEMA)}",
+                f"records with the columns {', '.join(wrong)}",
+                f"the columns {', '.join(f'{one.name} ({one.type})' for one in wanted)}",
                 "make them again with this version of cofire",
             )
+        held = {
+            one.name: pa.nulls(len(self.records), one.type)
+            if one.name in added
+            else self.records[one.name]
+            for one in wanted
+        }
+        object.__setattr__(self, "records", pa.table(held, schema=wanted))
         photos, rest = divmod(len(self.records), len(methods))
-        by = self.records["method"].to_pylist()
         files = self.records["file"].to_pylist()
         if (
             not photos
             or rest
-            or by != methods * photos
-            or any(files[at] != files[at - at % len(methods)] for at in range(len(files)))
+            or self.records["method"].to_pylist() != methods * photos
+            or files != [file for file in files[:: len(methods)] for _ in methods]
         ):
             raise ResultError(
                 f"{len(self.records)} records that are not, for each photo, one by {', '.join(methods)}",
@@ -171,13 +193,8 @@ class Evaluation:
         return found
 
     @cached_property
-    def _tables(self) -> dict[Any, dict[str, dict[str, Interval]]]:
-        """Tables that were asked for before: the terminal, the page and Markdown show the same."""
-        return {}
-
-    @cached_property
-    def _gaps(self) -> dict[Any, dict[str, dict[str, Difference]]]:
-        """Differences that were asked for before."""
+    def _found(self) -> dict[Any, Any]:
+        """Tables and differences that were asked for before: the terminal, the page and Markdown show the same."""
         return {}
 
     def _of(self, name: str) -> list[Any]:
@@ -189,17 +206,12 @@ class Evaluation:
         """Which photos a table is about, (photos,), bool.
 
         Args:
-            subset: See `cofire.evaluate.schema.SUBSETS`.
+            subset: See `cofire.evaluate.measures.SUBSETS`.
 
         Raises:
             OptionError: There is no such subset.
         """
-        if subset not in SUBSETS:
-            raise OptionError(
-                f"subset={subset!r}",
-                f"one of {', '.join(SUBSETS)}",
-                f"try {near_matches(str(subset), SUBSETS, most=1)}",
-            )
+        Choice(SUBSETS).of("subset", subset)
         held = np.array([split == self.split for split in self._of("split")])
         if subset in ("correct", "wrong"):
             held &= np.array(self._of("correct")) == (subset == "correct")
@@ -213,13 +225,7 @@ class Evaluation:
         Raises:
             OptionError: There is no such subset, or this was not measured.
         """
-        if measure not in self._columns:
-            names = list(self._columns)
-            raise OptionError(
-                f"measure '{measure}'",
-                f"one of {', '.join(names)}",
-                f"try {near_matches(measure, names, most=1)}",
-            )
+        Choice(tuple(self._columns)).of("measure", measure)
         return self._columns[measure][self.chosen(subset)]
 
     def table(
@@ -228,7 +234,7 @@ class Evaluation:
         """The mean of each measure by each method, with its interval.
 
         Args:
-            subset: Of photos, see `cofire.evaluate.schema.SUBSETS`.
+            subset: Of photos, see `cofire.evaluate.measures.SUBSETS`.
             draws: Of the bootstrap.
             seed: Of the draws.
 
@@ -240,12 +246,11 @@ class Evaluation:
             OptionError: There is no such subset.
         """
         held, asked = self.chosen(subset), (subset, draws, seed)
-        if asked in self._tables:
-            return self._tables[asked]
-        found: dict[str, dict[str, Interval]] = (
+        found: dict[str, dict[str, Interval]]
+        found = self._found.get(asked) or (
             {method: {} for method in self.methods} if held.any() else {}
         )
-        if not found:
+        if not found or asked in self._found:
             return found
         stacked = np.concatenate(
             [self._columns[criterion.name][held] for criterion in self.criteria], axis=1
@@ -256,7 +261,7 @@ class Evaluation:
                 mean = means[at * len(self.methods) + number]
                 if mean is not None:
                     found[method][criterion.name] = mean
-        self._tables[asked] = found
+        self._found[asked] = found
         return found
 
     def differences(
@@ -272,11 +277,11 @@ class Evaluation:
         """By how much a method lies above each rival, photo by photo.
 
         Args:
-            subset: Of photos, see `cofire.evaluate.schema.SUBSETS`.
+            subset: Of photos, see `cofire.evaluate.measures.SUBSETS`.
             first: The method; the first one unless given.
             margin: A difference below it counts as none, in the units of the measure (0.02 are two
                 percentage points); the option "margin" unless given, else
-                `cofire.evaluate.schema.MARGIN`.
+                `cofire.evaluate.measures.MARGIN`.
             draws: Of the bootstrap.
             flips: Of the test.
             seed: Of both.
@@ -287,25 +292,17 @@ class Evaluation:
         Raises:
             OptionError: There is no such subset or method, or the margin is below 0.
         """
-        own = self.methods[0] if first is None else first
-        if own not in self.methods:
-            raise OptionError(
-                f"method '{own}'",
-                f"one of {', '.join(self.methods)}",
-                f"try {near_matches(own, self.methods, most=1)}",
-            )
+        own = Choice(self.methods).of("first", self.methods[0] if first is None else first)
         margin = self.margin if margin is None else check_from_zero("margin", margin)
         held, at, asked = (
             self.chosen(subset),
             self.methods.index(own),
             (subset, own, margin, draws, flips, seed),
         )
-        if asked in self._gaps:
-            return self._gaps[asked]
         rivals = [number for number in range(len(self.methods)) if number != at]
         found: dict[str, dict[str, Difference]] = {self.methods[number]: {} for number in rivals}
-        if not held.any() or not rivals:
-            return found
+        if asked in self._found or not held.any() or not rivals:
+            return cast("dict[str, dict[str, Difference]]", self._found.get(asked, found))
         columns = [self._columns[criterion.name][held] for criterion in self.criteria]
         gaps = np.concatenate(
             [column[:, at : at + 1] - column[:, rivals] for column in columns], axis=1
@@ -330,7 +327,7 @@ class Evaluation:
                         criterion=criterion,
                         margin=margin,
                     )
-        self._gaps[asked] = found
+        self._found[asked] = found
         return found
 
     def draw_means(self, subset: str = "all") -> list[dict[str, dict[str, float]]]:
@@ -409,44 +406,38 @@ class Evaluation:
         return f"{told}: {name} {', '.join(scaled)})"
 
 
-def _check_options(options: Mapping[str, Any]) -> None:
-    """Refuse options that tables and pages cannot be made of.
+class _Options(BaseModel, strict=True, extra="ignore"):
+    """What tables and pages are made of."""
 
-    Raises:
-        ResultError: One is missing, or of another type.
-    """
-    methods, measures = options.get("methods"), options.get("measures")
-    draws, samples, given = (
-        options.get("draws", 1),
-        options.get("samples"),
-        options.get("options", {}),
-    )
-    rules, margin = options.get("thresholds", {}), options.get("margin", MARGIN)
-    wrong = {
-        "methods": not _names(methods),
-        "measures": not _names(measures) or not set(measures or ()) <= set(GROUPS),
-        "draws": type(draws) is not int or draws < 1,
-        "samples": type(samples) is not int if samples is not None or draws != 1 else False,
-        "options": not isinstance(given, Mapping)
-        or not all(isinstance(own, Mapping) for own in given.values()),
-        "margin": isinstance(margin, bool)
-        or not isinstance(margin, int | float)
-        or not 0 <= margin < math.inf,
-        "thresholds": bool(fault_of_rules(rules)) or None in rules.values(),
-    }
-    for name in (name for name, bad in wrong.items() if bad):
+    methods: list[str] | tuple[str, ...] = Field(min_length=1)
+    measures: list[str] | tuple[str, ...] = Field(min_length=1)
+    draws: int = Field(1, ge=1)
+    samples: int | None = None
+    options: dict[str, dict[str, Any]] = {}
+    margin: float = Field(MARGIN, ge=0, allow_inf_nan=False)
+    thresholds: Any = {}
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if len(set(self.methods)) < len(self.methods):
+            raise ValueError("methods: one twice")
+        if unknown := set(self.measures) - set(GROUPS):
+            raise ValueError(f"measures: {', '.join(sorted(unknown))}")
+        if self.draws > 1 and self.samples is None:
+            raise ValueError("samples: none for several draws")
+        if (fault := fault_of_rules(self.thresholds)) or None in self.thresholds.values():
+            raise ValueError(f"thresholds: {fault or 'a method without a rule'}")
+        return self
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    try:
+        _Options.model_validate(dict(options))
+    except ValidationError as error:
+        first = error.errors()[0]
+        told = f"{first['loc'][0]}: {first['msg']}" if first["loc"] else first["msg"]
         raise ResultError(
-            f"an evaluation whose {name} are {options.get(name)!r}",
+            f"an evaluation whose options are not whole: {told}",
             "one method or more, each once, one group of measures or more, and options as a run wrote them",
             "judge again",
-        )
-
-
-def _names(value: Any) -> bool:
-    """Whether these are names, one or more, each once."""
-    several = (
-        isinstance(value, list | tuple)
-        and bool(value)
-        and all(isinstance(name, str) for name in value)
-    )
-    return several and len(set(value)) == len(value)
+        ) from error

@@ -1,32 +1,30 @@
-"""One batch of photos judged by one method: every measure that is asked for, and nothing computed twice."""
+"""One batch of images judged by one method: every measure that is asked for, and nothing computed twice."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 import torch
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from torch import Tensor
 
-from cofire.evaluate.curves import deletion, insertion
-from cofire.evaluate.faithfulness import Fill, confidence_change, kept, probability_of, soft_map
-from cofire.evaluate.localisation import best_iou, fixed_boxes, pointing_hits, threshold_boxes
+from cofire.evaluate.curves import Curve, deletion, insertion
+from cofire.evaluate.faithfulness import Fill, kept, probability_of, soft_map
+from cofire.evaluate.localisation import best_iou, fixed_boxes, inside_boxes, threshold_boxes
+from cofire.evaluate.measures import Criterion, measured
 from cofire.evaluate.methods import BOX_RULE, box_around_heat, explained, kind_for, regions_for
-from cofire.evaluate.per_image import PerImage, pixels_of
-from cofire.evaluate.schema import Group
-from cofire.evaluate.sensitivity import jaccard, rank_correlation
 from cofire.explain import Explanation
 from cofire.explain.inputs import chances_of
-from cofire.explain.result.regions import Boxes
+from cofire.explain.result.regions import Boxes, Points
 from cofire.images.collection import Collection
 from cofire.images.preparation import Preparation
 from cofire.images.seen import read_batches
 from cofire.network import Network
-
-TOLERANCE = 15.0
-"""Pixels by which the tolerant pointing game lets the maximum miss a box."""
 
 EQUAL_AREA = 0.25
 """Share of the view that the window keeps by which methods are compared at equal area."""
@@ -39,22 +37,22 @@ Columns = dict[str, list[Any]]
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A batch of photos as the network sees them, and what it says of them.
+    """A batch of images as the network sees them, and what it says of them.
 
     Attributes:
-        inputs: (photos, channels, height, width).
-        pictures: The same to look at, (photos, height, width, 3), uint8.
-        labels: Their classes, (photos,), int64.
-        boxes: Of these classes, one (boxes, 4) for each photo, in pixels of the input.
-        predicted: What the network takes them for, (photos,), int64.
-        other: The next probable class, (photos,), int64.
-        confidence: Softmax of the predicted class, (photos,), float64.
-        probability: Softmax of the label, (photos,), float64.
+        inputs: (images, channels, height, width).
+        pictures: The same to look at, (images, height, width, 3), uint8.
+        label: Their classes, (images,), int64.
+        boxes: Of these classes, one (boxes, 4) for each image, in pixels of the input.
+        predicted: What the network takes them for, (images,), int64.
+        other: The next probable class, (images,), int64.
+        confidence: Softmax of the predicted class, (images,), float64.
+        probability: Softmax of the label, (images,), float64.
     """
 
     inputs: Tensor
     pictures: Tensor
-    labels: Tensor
+    label: Tensor
     boxes: Sequence[Tensor]
     predicted: Tensor
     other: Tensor
@@ -62,13 +60,15 @@ class View:
     probability: Tensor
 
     def columns(self) -> Columns:
-        """What the records have of each photo whatever the method."""
-        height, width = self.inputs.shape[2:]
-        shares = [_covered(boxes, height, width) for boxes in self.boxes]
+        """What the records have of each image whatever the method."""
+        inside = inside_boxes(self.boxes, *self.inputs.shape[2:]).double().mean((1, 2)).tolist()
+        shares = [
+            share if len(own) else None for share, own in zip(inside, self.boxes, strict=True)
+        ]
         return {
-            "label": self.labels.tolist(),
+            "label": self.label.tolist(),
             "predicted": self.predicted.tolist(),
-            "correct": (self.labels == self.predicted).tolist(),
+            "correct": (self.label == self.predicted).tolist(),
             "probability": self.probability.tolist(),
             "confidence": self.confidence.tolist(),
             "boxes": [len(boxes) for boxes in self.boxes],
@@ -85,41 +85,142 @@ def view_of(
     Raises:
         NonFiniteError: A logit is NaN or infinite.
     """
-    chances = chances_of(network.run(inputs)).cpu().double()
+    found = chances_of(network.run(inputs)).cpu().double()
     # A network of one class has no other: it is compared with itself, and every map is as sensitive
     # as it can be.
-    best = chances.topk(min(2, chances.shape[1]), dim=1)
-    return View(
-        inputs,
-        pictures,
-        labels,
-        boxes,
-        best.indices[:, 0],
-        best.indices[:, -1],
-        best.values[:, 0],
-        chances.gather(1, labels[:, None]).flatten(),
-    )
+    best = found.topk(min(2, found.shape[1]), dim=1)
+    label = found.gather(1, labels[:, None]).flatten()
+    ranked = best.indices[:, 0], best.indices[:, -1]
+    return View(inputs, pictures, labels, boxes, *ranked, best.values[:, 0], label)
 
 
 @dataclass(frozen=True, eq=False)
-class _Asked:
-    """Explanations that are needed of a batch: each pair of photo and class once.
+class Explained:
+    """The explanation of one class of each image, and what measures take of it, computed when first asked for.
 
     Attributes:
-        photo: Of each explanation, (explanations,).
-        target: Its class, (explanations,).
-        rows: For "label", "predicted" and "other" the explanation of each photo, (photos,), where
-            it is needed.
+        judge: With the network, the fill and the steps.
+        view: The images.
+        found: The explanations.
+        rows: That of each image, (images,).
+        heat: Its heat map, (images, height, width).
+        corners: Its box, (images, 4); left, top, right and bottom in pixels.
+        there: Whether it has a box, (images,), bool.
     """
 
-    photo: Tensor
-    target: Tensor
-    rows: Mapping[str, Tensor]
+    judge: Judge
+    view: View
+    found: Explanation
+    rows: Tensor
+    heat: Tensor
+    corners: Tensor
+    there: Tensor
+
+    @cached_property
+    def points(self) -> list[Points] | None:
+        """The points of each image; None of a method that has none."""
+        if self.found.neurons is None:
+            return None
+        return [self.found.points(row) for row in self.rows.tolist()]
+
+    @cached_property
+    def area(self) -> Tensor:
+        """The share of the image that the box takes up, (images,), float64; 0 without a box."""
+        return self._share(self.corners)
+
+    @cached_property
+    def window(self) -> Boxes:
+        """The window of a quarter of the image that holds most of the map."""
+        return fixed_boxes(self.heat, EQUAL_AREA)
+
+    @cached_property
+    def window_area(self) -> list[float | None]:
+        """The share of the image that the window takes up, None where there is none."""
+        shares = self._share(self.window.corners).tolist()
+        return [
+            share if there else None
+            for share, there in zip(shares, self.window.found.tolist(), strict=True)
+        ]
+
+    @cached_property
+    def after_box(self) -> Tensor:
+        """The probability of the predicted class when the box alone is kept, (images,), float64."""
+        return self._after(kept(self.view.inputs, self.corners, self.there, self.judge.fill))
+
+    @cached_property
+    def after_window(self) -> Tensor:
+        """The same when the window alone is kept."""
+        window = self.window
+        return self._after(kept(self.view.inputs, window.corners, window.found, self.judge.fill))
+
+    @cached_property
+    def after_soft(self) -> Tensor:
+        """The same when each pixel is kept as far as the map says."""
+        return self._after(soft_map(self.view.inputs, self.heat, self.judge.fill))
+
+    @cached_property
+    def deletion(self) -> Curve:
+        """The probability of the predicted class while pixels go."""
+        judge, view = self.judge, self.view
+        return deletion(
+            judge.predict,
+            view.inputs,
+            self.heat,
+            view.predicted,
+            steps=judge.steps,
+            fill=judge.fill,
+        )
+
+    @cached_property
+    def insertion(self) -> Curve:
+        """The same while pixels come, onto the blurred image."""
+        judge, view = self.judge, self.view
+        return insertion(judge.predict, view.inputs, self.heat, view.predicted, steps=judge.steps)
+
+    def _share(self, corners: Tensor) -> Tensor:
+        pixels = self.heat.shape[1] * self.heat.shape[2]
+        return (corners[:, 2:] - corners[:, :2]).double().prod(dim=1) / pixels
+
+    def _after(self, inputs: Tensor) -> Tensor:
+        # Where an input is the image itself its probability is that to the last bit: in another
+        # batch it could differ, and count as a rise.
+        view = self.view
+        after = probability_of(self.judge.predict, inputs, view.predicted)
+        return torch.where((inputs == view.inputs).flatten(1).all(dim=1), view.confidence, after)
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What a criterion can take of a batch (see `cofire.evaluate.measures.Criterion`).
+
+    Attributes:
+        boxes: Ground truth, one (boxes, 4) for each image.
+        confidence: Softmax of the predicted class, (images,), float64.
+        label: The explanation of the label, where one is asked for.
+        predicted: That of the predicted class.
+        other: That of the next probable class.
+    """
+
+    boxes: Sequence[Tensor]
+    confidence: Tensor
+    label: Explained | None = None
+    predicted: Explained | None = None
+    other: Explained | None = None
+
+    def column(self, criterion: Criterion) -> list[Any]:
+        """What a criterion says of each image, None where it does not count."""
+        given = [attrgetter(name)(self) for name in criterion.takes]
+        if any(each is None for each in given):
+            return [None] * len(self.boxes)
+        values = criterion.measure.judge(*given).cells()
+        if criterion.unit != "images":
+            return list(values)
+        return [None if value is None else value > 0.5 for value in values]
 
 
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """Measures methods on batches of photos.
+    """Measures methods on batches of images.
 
     Attributes:
         network: The classifier.
@@ -128,66 +229,63 @@ class Judge:
         steps: Of deletion and insertion curves.
         seed: Of what methods draw.
         options: Of each method that is not called with its defaults.
-        thresholds: For methods whose boxes are around heat, from which share of a map's maximum
-            they begin.
-        connected: For those methods, whether boxes are only around what hangs together with the
-            maximum.
+        rules: For methods whose boxes are around heat, the rule that was learned for them.
     """
 
     network: Network
-    groups: Sequence[Group]
+    groups: Sequence[str]
     fill: Fill
     steps: int = 28
     seed: int = 0
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    thresholds: Mapping[str, float] = field(default_factory=dict)
-    connected: Mapping[str, bool] = field(default_factory=dict)
+    rules: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def judge(self, view: View, method: str) -> Columns:
-        """The columns of one method for the photos of a batch, None where a measure does not count."""
-        asked = _asked(view, self.groups)
-        begun = time.perf_counter()
-        found = self.explain(
-            view.inputs[asked.photo], asked.target, method, view.pictures[asked.photo]
-        )
-        seconds = (time.perf_counter() - begun) / len(asked.photo)
-        main = asked.rows.get("label", asked.rows.get("predicted"))
-        assert main is not None
-        photos = len(view.labels)
-        columns: Columns = {
-            "method": [method] * photos,
-            "evidence": found.has_evidence[main].tolist(),
-            "seconds": [seconds] * photos,
-        }
-        heat, boxes = found.heatmap(), found.boxes()
-        columns["box"] = [
-            corners if there else None
-            for corners, there in zip(
-                boxes.corners[main].tolist(), boxes.found[main].tolist(), strict=True
+        """The columns of one method for the images of a batch, None where a measure does not count."""
+        criteria, images = measured(self.groups), len(view.label)
+        roles = ("label", "predicted", "other")
+        taken = {name.partition(".")[0] for one in criteria for name in one.takes}
+        taken = taken & set(roles) or {"predicted"}
+        # What serves two purposes is explained once: each pair of an image and a class.
+        pairs: dict[tuple[int, int], int] = {}
+        rows = {
+            role: torch.tensor(
+                [
+                    pairs.setdefault(each, len(pairs))
+                    for each in enumerate(getattr(view, role).tolist())
+                ]
             )
-        ]
-        if box_around_heat(found):
-            columns["threshold"] = [found.regions.threshold] * photos
-            columns["connected"] = [found.regions.connected] * photos
-        if "localisation" in self.groups:
-            columns |= _localised(view, heat[main], _of(boxes, main))
-        if "predicted" in asked.rows:
-            rows = asked.rows["predicted"]
-            if "confidence" in self.groups:
-                columns |= self._confident(view, heat[rows], _of(boxes, rows))
-            if "soft" in self.groups:
-                change = confidence_change(
-                    view.confidence, self._after(view, soft_map(view.inputs, heat[rows], self.fill))
-                )
-                columns |= {
-                    "soft_increase": _flags(change.increase),
-                    "soft_drop": _numbers(change.drop),
-                }
-            if "curves" in self.groups:
-                columns |= self._curves(view, heat[rows])
-            if "sensitivity" in self.groups:
-                columns |= _sensitive(found, heat, rows, asked.rows["other"])
-        return columns
+            for role in roles
+            if role in taken
+        }
+        image, target = torch.tensor(list(pairs)).T
+        begun = time.perf_counter()
+        found = self.explain(view.inputs[image], target, method, view.pictures[image])
+        seconds = (time.perf_counter() - begun) / len(image)
+        heat, boxes = found.heatmap(), found.boxes()
+        own = {
+            role: Explained(self, view, found, at, heat[at], boxes.corners[at], boxes.found[at])
+            for role, at in rows.items()
+        }
+        judged = Judged(view.boxes, view.confidence, **own)
+        main = judged.label or judged.predicted or judged.other
+        assert main is not None
+        rule = found.regions if box_around_heat(found) else None
+        return {
+            "method": [method] * images,
+            "evidence": found.has_evidence[main.rows].tolist(),
+            "seconds": [seconds] * images,
+            "box": [
+                corners if there else None
+                for corners, there in zip(main.corners.tolist(), main.there.tolist(), strict=True)
+            ],
+            "threshold": [rule and rule.threshold] * images,
+            "connected": [rule and rule.connected] * images,
+            **{one.name: judged.column(one) for one in criteria},
+            "equal_area": judged.predicted.window_area
+            if judged.predicted and "confidence" in self.groups
+            else [None] * images,
+        }
 
     def explain(self, inputs: Tensor, target: Tensor, method: str, pictures: Tensor) -> Explanation:
         """The explanations of a batch by a method with its options."""
@@ -203,136 +301,17 @@ class Judge:
 
     def options_of(self, method: str) -> dict[str, Any]:
         """What a method is called with: its options, and the rule that was learned for its boxes."""
-        learned: dict[str, Any] = (
-            {"threshold": self.thresholds[method]} if method in self.thresholds else {}
-        )
-        learned |= {"connected": self.connected[method]} if method in self.connected else {}
+        rule = self.rules.get(method, {})
+        learned = {name: rule[name] for name in BOX_RULE if name in rule}
         return {**learned, **self.options.get(method, {})}
 
     def with_rules(self, learned: Mapping[str, Mapping[str, Any]]) -> Judge:
-        """The same with the rules of boxes that were learned, as `thresholds.learn_thresholds` gives them."""
-        return replace(
-            self,
-            thresholds={method: one["threshold"] for method, one in learned.items()},
-            connected={method: one["connected"] for method, one in learned.items()},
-        )
+        """The same with the rules of boxes that were learned, as `learn_thresholds` gives them."""
+        return replace(self, rules=learned)
 
     def predict(self, inputs: Tensor) -> Tensor:
         """Softmax probabilities, (inputs, classes), float64."""
         return chances_of(self.network.run(inputs)).cpu().double()
-
-    def _after(self, view: View, inputs: Tensor) -> Tensor:
-        """The probability of the predicted class for other inputs.
-
-        Where an input is the photo itself it is that of the photo to the last bit: in another batch
-            it could differ
-        there, and count as a rise.
-        """
-        after = probability_of(self.predict, inputs, view.predicted)
-        return torch.where((inputs == view.inputs).flatten(1).all(dim=1), view.confidence, after)
-
-    def _confident(self, view: View, heat: Tensor, boxes: Boxes) -> Columns:
-        height, width = view.inputs.shape[2:]
-        equal = fixed_boxes(heat, EQUAL_AREA)
-        own, alike = (
-            confidence_change(
-                view.confidence,
-                self._after(view, kept(view.inputs, part.corners, part.found, self.fill)),
-            )
-            for part in (boxes, equal)
-        )
-        window = (_areas(equal.corners) / (height * width)).tolist()
-        return {
-            "increase": _flags(own.increase),
-            "drop": _numbers(own.drop),
-            "kept_area": (_areas(boxes.corners) / (height * width)).tolist(),
-            "equal_increase": _flags(alike.increase),
-            "equal_drop": _numbers(alike.drop),
-            "equal_area": [
-                share if there else None
-                for share, there in zip(window, equal.found.tolist(), strict=True)
-            ],
-        }
-
-    def _curves(self, view: View, heat: Tensor) -> Columns:
-        out = deletion(
-            self.predict, view.inputs, heat, view.predicted, steps=self.steps, fill=self.fill
-        )
-        back = insertion(self.predict, view.inputs, heat, view.predicted, steps=self.steps)
-        return {"deletion": _numbers(out.area), "insertion": _numbers(back.area)}
-
-
-def _asked(view: View, groups: Sequence[Group]) -> _Asked:
-    """Which explanations are needed: what serves two purposes is asked for once."""
-    wanted: dict[str, Tensor] = {}
-    if "localisation" in groups:
-        wanted["label"] = view.labels
-    if set(groups) - {"localisation"}:
-        wanted["predicted"] = view.predicted
-    if "sensitivity" in groups:
-        wanted["other"] = view.other
-    pairs: dict[tuple[int, int], int] = {}
-    rows = {
-        role: torch.tensor(
-            [pairs.setdefault((photo, of), len(pairs)) for photo, of in enumerate(classes.tolist())]
-        )
-        for role, classes in wanted.items()
-    }
-    photo, target = torch.tensor(list(pairs)).T
-    return _Asked(photo, target, rows)
-
-
-def _localised(view: View, heat: Tensor, boxes: Boxes) -> Columns:
-    fitting = best_iou(boxes.corners, boxes.found, view.boxes)
-    pixels = heat.shape[1] * heat.shape[2]
-    return {
-        "pointing": _numbers(pointing_hits(heat, view.boxes)),
-        "pointing_15": _numbers(pointing_hits(heat, view.boxes, TOLERANCE)),
-        "iou": _numbers(fitting),
-        "iou_50": _flags(PerImage((fitting.values >= 0.5).double(), fitting.counted)),
-        "box_area": _numbers(PerImage(_areas(boxes.corners) / pixels, fitting.counted)),
-    }
-
-
-def _sensitive(found: Explanation, heat: Tensor, predicted: Tensor, other: Tensor) -> Columns:
-    ranks = rank_correlation(heat[predicted], heat[other])
-    shared: list[float | None] = [None] * len(predicted)
-    if found.neurons is not None:
-        first, second = (
-            [found.points(row) for row in rows.tolist()] for rows in (predicted, other)
-        )
-        shared = _numbers(jaccard(first, second))
-    return {"jaccard": shared, "rank_correlation": _numbers(ranks)}
-
-
-def _covered(boxes: Tensor, height: int, width: int) -> float | None:
-    """Which share of the view boxes cover together, None without a box."""
-    if not len(boxes):
-        return None
-    inside = torch.zeros(height, width, dtype=torch.bool)
-    for left, top, right, bottom in pixels_of(
-        boxes, torch.zeros(len(boxes)), height, width
-    ).tolist():
-        inside[top:bottom, left:right] = True
-    return float(inside.double().mean())
-
-
-def _areas(corners: Tensor) -> Tensor:
-    """Areas of boxes in pixels, (boxes,), float64; 0 for none."""
-    return (corners[:, 2:] - corners[:, :2]).double().prod(dim=1)
-
-
-def _of(boxes: Boxes, rows: Tensor) -> Boxes:
-    return Boxes(boxes.corners[rows], boxes.found[rows])
-
-
-def _numbers(measure: PerImage) -> list[float | None]:
-    pairs = zip(measure.values.tolist(), measure.counted.tolist(), strict=True)
-    return [value if counted else None for value, counted in pairs]
-
-
-def _flags(measure: PerImage) -> list[bool | None]:
-    return [None if value is None else value > 0.5 for value in _numbers(measure)]
 
 
 GRID = tuple(step / 20 for step in range(1, 20))
@@ -376,6 +355,16 @@ def with_threshold(
     return found
 
 
+class _Rule(BaseModel, strict=True):
+    threshold: float = Field(gt=0, le=1)
+    connected: bool
+    iou: float | None = Field(gt=-1, le=1)
+    photos: int = Field(ge=0)
+
+
+_RULES = TypeAdapter(dict[str, _Rule | None])
+
+
 def fault_of_rules(rules: Any, methods: Sequence[str] | None = None) -> str:
     """What is wrong with rules of boxes that were read from a file, "" if nothing is.
 
@@ -389,26 +378,16 @@ def fault_of_rules(rules: Any, methods: Sequence[str] | None = None) -> str:
         >>> fault_of_rules({"gradcam": rule}, ["gradcam"]), fault_of_rules({}, ["gradcam"])
         ('', 'it has rules for none, not for gradcam')
     """
-    if not isinstance(rules, Mapping):
-        return "it is no table of rules by method"
-    if methods is not None and set(rules) != set(methods):
+    try:
+        held = _RULES.validate_python(rules)
+    except ValidationError as error:
+        first = error.errors()[0]
+        return f"{' '.join(map(str, first['loc']))}: {first['msg']}".lstrip(": ")
+    if methods is not None and set(held) != set(methods):
         return (
-            f"it has rules for {', '.join(rules) or 'none'}, not for {', '.join(methods) or 'none'}"
+            f"it has rules for {', '.join(held) or 'none'}, not for {', '.join(methods) or 'none'}"
         )
-    for method, rule in rules.items():
-        if rule is not None and not (
-            isinstance(rule, Mapping)
-            and _number(rule.get("threshold"), above=0.0)
-            and isinstance(rule.get("connected"), bool)
-            and ("iou" in rule and (rule["iou"] is None or _number(rule["iou"])))
-            and (type(rule.get("photos")) is int and rule["photos"] >= 0)
-        ):
-            return f"the rule of {method} lacks a threshold, connected, iou or photos, or has another value there"
     return ""
-
-
-def _number(value: Any, above: float = -1.0) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and above < value <= 1
 
 
 def learn_thresholds(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -11,10 +12,10 @@ from scipy.ndimage import label
 from torch import Tensor
 
 from cofire.arguments import validated
-from cofire.bounds import check_from_zero
-from cofire.errors import DataError, OptionError
+from cofire.bounds import Number
 from cofire.evaluate.per_image import (
     PerImage,
+    check_alike,
     check_corners,
     check_maps,
     check_sides,
@@ -22,11 +23,15 @@ from cofire.evaluate.per_image import (
     pixels_of,
     truth,
 )
-from cofire.explain.result.regions import Boxes, check_share
+from cofire.explain.result.regions import Boxes
+from cofire.tensors import Values
+
+_Placed = Annotated[Tensor, Values("* 4", finite=False, lists=False)]
+_Part = Annotated[float, Number(above=0.0, below=1.0)]
 
 
 @validated
-def iou(first: Tensor, second: Tensor) -> Tensor:
+def iou(first: _Placed, second: _Placed) -> Tensor:
     """Intersection over union of all pairs of boxes: `|a ∩ b| / |a ∪ b|`.
 
     Args:
@@ -44,21 +49,10 @@ def iou(first: Tensor, second: Tensor) -> Tensor:
         >>> iou(torch.tensor([[0.0, 0, 2, 2]]), torch.tensor([[1.0, 1, 3, 3], [0, 0, 2, 2]])).tolist()
         [[0.14285714285714285, 1.0]]
     """
-    given = []
-    for boxes in (first, second):
-        if not isinstance(boxes, Tensor) or boxes.ndim != 2 or boxes.shape[1] != 4:
-            told = (
-                f"of shape {tuple(boxes.shape)}"
-                if isinstance(boxes, Tensor)
-                else f"that are {type(boxes).__name__}"
-            )
-            raise DataError(
-                f"boxes {told}", "(boxes, 4)", "pass left, top, right and bottom for each box"
-            )
-        placed = boxes.detach().cpu().to(torch.float64)
-        check_sides(placed, torch.arange(len(placed)))
-        given.append(placed)
-    return _overlap(given[0][:, None], given[1][None])
+    placed = [boxes.cpu().to(torch.float64) for boxes in (first, second)]
+    for boxes in placed:
+        check_sides(boxes, torch.arange(len(boxes)))
+    return _overlap(placed[0][:, None], placed[1][None])
 
 
 def _overlap(first: Tensor, second: Tensor) -> Tensor:
@@ -102,7 +96,10 @@ def best_iou(corners: Tensor, found: Tensor, boxes: Sequence[Tensor]) -> PerImag
 
 @validated
 def threshold_boxes(
-    maps: Tensor, thresholds: Sequence[float], *, connected: bool = False
+    maps: Tensor,
+    thresholds: Sequence[Annotated[float, Number(above=0.0, most=1.0)]],
+    *,
+    connected: bool = False,
 ) -> Tensor:
     """The tight boxes around the pixels that reach each of several shares of a map's maximum.
 
@@ -126,8 +123,6 @@ def threshold_boxes(
         >>> threshold_boxes(torch.tensor([[[0.0, 0.2, 0.9], [0.0, 0.5, 1.0]]]), [0.1, 0.5, 0.95]).tolist()
         [[[1.0, 0.0, 3.0, 2.0]], [[1.0, 0.0, 3.0, 2.0]], [[2.0, 1.0, 3.0, 2.0]]]
     """
-    for threshold in thresholds:
-        check_share("threshold", threshold, above=0.0, most=1.0)
     values = check_maps(maps)
     images, height, width = values.shape
     if connected and images:
@@ -170,7 +165,7 @@ def _connected(values: Tensor, thresholds: Sequence[float]) -> Tensor:
 
 
 @validated
-def fixed_boxes(maps: Tensor, area: float = 0.25) -> Boxes:
+def fixed_boxes(maps: Tensor, area: Annotated[float, Number(above=0.0, most=1.0)] = 0.25) -> Boxes:
     """The window of a given area that holds most of each map: boxes by which methods keep equally much.
 
     The window is as square as whole pixels and the image allow. Of windows that hold equally much
@@ -194,8 +189,6 @@ def fixed_boxes(maps: Tensor, area: float = 0.25) -> Boxes:
         >>> fixed_boxes(map).corners.tolist()
         [[2.0, 0.0, 4.0, 2.0]]
     """
-    if isinstance(area, bool) or not isinstance(area, (int, float)) or not 0 < area <= 1:
-        raise OptionError(f"area={area!r}", "a share above 0 and up to 1", "pass area=0.25")
     values = check_maps(maps)
     images, height, width = values.shape
     high, wide = _window(height, width, area)
@@ -241,7 +234,11 @@ def _window(height: int, width: int, area: float) -> tuple[int, int]:
 
 
 @validated
-def pointing_hits(maps: Tensor, boxes: Sequence[Tensor], tolerance: float = 0.0) -> PerImage:
+def pointing_hits(
+    maps: Tensor,
+    boxes: Sequence[Tensor],
+    tolerance: Annotated[float, Number(least=0.0)] = 0.0,
+) -> PerImage:
     """Whether the maximum of each map lies in a box: P3 Eq. 6, `PG = #hits / (#hits + #misses)` as the mean.
 
     Where several pixels share the maximum, each counts in part: the value is the share of them that
@@ -273,7 +270,6 @@ def pointing_hits(maps: Tensor, boxes: Sequence[Tensor], tolerance: float = 0.0)
         ([0.5], [1.0])
     """
     values = check_maps(maps)
-    reach = check_from_zero("tolerance", tolerance)
     images, height, width = values.shape
     given = truth(boxes, images)
     pixels = pixels_of(given.corners, given.image, height, width)
@@ -294,8 +290,8 @@ def pointing_hits(maps: Tensor, boxes: Sequence[Tensor], tolerance: float = 0.0)
         box = given.first[image[left]] + number
         across, down = box * width + x[left], box * height + y[left]
         found = columns[0].take(across) & rows[0].take(down)
-        if reach > 0:
-            found |= columns[1].take(across) + rows[1].take(down) <= reach * reach
+        if tolerance > 0:
+            found |= columns[1].take(across) + rows[1].take(down) <= tolerance * tolerance
         hit[left] = found
     hits = torch.bincount(image[hit], minlength=images).double()
     return PerImage(hits / torch.bincount(image, minlength=images).clamp(min=1), counted)
@@ -311,7 +307,8 @@ def _along(corners: Tensor, pixels: Tensor, axis: int, size: int) -> tuple[Tenso
     return held, away.clamp(min=0).square()
 
 
-def strongest_area(maps: Tensor, area: float = 0.2) -> Tensor:
+@validated
+def strongest_area(maps: Tensor, area: _Part = 0.2) -> Tensor:
     """The pixels that hold most of each map: as many as a share of the image's area has.
 
     Of pixels of the same value all are in or none, so that the order of pixels decides nothing;
@@ -334,7 +331,6 @@ def strongest_area(maps: Tensor, area: float = 0.2) -> Tensor:
         >>> strongest_area(torch.tensor([[[0.0, 3.0], [1.0, 1.0]]]), area=0.5).tolist()
         [[[False, True], [False, False]]]
     """
-    check_share("area", area, above=0.0, below=1.0)
     values = check_maps(maps)
     flat = values.flatten(1)
     many = max(1, round(area * flat.shape[1]))
@@ -349,7 +345,8 @@ def strongest_area(maps: Tensor, area: float = 0.2) -> Tensor:
     return chosen.reshape(values.shape)
 
 
-def area_overlap(first: Tensor, second: Tensor, area: float = 0.2) -> PerImage:
+@validated
+def area_overlap(first: Tensor, second: Tensor, area: _Part = 0.2) -> PerImage:
     """How much the strongest areas of two maps have in common: `|A ∩ B| / |A ∪ B|`, 0 to 1.
 
     Args:
@@ -371,26 +368,36 @@ def area_overlap(first: Tensor, second: Tensor, area: float = 0.2) -> PerImage:
         >>> area_overlap(first, torch.tensor([[[1.0, 4.0, 3.0, 2.0]]]), area=0.5).values.tolist()
         [0.3333333333333333]
     """
-    if first.shape != second.shape:
-        raise DataError(
-            f"maps of shapes {tuple(first.shape)} and {tuple(second.shape)}",
-            "the same shape twice",
-            "bring the maps to one size, or explain the same images",
-        )
+    check_alike(first, second)
     here, there = (strongest_area(maps, area).flatten(1) for maps in (first, second))
     shared, joined = (here & there).sum(dim=1).double(), (here | there).sum(dim=1).double()
     return PerImage(shared / joined.clamp(min=1), ~(constant(first) | constant(second)))
 
 
-def chance_overlap(area: float = 0.2) -> float:
+@validated
+def chance_overlap(area: _Part = 0.2) -> float:
     """What two areas of a size have in common when they lie anywhere: a² / (2a − a²), of many pixels.
 
     Example:
         >>> round(chance_overlap(0.2), 4)
         0.1111
     """
-    check_share("area", area, above=0.0, below=1.0)
     return area / (2 - area)
+
+
+def inside_boxes(boxes: Sequence[Tensor], height: int, width: int) -> Tensor:
+    """Which pixels lie in any of each image's boxes, (images, height, width), bool.
+
+    Example:
+        >>> inside_boxes([torch.tensor([[1.0, 0.0, 3.0, 1.0]]), torch.zeros(0, 4)], 1, 3).tolist()
+        [[[False, True, True]], [[False, False, False]]]
+    """
+    inside = torch.zeros(len(boxes), height, width, dtype=torch.bool)
+    for image, own in enumerate(boxes):
+        whose = torch.full((len(own),), image)
+        for left, top, right, bottom in pixels_of(own, whose, height, width).tolist():
+            inside[image, top:bottom, left:right] = True
+    return inside
 
 
 def share_inside(maps: Tensor, boxes: Sequence[Tensor]) -> PerImage:
@@ -415,12 +422,7 @@ def share_inside(maps: Tensor, boxes: Sequence[Tensor]) -> PerImage:
     values = check_maps(maps).double()
     images, height, width = values.shape
     given = truth(boxes, images)
-    inside = torch.zeros(images, height, width, dtype=torch.bool)
-    places = pixels_of(given.corners, given.image, height, width)
-    for image, (left, top, right, bottom) in zip(
-        given.image.tolist(), places.tolist(), strict=True
-    ):
-        inside[image, top:bottom, left:right] = True
+    inside = inside_boxes(boxes, height, width)
     total = values.sum(dim=(1, 2))
     held = torch.where(inside, values, 0.0).sum(dim=(1, 2))
     return PerImage(

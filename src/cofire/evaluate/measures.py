@@ -1,399 +1,409 @@
-"""Measures that are fed batch by batch, merge, and end in a mean with its interval."""
+"""What is measured of explanations: a row for each, from which run, records, verdict, tables and metrics follow.
+
+A row of `MEASURES` says what is measured of each image, what it takes for that, and what it means;
+`register_measure` adds one.
+"""
 
 from __future__ import annotations
 
-import json
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
 
-import torch
-from torch import Tensor
+import pyarrow as pa
 
 from cofire.arguments import validated
-from cofire.bounds import check_from_zero
-from cofire.errors import DataError, MergeError, MissingExtraError, OptionError, ResultError
-from cofire.evaluate.curves import Curve
-from cofire.evaluate.faithfulness import confidence_change
-from cofire.evaluate.localisation import best_iou, pointing_hits
+from cofire.errors import OptionError, near_matches
+from cofire.evaluate.metrics import (
+    BoxArea,
+    ChangeInConfidence,
+    ClassSensitivity,
+    DeletionInsertion,
+    Localisation,
+    Measure,
+    PointingGame,
+    SoftChange,
+)
 from cofire.evaluate.per_image import PerImage
-from cofire.evaluate.sensitivity import blurred_parts, jaccard, rank_correlation, shift
-from cofire.explain.result.explanation import Explanation
-from cofire.explain.result.regions import Points, check_share
-from cofire.statistics import Interval, mean_interval
 
-if TYPE_CHECKING:
-    from cofire.evaluate.torchmetric import WrappedMeasure
+Better = Literal["higher", "lower", "neither"]
+Unit = Literal["images", "%", ""]
+Judge = TypeVar("Judge", bound=Callable[..., PerImage])
 
-Choice = TypeVar("Choice", bound=str)
+SUBSETS = ("all", "correct", "wrong", "small", "large")
+"""Of images: all; predicted correctly or wrongly; boxes covering less than 0.3 of the view, or more."""
+
+MARGIN = 0.02
+"""Differences of a measure below it count as none, unless another margin is given: two percentage points of a share."""
 
 
-@validated
-class Measure(ABC):
-    """One number for each image, gathered over batches.
+@dataclass(frozen=True, eq=False)
+class Criterion:
+    """One thing that is measured of each image, by which methods are judged.
 
-    What is kept are the numbers themselves, sorted, 8 bytes an image, and how many images were left
-    out. Merging is therefore associative and commutative to the last bit, and the interval is that
-    of all images together.
-
-    Example:
-        >>> class Values(Measure):
-        ...     def judge(self, values: Tensor) -> PerImage:
-        ...         return PerImage.of_all(values)
-        >>> one, other = Values(), Values()
-        >>> one.update(torch.tensor([1.0, 0.0]))
-        >>> other.update(torch.tensor([0.5]))
-        >>> one.merge(other), one.merge(other).result().mean
-        (Values(3 images, 0 left out), 0.5)
+    Attributes:
+        name: Of the column.
+        title: In a few words, for the head of a table.
+        group: What it is measured with, which can be left out: what is of one group shares
+            explanations or passes.
+        better: Which way is better; "neither" for what only says how to read the others.
+        unit: "images", yes or no of each image, told as the share of images in percent; "%", a
+            share of something from 0 to 1, told in percent; "" for any other number.
+        meaning: In a sentence.
+        measure: What judges it.
+        takes: What the measure's `judge` takes, in order, as `cofire.evaluate.judging.Judged` has
+            it: "boxes", "confidence", and "label.heat", "predicted.after_box" and so on of the
+            explanation of the label, of the predicted class, or of the "other" next probable one.
+        asks: The heading of the verdict that it answers; "" for none. Of several criteria with one
+            heading the first that was measured answers.
     """
 
-    _kinds: ClassVar[dict[str, type[Measure]]] = {}
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        Measure._kinds[cls.__name__] = cls
-
-    def __init__(self, **options: Any) -> None:
-        self._options = options
-        self._parts: list[Tensor] = []
-        self._left_out = 0
-
-    @abstractmethod
-    def judge(self, *args: Any, **kwargs: Any) -> PerImage:
-        """The measure of each image of a batch."""
+    name: str
+    title: str
+    group: str
+    better: Better
+    unit: Unit
+    meaning: str
+    measure: Measure
+    takes: tuple[str, ...]
+    asks: str = ""
 
     @property
-    def options(self) -> Mapping[str, Any]:
-        """What the numbers depend on; measures merge if these are the same."""
-        return dict(self._options)
+    def percent(self) -> bool:
+        """Whether it is told in percent."""
+        return self.unit != ""
 
     @property
-    def values(self) -> Tensor:
-        """The numbers of the images that count, sorted, (images,), float64."""
-        self._parts = [torch.cat([torch.zeros(0, dtype=torch.float64), *self._parts]).sort().values]
-        return self._parts[0].clone()
+    def digits(self) -> int:
+        """How many digits it is told with after the point."""
+        return 1 if self.percent else 3
 
     @property
-    def left_out(self) -> int:
-        """How many images were not counted."""
-        return self._left_out
+    def field(self) -> pa.Field:
+        """The column of the records."""
+        return pa.field(self.name, pa.bool_() if self.unit == "images" else pa.float64())
 
-    def update(self, *args: Any, **kwargs: Any) -> None:
-        """Judge a batch and add it. Takes what `judge` takes, raises what it raises and is then as it was."""
-        self.add(self.judge(*args, **kwargs))
 
-    def add(self, found: PerImage) -> None:
-        """Add a batch that was judged already."""
-        self._parts.append(found.values[found.counted])
-        self._left_out += found.left_out
+GROUPS: dict[str, str] = {
+    "localisation": "Localisation: does it show where the object is?",
+    "confidence": "Change in confidence: does it show what the network uses?",
+    "soft": "Change in confidence with the map itself in place of a box",
+    "curves": "Deletion and insertion curves",
+    "sensitivity": "Class sensitivity: does it depend on the class?",
+}
+"""What can be measured or left out, with the heading of its table; each needs explanations or passes of its own."""
 
-    def merge(self, other: Self) -> Self:
-        """The measure of both sets of images together; neither changes.
-
-        Raises:
-            MergeError: Another measure, or other options.
-        """
-        if type(self) is not type(other) or self._options != other._options:
-            raise MergeError(
-                f"{_named(self)} and {_named(other)}",
-                "the same measure with the same options",
-                "measure both sets of images alike",
-            )
-        joined = type(self)(**self._options)
-        joined._parts = [torch.cat([self.values, other.values]).sort().values]
-        joined._left_out = self._left_out + other._left_out
-        return joined
-
-    def result(self, draws: int = 2000, seed: int = 0) -> Interval:
-        """The mean over all images that count, and its 95 % interval: Wilson's of shares, else the bootstrap's.
-
-        Args:
-            draws: How many resamples.
-            seed: Of the draws.
-
-        Raises:
-            DataError: No image counts.
-            OptionError: `draws` is no whole number from 1 up.
-        """
-        values = self.values
-        if not len(values):
-            raise DataError(
-                f"{_named(self)} of no image, {self._left_out} left out",
-                "an image that counts",
-                "update it with images that have ground truth",
-            )
-        return mean_interval(values, left_out=self._left_out, draws=draws, seed=seed)
-
-    def state(self) -> dict[str, Any]:
-        """What the measure is and holds: plain values, and one tensor under "values"."""
-        return {
-            "measure": type(self).__name__,
-            "options": dict(self._options),
-            "values": self.values,
-            "left_out": self._left_out,
-        }
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """A measure as `state` told it; `Measure.from_state` makes whichever it was.
-
-        Raises:
-            ResultError: It is no such state, or that of another measure.
-            OptionError: It has an option that the measure cannot have.
-        """
-        kind = Measure._kinds.get(str(state.get("measure")))
-        values, left_out, options = state.get("values"), state.get("left_out"), state.get("options")
-        if (
-            kind is None
-            or not issubclass(kind, cls)
-            or not isinstance(options, Mapping)
-            or not isinstance(values, Tensor)
-            or (values.ndim, values.dtype) != (1, torch.float64)
-            or not isinstance(left_out, int)
-            or left_out < 0
-        ):
-            raise ResultError(
-                f"a state of {state.get('measure')!r}",
-                f"what the state() of {cls.__name__} returned",
-                "measure the images again",
-            )
-        if not bool(torch.isfinite(values).all()):
-            raise ResultError(
-                "a state with NaN or infinite values", "finite numbers", "measure the images again"
-            )
-        try:
-            made = kind(**options)
-        except TypeError as error:
-            raise ResultError(
-                f"a state with the options {dict(options)}",
-                f"those of {kind.__name__}",
-                "measure the images again",
-            ) from error
-        made._parts, made._left_out = [values.detach().cpu().sort().values], left_out
-        return made
-
-    def __repr__(self) -> str:
-        count = len(self.values)
-        told = ", ".join(
-            [*(f"{name}={value!r}" for name, value in self._options.items()), f"{count} images"]
-        )
-        return f"{type(self).__name__}({told}, {self._left_out} left out)"
+MEASURES: dict[str, Criterion] = {}
+"""Everything that is measured, in the order of the columns."""
 
 
 @validated
-class PointingGame(Measure):
-    """Whether the hottest pixel lies on the object (see `pointing_hits`).
+def register_measure(
+    name: str,
+    *,
+    title: str,
+    better: Better,
+    takes: Sequence[str],
+    meaning: str,
+    unit: Unit = "",
+    group: str = "",
+    asks: str = "",
+) -> Callable[[Judge], Judge]:
+    """Measure explanations by a function of one's own wherever they are judged.
+
+    It is then measured by `run_evaluation` and `cofire evaluate`, has a column in the records, a
+    place in tables and page, and a metric with mergeable states, `MEASURES[name].measure`.
 
     Args:
-        tolerance: How far it may lie from the nearest box, in pixels.
+        name: Of the column; that of a measure that is there takes its place.
+        title: In a few words.
+        better: Which way is better.
+        takes: What the function takes, in order (see `Criterion`): ("predicted.heat",), say.
+        meaning: In a sentence.
+        unit: "images" (yes or no of each image), "%" (a share from 0 to 1) or "".
+        group: The name by which it can be asked for or left out; its own unless given.
+        asks: The heading of its line in the verdict, if it has one.
 
-    Raises:
-        OptionError: `tolerance` is no finite number from 0 up.
-
-    Example:
-        >>> game = PointingGame()
-        >>> game.update(torch.tensor([[[0.0, 1.0]], [[1.0, 0.0]]]), [torch.tensor([[1.0, 0.0, 2.0, 1.0]])] * 2)
-        >>> game.result().mean
-        0.5
-    """
-
-    def __init__(self, tolerance: float = 0.0) -> None:
-        super().__init__(tolerance=check_from_zero("tolerance", tolerance))
-
-    def judge(self, maps: Tensor, boxes: Sequence[Tensor]) -> PerImage:
-        """Per image, from maps (images, H, W) and ground-truth boxes."""
-        return pointing_hits(maps, boxes, self._options["tolerance"])
-
-
-@validated
-class Localisation(Measure):
-    """Intersection over union with the best ground-truth box (see `best_iou`).
-
-    Args:
-        at: None for the mean; a number above 0 and up to 1 for the share of images that reach it.
-
-    Raises:
-        OptionError: `at` is out of bounds.
-
-    Example:
-        >>> share = Localisation(at=0.5)
-        >>> share.update(torch.tensor([[0.0, 0, 2, 2]]), torch.tensor([True]), [torch.tensor([[0.0, 0, 2, 4]])])
-        >>> share.result().mean
-        1.0
-    """
-
-    def __init__(self, at: float | None = None) -> None:
-        if at is not None:
-            check_share("at", at, above=0.0, most=1.0)
-        super().__init__(at=at)
-
-    def judge(self, corners: Tensor, found: Tensor, boxes: Sequence[Tensor]) -> PerImage:
-        """Per image, from boxes of explanations (images, 4), whether there are any, and ground-truth boxes."""
-        best, at = best_iou(corners, found, boxes), self._options["at"]
-        return best if at is None else PerImage((best.values >= at).double(), best.counted)
-
-
-@validated
-class ChangeInConfidence(Measure):
-    """What becomes of the confidence when the explanation's box alone is kept (see `confidence_change`).
-
-    Args:
-        part: "increase", the share of images whose confidence rises; "drop", the mean relative
-            drop.
-
-    Raises:
-        OptionError: `part` is neither.
-
-    Example:
-        >>> drop = ChangeInConfidence("drop")
-        >>> drop.update(torch.tensor([0.5, 0.5]), torch.tensor([0.25, 0.75]))
-        >>> drop.result().mean
-        0.25
-    """
-
-    def __init__(self, part: Literal["increase", "drop"] = "increase") -> None:
-        super().__init__(part=_one_of("part", part, ("increase", "drop")))
-
-    def judge(self, before: Tensor, after: Tensor) -> PerImage:
-        """Per image, from the class's probability before and after, (images,) each."""
-        change = confidence_change(before, after)
-        return change.increase if self._options["part"] == "increase" else change.drop
-
-
-@validated
-class SoftChange(ChangeInConfidence):
-    """The same when the image is kept as far as the map says (see `soft_map`), which is another measure."""
-
-
-@validated
-class DeletionInsertion(Measure):
-    """The area under deletion or insertion curves (see `deletion` and `insertion`).
-
-    Args:
-        way: "deletion" or "insertion".
-
-    Raises:
-        OptionError: `way` is neither.
-    """
-
-    def __init__(self, way: Literal["deletion", "insertion"] = "deletion") -> None:
-        super().__init__(way=_one_of("way", way, ("deletion", "insertion")))
-
-    def judge(self, curve: Curve) -> PerImage:
-        """Per image, from what `deletion` or `insertion` returned."""
-        return curve.area
-
-
-@validated
-class ClassSensitivity(Measure):
-    """How alike the explanations of two classes of the same image are.
-
-    Args:
-        of: "points", their Jaccard index; "maps", their rank correlation.
-
-    Raises:
-        OptionError: `of` is neither.
-
-    Example:
-        >>> alike = ClassSensitivity("maps")
-        >>> alike.update(torch.tensor([[[1.0, 2.0, 3.0]]]), torch.tensor([[[3.0, 2.0, 1.0]]]))
-        >>> alike.result().mean
-        -1.0
-    """
-
-    def __init__(self, of: Literal["points", "maps"] = "points") -> None:
-        super().__init__(of=_one_of("of", of, ("points", "maps")))
-
-    def judge(self, first: Any, second: Any) -> PerImage:
-        """Per image, from points (a sequence each) or from maps (images, H, W)."""
-        if self._options["of"] == "maps":
-            return rank_correlation(first, second)
-        if isinstance(first, Tensor) or not all(
-            isinstance(each, Points) for each in (*first, *second)
-        ):
-            raise DataError(
-                "no points",
-                "Points of each image",
-                "pass [explanation.points(i) for i in range(images)]",
-            )
-        return jaccard(first, second)
-
-
-@validated
-class ExplanationShift(Measure):
-    """How far two explanations of the same images lie apart (see `shift`).
-
-    Args:
-        part: "centroid", "box_iou" or "rank_correlation".
-        sigma: Blur of the heat maps that the part is made of; the explanations' own unless given.
-
-    Raises:
-        OptionError: `part` is none of them, or `sigma` is out of bounds. When it is updated:
-            `sigma` was given for a part that does not depend on it, such as boxes around points.
-    """
-
-    def __init__(
-        self,
-        part: Literal["centroid", "box_iou", "rank_correlation"] = "centroid",
-        sigma: float | None = None,
-    ) -> None:
-        if sigma is not None:
-            check_share("sigma", sigma, least=0.0)
-        super().__init__(
-            part=_one_of("part", part, ("centroid", "box_iou", "rank_correlation")), sigma=sigma
-        )
-
-    def judge(self, first: Explanation, second: Explanation) -> PerImage:
-        """Per image, from two explanations."""
-        part, sigma = self._options["part"], self._options["sigma"]
-        for each in (first, second) if sigma is not None else ():
-            if part not in blurred_parts(each):
-                raise OptionError(
-                    f"sigma={sigma!r} for {part} of {each.kind} of {each.method}",
-                    "a part that is blurred",
-                    "make the measure without sigma: it changes nothing here",
-                )
-        found: PerImage = getattr(shift(first, second, sigma=sigma), part)
-        return found
-
-
-def _named(measure: Measure) -> str:
-    return f"{type(measure).__name__} with {json.dumps(measure._options)}"
-
-
-def _one_of(name: str, given: Choice, choices: tuple[str, ...]) -> Choice:
-    if given not in choices:
-        raise OptionError(
-            f"{name}={given!r}", f"one of {', '.join(map(repr, choices))}", f"pass {choices[0]!r}"
-        )
-    return given
-
-
-@validated
-def as_torchmetric(measure: Measure) -> WrappedMeasure:
-    """A measure as a `torchmetrics.Metric`: for `MetricCollection`, Lightning, and several processes.
-
-    It starts empty, takes what the measure's `judge` takes, and computes the mean over the images
-    that count; its `measure()` gives the measure back, with the interval.
-
-    Args:
-        measure: Whose options it has; what it holds is left behind.
-
-    Raises:
-        MissingExtraError: torchmetrics is not installed.
+    Returns:
+        A decorator for a function that gives a `PerImage`.
 
     Example:
         >>> import torch
-        >>> from cofire.evaluate.measures import PointingGame
-        >>> metric = as_torchmetric(PointingGame())
-        >>> metric.update(torch.tensor([[[0.0, 1.0]], [[1.0, 0.0]]]), [torch.tensor([[1.0, 0.0, 2.0, 1.0]])] * 2)
-        >>> metric.compute(), metric.measure()
-        (tensor(0.5000, dtype=torch.float64), PointingGame(tolerance=0.0, 2 images, 0 left out))
+        >>> @register_measure("spread", title="spread", better="lower", unit="%", takes=("predicted.heat",),
+        ...                   meaning="How much of the image is hotter than its mean.")
+        ... def spread(heat: torch.Tensor) -> PerImage:
+        ...     return PerImage.of_all((heat > heat.mean((1, 2), keepdim=True)).double().mean((1, 2)))
+        >>> metric, _ = MEASURES.pop("spread").measure, GROUPS.pop("spread")
+        >>> metric.update(torch.tensor([[[0.0, 0.0, 0.0, 1.0]]]))
+        >>> metric
+        spread(1 images, 0 left out)
     """
-    try:
-        from cofire.evaluate.torchmetric import WrappedMeasure
-    except ImportError as error:
-        raise MissingExtraError(
-            "a torchmetrics metric without torchmetrics", "the library", "pip install torchmetrics"
-        ) from error
-    return WrappedMeasure(measure)
+
+    def register(judge: Judge) -> Judge:
+        kind = type(name, (Measure,), {"judge": staticmethod(judge), "__doc__": meaning})
+        GROUPS.setdefault(group or name, f"{title[:1].upper()}{title[1:]}")
+        MEASURES[name] = Criterion(
+            name, title, group or name, better, unit, meaning, kind(), tuple(takes), asks
+        )
+        return judge
+
+    return register
+
+
+def usual() -> tuple[str, ...]:
+    """What is measured unless more is asked for: curves take dozens of passes for each image and method."""
+    return tuple(group for group in GROUPS if group != "curves")
+
+
+def asked_groups(names: Iterable[str] | None) -> tuple[str, ...]:
+    """The groups of measures that are asked for, in their own order; the usual ones of None.
+
+    Raises:
+        OptionError: There is no such group, or none is left.
+
+    Example:
+        >>> asked_groups(["sensitivity", "localisation"])
+        ('localisation', 'sensitivity')
+    """
+    asked, known = usual() if names is None else tuple(names), tuple(GROUPS)
+    for name in asked:
+        if name not in known:
+            raise OptionError(
+                f"measures '{name}'",
+                f"some of {', '.join(known)}",
+                f"try {near_matches(str(name), known, most=1)}",
+            )
+    if not asked:
+        raise OptionError(
+            "no measures", f"some of {', '.join(known)}", "leave them out to get the usual ones"
+        )
+    return tuple(group for group in known if group in asked)
+
+
+def measured(chosen: Iterable[str]) -> tuple[Criterion, ...]:
+    """The criteria of some groups.
+
+    Example:
+        >>> [criterion.name for criterion in measured(["soft"])]
+        ['soft_increase', 'soft_drop']
+    """
+    asked = set(chosen)
+    return tuple(one for one in MEASURES.values() if one.group in asked)
+
+
+def records_schema() -> pa.Schema:
+    """The columns of the records: one row for each image and method.
+
+    - `file` as it was named in the collection; `label` its class; `predicted` what the network
+      takes it for.
+    - `probability` of the label, `confidence` of the prediction: softmax, 0 to 1.
+    - `boxes` of the class that the network sees, `box_share` how much of the view they cover
+      together, `small` whether that is less than 0.3; both null without a box.
+    - `split` is "tuning" or "evaluation"; `draws` the samples that the image is in.
+    - `evidence` whether anything was found; `box` around it: left, top, right, bottom in pixels of
+      the network's input, null where there is none; `threshold` the share of the map's maximum that
+      the pixels in it reach, `connected` whether it is only around those that hang together with
+      the maximum; both null where boxes are around points.
+    - the criteria (see `MEASURES`), null where one does not count; `equal_area` the share of the
+      window that the measures at equal area keep.
+    - `seconds` that one explanation took, on an average of the batch: the one column that a second
+      run does not repeat.
+
+    `pointing`, `iou` and `box` are of the explanation of `label`, what is about confidence of that
+    of `predicted`.
+    """
+    needed = {"file": pa.string(), "label": pa.int64(), "predicted": pa.int64()}
+    needed |= {"correct": pa.bool_(), "probability": pa.float64(), "confidence": pa.float64()}
+    needed |= {"boxes": pa.int64()}
+    then = {"split": pa.string(), "draws": pa.list_(pa.int64()), "method": pa.string()}
+    then |= {"evidence": pa.bool_()}
+    return pa.schema(
+        [
+            *(pa.field(name, kind, nullable=False) for name, kind in needed.items()),
+            pa.field("box_share", pa.float64()),
+            pa.field("small", pa.bool_()),
+            *(pa.field(name, kind, nullable=False) for name, kind in then.items()),
+            pa.field("box", pa.list_(pa.float64())),
+            pa.field("threshold", pa.float64()),
+            pa.field("connected", pa.bool_()),
+            *(one.field for one in MEASURES.values()),
+            pa.field("equal_area", pa.float64()),
+            pa.field("seconds", pa.float64(), nullable=False),
+        ]
+    )
+
+
+_CLASS = "The predicted class gets more probable when"
+_LOST = "The share of the predicted class’s probability that is lost when"
+_WINDOW = "all is filled but a quarter: the window with most of the map’s sum."
+_AREA = "Area under the probability of the predicted class while pixels are"
+_BOX = ("label.corners", "label.there", "boxes")
+_CRITERIA = (
+    Criterion(
+        "pointing",
+        "pointing game",
+        "localisation",
+        "higher",
+        "%",
+        "The map’s maximum lies in a box of the photo’s class; ties give the share of tied pixels that do.",
+        PointingGame(),
+        ("label.heat", "boxes"),
+        "Best at pointing",
+    ),
+    Criterion(
+        "pointing_15",
+        "pointing, 15 px",
+        "localisation",
+        "higher",
+        "%",
+        "The same, with 15 pixels around the boxes allowed.",
+        PointingGame(15.0),
+        ("label.heat", "boxes"),
+    ),
+    Criterion(
+        "iou",
+        "IoU",
+        "localisation",
+        "higher",
+        "%",
+        "Intersection over union of the explanation’s box and the best box of the photo’s class; 0 without a box.",
+        Localisation(),
+        _BOX,
+        "Best boxes",
+    ),
+    Criterion(
+        "iou_50",
+        "IoU ≥ 0.5",
+        "localisation",
+        "higher",
+        "images",
+        "The share of photos whose IoU reaches one half.",
+        Localisation(at=0.5),
+        _BOX,
+    ),
+    Criterion(
+        "box_area",
+        "box area",
+        "localisation",
+        "neither",
+        "%",
+        "How much of what the network sees the explanation’s box takes up.",
+        BoxArea(),
+        ("label.area", "boxes"),
+    ),
+    Criterion(
+        "increase",
+        "increase",
+        "confidence",
+        "higher",
+        "images",
+        f"{_CLASS} all but the explanation’s box is filled.",
+        ChangeInConfidence("increase"),
+        ("confidence", "predicted.after_box"),
+    ),
+    Criterion(
+        "drop",
+        "drop",
+        "confidence",
+        "lower",
+        "%",
+        f"{_LOST} all but the box is filled; 0 where it rises.",
+        ChangeInConfidence("drop"),
+        ("confidence", "predicted.after_box"),
+    ),
+    Criterion(
+        "kept_area",
+        "area kept",
+        "confidence",
+        "neither",
+        "%",
+        "How much that box keeps: one that keeps everything drops nothing.",
+        BoxArea(),
+        ("predicted.area",),
+    ),
+    Criterion(
+        "equal_increase",
+        "increase at equal area",
+        "confidence",
+        "higher",
+        "images",
+        f"{_CLASS} {_WINDOW}",
+        ChangeInConfidence("increase"),
+        ("confidence", "predicted.after_window"),
+    ),
+    Criterion(
+        "equal_drop",
+        "drop at equal area",
+        "confidence",
+        "lower",
+        "%",
+        f"{_LOST} {_WINDOW}",
+        ChangeInConfidence("drop"),
+        ("confidence", "predicted.after_window"),
+        "Most faithful",
+    ),
+    Criterion(
+        "soft_increase",
+        "increase, soft map",
+        "soft",
+        "higher",
+        "images",
+        f"{_CLASS} each pixel is kept as far as the map, scaled to 0 to 1, says.",
+        SoftChange("increase"),
+        ("confidence", "predicted.after_soft"),
+    ),
+    Criterion(
+        "soft_drop",
+        "drop, soft map",
+        "soft",
+        "lower",
+        "%",
+        f"{_LOST} pixels are kept as far as the map says.",
+        SoftChange("drop"),
+        ("confidence", "predicted.after_soft"),
+        "Most faithful",
+    ),
+    Criterion(
+        "deletion",
+        "deletion",
+        "curves",
+        "lower",
+        "",
+        f"{_AREA} removed, hottest first.",
+        DeletionInsertion("deletion"),
+        ("predicted.deletion",),
+        "Most faithful",
+    ),
+    Criterion(
+        "insertion",
+        "insertion",
+        "curves",
+        "higher",
+        "",
+        f"{_AREA} put in, hottest first.",
+        DeletionInsertion("insertion"),
+        ("predicted.insertion",),
+    ),
+    Criterion(
+        "jaccard",
+        "points shared",
+        "sensitivity",
+        "lower",
+        "%",
+        "Points that the predicted class and the next probable one have in common, of all points of the two.",
+        ClassSensitivity("points"),
+        ("predicted.points", "other.points"),
+    ),
+    Criterion(
+        "rank_correlation",
+        "rank correlation",
+        "sensitivity",
+        "lower",
+        "",
+        "Spearman’s correlation of the maps of the predicted class and of the next probable one: 1 is the same map.",
+        ClassSensitivity("maps"),
+        ("predicted.heat", "other.heat"),
+        "Most sensitive to the class",
+    ),
+)
+MEASURES.update({one.name: one for one in _CRITERIA})

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from cofire.arguments import validated
 from cofire.errors import DataError, NonFiniteError
+from cofire.tensors import Values
+
+Numbers = Annotated[Tensor, Values("images", finite=False)]
+Flags = Annotated[Tensor, Values("images", kind="flags")]
+Corners = Annotated[Tensor, Values("images 4", finite=False)]
+Boxes = Sequence[Annotated[Tensor, Values("* 4", finite=False, lists=False)]]
+_MAPS = Values("images height width", kind="floating", least=0.0, lists=False)
 
 
 @validated(finite=False)
@@ -31,18 +39,12 @@ class PerImage:
         (PerImage(2 of 3 images, mean 0.5000), [1.0, 0.0, 0.0], 0.5, 1)
     """
 
-    values: Tensor
-    counted: Tensor
+    values: Numbers
+    counted: Flags
 
     def __post_init__(self) -> None:
-        values, counted = self.values.detach().cpu().to(torch.float64), self.counted.detach().cpu()
-        if values.ndim != 1 or counted.shape != values.shape or counted.dtype != torch.bool:
-            raise DataError(
-                f"values of shape {tuple(values.shape)} and flags of shape {tuple(counted.shape)}, {counted.dtype}",
-                "(images,) each, the flags of type bool",
-                "pass one value and one flag for each image",
-            )
-        values = torch.where(counted, values, torch.zeros_like(values))
+        counted, given = self.counted.cpu().bool(), self.values.cpu().double()
+        values = torch.where(counted, given, torch.zeros_like(given))
         check_finite(values, "measures")
         object.__setattr__(self, "values", values)
         object.__setattr__(self, "counted", counted)
@@ -51,6 +53,11 @@ class PerImage:
     def of_all(cls, values: Tensor) -> PerImage:
         """Every image counts."""
         return cls(values, torch.ones(len(values), dtype=torch.bool))
+
+    @classmethod
+    def of_none(cls, images: int) -> PerImage:
+        """No image counts."""
+        return cls(torch.zeros(images), torch.zeros(images, dtype=torch.bool))
 
     @property
     def left_out(self) -> int:
@@ -70,6 +77,11 @@ class PerImage:
                 "measure images with ground truth",
             )
         return float(self.values[self.counted].mean())
+
+    def cells(self) -> list[float | None]:
+        """The value of each image, None where it does not count."""
+        pairs = zip(self.values.tolist(), self.counted.tolist(), strict=True)
+        return [value if counted else None for value, counted in pairs]
 
     def __len__(self) -> int:
         return len(self.values)
@@ -97,7 +109,8 @@ class GroundTruth:
     count: Tensor
 
 
-def truth(boxes: Sequence[Tensor], images: int) -> GroundTruth:
+@validated
+def truth(boxes: Boxes, images: int) -> GroundTruth:
     """The boxes of a batch, checked.
 
     Args:
@@ -119,26 +132,16 @@ def truth(boxes: Sequence[Tensor], images: int) -> GroundTruth:
             f"of {images}",
             "pass one tensor (boxes, 4) for each image",
         )
-    for number, each in enumerate(boxes):
-        if not isinstance(each, Tensor) or each.ndim != 2 or each.shape[1] != 4:
-            told = (
-                f"of shape {tuple(each.shape)}" if isinstance(each, Tensor) else type(each).__name__
-            )
-            raise DataError(
-                f"boxes {told} of image {number}",
-                "a tensor (boxes, 4)",
-                "pass torch.zeros(0, 4) for none",
-            )
     count = torch.tensor([len(each) for each in boxes], dtype=torch.int64)
     image = torch.repeat_interleave(torch.arange(images), count)
     none = torch.zeros(0, 4, dtype=torch.float64)
     corners = torch.cat([none, *(each.detach().cpu().to(torch.float64) for each in boxes)])
-    check_sides(corners, image)
-    check_unit(corners, image)
+    check_sides(corners, image, pixels=True)
     return GroundTruth(corners, image, count.cumsum(0) - count, count)
 
 
-def check_corners(corners: Tensor, found: Tensor, images: int) -> tuple[Tensor, Tensor]:
+@validated
+def check_corners(corners: Corners, found: Flags, images: int) -> tuple[Tensor, Tensor]:
     """The boxes of explanations, one for each image that has one.
 
     Args:
@@ -153,45 +156,29 @@ def check_corners(corners: Tensor, found: Tensor, images: int) -> tuple[Tensor, 
         DataError: Shapes that do not fit, or a box without width or height.
         NonFiniteError: A corner is NaN or infinite.
     """
-    if (
-        tuple(corners.shape) != (images, 4)
-        or tuple(found.shape) != (images,)
-        or found.dtype != torch.bool
-    ):
+    if len(found) != images:
         raise DataError(
-            f"corners of shape {tuple(corners.shape)} and flags of shape {tuple(found.shape)}, {found.dtype}",
-            f"({images}, 4), and ({images},) of type bool",
+            f"boxes of {len(found)} images",
+            f"of {images}",
             "pass one box and one flag for each image, such as explanation.boxes() has",
         )
-    there = found.detach().cpu()
-    placed = torch.where(there[:, None], corners.detach().cpu().to(torch.float64), 0.0)
-    check_sides(placed[there], there.nonzero().flatten())
-    check_unit(placed[there], there.nonzero().flatten())
+    there = found.cpu().bool()
+    placed = torch.where(there[:, None], corners.cpu().to(torch.float64), 0.0)
+    check_sides(placed[there], there.nonzero().flatten(), pixels=True)
     return placed, there
 
 
-def check_unit(corners: Tensor, image: Tensor) -> None:
-    """Boxes (boxes, 4) in pixels, not all in fractions of the sides: those would all lie within one pixel.
-
-    Raises:
-        DataError: All corners lie from 0 to 1, and not all are whole: the box of the first pixel is
-            one.
-    """
-    within = bool(((corners >= 0) & (corners <= 1)).all())
-    if len(corners) and within and bool((corners != corners.round()).any()):
-        raise DataError(
-            f"boxes between 0 and 1, such as {[round(value, 4) for value in corners[0].tolist()]} of image "
-            f"{int(image[0])}",
-            "left, top, right and bottom in pixels",
-            "multiply fractions by width and height: boxes * torch.tensor([width, height, width, height])",
-        )
-
-
-def check_sides(corners: Tensor, image: Tensor) -> None:
+def check_sides(corners: Tensor, image: Tensor, *, pixels: bool = False) -> None:
     """Boxes (boxes, 4) that are finite and have an inside; `image` says in messages whose they are.
 
+    Args:
+        corners: Left, top, right and bottom.
+        image: Whose box each is.
+        pixels: Refuse boxes that all lie from 0 to 1 and are not whole: fractions of the sides,
+            which would all lie within one pixel. The box of the first pixel is one in pixels.
+
     Raises:
-        DataError: A box without width or height.
+        DataError: A box without width or height, or in fractions.
         NonFiniteError: A corner is NaN or infinite.
     """
     check_finite(corners, "corners of a box")
@@ -202,6 +189,14 @@ def check_sides(corners: Tensor, image: Tensor) -> None:
             f"the box {corners[row].tolist()} of image {int(image[row])}",
             "left < right and top < bottom, right and bottom exclusive",
             "pass left, top, right, bottom: a single pixel's box is 1 wide and 1 high",
+        )
+    within = bool(((corners >= 0) & (corners <= 1)).all())
+    if pixels and within and bool((corners != corners.round()).any()):
+        raise DataError(
+            f"boxes between 0 and 1, such as {[round(value, 4) for value in corners[0].tolist()]} of image "
+            f"{int(image[0])}",
+            "left, top, right and bottom in pixels",
+            "multiply fractions by width and height: boxes * torch.tensor([width, height, width, height])",
         )
 
 
@@ -245,7 +240,7 @@ def pixels_of(corners: Tensor, image: Tensor, height: int, width: int) -> Tensor
     return torch.cat([first, after], dim=1).long()
 
 
-def check_maps(maps: Tensor, what: str = "maps") -> Tensor:
+def check_maps(maps: Tensor) -> Tensor:
     """Maps (images, H, W) on the CPU, float32 or float64, finite and from 0 up.
 
     Raises:
@@ -256,35 +251,29 @@ def check_maps(maps: Tensor, what: str = "maps") -> Tensor:
         >>> check_maps(torch.ones(2, 3, 4)).shape
         torch.Size([2, 3, 4])
     """
-    if not isinstance(maps, Tensor) or maps.ndim != 3 or not maps.shape[1] * maps.shape[2]:
-        told = (
-            f"of shape {tuple(maps.shape)}"
-            if isinstance(maps, Tensor)
-            else f"that are {type(maps).__name__}"
-        )
+    values: Tensor = _MAPS.of("maps", maps).cpu()
+    if not values.shape[1] * values.shape[2]:
         raise DataError(
-            f"{what} {told}",
-            "(images, height, width)",
-            "pass one map for each image: explanation.heatmap()",
+            f"maps of shape {tuple(values.shape)}", "pixels", "pass explanation.heatmap()"
         )
-    if not maps.is_floating_point():
+    return values if values.dtype in (torch.float32, torch.float64) else values.float()
+
+
+def check_alike(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Two maps of the same images.
+
+    Raises:
+        DataError: They differ in shape, or one is no map.
+        NonFiniteError: A value is NaN or infinite.
+    """
+    one, other = check_maps(first), check_maps(second)
+    if one.shape != other.shape:
         raise DataError(
-            f"{what} of type {maps.dtype}", "floating-point numbers", "pass maps.float()"
+            f"maps of shapes {tuple(one.shape)} and {tuple(other.shape)}",
+            "the same shape twice",
+            "bring the maps to one size, or explain the same images",
         )
-    values = maps.detach().cpu()
-    values = values if values.dtype in (torch.float32, torch.float64) else values.float()
-    if not len(values):
-        return values
-    # The ends tell: both are NaN where a value is.
-    ends = torch.stack(values.aminmax())
-    check_finite(ends, what)
-    if float(ends[0]) < 0:
-        raise DataError(
-            f"{what} with values below 0",
-            "values from 0 up",
-            "pass maps.clamp(min=0), or their size",
-        )
-    return values
+    return one, other
 
 
 def constant(maps: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from cofire.atomic import atomic_path, write_text
 from cofire.checksums import check_json, read_table, sealed_json, write_table
 from cofire.errors import MergeError, ResultError
-from cofire.evaluate.schema import RECORDS_SCHEMA
+from cofire.evaluate.measures import records_schema
 from cofire.reading import read_json
 
 ROWS = "rows"
@@ -48,7 +48,7 @@ class Chunks:
         >>> import tempfile
         >>> place = tempfile.mkdtemp()
         >>> chunks = Chunks(place, {"seed": 0})
-        >>> chunks.put(0, RECORDS_SCHEMA.empty_table()).num_rows
+        >>> chunks.put(0, records_schema().empty_table()).num_rows
         0
         >>> Chunks(place, {"seed": 0}).get(0, [], []).num_rows, chunks.get(1, ["a.png"], ["gradcam"])
         (0, None)
@@ -94,7 +94,7 @@ class Chunks:
             table = read_table(path)
         except (OSError, pa.ArrowException) as error:
             raise self._damaged(path, error) from error
-        if not table.schema.equals(RECORDS_SCHEMA):
+        if not table.schema.equals(records_schema()):
             raise self._damaged(path, "it has other columns")
         if (table["file"].to_pylist(), table["method"].to_pylist()) != (
             [photo for photo in photos for _ in methods],

@@ -23,9 +23,9 @@ from cofire.evaluate.cost import Tell, cost_told, duration_told, seconds_of, tun
 from cofire.evaluate.evaluation import OPTIONS, Evaluation
 from cofire.evaluate.faithfulness import Fill
 from cofire.evaluate.judging import Judge, fault_of_rules, learn_thresholds, view_of, with_threshold
+from cofire.evaluate.measures import asked_groups, records_schema
 from cofire.evaluate.methods import EVALUATED
 from cofire.evaluate.records import IDENTITY, ROWS, Chunks
-from cofire.evaluate.schema import RECORDS_SCHEMA, asked_groups
 from cofire.images.collection import SPLITS, Collection, sample
 from cofire.images.preparation import Preparation
 from cofire.images.seen import SeenBatch, checked, read_batches
@@ -95,7 +95,7 @@ def run_evaluation(
         out: A folder; `records.parquet` and `evaluation.json` go there, and what is finished of a
             run.
         options: Of methods that are not called with their defaults, as `cofire.explain` takes them.
-        measures: Some of `cofire.evaluate.schema.GROUPS`; `USUAL` unless given.
+        measures: Some of `cofire.evaluate.measures.GROUPS`; `usual()` unless given.
         split: "evaluation", "tuning" or "all"; tables are about the evaluation split wherever there
             is one.
         limit: Judge on the first photos alone.
@@ -444,6 +444,6 @@ def _rows(
             for at in range(photos)
             for columns in found
         ]
-        for name in RECORDS_SCHEMA.names
+        for name in records_schema().names
     }
-    return pa.table(columns, schema=RECORDS_SCHEMA)
+    return pa.table(columns, schema=records_schema())

@@ -16,7 +16,7 @@ from cofire.arguments import validated
 from cofire.bounds import check_whole
 from cofire.errors import BatchError, DataError, LayerError, OptionError
 from cofire.evaluate.localisation import best_iou
-from cofire.evaluate.per_image import PerImage, check_maps, constant
+from cofire.evaluate.per_image import PerImage, check_alike, check_maps, constant
 from cofire.explain.result.explanation import Explanation
 from cofire.explain.result.regions import Points
 from cofire.network import Network, classifier
@@ -88,13 +88,7 @@ def rank_correlation(first: Tensor, second: Tensor) -> PerImage:
         >>> rank_correlation(torch.tensor([[[1.0, 2.0, 3.0]]]), torch.tensor([[[1.0, 3.0, 2.0]]])).values.tolist()
         [0.5]
     """
-    given = [check_maps(maps) for maps in (first, second)]
-    if given[0].shape != given[1].shape:
-        raise DataError(
-            f"maps of shapes {tuple(given[0].shape)} and {tuple(given[1].shape)}",
-            "the same shape twice",
-            "explain the same images",
-        )
+    given = check_alike(first, second)
     counted = ~(constant(given[0]) | constant(given[1]))
     ranks = [torch.from_numpy(rankdata(maps[counted].flatten(1).numpy(), axis=1)) for maps in given]
     centred = [rank - rank.mean(dim=1, keepdim=True) for rank in ranks]

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from cofire.evaluate.measures import Measure
+from cofire.evaluate.metrics import Measure
 
 
 class WrappedMeasure(Metric):

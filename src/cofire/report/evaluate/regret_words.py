@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cofire.evaluate.schema import MARGIN
+from cofire.evaluate.measures import MARGIN
 from cofire.evaluate.tuned import Learned, Tuned
 from cofire.evaluate.tuning import told
 from cofire.explain.drawing.captions import method_told

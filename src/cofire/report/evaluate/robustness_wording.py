@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 
-from cofire.evaluate.schema import MARGIN
+from cofire.evaluate.measures import MARGIN
 from cofire.evaluate.shifts import Robustness
 from cofire.explain.drawing.captions import method_told, number, percent, plural
 from cofire.statistics import Interval, Outcome

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cofire.evaluate.evaluation import Difference, Evaluation
+from cofire.evaluate.measures import GROUPS, Criterion
 from cofire.evaluate.methods import BASELINES
-from cofire.evaluate.schema import Criterion, Group
 from cofire.explain.drawing.captions import method_told
 from cofire.report.notation import number, signed
 from cofire.statistics import Interval
@@ -26,14 +26,6 @@ HEADLINE = (
 
 OF_DRAWS = ("pointing", "increase")
 """The criteria that the paper gives as means of draws."""
-
-GROUP_TITLES: dict[Group, str] = {
-    "localisation": "Localisation: does it show where the object is?",
-    "confidence": "Change in confidence: does it show what the network uses?",
-    "soft": "Change in confidence with the map itself in place of a box",
-    "curves": "Deletion and insertion curves",
-    "sensitivity": "Class sensitivity: does it depend on the class?",
-}
 
 _BASELINE_NAMES = {"centre": "Centre", "random": "Random point", "edges": "Edges"}
 _ARROWS = {"higher": "↑", "lower": "↓", "neither": ""}
@@ -112,8 +104,8 @@ def value_told(value: float, criterion: Criterion) -> str:
     """A mean as it is written: shares in percent, without the sign.
 
     Example:
-        >>> from cofire.evaluate.schema import CRITERIA
-        >>> value_told(0.5, CRITERIA[0]), value_told(0.5, CRITERIA[-1])
+        >>> from cofire.evaluate.measures import MEASURES
+        >>> value_told(0.5, MEASURES["pointing"]), value_told(0.5, MEASURES["rank_correlation"])
         ('50.0', '0.500')
     """
     return number(100 * value, 1) if criterion.percent else number(value, 3)
@@ -128,8 +120,8 @@ def margin_told(margin: float, criterion: Criterion) -> str:
     """The margin in which differences count as none.
 
     Example:
-        >>> from cofire.evaluate.schema import CRITERIA
-        >>> margin_told(0.02, CRITERIA[0]), margin_told(0.02, CRITERIA[-1])
+        >>> from cofire.evaluate.measures import MEASURES
+        >>> margin_told(0.02, MEASURES["pointing"]), margin_told(0.02, MEASURES["rank_correlation"])
         ('within ±2 points', 'within ±0.02')
     """
     return f"within ±{100 * margin:g} points" if criterion.percent else f"within ±{margin:g}"
@@ -157,7 +149,7 @@ def group_tables(
         return []
     return [
         _table(title, evaluation, estimates, chosen, subset)
-        for group, title in GROUP_TITLES.items()
+        for group, title in GROUPS.items()
         if (chosen := [criterion for criterion in evaluation.criteria if criterion.group == group])
     ]
 
@@ -229,7 +221,7 @@ def difference_tables(
 ) -> list[Table]:
     """By how much the first method lies above each rival: a table for each group of criteria, a row for each rival."""
     found = []
-    for group, title in GROUP_TITLES.items():
+    for group, title in GROUPS.items():
         chosen = [
             criterion
             for criterion in evaluation.criteria

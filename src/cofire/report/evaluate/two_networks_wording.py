@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from cofire.evaluate.localisation import chance_overlap
-from cofire.evaluate.schema import MARGIN
+from cofire.evaluate.measures import MARGIN
 from cofire.evaluate.two_networks import TwoNetworks
 from cofire.explain.drawing.captions import method_told, number, percent, plural
 from cofire.statistics import Interval, samples_to_decide

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cofire.evaluate.evaluation import Difference, Evaluation
+from cofire.evaluate.measures import MEASURES, Criterion
 from cofire.evaluate.methods import BASELINES
-from cofire.evaluate.schema import CRITERIA, Criterion
 from cofire.report.evaluate.tables import margin_told, method_name, span_told, value_told
 from cofire.report.notation import count, joined, plural
 from cofire.statistics import Interval, Outcome
@@ -16,7 +16,7 @@ SAME_MAP = 0.9
 """From this rank correlation on, maps of two classes are called nearly the same."""
 
 _CENTRE = "centre"
-_BY_NAME = {criterion.name: criterion for criterion in CRITERIA}
+_BY_NAME = MEASURES
 
 
 @dataclass(frozen=True)
