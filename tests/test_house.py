@@ -20,11 +20,10 @@ ORDER = [
     "storage",
     "checksums",
     "compiled",
-    "limits",
     "marks",
-    "bounds",
     "tensors",
     "arguments",
+    "options",
     "statistics",
     "noted",
     "references",
@@ -81,9 +80,7 @@ def test_the_pure_maths_knows_no_model_file_or_screen():
     for path in (SOURCE / "patterns").glob("*.py"):
         assert set(imported(path)) <= {
             "errors",
-            "limits",
             "marks",
-            "bounds",
             "tensors",
             "arguments",
             "compiled",

@@ -1,11 +1,8 @@
 """Arguments checked by what the signature declares: one way for every public function.
 
-`validated` reads the annotations of a function, or of a class and its public methods. Types of
-Python and torch mean what they say: `int` a whole number (of NumPy and torch too), `float` a finite
-one, `Literal` a choice, `str` words that a file can hold, `str | Path` a path, `Tensor` finite real
-numbers in a tensor or array, any class an instance of it. A count has the bound that
-`cofire.limits` gives its name. `Annotated` with a mark of `cofire.marks` says more. pydantic goes
-through unions, sequences and mappings. What does not fit is refused with the argument's name.
+`validated` reads the annotations of a function, or of a class and its public methods, as
+`cofire.marks` says; `Tensor` is finite real numbers in a tensor or array. pydantic goes through
+unions, sequences and mappings. What does not fit is refused with the argument's name.
 """
 
 from __future__ import annotations
@@ -17,60 +14,20 @@ import sys
 import typing
 from collections import abc
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, SimpleNamespace, UnionType
-from typing import (
-    Annotated,
-    Any,
-    Literal,
-    Self,
-    TypeVar,
-    Union,
-    cast,
-    get_args,
-    get_origin,
-    overload,
-)
+from typing import Annotated, Any, Self, TypeVar, Union, cast, get_args, get_origin, overload
 
-import numpy as np
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
-from torch import Tensor
 
-from cofire.bounds import Number, Whole
 from cofire.errors import CofireError, OptionError
-from cofire.limits import LARGEST, WIDEST
-from cofire.marks import (
-    Choice,
-    Flag,
-    Function,
-    Instance,
-    Later,
-    Mark,
-    Place,
-    Refused,
-    Sizes,
-    Words,
-    shown,
-)
-from cofire.tensors import Values
+from cofire.marks import LATER, Refused, Sizes, in_words, mark_of, shown
 
 Checked = TypeVar("Checked", bound=Callable[..., Any])
-
-Seed = Annotated[int, Whole(0, 2**63 - 1)]
-"""Of random numbers: what torch's generator takes."""
-Count = Annotated[int, Whole(1, 1_000_000)]
-"""Of repetitions: resamples, shuffles, trials. A million is more than any interval needs."""
-BatchSize = Annotated[int, Whole(1, 1 << 20)]
-"""Samples at once: more would hardly fit on any device."""
-_PLAIN: dict[Any, Mark] = {
-    int: Whole(),
-    float: Number(),
-    bool: Flag(),
-    str: Words(),
-    Path: Place(),
-}
-_WORDS = {abc.Sequence, abc.Iterable, abc.Collection, list, tuple}
+Check = Callable[[Any, Sizes], Any]
+"""Gives a value as the function gets it; an error of cofire where it does not fit."""
+NONE = inspect.Parameter.empty
 
 
 @overload
@@ -99,8 +56,9 @@ def validated(
 
     Example:
         >>> @validated
-        ... def halve(count: Annotated[int, Whole(1, 10)] = 2) -> float:
+        ... def halve(count: Annotated[int, Field(ge=1, le=10)] = 2) -> float:
         ...     return count / 2
+        >>> import numpy as np
         >>> halve(np.int64(4))
         2.0
         >>> halve(11)
@@ -109,125 +67,113 @@ def validated(
     """
     if thing is None:
         return functools.partial(validated, error=error, finite=finite)
-    guard = functools.partial(
-        _guarded, about=_About(None if inspect.isclass(thing) else error, finite)
-    )
-    if inspect.isclass(thing):
-        for name, member in list(vars(thing).items()):
-            if name not in ("__init__", "__call__", "__getitem__") and name.startswith("_"):
-                continue
-            if isinstance(member, staticmethod | classmethod):
-                setattr(thing, name, type(member)(guard(member.__func__)))
-            elif inspect.isfunction(member):
-                made = name == "__init__"
-                setattr(
-                    thing, name, _guarded(member, _About(error, finite)) if made else guard(member)
-                )
-        return thing
-    return cast("Checked", guard(thing))
+    if not inspect.isclass(thing):
+        return cast("Checked", _guarded(thing, error, finite))
+    for name, member in list(vars(thing).items()):
+        if name not in ("__init__", "__call__", "__getitem__") and name.startswith("_"):
+            continue
+        if isinstance(member, staticmethod | classmethod):
+            setattr(thing, name, type(member)(_guarded(member.__func__, None, finite)))
+        elif inspect.isfunction(member):
+            setattr(thing, name, _guarded(member, error if name == "__init__" else None, finite))
+    return thing
 
 
-@dataclass(frozen=True)
-class _About:
-    """What a function is told apart from its annotations, and the class that it stands in."""
-
-    error: type[CofireError] | None
-    finite: bool
-    owner: type[Any] | None = None
-    name: str = ""
-
-
-def _guarded(function: Callable[..., Any], about: _About) -> Callable[..., Any]:
+def _guarded(
+    function: Callable[..., Any], error: type[CofireError] | None, finite: bool
+) -> Callable[..., Any]:
     if hasattr(function, "__declared__"):
         return function
+    parameters = inspect.signature(function).parameters
+    positional = [
+        name
+        for name, each in parameters.items()
+        if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
+    ]
+    rest = next((name for name, each in parameters.items() if each.kind is each.VAR_POSITIONAL), "")
+
+    @functools.cache
+    def declared() -> dict[str, Check]:
+        """The checks by the parameters' names, read at the first call: not all are called."""
+        owner = _owner(function)
+        # Without what it returns, which may be of a library that is not installed.
+        taken = {name: hint for name, hint in function.__annotations__.items() if name != "return"}
+        hints = typing.get_type_hints(
+            SimpleNamespace(__annotations__=taken),
+            inspect.unwrap(function).__globals__,
+            include_extras=True,
+        )
+        found = {
+            name: check_of(name, hints[name], each.default, error=error, finite=finite, owner=owner)
+            for name, each in parameters.items()
+            if name in hints and each.kind is not each.VAR_KEYWORD
+        }
+        return {name: check for name, check in found.items() if check is not None}
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        checks, rest = declared()
+        checks = declared()
         sizes: Sizes = {}
         given = list(args)
         for at, value in enumerate(args):
-            check = checks[at] if at < len(checks) else rest
+            check = checks.get(positional[at] if at < len(positional) else rest)
             if check is not None:
                 given[at] = check(value, sizes)
         for name, value in kwargs.items():
-            check = by_name.get(name)
-            if check is not None:
-                kwargs[name] = check(value, sizes)
+            if name in checks and name != rest:
+                kwargs[name] = checks[name](value, sizes)
         return function(*given, **kwargs)
-
-    by_name: dict[str, _Check] = {}
-
-    @functools.cache
-    def declared() -> tuple[list[_Check | None], _Check | None]:
-        """The checks of the parameters by position and of `*args`, read at the first call: not all are called."""
-        checks: list[_Check | None] = []
-        rest: _Check | None = None
-        for name, parameter, check in _checks(function, about):
-            if parameter.kind is parameter.VAR_POSITIONAL:
-                rest = check
-            elif parameter.kind is not parameter.VAR_KEYWORD:
-                if parameter.kind is not parameter.KEYWORD_ONLY:
-                    checks.append(check)
-                if check is not None and parameter.kind is not parameter.POSITIONAL_ONLY:
-                    by_name[name] = check
-        return checks, rest
 
     call.__declared__ = declared  # type: ignore[attr-defined]
     return call
 
 
-_Check = Callable[[Any, Sizes], Any]
+def _owner(function: Callable[..., Any]) -> type[Any] | None:
+    """The class that a method stands in."""
+    names = function.__qualname__.split(".")[:-1]
+    thing: Any = sys.modules.get(function.__module__)
+    for name in names:
+        thing = getattr(thing, name, None)
+    return thing if names and isinstance(thing, type) else None
 
 
-def _checks(
-    function: Callable[..., Any], about: _About
-) -> list[tuple[str, inspect.Parameter, _Check | None]]:
-    about = replace(about, owner=_owner(function))
-    # Without what it returns, which may be of a library that is not installed.
-    taken = {name: hint for name, hint in function.__annotations__.items() if name != "return"}
-    hints = typing.get_type_hints(
-        SimpleNamespace(__annotations__=taken),
-        inspect.unwrap(function).__globals__,
-        include_extras=True,
-    )
-    found = []
-    for at, (name, parameter) in enumerate(inspect.signature(function).parameters.items()):
-        own = at == 0 and about.owner is not None and name in ("self", "cls")
-        hint = Any if own else _declared(hints.get(name, Any), replace(about, name=name))
-        found.append(
-            (
-                name,
-                parameter,
-                None if hint is Any else _check(name, hint, parameter.default, about.error),
-            )
-        )
-    return found
+def check_of(
+    name: str,
+    hint: Any,
+    default: Any = NONE,
+    *,
+    error: type[CofireError] | None = None,
+    finite: bool = True,
+    owner: type[Any] | None = None,
+) -> Check | None:
+    """What checks a value by an annotation; None where anything fits.
 
+    Args:
+        name: Of the argument or option, for messages; it may tell an upper bound.
+        hint: The annotation.
+        default: What a message says to pass, where it is short.
+        error: What kind of error every refusal is; else the mark's own.
+        finite: Whether a `Tensor` is refused that has NaN or infinite values.
+        owner: What `Self` stands for.
 
-def _check(name: str, hint: Any, default: Any, kind: type[CofireError] | None) -> _Check:
-    mark = (
-        next((m for m in get_args(hint)[1:] if isinstance(m, Mark)), None)
-        if get_origin(hint) is Annotated
-        else None
-    )
-    if isinstance(mark, Later):
-        return lambda value, sizes: value
-    adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+    Example:
+        >>> check_of("bins", tuple[int, ...], (9,))([64, 0.5], {})
+        Traceback (most recent call last):
+        cofire.errors.OptionError: bins[1]=0.5. Expected: a whole number from 0 to 1048576. To fix it: pass bins=(9,).
+    """
+    declared = _Declared(name, finite, owner)(hint)
+    if declared is Any or LATER in get_args(declared):
+        return None
+    adapter = TypeAdapter(declared, config=ConfigDict(arbitrary_types_allowed=True))
 
     def check(value: Any, sizes: Sizes) -> Any:
         try:
-            try:
-                return adapter.validator.validate_python(value, context=sizes)
-            except TypeError:
-                # What was checked is put into a sequence of the same type, which a torch.Size, say,
-                # cannot be.
-                if not isinstance(value, abc.Sequence) or type(value) in (list, tuple):
-                    raise
-                return adapter.validator.validate_python(tuple(value), context=sizes)
-        except ValidationError as error:
-            raised = _refusal(name, hint, default, value, error)
-            raise (kind(raised.given, raised.expected, raised.remedy) if kind else raised) from None
+            return adapter.validator.validate_python(value, context=sizes)
+        except ValidationError as refusal:
+            raised = _refusal(name, declared, default, value, refusal)
+            if error is not None:
+                raised = error(raised.given, raised.expected, raised.remedy)
+            raise raised from None
 
     return check
 
@@ -244,132 +190,82 @@ def _refusal(name: str, hint: Any, default: Any, value: Any, error: ValidationEr
     cause, places, inner = max(
         faults, key=lambda fault: (len(fault[1]), bool(fault[0] and fault[0].given))
     )
+    alone = len(faults) == 1
     where = name + "".join(f"[{place}]" for place in places)
-    expected = _expected(hint)
-    kind = OptionError if cause is None or (len(faults) > 1 and not cause.given) else cause.error
+    kind = OptionError if cause is None or not (alone or cause.given) else cause.error
     if cause is not None and cause.given:
-        return kind(
-            cause.given.replace("{name}", where), cause.expected, cause.remedy or f"correct {name}"
-        )
-    if len(faults) == 1 and cause is not None and places:
-        expected = cause.expected
-    if cause is not None and cause.remedy and len(faults) == 1:
+        given = cause.given.replace("{name}", where)
+        return kind(given, cause.expected, cause.remedy or f"correct {name}")
+    expected = cause.expected if cause is not None and alone and places else in_words(hint)
+    mark = mark_of(hint)
+    if cause is not None and cause.remedy and alone:
         remedy = cause.remedy
-    elif (
-        default is not inspect.Parameter.empty
-        and len(shown(default)) < 60
-        and not callable(default)
-    ):
+    elif default is not NONE and len(shown(default)) < 60 and not callable(default):
         remedy = f"pass {name}={shown(default)}"
+    elif mark is not None and mark.example:
+        remedy = f"pass {name}={mark.example}"
     else:
-        example = _example(hint)
-        remedy = f"pass {name}={example}" if example else f"pass {expected} as {name}"
+        remedy = f"pass {expected} as {name}"
     return kind(f"{where}={shown(inner if places else value)}", expected, remedy)
 
 
-def _expected(hint: Any) -> str:
-    """What an annotation asks for, in words."""
-    origin, args = get_origin(hint), get_args(hint)
-    if hint is None or hint is NoneType:
-        return "None"
-    if hint is Any:
-        return "anything"
-    if origin is Annotated:
-        mark = next((mark for mark in args[1:] if isinstance(mark, Mark)), None)
-        return mark.expected if mark is not None else _expected(args[0])
-    if origin in (Union, UnionType):
-        # None last, as one says it.
-        return " or ".join(_expected(arg) for arg in sorted(args, key=lambda arg: arg is NoneType))
-    if origin is tuple and args and args[-1] is not Ellipsis:
-        return f"({', '.join(map(_expected, args))})"
-    if origin in _WORDS:
-        return f"a sequence, each {_expected(args[0])}" if args else "a sequence"
-    if origin in (abc.Mapping, dict):
-        return f"a mapping of {_expected(args[0])} to {_expected(args[1])}" if args else "a mapping"
-    return (
-        "a function"
-        if origin is abc.Callable or hint is Callable
-        else getattr(hint, "__name__", str(hint))
-    )
+@dataclass(frozen=True)
+class _Declared:
+    """An annotation with a mark at every leaf, for pydantic to go through."""
+
+    name: str
+    finite: bool
+    owner: type[Any] | None
+
+    def __call__(self, hint: Any) -> Any:
+        hint = self.owner if hint is Self else hint
+        origin, args = get_origin(hint), get_args(hint)
+        if hint in (Any, object) or hint is None or hint is NoneType:
+            return None if hint in (None, NoneType) else Any
+        if isinstance(hint, TypeVar):
+            return self(hint.__bound__) if hint.__bound__ is not None else Any
+        if origin in (Union, UnionType):
+            return self._either(args)
+        kind = hint if origin is None else origin
+        if (kind.__module__, getattr(kind, "__name__", "")) in _ARRAYS:
+            # Here, as the command line reads its options before it needs torch.
+            from cofire.tensors import Values
+
+            return Annotated[
+                Any,
+                Values(array=True) if kind.__module__ == "numpy" else Values(finite=self.finite),
+            ]
+        mark = mark_of(hint, self.name)
+        if mark is not None:
+            return Annotated[Any, mark]
+        if origin is Annotated:
+            return Annotated[(self(args[0]), *args[1:])]
+        if origin in (abc.Sequence, abc.Iterable, abc.Collection, list, tuple):
+            inner = tuple(arg if arg is Ellipsis else self(arg) for arg in args)
+            kept = origin if origin in (tuple, list) else abc.Sequence
+            return Annotated[kept[inner], BeforeValidator(_listed)]
+        if origin in (abc.Mapping, dict):
+            return abc.Mapping[self(args[0]), self(args[1])]  # type: ignore[misc]
+        return self(origin) if origin is not None else Any
+
+    def _either(self, args: tuple[Any, ...]) -> Any:
+        rest = [arg for arg in args if arg is not NoneType and not (arg is str and Path in args)]
+        declared = [self(arg) for arg in rest]
+        if Any in declared:
+            return Any
+        hint = functools.reduce(operator.or_, declared)
+        if len(declared) > 1:
+            hint = Annotated[hint, Field(union_mode="left_to_right")]
+        return hint | None if NoneType in args else hint
 
 
-def _example(hint: Any) -> str:
-    if get_origin(hint) is not Annotated:
-        return ""
-    return next((mark.example for mark in get_args(hint)[1:] if isinstance(mark, Mark)), "")
-
-
-def _declared(hint: Any, about: _About) -> Any:
-    """The annotation with a mark at every leaf, for pydantic to go through."""
-    origin, args = get_origin(hint), get_args(hint)
-    if hint is Self:
-        hint = about.owner
-    if hint in (Any, None, NoneType, inspect.Parameter.empty, object):
-        return Any if hint in (Any, inspect.Parameter.empty, object) else None
-    if isinstance(hint, TypeVar):
-        return _declared(hint.__bound__, about) if hint.__bound__ is not None else Any
-    if origin is Annotated:
-        if any(isinstance(mark, Mark) for mark in args[1:]):
-            return hint
-        return Annotated[(_declared(args[0], about), *args[1:])]
-    if origin in (Union, UnionType):
-        return _either(args, about)
-    if origin is Literal:
-        return Annotated[Any, Choice(args)]
-    if origin is np.ndarray or hint is np.ndarray:
-        return Annotated[Any, Values(array=True)]
-    if origin is abc.Callable or hint in (abc.Callable, typing.Callable):
-        return Annotated[
-            Any, Function(len(args[0]) if args and isinstance(args[0], list) else None)
-        ]
-    if origin in _WORDS:
-        inner = tuple(arg if arg is Ellipsis else _declared(arg, about) for arg in args)
-        kind = origin if origin in (tuple, list) else abc.Sequence
-        return Annotated[kind[inner], BeforeValidator(_listed)]
-    if origin in (abc.Mapping, dict):
-        return abc.Mapping[_declared(args[0], about), _declared(args[1], about)]  # type: ignore[misc]
-    if origin is not None:
-        return _declared(origin, about)
-    if hint is int and about.name in LARGEST:
-        return Annotated[Any, Whole(0, LARGEST[about.name])]
-    if hint is float and about.name in WIDEST:
-        return Annotated[Any, Number(most=WIDEST[about.name])]
-    if hint is Tensor:
-        return Annotated[Any, Values(finite=about.finite)]
-    if hint in _PLAIN:
-        return Annotated[Any, _PLAIN[hint]]
-    if isinstance(hint, type) and not getattr(hint, "_is_protocol", False):
-        return Annotated[Any, Instance(hint)]
-    return Any
-
-
-def _either(args: tuple[Any, ...], about: _About) -> Any:
-    rest = list(args)
-    if str in rest and Path in rest:
-        rest[rest.index(Path)] = Annotated[Path, Place()]
-        rest.remove(str)
-    declared = [_declared(arg, about) for arg in rest if arg is not NoneType]
-    if Any in declared:
-        return Any
-    hint = functools.reduce(operator.or_, declared)
-    if len(declared) > 1:
-        hint = Annotated[hint, Field(union_mode="left_to_right")]
-    return hint | None if NoneType in rest else hint
+_ARRAYS = {("torch", "Tensor"), ("numpy", "ndarray")}
 
 
 def _listed(value: Any) -> Any:
     """Arrays, ranges and views as lists; text is no sequence of letters, and a set has no order."""
-    if isinstance(value, list | tuple | str | bytes | abc.Mapping | abc.Set):
+    if isinstance(value, str | bytes | abc.Mapping | abc.Set) or type(value) in (list, tuple):
         return value
-    if isinstance(value, Tensor | np.ndarray):
+    if hasattr(value, "ndim"):
         return list(value) if value.ndim else value
     return tuple(value) if isinstance(value, abc.Sequence | abc.Iterable) else value
-
-
-def _owner(function: Callable[..., Any]) -> type[Any] | None:
-    """The class that a method stands in."""
-    names = function.__qualname__.split(".")[:-1]
-    thing: Any = sys.modules.get(function.__module__)
-    for name in names:
-        thing = getattr(thing, name, None)
-    return thing if names and isinstance(thing, type) else None

@@ -1,30 +1,78 @@
-"""What an argument can be: the marks for `typing.Annotated`, of flags, choices, words, paths, instances and functions.
+"""What a value can be, read from its annotation: one way for arguments of functions and fields of models.
 
-`cofire.arguments.validated` and pydantic's models read marks from a signature, and `of` checks a
-value that comes another way. Numbers are marked in `cofire.bounds`, tensors in `cofire.tensors`.
+Types of Python mean what they say: `int` a whole number (of NumPy and torch too, True is none),
+`float` a finite one, `Literal` a choice, `str` text that a file can hold, `str | Path` a path, a
+class an instance of it. Bounds are pydantic's, `Annotated[int, Field(ge=1)]` or `PositiveInt`; the
+upper bound of a count is told by its name (`LARGEST`). `Annotated` with a `Mark` says anything else.
 """
 
 from __future__ import annotations
 
 import inspect
+import math
+import operator
 import os
 import re
+from collections import abc
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-import numpy as np
 from pydantic import GetCoreSchemaHandler
+from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
-from torch import Tensor
 
 from cofire.errors import CofireError, OptionError, near_matches
 
 _UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 """What XML, UTF-8 or a line of a table cannot hold."""
 _LINES = str.maketrans({"\n": None, "\t": None})
+_INT64 = 2**63
+_BOUNDS = ("ge", "gt", "le", "lt", "allow_inf_nan")
 Sizes = dict[str, int]
 """Of the axes that have a name, as far as a call has told them."""
+
+LARGEST = {
+    # What torch's generator takes.
+    "seed": _INT64 - 1,
+    # Resamples, shuffles, pulls: no interval is narrower for more; a table of each is kept.
+    "draws": 10**6,
+    "flips": 10**6,
+    "repeats": 10**4,
+    "runs": 10**4,
+    "trials": 10**7,
+    "arms": 10**5,
+    # Passes over something; each takes milliseconds at least.
+    "iterations": 10**6,
+    "steps": 10**5,
+    "stages": 10**5,
+    "epochs": 10**6,
+    "checkpoints": 10**5,
+    # What a layer, a batch and a class cost memory for.
+    "bins": 1 << 20,
+    "batch_size": 1 << 20,
+    "at_once": 1 << 20,
+    "classes": 10**6,
+    "top": 10**7,
+    "inputs": 1 << 26,
+    "hidden": 1 << 24,
+    "shape": 1 << 20,
+    "samples": 10**9,
+    "images": 10**9,
+    "photos": 10**9,
+    "limit": 10**9,
+    "tuning_images": 10**9,
+    "tuning_photos": 10**9,
+    "cases": 10**6,
+    "explain": 10**6,
+    # Shares of a side or of the diagonal: all is blurred away, all points are near.
+    "sigma": 1.0,
+    "radius": 10.0,
+}
+"""The most that a number of this name can be, wherever it is asked for: above it is a mistake or takes hours."""
 
 
 class Refused(ValueError):  # noqa: N818  (never seen by a caller)
@@ -48,28 +96,29 @@ class Refused(ValueError):  # noqa: N818  (never seen by a caller)
         self.expected, self.remedy, self.given, self.error = expected, remedy, given, error
 
 
+@dataclass(frozen=True)
 class Mark:
-    """What a value has to be; the classes below say it."""
+    """What a value has to be.
 
-    @property
-    def expected(self) -> str:
-        """What it is, in words, for a message."""
-        return self._told()
+    Attributes:
+        expected: What it is, in words, for a message.
+        check: Gives the value as the function gets it; any `TypeError`, `ValueError` or
+            `OverflowError` refuses it.
+        example: A value that fits, as code; empty for none.
+    """
 
-    @property
-    def example(self) -> str:
-        """A value that fits, as code; empty for none."""
-        return self._example()
-
-    def _told(self) -> str:
-        raise NotImplementedError
-
-    def _example(self) -> str:
-        return ""
+    expected: str
+    check: Callable[[Any], Any]
+    example: str = ""
 
     def _take(self, value: Any, sizes: Sizes) -> Any:
         """The value as the function gets it; raises `Refused`."""
-        raise NotImplementedError
+        try:
+            return self.check(value)
+        except Refused:
+            raise
+        except (TypeError, ValueError, OverflowError, RuntimeError):
+            raise Refused(self.expected) from None
 
     def of(self, name: str, value: Any) -> Any:
         """A value that no signature declares: an option in a mapping, say.
@@ -78,7 +127,7 @@ class Mark:
             CofireError: Of the kind that the mark says, with the name.
 
         Example:
-            >>> Flag().of("weighted", np.True_)
+            >>> mark_of(bool).of("weighted", True)
             True
         """
         try:
@@ -100,161 +149,288 @@ class Mark:
         return core_schema.with_info_plain_validator_function(check)
 
 
-@dataclass(frozen=True)
-class Flag(Mark):
-    """True or False, of Python or NumPy."""
-
-    def _told(self) -> str:
-        return "True or False"
-
-    def _example(self) -> str:
-        return "True"
-
-    def _take(self, value: Any, sizes: Sizes) -> bool:
-        if not isinstance(value, bool | np.bool_):
-            raise Refused(self.expected)
-        return bool(value)
+def _flag(value: Any) -> bool:
+    if not _is_flag(value) or getattr(value, "ndim", None):
+        raise TypeError
+    return bool(value)
 
 
-@dataclass(frozen=True)
-class Choice(Mark):
-    """One of a few values."""
-
-    values: tuple[Any, ...]
-
-    def _told(self) -> str:
-        if len(self.values) <= 2:
-            return " or ".join(map(repr, self.values))
-        return f"one of {', '.join(map(repr, self.values))}"
-
-    def _example(self) -> str:
-        return repr(self.values[0])
-
-    def _take(self, value: Any, sizes: Sizes) -> Any:
-        for choice in self.values:
-            if isinstance(value, type(choice)) and value == choice:
-                return choice
-        words = [choice for choice in self.values if isinstance(choice, str)]
-        near = near_matches(value, words, most=1) if isinstance(value, str) and words else ""
-        raise Refused(self.expected, f"pass {near}" if near else "")
+def _is_flag(value: Any) -> bool:
+    """Of Python, NumPy or torch."""
+    return isinstance(value, bool) or str(getattr(value, "dtype", "")) in ("bool", "torch.bool")
 
 
-@dataclass(frozen=True)
-class Words(Mark):
-    """Text that every file and page can hold: no control characters, no half of a surrogate pair.
-
-    Attributes:
-        what: What it is, for the message.
-        lines: Whether it may have several lines.
-    """
-
-    what: str = "text"
-    lines: bool = False
-
-    def _told(self) -> str:
-        return f"{self.what} without control characters or broken letters"
-
-    def _take(self, value: Any, sizes: Sizes) -> str:
-        if not isinstance(value, str):
-            raise Refused("text")
-        text = str(value)
-        found = _UNWRITABLE.search(text.translate(_LINES) if self.lines else text)
-        if found:
-            raise Refused(self.expected, f"take {found.group()!r} out")
-        return text
+def _text(value: Any, lines: bool = False) -> str:
+    if not isinstance(value, str):
+        raise Refused("text")
+    found = _UNWRITABLE.search(value.translate(_LINES) if lines else value)
+    if found:
+        raise Refused(_writable("text"), f"take {found.group()!r} out")
+    return str(value)
 
 
-CLASS_NAME = Words("a class name")
+def _writable(what: str) -> str:
+    return f"{what} without control characters or broken letters"
+
+
+def _path(value: Any) -> Path:
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError
+    text = os.fspath(value)
+    os.fsencode(text)
+    if not isinstance(text, str) or "\0" in text or not text:
+        raise Refused("a path of at least one letter, without NUL")
+    return Path(text)
+
+
+CLASS_NAME = Mark(_writable("a class name"), _text)
 """Wherever names of classes come in, from a caller, a file, a folder or a data set: they end in tables and pages."""
+LATER = Mark("what the documentation says", lambda value: value)
+"""Anything here: the function checks it by what else it knows."""
+_PATH = Mark("a path that the file system can hold", _path)
+_PLAIN = {
+    bool: Mark("True or False", _flag, "True"),
+    str: Mark(_writable("text"), _text),
+    Path: _PATH,
+}
 
 
-@dataclass(frozen=True)
-class Place(Mark):
-    """A path to a file or folder."""
+def _number(kind: type[Any], name: str, bounds: dict[str, Any]) -> Mark:
+    """A whole or a finite number within pydantic's bounds and those of its name."""
+    low, above, high, below = (bounds.get(key) for key in _BOUNDS[:4])
+    unbounded = bool(bounds.get("allow_inf_nan"))
+    if kind is int:
+        low = above + 1 if above is not None else low
+        high = below - 1 if below is not None else high
+        above = below = None
+    if name in LARGEST:
+        low = 0 if low is None and above is None and kind is int else low
+        high = LARGEST[name] if high is None else min(high, LARGEST[name])
 
-    def _told(self) -> str:
-        return "a path to a file or folder"
+    def take(value: Any) -> Any:
+        if _is_flag(value) or getattr(value, "ndim", None):
+            raise TypeError
+        if kind is int:
+            number: Any = operator.index(value)
+            if not -_INT64 <= number < _INT64:
+                raise ValueError
+        else:
+            value = value.item() if hasattr(value, "item") else value
+            if not isinstance(value, Real):
+                raise TypeError
+            number = float(value)
+            if not (unbounded or math.isfinite(number)):
+                raise ValueError
+        if (
+            (low is not None and number < low)
+            or (above is not None and number <= above)
+            or (high is not None and number > high)
+            or (below is not None and number >= below)
+        ):
+            raise ValueError
+        return number
 
-    def _take(self, value: Any, sizes: Sizes) -> Path:
-        if not isinstance(value, str | os.PathLike):
-            raise Refused(self.expected)
-        try:
-            text = os.fspath(value)
-            os.fsencode(text)
-        except (TypeError, ValueError, UnicodeError):
-            raise Refused("a path that the file system can hold") from None
-        if not isinstance(text, str) or "\0" in text or not text:
-            raise Refused("a path of at least one letter, without NUL")
-        return Path(text)
+    ends = [("from", low), ("above", above), ("up to", high), ("below", below)]
+    told = [f"{word} {_figure(end)}" for word, end in ends if end is not None]
+    if low is not None and high is not None:
+        told = [f"from {_figure(low)} to {_figure(high)}"]
+    elif low is not None and len(told) == 1:
+        told = [f"from {_figure(low)} up"]
+    what = "a whole number" if kind is int else "a number" if unbounded else "a finite number"
+    example = next(iter(bounds.get("examples") or ()), None)
+    for guess in (100, 10, 1, 0) if kind is int else (0.5, 1.0, 0.0):
+        if example is None:
+            try:
+                example = take(guess)
+            except ValueError:
+                continue
+    example = low if example is None else example
+    return Mark(
+        f"{what} {' and '.join(told)}".strip(), take, "" if example is None else str(example)
+    )
 
 
-@dataclass(frozen=True)
-class Instance(Mark):
-    """An object of a class."""
+def _figure(end: float) -> str:
+    return str(end) if isinstance(end, int) else f"{end:g}"
 
-    kind: type[Any]
 
-    def _told(self) -> str:
-        name = self.kind.__name__
-        return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
+def choice(values: Iterable[Any]) -> Mark:
+    """One of a few values; of words, a near one is told.
 
-    def _take(self, value: Any, sizes: Sizes) -> Any:
-        if not isinstance(value, self.kind):
-            raise Refused(self.expected, f"pass {self.expected}")
+    Example:
+        >>> choice(["adam", "sgd"]).of("optimizer", "adm")
+        Traceback (most recent call last):
+        cofire.errors.OptionError: optimizer='adm'. Expected: 'adam' or 'sgd'. To fix it: pass 'adam'.
+    """
+    choices = tuple(values)
+    told = ", ".join(map(repr, choices))
+    expected = f"one of {told}" if len(choices) > 2 else told.replace(", ", " or ")
+
+    def check(value: Any) -> Any:
+        for each in choices:
+            if isinstance(value, type(each)) and value == each:
+                return each
+        words = [each for each in choices if isinstance(each, str)]
+        near = near_matches(value, words, most=1) if isinstance(value, str) and words else ""
+        raise Refused(expected, f"pass {near}" if near else "")
+
+    return Mark(expected, check, repr(choices[0]))
+
+
+def _instance(kind: type[Any]) -> Mark:
+    expected = f"{'an' if kind.__name__[0] in 'AEIOU' else 'a'} {kind.__name__}"
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, kind):
+            raise Refused(expected, f"pass {expected}")
         return value
 
+    return Mark(expected, check)
 
-@dataclass(frozen=True)
-class Function(Mark):
+
+def _function(takes: int | None) -> Mark:
     """Something that can be called, and is no class, with so many arguments; None for any."""
 
-    takes: int | None = None
-
-    def _told(self) -> str:
-        return "a function" if self.takes is None else f"a function of {self.takes}"
-
-    def _take(self, value: Any, sizes: Sizes) -> Any:
-        try:
-            fits = callable(value) and not isinstance(value, type)
-            if fits and self.takes is not None:
-                inspect.signature(value).bind(*[None] * self.takes)
-        except TypeError:
-            fits = False
-        except ValueError:
-            pass  # written in C, and does not tell
-        if not fits:
-            raise Refused(self.expected)
+    def check(value: Any) -> Any:
+        if not callable(value) or isinstance(value, type):
+            raise TypeError
+        if takes is not None:
+            try:
+                signature = inspect.signature(value)
+            except ValueError:
+                return value  # written in C, and does not tell
+            signature.bind(*[None] * takes)
         return value
 
+    return Mark("a function" if takes is None else f"a function of {takes}", check)
 
-@dataclass(frozen=True)
-class Later(Mark):
-    """Anything here: the function checks it by what else it knows."""
 
-    def _told(self) -> str:
-        return "what the documentation says"
+def mark_of(hint: Any, name: str = "") -> Mark | None:
+    """The mark of an annotation that stands for one value; None for one that does not.
 
-    def _take(self, value: Any, sizes: Sizes) -> Any:
-        return value
+    Args:
+        hint: The annotation.
+        name: Of the argument or field; it may tell an upper bound.
+
+    Example:
+        >>> from pydantic import PositiveInt
+        >>> mark_of(PositiveInt, "bins").expected
+        'a whole number from 1 to 1048576'
+        >>> mark_of(PositiveInt, "bins").of("bins", 0)
+        Traceback (most recent call last):
+        cofire.errors.OptionError: bins=0. Expected: a whole number from 1 to 1048576. To fix it: pass bins=100.
+    """
+    origin, args = get_origin(hint), get_args(hint)
+    bounds: dict[str, Any] = {}
+    if origin is Annotated:
+        for each in args[1:]:
+            if isinstance(each, Mark):
+                return each
+            bounds |= {"examples": each.examples} if isinstance(each, FieldInfo) else {}
+            for constraint in each.metadata if isinstance(each, FieldInfo) else [each]:
+                bounds |= {
+                    key: getattr(constraint, key) for key in _BOUNDS if hasattr(constraint, key)
+                }
+        hint = args[0]
+        origin, args = get_origin(hint), get_args(hint)
+    if hint in (int, float):
+        return _number(hint, name, bounds)
+    if origin is Literal:
+        return choice(args)
+    if origin is abc.Callable or hint in (abc.Callable, Callable):
+        return _function(len(args[0]) if args and isinstance(args[0], list) else None)
+    if hint in _PLAIN:
+        return _PLAIN[hint]
+    if origin is None and isinstance(hint, type) and hint not in (NoneType, object):
+        return None if getattr(hint, "_is_protocol", False) else _instance(hint)
+    return None
+
+
+def in_words(hint: Any, name: str = "") -> str:
+    """What an annotation asks for, in words.
+
+    Example:
+        >>> in_words(dict[str, float] | None)
+        'a mapping of text without control characters or broken letters to a finite number or None'
+    """
+    mark = mark_of(hint, name)
+    if mark is not None:
+        return mark.expected
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return in_words(args[0], name)
+    if hint is None or hint is NoneType:
+        return "None"
+    if origin in (Union, UnionType):
+        # None last, as one says it.
+        return " or ".join(
+            in_words(arg, name) for arg in sorted(args, key=lambda arg: arg is NoneType)
+        )
+    if origin is tuple and args and args[-1] is not Ellipsis:
+        return f"({', '.join(in_words(arg) for arg in args)})"
+    if origin in (abc.Sequence, abc.Iterable, abc.Collection, list, tuple):
+        return f"a sequence, each {in_words(args[0], name)}"
+    if origin in (abc.Mapping, dict):
+        return f"a mapping of {in_words(args[0])} to {in_words(args[1])}"
+    return "anything" if hint is Any else getattr(hint, "__name__", str(hint))
 
 
 def shown(value: Any) -> str:
     """A value in a message: short, on one line, whatever it is.
 
     Example:
+        >>> import numpy as np
         >>> shown("x" * 100), shown(np.zeros((2, 3)))
         ("'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…", 'a ndarray (2, 3), float64')
     """
+    kind = f"a {type(value).__name__}"
     try:
-        if isinstance(value, Tensor | np.ndarray) and value.ndim:
-            return f"a {type(value).__name__} {tuple(value.shape)}, {value.dtype}"
+        if getattr(value, "ndim", None) and hasattr(value, "dtype"):
+            return f"{kind} {tuple(value.shape)}, {value.dtype}"
         text = " ".join(repr(value).split())
     except Exception:  # somebody's __repr__
-        return f"a {type(value).__name__}"
+        return kind
     if len(text) <= 60:
         return text
-    return (
-        f"{text[:57]}…"
-        if isinstance(value, str | bytes | int | float)
-        else f"a {type(value).__name__}"
-    )
+    return f"{text[:57]}…" if isinstance(value, str | bytes | int | float) else kind
+
+
+def check_whole(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
+    """A whole number within bounds.
+
+    Raises:
+        OptionError: It is none, or out of bounds.
+    """
+    bounds = {"ge": least} if most is None else {"ge": least, "le": most}
+    number: int = _number(int, name, bounds).of(name, value)
+    return number
+
+
+def check_threshold(value: Any) -> float:
+    """A threshold above which a neuron is active.
+
+    Raises:
+        OptionError: It is no finite number.
+    """
+    number: float = _number(float, "threshold", {"examples": ["0.0"]}).of("threshold", value)
+    return number
+
+
+def check_above_zero(name: str, value: Any) -> float:
+    """A finite number above zero.
+
+    Raises:
+        OptionError: It is none.
+    """
+    number: float = _number(float, name, {"gt": 0, "examples": ["1.0"]}).of(name, value)
+    return number
+
+
+def check_from_zero(name: str, value: Any) -> float:
+    """A finite number from zero up.
+
+    Raises:
+        OptionError: It is none.
+    """
+    number: float = _number(float, name, {"ge": 0, "examples": ["0.0"]}).of(name, value)
+    return number

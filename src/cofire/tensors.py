@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -62,96 +61,50 @@ def _no_numbers(values: Any, what: str, error: Exception) -> DataError:
     )
 
 
-@dataclass(frozen=True)
 class Values(Mark):
     """A tensor or array of real numbers, dense and here (see `cofire.tensors.dense`).
 
-    Attributes:
+    Args:
         axes: Their names, such as "images height width": an axis with a name has one size
             throughout a call. A number is that size, "*" any, "..." any number of axes. Empty for
             any shape.
         kind: "real", "floating", "whole", or "flags" for bool.
         finite: Whether NaN and infinite numbers are refused.
-        least: The smallest that a value may be.
-        most: The largest.
         error: What kind of error a tensor of the wrong shape or type is.
         array: Whether the function gets a NumPy array.
         lists: Whether nested lists of numbers are taken.
     """
 
-    axes: str = ""
-    kind: str = "real"
-    finite: bool = True
-    least: float | None = None
-    most: float | None = None
-    error: type[CofireError] = DataError
-    array: bool = False
-    lists: bool = True
-
-    def _told(self) -> str:
-        kinds = {
-            "real": "real numbers",
-            "floating": "floating-point numbers",
-            "whole": "whole numbers",
-        }
-        shape = f", ({self.axes.replace(' ', ', ')})" if self.axes else ""
-        return f"a tensor or array of {kinds.get(self.kind, 'True and False')}{shape}"
+    def __init__(
+        self,
+        axes: str = "",
+        kind: Literal["real", "floating", "whole", "flags"] = "real",
+        *,
+        finite: bool = True,
+        error: type[CofireError] = DataError,
+        array: bool = False,
+        lists: bool = True,
+    ) -> None:
+        words = {"floating": "floating-point numbers", "flags": "True and False"}
+        expected = f"a tensor or array of {words.get(kind, f'{kind} numbers')}"
+        self._shape = axes.replace(" ", ", ")
+        super().__init__(expected + (f", ({self._shape})" if axes else ""), lambda value: value)
+        self._axes, self._kind, self._finite = axes.split(), kind, finite
+        self._error, self._array, self._lists = error, array, lists
 
     def _take(self, value: Any, sizes: Sizes) -> Any:
         if isinstance(value, str | bytes | dict | set | frozenset) or value is None:
-            raise Refused(self.expected, error=self.error)
-        if isinstance(value, list | tuple) and not self.lists:
-            raise Refused(
-                self.expected, "pass torch.as_tensor(values)", "{name} that is a list", self.error
-            )
+            raise Refused(self.expected, error=self._error)
+        if isinstance(value, list | tuple) and not self._lists:
+            raise self._refused("that is a list", "pass torch.as_tensor(values)")
         try:
             tensor = dense(value, "{name}")
         except DataError as error:
-            raise Refused(error.expected, error.remedy, error.given, self.error) from error
+            raise Refused(error.expected, error.remedy, error.given, self._error) from error
         self._check_kind(tensor)
-        self._check_shape(tensor, sizes)
-        self._check_range(tensor)
-        return tensor.cpu().numpy() if self.array else tensor
-
-    def _check_kind(self, tensor: Tensor) -> None:
-        floating, flags = tensor.is_floating_point(), tensor.dtype == torch.bool
-        fits = {"floating": floating, "whole": not floating and not flags, "flags": flags}.get(
-            self.kind, True
-        )
-        if tensor.is_complex() or (not fits and tensor.numel()):
-            made = {"floating": ".float()", "whole": ".long()", "flags": ".bool()"}.get(
-                self.kind, ".real"
-            )
-            raise Refused(
-                self.expected, f"pass its {made}", f"{{name}} of type {tensor.dtype}", self.error
-            )
-
-    def _check_shape(self, tensor: Tensor, sizes: Sizes) -> None:
-        if not self.axes:
-            return
-        names = self.axes.split()
-        told = f"{{name}} of shape {tuple(tensor.shape)}"
-        if "..." in names:
-            at = names.index("...")
-            names[at : at + 1] = ["*"] * (tensor.ndim - len(names) + 1)
-        if tensor.ndim != len(names):
-            raise Refused(self.expected, "see the shapes in the documentation", told, self.error)
-        for name, size in zip(names, tensor.shape, strict=True):
-            if name == "*":
-                continue
-            wanted = int(name) if name.isdigit() else sizes.setdefault(name, size)
-            if wanted != size:
-                raise Refused(
-                    f"({self.axes.replace(' ', ', ')}) with {wanted} {'' if name.isdigit() else name}".rstrip(),
-                    "pass arguments that belong together",
-                    told,
-                    self.error,
-                )
-
-    def _check_range(self, tensor: Tensor) -> None:
-        if not tensor.numel() or (not self.finite and self.least is None and self.most is None):
-            return
-        if tensor.is_floating_point() and self.finite and not bool(tensor.isfinite().all()):
+        if self._axes:
+            self._check_shape(tensor, sizes)
+        if self._finite and tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             at = tuple((~tensor.isfinite()).nonzero()[0].tolist())
             raise Refused(
                 "finite numbers",
@@ -159,47 +112,73 @@ class Values(Mark):
                 f"NaN or infinite {{name}}: {float(tensor[at])} at {at}",
                 NonFiniteError,
             )
-        low, high = (float(end) for end in (tensor.min(), tensor.max()))
-        if (self.least is not None and low < self.least) or (
-            self.most is not None and high > self.most
-        ):
-            bounds = f"from {self.least:g}" if self.least is not None else ""
-            bounds += f" to {self.most:g}" if self.most is not None else " up" if bounds else ""
-            raise Refused(
-                f"values {bounds}",
-                "clip or scale them",
-                f"{{name}} with values from {low:g} to {high:g}",
-                self.error,
-            )
+        return tensor.cpu().numpy() if self._array else tensor
+
+    def _refused(self, what: str, remedy: str, expected: str = "") -> Refused:
+        return Refused(expected or self.expected, remedy, f"{{name}} {what}", self._error)
+
+    def _check_kind(self, tensor: Tensor) -> None:
+        floating, flags = tensor.is_floating_point(), tensor.dtype == torch.bool
+        fits, made = {
+            "real": (True, ".real"),
+            "floating": (floating, ".float()"),
+            "whole": (not floating and not flags, ".long()"),
+            "flags": (flags, ".bool()"),
+        }[self._kind]
+        if tensor.is_complex() or (not fits and tensor.numel()):
+            raise self._refused(f"of type {tensor.dtype}", f"pass its {made}")
+
+    def _check_shape(self, tensor: Tensor, sizes: Sizes) -> None:
+        names, told = list(self._axes), f"of shape {tuple(tensor.shape)}"
+        if "..." in names:
+            at = names.index("...")
+            names[at : at + 1] = ["*"] * (tensor.ndim - len(names) + 1)
+        if tensor.ndim != len(names):
+            raise self._refused(told, "see the shapes in the documentation")
+        for name, size in zip(names, tensor.shape, strict=True):
+            if name == "*":
+                continue
+            wanted = int(name) if name.isdigit() else sizes.setdefault(name, size)
+            if wanted != size:
+                expected = f"({self._shape}) with {wanted} {'' if name.isdigit() else name}"
+                raise self._refused(told, "pass arguments that belong together", expected.rstrip())
 
 
 def _ordinary(values: Tensor, what: str) -> Tensor:
     values = values.detach() if values.requires_grad else values
     if type(values) is torch.nn.Parameter or type(values).__module__.startswith("torchvision"):
         values = values.as_subclass(Tensor)
-    if values.is_nested:
-        raise DataError(
-            f"{what} as a nested tensor",
+    sparse = not values.is_nested and values.layout != torch.strided
+    refusals = [
+        (
+            values.is_nested,
+            "as a nested tensor",
             "one dense tensor",
             "pad it: torch.nested.to_padded_tensor",
-        )
-    if values.is_quantized:
-        raise DataError(
-            f"{what} of type {values.dtype}", "real numbers", "pass the tensor's .dequantize()"
-        )
-    if values.device.type == "meta":
-        raise DataError(
-            f"{what} on the device meta",
+        ),
+        (
+            values.is_quantized,
+            f"of type {values.dtype}",
+            "real numbers",
+            "pass the tensor's .dequantize()",
+        ),
+        (
+            values.device.type == "meta",
+            "on the device meta",
             "a tensor that has values",
             "compute it on a real device, such as 'cpu'",
-        )
-    if values.layout != torch.strided:
-        if values.numel() * max(values.element_size(), 4) > _LARGEST:
-            raise DataError(
-                f"{what}, sparse, of shape {tuple(values.shape)}",
-                f"one that takes at most {_LARGEST >> 30} GiB when it is spread out",
-                "pass the rows and columns that are in use",
-            )
+        ),
+        (
+            sparse and values.numel() * max(values.element_size(), 4) > _LARGEST,
+            "that is sparse and large",
+            f"one that takes at most {_LARGEST >> 30} GiB when it is spread out",
+            "pass the rows and columns that are in use",
+        ),
+    ]
+    for refused, given, expected, remedy in refusals:
+        if refused:
+            raise DataError(f"{what} {given}", expected, remedy)
+    if sparse:
         try:
             values = values.to_dense()
         except (RuntimeError, NotImplementedError) as error:

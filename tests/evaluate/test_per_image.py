@@ -7,7 +7,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cofire.bounds import check_from_zero
 from cofire.errors import DataError, NonFiniteError, OptionError
 from cofire.evaluate.per_image import (
     PerImage,
@@ -17,6 +16,7 @@ from cofire.evaluate.per_image import (
     pixels_of,
     truth,
 )
+from cofire.marks import check_from_zero
 
 YES = torch.tensor([True])
 

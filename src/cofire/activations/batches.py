@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, TensorDataset
 
-from cofire.bounds import check_whole
 from cofire.errors import BatchError, CofireError, DataError, ImageError, LabelError
-from cofire.marks import CLASS_NAME
+from cofire.marks import CLASS_NAME, check_whole
 from cofire.tensors import Values, dense
 
 _INPUTS = Values(finite=False, error=BatchError)

@@ -14,8 +14,8 @@ from torch import Tensor
 from cofire.activations.kernels import kernels_for, over_neurons
 from cofire.activations.neurons import Grouping, NeuronView
 from cofire.activations.statistics import ActivationStatistics
-from cofire.bounds import check_whole
 from cofire.errors import DataError, MergeError, OptionError
+from cofire.marks import check_whole
 
 _SPARE = 8
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from cofire.activations.batches import classes_of
-from cofire.bounds import check_whole
 from cofire.errors import DataError, LabelError, OptionError
+from cofire.marks import check_whole
 from cofire.network import Network
 
 Outputs = Literal["number", "name", "none"]

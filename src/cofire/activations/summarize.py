@@ -25,8 +25,8 @@ from cofire.activations.passes import (
 from cofire.activations.progress import announce
 from cofire.activations.summary import ActivationSummary, ByClass, LayerSummary, SummaryOptions
 from cofire.arguments import validated
-from cofire.bounds import check_whole
 from cofire.errors import BudgetError, LayerError, OptionError
+from cofire.marks import check_whole
 from cofire.network import ActivationLayer, Network, Selector, Unit, classifier
 
 DEFAULT_CAP = 4_000_000_000

@@ -10,8 +10,8 @@ from torch import Tensor, fx
 from cofire.activations.batches import Batches
 from cofire.arguments import validated
 from cofire.boost.confidence import not_fitted
-from cofire.bounds import check_above_zero
 from cofire.errors import DataError, LayerError, NonFiniteError, OptionError
+from cofire.marks import check_above_zero
 from cofire.network import Network, classifier
 
 _aten = torch.ops.aten

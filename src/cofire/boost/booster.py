@@ -28,8 +28,8 @@ from cofire.boost.reading import (
     check_firing,
     chosen_layers,
 )
-from cofire.bounds import check_whole
 from cofire.errors import ExportError, LayerError, NonFiniteError, OptionError, ResultError
+from cofire.marks import check_whole
 from cofire.network import Network, Selector, Unit, open_module
 from cofire.network.untouched import without_autocast
 from cofire.noted import load_noted, save_noted

@@ -38,8 +38,8 @@ from cofire.boost.reading import (
     hashes_of,
     told_of_always_active,
 )
-from cofire.bounds import check_from_zero, check_whole
 from cofire.errors import NonFiniteError, OptionError
+from cofire.marks import check_from_zero, check_whole
 from cofire.network import Network, Selector, Unit, classifier
 from cofire.network.untouched import without_autocast
 from cofire.statistics import Interval, Outcome, mean_interval, weakest

@@ -18,7 +18,6 @@ from cofire.activations.labelling import Labelling
 from cofire.activations.summarize import DEFAULT_CAP
 from cofire.arguments import validated
 from cofire.boost.reading import Reader, chosen_layers
-from cofire.bounds import check_whole
 from cofire.errors import (
     BudgetError,
     DataError,
@@ -28,6 +27,7 @@ from cofire.errors import (
     ResultError,
     WeightsError,
 )
+from cofire.marks import check_whole
 from cofire.network import Network, Selector, Unit
 from cofire.noted import load_noted, save_noted
 from cofire.patterns.evidence import check_every_class, log_odds_of_patterns

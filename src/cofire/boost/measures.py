@@ -10,8 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from cofire.activations.batches import check_labels
-from cofire.bounds import check_whole
 from cofire.errors import DataError, NonFiniteError
+from cofire.marks import check_whole
 
 
 def check_logits(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

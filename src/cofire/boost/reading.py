@@ -21,8 +21,8 @@ from torch.utils.data import (
 )
 
 from cofire.activations.neurons import view_neurons
-from cofire.bounds import check_threshold
 from cofire.errors import DataError, LayerError, NonFiniteError, OptionError
+from cofire.marks import check_threshold
 from cofire.network import ActivationLayer, Network, Selector, Unit, check_decides, writes_in_place
 
 __all__ = ["LAST", "LAST_TWO", "Reader", "Reading", "chosen_layers", "hashes_of"]

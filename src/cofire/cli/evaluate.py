@@ -13,7 +13,6 @@ import typer
 from rich.console import Console
 
 from cofire.atomic import write_text
-from cofire.bounds import check_from_zero
 from cofire.cli.collection_options import (
     BoxUnit,
     Difficult,
@@ -51,6 +50,7 @@ from cofire.evaluate.tuned import read_tuned
 from cofire.images.layouts import open_collection
 from cofire.images.naming import known_names, read_names
 from cofire.images.preparation import Preparation, preparation_of
+from cofire.marks import check_from_zero
 from cofire.reading import named
 from cofire.report.evaluate.cases import choose_cases, show_cases
 from cofire.report.evaluate.left_out import left_out_told

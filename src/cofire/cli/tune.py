@@ -15,7 +15,6 @@ from rich.table import Table
 from rich.text import Text
 
 from cofire.activations.progress import progress_over
-from cofire.bounds import check_whole
 from cofire.cli.collection_options import (
     BoxUnit,
     Difficult,
@@ -54,6 +53,7 @@ from cofire.images.layouts import open_collection
 from cofire.images.naming import known_names, read_names
 from cofire.images.preparation import Preparation, preparation_of
 from cofire.images.seen import checked
+from cofire.marks import check_whole
 from cofire.reading import named
 from cofire.report.evaluate.left_out import left_out_told
 from cofire.report.evaluate.regret import regret_figures, write_regret_page

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from cofire.arguments import validated
 from cofire.atomic import write_text
-from cofire.bounds import check_whole
 from cofire.checksums import check_json, sealed_json
 from cofire.errors import CofireError, DataError, NonFiniteError, OptionError, ResultError
+from cofire.marks import check_whole
 from cofire.reading import read_json, reader
 
 Pull = Callable[[int, int], float]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from cofire.bounds import check_whole
 from cofire.images.collection import Collection, sample
+from cofire.marks import check_whole
 
 MOST_TUNING = 500
 """Photos that the rules of boxes around heat are learned on, unless so many are not even judged."""

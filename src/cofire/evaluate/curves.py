@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from cofire.arguments import validated
-from cofire.bounds import check_whole
 from cofire.errors import DataError, NonFiniteError, OptionError
 from cofire.evaluate.faithfulness import (
     Fill,
@@ -20,6 +19,7 @@ from cofire.evaluate.faithfulness import (
     same_size,
 )
 from cofire.evaluate.per_image import PerImage, constant
+from cofire.marks import check_whole
 
 
 @validated

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from cofire.arguments import validated
-from cofire.bounds import check_whole
 from cofire.errors import BatchError, NonFiniteError, OptionError
 from cofire.evaluate.gradients import InputGradients
 from cofire.explain.inputs import Images, images_asked
+from cofire.marks import check_whole
 from cofire.network import Network, classifier
 
 Bounds = tuple[Tensor, Tensor]

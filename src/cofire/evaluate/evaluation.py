@@ -17,7 +17,6 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from cofire.arguments import validated
 from cofire.atomic import atomic_path, write_text
-from cofire.bounds import check_from_zero
 from cofire.checksums import check_json, read_table, sealed_json, write_table
 from cofire.errors import ResultError
 from cofire.evaluate.judging import fault_of_rules
@@ -31,7 +30,7 @@ from cofire.evaluate.measures import (
     records_schema,
 )
 from cofire.images.collection import Collection
-from cofire.marks import Choice
+from cofire.marks import Choice, check_from_zero
 from cofire.reading import read_json, reader
 from cofire.statistics import Interval, Outcome, holm, mean_intervals, samples_to_decide, sign_flip
 

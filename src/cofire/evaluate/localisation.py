@@ -12,7 +12,6 @@ from scipy.ndimage import label
 from torch import Tensor
 
 from cofire.arguments import validated
-from cofire.bounds import Number
 from cofire.evaluate.per_image import (
     PerImage,
     check_alike,
@@ -24,6 +23,7 @@ from cofire.evaluate.per_image import (
     truth,
 )
 from cofire.explain.result.regions import Boxes
+from cofire.marks import Number
 from cofire.tensors import Values
 
 _Placed = Annotated[Tensor, Values("* 4", finite=False, lists=False)]

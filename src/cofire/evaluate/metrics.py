@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from cofire.arguments import validated
-from cofire.bounds import Number
 from cofire.errors import (
     CofireError,
     DataError,
@@ -27,6 +26,7 @@ from cofire.evaluate.per_image import PerImage
 from cofire.evaluate.sensitivity import blurred_parts, jaccard, rank_correlation, shift
 from cofire.explain.result.explanation import Explanation
 from cofire.explain.result.regions import Points
+from cofire.marks import Number
 from cofire.statistics import Interval, mean_interval
 
 if TYPE_CHECKING:

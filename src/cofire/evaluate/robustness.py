@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cofire.arguments import validated
-from cofire.bounds import check_whole
 from cofire.errors import BatchError, DataError, ExplanationError
 from cofire.evaluate.deepfool import Attacked, Bounds, deepfool, fitting_noise
 from cofire.evaluate.localisation import share_inside
@@ -31,6 +30,7 @@ from cofire.evaluate.shifts import (
 from cofire.explain import Explanation
 from cofire.explain.inputs import chances_of
 from cofire.images.preparation import Preparation
+from cofire.marks import check_whole
 from cofire.network import Network, classifier
 
 _SEEN = 90

@@ -17,7 +17,6 @@ from torch import nn
 
 from cofire.activations.progress import progress_over
 from cofire.arguments import validated
-from cofire.bounds import check_whole
 from cofire.errors import DataError, ImageError, OptionError, near_matches
 from cofire.evaluate.cost import Tell, cost_told, duration_told, seconds_of, tuning_part
 from cofire.evaluate.evaluation import OPTIONS, Evaluation
@@ -29,6 +28,7 @@ from cofire.evaluate.records import IDENTITY, ROWS, Chunks
 from cofire.images.collection import SPLITS, Collection, sample
 from cofire.images.preparation import Preparation
 from cofire.images.seen import SeenBatch, checked, read_batches
+from cofire.marks import check_whole
 from cofire.network import Network, classifier
 from cofire.storage import claimed
 

@@ -13,12 +13,12 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from cofire.arguments import validated
-from cofire.bounds import check_whole
 from cofire.errors import BatchError, DataError, LayerError, OptionError
 from cofire.evaluate.localisation import best_iou
 from cofire.evaluate.per_image import PerImage, check_alike, check_maps, constant
 from cofire.explain.result.explanation import Explanation
 from cofire.explain.result.regions import Points
+from cofire.marks import check_whole
 from cofire.network import Network, classifier
 
 

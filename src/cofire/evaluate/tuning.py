@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cofire.arguments import validated
-from cofire.bounds import check_whole
 from cofire.errors import DataError, OptionError, near_matches
 from cofire.evaluate.bandit import ucb1
 from cofire.evaluate.cost import Tell, duration_told, seconds_of
@@ -23,6 +22,7 @@ from cofire.explain.methods.discernible import METHODS
 from cofire.explain.result.regions import Kind, check_share, regions_of
 from cofire.images.collection import Collection, sample
 from cofire.images.preparation import Preparation
+from cofire.marks import check_whole
 from cofire.network import Network, classifier
 from cofire.statistics import mean_interval
 

@@ -14,7 +14,6 @@ from torch.nn import functional
 
 from cofire.arguments import validated
 from cofire.atomic import write_text
-from cofire.bounds import check_whole
 from cofire.checksums import check_json, sealed_json
 from cofire.errors import BatchError, DataError, LabelError, OptionError, ResultError, near_matches
 from cofire.evaluate.localisation import area_overlap, share_inside
@@ -23,6 +22,7 @@ from cofire.evaluate.per_image import PerImage
 from cofire.explain import Explanation
 from cofire.explain.inputs import chances_of
 from cofire.explain.result.regions import check_share
+from cofire.marks import check_whole
 from cofire.network import Network, classifier
 from cofire.reading import read_json, reader
 from cofire.statistics import Interval, mean_interval

@@ -8,19 +8,19 @@ import torch
 from torch import Tensor
 
 from cofire.errors import BatchError, DataError, LabelError, NonFiniteError
-from cofire.marks import Later, shown
+from cofire.marks import LATER, shown
 from cofire.network import Network, check_decides
 from cofire.tensors import Values, dense
 
-Images = Annotated[Tensor, Later()]
+Images = Annotated[Tensor, LATER]
 """A batch of images or one, a tensor or array: `images_asked` holds it against the network."""
 
 
-Target = Annotated[int | Tensor | None, Later()]
+Target = Annotated[int | Tensor | None, LATER]
 """The classes to explain: `classes_asked` holds them against network and images."""
 
 
-Pictures = Annotated[Tensor | None, Later()]
+Pictures = Annotated[Tensor | None, LATER]
 """What to draw on: `pictures_asked` holds it against the images."""
 
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from cofire.arguments import validated
-from cofire.bounds import check_above_zero, check_whole
 from cofire.errors import OptionError
 from cofire.graphs.bisection import bisect
 from cofire.graphs.leiden import leiden
 from cofire.graphs.louvain import louvain
+from cofire.marks import check_above_zero, check_whole
 from cofire.patterns import adjusted_rand_index, modularity, normalized_mutual_information
 
 Method = Literal["representatives", "louvain", "leiden", "kernighan-lin"]

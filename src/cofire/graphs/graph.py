@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from cofire.arguments import validated
-from cofire.bounds import check_whole
 from cofire.errors import DataError, ResultError
 from cofire.graphs.communities import (
     Communities,
@@ -32,6 +31,7 @@ from cofire.graphs.significance import (
     shuffled,
     significances_of,
 )
+from cofire.marks import check_whole
 from cofire.noted import load_noted, save_noted
 from cofire.patterns import (
     participation_coefficient,

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from cofire.arguments import validated
-from cofire.bounds import check_whole
 from cofire.compiled import compiler
 from cofire.errors import DataError
+from cofire.marks import check_whole
 
 _Array = np.ndarray[Any, np.dtype[np.float64]]
 

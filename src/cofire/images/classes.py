@@ -6,10 +6,9 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from cofire.bounds import check_whole
 from cofire.errors import LabelError, OptionError, near_matches
 from cofire.images.faults import SHOWN, refuse_all
-from cofire.marks import CLASS_NAME
+from cofire.marks import CLASS_NAME, check_whole
 
 _LONGEST = 100
 _WNID = re.compile(r"n\d{8}")

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import overload
 
-from cofire.bounds import check_whole
 from cofire.errors import OptionError
 from cofire.images.annotated import Corners
+from cofire.marks import check_whole
 from cofire.reading import named
 
 SPLITS = ("tuning", "evaluation")

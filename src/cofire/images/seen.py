@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from cofire.bounds import check_whole
 from cofire.errors import ImageError
 from cofire.images.annotated import Corners
 from cofire.images.collection import Collection, Photo
@@ -19,6 +18,7 @@ from cofire.images.placing import in_view, placed
 from cofire.images.preparation import Preparation, Prepared
 from cofire.images.reading import read_photo
 from cofire.images.turning import orientation_of
+from cofire.marks import check_whole
 
 _MOST_READERS = 16
 _FITTING = "boxes within images of the size that they were drawn on"

@@ -15,7 +15,7 @@ from torch.export import ExportedProgram
 
 from cofire.arguments import validated
 from cofire.errors import BatchError, ExportError
-from cofire.marks import Later
+from cofire.marks import LATER
 from cofire.network.archives import load_program
 from cofire.network.engines import (
     CallEngine,
@@ -72,8 +72,8 @@ class Network:
 
     def __init__(
         self,
-        model: Annotated[nn.Module, Later()],
-        example_input: Annotated[Tensor | tuple[Tensor, ...], Later()],
+        model: Annotated[nn.Module, LATER],
+        example_input: Annotated[Tensor | tuple[Tensor, ...], LATER],
         *,
         capture: Capture = "export",
     ) -> None:
@@ -310,7 +310,7 @@ class Network:
 
     def run(
         self,
-        inputs: Annotated[Tensor | tuple[Tensor, ...], Later()],
+        inputs: Annotated[Tensor | tuple[Tensor, ...], LATER],
         observe: Callable[[ActivationLayer, Tensor], None] | None = None,
         layers: Selector = None,
         head: Callable[[Tensor], None] | None = None,
@@ -350,7 +350,7 @@ class Network:
 
     def with_weights(
         self,
-        weights: Annotated[Mapping[str, Any] | str | Path, Later()],
+        weights: Annotated[Mapping[str, Any] | str | Path, LATER],
         *,
         weights_key: str | None = None,
     ) -> Network:

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Annotated
 
 from cofire.errors import LayerError, near_matches
-from cofire.marks import Later
+from cofire.marks import LATER
 from cofire.network.layers import ActivationLayer, LayersFound
 
 Selector = Annotated[
@@ -16,7 +16,7 @@ Selector = Annotated[
     | Callable[[ActivationLayer], bool]
     | Sequence[str | ActivationLayer | Callable[[ActivationLayer], bool]]
     | None,
-    Later(),
+    LATER,
 ]
 """What chooses layers: a name, a path, a glob, "kind:relu", a predicate, a layer, several of these, all."""
 

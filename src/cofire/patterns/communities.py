@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cofire.arguments import validated
 from cofire.errors import DataError, OptionError
-from cofire.marks import Later
+from cofire.marks import LATER
 from cofire.patterns.adjacency import (
     ArrayLike,
     WeightedGraph,
@@ -80,7 +80,7 @@ def modularity(adjacency: ArrayLike, membership: ArrayLike, *, resolution: float
 @validated
 def overlapping_modularity(
     adjacency: ArrayLike,
-    communities: Annotated[ArrayLike | Sequence[Sequence[int] | ArrayLike], Later()],
+    communities: Annotated[ArrayLike | Sequence[Sequence[int] | ArrayLike], LATER],
     *,
     weighted: bool = True,
     min_weight: float = 0.0,

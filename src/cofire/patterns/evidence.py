@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from cofire.arguments import validated
-from cofire.bounds import check_above_zero, check_threshold
 from cofire.errors import DataError, LabelError, NonFiniteError
+from cofire.marks import check_above_zero, check_threshold
 from cofire.patterns.adjacency import ArrayLike
 from cofire.tensors import dense as tensor_of
 

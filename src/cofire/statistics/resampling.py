@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import NonNegativeInt, PositiveInt
 from scipy.stats import binomtest
 
-from cofire.arguments import Count, Seed, validated
-from cofire.bounds import Whole
+from cofire.arguments import validated
 from cofire.errors import DataError, NonFiniteError
 from cofire.statistics.scores import tango, wilson
 from cofire.statistics.verdict import Interval
@@ -31,9 +31,9 @@ def mean_interval(
     values: Any,
     *,
     differences: bool = False,
-    left_out: Annotated[int, Whole(0)] = 0,
-    draws: Count = 2000,
-    seed: Seed = 0,
+    left_out: NonNegativeInt = 0,
+    draws: PositiveInt = 2000,
+    seed: NonNegativeInt = 0,
 ) -> Interval:
     """The mean of what was measured of each sample, with its 95 % interval (see `mean_intervals`).
 
@@ -73,8 +73,8 @@ def mean_intervals(
     counted: Any = None,
     *,
     differences: bool = False,
-    draws: Count = 2000,
-    seed: Seed = 0,
+    draws: PositiveInt = 2000,
+    seed: NonNegativeInt = 0,
 ) -> list[Interval | None]:
     """The means of many columns over the same samples, each with its 95 % interval.
 
@@ -162,7 +162,9 @@ def _widened(drawn: Interval, values: Floats) -> Interval:
 
 
 @validated
-def paired_bootstrap(differences: Any, draws: Count = 2000, seed: Seed = 0) -> Interval:
+def paired_bootstrap(
+    differences: Any, draws: PositiveInt = 2000, seed: NonNegativeInt = 0
+) -> Interval:
     """The mean of paired differences with a 95 % percentile interval.
 
     Both of a pair are measured on the same sample, so that what makes a sample hard for both
@@ -232,7 +234,7 @@ def _resampled(table: Floats, draws: int, random: np.random.Generator) -> Iterat
 
 
 @validated
-def sign_flip(differences: Any, *, flips: Count = 9999, seed: Seed = 0) -> Floats:
+def sign_flip(differences: Any, *, flips: PositiveInt = 9999, seed: NonNegativeInt = 0) -> Floats:
     """Two-sided p-values of paired differences: how often flipped signs make a mean as far from 0.
 
     Were two methods alike, each sample's difference could as well have the other sign. With at most

@@ -7,18 +7,18 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import Field
 from scipy.optimize import brentq
 from scipy.stats import t
 
 from cofire.arguments import validated
-from cofire.bounds import Number, Whole
 from cofire.errors import DataError, NonFiniteError
 from cofire.statistics.verdict import Z95, Interval
 from cofire.tensors import dense
 
 _FAR = 1e9
-Share = Annotated[float, Number(least=0, most=1)]
-Samples = Annotated[int, Whole(1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Samples = Annotated[int, Field(ge=1)]
 
 
 @validated(error=DataError)
@@ -48,7 +48,7 @@ def wilson(share: Share, samples: Samples) -> Interval:
 
 @validated(error=DataError)
 def tango(
-    more: Annotated[int, Whole(0)], less: Annotated[int, Whole(0)], samples: Samples
+    more: Annotated[int, Field(ge=0)], less: Annotated[int, Field(ge=0)], samples: Samples
 ) -> Interval:
     """The difference of two shares of the same samples, with Tango's score interval (Tango 1998).
 

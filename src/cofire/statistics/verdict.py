@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from pydantic import Field
 from scipy.stats import norm
 
 from cofire.arguments import validated
-from cofire.bounds import Number, Whole
 from cofire.errors import DataError, OptionError
 
 Outcome = Literal["better", "worse", "equal", "undecided"]
-Margin = Annotated[float, Number(least=0, instead="0.005")]
+Margin = Annotated[float, Field(ge=0, examples=[0.005])]
 """A difference below it counts as none."""
 
 Z95 = float(norm.ppf(0.975))
@@ -24,18 +24,8 @@ _ROUNDING = 1e-9
 _ORDER: tuple[Outcome, ...] = ("worse", "undecided", "equal", "better")
 
 
-@dataclass(frozen=True)
-class _Unbounded(Number):
-    """A number that may be infinite, as the ends of an interval of which nothing is known are."""
-
-    def _told(self) -> str:
-        return "a number"
-
-    def _fits(self, number: float) -> bool:
-        return not math.isnan(number)
-
-
-End = Annotated[float, _Unbounded()]
+End = Annotated[float, Field(allow_inf_nan=True)]
+"""It may be infinite, where nothing is known."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +152,7 @@ def weakest(*outcomes: Outcome) -> Outcome:
 
 @validated
 def samples_to_decide(
-    interval: Interval, margin: Margin = 0.0, *, tests: Annotated[int, Whole(1)] = 1
+    interval: Interval, margin: Margin = 0.0, *, tests: Annotated[int, Field(ge=1)] = 1
 ) -> int | None:
     """About how many samples would decide, were the observed difference and spread the true ones.
 
@@ -210,7 +200,7 @@ def samples_to_decide(
 
 
 @validated(error=DataError)
-def holm(p: Sequence[Annotated[float, Number(least=0, most=1)]]) -> list[float]:
+def holm(p: Sequence[Annotated[float, Field(ge=0, le=1)]]) -> list[float]:
     """p-values of several tests, raised so that one below 0.05 is wrong in 5 % of all such families (Holm 1979).
 
     The smallest of m is multiplied by m, the next by m - 1 and so on; none gets below one before

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from scipy import stats
 
 from cofire.arguments import validated
-from cofire.bounds import Number
 from cofire.tensors import Values
 
 Floats = NDArray[np.float64]
@@ -64,7 +64,7 @@ class Correlation:
 
 @validated
 def correlate(
-    first: Series, second: Series, *, confidence: Annotated[float, Number(above=0, below=1)] = 0.95
+    first: Series, second: Series, *, confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
 ) -> Correlation:
     """Pearson and Spearman correlation of two series with confidence intervals.
 

@@ -18,9 +18,8 @@ from cofire.arguments import validated
 from cofire.boost import compare
 from cofire.boost.methods import check_booster
 from cofire.boost.reading import DEFAULT_UNIT, Threshold, check_firing, chosen_layers
-from cofire.bounds import check_whole
 from cofire.errors import OptionError
-from cofire.marks import Later
+from cofire.marks import LATER, check_whole
 from cofire.network import Network, Selector, Unit, classifier
 from cofire.storage import claimed
 from cofire.study.analyse import Moment, tally, trajectory_of
@@ -34,13 +33,13 @@ from cofire.study.versions import versions
 _TABLE = "layers.parquet"
 """Of a trajectory that was saved."""
 
-Weights = Annotated[Mapping[str, Any] | str | Path, Later()]
+Weights = Annotated[Mapping[str, Any] | str | Path, LATER]
 
 
 @validated
 def follow(
     network: Network | nn.Module,
-    checkpoints: Annotated[Sequence[Weights], Later()],
+    checkpoints: Annotated[Sequence[Weights], LATER],
     train: Any,
     test: Any = None,
     *,

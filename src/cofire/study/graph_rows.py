@@ -11,9 +11,9 @@ import pyarrow as pa
 import torch
 
 from cofire.activations import ActivationSummary
-from cofire.bounds import check_above_zero, check_whole
 from cofire.errors import ResultError
 from cofire.graphs import ActivationPatternGraph, Measure, Null, Significance
+from cofire.marks import check_above_zero, check_whole
 from cofire.study.tables import EDGES_SCHEMA, GRAPHS_SCHEMA, MODULARITIES_SCHEMA, VERTICES_SCHEMA
 
 _GIVEN: tuple[Measure, ...] = ("no-overlap", "unweighted-overlap", "weighted-overlap")

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import Field
 
 from cofire.arguments import validated
 from cofire.atomic import atomic_path
-from cofire.bounds import Number
 from cofire.checksums import read_schema, read_table, write_table
 from cofire.errors import LayerError, MergeError, OptionError, ResultError, near_matches
 from cofire.graphs import ActivationPatternGraph
@@ -179,9 +179,7 @@ class Trajectory:
         )
         return plain.sort_by("checkpoint")
 
-    def correlations(
-        self, *, confidence: Annotated[float, Number(above=0, below=1)] = 0.95
-    ) -> pa.Table:
+    def correlations(self, *, confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95) -> pa.Table:
         """Each measure against accuracy over the checkpoints: P2 Tables 3, 4 (graphs), 5 (network) and 6 (classes).
 
         Returns:

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from cofire.bounds import check_whole
 from cofire.errors import OptionError, near_matches
 from cofire.explain.result.regions import Kind, check_share
 from cofire.explain.tracing.scoring import Scoring
+from cofire.marks import check_whole
 
 PAPER = "discernible-p3"
 """Eqs. 1 to 5 and Algorithm 1 of the paper, and nothing besides."""

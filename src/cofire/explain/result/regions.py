@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter, label
 from torch import Tensor
 
 from cofire.errors import OptionError
-from cofire.limits import WIDEST
+from cofire.marks import LARGEST
 
 SIGMA = 20 / 224
 """Width of the heat map's Gaussian, as a share of the image's shorter side."""
@@ -258,7 +258,7 @@ def check_share(
     """
     number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else None
     if most is None and below is None:
-        most = WIDEST.get(name)
+        most = LARGEST.get(name)
     fits = (
         number is not None
         and math.isfinite(number)
