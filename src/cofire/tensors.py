@@ -70,6 +70,8 @@ class Values(Mark):
             any shape.
         kind: "real", "floating", "whole", or "flags" for bool.
         finite: Whether NaN and infinite numbers are refused.
+        least: The smallest that a value may be.
+        most: The largest.
         error: What kind of error a tensor of the wrong shape or type is.
         array: Whether the function gets a NumPy array.
         lists: Whether nested lists of numbers are taken.
@@ -81,6 +83,8 @@ class Values(Mark):
         kind: Literal["real", "floating", "whole", "flags"] = "real",
         *,
         finite: bool = True,
+        least: float | None = None,
+        most: float | None = None,
         error: type[CofireError] = DataError,
         array: bool = False,
         lists: bool = True,
@@ -91,6 +95,7 @@ class Values(Mark):
         super().__init__(expected + (f", ({self._shape})" if axes else ""), lambda value: value)
         self._axes, self._kind, self._finite = axes.split(), kind, finite
         self._error, self._array, self._lists = error, array, lists
+        self._least, self._most = least, most
 
     def _take(self, value: Any, sizes: Sizes) -> Any:
         if isinstance(value, str | bytes | dict | set | frozenset) or value is None:
@@ -112,6 +117,8 @@ class Values(Mark):
                 f"NaN or infinite {{name}}: {float(tensor[at])} at {at}",
                 NonFiniteError,
             )
+        if tensor.numel() and (self._least is not None or self._most is not None):
+            self._check_range(tensor)
         return tensor.cpu().numpy() if self._array else tensor
 
     def _refused(self, what: str, remedy: str, expected: str = "") -> Refused:
@@ -127,6 +134,15 @@ class Values(Mark):
         }[self._kind]
         if tensor.is_complex() or (not fits and tensor.numel()):
             raise self._refused(f"of type {tensor.dtype}", f"pass its {made}")
+
+    def _check_range(self, tensor: Tensor) -> None:
+        low, high = (float(end) for end in (tensor.min(), tensor.max()))
+        least, most = self._least, self._most
+        if (least is not None and low < least) or (most is not None and high > most):
+            bounds = [f"from {least:g}"] if least is not None else []
+            bounds += [f"to {most:g}"] if most is not None else ["up"]
+            told = f"with values from {low:g} to {high:g}"
+            raise self._refused(told, "clip or scale them", f"values {' '.join(bounds)}")
 
     def _check_shape(self, tensor: Tensor, sizes: Sizes) -> None:
         names, told = list(self._axes), f"of shape {tuple(tensor.shape)}"

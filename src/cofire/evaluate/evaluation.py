@@ -30,7 +30,7 @@ from cofire.evaluate.measures import (
     records_schema,
 )
 from cofire.images.collection import Collection
-from cofire.marks import Choice, check_from_zero
+from cofire.marks import check_from_zero, choice
 from cofire.reading import read_json, reader
 from cofire.statistics import Interval, Outcome, holm, mean_intervals, samples_to_decide, sign_flip
 
@@ -210,7 +210,7 @@ class Evaluation:
         Raises:
             OptionError: There is no such subset.
         """
-        Choice(SUBSETS).of("subset", subset)
+        choice(SUBSETS).of("subset", subset)
         held = np.array([split == self.split for split in self._of("split")])
         if subset in ("correct", "wrong"):
             held &= np.array(self._of("correct")) == (subset == "correct")
@@ -224,7 +224,7 @@ class Evaluation:
         Raises:
             OptionError: There is no such subset, or this was not measured.
         """
-        Choice(tuple(self._columns)).of("measure", measure)
+        choice(tuple(self._columns)).of("measure", measure)
         return self._columns[measure][self.chosen(subset)]
 
     def table(
@@ -291,7 +291,7 @@ class Evaluation:
         Raises:
             OptionError: There is no such subset or method, or the margin is below 0.
         """
-        own = Choice(self.methods).of("first", self.methods[0] if first is None else first)
+        own = choice(self.methods).of("first", self.methods[0] if first is None else first)
         margin = self.margin if margin is None else check_from_zero("margin", margin)
         held, at, asked = (
             self.chosen(subset),

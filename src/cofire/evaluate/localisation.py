@@ -8,6 +8,7 @@ from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import Field
 from scipy.ndimage import label
 from torch import Tensor
 
@@ -23,11 +24,10 @@ from cofire.evaluate.per_image import (
     truth,
 )
 from cofire.explain.result.regions import Boxes
-from cofire.marks import Number
 from cofire.tensors import Values
 
 _Placed = Annotated[Tensor, Values("* 4", finite=False, lists=False)]
-_Part = Annotated[float, Number(above=0.0, below=1.0)]
+_Part = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
 @validated
@@ -97,7 +97,7 @@ def best_iou(corners: Tensor, found: Tensor, boxes: Sequence[Tensor]) -> PerImag
 @validated
 def threshold_boxes(
     maps: Tensor,
-    thresholds: Sequence[Annotated[float, Number(above=0.0, most=1.0)]],
+    thresholds: Sequence[Annotated[float, Field(gt=0.0, le=1.0)]],
     *,
     connected: bool = False,
 ) -> Tensor:
@@ -165,7 +165,7 @@ def _connected(values: Tensor, thresholds: Sequence[float]) -> Tensor:
 
 
 @validated
-def fixed_boxes(maps: Tensor, area: Annotated[float, Number(above=0.0, most=1.0)] = 0.25) -> Boxes:
+def fixed_boxes(maps: Tensor, area: Annotated[float, Field(gt=0.0, le=1.0)] = 0.25) -> Boxes:
     """The window of a given area that holds most of each map: boxes by which methods keep equally much.
 
     The window is as square as whole pixels and the image allow. Of windows that hold equally much
@@ -237,7 +237,7 @@ def _window(height: int, width: int, area: float) -> tuple[int, int]:
 def pointing_hits(
     maps: Tensor,
     boxes: Sequence[Tensor],
-    tolerance: Annotated[float, Number(least=0.0)] = 0.0,
+    tolerance: Annotated[float, Field(ge=0.0)] = 0.0,
 ) -> PerImage:
     """Whether the maximum of each map lies in a box: P3 Eq. 6, `PG = #hits / (#hits + #misses)` as the mean.
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from cofire.arguments import validated
@@ -26,7 +27,6 @@ from cofire.evaluate.per_image import PerImage
 from cofire.evaluate.sensitivity import blurred_parts, jaccard, rank_correlation, shift
 from cofire.explain.result.explanation import Explanation
 from cofire.explain.result.regions import Points
-from cofire.marks import Number
 from cofire.statistics import Interval, mean_interval
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ class PointingGame(Measure):
         0.5
     """
 
-    def __init__(self, tolerance: Annotated[float, Number(least=0.0)] = 0.0) -> None:
+    def __init__(self, tolerance: Annotated[float, Field(ge=0.0)] = 0.0) -> None:
         super().__init__(tolerance=tolerance)
 
     def judge(self, maps: Tensor, boxes: Sequence[Tensor]) -> PerImage:
@@ -216,7 +216,7 @@ class Localisation(Measure):
         1.0
     """
 
-    def __init__(self, at: Annotated[float, Number(above=0.0, most=1.0)] | None = None) -> None:
+    def __init__(self, at: Annotated[float, Field(gt=0.0, le=1.0)] | None = None) -> None:
         super().__init__(at=at)
 
     def judge(self, corners: Tensor, found: Tensor, boxes: Sequence[Tensor]) -> PerImage:
@@ -336,7 +336,7 @@ class ExplanationShift(Measure):
     def __init__(
         self,
         part: Literal["centroid", "box_iou", "rank_correlation"] = "centroid",
-        sigma: Annotated[float, Number(least=0.0, most=1.0)] | None = None,
+        sigma: Annotated[float, Field(ge=0.0, le=1.0)] | None = None,
     ) -> None:
         super().__init__(part=part, sigma=sigma)
 
