@@ -24,8 +24,7 @@ import torch
 from cofire import functional, summarize
 from cofire.activations.batches import Batches
 from cofire.activations.passes import FirstPass, RandomLabels, SecondPass, run_pass, shuffled_labels
-from cofire.graphs.bisection import bisect
-from cofire.graphs.leiden import leiden
+from cofire.graphs.communities import bisect, leiden
 from cofire.graphs.louvain import louvain
 from cofire.network import Network
 from cofire.study import StudyOptions, fcnn, load_dataset

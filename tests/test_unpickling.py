@@ -21,7 +21,7 @@ from cofire.evaluate.records import Chunks
 from cofire.evaluate.tuned import read_tuned
 from cofire.graphs import ActivationPatternGraph
 from cofire.images.boxes import read_boxes
-from cofire.images.naming import read_names
+from cofire.images.classes import read_names
 from cofire.images.reading import read_photo
 from cofire.study import StudyOptions, run_study
 from cofire.study.training import Training, fcnn

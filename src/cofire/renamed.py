@@ -21,7 +21,7 @@ MODULES = {
     "cofire.photos": "cofire.images",
     "cofire.photos.boxes": "cofire.images.boxes",
     "cofire.photos.layouts": "cofire.images.layouts",
-    "cofire.photos.naming": "cofire.images.naming",
+    "cofire.photos.naming": "cofire.images.classes",
     "cofire.photos.preparation": "cofire.images.preparation",
     "cofire.photos.reading": "cofire.images.reading",
 }

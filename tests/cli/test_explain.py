@@ -13,7 +13,7 @@ from cofire.cli.main import app
 from cofire.cli.main import main as run_main
 from cofire.errors import CofireError, DataError, ImageError, LayerError, OptionError, RuleError
 from cofire.explain import METHODS
-from cofire.images.naming import class_number, known_names, read_names
+from cofire.images.classes import class_number, known_names, read_names
 from cofire.images.preparation import preparation_of
 from cofire.images.reading import find_photos, read_photo
 from cofire.report.explain.results import MARK, replaced

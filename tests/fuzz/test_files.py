@@ -17,7 +17,7 @@ from cofire import evaluate
 from cofire.errors import CofireError, OptionError
 from cofire.evaluate.bandit import BanditRun
 from cofire.graphs import ActivationPatternGraph
-from cofire.images.naming import read_names
+from cofire.images.classes import read_names
 from cofire.reading import read_json
 
 from .spoiling import damaged

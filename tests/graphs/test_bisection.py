@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cofire.graphs.bisection import bisect
+from cofire.graphs.communities import bisect
 from tests.graphs.examples import overlapping_cliques, planted, random_graph
 
 GRAPHS = {

@@ -9,8 +9,7 @@ from PIL import Image
 
 from cofire.errors import ImageError, OptionError
 from cofire.images.own_transform import OwnPreparation
-from cofire.images.preparation import Preparation, preparation_of
-from cofire.images.published import published
+from cofire.images.preparation import Preparation, preparation_of, published
 
 DRAW = np.random.default_rng(5)
 

@@ -14,10 +14,9 @@ from cofire.errors import DataError, ImageError, OptionError
 from cofire.images.boxes import read_boxes
 from cofire.images.collection import Collection, Photo
 from cofire.images.matching import match
-from cofire.images.placing import in_view, placed
 from cofire.images.preparation import Preparation, Prepared
-from cofire.images.seen import checked, read_batches, seen_boxes
-from cofire.images.turning import orientation_of, turned
+from cofire.images.reading import orientation_of, turned
+from cofire.images.seen import checked, in_view, placed, read_batches, seen_boxes
 
 from .folders import boxes_json, entry, image
 

@@ -32,7 +32,7 @@ from cofire.cli.preparation_options import (
     tell,
 )
 from cofire.errors import ExportError, OptionError
-from cofire.images.naming import known_names
+from cofire.images.classes import known_names
 from cofire.report import write_boost_report
 from cofire.study.boosts import boost_tables
 from cofire.study.digest import boost_line

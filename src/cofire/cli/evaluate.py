@@ -47,8 +47,8 @@ from cofire.evaluate.methods import EVALUATED
 from cofire.evaluate.records import IDENTITY, ROWS, started
 from cofire.evaluate.running import FILLS, SPLIT_CHOICES, check_methods, judge_of, run_evaluation
 from cofire.evaluate.tuned import read_tuned
+from cofire.images.classes import known_names, read_names
 from cofire.images.layouts import open_collection
-from cofire.images.naming import known_names, read_names
 from cofire.images.preparation import Preparation, preparation_of
 from cofire.marks import check_from_zero
 from cofire.reading import named

@@ -31,7 +31,7 @@ from cofire.cli.preparation_options import (
     tell,
 )
 from cofire.errors import OptionError
-from cofire.images.naming import known_names
+from cofire.images.classes import known_names
 from cofire.patterns import information_floor
 from cofire.report import write_report
 from cofire.study import Moment, trajectory_of

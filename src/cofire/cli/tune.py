@@ -48,9 +48,9 @@ from cofire.evaluate.tuning import told
 from cofire.evaluate.tuning import tune as run_tune
 from cofire.explain import METHODS
 from cofire.explain.methods.discernible import kind_of
+from cofire.images.classes import known_names, read_names
 from cofire.images.collection import sample
 from cofire.images.layouts import open_collection
-from cofire.images.naming import known_names, read_names
 from cofire.images.preparation import Preparation, preparation_of
 from cofire.images.seen import checked
 from cofire.marks import check_whole

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cofire.atomic import atomic_path
 from cofire.errors import OptionError
-from cofire.graphs.leiden import igraph_module
+from cofire.graphs.communities import igraph_module
 
 if TYPE_CHECKING:
     import networkx

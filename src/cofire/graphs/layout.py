@@ -14,7 +14,6 @@ from cofire.errors import DataError
 from cofire.marks import check_whole
 
 _Array = np.ndarray[Any, np.dtype[np.float64]]
-
 _SOFTENING = 1e-4
 """Added to every squared distance, where vertices of one component lie about 1 apart: no force is infinite."""
 _STRIDE = 0.3

@@ -18,10 +18,8 @@ Measure = Literal[
     "no-overlap", "unweighted-overlap", "weighted-overlap", "kernighan-lin", "louvain", "leiden"
 ]
 """P2 Eq. 2, 3 and 4 of the representative neurons; Eq. 2 of what a method finds."""
-
 Null = Literal["weights", "labels"]
 """The same edges with their weights shuffled; the same activations with random labels."""
-
 _SAME = 1e-12
 _FEWEST = 5
 

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import overload
 
 from cofire.errors import OptionError
-from cofire.images.annotated import Corners
+from cofire.images.annotations import Corners
 from cofire.marks import check_whole
 from cofire.reading import named
 

@@ -13,8 +13,7 @@ from cofire.errors import DataError, LabelError
 from cofire.images.boxes import read_boxes
 from cofire.images.classes import is_wnid
 from cofire.images.collection import Collection
-from cofire.images.faults import refuse_all
-from cofire.images.files import reading, text_of
+from cofire.images.files import reading, refuse_all, text_of
 from cofire.images.matching import match
 
 _KAGGLE_IMAGES = "Data/CLS-LOC/val"

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence, Sized
 from pathlib import Path, PurePosixPath
 
 from cofire.errors import DataError, ImageError, LabelError, OptionError
-from cofire.images.annotated import AnnotatedImage, BoxList
+from cofire.images.annotations import AnnotatedImage, BoxList
 from cofire.images.classes import ClassTable, is_wnid
 from cofire.images.collection import Collection, Photo
-from cofire.images.faults import listed, refuse_all
-from cofire.images.files import files_below
+from cofire.images.files import files_below, listed, refuse_all
 from cofire.images.reading import ENDINGS
 from cofire.reading import named
 

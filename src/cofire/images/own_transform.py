@@ -26,10 +26,8 @@ from cofire.references import referenced
 
 _PROBE = (256, 256)
 """Height and width of the pictures that the function is tried on, where those of the data are not known."""
-
 _STRAIGHT = 0.02
 """How far places may lie from a straight line, in sides of the picture: resizing and 8 bits account for less."""
-
 _MADE_OF = "a function that resizes, crops and scales pictures, the same way each time"
 
 

@@ -13,23 +13,20 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from cofire.errors import ImageError
+from cofire.images.annotations import Corners
 from cofire.reading import named
 
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """What the images of a folder end with, in small or capital letters."""
-
 MOST_PIXELS = 89_478_485
 """Pixels of the largest picture, about 9,459 × 9,459, from which on Pillow warns of files made to fill the memory.
 
 In colour they take a third of a gigabyte; a network sees a thousandth of them.
 """
-
 MOST_BYTES = 512 << 20
 """Bytes of the largest file: more than so many pixels take without any compression."""
-
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """The decoders that are tried. Pillow's others include one that runs Ghostscript on what calls itself a picture."""
-
 _MOST_16 = 65535
 _AT_ONCE = 1 << 20
 """Pixels whose values are widened at a time, so that the memory needed is that of the picture."""
@@ -232,3 +229,51 @@ def _on_white(image: Image.Image, mode: str) -> Image.Image:
         paper.alpha_composite(strip.convert("RGBA"))
         found.paste(paper.convert(mode), (0, top))
     return found
+
+
+_ORIENTATION = 0x0112
+_LIES_ON_ITS_SIDE = 5
+
+
+def orientation_of(path: str | Path) -> int:
+    """How the pixels of an image file are stored, as its EXIF note says: 1 (upright) to 8.
+
+    A file without such a note, or that is no image, counts as upright; reading it is what tells
+    what is wrong with it.
+    """
+    try:
+        with Image.open(path) as file:
+            noted = file.getexif().get(_ORIENTATION, 1)
+    # As in reading: damaged notes raise whatever their bytes lead to, and Pillow then shows the
+    # picture as stored.
+    except Exception:
+        return 1
+    return noted if noted in range(1, 9) else 1
+
+
+def turned(corners: Corners, orientation: int, size: tuple[int, int]) -> Corners:
+    """A box of the stored pixels on the upright picture.
+
+    Args:
+        corners: Left, top, right and bottom in pixels as stored.
+        orientation: As `orientation_of` tells it.
+        size: Width and height as stored.
+
+    Example:
+        A box in the left upper corner of a picture that is to be turned by a quarter clockwise goes
+        to the right:
+
+        >>> turned((0.0, 0.0, 2.0, 1.0), 6, (4, 3))
+        (2.0, 0.0, 3.0, 2.0)
+    """
+    left, top, right, bottom = corners
+    width, height = size
+    if orientation in (2, 3, 7, 8):
+        left, right = width - right, width - left
+    if orientation in (3, 4, 6, 7):
+        top, bottom = height - bottom, height - top
+    return (
+        (top, left, bottom, right)
+        if orientation >= _LIES_ON_ITS_SIDE
+        else (left, top, right, bottom)
+    )

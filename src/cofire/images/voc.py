@@ -7,10 +7,9 @@ from pathlib import Path, PurePosixPath
 from typing import NoReturn
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
 
-from cofire.images.annotated import AnnotatedImage, Corners
+from cofire.images.annotations import AnnotatedImage, Corners, Gathering, size_of
 from cofire.images.classes import is_wnid
 from cofire.images.files import MOST_XML
-from cofire.images.gathering import Gathering, size_of
 
 KIND = "VOC XML"
 _EDGES = ("xmin", "ymin", "xmax", "ymax")

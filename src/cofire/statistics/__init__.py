@@ -23,15 +23,18 @@ decide.
 """
 
 from cofire.statistics.resampling import mean_interval, mean_intervals, paired_bootstrap, sign_flip
-from cofire.statistics.scores import newcombe, seed_interval, tango, wilson
 from cofire.statistics.verdict import (
     Interval,
     Outcome,
     holm,
+    newcombe,
     samples_to_decide,
+    seed_interval,
+    tango,
     verdict,
     verdicts,
     weakest,
+    wilson,
 )
 
 __all__ = [

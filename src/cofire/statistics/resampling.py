@@ -13,8 +13,7 @@ from scipy.stats import binomtest
 
 from cofire.arguments import validated
 from cofire.errors import DataError, NonFiniteError
-from cofire.statistics.scores import tango, wilson
-from cofire.statistics.verdict import Interval
+from cofire.statistics.verdict import Interval, tango, wilson
 from cofire.tensors import dense
 
 Floats = NDArray[np.float64]

@@ -17,9 +17,8 @@ from cofire.errors import (
     WeightsError,
     near_matches,
 )
-from cofire.images.classes import ClassTable
+from cofire.images.classes import ClassTable, known_names, known_synsets
 from cofire.images.datasets import folder_of_classes, torchvision_pictures
-from cofire.images.naming import known_names, known_synsets
 from cofire.images.preparation import Preparation, preparation_of
 from cofire.network import Network
 from cofire.references import referenced

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cofire.images.faults import listed
+from cofire.images.files import listed
 
 
 def left_out_told(options: Mapping[str, Any]) -> list[tuple[str, str]]:
