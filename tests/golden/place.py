@@ -140,7 +140,7 @@ def build(folder: Path) -> Path:
     _images(folder, 12)
     for seed, name in enumerate(("net.pt2", "other.pt2")):
         program = torch.export.export(
-            _colour_network(seed),
+            colour_network(seed),
             (torch.zeros(2, 3, SIDE, SIDE),),
             dynamic_shapes=({0: torch.export.Dim("batch")},),
         )
@@ -148,7 +148,7 @@ def build(folder: Path) -> Path:
     return folder
 
 
-def _colour_network(seed: int) -> nn.Module:
+def colour_network(seed: int) -> nn.Module:
     """Tells red, green and blue squares apart; the seed draws what is noise among its weights."""
     torch.manual_seed(3 + seed)
     model = nn.Sequential(

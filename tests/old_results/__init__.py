@@ -1,0 +1,1 @@
+"""Results that earlier code wrote, and that today's code opens."""
