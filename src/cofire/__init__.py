@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cofire.explain import Explanation, Rule, explain, register_rule
     from cofire.graphs import ActivationPatternGraph, Communities
     from cofire.network import ActivationLayer, Network, load_weights, save_weights
+    from cofire.patterns import register_measure
     from cofire.report import write_figures, write_report
     from cofire.study import StudyOptions, Trajectory, run_study
     from cofire.study.follow import follow
@@ -47,6 +48,7 @@ __all__ = [
     "follow",
     "functional",
     "load_weights",
+    "register_measure",
     "register_rule",
     "run_study",
     "save_weights",
@@ -61,11 +63,12 @@ _FROM = {
     "explain": ("Explanation", "Rule", "register_rule"),
     "graphs": ("ActivationPatternGraph", "Communities"),
     "network": ("ActivationLayer", "Network", "load_weights", "save_weights"),
+    "patterns": ("register_measure",),
     "report": ("write_figures", "write_report"),
     "study": ("StudyOptions", "Trajectory", "follow", "run_study"),
 }
 _FOLDER = {name: folder for folder, names in _FROM.items() for name in names}
-_MODULES = ("evaluate", "functional", "patterns", "statistics", *_FROM)
+_MODULES = ("evaluate", "functional", "statistics", *_FROM)
 
 
 def __getattr__(name: str) -> Any:

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from cofire.study.tables import CLASSES_SCHEMA, LAYERS_SCHEMA, NEURONS_SCHEMA
+from cofire.study.tables import TABLES
 from cofire.study.trajectory import Trajectory
 
 DIGITS = tuple("0123456789")
@@ -120,9 +120,9 @@ def trajectory(
                 }
             )
     return Trajectory(
-        layers=pa.Table.from_pylist(rows["layers"], schema=LAYERS_SCHEMA),
-        classes=pa.Table.from_pylist(rows["classes"], schema=CLASSES_SCHEMA),
-        neurons=pa.Table.from_pylist(rows["neurons"], schema=NEURONS_SCHEMA),
+        layers=pa.Table.from_pylist(rows["layers"], schema=TABLES["layers"].schema),
+        classes=pa.Table.from_pylist(rows["classes"], schema=TABLES["classes"].schema),
+        neurons=pa.Table.from_pylist(rows["neurons"], schema=TABLES["neurons"].schema),
         options=_options(layers, checkpoints, classes, random_labels)
         if options is None
         else options,

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from cofire.study.tables import BOOST_CLASSES_SCHEMA, BOOSTS_SCHEMA, FLIPS_SCHEMA
+from cofire.study.tables import TABLES
 
 DIGITS = tuple("0123456789")
 TEST = 10_000
@@ -135,11 +135,11 @@ def tables(
                 | {"image": _png(rng) if images else None}
             )
     return (
-        pa.Table.from_pylist(boosts, schema=BOOSTS_SCHEMA).sort_by(
+        pa.Table.from_pylist(boosts, schema=TABLES["boosts"].schema).sort_by(
             [("checkpoint", "ascending"), ("kind", "ascending")]
         ),
-        pa.Table.from_pylist(errors, schema=BOOST_CLASSES_SCHEMA),
-        pa.Table.from_pylist(flips, schema=FLIPS_SCHEMA),
+        pa.Table.from_pylist(errors, schema=TABLES["boost_classes"].schema),
+        pa.Table.from_pylist(flips, schema=TABLES["flips"].schema),
     )
 
 

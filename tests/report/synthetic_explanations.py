@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from cofire.study.tables import EXPLANATIONS_SCHEMA, TRACINGS_SCHEMA
+from cofire.study.tables import TABLES
 
 MOMENT = {"step": 4690}
 
@@ -55,8 +55,8 @@ def tables(
     row |= {"right_explained": right, "mistakes_explained": wrong, "compared": 30, "jaccard": 0.42}
     row |= {"jaccard_heat": 0.31, "jaccard_chance": 0.18, "error": None}
     return (
-        pa.Table.from_pylist([row | tracing], schema=TRACINGS_SCHEMA),
-        pa.Table.from_pylist(rows, schema=EXPLANATIONS_SCHEMA),
+        pa.Table.from_pylist([row | tracing], schema=TABLES["tracings"].schema),
+        pa.Table.from_pylist(rows, schema=TABLES["explanations"].schema),
     )
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pyarrow as pa
 
-from cofire.study.tables import EDGES_SCHEMA, GRAPHS_SCHEMA, MODULARITIES_SCHEMA, VERTICES_SCHEMA
+from cofire.study.tables import TABLES
 
 MEASURES = ("kernighan-lin", "louvain", "no-overlap", "unweighted-overlap", "weighted-overlap")
 SAMPLES = 120
@@ -54,9 +54,11 @@ def with_graphs(trajectory, *, top=50, seed=0, edgeless=False, chance=False, nul
         edges.append(graph.edges(row["checkpoint"], row["layer_index"]))
     return dataclasses.replace(
         trajectory,
-        graphs=pa.Table.from_pylist(rows["graphs"], schema=GRAPHS_SCHEMA),
-        modularities=pa.Table.from_pylist(rows["modularities"], schema=MODULARITIES_SCHEMA),
-        vertices=pa.Table.from_pylist(rows["vertices"], schema=VERTICES_SCHEMA),
+        graphs=pa.Table.from_pylist(rows["graphs"], schema=TABLES["graphs"].schema),
+        modularities=pa.Table.from_pylist(
+            rows["modularities"], schema=TABLES["modularities"].schema
+        ),
+        vertices=pa.Table.from_pylist(rows["vertices"], schema=TABLES["vertices"].schema),
         edges=pa.concat_tables(edges),
     )
 
@@ -192,4 +194,4 @@ class _Graph:
             self.neurons[target].astype(np.int32),
             self.adjacency[source, target],
         ]
-        return pa.Table.from_arrays([pa.array(c) for c in columns], schema=EDGES_SCHEMA)
+        return pa.Table.from_arrays([pa.array(c) for c in columns], schema=TABLES["edges"].schema)

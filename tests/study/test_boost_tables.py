@@ -10,7 +10,7 @@ import pytest
 from cofire.checksums import write_table
 from cofire.errors import ResultError
 from cofire.report import write_report
-from cofire.study.tables import BOOSTS_ADDED, BOOSTS_SCHEMA, FLIPS_SCHEMA, SCHEMAS, SORT_KEYS
+from cofire.study.tables import TABLES
 from cofire.study.trajectory import Trajectory
 
 from ..report import synthetic
@@ -21,7 +21,7 @@ LATER = ("boosts", "boost_classes", "flips")
 
 def at(trajectory, number):
     parts = {
-        name: getattr(trajectory, name).filter(pc.field("checkpoint") == number) for name in SCHEMAS
+        name: getattr(trajectory, name).filter(pc.field("checkpoint") == number) for name in TABLES
     }
     return Trajectory(**parts, options=trajectory.options)
 
@@ -42,7 +42,7 @@ def test_the_tables_come_back_as_they_were_saved(run, tmp_path):
     again = Trajectory.load(run.save(tmp_path / "run"))
     for name in LATER:
         assert getattr(again, name).equals(getattr(run, name))
-        assert getattr(again, name).schema.equals(SCHEMAS[name])
+        assert getattr(again, name).schema.equals(TABLES[name].schema)
 
 
 def test_they_are_empty_unless_asked_for(tmp_path):
@@ -55,7 +55,7 @@ def test_they_are_empty_unless_asked_for(tmp_path):
 def test_checkpoints_merge_in_order(run):
     whole = Trajectory.concat([at(run, 3), at(run, 1), at(run, 2)])
     for name in LATER:
-        keys = SORT_KEYS[name]
+        keys = TABLES[name].keys.split()
         rows = [tuple(row[key] for key in keys) for row in getattr(whole, name).to_pylist()]
         assert rows == sorted(rows)
         assert len(rows) == len(getattr(run, name))
@@ -65,20 +65,23 @@ def test_results_from_before_load_with_empty_tables(tmp_path):
     plain = synthetic.trajectory(layers=(6,), checkpoints=2)
     again = Trajectory.load(saved(plain, tmp_path / "old", without=LATER))
     assert again.layers.equals(plain.layers)
-    assert again.boosts.equals(BOOSTS_SCHEMA.empty_table())
-    assert again.flips.equals(FLIPS_SCHEMA.empty_table())
+    assert again.boosts.equals(TABLES["boosts"].table())
+    assert again.flips.equals(TABLES["flips"].table())
 
 
 def test_results_from_before_a_column_was_added_load_with_nulls(run, tmp_path):
     folder = saved(run, tmp_path / "old")
     table = pq.read_table(folder / "boosts.parquet")
-    write_table(table.drop_columns(list(BOOSTS_ADDED)), folder / "boosts.parquet")
+    write_table(table.drop_columns(TABLES["boosts"].schema.names[-5:]), folder / "boosts.parquet")
     again = Trajectory.load(folder)
-    assert again.boosts.schema.equals(BOOSTS_SCHEMA)
-    assert again.boosts.drop_columns(list(BOOSTS_ADDED)).equals(
-        run.boosts.drop_columns(list(BOOSTS_ADDED))
+    assert again.boosts.schema.equals(TABLES["boosts"].schema)
+    assert again.boosts.drop_columns(TABLES["boosts"].schema.names[-5:]).equals(
+        run.boosts.drop_columns(TABLES["boosts"].schema.names[-5:])
     )
-    assert all(again.boosts[name].null_count == len(run.boosts) for name in BOOSTS_ADDED)
+    assert all(
+        again.boosts[name].null_count == len(run.boosts)
+        for name in TABLES["boosts"].schema.names[-5:]
+    )
     assert write_report(again, tmp_path / "page.html").exists()
 
 
@@ -90,12 +93,12 @@ def test_one_of_them_missing_is_an_error(run, tmp_path, name):
 
 def test_all_missing_though_asked_for_is_an_error(run, tmp_path):
     asked = Trajectory(
-        **{n: getattr(run, n) for n in SCHEMAS}, options={**run.options, "boost": "readout"}
+        **{n: getattr(run, n) for n in TABLES}, options={**run.options, "boost": "readout"}
     )
     with pytest.raises(ResultError, match=r"no boosts\.parquet.*readout"):
         Trajectory.load(saved(asked, tmp_path / "run", without=LATER))
     declined = Trajectory(
-        **{n: getattr(run, n) for n in SCHEMAS}, options={**run.options, "boost": "none"}
+        **{n: getattr(run, n) for n in TABLES}, options={**run.options, "boost": "none"}
     )
     assert len(Trajectory.load(saved(declined, tmp_path / "none", without=LATER)).boosts) == 0
 
@@ -110,7 +113,7 @@ def test_tables_of_other_checkpoints_are_refused(run, tmp_path, name):
 
 def test_a_checkpoint_may_have_no_flips_but_none_of_another(run, tmp_path):
     some = Trajectory(
-        **{n: getattr(run, n) for n in SCHEMAS if n != "flips"}, flips=at(run, 2).flips
+        **{n: getattr(run, n) for n in TABLES if n != "flips"}, flips=at(run, 2).flips
     )
     assert len(Trajectory.load(some.save(tmp_path / "some")).flips) == 25
     folder = saved(at(run, 1), tmp_path / "one")
@@ -122,5 +125,5 @@ def test_a_checkpoint_may_have_no_flips_but_none_of_another(run, tmp_path):
 
 
 def test_other_columns_are_refused(run):
-    with pytest.raises(ResultError, match="'boosts' with the columns"):
+    with pytest.raises(ResultError, match="table 'boosts': no column role"):
         Trajectory(run.layers, run.classes, run.neurons, boosts=run.boosts.drop_columns(["role"]))

@@ -14,7 +14,7 @@ from cofire.explain.result.regions import Points
 from cofire.study import load_dataset
 from cofire.study.digest import digest
 from cofire.study.explanations import cases_of, explanation_tables, heat_overlap, overlap
-from cofire.study.tables import EXPLANATIONS_SCHEMA, SCHEMAS, TRACINGS_SCHEMA
+from cofire.study.tables import TABLES
 
 from ..report import synthetic
 from ..report.synthetic_explanations import with_explanations
@@ -216,14 +216,14 @@ def test_the_tables_save_load_and_stay_away_unless_asked_for(tmp_path):
     run = with_explanations(synthetic.trajectory(layers=(6,), checkpoints=3))
     again = Trajectory.load(run.save(tmp_path / "run"))
     assert again.explanations.equals(run.explanations)
-    assert again.tracings.schema.equals(TRACINGS_SCHEMA)
+    assert again.tracings.schema.equals(TABLES["tracings"].schema)
     plain = synthetic.trajectory(layers=(6,), checkpoints=2)
     plain.save(tmp_path / "old")
     for name in LATER:
         (tmp_path / "old" / f"{name}.parquet").unlink()
-    assert Trajectory.load(tmp_path / "old").explanations.equals(EXPLANATIONS_SCHEMA.empty_table())
+    assert Trajectory.load(tmp_path / "old").explanations.equals(TABLES["explanations"].table())
     asked = Trajectory(
-        **{n: getattr(run, n) for n in SCHEMAS}, options={**run.options, "explain": 4}
+        **{n: getattr(run, n) for n in TABLES}, options={**run.options, "explain": 4}
     )
     asked.save(tmp_path / "asked")
     for name in LATER:

@@ -12,10 +12,11 @@ import torch
 import cofire
 from cofire import StudyOptions, Trajectory
 from cofire.errors import LayerError, OptionError, ResultError
+from cofire.patterns import MEASURES
 from cofire.study import Moment, correlate, follow, trajectory_of
 from cofire.study import graph_rows as rows_module
 from cofire.study.graph_rows import GraphOptions
-from cofire.study.tables import SCHEMAS
+from cofire.study.tables import TABLES
 
 OPTIONS = GraphOptions(resolution=1.5, community_runs=5)
 
@@ -32,8 +33,8 @@ def made(tiny):
 
 def test_the_tables_say_what_the_graphs_say(made):
     summary, trajectory = made
-    assert {name: getattr(trajectory, name).schema.names for name in SCHEMAS} == {
-        name: schema.names for name, schema in SCHEMAS.items()
+    assert {name: getattr(trajectory, name).schema.names for name in TABLES} == {
+        name: spec.schema.names for name, spec in TABLES.items()
     }
     for row in trajectory.graphs.to_pylist():
         graph = summary.graph(row["layer"])
@@ -174,7 +175,7 @@ def test_following_correlates_every_measure_with_accuracy(tiny, tmp_path):
         if row["scope"] == "layer" and row["name"] == "3"
     ]
     measures = [
-        "entropy",
+        *MEASURES,
         "community size",
         *dict.fromkeys(trajectory.modularities["measure"].to_pylist()),
     ]

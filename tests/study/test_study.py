@@ -15,8 +15,9 @@ import torch
 from cofire import StudyOptions, Trajectory, run_study
 from cofire.checksums import write_table
 from cofire.errors import MergeError, OptionError, ResultError, WeightsError
+from cofire.patterns import MEASURES
 from cofire.study import follow, load_dataset
-from cofire.study.tables import SCHEMAS
+from cofire.study.tables import TABLES
 from cofire.study.training import checkpoint_steps
 
 SMALL = {
@@ -28,7 +29,6 @@ SMALL = {
     "dropout": 0.1,
 }
 SMALL |= {"top": 5, "community_runs": 3, "null_graphs": 3}
-TABLES = tuple(SCHEMAS)
 
 
 def rows(folder):
@@ -54,7 +54,7 @@ def test_a_study_leaves_checkpoints_and_its_tables(undisturbed):
     saved = Trajectory.load(folder)
     correlations = pq.read_table(folder / "correlations.parquet").to_pylist()
     assert [row["scope"] for row in correlations].count("class") == 20
-    assert [row["scope"] for row in correlations].count("layer") == 2 * 2 * (1 + 1 + 5)
+    assert [row["scope"] for row in correlations].count("layer") == 2 * 2 * (len(MEASURES) + 1 + 5)
     assert (
         correlations[0]["pearson_low"]
         < correlations[0]["pearson"]

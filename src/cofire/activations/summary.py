@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -16,11 +16,11 @@ from cofire.activations.histograms import ActivationHistograms, Range
 from cofire.activations.labelling import Outputs
 from cofire.activations.statistics import ActivationStatistics
 from cofire.arguments import validated
-from cofire.errors import DataError, LayerError, ResultError, near_matches
+from cofire.errors import DataError, LayerError, OptionError, ResultError, near_matches
 from cofire.graphs import ActivationPatternGraph
 from cofire.network import ActivationLayer, Unit
 from cofire.noted import load_noted, save_noted
-from cofire.patterns import class_selectivity, entropy_of_counts, mutual_information
+from cofire.patterns import MEASURES
 from cofire.reading import reader
 
 _FORMAT = 2
@@ -92,13 +92,49 @@ class LayerSummary:
         """How many neurons."""
         return self.statistics.total.shape[1]
 
+    def measure(self, name: str) -> Tensor:
+        """A registered measure of each neuron, (neurons,), float64 or bool (see `cofire.register_measure`).
+
+        Raises:
+            DataError: It needs results by class, without which the summary was made.
+            OptionError: No such measure.
+        """
+        measure = MEASURES.get(name)
+        if measure is None:
+            raise OptionError(
+                f"no measure '{name}'",
+                f"one of the {len(MEASURES)} that are registered",
+                f"try {near_matches(name, MEASURES)}",
+            )
+        if measure.needs_classes and len(self.statistics.samples) < 2:
+            raise _not_by_class("'statistics'")
+        return measure(_inputs(self.statistics.over_classes(), self.histograms.counts[0], self))
+
+    def class_measure(self, name: str) -> Tensor:
+        """The same on the samples of each class alone, (classes, neurons), of a measure that is `by_class`.
+
+        Raises:
+            DataError: The summary was made without histograms per class.
+        """
+        if self.class_histograms is None:
+            raise _not_by_class("True")
+        places = torch.arange(len(self.statistics.samples))[:, None]
+        return torch.stack(
+            [
+                MEASURES[name](
+                    _inputs(self.statistics.rows(row, self.statistics.classes[row]), counts)
+                )
+                for row, counts in zip(places, self.class_histograms.counts, strict=True)
+            ]
+        )
+
     def entropy(self) -> Tensor:
         """Activation pattern entropy `E_j` in nats, (neurons,), float64.
 
         A dead neuron has none, unless its activation function gives negative values: those are not
-            zero.
+        zero.
         """
-        return entropy_of_counts(self.histograms.counts[0])
+        return self.measure("entropy")
 
     def class_entropy(self) -> Tensor:
         """The same on the samples of each class, over the class's own range, (classes, neurons).
@@ -106,17 +142,15 @@ class LayerSummary:
         Raises:
             DataError: The summary was made without histograms per class.
         """
-        if self.class_histograms is None:
-            raise _not_by_class("True")
-        return entropy_of_counts(self.class_histograms.counts)
+        return self.class_measure("entropy")
 
     def probability(self) -> Tensor:
         """Share of all observations in which each neuron is active, (neurons,), float64."""
-        return self.statistics.over_classes().probability()[0]
+        return self.measure("activity")
 
     def mean(self) -> Tensor:
         """Mean activation of each neuron over all observations, (neurons,), float64."""
-        return self.statistics.over_classes().mean()[0]
+        return self.measure("mean_activation")
 
     def class_probability(self) -> Tensor:
         """Activation probability of each neuron for each class, (classes, neurons) (P1 Eq. 14)."""
@@ -128,11 +162,11 @@ class LayerSummary:
 
     def dead(self) -> Tensor:
         """Which neurons are never active, (neurons,), bool."""
-        return self.statistics.active.sum(dim=0) == 0
+        return self.measure("dead")
 
     def always_active(self) -> Tensor:
         """Which neurons are active in every observation, (neurons,), bool."""
-        return self.statistics.active.sum(dim=0) == self.statistics.observations.sum()
+        return self.measure("always_active")
 
     @property
     def selectivity_of(self) -> Literal["mean activation", "activation probability"]:
@@ -146,19 +180,19 @@ class LayerSummary:
 
     def selectivity(self) -> Tensor:
         """Class selectivity index, (neurons,), 0 to 1 (Morcos et al. 2018), of what `selectivity_of` says."""
-        return class_selectivity(self._class_values())
+        return self.measure("selectivity")
 
     def preferred_class(self) -> Tensor:
         """Number of the class each neuron does most for, (neurons,), int64; the lower one where classes tie."""
-        best: Tensor = self.statistics.classes[self._class_values().argmax(dim=0)]
+        best: Tensor = self.statistics.classes[self.class_values().argmax(dim=0)]
         return best
 
     def information(self) -> Tensor:
         """Mutual information between a neuron's activity and the class in bits, (neurons,), float64."""
-        state = self._by_class()
-        return mutual_information(state.active, state.observations)
+        return self.measure("information")
 
-    def _class_values(self) -> Tensor:
+    def class_values(self) -> Tensor:
+        """What `selectivity_of` says, (classes, neurons), float64."""
         return (
             self.class_mean()
             if self.selectivity_of == "mean activation"
@@ -414,6 +448,30 @@ _NOTEBOOK = Environment(autoescape=True).from_string(
     "<td>{{ '%.3f' % r.entropy }}</td><td>{{ '%.3f' % r.activity }}</td><td>{{ r.dead }}</td></tr>{% endfor %}"
     "</tbody></table>"
 )
+
+
+def _inputs(
+    statistics: ActivationStatistics, histogram: Tensor, layer: LayerSummary | None = None
+) -> Callable[[str], Any]:
+    """`INPUTS` of measures by name, each computed when it is asked for."""
+    known: dict[str, Callable[[], Any]] = {
+        "histogram": lambda: histogram,
+        "active": lambda: statistics.active[0],
+        "observations": lambda: statistics.observations[0],
+        "probability": lambda: statistics.probability()[0],
+        "mean": lambda: statistics.mean()[0],
+        "minimum": lambda: statistics.minimum[0],
+        "maximum": lambda: statistics.maximum[0],
+    }
+    if layer is not None:
+        known |= {
+            "class_active": lambda: layer.statistics.active,
+            "class_observations": lambda: layer.statistics.observations,
+            "class_probability": layer.class_probability,
+            "class_mean": layer.class_mean,
+            "class_values": layer.class_values,
+        }
+    return lambda name: known[name]()
 
 
 def _not_by_class(value: str) -> DataError:

@@ -29,6 +29,7 @@ VERBS = {
 """The verbs and what the list of them says; the module of a verb is imported when it is called."""
 
 _IN_STUDY = ("demo", "report")
+_MEASURED = ("demo", "study", "summarize")
 _GO_ON = ("demo", "study", "evaluate")
 
 
@@ -50,8 +51,20 @@ def _verb(name: str) -> Any:
     module = import_module(f"cofire.cli.{'study' if name in _IN_STUDY else name}")
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     function = stoppable(getattr(module, name), goes_on=name in _GO_ON)
-    alone.command(name, no_args_is_help=name not in ("demo", "doctor"))(function)
+    epilog = _measures() if name in _MEASURED else None
+    alone.command(name, no_args_is_help=name not in ("demo", "doctor"), epilog=epilog)(function)
     return typer.main.get_command(alone)
+
+
+def _measures() -> str:
+    """What is measured of neurons, those of plugins with it."""
+    from cofire.patterns import MEASURES
+
+    lines = [
+        f"{one.name}: {one.title}{f' ({one.unit})' if one.unit else ''}. {one.meaning}"
+        for one in MEASURES.values()
+    ]
+    return "\n\n".join(["Measures of neurons, to which --plugin adds:", *lines])
 
 
 def _version(show: bool) -> None:

@@ -23,10 +23,14 @@ from cofire.patterns.evidence import (
     propose,
 )
 from cofire.patterns.measures import (
+    MEASURES,
+    Measure,
+    OfLayer,
     class_selectivity,
     entropy_of_counts,
     information_floor,
     mutual_information,
+    register_measure,
 )
 from cofire.patterns.representatives import (
     partition_of,
@@ -36,7 +40,10 @@ from cofire.patterns.representatives import (
 from cofire.tensors import dense as tensor_of
 
 __all__ = [
+    "MEASURES",
     "ArrayLike",
+    "Measure",
+    "OfLayer",
     "WeightedGraph",
     "adjusted_rand_index",
     "check_communities",
@@ -56,6 +63,7 @@ __all__ = [
     "partition_of",
     "pattern_log_likelihood",
     "propose",
+    "register_measure",
     "representative_neurons",
     "tensor_of",
     "unique_neuron_matrix",

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
 
-from cofire.activations import ActivationSummary, LayerSummary
+from cofire.activations import ActivationSummary, LayerSummary, summarize
 from cofire.activations.batches import Batches
 from cofire.activations.labelling import Labelling
 from cofire.activations.passes import run_pass
 from cofire.arguments import validated
+from cofire.boost import compare
 from cofire.network import Network
+from cofire.patterns import MEASURES
+from cofire.study.boosts import boost_tables
+from cofire.study.explanations import explanation_tables
 from cofire.study.graph_rows import GraphOptions, graph_tables
-from cofire.study.tables import CLASSES_SCHEMA, LAYERS_SCHEMA, NEURONS_SCHEMA
+from cofire.study.tables import TABLES
 from cofire.study.trajectory import Trajectory
 
 
@@ -88,6 +91,63 @@ class Moment:
     step: int | None
 
 
+@dataclass(frozen=True)
+class Analysis:
+    """What is analysed at every checkpoint, and on which data.
+
+    Attributes:
+        train: What the neurons are observed on, as `cofire.summarize` takes it.
+        test: Test data; None for no test accuracy.
+        summary: Further options of `cofire.summarize`.
+        options: What is noted beside the tables.
+        graphs: What is asked of the graphs.
+        boost: Options of `cofire.compare`; None for no boosting.
+        held_out: What boosters are fitted and chosen by; None for a part of `train`.
+        explain: How many test samples of each kind are explained at the last checkpoint.
+        labelling: What the labels mean; what the data says itself unless given.
+        batches: `batch_size`, if it is asked for.
+    """
+
+    train: Any
+    test: Any
+    summary: dict[str, Any]
+    options: dict[str, Any]
+    graphs: GraphOptions
+    boost: dict[str, Any] | None = None
+    held_out: Any = None
+    explain: int = 0
+    labelling: Labelling | None = None
+    batches: dict[str, Any] = field(default_factory=dict)
+
+    def at(
+        self, network: Network, moment: Moment, *, last: bool, progress: bool | None
+    ) -> Trajectory:
+        """The trajectory of one checkpoint.
+
+        Args:
+            network: With the checkpoint's weights.
+            moment: When it was taken.
+            last: Whether it is the last one, where predictions are explained.
+            progress: Show progress bars; None shows them on a terminal.
+        """
+        summary = summarize(network, self.train, **self.summary, **self.batches, progress=progress)
+        tested = (
+            None if self.test is None else tally(network, self.test, self.labelling, **self.batches)
+        )
+        found = trajectory_of(summary, moment, tested, self.options, self.graphs)
+        more: dict[str, pa.Table] = {}
+        if self.boost is not None:
+            asked = {**self.boost, **self.batches, "progress": progress}
+            compared = compare(network, self.train, self.held_out, self.test, **asked)
+            names = self.summary["class_names"]
+            more |= boost_tables(compared, vars(moment), names)
+        if self.explain and last:
+            more |= explanation_tables(
+                network, self.test, self.explain, vars(moment), **self.batches
+            )
+        return replace(found, **more)
+
+
 @validated
 def trajectory_of(
     summary: ActivationSummary,
@@ -109,23 +169,32 @@ def trajectory_of(
         The trajectory. Without results by class, the columns that need them are null and the table
         of classes is empty.
     """
-    test_accuracy = None if test is None else test.accuracy
-    layers = [
-        _layer_row(index, layer, summary, test_accuracy, moment)
-        for index, layer in enumerate(summary.layers)
-    ]
-    neurons = [_neuron_rows(index, layer, moment) for index, layer in enumerate(summary.layers)]
+    accuracies = {
+        "train_accuracy": summary.accuracy,
+        "test_accuracy": None if test is None else test.accuracy,
+    }
+    layers, neurons = [], []
+    for index, layer in enumerate(summary.layers):
+        place = {**vars(moment), "layer_index": index, "layer": layer.layer.name}
+        found = {
+            measure: layer.measure(name)
+            for name, measure in MEASURES.items()
+            if summary.options.by_class or not measure.needs_classes
+        }
+        numbers = {
+            column: measure.over(values, how)
+            for measure, values in found.items()
+            for column, how in measure.columns.items()
+        }
+        about = {"kind": layer.layer.kind, "unit": summary.options.unit, "neurons": layer.neurons}
+        layers.append({**place, **about, **numbers, **accuracies})
+        neurons.append(_neurons(place, layer, {m.name: values for m, values in found.items()}))
     return Trajectory(
-        layers=pa.Table.from_pylist(layers, schema=LAYERS_SCHEMA),
-        classes=pa.Table.from_pylist(_class_rows(summary, test, moment), schema=CLASSES_SCHEMA),
+        layers=TABLES["layers"].table(layers),
+        classes=TABLES["classes"].table(_classes(summary, test, moment)),
         neurons=pa.concat_tables(neurons),
         options=options,
-        **graph_tables(
-            summary,
-            vars(moment),
-            {"train_accuracy": summary.accuracy, "test_accuracy": test_accuracy},
-            graphs or GraphOptions(),
-        ),
+        **graph_tables(summary, vars(moment), accuracies, graphs or GraphOptions()),
     )
 
 
@@ -146,89 +215,41 @@ def classes_told(summary: ActivationSummary) -> dict[str, Any]:
     return told if options.outputs == "number" else {**told, "outputs": options.outputs}
 
 
-def _layer_row(
-    index: int,
-    layer: LayerSummary,
-    summary: ActivationSummary,
-    test_accuracy: float | None,
-    moment: Moment,
-) -> dict[str, Any]:
-    entropy = layer.entropy()
-    by_class = bool(summary.options.by_class)
-    return {
-        **vars(moment),
-        "layer_index": index,
-        "layer": layer.layer.name,
-        "kind": layer.layer.kind,
-        "unit": summary.options.unit,
-        "neurons": layer.neurons,
-        "entropy": float(entropy.sum()),
-        "entropy_mean": float(entropy.mean()),
-        "entropy_median": float(np.median(entropy.numpy())),
-        "dead": int(layer.dead().sum()),
-        "always_active": int(layer.always_active().sum()),
-        "activity": float(layer.probability().mean()),
-        "mean_activation": float(layer.mean().mean()),
-        "selectivity": float(np.median(layer.selectivity().numpy())) if by_class else None,
-        "information": float(layer.information().mean()) if by_class else None,
-        "train_accuracy": summary.accuracy,
-        "test_accuracy": test_accuracy,
-    }
-
-
-def _class_rows(
+def _classes(
     summary: ActivationSummary, test: Tally | None, moment: Moment
 ) -> list[dict[str, Any]]:
     if summary.options.by_class is not True:
         return []
-    entropy = summary.class_entropy().tolist()
-    trained = (
-        [None] * len(entropy)
-        if summary.class_correct is None
-        else summary.class_accuracy().tolist()
-    )
+    columns = {}
+    for name, measure in MEASURES.items():
+        if measure.by_class:
+            values = torch.cat([layer.class_measure(name) for layer in summary.layers], dim=1)
+            columns[name] = [measure.over(row, measure.of_layer[0]) for row in values]
+    trained = None if summary.class_correct is None else summary.class_accuracy().tolist()
+    options = summary.options
     return [
         {
             **vars(moment),
             "class": number,
             "class_name": name,
             "samples": int(summary.class_samples[row]),
-            "entropy": entropy[row],
-            "train_accuracy": trained[row],
+            **{column: values[row] for column, values in columns.items()},
+            "train_accuracy": None if trained is None else trained[row],
             "test_accuracy": None if test is None else test.class_accuracy(number),
         }
-        for row, (number, name) in enumerate(
-            zip(summary.options.classes, summary.options.class_names, strict=True)
-        )
+        for row, (number, name) in enumerate(zip(options.classes, options.class_names, strict=True))
     ]
 
 
-def _neuron_rows(index: int, layer: LayerSummary, moment: Moment) -> pa.Table:
-    count = layer.neurons
-    by_class = len(layer.statistics.samples) > 1
-
-    def constant(value: float | str | None, kind: pa.DataType) -> pa.Array:
-        return pa.repeat(pa.scalar(value, kind), count)
-
-    def column(values: Tensor | None, kind: pa.DataType) -> pa.Array:
-        return pa.nulls(count, kind) if values is None else pa.array(values.numpy(), kind)
-
-    columns = {
-        "checkpoint": constant(moment.checkpoint, pa.int32()),
-        "epoch": constant(moment.epoch, pa.float64()),
-        "step": constant(moment.step, pa.int64()),
-        "layer_index": constant(index, pa.int32()),
-        "layer": constant(layer.layer.name, pa.string()),
-        "neuron": column(torch.arange(count), pa.int64()),
-        "entropy": column(layer.entropy(), pa.float64()),
-        "activity": column(layer.probability(), pa.float64()),
-        "mean_activation": column(layer.mean(), pa.float64()),
-        "dead": column(layer.dead(), pa.bool_()),
-        "always_active": column(layer.always_active(), pa.bool_()),
-        "selectivity": column(layer.selectivity() if by_class else None, pa.float64()),
-        "information": column(layer.information() if by_class else None, pa.float64()),
-        "preferred_class": column(layer.preferred_class() if by_class else None, pa.int32()),
-    }
-    return pa.Table.from_arrays(
-        [columns[name] for name in NEURONS_SCHEMA.names], schema=NEURONS_SCHEMA
-    )
+def _neurons(place: dict[str, Any], layer: LayerSummary, measured: dict[str, Tensor]) -> pa.Table:
+    known = {**measured, "neuron": torch.arange(layer.neurons)}
+    if len(layer.statistics.samples) > 1:
+        known["preferred_class"] = layer.preferred_class()
+    schema = TABLES["neurons"].schema
+    columns = [
+        pa.array(known[field.name].numpy(), from_pandas=True).cast(field.type)
+        if field.name in known
+        else pa.repeat(pa.scalar(place.get(field.name), field.type), layer.neurons)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)

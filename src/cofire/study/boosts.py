@@ -15,14 +15,14 @@ from cofire.boost.methods import VALUES
 from cofire.boost.reading import count_always_active
 from cofire.errors import ResultError
 from cofire.statistics import Interval, Outcome, samples_to_decide, weakest
-from cofire.study.tables import BOOST_CLASSES_SCHEMA, BOOSTS_SCHEMA, FLIPS_SCHEMA
+from cofire.study.tables import TABLES
 
 
 def gain_of(row: Mapping[str, Any], column: str, samples: int = 0) -> Interval | None:
     """The gain of a row with its interval, or None where there is nothing to compare with.
 
     Args:
-        row: Of `BOOSTS_SCHEMA`.
+        row: Of `boosts`.
         column: "gain" or "base_gain".
         samples: Of the test data, 0 where that is not known.
 
@@ -147,7 +147,7 @@ def boost_at(boosts: pa.Table, checkpoint: int, samples: int = 0, margin: float 
     """The rows of a checkpoint that are held against each other.
 
     Args:
-        boosts: A table of `BOOSTS_SCHEMA`.
+        boosts: A table of `boosts`.
         checkpoint: Number of a checkpoint.
         samples: Of the test data; 0 where that is not known.
         margin: A difference of test accuracy below it counts as none.
@@ -234,9 +234,9 @@ def boost_tables(
         for flip in comparison.flips
     ]
     return {
-        "boosts": pa.Table.from_pylist(boosts, schema=BOOSTS_SCHEMA),
-        "boost_classes": pa.Table.from_pylist(classes, schema=BOOST_CLASSES_SCHEMA),
-        "flips": pa.Table.from_pylist(flips, schema=FLIPS_SCHEMA),
+        "boosts": TABLES["boosts"].table(boosts),
+        "boost_classes": TABLES["boost_classes"].table(classes),
+        "flips": TABLES["flips"].table(flips),
     }
 
 

@@ -66,7 +66,7 @@ def boost_line(boosts: pa.Table, samples: int = 0, margin: float = MARGIN) -> st
     """What boosting gains at the last checkpoint, and how much of it activation patterns add, in a line.
 
     Args:
-        boosts: A table of `BOOSTS_SCHEMA` with rows.
+        boosts: A table of `boosts` with rows.
         samples: Of the test data; 0 where that is not known.
         margin: A difference of test accuracy below it counts as none.
     """

@@ -18,7 +18,7 @@ from cofire.explain import Explanation, explain
 from cofire.explain.inputs import chances_of
 from cofire.explain.result.regions import Points, heat
 from cofire.network import Network
-from cofire.study.tables import EXPLANATIONS_SCHEMA, TRACINGS_SCHEMA
+from cofire.study.tables import TABLES
 
 RUNNERS_UP = 3
 
@@ -268,8 +268,8 @@ def explanation_tables(
         error, rows, overlaps = str(refused), [], []
     tracing = {**moment, **_counts(cases, rows), **_means(overlaps), "error": error}
     return {
-        "tracings": pa.Table.from_pylist([tracing], schema=TRACINGS_SCHEMA),
-        "explanations": pa.Table.from_pylist(rows, schema=EXPLANATIONS_SCHEMA),
+        "tracings": TABLES["tracings"].table([tracing]),
+        "explanations": TABLES["explanations"].table(rows),
     }
 
 

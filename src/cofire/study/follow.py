@@ -5,26 +5,22 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from torch import nn
 
-from cofire.activations import DEFAULT_TOP, ByClass, Pairs, Range, summarize
+from cofire.activations import DEFAULT_TOP, ByClass, Pairs, Range
 from cofire.activations.batches import Batches, first_inputs, name_of
 from cofire.activations.labelling import Labelling
 from cofire.arguments import validated
-from cofire.boost import compare
 from cofire.boost.methods import check_booster
 from cofire.boost.reading import DEFAULT_UNIT, Threshold, check_firing, chosen_layers
 from cofire.errors import OptionError
 from cofire.marks import LATER, check_whole
 from cofire.network import Network, Selector, Unit, classifier
 from cofire.storage import claimed
-from cofire.study.analyse import Moment, tally, trajectory_of
-from cofire.study.boosts import boost_tables
-from cofire.study.explanations import explanation_tables
+from cofire.study.analyse import Analysis, Moment
 from cofire.study.fragments import Fragments
 from cofire.study.graph_rows import GraphOptions
 from cofire.study.trajectory import Trajectory
@@ -227,6 +223,33 @@ def follow(
         **({} if not explain else {"explain": explain}),
         "versions": versions(),
     }
+    analysis = Analysis(
+        train=train,
+        test=test,
+        held_out=held_out,
+        summary={
+            "layers": layers,
+            "unit": unit,
+            "bins": bins,
+            "range": range,
+            "threshold": threshold,
+            "by_class": by_class,
+            "pairs": pairs,
+            "top": top,
+            "null_graphs": null_graphs,
+            "min_class_samples": min_class_samples,
+            "class_names": labelling.names,
+            "outputs": outputs,
+        },
+        options=options,
+        graphs=graphs,
+        boost=None
+        if boost is None
+        else {"layers": boost_layers, "method": boost, "threshold": limit, "unit": boost_unit},
+        explain=explain,
+        labelling=labelling,
+        batches={"batch_size": batch_size},
+    )
     claim: AbstractContextManager[object] = (
         nullcontext() if folder is None else claimed(folder, "a trajectory", [_TABLE], alone=False)
     )
@@ -239,50 +262,9 @@ def follow(
             identity = {"weights": now.digest(), "epoch": float(epoch), "step": step}
             part = None if fragments is None else fragments.get(number, identity)
             if part is None:
-                summary = summarize(
-                    now,
-                    train,
-                    layers=layers,
-                    unit=unit,
-                    bins=bins,
-                    range=range,
-                    threshold=threshold,
-                    by_class=by_class,
-                    pairs=pairs,
-                    top=top,
-                    null_graphs=null_graphs,
-                    min_class_samples=min_class_samples,
-                    class_names=labelling.names,
-                    outputs=outputs,
-                    batch_size=batch_size,
-                    progress=progress,
-                )
-                tested = (
-                    None if test is None else tally(now, test, labelling, batch_size=batch_size)
-                )
                 moment = Moment(number, float(epoch), step)
-                part = trajectory_of(summary, moment, tested, options, graphs)
-                if boost is not None:
-                    comparison = compare(
-                        now,
-                        train,
-                        held_out,
-                        test,
-                        layers=boost_layers,
-                        method=boost,
-                        threshold=limit,
-                        unit=boost_unit,
-                        batch_size=batch_size,
-                        progress=progress,
-                    )
-                    part = replace(part, **boost_tables(comparison, vars(moment), labelling.names))
-                if explain and number == len(checkpoints):
-                    part = replace(
-                        part,
-                        **explanation_tables(
-                            now, test, explain, vars(moment), batch_size=batch_size
-                        ),
-                    )
+                last = number == len(checkpoints)
+                part = analysis.at(now, moment, last=last, progress=progress)
                 if fragments is not None:
                     fragments.put(number, part, identity)
             parts.append(part)

@@ -14,7 +14,7 @@ from cofire.activations import ActivationSummary
 from cofire.errors import ResultError
 from cofire.graphs import ActivationPatternGraph, Measure, Null, Significance
 from cofire.marks import check_above_zero, check_whole
-from cofire.study.tables import EDGES_SCHEMA, GRAPHS_SCHEMA, MODULARITIES_SCHEMA, VERTICES_SCHEMA
+from cofire.study.tables import TABLES
 
 _GIVEN: tuple[Measure, ...] = ("no-overlap", "unweighted-overlap", "weighted-overlap")
 _FOUND: tuple[Measure, ...] = ("kernighan-lin", "louvain")
@@ -74,10 +74,10 @@ def graph_tables(
     with ThreadPoolExecutor(max_workers=max(1, torch.get_num_threads())) as pool:
         parts = list(pool.map(of_layer, layers))
     schemas = {
-        "graphs": GRAPHS_SCHEMA,
-        "modularities": MODULARITIES_SCHEMA,
-        "vertices": VERTICES_SCHEMA,
-        "edges": EDGES_SCHEMA,
+        "graphs": TABLES["graphs"].schema,
+        "modularities": TABLES["modularities"].schema,
+        "vertices": TABLES["vertices"].schema,
+        "edges": TABLES["edges"].schema,
     }
     return {
         name: pa.concat_tables([part[place] for part in parts]) if parts else schema.empty_table()
@@ -197,8 +197,8 @@ def _tables(
         for place, (measure, value) in enumerate(zip((*_GIVEN, *_FOUND), values, strict=True))
     ]
     return [
-        pa.Table.from_pylist([row], schema=GRAPHS_SCHEMA),
-        pa.Table.from_pylist(modularities, schema=MODULARITIES_SCHEMA),
+        TABLES["graphs"].table([row]),
+        TABLES["modularities"].table(modularities),
         _vertices(graph, start, classes, found.membership.tolist()),
         edges,
     ]
@@ -242,7 +242,7 @@ def _vertices(
         "class_means": [means[rows, v].tolist() for v, rows in enumerate(known["classes"])],
         "community": community,
     }
-    return pa.Table.from_pydict(columns, schema=VERTICES_SCHEMA)
+    return pa.Table.from_pydict(columns, schema=TABLES["vertices"].schema)
 
 
 def _edges(graph: ActivationPatternGraph, checkpoint: int, index: int) -> tuple[pa.Table, int]:
@@ -260,4 +260,4 @@ def _edges(graph: ActivationPatternGraph, checkpoint: int, index: int) -> tuple[
         pa.array(ends[:, 1].numpy()),
         pa.array(weights.numpy()),
     ]
-    return pa.Table.from_arrays(columns, schema=EDGES_SCHEMA), count
+    return pa.Table.from_arrays(columns, schema=TABLES["edges"].schema), count

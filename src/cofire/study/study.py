@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from cofire.activations import summarize
 from cofire.activations.progress import progress_over
 from cofire.arguments import validated
 from cofire.atomic import write_text
-from cofire.boost import compare
 from cofire.errors import OptionError, ResultError
 from cofire.network import Network
 from cofire.patterns import information_floor
 from cofire.reading import read_json
 from cofire.storage import claimed
-from cofire.study.analyse import Moment, tally, trajectory_of
-from cofire.study.boosts import boost_tables
+from cofire.study.analyse import Analysis, Moment
 from cofire.study.datasets import LabelledData, hold_out, load_dataset
-from cofire.study.explanations import explanation_tables
 from cofire.study.fragments import Fragments
 from cofire.study.graph_rows import GraphOptions
 from cofire.study.options import StudyOptions
@@ -90,6 +85,34 @@ def _run(
     steps = checkpoint_steps(steps_per_epoch * options.epochs, options.checkpoints)
     _claim(target, described)
     fragments = Fragments(target, described)
+    threshold = options.boost_threshold
+    analysis = Analysis(
+        train=(data.train_inputs, data.train_labels),
+        test=(data.test_inputs, data.test_labels),
+        held_out=held_out,
+        summary={
+            "bins": options.bins,
+            "range": options.range,
+            "threshold": options.threshold,
+            "by_class": True,
+            "pairs": None if options.pairs == "none" else options.pairs,
+            "top": options.top,
+            "null_graphs": 0 if options.pairs == "none" else options.null_graphs,
+            "class_names": data.class_names,
+        },
+        options=described,
+        graphs=GraphOptions(options.resolution, options.community_runs),
+        boost=None
+        if options.boost == "none"
+        else {
+            "layers": None if options.boost_layers == "all" else options.boost_layers,
+            "method": options.boost,
+            "unit": options.boost_unit,
+            "threshold": options.threshold if threshold is None else threshold,
+            "seed": options.seed,
+        },
+        explain=options.explain,
+    )
     moments = [
         Moment(number, step / steps_per_epoch, step) for number, step in enumerate(steps, start=1)
     ]
@@ -111,7 +134,8 @@ def _run(
             with progress_over(title, training.samples_ahead, progress) as advance:
                 training.advance(advance)
         weights = checkpoint_path(target, moment.checkpoint)
-        part = _analysed(network, weights, data, held_out, options, moment, described, progress)
+        last = moment.checkpoint == options.checkpoints
+        part = analysis.at(network.with_weights(weights), moment, last=last, progress=progress)
         fragments.put(moment.checkpoint, part, vars(moment))
         parts[moment.checkpoint] = part
         so_far = Trajectory.concat(parts.values())
@@ -129,54 +153,6 @@ def _model(options: StudyOptions, data: LabelledData) -> nn.Sequential:
     if options.network == "cnn":
         return cnn(sample.shape, options.hidden, classes, dropout=options.dropout)
     return fcnn(sample.numel(), options.hidden, classes, dropout=options.dropout)
-
-
-def _analysed(
-    network: Network,
-    weights: Path,
-    data: LabelledData,
-    held_out: tuple[Tensor, Tensor] | None,
-    options: StudyOptions,
-    moment: Moment,
-    described: dict[str, Any],
-    progress: bool | None,
-) -> Trajectory:
-    now = network.with_weights(weights)
-    summary = summarize(
-        now,
-        (data.train_inputs, data.train_labels),
-        bins=options.bins,
-        range=options.range,
-        threshold=options.threshold,
-        by_class=True,
-        pairs=None if options.pairs == "none" else options.pairs,
-        top=options.top,
-        null_graphs=0 if options.pairs == "none" else options.null_graphs,
-        class_names=data.class_names,
-        progress=progress,
-    )
-    tested = tally(now, (data.test_inputs, data.test_labels))
-    found = trajectory_of(
-        summary, moment, tested, described, GraphOptions(options.resolution, options.community_runs)
-    )
-    if options.explain and moment.checkpoint == options.checkpoints:
-        tests = (data.test_inputs, data.test_labels)
-        found = replace(found, **explanation_tables(now, tests, options.explain, vars(moment)))
-    if options.boost == "none":
-        return found
-    comparison = compare(
-        now,
-        (data.train_inputs, data.train_labels),
-        held_out,
-        (data.test_inputs, data.test_labels),
-        layers=None if options.boost_layers == "all" else options.boost_layers,
-        method=options.boost,
-        unit=options.boost_unit,
-        threshold=options.threshold if options.boost_threshold is None else options.boost_threshold,
-        seed=options.seed,
-        progress=progress,
-    )
-    return replace(found, **boost_tables(comparison, vars(moment), data.class_names))
 
 
 def _described(options: StudyOptions, data: LabelledData, held_out: int) -> dict[str, Any]:

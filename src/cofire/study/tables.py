@@ -1,35 +1,119 @@
-"""The tables of a trajectory, column by column."""
+"""The tables of a trajectory, column by column; those of measures follow their registry."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
 import pyarrow as pa
 
-_MOMENT = [
-    pa.field("checkpoint", pa.int32(), nullable=False),
-    pa.field("epoch", pa.float64(), nullable=False),
-    pa.field("step", pa.int64()),
-]
+from cofire.errors import ResultError
+from cofire.patterns import MEASURES, Measure
 
-LAYERS_SCHEMA = pa.schema(
-    [
-        *_MOMENT,
-        pa.field("layer_index", pa.int32(), nullable=False),
-        pa.field("layer", pa.string(), nullable=False),
-        pa.field("kind", pa.string(), nullable=False),
-        pa.field("unit", pa.string(), nullable=False),
-        pa.field("neurons", pa.int64(), nullable=False),
-        pa.field("entropy", pa.float64(), nullable=False),
-        pa.field("entropy_mean", pa.float64(), nullable=False),
-        pa.field("entropy_median", pa.float64(), nullable=False),
-        pa.field("dead", pa.int64(), nullable=False),
-        pa.field("always_active", pa.int64(), nullable=False),
-        pa.field("activity", pa.float64(), nullable=False),
-        pa.field("mean_activation", pa.float64(), nullable=False),
-        pa.field("selectivity", pa.float64()),
-        pa.field("information", pa.float64()),
-        pa.field("train_accuracy", pa.float64()),
-        pa.field("test_accuracy", pa.float64()),
-    ]
+_MOMENT = "checkpoint:int32 epoch:float64 step:int64? "
+_ACCURACIES = " train_accuracy:float64? test_accuracy:float64?"
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """A table: its columns, the order of its rows, and how it belongs to the others.
+
+    Results of earlier versions open: a column that they do not have is null where it may be
+    (`?`), and columns that are not known, of measures that are not registered here say, stay.
+
+    Attributes:
+        name: Of the table and its file.
+        columns: "name:type" each, with "?" where it may be null; "*" for those of the measures.
+        keys: Columns by which rows are ordered.
+        of: What a row is about where it has columns of measures.
+        optional: Whether there may be no rows at all.
+        within: A table without whose checkpoints it has none; it may be without rows at any.
+        option: What asks for it: without it, there need be no file.
+    """
+
+    name: str
+    columns: str
+    keys: str
+    of: Literal["layer", "neuron", "class"] | None = None
+    optional: bool = False
+    within: str = ""
+    option: str = ""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Of the table, with the measures that are registered now."""
+        fields: list[pa.Field] = []
+        for column in self.columns.split():
+            if column == "*":
+                fields += [field for one in MEASURES.values() for field in self._of_measure(one)]
+                continue
+            name, _, kind = column.partition(":")
+            fields.append(pa.field(name, _type(kind.rstrip("?")), nullable=kind.endswith("?")))
+        return pa.schema(fields)
+
+    def _of_measure(self, measure: Measure) -> list[pa.Field]:
+        """Its columns, which say what they mean in the file itself."""
+        if self.of == "class" and not measure.by_class:
+            return []
+        counted = pa.bool_() if self.of == "neuron" else pa.int64()
+        columns = (
+            measure.columns if self.of == "layer" else dict([next(iter(measure.columns.items()))])
+        )
+        about = {"title": measure.title, "unit": measure.unit, "meaning": measure.meaning}
+        return [
+            pa.field(
+                name, counted if how == "count" else pa.float64(), measure.may_be_unknown, about
+            )
+            for name, how in columns.items()
+        ]
+
+    def table(self, rows: Iterable[dict[str, Any]] = ()) -> pa.Table:
+        """The table of these rows."""
+        return pa.Table.from_pylist(list(rows), schema=self.schema)
+
+    def fit(self, table: pa.Table) -> pa.Table:
+        """A table with today's columns.
+
+        Raises:
+            ResultError: A column that is always there is not, or one is of another type.
+        """
+        schema = self.schema
+        names = set(table.column_names)
+        missing = [one.name for one in schema if one.name not in names and not one.nullable]
+        try:
+            if missing:
+                raise ValueError(f"no column {', '.join(missing)}")
+            others = [one for one in table.schema if one.name not in schema.names]
+            known = [
+                table[one.name] if one.name in names else pa.nulls(len(table), one.type)
+                for one in schema
+            ]
+            whole = pa.table(
+                [*known, *(table[one.name] for one in others)],
+                [*schema.names, *(one.name for one in others)],
+            )
+            return whole.cast(pa.schema([*schema, *others], table.schema.metadata))
+        except (pa.ArrowException, ValueError) as error:
+            raise ResultError(
+                f"a table '{self.name}': {error}",
+                f"the columns {', '.join(f'{one.name} ({one.type})' for one in schema)}",
+                "make the trajectory again with this version of cofire",
+            ) from error
+
+
+def _type(name: str) -> pa.DataType:
+    inner = name.removeprefix("list<")
+    return pa.type_for_alias(name) if inner == name else pa.list_(pa.type_for_alias(inner[:-1]))
+
+
+_LAYERS = TableSpec(
+    "layers",
+    _MOMENT
+    + "layer_index:int32 layer:string kind:string unit:string neurons:int64 *"
+    + _ACCURACIES,
+    "checkpoint layer_index",
+    of="layer",
 )
 """One row per checkpoint and layer. `entropy` is the sum over the layer's neurons in nats, `activity` the
 mean share of observations in which a neuron is active, `selectivity` the median over neurons (of
@@ -38,67 +122,36 @@ mean over neurons in bits; the last two are null where no classes were kept. Acc
 from 0 to 1 of the whole network, repeated in every layer's row; null where the network's
 outputs have nothing to do with the classes."""
 
-CLASSES_SCHEMA = pa.schema(
-    [
-        *_MOMENT,
-        pa.field("class", pa.int32(), nullable=False),
-        pa.field("class_name", pa.string(), nullable=False),
-        pa.field("samples", pa.int64(), nullable=False),
-        pa.field("entropy", pa.float64(), nullable=False),
-        pa.field("train_accuracy", pa.float64()),
-        pa.field("test_accuracy", pa.float64()),
-    ]
+_CLASSES = TableSpec(
+    "classes",
+    _MOMENT + "class:int32 class_name:string samples:int64 *" + _ACCURACIES,
+    "checkpoint class",
+    of="class",
+    optional=True,
 )
 """One row per checkpoint and class that occurs. `class` is its number as the labels have it. `entropy` is the sum
 over all neurons of all layers in nats, on the training samples of the class; the accuracies are
 those of the class's
 own samples."""
 
-NEURONS_SCHEMA = pa.schema(
-    [
-        *_MOMENT,
-        pa.field("layer_index", pa.int32(), nullable=False),
-        pa.field("layer", pa.string(), nullable=False),
-        pa.field("neuron", pa.int64(), nullable=False),
-        pa.field("entropy", pa.float64(), nullable=False),
-        pa.field("activity", pa.float64(), nullable=False),
-        pa.field("mean_activation", pa.float64(), nullable=False),
-        pa.field("dead", pa.bool_(), nullable=False),
-        pa.field("always_active", pa.bool_(), nullable=False),
-        pa.field("selectivity", pa.float64()),
-        pa.field("information", pa.float64()),
-        pa.field("preferred_class", pa.int32()),
-    ]
+_NEURONS = TableSpec(
+    "neurons",
+    _MOMENT + "layer_index:int32 layer:string neuron:int64 * preferred_class:int32?",
+    "checkpoint layer_index neuron",
+    of="neuron",
 )
 """One row per checkpoint and neuron, what the distributions in the report are drawn from."""
 
-GRAPHS_SCHEMA = pa.schema(
-    [
-        *_MOMENT,
-        pa.field("layer_index", pa.int32(), nullable=False),
-        pa.field("layer", pa.string(), nullable=False),
-        pa.field("pairs", pa.string(), nullable=False),
-        pa.field("top", pa.int64(), nullable=False),
-        pa.field("top_asked", pa.int64(), nullable=False),
-        pa.field("vertices", pa.int64(), nullable=False),
-        pa.field("isolated", pa.int64(), nullable=False),
-        pa.field("edges", pa.int64(), nullable=False),
-        pa.field("edges_kept", pa.int64(), nullable=False),
-        pa.field("weight", pa.float64(), nullable=False),
-        pa.field("resolution", pa.float64(), nullable=False),
-        pa.field("communities", pa.int64(), nullable=False),
-        pa.field("singletons", pa.int64(), nullable=False),
-        pa.field("community_sizes", pa.list_(pa.int64()), nullable=False),
-        pa.field("community_mean_size", pa.float64(), nullable=False),
-        pa.field("nmi", pa.float64(), nullable=False),
-        pa.field("ari", pa.float64(), nullable=False),
-        pa.field("stability", pa.float64()),
-        pa.field("unique_neurons", pa.int64(), nullable=False),
-        pa.field("shared_neurons", pa.int64(), nullable=False),
-        pa.field("unique_matrix", pa.list_(pa.int64()), nullable=False),
-        pa.field("train_accuracy", pa.float64()),
-        pa.field("test_accuracy", pa.float64()),
-    ]
+_GRAPHS = TableSpec(
+    "graphs",
+    _MOMENT
+    + "layer_index:int32 layer:string pairs:string top:int64 top_asked:int64 vertices:int64 "
+    "isolated:int64 edges:int64 edges_kept:int64 weight:float64 resolution:float64 "
+    "communities:int64 singletons:int64 community_sizes:list<int64> "
+    "community_mean_size:float64 nmi:float64 ari:float64 stability:float64? "
+    "unique_neurons:int64 shared_neurons:int64 unique_matrix:list<int64>" + _ACCURACIES,
+    "checkpoint layer_index",
+    optional=True,
 )
 """One row per checkpoint and layer: its activation pattern graph. `top` representative neurons per class
 (`top_asked` were asked for: a narrow layer has fewer, see `cofire.summarize`); `isolated` vertices
@@ -111,26 +164,14 @@ between the communities of different seeds. `unique_matrix` is the unique-neuron
 row by row, a row for each class that occurs, `unique_neurons` the sum of its diagonal,
 `shared_neurons` that of the entries above it."""
 
-MODULARITIES_SCHEMA = pa.schema(
-    [
-        *_MOMENT,
-        pa.field("layer_index", pa.int32(), nullable=False),
-        pa.field("layer", pa.string(), nullable=False),
-        pa.field("measure", pa.string(), nullable=False),
-        pa.field("modularity", pa.float64(), nullable=False),
-        pa.field("low", pa.float64()),
-        pa.field("high", pa.float64()),
-        pa.field("runs", pa.int64(), nullable=False),
-        *[
-            pa.field(f"{null}_{number}", pa.float64())
-            for null in ("weights", "labels")
-            for number in ("mean", "std", "z")
-        ],
-        pa.field("weights_runs", pa.int64(), nullable=False),
-        pa.field("labels_runs", pa.int64(), nullable=False),
-        pa.field("train_accuracy", pa.float64()),
-        pa.field("test_accuracy", pa.float64()),
-    ]
+_MODULARITIES = TableSpec(
+    "modularities",
+    _MOMENT + "layer_index:int32 layer:string measure:string modularity:float64 low:float64? "
+    "high:float64? runs:int64 weights_mean:float64? weights_std:float64? "
+    "weights_z:float64? labels_mean:float64? labels_std:float64? labels_z:float64? "
+    "weights_runs:int64 labels_runs:int64" + _ACCURACIES,
+    "checkpoint layer_index measure",
+    optional=True,
 )
 """One row per checkpoint, layer and measure of modularity. `measure` is "no-overlap" (P2 Eq. 2),
 "unweighted-overlap" (Eq. 3), "weighted-overlap" (Eq. 4), each of the sets of representative
@@ -143,23 +184,14 @@ were. Null where there was no such comparison, z also where chance always gives 
 fewer than 5
 graphs."""
 
-VERTICES_SCHEMA = pa.schema(
-    [
-        *_MOMENT,
-        pa.field("layer_index", pa.int32(), nullable=False),
-        pa.field("layer", pa.string(), nullable=False),
-        pa.field("neuron", pa.int64(), nullable=False),
-        pa.field("classes", pa.list_(pa.int32()), nullable=False),
-        pa.field("class_means", pa.list_(pa.float64()), nullable=False),
-        pa.field("class", pa.int32(), nullable=False),
-        pa.field("community", pa.int32(), nullable=False),
-        pa.field("mean_activation", pa.float64(), nullable=False),
-        pa.field("entropy", pa.float64(), nullable=False),
-        pa.field("degree", pa.int64(), nullable=False),
-        pa.field("strength", pa.float64(), nullable=False),
-        pa.field("within_strength", pa.float64(), nullable=False),
-        pa.field("participation", pa.float64(), nullable=False),
-    ]
+_VERTICES = TableSpec(
+    "vertices",
+    _MOMENT + "layer_index:int32 layer:string neuron:int64 classes:list<int32> "
+    "class_means:list<float64> class:int32 community:int32 mean_activation:float64 "
+    "entropy:float64 degree:int64 strength:float64 within_strength:float64 "
+    "participation:float64",
+    "checkpoint layer_index neuron",
+    optional=True,
 )
 """One row per checkpoint, layer and vertex of the graph. `classes` are those that the neuron represents, in order,
 `class_means` its mean activation over each; `class` is the one of them with the highest,
@@ -168,43 +200,26 @@ VERTICES_SCHEMA = pa.schema(
 weights, `within_strength` the part of it inside its own class,
 `participation` how evenly its edges spread over the classes, 0 to 1."""
 
-EDGES_SCHEMA = pa.schema(
-    [
-        pa.field("checkpoint", pa.int32(), nullable=False),
-        pa.field("layer_index", pa.int32(), nullable=False),
-        pa.field("source", pa.int32(), nullable=False),
-        pa.field("target", pa.int32(), nullable=False),
-        pa.field("weight", pa.float64(), nullable=False),
-    ]
+_EDGES = TableSpec(
+    "edges",
+    "checkpoint:int32 layer_index:int32 source:int32 target:int32 weight:float64",
+    "checkpoint layer_index source target",
+    within="graphs",
 )
 """One row per checkpoint, layer and edge, between two neurons, `source` below `target`; the heaviest where there are
 very many."""
 
-BOOSTS_SCHEMA = pa.schema(
-    [
-        *_MOMENT,
-        pa.field("method", pa.string(), nullable=False),
-        pa.field("kind", pa.string(), nullable=False),
-        pa.field("role", pa.string(), nullable=False),
-        pa.field("title", pa.string(), nullable=False),
-        pa.field("fitted_on", pa.string(), nullable=False),
-        pa.field("train_accuracy", pa.float64()),
-        pa.field("validation_accuracy", pa.float64()),
-        pa.field("test_accuracy", pa.float64(), nullable=False),
-        pa.field("test_nll", pa.float64(), nullable=False),
-        pa.field("test_ece", pa.float64(), nullable=False),
-        pa.field("parameters", pa.int64(), nullable=False),
-        *[
-            pa.field(f"{gain}{end}", pa.float64())
-            for gain in ("gain", "base_gain")
-            for end in ("", "_low", "_high")
-        ],
-        pa.field("repaired", pa.int64()),
-        pa.field("broken", pa.int64()),
-        *[pa.field(f"values_gain{end}", pa.float64()) for end in ("", "_low", "_high")],
-        pa.field("layers_read", pa.int64()),
-        pa.field("layers_always_active", pa.int64()),
-    ]
+_BOOSTS = TableSpec(
+    "boosts",
+    _MOMENT + "method:string kind:string role:string title:string fitted_on:string "
+    "train_accuracy:float64? validation_accuracy:float64? test_accuracy:float64 "
+    "test_nll:float64 test_ece:float64 parameters:int64 gain:float64? gain_low:float64? "
+    "gain_high:float64? base_gain:float64? base_gain_low:float64? base_gain_high:float64? "
+    "repaired:int64? broken:int64? values_gain:float64? values_gain_low:float64? "
+    "values_gain_high:float64? layers_read:int64? layers_always_active:int64?",
+    "checkpoint kind method",
+    optional=True,
+    option="boost",
 )
 """One row per checkpoint and way to improve the trained network. `kind` is "base" (the network as it is), "control"
 (sees nothing of hidden layers but what goes into the last), "ablation" (the readout of all layers
@@ -226,34 +241,25 @@ more than four fifths of their P (Eq. 14), over classes and neurons, lie above 0
 nothing of hidden layers is read. The last five columns are null in
 results of earlier versions."""
 
-BOOSTS_ADDED = BOOSTS_SCHEMA.names[-5:]
-"""Columns that results of earlier versions do not have."""
-
-BOOST_CLASSES_SCHEMA = pa.schema(
-    [
-        *_MOMENT,
-        pa.field("class", pa.int32(), nullable=False),
-        pa.field("class_name", pa.string(), nullable=False),
-        pa.field("samples", pa.int64(), nullable=False),
-        pa.field("base_false_positives", pa.int64(), nullable=False),
-        pa.field("base_false_negatives", pa.int64(), nullable=False),
-        pa.field("boosted_false_positives", pa.int64(), nullable=False),
-        pa.field("boosted_false_negatives", pa.int64(), nullable=False),
-    ]
+_BOOST_CLASSES = TableSpec(
+    "boost_classes",
+    _MOMENT + "class:int32 class_name:string samples:int64 base_false_positives:int64 "
+    "base_false_negatives:int64 boosted_false_positives:int64 "
+    "boosted_false_negatives:int64",
+    "checkpoint class",
+    optional=True,
+    option="boost",
 )
 """One row per checkpoint and class: errors on the test data of the base and of the row of role "booster"."""
 
-FLIPS_SCHEMA = pa.schema(
-    [
-        *_MOMENT,
-        pa.field("index", pa.int64(), nullable=False),
-        pa.field("label", pa.int32(), nullable=False),
-        pa.field("base_class", pa.int32(), nullable=False),
-        pa.field("boosted_class", pa.int32(), nullable=False),
-        pa.field("base_confidence", pa.float64(), nullable=False),
-        pa.field("boosted_confidence", pa.float64(), nullable=False),
-        pa.field("image", pa.binary()),
-    ]
+_FLIPS = TableSpec(
+    "flips",
+    _MOMENT
+    + "index:int64 label:int32 base_class:int32 boosted_class:int32 base_confidence:float64 "
+    "boosted_confidence:float64 image:binary?",
+    "checkpoint index",
+    within="boosts",
+    option="boost",
 )
 """One row per checkpoint and example of a test sample, number `index`, that the booster classifies otherwise than the
 base. Confidences are shares from 0 to 1; `image` is a PNG, null where the sample is no picture. At
@@ -261,20 +267,14 @@ most 12 examples of
 wrong to right, 12 of right to wrong and 6 of wrong to another wrong; how many there are in all
 stands in `boosts`."""
 
-TRACINGS_SCHEMA = pa.schema(
-    [
-        *_MOMENT,
-        pa.field("method", pa.string(), nullable=False),
-        pa.field("samples", pa.int64(), nullable=False),
-        pa.field("mistakes", pa.int64(), nullable=False),
-        pa.field("right_explained", pa.int64(), nullable=False),
-        pa.field("mistakes_explained", pa.int64(), nullable=False),
-        pa.field("compared", pa.int64(), nullable=False),
-        pa.field("jaccard", pa.float64()),
-        pa.field("jaccard_heat", pa.float64()),
-        pa.field("jaccard_chance", pa.float64()),
-        pa.field("error", pa.string()),
-    ]
+_TRACINGS = TableSpec(
+    "tracings",
+    _MOMENT + "method:string samples:int64 mistakes:int64 right_explained:int64 "
+    "mistakes_explained:int64 compared:int64 jaccard:float64? jaccard_heat:float64? "
+    "jaccard_chance:float64? error:string?",
+    "checkpoint",
+    within="layers",
+    option="explain",
 )
 """One row per checkpoint at which predictions were explained, the last one of a study. Of `samples` test samples the
 network gets `mistakes` wrong; `right_explained` and `mistakes_explained` stand in `explanations`.
@@ -285,22 +285,14 @@ over sum of the higher values, each map 1 in all), `jaccard_chance` what as many
 those that are not zero would give; null where there was no pair. `error` says why nothing
 could be explained, null where it could."""
 
-EXPLANATIONS_SCHEMA = pa.schema(
-    [
-        *_MOMENT,
-        pa.field("index", pa.int64(), nullable=False),
-        pa.field("label", pa.int32(), nullable=False),
-        pa.field("predicted", pa.int32(), nullable=False),
-        pa.field("confidence", pa.float64(), nullable=False),
-        pa.field("target", pa.int32(), nullable=False),
-        pa.field("probability", pa.float64(), nullable=False),
-        pa.field("shape", pa.list_(pa.int32()), nullable=False),
-        pa.field("picture", pa.binary()),
-        pa.field("values", pa.list_(pa.float32())),
-        pa.field("y", pa.list_(pa.int32()), nullable=False),
-        pa.field("x", pa.list_(pa.int32()), nullable=False),
-        pa.field("score", pa.list_(pa.float32()), nullable=False),
-    ]
+_EXPLANATIONS = TableSpec(
+    "explanations",
+    _MOMENT + "index:int64 label:int32 predicted:int32 confidence:float64 target:int32 "
+    "probability:float64 shape:list<int32> picture:binary? values:list<float32>? "
+    "y:list<int32> x:list<int32> score:list<float32>",
+    "checkpoint index target",
+    within="tracings",
+    option="explain",
 )
 """One row per checkpoint, explained test sample (number `index`) and explained class `target`: the predicted class and,
 where that is wrong, the true one. `confidence` is the softmax of the predicted class, `probability`
@@ -310,34 +302,21 @@ of which are `values`, else null. The points lie at `y`, `x`
 in pixels (0 and the feature for vectors); `score` is the share of the class's evidence that ended
 there."""
 
-SCHEMAS = {
-    "layers": LAYERS_SCHEMA,
-    "classes": CLASSES_SCHEMA,
-    "neurons": NEURONS_SCHEMA,
-    "graphs": GRAPHS_SCHEMA,
-    "modularities": MODULARITIES_SCHEMA,
-    "vertices": VERTICES_SCHEMA,
-    "edges": EDGES_SCHEMA,
-    "boosts": BOOSTS_SCHEMA,
-    "boost_classes": BOOST_CLASSES_SCHEMA,
-    "flips": FLIPS_SCHEMA,
-    "tracings": TRACINGS_SCHEMA,
-    "explanations": EXPLANATIONS_SCHEMA,
+TABLES = {
+    spec.name: spec
+    for spec in (
+        _LAYERS,
+        _CLASSES,
+        _NEURONS,
+        _GRAPHS,
+        _MODULARITIES,
+        _VERTICES,
+        _EDGES,
+        _BOOSTS,
+        _BOOST_CLASSES,
+        _FLIPS,
+        _TRACINGS,
+        _EXPLANATIONS,
+    )
 }
 """Every table of a trajectory by its name."""
-
-SORT_KEYS = {
-    "layers": ["checkpoint", "layer_index"],
-    "classes": ["checkpoint", "class"],
-    "neurons": ["checkpoint", "layer_index", "neuron"],
-    "graphs": ["checkpoint", "layer_index"],
-    "modularities": ["checkpoint", "layer_index", "measure"],
-    "vertices": ["checkpoint", "layer_index", "neuron"],
-    "edges": ["checkpoint", "layer_index", "source", "target"],
-    "boosts": ["checkpoint", "kind", "method"],
-    "boost_classes": ["checkpoint", "class"],
-    "flips": ["checkpoint", "index"],
-    "tracings": ["checkpoint"],
-    "explanations": ["checkpoint", "index", "target"],
-}
-"""In which order the rows of each table lie."""

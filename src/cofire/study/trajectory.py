@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -17,47 +17,15 @@ from cofire.atomic import atomic_path
 from cofire.checksums import read_schema, read_table, write_table
 from cofire.errors import LayerError, MergeError, OptionError, ResultError, near_matches
 from cofire.graphs import ActivationPatternGraph
+from cofire.patterns import MEASURES, OfLayer
 from cofire.reading import reader
 from cofire.study.correlation import Correlation, correlate
 from cofire.study.graph_rows import graph_from_tables
-from cofire.study.tables import (
-    BOOST_CLASSES_SCHEMA,
-    BOOSTS_ADDED,
-    BOOSTS_SCHEMA,
-    EDGES_SCHEMA,
-    EXPLANATIONS_SCHEMA,
-    FLIPS_SCHEMA,
-    GRAPHS_SCHEMA,
-    MODULARITIES_SCHEMA,
-    SCHEMAS,
-    SORT_KEYS,
-    TRACINGS_SCHEMA,
-    VERTICES_SCHEMA,
-)
+from cofire.study.tables import TABLES
 
-_OPTIONAL = ("classes", "graphs", "modularities", "vertices", "boosts", "boost_classes")
-
-
-"""Tables that may be without rows."""
-
-
-_SPARSE = ("edges", "flips", "tracings", "explanations")
-
-
-"""Tables that may be without rows at single checkpoints: a graph may have no edges, a booster may change nothing, and
-only the last checkpoint is explained."""
-
-
-_WITHIN = {"flips": "boosts", "tracings": "layers", "explanations": "tracings"}
-
-
-"""Tables that have no checkpoint which the other table has not."""
-
-
-_LATER = {"boost": ("boosts", "boost_classes", "flips"), "explain": ("tracings", "explanations")}
-
-
-"""Tables whose files results from before them do not have, by the option that asks for them."""
+_MOMENT = ("checkpoint", "epoch", "step")
+_ACCURACIES = ("train_accuracy", "test_accuracy")
+_SUBJECT = ("scope", "name", "measure", "accuracy", "mean")
 
 
 @validated
@@ -66,54 +34,48 @@ class Trajectory:
     """What the neurons did at every checkpoint of a training run.
 
     Attributes:
-        layers: Arrow table, one row per checkpoint and layer (`LAYERS_SCHEMA`).
-        classes: Arrow table, one row per checkpoint and class (`CLASSES_SCHEMA`).
-        neurons: Arrow table, one row per checkpoint and neuron (`NEURONS_SCHEMA`).
+        layers: Arrow table, one row per checkpoint and layer (`layers`).
+        classes: Arrow table, one row per checkpoint and class (`classes`).
+        neurons: Arrow table, one row per checkpoint and neuron (`neurons`).
         options: How it was made: data set, unit, bins, range, threshold, seed and so on.
         graphs: Arrow table, one row per checkpoint and layer's activation pattern graph
-            (`GRAPHS_SCHEMA`); like the following ones without rows where no graphs were made.
-        modularities: Arrow table, one row per graph and measure (`MODULARITIES_SCHEMA`).
-        vertices: Arrow table, one row per graph and vertex (`VERTICES_SCHEMA`).
-        edges: Arrow table, one row per graph and edge (`EDGES_SCHEMA`).
+            (`graphs`); like the following ones without rows where no graphs were made.
+        modularities: Arrow table, one row per graph and measure (`modularities`).
+        vertices: Arrow table, one row per graph and vertex (`vertices`).
+        edges: Arrow table, one row per graph and edge (`edges`).
         boosts: Arrow table, one row per checkpoint and way to improve the network
-            (`BOOSTS_SCHEMA`); like the following ones without rows unless that was asked for.
-        boost_classes: Arrow table, errors class by class (`BOOST_CLASSES_SCHEMA`).
-        flips: Arrow table, examples of predictions that change (`FLIPS_SCHEMA`).
-        tracings: Arrow table, one row per explained checkpoint (`TRACINGS_SCHEMA`); like the
+            (`boosts`); like the following ones without rows unless that was asked for.
+        boost_classes: Arrow table, errors class by class (`boost_classes`).
+        flips: Arrow table, examples of predictions that change (`flips`).
+        tracings: Arrow table, one row per explained checkpoint (`tracings`); like the
             following one without rows unless that was asked for.
         explanations: Arrow table, one row per explained test sample and class
-            (`EXPLANATIONS_SCHEMA`).
+            (`explanations`).
     """
 
     layers: pa.Table
     classes: pa.Table
     neurons: pa.Table
     options: dict[str, Any] = field(default_factory=dict)
-    graphs: pa.Table = field(default_factory=GRAPHS_SCHEMA.empty_table)
-    modularities: pa.Table = field(default_factory=MODULARITIES_SCHEMA.empty_table)
-    vertices: pa.Table = field(default_factory=VERTICES_SCHEMA.empty_table)
-    edges: pa.Table = field(default_factory=EDGES_SCHEMA.empty_table)
-    boosts: pa.Table = field(default_factory=BOOSTS_SCHEMA.empty_table)
-    boost_classes: pa.Table = field(default_factory=BOOST_CLASSES_SCHEMA.empty_table)
-    flips: pa.Table = field(default_factory=FLIPS_SCHEMA.empty_table)
-    tracings: pa.Table = field(default_factory=TRACINGS_SCHEMA.empty_table)
-    explanations: pa.Table = field(default_factory=EXPLANATIONS_SCHEMA.empty_table)
+    graphs: pa.Table = field(default_factory=TABLES["graphs"].table)
+    modularities: pa.Table = field(default_factory=TABLES["modularities"].table)
+    vertices: pa.Table = field(default_factory=TABLES["vertices"].table)
+    edges: pa.Table = field(default_factory=TABLES["edges"].table)
+    boosts: pa.Table = field(default_factory=TABLES["boosts"].table)
+    boost_classes: pa.Table = field(default_factory=TABLES["boost_classes"].table)
+    flips: pa.Table = field(default_factory=TABLES["flips"].table)
+    tracings: pa.Table = field(default_factory=TABLES["tracings"].table)
+    explanations: pa.Table = field(default_factory=TABLES["explanations"].table)
 
     def __post_init__(self) -> None:
-        for name, schema in SCHEMAS.items():
-            table: pa.Table = getattr(self, name)
-            if table.schema.names != schema.names:
-                raise ResultError(
-                    f"a table '{name}' with the columns {table.schema.names}",
-                    f"the columns {schema.names}",
-                    "make the trajectory again with this version of cofire",
-                )
+        for name, spec in TABLES.items():
+            object.__setattr__(self, name, spec.fit(getattr(self, name)))
 
     @classmethod
     def empty(cls, options: dict[str, Any] | None = None) -> Self:
         """A trajectory without checkpoints, to start from."""
         return cls(
-            **{name: schema.empty_table() for name, schema in SCHEMAS.items()},
+            **{name: spec.table() for name, spec in TABLES.items()},
             options=dict(options or {}),
         )
 
@@ -143,10 +105,11 @@ class Trajectory:
                     "drop one of the two",
                 )
             seen |= set(piece.checkpoints)
-        tables = {name: pa.concat_tables([getattr(p, name) for p in pieces]) for name in SCHEMAS}
         ordered = {
-            name: table.sort_by([(key, "ascending") for key in SORT_KEYS[name]]).combine_chunks()
-            for name, table in tables.items()
+            name: pa.concat_tables([getattr(p, name) for p in pieces], promote_options="default")
+            .sort_by([(key, "ascending") for key in spec.keys.split()])
+            .combine_chunks()
+            for name, spec in TABLES.items()
         }
         return cls(**ordered, options=pieces[0].options)
 
@@ -159,88 +122,71 @@ class Trajectory:
         """One row per checkpoint for the whole network: entropy `E = Σ_j E_j` in nats and the accuracies.
 
         Returns:
-            Table with checkpoint, epoch, step, neurons, entropy, dead, always_active,
-            train_accuracy and test_accuracy; entropies and counts are sums over the layers.
+            Table with checkpoint, epoch, step, neurons, a column for each measure that is a sum, a
+            count or a mean, train_accuracy and test_accuracy; sums and counts are over the layers,
+            means over the neurons.
         """
-        grouped = self.layers.group_by(
-            ["checkpoint", "epoch", "step"], use_threads=False
-        ).aggregate(
-            [
-                ("neurons", "sum"),
-                ("entropy", "sum"),
-                ("dead", "sum"),
-                ("always_active", "sum"),
-                ("train_accuracy", "first"),
-                ("test_accuracy", "first"),
-            ]
-        )
-        plain = grouped.rename_columns(
-            [n.removesuffix("_sum").removesuffix("_first") for n in grouped.column_names]
-        )
-        return plain.sort_by("checkpoint")
+        spec = TABLES["layers"]
+        hows = {name: how for name, how in _first_columns().items() if how != "median"}
+        rows = []
+        for number in self.checkpoints:
+            layers = self.layers.filter(pc.field("checkpoint") == number).to_pylist()
+            neurons = sum(layer["neurons"] for layer in layers)
+            row = {**layers[0], "neurons": neurons}
+            for name, how in hows.items():
+                parts = [(layer[name], layer["neurons"]) for layer in layers]
+                if any(value is None for value, _ in parts):
+                    row[name] = None
+                elif how == "mean":
+                    row[name] = sum(value * size for value, size in parts) / neurons
+                else:
+                    row[name] = sum(value for value, _ in parts)
+            rows.append(row)
+        kept = {*_MOMENT, "neurons", *hows, *_ACCURACIES}
+        schema = pa.schema([field for field in spec.schema if field.name in kept])
+        return pa.Table.from_pylist(rows, schema=schema)
 
     def correlations(self, *, confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95) -> pa.Table:
         """Each measure against accuracy over the checkpoints: P2 Tables 3, 4 (graphs), 5 (network) and 6 (classes).
 
         Returns:
             Table with one row per subject, measure and accuracy: scope ("network", "layer" or
-                "class"), name,
-            measure ("entropy"; of a layer's graph also "community size", the mean over its
-            communities, and those of `MODULARITIES_SCHEMA`), accuracy ("train" or "test"), the mean
-            of the measure over the checkpoints, and the fields of `Correlation`. A class is held
-            against its own accuracy.
+            "class"), name, measure (each that is registered, "entropy" first; of a layer's graph
+            also "community size", the mean over its communities, and those of the table
+            `modularities`), accuracy ("train" or "test"), the mean of the measure over the
+            checkpoints, and the fields of `Correlation`. A class is held against its own accuracy.
         """
         rows: list[dict[str, Any]] = []
 
-        def add(
-            scope: str,
-            name: str,
-            table: pa.Table,
-            column: str = "entropy",
-            measure: str = "entropy",
-        ) -> None:
-            for accuracy in ("train", "test"):
-                accuracies = table[f"{accuracy}_accuracy"]
-                if accuracies.null_count == 0:
-                    values = table[column].to_pylist()
-                    found = correlate(values, accuracies.to_pylist(), confidence=confidence)
-                    subject = {
-                        "scope": scope,
-                        "name": name,
-                        "measure": measure,
-                        "accuracy": accuracy,
-                    }
-                    rows.append({**subject, "mean": sum(values) / len(values), **vars(found)})
+        def add(scope: str, name: str, table: pa.Table, columns: Mapping[str, str]) -> None:
+            for measure, column in columns.items():
+                if column not in table.column_names or table[column].null_count:
+                    continue
+                values = table[column].to_pylist()
+                for accuracy in ("train", "test"):
+                    accuracies = table[f"{accuracy}_accuracy"]
+                    if accuracies.null_count == 0:
+                        found = correlate(values, accuracies.to_pylist(), confidence=confidence)
+                        subject = (scope, name, measure, accuracy, sum(values) / len(values))
+                        rows.append({**dict(zip(_SUBJECT, subject, strict=True)), **vars(found)})
 
-        add("network", "all layers", self.network())
+        own = {name: name for name in MEASURES}
+        add("network", "all layers", self.network(), own)
         for name in dict.fromkeys(self.layers["layer"].to_pylist()):
-            add("layer", name, self.layers.filter(pc.field("layer") == name))
-            graphs = self.graphs.filter(pc.field("layer") == name)
-            if len(graphs):
-                add("layer", name, graphs, "community_mean_size", "community size")
-            of_layer = self.modularities.filter(pc.field("layer") == name)
+            here = pc.field("layer") == name
+            add("layer", name, self.layers.filter(here), own)
+            if len(graphs := self.graphs.filter(here)):
+                add("layer", name, graphs, {"community size": "community_mean_size"})
+            of_layer = self.modularities.filter(here)
             for measure in dict.fromkeys(of_layer["measure"].to_pylist()):
-                add(
-                    "layer",
-                    name,
-                    of_layer.filter(pc.field("measure") == measure),
-                    "modularity",
-                    measure,
-                )
-        names = dict(
-            zip(
-                self.classes["class"].to_pylist(),
-                self.classes["class_name"].to_pylist(),
-                strict=True,
-            )
-        )
-        for number in sorted(names):
-            add("class", names[number], self.classes.filter(pc.field("class") == number))
-        numbers = Correlation.__dataclass_fields__
+                rest = of_layer.filter(pc.field("measure") == measure)
+                add("layer", name, rest, {measure: "modularity"})
+        for number, name in sorted(self._listed_classes().items()):
+            add("class", name, self.classes.filter(pc.field("class") == number), own)
+        numbers = [f.name for f in fields(Correlation)]
         schema = pa.schema(
-            [(n, pa.string()) for n in ("scope", "name", "measure", "accuracy")]
-            + [("mean", pa.float64())]
-            + [(n, pa.int64() if n == "points" else pa.float64()) for n in numbers]
+            [(n, pa.string()) for n in _SUBJECT[:-1]]
+            + [(n, pa.int64() if n == "points" else pa.float64()) for n in (_SUBJECT[-1], *numbers)]
         )
         return pa.Table.from_pylist(rows, schema=schema)
 
@@ -288,14 +234,11 @@ class Trajectory:
         names = dict(
             zip(self.options.get("class_numbers") or range(len(listed)), listed, strict=False)
         )
-        names.update(
-            zip(
-                self.classes["class"].to_pylist(),
-                self.classes["class_name"].to_pylist(),
-                strict=True,
-            )
-        )
-        return names
+        return {**names, **self._listed_classes()}
+
+    def _listed_classes(self) -> dict[int, str]:
+        columns = (self.classes[name].to_pylist() for name in ("class", "class_name"))
+        return dict(zip(*columns, strict=True))
 
     def save(self, folder: str | Path) -> Path:
         """Write each table as a Parquet file of its name, whole or not at all.
@@ -307,24 +250,20 @@ class Trajectory:
         """
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
-        note = {"cofire": json.dumps(self.options, sort_keys=True)}
-        for name in SCHEMAS:
-            with atomic_path(target / f"{name}.parquet") as partial:
-                write_table(
-                    getattr(self, name).replace_schema_metadata(note), partial, compression="zstd"
-                )
+        tables = {name: getattr(self, name) for name in TABLES}
         if len(self.checkpoints) >= 3:
-            with atomic_path(target / "correlations.parquet") as partial:
-                write_table(
-                    self.correlations().replace_schema_metadata(note), partial, compression="zstd"
-                )
+            tables["correlations"] = self.correlations()
+        for name, table in tables.items():
+            metadata = {"cofire": json.dumps(self.options, sort_keys=True)}
+            with atomic_path(target / f"{name}.parquet") as partial:
+                write_table(table.replace_schema_metadata(metadata), partial, compression="zstd")
         return target
 
     def saved_in(self, folder: str | Path) -> tuple[str, ...]:
         """Names of the tables with rows whose files in a folder were made under the same options."""
         wanted = json.loads(json.dumps(self.options))
         found = []
-        for name in SCHEMAS:
+        for name in TABLES:
             try:
                 note = (read_schema(Path(folder) / f"{name}.parquet").metadata or {}).get(b"cofire")
                 same = json.loads(note or "null") == wanted
@@ -339,99 +278,54 @@ class Trajectory:
     def load(cls, folder: str | Path) -> Self:
         """Read what `save` wrote.
 
-        Results from before there was boosting, or before there were explanations, have no files of
-            them: where none of
-        the tables is there and the options do not say that it was asked for, they are without rows.
-        Columns that were added since are null.
+        Results of earlier versions open: what they did not have yet, tables of what was not asked
+        for and columns that were added since, is without rows or null.
 
         Raises:
             ResultError: A table is missing, damaged or of another kind.
         """
-        tables = {}
-        if not (Path(folder) / "layers.parquet").exists():
+        place = Path(folder)
+        if not (place / "layers.parquet").exists():
             raise ResultError(
-                f"'{folder}' {'without tables' if Path(folder).is_dir() else 'is no folder'}",
+                f"'{folder}' {'without tables' if place.is_dir() else 'is no folder'}",
                 "the folder of a study or a summary",
                 "name the folder that was given with --out, or run the study again to make it",
             )
-        older = {
-            option: names
-            for option, names in _LATER.items()
-            if not any((Path(folder) / f"{name}.parquet").exists() for name in names)
-        }
-        absent = [name for names in older.values() for name in names]
-        for name in SCHEMAS:
-            if name in absent:
+        there = {name for name in TABLES if (place / f"{name}.parquet").exists()}
+        begun = {TABLES[name].option for name in there}
+        tables, notes = {}, set()
+        for name, spec in TABLES.items():
+            path = place / f"{name}.parquet"
+            if name not in there and spec.option and spec.option not in begun:
+                tables[name] = spec.table()
                 continue
-            path = Path(folder) / f"{name}.parquet"
             try:
                 tables[name] = read_table(path)
             except (OSError, pa.ArrowInvalid) as error:
                 raise ResultError(
-                    f"{path}: {'no such file' if isinstance(error, FileNotFoundError) else error}",
+                    f"{path}: {error if name in there else 'no such file'}",
                     "a readable table of a trajectory",
                     "run the study again to make it, or name its folder",
                 ) from error
-        notes = {(table.schema.metadata or {}).get(b"cofire") for table in tables.values()}
-        note = notes.pop()
-        if note is None and not notes:
+            notes.add((tables[name].schema.metadata or {}).get(b"cofire"))
+            tables[name] = spec.fit(tables[name].replace_schema_metadata(None))
+        if notes == {None}:
             raise ResultError(
                 f"{folder}: tables without cofire's options",
                 "tables that cofire wrote",
                 "name a folder of a study",
             )
-        options = {} if note is None else json.loads(note)
-        for option, names in older.items():
-            if options.get(option) not in ("none", None, 0):
+        options = {} if len(notes) > 1 else json.loads(notes.pop() or "{}")
+        for name, spec in TABLES.items():
+            asked = options.get(spec.option) not in ("none", None, 0)
+            if name not in there and asked:
                 raise ResultError(
-                    f"{folder}: no {names[0]}.parquet, though the options say {option} = {options[option]!r}",
-                    f"{', '.join(f'{name}.parquet' for name in names)} beside the others",
-                    "run the study again to make them",
+                    f"{folder}: no {name}.parquet, though the options say {spec.option} = {options[spec.option]!r}",
+                    f"{name}.parquet beside the others",
+                    "run the study again to make it",
                 )
-            tables |= {name: SCHEMAS[name].empty_table() for name in names}
-        held = {
-            n: t for n, t in tables.items() if n not in _SPARSE and "checkpoint" in t.column_names
-        }
-        seen = {name: set(table["checkpoint"].to_pylist()) for name, table in held.items()}
-        # A summary without classes or graphs has no rows there.
-        whole = {
-            frozenset(numbers) for name, numbers in seen.items() if numbers or name not in _OPTIONAL
-        }
-        strays = [
-            name
-            for name, other in _WITHIN.items()
-            if not _checkpoints(tables[name]) <= _checkpoints(tables[other])
-        ]
-        if note is None or notes or len(whole) > 1 or strays:
-            raise ResultError(
-                f"{folder}: tables that were not written together",
-                f"{', '.join(f'{name}.parquet' for name in SCHEMAS)} of one trajectory",
-                "start the study again: it writes them anew from the checkpoints it knows",
-            )
-        edges = (
-            tables["edges"]
-            .group_by(["checkpoint", "layer_index"])
-            .aggregate([("weight", "count")])
-            .to_pylist()
-        )
-        counted = {(row["checkpoint"], row["layer_index"]): row["weight_count"] for row in edges}
-        rows = tables["graphs"].select(["checkpoint", "layer_index", "edges_kept"]).to_pylist()
-        told = {
-            (row["checkpoint"], row["layer_index"]): row["edges_kept"]
-            for row in rows
-            if row["edges_kept"]
-        }
-        if counted != told:
-            raise ResultError(
-                f"{folder}: edges that are not those of the graphs",
-                "graphs.parquet and edges.parquet of one trajectory",
-                "start the study again: it writes them anew from the checkpoints it knows",
-            )
-        plain = {
-            name: _current(table.replace_schema_metadata(None), name)
-            for name, table in tables.items()
-        }
-        return cls(**plain, options=options)
+        _check_together(tables, f"{folder}", bool(notes))
+        return cls(**tables, options=options)
 
     def __repr__(self) -> str:
         shown = self.checkpoints
@@ -441,26 +335,36 @@ class Trajectory:
         )
 
 
-def _current(table: pa.Table, name: str) -> pa.Table:
-    """A table with today's columns and types: those added since are null, and accuracies may be unknown."""
-    schema = SCHEMAS[name]
-    if name == "boosts" and table.schema.names == schema.names[: -len(BOOSTS_ADDED)]:
-        for column in BOOSTS_ADDED:
-            table = table.append_column(
-                schema.field(column), pa.nulls(len(table), schema.field(column).type)
-            )
-    try:
-        return table.cast(schema) if table.schema.names == schema.names else table
-    except (pa.ArrowException, ValueError) as error:
+def _check_together(tables: Mapping[str, pa.Table], folder: str, apart: bool) -> None:
+    """Refuse tables that were not written together.
+
+    Raises:
+        ResultError: They were made under other options, or are not of the same checkpoints.
+    """
+    seen = {name: set(table["checkpoint"].to_pylist()) for name, table in tables.items()}
+    # A summary without classes or graphs has no rows there.
+    whole = {
+        frozenset(seen[name])
+        for name, spec in TABLES.items()
+        if not spec.within and (seen[name] or not spec.optional)
+    }
+    strays = any(spec.within and not seen[n] <= seen[spec.within] for n, spec in TABLES.items())
+    by_graph = ["checkpoint", "layer_index"]
+    held = tables["edges"].group_by(by_graph).aggregate([("weight", "count")])
+    kept = tables["graphs"].filter(pc.field("edges_kept") > 0)
+    counts = [
+        set(zip(*(table[name].to_pylist() for name in (*by_graph, column)), strict=True))
+        for table, column in ((held, "weight_count"), (kept, "edges_kept"))
+    ]
+    if apart or len(whole) > 1 or strays or counts[0] != counts[1]:
         raise ResultError(
-            f"a table '{name}' of other types: {error}",
-            f"{', '.join(map(str, schema))}",
-            "make the trajectory again with this version of cofire",
-        ) from error
+            f"{folder}: tables that were not written together"
+            + (", edges that are not those of the graphs" if counts[0] != counts[1] else ""),
+            f"{', '.join(f'{name}.parquet' for name in TABLES)} of one trajectory",
+            "start the study again: it writes them anew from the checkpoints it knows",
+        )
 
 
-def _checkpoints(table: pa.Table) -> set[int]:
-    return set(table["checkpoint"].to_pylist()) if "checkpoint" in table.column_names else set()
-
-
-"""Options that rows from before were made without, since they change no number."""
+def _first_columns() -> dict[str, OfLayer]:
+    """The column of every measure in the table of layers, and how it is made of its neurons."""
+    return dict(next(iter(measure.columns.items())) for measure in MEASURES.values())

@@ -14,16 +14,16 @@ from cofire.errors import ResultError
 from cofire.report.facts import Facts
 from cofire.statistics import Outcome, verdicts
 from cofire.study.boosts import Boost, boost_at, margin_of
-from cofire.study.tables import BOOST_CLASSES_SCHEMA, BOOSTS_SCHEMA, FLIPS_SCHEMA
+from cofire.study.tables import TABLES
 
 
 class BoostFacts:
     """The tables of boosting as the page needs them.
 
     Args:
-        boosts: A table of `BOOSTS_SCHEMA`.
-        classes: A table of `BOOST_CLASSES_SCHEMA`.
-        flips: A table of `FLIPS_SCHEMA`.
+        boosts: A table of `boosts`.
+        classes: A table of `boost_classes`.
+        flips: A table of `flips`.
         class_names: The name of every class that is known.
         margin: A difference of test accuracy below it counts as none.
 
@@ -47,9 +47,9 @@ class BoostFacts:
         margin: float = MARGIN,
     ) -> None:
         schemas = {
-            "boosts": BOOSTS_SCHEMA,
-            "boost_classes": BOOST_CLASSES_SCHEMA,
-            "flips": FLIPS_SCHEMA,
+            "boosts": TABLES["boosts"].schema,
+            "boost_classes": TABLES["boost_classes"].schema,
+            "flips": TABLES["flips"].schema,
         }
         for (name, schema), table in zip(schemas.items(), (boosts, classes, flips), strict=True):
             if table.schema.names != schema.names:

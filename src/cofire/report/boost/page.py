@@ -33,9 +33,9 @@ def write_boost_report(
     """Write what boosting did to one model as one HTML file that loads nothing from anywhere.
 
     Args:
-        boosts: A table of `cofire.study.tables.BOOSTS_SCHEMA`, of one checkpoint or more.
-        boost_classes: A table of `BOOST_CLASSES_SCHEMA`, which may be without rows.
-        flips: A table of `FLIPS_SCHEMA`, which may be without rows.
+        boosts: A table of `boosts`, of one checkpoint or more.
+        boost_classes: A table of `boost_classes`, which may be without rows.
+        flips: A table of `flips`, which may be without rows.
         path: Where to write; the file appears whole or not at all.
         class_names: Name of every class by its number.
         options: How it was made, printed one by one.

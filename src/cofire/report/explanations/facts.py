@@ -58,8 +58,8 @@ class ExplanationFacts:
     """The explanations of the last checkpoint that has any.
 
     Args:
-        tracings: A table of `TRACINGS_SCHEMA` with rows.
-        explanations: A table of `EXPLANATIONS_SCHEMA`.
+        tracings: A table of `tracings` with rows.
+        explanations: A table of `explanations`.
         class_names: The name of every class that is known.
 
     Attributes:

@@ -198,7 +198,7 @@ class GraphFacts:
         return {
             (row["name"], row["measure"], row["accuracy"]): row
             for row in rows
-            if row["scope"] == "layer" and row["measure"] != "entropy"
+            if row["scope"] == "layer" and row["measure"] in (*MEASURES, "community size")
         }
 
     def graph(self, layer: str, checkpoint: int) -> Graph:
