@@ -7,12 +7,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cofire.errors import DataError
+from cofire.errors import DataError, OptionError
 from cofire.patterns import (
+    MEASURES,
     class_selectivity,
     entropy_of_counts,
     information_floor,
     mutual_information,
+    register_measure,
 )
 
 
@@ -85,3 +87,39 @@ def test_selectivity_of_hand_computed_neurons():
 def test_bad_input_is_one_clear_error(call):
     with pytest.raises(DataError, match="To fix it"):
         call()
+
+
+def test_a_measure_is_refused_that_takes_what_is_not_known_or_has_a_name_that_is_taken():
+    about = {"title": "A", "meaning": "B."}
+    with pytest.raises(OptionError, match=r"'meen'.*try 'mean'"):
+
+        @register_measure(**about)
+        def own(meen):
+            return meen
+
+    with pytest.raises(OptionError, match="'entropy' with a column 'entropy'"):
+
+        @register_measure(**about)
+        def entropy(histogram):
+            return histogram
+
+    with pytest.raises(OptionError, match="of class_mean, by_class=True"):
+
+        @register_measure(**about, by_class=True)
+        def by_class(class_mean):
+            return class_mean
+
+    assert not {"own", "by_class"} & set(MEASURES)
+
+
+def test_a_measure_gives_one_number_for_each_neuron(monkeypatch):
+    @register_measure(title="A", meaning="B.")
+    def whole(mean):
+        return mean.sum()
+
+    measure = MEASURES.pop("whole")
+    with pytest.raises(DataError, match=r"gives \(\), torch.float32 for 3 neurons"):
+        measure({"mean": torch.ones(3), "active": torch.ones(3)}.__getitem__)
+    undefined = torch.tensor([1.0, float("nan"), 3.0])
+    assert measure.over(undefined, "mean") == 2.0
+    assert measure.over(undefined[1:2], "mean") is None

@@ -160,7 +160,9 @@ def study(
         config,
         dataset=dataset,
         network=network,
-        hidden=None if hidden is None else tuple(part.strip() for part in hidden.split(",")),
+        hidden=None
+        if hidden is None
+        else tuple(int(part) if part.strip().isdigit() else part for part in hidden.split(",")),
         epochs=epochs,
         checkpoints=checkpoints,
         batch_size=batch_size,
