@@ -36,8 +36,9 @@ from cofire.errors import OptionError
 from cofire.evaluate.tuned import read_tuned
 from cofire.explain import METHODS, Explanation
 from cofire.explain import explain as run_explain
-from cofire.explain.drawing.captions import method_told, percent, plural
+from cofire.explain.drawing.captions import percent, plural
 from cofire.explain.methods.cam_layer import choose_cam_layer
+from cofire.explain.methods.registry import title_of
 from cofire.images.classes import class_number, known_names, read_names
 from cofire.images.preparation import Preparation, Prepared, preparation_of
 from cofire.images.reading import find_photos, read_photo
@@ -327,7 +328,7 @@ def _table(methods: Sequence[str], *, one_each: bool) -> Table:
     for heading in ("image", "predicted", *([] if one_each else ["explained"])):
         table.add_column(heading, overflow="fold")
     for method in methods:
-        table.add_column(f"box by {method_told(method)}", overflow="fold")
+        table.add_column(f"box by {title_of(method)}", overflow="fold")
     return table
 
 

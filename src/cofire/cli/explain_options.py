@@ -8,7 +8,7 @@ from cofire.cli.numbers import numbers
 from cofire.errors import OptionError, near_matches
 from cofire.evaluate.tuned import Tuned
 from cofire.explain import METHODS
-from cofire.explain.methods.discernible import kind_of, tracing_of
+from cofire.explain.methods.registry import kind_of
 
 OURS = "discernible"
 MAPS = ("gradcam", "gradcam++")
@@ -92,7 +92,7 @@ def options_of(
         found[tuned.method] = tuned.explain_options
     if own:
         _need([OURS], methods, next(iter(own)).replace("_", "-"))
-        tracing_of(OURS, own)
+        METHODS[OURS].options(**own)
         found[OURS] |= own
         if tuned is not None and tuned.method == OURS and kind_of(OURS, found[OURS]) != tuned.kind:
             raise OptionError(

@@ -47,7 +47,7 @@ from cofire.evaluate.tuned import Tuned
 from cofire.evaluate.tuning import told
 from cofire.evaluate.tuning import tune as run_tune
 from cofire.explain import METHODS
-from cofire.explain.methods.discernible import kind_of
+from cofire.explain.methods.registry import kind_of
 from cofire.images.classes import known_names, read_names
 from cofire.images.collection import sample
 from cofire.images.layouts import open_collection

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+from collections import ChainMap
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cofire.arguments import validated
+from cofire.arguments import Seed, validated
 from cofire.errors import OptionError, near_matches
-from cofire.explain import METHODS, Explanation, explain
-from cofire.explain.inputs import (
-    Images,
-    Pictures,
-    Target,
-    chances_of,
-    classes_asked,
-    images_asked,
-    pictures_asked,
-)
-from cofire.explain.methods.discernible import kind_of
-from cofire.explain.methods.mapping import one_class_each, refuse_options
+from cofire.explain import METHODS, Explanation, Method, register_method
+from cofire.explain.attribution import explain_by
+from cofire.explain.inputs import Images, Pictures, Target
+from cofire.explain.methods.registry import BASELINES, kind_of, method_of
 from cofire.explain.result.regions import SIGMA, Kind, Regions, blurred, check_share, regions_of
 from cofire.explain.tracing.plan import plan_of
-from cofire.network import Network, classifier
+from cofire.network import Network
+from cofire.options import Options
 
 
 @validated
@@ -65,15 +60,11 @@ def explained(
         >>> explained(network, torch.ones(1, 3), 1, "edges")
         Explanation('edges', 1 image of 1 × 3 pixels, maps, evidence in 0 of 1)
     """
-    if method not in EVALUATED:
-        raise OptionError(
-            f"method={method!r}",
-            f"one of {', '.join(map(repr, EVALUATED))}",
-            f"pass {near_matches(str(method), EVALUATED, most=1)}",
-        )
-    if method in BASELINES:
-        return baseline(method, network, images, target, pictures, seed=seed, options=options)
-    return explain(network, images, target, method, pictures=pictures, **(options or {}))
+    row = method_of(method, baselines=True)
+    given = dict(options or {})
+    if "seed" in row.options.model_fields:
+        given = {"seed": seed} | given
+    return explain_by(row, network, images, target, pictures, given)
 
 
 BOX_RULE = ("threshold", "connected")
@@ -150,11 +141,8 @@ def box_around_heat(explanation: Explanation) -> bool:
     return explanation.layer_maps is not None and explanation.regions.around == "heat"
 
 
-BASELINES = ("centre", "random", "edges")
-"""The middle of the image, one random pixel of it, and where its colours change."""
-
-EVALUATED = (*METHODS, *BASELINES)
-"""Methods that explain, and baselines."""
+EVALUATED: Mapping[str, Method] = ChainMap(BASELINES, METHODS)
+"""Methods that explain, and baselines: the middle of the image, a random pixel of it, and where its colours change."""
 
 CENTRE_SIGMA = 0.25
 """Width of the Gaussian at the middle, as a share of the shorter side: at half its height it spans 59 % of that."""
@@ -205,35 +193,35 @@ def baseline(
             f"one of {', '.join(map(repr, BASELINES))}",
             f"pass {near_matches(str(name), BASELINES, most=1)}",
         )
-    network = classifier(network, images)
-    regions, own = regions_of(dict(options or {}), "maps")
-    refuse_options(name, own, ["sigma"])
-    sigma = own.get("sigma", CENTRE_SIGMA if name == "centre" else SIGMA)
-    batch = images_asked(network, images)
-    classes = classes_asked(network, target, len(batch))
-    one_class_each(name, classes)
-    chances = chances_of(network.run(batch)).cpu()
-    confidence, predicted = chances.max(1)
-    classes = predicted[:, None].clone() if classes is None else classes
-    if name == "centre":
-        size = tuple(batch.shape[2:]) if batch.ndim == 4 else (1, batch.shape[1])
-        maps = centre_map((size[0], size[1]), sigma).expand(len(batch), -1, -1).clone()
-    else:
-        maps = random_maps(batch, seed, sigma) if name == "random" else edge_maps(batch, sigma)
-    return Explanation(
-        method=name,
-        options={"sigma": float(sigma)} | ({"seed": seed} if name == "random" else {}),
-        target=classes.clone(),
-        probability=chances.gather(1, classes).float(),
-        predicted=predicted.clone(),
-        confidence=confidence.float(),
-        input_shape=network.input_shape,
-        sites=(),
-        neurons=None,
-        maps=maps,
-        pictures=pictures_asked(batch, pictures),
-        regions=regions,
-    )
+    return explained(network, images, target, name, pictures=pictures, seed=seed, options=options)
+
+
+class _Centre(Options):
+    sigma: float = Field(CENTRE_SIGMA, gt=0, title="Width", description="Of the Gaussian.")
+
+
+class _Edges(Options):
+    sigma: float = Field(SIGMA, ge=0, title="Blur", description="As a share of the shorter side.")
+
+
+class _Random(_Edges):
+    seed: Seed = Field(0, title="Seed", description="Of the random pixel.")
+
+
+@register_method("centre", title="Centre", options=_Centre, baseline=True)
+def _centre(network: Network, images: Tensor, classes: Tensor, options: _Centre) -> Tensor:
+    size = tuple(images.shape[2:]) if images.ndim == 4 else (1, images.shape[1])
+    return centre_map((size[0], size[1]), options.sigma).expand(len(images), -1, -1)
+
+
+@register_method("random", title="Random point", options=_Random, baseline=True)
+def _random(network: Network, images: Tensor, classes: Tensor, options: _Random) -> Tensor:
+    return random_maps(images, options.seed, options.sigma)
+
+
+@register_method("edges", title="Edges", options=_Edges, baseline=True)
+def _edges(network: Network, images: Tensor, classes: Tensor, options: _Edges) -> Tensor:
+    return edge_maps(images, options.sigma)
 
 
 def centre_map(size: tuple[int, int], sigma: float = CENTRE_SIGMA) -> Tensor:
@@ -287,8 +275,6 @@ def random_maps(images: Tensor, seed: int, sigma: float = SIGMA) -> Tensor:
         >>> together.sum((1, 2)).tolist(), torch.equal(together[1], random_maps(images[1:], seed=0, sigma=0)[0])
         ([1.0, 1.0], True)
     """
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise OptionError(f"seed={seed!r}", "a whole number", "pass seed=0")
     planes = _planes(images)
     maps = torch.zeros(len(planes), *planes.shape[2:])
     for pixels, values in zip(maps, planes, strict=True):

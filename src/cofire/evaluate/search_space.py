@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Any
 
 from cofire.errors import OptionError, near_matches
-from cofire.explain.methods.discernible import DEFAULTS, Tracing, kind_of, tracing_of
-from cofire.explain.result.regions import SIGMA, Kind, Regions, check_share, regions_of
+from cofire.explain.methods.registry import kind_of, method_of
+from cofire.explain.result.regions import Kind, regions_of
 
 WEIGHTS = ("current", "preceding", "succeeding")
 """The parts of `alpha`, each a knob of its own (P3 §3.2)."""
@@ -167,15 +167,11 @@ def defaults_of(method: str, kind: Kind | None = None) -> dict[str, Any]:
         >>> defaults_of("discernible")["contrast"], defaults_of("discernible", "points")["contrast"]
         (0.7, None)
     """
-    if method not in DEFAULTS:
-        return ({"sigma": SIGMA} if method == "lrp" else {}) | Regions().used("maps")
-    kind = kind_of(method, {}) if kind is None else kind
-    own = {
-        field.name: getattr(DEFAULTS[method], field.name)
-        for field in fields(Tracing)
-        if field.name != "n"
-    }
-    if kind == "points":
+    row = method_of(method)
+    kind = row.kind() if kind is None else kind
+    # Which class and which layer are explained is no matter of how well.
+    own = {name: value for name, value in dict(row.options()).items() if name not in ("n", "layer")}
+    if kind == "points" and "contrast" in own:
         own["contrast"] = None
     return own | regions_of({}, kind)[0].used(kind)
 
@@ -200,13 +196,10 @@ def alike(method: str, options: Mapping[str, Any]) -> tuple[Any, ...]:
         >>> alike("discernible", {"alpha": (2, 1, 3)}) == alike("discernible", {"alpha": (1, 0.5, 1), "sigma": 0.1})
         True
     """
-    _, rest = regions_of(options, kind_of(method, options))
-    if method not in DEFAULTS:
-        if "sigma" in rest:
-            check_share("sigma", rest["sigma"], least=0.0)
-        return (method, *sorted(rest.items()))
-    tracing = tracing_of(method, rest)
-    current, preceding, _ = tracing.alpha
-    largest = max(current, preceding)
-    plain = replace(tracing, alpha=(current / largest, preceding / largest, 1.0))
-    return (method, *map(repr, asdict(plain).items()))
+    row = method_of(method)
+    plain = dict(row.read(options, row.kind(options))[1])
+    if "alpha" in plain:
+        current, preceding, _ = plain["alpha"]
+        largest = max(current, preceding)
+        plain["alpha"] = (current / largest, preceding / largest, 1.0)
+    return (method, *map(repr, plain.items()))

@@ -16,7 +16,7 @@ from cofire.errors import CofireError, OptionError, ResultError
 from cofire.evaluate.bandit import BanditRun
 from cofire.evaluate.methods import kind_for
 from cofire.evaluate.search_space import alike, defaults_of
-from cofire.explain.methods.discernible import METHODS, kind_of
+from cofire.explain.methods.registry import METHODS, kind_of
 from cofire.explain.result.regions import Kind, Regions, regions_of
 from cofire.network import Network
 from cofire.reading import read_json, reader

@@ -18,7 +18,7 @@ from cofire.evaluate.methods import kind_for, regions_for
 from cofire.evaluate.rewards import Rewards, samples_of
 from cofire.evaluate.search_space import WEIGHTS, Knob, alike, defaults_of, knobs_of
 from cofire.evaluate.tuned import Learned, Score, Tuned
-from cofire.explain.methods.discernible import METHODS
+from cofire.explain.methods.registry import METHODS
 from cofire.explain.result.regions import Kind, check_share, regions_of
 from cofire.images.collection import Collection, sample
 from cofire.images.preparation import Preparation

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cofire.arguments import validated
-from cofire.errors import ExplanationError, OptionError, near_matches
+from cofire.errors import ExplanationError, OptionError
 from cofire.explain.inputs import (
     Images,
     Pictures,
@@ -19,23 +19,10 @@ from cofire.explain.inputs import (
     images_asked,
     pictures_asked,
 )
-from cofire.explain.methods.discernible import (
-    DEFAULTS,
-    METHODS,
-    Tracing,
-    kind_of,
-    scoring_of,
-    tracing_of,
-)
-from cofire.explain.methods.mapping import MapMethod, mapped
+from cofire.explain.methods.registry import Found, Method, method_of
 from cofire.explain.result.explanation import Explanation
-from cofire.explain.result.layer_maps import LayerMaps, joined_maps, net_evidence
-from cofire.explain.result.regions import Regions, regions_of
-from cofire.explain.rules.flow import Flow
-from cofire.explain.tracing.plan import images_at_once, plan_of
-from cofire.explain.tracing.trace import Table, trace
+from cofire.explain.result.neurons import Neurons, Site
 from cofire.network import Network, classifier
-from cofire.network.untouched import without_autocast
 
 
 @validated
@@ -74,7 +61,7 @@ def explain(
         target: The class to explain: None for the one that each image is predicted as, a number for
             all images, (images,) for one each, (images, n) to start from several at once.
         method: "discernible", "discernible-p3", "discernible-points", "cnn-fixations", "gradcam",
-            "gradcam++" or "lrp".
+            "gradcam++", "lrp", or one that was registered (see `cofire.register_method`).
         pictures: What to draw the explanation on, (images, height, width, 3), uint8. Left out, the
             images themselves, each stretched to the full range of grey values or colours.
         **options: Of the method. Those that trace: `alpha`, `k`, `k_linear`, `n`, `most`,
@@ -109,12 +96,18 @@ def explain(
         >>> found.target.tolist(), found.points(0)
         ([[0]], Points(1, score 1.0000))
     """
-    if method not in METHODS:
-        raise OptionError(
-            f"method={method!r}",
-            f"one of {', '.join(map(repr, METHODS))}",
-            f"pass {near_matches(str(method), METHODS, most=1)}",
-        )
+    return explain_by(method_of(method), network, images, target, pictures, options)
+
+
+def explain_by(
+    method: Method,
+    network: Network | nn.Module,
+    images: Tensor,
+    target: int | Tensor | None,
+    pictures: Tensor | None,
+    options: Mapping[str, Any],
+) -> Explanation:
+    """The explanation by a row of the table of methods; see `explain`."""
     network = classifier(network, images)
     if len(network.input_shape) not in (1, 3):
         raise ExplanationError(
@@ -123,97 +116,87 @@ def explain(
             "wrap the model so that it takes images, of height 1 for a line",
         )
     batch = images_asked(network, images)
-    kind = kind_of(method, options)
-    regions, own = regions_of(options, kind)
-    if method not in DEFAULTS:
-        found_maps = mapped(
-            network,
-            batch,
-            classes_asked(network, target, len(batch)),
-            cast("MapMethod", method),
-            pictures_asked(batch, pictures),
-            own,
-        )
-        return replace(found_maps, regions=regions)
-    tracing = tracing_of(method, own)
+    kind = method.kind(options)
+    regions, chosen = method.read(options, kind)
     classes = classes_asked(network, target, len(batch))
-    if classes is not None and tracing.n > 1:
+    if classes is not None and classes.shape[1] > 1 and "n" not in method.options.model_fields:
         raise OptionError(
-            f"n={tracing.n} and a target", "one of the two", "pass (images, n) classes as target"
+            f"{classes.shape[1]} classes for one image",
+            f"one class, as {method.name} explains one",
+            "explain each by itself",
         )
-    if tracing.n > network.num_classes:
-        raise OptionError(f"n={tracing.n}", f"at most {network.num_classes} classes", "pass n=1")
-    plan = plan_of(network)
-    if kind == "layers" and not plan.judged:
-        kind = "points"
-        regions, tracing = _without_layers(method, options)
-    asked = plan.judged if kind == "layers" else {}
-    scoring = scoring_of(method, tracing)
-    table = Table(plan)
-    found: list[tuple[Tensor, Tensor, Tensor]] = []
-    layers: list[LayerMaps | None] = []
-    each = images_at_once(plan, len(batch), recorded=bool(asked))
-    for first in range(0, len(batch), each):
-        part = batch[first : first + each]
-        logits, values = plan.tap(network, part, recorded=bool(asked))
-        chances = chances_of(logits.detach(), first)
-        chosen = (
-            chances.topk(tracing.n, dim=1).indices
-            if classes is None
-            else classes[first : first + each]
-        )
-        chosen = chosen.to(logits.device)
-        with without_autocast():
-            layers.append(
-                net_evidence(asked, logits, values, chosen, tracing.contrast or 0.0, first)
-            )
-        logits, values = logits.detach(), {node: value.detach() for node, value in values.items()}
-        with torch.inference_mode(), without_autocast():
-            table.add(first, trace(plan, values, _start(chosen, logits), scoring))
-        found.append(
-            (chosen.cpu(), chances.gather(1, chosen).cpu(), torch.stack(chances.max(1)).cpu())
-        )
-    sites, neurons = table.finished()
-    layer_maps = joined_maps(layers)
-    if kind == "layers" and layer_maps is None:
-        regions, tracing = _without_layers(method, options)
-    highest = torch.cat([part[2] for part in found], dim=1)
+    shown = pictures_asked(batch, pictures)
+    logits = None
+    if not method.predicts:
+        logits = network.run(batch).cpu()
+        classes = chances_of(logits).argmax(1, keepdim=True) if classes is None else classes
+        result = method(network, batch, classes[:, 0], chosen)
+    else:
+        result = method(network, batch, classes, chosen)
+    found = result if isinstance(result, Found) else _found(method, network, result, classes)
+    logits = found.logits if logits is None else logits
+    classes = found.classes if classes is None else classes
+    assert logits is not None
+    assert classes is not None
+    if kind == "layers" and found.layer_maps is None:
+        # No layer says where its evidence lies: heat maps and boxes are of points.
+        regions, chosen = method.read({**options, "contrast": None}, "points")
+    chances = chances_of(logits).cpu()
+    confidence, predicted = chances.max(1)
     return Explanation(
-        method=method,
-        options=tracing.described(),
-        target=torch.cat([part[0] for part in found]),
-        probability=torch.cat([part[1] for part in found]).float(),
-        predicted=highest[1].long(),
-        confidence=highest[0].float(),
+        method=method.name,
+        options=chosen.record() if found.options is None else found.options,
+        target=classes.clone(),
+        probability=chances.gather(1, classes).float(),
+        predicted=predicted,
+        confidence=confidence.float(),
         input_shape=network.input_shape,
-        sites=sites,
-        neurons=neurons,
-        maps=None,
-        pictures=pictures_asked(batch, pictures),
+        sites=found.sites,
+        neurons=found.neurons,
+        maps=None if found.maps is None else found.maps.cpu(),
+        pictures=shown,
         regions=regions,
-        layer_maps=layer_maps,
+        layer_maps=found.layer_maps,
     )
 
 
-def _without_layers(method: str, options: dict[str, Any]) -> tuple[Regions, Tracing]:
-    """What is so where no layer says where its evidence lies: heat maps and boxes are of points."""
-    regions, own = regions_of(options, "points")
-    return regions, replace(tracing_of(method, own), contrast=None)
-
-
-def _start(classes: Tensor, logits: Tensor) -> Flow:
-    ordered, order = classes.sort(dim=1)
-    # Softmax over these classes alone: their probabilities among themselves, however small each is.
-    share = logits.double().gather(1, classes).softmax(1).gather(1, order)
-    image = torch.arange(len(classes), device=classes.device).repeat_interleave(classes.shape[1])
-    index, score = ordered.reshape(-1), share.reshape(-1)
-    kept = score > 0
-    one = torch.ones_like(index, dtype=torch.int8)
-    flow = Flow(image, index, one, score, torch.arange(len(index), device=index.device)).where(kept)
-    return Flow(
-        flow.image,
-        flow.index,
-        flow.direction,
-        flow.score,
-        torch.arange(len(flow), device=index.device),
+def _found(method: Method, network: Network, values: Any, classes: Tensor | None) -> Found:
+    """What a method's tensor says: maps, or points at the pixels above 0."""
+    assert classes is not None
+    shape = network.input_shape
+    size = (len(classes), *(shape[1:] if len(shape) == 3 else (1, *shape)))
+    if (
+        not isinstance(values, Tensor)
+        or tuple(values.shape) != size
+        or not bool((values.isfinite() & (values >= 0)).all())
+    ):
+        given = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise ExplanationError(
+            f"{given} from method {method.name!r}",
+            f"a tensor of shape {size} of finite values from 0 up",
+            "correct the function that was registered with cofire.register_method",
+        )
+    values = values.detach().to("cpu", torch.float32)
+    if method.gives == "maps":
+        return Found(maps=values)
+    image, y, x = values.nonzero(as_tuple=True)
+    score, total = values[image, y, x], values.flatten(1).sum(1)
+    top = total.nonzero().flatten()
+    none = torch.zeros_like(image)
+    channel = none if len(shape) == 3 else x
+    columns = {
+        "image": [top, image],
+        "site": [torch.ones_like(top), none],
+        "channel": [classes[top, 0], channel],
+        "y": [torch.zeros_like(top), y],
+        "x": [torch.zeros_like(top), x - channel],
+        "child": [torch.arange(len(image)) + len(top)],
+        "parent": [torch.searchsorted(top, image)],
+    }
+    neurons = Neurons(
+        **{name: torch.cat(parts).to(torch.int32) for name, parts in columns.items()},
+        score=torch.cat([total[top], score]),
+        share=score,
     )
+    classes_site = Site("classes", "classes", (network.num_classes,), 0)
+    return Found(sites=(Site("input", "input", tuple(shape), 0), classes_site), neurons=neurons)

@@ -11,18 +11,6 @@ from cofire.explain.result.regions import LAYER_SIGMA, SIGMA, Regions
 
 NO_EVIDENCE = "no evidence found"
 NO_NET_EVIDENCE = "no net evidence in any layer"
-_METHODS = {
-    "discernible": "Discernible neurons",
-    "discernible-p3": "Discernible neurons of P3",
-    "discernible-points": "Discernible points",
-    "cnn-fixations": "CNN-Fixations",
-    "gradcam": "Grad-CAM",
-    "gradcam++": "Grad-CAM++",
-    "lrp": "LRP",
-    "centre": "Centre",
-    "random": "Random point",
-    "edges": "Edges",
-}
 
 
 def percent(share: float, digits: int = 1) -> str:
@@ -61,16 +49,6 @@ def plural(count: int, one: str) -> str:
         ('1 point', '1,200 points')
     """
     return f"{count:,} {one}{'' if count == 1 else 's'}"
-
-
-def method_told(method: str) -> str:
-    """A method's name as papers write it; others as they are.
-
-    Example:
-        >>> method_told("gradcam++"), method_told("mine")
-        ('Grad-CAM++', 'mine')
-    """
-    return _METHODS.get(method, method)
 
 
 def class_told(index: int, names: Sequence[str] | None) -> str:

@@ -17,6 +17,7 @@ from cofire.atomic import atomic_path, write_text
 from cofire.errors import OptionError, near_matches
 from cofire.explain.drawing import captions
 from cofire.explain.drawing.paper import Paper, PixelPaper, VectorPaper, shortened
+from cofire.explain.methods.registry import title_of
 from cofire.explain.result.explained import Explained
 from cofire.explain.result.regions import Points, check_share
 
@@ -327,7 +328,7 @@ def _head(
     width: int,
 ) -> None:
     told = captions.explained_told(explanation, image, names)
-    more = f"{captions.predicted_told(explanation, image, names)} · {captions.method_told(explanation.method)}"
+    more = f"{captions.predicted_told(explanation, image, names)} · {title_of(explanation.method)}"
     if not bool(explanation[image].has_evidence[0]):
         more += f" · {captions.NO_EVIDENCE}"
     paper.text(left, top + 22, shortened(told, _TEXT, width), _TEXT)

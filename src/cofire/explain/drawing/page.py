@@ -15,6 +15,7 @@ from PIL import Image
 
 from cofire.atomic import write_text
 from cofire.explain.drawing import captions, draw, paper
+from cofire.explain.methods.registry import title_of
 from cofire.explain.result.explained import Explained
 from cofire.explain.result.neurons import Site
 
@@ -53,7 +54,7 @@ def write_html(
     }
     page = _render(
         "page.html.j2",
-        title=title or f"{captions.method_told(explanation.method)}: what carried the decision",
+        title=title or f"{title_of(explanation.method)}: what carried the decision",
         lead=_lead(explanation),
         options=[(name, _option_told(value)) for name, value in explanation.options.items()],
         images=images,
@@ -287,7 +288,7 @@ def _nowhere(site: Site) -> str:
 
 def _lead(explanation: Explained) -> str:
     method, count = (
-        captions.method_told(explanation.method),
+        title_of(explanation.method),
         captions.plural(len(explanation), "image"),
     )
     without = len(explanation) - int(np.count_nonzero(explanation.has_evidence))

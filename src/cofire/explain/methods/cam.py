@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import operator
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, get_args
 from weakref import WeakKeyDictionary
 
 import torch
+from pydantic import Field
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
@@ -23,12 +24,14 @@ from cofire.errors import (
     near_matches,
 )
 from cofire.explain.methods.cam_layer import CamLayer, choose_cam_layer
+from cofire.explain.methods.registry import Found, register_method
 from cofire.network import Network, Selector
 from cofire.network.engines import GraphEngine
 from cofire.network.execution import Program
 from cofire.network.operations import Operation, users_of
 from cofire.network.reading import GraphReading
 from cofire.network.untouched import without_autocast
+from cofire.options import Options
 
 CamMethod = Literal["gradcam", "gradcam++"]
 """Whose class activation map: Selvaraju et al. 2017 (captum), Chattopadhay et al. 2018 (grad-cam)."""
@@ -379,3 +382,47 @@ def _library(module: str, package: str, what: str) -> Any:
         raise MissingExtraError(
             f"{what} without {package}", "the extra 'cams'", 'pip install "cofire[cams]"'
         ) from error
+
+
+class CamOptions(Options):
+    """Options of class activation maps.
+
+    Attributes:
+        layer: What selects the activation layer whose map is taken, see `choose_cam_layer`; None
+            for the last map before the classifier.
+    """
+
+    layer: Any = Field(
+        None,
+        title="Layer",
+        description="Whose map gradcam and gradcam++ take; the last before the classifier.",
+    )
+
+
+def _cam(method: CamMethod) -> Callable[[Network, Tensor, Tensor | None, CamOptions], Found]:
+    def explained(
+        network: Network, images: Tensor, classes: Tensor | None, options: CamOptions
+    ) -> Found:
+        layer = choose_cam_layer(network, options.layer)
+        if classes is None:
+            classes = network.run(images).argmax(1, keepdim=True).cpu()
+        maps, name, logits = cam_maps(network, images, classes[:, 0], method, layer)
+        return Found(maps=maps, options={"target_layer": name}, logits=logits, classes=classes)
+
+    return explained
+
+
+register_method(
+    "gradcam",
+    title="Grad-CAM",
+    options=CamOptions,
+    predicts=True,
+    meaning="Selvaraju et al. 2017: a feature map weighted by the mean gradient of each channel.",
+)(_cam("gradcam"))
+register_method(
+    "gradcam++",
+    title="Grad-CAM++",
+    options=CamOptions,
+    predicts=True,
+    meaning="Chattopadhay et al. 2018: weighted by the positive gradients, for several objects.",
+)(_cam("gradcam++"))

@@ -1,35 +1,51 @@
-"""What each method takes, and what it takes when nothing is said."""
+"""The methods that trace evidence back: discernible neurons, the paper's form of it, and CNN-Fixations."""
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar
 
-from cofire.errors import OptionError, near_matches
-from cofire.explain.result.regions import Kind, check_share
+import torch
+from pydantic import Field, PositiveInt, create_model, model_validator
+from torch import Tensor
+
+from cofire.errors import OptionError
+from cofire.explain.inputs import chances_of
+from cofire.explain.methods.registry import Found, register_method
+from cofire.explain.result.layer_maps import joined_maps, net_evidence
+from cofire.explain.rules.flow import Flow
+from cofire.explain.tracing.plan import images_at_once, plan_of
 from cofire.explain.tracing.scoring import Scoring
-from cofire.marks import check_whole
-
-PAPER = "discernible-p3"
-"""Eqs. 1 to 5 and Algorithm 1 of the paper, and nothing besides."""
-METHODS = (
-    "discernible",
-    PAPER,
-    "discernible-points",
-    "cnn-fixations",
-    "gradcam",
-    "gradcam++",
-    "lrp",
-)
-"""Ours, the paper's own form of it, that form with three repairs, its forerunner, two class activation maps, and
-layer-wise relevance propagation.
-"""
+from cofire.explain.tracing.trace import Table, trace
+from cofire.marks import Mark, Refused
+from cofire.network import Network
+from cofire.network.untouched import without_autocast
+from cofire.options import Options
 
 
-@dataclass(frozen=True)
-class Tracing:
+def _alpha(given: Any) -> tuple[float, float, float]:
+    if isinstance(given, Sequence) and not isinstance(given, str) and len(given) == 3:
+        plain = [
+            float(value)
+            for value in given
+            if isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and 0 <= value < math.inf
+        ]
+        if len(plain) == 3 and plain[2] and plain[0] + plain[1]:
+            return (plain[0], plain[1], plain[2])
+    raise Refused(
+        "three numbers from 0 up, for current, preceding and succeeding support; the last, and one of the first two, "
+        "above 0"
+    )
+
+
+Alpha = Annotated[tuple[float, float, float], Mark("three numbers", _alpha, "(1.0, 1.0, 1.0)")]
+
+
+class TracingOptions(Options):
     """Options of a method that traces evidence back through the network.
 
     Attributes:
@@ -46,143 +62,195 @@ class Tracing:
             of the paper, which is all that "discernible-p3" has.
         contrast: How much of the net evidence for the strongest rival is taken from that of the
             class, from 0 to 1, before heat maps and boxes are made of it (see
-            `cofire.explain.result.layer_maps`); None makes them of the traced points alone, as the paper
-            does.
+            `cofire.explain.result.layer_maps.net_evidence`); None makes them of the traced points
+            alone, as the paper does.
     """
 
-    alpha: tuple[float, float, float] = (1.0, 0.0, 1.0)
-    k: int | None = 10
-    k_linear: int | None = 2
-    n: int = 1
-    most: int | None = 200
-    counted: bool = True
-    carried: bool = True
-    contrast: float | None = 0.7
+    literal: ClassVar[bool] = False
 
-    def described(self) -> dict[str, Any]:
-        """As JSON can hold it."""
-        return asdict(self)
+    alpha: Alpha = Field(
+        (1.0, 0.0, 1.0),
+        title="Weights of support",
+        description="Weights of current, preceding, succeeding support: 1,0,1.",
+    )
+    k: PositiveInt | None = Field(
+        10,
+        title="Inputs of a convolution",
+        description="Inputs chosen per neuron of a convolution, or all.",
+    )
+    k_linear: PositiveInt | None = Field(
+        2,
+        title="Inputs of a linear layer",
+        description="Inputs chosen per neuron of a linear layer, or all.",
+    )
+    n: PositiveInt = Field(1, title="Classes", description="Most probable classes to start from.")
+    most: PositiveInt | None = Field(
+        200,
+        title="Neurons that go on",
+        description="Neurons of an image that go on from one place, or all.",
+    )
+    counted: bool = Field(
+        True, title="Counted", description="Count inputs more that serve several neurons."
+    )
+    carried: bool = Field(
+        True, title="Carried", description="Hand evidence on; else neurons all count 1."
+    )
+    contrast: float | None = Field(
+        0.7,
+        ge=0,
+        le=1,
+        title="Contrast",
+        description="How much of the rival's evidence is taken away, 0 to 1; none makes maps of points.",
+    )
+
+    def scoring(self) -> Scoring:
+        """How the inputs of neurons are scored."""
+        current, preceding, _ = self.alpha
+        # Ratios decide, and α_suc changes none; kept near 1, the largest numbers there are do not
+        # overflow.
+        largest = max(current, preceding)
+        return Scoring(
+            current=current / largest,
+            preceding=preceding / largest,
+            k=self.k,
+            k_linear=self.k_linear,
+            counted=self.counted,
+            carried=self.carried,
+            most=self.most,
+            literal=self.literal,
+        )
 
 
-_POINTS = Tracing(alpha=(1.0, 1.0, 1.0), k=1, k_linear=1, most=None, carried=False, contrast=None)
-DEFAULTS = {
-    "discernible": Tracing(),
-    PAPER: _POINTS,
-    "discernible-points": _POINTS,
-    "cnn-fixations": Tracing(
-        alpha=(1.0, 0.0, 1.0),
-        k=1,
-        k_linear=None,
-        most=None,
-        counted=False,
-        carried=False,
-        contrast=None,
-    ),
-}
-"""Options of the methods that trace."""
+def _with_defaults(name: str, base: type[Options], **defaults: Any) -> type[Any]:
+    """The same options with other defaults."""
+    fields: dict[str, Any] = {}
+    for option, value in defaults.items():
+        info = copy.copy(base.model_fields[option])
+        info.default = value
+        fields[option] = (info.annotation, info)
+    return create_model(name, __base__=base, __module__=__name__, **fields)
 
 
-def scoring_of(method: str, tracing: Tracing) -> Scoring:
-    """How a method scores the inputs of neurons.
+_Points = _with_defaults(
+    "PointsOptions",
+    TracingOptions,
+    alpha=(1.0, 1.0, 1.0),
+    k=1,
+    k_linear=1,
+    most=None,
+    carried=False,
+    contrast=None,
+)
+_Fixations = _with_defaults(
+    "FixationOptions", _Points, alpha=(1.0, 0.0, 1.0), k_linear=None, counted=False
+)
+
+
+class _P3Options(_Points):  # type: ignore[misc, valid-type]
+    literal: ClassVar[bool] = True
+
+    @model_validator(mode="after")
+    def _has_no_scores(self) -> Any:
+        if self.carried:
+            raise OptionError(
+                "carried=True for method 'discernible-p3'",
+                "False: neurons of the paper's form are chosen or not, without scores",
+                "leave it out, or pass method='discernible-points' or 'discernible'",
+            )
+        return self
+
+
+@register_method(
+    "cnn-fixations",
+    title="CNN-Fixations",
+    options=_Fixations,
+    gives="points",
+    predicts=True,
+    meaning="The forerunner: of each neuron the inputs with the largest product.",
+)
+@register_method(
+    "discernible-points",
+    title="Discernible points",
+    options=_Points,
+    gives="points",
+    predicts=True,
+    meaning="P3 with three repairs: what is silent takes no part, and inputs with negative weights are asked why they "
+    "are small.",
+)
+@register_method(
+    "discernible-p3",
+    title="Discernible neurons of P3",
+    options=_P3Options,
+    gives="points",
+    predicts=True,
+    meaning="Eqs. 1 to 5 and Algorithm 1 of the paper, and nothing besides.",
+)
+@register_method(
+    "discernible",
+    title="Discernible neurons",
+    options=TracingOptions,
+    gives="points",
+    predicts=True,
+    meaning="The decision traced back to the neurons and pixels that carried it; maps of net evidence.",
+)
+def traced(
+    network: Network, images: Tensor, classes: Tensor | None, options: TracingOptions
+) -> Found:
+    """Evidence followed from the classes down, a group of images at a time.
 
     Args:
-        method: That traces.
-        tracing: Its options.
+        network: With a graph.
+        images: (images, *network.input_shape), checked.
+        classes: (images, n), None for the most probable.
+        options: Of the method.
+
+    Raises:
+        OptionError: There are not so many classes, or `n` and classes are given.
+        RuleError: The network has an operator through which evidence cannot be traced.
     """
-    current, preceding, _ = tracing.alpha
-    # Ratios decide, and α_suc changes none; kept near 1, the largest numbers there are do not
-    # overflow.
-    largest = max(current, preceding)
-    return Scoring(
-        current=current / largest,
-        preceding=preceding / largest,
-        k=tracing.k,
-        k_linear=tracing.k_linear,
-        counted=tracing.counted,
-        carried=tracing.carried,
-        most=tracing.most,
-        literal=method == PAPER,
+    if classes is not None and options.n > 1:
+        raise OptionError(
+            f"n={options.n} and a target", "one of the two", "pass (images, n) classes as target"
+        )
+    if options.n > network.num_classes:
+        raise OptionError(f"n={options.n}", f"at most {network.num_classes} classes", "pass n=1")
+    plan, scoring = plan_of(network), options.scoring()
+    judged = {} if options.contrast is None else plan.judged
+    table = Table(plan)
+    explained, layers, said = [], [], []
+    each = images_at_once(plan, len(images), recorded=bool(judged))
+    for first in range(0, len(images), each):
+        part = slice(first, first + each)
+        logits, values = plan.tap(network, images[part], recorded=bool(judged))
+        chances = chances_of(logits.detach(), first)
+        chosen = chances.topk(options.n, dim=1).indices if classes is None else classes[part]
+        chosen = chosen.to(logits.device)
+        with without_autocast():
+            layers.append(
+                net_evidence(judged, logits, values, chosen, options.contrast or 0.0, first)
+            )
+        logits, values = logits.detach(), {node: value.detach() for node, value in values.items()}
+        with torch.inference_mode(), without_autocast():
+            table.add(first, trace(plan, values, _start(chosen, logits), scoring))
+        explained.append(chosen.cpu())
+        said.append(logits.cpu())
+    sites, neurons = table.finished()
+    return Found(
+        sites=sites,
+        neurons=neurons,
+        layer_maps=joined_maps(layers),
+        logits=torch.cat(said),
+        classes=torch.cat(explained),
     )
 
 
-def tracing_of(method: str, given: dict[str, Any]) -> Tracing:
-    """A method's options.
-
-    Args:
-        method: That traces.
-        given: Options other than the defaults.
-
-    Raises:
-        OptionError: An option is unknown or has a value it cannot have.
-
-    Example:
-        >>> tracing_of("discernible", {"k": 3}).k
-        3
-    """
-    names = [field.name for field in fields(Tracing)]
-    for name in given:
-        if name not in names:
-            raise OptionError(
-                f"{name}= for method {method!r}",
-                f"one of its options: {', '.join(names)}",
-                f"pass {near_matches(name, names, most=1)}, or leave it out",
-            )
-    checked = dict(given)
-    for name in ("k", "k_linear", "most"):
-        if checked.get(name) is not None:
-            checked[name] = check_whole(name, checked[name])
-    if "n" in checked:
-        checked["n"] = check_whole("n", checked["n"])
-    for name in ("counted", "carried"):
-        if name in checked and not isinstance(checked[name], bool):
-            raise OptionError(f"{name}={checked[name]!r}", "True or False", f"pass {name}=True")
-    if method == PAPER and checked.get("carried"):
-        raise OptionError(
-            f"carried=True for method {PAPER!r}",
-            "False: neurons of the paper's form are chosen or not, without scores",
-            "leave it out, or pass method='discernible-points' or 'discernible'",
-        )
-    if checked.get("contrast") is not None:
-        check_share("contrast", checked["contrast"], least=0.0, most=1.0)
-    if "alpha" in checked:
-        checked["alpha"] = _alpha(checked["alpha"])
-    return replace(DEFAULTS[method], **checked)
-
-
-def kind_of(method: str, options: Mapping[str, Any]) -> Kind:
-    """What a method makes heat maps and boxes of, where a network has what it needs.
-
-    Args:
-        method: Its name.
-        options: Those that are not as usual.
-
-    Example:
-        >>> kind_of("discernible", {}), kind_of("discernible", {"contrast": None}), kind_of("gradcam", {})
-        ('layers', 'points', 'maps')
-    """
-    if method not in DEFAULTS:
-        return "maps"
-    return "points" if options.get("contrast", DEFAULTS[method].contrast) is None else "layers"
-
-
-def _alpha(given: Any) -> tuple[float, float, float]:
-    whole = isinstance(given, Sequence) and not isinstance(given, str) and len(given) == 3
-    if (
-        not whole
-        or not all(
-            isinstance(value, (int, float))
-            and not isinstance(value, bool)
-            and 0 <= value < math.inf
-            for value in given
-        )
-        or given[2] == 0
-        or given[0] + given[1] == 0
-    ):
-        raise OptionError(
-            f"alpha={given!r}",
-            "three numbers from 0 up, for current, preceding and succeeding support; the last, and one of the first "
-            "two, above 0",
-            "pass alpha=(1.0, 1.0, 1.0)",
-        )
-    current, preceding, succeeding = given
-    return (float(current), float(preceding), float(succeeding))
+def _start(classes: Tensor, logits: Tensor) -> Flow:
+    ordered, order = classes.sort(dim=1)
+    # Softmax over these classes alone: their probabilities among themselves, however small each is.
+    share = logits.double().gather(1, classes).softmax(1).gather(1, order)
+    image = torch.arange(len(classes), device=classes.device).repeat_interleave(classes.shape[1])
+    index, score = ordered.reshape(-1), share.reshape(-1)
+    kept = score > 0
+    row = torch.arange(int(kept.sum()), device=index.device)
+    one = torch.ones_like(row, dtype=torch.int8)
+    return Flow(image[kept], index[kept], one, score[kept], row)

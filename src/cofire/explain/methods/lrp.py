@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, fx, nn
 
 from cofire.errors import ExplanationError, MissingExtraError, NonFiniteError
@@ -19,9 +20,11 @@ from cofire.explain.methods.lrp_modules import (
     site_for,
 )
 from cofire.explain.methods.lrp_plan import LrpPlan, Part, lrp_plan_of
+from cofire.explain.methods.registry import Found, register_method
 from cofire.explain.result.regions import SIGMA, blurred, check_share
 from cofire.explain.rules.registry import Step
 from cofire.network import Network
+from cofire.options import Options
 
 _BYTES = 2 << 30
 """What the values of a batch may take on the way; more images go through one after the other."""
@@ -317,3 +320,28 @@ def _zennit(module: str) -> Any:
         raise MissingExtraError(
             "LRP without zennit", "the extra 'lrp'", 'pip install "cofire[lrp]"'
         ) from error
+
+
+class LrpOptions(Options):
+    """Options of layer-wise relevance propagation.
+
+    Attributes:
+        sigma: Width of the blur as a share of the shorter side; 0 for none.
+    """
+
+    sigma: float = Field(
+        SIGMA, ge=0, title="Blur", description="Width of the blur, as a share of the shorter side."
+    )
+
+
+@register_method(
+    "lrp",
+    title="LRP",
+    options=LrpOptions,
+    extra="lrp",
+    meaning="Relevance by zennit's LRP ε⁺: what each neuron adds is shared out among its inputs.",
+)
+def lrp(network: Network, images: Tensor, classes: Tensor, options: LrpOptions) -> Found:
+    """The positive part of the relevance, blurred."""
+    maps = lrp_maps(network, images, classes, options.sigma)
+    return Found(maps=maps, options={"composite": "epsilon plus", "sigma": options.sigma})

@@ -384,6 +384,11 @@ class Regions:
         return {name: getattr(self, name) for name in names}
 
 
+def region_names(kind: Kind) -> tuple[str, ...]:
+    """The options of heat maps and boxes of a kind."""
+    return _OPTIONS[kind]
+
+
 def regions_of(options: Mapping[str, Any], kind: Kind) -> tuple[Regions, dict[str, Any]]:
     """Options of `explain` parted into those of heat maps and boxes, and those of the method.
 

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from cofire.atomic import write_text
 from cofire.evaluate.tuned import Tuned
 from cofire.evaluate.tuning import told
-from cofire.explain.drawing.captions import method_told
+from cofire.explain.methods.registry import title_of
 from cofire.report.canvas import canvas, plain, series
 from cofire.report.evaluate.left_out import left_out_told
 from cofire.report.evaluate.regret_words import (
@@ -48,7 +48,7 @@ def write_regret_page(tuned: Tuned, path: str | Path, *, title: str | None = Non
         The path.
     """
     shown = {
-        "method": method_told(tuned.method),
+        "method": title_of(tuned.method),
         "tuning_photos": tuned.photos,
         "rewarded_from_an_intersection_over_union_of": tuned.least_iou,
         "seed": tuned.seed,
@@ -61,7 +61,7 @@ def write_regret_page(tuned: Tuned, path: str | Path, *, title: str | None = Non
     page = render(
         "evaluate/regret.html.j2",
         regret_figures(tuned),
-        title=title or f"Options of {method_told(tuned.method)}, learnt",
+        title=title or f"Options of {title_of(tuned.method)}, learnt",
         command=tuned.setup.get("command"),
         verdict=verdict(tuned),
         notes=notes_of(tuned),

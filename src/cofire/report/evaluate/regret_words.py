@@ -7,7 +7,7 @@ from typing import Any
 from cofire.evaluate.measures import MARGIN
 from cofire.evaluate.tuned import Learned, Tuned
 from cofire.evaluate.tuning import told
-from cofire.explain.drawing.captions import method_told
+from cofire.explain.methods.registry import title_of
 from cofire.report.notation import number, percent, plural, signed
 from cofire.statistics import Interval, mean_interval, samples_to_decide
 
@@ -42,7 +42,7 @@ def verdict(tuned: Tuned) -> str:
     before, after = tuned.before, tuned.after
     reached = f"an intersection over union of {tuned.least_iou:g} with the object’s"
     words = (
-        f"On {plural(tuned.photos, 'tuning photo')} the box of {method_told(tuned.method)} reaches {reached} in "
+        f"On {plural(tuned.photos, 'tuning photo')} the box of {title_of(tuned.method)} reaches {reached} in "
         f"{percent(before.reached)} with the method’s own options and in {percent(after.reached)} with those learnt: "
         f"{signed(100 * tuned.gain.value, 1)} points"
     )

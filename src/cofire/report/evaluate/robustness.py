@@ -9,7 +9,8 @@ from cofire.atomic import write_text
 from cofire.evaluate.shifts import COMPARISONS, AttackCase, AttackedPhoto, MethodShift, Robustness
 from cofire.evaluate.shifts import MEASURES as SHIFTS
 from cofire.explain import Explanation
-from cofire.explain.drawing.captions import class_told, method_told, percent
+from cofire.explain.drawing.captions import class_told, percent
+from cofire.explain.methods.registry import title_of
 from cofire.report.evaluate.intervals import Chart, Group, Line, chart
 from cofire.report.evaluate.layout import laid_out
 from cofire.report.evaluate.panels import panel
@@ -79,7 +80,7 @@ def _charts(found: Robustness, *, boxes: bool) -> list[Chart]:
     def groups(measure: str) -> list[Group]:
         return [
             Group(
-                method_told(method),
+                title_of(method),
                 tuple(
                     Line(LABELS[which], which, found.mean(method, which, measure))
                     for which in COMPARISONS
@@ -117,7 +118,7 @@ def _charts(found: Robustness, *, boxes: bool) -> list[Chart]:
     if boxes:
         held = [
             Group(
-                method_told(method),
+                title_of(method),
                 tuple(
                     Line(label, kind, found.mean(method, which, measure))
                     for kind, which, measure, label in _INSIDE
@@ -162,7 +163,7 @@ def _table(found: Robustness) -> list[dict[str, Any]]:
 
     return [
         {
-            "method": method_told(method),
+            "method": title_of(method),
             "label": LABELS[which],
             "cells": [cell(found.mean(method, which, measure), measure) for measure in SHIFTS],
         }
@@ -207,7 +208,7 @@ def _shown(found: Robustness, case: AttackCase) -> dict[str, Any]:
         ],
         "methods": [
             {
-                "name": method_told(method),
+                "name": title_of(method),
                 "panels": _panels(explanations, method, rows, before, after),
             }
             for method, explanations in case.explanations.items()
@@ -240,7 +241,7 @@ def _panels(
                 "kind": which,
                 "name": name,
                 "place": place,
-                "label": f"{method_told(method)} for {name}, {place}",
+                "label": f"{title_of(method)} for {name}, {place}",
                 "moved": [] if row is None else _moved(row),
             }
         )

@@ -6,7 +6,8 @@ import statistics
 
 from cofire.evaluate.measures import MARGIN
 from cofire.evaluate.shifts import Robustness
-from cofire.explain.drawing.captions import method_told, number, percent, plural
+from cofire.explain.drawing.captions import number, percent, plural
+from cofire.explain.methods.registry import title_of
 from cofire.statistics import Interval, Outcome
 
 _STILL = 0.0005
@@ -77,7 +78,7 @@ def rounded_told(found: Robustness) -> str | None:
 
 def verdict(found: Robustness, method: str) -> str:
     """What the numbers say about a method, in two sentences; nothing that the intervals leave open is claimed."""
-    name = method_told(method)
+    name = title_of(method)
     attack, noise = (found.mean(method, which, "centroid") for which in ("attack", "noise"))
     decision, classes = (found.mean(method, which, "centroid") for which in ("decision", "classes"))
     if attack is None or noise is None:
@@ -177,7 +178,7 @@ def reading(found: Robustness, *, boxes: bool) -> list[tuple[str, str]]:
                 "The photos below",
                 f"{'All' if shown == found.fooled else f'The {shown}'} that were fooled"
                 f"{'' if shown == found.fooled else ' whose evidence moved most'}, those first in which "
-                f"{method_told(found.methods[0])} moved most under the attack.",
+                f"{title_of(found.methods[0])} moved most under the attack.",
             )
         )
     return told

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cofire.evaluate.evaluation import Difference, Evaluation
 from cofire.evaluate.measures import GROUPS, Criterion
 from cofire.evaluate.methods import BASELINES
-from cofire.explain.drawing.captions import method_told
+from cofire.explain.methods.registry import title_of
 from cofire.report.notation import number, signed
 from cofire.statistics import Interval
 
@@ -97,7 +97,7 @@ def method_name(method: str) -> str:
         >>> method_name("centre"), method_name("gradcam++")
         ('Centre', 'Grad-CAM++')
     """
-    return _BASELINE_NAMES.get(method) or method_told(method)
+    return _BASELINE_NAMES.get(method) or title_of(method)
 
 
 def value_told(value: float, criterion: Criterion) -> str:

@@ -9,7 +9,8 @@ from cofire.atomic import write_text
 from cofire.errors import OptionError
 from cofire.evaluate.two_networks import KINDS, NetworkCase, TwoNetworks
 from cofire.explain import Explanation
-from cofire.explain.drawing.captions import class_told, method_told, percent
+from cofire.explain.drawing.captions import class_told, percent
+from cofire.explain.methods.registry import title_of
 from cofire.report.evaluate.intervals import Chart, Group, Line, chart
 from cofire.report.evaluate.layout import laid_out
 from cofire.report.evaluate.panels import framed, panel
@@ -50,7 +51,7 @@ def write_two_networks(
         title=title or f"{first} or {second}: what did they look at?",
         lead=lead(found),
         setups=list(zip(found.networks, setups, strict=True)),
-        method=method_told(found.method),
+        method=title_of(found.method),
         right=_right(found),
         verdicts=verdicts(found),
         charts=_charts(found, boxes=boxes),

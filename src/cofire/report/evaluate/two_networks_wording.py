@@ -7,7 +7,8 @@ import math
 from cofire.evaluate.localisation import chance_overlap
 from cofire.evaluate.measures import MARGIN
 from cofire.evaluate.two_networks import TwoNetworks
-from cofire.explain.drawing.captions import method_told, number, percent, plural
+from cofire.explain.drawing.captions import number, percent, plural
+from cofire.explain.methods.registry import title_of
 from cofire.statistics import Interval, samples_to_decide
 
 
@@ -28,7 +29,7 @@ def lead(found: TwoNetworks) -> str:
     return (
         f"{plural(len(found.rows), 'photo')}, seen by {first} and by {second}. {first} is right in "
         f"{percent(found.correct(0))} of them, {second} in {percent(found.correct(1))}. What each of them looked at is "
-        f"told by {method_told(found.method)}."
+        f"told by {title_of(found.method)}."
     )
 
 

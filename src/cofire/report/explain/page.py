@@ -20,10 +20,10 @@ from cofire.explain.drawing.captions import (
     evidence_told,
     explained_told,
     heat_told,
-    method_told,
     percent,
 )
 from cofire.explain.drawing.page import MOST_ROWS, layer_shown
+from cofire.explain.methods.registry import title_of
 from cofire.report.explain.addresses import heat_address, photo_address
 from cofire.report.explain.explained import (
     Explained,
@@ -143,7 +143,7 @@ def write_page(
         or ("Why the network decided so" if len(photos) > 1 else f"Why {photos[0]['predicted']}?"),
         lead=lead(explained, len(photos), first, _asked(photos), without),
         setup=setup,
-        methods=[(method_told(one.method), options_told(one.options)) for one in first],
+        methods=[(title_of(one.method), options_told(one.options)) for one in first],
         photos=photos,
         traced=any(one.neurons is not None for one in first),
         width=width,
@@ -209,8 +209,8 @@ def _panel(explanation: Explanation, names: Sequence[str] | None, sliders: int) 
         most = min(max(_LAYER_BYTES // (_NEURON_BYTES * sites * sliders), _LEAST_ROWS), MOST_ROWS)
         layers = [layer_shown(explanation, 0, site, names, most) for site in range(sites)]
     return {
-        "method": method_told(explanation.method),
-        "label": f"{method_told(explanation.method)} for {told}",
+        "method": title_of(explanation.method),
+        "label": f"{title_of(explanation.method)} for {told}",
         "evidence": bool(explanation.has_evidence[0]),
         "traced": traced,
         "words": evidence_words(explanation),

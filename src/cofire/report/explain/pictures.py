@@ -10,14 +10,9 @@ from PIL import Image
 from cofire.atomic import atomic_path
 from cofire.explain import Explanation
 from cofire.explain.drawing import draw
-from cofire.explain.drawing.captions import (
-    class_told,
-    explained_told,
-    heat_told,
-    method_told,
-    percent,
-)
+from cofire.explain.drawing.captions import class_told, explained_told, heat_told, percent
 from cofire.explain.drawing.paper import PixelPaper, shortened
+from cofire.explain.methods.registry import title_of
 from cofire.report.explain.explained import Explained, alike, box_of, box_words, evidence_words
 from cofire.report.notation import joined
 
@@ -95,7 +90,7 @@ def _panel(
 
 
 def _foot(paper: PixelPaper, explanation: Explanation, left: int, top: int, width: int) -> None:
-    paper.text(left, top + 24, method_told(explanation.method), _TEXT)
+    paper.text(left, top + 24, title_of(explanation.method), _TEXT)
     _, largest = draw.heat_share(explanation.heatmap()[0])
     lines = [evidence_words(explanation)]
     if largest > 0:
@@ -117,7 +112,7 @@ def _foot(paper: PixelPaper, explanation: Explanation, left: int, top: int, widt
 def _legend(paper: PixelPaper, explained: Explained, y: int, width: int) -> None:
     paper.frame(_GAP + 2, y - 8, _GAP + 30, y + 8)
     words = "box around the evidence     colours from 0 (the picture shows) to the number at the end of each bar"
-    counted = [method_told(one.method) for one in explained.rows[0] if alike(one)]
+    counted = [title_of(one.method) for one in explained.rows[0] if alike(one)]
     if counted:
         words += f"     {joined(counted)}: points are counted, there are no shares"
     paper.text(_GAP + 42, y, shortened(words, _SMALL, width - 42), _SMALL, muted=True)

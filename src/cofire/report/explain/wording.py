@@ -10,11 +10,11 @@ from cofire.explain.drawing.captions import (
     evidence_told,
     layers_told,
     map_box_rule,
-    method_told,
     plural,
     point_box_rule,
     spread_told,
 )
+from cofire.explain.methods.registry import title_of
 from cofire.explain.result.regions import Regions
 from cofire.report.explain.explained import alike
 from cofire.report.notation import joined
@@ -45,7 +45,7 @@ def lead(photos: int, shown: int, rows: Sequence[Explanation], asked: str, witho
         asked: Which classes were explained, such as "the predicted class".
         without: Explanations without evidence.
     """
-    methods = joined([method_told(explanation.method) for explanation in rows])
+    methods = joined([title_of(explanation.method) for explanation in rows])
     words = f"{plural(photos, 'photo')}: what in {'it' if photos == 1 else 'them'} spoke for {asked}, by {methods}."
     if without:
         words += f" In {plural(without, 'case')} there was no evidence."
@@ -191,7 +191,7 @@ def reading(
 
 
 def _named(explanations: Sequence[Explanation]) -> str:
-    return joined([method_told(explanation.method) for explanation in explanations])
+    return joined([title_of(explanation.method) for explanation in explanations])
 
 
 def _each(explanations: Sequence[Explanation], told: Callable[[Regions], str]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from cofire.explain.drawing.captions import method_told, percent
+from cofire.explain.drawing.captions import percent
+from cofire.explain.methods.registry import title_of
 from cofire.report.explanations import wording
 from cofire.report.explanations.bars import Bars, bars
 from cofire.report.explanations.facts import Example, ExplanationFacts, Traced
@@ -75,7 +76,7 @@ class Section:
         self._facts = facts
         self.error = facts.error
         self.vectors = facts.vectors
-        self.method = method_told(facts.tracing["method"])
+        self.method = title_of(facts.tracing["method"])
         self.mistakes_told = wording.mistakes_told(facts)
         self.all_arrived = wording.all_arrived(facts)
         self.sensitivity = wording.sensitivity_told(facts)
