@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cofire import evaluate, functional
     from cofire.activations import ActivationSummary, LayerSummary, summarize
     from cofire.boost import Boosted, Booster, Comparison, PatternConfidence, compare
-    from cofire.explain import Explanation, Rule, explain, register_rule
+    from cofire.explain import Explanation, Rule, explain, register_method, register_rule
     from cofire.graphs import ActivationPatternGraph, Communities
     from cofire.network import ActivationLayer, Network, load_weights, save_weights
     from cofire.patterns import register_measure
@@ -49,6 +49,7 @@ __all__ = [
     "functional",
     "load_weights",
     "register_measure",
+    "register_method",
     "register_rule",
     "run_study",
     "save_weights",
@@ -60,7 +61,7 @@ __all__ = [
 _FROM = {
     "activations": ("ActivationSummary", "LayerSummary", "summarize"),
     "boost": ("Boosted", "Booster", "Comparison", "PatternConfidence", "compare"),
-    "explain": ("Explanation", "Rule", "register_rule"),
+    "explain": ("Explanation", "Rule", "register_method", "register_rule"),
     "graphs": ("ActivationPatternGraph", "Communities"),
     "network": ("ActivationLayer", "Network", "load_weights", "save_weights"),
     "patterns": ("register_measure",),

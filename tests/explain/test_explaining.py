@@ -333,7 +333,7 @@ def test_paths_lead_from_pixels_to_the_class(residual, images):
 
 def test_large_batches_are_explained_in_parts(monkeypatch, residual, images):
     whole = explain(residual[1], images)
-    module = sys.modules["cofire.explain.attribution"]
+    module = sys.modules["cofire.explain.methods.discernible"]
     monkeypatch.setattr(module, "images_at_once", lambda *_, **__: 2)
     assert_same(whole, explain(residual[1], images))
 

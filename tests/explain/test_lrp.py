@@ -499,7 +499,7 @@ def test_bad_input_gives_no_map(small):
     for wrong in (-0.1, float("nan"), "wide", True):
         with pytest.raises(errors.OptionError, match="sigma"):
             explain(network, images, target, "lrp", sigma=wrong)
-    with pytest.raises(errors.OptionError, match="sigma=, its only option"):
+    with pytest.raises(errors.OptionError, match="one of its options: sigma"):
         explain(network, images, target, "lrp", layer="conv1")
     with pytest.raises(errors.OptionError, match="one class"):
         explain(network, images, torch.tensor([[0, 1]] * 4), "lrp")

@@ -216,7 +216,7 @@ def test_images_do_not_change_each_others_maps(monkeypatch):
             heat_of(network, images[number])[0], together[number], rtol=1e-6, atol=1e-12
         )
     monkeypatch.setattr(
-        sys.modules["cofire.explain.attribution"], "images_at_once", lambda *_, **__: 2
+        sys.modules["cofire.explain.methods.discernible"], "images_at_once", lambda *_, **__: 2
     )
     assert torch.allclose(heat_of(network, images), together, rtol=1e-6, atol=1e-12)
 

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval
 
 import cofire
-from cofire.explain.methods.discernible import scoring_of, tracing_of
+from cofire.explain import METHODS
 
 from .naive_algorithm import Algorithm
 from .naive_tracing import fixed
@@ -52,10 +52,8 @@ def rounded(neurons):
 
 
 def check(one, alpha=(1.0, 1.0, 1.0), k=1, k_linear=1, n=1):
-    scoring = scoring_of(
-        "discernible-p3",
-        tracing_of("discernible-p3", {"alpha": alpha, "k": k, "k_linear": k_linear}),
-    )
+    chosen = METHODS["discernible-p3"].options(alpha=alpha, k=k, k_linear=k_linear)
+    scoring = chosen.scoring()
     starts = one.starts(n)
     expected = neurons_of(
         one, alpha, k, k_linear, [[place for place, _ in start] for start in starts]

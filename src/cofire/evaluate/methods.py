@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, NonNegativeInt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cofire.arguments import Seed, validated
+from cofire.arguments import validated
 from cofire.errors import OptionError, near_matches
 from cofire.explain import METHODS, Explanation, Method, register_method
 from cofire.explain.attribution import explain_by
@@ -205,7 +205,7 @@ class _Edges(Options):
 
 
 class _Random(_Edges):
-    seed: Seed = Field(0, title="Seed", description="Of the random pixel.")
+    seed: NonNegativeInt = Field(0, title="Seed", description="Of the random pixel.")
 
 
 @register_method("centre", title="Centre", options=_Centre, baseline=True)

@@ -154,6 +154,9 @@ def register_method(
         OptionError: The name is not of lower-case letters, digits, "+", "-" or "_".
 
     Example:
+        >>> import torch
+        >>> from pydantic import Field
+        >>> from cofire import explain
         >>> class BrightOptions(Options):
         ...     least: float = Field(0.5, ge=0, title="Least", description="What is bright.")
         >>> @register_method("bright", title="Bright pixels", options=BrightOptions)
