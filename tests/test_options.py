@@ -75,3 +75,13 @@ def test_a_near_choice_is_told():
         StudyOptions(dataset="minst")
     with pytest.raises(OptionError, match="two at least"):
         StudyOptions(null_graphs=1)
+
+
+def test_a_wrong_value_of_what_may_be_none_is_refused_and_not_taken_for_none():
+    class Shares(Options):
+        share: float | None = Field(0.5, ge=0, le=1)
+
+    assert Shares(share=None).share is None
+    for wrong in (2, True, float("nan"), [0.5]):
+        with pytest.raises(OptionError, match="share="):
+            Shares(share=wrong)

@@ -13,6 +13,7 @@ right is told the right one. Validators raise `ValueError` with what is expected
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -95,11 +96,10 @@ class Options(BaseModel):
         try:
             return check(value, {})
         except OptionError:
-            # A word or a number, from the command line.
-            try:
-                return check(float(value) if isinstance(value, str) else None, {})
-            except (ValueError, OptionError):
-                pass
+            if isinstance(value, str):
+                # A number, from the command line.
+                with contextlib.suppress(ValueError, OptionError):
+                    return check(float(value), {})
             raise
 
     @classmethod

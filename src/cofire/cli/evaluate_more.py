@@ -10,9 +10,9 @@ from cofire.activations.progress import progress_over
 from cofire.errors import DataError
 from cofire.evaluate.evaluation import Evaluation
 from cofire.evaluate.judging import Judge
-from cofire.evaluate.methods import BASELINES
 from cofire.evaluate.robustness import run_robustness
 from cofire.evaluate.two_networks import Side, compare_networks
+from cofire.explain import BASELINES
 from cofire.images.collection import Collection, sample
 from cofire.images.preparation import Preparation
 from cofire.images.seen import SeenBatch, read_batches

@@ -34,7 +34,7 @@ from cofire.cli.preparation_options import (
 )
 from cofire.errors import OptionError
 from cofire.evaluate.tuned import read_tuned
-from cofire.explain import METHODS, Explanation
+from cofire.explain import METHODS, Explanation, title_of
 from cofire.explain import explain as run_explain
 from cofire.explain.drawing.captions import percent, plural
 from cofire.explain.methods.cam_layer import choose_cam_layer

@@ -7,7 +7,7 @@ from cofire.evaluate.evaluation import Difference, Evaluation
 from cofire.evaluate.faithfulness import Fill, confidence_change, kept, probability_of, soft_map
 from cofire.evaluate.localisation import best_iou, fixed_boxes, iou, pointing_hits, threshold_boxes
 from cofire.evaluate.measures import GROUPS, MEASURES, register_measure
-from cofire.evaluate.methods import BASELINES, EVALUATED, baseline, explained
+from cofire.evaluate.methods import EVALUATED, baseline, explained
 from cofire.evaluate.metrics import (
     ChangeInConfidence,
     ClassSensitivity,
@@ -36,6 +36,7 @@ from cofire.evaluate.shifts import Robustness
 from cofire.evaluate.tuned import Tuned, read_tuned
 from cofire.evaluate.tuning import tune
 from cofire.evaluate.two_networks import Side, compare_networks
+from cofire.explain import BASELINES
 from cofire.renamed import removed
 from cofire.statistics import Interval as Estimate
 

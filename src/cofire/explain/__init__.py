@@ -2,12 +2,13 @@
 
 from cofire.explain.attribution import explain
 from cofire.explain.methods import METHODS, register_method
-from cofire.explain.methods.registry import Found, Method
+from cofire.explain.methods.registry import BASELINES, Found, Method, title_of
 from cofire.explain.result.explanation import Explanation
 from cofire.explain.result.neurons import LayerNeurons, Neurons, Site
 from cofire.explain.rules.registry import Rule, Step, register_rule
 
 __all__ = [
+    "BASELINES",
     "METHODS",
     "Explanation",
     "Found",
@@ -20,4 +21,5 @@ __all__ = [
     "explain",
     "register_method",
     "register_rule",
+    "title_of",
 ]

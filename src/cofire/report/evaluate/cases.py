@@ -12,8 +12,7 @@ import torch
 from cofire.evaluate.evaluation import Evaluation
 from cofire.evaluate.judging import Judge
 from cofire.evaluate.measures import Criterion
-from cofire.evaluate.methods import BASELINES
-from cofire.explain import Explanation
+from cofire.explain import BASELINES, Explanation
 from cofire.explain.drawing import draw
 from cofire.explain.drawing.captions import NO_EVIDENCE, class_told, percent
 from cofire.images.collection import Collection

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from cofire.atomic import write_text
 from cofire.evaluate.tuned import Tuned
 from cofire.evaluate.tuning import told
-from cofire.explain.methods.registry import title_of
+from cofire.explain import title_of
 from cofire.report.canvas import canvas, plain, series
 from cofire.report.evaluate.left_out import left_out_told
 from cofire.report.evaluate.regret_words import (

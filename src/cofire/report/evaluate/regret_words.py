@@ -7,7 +7,7 @@ from typing import Any
 from cofire.evaluate.measures import MARGIN
 from cofire.evaluate.tuned import Learned, Tuned
 from cofire.evaluate.tuning import told
-from cofire.explain.methods.registry import title_of
+from cofire.explain import title_of
 from cofire.report.notation import number, percent, plural, signed
 from cofire.statistics import Interval, mean_interval, samples_to_decide
 

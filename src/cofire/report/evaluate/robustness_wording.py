@@ -6,8 +6,8 @@ import statistics
 
 from cofire.evaluate.measures import MARGIN
 from cofire.evaluate.shifts import Robustness
+from cofire.explain import title_of
 from cofire.explain.drawing.captions import number, percent, plural
-from cofire.explain.methods.registry import title_of
 from cofire.statistics import Interval, Outcome
 
 _STILL = 0.0005

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from cofire.evaluate.evaluation import Difference, Evaluation
 from cofire.evaluate.measures import GROUPS, Criterion
-from cofire.evaluate.methods import BASELINES
-from cofire.explain.methods.registry import title_of
+from cofire.explain import BASELINES, title_of
 from cofire.report.notation import number, signed
 from cofire.statistics import Interval
 

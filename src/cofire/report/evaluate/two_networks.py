@@ -8,9 +8,8 @@ from typing import Any
 from cofire.atomic import write_text
 from cofire.errors import OptionError
 from cofire.evaluate.two_networks import KINDS, NetworkCase, TwoNetworks
-from cofire.explain import Explanation
+from cofire.explain import Explanation, title_of
 from cofire.explain.drawing.captions import class_told, percent
-from cofire.explain.methods.registry import title_of
 from cofire.report.evaluate.intervals import Chart, Group, Line, chart
 from cofire.report.evaluate.layout import laid_out
 from cofire.report.evaluate.panels import framed, panel

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cofire.evaluate.evaluation import Difference, Evaluation
 from cofire.evaluate.measures import MEASURES, Criterion
-from cofire.evaluate.methods import BASELINES
+from cofire.explain import BASELINES
 from cofire.report.evaluate.tables import margin_told, method_name, span_told, value_told
 from cofire.report.notation import count, joined, plural
 from cofire.statistics import Interval, Outcome

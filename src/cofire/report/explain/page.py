@@ -12,7 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from cofire.atomic import write_text
-from cofire.explain import Explanation
+from cofire.explain import Explanation, title_of
 from cofire.explain.drawing import draw, paper
 from cofire.explain.drawing.captions import (
     NO_EVIDENCE,
@@ -23,7 +23,6 @@ from cofire.explain.drawing.captions import (
     percent,
 )
 from cofire.explain.drawing.page import MOST_ROWS, layer_shown
-from cofire.explain.methods.registry import title_of
 from cofire.report.explain.addresses import heat_address, photo_address
 from cofire.report.explain.explained import (
     Explained,

@@ -8,11 +8,10 @@ from pathlib import Path
 from PIL import Image
 
 from cofire.atomic import atomic_path
-from cofire.explain import Explanation
+from cofire.explain import Explanation, title_of
 from cofire.explain.drawing import draw
 from cofire.explain.drawing.captions import class_told, explained_told, heat_told, percent
 from cofire.explain.drawing.paper import PixelPaper, shortened
-from cofire.explain.methods.registry import title_of
 from cofire.report.explain.explained import Explained, alike, box_of, box_words, evidence_words
 from cofire.report.notation import joined
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from cofire.explain import Explanation
+from cofire.explain import Explanation, title_of
 from cofire.explain.drawing.captions import (
     evidence_told,
     layers_told,
@@ -14,7 +14,6 @@ from cofire.explain.drawing.captions import (
     point_box_rule,
     spread_told,
 )
-from cofire.explain.methods.registry import title_of
 from cofire.explain.result.regions import Regions
 from cofire.report.explain.explained import alike
 from cofire.report.notation import joined

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from cofire.explain import title_of
 from cofire.explain.drawing.captions import percent
-from cofire.explain.methods.registry import title_of
 from cofire.report.explanations import wording
 from cofire.report.explanations.bars import Bars, bars
 from cofire.report.explanations.facts import Example, ExplanationFacts, Traced
