@@ -119,7 +119,7 @@ def test_a_folder_by_all_methods(explain, tmp_path):
     assert first["size"] == [16, 12]
     assert first["region"] == [2.0, 0.0, 14.0, 12.0]
     assert first["predicted"]["name"] in NAMES
-    assert tuple(one["method"] for one in first["explanations"]) == METHODS
+    assert [one["method"] for one in first["explanations"]] == list(METHODS)
     by = {one["method"]: one for one in first["explanations"]}
     ours, paper, fixations = by["discernible"], by["discernible-p3"], by["cnn-fixations"]
     cam, lrp = by["gradcam"], by["lrp"]
