@@ -38,7 +38,6 @@ from cofire.explain import METHODS, Explanation, title_of
 from cofire.explain import explain as run_explain
 from cofire.explain.drawing.captions import percent, plural
 from cofire.explain.methods.cam_layer import choose_cam_layer
-from cofire.explain.methods.registry import title_of
 from cofire.images.classes import class_number, known_names, read_names
 from cofire.images.preparation import Preparation, Prepared, preparation_of
 from cofire.images.reading import find_photos, read_photo
