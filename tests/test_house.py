@@ -124,3 +124,44 @@ def test_files_are_of_one_idea_and_say_which():
         assert len(path.read_text().splitlines()) <= 500, path
         assert path.stem not in {"utils", "util", "helpers", "common", "misc", "tools"}
         assert ast.get_docstring(ast.parse(path.read_text())), path
+
+
+FOREIGN_PRIVATE_NAMES = 0
+"""Uses of another folder's private names that are left; may only fall."""
+
+
+def private(name):
+    return name.startswith("_") and not name.startswith("__")
+
+
+def folder_of(parts):
+    return parts[0] if parts else ""
+
+
+def test_no_folder_uses_private_names_of_another():
+    defined, used = {}, []
+    for path, parts in modules():
+        folder = folder_of(parts)
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                names = [node.name]
+            elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+                names = [node.id if isinstance(node, ast.Name) else node.attr]
+            else:
+                names = []
+            defined.setdefault(folder, set()).update(filter(private, names))
+            if isinstance(node, ast.Attribute):
+                used.append((folder, ".".join(parts), node.attr, None))
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cofire."):
+                source = folder_of(node.module.split(".")[1:])
+                used += [(folder, ".".join(parts), alias.name, source) for alias in node.names]
+    everywhere = set().union(*defined.values())
+    foreign = sorted(
+        f"{module} uses {name}"
+        for folder, module, name, source in used
+        if private(name)
+        and name in everywhere
+        # A name that a folder has itself is its own, wherever else it occurs.
+        and (source != folder if source else name not in defined[folder])
+    )
+    assert len(foreign) <= FOREIGN_PRIVATE_NAMES, "\n".join(foreign)

@@ -222,7 +222,7 @@ def test_a_booster_of_another_classifier_is_refused(tmp_path):
     _, other, _ = images()
     with pytest.raises(ResultError, match="another architecture"):
         Booster.load(path, other)
-    weights = {name: value + 1 for name, value in network._model.state_dict().items()}
+    weights = {name: value + 1 for name, value in network.state_dict().items()}
     with pytest.raises(ResultError, match="other weights"):
         Booster.load(path, network.with_weights(weights))
     with pytest.raises(ResultError, match="absent"):

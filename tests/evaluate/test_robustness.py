@@ -114,11 +114,9 @@ def test_without_a_preparation_there_are_no_bounds_and_no_grey_levels(network):
 
 
 def test_a_photo_that_is_not_fooled_is_not_explained():
-    model = small_network()._model
-    frozen = {name: torch.zeros_like(value) for name, value in model.state_dict().items()}
-    still = Network(model, torch.zeros(1, 3, 12, 12)).with_weights(
-        {**frozen, "6.bias": torch.tensor([3.0, 0, 0, 0])}
-    )
+    moving = small_network()
+    frozen = {name: torch.zeros_like(value) for name, value in moving.state_dict().items()}
+    still = moving.with_weights({**frozen, "6.bias": torch.tensor([3.0, 0, 0, 0])})
     found = run(still)
     assert found.fooled == 0
     assert found.shifts == ()

@@ -39,7 +39,7 @@ def network():
 
 def calls(network):
     """Calls that work: a function and its arguments."""
-    state = {name: value.clone() for name, value in network._model.state_dict().items()}
+    state = {name: value.clone() for name, value in network.state_dict().items()}
     found = cofire.explain(network, X[:2])
     graph = cofire.summarize(
         network, (X, Y), by_class=True, pairs="class", top=2, progress=False

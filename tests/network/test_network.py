@@ -195,7 +195,7 @@ def test_a_network_sees_what_training_changes(capture):
 def test_weights_are_shared_and_not_copied():
     model = Reused()
     network = Network(model, torch.zeros(1, 3, 8, 8))
-    held = network._source.tensors(["fc.weight", "norm.running_mean"])
+    held = list(network.state_dict(["fc.weight", "norm.running_mean"]).values())
     assert held[0].data_ptr() == model.fc.weight.data_ptr()
     assert held[1].data_ptr() == model.norm.running_mean.data_ptr()
 

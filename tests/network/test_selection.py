@@ -35,7 +35,7 @@ def test_selected_layers_come_once_and_in_order(network, chosen, names):
 
 
 def test_layers_of_a_network_with_other_weights_are_the_same(network):
-    other = network.with_weights(dict(network._reference))
+    other = network.with_weights(network.state_dict())
     assert network.select(other.activation_layers) == network.activation_layers
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from cofire.errors import ExportError
 from cofire.network import Network
-from cofire.network.twin import evaluation_twin
+from cofire.network.untouched import evaluation_twin
 
 BOTH = pytest.mark.parametrize("capture", ["export", "calls"])
 

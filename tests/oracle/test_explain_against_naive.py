@@ -348,7 +348,7 @@ class Compared:
         self.network = cofire.Network(self.model, torch.zeros(2, *shape))
         self.plan = plan_of(self.network)
         with torch.no_grad():
-            logits, self.held = self.plan.tap(self.network, self.images)
+            logits, self.held = self.network.trace(self.images, self.plan.needed)
             nodes = interpreted(self.network, self.model, self.images)
         if isinstance(self.builder.steps[-1].run, nn.Softmax):
             # The way back begins at the logits.

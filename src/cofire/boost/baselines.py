@@ -211,12 +211,9 @@ class ReAct:
         """
         limit = self.limit
         features = self._features(images)
-        # Read anew each time, since training may change them; a network hands its tensors out by
-        # name only here.
-        weights = [
-            tensor.detach().to(features.dtype)
-            for tensor in self.network._source.tensors(self._names)
-        ]
+        # Read anew each time, since training may change them.
+        held = self.network.state_dict(self._names)
+        weights = [held[name].detach().to(features.dtype) for name in self._names]
         with torch.inference_mode():
             logits = torch.nn.functional.linear(features.clamp(max=limit), *weights)
         return _energy(logits, self.temperature)

@@ -30,7 +30,7 @@ from cofire.boost.reading import (
 )
 from cofire.errors import ExportError, LayerError, NonFiniteError, OptionError, ResultError
 from cofire.marks import check_whole
-from cofire.network import Network, Selector, Unit, open_module
+from cofire.network import Network, Selector, Unit
 from cofire.network.untouched import without_autocast
 from cofire.noted import load_noted, save_noted
 from cofire.reading import reader
@@ -442,9 +442,7 @@ def boosted_program(reader: Reader, fitted: Fitted) -> nn.Module:
     """
     copied = copy.deepcopy(fitted).to(reader.network.device)
     return (
-        _Program(open_module(reader.network, reader.layers), reader, copied)
-        .eval()
-        .requires_grad_(False)
+        _Program(reader.network.module(reader.layers), reader, copied).eval().requires_grad_(False)
     )
 
 

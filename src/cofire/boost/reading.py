@@ -23,7 +23,7 @@ from torch.utils.data import (
 from cofire.activations.neurons import view_neurons
 from cofire.errors import DataError, LayerError, NonFiniteError, OptionError
 from cofire.marks import check_threshold
-from cofire.network import ActivationLayer, Network, Selector, Unit, check_decides, writes_in_place
+from cofire.network import ActivationLayer, Network, Selector, Unit, check_decides
 
 __all__ = ["LAST", "LAST_TWO", "Reader", "Reading", "chosen_layers", "hashes_of"]
 
@@ -102,7 +102,7 @@ class Reader:
         self.network = network
         self.layers = tuple(layers)
         self.unit = unit
-        self._overwrites = writes_in_place(network)
+        self._overwrites = network.writes_in_place
 
     @property
     def sizes(self) -> list[int]:

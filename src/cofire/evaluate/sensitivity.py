@@ -203,7 +203,7 @@ def randomised(
     if not layers:
         raise LayerError("a network without weights", "one that was trained", "check the model")
     several = len(layers) if stages is None else check_whole("stages", stages, most=len(layers))
-    reference, tensors = network._reference, dict(_tensors(network))
+    reference, tensors = network.reference, network.state_dict()
     names = list(layers)
     for stage in range(several):
         added = names[stage * len(names) // several : (stage + 1) * len(names) // several]
@@ -216,12 +216,6 @@ def randomised(
         yield tuple(added), network.with_weights(tensors)
 
 
-def _tensors(network: Network) -> Iterator[tuple[str, Tensor]]:
-    """The network's weights as they are now, by name."""
-    names = list(network._reference)
-    return zip(names, network._source.tensors(names), strict=True)
-
-
 def _layers(network: Network) -> dict[str, list[str]]:
     """Names of weights by the path of their module, the last to be used first; each weight once."""
     found: dict[str, list[str]] = {}
@@ -229,7 +223,7 @@ def _layers(network: Network) -> dict[str, list[str]]:
     for node in reversed(list(network.graph.nodes)):
         for operand in node.all_input_nodes:
             name = operand.meta.get("tensor_name")
-            held = network._reference.get(name) if name is not None else None
+            held = network.reference.get(name) if name is not None else None
             if (
                 held is None
                 or not held.is_floating_point()

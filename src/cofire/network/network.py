@@ -5,33 +5,39 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, fx, nn
-from torch.export import ExportedProgram
 
 from cofire.arguments import validated
 from cofire.errors import BatchError, ExportError
 from cofire.marks import LATER
 from cofire.network.archives import load_program
-from cofire.network.engines import (
-    CallEngine,
-    Engine,
+from cofire.network.calls import read_calls
+from cofire.network.export import exported
+from cofire.network.layers import ActivationLayer, Selector, select
+from cofire.network.outputs import (
+    Output,
+    examples_of,
+    inputs_of,
+    placement_of,
+    two_samples,
+    without_nan,
+)
+from cofire.network.reading import GraphReading, read_program
+from cofire.network.trace import CallEngine, Engine, FunctionalGraph, GraphEngine
+from cofire.network.untouched import (
     FixedWeights,
-    GraphEngine,
     LiveWeights,
     TensorSource,
+    alias_paths,
     state_of,
+    unwrapped,
+    without_autocast,
 )
-from cofire.network.examples import examples_of, inputs_of, placement_of, two_samples
-from cofire.network.layers import ActivationLayer
-from cofire.network.outputs import Output, without_nan
-from cofire.network.reading import exported, read_program
-from cofire.network.selection import Selector, select
-from cofire.network.untouched import alias_paths, unwrapped, without_autocast
 from cofire.network.weights import digest_of, fitted, read_checkpoint
 from cofire.reading import reader
 from cofire.tensors import Values
@@ -87,32 +93,25 @@ class Network:
                 program = exported(inner, two_samples(example))
                 engine = GraphEngine(read_program(program, alias_paths(inner)), device)
             else:
-                engine = CallEngine(inner, example)
-        shapes = tuple(tuple(value.shape[1:]) for value in example)
-        floating = tuple(value.is_floating_point() for value in example)
-        self._settle(engine, LiveWeights(inner), inner, reference, shapes, floating, dtype)
+                engine = CallEngine(inner, read_calls(inner, example))
+        self._settle(engine, LiveWeights(inner), reference, example, dtype, type(inner).__name__)
 
     def _settle(
         self,
         engine: Engine,
         source: TensorSource,
-        model: nn.Module | None,
         reference: Mapping[str, Tensor],
-        shapes: tuple[tuple[int, ...], ...],
-        floating: tuple[bool, ...],
-        example_dtype: torch.dtype,
+        example: Sequence[Tensor],
+        dtype: torch.dtype,
+        name: str | None = None,
     ) -> None:
-        self._engine = engine
-        self._source = source
-        self._model = model
-        self._name = None if model is None else type(model).__name__
-        self._reference = reference
-        self._shapes = shapes
-        self._floating = floating
-        self._example_dtype = example_dtype
-        self._first = next(
-            (name for name, value in reference.items() if value.is_floating_point()), None
+        self._name, self._dtype = name, dtype
+        self._engine, self._source, self._reference = engine, source, reference
+        self._kinds = tuple(
+            (tuple(int(size) for size in value.shape[1:]), value.is_floating_point())
+            for value in example
         )
+        self._first = next((n for n, value in reference.items() if value.is_floating_point()), None)
 
     @classmethod
     @reader(ExportError, "a file that torch.export.save wrote", "export the model again")
@@ -130,31 +129,19 @@ class Network:
         file = Path(path)
         if not file.is_file():
             raise ExportError(f"no file {str(file)!r}", "a .pt2 file", "check the path")
-        return cls._from_program(load_program(file))
-
-    @classmethod
-    def _from_program(cls, program: ExportedProgram) -> Network:
+        program = load_program(file)
         reading = read_program(program)
         nodes = {node.name: node for node in reading.graph.nodes if node.op == "placeholder"}
         examples = [nodes[name].meta["val"] for name in reading.inputs]
         state = dict(program.state_dict)
-        held = {
-            **state,
-            **{
-                name: value
-                for name, value in program.constants.items()
-                if isinstance(value, Tensor)
-            },
-        }
+        constants = {n: one for n, one in program.constants.items() if isinstance(one, Tensor)}
         floats = [value for value in (*state.values(), examples[0]) if value.is_floating_point()]
         network = cls.__new__(cls)
         network._settle(
             GraphEngine(reading, examples[0].device, saved=True),
-            FixedWeights(held, None),
-            None,
+            FixedWeights({**state, **constants}, None),
             state,
-            tuple(tuple(int(size) for size in value.shape[1:]) for value in examples),
-            tuple(value.is_floating_point() for value in examples),
+            examples,
             floats[0].dtype if floats else torch.get_default_dtype(),
         )
         return network
@@ -185,19 +172,17 @@ class Network:
 
         - "logits": one for each class; `run` gives them.
         - "probabilities", "log-probabilities": it ends with a softmax or log-softmax over the
-          classes. `run` leaves
-          that out and gives the logits that go in, of which a softmax makes just these
-          probabilities.
+          classes. `run` leaves that out and gives the logits that go in.
         - "sigmoids": each a probability by itself, not of classes that exclude each other; "one
-          logit": a single
-          output. `run` gives what the model gives; what asks for classes refuses such networks.
+          logit": a single output. `run` gives what the model gives; what asks for classes refuses
+          such networks.
         """
         return self._engine.output
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         """The shape of one sample."""
-        return self._shapes[0]
+        return self._kinds[0][0]
 
     @property
     def device(self) -> torch.device:
@@ -211,18 +196,18 @@ class Network:
 
     def _leading(self) -> Tensor:
         if self._first is None:
-            return next(iter(self._reference.values()), torch.empty(0, dtype=self._example_dtype))
+            return next(iter(self._reference.values()), torch.empty(0, dtype=self._dtype))
         return self._source.tensors([self._first])[0]
 
     @property
     def num_inputs(self) -> int:
         """How many tensors the model takes."""
-        return len(self._shapes)
+        return len(self._kinds)
 
     @property
     def input_kinds(self) -> tuple[tuple[tuple[int, ...], bool], ...]:
         """For each tensor that the model takes, the shape of one sample and whether its numbers are floating."""
-        return tuple(zip(self._shapes, self._floating, strict=True))
+        return self._kinds
 
     @property
     def has_graph(self) -> bool:
@@ -231,42 +216,74 @@ class Network:
 
     @property
     def has_head(self) -> bool:
-        """Whether the logits are known to come out of a linear layer, so that `run` can hand over what goes into it."""
+        """Whether the logits are known to come out of a linear layer, whose input `run` can hand over."""
         return self._engine.head is not None
 
     @property
     def fingerprint(self) -> str:
         """A hash of the architecture, the same for all weights: layers, kinds, shapes and parameters."""
-        layers = [
-            [layer.name, layer.kind, list(layer.shape)]
-            for layer in (*self.activation_layers, *self.gates)
-        ]
-        parameters = [[name, list(value.shape)] for name, value in sorted(self._reference.items())]
+        layers = (*self.activation_layers, *self.gates)
+        tensors = sorted(self._reference.items())
         described = {
-            "layers": layers,
-            "parameters": parameters,
-            "inputs": self._shapes,
+            "layers": [[layer.name, layer.kind, list(layer.shape)] for layer in layers],
+            "parameters": [[name, list(value.shape)] for name, value in tensors],
+            "inputs": [shape for shape, _ in self._kinds],
             "classes": self.num_classes,
         }
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
     def digest(self) -> str:
         """A hash of the architecture and of the weights as they are now."""
-        names = list(self._reference)
-        weights = dict(zip(names, self._source.tensors(names), strict=True))
-        return hashlib.sha256(f"{self.fingerprint} {digest_of(weights)}".encode()).hexdigest()
+        return hashlib.sha256(
+            f"{self.fingerprint} {digest_of(self.state_dict())}".encode()
+        ).hexdigest()
 
     @property
-    def graph(self) -> fx.Graph:
-        """The operator graph, to read and not to change.
+    def reference(self) -> Mapping[str, Tensor]:
+        """The parameters and saved buffers that the network was read with: names of one tensor are tied."""
+        return self._reference
 
-        A placeholder of a parameter or buffer carries its name in the model as
-        `node.meta["tensor_name"]`.
+    def state_dict(self, names: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """The tensors with which the network computes now, by name: themselves, not copies.
+
+        Args:
+            names: Of parameters and buffers; None for all of `reference`.
+        """
+        wanted = list(self._reference if names is None else names)
+        return dict(zip(wanted, self._source.tensors(wanted), strict=True))
+
+    @property
+    def reading(self) -> GraphReading:
+        """What was read of the model: its operators as a graph and as a list, to read and not to change.
 
         Raises:
             ExportError: The network intercepts calls and has no graph.
         """
-        return self._graph_engine().reading.graph
+        return self._graph_engine().reading
+
+    @property
+    def graph(self) -> fx.Graph:
+        """The operator graph, to read and not to change; `node.meta["tensor_name"]` names a parameter or buffer.
+
+        Raises:
+            ExportError: The network intercepts calls and has no graph.
+        """
+        return self.reading.graph
+
+    @property
+    def functional(self) -> FunctionalGraph:
+        """The same without writes in place, its nodes by the same names.
+
+        Raises:
+            ExportError: The network intercepts calls and has no graph.
+            RuleError: A write in place cannot be left out.
+        """
+        return self._graph_engine().functional()
+
+    @property
+    def writes_in_place(self) -> bool:
+        """Whether an activation may be written over after it was computed, as far as can be known."""
+        return not isinstance(self._engine, GraphEngine) or self._engine.writes_in_place
 
     def node(self, layer: ActivationLayer) -> fx.Node:
         """The node of the graph that computes a layer's activations.
@@ -275,9 +292,8 @@ class Network:
             ExportError: The network intercepts calls and has no graph.
             LayerError: The layer is not part of this network.
         """
-        engine = self._graph_engine()
         (found,) = self.select(layer)
-        return engine.nodes[(*self.activation_layers, *self.gates).index(found)]
+        return self._graph_engine().nodes[found]
 
     def _graph_engine(self) -> GraphEngine:
         if not isinstance(self._engine, GraphEngine):
@@ -328,25 +344,93 @@ class Network:
                 network `has_head`.
 
         Returns:
-            The logits (batch, classes), without a softmax or log-softmax that the model ends with
-            (see `output`).
+            The logits (batch, classes), without a softmax that the model ends with (see `output`).
 
         Raises:
             BatchError: The inputs' shapes or types differ from the example's.
             LayerError: A selected layer does not exist, or was not computed for this batch.
             NonFiniteError: A logit is NaN.
         """
-        device = self.device
-        given = inputs if isinstance(inputs, tuple) else (inputs,)
-        prepared = self._prepared(given, device)
+        prepared = self.prepared(inputs)
         chosen = self.select(layers) if observe is not None else ()
         with without_autocast():
-            logits = self._engine.run(self._source, prepared, device, chosen, observe, head)
+            logits = self._engine.run(self._source, prepared, self.device, chosen, observe, head)
         return without_nan(logits)
 
-    def _prepared(self, given: tuple[Tensor, ...], device: torch.device) -> tuple[Tensor, ...]:
-        given = tuple(_INPUTS.of("inputs", value) for value in given)
-        return inputs_of(given, self.input_kinds, device, self.dtype)
+    def prepared(self, inputs: Annotated[Tensor | tuple[Tensor, ...], LATER]) -> tuple[Tensor, ...]:
+        """The inputs of a run, checked and brought to the network's device and, if floating, to its type.
+
+        Raises:
+            BatchError: The inputs' shapes or types differ from the example's.
+        """
+        given = inputs if isinstance(inputs, tuple) else (inputs,)
+        checked = tuple(_INPUTS.of("inputs", value) for value in given)
+        return inputs_of(checked, self._kinds, self.device, self.dtype)
+
+    def trace(
+        self,
+        inputs: Annotated[Tensor | tuple[Tensor, ...], LATER],
+        nodes: Annotated[Iterable[fx.Node], LATER] = (),
+        *,
+        gradients: bool = False,
+        replace: Annotated[Mapping[fx.Node, Callable[..., Any]] | None, LATER] = None,
+    ) -> tuple[Tensor, dict[fx.Node, Tensor]]:
+        """Run the operator graph without writes in place, and keep the values of some of its nodes.
+
+        Args:
+            inputs: A batch, as `run` takes it.
+            nodes: Of `graph` or of `functional`.
+            gradients: Whether autograd records what is computed, whatever mode the caller is in:
+                from `nodes` on, and from inputs that require gradients, which go in as they are, in
+                their own type. Nothing of the model records anything.
+            replace: Functions that are called in place of the operators of some nodes, with the
+                operators' arguments; in place of a parameter or an input, with its tensor.
+
+        Returns:
+            The logits (batch, classes), and the values of `nodes`.
+
+        Raises:
+            BatchError: The inputs' shapes or types differ from the example's.
+            ExportError: The network intercepts calls and has no graph.
+            RuleError: A value of `nodes` cannot be kept as it was computed.
+
+        Example:
+            >>> model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 2, bias=False))
+            >>> _ = [layer.weight.data.copy_(torch.tensor([[1.0, 0.0], [0.0, 2.0]])) for layer in model[::2]]
+            >>> network = Network(model, torch.zeros(1, 2))
+            >>> relu = network.node(network.activation_layers[0])
+            >>> logits, values = network.trace(torch.tensor([[1.0, -1.0]]), [relu], gradients=True)
+            >>> torch.autograd.grad(logits.sum(), values[relu])
+            (tensor([[1., 2.]]),)
+            >>> network.trace(torch.tensor([[1.0, -1.0]]), replace={relu: lambda value: value})[0]
+            tensor([[ 1., -4.]])
+        """
+        engine = self._graph_engine()
+        given = inputs if isinstance(inputs, tuple) else (inputs,)
+        prepared = tuple(
+            one if gradients and one.requires_grad else checked
+            for one, checked in zip(given, self.prepared(inputs), strict=True)
+        )
+        with without_autocast():
+            return engine.trace(
+                self._source, prepared, self.device, nodes, gradients, replace or {}
+            )
+
+    def module(self, layers: Selector = None) -> nn.Module:
+        """The graph as a module of PyTorch with a copy of the weights, which needs nothing of cofire once exported.
+
+        Args:
+            layers: What else it gives.
+
+        Returns:
+            A module from images to (logits, what goes into the last linear layer or None,
+            activations of each layer).
+
+        Raises:
+            ExportError: The network has no graph, or takes several inputs.
+            LayerError: A layer is not part of it.
+        """
+        return self._graph_engine().module(self._source, self.device, self.select(layers))
 
     def with_weights(
         self,
@@ -363,7 +447,7 @@ class Network:
                 names are below.
 
         Returns:
-            A new network. This one and the user's model stay as they are.
+            A new network.
 
         Raises:
             WeightsError: The file is missing, damaged or unsafe, or the weights do not fit, or
@@ -377,16 +461,10 @@ class Network:
         """
         source = repr(str(weights)) if isinstance(weights, (str, Path)) else "the given weights"
         content = read_checkpoint(weights) if isinstance(weights, (str, Path)) else weights
-        names = list(self._reference)
-        reference = dict(zip(names, self._source.tensors(names), strict=True))
-        return self._with(
-            {
-                **self.__dict__,
-                "_source": FixedWeights(
-                    fitted(content, reference, source, weights_key), self._source
-                ),
-            }
-        )
+        found = fitted(content, self.state_dict(), source, weights_key)
+        other = copy.copy(self)
+        other._source = FixedWeights(found, self._source)
+        return other
 
     @property
     def model_name(self) -> str | None:
@@ -396,26 +474,20 @@ class Network:
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
         if isinstance(self._engine, GraphEngine):
-            names = list(dict.fromkeys([*self._reference, *self._engine.reading.tensors.values()]))
-            held = {
-                n: value.detach()
-                for n, value in zip(names, self._source.tensors(names), strict=True)
-            }
+            names = [*self._reference, *self._engine.reading.tensors.values()]
+            held = {name: value.detach() for name, value in self.state_dict(names).items()}
             own = {name: held[name] for name in self._reference}
-            state |= {"_model": None, "_source": FixedWeights(held, None), "_reference": own}
+            state |= {"_source": FixedWeights(held, None), "_reference": own}
         return state
 
     def __copy__(self) -> Network:
-        return self._with(dict(self.__dict__))
+        other = type(self).__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        return other
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Network:
-        return self._with(
-            {name: copy.deepcopy(value, memo) for name, value in self.__dict__.items()}
-        )
-
-    def _with(self, state: dict[str, Any]) -> Network:
-        other = type(self).__new__(type(self))
-        other.__dict__.update(state)
+        other = copy.copy(self)
+        other.__dict__ = copy.deepcopy(self.__dict__, memo)
         return other
 
     def __repr__(self) -> str:

@@ -1,35 +1,25 @@
-"""Read a model with `torch.export` into PyTorch's own operator graph."""
+"""Read an exported program: PyTorch's own operators as one flat graph, and where they come from."""
 
 from __future__ import annotations
 
-import inspect
 import linecache
 import re
-import sysconfig
-import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.export import Dim, ExportedProgram
+from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
 from cofire.errors import ExportError
-from cofire.network.inlining import inlined
+from cofire.network.export import is_symbolic, is_users
 from cofire.network.operations import UNKNOWN, Extent, Operation, bare_name, batches_probed
+from cofire.network.operators import ACTIVATION_NAMES
 from cofire.network.outputs import Output, choose_logits, ending_of, names_of
-from cofire.network.quiet import quiet_export
-from cofire.network.twin import evaluation_twin
-from cofire.network.untouched import plain_path, plainly_computed
-
-_CALLS = 'pass capture="calls", which records activations without reading the graph'
-_TORCH = str(Path(torch.__file__).parent)
-_HERE = str(Path(__file__).parent)
-_STDLIB = sysconfig.get_path("stdlib")
+from cofire.network.untouched import plain_path
 
 
 @dataclass(frozen=True)
@@ -60,53 +50,6 @@ class GraphReading:
     constants: Mapping[str, Tensor]
     inputs: tuple[str, ...]
     changed: frozenset[str]
-
-
-def exported(model: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
-    """Export a model in evaluation mode with a dynamic batch axis; the model stays as it is.
-
-    Args:
-        model: The unwrapped model.
-        example: Its inputs, each with a batch of two or more.
-
-    Raises:
-        ExportError: It cannot be exported, or only for one fixed batch size.
-    """
-    reason: Exception | None = None
-    name, model = type(model).__name__, evaluation_twin(model)
-    with plainly_computed(example[0].device):
-        for dimension in (Dim("batch"), Dim.AUTO):
-            shapes: tuple[Any, ...] = tuple({0: dimension} for _ in example)
-            if _takes_any_number(model):
-                shapes = (shapes,)
-            try:
-                with quiet_export():
-                    program = torch.export.export(
-                        model, example, dynamic_shapes=shapes, strict=False
-                    )
-            except Exception as error:
-                reason = reason or error
-                continue
-            if _has_dynamic_batch(program):
-                return program
-        failure = _failure_of_model(model, example)
-    if failure is not None:
-        raise ExportError(
-            f"{name} fails on the example input: {first_line(failure)}{_where(failure)}",
-            "an example input that the model accepts",
-            "pass one sample as the model expects it, with the batch axis in front",
-        ) from failure
-    if reason is not None:
-        raise ExportError(
-            f"{name} does not export: {first_line(reason)}{_where(reason)}",
-            "a forward pass that torch.export can trace for any batch size",
-            _CALLS,
-        ) from reason
-    raise ExportError(
-        f"{name} fixes the batch size to {example[0].shape[0]}",
-        "a forward pass that works for any batch size",
-        f"take sizes from the input's shape instead of writing them down, or {_CALLS}",
-    )
 
 
 def read_program(
@@ -143,7 +86,7 @@ def read_program(
         elif spec.target is not None and isinstance(program.constants.get(spec.target), Tensor):
             constants[name] = program.constants[spec.target]
             roles[name] = "constant"
-    if not inputs or not _is_symbolic(placeholders[inputs[0]].meta["val"].shape[0]):
+    if not inputs or not is_symbolic(placeholders[inputs[0]].meta["val"].shape[0]):
         raise ExportError(
             "a program whose batch size is fixed",
             "a program with a dynamic first axis",
@@ -222,7 +165,7 @@ class _Sizes:
         self._known: dict[Any, Extent] = {}
 
     def __call__(self, size: Any) -> Extent:
-        if not _is_symbolic(size):
+        if not is_symbolic(size):
             return Extent(int(size), int(size))
         expression = size.node.expr
         if expression not in self._known:
@@ -232,12 +175,8 @@ class _Sizes:
         return self._known[expression]
 
 
-def _is_symbolic(size: Any) -> bool:
-    return isinstance(size, torch.SymInt) and not size.node.expr.is_Integer
-
-
 def _symbols(value: Tensor) -> set[Any]:
-    sizes: list[Any] = [size for size in value.shape if _is_symbolic(size)]
+    sizes: list[Any] = [size for size in value.shape if is_symbolic(size)]
     return {symbol for size in sizes for symbol in size.node.expr.free_symbols}
 
 
@@ -357,71 +296,158 @@ def _last_outputs(graph: fx.Graph, count: int) -> list[fx.Node]:
     return [value for value in flat[len(flat) - count :] if isinstance(value, fx.Node)]
 
 
-def _has_dynamic_batch(program: ExportedProgram) -> bool:
-    names = set(program.graph_signature.user_inputs)
-    values = [
-        node.meta.get("val")
-        for node in program.graph.nodes
-        if node.op == "placeholder" and node.name in names
-    ]
-    return all(
-        _is_symbolic(value.shape[0])
-        for value in values
-        if isinstance(value, Tensor) and value.dim()
-    )
+# Where among their arguments these operators hold the region; its operands follow. Gradients are
+# off anyway when a network runs, and nothing is recomputed.
+_TRANSPARENT = {"wrap_with_set_grad_enabled": 1, "tag_activation_checkpoint": 0}
 
 
-def _takes_any_number(model: nn.Module) -> bool:
-    kinds = [parameter.kind for parameter in inspect.signature(model.forward).parameters.values()]
-    return bool(kinds) and kinds[0] is inspect.Parameter.VAR_POSITIONAL
+_SPELLED = frozenset(("erf",))
 
 
-def _failure_of_model(model: nn.Module, example: tuple[Tensor, ...]) -> Exception | None:
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    try:
-        with torch.no_grad():
-            torch.func.functional_call(model, buffers, tuple(value.clone() for value in example))
-    except Exception as error:
-        return error
-    return None
+def inlined(module: fx.GraphModule) -> tuple[fx.Graph, dict[str, nn.Module]]:
+    """A flat copy of a module's graph, and the graphs that are left inside it.
+
+    Assertions about sizes and devices are left out: inputs are checked before a run, and the model
+        may move
+    to another device after it was read.
+
+    Args:
+        module: A graph module of an exported program; it is not changed.
+
+    Raises:
+        ExportError: A region that cannot be inlined contains activation functions.
+    """
+    graph = fx.Graph()
+    regions: dict[str, nn.Module] = {}
+    values: dict[fx.Node, Any] = {}
+    for node in module.graph.nodes:
+        if node.op == "placeholder":
+            values[node] = graph.node_copy(node, lambda other: other)
+    result = _copy_body(module, graph, values, regions)
+    graph.output(result)
+    used = {str(node.target) for node in graph.nodes if node.op == "get_attr"}
+    return graph, {name: region for name, region in regions.items() if name in used}
 
 
-def first_line(error: BaseException) -> str:
-    """The line of an exception's message that says what went wrong."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = [line for line in lines if not line.endswith(":")]
-    text = (said or lines or [""])[0]
-    return f"{type(error).__name__}: {text}".rstrip(". :")
+def _copy_body(
+    module: fx.GraphModule,
+    graph: fx.Graph,
+    values: dict[fx.Node, Any],
+    regions: dict[str, nn.Module],
+) -> Any:
+    """Copy everything but the placeholders, and return what the body returns."""
+    result: Any = None
+    for node in module.graph.nodes:
+        if node.op == "output":
+            result = fx.node.map_arg(node.args[0], lambda other: values[other])
+        elif node.op == "get_attr":
+            region = _attribute(module, str(node.target))
+            if not isinstance(region, fx.GraphModule):
+                values[node] = _copied_attribute(node, region, graph, regions)
+            else:
+                values[node] = region
+        elif node.op == "call_function" and not _is_assertion(node):
+            values[node] = _copied_call(node, graph, values, regions)
+    return result
 
 
-def _where(error: BaseException) -> str:
-    """The line of the user's code that an exception passed through last, as " (file, line n: code)"."""
-    frames = [
-        (frame.filename, frame.lineno or 0)
-        for cause in _causes(error)
-        for frame in traceback.extract_tb(cause.__traceback__)
-    ]
-    frames += [
-        (name, int(line)) for name, line in re.findall(r'File "([^"<>]+)", line (\d+)', str(error))
-    ]
-    for filename, line in reversed(frames):
-        if is_users(filename):
-            code = linecache.getline(filename, line).strip()
-            return f" ({filename}, line {line}: {code})"
-    return ""
+def _copied_call(
+    node: fx.Node, graph: fx.Graph, values: dict[fx.Node, Any], regions: dict[str, nn.Module]
+) -> Any:
+    name = _operator_name(node)
+    if name in _TRANSPARENT:
+        position = _TRANSPARENT[name]
+        body = values[node.args[position]]  # type: ignore[index]
+        inner = dict(values)
+        places = [other for other in body.graph.nodes if other.op == "placeholder"]
+        for place, operand in zip(places, node.args[position + 1 :], strict=True):
+            inner[place] = fx.node.map_arg(operand, lambda other: values[other])
+        return _copy_body(body, graph, inner, regions)
+    source = node.args[0] if node.args else None
+    if (
+        name == "getitem"
+        and isinstance(source, fx.Node)
+        and isinstance(values[source], (tuple, list))
+    ):
+        return values[source][node.args[1]]
+    for other in node.all_input_nodes:
+        region = values[other]
+        if isinstance(region, fx.GraphModule):
+            _refuse_hidden(name, region)
+            values[other] = _copied_attribute(other, region, graph, regions)
+    return graph.node_copy(node, lambda other: values[other])
 
 
-def is_users(filename: str) -> bool:
-    """Whether a file holds code of the user, not of PyTorch, of Python or of this package."""
-    if filename.startswith((_TORCH, _HERE, "<")) or not Path(filename).exists():
-        return False
-    return not filename.startswith(_STDLIB) or "site-packages" in filename
+def _copied_attribute(
+    node: fx.Node, value: Any, graph: fx.Graph, regions: dict[str, nn.Module]
+) -> fx.Node:
+    name = f"region_{len(regions)}"
+    regions[name] = value
+    copy = graph.get_attr(name)
+    copy.meta = dict(node.meta)
+    return copy
 
 
-def _causes(error: BaseException) -> list[BaseException]:
-    chain: list[BaseException] = []
-    following: BaseException | None = error
-    while following is not None and following not in chain:
-        chain.append(following)
-        following = following.__cause__ or following.__context__
-    return chain
+def _refuse_hidden(operator: str, region: fx.GraphModule) -> None:
+    for part in region.modules():
+        for node in part.graph.nodes if isinstance(part, fx.GraphModule) else ():
+            name = bare_name(_operator_name(node))
+            if name in ACTIVATION_NAMES or name in _SPELLED:
+                raise ExportError(
+                    f"activation function {name} inside a region of {operator}",
+                    "activation functions outside of control flow and autocast regions",
+                    'put the context manager around the whole forward pass, or pass capture="calls"',
+                )
+
+
+def _operator_name(node: fx.Node) -> str:
+    target = node.target
+    if isinstance(target, torch._ops.OpOverload):
+        return str(target.overloadpacket.__name__)
+    if isinstance(target, torch._ops.HigherOrderOperator):
+        return str(target.name())  # type: ignore[no-untyped-call]
+    return str(getattr(target, "__name__", target))
+
+
+def _is_assertion(node: fx.Node) -> bool:
+    return not node.users and _operator_name(node).startswith(("_assert", "sym_constrain_range"))
+
+
+def _attribute(module: nn.Module, target: str) -> Any:
+    value: Any = module
+    for part in target.split("."):
+        value = getattr(value, part)
+    return value
+
+
+_FRAME = re.compile(r'File "([^"]+)", line (\d+), in \S+\n\s*([^\n]*)')
+
+
+def source_of(node: fx.Node) -> str:
+    """The module and the line of code that a node comes from, as far as is known.
+
+    Args:
+        node: Of an exported graph.
+
+    Returns:
+        Words such as "'encoder.attention', attention.py line 12: q @ k".
+    """
+    path, _ = module_of(node)
+    words = [repr(path) if path else "the top level"]
+    frames = _FRAME.findall(node.meta.get("stack_trace") or "")
+    users = [frame for frame in frames if is_users(frame[0])] or frames
+    if users:
+        file, line, code = users[-1]
+        words.append(f"{file} line {line}: {code.strip()}")
+    return ", ".join(words)
+
+
+def where(operation: Operation) -> str:
+    """The module and the line of code that an operation comes from, as far as is known."""
+    if operation.node is not None:
+        return source_of(operation.node)
+    words = [repr(operation.path) if operation.path else "the top level"]
+    if operation.place is not None:
+        file, line = operation.place
+        words.append(f"{file} line {line}: {linecache.getline(file, line).strip()}")
+    return ", ".join(words)

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import operator
-import threading
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any, Literal, get_args
-from weakref import WeakKeyDictionary
 
 import torch
 from pydantic import Field
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from cofire.errors import (
@@ -26,10 +22,6 @@ from cofire.errors import (
 from cofire.explain.methods.cam_layer import CamLayer, choose_cam_layer
 from cofire.explain.methods.registry import Found, register_method
 from cofire.network import Network, Selector
-from cofire.network.engines import GraphEngine
-from cofire.network.execution import Program
-from cofire.network.operations import Operation, users_of
-from cofire.network.reading import GraphReading
 from cofire.network.untouched import without_autocast
 from cofire.options import Options
 
@@ -112,18 +104,18 @@ def cam_maps(
             "wrap the model so that it takes one batch of images",
         )
     chosen = choose_cam_layer(network, layer)
-    device = network.device
     # Gradients need tensors that autograd may keep, also where the caller records nothing.
     with torch.inference_mode(False), torch.enable_grad(), without_autocast():
-        (prepared,) = network._prepared((images,), device)
-        classes = _checked(target, len(prepared), network.num_classes).to(device)
-        opened = _Opened(network, chosen, device)
+        (prepared,) = network.prepared(images)
+        classes = _checked(target, len(prepared), network.num_classes).to(prepared.device)
+        opened = _Opened(network, chosen)
         compute = _by_captum if method == "gradcam" else _by_grad_cam
-        small = compute(library, opened, _recordable(prepared.detach()), classes)
+        usable = prepared.clone() if prepared.is_inference() else prepared.detach()
+        small = compute(library, opened, usable, classes)
         maps = functional.interpolate(
             small[:, None], images.shape[2:], mode="bilinear", align_corners=False
         )[:, 0]
-    maps, logits = maps.detach().to(device, torch.float32), opened.logits
+    maps, logits = maps.detach().to(prepared.device, torch.float32), opened.logits
     _refuse_non_finite(maps, logits, chosen.name)
     return maps, chosen.name, logits
 
@@ -159,43 +151,23 @@ class _Opened(nn.Module):
     Args:
         network: With a graph.
         layer: Where the module stands.
-        device: Where the network computes.
     """
 
-    def __init__(self, network: Network, layer: CamLayer, device: torch.device) -> None:
+    def __init__(self, network: Network, layer: CamLayer) -> None:
         super().__init__()
         self.site = nn.Identity()
         # grad-cam asks a module's first parameter for the device.
-        self.device_of_all = nn.Parameter(torch.empty(0, device=device), requires_grad=False)
+        self.device_of_all = nn.Parameter(
+            torch.empty(0, device=network.device), requires_grad=False
+        )
         self.logits: Tensor
         self._layer = layer
-        self._device = device
-        engine = network._graph_engine()
-        self._cut = _CUTS(engine, layer.node, device)
-        reading = engine.reading
-        held = [name for name in self._cut.names if name in reading.tensors]
-        tensors = dict(
-            zip(
-                held, network._source.tensors([reading.tensors[name] for name in held]), strict=True
-            )
-        )
-        constants = {
-            name: reading.constants[name] for name in self._cut.names if name in reading.constants
-        }
-        self._held = {
-            name: _recordable(value.detach().to(device))
-            for name, value in {**constants, **tensors}.items()
-        }
-        self._changed = reading.changed
+        self._network = network
 
     def forward(self, images: Tensor) -> Tensor:
         """The logits; kept, detached, as `logits`."""
-        given: dict[str, Any] = {**self._held, self._cut.input: images}
-        given = {
-            name: value.clone() if name in self._changed else value for name, value in given.items()
-        }
-        values: list[Any] = [given[name] if name else self._through for name in self._cut.names]
-        logits = self._cut.program(None, self._device, values)
+        replace = {self._layer.node: self._through}
+        logits, _ = self._network.trace(images, gradients=True, replace=replace)
         if not logits.requires_grad:
             raise ExplanationError(
                 f"layer {self._layer.name!r}, from which no gradient comes to the logits",
@@ -205,8 +177,9 @@ class _Opened(nn.Module):
         self.logits = logits.detach()
         return logits
 
-    def _through(self, value: Tensor) -> Tensor:
+    def _through(self, *arguments: Any, **named: Any) -> Tensor:
         """Half precision is left for the map only: its sums and third powers would lose what they are made of."""
+        value: Tensor = self._layer.node.target(*arguments, **named)  # type: ignore[operator]
         wide = torch.promote_types(value.dtype, torch.float32)
         last = self._layer.channel_axis == 2
         # Copies: what follows may write over it in place, what came before may do so to what it
@@ -214,120 +187,6 @@ class _Opened(nn.Module):
         copied = value.detach().to(wide, copy=True)
         site: Tensor = self.site((copied.permute(0, 3, 1, 2) if last else copied).requires_grad_())
         return (site.permute(0, 2, 3, 1) if last else site).to(value.dtype, copy=True)
-
-
-class _Cut:
-    """A graph in which one node's value goes through a function that is given at every run.
-
-    Attributes:
-        program: The compiled graph.
-        names: What it takes, by the names of the graph's placeholders; "" for the function.
-        input: The name of the images.
-    """
-
-    def __init__(self, reading: GraphReading, target: fx.Node, device: torch.device) -> None:
-        graph = fx.Graph()
-        through = graph.placeholder("through")
-        names = {through.name: ""}
-        values: dict[fx.Node, fx.Node] = {}
-        replaced = _out_of_place(reading, target)
-        for node in reading.graph.nodes:
-            if node.op == "output":
-                continue
-            values[node] = copied = graph.node_copy(node, lambda other: values[other])
-            if node.op == "placeholder":
-                names[copied.name] = node.name
-            if node in replaced:
-                copied.target = replaced[node]
-                # In place a sum keeps the type of what it is written to.
-                values[node] = graph.call_function(
-                    torch.ops.aten.to.other, (copied, copied.args[0])
-                )
-            if node is target:
-                values[node] = graph.call_function(operator.call, (through, copied))
-        (self.input,) = reading.inputs
-        inputs = tuple(copy for copy, name in names.items() if name in reading.inputs)
-        derived = replace(reading, graph=graph, logits=values[reading.logits], inputs=inputs)
-        self.program = Program(derived, {}, device)
-        self.names = tuple(names[name] for name in self.program.names)
-
-
-def _out_of_place(reading: GraphReading, target: fx.Node) -> Mapping[fx.Node, Any]:
-    """For operators after a node that write in place, those that do not, where nothing could tell the difference.
-
-    A model for inference alone may write over what autograd would have kept. What remains in place
-    is what is read through another view of the same memory.
-    """
-    operations = reading.operations
-    users = users_of(operations)
-    order = {operation: number for number, operation in enumerate(operations)}
-    first = next(number for operation, number in order.items() if operation.node is target)
-    found: dict[fx.Node, Any] = {}
-    kept: set[Operation] = set()
-    for operation in reversed(operations[first + 1 :]):
-        node = operation.node
-        if node is None or not _writes_first(node):
-            continue
-        other = _without_writing(node.target)
-        if other is None or any(
-            user in kept or _reads_older(user, operation, order) for user in users[operation]
-        ):
-            kept.add(operation)
-        else:
-            found[node] = other
-    return found
-
-
-def _writes_first(node: fx.Node) -> bool:
-    target = node.target
-    if not isinstance(target, torch._ops.OpOverload) or not node.args:
-        return False
-    written = [
-        argument.alias_info is not None and argument.alias_info.is_write
-        for argument in target._schema.arguments
-    ]
-    return written[0] and not any(written[1:])
-
-
-def _without_writing(target: Any) -> Any:
-    """The overload of the same signature that gives its result back only, such as `relu` for `relu_`."""
-    packet = getattr(torch.ops.aten, target.overloadpacket.__name__.removesuffix("_"), None)
-    other = getattr(packet, target._overloadname, None)
-    if other is None or other is target:
-        return None
-    names = [[argument.name for argument in one._schema.arguments] for one in (target, other)]
-    return other if names[0] == names[1] else None
-
-
-def _reads_older(user: Operation, writer: Operation, order: Mapping[Operation, int]) -> bool:
-    """Whether an operation may see what was written through a tensor that is older than the writing."""
-    older = (other for other in user.operands() if order[other] < order[writer])
-    return writer in user.waits and any(other.role in ("operation", "input") for other in older)
-
-
-class _Cuts:
-    """Cuts made so far; they go with the graph."""
-
-    def __init__(self) -> None:
-        self._known: WeakKeyDictionary[GraphEngine, dict[tuple[fx.Node, torch.device], _Cut]] = (
-            WeakKeyDictionary()
-        )
-        self._lock = threading.Lock()
-
-    def __call__(self, engine: GraphEngine, node: fx.Node, device: torch.device) -> _Cut:
-        with self._lock:
-            known = self._known.setdefault(engine, {})
-            if (node, device) not in known:
-                known[node, device] = _Cut(engine.reading, node, engine.device)
-            return known[node, device]
-
-
-_CUTS = _Cuts()
-
-
-def _recordable(value: Tensor) -> Tensor:
-    """The tensor itself, or a copy if it was made where nothing is recorded: autograd keeps no such tensor."""
-    return value.clone() if value.is_inference() else value
 
 
 def _checked(target: Tensor, images: int, classes: int) -> Tensor:

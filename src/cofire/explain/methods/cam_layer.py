@@ -77,7 +77,7 @@ def choose_cam_layer(network: Network, layer: Selector | CamLayer = None) -> Cam
         >>> choose_cam_layer(Network(model, torch.zeros(1, 1, 8, 8)))
         CamLayer(name='0.1', shape=(4, 6, 6), channel_axis=0)
     """
-    reading = network._graph_engine().reading
+    reading = network.reading
     if isinstance(layer, CamLayer):
         if layer.node.graph is not reading.graph:
             raise LayerError(

@@ -221,7 +221,7 @@ def traced(
     each = images_at_once(plan, len(images), recorded=bool(judged))
     for first in range(0, len(images), each):
         part = slice(first, first + each)
-        logits, values = plan.tap(network, images[part], recorded=bool(judged))
+        logits, values = network.trace(images[part], plan.needed, gradients=bool(judged))
         chances = chances_of(logits.detach(), first)
         chosen = chances.topk(options.n, dim=1).indices if classes is None else classes[part]
         chosen = chosen.to(logits.device)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -125,7 +127,7 @@ def relevance(network: Network, images: Tensor, target: Tensor) -> Tensor:
     composites, rules = _zennit("zennit.composites"), _zennit("zennit.rules")
     plan = lrp_plan_of(network)
     device = network.device
-    (prepared,) = network._prepared((images,), device)
+    (prepared,) = network.prepared(images)
     each = max(1, _BYTES // max(1, _COPIES * sum(map(_bytes, plan.order))))
     found = []
     # Gradients need tensors that autograd may keep, also where the caller records nothing.
@@ -136,7 +138,7 @@ def relevance(network: Network, images: Tensor, target: Tensor) -> Tensor:
     ):
         for first in range(0, len(prepared), each):
             part = slice(first, first + each)
-            pass_through = _Pass(plan, network, device)
+            pass_through = _Pass(plan, network)
             # As zennit's own Sum layer.
             composite = composites.EpsilonPlus(layer_map=[((Sum, Multiple), rules.Norm())])
             classes = target[part].to(device, torch.int64, copy=True)
@@ -173,134 +175,136 @@ class _Pass(nn.Module):
     Args:
         plan: Of the graph.
         network: Whose weights to take.
-        device: Where it computes.
     """
 
-    def __init__(self, plan: LrpPlan, network: Network, device: torch.device) -> None:
+    def __init__(self, plan: LrpPlan, network: Network) -> None:
         super().__init__()
-        self._plan = plan
-        self._device = device
+        self._network = network
         sites = {node: site_for(part) for node, part in plan.parts.items()}
-        self._sites: dict[fx.Node, Site] = {
-            node: site for node, site in sites.items() if site is not None
-        }
         # For zennit to find them.
-        self.sites = nn.ModuleList(self._sites.values())
-        reading = plan.straight.reading
-        held = [node for node in plan.order if node.op == "placeholder" and node is not plan.image]
-        names = [node.name for node in held if node.name in reading.tensors]
-        tensors = dict(
-            zip(
-                names,
-                network._source.tensors([reading.tensors[name] for name in names]),
-                strict=True,
-            )
-        )
-        values = (
-            tensors[node.name] if node.name in tensors else reading.constants[node.name]
-            for node in held
-        )
-        self._held = {
-            node: _usable(value, device) for node, value in zip(held, values, strict=True)
+        self.sites = nn.ModuleList(site for site in sites.values() if site is not None)
+        # Half precision stays out of the sums.
+        self._functions: dict[fx.Node, Callable[..., Any]] = {
+            node: _wide if node.op == "placeholder" else _wide_cast(node)
+            for node in plan.order
+            if node.op == "placeholder" or _casts(node)
         }
+        for node, part in plan.parts.items():
+            self._functions[node] = _by_rule(part, sites[node])
+        for node, part in plan.parts.items():
+            if part.norm is not None:
+                # The weights are known where the normalisation that is merged into them is called.
+                self._functions[node] = partial(_given, part.step)
+                self._functions[part.norm.node] = _merged(part, part.norm, sites[node])
 
     def forward(self, images: Tensor) -> Tensor:
         """The logits."""
-        values: dict[fx.Node, Any] = {**self._held, self._plan.image: images}
-        for node in self._plan.order:
-            if node in values:
-                continue
-            if node.op == "get_attr":
-                values[node] = self._plan.straight.reading.submodules[str(node.target)]
-                continue
-            part = self._plan.parts.get(node)
-            values[node] = (
-                self._computed(node, values) if part is None else self._by_rule(part, values)
-            )
-        logits: Tensor = values[self._plan.straight.logits]
-        return logits
+        return self._network.trace(images, gradients=True, replace=self._functions)[0]
 
-    def _computed(self, node: fx.Node, values: dict[fx.Node, Any]) -> Any:
-        made = node.meta.get("val")
-        first = (
-            values.get(node.args[0]) if node.args and isinstance(node.args[0], fx.Node) else None
-        )
-        if (
-            isinstance(first, Tensor)
-            and isinstance(made, Tensor)
-            and Step.of(node).name in ("to", "to_copy")
-        ):
-            # Half precision stays out of the sums, as in front of the network.
-            wide = (
-                torch.promote_types(made.dtype, torch.float32)
-                if made.is_floating_point()
-                else made.dtype
-            )
-            return first.to(self._device, wide)
-        arguments = [self._filled(value, values) for value in node.args]
-        return node.target(
-            *arguments, **{name: self._filled(one, values) for name, one in node.kwargs.items()}
-        )  # type: ignore[operator]
 
-    def _filled(self, value: Any, values: dict[fx.Node, Any]) -> Any:
-        if isinstance(value, (list, tuple)):
-            return [self._filled(one, values) for one in value]
-        if isinstance(value, torch.device) and value.type == self._plan.straight.device.type:
-            return self._device
-        return values[value] if isinstance(value, fx.Node) else value
+def _given(step: Step, *arguments: Any, **named: Any) -> dict[str, Any]:
+    """An operator's arguments by name, defaults filled in."""
+    return {**step.arguments, **dict(zip(arguments_of(step)[0], arguments, strict=False)), **named}
 
-    def _by_rule(self, part: Part, values: dict[fx.Node, Any]) -> Any:
-        step = part.step
-        operands = [values[operand] for operand in part.operands]
-        several = isinstance(step.node.meta.get("val"), (tuple, list))
-        if part.kind == "same":
+
+def _by_rule(part: Part, site: Site | None) -> Callable[..., Any]:
+    step = part.step
+    places = [
+        next(name for name, value in step.arguments.items() if value is operand)
+        for operand in part.operands
+    ]
+
+    def function(*arguments: Any, **named: Any) -> Any:
+        given = _given(step, *arguments, **named)
+        if site is None:
             # Of an operator with several results the first is meant; nothing else of it was allowed
             # on the way.
-            return (operands[0],) if several else operands[0]
-        site = self._sites[step.node]
+            return _as_result(step, given[places[0]])
         if part.kind == "sum":
-            return self._summed(part, site, operands)
-        given = {name: self._filled(value, values) for name, value in step.arguments.items()}
-        place = next(name for name, value in step.arguments.items() if value is part.operands[0])
-        listed, named = arguments_of(step)
+            return _summed(step, site, given)
+        result = _settled(part, site, given, given.get(part.weight), given.get(part.bias))
+        return _as_result(step, result)
 
-        def call(value: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-            now = {**given, place: value}
-            now |= {part.weight: weight} if part.weight else {}
-            now |= {part.bias: bias} if part.bias else {}
-            result = step.node.target(
-                *(now[name] for name in listed), **{name: now[name] for name in named}
-            )  # type: ignore[operator]
-            found: Tensor = result[0] if several else result
-            return found
-
-        weight, bias = given.get(part.weight), given.get(part.bias)
-        if part.norm is not None:
-            names = ("running_mean", "running_var", "eps", "weight", "bias")
-            norm = (self._filled(part.norm.arguments[name], values) for name in names)
-            weight, bias = merged_weights(given[part.weight], bias, *norm)
-        site.settle(call, weight, bias)
-        result = site(operands[0])
-        return (result,) if several else result
-
-    def _summed(self, part: Part, site: Site, operands: list[Tensor]) -> Tensor:
-        alpha = part.step.arguments.get("alpha")
-        scale = 1 if alpha is None else alpha
-        signs = {"add": (1, scale), "sub": (1, -scale), "rsub": (-scale, 1)}[part.step.name]
-        shape = torch.broadcast_shapes(*(operand.shape for operand in operands))  # type: ignore[no-untyped-call]
-        beside = torch.stack([operand.expand(shape) for operand in operands], -1)
-        plain = signs == (1, 1)
-        site.settle(lambda value, *_: (value if plain else value * value.new_tensor(signs)).sum(-1))
-        result: Tensor = site(beside)
-        return result
+    return function
 
 
-def _usable(value: Tensor, device: torch.device) -> Tensor:
-    """A tensor that autograd may keep, in single precision at least."""
-    moved = value.detach().to(device)
-    if moved.is_floating_point():
-        moved = moved.to(torch.promote_types(moved.dtype, torch.float32))
-    return moved.clone() if moved.is_inference() else moved
+def _merged(part: Part, norm: Step, site: Site | None) -> Callable[..., Any]:
+    assert site is not None
+
+    def function(*arguments: Any, **named: Any) -> Any:
+        settings = _given(norm, *arguments, **named)
+        given = settings["input"]
+        weight, bias = merged_weights(
+            given[part.weight],
+            given.get(part.bias),
+            *(settings[n] for n in ("running_mean", "running_var", "eps", "weight", "bias")),
+        )
+        result = _settled(part, site, given, weight, bias)
+        return _as_result(norm, result)
+
+    return function
+
+
+def _settled(
+    part: Part, site: Site, given: dict[str, Any], weight: Tensor | None, bias: Tensor | None
+) -> Tensor:
+    step = part.step
+    place = next(name for name, value in step.arguments.items() if value is part.operands[0])
+    listed, named = arguments_of(step)
+
+    def call(value: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        now = {**given, place: value}
+        now |= {part.weight: weight} if part.weight else {}
+        now |= {part.bias: bias} if part.bias else {}
+        result = step.node.target(  # type: ignore[operator]
+            *(now[name] for name in listed), **{name: now[name] for name in named}
+        )
+        found: Tensor = result[0] if _several(step) else result
+        return found
+
+    site.settle(call, weight, bias)
+    result: Tensor = site(given[place])
+    return result
+
+
+def _summed(step: Step, site: Site, given: dict[str, Any]) -> Tensor:
+    alpha = given.get("alpha")
+    scale = 1 if alpha is None else alpha
+    signs = {"add": (1, scale), "sub": (1, -scale), "rsub": (-scale, 1)}[step.name]
+    beside = torch.stack(torch.broadcast_tensors(given["self"], given["other"]), -1)  # type: ignore[no-untyped-call]
+    plain = signs == (1, 1)
+    site.settle(lambda value, *_: (value if plain else value * value.new_tensor(signs)).sum(-1))
+    result: Tensor = site(beside)
+    return result
+
+
+def _several(step: Step) -> bool:
+    return isinstance(step.node.meta.get("val"), (tuple, list))
+
+
+def _as_result(step: Step, value: Tensor) -> Any:
+    """The value, of an operator with several results in the place of the first."""
+    return (value, *[None] * (len(step.node.meta["val"]) - 1)) if _several(step) else value
+
+
+def _casts(node: fx.Node) -> bool:
+    if node.op != "call_function" or Step.of(node).name not in ("to", "to_copy"):
+        return False
+    first = node.args[0] if node.args else None
+    return isinstance(first, fx.Node) and isinstance(first.meta.get("val"), Tensor)
+
+
+def _wide(value: Tensor) -> Tensor:
+    """In single precision at least."""
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        return value
+    return value.to(torch.promote_types(value.dtype, torch.float32))
+
+
+def _wide_cast(node: fx.Node) -> Callable[..., Tensor]:
+    kind = node.meta["val"].dtype
+    wide = torch.promote_types(kind, torch.float32) if kind.is_floating_point else kind
+    return lambda value, *_, **__: value.to(wide)
 
 
 def _bytes(node: fx.Node) -> int:

@@ -13,8 +13,8 @@ from torch import Tensor, fx
 from cofire.errors import RuleError
 from cofire.explain.rules.registry import Step
 from cofire.network import Network
-from cofire.network.sources import source_of
-from cofire.network.tapping import StraightGraph
+from cofire.network.reading import source_of
+from cofire.network.trace import FunctionalGraph
 
 PartKind = Literal[
     "convolution", "linear", "activation", "scaling", "average", "sum", "multiple", "same"
@@ -93,7 +93,7 @@ class LrpPlan:
         parts: Those with a rule.
     """
 
-    straight: StraightGraph
+    straight: FunctionalGraph
     image: fx.Node
     order: tuple[fx.Node, ...]
     parts: dict[fx.Node, Part]
@@ -123,7 +123,7 @@ def lrp_plan_of(network: Network) -> LrpPlan:
 
 
 def _made(network: Network) -> LrpPlan:
-    straight = StraightGraph(network)
+    straight = network.functional
     if len(straight.inputs) != 1:
         raise RuleError(
             f"a network of {len(straight.inputs)} inputs",
@@ -226,7 +226,7 @@ def _sizes(node: fx.Node) -> tuple[str, ...]:
     return tuple(map(str, value.shape)) if isinstance(value, Tensor) else ()
 
 
-def _merged(parts: dict[fx.Node, Part], straight: StraightGraph) -> dict[fx.Node, Part]:
+def _merged(parts: dict[fx.Node, Part], straight: FunctionalGraph) -> dict[fx.Node, Part]:
     """Batch normalisation that directly follows weights becomes part of them: both are one linear map."""
     found = dict(parts)
     for node, part in parts.items():

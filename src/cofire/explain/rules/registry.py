@@ -14,8 +14,7 @@ from cofire.arguments import validated
 from cofire.errors import OptionError, RuleError
 from cofire.explain.rules.flow import Flow
 from cofire.network.operations import bare_name
-from cofire.network.reading import name_of
-from cofire.network.sources import source_of
+from cofire.network.reading import name_of, source_of
 
 Values = Mapping[fx.Node, Tensor]
 

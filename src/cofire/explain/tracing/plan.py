@@ -14,8 +14,8 @@ from cofire.explain.rules import Rule, Step, rule_of
 from cofire.explain.rules.registry import is_batched
 from cofire.explain.rules.weighted import Weighted
 from cofire.network import ActivationLayer, Network
-from cofire.network.sources import source_of
-from cofire.network.tapping import StraightGraph, Tap
+from cofire.network.reading import source_of
+from cofire.network.trace import FunctionalGraph
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,16 +27,16 @@ class Plan:
         steps: What each node computes and its rule, from the logits down.
         image: The node of the input.
         last: The last operator with weights, whose neurons are the classes or lead to them.
-        tap: Runs the network and keeps what the rules want to see.
+        needed: Nodes whose values the rules want to see.
         layers: Nodes at which neurons are always recorded.
         judged: Feature maps that are asked where their evidence lies.
     """
 
-    straight: StraightGraph
+    straight: FunctionalGraph
     steps: dict[fx.Node, tuple[Step, Rule]]
     image: fx.Node
     last: fx.Node | None
-    tap: Tap
+    needed: tuple[fx.Node, ...]
     layers: dict[fx.Node, ActivationLayer] = field(default_factory=dict)
     judged: dict[fx.Node, ActivationLayer] = field(default_factory=dict)
 
@@ -58,7 +58,7 @@ def plan_of(network: Network) -> Plan:
 
 
 def _made(network: Network) -> Plan:
-    straight = StraightGraph(network)
+    straight = network.functional
     if network.num_inputs != 1:
         raise RuleError(
             f"a network of {network.num_inputs} inputs",
@@ -103,9 +103,9 @@ def _made(network: Network) -> Plan:
         if len(network.input_shape) == 3
         else {}
     )
-    tap = Tap(straight, [image, *needed, *judged])
+    kept = tuple(dict.fromkeys([image, *needed, *judged]))
     last = next((node for node, (_, rule) in steps.items() if isinstance(rule, Weighted)), None)
-    return Plan(straight, steps, image, last, tap, layers, judged)
+    return Plan(straight, steps, image, last, kept, layers, judged)
 
 
 def _refuse_without_rule(node: fx.Node) -> None:
