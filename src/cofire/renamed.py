@@ -17,7 +17,7 @@ from typing import Any
 
 # A module's old path -> its new one.
 MODULES = {
-    "cofire.evaluate.comparisons": "cofire.evaluate.two_networks",
+    "cofire.evaluate.comparisons": "cofire.evaluate.results",
     "cofire.photos": "cofire.images",
     "cofire.photos.boxes": "cofire.images.boxes",
     "cofire.photos.layouts": "cofire.images.layouts",

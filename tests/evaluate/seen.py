@@ -3,8 +3,16 @@
 import torch
 from torch import nn
 
-from cofire.evaluate.shifts import COMPARISONS, AttackCase, AttackedPhoto, MethodShift, Robustness
-from cofire.evaluate.two_networks import NetworkCase, NetworkRow, TwoNetworks
+from cofire.evaluate.results import (
+    COMPARISONS,
+    AttackCase,
+    AttackedPhoto,
+    MethodShift,
+    NetworkCase,
+    NetworkRow,
+    Robustness,
+    TwoNetworks,
+)
 from cofire.explain import Explanation
 from cofire.images.preparation import Preparation
 from cofire.network import Network

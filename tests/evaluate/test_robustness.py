@@ -10,9 +10,9 @@ from cofire.errors import BatchError, DataError, ExplanationError, OptionError
 from cofire.evaluate import robustness
 from cofire.evaluate.deepfool import deepfool, noisy
 from cofire.evaluate.localisation import share_inside
+from cofire.evaluate.results import COMPARISONS, Robustness
 from cofire.evaluate.robustness import run_robustness
 from cofire.evaluate.sensitivity import shift
-from cofire.evaluate.shifts import COMPARISONS, Robustness
 from cofire.explain import explain
 from cofire.network import Network
 from cofire.report.evaluate.robustness_wording import lead

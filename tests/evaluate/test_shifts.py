@@ -5,7 +5,7 @@ import json
 import pytest
 
 from cofire.errors import DataError, OptionError, ResultError
-from cofire.evaluate.shifts import MethodShift, Robustness
+from cofire.evaluate.results import MethodShift, Robustness
 from cofire.statistics import paired_bootstrap
 from tests.evaluate.seen import attacked, small_robustness
 

@@ -7,7 +7,8 @@ import torch
 
 from cofire.errors import BatchError, DataError, LabelError, OptionError, ResultError
 from cofire.evaluate.localisation import area_overlap, share_inside
-from cofire.evaluate.two_networks import Side, TwoNetworks, compare_networks
+from cofire.evaluate.results import TwoNetworks
+from cofire.evaluate.two_networks import Side, compare_networks
 from cofire.explain import explain
 from tests.evaluate.seen import (
     network_row,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cofire.evaluate.shifts import Robustness
+from cofire.evaluate.results import Robustness
 from cofire.report.evaluate.robustness import write_robustness
 from cofire.report.evaluate.robustness_wording import lead, rounded_told, verdict
 from cofire.report.explain.page import Setup

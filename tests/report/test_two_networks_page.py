@@ -3,7 +3,7 @@
 import pytest
 
 from cofire.errors import OptionError
-from cofire.evaluate.two_networks import TwoNetworks
+from cofire.evaluate.results import TwoNetworks
 from cofire.report.evaluate.two_networks import write_two_networks
 from cofire.report.evaluate.two_networks_wording import verdicts
 from cofire.report.explain.page import Setup

@@ -44,8 +44,8 @@ from cofire.errors import OptionError
 from cofire.evaluate.evaluation import OPTIONS, RECORDS
 from cofire.evaluate.measures import GROUPS, MARGIN, asked_groups, usual
 from cofire.evaluate.methods import EVALUATED
-from cofire.evaluate.records import IDENTITY, ROWS, started
-from cofire.evaluate.running import FILLS, SPLIT_CHOICES, check_methods, judge_of, run_evaluation
+from cofire.evaluate.records import FILLS, IDENTITY, ROWS, SPLIT_CHOICES, check_methods, started
+from cofire.evaluate.running import judge_of, run_evaluation
 from cofire.evaluate.tuned import read_tuned
 from cofire.images.classes import known_names, read_names
 from cofire.images.layouts import open_collection

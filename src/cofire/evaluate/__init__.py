@@ -20,6 +20,7 @@ from cofire.evaluate.metrics import (
     as_torchmetric,
 )
 from cofire.evaluate.per_image import PerImage
+from cofire.evaluate.results import Robustness
 from cofire.evaluate.robustness import run_robustness
 from cofire.evaluate.running import run_evaluation
 from cofire.evaluate.sensitivity import (
@@ -32,7 +33,6 @@ from cofire.evaluate.sensitivity import (
     shift,
     stability,
 )
-from cofire.evaluate.shifts import Robustness
 from cofire.evaluate.tuned import Tuned, read_tuned
 from cofire.evaluate.tuning import tune
 from cofire.evaluate.two_networks import Side, compare_networks

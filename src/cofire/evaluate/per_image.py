@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from cofire.arguments import validated
-from cofire.errors import DataError, NonFiniteError
+from cofire.errors import BatchError, DataError, NonFiniteError
 from cofire.tensors import Values
 
 Numbers = Annotated[Tensor, Values("images", finite=False)]
@@ -238,6 +238,26 @@ def pixels_of(corners: Tensor, image: Tensor, height: int, width: int) -> Tensor
     first = torch.where(thin, middle, pixels[:, :2])
     after = torch.where(thin, middle + 1, pixels[:, 2:])
     return torch.cat([first, after], dim=1).long()
+
+
+def check_counts(count: int, whose: str = "", **parts: Sequence[Any] | Tensor | None) -> None:
+    """Refuse what is not one for each image.
+
+    Raises:
+        BatchError: A part that is given has another length.
+
+    Example:
+        >>> check_counts(3, labels=[0, 1])
+        Traceback (most recent call last):
+        cofire.errors.BatchError: 2 labels for 3 images. Expected: 3, one for each. To fix it: pass all ...
+    """
+    for what, given in parts.items():
+        if given is not None and len(given) != count:
+            raise BatchError(
+                f"{len(given)} {what}{whose} for {count} images",
+                f"{count}, one for each",
+                f"pass all {what}, in the same order",
+            )
 
 
 def check_maps(maps: Tensor) -> Tensor:

@@ -1,25 +1,133 @@
-"""The rows of each finished batch of photos, kept so that a killed run goes on where it was."""
+"""What an evaluation is started with, and its finished batches, so that a killed run goes on where it was."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
+from pydantic import PositiveInt, field_validator, model_validator
 
 from cofire.atomic import atomic_path, write_text
 from cofire.checksums import check_json, read_table, sealed_json, write_table
-from cofire.errors import MergeError, ResultError
-from cofire.evaluate.measures import records_schema
-from cofire.reading import read_json
+from cofire.errors import MergeError, OptionError, ResultError, near_matches
+from cofire.evaluate.measures import asked_groups, records_schema
+from cofire.evaluate.methods import EVALUATED
+from cofire.options import Options, option
+from cofire.reading import read_json, reader
+
+FILLS = ("mean", "blur", "black")
+SPLIT_CHOICES = ("evaluation", "tuning", "all")
 
 ROWS = "rows"
 """The folder of a run's finished batches, below its own."""
 
 IDENTITY = "options.json"
 """Of a run that was started: what it was started with."""
+
+
+class EvaluationOptions(Options):
+    """What an evaluation's numbers depend on, besides network, images and preparation.
+
+    Attributes:
+        methods: Some of `cofire.evaluate.methods.EVALUATED`; the first is held against each of the
+            others.
+        measures: Some of `cofire.evaluate.measures.GROUPS`; the usual ones unless given.
+        options: Of methods that are not called with their defaults, as `cofire.explain` takes them.
+        split: "evaluation", "tuning" or "all"; tables are about the evaluation split wherever there
+            is one.
+        limit: Judge on the first images alone.
+        samples: Judge on so many images that are drawn.
+        draws: How often so many are drawn, each time from all; images that are drawn twice are
+            judged once.
+        tuning_photos: On how many images of the tuning split the rules of boxes around heat are
+            learned at the most; 500 unless given, and no more than are judged where `limit` or
+            `samples` says how many that are.
+        fill: What takes the place of pixels that are not kept: "mean" is the value that the network
+            takes for 0, which is the data's mean colour after the usual normalisation (without one,
+            each image's own mean colour); "blur" is the image blurred, "black" is black. Insertion
+            curves start from the blurred image whatever it is.
+        steps: Of deletion and insertion curves.
+        seed: Of draws and of what methods draw.
+        batch_size: Images at a time.
+
+    Raises:
+        OptionError: An option has a value it cannot have.
+    """
+
+    methods: tuple[str, ...] = option(
+        EVALUATED, "Methods", "The first is held against each of the others."
+    )
+    measures: tuple[str, ...] = option((), "Measures", "Groups of measures; curves take long.")
+    options: Mapping[str, Mapping[str, Any]] = option({}, "Options", "Of methods, by name.")
+    split: Literal["evaluation", "tuning", "all"] = option(
+        "evaluation", "Split", "Images to judge on."
+    )
+    limit: int | None = option(None, "Limit", "The first N images alone.")
+    samples: int | None = option(None, "Sample", "N images that are drawn: 2501, say.")
+    draws: PositiveInt = option(1, "Draws", "How often so many are drawn: 3, say.")
+    tuning_photos: PositiveInt | None = option(
+        None, "Tuning images", "On which boxes around heat are learned; 500 at the most."
+    )
+    fill: Literal["mean", "blur", "black"] = option("mean", "Fill", "In place of what is hidden.")
+    steps: PositiveInt = option(28, "Steps", "Of deletion and insertion curves.")
+    seed: int = option(0, "Seed", "Of draws and of what methods draw.")
+    batch_size: PositiveInt = option(16, "Batch size", "Images at a time.")
+
+    @field_validator("methods")
+    @classmethod
+    def _known(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
+        return check_methods(methods)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole(cls, given: dict[str, Any]) -> dict[str, Any]:
+        limit, samples, draws = (given.get(name) for name in ("limit", "samples", "draws"))
+        if limit is not None and samples is not None:
+            raise OptionError(
+                "limit and samples", "one of the two", "leave one out (--limit or --sample)"
+            )
+        if draws not in (None, 1) and samples is None:
+            raise OptionError(
+                f"draws={draws} without samples",
+                "how many images each draw has",
+                "pass samples (--sample)",
+            )
+        if limit is not None and limit < 1:
+            raise OptionError(
+                f"limit={limit}",
+                "a number of images from 1 up",
+                "pass limit=100 (--limit 100), say",
+            )
+        own = given.get("options") or {}
+        own = {name: dict(each) for name, each in own.items() if each and name in given["methods"]}
+        return {**given, "measures": asked_groups(given.get("measures")), "options": own}
+
+
+def check_methods(methods: Sequence[str]) -> tuple[str, ...]:
+    """The methods, each once.
+
+    Raises:
+        OptionError: There is no such method, one is there twice, or there is none.
+
+    Example:
+        >>> check_methods(["gradcam", "centre"])
+        ('gradcam', 'centre')
+    """
+    for name in methods:
+        if name not in EVALUATED:
+            raise OptionError(
+                f"method '{name}'",
+                f"some of {', '.join(EVALUATED)}",
+                f"try {near_matches(str(name), EVALUATED, most=1)}",
+            )
+    if not methods or len(set(methods)) < len(methods):
+        raise OptionError(
+            f"methods {', '.join(methods) or 'none'}", "one or more, each once", "name each once"
+        )
+    return tuple(methods)
 
 
 def started(folder: str | Path) -> bool:
@@ -64,10 +172,7 @@ class Chunks:
         if not note.exists():
             write_text(note, json.dumps(mine, sort_keys=True, indent=1))
             return
-        try:
-            theirs = dict(read_json(note))
-        except (OSError, ValueError, TypeError, RecursionError) as error:
-            raise self._damaged(note, error) from error
+        theirs = _part(note, lambda path: dict(read_json(path)))
         if mine != theirs:
             changed = sorted(key for key in mine | theirs if mine.get(key) != theirs.get(key))
             raise MergeError(
@@ -76,40 +181,34 @@ class Chunks:
                 "choose another folder, or delete this one to start anew",
             )
 
-    def get(self, number: int, photos: Sequence[str], methods: Sequence[str]) -> pa.Table | None:
+    def get(self, number: int, images: Sequence[str], methods: Sequence[str]) -> pa.Table | None:
         """The rows of a batch, None if they are not there yet.
 
         Args:
             number: Of the batch.
-            photos: The names of its photos, in order.
+            images: The names of its images, in order.
             methods: By which each of them is judged, in order.
 
         Raises:
-            ResultError: They are damaged, or of other photos or methods.
+            ResultError: They are damaged, or of other images or methods.
         """
-        path = self._path(number)
-        if not path.exists():
-            return None
-        try:
+
+        def read(path: Path) -> pa.Table:
             table = read_table(path)
-        except (OSError, pa.ArrowException) as error:
-            raise self._damaged(path, error) from error
-        if not table.schema.equals(records_schema()):
-            raise self._damaged(path, "it has other columns")
-        if (table["file"].to_pylist(), table["method"].to_pylist()) != (
-            [photo for photo in photos for _ in methods],
-            list(methods) * len(photos),
-        ):
-            raise self._damaged(
-                path, f"it does not hold each of its {len(photos)} photos by each method"
-            )
-        return table
+            if not table.schema.equals(records_schema()):
+                raise ValueError("it has other columns")
+            held = table["file"].to_pylist(), table["method"].to_pylist()
+            if held != ([name for name in images for _ in methods], list(methods) * len(images)):
+                raise ValueError(
+                    f"it does not hold each of its {len(images)} photos by each method"
+                )
+            return table
+
+        return _part(self._path(number), read) if self.has(number) else None
 
     def has(self, part: int | str) -> bool:
         """Whether a batch, by its number, or what is computed once, by its name, is there."""
-        return (
-            self._path(part) if isinstance(part, int) else self._folder / f"{part}.json"
-        ).exists()
+        return self._path(part).exists()
 
     def put(self, number: int, rows: pa.Table) -> pa.Table:
         """Keep the rows of a batch: the file appears in one step.
@@ -132,23 +231,21 @@ class Chunks:
         Raises:
             ResultError: The file is damaged.
         """
-        path = self._folder / f"{name}.json"
-        if not path.exists():
-            write_text(path, json.dumps(sealed_json(make()), indent=1))
-        try:
+        if not self.has(name):
+            write_text(self._path(name), json.dumps(sealed_json(make()), indent=1))
+
+        def read(path: Path) -> Any:
             found = check_json(read_json(path))
-        except (OSError, ValueError, RecursionError) as error:
-            raise self._damaged(path, error) from error
-        if wrong := fault(found):
-            raise self._damaged(path, wrong)
-        return found
+            if wrong := fault(found):
+                raise ValueError(wrong)
+            return found
 
-    def _path(self, number: int) -> Path:
-        return self._folder / f"{number:06d}.parquet"
+        return _part(self._path(name), read)
 
-    def _damaged(self, path: Path, error: object) -> ResultError:
-        return ResultError(
-            f"'{path}' is damaged: {error}",
-            "what this run wrote",
-            f"delete '{path}' and start again",
-        )
+    def _path(self, part: int | str) -> Path:
+        return self._folder / (f"{part:06d}.parquet" if isinstance(part, int) else f"{part}.json")
+
+
+def _part(path: Path, read: Callable[[Path], Any]) -> Any:
+    guard = reader(ResultError, "what this run wrote", f"delete '{path}' and start again")
+    return guard(lambda path: read(path))(path)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from cofire.arguments import validated
@@ -17,9 +18,8 @@ from cofire.errors import BatchError, DataError, ExplanationError
 from cofire.evaluate.deepfool import Attacked, Bounds, deepfool, fitting_noise
 from cofire.evaluate.localisation import share_inside
 from cofire.evaluate.methods import explained
-from cofire.evaluate.per_image import PerImage
-from cofire.evaluate.sensitivity import shift
-from cofire.evaluate.shifts import (
+from cofire.evaluate.per_image import PerImage, check_counts
+from cofire.evaluate.results import (
     COMPARISONS,
     MEASURES,
     AttackCase,
@@ -27,16 +27,14 @@ from cofire.evaluate.shifts import (
     MethodShift,
     Robustness,
 )
+from cofire.evaluate.sensitivity import shift
 from cofire.explain import Explanation
 from cofire.explain.inputs import chances_of
 from cofire.images.preparation import Preparation
-from cofire.marks import check_whole
 from cofire.network import Network, classifier
 
 _SEEN = 90
 """Grey levels by which the strongest changes of a difference are drawn lighter or darker than middle grey."""
-
-_STRONGEST = 0.995
 
 
 @validated
@@ -56,7 +54,7 @@ def run_robustness(
     classes: int = 10,
     overshoot: float = 0.02,
     steps: int = 50,
-    batch_size: int = 16,
+    batch_size: PositiveInt = 16,
     cases: int = 12,
     advance: Callable[[int], object] | None = None,
 ) -> Robustness:
@@ -64,7 +62,7 @@ def run_robustness(
 
     Each photo is changed by DeepFool until another class is predicted, and once more by random
     noise of the same length. Photos that were fooled are explained as they were, with noise and
-    attacked, see `cofire.evaluate.shifts.COMPARISONS`: an explanation that moves as little under
+    attacked, see `cofire.evaluate.results.COMPARISONS`: an explanation that moves as little under
     the attack as under noise follows the photo; one that moves with the new class follows the
     decision. Fooled photos on which noise of that length does not fit within what a photo can hold
     are left out, and counted.
@@ -98,9 +96,7 @@ def run_robustness(
         NonFiniteError: A pixel, a logit or a gradient is NaN or infinite.
         OptionError: A method or option does not exist or is out of bounds.
     """
-    batch_size, cases = check_whole("batch_size", batch_size), check_whole("cases", cases, least=0)
-    seed = check_whole("seed", seed, least=0)
-    network = classifier(network, inputs)
+    network, count = classifier(network, inputs), len(inputs)
     if not methods or len(set(methods)) < len(methods):
         raise DataError(
             f"methods {list(methods)}",
@@ -113,15 +109,7 @@ def run_robustness(
             "images (channels, height, width)",
             "reshape them",
         )
-    count = len(inputs)
-    parts = {"pictures": pictures, "labels": labels, "files": files, "boxes": boxes}
-    for what, given in parts.items():
-        if given is not None and len(given) != count:
-            raise BatchError(
-                f"{len(given)} {what} for {count} images",
-                f"{count}, one for each",
-                f"pass all {what}",
-            )
+    check_counts(count, pictures=pictures, labels=labels, files=files, boxes=boxes)
     if preparation is not None and preparation.shape != network.input_shape:
         raise BatchError(
             f"a preparation to {preparation.shape}",
@@ -129,21 +117,14 @@ def run_robustness(
             "pass the network's own",
         )
     bounds = None if preparation is None else _bounds(preparation)
-    told = [str(number) for number in range(count)] if files is None else list(files)
+    attack = {"classes": classes, "overshoot": overshoot, "steps": steps}
+    told = list(map(str, range(count))) if files is None else list(files)
     photos: list[AttackedPhoto] = []
     shifts: list[MethodShift] = []
     kept: list[tuple[float, int, AttackCase]] = []
     for first in range(0, count, batch_size):
         part = slice(first, first + batch_size)
-        found = deepfool(
-            network,
-            inputs[part],
-            classes=classes,
-            overshoot=overshoot,
-            steps=steps,
-            bounds=bounds,
-            batch_size=batch_size,
-        )
+        found = deepfool(network, inputs[part], bounds=bounds, batch_size=batch_size, **attack)  # type: ignore[arg-type]
         start = inputs[part].detach().cpu().float()
         fooled = found.fooled.nonzero().flatten()
         noise = start.clone()
@@ -154,26 +135,29 @@ def run_robustness(
         truth = None if labels is None else labels[part]
         photos += _photos(network, start, noise, fooled, found, truth, told[part], preparation)
         if len(fooled):
-            scale = _scale(start, preparation)
+            # Whoever looks at the pictures sees what the network sees: changes in grey levels.
+            scale, plain = _scale(start, preparation), pictures[part][fooled].cpu()
             levels = [
                 _coloured((images - start) * scale)[fooled] for images in (noise, found.images)
             ]
-            plain = pictures[part][fooled].cpu()
-            shown = [
-                plain,
-                *((plain + each).round().clamp(0, 255).to(torch.uint8) for each in levels),
-            ]
+            changed = [(plain + each).round().clamp(0, 255).to(torch.uint8) for each in levels]
+            shown, seen = [plain, *changed], [start[fooled], noise[fooled], found.images[fooled]]
+            # The first class on all three, the new class attacked, and on the photos as they were.
+            asked = [(at, found.before[fooled]) for at in range(3)]
+            asked += [(at, found.after[fooled]) for at in (2, 0)]
             explanations = {
-                method: _explained(
-                    network,
-                    [start[fooled], noise[fooled], found.images[fooled]],
-                    shown,
-                    found.before[fooled],
-                    found.after[fooled],
-                    method,
-                    seed,
-                    (options or {}).get(method, {}),
-                )
+                method: [
+                    explained(
+                        network,
+                        seen[at],
+                        target,
+                        method,
+                        pictures=shown[at],
+                        seed=seed,
+                        options=(options or {}).get(method, {}),
+                    )
+                    for at, target in asked
+                ]
                 for method in methods
             }
             numbers = (fooled + first).tolist()
@@ -190,50 +174,49 @@ def run_robustness(
                 if (row.method, row.comparison) == (methods[0], "attack")
             }
             for at, number in enumerate(numbers):
-                case = _case(at, number, shown, explanations, levels[1][at].numpy())
+                difference, times = _amplified(levels[1][at].numpy())
+                plain_, noisy_, attacked_ = (each[at].numpy() for each in shown)
+                own = {
+                    method: tuple(e[at] for e in four[:4]) for method, four in explanations.items()
+                }
+                case = AttackCase(number, (plain_, noisy_, attacked_), difference, times, own)  # type: ignore[arg-type]
                 heapq.heappush(kept, (moved[number], -number, case))
                 # Only so many are held at a time, however many photos there are.
                 if len(kept) > cases:
                     heapq.heappop(kept)
         if advance is not None:
             advance(len(start))
-    told_of = (
+    occurring = {
         number
         for photo in photos
         for number in (photo.before, photo.after, photo.noisy, photo.label)
-    )
-    occurring = {number for number in told_of if number is not None}
+        if number is not None
+    }
+    order = {name: at for names_ in (methods, COMPARISONS) for at, name in enumerate(names_)}
     return Robustness(
         methods=tuple(methods),
         photos=tuple(photos),
         # In one order, however many photos were in a batch.
         shifts=tuple(
-            sorted(
-                shifts,
-                key=lambda row: (
-                    row.photo,
-                    methods.index(row.method),
-                    COMPARISONS.index(row.comparison),
-                ),
-            )
+            sorted(shifts, key=lambda row: (row.photo, order[row.method], order[row.comparison]))
         ),
         classes={} if names is None else {number: names[number] for number in sorted(occurring)},
-        options={
-            "classes": classes,
-            "overshoot": overshoot,
-            "steps": steps,
-            "seed": seed,
-            "bounded": bounds is not None,
-        },
+        options={**attack, "seed": seed, "bounded": bounds is not None},
         cases=tuple(case for _, _, case in sorted(kept, key=lambda each: each[:2], reverse=True)),
     )
 
 
 def _bounds(preparation: Preparation) -> Bounds:
+    mean, std = _statistics(preparation)
+    return (0 - mean) / std, (1 - mean) / std
+
+
+def _statistics(preparation: Preparation) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each channel, to broadcast over (channels, height, width)."""
     mean, std = (
         torch.tensor(values)[:, None, None] for values in (preparation.mean, preparation.std)
     )
-    return (0 - mean) / std, (1 - mean) / std
+    return mean, std
 
 
 def _photos(
@@ -247,67 +230,44 @@ def _photos(
     preparation: Preparation | None,
 ) -> list[AttackedPhoto]:
     """What happened to the photos of a batch, some of which have noise."""
-    chances, spoilt, after = (
+    count, before = len(start), found.before
+    plain, noisy, attacked = (
         chances_of(network.run(images)).cpu() for images in (start, noise, found.images)
     )
-    levels: list[float | None] = [None] * len(start)
-    rounded: list[bool | None] = [None] * len(start)
+    levels: list[float | None] = [None] * count
+    rounded: list[bool | None] = [None] * count
     if preparation is not None:
-        mean, std = (
-            torch.tensor(values)[:, None, None] for values in (preparation.mean, preparation.std)
-        )
+        mean, std = _statistics(preparation)
         change = ((found.images - start) * std * 255).double().flatten(1)
         levels = list(change.square().mean(dim=1).sqrt().tolist())
         whole = ((found.images * std + mean) * 255).round().clamp(0, 255)
-        rounded = list(
-            (network.run((whole / 255 - mean) / std).argmax(1).cpu() != found.before).tolist()
-        )
-    at, with_noise = torch.arange(len(start)), set(noised.tolist())
-    before = found.before
-    return [
-        AttackedPhoto(
-            file=files[number],
-            label=None if labels is None else int(labels[number]),
-            before=int(before[number]),
-            after=int(found.after[number]),
-            noisy=int(spoilt[number].argmax()) if number in with_noise else None,
-            confidence=float(chances[at, before][number]),
-            confidence_after=float(after[at, found.after][number]),
-            kept=float(after[at, before][number]),
-            kept_noisy=float(spoilt[at, before][number]) if number in with_noise else None,
-            norm=float(found.norm[number]),
-            levels=levels[number],
-            rounded=rounded[number] and bool(found.fooled[number]),
-            steps=int(found.steps[number]),
-            fooled=bool(found.fooled[number]),
-        )
-        for number in range(len(start))
-    ]
+        other = network.run((whole / 255 - mean) / std).argmax(1).cpu() != before
+        rounded = list((other & found.fooled).tolist())
+    at, has_noise = torch.arange(count), torch.zeros(count, dtype=torch.bool)
+    has_noise[noised] = True
 
+    def where_noise(values: Tensor) -> list[Any]:
+        pairs = zip(values.tolist(), has_noise.tolist(), strict=True)
+        return [value if there else None for value, there in pairs]
 
-def _explained(
-    network: Network,
-    images: Sequence[Tensor],
-    pictures: Sequence[Tensor],
-    before: Tensor,
-    after: Tensor,
-    method: str,
-    seed: int,
-    options: Mapping[str, Any],
-) -> tuple[Explanation, ...]:
-    """The first class on all three, the new class attacked, and the new class on the photos as they were."""
-    plain, noise, attacked = zip(images, pictures, strict=True)
-    asked = (
-        (plain, before),
-        (noise, before),
-        (attacked, before),
-        (attacked, after),
-        (plain, after),
-    )
-    return tuple(
-        explained(network, batch, target, method, pictures=drawn, seed=seed, options=options)
-        for (batch, drawn), target in asked
-    )
+    columns: dict[str, Sequence[Any]] = {
+        "file": files,
+        "label": [None] * count if labels is None else labels.tolist(),
+        "before": before.tolist(),
+        "after": found.after.tolist(),
+        "noisy": where_noise(noisy.argmax(1)),
+        "confidence": plain[at, before].tolist(),
+        "confidence_after": attacked[at, found.after].tolist(),
+        "kept": attacked[at, before].tolist(),
+        "kept_noisy": where_noise(noisy[at, before]),
+        "norm": found.norm.tolist(),
+        "levels": levels,
+        "rounded": rounded,
+        "steps": found.steps.tolist(),
+        "fooled": found.fooled.tolist(),
+    }
+    rows = zip(*columns.values(), strict=True)
+    return [AttackedPhoto(**dict(zip(columns, row, strict=True))) for row in rows]
 
 
 def _shifts(
@@ -316,29 +276,20 @@ def _shifts(
     numbers: Sequence[int],
     boxes: Sequence[Tensor] | None,
 ) -> list[MethodShift]:
-    first = found[0]
-    nothing = PerImage(torch.zeros(len(first)), torch.zeros(len(first), dtype=torch.bool))
-    inside = [nothing if boxes is None else share_inside(each.heatmap(), boxes) for each in found]
+    """How far the explanations after the first have moved from it."""
+    inside = [
+        (
+            PerImage.of_none(len(numbers)) if boxes is None else share_inside(each.heatmap(), boxes)
+        ).cells()
+        for each in found
+    ]
     rows = []
     for comparison, second, held in zip(COMPARISONS, found[1:], inside[1:], strict=True):
-        apart = shift(first, second)
-        for at, number in enumerate(numbers):
-            measures = {name: _value(getattr(apart, name), at) for name in MEASURES}
-            rows.append(
-                MethodShift(
-                    photo=number,
-                    method=method,
-                    comparison=comparison,
-                    **measures,
-                    inside_before=_value(inside[0], at),
-                    inside_after=_value(held, at),
-                )
-            )
+        apart = shift(found[0], second)
+        cells = [getattr(apart, name).cells() for name in MEASURES]
+        for number, *values in zip(numbers, *cells, inside[0], held, strict=True):
+            rows.append(MethodShift(number, method, comparison, *values))
     return rows
-
-
-def _value(of: PerImage, at: int) -> float | None:
-    return float(of.values[at]) if bool(of.counted[at]) else None
 
 
 def _scale(start: Tensor, preparation: Preparation | None) -> Tensor:
@@ -357,25 +308,9 @@ def _coloured(change: Tensor) -> Tensor:
     return wide.permute(0, 2, 3, 1)
 
 
-def _case(
-    at: int,
-    number: int,
-    shown: Sequence[Tensor],
-    explanations: Mapping[str, tuple[Explanation, ...]],
-    levels: NDArray[Any],
-) -> AttackCase:
-    drawn, times = _amplified(levels)
-    plain, noise, attacked = (pictures[at].numpy() for pictures in shown)
-    own = {
-        method: (one[at], two[at], three[at], four[at])
-        for method, (one, two, three, four, _) in explanations.items()
-    }
-    return AttackCase(number, (plain, noise, attacked), drawn, times, own)
-
-
 def _amplified(levels: NDArray[Any]) -> tuple[NDArray[Any], int]:
     """A change around middle grey, as many times as strong as makes its strongest parts seen: 1, 2, 5, 10, ..."""
-    strong = float(np.quantile(np.abs(levels), _STRONGEST))
+    strong = float(np.quantile(np.abs(levels), 0.995))
     wanted = _SEEN / strong if strong > 0 else 1.0
     power = 10.0 ** math.floor(math.log10(max(wanted, 1.0)))
     times = int(max(step * power for step in (1, 2, 5) if step == 1 or step * power <= wanted))

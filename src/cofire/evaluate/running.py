@@ -1,12 +1,12 @@
-"""`run_evaluation`: methods judged on photos, batch after batch, from where a killed run stopped."""
+"""`run_evaluation`: methods judged on images, batch after batch, from where a killed run stopped."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,42 +17,30 @@ from torch import nn
 
 from cofire.activations.progress import progress_over
 from cofire.arguments import validated
-from cofire.errors import DataError, ImageError, OptionError, near_matches
-from cofire.evaluate.cost import Tell, cost_told, duration_told, seconds_of, tuning_part
+from cofire.errors import DataError, ImageError, OptionError
 from cofire.evaluate.evaluation import OPTIONS, Evaluation
 from cofire.evaluate.faithfulness import Fill
 from cofire.evaluate.judging import Judge, fault_of_rules, learn_thresholds, view_of, with_threshold
 from cofire.evaluate.measures import asked_groups, records_schema
-from cofire.evaluate.methods import EVALUATED
-from cofire.evaluate.records import IDENTITY, ROWS, Chunks
+from cofire.evaluate.records import FILLS, IDENTITY, ROWS, Chunks, EvaluationOptions
 from cofire.images.collection import SPLITS, Collection, sample
 from cofire.images.preparation import Preparation
 from cofire.images.seen import SeenBatch, checked, read_batches
-from cofire.marks import check_whole
+from cofire.marks import choice
 from cofire.network import Network, classifier
 from cofire.storage import claimed
 
-FILLS = ("mean", "blur", "black")
-SPLIT_CHOICES = ("evaluation", "tuning", "all")
+MOST_TUNING = 500
+"""Images that the rules of boxes around heat are learned on, unless so many are not even judged."""
 
 _TIMED = 30
-"""Photos from which on a run is long enough for two of them to be tried, to tell how long it takes."""
+"""Images from which on a run is long enough for two of them to be tried, to tell how long it takes."""
 
 _JUDGED_WITH = ("cofire", "torch", "numpy", "captum", "grad-cam", "zennit")
 """The packages whose versions numbers depend on: another one is another run."""
 
-
-@dataclass(frozen=True)
-class _Drawn:
-    """The photos that are judged.
-
-    Attributes:
-        photos: In the order of their names.
-        draws: Of each photo the numbers of the samples that it is in.
-    """
-
-    photos: Collection
-    draws: tuple[tuple[int, ...], ...]
+Tell = Callable[[str], object]
+"""Called with a line for the user."""
 
 
 @validated
@@ -63,183 +51,124 @@ def run_evaluation(
     methods: Sequence[str],
     out: str | Path,
     *,
-    options: Mapping[str, Mapping[str, Any]] | None = None,
-    measures: Sequence[str] | None = None,
-    split: str = "evaluation",
-    limit: int | None = None,
-    samples: int | None = None,
-    draws: int = 1,
-    tuning_photos: int | None = None,
-    fill: str = "mean",
-    steps: int = 28,
-    seed: int = 0,
-    batch_size: int = 16,
     skip_unreadable: bool = False,
     note: Mapping[str, Any] | None = None,
     progress: bool | None = None,
     tell: Tell | None = None,
+    **options: Any,
 ) -> Evaluation:
-    """Judge methods that explain on photos with boxes, all on the same ones.
+    """Judge methods that explain on images with boxes, all on the same ones.
 
-    For localisation the photo's own class is explained, for faithfulness the predicted one; where
+    For localisation the image's own class is explained, for faithfulness the predicted one; where
     they are the same, the same explanation serves. Finished batches are kept below `out`: a run
     that was killed goes on from there and ends with the same rows, but for how long explanations
     took.
 
     Args:
         network: The classifier; a module is read with an image of the preparation's shape.
-        collection: Photos with their classes and boxes.
+        collection: Images with their classes and boxes.
         preparation: What is done to them.
         methods: Some of `cofire.evaluate.methods.EVALUATED`; the first is held against each of the
             others.
         out: A folder; `records.parquet` and `evaluation.json` go there, and what is finished of a
             run.
-        options: Of methods that are not called with their defaults, as `cofire.explain` takes them.
-        measures: Some of `cofire.evaluate.measures.GROUPS`; `usual()` unless given.
-        split: "evaluation", "tuning" or "all"; tables are about the evaluation split wherever there
-            is one.
-        limit: Judge on the first photos alone.
-        samples: Judge on so many photos that are drawn.
-        draws: How often so many are drawn, each time from all; photos that are drawn twice are
-            judged once.
-        tuning_photos: On how many photos of the tuning split the rules of boxes around heat are
-            learned at the most; 500 unless given, and no more than are judged where `limit` or
-            `samples` says how many that are.
-        fill: What takes the place of pixels that are not kept: "mean" is the value that the network
-            takes for 0, which is the data's mean colour after the usual normalisation (without one,
-            each image's own mean colour); "blur" is the image blurred, "black" is black. Insertion
-            curves start from the blurred image whatever it is.
-        steps: Of deletion and insertion curves.
-        seed: Of draws and of what methods draw.
-        batch_size: Photos at a time.
-        skip_unreadable: Leave photos out that cannot be read, and boxes that do not fit theirs,
+        skip_unreadable: Leave images out that cannot be read, and boxes that do not fit theirs,
             rather than refuse them.
         note: What else to keep among the result's options.
         progress: Show a bar; None shows it on a terminal.
         tell: Called with lines that say what the run costs: before anything is computed, and again
-            when the first photos have told how long one takes.
+            when the first images have told how long one takes.
+        options: See `EvaluationOptions`.
 
     Returns:
         The result, which is saved as well.
 
     Raises:
         OptionError: An option has a value it cannot have.
-        ImageError: Photos cannot be read; the message names all.
-        DataError: There is no photo of that split, or boxes do not fit their photos.
-        MergeError: The folder holds a run with other options, photos or weights.
+        ImageError: Images cannot be read; the message names all.
+        DataError: There is no image of that split, or boxes do not fit their images.
+        MergeError: The folder holds a run with other options, images or weights.
         ResultError: What it holds is damaged, another run writes there, or the disk is full.
         CofireError: Whatever methods raise on this network.
     """
+    asked = EvaluationOptions(methods=tuple(methods), **options)
     network = classifier(network, lambda: torch.zeros(1, *preparation.shape))
-    groups = asked_groups(measures)
-    chosen = check_methods(methods)
-    given = {name: dict(own) for name, own in (options or {}).items() if own and name in chosen}
-    batch_size, seed = check_whole("batch_size", batch_size), check_whole("seed", seed, least=0)
-    steps = check_whole("steps", steps)
-    drawn, tuning = _photos(collection, split, limit, samples, draws, seed, tuning_photos)
-    boxed = "localisation" in groups or "confidence" in groups
-    heated = with_threshold(network, chosen, given) if boxed else []
+    chosen, size = asked.methods, asked.batch_size
+    images, draws, tuning = _drawn(collection, asked)
+    boxed = "localisation" in asked.measures or "confidence" in asked.measures
+    heated = with_threshold(network, chosen, asked.options) if boxed else []
     if tell is not None:
-        tell(f"Cost: {cost_told(len(drawn.photos), chosen, len(tuning), heated)}")
-    drawn, tuning = _readable(drawn, tuning, preparation, skip_unreadable, progress)
+        learned_on = len(tuning) if heated else 0
+        total = len(images) * len(chosen) + learned_on * len(heated)
+        more = f", and {learned_on:,} to learn the boxes of {len(heated)} of them"
+        tell(
+            f"Cost: {_plural(len(images), 'photo')} explained by {_plural(len(chosen), 'method')}"
+            f"{more if learned_on else ''}: {total:,} explanations"
+        )
+    images, tuning = _readable(images, tuning, preparation, skip_unreadable, progress)
     judge = judge_of(
-        network, preparation, groups=groups, fill=fill, steps=steps, seed=seed, options=given
+        network,
+        preparation,
+        groups=asked.measures,
+        fill=asked.fill,
+        steps=asked.steps,
+        seed=asked.seed,
+        options=asked.options,
     )
     identity = {
-        "methods": list(chosen),
-        "measures": list(groups),
-        "options": given,
-        "split": split,
-        "limit": limit,
-        "samples": samples,
-        "draws": draws,
+        **asked.record(),
         "tuning_photos": len(tuning),
-        "fill": fill,
-        "steps": steps,
-        "seed": seed,
-        "batch_size": batch_size,
         "network": network.digest(),
         "device": network.device.type,
         **preparation.record,
-        "photos": len(drawn.photos),
-        "files": _digest([drawn.photos, tuning]),
+        "photos": len(images),
+        "files": _digest([images, tuning]),
         "versions": {name: _version(name) for name in _JUDGED_WITH},
     }
     with claimed(out, "an evaluation", [OPTIONS, f"{ROWS}/{IDENTITY}"], alone=False):
         chunks = Chunks(out, identity)
-        if tell is not None and len(drawn.photos) + len(tuning) >= _TIMED:
-            left = sum(
-                len(drawn.photos[number : number + batch_size])
-                for number in range(0, len(drawn.photos), batch_size)
-                if not chunks.has(number // batch_size)
-            )
-            learned_on = 0 if chunks.has("boxes") else len(tuning)
-            tell(_time_told(judge, drawn.photos, preparation, chosen, left, learned_on, heated))
+        batches = [slice(at, at + size) for at in range(0, len(images), size)]
+        if tell is not None and len(images) + len(tuning) >= _TIMED:
+            left = [part for at, part in enumerate(batches) if not chunks.has(at)]
+            left_photos = sum(len(images[part]) for part in left)
+            learned_on = 0 if chunks.has("boxes") or not heated else len(tuning)
+            tell(_time_told(judge, images, preparation, chosen, left_photos, learned_on, heated))
 
         def learn() -> dict[str, Any]:
             title = f"Learning boxes on {len(tuning):,} photos"
             with progress_over(title, len(tuning), progress) as advance:
                 rules = learn_thresholds(
-                    judge, tuning, preparation, heated, batch_size=batch_size, advance=advance
+                    judge, tuning, preparation, heated, batch_size=size, advance=advance
                 )
             # None for boxes that turned out to be of points: a file without a rule for each method
             # is damaged.
             return {method: rules.get(method) for method in heated}
 
-        noted = (
+        rules = (
             chunks.once("boxes", learn, lambda rules: fault_of_rules(rules, heated))
             if heated
             else {}
         )
-        learned = {method: rule for method, rule in noted.items() if rule is not None}
-        judge = judge.with_rules(learned)
-        parts = []
-        with progress_over(
-            f"Judging {len(chosen)} methods on {len(drawn.photos):,} photos",
-            len(drawn.photos),
-            progress,
-        ) as advance:
-            for number in range(math.ceil(len(drawn.photos) / batch_size)):
-                place = slice(number * batch_size, (number + 1) * batch_size)
-                part = chunks.get(number, [photo.name for photo in drawn.photos[place]], chosen)
+        learned = {method: rule for method, rule in rules.items() if rule is not None}
+        judge, parts = judge.with_rules(learned), []
+        title = f"Judging {len(chosen)} methods on {len(images):,} photos"
+        with progress_over(title, len(images), progress) as advance:
+            for number, place in enumerate(batches):
+                part = chunks.get(number, [image.name for image in images[place]], chosen)
                 if part is None:
-                    (batch,) = read_batches(drawn.photos[place], preparation, batch_size)
-                    part = chunks.put(number, _rows(judge, batch, chosen, drawn.draws[place]))
+                    (batch,) = read_batches(images[place], preparation, size)
+                    part = chunks.put(number, _rows(judge, batch, chosen, draws))
                 parts.append(part)
                 advance(len(part) // len(chosen))
         told = {
-            "collection": drawn.photos.told,
-            "left_out": drawn.photos.left_out,
+            "collection": images.told,
+            "left_out": images.left_out,
             "thresholds": learned,
             **(note or {}),
         }
-        found = Evaluation(pa.concat_tables(parts), {**identity, **told}, drawn.photos)
+        found = Evaluation(pa.concat_tables(parts), {**identity, **told}, images)
         found.save(out)
         return found
-
-
-def check_methods(methods: Sequence[str]) -> tuple[str, ...]:
-    """The methods, each once.
-
-    Raises:
-        OptionError: There is no such method, one is there twice, or there is none.
-
-    Example:
-        >>> check_methods(["gradcam", "centre"])
-        ('gradcam', 'centre')
-    """
-    for name in methods:
-        if name not in EVALUATED:
-            raise OptionError(
-                f"method '{name}'",
-                f"some of {', '.join(EVALUATED)}",
-                f"try {near_matches(str(name), EVALUATED, most=1)}",
-            )
-    if not methods or len(set(methods)) < len(methods):
-        raise OptionError(
-            f"methods {', '.join(methods) or 'none'}", "one or more, each once", "name each once"
-        )
-    return tuple(methods)
 
 
 def judge_of(
@@ -252,7 +181,7 @@ def judge_of(
     seed: int = 0,
     options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Judge:
-    """What measures methods on batches of photos that were prepared in one way; arguments as `run_evaluation` has them.
+    """What measures methods on batches of images that were prepared in one way; arguments as `EvaluationOptions`.
 
     Raises:
         OptionError: There is no such fill or group of measures.
@@ -273,119 +202,90 @@ def fill_of(kind: str, preparation: Preparation) -> Fill:
         >>> fill_of("mean", wanted).colour.tolist(), fill_of("black", wanted).colour.tolist()
         ([0.0], [-2.0])
     """
-    if kind == "blur":
-        return Fill("blur")
     mean, std = (
         torch.tensor(values, dtype=torch.float64) for values in (preparation.mean, preparation.std)
     )
-    if kind == "black":
+    if choice(FILLS).of("fill", kind) == "black":
         return Fill("black", -mean / std)
-    if kind == "mean":
-        return Fill("mean", torch.zeros(len(mean))) if bool((mean != 0).any()) else Fill("mean")
-    raise OptionError(
-        f"fill '{kind}'", f"one of {', '.join(FILLS)}", f"try {near_matches(kind, FILLS, most=1)}"
-    )
+    centred = kind == "mean" and bool((mean != 0).any())
+    return Fill("mean", torch.zeros(len(mean))) if centred else Fill(kind)  # type: ignore[arg-type]
 
 
-def _photos(
-    collection: Collection,
-    split: str,
-    limit: int | None,
-    samples: int | None,
-    draws: int,
-    seed: int,
-    most: int | None,
-) -> tuple[_Drawn, Collection]:
-    """The photos that are judged, and those that boxes are learned on."""
-    if split not in SPLIT_CHOICES:
-        raise OptionError(
-            f"split '{split}'", f"one of {', '.join(SPLIT_CHOICES)}", "pass split='evaluation'"
-        )
-    if limit is not None and samples is not None:
-        raise OptionError(
-            "limit and samples", "one of the two", "leave one out (--limit or --sample)"
-        )
-    draws = check_whole("draws", draws)
-    if draws > 1 and samples is None:
-        raise OptionError(
-            f"draws={draws} without samples",
-            "how many photos each draw has",
-            "pass samples (--sample)",
-        )
-    photos = collection if split == "all" else collection.split(split)
-    if not len(photos):
+def _drawn(
+    collection: Collection, asked: EvaluationOptions
+) -> tuple[Collection, dict[str, list[int]], Collection]:
+    """The images that are judged, of each the draws that it is in, and those that boxes are learned on."""
+    images = collection if asked.split == "all" else collection.split(asked.split)
+    if not len(images):
         raise DataError(
-            f"no photo of the {split} split among {len(collection)}",
+            f"no photo of the {asked.split} split among {len(collection)}",
             "at least one",
-            f"add photos, or pass split='{next(name for name in SPLITS if name != split)}' or 'all' (--split)",
+            f"add photos, or pass split='{next(name for name in SPLITS if name != asked.split)}' or 'all' (--split)",
         )
+    samples, members = asked.samples, dict[str, list[int]]()
     if samples is None:
-        if isinstance(limit, int) and limit < 1:
-            raise OptionError(
-                f"limit={limit}",
-                "a number of photos from 1 up",
-                "pass limit=100 (--limit 100), say",
-            )
-        photos = photos if limit is None else photos[: check_whole("limit", limit)]
-        tuning = tuning_part(collection.split("tuning"), most, limit, seed)
-        return _Drawn(photos, ((0,),) * len(photos)), tuning
-    if isinstance(samples, int) and not 1 <= samples <= len(photos):
+        images = images if asked.limit is None else images[: asked.limit]
+        members = {image.name: [0] for image in images}
+    elif not 1 <= samples <= len(images):
         raise OptionError(
-            f"samples={samples} of {len(photos)} photos",
-            f"from 1 to {len(photos)}",
-            f"pass samples={len(photos)} (--sample {len(photos)}) or fewer, or leave it out for all",
+            f"samples={samples} of {len(images)} photos",
+            f"from 1 to {len(images)}",
+            f"pass samples={len(images)} (--sample {len(images)}) or fewer, or leave it out for all",
         )
-    tuning = tuning_part(collection.split("tuning"), most, samples, seed)
-    members: dict[str, list[int]] = {}
-    for draw in range(draws):
-        for photo in sample(photos, samples, seed + draw):
-            members.setdefault(photo.name, []).append(draw)
-    held = tuple(photo for photo in photos if photo.name in members)
-    return _Drawn(
-        replace(photos, photos=held), tuple(tuple(members[photo.name]) for photo in held)
-    ), tuning
+    else:
+        for draw in range(asked.draws):
+            for image in sample(images, samples, asked.seed + draw):
+                members.setdefault(image.name, []).append(draw)
+        images = replace(images, photos=tuple(each for each in images if each.name in members))
+    # No more are learned on than are judged, where somebody wanted few of them judged.
+    judged = asked.limit or samples or MOST_TUNING
+    most, tuning = asked.tuning_photos or min(MOST_TUNING, judged), collection.split("tuning")
+    return images, members, sample(tuning, most, asked.seed) if len(tuning) > most else tuning
 
 
 def _readable(
-    drawn: _Drawn, tuning: Collection, preparation: Preparation, skip: bool, progress: bool | None
-) -> tuple[_Drawn, Collection]:
-    """The same after each photo was read once, so that a long run does not end at its last photo."""
-    together = {photo.name: photo for photo in (*drawn.photos, *tuning)}
-    joined = replace(drawn.photos, photos=tuple(together[name] for name in sorted(together)))
+    images: Collection,
+    tuning: Collection,
+    preparation: Preparation,
+    skip: bool,
+    progress: bool | None,
+) -> tuple[Collection, Collection]:
+    """The same after each image was read once, so that a long run does not end at its last one."""
+    together = {image.name: image for image in (*images, *tuning)}
+    joined = replace(images, photos=tuple(together[name] for name in sorted(together)))
     with progress_over(f"Reading {len(joined):,} photos", len(joined), progress) as advance:
         good = checked(
             joined, preparation, skip_unreadable=skip, skip_faulty=skip, progress=advance
         )
-    found = {photo.name: photo for photo in good}
-    kept = [at for at, photo in enumerate(drawn.photos) if photo.name in found]
-    if not kept:
+    found = {image.name: image for image in good}
+    judged, learned = (
+        replace(good, photos=tuple(found[each.name] for each in part if each.name in found))
+        for part in (images, tuning)
+    )
+    if not len(judged):
         raise DataError(
-            f"none of {len(drawn.photos)} photos to judge on can be read",
+            f"none of {len(images)} photos to judge on can be read",
             "at least one",
             "replace the files",
         )
-    photos = tuple(found[drawn.photos[at].name] for at in kept)
-    return (
-        _Drawn(replace(good, photos=photos), tuple(drawn.draws[at] for at in kept)),
-        replace(good, photos=tuple(found[photo.name] for photo in tuning if photo.name in found)),
-    )
+    return judged, learned
 
 
 def _time_told(
     judge: Judge,
-    photos: Collection,
+    images: Collection,
     preparation: Preparation,
     methods: Sequence[str],
     left: int,
     tuning: int,
     heated: Sequence[str],
 ) -> str:
-    """How long what is left of a run takes, as one photo tells that is judged and one that is learned on."""
+    """How long what is left of a run takes, as one image tells that is judged and one that is learned on."""
     if not left and not tuning:
         return "Time: everything was computed before"
-    (batch,) = read_batches(photos[:1], preparation, 1)
-    seconds = left * seconds_of(lambda: _rows(judge, batch, methods, [(0,)]))
-    if tuning and heated:
+    (batch,) = read_batches(images[:1], preparation, 1)
+    seconds = left * seconds_of(lambda: _rows(judge, batch, methods, {}))
+    if tuning:
         seconds += tuning * seconds_of(
             lambda: [
                 judge.explain(batch.inputs, batch.labels, name, batch.pictures) for name in heated
@@ -394,29 +294,54 @@ def _time_told(
     return f"Time: {duration_told(seconds)} on {judge.network.device}, as the first photo tells"
 
 
+def seconds_of(call: Callable[[], object]) -> float:
+    """How long a call takes, after one that may load or compile what it needs."""
+    call()
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def duration_told(seconds: float) -> str:
+    """About how long, in words.
+
+    Example:
+        >>> duration_told(3), duration_told(500), duration_told(9000)
+        ('less than a minute', 'about 8 minutes', 'about 2.5 hours')
+    """
+    if seconds < 60:
+        return "less than a minute"
+    minutes = round(seconds / 60)
+    return (
+        f"about {_plural(minutes, 'minute')}"
+        if minutes < 90
+        else f"about {seconds / 3600:.1f} hours"
+    )
+
+
+def _plural(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def _digest(collections: Sequence[Collection]) -> str:
-    """A hash of photos, their classes, boxes and what their files hold."""
-    # With all photos to judge on, those of the tuning half are in both.
-    held = {
-        photo.file: _held(photo.file)
-        for photo in dict.fromkeys(photo for each in collections for photo in each)
-    }
+    """A hash of images, their classes, boxes and what their files hold."""
+    # With all images to judge on, those of the tuning half are in both.
+    files = dict.fromkeys(image.file for each in collections for image in each)
+    held = {}
+    for file in files:
+        try:
+            with file.open("rb") as opened:
+                held[file] = hashlib.file_digest(opened, "sha256").hexdigest()
+        except OSError as error:
+            raise ImageError(
+                f"'{file}' cannot be read any more: {error}", "a file that stays", "begin again"
+            ) from error
     told = [
-        [photo.name, photo.label, photo.boxes, photo.annotated_size, held[photo.file]]
-        for photos in collections
-        for photo in photos
+        [image.name, image.label, image.boxes, image.annotated_size, held[image.file]]
+        for images in collections
+        for image in images
     ]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
-
-
-def _held(file: Path) -> str:
-    try:
-        with file.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
-    except OSError as error:
-        raise ImageError(
-            f"'{file}' cannot be read any more: {error}", "a file that stays", "begin again"
-        ) from error
 
 
 def _version(package: str) -> str:
@@ -427,23 +352,22 @@ def _version(package: str) -> str:
 
 
 def _rows(
-    judge: Judge, batch: SeenBatch, methods: Sequence[str], draws: Sequence[tuple[int, ...]]
+    judge: Judge, batch: SeenBatch, methods: Sequence[str], draws: Mapping[str, list[int]]
 ) -> pa.Table:
-    """The records of a batch: photo after photo, of each all methods in their order."""
+    """The records of a batch: image after image, of each all methods in their order."""
     view = view_of(judge.network, batch.inputs, batch.pictures, batch.labels, batch.boxes)
-    photos = len(batch.photos)
     common = view.columns() | {
-        "file": [photo.name for photo in batch.photos],
-        "split": [photo.split for photo in batch.photos],
-        "draws": [list(one) for one in draws],
+        "file": [image.name for image in batch.photos],
+        "split": [image.split for image in batch.photos],
+        "draws": [draws.get(image.name, []) for image in batch.photos],
     }
-    found = [common | judge.judge(view, method) for method in methods]
+    found, schema = [common | judge.judge(view, method) for method in methods], records_schema()
     columns = {
         name: [
             columns[name][at] if name in columns else None
-            for at in range(photos)
+            for at in range(len(batch.photos))
             for columns in found
         ]
-        for name in records_schema().names
+        for name in schema.names
     }
-    return pa.table(columns, schema=records_schema())
+    return pa.table(columns, schema=schema)

@@ -13,9 +13,9 @@ from torch import nn
 from cofire.arguments import validated
 from cofire.errors import DataError, OptionError, near_matches
 from cofire.evaluate.bandit import ucb1
-from cofire.evaluate.cost import Tell, duration_told, seconds_of
 from cofire.evaluate.methods import kind_for, regions_for
 from cofire.evaluate.rewards import Rewards, samples_of
+from cofire.evaluate.running import Tell, duration_told, seconds_of
 from cofire.evaluate.search_space import WEIGHTS, Knob, alike, defaults_of, knobs_of
 from cofire.evaluate.tuned import Learned, Score, Tuned
 from cofire.explain.methods.registry import METHODS

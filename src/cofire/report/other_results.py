@@ -7,7 +7,7 @@ from pathlib import Path
 from cofire.boost import Comparison
 from cofire.errors import OptionError
 from cofire.evaluate import Evaluation, Robustness, Tuned
-from cofire.evaluate.two_networks import TwoNetworks
+from cofire.evaluate.results import TwoNetworks
 from cofire.explain import Explanation
 from cofire.report.boost.page import write_boost_report
 from cofire.report.evaluate.page import write_evaluation

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from cofire.atomic import write_text
-from cofire.evaluate.shifts import COMPARISONS, AttackCase, AttackedPhoto, MethodShift, Robustness
-from cofire.evaluate.shifts import MEASURES as SHIFTS
+from cofire.evaluate.results import COMPARISONS, AttackCase, AttackedPhoto, MethodShift, Robustness
+from cofire.evaluate.results import MEASURES as SHIFTS
 from cofire.explain import Explanation, title_of
 from cofire.explain.drawing.captions import class_told, percent
 from cofire.report.evaluate.intervals import Chart, Group, Line, chart

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 
 from cofire.evaluate.measures import MARGIN
-from cofire.evaluate.shifts import Robustness
+from cofire.evaluate.results import Robustness
 from cofire.explain import title_of
 from cofire.explain.drawing.captions import number, percent, plural
 from cofire.statistics import Interval, Outcome

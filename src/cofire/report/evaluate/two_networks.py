@@ -7,7 +7,7 @@ from typing import Any
 
 from cofire.atomic import write_text
 from cofire.errors import OptionError
-from cofire.evaluate.two_networks import KINDS, NetworkCase, TwoNetworks
+from cofire.evaluate.results import KINDS, NetworkCase, TwoNetworks
 from cofire.explain import Explanation, title_of
 from cofire.explain.drawing.captions import class_told, percent
 from cofire.report.evaluate.intervals import Chart, Group, Line, chart

@@ -6,7 +6,7 @@ import math
 
 from cofire.evaluate.localisation import chance_overlap
 from cofire.evaluate.measures import MARGIN
-from cofire.evaluate.two_networks import TwoNetworks
+from cofire.evaluate.results import TwoNetworks
 from cofire.explain import title_of
 from cofire.explain.drawing.captions import number, percent, plural
 from cofire.statistics import Interval, samples_to_decide

@@ -1,0 +1,421 @@
+"""What attacked photos and two networks gave, in numbers: the results, their means, and their files."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cofire.arguments import validated
+from cofire.atomic import write_text
+from cofire.checksums import check_json, sealed_json
+from cofire.errors import DataError, ResultError
+from cofire.explain import Explanation
+from cofire.marks import choice
+from cofire.reading import read_json, reader
+from cofire.statistics import Interval, mean_interval
+
+COMPARISONS = ("noise", "attack", "decision", "classes")
+"""What is compared with the explanation of the first predicted class on the photo as it was:
+
+"noise": of the same class, with random noise of the attack's length; "attack": of the same class,
+attacked; "decision": of the class that the attacked photo is taken for, attacked; "classes": of
+that class on the photo as it was, where nothing but the class differs.
+"""
+
+MEASURES = ("centroid", "box_iou", "rank_correlation")
+"""See `cofire.evaluate.sensitivity.Shift`."""
+
+KINDS = ("both", "first", "second", "neither")
+"""Which of the two networks is right about a photo."""
+
+_PAIRS = ("predicted", "confidence", "probability", "inside", "inside_of_truth")
+
+
+class _Numbers(ABC):
+    """A result whose numbers are kept as a JSON file; what is there to look at is not."""
+
+    kind: ClassVar[str]
+    classes: Mapping[int, str]
+    options: Mapping[str, Any]
+
+    @abstractmethod
+    def _described(self) -> dict[str, Any]:
+        """What the file has besides options and classes."""
+
+    @classmethod
+    @abstractmethod
+    def _of(cls, whole: Mapping[str, Any], **common: Any) -> Self:
+        """The result that a file described."""
+
+    def save(self, path: str | Path) -> Path:
+        """Write all numbers to a JSON file, whole or not at all.
+
+        Returns:
+            The path.
+        """
+        classes = {str(number): name for number, name in self.classes.items()}
+        told = {"options": dict(self.options), "classes": classes, **self._described()}
+        whole = sealed_json({"format": 1, "kind": self.kind, **told})
+        write_text(path, json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        return Path(path)
+
+    @classmethod
+    @reader(ResultError, "a file that save wrote of such a result", "make it again")
+    def load(cls, path: str | Path) -> Self:
+        """Read what `save` wrote; without what is there to look at.
+
+        Raises:
+            ResultError: The file is missing, damaged, or holds something else.
+        """
+        whole = check_json(read_json(path))
+        if (whole["format"], whole["kind"]) != (1, cls.kind):
+            raise ValueError(f"{whole['kind']!r:.80} of format {whole['format']!r:.80}")
+        classes = {int(number): name for number, name in whole["classes"].items()}
+        return cls._of(whole, options=whole["options"], classes=classes)
+
+
+@dataclass(frozen=True)
+class AttackedPhoto:
+    """One photo, before and after.
+
+    Attributes:
+        file: Its name.
+        label: The true class; None where it is not known.
+        before: The class predicted for the photo.
+        after: The class predicted for the attacked photo.
+        noisy: The class predicted under random noise of the same length; None where there was none,
+            as of photos that were not fooled, or on which noise of that length does not fit within
+            what a photo can hold.
+        confidence: Probability of `before` on the photo.
+        confidence_after: Probability of `after` on the attacked photo.
+        kept: Probability of `before` on the attacked photo.
+        kept_noisy: Probability of `before` under noise; None where there was none.
+        norm: Euclidean length of the change in units of the network's input.
+        levels: Root mean square of the change in grey levels of 0 to 255; None where it is not
+            known how inputs were made of pictures.
+        rounded: Whether the attack still works once the photo is rounded to whole grey levels, as a
+            file has them; None where that is not known.
+        steps: Of DeepFool.
+        fooled: Whether the attack worked. Only then, and with noise, the photo is explained.
+    """
+
+    file: str
+    label: int | None
+    before: int
+    after: int
+    noisy: int | None
+    confidence: float
+    confidence_after: float
+    kept: float
+    kept_noisy: float | None
+    norm: float
+    levels: float | None
+    rounded: bool | None
+    steps: int
+    fooled: bool
+
+
+@dataclass(frozen=True)
+class MethodShift:
+    """How far a method's explanation of one photo moved.
+
+    Attributes:
+        photo: Which one, from 0.
+        method: Whose explanation.
+        comparison: One of `COMPARISONS`.
+        centroid: Distance of the centroids as a share of the diagonal; None where it does not
+            count.
+        box_iou: Of the two boxes; None where neither explanation has one.
+        rank_correlation: Of the two heat maps; None where one of them is constant.
+        inside_before: Share of the evidence in the ground-truth boxes, on the photo as it was; None
+            without boxes.
+        inside_after: The same of the explanation compared with it.
+    """
+
+    photo: int
+    method: str
+    comparison: str
+    centroid: float | None
+    box_iou: float | None
+    rank_correlation: float | None
+    inside_before: float | None
+    inside_after: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class AttackCase:
+    """One photo to look at.
+
+    Attributes:
+        photo: Which one, from 0.
+        pictures: As it was, with noise, and attacked, each (height, width, 3), uint8.
+        difference: The attack's change around middle grey, many times as strong, (height, width,
+            3), uint8.
+        times: How many times.
+        explanations: By method four: of the first class on the photo as it was, with noise, and
+            attacked; of the new class on the attacked photo. Each of one image.
+    """
+
+    photo: int
+    pictures: tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
+    difference: NDArray[Any]
+    times: int
+    explanations: Mapping[str, tuple[Explanation, Explanation, Explanation, Explanation]]
+
+
+@validated
+@dataclass(frozen=True, eq=False)
+class Robustness(_Numbers):
+    """How explanations stand up to an attack (P3 §4.3).
+
+    Attributes:
+        methods: In the order in which they were asked for.
+        photos: All photos, attacked in vain or not.
+        shifts: One for each photo that was fooled and that noise fits on, method and comparison.
+        classes: Names of the classes that occur, by number; empty where there are no names.
+        options: Of the attack, and the seed.
+        cases: Photos to look at, those whose first method's explanation moved most first; not kept
+            in files.
+    """
+
+    methods: tuple[str, ...]
+    photos: tuple[AttackedPhoto, ...]
+    shifts: tuple[MethodShift, ...]
+    classes: Mapping[int, str]
+    options: Mapping[str, Any]
+    cases: tuple[AttackCase, ...] = field(default=(), compare=False)
+
+    @property
+    def fooled(self) -> int:
+        """How many photos were fooled."""
+        return sum(photo.fooled for photo in self.photos)
+
+    def values(self, method: str, comparison: str, measure: str) -> dict[int, float]:
+        """A measure by photo, where it counts.
+
+        Args:
+            method: One of `methods`.
+            comparison: One of `COMPARISONS`.
+            measure: One of `MEASURES`, or "inside_before" or "inside_after".
+
+        Raises:
+            OptionError: There is no such method, comparison or measure.
+        """
+        choice(self.methods).of("method", method)
+        choice(COMPARISONS).of("comparison", comparison)
+        choice((*MEASURES, "inside_before", "inside_after")).of("measure", measure)
+        return {
+            row.photo: value
+            for row in self.shifts
+            if row.method == method
+            and row.comparison == comparison
+            and (value := getattr(row, measure)) is not None
+        }
+
+    def mean(self, method: str, comparison: str, measure: str) -> Interval | None:
+        """The mean of a measure over the photos that were fooled, see `values`; None if no photo counts.
+
+        Raises:
+            OptionError: There is no such method, comparison or measure.
+        """
+        return self._mean(list(self.values(method, comparison, measure).values()))
+
+    def difference(
+        self, method: str, measure: str, first: str = "attack", second: str = "noise"
+    ) -> Interval | None:
+        """The mean difference of a measure between two comparisons, over photos that count for both; None without.
+
+        Raises:
+            OptionError: There is no such method, comparison or measure.
+        """
+        one, other = self.values(method, first, measure), self.values(method, second, measure)
+        return self._mean(
+            [one[photo] - other[photo] for photo in one if photo in other], differences=True
+        )
+
+    def _mean(self, values: list[float], *, differences: bool = False) -> Interval | None:
+        if not values:
+            return None
+        return mean_interval(values, differences=differences, left_out=self.fooled - len(values))
+
+    def __post_init__(self) -> None:
+        if any(
+            not 0 <= row.photo < len(self.photos) or row.method not in self.methods
+            for row in self.shifts
+        ):
+            raise DataError(
+                "a shift of a photo or method that is not there",
+                "shifts of these photos",
+                "pass all",
+            )
+
+    def __repr__(self) -> str:
+        return f"Robustness({self.fooled} of {len(self.photos)} photos fooled, {len(self.methods)} methods)"
+
+    kind = "robustness"
+
+    def _described(self) -> dict[str, Any]:
+        return {
+            "methods": list(self.methods),
+            "photos": [asdict(photo) for photo in self.photos],
+            "shifts": [asdict(row) for row in self.shifts],
+        }
+
+    @classmethod
+    def _of(cls, whole: Mapping[str, Any], **common: Any) -> Self:
+        photos = tuple(AttackedPhoto(**photo) for photo in whole["photos"])
+        shifts = tuple(MethodShift(**row) for row in whole["shifts"])
+        return cls(methods=tuple(whole["methods"]), photos=photos, shifts=shifts, **common)
+
+
+@dataclass(frozen=True)
+class NetworkRow:
+    """One photo. Pairs are of the first and the second network.
+
+    Attributes:
+        file: Its name.
+        label: The true class.
+        predicted: The predicted classes.
+        confidence: Their probabilities.
+        probability: Of the true class.
+        overlap: Of the areas with most evidence for the predicted classes, see `area_overlap`; None
+            where it does not count.
+        overlap_of_truth: The same for the true class.
+        inside: Shares of the evidence for the predicted class that lie in the ground-truth boxes;
+            None without.
+        inside_of_truth: The same for the true class.
+        covered: Share of the image that the boxes cover: what evidence spread evenly would have
+            inside.
+    """
+
+    file: str
+    label: int
+    predicted: tuple[int, int]
+    confidence: tuple[float, float]
+    probability: tuple[float, float]
+    overlap: float | None
+    overlap_of_truth: float | None
+    inside: tuple[float | None, float | None]
+    inside_of_truth: tuple[float | None, float | None]
+    covered: float | None
+
+    @property
+    def kind(self) -> str:
+        """Who is right, one of `KINDS`."""
+        first, second = (predicted == self.label for predicted in self.predicted)
+        return KINDS[2 * (not first) + (not second)]
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkCase:
+    """One photo to look at.
+
+    Attributes:
+        photo: Which one, from 0.
+        explanations: By each network: of its predicted class, and of the true class; each of one
+            image.
+        boxes: The ground-truth boxes, (boxes, 4), in pixels of the first network's input; None
+            where not known.
+    """
+
+    photo: int
+    explanations: tuple[tuple[Explanation, Explanation], ...]
+    boxes: Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class TwoNetworks(_Numbers):
+    """What two networks made of the same photos.
+
+    Attributes:
+        networks: Their names.
+        method: That explained both.
+        rows: One for each photo.
+        classes: Names of the classes that occur, by number; empty where there are no names.
+        options: `area`, the seed, and those of the method.
+        cases: Photos to look at that one of the two alone gets right; not kept in files.
+    """
+
+    networks: tuple[str, str]
+    method: str
+    rows: tuple[NetworkRow, ...]
+    classes: Mapping[int, str]
+    options: Mapping[str, Any]
+    cases: tuple[NetworkCase, ...] = field(default=())
+
+    def of_kind(self, kind: str) -> list[NetworkRow]:
+        """The photos about which these are right.
+
+        Args:
+            kind: One of `KINDS`.
+
+        Raises:
+            OptionError: No such kind.
+        """
+        choice(KINDS).of("kind", kind)
+        return [row for row in self.rows if row.kind == kind]
+
+    def correct(self, network: int) -> float:
+        """The share of all photos that a network, 0 or 1, gets right."""
+        return sum(row.predicted[network] == row.label for row in self.rows) / len(self.rows)
+
+    def mean(
+        self, kind: str | tuple[str, ...], measure: str, network: int | None = None
+    ) -> Interval | None:
+        """A mean over the photos of a kind, or of several, with its 95 % interval; None if no photo counts.
+
+        Args:
+            kind: One of `KINDS`, or some.
+            measure: "overlap", "overlap_of_truth" or "covered"; "inside", "inside_of_truth",
+                "confidence" or "probability" of a network.
+            network: 0 or 1 for the latter. None gives the first's less the second's, over photos
+                that count for both.
+
+        Raises:
+            OptionError: No such kind or measure.
+        """
+        rows = [
+            row
+            for each in ((kind,) if isinstance(kind, str) else kind)
+            for row in self.of_kind(each)
+        ]
+        single = ("overlap", "overlap_of_truth", "covered")
+        choice((*single, *_PAIRS[1:])).of("measure", measure)
+        given = [getattr(row, measure) for row in rows]
+        if measure in single:
+            values = [value for value in given if value is not None]
+        elif network is None:
+            values = [one - other for one, other in given if one is not None and other is not None]
+        else:
+            values = [pair[network] for pair in given if pair[network] is not None]
+        if not values:
+            return None
+        paired = measure not in single and network is None
+        return mean_interval(values, differences=paired, left_out=len(rows) - len(values))
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{kind} {len(self.of_kind(kind))}" for kind in KINDS)
+        return f"TwoNetworks({len(self.rows)} photos, right: {counts})"
+
+    kind = "two networks"
+
+    def _described(self) -> dict[str, Any]:
+        rows = [{**asdict(row), "right": row.kind} for row in self.rows]
+        return {"networks": list(self.networks), "method": self.method, "photos": rows}
+
+    @classmethod
+    def _of(cls, whole: Mapping[str, Any], **common: Any) -> Self:
+        rows = []
+        for photo in whole["photos"]:
+            paired = {name: tuple(photo[name]) for name in _PAIRS}
+            plain = {name: value for name, value in photo.items() if name != "right"}
+            rows.append(NetworkRow(**plain | paired))
+        one, other = whole["networks"]
+        return cls((one, other), whole["method"], tuple(rows), **common)
