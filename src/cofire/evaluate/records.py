@@ -58,7 +58,7 @@ class EvaluationOptions(Options):
     """
 
     methods: tuple[str, ...] = option(
-        EVALUATED, "Methods", "The first is held against each of the others."
+        tuple(EVALUATED), "Methods", "The first is held against each of the others."
     )
     measures: tuple[str, ...] = option((), "Measures", "Groups of measures; curves take long.")
     options: Mapping[str, Mapping[str, Any]] = option({}, "Options", "Of methods, by name.")
