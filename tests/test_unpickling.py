@@ -22,7 +22,7 @@ from cofire.evaluate.tuned import read_tuned
 from cofire.graphs import ActivationPatternGraph
 from cofire.images.boxes import read_boxes
 from cofire.images.classes import read_names
-from cofire.images.reading import read_photo
+from cofire.images.reading import read_image
 from cofire.study import StudyOptions, run_study
 from cofire.study.training import Training, fcnn
 from tests.conftest import Tiny
@@ -103,7 +103,7 @@ def files(tmp_path_factory):
         place / "names.txt": lambda path: read_names(path, 3),
         place / "c.toml": StudyOptions.of,
         **{
-            place / f"i.{ending}": read_photo
+            place / f"i.{ending}": read_image
             for ending in ("png", "jpg", "tif", "gif", "webp", "bmp")
         },
         place / "study" / "study.json": lambda path: run_study(

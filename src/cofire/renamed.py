@@ -20,6 +20,7 @@ MODULES = {
     "cofire.evaluate.comparisons": "cofire.evaluate.results",
     "cofire.photos": "cofire.images",
     "cofire.photos.boxes": "cofire.images.boxes",
+    "cofire.photos.collection": "cofire.images.collection",
     "cofire.photos.layouts": "cofire.images.layouts",
     "cofire.photos.naming": "cofire.images.classes",
     "cofire.photos.preparation": "cofire.images.preparation",
@@ -27,7 +28,11 @@ MODULES = {
 }
 
 # A name that changed inside a module above: "old module.old name" -> "new module.new name".
-FORWARDED: dict[str, str] = {}
+FORWARDED = {
+    "cofire.photos.reading.read_photo": "cofire.images.reading.read_image",
+    "cofire.photos.reading.find_photos": "cofire.images.reading.find_images",
+    "cofire.photos.collection.Photo": "cofire.images.collection.AnnotatedImage",
+}
 
 # A public name that is gone -> what takes its place.
 REMOVED: dict[str, str] = {}

@@ -15,7 +15,7 @@ from cofire.errors import CofireError, DataError, ImageError, LayerError, Option
 from cofire.explain import METHODS
 from cofire.images.classes import class_number, known_names, read_names
 from cofire.images.preparation import preparation_of
-from cofire.images.reading import find_photos, read_photo
+from cofire.images.reading import find_images, read_image
 from cofire.report.explain.results import MARK, replaced
 
 NAMES = ["ant", "bee", "cat"]
@@ -332,7 +332,7 @@ def test_the_message_is_all_that_a_user_sees(place, monkeypatch, capsys):
 def saved(tmp_path):
     def save(image, name="image.png", **options):
         image.save(tmp_path / name, **options)
-        return np.asarray(read_photo(tmp_path / name))
+        return np.asarray(read_image(tmp_path / name))
 
     return save
 
@@ -382,7 +382,7 @@ def test_floats_and_larger_numbers_are_refused(saved):
 
 
 def test_files_are_found_once_and_in_order(place):
-    found = find_photos([place / "photos" / "c.webp", place / "photos"])
+    found = find_images([place / "photos" / "c.webp", place / "photos"])
     assert [path.name for path in found] == ["c.webp", "a.jpg", "b.png"]
 
 

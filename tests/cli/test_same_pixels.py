@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from cofire.cli import boost, evaluate, explain, summarize, tune
 from cofire.cli.main import app
 from cofire.images.preparation import preparation_of
-from cofire.images.reading import read_photo
+from cofire.images.reading import read_image
 from cofire.images.seen import read_batches
 from tests.images.odd_pictures import SIDE, odd_pictures
 
@@ -126,7 +126,7 @@ def test_every_verb_sees_the_same_pixels_and_says_how(place, monkeypatch, option
         std=[0.25] if "--mean" in given else None,
     )
     files = sorted((place / "images").glob("*/*"), key=lambda file: (file.parent.name, file.name))
-    expected = torch.stack([wanted(read_photo(file)) for file in files])
+    expected = torch.stack([wanted(read_image(file)) for file in files])
     told = set()
     for verb in ("summarize", "boost", "explain", "evaluate"):
         inputs, output = seen_by(verb, monkeypatch, *options)

@@ -15,7 +15,7 @@ from cofire.evaluate.tuned import read_tuned
 from cofire.evaluate.tuning import tune
 from cofire.explain import explain
 from cofire.images.collection import split_of
-from cofire.images.reading import read_photo
+from cofire.images.reading import read_image
 from cofire.network import Network
 
 from .tuned_network import PREPARATION, collection_of, small_network
@@ -62,13 +62,13 @@ def of_layers(network, collection):
 
 
 def iou_by_hand(network, photo, options):
-    inputs = PREPARATION.inputs([PREPARATION.crop(read_photo(photo.file), photo.name)])
+    inputs = PREPARATION.inputs([PREPARATION.crop(read_image(photo.file), photo.name)])
     boxes = explain(network, inputs, photo.label, **options).boxes()
     return float(iou(boxes.corners, torch.tensor(photo.boxes)).max()) if bool(boxes.found) else 0.0
 
 
 def pointing_by_hand(network, photo, options):
-    inputs = PREPARATION.inputs([PREPARATION.crop(read_photo(photo.file), photo.name)])
+    inputs = PREPARATION.inputs([PREPARATION.crop(read_image(photo.file), photo.name)])
     heat = explain(network, inputs, photo.label, **options).heatmap()
     return float(pointing_hits(heat, [torch.tensor(photo.boxes)]).values[0])
 

@@ -10,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cofire.errors import OptionError
-from cofire.images.collection import Collection, Photo, sample, split_of
+from cofire.images.collection import AnnotatedImage, Collection, sample, split_of
 
 
 def collection(count):
     names = [f"cats/{i:04}.jpg" for i in range(count)]
-    return Collection(tuple(Photo(Path(name), name, 0, ()) for name in names), Path("images"))
+    return Collection(
+        tuple(AnnotatedImage(Path(name), name, 0, ()) for name in names), Path("images")
+    )
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
@@ -31,7 +33,7 @@ def test_names_of_any_bytes_have_a_split():
 def test_the_splits_part_the_photos_in_halves_that_do_not_hang_on_folders():
     photos = collection(2000)
     tuning, evaluation = photos.split("tuning"), photos.split("evaluation")
-    assert sorted([*tuning.photos, *evaluation.photos], key=lambda photo: photo.name) == list(
+    assert sorted([*tuning.images, *evaluation.images], key=lambda photo: photo.name) == list(
         photos
     )
     assert 900 < len(tuning) < 1100
@@ -51,7 +53,7 @@ def test_a_drawing_is_decided_by_its_seed_and_keeps_the_order():
     for count, seed in ((0, 0), (51, 0), (2.5, 0), (5, -1), (True, 0)):
         with pytest.raises(OptionError):
             sample(photos, count, seed)
-    with pytest.raises(OptionError, match="no photos"):
+    with pytest.raises(OptionError, match="no images"):
         sample(photos[:0], 1)
 
 
@@ -64,7 +66,7 @@ def test_each_photo_is_as_likely_as_another():
 
 def test_parts_of_a_collection_are_collections_that_remember_what_was_left_out():
     photos = Collection(
-        collection(5).photos, Path("images"), unreadable=("x.jpg",), faulty=("a.jpg: box",)
+        collection(5).images, Path("images"), unreadable=("x.jpg",), faulty=("a.jpg: box",)
     )
     assert len(photos[1:3]) == 2
     assert photos[1:3][0] == photos[1]

@@ -8,7 +8,7 @@ from torchvision import datasets
 
 from cofire.errors import DataError, ImageError, OptionError
 from cofire.images.preparation import preparation_of
-from cofire.images.reading import read_photo
+from cofire.images.reading import read_image
 from cofire.study.sources import open_data
 from tests.images.odd_pictures import odd_pictures
 
@@ -75,7 +75,7 @@ def test_pictures_of_torchvisions_data_sets_are_read_as_files_are(tmp_path, thei
     assert data.preparation.told == "shorter side to 16, centre crop 16 × 16, x from 0 to 1"
     assert len(data)
     for at, file in enumerate(data.files):
-        assert torch.equal(data[at][0], data.preparation(read_photo(file))), file
+        assert torch.equal(data[at][0], data.preparation(read_image(file))), file
 
 
 def test_small_sets_stay_as_they_are_unless_published_weights_are_used(tmp_path, theirs):

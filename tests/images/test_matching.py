@@ -42,7 +42,7 @@ def test_photos_come_in_the_order_of_their_names_whatever_that_of_the_list(folde
         ("sub/c.JPEG", 2, 1),
     ]
     assert found[2].file == folder / "images" / "sub" / "c.JPEG"
-    assert found.told == "3 photos, 3 boxes, 1 photo without a box"
+    assert found.told == "3 images, 3 boxes, 1 image without a box"
     assert found.without_box == 1
 
 
@@ -84,7 +84,7 @@ def test_what_has_no_partner_is_left_out_and_named_when_allowed(folder):
     assert (found.unmatched_images, found.unmatched_boxes) == (("b.jpg", "sub/c.JPEG"), ("z.png",))
     assert (
         found.told
-        == "1 photo, 1 box; left out: 2 images without an entry, 1 entry without an image"
+        == "1 image, 1 box; left out: 2 images without an entry, 1 entry without an image"
     )
     assert "no image in" in refused(DataError, folder, entry("z.png"), allow_unmatched=True)
 
@@ -138,7 +138,7 @@ def test_boxes_left_out_when_their_list_was_read_are_told(folder):
     boxes = read_boxes(
         boxes_json(folder / "b.json", odd, entry("b.jpg"), entry("c")), skip_faulty=True
     )
-    assert match(folder / "images", boxes).told == "3 photos, 3 boxes; boxes not taken: 1 faulty"
+    assert match(folder / "images", boxes).told == "3 images, 3 boxes; boxes not taken: 1 faulty"
 
 
 def test_links_to_folders_are_followed_unless_they_lead_back(folder):
@@ -170,7 +170,7 @@ class TestClasses:
             (0, 2, 0),
             (0, 1, 2),
         ]
-        assert found.told == "2 photos, 3 boxes, 2 boxes of other classes"
+        assert found.told == "2 images, 3 boxes, 2 boxes of other classes"
         found = match(tmp_path / "images", boxes, several="skip")
         assert ([photo.name for photo in found], found.classless) == (["a.jpg"], ("b.jpg",))
         with pytest.raises(OptionError):
@@ -195,7 +195,7 @@ class TestClasses:
         image(tmp_path / "images" / "dog" / "a.jpg")
         found = match(tmp_path / "images", None, names=["cat", "dog"])
         assert [(photo.label, photo.boxes) for photo in found] == [(1, ())]
-        assert found.told == "1 photo, 0 boxes, 1 photo without a box"
+        assert found.told == "1 image, 0 boxes, 1 image without a box"
 
     def test_without_a_box_or_folder_there_is_none(self, tmp_path):
         image(tmp_path / "images" / "a.jpg")
@@ -229,9 +229,9 @@ class TestClasses:
             {"synsets": ["n01", "n02", "n03"]},
             {},
         ):
-            with pytest.raises(LabelError, match="photos without one class"):
+            with pytest.raises(LabelError, match="images without one class"):
                 match(tmp_path / "plain", None, **options)
-        with pytest.raises(LabelError, match="photos without one class"):
+        with pytest.raises(LabelError, match="images without one class"):
             match(tmp_path / "wordnet", None, num_classes=1000)
 
 

@@ -12,10 +12,10 @@ from PIL import Image, ImageOps
 
 from cofire.errors import DataError, ImageError, OptionError
 from cofire.images.boxes import read_boxes
-from cofire.images.collection import Collection, Photo
+from cofire.images.collection import AnnotatedImage, Collection
 from cofire.images.matching import match
 from cofire.images.preparation import Preparation, Prepared
-from cofire.images.reading import orientation_of, turned
+from cofire.images.reading import orientation_of, oriented
 from cofire.images.seen import checked, in_view, placed, read_batches, seen_boxes
 
 from .folders import boxes_json, entry, image
@@ -25,7 +25,7 @@ WHOLE = Preparation((3, 10, 20), 0, (0.0,) * 3, (1.0,) * 3)
 
 
 def photo(*boxes, size=(20, 10), file="a.jpg"):
-    return Photo(Path(file), Path(file).name, 0, tuple(boxes), size)
+    return AnnotatedImage(Path(file), Path(file).name, 0, tuple(boxes), size)
 
 
 def prepared(size, region):
@@ -44,7 +44,7 @@ class TestTurning:
         with Image.open(file) as opened:
             upright = np.asarray(ImageOps.exif_transpose(opened))
         assert orientation_of(file) == orientation
-        left, top, right, bottom = map(int, turned((2.0, 1.0, 6.0, 3.0), orientation, (7, 5)))
+        left, top, right, bottom = map(int, oriented((2.0, 1.0, 6.0, 3.0), orientation, (7, 5)))
         assert upright[top:bottom, left:right].min() == 255
         assert upright.sum() == 255 * (bottom - top) * (right - left)
 
@@ -189,7 +189,7 @@ def collection(folder):
 class TestBatches:
     def test_every_photo_comes_once_in_order(self, folder):
         batches = list(read_batches(collection(folder), PLAIN, 3))
-        assert [len(batch.photos) for batch in batches] == [3, 3, 1]
+        assert [len(batch.images) for batch in batches] == [3, 3, 1]
         assert torch.cat([batch.labels for batch in batches]).tolist() == list(range(7))
         assert batches[0].inputs.shape == (3, 3, 8, 8)
         assert batches[0].pictures.shape == (3, 8, 8, 3)
@@ -202,7 +202,7 @@ class TestBatches:
 
         read = []
         monkeypatch.setattr(
-            seen, "read_photo", lambda file: read.append(file) or Image.new("RGB", (20, 10))
+            seen, "read_image", lambda file: read.append(file) or Image.new("RGB", (20, 10))
         )
         batches = read_batches(collection(folder), WHOLE, 2)
         next(batches)
@@ -286,13 +286,13 @@ class TestChecking:
         read = []
         monkeypatch.setattr(seen, "_MOST_READERS", 1)
         monkeypatch.setattr(
-            seen, "read_photo", lambda file: read.append(file) or Image.new("RGB", (20, 10))
+            seen, "read_image", lambda file: read.append(file) or Image.new("RGB", (20, 10))
         )
 
         def stop(_):
             raise KeyboardInterrupt
 
-        many = Collection(collection(folder).photos * 300, folder)
+        many = Collection(collection(folder).images * 300, folder)
         with pytest.raises(KeyboardInterrupt):
             checked(many, WHOLE, progress=stop)
         assert len(read) < len(many)

@@ -47,7 +47,7 @@ def photos_of(collection: Collection, evaluation: Evaluation) -> Collection:
         for file, shown in zip(evaluation.records["file"].to_pylist(), held, strict=True)
         if shown
     }
-    return replace(collection, photos=tuple(photo for photo in collection if photo.name in files))
+    return replace(collection, images=tuple(photo for photo in collection if photo.name in files))
 
 
 def write_attacked(
@@ -68,7 +68,7 @@ def write_attacked(
     """
     batch = _all(_some(photos, count, judge.seed), preparation)
     asked = [method for method in methods if method not in BASELINES] or list(methods)
-    with progress_over(f"Attacking {len(batch.photos)} photos", len(batch.photos)) as advance:
+    with progress_over(f"Attacking {len(batch.images)} photos", len(batch.images)) as advance:
         found = run_robustness(
             judge.network,
             batch.inputs,
@@ -77,7 +77,7 @@ def write_attacked(
             asked,
             names,
             judge.seed,
-            files=[photo.name for photo in batch.photos],
+            files=[photo.name for photo in batch.images],
             preparation=preparation,
             boxes=batch.boxes,
             options={method: judge.options_of(method) for method in asked},

@@ -40,7 +40,7 @@ from cofire.explain.drawing.captions import percent, plural
 from cofire.explain.methods.cam_layer import choose_cam_layer
 from cofire.images.classes import class_number, known_names, read_names
 from cofire.images.preparation import Preparation, Prepared, preparation_of
-from cofire.images.reading import find_photos, read_photo
+from cofire.images.reading import find_images, read_image
 from cofire.network import Network
 from cofire.reading import named
 from cofire.report.explain.explained import Explained
@@ -187,7 +187,7 @@ def explain(
             raise OptionError(f"{name} {value}", "a whole number from 1 up", "leave it out")
     claim(out, MARK, "explanations")
     settled(out)
-    files = find_photos(images)
+    files = find_images(images)
 
     wanted_images = asked(image_size, resize, crop, mean, std, grey, transform)
 
@@ -214,7 +214,7 @@ def explain(
     for name in methods:
         if name.startswith("gradcam"):
             choose_cam_layer(network, layer)
-    seen = [preparation.crop(read_photo(file), str(file)) for file in files]
+    seen = [preparation.crop(read_image(file), str(file)) for file in files]
 
     setup = Setup(
         f"{named(model)}, {plural(network.num_classes, 'class').replace('classs', 'classes')}",

@@ -439,7 +439,7 @@ def learn_thresholds(
                     overlap = best_iou(corners, corners[:, 2] > corners[:, 0], boxes)
                     sums[method][place, number] += overlap.values.sum()
         if advance is not None:
-            advance(len(batch.photos))
+            advance(len(batch.images))
     learned: dict[str, dict[str, Any]] = {}
     for method in sums:
         if not photos:

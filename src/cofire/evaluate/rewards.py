@@ -56,7 +56,7 @@ def samples_of(
     found: list[Sample] = []
     without = 0
     for batch in read_batches(collection, preparation, batch_size):
-        for photo, seen, boxes in zip(batch.photos, batch.seen, batch.boxes, strict=True):
+        for photo, seen, boxes in zip(batch.images, batch.seen, batch.boxes, strict=True):
             if not 0 <= photo.label < network.num_classes:
                 raise LabelError(
                     f"'{photo.name}' of class {photo.label}",

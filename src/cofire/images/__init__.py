@@ -1,1 +1,1 @@
-"""Photos: image files, what is done to them before a network sees them, their classes and boxes."""
+"""Images: image files, what is done to them before a network sees them, their classes and boxes."""

@@ -18,7 +18,7 @@ Corners = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class AnnotatedImage:
+class Annotation:
     """What was drawn on one image.
 
     Attributes:
@@ -56,14 +56,14 @@ class BoxList:
             words.
 
     Example:
-        >>> drawn = AnnotatedImage("a.jpg", 3, (3,), ((0.0, 0.0, 5.0, 5.0),), (10, 10))
+        >>> drawn = Annotation("a.jpg", 3, (3,), ((0.0, 0.0, 5.0, 5.0),), (10, 10))
         >>> BoxList(Path("boxes.json"), "list of boxes", (drawn,), difficult=2).told
         '1 box on 1 image (list of boxes); left out: 2 difficult'
     """
 
     source: Path
     kind: str
-    entries: tuple[AnnotatedImage, ...]
+    entries: tuple[Annotation, ...]
     difficult: int = 0
     crowd: int = 0
     unknown: int = 0
@@ -151,7 +151,7 @@ class Gathering:
     faults: list[str] = field(default_factory=list)
     odd_boxes: list[str] = field(default_factory=list)
     unknown: Counter[str] = field(default_factory=Counter)
-    entries: list[AnnotatedImage] = field(default_factory=list)
+    entries: list[Annotation] = field(default_factory=list)
     fractions: list[str] = field(default_factory=list)
     small: list[str] = field(default_factory=list)
     boxes: int = 0

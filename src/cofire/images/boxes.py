@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 from cofire.errors import DataError, OptionError
 from cofire.images import voc
-from cofire.images.annotations import UNITS, AnnotatedImage, BoxList, Corners, Gathering, size_of
+from cofire.images.annotations import UNITS, Annotation, BoxList, Corners, Gathering, size_of
 from cofire.images.classes import ClassTable
 from cofire.images.files import files_below, reading, text_of
 
-__all__ = ["AnnotatedImage", "BoxList", "Corners", "read_boxes"]
+__all__ = ["Annotation", "BoxList", "Corners", "read_boxes"]
 _KINDS = "a JSON list of boxes, a COCO file, an XML file in VOC's form, or a folder of these"
 
 
@@ -69,7 +69,7 @@ def read_boxes(
         >>> file = Path(tempfile.mkdtemp()) / "boxes.json"
         >>> _ = file.write_text('[{"file": "a.jpg", "label": "cat", "size": [8, 8], "boxes": [[0, 0, 4, 8]]}]')
         >>> read_boxes(file, ["dog", "cat"]).entries[0]
-        AnnotatedImage(name='a.jpg', label=1, labels=(1,), boxes=((0.0, 0.0, 4.0, 8.0),), size=(8, 8))
+        Annotation(name='a.jpg', label=1, labels=(1,), boxes=((0.0, 0.0, 4.0, 8.0),), size=(8, 8))
     """
     if first_pixel not in (None, 0, 1) or isinstance(first_pixel, bool):
         raise OptionError(f"first_pixel={first_pixel!r}", "0 or 1", "leave it out (--first-pixel)")
@@ -199,14 +199,14 @@ def _gather_image(entry: dict[str, Any], file: str, where: str, gathering: Gathe
     if label is None:
         # Of a class that the network has not, the image is kept without boxes: the caller tells how
         # many there are.
-        gathering.entries.append(AnnotatedImage(file, None, (), (), size))
+        gathering.entries.append(Annotation(file, None, (), (), size))
         return
     found = [
         gathering.corners(box if isinstance(box, list) else [box], where, size)
         for box in entry["boxes"]
     ]
     boxes = tuple(corners for corners in found if corners is not None)
-    gathering.entries.append(AnnotatedImage(file, label, (label,) * len(boxes), boxes, size))
+    gathering.entries.append(Annotation(file, label, (label,) * len(boxes), boxes, size))
 
 
 COCO = "COCO"
@@ -266,7 +266,7 @@ def gather_coco(content: dict[str, Any], gathering: Gathering) -> None:
             tuple(label for label, _ in boxes[key]),
             tuple(corners for _, corners in boxes[key]),
         )
-        gathering.entries.append(AnnotatedImage(name, None, labels, found, size))
+        gathering.entries.append(Annotation(name, None, labels, found, size))
 
 
 def _gather_annotation(

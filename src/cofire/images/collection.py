@@ -1,4 +1,4 @@
-"""Photos with their classes and boxes: files of images and lists of boxes brought together."""
+"""Images with their classes and boxes: files of images and lists of boxes brought together."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SPLITS = ("tuning", "evaluation")
 
 
 @dataclass(frozen=True, slots=True)
-class Photo:
+class AnnotatedImage:
     """An image file with its class and the boxes of that class.
 
     Attributes:
@@ -46,11 +46,11 @@ class Photo:
 
 
 @dataclass(frozen=True)
-class Collection(Sequence[Photo]):
-    """Photos in the order of their names, and what was left out on the way; pictures themselves are not held.
+class Collection(Sequence[AnnotatedImage]):
+    """Images in the order of their names, and what was left out on the way; pictures themselves are not held.
 
     Attributes:
-        photos: Each with a class, in the order of their names.
+        images: Each with a class, in the order of their names.
         source: The folder of images.
         unmatched_images: Names of images left out because nothing says where their boxes are.
         unmatched_boxes: Names of entries of the list of boxes left out because there is no such
@@ -63,15 +63,16 @@ class Collection(Sequence[Photo]):
         unknown_classes: Of these the classes that the network has not, in words.
 
     Example:
-        >>> photos = tuple(Photo(Path(name), name, 0, ((0.0, 0.0, 4.0, 4.0),)) for name in ("a.jpg", "b.jpg", "f.jpg"))
-        >>> collection = Collection(photos, Path("images"))
-        >>> [photo.split for photo in collection], len(collection.split("tuning"))
+        >>> box = (0.0, 0.0, 4.0, 4.0)
+        >>> images = tuple(AnnotatedImage(Path(n), n, 0, (box,)) for n in ("a.jpg", "b.jpg", "f.jpg"))
+        >>> collection = Collection(images, Path("images"))
+        >>> [image.split for image in collection], len(collection.split("tuning"))
         (['tuning', 'tuning', 'evaluation'], 2)
         >>> collection.told
-        '3 photos, 3 boxes'
+        '3 images, 3 boxes'
     """
 
-    photos: tuple[Photo, ...] = field(repr=False)
+    images: tuple[AnnotatedImage, ...] = field(repr=False)
     source: Path
     unmatched_images: tuple[str, ...] = field(default=(), repr=False)
     unmatched_boxes: tuple[str, ...] = field(default=(), repr=False)
@@ -83,24 +84,24 @@ class Collection(Sequence[Photo]):
     unknown_classes: tuple[str, ...] = field(default=(), repr=False)
 
     def __len__(self) -> int:
-        return len(self.photos)
+        return len(self.images)
 
-    def __iter__(self) -> Iterator[Photo]:
-        return iter(self.photos)
+    def __iter__(self) -> Iterator[AnnotatedImage]:
+        return iter(self.images)
 
     @overload
-    def __getitem__(self, at: int) -> Photo: ...
+    def __getitem__(self, at: int) -> AnnotatedImage: ...
 
     @overload
     def __getitem__(self, at: slice) -> Collection: ...
 
-    def __getitem__(self, at: int | slice) -> Photo | Collection:
-        return replace(self, photos=self.photos[at]) if isinstance(at, slice) else self.photos[at]
+    def __getitem__(self, at: int | slice) -> AnnotatedImage | Collection:
+        return replace(self, images=self.images[at]) if isinstance(at, slice) else self.images[at]
 
     @property
     def without_box(self) -> int:
-        """How many photos have no box of their class; they are in the collection."""
-        return sum(not photo.boxes for photo in self.photos)
+        """How many images have no box of their class; they are in the collection."""
+        return sum(not image.boxes for image in self.images)
 
     @property
     def left_out(self) -> dict[str, list[str]]:
@@ -123,15 +124,15 @@ class Collection(Sequence[Photo]):
 
     @property
     def told(self) -> str:
-        """In words: how many photos and boxes, and how many were left out for which reason."""
+        """In words: how many images and boxes, and how many were left out for which reason."""
         words = [
-            _number(len(self), "photo"),
-            _number(sum(len(photo.boxes) for photo in self.photos), "box", "boxes"),
+            _number(len(self), "image"),
+            _number(sum(len(image.boxes) for image in self.images), "box", "boxes"),
         ]
-        if others := sum(photo.others for photo in self.photos):
+        if others := sum(image.others for image in self.images):
             words.append(f"{_number(others, 'box', 'boxes')} of other classes")
         if self.without_box:
-            words.append(f"{_number(self.without_box, 'photo')} without a box")
+            words.append(f"{_number(self.without_box, 'image')} without a box")
         left_out = [
             f"{_number(len(names), one, more)} {reason}"
             for names, one, more, reason in (
@@ -147,7 +148,7 @@ class Collection(Sequence[Photo]):
         return told + (f"; boxes not taken: {self.boxes_left_out}" if self.boxes_left_out else "")
 
     def split(self, which: str) -> Collection:
-        """The photos of one split.
+        """The images of one split.
 
         Args:
             which: "tuning", for what options are learned on, or "evaluation", for what is judged
@@ -158,11 +159,11 @@ class Collection(Sequence[Photo]):
         """
         if which not in SPLITS:
             raise OptionError(f"split '{which}'", " or ".join(SPLITS), "pass one of these")
-        return replace(self, photos=tuple(photo for photo in self.photos if photo.split == which))
+        return replace(self, images=tuple(image for image in self.images if image.split == which))
 
 
 def split_of(name: str) -> str:
-    """Whether options are learned on a photo or methods judged on it: half of all names each, the same everywhere.
+    """Whether options are learned on a image or methods judged on it: half of all names each, the same everywhere.
 
     Even SHA-256 of the name is "tuning", odd "evaluation".
 
@@ -177,36 +178,36 @@ def split_of(name: str) -> str:
 
 
 def sample(collection: Collection, count: int, seed: int = 0) -> Collection:
-    """A drawing of photos without putting back, in the order of their names.
+    """A drawing of images without putting back, in the order of their names.
 
-    The photos and the seed alone decide it.
+    The images and the seed alone decide it.
 
     Args:
         collection: What to draw from.
-        count: How many photos, from 1 up to all.
+        count: How many images, from 1 up to all.
         seed: From 0 up; another one draws others.
 
     Raises:
         OptionError: A number is out of bounds.
 
     Example:
-        >>> photos = tuple(Photo(Path(f"{i}.jpg"), f"{i}.jpg", 0, ()) for i in range(9))
-        >>> [photo.name for photo in sample(Collection(photos, Path("images")), 3, seed=1)]
+        >>> images = tuple(AnnotatedImage(Path(f"{i}.jpg"), f"{i}.jpg", 0, ()) for i in range(9))
+        >>> [image.name for image in sample(Collection(images, Path("images")), 3, seed=1)]
         ['1.jpg', '2.jpg', '8.jpg']
     """
     check_whole("seed", seed, least=0)
     if not len(collection):
         raise OptionError(
-            f"count={count} of no photos", "photos to draw from", "give a folder with images"
+            f"count={count} of no images", "images to draw from", "give a folder with images"
         )
     if not check_whole("count", count) <= len(collection):
         raise OptionError(
-            f"count={count} of {_number(len(collection), 'photo')}",
+            f"count={count} of {_number(len(collection), 'image')}",
             f"a whole number from 1 to {len(collection)}",
             f"pass count={len(collection)} or fewer",
         )
     chosen = sorted(random.Random(seed).sample(range(len(collection)), count))
-    return replace(collection, photos=tuple(collection.photos[place] for place in chosen))
+    return replace(collection, images=tuple(collection.images[place] for place in chosen))
 
 
 def _number(count: int, one: str, more: str | None = None) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cofire.errors import DataError, OptionError, near_matches
 from cofire.images.preparation import Preparation
-from cofire.images.reading import ENDINGS, picture_of, read_photo
+from cofire.images.reading import ENDINGS, plain_image, read_image
 from cofire.marks import CLASS_NAME
 from cofire.reading import named
 
@@ -27,12 +27,12 @@ class _FileToInput:
         self.preparation = preparation
 
     def __call__(self, path: str) -> Tensor:
-        photo = read_photo(path)
-        photo.info["name"] = named(path)
-        return self.preparation(photo)
+        image = read_image(path)
+        image.info["name"] = named(path)
+        return self.preparation(image)
 
 
-class _PictureToInput:
+class _ImageToInput:
     """The same of a picture that a data set opened; as long as nothing is known of its pictures, the picture itself."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class _PictureToInput:
             or picture.info.get("name", "")
             or "a picture of the data set"
         )
-        upright = picture_of(picture, name)
+        upright = plain_image(picture, name)
         upright.info["name"] = name
         return upright if self.preparation is None else self.preparation(upright)
 
@@ -92,7 +92,7 @@ def _is_image(path: str) -> bool:
     return path.lower().endswith(ENDINGS)
 
 
-def torchvision_pictures(name: str, root: Path, split: str, prepared_for: PreparedFor) -> Any:
+def torchvision_images(name: str, root: Path, split: str, prepared_for: PreparedFor) -> Any:
     """One of torchvision's data sets of pictures as one of (input, label).
 
     Args:
@@ -114,14 +114,14 @@ def torchvision_pictures(name: str, root: Path, split: str, prepared_for: Prepar
             "a name in torchvision.datasets, such as MNIST",
             f"try {near_matches(name, datasets.__all__)}",
         )
-    prepare = _PictureToInput()
+    prepare = _ImageToInput()
     options: dict[str, Any] = {"transform": prepare}
     # Those that let us, read files as we do; the others open them, and their pictures are put right
     # afterwards.
     if _takes_loader(kind):
-        options["loader"] = read_photo
+        options["loader"] = read_image
     found = _opened(kind, name, root, split, options)
-    first = _first_picture(found, name)
+    first = _first_image(found, name)
     channels = 1 if first.mode == "L" else 3
     prepare.preparation = found.preparation = prepared_for((channels, first.height, first.width))
     return found
@@ -153,7 +153,7 @@ def _opened(kind: Any, name: str, root: Path, split: str, options: dict[str, Any
     )
 
 
-def _first_picture(data: Any, name: str) -> Image.Image:
+def _first_image(data: Any, name: str) -> Image.Image:
     if not len(data):
         raise DataError(f"torchvision's {name} without a picture", "one or more", "check its files")
     item = data[0]

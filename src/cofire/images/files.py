@@ -10,7 +10,7 @@ from pathlib import Path
 from cofire.errors import CofireError, DataError
 
 MOST_LIST = 512 << 20
-"""Bytes of the largest file of boxes or names: COCO's largest, of 118,000 photos, has 449 million."""
+"""Bytes of the largest file of boxes or names: COCO's largest, of 118,000 images, has 449 million."""
 MOST_XML = 16 << 20
 """Bytes of the largest XML file, which is about one image: VOC's and ILSVRC's have a few thousand."""
 

@@ -154,11 +154,11 @@ def open_collection(
     skip_faulty: bool = False,
     unit: Literal["pixel", "fraction"] = "pixel",
 ) -> Collection:
-    """Photos with classes and boxes from where they lie; pictures are not read yet.
+    """Images with classes and boxes from where they lie; pictures are not read yet.
 
     Args:
         images: As `find_layout` takes it.
-        boxes: The same; photos in a folder for each class need none.
+        boxes: The same; images in a folder for each class need none.
         names: Of all classes, in the order of the network's outputs.
         synsets: A file as `read_synsets` takes it, or the WordNet numbers themselves.
         num_classes: How many classes the network has.
@@ -174,7 +174,7 @@ def open_collection(
         DataError: As these say; its kinds `ImageError` and `LabelError` too.
         OptionError: As these say.
     """
-    with reading(images, "a folder of photos"):
+    with reading(images, "a folder of images"):
         file = synsets if isinstance(synsets, str | Path) else None
         layout = find_layout(images, boxes, file)
         wnids = None if synsets is None or isinstance(synsets, str | Path) else list(synsets)

@@ -7,15 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence, Sized
 from pathlib import Path, PurePosixPath
 
 from cofire.errors import DataError, ImageError, LabelError, OptionError
-from cofire.images.annotations import AnnotatedImage, BoxList
+from cofire.images.annotations import Annotation, BoxList
 from cofire.images.classes import ClassTable, is_wnid
-from cofire.images.collection import Collection, Photo
+from cofire.images.collection import AnnotatedImage, Collection
 from cofire.images.files import files_below, listed, refuse_all
 from cofire.images.reading import ENDINGS
 from cofire.reading import named
 
 SEVERAL = ("refuse", "largest", "skip")
-"""What is done with photos that show several classes, none of which is said to be theirs."""
+"""What is done with images that show several classes, none of which is said to be theirs."""
 
 
 def images_below(folder: str | Path) -> dict[str, Path]:
@@ -66,35 +66,35 @@ def match(
     allow_unmatched: bool = False,
     several: str = "refuse",
 ) -> Collection:
-    """Photos from a folder of images and a list of boxes.
+    """Images from a folder of images and a list of boxes.
 
     An entry belongs to the image whose path ends as it does: "a.jpg" to "cats/a.jpg", but
         "dogs/a.jpg" to no
     "cats/a.jpg". Entries without an ending, as those of XML files, are held against names without
     theirs.
 
-    A photo's class is the one that its entry gives it; else that of the folder it lies in; else the
+    A image's class is the one that its entry gives it; else that of the folder it lies in; else the
     one that all its boxes are of. Folders are classes where their names are: `names`, `synsets`,
     or, with neither, as many as `num_classes`, which are numbered in the order of their names. A
-    photo keeps the boxes of its own class alone.
+    image keeps the boxes of its own class alone.
 
     Args:
         images: The folder of images; those in folders below it count as well.
-        boxes: As `cofire.images.boxes.read_boxes` reads them; None for photos without boxes in a
+        boxes: As `cofire.images.boxes.read_boxes` reads them; None for images without boxes in a
             folder for each class.
         names: Of all classes, in the order of the network's outputs.
         synsets: WordNet numbers of all classes, in the same order.
         num_classes: How many classes the network has.
         allow_unmatched: Leave out images without an entry and entries without an image, rather than
             refuse them.
-        several: A photo with boxes of several classes and nothing that says which is its own:
+        several: A image with boxes of several classes and nothing that says which is its own:
             "refuse", take that whose boxes cover the "largest" area when added up, or "skip", which
-            leaves out photos without any class as well.
+            leaves out images without any class as well.
 
     Raises:
         ImageError: The folder is missing or holds no image.
         DataError: Images and entries do not match; the message names all.
-        LabelError: A photo has no class or several, or its folder and its boxes do not agree.
+        LabelError: A image has no class or several, or its folder and its boxes do not agree.
         OptionError: `several` is none of the three, or the numbers of classes do not agree.
     """
     if several not in SEVERAL:
@@ -106,14 +106,14 @@ def match(
     no_entry: list[str] = []
     no_image: list[str] = []
     if boxes is None:
-        paired = {name: AnnotatedImage(name, None, (), (), None) for name in files}
+        paired = {name: Annotation(name, None, (), (), None) for name in files}
     else:
         paired, no_image = _paired(files, boxes)
         no_entry = [name for name in files if name not in paired]
         if not allow_unmatched:
             _refuse_unmatched(no_entry, no_image, source, boxes.source)
     folders = _folder_classes(files, table)
-    photos, classless, wrong = [], [], []
+    found, classless, wrong = [], [], []
     for name in sorted(paired):
         entry, folder = paired[name], PurePosixPath(name).parent.name
         label = _label_of(entry, folders.get(folder), several)
@@ -134,20 +134,22 @@ def match(
             own = tuple(
                 box for box, of in zip(entry.boxes, entry.labels, strict=True) if of == label
             )
-            photos.append(
-                Photo(files[name], name, label, own, entry.size, len(entry.boxes) - len(own))
+            found.append(
+                AnnotatedImage(
+                    files[name], name, label, own, entry.size, len(entry.boxes) - len(own)
+                )
             )
     refuse_all(
         wrong,
-        "photos whose class cannot be right",
+        "images whose class cannot be right",
         "one class of the network, the same in list and folder",
         "mend the list of boxes, or the list of classes",
         LabelError,
     )
-    if several != "skip" or not photos:
+    if several != "skip" or not found:
         _refuse_classless([fault for _, fault in classless], several, paired, source)
     return Collection(
-        tuple(photos),
+        tuple(found),
         source,
         tuple(no_entry),
         tuple(no_image),
@@ -158,16 +160,14 @@ def match(
     )
 
 
-def _paired(
-    files: Mapping[str, Path], boxes: BoxList
-) -> tuple[dict[str, AnnotatedImage], list[str]]:
+def _paired(files: Mapping[str, Path], boxes: BoxList) -> tuple[dict[str, Annotation], list[str]]:
     """The entry of each image that has one, and the names of entries without an image."""
     by_name: dict[str, list[str]] = {}
     by_stem: dict[str, list[str]] = {}
     for name in files:
         by_name.setdefault(PurePosixPath(name).name, []).append(name)
         by_stem.setdefault(PurePosixPath(name).stem, []).append(name)
-    paired: dict[str, AnnotatedImage] = {}
+    paired: dict[str, Annotation] = {}
     no_image: list[str] = []
     unclear: list[str] = []
     for entry in boxes.entries:
@@ -244,7 +244,7 @@ def _folder_classes(files: Iterable[str], table: ClassTable) -> dict[str, int]:
     return known
 
 
-def _label_of(entry: AnnotatedImage, folder: int | None, several: str) -> int | str:
+def _label_of(entry: Annotation, folder: int | None, several: str) -> int | str:
     """The class of an image, or why it has none."""
     if entry.label is not None:
         return entry.label
@@ -274,9 +274,9 @@ def _refuse_classless(faults: Sequence[str], several: str, paired: Sized, source
     )
     refuse_all(
         faults,
-        "photos without one class",
+        "images without one class",
         "boxes of one class, a class for each image, or a folder for each class",
-        f"{largest}name the classes of folders: names or synsets (--classes or --synsets), or leave the photos out: "
+        f"{largest}name the classes of folders: names or synsets (--classes or --synsets), or leave the images out: "
         "several='skip' (--several skip)",
         LabelError,
     )

@@ -107,7 +107,7 @@ class OwnPreparation(Preparation):
         """Whether a picture may be none that can be prepared: nobody knows what the function takes."""
         return True
 
-    def crop(self, photo: Image.Image, name: str) -> Prepared:
+    def crop(self, image: Image.Image, name: str) -> Prepared:
         """What the network sees of a picture, as `Preparation.crop`.
 
         Raises:
@@ -115,11 +115,11 @@ class OwnPreparation(Preparation):
                 pictures.
             OptionError: What it gives is no upright part of the picture.
         """
-        values = self._values(photo, name)
-        region = self._region(photo.size)
+        values = self._values(image, name)
+        region = self._region(image.size)
         mean, std = (np.array(each, np.float32)[:, None, None] for each in (self.mean, self.std))
         shades = np.rint((values * std + mean) * 255).clip(0, 255).astype(np.uint8)
-        return Prepared(shades.transpose(1, 2, 0), photo.size, region, values)
+        return Prepared(shades.transpose(1, 2, 0), image.size, region, values)
 
     def __call__(self, picture: Image.Image) -> Tensor:
         """A picture as the network gets it, (channels, height, width), float32."""
@@ -129,9 +129,9 @@ class OwnPreparation(Preparation):
         """A batch for the network, (images, channels, height, width), float32."""
         return torch.from_numpy(np.stack([one.values for one in seen if one.values is not None]))
 
-    def _values(self, photo: Image.Image, name: str) -> NDArray[np.float32]:
+    def _values(self, image: Image.Image, name: str) -> NDArray[np.float32]:
         try:
-            values = _tensor(self.function(photo.convert(self._mode)))
+            values = _tensor(self.function(image.convert(self._mode)))
         except CofireError:
             raise
         except Exception as error:
@@ -143,7 +143,7 @@ class OwnPreparation(Preparation):
         if values is None or tuple(values.shape) != self.shape:
             raise ImageError(
                 f"--transform {self.name} makes {'no tensor' if values is None else tuple(values.shape)} of '{name}', "
-                f"which is {photo.width} × {photo.height} pixels",
+                f"which is {image.width} × {image.height} pixels",
                 f"{self.shape}, as of other pictures",
                 "add a resize and a crop to one size to it",
             )

@@ -143,11 +143,11 @@ class Preparation:
         """
         return self.inputs([self.crop(picture, str(picture.info.get("name", "a picture")))])[0]
 
-    def crop(self, photo: Image.Image, name: str) -> Prepared:
+    def crop(self, image: Image.Image, name: str) -> Prepared:
         """What the network sees of a picture.
 
         Args:
-            photo: Upright, of mode "L" or "RGB".
+            image: Upright, of mode "L" or "RGB".
             name: Of the file, for messages.
 
         Raises:
@@ -155,30 +155,30 @@ class Preparation:
         """
         channels, height, width = self.shape
         mode = "L" if channels == 1 else "RGB"
-        image = photo if photo.mode == mode else photo.convert(mode)
-        if self.same_size == "required" and image.size != (width, height):
+        view = image if image.mode == mode else image.convert(mode)
+        if self.same_size == "required" and view.size != (width, height):
             raise ImageError(
-                f"'{name}' is {image.width} × {image.height} pixels",
+                f"'{name}' is {view.width} × {view.height} pixels",
                 f"{width} × {height}, as the first picture is",
                 f"pass --image-size {max(width, height)}, say: pictures are then resized and cropped to one size",
             )
-        if self.same_size == "prepared" or image.size != (width, height):
-            image = self._resized(image, name)
-        if image.width < width or image.height < height:
+        if self.same_size == "prepared" or view.size != (width, height):
+            view = self._resized(view, name)
+        if view.width < width or view.height < height:
             raise ImageError(
-                f"'{name}' is {image.width} × {image.height} pixels"
+                f"'{name}' is {view.width} × {view.height} pixels"
                 + (" when resized" if self.resize else ""),
                 f"at least {width} × {height}, which the network sees",
                 f"pass --resize {round(max(height, width) / (_MARGIN if max(height, width) >= _SMALL else 1))}, "
                 "or leave --resize out",
             )
-        left, top = round((image.width - width) / 2.0), round((image.height - height) / 2.0)
-        seen = np.asarray(image.crop((left, top, left + width, top + height))).reshape(
+        left, top = round((view.width - width) / 2.0), round((view.height - height) / 2.0)
+        seen = np.asarray(view.crop((left, top, left + width, top + height))).reshape(
             height, width, channels
         )
-        across, down = photo.width / image.width, photo.height / image.height
+        across, down = image.width / view.width, image.height / view.height
         region = (left * across, top * down, (left + width) * across, (top + height) * down)
-        return Prepared(seen, photo.size, region)
+        return Prepared(seen, image.size, region)
 
     def can_fail(self, size: tuple[int, int]) -> bool:
         """Whether a picture of this width and height may be none that can be prepared, as one that is too small."""

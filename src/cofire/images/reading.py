@@ -32,7 +32,7 @@ _AT_ONCE = 1 << 20
 """Pixels whose values are widened at a time, so that the memory needed is that of the picture."""
 
 
-def find_photos(named: Iterable[str | Path]) -> list[Path]:
+def find_images(named: Iterable[str | Path]) -> list[Path]:
     """The image files that are meant by files and folders.
 
     Args:
@@ -78,7 +78,7 @@ def _files_of(place: Path) -> list[Path]:
     return files
 
 
-def read_photo(path: str | Path) -> Image.Image:
+def read_image(path: str | Path) -> Image.Image:
     """An image file as a picture of mode "L" (grey) or "RGB".
 
     It stands upright, as its EXIF note says. What is transparent lies on white, as on a page. 16
@@ -97,7 +97,7 @@ def read_photo(path: str | Path) -> Image.Image:
                 "make the picture smaller, or leave it out",
             )
         with Image.open(path, formats=_FORMATS) as file:
-            return picture_of(file, named(path))
+            return plain_image(file, named(path))
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -110,20 +110,20 @@ def read_photo(path: str | Path) -> Image.Image:
         raise _unreadable(named(path), error) from error
 
 
-def picture_of(image: Image.Image, name: str) -> Image.Image:
-    """A picture that was opened elsewhere, as by a data set, in the form that `read_photo` gives.
+def plain_image(image: Image.Image, name: str) -> Image.Image:
+    """A picture that was opened elsewhere, as by a data set, in the form that `read_image` gives.
 
     Args:
         image: As Pillow holds it, of any mode.
         name: Of the file, for messages.
 
     Raises:
-        ImageError: As `read_photo`.
+        ImageError: As `read_image`.
 
     Example:
         >>> image = Image.new("RGBA", (2, 1), (0, 0, 0, 0))
         >>> image.putpixel((1, 0), (0, 0, 0, 255))
-        >>> seen = picture_of(image, "a.png")
+        >>> seen = plain_image(image, "a.png")
         >>> seen.mode, seen.getpixel((0, 0)), seen.getpixel((1, 0))
         ('RGB', (255, 255, 255), (0, 0, 0))
     """
@@ -137,7 +137,7 @@ def picture_of(image: Image.Image, name: str) -> Image.Image:
     try:
         image.load()
         # Without a turn this would be a copy of the whole picture.
-        upright = ImageOps.exif_transpose(image) if _is_turned(image) else image
+        upright = ImageOps.exif_transpose(image) if _has_orientation(image) else image
         return _plain(upright, name)
     except ImageError:
         raise
@@ -145,7 +145,7 @@ def picture_of(image: Image.Image, name: str) -> Image.Image:
         raise _unreadable(name, error) from error
 
 
-def _is_turned(image: Image.Image) -> bool:
+def _has_orientation(image: Image.Image) -> bool:
     return bool(image.getexif().get(0x0112, 1) != 1)
 
 
@@ -232,7 +232,7 @@ def _on_white(image: Image.Image, mode: str) -> Image.Image:
 
 
 _ORIENTATION = 0x0112
-_LIES_ON_ITS_SIDE = 5
+_ON_ITS_SIDE = 5
 
 
 def orientation_of(path: str | Path) -> int:
@@ -251,7 +251,7 @@ def orientation_of(path: str | Path) -> int:
     return noted if noted in range(1, 9) else 1
 
 
-def turned(corners: Corners, orientation: int, size: tuple[int, int]) -> Corners:
+def oriented(corners: Corners, orientation: int, size: tuple[int, int]) -> Corners:
     """A box of the stored pixels on the upright picture.
 
     Args:
@@ -263,7 +263,7 @@ def turned(corners: Corners, orientation: int, size: tuple[int, int]) -> Corners
         A box in the left upper corner of a picture that is to be turned by a quarter clockwise goes
         to the right:
 
-        >>> turned((0.0, 0.0, 2.0, 1.0), 6, (4, 3))
+        >>> oriented((0.0, 0.0, 2.0, 1.0), 6, (4, 3))
         (2.0, 0.0, 3.0, 2.0)
     """
     left, top, right, bottom = corners
@@ -272,8 +272,4 @@ def turned(corners: Corners, orientation: int, size: tuple[int, int]) -> Corners
         left, right = width - right, width - left
     if orientation in (3, 4, 6, 7):
         top, bottom = height - bottom, height - top
-    return (
-        (top, left, bottom, right)
-        if orientation >= _LIES_ON_ITS_SIDE
-        else (left, top, right, bottom)
-    )
+    return (top, left, bottom, right) if orientation >= _ON_ITS_SIDE else (left, top, right, bottom)

@@ -1,4 +1,4 @@
-"""Photos as a network sees them, with their boxes in the same pixels, a batch at a time."""
+"""Images as a network sees them, with their boxes in the same pixels, a batch at a time."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch import Tensor
 
 from cofire.errors import ImageError
 from cofire.images.annotations import Corners, corners_fault
-from cofire.images.collection import Collection, Photo
+from cofire.images.collection import AnnotatedImage, Collection
 from cofire.images.files import refuse_all
 from cofire.images.preparation import Preparation, Prepared
-from cofire.images.reading import orientation_of, read_photo, turned
+from cofire.images.reading import orientation_of, oriented, read_image
 from cofire.marks import check_whole
 
 _MOST_READERS = 16
@@ -25,10 +25,10 @@ _FITTING = "boxes within images of the size that they were drawn on"
 
 @dataclass(frozen=True, eq=False)
 class SeenBatch:
-    """Some photos as a network sees them.
+    """Some images as a network sees them.
 
     Attributes:
-        photos: In the order of the collection.
+        images: In the order of the collection.
         seen: Each as it was cut.
         inputs: (images, channels, height, width), float32, for the network.
         pictures: (images, height, width, 3), uint8, to look at.
@@ -38,7 +38,7 @@ class SeenBatch:
         cropped: How many boxes lie outside of what the network sees.
     """
 
-    photos: tuple[Photo, ...]
+    images: tuple[AnnotatedImage, ...]
     seen: tuple[Prepared, ...]
     inputs: Tensor
     pictures: Tensor
@@ -47,14 +47,14 @@ class SeenBatch:
     cropped: int
 
 
-def seen_boxes(photo: Photo, prepared: Prepared, shape: tuple[int, ...]) -> Tensor:
-    """A photo's boxes in the pixels of what a network sees.
+def seen_boxes(image: AnnotatedImage, prepared: Prepared, shape: tuple[int, ...]) -> Tensor:
+    """A image's boxes in the pixels of what a network sees.
 
     x' = (x - left of the view) * width of the map / width of the view, likewise for y, cut at the
     view's edges.
 
     Args:
-        photo: With its boxes.
+        image: With its boxes.
         prepared: As it was cut for the network.
         shape: Of the input or of a map of it: (..., height, width).
 
@@ -68,15 +68,15 @@ def seen_boxes(photo: Photo, prepared: Prepared, shape: tuple[int, ...]) -> Tens
     Example:
         >>> import numpy as np
         >>> from pathlib import Path
-        >>> photo = Photo(Path("a.jpg"), "a.jpg", 0, ((0.0, 0.0, 30.0, 20.0), (0.0, 0.0, 10.0, 40.0)))
+        >>> image = AnnotatedImage(Path("a.jpg"), "a.jpg", 0, ((0.0, 0.0, 30.0, 20.0), (0.0, 0.0, 10.0, 40.0)))
         >>> prepared = Prepared(np.zeros((8, 8, 3), np.uint8), (60, 40), (10.0, 0.0, 50.0, 40.0))
-        >>> seen_boxes(photo, prepared, (3, 8, 8))
+        >>> seen_boxes(image, prepared, (3, 8, 8))
         tensor([[0., 0., 4., 4.]])
     """
-    boxes, faults = placed(photo, prepared.size, orientation_of(photo.file) if photo.boxes else 1)
+    boxes, faults = placed(image, prepared.size, orientation_of(image.file) if image.boxes else 1)
     refuse_all(
         faults,
-        f"boxes that do not fit '{photo.file}'",
+        f"boxes that do not fit '{image.file}'",
         _FITTING,
         "mend the list of boxes, or leave them out when checking the collection: skip_faulty=True (--skip-unreadable)",
     )
@@ -89,34 +89,34 @@ def seen_boxes(photo: Photo, prepared: Prepared, shape: tuple[int, ...]) -> Tens
 def read_batches(
     collection: Collection, preparation: Preparation, batch_size: int = 16
 ) -> Iterator[SeenBatch]:
-    """The photos of a collection as a network sees them; one batch is held at a time.
+    """The images of a collection as a network sees them; one batch is held at a time.
 
     Args:
         collection: Best after `checked`, so that nothing is wrong on the way.
-        preparation: What is done to the photos.
+        preparation: What is done to the images.
         batch_size: How many at a time.
 
     Raises:
-        ImageError: A photo cannot be read, or is too small.
-        DataError: Boxes do not fit their photo.
+        ImageError: A image cannot be read, or is too small.
+        DataError: Boxes do not fit their image.
         OptionError: `batch_size` is below 1.
     """
     check_whole("batch_size", batch_size)
     for start in range(0, len(collection), batch_size):
-        photos = collection.photos[start : start + batch_size]
-        seen = tuple(preparation.crop(read_photo(photo.file), str(photo.file)) for photo in photos)
+        images = collection.images[start : start + batch_size]
+        seen = tuple(preparation.crop(read_image(image.file), str(image.file)) for image in images)
         boxes = tuple(
-            seen_boxes(photo, one, preparation.shape)
-            for photo, one in zip(photos, seen, strict=True)
+            seen_boxes(image, one, preparation.shape)
+            for image, one in zip(images, seen, strict=True)
         )
         yield SeenBatch(
-            photos,
+            images,
             seen,
             preparation.inputs(seen),
             preparation.pictures(seen),
-            torch.tensor([photo.label for photo in photos], dtype=torch.int64),
+            torch.tensor([image.label for image in images], dtype=torch.int64),
             boxes,
-            sum(len(photo.boxes) for photo in photos) - sum(map(len, boxes)),
+            sum(len(image.boxes) for image in images) - sum(map(len, boxes)),
         )
 
 
@@ -128,39 +128,39 @@ def checked(
     skip_faulty: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Collection:
-    """The collection after every photo was read once, so that a long run does not end at its last photo.
+    """The collection after every image was read once, so that a long run does not end at its last image.
 
     Args:
         collection: What to read.
-        preparation: What will be done to the photos: those too small for it are found too.
-        skip_unreadable: Leave photos out that cannot be read or are too small, and name them,
+        preparation: What will be done to the images: those too small for it are found too.
+        skip_unreadable: Leave images out that cannot be read or are too small, and name them,
             rather than refuse them.
-        skip_faulty: The same for boxes that do not fit their photo; the photo stays.
-        progress: Called with the number of photos read since the last call.
+        skip_faulty: The same for boxes that do not fit their image; the image stays.
+        progress: Called with the number of images read since the last call.
 
     Returns:
         The collection; `unreadable` and `faulty` name what was left out.
 
     Raises:
-        ImageError: Photos cannot be read or are too small; the message names all. Or none is left.
-        DataError: Boxes do not fit their photos; the message names all.
+        ImageError: Images cannot be read or are too small; the message names all. Or none is left.
+        DataError: Boxes do not fit their images; the message names all.
     """
-    photos: list[Photo] = []
+    images: list[AnnotatedImage] = []
     unreadable: list[tuple[str, str]] = []
     faulty: list[str] = []
     with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, _MOST_READERS)) as readers:
         try:
-            found = readers.map(lambda photo: _read(photo, preparation), collection.photos)
-            for photo, (fitting, problem, faults) in zip(collection.photos, found, strict=True):
+            found = readers.map(lambda image: _read(image, preparation), collection.images)
+            for image, (fitting, problem, faults) in zip(collection.images, found, strict=True):
                 if problem:
-                    unreadable.append((photo.name, problem))
+                    unreadable.append((image.name, problem))
                 else:
-                    photos.append(replace(photo, boxes=fitting))
+                    images.append(replace(image, boxes=fitting))
                     faulty += faults
                 if progress:
                     progress(1)
         except BaseException:
-            # Who interrupts this does not want to wait until the photos that are left were read.
+            # Who interrupts this does not want to wait until the images that are left were read.
             readers.shutdown(cancel_futures=True)
             raise
     if not skip_unreadable:
@@ -178,7 +178,7 @@ def checked(
             _FITTING,
             "mend the list of boxes, or leave them out: skip_faulty=True (--skip-unreadable)",
         )
-    if not photos:
+    if not images:
         raise ImageError(
             f"none of {len(collection):,} images in '{collection.source}' can be used",
             "at least one that can",
@@ -186,30 +186,30 @@ def checked(
         )
     return replace(
         collection,
-        photos=tuple(photos),
+        images=tuple(images),
         faulty=(*collection.faulty, *faulty),
         unreadable=(*collection.unreadable, *(name for name, _ in unreadable)),
     )
 
 
 def _read(
-    photo: Photo, preparation: Preparation
+    image: AnnotatedImage, preparation: Preparation
 ) -> tuple[tuple[Corners, ...], str | None, list[str]]:
-    """The boxes that fit a photo, why it cannot be used, and why other boxes do not fit."""
+    """The boxes that fit a image, why it cannot be used, and why other boxes do not fit."""
     try:
         # Opening what is no file, as a pipe, could wait for ever.
-        if not photo.file.is_file():
-            return (), f"'{photo.file}' is no file", []
-        image = read_photo(photo.file)
-        if preparation.can_fail(image.size):
-            preparation.crop(image, str(photo.file))
+        if not image.file.is_file():
+            return (), f"'{image.file}' is no file", []
+        read = read_image(image.file)
+        if preparation.can_fail(read.size):
+            preparation.crop(read, str(image.file))
     except ImageError as error:
         return (), error.given, []
-    orientation = orientation_of(photo.file) if photo.boxes else 1
+    orientation = orientation_of(image.file) if image.boxes else 1
     fitting: list[Corners] = []
     faults: list[str] = []
-    for box in photo.boxes:
-        _, fault = placed(replace(photo, boxes=(box,)), image.size, orientation)
+    for box in image.boxes:
+        _, fault = placed(replace(image, boxes=(box,)), read.size, orientation)
         faults += fault
         fitting += [] if fault else [box]
     return tuple(fitting), None, faults
@@ -219,21 +219,21 @@ SLACK = 1.0
 """How many pixels a box may go over the edge: as far apart are counting from 0 or 1, with or without the last one."""
 _SLIVER = 1e-3
 """Pixels of a map: what is seen of a box and thinner than this shows nothing, and rounding alone could make it."""
-_STORED_ON_ITS_SIDE = 5
+_ON_ITS_SIDE = 5
 
 
 def placed(
-    photo: Photo, size: tuple[int, int], orientation: int = 1
+    image: AnnotatedImage, size: tuple[int, int], orientation: int = 1
 ) -> tuple[list[Corners], list[str]]:
-    """The boxes of a photo in pixels of its upright picture.
+    """The boxes of a image in pixels of its upright picture.
 
     The size that boxes were drawn on may be another than the file's if the ratio of width to height
-    is the same, up to the rounding of both to whole pixels: they are scaled. Boxes on a photo that
+    is the same, up to the rounding of both to whole pixels: they are scaled. Boxes on a image that
     its camera's note turns are in pixels as stored, as the tools of VOC, ILSVRC and COCO show it,
     unless their size says that it stood upright.
 
     Args:
-        photo: With its boxes.
+        image: With its boxes.
         size: Width and height of the upright picture.
         orientation: Of the stored picture, as `cofire.images.reading.orientation_of` tells it.
 
@@ -242,12 +242,12 @@ def placed(
 
     Example:
         >>> from pathlib import Path
-        >>> photo = Photo(Path("a.jpg"), "a.jpg", 0, ((1.0, 0.0, 5.0, 4.0), (8.0, 0.0, 12.0, 4.0)), (10, 5))
-        >>> placed(photo, (20, 10))
+        >>> image = AnnotatedImage(Path("a.jpg"), "a.jpg", 0, ((1.0, 0.0, 5.0, 4.0), (8.0, 0.0, 12.0, 4.0)), (10, 5))
+        >>> placed(image, (20, 10))
         ([(2.0, 0.0, 10.0, 8.0)], ['a.jpg: box 8, 0, 12, 4 goes over the edges of 10 × 5'])
     """
-    stored = size[::-1] if orientation >= _STORED_ON_ITS_SIDE else size
-    drawn = photo.annotated_size or stored
+    stored = size[::-1] if orientation >= _ON_ITS_SIDE else size
+    drawn = image.annotated_size or stored
     upright = drawn != stored and not _alike(drawn, stored) and _alike(drawn, size)
     onto = size if upright else stored
     misfit = None
@@ -255,15 +255,15 @@ def placed(
         misfit = f"was drawn on {drawn[0]} × {drawn[1]}, the image is {stored[0]} × {stored[1]}"
     fitting: list[Corners] = []
     faults: list[str] = []
-    for box in photo.boxes:
+    for box in image.boxes:
         fault = misfit or corners_fault(box) or _edge_fault(box, drawn)
         if fault:
-            faults.append(f"{photo.name}: box {', '.join(f'{place:g}' for place in box)} {fault}")
+            faults.append(f"{image.name}: box {', '.join(f'{place:g}' for place in box)} {fault}")
             continue
         left, right = (min(max(x, 0.0), drawn[0]) * onto[0] / drawn[0] for x in box[::2])
         top, bottom = (min(max(y, 0.0), drawn[1]) * onto[1] / drawn[1] for y in box[1::2])
         corners = (left, top, right, bottom)
-        fitting.append(corners if upright else turned(corners, orientation, stored))
+        fitting.append(corners if upright else oriented(corners, orientation, stored))
     return fitting, faults
 
 

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import NoReturn
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
 
-from cofire.images.annotations import AnnotatedImage, Corners, Gathering, size_of
+from cofire.images.annotations import Annotation, Corners, Gathering, size_of
 from cofire.images.classes import is_wnid
 from cofire.images.files import MOST_XML
 
@@ -97,7 +97,7 @@ def gather_xml(file: Path, name: str, gathering: Gathering, first_pixel: int | N
     if size is None and noted_size not in ((None, None), ("0", "0")):
         gathering.fault(where, f"has the size {noted_size[0]} × {noted_size[1]}")
     labels, corners = tuple(label for label, _ in boxes), tuple(corners for _, corners in boxes)
-    gathering.entries.append(AnnotatedImage(name, None, labels, corners, size))
+    gathering.entries.append(Annotation(name, None, labels, corners, size))
 
 
 def _box_of(

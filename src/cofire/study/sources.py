@@ -18,7 +18,7 @@ from cofire.errors import (
     near_matches,
 )
 from cofire.images.classes import ClassTable, known_names, known_synsets
-from cofire.images.datasets import folder_of_classes, torchvision_pictures
+from cofire.images.datasets import folder_of_classes, torchvision_images
 from cofire.images.preparation import Preparation, preparation_of
 from cofire.network import Network
 from cofire.references import referenced
@@ -214,7 +214,7 @@ def open_data(
         def prepared_for(first: tuple[int, int, int]) -> Preparation:
             return preparation_of("" if own_weights else model, shape, of_data=first, **asked)
 
-        return torchvision_pictures(
+        return torchvision_images(
             spec.removeprefix("torchvision:"), data_root(root), part, prepared_for
         )
     given = {name: value is not None and value is not False for name, value in asked.items()}
