@@ -69,7 +69,7 @@ def taken(function: Callable[[], object]) -> float:
 
 
 def wanted(network: Network, batch: SeenBatch) -> tuple[Tensor, Tensor]:
-    """Photo and class of each explanation that the measures need: of the label and the two most probable, each once."""
+    """Image and class of each explanation that the measures need: of the label and the two most probable, each once."""
     with torch.inference_mode():
         likely = network.run(batch.inputs).topk(2, dim=1).indices
     classes = torch.cat([batch.labels[:, None], likely.cpu()], dim=1)

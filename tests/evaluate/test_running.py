@@ -285,7 +285,7 @@ def test_which_boxes_are_learned(network):
 
 
 def test_without_boxes_to_learn_on_methods_keep_their_own_rule(network, collection):
-    bare = replace(collection, photos=tuple(replace(photo, boxes=()) for photo in collection))
+    bare = replace(collection, images=tuple(replace(photo, boxes=()) for photo in collection))
     learned = learn_thresholds(
         judge_of(network, PREPARATION), bare, PREPARATION, ["discernible", "edges"]
     )

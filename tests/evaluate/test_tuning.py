@@ -377,13 +377,13 @@ def test_options_that_cannot_be_are_errors(network, collection, wrong):
 
 
 def test_photos_that_show_no_box_or_an_unknown_class_are_told(network, collection):
-    bare = replace(collection, photos=tuple(replace(photo, boxes=()) for photo in collection))
+    bare = replace(collection, images=tuple(replace(photo, boxes=()) for photo in collection))
     with pytest.raises(DataError, match="none of"):
         tune(network, bare, PREPARATION, candidates=LAYERS)
     with pytest.raises(LabelError):
         tune(
             network,
-            replace(collection, photos=tuple(replace(p, label=3) for p in collection)),
+            replace(collection, images=tuple(replace(p, label=3) for p in collection)),
             PREPARATION,
         )
     half = tuple(
@@ -391,7 +391,7 @@ def test_photos_that_show_no_box_or_an_unknown_class_are_told(network, collectio
         for at, p in enumerate(collection.split("tuning"))
     )
     found = tune(
-        network, replace(collection, photos=half), PREPARATION, candidates=LAYERS, trials=3
+        network, replace(collection, images=half), PREPARATION, candidates=LAYERS, trials=3
     )
     assert (found.photos, found.without_box) == (-(-len(half) // 2), len(half) // 2)
 

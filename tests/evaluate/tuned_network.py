@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from cofire.images.collection import Collection, Photo
+from cofire.images.collection import AnnotatedImage, Collection
 from cofire.images.preparation import Preparation
 from cofire.network import Network
 
@@ -39,5 +39,5 @@ def collection_of(folder, count=12, label=0):
         name = f"{number:03d}.png"
         Image.fromarray(pixels).save(folder / name)
         box = tuple(map(float, (left, top, left + 7, top + 7)))
-        photos.append(Photo(folder / name, name, (number + label) % 3, (box,)))
+        photos.append(AnnotatedImage(folder / name, name, (number + label) % 3, (box,)))
     return Collection(tuple(photos), folder)
