@@ -99,7 +99,7 @@ def test_only_photos_for_tuning_are_seen(network, collection, monkeypatch):
 
 
 def test_rewards_are_what_each_photo_gives_by_itself(network, collection, exact):
-    photos = collection.split("tuning").photos
+    photos = collection.split("tuning").images
     assert exact.photos == len(photos)
     order = torch.randperm(len(photos), generator=torch.Generator().manual_seed(1)).tolist()
     first = exact.learned[0]
@@ -123,7 +123,7 @@ def test_of_layers_contrast_blur_and_box_are_learnt_as_each_photo_has_them(
         ("threshold", "iou"),
         ("connected", "iou"),
     ]
-    photos = collection.split("tuning").photos
+    photos = collection.split("tuning").images
     order = torch.randperm(len(photos), generator=torch.Generator().manual_seed(1)).tolist()
     contrast, sigma, threshold, connected = of_layers.learned
     options = {"contrast": contrast.chosen}

@@ -236,7 +236,7 @@ def _drawn(
         for draw in range(asked.draws):
             for image in sample(images, samples, asked.seed + draw):
                 members.setdefault(image.name, []).append(draw)
-        images = replace(images, photos=tuple(each for each in images if each.name in members))
+        images = replace(images, images=tuple(each for each in images if each.name in members))
     # No more are learned on than are judged, where somebody wanted few of them judged.
     judged = asked.limit or samples or MOST_TUNING
     most, tuning = asked.tuning_photos or min(MOST_TUNING, judged), collection.split("tuning")
@@ -252,14 +252,14 @@ def _readable(
 ) -> tuple[Collection, Collection]:
     """The same after each image was read once, so that a long run does not end at its last one."""
     together = {image.name: image for image in (*images, *tuning)}
-    joined = replace(images, photos=tuple(together[name] for name in sorted(together)))
+    joined = replace(images, images=tuple(together[name] for name in sorted(together)))
     with progress_over(f"Reading {len(joined):,} photos", len(joined), progress) as advance:
         good = checked(
             joined, preparation, skip_unreadable=skip, skip_faulty=skip, progress=advance
         )
     found = {image.name: image for image in good}
     judged, learned = (
-        replace(good, photos=tuple(found[each.name] for each in part if each.name in found))
+        replace(good, images=tuple(found[each.name] for each in part if each.name in found))
         for part in (images, tuning)
     )
     if not len(judged):
@@ -357,15 +357,15 @@ def _rows(
     """The records of a batch: image after image, of each all methods in their order."""
     view = view_of(judge.network, batch.inputs, batch.pictures, batch.labels, batch.boxes)
     common = view.columns() | {
-        "file": [image.name for image in batch.photos],
-        "split": [image.split for image in batch.photos],
-        "draws": [draws.get(image.name, []) for image in batch.photos],
+        "file": [image.name for image in batch.images],
+        "split": [image.split for image in batch.images],
+        "draws": [draws.get(image.name, []) for image in batch.images],
     }
     found, schema = [common | judge.judge(view, method) for method in methods], records_schema()
     columns = {
         name: [
             columns[name][at] if name in columns else None
-            for at in range(len(batch.photos))
+            for at in range(len(batch.images))
             for columns in found
         ]
         for name in schema.names
