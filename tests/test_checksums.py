@@ -10,11 +10,10 @@ from safetensors.torch import load_file, save_file
 
 import cofire
 from cofire import evaluate
-from cofire.checksums import read_schema, read_table, write_table
 from cofire.errors import CofireError, ResultError, WeightsError
 from cofire.evaluate.bandit import BanditRun
 from cofire.evaluate.measures import records_schema
-from cofire.noted import load_noted
+from cofire.storage import load_result, read_schema, read_table, write_table
 from cofire.study import StudyOptions
 from cofire.study.training import Training, fcnn
 from tests.conftest import Tiny
@@ -56,7 +55,7 @@ def files(tmp_path_factory):
                 name: held[name].tolist() for name in sorted(held)
             }
 
-        return lambda path: load_noted(path, kind, plain)
+        return lambda path: load_result(path, kind, plain)
 
     def trajectory(path):
         whole = cofire.Trajectory.load(path.parent)
@@ -233,11 +232,11 @@ def test_files_that_ask_for_more_than_any_result_needs_are_refused_before_they_a
     with pytest.raises(WeightsError, match=r"a header of 1,073,741,824 bytes, more than"):
         cofire.load_weights(weights)
     with pytest.raises(ResultError, match="a header of"):
-        load_noted(weights, "summary", lambda note, tensors: None)
+        load_result(weights, "summary", lambda note, tensors: None)
 
 
 def test_a_number_that_repeats_takes_no_space_but_counts(tmp_path, monkeypatch):
-    monkeypatch.setattr("cofire.checksums._VALUES", 1000)
+    monkeypatch.setattr("cofire.storage._VALUES", 1000)
     rows = tmp_path / "rows.parquet"
     for table in (pa.table({"a": [0] * 1001}), pa.table({"a": [[0] * 1001]})):
         pq.write_table(table, rows)

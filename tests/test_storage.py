@@ -19,13 +19,12 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 import cofire
-from cofire.atomic import atomic_folder, atomic_path, partial_name, sweep, write_text
+from cofire.atomic import atomic_folder, atomic_path, claimed, partial_name, sweep, write_text
 from cofire.cli.folders import stoppable
 from cofire.cli.main import app
 from cofire.errors import OptionError, ResultError
 from cofire.evaluate import run_evaluation
 from cofire.report.explain.results import replaced
-from cofire.storage import claimed
 from tests.conftest import Tiny
 from tests.evaluate.judged import PREPARATION, tiny_collection, tiny_network, write_photos
 
@@ -105,7 +104,7 @@ def test_a_claim_within_a_claim_is_the_same(tmp_path):
 HOLDER = """
 import sys, time
 from pathlib import Path
-from cofire.storage import claimed
+from cofire.atomic import claimed
 
 with claimed(sys.argv[1], "a summary", ["summary.safetensors"]):
     (Path(sys.argv[1]) / "layers.parquet").write_text("half")

@@ -17,7 +17,9 @@ from typing import Any
 
 # A module's old path -> its new one.
 MODULES = {
+    "cofire.checksums": "cofire.storage",
     "cofire.evaluate.comparisons": "cofire.evaluate.results",
+    "cofire.noted": "cofire.storage",
     "cofire.photos": "cofire.images",
     "cofire.photos.boxes": "cofire.images.boxes",
     "cofire.photos.collection": "cofire.images.collection",
@@ -29,6 +31,8 @@ MODULES = {
 
 # A name that changed inside a module above: "old module.old name" -> "new module.new name".
 FORWARDED = {
+    "cofire.noted.load_noted": "cofire.storage.load_result",
+    "cofire.noted.save_noted": "cofire.storage.save_result",
     "cofire.photos.reading.read_photo": "cofire.images.reading.read_image",
     "cofire.photos.reading.find_photos": "cofire.images.reading.find_images",
     "cofire.photos.collection.Photo": "cofire.images.collection.AnnotatedImage",

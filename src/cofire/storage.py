@@ -1,215 +1,387 @@
-"""A folder of results: whose it is, and that one process at a time writes there.
+"""Results on disk: JSON, safetensors and Parquet, each with a checksum, so that a flipped bit is not read as a result.
 
-The first thing a run writes is what claims its folder, so that one that was killed at any moment
-finds it again. That file and the lock are removed when the run has ended; what tells a whole result
-are its own files.
+Files that were written before there were checksums have none, and are read as they are.
 """
 
 from __future__ import annotations
 
-import errno
+import hashlib
 import json
-import os
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any, TypeVar
 
-from filelock import FileLock, Timeout
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
 
-from cofire.atomic import sweep, unwritable, write_text
-from cofire.errors import OptionError, ResultError
+from cofire.atomic import atomic_path, write_text
+from cofire.errors import CofireError, MergeError, ResultError
 from cofire.reading import read_json
 
-_MARK = ".cofire.json"
-_MARK_BYTES = 1 << 12
-_LOCK = ".cofire.lock"
-_STUDY = "study.json"
-_held: dict[Path, int] = {}
-# What file systems without locks answer; some of those of clusters are.
-_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
+Result = TypeVar("Result")
+
+_HEADER_BYTES = 1 << 26
+"""64 MiB: names and shapes of the tensors take some hundred bytes each, our notes a few million; it is JSON, which
+takes ten times as much memory."""
+_TENSORS = 1 << 17
+"""The largest networks have some ten thousand; each is an object of its own."""
+_FOOTER_BYTES = 1 << 26
+"""The same of Parquet, of a few thousand bytes for each part and column."""
+_COLUMNS, _CHUNKS = 1 << 10, 1 << 20
+"""Our tables have up to some fifty columns, in parts of a million rows."""
+_VALUES = 1 << 30
+"""Of all columns: a study's largest tables have some hundred million; so many take 8 GB. A number that repeats takes no
+space in a file, so that its size tells nothing."""
+_TABLE_BYTES = 1 << 34
+"""16 GiB as the file itself says, before it is unpacked."""
+_KEY = "cofire.sha256"
+_JSON_KEY = "sha256"
+_CHANGED = "its content is not what was written: bits have changed, or another program changed it"
 
 
-@dataclass(frozen=True)
-class Claim:
-    """A folder that a run may write to.
+def version_of(package: str) -> str | None:
+    """The installed version of a package, None if it is not installed.
 
-    Attributes:
-        folder: Where it is, links followed.
-        earlier: Whether a run of the same kind, finished or not, wrote there before.
+    Example:
+        >>> version_of("no-such-package") is None
+        True
     """
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
-    folder: Path
-    earlier: bool
+
+def versions() -> dict[str, str]:
+    """The versions that a result depends on, to be noted beside it."""
+    return {name: version_of(name) or "unknown" for name in ("cofire", "torch", "numpy")}
 
 
-@contextmanager
-def claimed(
-    folder: str | Path, kind: str, results: Sequence[str], *, alone: bool = True
-) -> Iterator[Claim]:
-    """A folder for one run, locked until the block ends, with what killed runs left there swept.
-
-    A claim within a claim of the same folder is the same one. If the block raises before anything
-    was written, the folder is as it was.
+def begin(path: Path, options: Mapping[str, Any], *, error: type[CofireError] = MergeError) -> None:
+    """Note what a run is started with, or hold it against what the run in its folder was started with.
 
     Args:
-        folder: Which; it is made if need be.
-        kind: Of results, for messages, such as "a summary".
-        results: Names of files that tell that a result of this kind is there.
-        alone: Whether a folder of other files or results is refused; if not, they stay beside those
-            of this run.
+        path: The file in the run's folder.
+        options: What JSON can hold.
+        error: What is raised where they are others.
 
     Raises:
-        OptionError: It holds other files or results of another kind, or cannot be written to.
-        ResultError: Another run writes there, or the disk is full.
+        CofireError: `error`: the run was started with others.
+        ResultError: The file is damaged.
+    """
+    mine = json.loads(json.dumps(dict(options)))
+    if not path.exists():
+        write_text(path, json.dumps(mine, indent=2, sort_keys=True) + "\n")
+        return
+    try:
+        theirs = dict(read_json(path))
+    except (OSError, ValueError, TypeError, RecursionError) as fault:
+        raise ResultError(
+            f"'{path}' is damaged: {fault}",
+            "what a run was started with",
+            "delete it to start anew",
+        ) from fault
+    check_same(path.parent, theirs, mine, error=error)
+
+
+def check_same(
+    folder: Path,
+    theirs: Mapping[str, Any],
+    mine: Mapping[str, Any],
+    *,
+    error: type[CofireError] = MergeError,
+) -> None:
+    """Refuse results that were made with other options.
+
+    Raises:
+        CofireError: `error`: they were.
+    """
+    changed = sorted(k for k in {*theirs, *mine} if theirs.get(k) != mine.get(k))
+    if changed:
+        shown = [f"{k} {theirs.get(k)!r:.200} there, {mine.get(k)!r:.200} now" for k in changed]
+        raise error(
+            f"'{folder}' was started with other values of {', '.join(changed)}: {'; '.join(shown[:4])}",
+            "the data, network and options that this folder was started with",
+            "choose another folder, or delete this one to start anew",
+        )
+
+
+def checksum_of_json(content: Any) -> str:
+    """A checksum of what JSON can hold, the same however it is laid out."""
+    # Read back first: keys that are numbers become names, and are sorted as such.
+    plain = json.loads(json.dumps(content))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def save_json(path: str | Path, content: Mapping[str, Any]) -> Path:
+    """Write JSON with its checksum, whole or not at all.
+
+    Returns:
+        The path.
+    """
+    whole = {**content, _JSON_KEY: checksum_of_json(content)}
+    write_text(path, json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    return Path(path)
+
+
+def load_json(path: str | Path) -> Any:
+    """What JSON held, without its checksum, held against that where there is one.
+
+    Raises:
+        OSError: There is no such file.
+        ValueError: It is no JSON, or not what was written.
+        RecursionError: It is nested too deep.
 
     Example:
         >>> import tempfile
-        >>> place = Path(tempfile.mkdtemp())
-        >>> with claimed(place / "out", "a summary", ["summary.safetensors"]) as claim:
-        ...     _ = (place / "out" / "layers.parquet").write_text("")
-        >>> claim.earlier, [path.name for path in (place / "out").iterdir()]
-        (False, ['layers.parquet'])
-        >>> with claimed(place / "out", "a summary", ["summary.safetensors"]):
-        ...     pass
+        >>> path = save_json(Path(tempfile.mkdtemp()) / "a.json", {"seed": 1})
+        >>> load_json(path)
+        {'seed': 1}
+        >>> _ = path.write_text(path.read_text().replace("1,", "2,"))
+        >>> load_json(path)
         Traceback (most recent call last):
-        cofire.errors.OptionError: ...out' holds other files. Expected: a new or empty folder, or one of a summary...
+        ValueError: its content is not what was written: bits have changed, or another program changed it
     """
-    _check_place(Path(folder))
-    try:
-        place = Path(folder).resolve()
-        earlier = _is_of(place, folder, kind, results, alone)
-        within = _held.get(place) == threading.get_ident()
-        made = [] if within else _make(place)
-    # Links in a circle are a RuntimeError to Python 3.12 and earlier.
-    except (OSError, RuntimeError) as error:
-        raise unwritable(Path(folder), error) from error
-    if within:
-        yield Claim(place, earlier)
-        return
-    with _locked(place, folder):
-        before = _names_in(place)
-        try:
-            earlier = _is_of(place, folder, kind, results, alone)
-            write_text(place / _MARK, json.dumps({"kind": kind}) + "\n")
-            sweep(place)
-            _held[place] = threading.get_ident()
-            yield Claim(place, earlier)
-        except BaseException:
-            # What was begun stays claimed.
-            if _MARK not in before and _names_in(place) <= before | {_MARK}:
-                (place / _MARK).unlink(missing_ok=True)
-            raise
-        else:
-            (place / _MARK).unlink(missing_ok=True)
-        finally:
-            _held.pop(place, None)
-            # Still under the lock: who opened it meanwhile is told that it is gone.
-            with suppress(OSError):
-                (place / _LOCK).unlink()
-            for parent in made:
-                with suppress(OSError):
-                    parent.rmdir()
+    content = read_json(path)
+    if not isinstance(content, dict) or _JSON_KEY not in content:
+        return content
+    plain = {name: value for name, value in content.items() if name != _JSON_KEY}
+    if content[_JSON_KEY] != checksum_of_json(plain):
+        raise ValueError(_CHANGED)
+    return plain
 
 
-@contextmanager
-def _locked(place: Path, folder: str | Path) -> Iterator[None]:
-    # The system lets go of the lock of a process that was killed.
-    lock = FileLock(place / _LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise ResultError(
-            f"'{folder}', where another run of cofire writes",
-            "a folder of its own for each run",
-            "wait until the other has ended, or choose another folder",
-        ) from error
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise unwritable(Path(folder), error) from error
-    except NotImplementedError:
-        pass  # older filelock says so of a file system without locks
-    try:
-        yield
-    finally:
-        lock.release()
+def hash_of_tensors(weights: Mapping[str, Tensor]) -> str:
+    """A hash of tensors: the same for the same names, shapes, types and numbers.
+
+    Example:
+        >>> hash_of_tensors({"w": torch.zeros(2)}) == hash_of_tensors({"w": torch.zeros(3)})
+        False
+    """
+    found = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        if isinstance(value, Tensor):
+            plain = value.detach().cpu().contiguous()
+            found.update(f"{name} {plain.dtype} {tuple(plain.shape)}".encode())
+            found.update(plain.flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
-def _check_place(folder: Path) -> None:
-    """Refuse a place where no folder can be, before anything is made there."""
-    nearest = folder
-    try:
-        while not nearest.exists():
-            nearest = nearest.parent
-    except (OSError, RuntimeError) as error:
-        raise unwritable(folder, error) from error
-    if not nearest.is_dir():
-        raise OptionError(f"'{nearest}' is a file", "a folder", "choose another folder with --out")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise OptionError(
-            f"'{nearest}', where results cannot be written",
-            "a folder to write to",
-            "choose another with --out",
-        )
+def _of_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    whole = [hash_of_tensors(tensors), sorted(metadata.items())]
+    return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
 
 
-def _make(place: Path) -> list[Path]:
-    """Make a folder and those above it; those that were made, the deepest first."""
-    made: list[Path] = []
-    missing = [place]
-    while not missing[-1].parent.exists():
-        missing.append(missing[-1].parent)
-    try:
-        for folder in reversed(missing):
-            if not folder.is_dir():
-                folder.mkdir()
-                made.insert(0, folder)
-    except FileExistsError:
-        pass  # another process made it
-    except OSError:
-        for folder in made:
-            with suppress(OSError):
-                folder.rmdir()
-        raise
-    place.mkdir(parents=True, exist_ok=True)
-    return made
-
-
-def _is_of(place: Path, folder: str | Path, kind: str, results: Sequence[str], alone: bool) -> bool:
-    """Whether results of this kind, whole or begun, lie in a folder.
+def write_tensors(
+    path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> None:
+    """Write a safetensors file with a checksum of its tensors and metadata, whole or not at all.
 
     Raises:
-        OptionError: It holds something else, which must not be there.
+        ValueError: Its header is longer than is read again.
     """
-    if not place.is_dir():
-        return False
-    held = {name for name in _names_in(place) if not name.endswith(".partial")} - {_MARK, _LOCK}
-    if alone and _STUDY in held and _STUDY not in results:
-        raise OptionError(
-            f"'{folder}' holds a study", "a folder of its own", "choose another folder with --out"
-        )
-    begun = _kind_in(place)
-    if begun == kind or any((place / name).exists() for name in results):
-        return True
-    if alone and held:
-        told = f"{begun} that was begun" if begun else "other files"
-        raise OptionError(
-            f"'{folder}' holds {told}",
-            f"a new or empty folder, or one of {kind}",
-            "choose another folder with --out",
-        )
-    return False
+    plain = {name: value.contiguous() for name, value in tensors.items()}
+    with atomic_path(path) as partial:
+        save_file(plain, partial, metadata={**metadata, _KEY: _of_tensors(plain, metadata)})
+        _check_header(partial)
 
 
-def _names_in(place: Path) -> set[str]:
-    return {path.name for path in place.iterdir()}
+def _check_header(path: str | Path) -> None:
+    """Refuse a safetensors file whose header would cost more than any result or network needs."""
+    with Path(path).open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > _HEADER_BYTES:
+        raise ValueError(f"a header of {length:,} bytes, more than {_HEADER_BYTES:,}")
 
 
-def _kind_in(place: Path) -> str | None:
-    """What kind of run claimed a folder and did not end."""
+def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file, held against their checksum, where there is one.
+
+    Raises:
+        OSError: There is no such file.
+        safetensors.SafetensorError: It is damaged.
+        ValueError: It is too large, or not what was written.
+    """
+    _check_header(path)
+    with safe_open(path, framework="pt") as file:
+        names = list(file.keys())
+        if len(names) > _TENSORS:
+            raise ValueError(f"{len(names):,} tensors, more than {_TENSORS:,}")
+        metadata = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in names}
+    others = {name: value for name, value in metadata.items() if name != _KEY}
+    if metadata.get(_KEY) not in (None, _of_tensors(tensors, others)):
+        raise ValueError(_CHANGED)
+    return tensors, metadata
+
+
+def save_result(
+    path: str | Path, kind: str, note: dict[str, Any], tensors: Mapping[str, Tensor]
+) -> Path:
+    """Write tensors and a note about them to one safetensors file, whole or not at all.
+
+    Args:
+        path: Where to.
+        kind: Of result, "summary" say: what the file is asked for when it is read.
+        note: What JSON can hold.
+        tensors: By name.
+
+    Returns:
+        The path.
+
+    Raises:
+        ResultError: The note is longer than is read again.
+    """
     try:
-        found = read_json(place / _MARK, _MARK_BYTES)["kind"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return found if isinstance(found, str) and len(found) < 100 else None
+        write_tensors(path, tensors, {f"cofire.{kind}": json.dumps(note)})
+    except ValueError as error:
+        told = f"a {kind} whose note does not fit its file: {error}"
+        raise ResultError(told, "one that can be read again", "save it in parts") from error
+    return Path(path)
+
+
+def load_result(
+    path: str | Path, kind: str, read: Callable[[dict[str, Any], dict[str, Tensor]], Result]
+) -> Result:
+    """Read what `save_result` wrote.
+
+    Args:
+        path: The file.
+        kind: Of result.
+        read: Makes the result of note and tensors.
+
+    Raises:
+        ResultError: The file is missing, damaged, or holds something else.
+    """
+    try:
+        tensors, metadata = read_tensors(path)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise ResultError(
+            f"{path}: {error}", f"a whole file with a {kind}", f"make the {kind} again"
+        ) from error
+    try:
+        return read(json.loads(metadata.get(f"cofire.{kind}", "{}")), tensors)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise ResultError(
+            f"{path} is no {kind} of this version",
+            f"a file that the {kind}'s save wrote",
+            f"name another file (not weights), or make the {kind} again with this version",
+        ) from error
+
+
+def write_table(table: pa.Table, path: str | Path, **options: Any) -> None:
+    """Write a Parquet file with a checksum of its rows and metadata, whole or not at all.
+
+    Args:
+        table: To write.
+        path: Where to.
+        options: Of `pyarrow.parquet.write_table`.
+    """
+    key, metadata = _KEY.encode(), dict(table.schema.metadata or {})
+    metadata.pop(key, None)
+    plain = table.replace_schema_metadata(metadata)
+    whole = plain.replace_schema_metadata({**metadata, key: _of_table(plain).encode()})
+    with atomic_path(path) as partial:
+        pq.write_table(whole, partial, **options)
+
+
+def read_table(path: Path) -> pa.Table:
+    """Read a Parquet file, and hold it against its checksum, where there is one.
+
+    Raises:
+        OSError: There is no such file, or it cannot be read.
+        pyarrow.ArrowInvalid: It is damaged, or larger than any table of results.
+    """
+    try:
+        _check_size(path)
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError):
+        raise
+    except (
+        pa.ArrowException,
+        ArithmeticError,
+        LookupError,
+        MemoryError,
+        TypeError,
+        ValueError,
+    ) as e:
+        raise pa.ArrowInvalid(str(e)) from e
+    metadata = dict(table.schema.metadata or {})
+    kept = metadata.pop(_KEY.encode(), None)
+    plain = table.replace_schema_metadata(metadata or None)
+    if kept is not None and kept != _of_table(plain).encode():
+        raise pa.ArrowInvalid(_CHANGED)
+    return plain
+
+
+def read_schema(path: Path) -> pa.Schema:
+    """The columns of a Parquet file, without its rows.
+
+    Raises:
+        OSError: There is no such file, or it cannot be read.
+        ValueError: It is damaged, or larger than any table of results.
+    """
+    _check_size(path)
+    return pq.read_schema(path)
+
+
+def _check_size(path: Path) -> None:
+    """Refuse a Parquet file by what it says of itself, before anything of that size is made."""
+
+    def check(told: str, count: int, most: int) -> None:
+        if count > most:
+            raise pa.ArrowInvalid(f"{told.format(f'{count:,}')}, more than {most:,}")
+
+    with path.open("rb") as file:
+        if file.seek(0, 2) >= 8:
+            file.seek(-8, 2)
+            length = int.from_bytes(file.read(4), "little")
+            check("a footer of {} bytes", length, _FOOTER_BYTES)
+    about = pq.read_metadata(path)
+    groups = [about.row_group(part) for part in range(about.num_row_groups)]
+    check("{} columns", about.num_columns, _COLUMNS)
+    check("{} parts of columns", about.num_columns * len(groups), _CHUNKS)
+    check("{} rows", about.num_rows, _VALUES)
+    chunks = [(group, group.column(at)) for group in groups for at in range(about.num_columns)]
+    values = sum(max(chunk.num_values, group.num_rows) for group, chunk in chunks)
+    check("{} values", values, _VALUES)
+    unpacked = sum(chunk.total_uncompressed_size for _, chunk in chunks)
+    check("{} bytes when unpacked", unpacked, _TABLE_BYTES)
+
+
+def _of_table(table: pa.Table) -> str:
+    found = hashlib.sha256(repr(sorted((table.schema.metadata or {}).items())).encode())
+    found.update(str(table.num_rows).encode())
+    for field, column in zip(table.schema, table.columns, strict=True):
+        found.update(f"{field.name} {field.nullable}".encode())
+        _update(found, column.combine_chunks())
+    return found.hexdigest()
+
+
+def _update(found: Any, values: Any) -> None:
+    """Hash values, not how they lie in memory: what lies under a null, say, is nobody's."""
+    values = pa.concat_arrays(values.chunks) if isinstance(values, pa.ChunkedArray) else values
+    kind = values.type
+    # What the elements of a list are called differs between a table and the same read back.
+    found.update(b"list" if pa.types.is_list(kind) else str(kind).encode())
+    found.update(np.packbits(values.is_valid().to_numpy(zero_copy_only=False)))
+    if pa.types.is_list(kind):
+        found.update(
+            pc.fill_null(pc.list_value_length(values), 0).to_numpy(zero_copy_only=False).tobytes()
+        )
+        _update(found, pc.list_flatten(values))
+    elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
+        plain = pc.fill_null(values, False if pa.types.is_boolean(kind) else 0)
+        found.update(plain.to_numpy(zero_copy_only=False).tobytes())
+    else:
+        # Names are few, whatever the number of rows.
+        coded = values.dictionary_encode()
+        found.update(pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False).tobytes())
+        found.update(repr(coded.dictionary.to_pylist()).encode(errors="surrogatepass"))

@@ -341,7 +341,7 @@ def test_other_files_are_refused(tiny, tmp_path):
         PatternConfidence.load(tmp_path / "none.safetensors", tiny.network)
     from safetensors.torch import load_file, save_file
 
-    from cofire.noted import save_noted
+    from cofire.storage import save_result
 
     save_file({"active": torch.zeros(3)}, tmp_path / "weights.safetensors")
     with pytest.raises(ResultError, match="no pattern-confidence of this version"):
@@ -361,7 +361,7 @@ def test_other_files_are_refused(tiny, tmp_path):
         ("active", counts["active"] * 100),
         ("active", counts["active"][:, 1:]),
     ):
-        file = save_noted(
+        file = save_result(
             tmp_path / "bad.safetensors", "pattern-confidence", note, {**counts, name: wrong}
         )
         with pytest.raises(ResultError, match="no pattern-confidence"):

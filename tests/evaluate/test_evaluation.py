@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from cofire.checksums import check_json
 from cofire.errors import OptionError, ResultError
 from cofire.evaluate.evaluation import OPTIONS, RECORDS, Evaluation
+from cofire.storage import load_json
 from tests.evaluate.judged import records, synthetic
 
 
@@ -114,7 +114,7 @@ def test_nothing_is_read_that_is_no_evaluation(tmp_path):
     with pytest.raises(ResultError):
         Evaluation.load(tmp_path)
     found.save(tmp_path)
-    options = check_json(json.loads((tmp_path / OPTIONS).read_text()))
+    options = load_json(tmp_path / OPTIONS)
     (tmp_path / OPTIONS).write_text(json.dumps(options | {"format": 99}))
     with pytest.raises(ResultError, match="another version"):
         Evaluation.load(tmp_path)
@@ -152,7 +152,7 @@ def test_a_measure_that_an_earlier_version_did_not_have_is_null():
 )
 def test_options_that_say_too_little_are_refused(tmp_path, changed, told):
     synthetic(photos=2).save(tmp_path)
-    options = check_json(json.loads((tmp_path / OPTIONS).read_text())) | changed
+    options = load_json(tmp_path / OPTIONS) | changed
     (tmp_path / OPTIONS).write_text(
         json.dumps({name: value for name, value in options.items() if value is not None})
     )

@@ -9,7 +9,7 @@ from cofire.errors import ExplanationError, LayerError, OptionError, ResultError
 from cofire.explain.result.explanation import Explanation
 from cofire.explain.result.neurons import NEURON_COLUMNS, Site
 from cofire.explain.result.regions import SIGMA, heat
-from cofire.noted import load_noted, save_noted
+from cofire.storage import load_result, save_result
 
 from .explanations import TOY_SITES, camera, explanation, photos, pixels, table, toy, vectors
 
@@ -307,13 +307,13 @@ def test_damaged_files_are_refused(tmp_path):
     ids=str,
 )
 def test_notes_with_parts_of_another_type_are_refused(tmp_path, place, value):
-    note, tensors = load_noted(toy().save(tmp_path / "e"), "explanation", lambda *read: read)
+    note, tensors = load_result(toy().save(tmp_path / "e"), "explanation", lambda *read: read)
     *way, last = place
     at = note
     for step in way:
         at = at[step]
     at[last] = value
-    save_noted(tmp_path / "bad", "explanation", note, tensors)
+    save_result(tmp_path / "bad", "explanation", note, tensors)
     with pytest.raises(ResultError, match="is no explanation of this version"):
         Explanation.load(tmp_path / "bad")
 

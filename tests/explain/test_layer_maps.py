@@ -14,7 +14,7 @@ from cofire.errors import ExplanationError, OptionError, ResultError
 from cofire.explain import Explanation
 from cofire.explain.result.layer_maps import LayerMaps, joined_maps
 from cofire.explain.result.regions import LAYER_SIGMA
-from cofire.noted import load_noted, save_noted
+from cofire.storage import load_result, save_result
 from tests.explain.explanations import camera, toy
 
 
@@ -175,7 +175,7 @@ def test_files_and_slices_keep_layers(found, tmp_path):
 
 def test_damaged_files_are_refused(found, tmp_path):
     place = tmp_path / "a.safetensors"
-    note, tensors = load_noted(
+    note, tensors = load_result(
         found.save(place), "explanation", lambda note, tensors: (note, tensors)
     )
     fewer = {name: values for name, values in tensors.items() if name != "layer_maps.1"}
@@ -190,11 +190,11 @@ def test_damaged_files_are_refused(found, tmp_path):
         (note, tensors | {f"layer_maps.{number}": torch.ones(3, 2, 2) for number in range(2)}),
     ]
     for words, parts in damaged:
-        save_noted(place, "explanation", words, parts)
+        save_result(place, "explanation", words, parts)
         with pytest.raises(ResultError):
             Explanation.load(place)
     del note["layer_maps"]
-    save_noted(place, "explanation", note, tensors)
+    save_result(place, "explanation", note, tensors)
     assert Explanation.load(place).kind == "points"
 
 

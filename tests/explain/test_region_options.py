@@ -15,7 +15,7 @@ from cofire.explain.drawing.draw import panel
 from cofire.explain.result.layer_maps import LayerMaps
 from cofire.explain.result.regions import Regions, map_hull
 from cofire.network import Network
-from cofire.noted import load_noted, save_noted
+from cofire.storage import load_result, save_result
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_they_come_back_from_a_file_and_files_without_them_still_load(network, i
         == told.regions
         == Regions(sigma=0.3, threshold=0.45, connected=True, around="heat")
     )
-    note, tensors = load_noted(
+    note, tensors = load_result(
         tmp_path / "a.safetensors", "explanation", lambda note, tensors: (note, tensors)
     )
     for damaged in (
@@ -121,11 +121,11 @@ def test_they_come_back_from_a_file_and_files_without_them_still_load(network, i
         {"around": "x"},
         {"connected": 1},
     ):
-        save_noted(tmp_path / "b.safetensors", "explanation", note | {"regions": damaged}, tensors)
+        save_result(tmp_path / "b.safetensors", "explanation", note | {"regions": damaged}, tensors)
         with pytest.raises(ResultError):
             Explanation.load(tmp_path / "b.safetensors")
     del note["regions"]
-    save_noted(tmp_path / "b.safetensors", "explanation", note, tensors)
+    save_result(tmp_path / "b.safetensors", "explanation", note, tensors)
     assert Explanation.load(tmp_path / "b.safetensors").regions == Regions()
 
 

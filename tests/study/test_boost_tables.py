@@ -7,9 +7,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from cofire.checksums import write_table
 from cofire.errors import ResultError
 from cofire.report import write_report
+from cofire.storage import write_table
 from cofire.study.tables import TABLES
 from cofire.study.trajectory import Trajectory
 

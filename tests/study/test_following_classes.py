@@ -11,9 +11,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 import cofire
-from cofire.checksums import write_table
 from cofire.errors import LabelError, OptionError
 from cofire.report import write_report
+from cofire.storage import write_table
 from cofire.study import Trajectory, follow
 from cofire.study.digest import digest
 

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from cofire import StudyOptions, Trajectory, run_study
-from cofire.checksums import write_table
 from cofire.errors import MergeError, OptionError, ResultError, WeightsError
 from cofire.patterns import MEASURES
+from cofire.storage import write_table
 from cofire.study import follow, load_dataset
 from cofire.study.tables import TABLES
 from cofire.study.training import checkpoint_steps

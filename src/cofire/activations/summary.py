@@ -19,9 +19,9 @@ from cofire.arguments import validated
 from cofire.errors import DataError, LayerError, OptionError, ResultError, near_matches
 from cofire.graphs import ActivationPatternGraph
 from cofire.network import ActivationLayer, Unit
-from cofire.noted import load_noted, save_noted
 from cofire.patterns import MEASURES
 from cofire.reading import reader
+from cofire.storage import load_result, save_result
 
 _FORMAT = 2
 
@@ -356,7 +356,7 @@ class ActivationSummary:
                 {"layer": asdict(layer.layer), "plain": plain, "by_chance": len(layer.by_chance)}
             )
         header = {"format": _FORMAT, "options": asdict(self.options), "layers": described}
-        return save_noted(path, "summary", header, tensors)
+        return save_result(path, "summary", header, tensors)
 
     @classmethod
     @reader(ResultError, "a file that ActivationSummary.save wrote", "summarize the data again")
@@ -366,7 +366,7 @@ class ActivationSummary:
         Raises:
             ResultError: The file is missing, damaged, or holds something else.
         """
-        return load_noted(path, "summary", cls._read)
+        return load_result(path, "summary", cls._read)
 
     @classmethod
     def _read(cls, header: dict[str, Any], tensors: dict[str, Tensor]) -> Self:

@@ -32,8 +32,8 @@ from cofire.errors import ExportError, LayerError, NonFiniteError, OptionError, 
 from cofire.marks import check_whole
 from cofire.network import Network, Selector, Unit
 from cofire.network.untouched import without_autocast
-from cofire.noted import load_noted, save_noted
 from cofire.reading import reader
+from cofire.storage import load_result, save_result
 
 AUTO = "auto"
 
@@ -266,7 +266,7 @@ class Booster(nn.Module):
             "weights": self._digest,
         }
         tensors = {name: value.detach().cpu() for name, value in fitted.state_dict().items()}
-        return save_noted(path, "booster", note, tensors)
+        return save_result(path, "booster", note, tensors)
 
     @classmethod
     @reader(ResultError, "a file that Booster.save wrote", "fit it again")
@@ -307,7 +307,7 @@ class Booster(nn.Module):
                 fitted, {} if shares is None else dict(zip(booster.layers, shares, strict=True))
             )
 
-        return load_noted(path, "booster", read)
+        return load_result(path, "booster", read)
 
     def to_module(self) -> nn.Module:
         """Classifier and booster as one plain module of PyTorch, weights copied: images to class probabilities.

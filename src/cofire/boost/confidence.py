@@ -29,11 +29,11 @@ from cofire.errors import (
 )
 from cofire.marks import check_whole
 from cofire.network import Network, Selector, Unit
-from cofire.noted import load_noted, save_noted
 from cofire.patterns.evidence import check_every_class, log_odds_of_patterns
 from cofire.patterns.ranking import auroc, auroc_interval, false_positive_rate
 from cofire.reading import reader
 from cofire.statistics import Interval, newcombe
+from cofire.storage import load_result, save_result
 
 Score = Literal["likelihood", "overlap", "gap"]
 
@@ -237,7 +237,7 @@ class PatternConfidence:
             "score": self.score,
         }
         counts = {"samples": self._counts.samples.cpu(), "active": self._counts.active.cpu()}
-        return save_noted(path, _KIND, note, counts)
+        return save_result(path, _KIND, note, counts)
 
     @classmethod
     @reader(ResultError, "a file that PatternConfidence.save wrote", "fit it again")
@@ -253,7 +253,7 @@ class PatternConfidence:
                 architecture.
             WeightsError: The network has other weights than were fitted.
         """
-        return load_noted(
+        return load_result(
             path, _KIND, lambda note, tensors: cls._restored(path, network, note, tensors)
         )
 

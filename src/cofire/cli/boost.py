@@ -12,11 +12,10 @@ import torch
 import typer
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from cofire.atomic import atomic_path, write_text
+from cofire.atomic import write_text
 from cofire.boost import DEFAULT_METHOD, MARGIN, METHODS, compare
 from cofire.boost.comparison import cost_of_boosting
 from cofire.boost.reading import DEFAULT_UNIT, BoosterUnit, check_firing
-from cofire.checksums import write_table
 from cofire.cli.folders import claim
 from cofire.cli.numbers import number_or_word
 from cofire.cli.preparation_options import (
@@ -34,10 +33,10 @@ from cofire.cli.preparation_options import (
 from cofire.errors import ExportError, OptionError
 from cofire.images.classes import known_names
 from cofire.report import write_boost_report
+from cofire.storage import versions, write_table
 from cofire.study.boosts import boost_tables
 from cofire.study.digest import boost_line
 from cofire.study.sources import class_names_of, first_inputs, open_data, open_network
-from cofire.study.versions import versions
 
 _DATA = "imagefolder:DIR | torchvision:MNIST | package.module:function"
 
@@ -234,8 +233,7 @@ def boost(
     tables = boost_tables(found, {"checkpoint": 1, "epoch": 1.0, "step": None}, names)
     out.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
-        with atomic_path(out / f"{name}.parquet") as partial:
-            write_table(table, partial)
+        write_table(table, out / f"{name}.parquet")
     found.booster.save(out / "booster.safetensors")
     written = [out / "booster.safetensors"]
     try:

@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from cofire.report import browser
+from cofire.storage import version_of
 from cofire.study import data_root
-from cofire.study.versions import version_of
 
 _NEEDED = (
     "cofire",

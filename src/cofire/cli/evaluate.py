@@ -57,7 +57,7 @@ from cofire.report.evaluate.left_out import left_out_told
 from cofire.report.evaluate.markdown import markdown
 from cofire.report.evaluate.page import write_evaluation
 from cofire.report.explain.page import Setup
-from cofire.study.versions import version_of
+from cofire.storage import version_of
 
 PAGE, TABLE = "evaluation.html", "table.md"
 

@@ -48,7 +48,7 @@ from cofire.report.explain.page import MOST_PHOTOS, Setup, shown, write_page
 from cofire.report.explain.pictures import write_picture
 from cofire.report.explain.record import record_of, write_records
 from cofire.report.explain.results import MARK, PAGE, PICTURES, replaced, settled
-from cofire.study.versions import version_of, versions
+from cofire.storage import version_of, versions
 
 _TRACING = f"Options of {OURS}"
 _LONGEST = 200

@@ -11,7 +11,7 @@ from typing import ParamSpec, TypeVar
 
 import typer
 
-from cofire.storage import claimed
+from cofire.atomic import claimed
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")

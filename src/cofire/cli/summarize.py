@@ -34,12 +34,12 @@ from cofire.errors import OptionError
 from cofire.images.classes import known_names
 from cofire.patterns import information_floor
 from cofire.report import write_report
+from cofire.storage import versions
 from cofire.study import Moment, trajectory_of
 from cofire.study.analyse import classes_told
 from cofire.study.digest import digest
 from cofire.study.graph_rows import GraphOptions
 from cofire.study.sources import first_inputs, open_data, open_network, outputs_of
-from cofire.study.versions import versions
 
 _BY_CLASS: dict[str, ByClass] = {"none": False, "statistics": "statistics", "full": True}
 

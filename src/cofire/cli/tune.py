@@ -59,7 +59,7 @@ from cofire.report.evaluate.left_out import left_out_told
 from cofire.report.evaluate.regret import regret_figures, write_regret_page
 from cofire.report.evaluate.regret_words import option_told, verdict
 from cofire.report.export import write_images
-from cofire.study.versions import versions
+from cofire.storage import versions
 
 RESULT, PAGE = "weights-of-layers.json", "regret.html"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,11 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cofire.arguments import validated
-from cofire.atomic import write_text
-from cofire.checksums import check_json, sealed_json
 from cofire.errors import CofireError, DataError, NonFiniteError, OptionError, ResultError
 from cofire.marks import check_whole
-from cofire.reading import read_json, reader
+from cofire.reading import reader
+from cofire.storage import load_json, save_json
 
 Pull = Callable[[int, int], float]
 """Gives the reward, 0 to 1, of an arm at a trial, both counted from 0."""
@@ -169,8 +167,7 @@ class BanditRun:
         Returns:
             The path.
         """
-        write_text(path, json.dumps(sealed_json(self.described()), allow_nan=False) + "\n")
-        return Path(path)
+        return save_json(path, self.described())
 
     @classmethod
     @reader(ResultError, "what BanditRun.save wrote", "run the bandit again")
@@ -181,7 +178,7 @@ class BanditRun:
             ResultError: The file is missing, damaged, or holds something else.
         """
         try:
-            noted = check_json(read_json(path))
+            noted = load_json(path)
         except (OSError, ValueError, RecursionError) as error:
             raise ResultError(
                 f"'{path}' cannot be read: {error}",

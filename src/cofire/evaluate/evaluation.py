@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,8 +15,6 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from cofire.arguments import validated
-from cofire.atomic import atomic_path, write_text
-from cofire.checksums import check_json, read_table, sealed_json, write_table
 from cofire.errors import ResultError
 from cofire.evaluate.judging import fault_of_rules
 from cofire.evaluate.measures import (
@@ -31,8 +28,9 @@ from cofire.evaluate.measures import (
 )
 from cofire.images.collection import Collection
 from cofire.marks import check_from_zero, choice
-from cofire.reading import read_json, reader
+from cofire.reading import reader
 from cofire.statistics import Interval, Outcome, holm, mean_intervals, samples_to_decide, sign_flip
+from cofire.storage import load_json, read_table, save_json, write_table
 
 RECORDS = "records.parquet"
 OPTIONS = "evaluation.json"
@@ -355,11 +353,8 @@ class Evaluation:
             The folder.
         """
         place = Path(folder)
-        with atomic_path(place / RECORDS) as partial:
-            write_table(self.records, partial)
-        write_text(
-            place / OPTIONS, json.dumps(sealed_json({"format": _FORMAT, **self.options}), indent=1)
-        )
+        write_table(self.records, place / RECORDS)
+        save_json(place / OPTIONS, {"format": _FORMAT, **self.options})
         return place
 
     @classmethod
@@ -374,7 +369,7 @@ class Evaluation:
         """
         place = Path(folder)
         try:
-            options = dict(check_json(read_json(place / OPTIONS)))
+            options = dict(load_json(place / OPTIONS))
             records = read_table(place / RECORDS)
         except (OSError, ValueError, TypeError, pa.ArrowException) as error:
             raise ResultError(

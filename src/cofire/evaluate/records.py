@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -10,13 +9,12 @@ from typing import Any, Literal
 import pyarrow as pa
 from pydantic import PositiveInt, field_validator, model_validator
 
-from cofire.atomic import atomic_path, write_text
-from cofire.checksums import check_json, read_table, sealed_json, write_table
-from cofire.errors import MergeError, OptionError, ResultError, near_matches
+from cofire.errors import OptionError, ResultError, near_matches
 from cofire.evaluate.measures import asked_groups, records_schema
 from cofire.evaluate.methods import EVALUATED
 from cofire.options import Options, option
-from cofire.reading import read_json, reader
+from cofire.reading import reader
+from cofire.storage import begin, load_json, read_table, save_json, write_table
 
 FILLS = ("mean", "blur", "black")
 SPLIT_CHOICES = ("evaluation", "tuning", "all")
@@ -162,24 +160,12 @@ class Chunks:
         (0, None)
         >>> Chunks(place, {"seed": 1})
         Traceback (most recent call last):
-        cofire.errors.MergeError: ... was started with other values of seed. Expected: ...
+        cofire.errors.MergeError: ... was started with other values of seed: seed 0 there, 1 now. Expected: ...
     """
 
     def __init__(self, folder: str | Path, options: Mapping[str, Any]) -> None:
         self._folder = Path(folder) / ROWS
-        note = self._folder / IDENTITY
-        mine = json.loads(json.dumps(dict(options)))
-        if not note.exists():
-            write_text(note, json.dumps(mine, sort_keys=True, indent=1))
-            return
-        theirs = _part(note, lambda path: dict(read_json(path)))
-        if mine != theirs:
-            changed = sorted(key for key in mine | theirs if mine.get(key) != theirs.get(key))
-            raise MergeError(
-                f"'{folder}' was started with other values of {', '.join(changed)}",
-                "the photos, network and options that this folder was started with",
-                "choose another folder, or delete this one to start anew",
-            )
+        begin(self._folder / IDENTITY, options)
 
     def get(self, number: int, images: Sequence[str], methods: Sequence[str]) -> pa.Table | None:
         """The rows of a batch, None if they are not there yet.
@@ -216,8 +202,7 @@ class Chunks:
         Returns:
             The same as they read back, so that a run ends alike whether or not it was killed.
         """
-        with atomic_path(self._path(number)) as partial:
-            write_table(rows, partial)
+        write_table(rows, self._path(number))
         return read_table(self._path(number))
 
     def once(self, name: str, make: Callable[[], Any], fault: Callable[[Any], str]) -> Any:
@@ -232,10 +217,10 @@ class Chunks:
             ResultError: The file is damaged.
         """
         if not self.has(name):
-            write_text(self._path(name), json.dumps(sealed_json(make()), indent=1))
+            save_json(self._path(name), make())
 
         def read(path: Path) -> Any:
-            found = check_json(read_json(path))
+            found = load_json(path)
             if wrong := fault(found):
                 raise ValueError(wrong)
             return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,13 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cofire.arguments import validated
-from cofire.atomic import write_text
-from cofire.checksums import check_json, sealed_json
 from cofire.errors import DataError, ResultError
 from cofire.explain import Explanation
 from cofire.marks import choice
-from cofire.reading import read_json, reader
+from cofire.reading import reader
 from cofire.statistics import Interval, mean_interval
+from cofire.storage import load_json, save_json
 
 COMPARISONS = ("noise", "attack", "decision", "classes")
 """What is compared with the explanation of the first predicted class on the photo as it was:
@@ -62,9 +60,7 @@ class _Numbers(ABC):
         """
         classes = {str(number): name for number, name in self.classes.items()}
         told = {"options": dict(self.options), "classes": classes, **self._described()}
-        whole = sealed_json({"format": 1, "kind": self.kind, **told})
-        write_text(path, json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-        return Path(path)
+        return save_json(path, {"format": 1, "kind": self.kind, **told})
 
     @classmethod
     @reader(ResultError, "a file that save wrote of such a result", "make it again")
@@ -74,7 +70,7 @@ class _Numbers(ABC):
         Raises:
             ResultError: The file is missing, damaged, or holds something else.
         """
-        whole = check_json(read_json(path))
+        whole = load_json(path)
         if (whole["format"], whole["kind"]) != (1, cls.kind):
             raise ValueError(f"{whole['kind']!r:.80} of format {whole['format']!r:.80}")
         classes = {int(number): name for number, name in whole["classes"].items()}

@@ -17,6 +17,7 @@ from torch import nn
 
 from cofire.activations.progress import progress_over
 from cofire.arguments import validated
+from cofire.atomic import claimed
 from cofire.errors import DataError, ImageError, OptionError
 from cofire.evaluate.evaluation import OPTIONS, Evaluation
 from cofire.evaluate.faithfulness import Fill
@@ -28,7 +29,6 @@ from cofire.images.preparation import Preparation
 from cofire.images.seen import SeenBatch, checked, read_batches
 from cofire.marks import choice
 from cofire.network import Network, classifier
-from cofire.storage import claimed
 
 MOST_TUNING = 500
 """Images that the rules of boxes around heat are learned on, unless so many are not even judged."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -10,8 +9,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from cofire.arguments import validated
-from cofire.atomic import write_text
-from cofire.checksums import check_json, sealed_json
 from cofire.errors import CofireError, OptionError, ResultError
 from cofire.evaluate.bandit import BanditRun
 from cofire.evaluate.methods import kind_for
@@ -19,8 +16,9 @@ from cofire.evaluate.search_space import alike, defaults_of
 from cofire.explain.methods.registry import METHODS, kind_of
 from cofire.explain.result.regions import Kind, Regions, regions_of
 from cofire.network import Network
-from cofire.reading import read_json, reader
+from cofire.reading import reader
 from cofire.statistics import Interval
+from cofire.storage import load_json, save_json
 
 _FORMAT = 2
 
@@ -204,12 +202,7 @@ class Tuned:
         Returns:
             The path.
         """
-        write_text(
-            path,
-            json.dumps(sealed_json(self.described()), indent=1, ensure_ascii=False, allow_nan=False)
-            + "\n",
-        )
-        return Path(path)
+        return save_json(path, self.described())
 
     def __repr__(self) -> str:
         told = ", ".join(f"{one.name}={one.chosen}" for one in self.learned)
@@ -228,7 +221,7 @@ def read_tuned(path: str | Path) -> Tuned:
         ResultError: The file is missing, damaged, or holds something else.
     """
     try:
-        noted = check_json(read_json(path))
+        noted = load_json(path)
         return _read(noted)
     except OSError as error:
         raise ResultError(

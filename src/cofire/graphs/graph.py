@@ -32,7 +32,6 @@ from cofire.graphs.significance import (
     significances_of,
 )
 from cofire.marks import check_whole
-from cofire.noted import load_noted, save_noted
 from cofire.patterns import (
     participation_coefficient,
     partition_of,
@@ -40,6 +39,7 @@ from cofire.patterns import (
     within_community_strength,
 )
 from cofire.reading import reader
+from cofire.storage import load_result, save_result
 
 if TYPE_CHECKING:
     import networkx
@@ -407,7 +407,7 @@ class ActivationPatternGraph:
         tensors = {
             f"{i}.{name}": getattr(g, name) for i, g in enumerate(graphs) for name in _TENSORS
         }
-        return save_noted(path, "graph", {"format": _FORMAT, "graphs": header}, tensors)
+        return save_result(path, "graph", {"format": _FORMAT, "graphs": header}, tensors)
 
     @classmethod
     @reader(ResultError, "a file that ActivationPatternGraph.save wrote", "save it again")
@@ -417,7 +417,7 @@ class ActivationPatternGraph:
         Raises:
             ResultError: The file is missing, damaged, or holds something else.
         """
-        return load_noted(path, "graph", cls._read)
+        return load_result(path, "graph", cls._read)
 
     @classmethod
     def _read(cls, note: dict[str, Any], tensors: dict[str, Tensor]) -> Self:

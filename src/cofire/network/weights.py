@@ -12,14 +12,12 @@ from typing import Annotated, Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
 from cofire.arguments import validated
-from cofire.atomic import atomic_path
-from cofire.checksums import hash_of_tensors, read_tensors, sealed
 from cofire.errors import WeightsError, near_matches
 from cofire.reading import reader
+from cofire.storage import hash_of_tensors, read_tensors, write_tensors
 from cofire.tensors import Values
 
 _WEIGHTS = Values(finite=False, lists=False, error=WeightsError)
@@ -84,9 +82,8 @@ def save_weights(state: Mapping[str, Annotated[Tensor, _WEIGHTS]], path: str | P
         2.0
     """
     # safetensors refuses tensors that share memory, such as tied weights.
-    separate = {name: tensor.cpu().clone().contiguous() for name, tensor in state.items()}
-    with atomic_path(path) as partial:
-        save_file(separate, partial, metadata=sealed(separate, {"format": "pt"}))
+    separate = {name: tensor.cpu().clone() for name, tensor in state.items()}
+    write_tensors(path, separate, {"format": "pt"})
 
 
 def fitted(

@@ -12,8 +12,8 @@ from cofire.explain import Explanation
 from cofire.report.boost.page import write_boost_report
 from cofire.report.evaluate.page import write_evaluation
 from cofire.report.evaluate.regret import write_regret_page
+from cofire.storage import versions
 from cofire.study.boosts import boost_tables
-from cofire.study.versions import versions
 
 OtherResult = Explanation | Comparison | Evaluation | Tuned | Robustness | TwoNetworks
 """What else has a page of its own."""

@@ -14,17 +14,17 @@ from cofire.activations import DEFAULT_TOP, ByClass, Pairs, Range
 from cofire.activations.batches import Batches, first_inputs, name_of
 from cofire.activations.labelling import Labelling
 from cofire.arguments import validated
+from cofire.atomic import claimed
 from cofire.boost.methods import check_booster
 from cofire.boost.reading import DEFAULT_UNIT, Threshold, check_firing, chosen_layers
 from cofire.errors import OptionError
 from cofire.marks import LATER, check_whole
 from cofire.network import Network, Selector, Unit, classifier
-from cofire.storage import claimed
+from cofire.storage import versions
 from cofire.study.analyse import Analysis, Moment
 from cofire.study.fragments import Fragments
 from cofire.study.graph_rows import GraphOptions
 from cofire.study.trajectory import Trajectory
-from cofire.study.versions import versions
 
 _TABLE = "layers.parquet"
 """Of a trajectory that was saved."""

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from cofire.atomic import atomic_folder, write_text
-from cofire.errors import MergeError, ResultError
+from cofire.errors import ResultError
 from cofire.reading import read_json
+from cofire.storage import check_same
 from cofire.study.trajectory import Trajectory
 
 _IDENTITY = "checkpoint.json"
@@ -58,13 +59,7 @@ class Fragments:
             ) from error
         named = {name: self._options[name] for name in _NAMED if name in self._options}
         mine, theirs = {**self._options, **identity}, {**named, **found.options, **known}
-        if mine != theirs:
-            changed = sorted(k for k in mine | theirs if mine.get(k) != theirs.get(k))
-            raise MergeError(
-                f"'{path}' was made with other values of {', '.join(changed)}",
-                "the checkpoints and options that this folder was started with",
-                "choose another folder, or delete this one to start anew",
-            )
+        check_same(path, theirs, mine)
         return replace(found, options=self._options)
 
     def put(self, number: int, rows: Trajectory, identity: dict[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,11 @@ from torch import nn
 
 from cofire.activations.progress import progress_over
 from cofire.arguments import validated
-from cofire.atomic import write_text
-from cofire.errors import OptionError, ResultError
+from cofire.atomic import claimed
+from cofire.errors import OptionError
 from cofire.network import Network
 from cofire.patterns import information_floor
-from cofire.reading import read_json
-from cofire.storage import claimed
+from cofire.storage import begin, versions
 from cofire.study.analyse import Analysis, Moment
 from cofire.study.datasets import LabelledData, hold_out, load_dataset
 from cofire.study.fragments import Fragments
@@ -25,7 +23,6 @@ from cofire.study.graph_rows import GraphOptions
 from cofire.study.options import StudyOptions
 from cofire.study.training import Training, checkpoint_path, checkpoint_steps, cnn, fcnn
 from cofire.study.trajectory import Trajectory
-from cofire.study.versions import versions
 
 _ABOUT = "study.json"
 
@@ -83,7 +80,7 @@ def _run(
     described = _described(options, data, 0 if held_out is None else len(held_out[1]))
     steps_per_epoch = -(-len(data.train_labels) // options.batch_size)
     steps = checkpoint_steps(steps_per_epoch * options.epochs, options.checkpoints)
-    _claim(target, described)
+    begin(target / _ABOUT, described, error=OptionError)
     fragments = Fragments(target, described)
     threshold = options.boost_threshold
     analysis = Analysis(
@@ -167,27 +164,3 @@ def _described(options: StudyOptions, data: LabelledData, held_out: int) -> dict
         # Other versions may round otherwise: rows of two of them do not belong in one table.
         "versions": versions(),
     }
-
-
-def _claim(folder: Path, described: dict[str, Any]) -> None:
-    """Make a claimed folder this study's, or refuse it."""
-    about = folder / _ABOUT
-    if not about.exists():
-        write_text(about, json.dumps(described, indent=2, sort_keys=True) + "\n")
-        return
-    try:
-        found = read_json(about)
-    except (OSError, ValueError, RecursionError) as error:
-        raise ResultError(
-            f"{about}: {error}", "the options of a study", "delete the folder to start anew"
-        ) from error
-    if found != described:
-        changed = sorted(k for k in {*found, *described} if found.get(k) != described.get(k))
-        shown = "; ".join(
-            f"{k} {found.get(k)!r} there, {described.get(k)!r} now" for k in changed[:4]
-        )
-        raise OptionError(
-            f"'{folder}' holds a study with other options: {shown}",
-            "the options it was started with",
-            "choose another folder with --out, or delete this one to start anew",
-        )

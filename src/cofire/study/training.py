@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from cofire.arguments import validated
 from cofire.atomic import atomic_path
-from cofire.checksums import checksum_of_json, hash_of_tensors
 from cofire.errors import OptionError, ResultError, WeightsError
 from cofire.network import load_weights, save_weights
+from cofire.storage import checksum_of_json, hash_of_tensors
 from cofire.study.datasets import drawn_seed
 from cofire.study.options import StudyOptions
 

@@ -13,12 +13,11 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from cofire.arguments import validated
-from cofire.atomic import atomic_path
-from cofire.checksums import read_schema, read_table, write_table
 from cofire.errors import LayerError, MergeError, OptionError, ResultError, near_matches
 from cofire.graphs import ActivationPatternGraph
 from cofire.patterns import MEASURES, OfLayer
 from cofire.reading import reader
+from cofire.storage import read_schema, read_table, write_table
 from cofire.study.correlation import Correlation, correlate
 from cofire.study.graph_rows import graph_from_tables
 from cofire.study.tables import TABLES
@@ -255,8 +254,8 @@ class Trajectory:
             tables["correlations"] = self.correlations()
         for name, table in tables.items():
             metadata = {"cofire": json.dumps(self.options, sort_keys=True)}
-            with atomic_path(target / f"{name}.parquet") as partial:
-                write_table(table.replace_schema_metadata(metadata), partial, compression="zstd")
+            whole = table.replace_schema_metadata(metadata)
+            write_table(whole, target / f"{name}.parquet", compression="zstd")
         return target
 
     def saved_in(self, folder: str | Path) -> tuple[str, ...]:

@@ -21,8 +21,8 @@ from cofire.explain.result.layer_maps import LayerMaps
 from cofire.explain.result.neurons import NEURON_COLUMNS, LayerNeurons, Neurons, Path, Site, trace
 from cofire.explain.result.regions import SIGMA, Boxes, Kind, Points, Regions
 from cofire.explain.result.saving import TENSORS, check_parts, noted, parts_noted
-from cofire.noted import load_noted, save_noted
 from cofire.reading import reader
+from cofire.storage import load_result, save_result
 
 
 @validated(error=ExplanationError, finite=False)
@@ -374,7 +374,7 @@ class Explanation:
         Returns:
             The path.
         """
-        return save_noted(path, "explanation", *noted(self))
+        return save_result(path, "explanation", *noted(self))
 
     @classmethod
     @reader(ResultError, "a file that Explanation.save wrote", "explain the images again")
@@ -384,7 +384,7 @@ class Explanation:
         Raises:
             ResultError: The file is missing, damaged, or holds something else.
         """
-        return load_noted(path, "explanation", cls._read)
+        return load_result(path, "explanation", cls._read)
 
     @classmethod
     def _read(cls, note: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
