@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor
 
 from cofire.activations.batches import check_labels
 from cofire.activations.cofiring import CofiringCounts, Pairs
-from cofire.activations.histograms import ActivationHistograms, Range, check_bins, ranges_of
+from cofire.activations.histograms import ActivationHistograms, Range, ranges_of
 from cofire.activations.neurons import Grouping, NeuronView, view_matrix
 from cofire.activations.statistics import ActivationStatistics, find_non_finite
 from cofire.arguments import validated
@@ -44,7 +45,9 @@ __all__ = [
 
 
 @validated
-def activation_entropy(activations: ArrayLike, *, bins: int = 100, range: Range = "own") -> Tensor:
+def activation_entropy(
+    activations: ArrayLike, *, bins: PositiveInt = 100, range: Range = "own"
+) -> Tensor:
     """Activation pattern entropy of every neuron, `E_j = -Σ_k h_k log h_k` (P2 §5.2, P1 §5.1).
 
     Each neuron's non-zero activations are put into equal bins, exactly as
@@ -71,7 +74,6 @@ def activation_entropy(activations: ArrayLike, *, bins: int = 100, range: Range 
         >>> activation_entropy(fires, bins=3)
         tensor([1.0986, 0.0000, 0.0000], dtype=torch.float64)
     """
-    check_bins(bins)
     view = view_matrix(_matrix(activations))
     everything = Grouping(torch.zeros(view.samples, dtype=torch.int64, device=view.values.device))
     statistics = _statistics(view, everything, 1, 0.0)

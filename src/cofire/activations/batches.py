@@ -22,6 +22,8 @@ _INPUTS = Values(finite=False, error=BatchError)
 
 _LABELS = Values(finite=False, error=LabelError)
 
+_ARRAYS = (Tensor, np.ndarray)
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -62,22 +64,12 @@ class Batches:
         self._pair: tuple[Tensor, Tensor] | None = None
         self._size = check_whole("batch_size", batch_size)
         self._source: Iterable[Any] = ()
-        if (
-            isinstance(data, tuple)
-            and len(data) == 2
-            and all(isinstance(d, Tensor | np.ndarray) for d in data)
-        ):
-            inputs, labels = _INPUTS.of("inputs", data[0]), _LABELS.of("labels", data[1])
+        pair = data.tensors if isinstance(data, TensorDataset) else data
+        arrays = isinstance(pair, tuple) and all(isinstance(d, _ARRAYS) for d in pair)
+        if arrays and len(pair) == 2:
+            inputs, labels = _INPUTS.of("inputs", pair[0]), _LABELS.of("labels", pair[1])
             if inputs.ndim == 0 or labels.ndim == 0:
-                raise _not_a_batch(data, "the data")
-            self._pair = inputs, check_labels(labels, len(inputs), num_classes)
-        elif isinstance(data, TensorDataset) and len(data.tensors) == 2:
-            inputs, labels = (
-                _INPUTS.of("inputs", data.tensors[0]),
-                _LABELS.of("labels", data.tensors[1]),
-            )
-            if inputs.ndim == 0 or labels.ndim == 0:
-                raise _not_a_batch(data.tensors, "the data")
+                raise _not_a_batch(pair, "the data")
             self._pair = inputs, check_labels(labels, len(inputs), num_classes)
         elif isinstance(data, Dataset) and not isinstance(data, DataLoader):
             try:
@@ -86,7 +78,7 @@ class Batches:
                 raise
             except Exception as error:  # the data set's own __len__
                 raise _not_loaded(error, 0) from error
-        elif isinstance(data, tuple | list) and data and isinstance(data[0], Tensor | np.ndarray):
+        elif isinstance(data, tuple | list) and data and isinstance(data[0], _ARRAYS):
             raise _not_a_batch(data[0], "the data's first item")
         elif isinstance(data, Iterator):
             raise DataError(
@@ -94,7 +86,7 @@ class Batches:
                 "data that can be read twice, since ranges must be known before anything is counted",
                 "pass the DataLoader, the Dataset, a list of batches or a pair of tensors itself",
             )
-        elif isinstance(data, Iterable) and not isinstance(data, Tensor | np.ndarray | str | bytes):
+        elif isinstance(data, Iterable) and not isinstance(data, (*_ARRAYS, str, bytes)):
             self._source = data
         else:
             raise DataError(
@@ -129,9 +121,8 @@ class Batches:
     def class_samples(self) -> Tensor:
         """Samples of each class, (num_classes,), int64; data that is not in memory is read for it."""
         counts = torch.zeros(self._num_classes, dtype=torch.int64)
-        for labels in (
-            [self._pair[1]] if self._pair is not None else (batch.labels for batch in self)
-        ):
+        batches = (batch.labels for batch in self)
+        for labels in batches if self._pair is None else [self._pair[1]]:
             counts += torch.bincount(labels.cpu(), minlength=self._num_classes)
         return counts
 
@@ -335,9 +326,6 @@ def _own_name(data: Any) -> str:
     )
 
 
-_ARRAYS = (Tensor, np.ndarray)
-
-
 def check_labels(labels: Tensor, samples: int, num_classes: int, where: str = "") -> Tensor:
     """The labels as int64, if they fit.
 
@@ -366,17 +354,14 @@ def check_labels(labels: Tensor, samples: int, num_classes: int, where: str = ""
             "whole numbers from 0",
             _as_whole_numbers(labels),
         )
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        raise LabelError(
-            f"labels of shape {tuple(labels.shape)}{place}",
-            f"one whole number per sample, ({samples},)",
-            "drop the second axis with labels.squeeze(1)",
-        )
     if labels.ndim != 1:
+        column = labels.ndim == 2 and labels.shape[1] == 1
         raise LabelError(
             f"labels of shape {tuple(labels.shape)}{place}",
             f"one whole number per sample, ({samples},)",
-            "turn one-hot rows into numbers with labels.argmax(dim=1)",
+            "drop the second axis with labels.squeeze(1)"
+            if column
+            else "turn one-hot rows into numbers with labels.argmax(dim=1)",
         )
     if len(labels) != samples:
         raise LabelError(

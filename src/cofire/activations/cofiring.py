@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 import numpy.typing as npt
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cofire.activations.kernels import count_pairs
 from cofire.activations.neurons import Grouping, NeuronView
-from cofire.errors import MergeError, OptionError
+from cofire.errors import MergeError
 from cofire.patterns import representative_neurons
 
 Pairs = Literal["class", "union"]
@@ -21,18 +21,6 @@ Pairs = Literal["class", "union"]
 
 """Which pairs of neurons are counted. `class`: for each class those of its own representative neurons. `union`: for
 each class those of all classes' representatives."""
-
-
-def check_pairs(choice: str) -> None:
-    """Refuse a reading of the pairs that does not exist.
-
-    Raises:
-        OptionError: It is none of `Pairs`.
-    """
-    if choice not in get_args(Pairs):
-        raise OptionError(
-            f"pairs={choice!r}", f"one of {', '.join(get_args(Pairs))}", "pass pairs='class'"
-        )
 
 
 def adapted_top(top: int, neurons: int, classes: int) -> int:
@@ -110,7 +98,6 @@ class CofiringCounts:
         Raises:
             DataError: Fewer than two classes.
         """
-        check_pairs(pairs)
         chosen = representative_neurons(means, min(top, means.shape[1]))
         paired = chosen
         if pairs == "union":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal, Self, get_args
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,35 +14,13 @@ from torch import Tensor
 from cofire.activations.kernels import kernels_for, over_neurons
 from cofire.activations.neurons import Grouping, NeuronView
 from cofire.activations.statistics import ActivationStatistics
-from cofire.errors import DataError, MergeError, OptionError
-from cofire.marks import check_whole
+from cofire.errors import DataError, MergeError
 
 _SPARE = 8
 
 Range = Literal["own", "zero-to-max", "global"]
 """Over which range a neuron's histogram runs. `own`: its own non-zero activations, from the smallest to the
 largest. `zero-to-max`: the same, stretched to contain 0. `global`: one range for all neurons."""
-
-
-def check_bins(bins: int) -> int:
-    """The number of bins, if it can be one.
-
-    Raises:
-        OptionError: It is not a whole number from 1 to 2^20.
-    """
-    return check_whole("bins", bins, most=1 << 20)
-
-
-def check_range(choice: str) -> None:
-    """Refuse a range that does not exist.
-
-    Raises:
-        OptionError: It is none of `Range`.
-    """
-    if choice not in get_args(Range):
-        raise OptionError(
-            f"range={choice!r}", f"one of {', '.join(get_args(Range))}", "pass range='own'"
-        )
 
 
 def ranges_of(
@@ -60,7 +38,6 @@ def ranges_of(
         Lower and upper ends, (classes, neurons), float64. Neurons without a non-zero activation get
         [0, 0].
     """
-    check_range(choice)
     silent = statistics.nonzero == 0
     low = statistics.minimum.masked_fill(silent, 0.0)
     high = statistics.maximum.masked_fill(silent, 0.0)
@@ -116,9 +93,7 @@ class ActivationHistograms:
                 "a range that has a width",
                 "find what makes the network blow up",
             )
-        counts = torch.zeros(
-            (*lower.shape, check_bins(bins)), dtype=torch.int64, device=lower.device
-        )
+        counts = torch.zeros((*lower.shape, bins), dtype=torch.int64, device=lower.device)
         return cls(lower=lower, upper=upper, counts=counts, precision=precision)
 
     @property

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -83,7 +83,7 @@ def over_neurons(kernel: Kernel, neurons: int, elements: int, *arguments: Any) -
     return [job.result() for job in jobs]
 
 
-class Kernels:
+class Kernels(NamedTuple):
     """The four loops for one precision; each runs over a slice of the neurons.
 
     Samples are visited in the order of their labels, `order`, to which `labels` belong; where they
@@ -97,16 +97,18 @@ class Kernels:
         histogram_last: Pass 2 over (samples, positions, neurons).
     """
 
-    def __init__(self, precision: type[np.floating[Any]]) -> None:
-        self.bits = np.int32 if precision == np.float32 else np.int64
-        self.sums_first, self.sums_last = _sum_kernels(precision, self.bits)
-        self.histogram_first, self.histogram_last = _histogram_kernels(precision)
+    bits: Any
+    sums_first: Kernel
+    sums_last: Kernel
+    histogram_first: Kernel
+    histogram_last: Kernel
 
 
 @lru_cache(maxsize=2)
 def kernels_for(dtype: torch.dtype) -> Kernels:
     """The loops for float32 or float64."""
-    return Kernels(np.float32 if dtype == torch.float32 else np.float64)
+    precision, bits = (np.float32, np.int32) if dtype == torch.float32 else (np.float64, np.int64)
+    return Kernels(bits, *_sum_kernels(precision, bits), *_histogram_kernels(precision))
 
 
 # Outside of the functions that use it: numba would not find again what it kept of a closure over
@@ -137,18 +139,7 @@ def _sum_kernels(precision: Any, whole: Any) -> tuple[Kernel, Kernel]:
 
     @compiled
     def sums_first(  # type: ignore[no-untyped-def]
-        low,
-        high,
-        x,
-        bits,
-        labels,
-        order,
-        threshold,
-        total,
-        nonzero,
-        active,
-        minimum,
-        maximum,
+        low, high, x, bits, labels, order, threshold, total, nonzero, active, minimum, maximum
     ):
         worst = whole(0)
         keys = np.empty(2, whole)
@@ -186,18 +177,7 @@ def _sum_kernels(precision: Any, whole: Any) -> tuple[Kernel, Kernel]:
 
     @compiled
     def sums_last(  # type: ignore[no-untyped-def]
-        low,
-        high,
-        x,
-        bits,
-        labels,
-        order,
-        threshold,
-        total,
-        nonzero,
-        active,
-        minimum,
-        maximum,
+        low, high, x, bits, labels, order, threshold, total, nonzero, active, minimum, maximum
     ):
         width = min(256, high - low)
         s = np.zeros(width, np.float64)
@@ -253,15 +233,7 @@ def _histogram_kernels(precision: Any) -> tuple[Kernel, Kernel]:
 
     @compiled
     def histogram_first(  # type: ignore[no-untyped-def]
-        low,
-        high,
-        x,
-        labels,
-        order,
-        first,
-        scale,
-        step,
-        counts,
+        low, high, x, labels, order, first, scale, step, counts
     ):
         samples, _, positions = x.shape
         bins = counts.shape[2]
@@ -294,15 +266,7 @@ def _histogram_kernels(precision: Any) -> tuple[Kernel, Kernel]:
 
     @compiled
     def histogram_last(  # type: ignore[no-untyped-def]
-        low,
-        high,
-        x,
-        labels,
-        order,
-        first,
-        scale,
-        step,
-        counts,
+        low, high, x, labels, order, first, scale, step, counts
     ):
         samples, positions, _ = x.shape
         bins = counts.shape[2]

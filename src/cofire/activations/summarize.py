@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field, PositiveInt
 from torch import nn
 
 from cofire.activations.batches import Batches, first_inputs
-from cofire.activations.cofiring import Pairs, adapted_top, check_pairs, narrowed
-from cofire.activations.histograms import Range, check_bins
+from cofire.activations.cofiring import Pairs, adapted_top, narrowed
+from cofire.activations.histograms import Range
 from cofire.activations.labelling import ClassRows, Labelling
 from cofire.activations.passes import (
     FirstPass,
@@ -26,7 +27,6 @@ from cofire.activations.progress import announce
 from cofire.activations.summary import ActivationSummary, ByClass, LayerSummary, SummaryOptions
 from cofire.arguments import validated
 from cofire.errors import BudgetError, LayerError, OptionError
-from cofire.marks import check_whole
 from cofire.network import ActivationLayer, Network, Selector, Unit, classifier
 
 DEFAULT_CAP = 4_000_000_000
@@ -41,6 +41,10 @@ DEFAULT_TOP = 50
 """Representative neurons per class, as in P2."""
 
 
+_STATISTICS, _RANGE, _COUNT = 5 * 8, 2 * 8, 8
+"""Bytes of a neuron's statistics, of its range, and of a bin."""
+
+
 @validated
 def summarize(
     network: Network | nn.Module,
@@ -48,18 +52,18 @@ def summarize(
     *,
     layers: Selector = None,
     unit: Unit = "channel",
-    bins: int = 100,
+    bins: PositiveInt = 100,
     range: Range = "own",
     threshold: float = 0.0,
     by_class: ByClass = False,
     pairs: Pairs | None = None,
-    top: int = DEFAULT_TOP,
-    null_graphs: int = 0,
+    top: PositiveInt = DEFAULT_TOP,
+    null_graphs: Annotated[int, Field(ge=0, le=1000)] = 0,
     class_names: Sequence[str] | None = None,
     outputs: Sequence[int] | None = None,
-    min_class_samples: int | None = None,
-    batch_size: int = 256,
-    max_bytes: int = DEFAULT_CAP,
+    min_class_samples: PositiveInt | None = None,
+    batch_size: PositiveInt = 256,
+    max_bytes: PositiveInt = DEFAULT_CAP,
     progress: bool | None = None,
 ) -> ActivationSummary:
     """What the neurons of a network do on a data set, exactly and in bounded memory.
@@ -132,13 +136,9 @@ def summarize(
     network = classifier(network, lambda: first_inputs(data))
     chosen = _layers(network, layers)
     labelling = Labelling.of(network, data, class_names, outputs)
-    bins = check_bins(bins)
-    kept = _by_class(by_class)
-    fewest = (
-        None if min_class_samples is None else check_whole("min_class_samples", min_class_samples)
-    )
-    top, null_graphs = _check_graph(pairs, kept, top, null_graphs)
-    max_bytes = check_whole("max_bytes", max_bytes)
+    # 1 equals True, but would be taken for "statistics" further on.
+    kept: ByClass = True if by_class is not False and by_class == 1 else by_class
+    _check_graph(pairs, kept, top, null_graphs)
     batches = Batches(data, len(labelling.names), batch_size=batch_size)
 
     def cost_for(classes: int) -> Cost:
@@ -158,19 +158,23 @@ def summarize(
     if kept and (batches.in_memory or null_graphs or cost.bytes > max_bytes):
         class_samples = batches.class_samples()
         cost = cost_for(max(1, int((class_samples > 0).sum())))
-    check_budget(
-        cost,
-        max_bytes,
-        unit=unit,
-        bins=bins,
-        by_class=kept,
-        graph=pairs is not None,
-        null_graphs=null_graphs,
-    )
-    announce(
-        f"{len(chosen)} layers, {'at most ' if class_samples is None and kept else ''}{cost}",
-        progress,
-    )
+    if cost.bytes > max_bytes:
+        smaller = {
+            "choose fewer layers": True,
+            "unit='channel'": unit == "element",
+            "by_class='statistics'": kept is True,
+            "fewer null_graphs": null_graphs > 0,
+            "a smaller top": pairs is not None,
+            "fewer bins": bins > 100,
+        }
+        raise BudgetError(
+            f"{cost} with unit='{unit}', bins={bins}, by_class={kept!r}",
+            f"at most {in_units(max_bytes)} (max_bytes={max_bytes})",
+            f"{', '.join(way for way, helps in smaller.items() if helps)}, or raise max_bytes if this "
+            "machine has the memory",
+        )
+    at_most = "at most " if class_samples is None and kept else ""
+    announce(f"{len(chosen)} layers, {at_most}{cost}", progress)
     if reason := labelling.without_accuracy():
         announce(f"Note: {reason}", progress)
 
@@ -185,7 +189,7 @@ def summarize(
         network, batches, labelling, rows, chosen, unit, first.observe, "pass 1 of 2", progress
     )
     if kept:
-        check_classes(seen, fewest, labelling.names)
+        check_classes(seen, min_class_samples, labelling.names)
     first.finish()
 
     occurring = seen.occurring
@@ -247,50 +251,23 @@ def _layers(network: Network, layers: Selector) -> tuple[ActivationLayer, ...]:
     return chosen
 
 
-def _by_class(given: ByClass) -> ByClass:
-    # By identity: 1 equals True but would be taken for "statistics" further on.
-    if given is True or given is False or given == "statistics":
-        return given
-    raise OptionError(f"by_class={given!r}", "False, True or 'statistics'", "pass by_class=True")
-
-
-def _check_graph(
-    pairs: Pairs | None, by_class: ByClass, top: int, null_graphs: int
-) -> tuple[int, int]:
-    top = check_whole("top", top)
-    null_graphs = check_whole("null_graphs", null_graphs, least=0, most=1000)
+def _check_graph(pairs: Pairs | None, by_class: ByClass, top: int, null_graphs: int) -> None:
     if null_graphs == 1:
         raise OptionError(
             "null_graphs=1", "0, or two at least, which have a spread", "pass null_graphs=10"
         )
-    if pairs is None:
-        if null_graphs or top != DEFAULT_TOP:
-            raise OptionError(
-                f"top={top}, null_graphs={null_graphs} without pairs",
-                "a graph that these are options of",
-                "pass pairs='class', or leave them out",
-            )
-        return top, null_graphs
-    check_pairs(pairs)
-    if not by_class:
+    if pairs is None and (null_graphs or top != DEFAULT_TOP):
+        raise OptionError(
+            f"top={top}, null_graphs={null_graphs} without pairs",
+            "a graph that these are options of",
+            "pass pairs='class', or leave them out",
+        )
+    if pairs is not None and not by_class:
         raise OptionError(
             f"pairs={pairs!r} with by_class=False",
             "results by class: neurons represent classes",
             "pass by_class=True or by_class='statistics', or pairs=None for no graph",
         )
-    return top, null_graphs
-
-
-"""What is kept per class: nothing, statistics and histograms, or statistics alone."""
-
-
-_STATISTICS = 5 * 8
-
-
-_RANGE = 2 * 8
-
-
-_COUNT = 8
 
 
 @dataclass(frozen=True)
@@ -368,38 +345,3 @@ def _cofiring(neurons: int, classes: int, pairs: str, top: int) -> int:
         return _COUNT * classes * (top * top + 4 * top)
     union = min(neurons, classes * top)
     return _COUNT * (union * union + 2 * classes * (union + top))
-
-
-def check_budget(
-    cost: Cost,
-    cap: int,
-    *,
-    unit: Unit,
-    bins: int,
-    by_class: ByClass,
-    graph: bool = False,
-    null_graphs: int = 0,
-) -> None:
-    """Refuse a summary whose state exceeds the cap.
-
-    Raises:
-        BudgetError: It does; the message names what would make it smaller.
-    """
-    if cost.bytes <= cap:
-        return
-    remedies = ["choose fewer layers"]
-    if unit == "element":
-        remedies.append("unit='channel'")
-    if by_class is True:
-        remedies.append("by_class='statistics'")
-    if null_graphs:
-        remedies.append("fewer null_graphs")
-    if graph:
-        remedies.append("a smaller top")
-    if bins > 100:
-        remedies.append("fewer bins")
-    raise BudgetError(
-        f"{cost} with unit='{unit}', bins={bins}, by_class={by_class!r}",
-        f"at most {in_units(cap)} (max_bytes={cap})",
-        f"{', '.join(remedies)}, or raise max_bytes if this machine has the memory",
-    )

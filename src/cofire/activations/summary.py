@@ -25,6 +25,9 @@ from cofire.storage import load_result, save_result
 
 _FORMAT = 2
 
+ByClass = Literal[False, True, "statistics"]
+"""What is kept per class: nothing, statistics and histograms, or statistics alone."""
+
 
 @dataclass(frozen=True)
 class SummaryOptions:
@@ -290,9 +293,7 @@ class ActivationSummary:
             )
         mean, entropy = found.mean(), found.entropy()
 
-        def graph_of(
-            counts: CofiringCounts, by_chance: tuple[ActivationPatternGraph, ...]
-        ) -> ActivationPatternGraph:
+        def graph_of(counts: CofiringCounts, **more: Any) -> ActivationPatternGraph:
             neurons = counts.vertices()
             return ActivationPatternGraph(
                 layer=layer,
@@ -305,10 +306,10 @@ class ActivationSummary:
                 entropy=entropy[neurons],
                 pairs=counts.pairs,
                 top_asked=self.options.top,
-                by_chance=by_chance,
+                **more,
             )
 
-        return graph_of(found.cofiring, tuple(graph_of(counts, ()) for counts in found.by_chance))
+        return graph_of(found.cofiring, by_chance=tuple(map(graph_of, found.by_chance)))
 
     def __getitem__(self, name: str) -> LayerSummary:
         for layer in self.layers:
@@ -335,26 +336,18 @@ class ActivationSummary:
             tensors["class_correct"] = self.class_correct
         described = []
         for index, layer in enumerate(self.layers):
-            parts: dict[str, Any] = {
-                "statistics": layer.statistics,
-                "histograms": layer.histograms,
-                "by_class": layer.class_histograms,
-                "cofiring": layer.cofiring,
-                **{f"by_chance{run}": state for run, state in enumerate(layer.by_chance)},
+            parts: dict[str, Any] = {name: getattr(layer, of) for name, (of, _) in _STATES.items()}
+            parts |= {f"by_chance{run}": state for run, state in enumerate(layer.by_chance)}
+            values = {
+                f"{part}.{f.name}": getattr(state, f.name)
+                for part, state in parts.items()
+                if state is not None
+                for f in fields(state)
             }
-            plain: dict[str, Any] = {}
-            for part, state in parts.items():
-                if state is None:
-                    continue
-                for f in fields(state):
-                    value = getattr(state, f.name)
-                    if isinstance(value, Tensor):
-                        tensors[f"{index}.{part}.{f.name}"] = value
-                    else:
-                        plain[f"{part}.{f.name}"] = value
-            described.append(
-                {"layer": asdict(layer.layer), "plain": plain, "by_chance": len(layer.by_chance)}
-            )
+            tensors |= {f"{index}.{k}": v for k, v in values.items() if isinstance(v, Tensor)}
+            plain = {k: v for k, v in values.items() if not isinstance(v, Tensor)}
+            runs = len(layer.by_chance)
+            described.append({"layer": asdict(layer.layer), "plain": plain, "by_chance": runs})
         header = {"format": _FORMAT, "options": asdict(self.options), "layers": described}
         return save_result(path, "summary", header, tensors)
 
@@ -372,47 +365,30 @@ class ActivationSummary:
     def _read(cls, header: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
         if header["format"] != _FORMAT:
             raise ValueError(header["format"])
-        options = header["options"]
-        options |= {
-            name: tuple(options[name]) for name in ("class_names", "classes") if name in options
-        }
 
-        def state(kind: Any, index: int, part: str, plain: dict[str, Any]) -> Any:
-            start = f"{index}.{part}."
-            if f"{start}{fields(kind)[0].name}" not in tensors:
-                return None
-            whole = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
-            rest = {
-                k.removeprefix(f"{part}."): v for k, v in plain.items() if k.startswith(f"{part}.")
-            }
-            return kind(**whole, **rest)
+        def tuples(of: dict[str, Any]) -> dict[str, Any]:
+            return {k: tuple(v) if isinstance(v, list) else v for k, v in of.items()}
 
-        layers = []
-        for index, described in enumerate(header["layers"]):
-            about: dict[str, Any] = {
-                k: tuple(v) if isinstance(v, list) else v for k, v in described["layer"].items()
-            }
-            layers.append(
-                LayerSummary(
-                    layer=ActivationLayer(**about),
-                    statistics=state(ActivationStatistics, index, "statistics", described["plain"]),
-                    histograms=state(ActivationHistograms, index, "histograms", described["plain"]),
-                    class_histograms=state(
-                        ActivationHistograms, index, "by_class", described["plain"]
-                    ),
-                    cofiring=state(CofiringCounts, index, "cofiring", described["plain"]),
-                    by_chance=tuple(
-                        state(CofiringCounts, index, f"by_chance{run}", described["plain"])
-                        for run in range(described["by_chance"])
-                    ),
-                )
+        def state(kind: Any, index: int, part: str) -> Any:
+            start, plain = f"{index}.{part}.", header["layers"][index]["plain"].items()
+            named = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
+            rest = {k.removeprefix(f"{part}."): v for k, v in plain if k.startswith(f"{part}.")}
+            return kind(**named, **rest) if named else None
+
+        layers = tuple(
+            LayerSummary(
+                layer=ActivationLayer(**tuples(described["layer"])),
+                by_chance=tuple(
+                    state(CofiringCounts, index, f"by_chance{run}")
+                    for run in range(described["by_chance"])
+                ),
+                **{of: state(kind, index, part) for part, (of, kind) in _STATES.items()},
             )
-        return cls(
-            options=SummaryOptions(**options),
-            layers=tuple(layers),
-            class_samples=tensors["class_samples"],
-            class_correct=tensors["class_correct"] if options.get("outputs") != "none" else None,
+            for index, described in enumerate(header["layers"])
         )
+        options = SummaryOptions(**tuples(header["options"]))
+        correct = None if options.outputs == "none" else tensors["class_correct"]
+        return cls(options, layers, tensors["class_samples"], correct)
 
     def __repr__(self) -> str:
         dead = sum(int(layer.dead().sum()) for layer in self.layers)
@@ -440,6 +416,14 @@ class ActivationSummary:
         ]
         return _NOTEBOOK.render(summary=repr(self), rows=rows)
 
+
+_STATES: dict[str, tuple[str, type[Any]]] = {
+    "statistics": ("statistics", ActivationStatistics),
+    "histograms": ("histograms", ActivationHistograms),
+    "by_class": ("class_histograms", ActivationHistograms),
+    "cofiring": ("cofiring", CofiringCounts),
+}
+"""What a file calls the states of a layer: their attribute and class."""
 
 _NOTEBOOK = Environment(autoescape=True).from_string(
     "<p>{{ summary }}</p><table><thead><tr><th>layer</th><th>kind</th><th>neurons</th>"
@@ -480,6 +464,3 @@ def _not_by_class(value: str) -> DataError:
         f"one made with by_class={value}",
         f"summarize with by_class={value}",
     )
-
-
-ByClass = Literal[False, True, "statistics"]
