@@ -12,7 +12,8 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -28,18 +29,36 @@ _DOTTED = re.compile(r"^[ \t]*\[{0,2}[ \t]*(?:[^\s.=\]]++[ \t]*+\.[ \t]*+){8}", 
 """A key within a key, nine deep: options lie side by side."""
 
 
-def reader(kind: type[CofireError], expected: str, remedy: str) -> Callable[[Reader], Reader]:
-    """Turn any fault of a file into one error that names the file.
+@contextmanager
+def reading(
+    path: Any,
+    kind: type[CofireError],
+    expected: str,
+    remedy: str = "check the path, or make it again",
+) -> Iterator[None]:
+    """Turn any fault of a file or folder into one error that names it.
 
     Errors of cofire pass as they are, and so do Ctrl-C and an order to exit.
 
     Args:
+        path: What is read.
         kind: Of error.
-        expected: What the file should be.
+        expected: What it should be.
         remedy: What to do.
+    """
+    try:
+        yield
+    except CofireError:
+        raise
+    except BaseException as error:
+        # A library in Rust that fails within itself raises what is no Exception.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise kind(f"'{_named(path)}': {_said(error)}", expected, remedy) from error
 
-    Returns:
-        A decorator for a function, or below `classmethod` for a method, that takes the path first.
+
+def reader(kind: type[CofireError], expected: str, remedy: str) -> Callable[[Reader], Reader]:
+    """The same for a function, or below `classmethod` for a method, that takes the path first.
 
     Example:
         >>> from cofire.errors import ResultError
@@ -56,16 +75,9 @@ def reader(kind: type[CofireError], expected: str, remedy: str) -> Callable[[Rea
 
         @functools.wraps(function)
         def read(*args: Any, **kwargs: Any) -> Any:
-            try:
+            path = args[at] if len(args) > at else next(iter(kwargs.values()), "")
+            with reading(path, kind, expected, remedy):
                 return function(*args, **kwargs)
-            except CofireError:
-                raise
-            except BaseException as error:
-                # A library in Rust that fails within itself raises what is no Exception.
-                if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-                    raise
-                path = args[at] if len(args) > at else next(iter(kwargs.values()), "")
-                raise kind(f"'{_named(path)}': {_said(error)}", expected, remedy) from error
 
         return cast("Reader", read)
 
@@ -126,7 +138,7 @@ def read_text(path: str | Path, most: int = _JSON_BYTES, encoding: str = "utf-8"
     return content.decode(encoding)
 
 
-def read_json(path: str | Path, most: int = _JSON_BYTES, encoding: str = "utf-8") -> Any:
+def read_json(path: str | Path, most: int = _JSON_BYTES) -> Any:
     """What a file of JSON holds; NaN and infinity, which JSON does not have, are refused.
 
     Raises:
@@ -134,7 +146,7 @@ def read_json(path: str | Path, most: int = _JSON_BYTES, encoding: str = "utf-8"
         ValueError: It is too long, no JSON, or has a number that is none.
         RecursionError: It is nested too deep.
     """
-    return json.loads(read_text(path, most, encoding), parse_constant=_refuse_constant)
+    return json.loads(read_text(path, most), parse_constant=_refuse_constant)
 
 
 def _refuse_constant(name: str) -> Any:

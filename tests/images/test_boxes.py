@@ -104,7 +104,10 @@ class TestJsonLists:
         ):
             assert words in message
         found = read_boxes(file, skip_faulty=True)
-        assert (found.faulty, found.entries[0].boxes) == (5, ((0.0, 0.0, 1.0, 1.0),))
+        assert (found.reasons.get("faulty", 0), found.entries[0].boxes) == (
+            5,
+            ((0.0, 0.0, 1.0, 1.0),),
+        )
         assert found.told == "1 box on 1 image (list of boxes); left out: 5 faulty"
 
     def test_an_image_has_one_entry(self, tmp_path):
@@ -161,7 +164,10 @@ class TestClassNames:
             tmp_path / "b.json", entry("a.jpg", "dgo", [(0, 0, 1, 1)] * 3), entry("c.jpg", "cat")
         )
         found = read_boxes(file, NAMES, skip_unknown=True)
-        assert (found.unknown, [one.label for one in found.entries]) == (3, [None, 1])
+        assert (found.reasons["of unknown classes"], [one.label for one in found.entries]) == (
+            3,
+            [None, 1],
+        )
 
     def test_without_a_list_of_classes_a_name_says_nothing(self, tmp_path):
         file = boxes_json(tmp_path / "b.json", entry("a.jpg", "dog"))
@@ -206,9 +212,9 @@ class TestXml:
             ("cat", (1, 1, 3, 3), "<difficult>0</difficult>"),
         )
         found = read_boxes(tmp_path, NAMES)
-        assert (found.difficult, len(found.entries[0].boxes)) == (1, 1)
+        assert (found.reasons.get("difficult", 0), len(found.entries[0].boxes)) == (1, 1)
         found = read_boxes(tmp_path, NAMES, difficult=True)
-        assert (found.difficult, len(found.entries[0].boxes)) == (0, 2)
+        assert (found.reasons.get("difficult", 0), len(found.entries[0].boxes)) == (0, 2)
 
     def test_folders_below_count_and_names_are_without_endings(self, tmp_path):
         for name in ("b/2.xml", "a/1.xml", "0.XML"):
@@ -264,7 +270,7 @@ class TestXml:
         xml(tmp_path / "a.xml", ("cat", (9, 1, 3, 4)), ("cat", ("nan", 1, 3, 4)))
         message = refused(DataError, tmp_path, NAMES)
         assert "'a.xml', object 1: box 8.0, 0.0, 3.0, 4.0 ends left of" in message
-        assert read_boxes(tmp_path, NAMES, skip_faulty=True).faulty == 2
+        assert read_boxes(tmp_path, NAMES, skip_faulty=True).reasons["faulty"] == 2
 
     def test_the_noted_file_may_have_an_ending_or_a_path(self, tmp_path):
         xml(tmp_path / "a.xml", filename="a.jpg")
@@ -293,7 +299,12 @@ class TestCoco:
         found = read_boxes(file, NAMES)
         first, second = found.entries
         assert (first.labels, first.boxes) == ((1, 0), ((1.0, 2.0, 4.0, 6.0), (0.5, 0.0, 1.5, 1.0)))
-        assert (second.name, second.boxes, second.size, found.crowd) == ("b.jpg", (), (20, 10), 1)
+        assert (second.name, second.boxes, second.size, found.reasons.get("crowd", 0)) == (
+            "b.jpg",
+            (),
+            (20, 10),
+            1,
+        )
 
     def test_a_category_without_boxes_need_be_no_class(self, tmp_path):
         categories = [(1, "dog"), (9, "kite")]
@@ -301,7 +312,7 @@ class TestCoco:
         assert len(read_boxes(file, NAMES)) == 1
         file = coco(tmp_path / "c.json", [(5, "a.jpg")], [(5, 9, (0, 0, 1, 1), {})] * 2, categories)
         assert "(1): 'kite'" in refused(LabelError, file, NAMES)
-        assert read_boxes(file, NAMES, skip_unknown=True).unknown == 2
+        assert read_boxes(file, NAMES, skip_unknown=True).reasons["of unknown classes"] == 2
 
     def test_faults_are_told_all_at_once(self, tmp_path):
         file = coco(
@@ -346,7 +357,7 @@ class TestCoco:
         )
         assert "(2)" in refused(DataError, file, NAMES)
         found = read_boxes(file, NAMES, skip_faulty=True)
-        assert (found.faulty, len(found.odd_boxes)) == (2, 2)
+        assert (found.reasons.get("faulty", 0), len(found.odd_boxes)) == (2, 2)
         file = coco(tmp_path / "c.json", [(5, "a.jpg"), (6, "a.jpg")], [])
         assert "several entries" in refused(DataError, file, NAMES)
 
@@ -420,7 +431,7 @@ class TestUnit:
         file = self.boxes(tmp_path, "json", (0.25, 0.5, 0.75, 1), (3, 3, 9, 9))
         assert "(1): 'a.jpg': box 0.25, 0.5, 0.75, 1" in refused(DataError, file, NAMES)
         found = read_boxes(file, NAMES, skip_faulty=True)
-        assert (len(found.entries[0].boxes), found.faulty) == (1, 1)
+        assert (len(found.entries[0].boxes), found.reasons.get("faulty", 0)) == (1, 1)
 
     def test_fractions_are_of_a_size_and_from_0_to_1(self, tmp_path):
         file = self.boxes(tmp_path, "json", (0.25, 0.5, 0.75, 1), size=None)
@@ -437,15 +448,14 @@ class TestBounds:
 
     @pytest.mark.parametrize("name", ["a\0b", "x" * 5000, "x\ud800", "/dev/null"])
     def test_names_that_are_no_files_are_told(self, tmp_path, name):
-        with pytest.raises(DataError, match=r"cannot be read|no boxes|no file"):
+        with pytest.raises(DataError, match=r"embedded null|too long|encode|no boxes|No such file"):
             read_boxes(tmp_path / name)
 
     def test_files_have_a_largest_size(self, tmp_path, monkeypatch):
         file = boxes_json(tmp_path / "b.json", entry("a.jpg"))
-        monkeypatch.setattr("cofire.images.files.MOST_LIST", 10)
+        monkeypatch.setattr("cofire.images.boxes.MOST_LIST", 10)
         monkeypatch.setattr("cofire.images.voc.MOST_XML", 10)
-        monkeypatch.setattr("cofire.images.files.text_of.__defaults__", (10,))
-        assert "of at most 10 bytes" in refused(DataError, file)
+        assert "more than 10 bytes" in refused(DataError, file)
         assert "more than 10 bytes" in refused(DataError, xml(tmp_path / "a.xml"))
 
     def test_elements_within_each_other_have_an_end(self, tmp_path):

@@ -65,10 +65,12 @@ def test_each_photo_is_as_likely_as_another():
 
 
 def test_parts_of_a_collection_are_collections_that_remember_what_was_left_out():
-    photos = Collection(
-        collection(5).images, Path("images"), unreadable=("x.jpg",), faulty=("a.jpg: box",)
+    photos = Collection(collection(5).images, Path("images")).leaving_out(
+        unreadable=("x.jpg",), faulty=("a.jpg: box",)
     )
     assert len(photos[1:3]) == 2
     assert photos[1:3][0] == photos[1]
-    assert photos[1:].told.endswith("left out: 1 image that cannot be used, 1 box not fitting")
+    assert photos[1:].told.endswith(
+        "left out: 1 image that cannot be used, 1 box that does not fit"
+    )
     assert "cats" not in repr(photos)

@@ -8,7 +8,7 @@ import pytest
 from cofire.errors import DataError, ImageError, LabelError, OptionError
 from cofire.images.boxes import read_boxes
 from cofire.images.collection import split_of
-from cofire.images.matching import images_below, match
+from cofire.images.layouts import images_below, match
 
 from .folders import boxes_json, coco, entry, image, xml
 
@@ -81,7 +81,10 @@ def test_all_mismatches_are_told_up_to_twenty_of_each_kind(folder):
 def test_what_has_no_partner_is_left_out_and_named_when_allowed(folder):
     found = matched(folder, entry("a.png"), entry("z.png"), allow_unmatched=True)
     assert [photo.name for photo in found] == ["a.png"]
-    assert (found.unmatched_images, found.unmatched_boxes) == (("b.jpg", "sub/c.JPEG"), ("z.png",))
+    assert found.left_out == {
+        "images without an entry": ["b.jpg", "sub/c.JPEG"],
+        "entries without an image": ["z.png"],
+    }
     assert (
         found.told
         == "1 image, 1 box; left out: 2 images without an entry, 1 entry without an image"
@@ -172,7 +175,10 @@ class TestClasses:
         ]
         assert found.told == "2 images, 3 boxes, 2 boxes of other classes"
         found = match(tmp_path / "images", boxes, several="skip")
-        assert ([photo.name for photo in found], found.classless) == (["a.jpg"], ("b.jpg",))
+        assert ([photo.name for photo in found], found.left_out) == (
+            ["a.jpg"],
+            {"images without one class": ["b.jpg"]},
+        )
         with pytest.raises(OptionError):
             match(tmp_path / "images", boxes, several="any")
 

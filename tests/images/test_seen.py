@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from cofire.errors import DataError, ImageError, OptionError
 from cofire.images.boxes import read_boxes
 from cofire.images.collection import AnnotatedImage, Collection
-from cofire.images.matching import match
+from cofire.images.layouts import match
 from cofire.images.preparation import Preparation, Prepared
 from cofire.images.reading import orientation_of, oriented
 from cofire.images.seen import checked, in_view, placed, read_batches, seen_boxes
@@ -239,7 +239,9 @@ class TestChecking:
             assert words in message
         found = checked(collection(folder), WHOLE, skip_unreadable=True)
         assert [photo.name for photo in found] == ["0.png", "2.png", "5.png"]
-        assert found.unreadable == ("1.png", "3.png", "4.png", "6.png")
+        assert found.left_out == {
+            "images that cannot be used": ["1.png", "3.png", "4.png", "6.png"]
+        }
         assert "4 images that cannot be used" in found.told
         for name in "025":
             (images / f"{name}.png").write_text("")
@@ -250,7 +252,9 @@ class TestChecking:
     def test_a_pipe_named_as_an_image_does_not_stop_everything(self, folder):
         (folder / "images" / "1.png").unlink()
         os.mkfifo(folder / "images" / "1.png")
-        assert checked(collection(folder), WHOLE, skip_unreadable=True).unreadable == ("1.png",)
+        assert checked(collection(folder), WHOLE, skip_unreadable=True).left_out == {
+            "images that cannot be used": ["1.png"]
+        }
 
     def test_all_boxes_that_do_not_fit_are_named_or_left_out_and_their_photos_stay(self, folder):
         good, out, over = (0, 0, 5, 5), (30, 0, 35, 5), (15, 5, 25, 9)
@@ -274,7 +278,7 @@ class TestChecking:
             assert words in message
         found = checked(collection(folder), WHOLE, skip_faulty=True)
         assert [len(photo.boxes) for photo in found] == [1, 0, 0, 1, 1, 1, 1]
-        assert (found.without_box, len(found.faulty)) == (2, 4)
+        assert (found.without_box, len(found.left_out["boxes that do not fit"])) == (2, 4)
         (batch,) = read_batches(found, WHOLE)
         assert batch.boxes[3].tolist() == [[0.0, 0.0, 5.0, 5.0]]
         assert [len(boxes) for boxes in batch.boxes] == [1, 0, 0, 1, 1, 1, 1]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cofire.images.matching import SEVERAL
+from cofire.images.layouts import SEVERAL
 
 _PANEL = "Which photos and boxes"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,27 +47,22 @@ class BoxList:
         source: Where it was read from.
         kind: In words, as "COCO".
         entries: One for each image, in the order of the source.
-        difficult: Boxes left out as hard to make out, as their file notes.
-        crowd: Boxes left out that go round many things at once.
-        unknown: Boxes left out for a class that the network has not.
-        faulty: Boxes left out that are none: NaN, turned round or without area.
-        odd_boxes: The same boxes in words.
+        reasons: How many boxes were left out, by reason: "difficult", "crowd" (they go round many
+            things at once), "of unknown classes", "faulty" (NaN, reversed or without area).
+        odd_boxes: The faulty ones in words.
         unknown_classes: The classes that the network has not, with how many boxes each has, in
             words.
 
     Example:
         >>> drawn = Annotation("a.jpg", 3, (3,), ((0.0, 0.0, 5.0, 5.0),), (10, 10))
-        >>> BoxList(Path("boxes.json"), "list of boxes", (drawn,), difficult=2).told
+        >>> BoxList(Path("boxes.json"), "list of boxes", (drawn,), {"difficult": 2}).told
         '1 box on 1 image (list of boxes); left out: 2 difficult'
     """
 
     source: Path
     kind: str
     entries: tuple[Annotation, ...]
-    difficult: int = 0
-    crowd: int = 0
-    unknown: int = 0
-    faulty: int = 0
+    reasons: Mapping[str, int] = field(default_factory=dict)
     odd_boxes: tuple[str, ...] = ()
     unknown_classes: tuple[str, ...] = ()
 
@@ -77,22 +72,14 @@ class BoxList:
     @property
     def left_out(self) -> str:
         """How many boxes were left out for which reason, in words; empty if none was."""
-        counts = (
-            (self.difficult, "difficult"),
-            (self.crowd, "crowd"),
-            (self.unknown, "of unknown classes"),
-            (self.faulty, "faulty"),
-        )
-        return ", ".join(f"{count:,} {word}" for count, word in counts if count)
+        return ", ".join(f"{count:,} {word}" for word, count in self.reasons.items() if count)
 
     @property
     def told(self) -> str:
         """In words."""
-        boxes = sum(len(entry.boxes) for entry in self.entries)
-        told = (
-            f"{boxes:,} {'box' if boxes == 1 else 'boxes'} on {len(self):,} {'image' if len(self) == 1 else 'images'} "
-            f"({self.kind})"
-        )
+        boxes, images = sum(len(entry.boxes) for entry in self.entries), len(self)
+        told = f"{boxes:,} {'box' if boxes == 1 else 'boxes'} on {images:,} "
+        told += f"{'image' if images == 1 else 'images'} ({self.kind})"
         return f"{told}; left out: {self.left_out}" if self.left_out else told
 
 
@@ -204,48 +191,34 @@ class Gathering:
             self.fault(where, f"has the box {_short(values)}, not four numbers")
             return None
         self.boxes += 1
-        given = left, top, right, bottom
-        corners = (left, top, left + right, top + bottom) if sized else given
+        given: Corners = left, top, right, bottom
+        corners: Any = (left, top, left + right, top + bottom) if sized else given
         told = f"{where}: box {_short(values)}"
         if self.unit == "fraction":
-            return self._of_fractions(corners, told, size)
-        within = _near_0_to_1(corners) and not all(value.is_integer() for value in given)
-        if _near_0_to_1(given) and (within or given != (0, 0, 1, 1) or size != (1, 1)):
-            self.small.append(told)
-        if first_pixel is not None:
-            # The last pixel lies inside, so the first one outside is the next.
-            corners = (
-                left - first_pixel,
-                top - first_pixel,
-                right - first_pixel + 1,
-                bottom - first_pixel + 1,
-            )
-            told = f"{where}: box {_short(corners)}"
-        if within:
-            self.fractions.append(told)
-        return self._fitting(
-            corners, told, "lies between 0 and 1" if within else corners_fault(corners)
-        )
-
-    def _of_fractions(
-        self, corners: Corners, told: str, size: tuple[int, int] | None
-    ) -> Corners | None:
-        odd = corners_fault(corners)
-        if size is None:
-            self.faults.append(f"{told} is to be in fractions of a size, and none is told")
-            return None
-        if not odd and not _near_0_to_1(corners):
-            odd = "is not from 0 to 1"
-        across, down = size
-        left, top, right, bottom = corners
-        return self._fitting((left * across, top * down, right * across, bottom * down), told, odd)
-
-    def _fitting(self, corners: Corners, told: str, odd: str | None) -> Corners | None:
+            if size is None:
+                self.faults.append(f"{told} is to be in fractions of a size, and none is told")
+                return None
+            odd = corners_fault(corners)
+            if not odd and not _near_0_to_1(corners):
+                odd = "is not from 0 to 1"
+            corners = tuple(at * side for at, side in zip(corners, size * 2, strict=True))
+        else:
+            within = _near_0_to_1(corners) and not all(value.is_integer() for value in given)
+            if _near_0_to_1(given) and (within or given != (0, 0, 1, 1) or size != (1, 1)):
+                self.small.append(told)
+            if first_pixel is not None:
+                # The last pixel lies inside, so the first one outside is the next.
+                corners = tuple(at - first_pixel + (n > 1) for n, at in enumerate(given))
+                told = f"{where}: box {_short(corners)}"
+            if within:
+                self.fractions.append(told)
+            odd = "lies between 0 and 1" if within else corners_fault(corners)
         if odd:
             self.left_out["faulty"] += 1
             self.odd_boxes.append(f"{told} {odd}")
             return None
-        return corners
+        left, top, right, bottom = corners
+        return left, top, right, bottom
 
     def _refuse_fractions(self, source: Path, kind: str) -> None:
         """Boxes that would all be one and the same pixel; a few of them may be left out as faulty ones are.
@@ -299,14 +272,13 @@ class Gathering:
         )
         if not self.entries:
             raise DataError(f"'{source}' ({kind}) names no image", "at least one", "check the path")
+        told = ("difficult", "crowd", "of unknown classes", "faulty")
+        self.left_out["of unknown classes"] = sum(self.unknown.values())
         return BoxList(
             source,
             kind,
             tuple(self.entries),
-            self.left_out["difficult"],
-            self.left_out["crowd"],
-            sum(self.unknown.values()),
-            self.left_out["faulty"],
+            {reason: self.left_out[reason] for reason in told if self.left_out[reason]},
             tuple(self.odd_boxes),
             tuple(f"{name} ({count:,})" for name, count in self.unknown.items()),
         )

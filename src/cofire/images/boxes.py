@@ -12,7 +12,8 @@ from cofire.errors import DataError, OptionError
 from cofire.images import voc
 from cofire.images.annotations import UNITS, Annotation, BoxList, Corners, Gathering, size_of
 from cofire.images.classes import ClassTable
-from cofire.images.files import files_below, reading, text_of
+from cofire.images.files import MOST_LIST, files_below
+from cofire.reading import read_text, reading
 
 __all__ = ["Annotation", "BoxList", "Corners", "read_boxes"]
 _KINDS = "a JSON list of boxes, a COCO file, an XML file in VOC's form, or a folder of these"
@@ -80,7 +81,7 @@ def read_boxes(
     gathering = Gathering(
         ClassTable(names, synsets, num_classes), difficult, skip_unknown, skip_faulty, unit
     )
-    with reading(path, _KINDS):
+    with reading(path, DataError, _KINDS):
         return _read(Path(path), gathering, first_pixel)
 
 
@@ -96,13 +97,17 @@ def _read(source: Path, gathering: Gathering, first_pixel: int | None) -> BoxLis
         for name, file in files:
             voc.gather_xml(file, str(PurePosixPath(name).with_suffix("")), gathering, first_pixel)
         return gathering.finish(source, voc.KIND)
-    start = _start(source)
+    with source.open("rb") as opened:
+        start = opened.read(1024).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
     if start == b"<":
         voc.gather_xml(source, source.stem, gathering, first_pixel)
         return gathering.finish(source, voc.KIND)
     if start not in (b"[", b"{"):
         raise DataError(f"'{source}' holds no boxes that can be told", _KINDS, "check the path")
-    content = _json(source)
+    # No object may have a key twice: of two values one would be lost.
+    content = json.loads(
+        read_text(source, MOST_LIST, "utf-8-sig"), object_pairs_hook=_each_key_once
+    )
     if isinstance(content, list):
         gather_list(content, gathering)
         return gathering.finish(source, LIST)
@@ -115,28 +120,6 @@ def _read(source: Path, gathering: Gathering, first_pixel: int | None) -> BoxLis
         )
     gather_coco(content, gathering)
     return gathering.finish(source, COCO)
-
-
-def _start(file: Path) -> bytes:
-    """The first sign of a file that is no blank."""
-    try:
-        with file.open("rb") as opened:
-            return opened.read(1024).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-    except OSError as error:
-        raise DataError(f"'{file}' cannot be read: {error}", _KINDS, "check the path") from error
-
-
-def _json(file: Path) -> Any:
-    """The content of a JSON file, in which no object may have a key twice: of two values one would be lost."""
-    text = text_of(file, _KINDS)
-    try:
-        return json.loads(text, object_pairs_hook=_each_key_once)
-    except RecursionError as error:
-        raise DataError(f"'{file}' is nested too deep", _KINDS, "check the path") from error
-    except ValueError as error:
-        raise DataError(
-            f"'{file}' is no whole JSON: {error}", _KINDS, "mend the file, or make it again"
-        ) from error
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from cofire.errors import DataError, LabelError, OptionError, near_matches
-from cofire.images.files import SHOWN, refuse_all, text_of
-from cofire.marks import CLASS_NAME, check_whole
+from cofire.images.files import SHOWN, refuse_all, rows_of
+from cofire.marks import CLASS_NAME
 
 _LONGEST = 100
 _WNID = re.compile(r"n\d{8}")
@@ -50,27 +50,17 @@ class ClassTable:
         synsets: Sequence[str] | None = None,
         num_classes: int | None = None,
     ) -> None:
-        counts = {
-            word: count
-            for word, count in (
-                ("names", None if names is None else len(names)),
-                ("WordNet numbers", None if synsets is None else len(synsets)),
-                (
-                    "num_classes",
-                    None if num_classes is None else check_whole("num_classes", num_classes),
-                ),
-            )
-            if count is not None
-        }
+        lengths = {"names": names, "WordNet numbers": synsets}
+        counts = {word: len(given) for word, given in lengths.items() if given is not None}
+        if num_classes is not None:
+            counts["num_classes"] = num_classes
         if len(set(counts.values())) > 1:
             raise OptionError(
                 ", ".join(f"{count:,} {word}" for word, count in counts.items()),
                 "one number of classes",
                 "give those of the same network",
             )
-        self.names = [
-            CLASS_NAME.of(f"names[{number}]", name) for number, name in enumerate(names or ())
-        ]
+        self.names = [CLASS_NAME.of(f"names[{at}]", name) for at, name in enumerate(names or ())]
         self.synsets = list(synsets or ())
         self.num_classes: int | None = next(iter(counts.values()), None)
         twice = [wnid for wnid, count in Counter(self.synsets).items() if count > 1]
@@ -83,12 +73,11 @@ class ClassTable:
         )
         # WordNet numbers go before names, and names as they are before names in other letters.
         self._number: dict[str, int | None] = {}
-        for same in (
-            {wnid: [number] for number, wnid in enumerate(self.synsets)},
-            _gathered(self.names),
-            _gathered([name.casefold() for name in self.names]),
-        ):
-            for text, numbers in same.items():
+        for texts in (self.synsets, self.names, [name.casefold() for name in self.names]):
+            places: dict[str, list[int]] = {}
+            for place, text in enumerate(texts):
+                places.setdefault(text.strip(), []).append(place)
+            for text, numbers in places.items():
                 self._number.setdefault(text, numbers[0] if len(numbers) == 1 else None)
 
     @property
@@ -139,14 +128,6 @@ class ClassTable:
         return number >= 0 and (self.num_classes is None or number < self.num_classes)
 
 
-def _gathered(texts: Sequence[str]) -> dict[str, list[int]]:
-    """The places at which each text stands."""
-    places: dict[str, list[int]] = {}
-    for place, text in enumerate(texts):
-        places.setdefault(text.strip(), []).append(place)
-    return places
-
-
 def read_names(path: str | Path, num_classes: int) -> list[str]:
     """The names of all classes, in order.
 
@@ -159,12 +140,17 @@ def read_names(path: str | Path, num_classes: int) -> list[str]:
         DataError: The file cannot be read or is none of these, a name is empty, or there are more
             or fewer names.
     """
-    text = text_of(path, "a text file (UTF-8) with one class name a line")
-    names = _listed(text, path) if text.lstrip().startswith("[") else text.rstrip().splitlines()
-    names = [
-        CLASS_NAME.of(f"'{path}': class {number}", name.strip())
-        for number, name in enumerate(names)
-    ]
+    rows, _ = rows_of(path, "a text file (UTF-8) with one class name a line, or a JSON list")
+    names = []
+    for number, row in enumerate(rows):
+        name = row.get("name") if isinstance(row, dict) else row
+        if not isinstance(name, str):
+            raise DataError(
+                f"entry {number} of '{path}' is {str(row)[:80]}",
+                "a name, or an object with a name",
+                'write it as "cat" or {"name": "cat"}',
+            )
+        names.append(CLASS_NAME.of(f"'{path}': class {number}", name.strip()))
     if "" in names:
         raise DataError(
             f"'{path}' has no name for class {names.index('')}", "a name for each", "fill it in"
@@ -176,6 +162,60 @@ def read_names(path: str | Path, num_classes: int) -> list[str]:
             "give the names of all classes, in the order of the network's outputs",
         )
     return names
+
+
+def read_synsets(path: str | Path, num_classes: int | None = None) -> list[str]:
+    r"""The WordNet numbers of all classes, in the order of the network's outputs.
+
+    Args:
+        path: A text file with one number a line, anything after it is not read, in the order of the
+            numbers, as `LOC_synset_mapping.txt` is; or a JSON list of numbers, or of objects with a
+            "wnid", in any order.
+        num_classes: How many there should be.
+
+    Raises:
+        DataError: The file cannot be read, or a line is not of this form.
+        LabelError: There are more or fewer, one is there twice, or the lines of a text file are in
+            another order.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "LOC_synset_mapping.txt"
+        >>> _ = file.write_text("n01440764 tench, Tinca tinca\nn01443537 goldfish, Carassius auratus\n")
+        >>> read_synsets(file)
+        ['n01440764', 'n01443537']
+    """
+    rows, in_text = rows_of(path, "a list of WordNet numbers")
+    found = [
+        (number, _wnid_of(row)) for number, row in enumerate(rows, 1) if not in_text or row.strip()
+    ]
+    refuse_all(
+        [f"{'line' if in_text else 'entry'} {number}" for number, wnid in found if wnid is None],
+        f"'{path}' has lines without a WordNet number",
+        "n and 8 digits, as n01440764, at the start of each",
+        "name the file of WordNet numbers, not that of names",
+    )
+    wnids = [wnid for _, wnid in found if wnid is not None]
+    if len(wnids) != (len(wnids) if num_classes is None else num_classes) or not wnids:
+        raise LabelError(
+            f"{len(wnids):,} WordNet numbers in '{path}'",
+            "one for each class of the network"
+            + (f", {num_classes:,}" if num_classes is not None else ""),
+            "give those of all classes",
+        )
+    if in_text and wnids != sorted(wnids):
+        raise LabelError(
+            f"the WordNet numbers in '{path}' are not in order",
+            "the order of the numbers, in which networks for ImageNet have their outputs",
+            "sort the lines; or write a JSON list, whose order is taken as it is",
+        )
+    return wnids
+
+
+def _wnid_of(row: Any) -> str | None:
+    text = row.get("wnid") if isinstance(row, dict) else row
+    start = re.split(r"[\s,;:]", text.strip(), maxsplit=1)[0] if isinstance(text, str) else ""
+    return start if is_wnid(start) else None
 
 
 def known_names(spec: str, num_classes: int) -> list[str] | None:
@@ -219,51 +259,21 @@ def class_number(wanted: str, names: Sequence[str] | None, num_classes: int) -> 
         >>> class_number("CAT", ["dog", "cat"], 2), class_number("0", ["dog", "cat"], 2)
         (1, 0)
     """
-    typed = wanted.strip()
-    for same in (str, str.casefold):
-        found = [number for number, name in enumerate(names or ()) if same(name) == same(typed)]
-        if len(found) > 1:
-            raise OptionError(
-                f"{len(found)} classes are named '{typed}'",
-                "one class",
-                f"pass a number: {', '.join(map(str, found))}",
-            )
-        if found:
-            return found[0]
-    if typed.isdecimal():
-        if int(typed) < num_classes:
-            return int(typed)
+    typed, table = wanted.strip(), ClassTable(names, None, None if names else num_classes)
+    number = table.find(typed)
+    if number is None and typed.isdecimal() and not table.is_several(typed):
+        number = int(typed)
+    if number is not None and number < num_classes:
+        return number
+    if table.is_several(typed):
+        same = [at for at, name in enumerate(table.names) if name.casefold() == typed.casefold()]
         raise OptionError(
-            f"--target {typed}", f"a class from 0 to {num_classes - 1}", "pass one of these"
-        )
-    if names is None:
-        raise OptionError(
-            f"--target '{typed}' without class names",
-            f"a number from 0 to {num_classes - 1}",
-            "pass a number, or the names with --classes",
+            f"{len(same)} classes are named '{typed}'",
+            "one class",
+            f"pass a number: {', '.join(map(str, same))}",
         )
     raise OptionError(
-        f"no class '{typed}'",
-        f"one of {num_classes:,} class names",
-        f"try {near_matches(typed, names)}",
+        f"no class '{typed}'" + ("" if names or typed.isdecimal() else ": there are no names"),
+        f"a class from 0 to {num_classes - 1}" + (", or its name" if names else ""),
+        f"try {near_matches(typed, names)}" if names else "pass a number, or --classes",
     )
-
-
-def _listed(text: str, path: str | Path) -> list[str]:
-    try:
-        entries = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(
-            f"'{path}' is no whole JSON: {error}", "a list of names", "mend the file"
-        ) from error
-    names: list[str] = []
-    for number, entry in enumerate(entries):
-        name = entry.get("name") if isinstance(entry, dict) else entry
-        if not isinstance(name, str):
-            raise DataError(
-                f"entry {number} of '{path}' is {str(entry)[:80]}",
-                "a name, or an object with a name",
-                'write it as "cat" or {"name": "cat"}',
-            )
-        names.append(name)
-    return names

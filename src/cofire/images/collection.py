@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import overload
@@ -15,6 +15,16 @@ from cofire.marks import check_whole
 from cofire.reading import named
 
 SPLITS = ("tuning", "evaluation")
+REASONS = {
+    "unmatched_images": "images without an entry",
+    "unmatched_boxes": "entries without an image",
+    "classless": "images without one class",
+    "unreadable": "images that cannot be used",
+    "faulty": "boxes that do not fit",
+    "odd": "boxes that are none",
+    "unknown": "classes of boxes that the network has not",
+}
+"""Why something was left out, by a key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +62,9 @@ class Collection(Sequence[AnnotatedImage]):
     Attributes:
         images: Each with a class, in the order of their names.
         source: The folder of images.
-        unmatched_images: Names of images left out because nothing says where their boxes are.
-        unmatched_boxes: Names of entries of the list of boxes left out because there is no such
-            image.
-        classless: Names of images left out because they show several classes, or none that is told.
-        unreadable: Names of images left out because they cannot be used, as damaged ones.
-        faulty: Boxes left out because they do not fit their image, in words.
+        left_out: What was left out by the reason in words: names of images and entries, and boxes,
+            as files of text can hold them.
         boxes_left_out: How many boxes were left out when their list was read, and why, in words.
-        odd_boxes: Of these the boxes that are none, in words.
-        unknown_classes: Of these the classes that the network has not, in words.
 
     Example:
         >>> box = (0.0, 0.0, 4.0, 4.0)
@@ -74,14 +78,8 @@ class Collection(Sequence[AnnotatedImage]):
 
     images: tuple[AnnotatedImage, ...] = field(repr=False)
     source: Path
-    unmatched_images: tuple[str, ...] = field(default=(), repr=False)
-    unmatched_boxes: tuple[str, ...] = field(default=(), repr=False)
-    classless: tuple[str, ...] = field(default=(), repr=False)
-    unreadable: tuple[str, ...] = field(default=(), repr=False)
-    faulty: tuple[str, ...] = field(default=(), repr=False)
+    left_out: Mapping[str, list[str]] = field(default_factory=dict, repr=False)
     boxes_left_out: str = field(default="", repr=False)
-    odd_boxes: tuple[str, ...] = field(default=(), repr=False)
-    unknown_classes: tuple[str, ...] = field(default=(), repr=False)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -103,46 +101,30 @@ class Collection(Sequence[AnnotatedImage]):
         """How many images have no box of their class; they are in the collection."""
         return sum(not image.boxes for image in self.images)
 
-    @property
-    def left_out(self) -> dict[str, list[str]]:
-        """What was left out by the reason in words: names of images and entries, and boxes that do not fit.
-
-        Names are told as files of text can hold them: the system's may be any bytes.
-        """
-        left_out = {
-            "images without an entry": self.unmatched_images,
-            "entries without an image": self.unmatched_boxes,
-            "images without one class": self.classless,
-            "images that cannot be used": self.unreadable,
-            "boxes that do not fit": self.faulty,
-            "boxes that are none": self.odd_boxes,
-            "classes of boxes that the network has not": self.unknown_classes,
+    def leaving_out(self, **names: Iterable[str]) -> Collection:
+        """The same with more that was left out, by the key of its reason in `REASONS`."""
+        joined = {
+            reason: [*self.left_out.get(reason, ()), *map(named, names.get(key, ()))]
+            for key, reason in REASONS.items()
         }
-        return {
-            reason: [named(name) for name in names] for reason, names in left_out.items() if names
-        }
+        return replace(self, left_out={reason: those for reason, those in joined.items() if those})
 
     @property
     def told(self) -> str:
         """In words: how many images and boxes, and how many were left out for which reason."""
         words = [
-            _number(len(self), "image"),
-            _number(sum(len(image.boxes) for image in self.images), "box", "boxes"),
+            _number(len(self), "images"),
+            _number(sum(len(image.boxes) for image in self.images), "boxes"),
         ]
         if others := sum(image.others for image in self.images):
-            words.append(f"{_number(others, 'box', 'boxes')} of other classes")
+            words.append(_number(others, "boxes of other classes"))
         if self.without_box:
-            words.append(f"{_number(self.without_box, 'image')} without a box")
+            words.append(_number(self.without_box, "images without a box"))
+        # Boxes that were left out as their list was read are counted in `boxes_left_out`.
         left_out = [
-            f"{_number(len(names), one, more)} {reason}"
-            for names, one, more, reason in (
-                (self.unmatched_images, "image", "images", "without an entry"),
-                (self.unmatched_boxes, "entry", "entries", "without an image"),
-                (self.classless, "image", "images", "without one class"),
-                (self.unreadable, "image", "images", "that cannot be used"),
-                (self.faulty, "box", "boxes", "not fitting"),
-            )
-            if names
+            _number(len(self.left_out[reason]), reason)
+            for key, reason in REASONS.items()
+            if reason in self.left_out and key not in ("odd", "unknown")
         ]
         told = ", ".join(words) + (f"; left out: {', '.join(left_out)}" if left_out else "")
         return told + (f"; boxes not taken: {self.boxes_left_out}" if self.boxes_left_out else "")
@@ -202,7 +184,7 @@ def sample(collection: Collection, count: int, seed: int = 0) -> Collection:
         )
     if not check_whole("count", count) <= len(collection):
         raise OptionError(
-            f"count={count} of {_number(len(collection), 'image')}",
+            f"count={count} of {_number(len(collection), 'images')}",
             f"a whole number from 1 to {len(collection)}",
             f"pass count={len(collection)} or fewer",
         )
@@ -210,5 +192,9 @@ def sample(collection: Collection, count: int, seed: int = 0) -> Collection:
     return replace(collection, images=tuple(collection.images[place] for place in chosen))
 
 
-def _number(count: int, one: str, more: str | None = None) -> str:
-    return f"{count:,} {one if count == 1 else more or one + 's'}"
+def _number(count: int, what: str) -> str:
+    word, _, rest = what.partition(" ")
+    one = {"images": "image", "entries": "entry", "boxes": "box"}[word]
+    if count == 1:
+        word, rest = one, rest.replace("do not", "does not")
+    return f"{count:,} {word} {rest}".rstrip()

@@ -1,67 +1,35 @@
-"""The files of a folder and of all folders below it, and text files read within bounds."""
+"""Files of data sets: those below a folder, lists of rows, and many faults told at once."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-from cofire.errors import CofireError, DataError
+from cofire.errors import DataError
+from cofire.reading import read_text, reading
 
 MOST_LIST = 512 << 20
 """Bytes of the largest file of boxes or names: COCO's largest, of 118,000 images, has 449 million."""
 MOST_XML = 16 << 20
 """Bytes of the largest XML file, which is about one image: VOC's and ILSVRC's have a few thousand."""
+SHOWN = 20
+"""How many faults are written out; of the others the message gives the number."""
 
 
-@contextmanager
-def reading(path: str | Path, expected: str) -> Iterator[None]:
-    """Whatever a file or folder leads its readers to raise becomes an error that names it.
-
-    Args:
-        path: What is read.
-        expected: What it should be.
+def rows_of(path: str | Path, expected: str) -> tuple[list[Any], bool]:
+    """The entries of a JSON list or the lines of a text file (UTF-8), and whether it is a text.
 
     Raises:
-        DataError: For every exception but those of cofire, which pass.
+        DataError: The file cannot be read, or is longer than `MOST_LIST`.
     """
-    try:
-        yield
-    except CofireError:
-        raise
-    # Names that no system takes, links in a circle, nesting that no parser follows, numbers of a
-    # million digits ...
-    except Exception as error:
-        told = (
-            "it is nested too deep"
-            if isinstance(error, RecursionError)
-            else str(error) or type(error).__name__
-        )
-        raise DataError(
-            f"'{path}' cannot be read: {told}", expected, "check the path, or make the file again"
-        ) from error
-
-
-def text_of(path: str | Path, expected: str, most: int = MOST_LIST) -> str:
-    """The text of a file (UTF-8, with or without a mark of byte order).
-
-    Raises:
-        DataError: It is no file or no text, or has more than `most` bytes.
-    """
-    with reading(path, expected):
-        if not Path(path).is_file():
-            raise DataError(
-                f"'{path}' cannot be read: there is no such file", expected, "check the path"
-            )
-        size = Path(path).stat().st_size
-        if size > most:
-            raise DataError(
-                f"'{path}' is a file of {size:,} bytes",
-                f"{expected}, of at most {most:,} bytes",
-                "check the path, or part the file",
-            )
-        return Path(path).read_text(encoding="utf-8-sig")
+    with reading(path, DataError, expected):
+        text = read_text(path, MOST_LIST, "utf-8-sig")
+        if text.lstrip().startswith("["):
+            return list(json.loads(text)), False
+        return text.rstrip().splitlines(), True
 
 
 def files_below(folder: Path, endings: Sequence[str]) -> list[tuple[str, Path]]:
@@ -99,10 +67,6 @@ def files_below(folder: Path, endings: Sequence[str]) -> list[tuple[str, Path]]:
             if path.suffix.lower() in endings:
                 found.append((path.relative_to(folder).as_posix(), path))
     return sorted(found)
-
-
-SHOWN = 20
-"""How many faults are written out; of the others the message gives the number."""
 
 
 def listed(faults: Iterable[str], most: int = SHOWN) -> str:

@@ -139,7 +139,7 @@ def checked(
         progress: Called with the number of images read since the last call.
 
     Returns:
-        The collection; `unreadable` and `faulty` name what was left out.
+        The collection; its `left_out` names what was left out.
 
     Raises:
         ImageError: Images cannot be read or are too small; the message names all. Or none is left.
@@ -184,12 +184,8 @@ def checked(
             "at least one that can",
             "check the folder",
         )
-    return replace(
-        collection,
-        images=tuple(images),
-        faulty=(*collection.faulty, *faulty),
-        unreadable=(*collection.unreadable, *(name for name, _ in unreadable)),
-    )
+    rest = replace(collection, images=tuple(images))
+    return rest.leaving_out(faulty=faulty, unreadable=[name for name, _ in unreadable])
 
 
 def _read(
