@@ -15,7 +15,7 @@ class Training(Options):
     steps: PositiveInt = Field(100, le=1000, json_schema_extra={"panel": "Training"})
     rate: float = Field(0.1, gt=0)
     sizes: tuple[PositiveInt, ...] = (8, 8)
-    above: float | None = None
+    above: float | None = Field(None, lt=9)
     verbose: bool = False
 
 
@@ -30,6 +30,7 @@ class Training(Options):
         ({"sizes": (8, 0)}, r"sizes\[1\]=0"),
         ({"optimizer": "a\x00"}, "take"),
         ({"verbose": 2}, "True or False"),
+        ({"above": 9}, "a finite number below 9 or None"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_three_parts(given, says):

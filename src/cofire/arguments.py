@@ -200,6 +200,8 @@ def _refusal(name: str, hint: Any, default: Any, value: Any, error: ValidationEr
     mark = mark_of(hint)
     if cause is not None and cause.remedy and alone:
         remedy = cause.remedy
+    elif default is None:
+        remedy = f"leave {name} out"
     elif default is not NONE and len(shown(default)) < 60 and not callable(default):
         remedy = f"pass {name}={shown(default)}"
     elif mark is not None and mark.example:
@@ -238,6 +240,12 @@ class _Declared:
         mark = mark_of(hint, self.name)
         if mark is not None:
             return Annotated[Any, mark]
+        if origin is Annotated and get_origin(args[0]) in (Union, UnionType):
+            # Bounds of `int | None` are those of the number.
+            inside = get_args(args[0])
+            return self._either(
+                tuple(Annotated[(arg, *args[1:])] if arg in (int, float) else arg for arg in inside)
+            )
         if origin is Annotated:
             return Annotated[(self(args[0]), *args[1:])]
         if origin in (abc.Sequence, abc.Iterable, abc.Collection, list, tuple):

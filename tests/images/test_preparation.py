@@ -86,8 +86,8 @@ def test_pictures_of_a_data_set_stay_as_they_are_and_have_one_size():
     [
         ({"crop": 200, "image_size": 224}, "--crop 200 with --image-size 224"),
         ({"crop": 0, "resize": 256}, "--resize 256 with --crop 0"),
-        ({"image_size": 10_000}, "--image-size 10000.*9,459"),
-        ({"resize": -1}, "--resize -1"),
+        ({"image_size": 10_000}, "image_size=10000.*9459"),
+        ({"resize": -1}, "resize=-1"),
         ({"mean": [0.5]}, "--mean without --std"),
         ({"mean": [0.5, 0.5], "std": [1.0]}, "one number, or one for each"),
         (

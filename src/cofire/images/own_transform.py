@@ -282,11 +282,6 @@ def own_preparation(
     return found
 
 
-def prepared_by(function: Callable[[Image.Image], Any], name: str) -> OwnPreparation:
-    """The same by a function of a library."""
-    return OwnPreparation(function, name)
-
-
 def _is_maker(function: Any) -> bool:
     """Whether something is called without arguments, and gives the transform."""
     if not callable(function):

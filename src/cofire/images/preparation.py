@@ -21,16 +21,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import Field, PositiveFloat, model_validator
 from torch import Tensor
 
 from cofire.errors import ImageError, OptionError
 from cofire.images.reading import MOST_PIXELS
+from cofire.options import Options, option
 
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _MARGIN = 0.875
@@ -221,18 +223,84 @@ class Preparation:
         )
 
 
+_Sizes = Annotated[int, Field(ge=0, le=MOST_SIDE)]
+_PANEL = "What is done to the images"
+
+
+class PreparationOptions(Options):
+    """How images are prepared; what is not given is as is usual for the model."""
+
+    image_size: Annotated[int, Field(ge=1, le=MOST_SIDE)] | None = option(
+        None,
+        "Image size",
+        "Side of what the network sees; images of just this size stay as they are.",
+        panel=_PANEL,
+    )
+    resize: _Sizes | None = option(
+        None,
+        "Resize",
+        "The shorter side before the crop, for images of any size; 0 resizes none.",
+        panel=_PANEL,
+    )
+    crop: _Sizes | None = option(
+        None,
+        "Crop",
+        "Side of the centre crop; 0 squashes whole images to the image size.",
+        panel=_PANEL,
+    )
+    mean: tuple[float, ...] | None = option(
+        None, "Mean", "Subtracted from values of 0 to 1: 0.5 or 0.485,0.456,0.406.", panel=_PANEL
+    )
+    std: tuple[PositiveFloat, ...] | None = option(
+        None, "Standard deviation", "Divided by: 0.5 or 0.229,0.224,0.225.", panel=_PANEL
+    )
+    grey: bool = option(False, "Grey", "The network takes one channel.", panel=_PANEL)
+    transform: str | None = option(
+        None,
+        "Transform",
+        "package.module:function in place of all these: called with an image, gives the input.",
+        panel=_PANEL,
+    )
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        given = [
+            f"--{name.replace('_', '-')}"
+            for name in ("image_size", "resize", "crop", "mean", "std")
+            if getattr(self, name) is not None
+        ]
+        names = " and ".join(given)
+        if self.transform is not None and given:
+            raise OptionError(
+                f"--transform with {names}",
+                "one or the other: the function decides all of it",
+                f"leave {names} out",
+            )
+        if self.crop and self.image_size not in (None, self.crop):
+            raise OptionError(
+                f"--crop {self.crop} with --image-size {self.image_size}",
+                "one side: what is cut out is what the network sees",
+                "leave one of the two out",
+            )
+        if self.crop == 0 and self.resize is not None:
+            raise OptionError(
+                f"--resize {self.resize} with --crop 0, which squashes whole images to the input",
+                "one of the two",
+                "leave one out",
+            )
+        if (self.mean is None) != (self.std is None):
+            raise OptionError(
+                "--mean without --std, or the reverse", "both or neither", "pass both"
+            )
+        return self
+
+
 def preparation_of(
     spec: str,
     shape: tuple[int, ...] | None = None,
     *,
-    image_size: int | None = None,
-    resize: int | None = None,
-    crop: int | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    grey: bool = False,
-    transform: str | None = None,
     of_data: tuple[int, int, int] | None = None,
+    **given: Any,
 ) -> Preparation:
     """The preparation for a model's name, in the parts that are not given as is usual for it.
 
@@ -241,21 +309,13 @@ def preparation_of(
     Args:
         spec: As `cofire.study.sources.open_network` takes it.
         shape: Of the network's input where it is known already, as that of a `.pt2` file is.
-        image_size: Side of the input.
-        resize: What the shorter side is resized to before the crop; 0 leaves pictures as they are.
-        crop: Side of the centre crop, which is the input's; 0 squashes whole pictures to the input
-            instead.
-        mean: One number, or one per channel.
-        std: As `mean`.
-        grey: Whether the network takes one channel.
-        transform: `package.module:function` in place of all these: called with a picture it gives
-            the input.
-        of_data: (channels, height, width) of the first picture of a data set whose pictures are
+        of_data: (channels, height, width) of the first image of a data set whose images are
             kept as they are where neither the model nor an option says otherwise.
+        given: Of `PreparationOptions`.
 
     Raises:
         OptionError: A number is out of bounds, `mean` and `std` do not fit, or the network takes no
-            pictures.
+            images.
 
     Example:
         >>> preparation_of("torchvision:squeezenet1_0", mean=[0.5], std=[0.5], resize=0).told
@@ -265,101 +325,50 @@ def preparation_of(
         >>> preparation_of("mine:model", image_size=224, crop=0, mean=[0.5], std=[0.5]).told
         'squashed to 224 × 224, (x − 0.5) / 0.5'
     """
-    sizes = {"--image-size": image_size, "--resize": resize, "--crop": crop}
-    if transform is not None:
-        from cofire.images.own_transform import own_preparation
+    from cofire.images.own_transform import OwnPreparation, own_preparation
 
-        given = [
-            name
-            for name, value in {**sizes, "--mean": mean, "--std": std}.items()
-            if value is not None
-        ]
-        if given:
-            raise OptionError(
-                f"--transform with {' and '.join(given)}",
-                "one or the other: the function decides all of it",
-                f"leave {' and '.join(given)} out",
-            )
-        return own_preparation(
-            transform, shape, grey=grey, probe=None if of_data is None else of_data[1:]
-        )
-    for name, value in sizes.items():
-        least = 1 if name == "--image-size" else 0
-        if value is not None and not (isinstance(value, int) and least <= value <= MOST_SIDE):
-            raise OptionError(
-                f"{name} {value}", f"a whole number from {least} to {MOST_SIDE:,}", "leave it out"
-            )
-    if crop and image_size not in (None, crop):
-        raise OptionError(
-            f"--crop {crop} with --image-size {image_size}",
-            "one side: what is cut out is what the network sees",
-            "leave one of the two out",
-        )
-    if crop == 0 and resize is not None:
-        raise OptionError(
-            f"--resize {resize} with --crop 0, which squashes whole pictures to the input",
-            "one of the two",
-            "leave one out",
-        )
-    if (mean is None) != (std is None):
-        raise OptionError("--mean without --std, or the reverse", "both or neither", "pass both")
-    side, usual = image_size or crop, published(spec)
-    if grey and ":" in spec and spec.startswith(("torchvision:", "timm:")):
+    asked = PreparationOptions(**given)
+    if asked.transform is not None:
+        probe = None if of_data is None else of_data[1:]
+        return own_preparation(asked.transform, shape, grey=asked.grey, probe=probe)
+    resize, crop, side = asked.resize, asked.crop, asked.image_size or asked.crop
+    usual, untouched = published(spec), (side, resize, crop) == (None,) * 3
+    if asked.grey and spec.startswith(("torchvision:", "timm:")):
         raise OptionError(
             f"--grey with '{spec}'", "a network that takes one channel", "leave it out"
         )
-    same_size: Literal["prepared", "kept", "required"] = "kept"
+    same_size: Literal["prepared", "kept", "required"] = "kept" if resize is None else "prepared"
     if shape is not None:
-        _check_shape(spec, shape, side, grey)
-    elif of_data is not None and (side, resize, crop) == (None,) * 3 and usual is None:
-        shape, same_size = (1 if grey else of_data[0], *of_data[1:]), "required"
-    elif (
-        usual is not None
-        and usual.function is not None
-        and (side, resize, crop, mean) == (None,) * 4
-    ):
-        from cofire.images.own_transform import prepared_by
-
-        return prepared_by(usual.function, f"timm's own for {spec}")
+        _check_shape(spec, shape, side, asked.grey)
+    elif of_data is not None and untouched and usual is None:
+        shape, same_size = (1 if asked.grey else of_data[0], *of_data[1:]), "required"
+    elif usual is not None and usual.function is not None and untouched and asked.mean is None:
+        return OwnPreparation(usual.function, f"timm's own for {spec}")
     else:
         side = side or (usual.side if usual else 224)
-        shape = (1 if grey else 3, side, side)
-    if resize is not None:
-        same_size = "prepared"
+        shape = (1 if asked.grey else 3, side, side)
     channels, height, width = shape[0], shape[1], shape[2]
+    longer = max(height, width)
+    mean, std = asked.mean, asked.std
     if mean is None or std is None:
-        mean, std = _usual_scale(
-            usual, channels, max(height, width), as_it_is=same_size == "required"
-        )
+        plain = channels != 3 or longer < _SMALL or same_size == "required"
+        mean, std = (usual.mean, usual.std) if usual else ((0.0,), (1.0,)) if plain else _IMAGENET
     squash = crop == 0 or (usual is not None and usual.squash and crop is None and resize is None)
     if resize is None:
-        resize = (
-            0 if crop == 0 or same_size == "required" else _usual_resize(usual, max(height, width))
-        )
-    resize = 0 if squash and resize == height == width else resize
+        resize = round(longer / (_MARGIN if longer >= _SMALL else 1))
+        if crop == 0 or same_size == "required":
+            resize = 0
+        elif usual is not None and (longer == usual.side or longer >= _SMALL):
+            resize = usual.resize if longer == usual.side else math.floor(longer / usual.share)
     return Preparation(
         (channels, height, width),
-        resize,
+        0 if squash and resize == height == width else resize,
         _each("--mean", mean, channels),
-        _each("--std", std, channels, positive=True),
+        _each("--std", std, channels),
         usual.interpolation if usual else "bilinear",
         squash,
         same_size,
     )
-
-
-def _usual_scale(
-    usual: Published | None, channels: int, longer: int, *, as_it_is: bool
-) -> tuple[Sequence[float], Sequence[float]]:
-    if usual is not None:
-        return usual.mean, usual.std
-    return _IMAGENET if channels == 3 and longer >= _SMALL and not as_it_is else ((0.0,), (1.0,))
-
-
-def _usual_resize(usual: Published | None, longer: int) -> int:
-    if usual is not None and (longer == usual.side or longer >= _SMALL):
-        return usual.resize_for(longer)
-    return round(longer / (_MARGIN if longer >= _SMALL else 1))
 
 
 def _check_shape(spec: str, shape: tuple[int, ...], side: int | None, grey: bool) -> None:
@@ -367,33 +376,27 @@ def _check_shape(spec: str, shape: tuple[int, ...], side: int | None, grey: bool
         channels = f"{shape[0]} channels" if len(shape) == 3 else f"inputs of shape {tuple(shape)}"
         raise OptionError(
             f"'{spec}' takes {channels}",
-            "a network on pictures: (1, height, width) for grey or (3, height, width) for colour",
+            "a network on images: (1, height, width) for grey or (3, height, width) for colour",
             "use cofire.explain from Python, which takes any tensor",
         )
-    if side is not None and (side, side) != tuple(shape[1:]):
-        raise OptionError(
-            f"--image-size {side} with '{spec}'",
-            f"inputs of {shape[2]} × {shape[1]}, which it was exported with",
-            "leave it out",
-        )
-    if grey and shape[0] != 1:
-        raise OptionError(
-            f"--grey with '{spec}'",
-            f"{shape[0]} channels, which it was exported with",
-            "leave it out",
-        )
+    takes = f"inputs of {shape[0]} channels and {shape[2]} × {shape[1]} pixels"
+    for given, refused in (
+        (f"--image-size {side}", side is not None and (side, side) != tuple(shape[1:])),
+        ("--grey", grey and shape[0] != 1),
+    ):
+        if refused:
+            raise OptionError(
+                f"{given} with '{spec}'", f"{takes}, which it was exported with", "leave it out"
+            )
 
 
-def _each(
-    name: str, values: Sequence[float], channels: int, *, positive: bool = False
-) -> tuple[float, ...]:
-    """One finite number for each channel."""
-    found = tuple(float(value) for value in values)
-    found = found * channels if len(found) == 1 else found
-    if len(found) != channels or not all(np.isfinite(found)) or (positive and min(found) <= 0):
+def _each(name: str, values: Sequence[float], channels: int) -> tuple[float, ...]:
+    """One number for each channel."""
+    found = tuple(values) * channels if len(values) == 1 else tuple(values)
+    if len(found) != channels:
         raise OptionError(
             f"{name} {','.join(f'{value:g}' for value in values)}",
-            f"one {'positive ' if positive else ''}number, or one for each of {channels} channels",
+            f"one number, or one for each of {channels} channels",
             f"pass {name} 0.5",
         )
     return found
@@ -432,10 +435,6 @@ class Published:
     squash: bool = False
     function: Callable[..., Any] | None = None
 
-    def resize_for(self, side: int) -> int:
-        """What the shorter side is resized to before a centre crop of another side."""
-        return self.resize if side == self.side else math.floor(side / self.share)
-
 
 def published(spec: str) -> Published | None:
     """The preparation of a model's trained weights; None for models that nobody has published.
@@ -449,26 +448,18 @@ def published(spec: str) -> Published | None:
         (224, 232, 'bilinear')
         >>> published("mine:model")
     """
-    if spec.startswith("torchvision:"):
-        return _torchvision(spec.removeprefix("torchvision:"))
-    if spec.startswith("timm:"):
-        return _timm(spec.removeprefix("timm:"))
-    return None
+    library, _, name = spec.partition(":")
+    if library == "torchvision":
+        from torchvision import models
 
-
-def _torchvision(name: str) -> Published | None:
-    from torchvision import models
-
-    if name not in models.list_models(module=models):
+        if name not in models.list_models(module=models):
+            return None
+        wants: Any = models.get_model_weights(name).DEFAULT.transforms()
+        side, resize = wants.crop_size[0], wants.resize_size[0]
+        scale = tuple(wants.mean), tuple(wants.std)
+        return Published(side, side / resize, resize, *scale, wants.interpolation.value)
+    if library != "timm":
         return None
-    wants: Any = models.get_model_weights(name).DEFAULT.transforms()
-    side, resize = wants.crop_size[0], wants.resize_size[0]
-    return Published(
-        side, side / resize, resize, tuple(wants.mean), tuple(wants.std), wants.interpolation.value
-    )
-
-
-def _timm(name: str) -> Published | None:
     # Without timm, or with a name that it has not, opening the network says so.
     try:
         import timm
