@@ -56,31 +56,49 @@ def web(chromium):
         browser.close()
 
 
+def _opened(web, stack, path, *, width=1280, scheme="light", script=True):
+    context = web.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, java_script_enabled=script
+    )
+    stack.callback(context.close)
+    page = context.new_page()
+    page.requested, page.complaints = [], []
+    page.on("request", lambda r: page.requested.append(r.url))
+    page.on(
+        "console",
+        lambda m: page.complaints.append(m.text) if m.type in ("error", "warning") else None,
+    )
+    page.on("pageerror", lambda e: page.complaints.append(str(e)))
+    page.goto(f"file://{path}")
+    if script:
+        page.wait_for_selector("html[data-ready=true]", state="attached")
+    return page
+
+
 @pytest.fixture
 def visit(web):
     """Opens a page file and returns it with what it asked of the network and what it complained of."""
     with contextlib.ExitStack() as stack:
+        yield lambda path, **how: _opened(web, stack, path, **how)
 
-        def opened(path, *, width=1280, scheme="light", script=True):
-            context = web.new_context(
-                viewport={"width": width, "height": 900},
-                color_scheme=scheme,
-                java_script_enabled=script,
-            )
-            stack.callback(context.close)
-            page = context.new_page()
-            page.requested, page.complaints = [], []
-            page.on("request", lambda r: page.requested.append(r.url))
-            page.on(
-                "console",
-                lambda m: (
-                    page.complaints.append(m.text) if m.type in ("error", "warning") else None
-                ),
-            )
-            page.on("pageerror", lambda e: page.complaints.append(str(e)))
-            page.goto(f"file://{path}")
-            if script:
-                page.wait_for_selector("html[data-ready=true]", state="attached")
-            return page
 
-        yield opened
+@pytest.fixture(scope="module")
+def visit_once(web):
+    """The same for all tests of a module, which leave the page as they found it."""
+    with contextlib.ExitStack() as stack:
+        yield lambda path, **how: _opened(web, stack, path, **how)
+
+
+def widths(page, *wanted):
+    """How wide the page's content is at each width of the window, once its figures have followed."""
+    before, found = page.viewport_size, []
+    content = "document.documentElement.scrollWidth"
+    for width in wanted:
+        page.set_viewport_size({"width": width, "height": 900})
+        for _ in range(60):
+            page.wait_for_timeout(50)
+            if page.evaluate(content) <= width:
+                break
+        found.append(page.evaluate(content))
+    page.set_viewport_size(before)
+    return found

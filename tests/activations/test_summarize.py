@@ -264,7 +264,7 @@ def test_a_summary_has_a_report_of_its_own(tiny, tmp_path):
     page = cofire.write_report(
         summarize(tiny.network, tiny.data, by_class=True), tmp_path / "report.html"
     )
-    assert "The 14 neurons in 2 layers" in page.read_text()
+    assert "14 neurons in 2 layers" in page.read_text()
 
 
 def test_the_cost_is_known_and_a_cap_refuses_with_the_remedy(tiny):

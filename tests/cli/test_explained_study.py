@@ -33,7 +33,7 @@ def test_a_study_explains_decisions_and_shows_them(tmp_path):
     assert len(explained) == 4 + 2 * 4
     page = (folder / "report.html").read_text()
     assert page.count('<article class="case">') == 4
-    assert "Do the explanations depend on the class?" in page
+    assert "Do explanations depend on the class?" in page
     (folder / "report.html").unlink()
     cofire("report", folder, cwd=tmp_path)
     assert (folder / "report.html").read_text().count('<article class="case">') == 4

@@ -72,7 +72,6 @@ def test_it_is_held_against_accuracy(folder):
     assert own == {(s, a) for s in ("network", "layer", "class") for a in ("train", "test")}
 
 
-@pytest.mark.xfail(reason="the report lists four measures")
 def test_the_report_shows_it(folder):
     page = (folder / "report.html").read_text()
     assert "Crowding" in page

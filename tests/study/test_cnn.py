@@ -98,7 +98,7 @@ def test_the_page_names_the_network_and_results_from_before_there_was_a_choice_l
     undisturbed, tmp_path
 ):
     folder, trajectory = undisturbed
-    title = "Activation entropy over training: digits"
+    title = "What the neurons do: digits"
     page = write_report(Trajectory.load(folder), tmp_path / "page.html").read_text()
     assert f"<h1>{title}, small CNN</h1>" in page
     older = {name: value for name, value in trajectory.options.items() if name != "network"}

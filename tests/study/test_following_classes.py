@@ -79,7 +79,7 @@ def test_names_and_sizes_of_data_and_network_are_in_the_report(tmp_path):
     }
     assert named == {"model": "Classifier", "data": "Leaves", "samples": 60, "test_samples": 30}
     page = write_report(trajectory, tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    assert "<h1>Activation entropy over training: Classifier on Leaves</h1>" in page
+    assert "<h1>What the neurons do: Classifier on Leaves</h1>" in page
     setup = section(page, "setup")
     for words in (
         "3 classes: apple, corn, pepper",
@@ -88,7 +88,7 @@ def test_names_and_sizes_of_data_and_network_are_in_the_report(tmp_path):
         "not known, so that there is no accuracy",
     ):
         assert words in setup
-    assert "accuracy is left out" in section(page, "result")
+    assert "Accuracy is left out" in section(page, "course")
     assert "layers.parquet, classes.parquet, neurons.parquet" in page
 
 

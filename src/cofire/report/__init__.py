@@ -1,8 +1,20 @@
-"""Pages and figures from results: what the neurons did, told in order, in one file by itself."""
+"""Pages and figures from results: a verdict, then question by question, in one file by itself."""
 
-from cofire.report.boost.page import write_boost_report
 from cofire.report.export import browser, write_figures
-from cofire.report.figures import figures
-from cofire.report.page import write_report
+from cofire.report.page import figures, write_boost_report, write_report
+from cofire.report.section import Results, Section, register_section
+from cofire.report.table import Cell, Column, Table
 
-__all__ = ["browser", "figures", "write_boost_report", "write_figures", "write_report"]
+__all__ = [
+    "Cell",
+    "Column",
+    "Results",
+    "Section",
+    "Table",
+    "browser",
+    "figures",
+    "register_section",
+    "write_boost_report",
+    "write_figures",
+    "write_report",
+]

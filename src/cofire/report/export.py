@@ -18,7 +18,7 @@ import plotly.graph_objects as go
 from cofire.arguments import validated
 from cofire.atomic import atomic_path
 from cofire.errors import MissingExtraError, OptionError
-from cofire.report.figures import figures
+from cofire.report.page import figures
 from cofire.study.trajectory import Trajectory
 
 FORMATS = ("png", "svg", "pdf", "jpg", "webp")

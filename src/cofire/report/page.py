@@ -1,62 +1,50 @@
-"""The page: facts, sentences, tables and figures put into one file that needs nothing else."""
+"""The page: a verdict, then section by section, in one file that needs nothing else."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+import plotly.graph_objects as go
+import pyarrow as pa
 
 from cofire.activations import ActivationSummary
 from cofire.arguments import validated
 from cofire.atomic import write_text
-from cofire.report import tables, wording
-from cofire.report.boost import section as boost_section
-from cofire.report.boost.facts import boosts_of
-from cofire.report.captions import captions
-from cofire.report.explanations import section as explanations_section
-from cofire.report.explanations.facts import explanations_of
-from cofire.report.facts import MEASURES, Facts, Floats
-from cofire.report.figures import draw
-from cofire.report.graphs.facts import graphs_of
-from cofire.report.graphs.section import Section
-from cofire.report.notation import joined, number, percent, plural, short, signed
-from cofire.report.other_results import OtherResult, write_other_result
-from cofire.report.settings import is_fingerprint, settings, versions
-from cofire.report.sheet import dumped, render
+from cofire.boost import Comparison
+from cofire.errors import OptionError, ResultError
+from cofire.evaluate import Evaluation, Robustness, Tuned
+from cofire.evaluate.results import TwoNetworks
+from cofire.explain import Explanation
+from cofire.report.evaluate.page import write_evaluation
+from cofire.report.evaluate.regret import write_regret_page
+from cofire.report.notation import is_fingerprint, settings, short, versions
+from cofire.report.section import Results
+from cofire.report.sections import SECTIONS
+from cofire.report.sheet import render
 from cofire.study import Moment, Trajectory, trajectory_of
 from cofire.study.analyse import classes_told
+from cofire.study.boosts import boost_tables
+from cofire.study.findings import findings
+from cofire.storage import versions as own_versions
 
-SHOWN = 20
-"""Up to so many rows a table of correlations is shown whole."""
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A number at the head of the page.
-
-    Attributes:
-        label: What it is.
-        value: The number.
-        note: Where it comes from or how sure it is.
-        line: Points of a small curve as an SVG polyline, or "".
-        span: Low end, value and high end of a correlation from 0 (for -1) to 100 (for +1), or None.
-    """
-
-    label: str
-    value: str
-    note: str
-    line: str = ""
-    span: tuple[float, float, float] | None = None
+Result = (
+    Trajectory
+    | ActivationSummary
+    | Explanation
+    | Comparison
+    | Evaluation
+    | Tuned
+    | Robustness
+    | TwoNetworks
+)
 
 
 @validated
 def write_report(
-    result: Trajectory | ActivationSummary | OtherResult,
-    path: str | Path,
-    *,
-    title: str | None = None,
-    command: str | None = None,
+    result: Result, path: str | Path, *, title: str | None = None, command: str | None = None
 ) -> Path:
     """Write what a result shows as one HTML file that loads nothing from anywhere.
 
@@ -77,93 +65,95 @@ def write_report(
             function to call.
     """
     target = Path(path)
-    if not isinstance(result, Trajectory | ActivationSummary):
-        return write_other_result(result, target, title, command)
-    facts = Facts(_trajectory(result))
-    write_text(target, _render(facts, title, command, facts.trajectory.saved_in(target.parent)))
-    return target
+    if isinstance(result, Explanation):
+        return result.write_html(target, title=title)
+    if isinstance(result, Evaluation):
+        return write_evaluation(target, result, title=title)
+    if isinstance(result, Tuned):
+        return write_regret_page(result, target, title=title)
+    if isinstance(result, Comparison):
+        return _write_comparison(result, target, title, command)
+    if isinstance(result, Robustness | TwoNetworks):
+        call = (
+            "robustness.write_robustness(path, result, setup)"
+            if isinstance(result, Robustness)
+            else "two_networks.write_two_networks(path, result, setups)"
+        )
+        raise OptionError(
+            f"a result of type {type(result).__name__}",
+            "a result that knows all that its page tells",
+            f"call cofire.report.evaluate.{call}",
+        )
+    run = result if isinstance(result, Trajectory) else _trajectory(result)
+    return _write(_checked(run), target, title, command)
 
 
-def _trajectory(result: Trajectory | ActivationSummary) -> Trajectory:
-    if isinstance(result, Trajectory):
-        return result
-    options = {
-        name: value
-        for name, value in asdict(result.options).items()
-        if name not in ("fingerprint", "class_names", "classes", "outputs")
+def _trajectory(summary: ActivationSummary) -> Trajectory:
+    untold = ("fingerprint", "class_names", "classes", "outputs")
+    options = {name: v for name, v in asdict(summary.options).items() if name not in untold}
+    options |= classes_told(summary)
+    return trajectory_of(summary, Moment(1, 1.0, None), None, options)
+
+
+def _checked(run: Trajectory) -> Trajectory:
+    if not run.checkpoints:
+        raise ResultError(
+            "a trajectory without checkpoints",
+            "at least one checkpoint",
+            "analyse a checkpoint before reporting",
+        )
+    return run
+
+
+@validated
+def figures(trajectory: Trajectory) -> dict[str, go.Figure]:
+    """The figures of the report in the light theme: those that the page shows, and of graphs still pictures.
+
+    Args:
+        trajectory: One checkpoint or more.
+
+    Returns:
+        Figures by name. What a trajectory does not have is left out: with one checkpoint there are
+        no courses; without a layer that has dead neurons there is no "dead-neurons".
+
+    Raises:
+        ResultError: The trajectory has no checkpoint.
+    """
+    results = Results(_checked(trajectory))
+    found = [part for kind in SECTIONS.values() if (part := kind.of(results)) is not None]
+    return {
+        n: figure for part in found for n, figure in {**part.figures(), **part.stills()}.items()
     }
-    options |= classes_told(result)
-    return trajectory_of(result, Moment(1, 1.0, None), None, options)
 
 
-def _render(facts: Facts, title: str | None, command: str | None, saved: tuple[str, ...]) -> str:
-    test = facts.test is not None
-    layers = tables.correlation_rows(facts.of("layer"), test=test)
-    classes = tables.correlation_rows(facts.of("class"), test=test)
-    lowest, highest = tables.extremes(classes) if len(classes) > SHOWN else ([], [])
-    supported, reservations = wording.limits(facts)
-    drawn = draw(facts)
-    found = graphs_of(facts)
-    graphs = Section(found, set(drawn), test=test) if found is not None and found.layers else None
-    boosted = boosts_of(facts)
-    boost = None if boosted is None else boost_section.Section(boosted)
-    explained = explanations_of(facts)
-    explanations = None if explained is None else explanations_section.Section(explained)
-    for section in (graphs, boost, explanations):
-        if section is not None:
-            more = section.remarks()
-            supported, reservations = [*supported, *more[0]], [*more[1], *reservations]
-    return render(
+def _write(run: Trajectory, path: Path, title: str | None, command: str | None) -> Path:
+    results = Results(run, path.parent)
+    found = [part for kind in SECTIONS.values() if (part := kind.of(results)) is not None]
+    parts = [(part, dict(part.figures()), dict(part.tables())) for part in found]
+    page = render(
         "report.html.j2",
-        drawn,
-        title=title or _title(facts),
-        command=command or facts.options.get("command"),
-        facts=facts,
-        headline=[
-            *wording.headline(facts),
-            *(part.lead for part in (graphs, boost) if part and part.lead),
-        ],
-        tiles=_tiles(facts),
-        settings=settings(facts.options),
-        versions=versions(facts.options),
-        captions=captions(facts)
-        | (graphs.captions() if graphs else {})
-        | (boost.captions() if boost else {}),
-        graphs=graphs,
-        graph_data=dumped(graphs.data) if graphs else "",
-        boost=boost,
-        explanations=explanations,
-        saved=saved,
-        files=joined([f"{name}.parquet" for name in saved]) if saved else "",
-        no_graphs=found.told_bare() if found is not None and graphs is None else "",
-        measures=[m for m in MEASURES if f"distribution-{m}" in drawn],
-        checkpoint_rows=tables.checkpoint_rows(facts),
-        layer_rows=tables.layer_rows(facts),
-        test=test,
-        network_rows=tables.correlation_rows(facts.of("network"), test=test),
-        correlated_layers=layers,
-        correlated_classes=classes,
-        lowest=lowest,
-        highest=highest,
-        dead=tables.idle_neurons(facts, "dead"),
-        always=tables.idle_neurons(facts, "always_active"),
-        selective=tables.top_neurons(facts, "selectivity"),
-        informative=tables.top_neurons(facts, "information"),
-        supported=supported,
-        reservations=reservations,
-        shown=SHOWN,
+        {name: figure for _, drawn, _ in parts for name, figure in drawn.items()},
+        title=title or _title(results),
+        command=command or run.options.get("command"),
+        parts=parts,
+        results=results,
+        findings=findings(run),
+        scripts=list(dict.fromkeys(script for part in found for script in part.scripts)),
+        settings=settings(run.options),
+        versions=versions(run.options),
     )
+    write_text(path, page)
+    return path
 
 
-def _title(facts: Facts) -> str:
-    subject = "What the neurons do" if facts.single else "Activation entropy over training"
-    options = facts.options
+def _title(results: Results) -> str:
+    options = results.options
+    subject = "What the neurons do" if results.layers else "Boosting a model by what its neurons do"
     if dataset := options.get("dataset"):
         return f"{subject}: {dataset}{', small CNN' if options.get('network') == 'cnn' else ''}"
     # A command names the model as it was given, and its class beside it.
-    model = next(
-        (str(options[name]) for name in ("network", "model") if _is_name(options.get(name))), ""
-    )
+    models = [options.get(name) for name in ("network", "model")]
+    model = next((m for m in models if isinstance(m, str) and m and not is_fingerprint(m)), "")
     data = str(options.get("data") or "")
     if data.startswith("imagefolder:"):
         data = "/".join(Path(data.removeprefix("imagefolder:")).parts[-2:])
@@ -171,68 +161,67 @@ def _title(facts: Facts) -> str:
     return f"{subject}: {named}" if named else subject
 
 
-def _is_name(value: object) -> bool:
-    return isinstance(value, str) and bool(value) and not is_fingerprint(value)
+@validated
+def write_boost_report(
+    boosts: pa.Table,
+    boost_classes: pa.Table,
+    flips: pa.Table,
+    path: str | Path,
+    *,
+    class_names: Sequence[str],
+    options: Mapping[str, Any],
+    title: str | None = None,
+    command: str | None = None,
+) -> Path:
+    """Write what boosting did to one model as one HTML file that loads nothing from anywhere.
 
+    Args:
+        boosts: A table of `boosts`, of one checkpoint or more.
+        boost_classes: A table of `boost_classes`, which may be without rows.
+        flips: A table of `flips`, which may be without rows.
+        path: Where to write; the file appears whole or not at all.
+        class_names: Name of every class by its number.
+        options: How it was made, printed one by one.
+        title: Heading of the page; the data set's name is in it unless given.
+        command: The command that makes this again, printed as it is; unless given, the options'
+            "command".
 
-def _tiles(facts: Facts) -> list[Tile]:
-    dead = int(facts.network("dead")[-1])
-    idle = Tile("Dead neurons", f"{dead:,}", f"of {plural(facts.neurons, 'neuron')}")
-    test = "" if facts.test is None else f"test {percent(facts.test[-1])}"
-    if facts.single:
-        whole = Tile("Entropy", number(facts.entropy[-1], 0), "nats, all neurons")
-        size = Tile("Neurons", f"{facts.neurons:,}", f"in {plural(len(facts.layers), 'layer')}")
-        if facts.train is None:
-            return [whole, size, idle]
-        return [
-            whole,
-            size,
-            Tile("Accuracy", percent(facts.train[-1]), test or "on these samples"),
-            idle,
-        ]
-    start, end = float(facts.entropy[0]), float(facts.entropy[-1])
-    change = f"{signed(100 * (end / start - 1), 1)}\N{NO-BREAK SPACE}%" if start else number(end, 0)
-    tiles = [
-        Tile(
-            "Entropy",
-            change,
-            f"{number(start, 0)} → {number(end, 0)} nats",
-            _polyline(facts.entropy),
+    Returns:
+        The path.
+
+    Raises:
+        ResultError: `boosts` has no rows, a table has other columns, or a checkpoint has not one
+            row of each role.
+    """
+    if not len(boosts):
+        raise ResultError(
+            "a table 'boosts' without rows", "at least one checkpoint", "boost a network first"
         )
-    ]
-    if facts.train is not None:
-        note = f"from {percent(facts.train[0])}" + (f" · {test}" if test else "")
-        tiles.append(
-            Tile("Training accuracy", percent(facts.train[-1]), note, _polyline(facts.train))
-        )
-    if (
-        (network := facts.of("network"))
-        and (found := network[0].train)
-        and found.pearson is not None
-    ):
-        span = f"{signed(found.pearson_serial_low)} to {signed(found.pearson_serial_high)}"
-        note = (
-            "no interval"
-            if found.pearson_serial_low is None
-            else f"95\N{NO-BREAK SPACE}% interval {span}"
-        )
-        ends = (found.pearson_serial_low, found.pearson, found.pearson_serial_high)
-        low, middle, high = (50 + 50 * (found.pearson if end is None else end) for end in ends)
-        tiles.append(Tile("Pearson’s r", signed(found.pearson), note, span=(low, middle, high)))
-    idle = Tile(
-        idle.label,
-        idle.value,
-        f"{idle.note}, at the last checkpoint",
-        _polyline(facts.network("dead")),
-    )
-    return [*tiles, idle]
+    run = Trajectory.empty({"classes": [str(name) for name in class_names], **options})
+    run = replace(run, boosts=boosts, boost_classes=boost_classes, flips=flips)
+    return _write(run, Path(path), title, command)
 
 
-def _polyline(values: Floats) -> str:
-    span = float(np.ptp(values))
-    if not span:
-        return ""
-    heights = 22 - 20 * (values - values.min()) / span
-    return " ".join(
-        f"{x:.1f},{y:.1f}" for x, y in zip(np.linspace(2, 98, len(values)), heights, strict=True)
+def _write_comparison(
+    found: Comparison, path: Path, title: str | None, command: str | None
+) -> Path:
+    names = [str(number) for number in range(found.booster.network.num_classes)]
+    tables = boost_tables(found, {"checkpoint": 1, "epoch": 1.0, "step": None}, names)
+    options = {
+        "boost": found.chosen,
+        "boost_layers": ", ".join(found.booster.layers),
+        "boost_margin": found.margin,
+        "test_samples": len(found.labels),
+        "classes": names,
+        "versions": own_versions(),
+    }
+    return write_boost_report(
+        tables["boosts"],
+        tables["boost_classes"],
+        tables["flips"],
+        path,
+        class_names=names,
+        options=options,
+        title=title,
+        command=command,
     )

@@ -1,9 +1,13 @@
-"""What every page is made with: the templates, the colours, the figures as data, and the script that draws them."""
+"""What every page is made with: one environment of templates, the colours, the figures as data, and their script."""
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -11,45 +15,75 @@ import plotly.graph_objects as go
 from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
-from cofire.report import colours
-from cofire.report.canvas import FONT
-from cofire.report.notation import plural, signed
+from cofire.report import colours, notation
+from cofire.report.plots import FONT
+
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def render(template: str, drawn: dict[str, go.Figure], **words: Any) -> str:
-    """A page that needs nothing else.
-
-    Args:
-        template: Name of the page's template.
-        drawn: Its figures by name.
-        **words: What else the template lays out.
-    """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("cofire.report", "templates"),
+@cache
+def environment() -> jinja2.Environment:
+    """Where all templates are found, by their names in `report/templates` and `explain/templates` or by their paths."""
+    loaders = [
+        jinja2.PackageLoader(f"cofire.{part}", "templates")
+        for part in ("report", "explain.drawing")
+    ]
+    found = jinja2.Environment(
+        loader=jinja2.ChoiceLoader([*loaders, jinja2.FunctionLoader(_own)]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template).render(
-        figures={name: _inert(figure.to_json()) for name, figure in drawn.items()},
-        heights={name: int(figure.layout.height) for name, figure in drawn.items()},
+
+    def source(name: str) -> Markup:
+        assert found.loader is not None
+        return Markup(found.loader.get_source(found, name)[0])
+
+    scales = {
+        name: {
+            **{
+                part: getattr(theme, part) for part in ("ink", "muted", "grid", "surface", "series")
+            },
+            **{scale: theme.scale(scale) for scale in ("diverging", "sequential")},
+        }
+        for name, theme in (("light", colours.LIGHT), ("dark", colours.DARK))
+    }
+    words = ("number", "signed", "percent", "count", "plural", "joined", "interval", "short")
+    functions = {name: getattr(notation, name) for name in words}
+    found.filters.update(functions)
+    found.globals.update(
+        functions,
         light=colours.LIGHT,
         dark=colours.DARK,
         shades=colours.correlation_styles,
-        scales=dumped(
-            {
-                name: _theme(theme)
-                for name, theme in (("light", colours.LIGHT), ("dark", colours.DARK))
-            }
-        ),
+        scales=dumped(scales),
         font=Markup(FONT),
-        plotly=Markup(get_plotlyjs()),
-        source=lambda name: Markup(environment.loader.get_source(environment, name)[0]),  # type: ignore[union-attr]
-        plural=plural,
+        plotly=lambda: Markup(get_plotlyjs()),
+        source=source,
         breakable=_breakable,
-        signed=signed,
-        **words,
+        captions={},
+    )
+    return found
+
+
+def render(template: str, figures: Mapping[str, go.Figure] | None = None, **words: Any) -> str:
+    """A page that needs nothing else.
+
+    Args:
+        template: Name of the page's template, or the path of one of your own.
+        figures: Its figures by name.
+        **words: What else the template lays out.
+    """
+    drawn = figures or {}
+    return (
+        environment()
+        .get_template(template)
+        .render(
+            figures={name: _inert(figure.to_json()) for name, figure in drawn.items()},
+            heights={name: int(figure.layout.height or 400) for name, figure in drawn.items()},
+            **words,
+        )
     )
 
 
@@ -58,21 +92,21 @@ def dumped(value: object) -> Markup:
     return _inert(json.dumps(value))
 
 
+def picture(png: bytes | None) -> str:
+    """The address of a PNG within a page; "" for what is none."""
+    if png is None or not png.startswith(_PNG):
+        return ""
+    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+
+
+def _own(path: str) -> str | None:
+    """The text of a template that a section of one's own names by its path."""
+    return Path(path).read_text(encoding="utf-8") if Path(path).is_file() else None
+
+
 def _breakable(name: str) -> Markup:
     """A name that may wrap after its dots, dashes, slashes and underscores, as layers' names have them."""
     return Markup(re.sub(r"([._/-])(?=\w)", r"\1<wbr>", str(escape(name))))
-
-
-def _theme(theme: colours.Theme) -> dict[str, Any]:
-    return {
-        "ink": theme.ink,
-        "muted": theme.muted,
-        "grid": theme.grid,
-        "surface": theme.surface,
-        "series": theme.series,
-        "diverging": theme.scale("diverging"),
-        "sequential": theme.scale("sequential"),
-    }
 
 
 def _inert(text: str) -> Markup:

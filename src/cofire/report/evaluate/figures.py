@@ -7,8 +7,8 @@ import plotly.graph_objects as go
 from cofire.evaluate.evaluation import Evaluation
 from cofire.evaluate.measures import Criterion
 from cofire.explain import BASELINES
-from cofire.report.canvas import canvas, plain, series
 from cofire.report.evaluate.tables import method_name, span_told, value_told
+from cofire.report.plots import canvas, plain, series
 from cofire.statistics import Interval
 
 DRAWN = (

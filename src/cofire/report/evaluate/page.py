@@ -25,7 +25,7 @@ from cofire.report.evaluate.tables import (
     method_name,
 )
 from cofire.report.evaluate.verdict import judged_told, verdict_told
-from cofire.report.settings import settings, versions
+from cofire.report.notation import settings, versions
 from cofire.report.sheet import render
 
 _SUBSETS = {

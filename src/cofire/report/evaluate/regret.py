@@ -10,7 +10,6 @@ from cofire.atomic import write_text
 from cofire.evaluate.tuned import Tuned
 from cofire.evaluate.tuning import told
 from cofire.explain import title_of
-from cofire.report.canvas import canvas, plain, series
 from cofire.report.evaluate.left_out import left_out_told
 from cofire.report.evaluate.regret_words import (
     intervals_of,
@@ -20,7 +19,8 @@ from cofire.report.evaluate.regret_words import (
     rows_of,
     verdict,
 )
-from cofire.report.settings import settings, versions
+from cofire.report.notation import settings, versions
+from cofire.report.plots import canvas, plain, series
 from cofire.report.sheet import render
 
 _ROW = 25

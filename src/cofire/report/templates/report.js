@@ -94,6 +94,9 @@
   // A figure in a folded part is drawn when that is opened.
   document.addEventListener("toggle", (event) => {
     if (event.target.open) plots.filter((p) => event.target.contains(p) && visible(p) && !p.dataset.drawn).forEach(draw);
+    // What is unfolded makes its section wider.
+    const section = event.target.closest("section");
+    plots.filter((p) => section && section.contains(p) && p.dataset.drawn && visible(p)).forEach((p) => Plotly.Plots.resize(p));
   }, true);
 
   // On paper: light, as wide as the paper, and folded parts open where they are short.

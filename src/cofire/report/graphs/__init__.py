@@ -1,1 +1,0 @@
-"""The report's part on the activation pattern graph: which neurons fire together."""

@@ -1,0 +1,13 @@
+"""The sections of the report, in the page's order."""
+
+from cofire.report.section import SECTIONS, register_section
+from cofire.report.sections.boost import Boosting
+from cofire.report.sections.course import Course
+from cofire.report.sections.explanations import Explanations
+from cofire.report.sections.graphs import Classes, Graphs
+from cofire.report.sections.neurons import Idle, Neurons
+
+__all__ = ["SECTIONS"]
+
+for section in (Course, Idle, Classes, Graphs, Neurons, Boosting, Explanations):
+    register_section(section)

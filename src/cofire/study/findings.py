@@ -1,0 +1,326 @@
+"""What an engineer wants to know of a network first: what is wrong, in which layer, how sure that is, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow.compute as pc
+
+from cofire.statistics import Interval, Outcome, wilson
+from cofire.study.boosts import boost_at, decimals, margin_of
+from cofire.study.trajectory import Trajectory
+
+Level = Literal["problem", "note", "fine"]
+MOST = 6
+"""So many findings are told."""
+IDLE, MANY = 0.01, 0.1
+"""A share of dead or always active neurons below the one is no finding; from the other on, a problem."""
+COLLAPSED = 0.5
+"""A layer with at least this share of its neurons dead or always active has collapsed."""
+ALIKE = 0.95, 0.75
+"""From where on heat maps of different classes count as the same, and as hardly different."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of a verdict.
+
+    Attributes:
+        level: "problem", "note" (undecided, or worth a look) or "fine".
+        what: What was found, in a few words with numbers.
+        where: In which layer or class, "" for the whole network.
+        sure: How sure that is, "" where there is nothing to say.
+        advice: What to do, "" for nothing.
+        about: Id of the report's section that shows it.
+    """
+
+    level: Level
+    what: str
+    where: str = ""
+    sure: str = ""
+    advice: str = ""
+    about: str = ""
+
+    def __str__(self) -> str:
+        where = f" ({self.where})" if self.where else ""
+        sure = f" {self.sure}." if self.sure else ""
+        return f"{self.what}{where}.{sure}" + (f" To do: {self.advice}." if self.advice else "")
+
+
+FINDINGS: list[Callable[[Trajectory], Finding | None]] = []
+"""Every check, the most important first."""
+
+
+def register_finding(
+    check: Callable[[Trajectory], Finding | None],
+) -> Callable[[Trajectory], Finding | None]:
+    """Add a check to the verdict: a function that gives a finding, or None where it cannot say anything."""
+    FINDINGS.append(check)
+    return check
+
+
+def findings(trajectory: Trajectory) -> list[Finding]:
+    """The verdict: problems first, then what is undecided or worth a look, then what is fine; six at the most."""
+    found = [finding for check in FINDINGS if (finding := check(trajectory)) is not None]
+    order = ("problem", "note", "fine")
+    return sorted(found, key=lambda finding: order.index(finding.level))[:MOST]
+
+
+def _last_layers(run: Trajectory) -> list[dict[str, Any]]:
+    """The rows of the layers at the last checkpoint, from input to output."""
+    if not run.checkpoints:
+        return []
+    table = run.layers.filter(pc.field("checkpoint") == run.checkpoints[-1])
+    rows: list[dict[str, Any]] = table.sort_by("layer_index").to_pylist()
+    return rows
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part:,} of {whole:,} neurons ({100 * part / whole:.0f}\N{NO-BREAK SPACE}%)"
+
+
+@register_finding
+def dead(run: Trajectory) -> Finding | None:
+    """Neurons that never fire, and the layer that has most of them."""
+    layers = _last_layers(run)
+    total = sum(row["neurons"] for row in layers)
+    if not total:
+        return None
+    silent, samples = sum(row["dead"] for row in layers), run.options.get("samples")
+    bound = f"on {samples:,} samples" if isinstance(samples, int) else "on this data"
+    if silent < IDLE * total:
+        return Finding("fine", f"Hardly any neuron is dead: {silent:,} of {total:,}", about="idle")
+    worst = max(layers, key=lambda row: (row["dead"], row["dead"] / row["neurons"]))
+    first = int(run.network()["dead"][0].as_py())
+    course = f"; {first:,} at checkpoint {run.checkpoints[0]}" if len(run.checkpoints) > 1 else ""
+    # None of n fired: by the rule of three each fires on less than 3 / n of such data.
+    sure = f"They never fired {bound}{course}"
+    if isinstance(samples, int) and samples > 30:
+        rare = max(1, samples // 3)
+        sure += f"; on other such data each fires less than once in {rare:,} samples (95\N{NO-BREAK SPACE}%)"
+    grew = first < silent / 2 and len(run.checkpoints) > 1
+    cure = "a lower learning rate or a leaky activation keeps them alive"
+    advice = (
+        f"prune them, or train again: {cure}" if grew else f"prune them, or initialise anew: {cure}"
+    )
+    where = f"most in {worst['layer']}: {worst['dead']:,} of {worst['neurons']:,}"
+    level: Level = "problem" if silent >= MANY * total else "note"
+    return Finding(level, f"{_share(silent, total)} are dead", where, sure, advice, "idle")
+
+
+@register_finding
+def collapsed(run: Trajectory) -> Finding | None:
+    """Layers in which most neurons tell nothing by firing: dead or always active ones."""
+    layers = _last_layers(run)
+    if not layers:
+        return None
+    idle = {
+        row["layer"]: (row["dead"] + row["always_active"]) / row["neurons"]
+        for row in layers
+        if row["neurons"]
+    }
+    gone = [name for name, share in idle.items() if share >= COLLAPSED]
+    full = sum(row["always_active"] for row in layers)
+    total = sum(row["neurons"] for row in layers)
+    if gone:
+        worst = max(gone, key=lambda name: idle[name])
+        return Finding(
+            "problem",
+            f"{len(gone)} of {len(idle)} layers are saturated: most neurons always or never fire",
+            f"worst in {worst}: {100 * idle[worst]:.0f}\N{NO-BREAK SPACE}%",
+            "Who fires tells nothing there; how strongly may",
+            "normalise before the activation, or raise the threshold above which a neuron counts as active",
+            "idle",
+        )
+    if full < IDLE * total:
+        return Finding("fine", "No layer is saturated", about="idle")
+    most = max(layers, key=lambda row: row["always_active"])
+    return Finding(
+        "note" if full >= MANY * total else "fine",
+        f"{_share(full, total)} fire on every sample",
+        f"most in {most['layer']}: {most['always_active']:,} of {most['neurons']:,}",
+        "No layer is saturated",
+        about="idle",
+    )
+
+
+@register_finding
+def redundant(run: Trajectory) -> Finding | None:
+    """Layers whose firing tells nothing of the class, or less than half of what the best layer tells."""
+    layers = [row for row in _last_layers(run) if row["information"] is not None]
+    if len(layers) < 2 or not (best := max(row["information"] for row in layers)):
+        return None
+    floor = run.options.get("information_floor")
+    chance = float(floor) if isinstance(floor, int | float) else 0.0
+    mute = [row["layer"] for row in layers if row["information"] <= max(chance, 0.1 * best)]
+    if not mute:
+        return None
+    return Finding(
+        "note",
+        f"{len(mute)} of {len(layers)} layers tell next to nothing of the class by who fires",
+        ", ".join(mute[:3]) + (f" and {len(mute) - 3} more" if len(mute) > 3 else ""),
+        f"At most a tenth of the best layer’s {best:.2f} bits a neuron, or what chance gives",
+        "try the network without them, or narrower ones",
+        "neurons",
+    )
+
+
+@register_finding
+def classes(run: Trajectory) -> Finding | None:
+    """Classes without a representative neuron of their own in the last layer whose graph says something."""
+    if not len(run.graphs):
+        return None
+    last = max(run.graphs["checkpoint"].to_pylist())
+    rows = run.graphs.filter(pc.field("checkpoint") == last).sort_by("layer_index").to_pylist()
+    sizes = {row["layer"]: row["neurons"] for row in _last_layers(run)}
+    told = [row for row in rows if 2 * row["top"] <= sizes.get(row["layer"], 2 * row["top"])]
+    if not told:
+        return Finding(
+            "note",
+            "Whether classes have neurons of their own cannot be said",
+            "layers are narrow for so many representatives per class",
+            advice="ask for fewer of them (--top)",
+            about="graphs",
+        )
+    row, vertices = told[-1], run.vertices
+    matrix = np.asarray(row["unique_matrix"], dtype=np.int64)
+    matrix = matrix.reshape(round(len(matrix) ** 0.5), -1)
+    numbers = sorted({c for held in vertices["classes"].to_pylist() for c in held})
+    names = run.class_names()
+    named = [names.get(number, str(number)) for number in numbers] or list(map(str, names))
+    bare = [named[i] for i in np.flatnonzero(np.diag(matrix) == 0).tolist() if i < len(named)]
+    upper = np.triu(matrix, 1)
+    pair = np.unravel_index(int(upper.argmax()), upper.shape)
+    close = [named[int(i)] for i in pair if int(i) < len(named)]
+    sure = (
+        f"Most alike are {' and '.join(close)}, which share {int(upper.max()):,} of {row['top']:,}"
+        if len(close) == 2 and upper.max() > 0
+        else ""
+    )
+    if not bare:
+        what = f"Every class has neurons of its own among its {row['top']:,} strongest"
+        return Finding("fine", what, f"in {row['layer']}", sure, about="classes")
+    return Finding(
+        "problem",
+        f"{len(bare)} of {len(named)} classes have no neuron of their own: "
+        + ", ".join(bare[:4])
+        + (" …" if len(bare) > 4 else ""),
+        f"in {row['layer']}",
+        sure,
+        "look for confusions between classes that share neurons; more samples of them or a wider layer tell them apart",
+        "classes",
+    )
+
+
+@register_finding
+def boosting(run: Trajectory) -> Finding | None:
+    """Whether a booster that reads the neurons improves the network, and whether patterns are why."""
+    if not len(run.boosts):
+        return None
+    last = max(run.boosts["checkpoint"].to_pylist())
+    rows = run.boost_classes.to_pylist()
+    samples = sum(row["samples"] for row in rows if row["checkpoint"] == last)
+    boost = boost_at(run.boosts, last, samples, margin_of(run.options))
+    digits = decimals(boost.over_base, boost.over_control)
+
+    def points(gain: Interval) -> str:
+        ends = (
+            f" [{100 * gain.low:+.{digits}f}, {100 * gain.high:+.{digits}f}]" if gain.known else ""
+        )
+        return f"{100 * gain.value:+.{digits}f}{ends}".replace("-", "\N{MINUS SIGN}")
+
+    patterns = boost.of_patterns
+    why = "" if patterns is None else f"; {points(patterns)} of it by who fires"
+    sure = (
+        f"{points(boost.over_base)} points of test accuracy over the model, {points(boost.over_control)} over the "
+        f"best control{why}"
+    )
+    needed = f"about {boost.needed:,} test samples would decide" if boost.needed else ""
+    plain = f"the control ({boost.control['title']}) does as well or better and is simpler"
+    told: dict[Outcome, tuple[Level, str, str]] = {
+        "better": ("fine", "Boosting pays", f"use the booster ({boost.booster['title']})"),
+        "equal": ("fine", "Boosting makes no difference that matters", "keep the model as it is"),
+        "undecided": ("note", "Whether boosting pays is undecided", needed),
+        "worse": ("fine", "Boosting does not pay", "keep the model as it is"),
+    }
+    level, what, advice = told[boost.verdict]
+    if (
+        boost.verdict == "better"
+        and patterns is not None
+        and patterns.says(boost.margin) != "better"
+    ):
+        what += ", but not shown to by activation patterns"
+    if boost.verdict == "worse" and boost.of_control.says(boost.margin) == "better":
+        advice = plain
+    return Finding(level, what, "", sure, advice, "boost")
+
+
+@register_finding
+def explanations(run: Trajectory) -> Finding | None:
+    """Whether explanations depend on the class that is explained."""
+    if not len(run.tracings):
+        return None
+    row = max(run.tracings.to_pylist(), key=lambda row: row["checkpoint"])
+    if row["error"] is not None:
+        return Finding(
+            "problem",
+            "No prediction could be explained",
+            "",
+            row["error"].split(". ")[0],
+            "see the section for what to change",
+            "explanations",
+        )
+    if row["jaccard_heat"] is None:
+        return None
+    overlap = row["jaccard_heat"]
+    sure = (
+        f"Heat maps of two classes on one sample overlap by {100 * overlap:.0f}\N{NO-BREAK SPACE}% "
+        f"({row['compared']:,} pairs)"
+    )
+    if overlap >= ALIKE[0]:
+        return Finding(
+            "problem",
+            "Explanations do not depend on the class",
+            "",
+            sure,
+            "do not read a decision from them; compare methods with cofire evaluate",
+            "explanations",
+        )
+    if overlap >= ALIKE[1]:
+        return Finding(
+            "note",
+            "Explanations hardly depend on the class",
+            "",
+            sure,
+            "look at where two classes differ, not at one map",
+            "explanations",
+        )
+    return Finding("fine", "Explanations depend on the class", "", sure, "", "explanations")
+
+
+@register_finding
+def generalisation(run: Trajectory) -> Finding | None:
+    """How much worse the network is on test data than on what it was trained on."""
+    if not run.checkpoints:
+        return None
+    row = run.network().to_pylist()[-1]
+    train, test = row["train_accuracy"], row["test_accuracy"]
+    samples = run.options.get("test_samples")
+    if train is None or test is None or not isinstance(samples, int) or not samples:
+        return None
+    held = wilson(test, samples)
+    sure = f"{100 * train:.1f}\N{NO-BREAK SPACE}% in training, {100 * test:.1f}\N{NO-BREAK SPACE}% on test data"
+    sure += f" [{100 * held.low:.1f}, {100 * held.high:.1f}]"
+    if train - held.high > 0.05:
+        return Finding(
+            "problem",
+            f"Overfitted by {100 * (train - test):.0f} points",
+            "",
+            sure,
+            "more data, augmentation or weight decay",
+            "course",
+        )
+    return Finding("fine", "Hardly overfitted", "", sure, "", "course")

@@ -1,0 +1,102 @@
+"""The verdict on a network: problems first, each with its place, how sure it is and what to do."""
+
+import dataclasses
+
+import pyarrow as pa
+import pytest
+
+from cofire.study.findings import MOST, findings
+from tests.report import synthetic
+from tests.report.synthetic_boost import with_boost
+from tests.report.synthetic_explanations import with_explanations
+from tests.report.synthetic_graphs import with_graphs
+
+
+def changed(run, **columns):
+    """The layers' rows with other numbers: functions of a row."""
+    rows = [{**row, **{n: f(row) for n, f in columns.items()}} for row in run.layers.to_pylist()]
+    layers = pa.Table.from_pylist(rows, schema=run.layers.schema)
+    return dataclasses.replace(run, layers=layers)
+
+
+def found(run, about):
+    return next(f for f in findings(run) if f.about == about)
+
+
+@pytest.fixture(scope="module")
+def run():
+    return synthetic.trajectory(layers=(100, 140), checkpoints=4)
+
+
+def test_dead_neurons_are_told_with_their_layer_and_what_to_do(run):
+    ill = changed(run, dead=lambda r: 60 if r["layer"] == "relu_1" else 19)
+    first = findings(ill)[0]
+    assert first.level == "problem"
+    assert first.what == "79 of 240 neurons (33\N{NO-BREAK SPACE}%) are dead"
+    assert first.where == "most in relu_1: 60 of 100"
+    assert "on 60,000 samples" in first.sure
+    assert "less than once in 20,000 samples (95\N{NO-BREAK SPACE}%)" in first.sure
+    assert "prune them" in first.advice
+
+
+def test_a_healthy_network_has_no_problem(run):
+    well = changed(run, dead=lambda r: 0, always_active=lambda r: 0)
+    assert {f.level for f in findings(well)} == {"fine"}
+
+
+def test_a_saturated_layer_is_a_problem(run):
+    ill = changed(run, always_active=lambda r: r["neurons"] if r["layer"] == "relu_2" else 0)
+    saturated = next(f for f in findings(ill) if "saturated" in f.what)
+    assert saturated.level == "problem"
+    assert saturated.what.startswith("1 of 2 layers")
+    assert saturated.where.startswith("worst in relu_2")
+
+
+def test_a_layer_that_tells_nothing_of_the_class_is_named(run):
+    mute = changed(run, information=lambda r: 0.001 if r["layer"] == "relu_1" else 0.3)
+    assert found(mute, "neurons").where == "relu_1"
+
+
+def test_classes_without_neurons_of_their_own_are_named(run):
+    whole = with_graphs(run, top=10)
+    assert "Every class has neurons of its own" in found(whole, "classes").what
+    rows = whole.graphs.to_pylist()
+    for row in rows:
+        row["unique_matrix"][0] = row["unique_matrix"][11] = 0
+    bare = dataclasses.replace(whole, graphs=pa.Table.from_pylist(rows, schema=whole.graphs.schema))
+    told = found(bare, "classes")
+    assert told.level == "problem"
+    assert told.what == "2 of 10 classes have no neuron of their own: 0, 1"
+    crowded = with_graphs(synthetic.trajectory(layers=(24,), checkpoints=2), top=16)
+    assert "cannot be said" in found(crowded, "graphs").what
+
+
+@pytest.mark.parametrize(
+    ("gains", "width", "told"),
+    [
+        ((0.016, 0.002), 0.002, "Boosting pays"),
+        ((0.0, 0.0), 0.002, "Boosting makes no difference that matters"),
+        ((-0.012, 0.0), 0.002, "Boosting does not pay"),
+        ((0.004, 0.0), 0.009, "Whether boosting pays is undecided"),
+    ],
+)
+def test_whether_boosting_pays(run, gains, width, told):
+    boosted = with_boost(run, gains=(gains,) * 4, width=width)
+    assert found(boosted, "boost").what.startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("heat", "level"), [(0.97, "problem"), (0.8, "note"), (0.3, "fine"), (None, None)]
+)
+def test_whether_explanations_depend_on_the_class(run, heat, level):
+    explained = with_explanations(run, jaccard_heat=heat)
+    told = [f.level for f in findings(explained) if f.about == "explanations"]
+    assert told == ([level] if level else [])
+
+
+def test_problems_come_first_and_there_are_few(run):
+    everything = with_boost(with_graphs(run, top=10))
+    levels = [f.level for f in findings(everything)]
+    order = ("problem", "note", "fine")
+    assert levels == sorted(levels, key=order.index)
+    assert 4 <= len(levels) <= MOST
