@@ -24,11 +24,11 @@ from cofire.report.notation import is_fingerprint, settings, short, versions
 from cofire.report.section import Results
 from cofire.report.sections import SECTIONS
 from cofire.report.sheet import render
+from cofire.storage import versions as own_versions
 from cofire.study import Moment, Trajectory, trajectory_of
 from cofire.study.analyse import classes_told
 from cofire.study.boosts import boost_tables
 from cofire.study.findings import findings
-from cofire.storage import versions as own_versions
 
 Result = (
     Trajectory
