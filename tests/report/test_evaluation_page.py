@@ -10,6 +10,7 @@ from cofire.cli.evaluation_told import print_tables
 from cofire.evaluate.evaluation import Evaluation
 from cofire.evaluate.judging import Judge
 from cofire.evaluate.running import judge_of, run_evaluation
+from cofire.evaluate.verdict import judged, verdict
 from cofire.report.evaluate.cases import Chosen, cases_told, choose_cases, show_cases
 from cofire.report.evaluate.markdown import markdown
 from cofire.report.evaluate.page import write_evaluation
@@ -20,7 +21,6 @@ from cofire.report.evaluate.tables import (
     headline,
     method_name,
 )
-from cofire.report.evaluate.verdict import judged_told, verdict_told
 from tests.evaluate.judged import (
     PREPARATION,
     records,
@@ -34,15 +34,11 @@ EVIL = '</script><img src=x onerror=window.evil=1>"&'
 
 
 def leads(evaluation):
-    return [told.lead for told in verdict_told(evaluation, evaluation.table())]
+    return [told.lead for told in verdict(evaluation)]
 
 
 def told(evaluation, lead):
-    return next(
-        str(one)
-        for one in verdict_told(evaluation, evaluation.table())
-        if one.lead.startswith(lead)
-    )
+    return next(str(one) for one in verdict(evaluation) if one.lead.startswith(lead))
 
 
 def test_the_verdict_names_who_is_clearly_best():
@@ -55,6 +51,7 @@ def test_the_verdict_names_who_is_clearly_best():
         "Better than the centre: all.",
         "Most faithful: Discernible neurons.",
         "Most sensitive to the class: Discernible neurons.",
+        "To use: Discernible neurons.",
     ]
     assert "Clearly behind: Grad-CAM (" in told(found, "Best at pointing")
     assert (
@@ -68,7 +65,8 @@ def test_the_verdict_leaves_open_what_is_not_clear():
     found = synthetic(30, same)
     assert "Best at pointing: nobody clearly." in leads(found)
     assert "Better than the centre: nobody clearly." in leads(found)
-    assert "At neither, so that nothing is shown: Discernible neurons and Grad-CAM." in told(
+    assert "To use: any of them." in leads(found)
+    assert "No better, so that nothing is shown: Discernible neurons and Grad-CAM." in told(
         found, "Better than"
     )
 
@@ -151,6 +149,7 @@ def test_the_verdict_says_where_the_centre_is_clearly_better():
         "Better than the centre: nobody clearly.",
         "Most faithful: none; the centre does better.",
         "Most sensitive to the class: Grad-CAM.",
+        "To use: none of them yet.",
     ]
     assert "Clearly worse than it at pointing: Grad-CAM and Discernible" in told(
         found, "Better than"
@@ -231,7 +230,7 @@ def test_draws_are_told_wherever_tables_stand():
         io.StringIO(),
     )
     print_tables(found, Console(file=printed, width=300))
-    for text in (judged_told(found), markdown(found), printed.getvalue()):
+    for text in (judged(found), markdown(found), printed.getvalue()):
         assert words in text
 
 
@@ -308,7 +307,7 @@ def test_few_photos_of_the_tuning_split_are_called_what_they_are():
     found = Evaluation(
         records(rows), {"methods": ["gradcam"], "measures": ["soft"], "draws": 2, "samples": 2}
     )
-    words = judged_told(found)
+    words = judged(found)
     assert "tuning split" in words
     assert "flatter" in words
     assert "2 draws of 2 photos" in words

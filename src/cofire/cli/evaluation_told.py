@@ -9,6 +9,7 @@ from rich.table import Table as Printed
 from rich.text import Text
 
 from cofire.evaluate.evaluation import Evaluation
+from cofire.evaluate.verdict import draws
 from cofire.report.evaluate.rules import RULE_HEADS, RULE_TITLE, rules_told
 from cofire.report.evaluate.tables import (
     Row,
@@ -18,7 +19,6 @@ from cofire.report.evaluate.tables import (
     group_tables,
     method_name,
 )
-from cofire.report.evaluate.verdict import draws_told
 from cofire.report.notation import plural
 
 _SUBSETS = {"all": "all photos", "correct": "photos classified correctly"}
@@ -41,8 +41,8 @@ def print_tables(evaluation: Evaluation, console: Console) -> None:
     for table in difference_tables(evaluation, evaluation.differences()):
         title = f"{first} less each rival, {plural(table.photos, 'photo')}: {table.title.split(':')[0].lower()}"
         _print(console, title, table, "rival")
-    if draws := draws_told(evaluation):
-        console.print(Text(draws))
+    if drawn := draws(evaluation):
+        console.print(Text(drawn))
         console.print()
     for each in draws_tables(evaluation):
         _print(console, each.title, each, "method")

@@ -78,6 +78,15 @@ class Criterion:
         """How many digits it is told with after the point."""
         return 1 if self.percent else 3
 
+    def told(self, value: float) -> str:
+        r"""A value as it is written, with its unit.
+
+        Example:
+            >>> MEASURES["pointing"].told(0.5), MEASURES["rank_correlation"].told(-0.25)
+            ('50.0\xa0%', '−0.250')
+        """
+        return (f"{100 * value:.1f}\u00a0%" if self.percent else f"{value:.3f}").replace("-", "−")
+
     @property
     def field(self) -> pa.Field:
         """The column of the records."""

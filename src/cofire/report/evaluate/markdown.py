@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cofire.evaluate.evaluation import Evaluation
+from cofire.evaluate.verdict import judged, verdict
 from cofire.report.evaluate.rules import RULE_HEADS, RULE_TITLE, rules_told
 from cofire.report.evaluate.tables import (
     Table,
@@ -11,7 +12,6 @@ from cofire.report.evaluate.tables import (
     group_tables,
     method_name,
 )
-from cofire.report.evaluate.verdict import judged_told, verdict_told
 
 _SUBSETS = {
     "all": "All photos",
@@ -26,10 +26,8 @@ def markdown(evaluation: Evaluation) -> str:
     Args:
         evaluation: What was judged.
     """
-    lines = ["# Explanations judged", "", judged_told(evaluation), ""]
-    lines += [
-        f"- **{told.lead}** {told.text}" for told in verdict_told(evaluation, evaluation.table())
-    ]
+    lines = ["# Explanations judged", "", judged(evaluation), ""]
+    lines += [f"- **{told.lead}** {told.text}" for told in verdict(evaluation)]
     lines += [
         "",
         "Means with 95 % intervals over photos (Wilson’s of shares, else bootstrap). ↑ higher is better, ↓ lower "

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from cofire.atomic import write_text
 from cofire.evaluate.evaluation import RECORDS, Evaluation
+from cofire.evaluate.verdict import judged, verdict
 from cofire.explain.drawing import draw, paper
 from cofire.report.evaluate.cases import Case, cases_told
 from cofire.report.evaluate.figures import draw_evaluation, figure_caption
@@ -24,7 +25,6 @@ from cofire.report.evaluate.tables import (
     headline,
     method_name,
 )
-from cofire.report.evaluate.verdict import judged_told, verdict_told
 from cofire.report.notation import settings, versions
 from cofire.report.sheet import render
 
@@ -90,8 +90,8 @@ def write_evaluation(
         boost=None,
         evaluation=True,
         records_kept=(Path(path).parent / RECORDS).is_file(),
-        judged=judged_told(evaluation),
-        verdict=verdict_told(evaluation, estimates),
+        judged=judged(evaluation),
+        verdict=verdict(evaluation),
         captions={name: figure_caption(criteria[name.removeprefix("judged-")]) for name in drawn},
         names={name: _titled(criteria[name.removeprefix("judged-")].title) for name in drawn},
         headline=headline(evaluation, estimates),
