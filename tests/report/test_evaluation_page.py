@@ -1,12 +1,9 @@
 """The page of an evaluation: what it says is what the numbers say, and it reads on any screen."""
 
-import io
 import re
 
 import pytest
-from rich.console import Console
 
-from cofire.cli.evaluation_told import print_tables
 from cofire.evaluate.evaluation import Evaluation
 from cofire.evaluate.judging import Judge
 from cofire.evaluate.running import judge_of, run_evaluation
@@ -55,7 +52,7 @@ def test_the_verdict_names_who_is_clearly_best():
     ]
     assert "Clearly behind: Grad-CAM (" in told(found, "Best at pointing")
     assert (
-        "Nearly the same map for both, which explains the photo and not the decision: Grad-CAM."
+        "Nearly the same map for both, which explains the image and not the decision: Grad-CAM."
         in told(found, "Most sensitive")
     )
 
@@ -151,12 +148,10 @@ def test_the_verdict_says_where_the_centre_is_clearly_better():
         "Most sensitive to the class: Grad-CAM.",
         "To use: none of them yet.",
     ]
-    assert "Clearly worse than it at pointing: Grad-CAM and Discernible" in told(
+    assert "Clearly worse than it by pointing game: Grad-CAM and Discernible" in told(
         found, "Better than"
     )
-    assert "Clearly worse than it with boxes: Grad-CAM and Discernible" in told(
-        found, "Better than"
-    )
+    assert "Clearly worse than it by IoU: Grad-CAM and Discernible" in told(found, "Better than")
 
 
 def test_what_is_said_of_cases_is_how_they_were_chosen():
@@ -225,12 +220,8 @@ def test_draws_are_told_wherever_tables_stand():
     assert [table.title.split(" %")[0] for table in tables] == ["Pointing game", "Increase"]
     values = [[cell.value for cell in table.rows[0].cells] for table in tables]
     assert values == [["100.0", "50.0", "75.0"], ["50.0", "0.0", "25.0"]]
-    words, printed = (
-        "2 draws of 2 photos each: tables are about all that were drawn, each photo once",
-        io.StringIO(),
-    )
-    print_tables(found, Console(file=printed, width=300))
-    for text in (judged(found), markdown(found), printed.getvalue()):
+    words = "2 draws of 2 images each: tables are about all that were drawn, each image once"
+    for text in (judged(found), markdown(found)):
         assert words in text
 
 
@@ -310,13 +301,13 @@ def test_few_photos_of_the_tuning_split_are_called_what_they_are():
     words = judged(found)
     assert "tuning split" in words
     assert "flatter" in words
-    assert "2 draws of 2 photos" in words
+    assert "2 draws of 2 images" in words
 
 
 def test_pictures_of_few_pixels_are_shown_as_they_are(page_file):
     text = page_file.read_text(encoding="utf-8")
     assert "image-rendering:pixelated" in text
-    assert "2 draws of 8 photos each: tables are about all that were drawn" in text
+    assert "2 draws of 8 images each: tables are about all that were drawn" in text
     assert "Each panel explains the photo’s own class." in text
     assert "Increase % ↑ of each draw by itself" in text
     assert "data:image/png;base64," in text

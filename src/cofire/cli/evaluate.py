@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from cofire.atomic import write_text
 from cofire.cli.collection_options import (
@@ -23,7 +22,6 @@ from cofire.cli.collection_options import (
     SkipUnreadable,
 )
 from cofire.cli.evaluate_more import check_against, photos_of, write_attacked, write_compared
-from cofire.cli.evaluation_told import print_tables
 from cofire.cli.explain_options import options_of
 from cofire.cli.folders import claim
 from cofire.cli.opening import opened, without_commands
@@ -47,6 +45,7 @@ from cofire.evaluate.methods import EVALUATED
 from cofire.evaluate.records import FILLS, IDENTITY, ROWS, SPLIT_CHOICES, check_methods, started
 from cofire.evaluate.running import judge_of, run_evaluation
 from cofire.evaluate.tuned import read_tuned
+from cofire.evaluate.verdict import judged, verdict
 from cofire.images.classes import known_names, read_names
 from cofire.images.layouts import open_collection
 from cofire.images.preparation import Preparation, preparation_of
@@ -318,8 +317,9 @@ def evaluate(
     height, width = preparation.shape[1:]
     write_evaluation(out / PAGE, found, cases, size=(height, width), links=pages)
     write_text(out / TABLE, markdown(found))
-    # A table that is squeezed into the 80 columns assumed of a file could not be read by anyone.
-    print_tables(found, Console(width=None if sys.stdout.isatty() else 200))
+    typer.echo(judged(found))
+    for finding in verdict(found):
+        typer.echo(f"  {finding}")
     typer.echo(f"Photos    {without_commands(found.options['collection'])}")
     for what, names_of in left_out_told(found.options):
         typer.echo(f"Left out  {without_commands(f'{what}: {names_of}')}")

@@ -90,13 +90,13 @@ def judged(evaluation: Evaluation) -> str:
     """What was judged on what, in a sentence or two."""
     images, right = (int(evaluation.chosen(part).sum()) for part in ("all", "correct"))
     told = (
-        f"{plural(len(evaluation.methods), 'method')} judged on {plural(images, 'photo')} of the "
+        f"{plural(len(evaluation.methods), 'method')} judged on {plural(images, 'image')} of the "
         f"{evaluation.split} split, of which the network classifies {right:,} correctly."
     )
     if drawn := draws(evaluation):
         told += f" {drawn}"
     if evaluation.split == "tuning":
-        told += " Options may have been learned on these very photos: the figures flatter whatever was tuned."
+        told += " Options may have been learned on these very images: the figures flatter whatever was tuned."
     return told
 
 
@@ -106,8 +106,8 @@ def draws(evaluation: Evaluation) -> str:
     if times < 2:
         return ""
     return (
-        f"The photos come from {times} draws of {evaluation.options['samples']:,} photos each: tables are about "
-        "all that were drawn, each photo once, and the mean of the draws stands in tables of its own."
+        f"The images come from {times} draws of {evaluation.options['samples']:,} images each: tables are about "
+        "all that were drawn, each image once, and the mean of the draws stands in tables of its own."
     )
 
 
@@ -144,19 +144,21 @@ def _answer(
     elif contest.stands and not behind:
         who = "nobody clearly"
     else:
-        ahead = {0: "", 1: f", not clearly ahead of {title_of(alike[0]) if alike else ''}"}
-        who = title_of(best) + ahead.get(len(alike), ", not clearly ahead of all")
-    span = f"{criterion.told(mean.low)} to {criterion.told(mean.high)}"
+        others = {0: "", 1: f", not clearly ahead of {title_of(alike[0]) if alike else ''}"}
+        who = title_of(best) + others.get(len(alike), ", not clearly ahead of all")
+    low, high = criterion.told(mean.low).removesuffix("\u00a0%"), criterion.told(mean.high)
+    ahead = "" if title_of(best) in who else f"{title_of(best)} is ahead with "
     words = [
-        f"{title_of(best)}: {criterion.title} {criterion.told(mean.value)} [{span}], "
-        f"{plural(mean.counted, 'photo')}."
+        f"{ahead}{criterion.title} {criterion.told(mean.value)} [{low} to {high}], "
+        f"{plural(mean.counted, 'image')}."
     ]
+    words[0] = words[0][:1].upper() + words[0][1:]
     within = evaluation.margin * (100 if criterion.percent else 1)
     if equal:
         points = " points" if criterion.percent else ""
         words.append(f"Equal within ±{within:g}{points}: {contest.told(equal)}.")
     if open_:
-        needed = f" (about {contest.needed:,} photos would decide)" if contest.needed else ""
+        needed = f" (about {contest.needed:,} images would decide)" if contest.needed else ""
         words.append(f"Undecided: {contest.told(open_)}{needed}.")
     if behind:
         words.append(f"Clearly behind: {contest.told(behind)}.")
@@ -169,7 +171,7 @@ def _answer(
         if same:
             names = _joined([title_of(method) for method in same])
             words.append(
-                f"Nearly the same map for both, which explains the photo and not the decision: {names}."
+                f"Nearly the same map for both, which explains the image and not the decision: {names}."
             )
     return Finding(f"{criterion.asks}: {who}.", " ".join(words))
 
@@ -191,24 +193,25 @@ def _centre(
     if _CENTRE not in evaluation.methods:
         return Finding(
             "Better than the centre: not judged.",
-            "Objects tend to lie in the middle of photos: without the centre nobody can say what a method shows "
+            "Objects tend to lie in the middle of images: without the centre nobody can say what a method shows "
             "beyond that.",
         )
     criteria = [one.criterion for one in located]
-    own = [f"{one.title} {one.told(estimates[_CENTRE][one.name].value)}" for one in criteria]
+    reached = [f"{one.title} {one.told(estimates[_CENTRE][one.name].value)}" for one in criteria]
     stands = {
         method: [_by_centre(evaluation, method, one.name) for one in criteria]
         for method in contenders
     }
     winners = [title_of(method) for method, outcomes in stands.items() if "better" in outcomes]
     nothing = [title_of(method) for method, outcomes in stands.items() if "better" not in outcomes]
-    worse = [title_of(method) for method, outcomes in stands.items() if "worse" in outcomes]
     who = "nobody clearly" if not winners else "all" if not nothing else _joined(winners)
-    told = [f"It looks at nothing, and reaches {_joined(own)}."]
+    told = [f"It looks at nothing, and reaches {_joined(reached)}."]
     if nothing:
         told.append(f"No better, so that nothing is shown: {_joined(nothing)}.")
-    if worse:
-        told.append(f"Clearly worse than it: {_joined(worse)}.")
+    for at, criterion in enumerate(criteria):
+        worse = [title_of(method) for method, own in stands.items() if own[at] == "worse"]
+        if worse:
+            told.append(f"Clearly worse than it by {criterion.title}: {_joined(worse)}.")
     return Finding(f"Better than the centre: {who}.", " ".join(told))
 
 
@@ -236,7 +239,7 @@ def _use(
     if all(mark[0] == len(contests) for mark in marks.values()):
         return Finding(
             "To use: any of them.",
-            f"These photos set none apart; {title_of(best)} is ahead most often.",
+            f"These images set none apart; {title_of(best)} is ahead most often.",
         )
     return Finding(
         f"To use: {title_of(best)}.",
