@@ -1,9 +1,8 @@
 """Graphs of neurons: their communities, what these mean, and how others can look at them."""
 
-from cofire.graphs.communities import Communities, Method, Stability
+from cofire.graphs.communities import Communities, Measure, Method, Null, Significance, Stability
 from cofire.graphs.graph import ActivationPatternGraph
 from cofire.graphs.layout import force_layout
-from cofire.graphs.significance import Measure, Null, Significance
 
 __all__ = [
     "ActivationPatternGraph",

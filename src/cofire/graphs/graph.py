@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from statistics import mean, median, stdev
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import torch
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from cofire.arguments import validated
 from cofire.errors import DataError, ResultError
 from cofire.graphs.communities import (
     Communities,
-    GroupedGraph,
+    Measure,
     Method,
+    Null,
+    Significance,
     Stability,
-    find_communities,
-    stability_of,
+    membership_of,
+    without_resolution,
 )
 from cofire.graphs.exchange import igraph_of, networkx_of, write_gexf, write_graphml
 from cofire.graphs.layout import force_layout
-from cofire.graphs.significance import (
-    Measure,
-    Null,
-    Significance,
-    quality_of,
-    shuffled,
-    significances_of,
-)
-from cofire.marks import check_whole
 from cofire.patterns import (
+    adjusted_rand_index,
+    modularity,
+    normalized_mutual_information,
+    overlapping_modularity,
     participation_coefficient,
     partition_of,
     unique_neuron_matrix,
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 
 _FORMAT = 1
+_SAME = 1e-12
+_FEWEST = 5
 _TENSORS = ("neurons", "representatives", "class_means", "adjacency", "mean_activation", "entropy")
 
 
@@ -150,11 +152,6 @@ class ActivationPatternGraph:
         means = torch.zeros(len(self.members), self.vertices, dtype=torch.float64)
         return partition_of(means.scatter_(1, self.members, self.class_means), self.members)
 
-    @cached_property
-    def grouped(self) -> GroupedGraph:
-        """Weights and classes alone."""
-        return GroupedGraph(self.adjacency, self.members, self.partition)
-
     def classes_of(self) -> list[list[int]]:
         """The classes that each vertex represents, in order."""
         found: list[list[int]] = [[] for _ in range(self.vertices)]
@@ -208,7 +205,11 @@ class ActivationPatternGraph:
         return unique_neuron_matrix(self.representatives, exclusive)
 
     def communities(
-        self, method: Method = "representatives", *, resolution: float | None = None, seed: int = 0
+        self,
+        method: Method = "representatives",
+        *,
+        resolution: PositiveFloat | None = None,
+        seed: NonNegativeInt = 0,
     ) -> Communities:
         """Communities of the graph.
 
@@ -227,15 +228,30 @@ class ActivationPatternGraph:
             MissingExtraError: The method needs a library that is not installed.
             OptionError: No such method, or a resolution that it does not have or cannot use.
         """
-        return find_communities(self.grouped, method, resolution, seed)
+        found, gamma, members = self.partition, None, torch.sort(self.members).values
+        if method != "representatives":
+            found, gamma = membership_of(self.adjacency, method, resolution, seed)
+        elif resolution is not None:
+            raise without_resolution("method", method, resolution)
+        groups = [torch.nonzero(found == c).flatten() for c in range(int(found.max()) + 1)]
+        return Communities(
+            method=method,
+            resolution=gamma,
+            seed=None if method == "representatives" else seed,
+            membership=found,
+            members=tuple(members if method == "representatives" else groups),
+            modularity=modularity(self.adjacency, found),
+            nmi=normalized_mutual_information(self.partition, found),
+            ari=adjusted_rand_index(self.partition, found),
+        )
 
     def stability(
         self,
-        method: Method = "louvain",
+        method: Literal["louvain", "leiden", "kernighan-lin"] = "louvain",
         *,
-        runs: int = 10,
-        resolution: float | None = None,
-        seed: int = 0,
+        runs: PositiveInt = 10,
+        resolution: PositiveFloat | None = None,
+        seed: NonNegativeInt = 0,
     ) -> Stability:
         """How far the communities of a method that draws depend on its seed.
 
@@ -249,14 +265,23 @@ class ActivationPatternGraph:
             MissingExtraError: The method needs a library that is not installed.
             OptionError: No such method, or one that does not draw.
         """
-        return stability_of(self.grouped, method, runs, resolution, seed)
+        drawn = [
+            membership_of(self.adjacency, method, resolution, seed + run) for run in range(runs)
+        ]
+        alike = [adjusted_rand_index(a, b) for (a, _), (b, _) in combinations(drawn, 2)]
+        return Stability(
+            method=method,
+            resolution=drawn[0][1],
+            modularities=tuple(modularity(self.adjacency, found) for found, _ in drawn),
+            agreement=median(alike) if alike else None,
+        )
 
     def modularity(
         self,
         measure: Measure = "weighted-overlap",
         *,
-        resolution: float | None = None,
-        seed: int = 0,
+        resolution: PositiveFloat | None = None,
+        seed: NonNegativeInt = 0,
     ) -> float:
         """Quality of communities (P2 Table 4).
 
@@ -270,16 +295,25 @@ class ActivationPatternGraph:
         Raises:
             OptionError: No such measure.
         """
-        return quality_of(self.grouped, measure, resolution, seed)
+        if measure in ("kernighan-lin", "louvain", "leiden"):
+            found, _ = membership_of(self.adjacency, measure, resolution, seed)
+            return modularity(self.adjacency, found)
+        if resolution is not None:
+            raise without_resolution("measure", measure, resolution)
+        if measure == "no-overlap":
+            return modularity(self.adjacency, self.partition)
+        return overlapping_modularity(
+            self.adjacency, self.members, weighted=measure == "weighted-overlap"
+        )
 
     def significance(
         self,
         measure: Measure = "weighted-overlap",
         *,
         null: Null = "weights",
-        runs: int = 20,
-        resolution: float | None = None,
-        seed: int = 0,
+        runs: Annotated[int, Field(ge=2)] = 20,
+        resolution: PositiveFloat | None = None,
+        seed: NonNegativeInt = 0,
     ) -> Significance:
         """Whether a modularity means anything: its distance from what chance gives, in standard deviations.
 
@@ -296,9 +330,8 @@ class ActivationPatternGraph:
             DataError: `null="labels"` without such graphs.
             OptionError: No such measure or null model, or fewer than two runs.
         """
-        value = quality_of(
-            self.grouped, measure, resolution, seed
-        )  # refuses a resolution that the measure has not
+        # Refuses a resolution that the measure has not.
+        value = self.modularity(measure, resolution=resolution, seed=seed)
         return self.significances(
             (measure,), null=null, runs=runs, resolution=resolution, seed=seed, values=(value,)
         )[0]
@@ -308,9 +341,9 @@ class ActivationPatternGraph:
         measures: Sequence[Measure],
         *,
         null: Null = "weights",
-        runs: int = 20,
-        resolution: float | None = None,
-        seed: int = 0,
+        runs: Annotated[int, Field(ge=2)] = 20,
+        resolution: PositiveFloat | None = None,
+        seed: NonNegativeInt = 0,
         values: Sequence[float] | None = None,
     ) -> tuple[Significance, ...]:
         """The same for several measures over the same graphs made by chance.
@@ -327,20 +360,42 @@ class ActivationPatternGraph:
             DataError: See `significance`.
             OptionError: See `significance`.
         """
-        made: Iterable[GroupedGraph]
+        made: Iterable[ActivationPatternGraph] = self.by_chance
         if null == "weights":
-            made = shuffled(
-                self.grouped, check_whole("runs", runs, least=2), check_whole("seed", seed, least=0)
-            )
+            made = self.shuffled(runs, seed)
         elif len(self.by_chance) < 2:
             raise DataError(
                 f"a graph with {len(self.by_chance)} graphs of random labels",
                 "two at least",
                 "collect them with cofire.summarize(…, null_graphs=10)",
             )
-        else:
-            made = [graph.grouped for graph in self.by_chance]
-        return significances_of(self.grouped, made, null, measures, resolution, seed, values)
+        gammas = [resolution if measure in ("louvain", "leiden") else None for measure in measures]
+
+        def all_of(graph: ActivationPatternGraph) -> list[float]:
+            return [
+                graph.modularity(measure, resolution=gamma, seed=seed)
+                for measure, gamma in zip(measures, gammas, strict=True)
+            ]
+
+        # One graph at a time: they may be large.
+        columns = zip(*[all_of(graph) for graph in made], strict=True)
+        results = []
+        own = all_of(self) if values is None else values
+        for measure, value, by_chance in zip(measures, own, columns, strict=True):
+            middle, spread = mean(by_chance), stdev(by_chance)
+            varies = spread > _SAME * max(1.0, abs(middle))
+            z = (value - middle) / spread if varies and len(by_chance) >= _FEWEST else None
+            results.append(Significance(measure, null, value, middle, spread, z, len(by_chance)))
+        return tuple(results)
+
+    def shuffled(self, runs: PositiveInt, seed: NonNegativeInt = 0) -> Iterator[Self]:
+        """The same edges with their weights in random order, several times."""
+        (rows, columns), weights = self.edges()[0].T, self.edges()[1]
+        for run in range(runs):
+            generator = torch.Generator().manual_seed((seed * 1_000_003 + run) % (1 << 63))
+            other = torch.zeros_like(self.adjacency)
+            other[rows, columns] = weights[torch.randperm(len(weights), generator=generator)]
+            yield replace(self, adjacency=other + other.T)
 
     def layout(
         self, *, initial: Tensor | None = None, iterations: int = 200, seed: int = 0

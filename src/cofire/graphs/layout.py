@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import Tensor
 
 from cofire.arguments import validated
 from cofire.compiled import compiler
 from cofire.errors import DataError
-from cofire.marks import check_whole
 
 _Array = np.ndarray[Any, np.dtype[np.float64]]
 _SOFTENING = 1e-4
@@ -37,9 +37,9 @@ def force_layout(
     adjacency: Tensor,
     *,
     initial: Tensor | None = None,
-    iterations: int = 200,
-    gravity: float = 1.0,
-    seed: int = 0,
+    iterations: NonNegativeInt = 200,
+    gravity: NonNegativeFloat = 1.0,
+    seed: NonNegativeInt = 0,
 ) -> Tensor:
     """Positions at which neighbours attract, all vertices repel, and communities come apart.
 
@@ -82,8 +82,6 @@ def force_layout(
         True
     """
     n = len(adjacency)
-    check_whole("iterations", iterations, least=0)
-    check_whole("seed", seed, least=0)
     if initial is not None and (initial.shape != (n, 2) or not bool(torch.isfinite(initial).all())):
         raise DataError(
             f"initial of shape {tuple(initial.shape)}",

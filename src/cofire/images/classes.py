@@ -272,8 +272,11 @@ def class_number(wanted: str, names: Sequence[str] | None, num_classes: int) -> 
             "one class",
             f"pass a number: {', '.join(map(str, same))}",
         )
+    number_typed = typed.isdecimal() or not names
     raise OptionError(
-        f"no class '{typed}'" + ("" if names or typed.isdecimal() else ": there are no names"),
+        f"no class '{typed}'",
         f"a class from 0 to {num_classes - 1}" + (", or its name" if names else ""),
-        f"try {near_matches(typed, names)}" if names else "pass a number, or --classes",
+        "pass one of these, or the names with --classes"
+        if number_typed
+        else f"try {near_matches(typed, names or ())}",
     )

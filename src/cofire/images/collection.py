@@ -9,9 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import overload
 
+from pydantic import NonNegativeInt, PositiveInt
+
+from cofire.arguments import validated
 from cofire.errors import OptionError
 from cofire.images.annotations import Corners
-from cofire.marks import check_whole
 from cofire.reading import named
 
 SPLITS = ("tuning", "evaluation")
@@ -159,7 +161,8 @@ def split_of(name: str) -> str:
     return SPLITS[hashlib.sha256(named(name).encode()).digest()[-1] % 2]
 
 
-def sample(collection: Collection, count: int, seed: int = 0) -> Collection:
+@validated
+def sample(collection: Collection, count: PositiveInt, seed: NonNegativeInt = 0) -> Collection:
     """A drawing of images without putting back, in the order of their names.
 
     The images and the seed alone decide it.
@@ -177,12 +180,11 @@ def sample(collection: Collection, count: int, seed: int = 0) -> Collection:
         >>> [image.name for image in sample(Collection(images, Path("images")), 3, seed=1)]
         ['1.jpg', '2.jpg', '8.jpg']
     """
-    check_whole("seed", seed, least=0)
     if not len(collection):
         raise OptionError(
             f"count={count} of no images", "images to draw from", "give a folder with images"
         )
-    if not check_whole("count", count) <= len(collection):
+    if count > len(collection):
         raise OptionError(
             f"count={count} of {_number(len(collection), 'images')}",
             f"a whole number from 1 to {len(collection)}",

@@ -9,15 +9,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from pydantic import PositiveInt
 from torch import Tensor
 
+from cofire.arguments import validated
 from cofire.errors import ImageError
 from cofire.images.annotations import Corners, corners_fault
 from cofire.images.collection import AnnotatedImage, Collection
 from cofire.images.files import refuse_all
 from cofire.images.preparation import Preparation, Prepared
 from cofire.images.reading import orientation_of, oriented, read_image
-from cofire.marks import check_whole
 
 _MOST_READERS = 16
 _FITTING = "boxes within images of the size that they were drawn on"
@@ -86,8 +87,9 @@ def seen_boxes(image: AnnotatedImage, prepared: Prepared, shape: tuple[int, ...]
     ).reshape(-1, 4)
 
 
+@validated
 def read_batches(
-    collection: Collection, preparation: Preparation, batch_size: int = 16
+    collection: Collection, preparation: Preparation, batch_size: PositiveInt = 16
 ) -> Iterator[SeenBatch]:
     """The images of a collection as a network sees them; one batch is held at a time.
 
@@ -101,7 +103,6 @@ def read_batches(
         DataError: Boxes do not fit their image.
         OptionError: `batch_size` is below 1.
     """
-    check_whole("batch_size", batch_size)
     for start in range(0, len(collection), batch_size):
         images = collection.images[start : start + batch_size]
         seen = tuple(preparation.crop(read_image(image.file), str(image.file)) for image in images)

@@ -214,6 +214,7 @@ def kind_of(name: str, options: Mapping[str, Any]) -> Kind:
     return method_of(name, baselines=True).kind(options)
 
 
+@validated
 def title_of(name: str) -> str:
     """A method's name as papers write it; others as they are.
 
