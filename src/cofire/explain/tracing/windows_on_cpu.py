@@ -40,104 +40,68 @@ class WindowsOnCPU:
     def __init__(self, fields: Fields, flow: Flow) -> None:
         given = plain(fields.given)
         weight = plain(fields.weight).to(given.dtype).contiguous()
-        self._per_group, height, width = weight.shape[1:]
+        per_group, height, width = weight.shape[1:]
         output, y, x = fields.seen_from(flow.index)
-        position = (
-            (flow.image * (int(y.max()) + 1) + y) * (int(x.max()) + 1) + x if len(flow) else y
-        )
         windows = fields.windows
-        per_output = fields.result[0] // fields.groups
-        self.first = torch.div(output, per_output, rounding_mode="floor") * self._per_group
-        self._neurons = len(flow)
-        self._products = len(flow) * fields.width
-        # Neurons at one position see the same values: one after the other, they are gathered once.
-        order = position.argsort(stable=True)
-        self._seen = (
-            order.numpy(),
+        group = torch.div(output * fields.groups, fields.result[0], rounding_mode="floor")
+        self.first = group * per_group
+        self._operator = (
             memory_of(given),
             given.stride(),
             windows.size,
             weight.numpy().reshape(-1),
             (height, width),
-            (*windows.stride, *windows.padding, *windows.dilation, self._per_group),
-            flow.image.numpy(),
-            output.numpy(),
-            y.numpy(),
-            x.numpy(),
-            flow.direction.numpy(),
-            self.first.numpy(),
+            (*windows.stride, *windows.padding, *windows.dilation, per_group),
         )
-        self._image = flow.image
-        self._channels, self._positions = given.shape[1], given.shape[2] * given.shape[3]
-        self.support = torch.empty(self._neurons, self._per_group, dtype=torch.float64)
-        self._best = torch.empty(self._neurons, dtype=torch.int64)
+        columns = (flow.image, output, y, x, flow.direction, self.first)
+        self._seen = tuple(column.numpy() for column in columns)
+        self._image, self._shape = flow.image, given.shape
+        self.support = torch.empty(len(flow), per_group, dtype=torch.float64)
+        self._best = torch.empty(len(flow), dtype=torch.int64)
+        # Neurons at one position see the same values: one after the other, they are gathered once.
+        order = torch.arange(0)
+        if len(flow):
+            place = (flow.image * (int(y.max()) + 1) + y) * (int(x.max()) + 1) + x
+            order = place.argsort(stable=True)
+        seen = (order.numpy(), self._operator, self._seen)
         over(
             _sum_products,
-            self._neurons,
-            self._products,
-            *self._seen,
+            len(flow),
+            len(flow) * fields.width,
+            *seen,
             self.support.numpy(),
             self._best.numpy(),
         )
+        self._products = fields.width / max(1, per_group)
 
     def places(self, neuron: Tensor, candidate: Tensor) -> tuple[Tensor, Tensor]:
         """Place and direction of some candidates, both given and returned as (candidates,)."""
-        order, *operator, image, output, y, x, direction, first = self._seen
-        at = neuron.numpy()
-        seen = (order, *operator, *(part[at] for part in (image, output, y, x, direction, first)))
-        channel = (self.first[neuron] + candidate)[:, None]
-        place, towards = torch.empty_like(channel), torch.empty(channel.shape, dtype=torch.int8)
-        products = len(channel) * self._products // max(1, self.support.numel())
-        over(
-            _find_places,
-            len(channel),
-            products,
-            *seen,
-            channel.numpy(),
-            place.numpy(),
-            towards.numpy(),
-        )
+        seen = tuple(column[neuron.numpy()] for column in self._seen)
+        place, towards = self._find(seen, (self.first[neuron] + candidate)[:, None])
         return place[:, 0], towards[:, 0]
+
+    def _find(self, seen: tuple[Any, ...], channel: Tensor) -> tuple[Tensor, Tensor]:
+        place, towards = torch.empty_like(channel), torch.empty(channel.shape, dtype=torch.int8)
+        found = (place.numpy(), towards.numpy())
+        products = int(channel.numel() * self._products)
+        over(_find_places, len(channel), products, self._operator, seen, channel.numpy(), *found)
+        return place, towards
 
     def reward(self, score: Tensor) -> None:
         """Multiply, in place, scores (neurons, candidates) of inputs with the highest support for several neurons."""
-        image, channel, place, count = self.winners()
-        if len(image):
-            over(
-                _reward,
-                self._neurons,
-                0,
-                *self._seen,
-                score.numpy(),
-                image.numpy(),
-                channel.numpy(),
-                place.numpy(),
-                count.numpy(),
-            )
-
-    def winners(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Inputs with the highest support for several neurons: image, channel, place and for how many."""
         best = (self._best >= 0).nonzero().squeeze(1)
         channel = self.first + self._best
-        place = torch.empty(self._neurons, 1, dtype=torch.int64)
-        towards = torch.empty(self._neurons, 1, dtype=torch.int8)
-        over(
-            _find_places,
-            self._neurons,
-            0,
-            *self._seen,
-            channel.clamp(min=0)[:, None].numpy(),
-            place.numpy(),
-            towards.numpy(),
-        )
-        key = (self._image[best] * self._channels + channel[best]) * self._positions + place[
-            best, 0
-        ]
+        place, _ = self._find(self._seen, channel.clamp(min=0)[:, None])
+        channels, positions = self._shape[1], self._shape[2] * self._shape[3]
+        key = (self._image[best] * channels + channel[best]) * positions + place[best, 0]
         found, count = torch.unique(key, return_counts=True)
         found, count = found[count > 1], count[count > 1]
-        rest = torch.div(found, self._positions, rounding_mode="floor")
-        image = torch.div(rest, self._channels, rounding_mode="floor")
-        return image, rest - image * self._channels, found - rest * self._positions, count
+        if len(found):
+            rest = torch.div(found, positions, rounding_mode="floor")
+            image = torch.div(rest, channels, rounding_mode="floor")
+            parts = (image, rest - image * channels, found - rest * positions, count)
+            winners = tuple(part.numpy() for part in parts)
+            over(_reward, len(score), 0, self._operator, self._seen, score.numpy(), winners)
 
     def chosen(self, score: Tensor, most: int, counted: bool, last_resort: bool) -> Chosen:
         """The inputs that are chosen for each neuron.
@@ -151,28 +115,12 @@ class WindowsOnCPU:
         """
         if counted:
             self.reward(score)
-        picked = torch.empty(self._neurons, most, dtype=torch.int64)
-        share = torch.empty(self._neurons, most, dtype=torch.float64)
-        over(
-            _pick,
-            self._neurons,
-            score.numel(),
-            score.numpy(),
-            last_resort,
-            picked.numpy(),
-            share.numpy(),
-        )
+        picked = torch.empty(len(score), most, dtype=torch.int64)
+        share = torch.empty(len(score), most, dtype=torch.float64)
+        parts = (score.numpy(), last_resort, picked.numpy(), share.numpy())
+        over(_pick, len(score), score.numel(), *parts)
         channel = self.first[:, None] + picked
-        place, towards = torch.empty_like(picked), torch.empty(picked.shape, dtype=torch.int8)
-        over(
-            _find_places,
-            self._neurons,
-            0,
-            *self._seen,
-            channel.numpy(),
-            place.numpy(),
-            towards.numpy(),
-        )
+        place, towards = self._find(self._seen, channel)
         return channel, place, towards, share
 
 
@@ -190,25 +138,11 @@ def _inside(start: Any, count: Any, gap: Any, size: Any) -> Any:
 
 @compiler()
 def _sum_products(
-    begin: Any,
-    end: Any,
-    order: Any,
-    given: Any,
-    strides: Any,
-    size: Any,
-    weight: Any,
-    kernel: Any,
-    geometry: Any,
-    image: Any,
-    output: Any,
-    row: Any,
-    column: Any,
-    direction: Any,
-    first: Any,
-    support: Any,
-    best: Any,
+    begin: Any, end: Any, order: Any, operator: Any, seen: Any, support: Any, best: Any
 ) -> None:
     """Support of all candidates, and the candidate with the highest, -1 where none contributes."""
+    given, strides, size, weight, kernel, geometry = operator
+    image, output, row, column, direction, first = seen
     stride_y, stride_x, padding_y, padding_x, dilation_y, dilation_x, candidates = geometry
     positions = kernel[0] * kernel[1]
     window = np.empty(candidates * positions, dtype=given.dtype)
@@ -239,19 +173,11 @@ def _sum_products(
                     held += 1
         weights = output[neuron] * candidates * positions
         row_of = support[neuron]
+        sign = np.float64(direction[neuron])
         if positions == 1:
-            _products(window, weight, weights, np.float64(direction[neuron]), held, row_of)
+            _products(window, weight, weights, sign, held, row_of)
         else:
-            _window_sums(
-                window,
-                weight,
-                weights,
-                taps,
-                held,
-                positions,
-                np.float64(direction[neuron]),
-                row_of,
-            )
+            _window_sums(window, weight, weights, taps, held, positions, sign, row_of)
         best[neuron] = _first_highest(row_of)
 
 
@@ -314,71 +240,31 @@ def _first_highest(values: Any) -> Any:
 
 @compiler()
 def _find_places(
-    begin: Any,
-    end: Any,
-    order: Any,
-    given: Any,
-    strides: Any,
-    size: Any,
-    weight: Any,
-    kernel: Any,
-    geometry: Any,
-    image: Any,
-    output: Any,
-    row: Any,
-    column: Any,
-    direction: Any,
-    first: Any,
-    channels: Any,
-    place: Any,
-    towards: Any,
+    begin: Any, end: Any, operator: Any, seen: Any, channels: Any, place: Any, towards: Any
 ) -> None:
     """The place of the largest product in some channels of each neuron, and whether it is wanted large or small."""
     for neuron in range(begin, end):
         for number in range(channels.shape[1]):
-            found = _largest(
-                given,
-                strides,
-                size,
-                weight,
-                kernel,
-                geometry,
-                image[neuron],
-                output[neuron],
-                row[neuron],
-                column[neuron],
-                direction[neuron],
-                first[neuron],
-                channels[neuron, number],
-            )
+            found = _largest(operator, seen, neuron, channels[neuron, number])
             place[neuron, number], towards[neuron, number] = found
 
 
 @compiler()
-def _largest(
-    given: Any,
-    strides: Any,
-    size: Any,
-    weight: Any,
-    kernel: Any,
-    geometry: Any,
-    image: Any,
-    output: Any,
-    row: Any,
-    column: Any,
-    direction: Any,
-    first: Any,
-    channel: Any,
-) -> Any:
+def _largest(operator: Any, seen: Any, neuron: Any, channel: Any) -> Any:
+    given, strides, size, weight, kernel, geometry = operator
+    images, outputs, rows, columns, directions, firsts = seen
+    direction = directions[neuron]
     stride_y, stride_x, padding_y, padding_x, dilation_y, dilation_x, per_group = geometry
-    top, left = row * stride_y - padding_y, column * stride_x - padding_x
+    top = rows[neuron] * stride_y - padding_y
+    left = columns[neuron] * stride_x - padding_x
     row_from, row_to = _inside(top, kernel[0], dilation_y, size[0])
     column_from, column_to = _inside(left, kernel[1], dilation_x, size[1])
     best = _NONE
     place, upwards = 0, 1
     nearest = 0
-    start = image * strides[0] + channel * strides[1]
-    weights = (output * per_group + channel - first) * kernel[0] * kernel[1]
+    start = images[neuron] * strides[0] + channel * strides[1]
+    weights = outputs[neuron] * per_group + channel - firsts[neuron]
+    weights *= kernel[0] * kernel[1]
     for y in range(row_from, row_to):
         line = start + (top + y * dilation_y) * strides[2]
         for x in range(column_from, column_to):
@@ -395,29 +281,11 @@ def _largest(
 
 
 @compiler()
-def _reward(
-    begin: Any,
-    end: Any,
-    order: Any,
-    given: Any,
-    strides: Any,
-    size: Any,
-    weight: Any,
-    kernel: Any,
-    geometry: Any,
-    image: Any,
-    output: Any,
-    row: Any,
-    column: Any,
-    direction: Any,
-    first: Any,
-    score: Any,
-    at_image: Any,
-    at_channel: Any,
-    at_place: Any,
-    count: Any,
-) -> None:
+def _reward(begin: Any, end: Any, operator: Any, seen: Any, score: Any, winners: Any) -> None:
     """Scores times counts where a candidate is one of the given inputs, which are sorted by image."""
+    _, _, size, _, kernel, geometry = operator
+    image, _, row, column, _, first = seen
+    at_image, at_channel, at_place, count = winners
     stride_y, stride_x, padding_y, padding_x, dilation_y, dilation_x, _ = geometry
     for neuron in range(begin, end):
         top, left = row[neuron] * stride_y - padding_y, column[neuron] * stride_x - padding_x
@@ -431,21 +299,7 @@ def _reward(
             candidate = at_channel[winner] - first[neuron]
             if candidate < 0 or candidate >= score.shape[1] or score[neuron, candidate] == _NONE:
                 continue
-            place, _ = _largest(
-                given,
-                strides,
-                size,
-                weight,
-                kernel,
-                geometry,
-                image[neuron],
-                output[neuron],
-                row[neuron],
-                column[neuron],
-                direction[neuron],
-                first[neuron],
-                at_channel[winner],
-            )
+            place, _ = _largest(operator, seen, neuron, at_channel[winner])
             if place == at_place[winner]:
                 score[neuron, candidate] *= count[winner]
 
