@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cofire.errors import OptionError
-from cofire.explain.result.explained import Explained
 from cofire.explain.result.regions import LAYER_SIGMA, SIGMA, Regions
+
+if TYPE_CHECKING:
+    from cofire.explain.result.explanation import Explanation
 
 NO_EVIDENCE = "no evidence found"
 NO_NET_EVIDENCE = "no net evidence in any layer"
@@ -72,7 +74,7 @@ def class_told(index: int, names: Sequence[str] | None) -> str:
     return str(names[index])
 
 
-def explained_told(explanation: Explained, image: int, names: Sequence[str] | None) -> str:
+def explained_told(explanation: Explanation, image: int, names: Sequence[str] | None) -> str:
     """The explained classes of an image with their probabilities: "tench (97.3 %)"."""
     pairs = zip(
         explanation.target[image].tolist(), explanation.probability[image].tolist(), strict=True
@@ -80,7 +82,7 @@ def explained_told(explanation: Explained, image: int, names: Sequence[str] | No
     return ", ".join(f"{class_told(index, names)} ({percent(share)})" for index, share in pairs)
 
 
-def predicted_told(explanation: Explained, image: int, names: Sequence[str] | None) -> str:
+def predicted_told(explanation: Explanation, image: int, names: Sequence[str] | None) -> str:
     """What the network predicts for an image, and whether that is what is explained."""
     index = int(explanation.predicted[image])
     if index in explanation.target[image].tolist():
@@ -102,7 +104,7 @@ def evidence_told(share: float) -> str:
     return f"{number(100 * share)}\u00a0%"
 
 
-def heat_told(explanation: Explained, largest: float) -> tuple[str, str, str]:
+def heat_told(explanation: Explanation, largest: float) -> tuple[str, str, str]:
     """What the colour bar measures, and the numbers at its two ends."""
     if explanation.maps is not None:
         return "value of the map", "0", number(largest)
@@ -114,14 +116,14 @@ def heat_told(explanation: Explained, largest: float) -> tuple[str, str, str]:
     return f"share of the evidence per {place}", "0", evidence_told(largest)
 
 
-def cold_told(alone: Explained, largest: float) -> str:
+def cold_told(alone: Explanation, largest: float) -> str:
     """Why a single image's heat map is empty; "" where it is not, its maximum being above 0."""
     if largest > 0:
         return ""
     return NO_NET_EVIDENCE if bool(alone.has_evidence[0]) else NO_EVIDENCE
 
 
-def points_told(explanation: Explained, scores: Sequence[float]) -> str:
+def points_told(explanation: Explanation, scores: Sequence[float]) -> str:
     """How many points there are, and how much the strongest holds where points hold shares."""
     if not scores:
         return NO_EVIDENCE

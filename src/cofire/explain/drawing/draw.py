@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,10 @@ from cofire.errors import OptionError, near_matches
 from cofire.explain.drawing import captions
 from cofire.explain.drawing.paper import Paper, PixelPaper, VectorPaper, shortened
 from cofire.explain.methods.registry import title_of
-from cofire.explain.result.explained import Explained
 from cofire.explain.result.regions import Points, check_share
+
+if TYPE_CHECKING:
+    from cofire.explain.result.explanation import Explanation
 
 ALPHA = 0.85
 """Opacity of the heat map where it is hottest."""
@@ -159,7 +161,7 @@ def dots_of(points: Points, size: tuple[int, int]) -> tuple[tuple[float, float, 
     return tuple(zip(x.tolist(), y.tolist(), radius.tolist(), strict=True))
 
 
-def panel(explanation: Explained, image: int, what: str, alpha: float = ALPHA) -> Panel:
+def panel(explanation: Explanation, image: int, what: str, alpha: float = ALPHA) -> Panel:
     """One drawing of one image.
 
     Args:
@@ -228,7 +230,7 @@ def is_smooth(size: tuple[int, int]) -> bool:
 
 
 def overlay(
-    explanation: Explained,
+    explanation: Explanation,
     image: int,
     what: str,
     *,
@@ -252,7 +254,7 @@ def overlay(
 
 
 def save_png(
-    explanation: Explained, path: str | Path, *, class_names: Sequence[str] | None = None
+    explanation: Explanation, path: str | Path, *, class_names: Sequence[str] | None = None
 ) -> Path:
     """Write a sheet with one row per image as pixels; see `Explanation.save_png`."""
     paper = PixelPaper(*_sheet_size(explanation))
@@ -263,7 +265,7 @@ def save_png(
 
 
 def save_svg(
-    explanation: Explained, path: str | Path, *, class_names: Sequence[str] | None = None
+    explanation: Explanation, path: str | Path, *, class_names: Sequence[str] | None = None
 ) -> Path:
     """Write the same sheet as vectors; see `Explanation.save_svg`."""
     paper = VectorPaper(*_sheet_size(explanation), repr(explanation))
@@ -272,19 +274,19 @@ def save_svg(
     return Path(path)
 
 
-def kinds(explanation: Explained) -> list[str]:
+def kinds(explanation: Explanation) -> list[str]:
     """What can be drawn of an explanation: maps have no points."""
     return [what for what in TITLES if what != "points" or explanation.neurons is not None]
 
 
-def _sheet_size(explanation: Explained) -> tuple[int, int]:
+def _sheet_size(explanation: Explanation) -> tuple[int, int]:
     width, height = drawn_size(explanation.size)
     columns = len(kinds(explanation))
     row = _HEAD + height + _FOOT
     return columns * max(width, _SIDE) + (columns + 1) * _GAP, max(len(explanation), 1) * row + _GAP
 
 
-def _sheet(paper: Paper, explanation: Explained, class_names: Sequence[str] | None) -> None:
+def _sheet(paper: Paper, explanation: Explanation, class_names: Sequence[str] | None) -> None:
     width, height = drawn_size(explanation.size)
     wide = max(width, _SIDE)
     if len(explanation) == 0:
@@ -320,7 +322,7 @@ def _place(paper: Paper, drawing: Panel, left: int, top: int, width: int, height
 
 def _head(
     paper: Paper,
-    explanation: Explained,
+    explanation: Explanation,
     image: int,
     names: Sequence[str] | None,
     left: int,
@@ -337,7 +339,7 @@ def _head(
 
 def _foot(
     paper: Paper,
-    explanation: Explained,
+    explanation: Explanation,
     drawing: Panel,
     left: int,
     top: int,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 import numpy as np
@@ -13,11 +13,14 @@ import torch
 from markupsafe import Markup
 from PIL import Image
 
+from cofire import __version__
 from cofire.atomic import write_text
 from cofire.explain.drawing import captions, draw, paper
 from cofire.explain.methods.registry import title_of
-from cofire.explain.result.explained import Explained
 from cofire.explain.result.neurons import Site
+
+if TYPE_CHECKING:
+    from cofire.explain.result.explanation import Explanation
 
 MOST_ROWS = 1000
 """Neurons of a layer that the page holds at the most, the strongest first."""
@@ -28,7 +31,7 @@ _NOTEBOOK_SIDE = 224
 
 
 def write_html(
-    explanation: Explained,
+    explanation: Explanation,
     path: str | Path,
     *,
     class_names: Sequence[str] | None = None,
@@ -52,32 +55,35 @@ def write_html(
         "strip": len(explanation.input_shape) == 1,
         "images": layers,
     }
-    page = _render(
-        "page.html.j2",
+    page = _TEMPLATES.get_template("page.html.j2").render(
         title=title or f"{title_of(explanation.method)}: what carried the decision",
-        lead=_lead(explanation),
-        options=[(name, _option_told(value)) for name, value in explanation.options.items()],
+        explanation=explanation,
+        captions=captions,
+        method=title_of(explanation.method),
+        without=len(explanation) - int(explanation.has_evidence.sum()),
+        options=[
+            (name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+            for name, value in explanation.options.items()
+        ],
         images=images,
         width=width,
         height=height,
         pixelated=Markup(
             "" if draw.is_smooth(explanation.size) else 'style="image-rendering:pixelated"'
         ),
-        no_evidence=captions.NO_EVIDENCE,
-        stops=[Markup(f"rgb({r},{g},{b})") for r, g, b in _stops()],
+        stops=[Markup(f"rgb({r},{g},{b})") for r, g, b in np.asarray(draw.bar())[0, ::15].tolist()],
         dot=paper.DOT,
         dot_edge=paper.DOT_EDGE,
         frame=paper.FRAME,
         frame_edge=paper.FRAME_EDGE,
-        reading=_reading(explanation),
-        version=_version(),
+        version=__version__,
         data=_inert(json.dumps(data, separators=(",", ":"))),
     )
     write_text(path, page)
     return Path(path)
 
 
-def notebook(explanation: Explained) -> str:
+def notebook(explanation: Explanation) -> str:
     """The first images with their heat maps, for notebooks."""
     images = []
     for at in range(min(len(explanation), _NOTEBOOK_IMAGES)):
@@ -99,12 +105,12 @@ def notebook(explanation: Explained) -> str:
         )
     left = len(explanation) - len(images)
     more = f"{captions.plural(left, 'more image')}: write_html shows all" if left else ""
-    return _render(
-        "notebook.html.j2", told=repr(explanation), images=images, side=_NOTEBOOK_SIDE, more=more
+    return _TEMPLATES.get_template("notebook.html.j2").render(
+        told=repr(explanation), images=images, side=_NOTEBOOK_SIDE, more=more
     )
 
 
-def _image(explanation: Explained, at: int, names: Sequence[str] | None) -> dict[str, Any]:
+def _image(explanation: Explanation, at: int, names: Sequence[str] | None) -> dict[str, Any]:
     """What the page shows of one image besides its layers."""
     told = captions.explained_told(explanation, at, names)
     alone = explanation[at]
@@ -120,7 +126,7 @@ def _image(explanation: Explained, at: int, names: Sequence[str] | None) -> dict
     }
 
 
-def _panel(alone: Explained, what: str, told: str) -> dict[str, Any]:
+def _panel(alone: Explanation, what: str, told: str) -> dict[str, Any]:
     width, height = draw.drawn_size(alone.size)
     panel = draw.panel(alone, 0, what)
     longer = max(width, height)
@@ -162,7 +168,7 @@ def _panel(alone: Explained, what: str, told: str) -> dict[str, Any]:
 
 
 def layer_shown(
-    explanation: Explained,
+    explanation: Explanation,
     image: int,
     index: int,
     names: Sequence[str] | None,
@@ -286,80 +292,6 @@ def _nowhere(site: Site) -> str:
     return "Neurons of this layer are not tied to a place in the picture."
 
 
-def _lead(explanation: Explained) -> str:
-    method, count = (
-        title_of(explanation.method),
-        captions.plural(len(explanation), "image"),
-    )
-    without = len(explanation) - int(np.count_nonzero(explanation.has_evidence))
-    nothing = f" In {captions.plural(without, 'image')}, no evidence was found." if without else ""
-    if explanation.maps is not None:
-        return f"{count}, explained by {method}: a map of how much each place counts for the class.{nothing}"
-    heat = (
-        " Heat maps show where its layers' net evidence for the class lies."
-        if explanation.kind == "layers"
-        else ""
-    )
-    return (
-        f"{count}, explained by {method}: the decision for a class is traced back, layer by layer, to the "
-        f"{'features' if len(explanation.input_shape) == 1 else 'pixels'} that carried it.{heat}{nothing}"
-    )
-
-
-def _reading(explanation: Explained) -> list[str]:
-    """The sentences under the images."""
-    colours = (
-        "Colours reach from 0 to the largest value of each image: compare images by the numbers at the colour bars. "
-        "Where it is cold, the picture shows."
-    )
-    if explanation.maps is not None:
-        return [
-            "The heat map is the method's own map, neither normalised nor cut off.",
-            colours,
-            f"Of the map, the box is tight around {captions.map_box_rule(explanation.regions)}.",
-        ]
-    regions = explanation.regions
-    heat = f"The heat map is the points, {captions.spread_told(regions)}."
-    if explanation.kind == "layers":
-        heat = f"The heat map: {captions.layers_told(explanation.options, regions)}."
-    box = f"The box is tight around the points that are no outliers. {captions.point_box_rule(regions)}."
-    if explanation.boxed == "heat":
-        box = f"Of the heat map, the box is tight around {captions.map_box_rule(regions)}."
-    place = "feature" if len(explanation.input_shape) == 1 else "pixel"
-    reading = [
-        f"A point is a {place} at which traced evidence ended. The area of its dot grows with the evidence; the "
-        "smallest dots are drawn larger than that, to be seen.",
-        heat,
-        colours,
-        box,
-        "Through the layers: each dot is a position of the layer's feature map, scaled to the picture. A neuron also "
-        "sees the surroundings of that position, the wider the deeper its layer is. Choose a channel to see it alone.",
-        "Percentages at points and neurons are shares of the evidence traced from the explained class; those beside "
-        "class names are the network's probabilities. An explanation shows what the network used, not whether that was "
-        "right.",
-    ]
-    return [
-        line
-        for line in reading
-        if place == "pixel" or not line.startswith(("The heat map", "Through"))
-    ]
-
-
-def _option_told(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _stops() -> list[tuple[int, int, int]]:
-    pixels = np.asarray(draw.bar())[0, ::15]
-    return [(int(r), int(g), int(b)) for r, g, b in pixels]
-
-
-def _version() -> str:
-    from cofire import __version__
-
-    return __version__
-
-
 def _inert(text: str) -> Markup:
     """JSON that cannot end the script element it stands in, whatever the names in it are."""
     for character in "<>&\u2028\u2029":
@@ -367,17 +299,16 @@ def _inert(text: str) -> Markup:
     return Markup(text)
 
 
-def _render(template: str, **words: Any) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("cofire.explain.drawing", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+def _source(name: str) -> Markup:
+    assert _TEMPLATES.loader is not None
+    return Markup(_TEMPLATES.loader.get_source(_TEMPLATES, name)[0])
 
-    def source(name: str) -> Markup:
-        assert environment.loader is not None
-        return Markup(environment.loader.get_source(environment, name)[0])
 
-    return environment.get_template(template).render(source=source, **words)
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.PackageLoader("cofire.explain.drawing", "templates"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_TEMPLATES.globals["source"] = _source

@@ -9,22 +9,9 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from functools import cache
-from typing import Protocol
 
 from markupsafe import Markup, escape
 from PIL import Image, ImageDraw, ImageFont
-
-__all__ = [
-    "DOT",
-    "DOT_EDGE",
-    "FRAME",
-    "FRAME_EDGE",
-    "Paper",
-    "PixelPaper",
-    "VectorPaper",
-    "png_address",
-    "shortened",
-]
 
 INK, MUTED, GROUND, EDGE = "#1c2430", "#5a6473", "#ffffff", "#d5dae1"
 # Bright on a dark edge: seen on any picture, and by readers who do not tell red from green.
@@ -32,33 +19,6 @@ DOT, DOT_EDGE = "#f5d90a", "#10151c"
 FRAME, FRAME_EDGE = "#56e0ff", "#10151c"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
 _FINER = 4
-
-
-class Paper(Protocol):
-    """A surface; places and sizes are in pixels from the top left corner."""
-
-    def picture(
-        self, x: float, y: float, width: float, height: float, image: Image.Image, *, smooth: bool
-    ) -> None:
-        """A picture, stretched to a size; with hard pixels where it is not smooth."""
-
-    def dots(
-        self,
-        x: float,
-        y: float,
-        width: float,
-        height: float,
-        dots: Iterable[tuple[float, float, float]],
-    ) -> None:
-        """Dots (centre x, centre y, radius) relative to an area that they do not leave."""
-
-    def frame(self, left: float, top: float, right: float, bottom: float) -> None:
-        """A box that can be seen on any picture."""
-
-    def text(
-        self, x: float, y: float, words: str, size: int, *, muted: bool = False, right: bool = False
-    ) -> None:
-        """A line of words by its left (or right) end; y is the middle of the line."""
 
 
 _WIDER_FONTS = (
@@ -115,7 +75,7 @@ def shortened(words: str, size: int, width: float) -> str:
 
 
 class PixelPaper:
-    """A surface of pixels."""
+    """A surface of pixels; places and sizes are in pixels from the top left corner."""
 
     def __init__(self, width: int, height: int) -> None:
         self.image = Image.new("RGB", (width, height), GROUND)
@@ -124,7 +84,7 @@ class PixelPaper:
     def picture(
         self, x: float, y: float, width: float, height: float, image: Image.Image, *, smooth: bool
     ) -> None:
-        """As `Paper` says."""
+        """A picture, stretched to a size; with hard pixels where it is not smooth."""
         way = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
         self.image.paste(image.resize((round(width), round(height)), way), (round(x), round(y)))
         # A white picture on white paper has no end without it.
@@ -139,7 +99,7 @@ class PixelPaper:
         height: float,
         dots: Iterable[tuple[float, float, float]],
     ) -> None:
-        """As `Paper` says."""
+        """Dots (centre x, centre y, radius) relative to an area that they do not leave."""
         # Pillow draws hard edges: draw larger and shrink.
         size = (round(width), round(height))
         fine = Image.new("RGBA", (size[0] * _FINER, size[1] * _FINER), (0, 0, 0, 0))
@@ -151,7 +111,7 @@ class PixelPaper:
         self.image.paste(layer, (round(x), round(y)), layer)
 
     def frame(self, left: float, top: float, right: float, bottom: float) -> None:
-        """As `Paper` says."""
+        """A box that can be seen on any picture."""
         box = [
             round(left),
             round(top),
@@ -165,14 +125,14 @@ class PixelPaper:
     def text(
         self, x: float, y: float, words: str, size: int, *, muted: bool = False, right: bool = False
     ) -> None:
-        """As `Paper` says."""
+        """A line of words by its left (or right) end; y is the middle of the line."""
         place = (round(x), round(y))
         words, font = _written(words, size)
         self._draw.text(place, words, MUTED if muted else INK, font, anchor="rm" if right else "lm")
 
 
 class VectorPaper:
-    """A surface that becomes an SVG file."""
+    """The same surface as an SVG file."""
 
     def __init__(self, width: int, height: int, title: str) -> None:
         self._parts = [
@@ -185,7 +145,7 @@ class VectorPaper:
     def picture(
         self, x: float, y: float, width: float, height: float, image: Image.Image, *, smooth: bool
     ) -> None:
-        """As `Paper` says."""
+        """As on `PixelPaper`."""
         self._parts.append(
             f'<rect x="{x - 0.5:g}" y="{y - 0.5:g}" width="{width + 1:g}" height="{height + 1:g}" fill="none" '
             f'stroke="{EDGE}"/>'
@@ -204,7 +164,7 @@ class VectorPaper:
         height: float,
         dots: Iterable[tuple[float, float, float]],
     ) -> None:
-        """As `Paper` says."""
+        """As on `PixelPaper`."""
         self._areas += 1
         name = f"area{self._areas}"
         circles = "".join(
@@ -217,7 +177,7 @@ class VectorPaper:
         )
 
     def frame(self, left: float, top: float, right: float, bottom: float) -> None:
-        """As `Paper` says."""
+        """As on `PixelPaper`."""
         shape = f'x="{left:g}" y="{top:g}" width="{right - left:g}" height="{bottom - top:g}" fill="none"'
         for colour, width in ((FRAME_EDGE, 6), (FRAME, 3)):
             self._parts.append(f'<rect {shape} stroke="{colour}" stroke-width="{width}"/>')
@@ -225,7 +185,7 @@ class VectorPaper:
     def text(
         self, x: float, y: float, words: str, size: int, *, muted: bool = False, right: bool = False
     ) -> None:
-        """As `Paper` says."""
+        """As on `PixelPaper`."""
         end = ' text-anchor="end"' if right else ""
         self._parts.append(
             f'<text x="{x:g}" y="{y + 0.35 * size:g}" font-size="{size}" fill="{MUTED if muted else INK}"{end}>'
@@ -236,6 +196,8 @@ class VectorPaper:
         """The whole file."""
         return "".join(self._parts) + "</svg>\n"
 
+
+Paper = PixelPaper | VectorPaper
 
 # XML has no way to write these, not even as a number.
 _NOT_XML = re.compile("[^\t\n\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

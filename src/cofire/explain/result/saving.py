@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
+from pydantic import AfterValidator, BaseModel, Field, PositiveInt
 from torch import Tensor
 
-from cofire.errors import ExplanationError, OptionError
-from cofire.explain.result.explained import Explained
+from cofire.errors import ExplanationError
 from cofire.explain.result.layer_maps import LayerMaps
 from cofire.explain.result.neurons import NEURON_COLUMNS, Neurons, Site
 from cofire.explain.result.regions import Regions
 
-_FORMAT = 1
+if TYPE_CHECKING:
+    from cofire.explain.result.explanation import Explanation
 
 TENSORS = {
     "target": torch.int64,
@@ -34,7 +35,7 @@ _ROUNDING = 1e-2
 _LARGEST = 2**63 - 1
 
 
-def noted(explanation: Explained) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def noted(explanation: Explanation) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The note and the tensors that a file holds."""
     tensors = {name: getattr(explanation, name) for name in TENSORS}
     if explanation.neurons is not None:
@@ -45,7 +46,7 @@ def noted(explanation: Explained) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if layers is not None:
         tensors |= {f"layer_maps.{number}": values for number, values in enumerate(layers.maps)}
     note = {
-        "format": _FORMAT,
+        "format": 1,
         "method": explanation.method,
         "options": explanation.options,
         "input_shape": explanation.input_shape,
@@ -66,68 +67,64 @@ def parts_noted(note: dict[str, Any], tensors: Mapping[str, Tensor]) -> dict[str
         KeyError: A part is missing.
         ExplanationError: Names and maps of layers do not fit together.
     """
-    if note["format"] != _FORMAT:
-        raise ValueError(note["format"])
-    traced = "neurons.image" in tensors
+    read = _Note(**note)
+    sites = []
+    for site in read.sites:
+        if not -len(site.shape) <= site.channel_axis < len(site.shape):
+            raise ValueError(f"channel axis {site.channel_axis} of {site.shape}")
+        sites.append(Site(site.name, site.kind, tuple(site.shape), site.channel_axis))
+    neurons = None
+    if "neurons.image" in tensors:
+        neurons = Neurons(**{name: tensors[f"neurons.{name}"] for name in NEURON_COLUMNS})
+    layer_maps = None
+    if read.layer_maps is not None:
+        maps = (tensors[f"layer_maps.{number}"] for number in range(len(read.layer_maps)))
+        layer_maps = LayerMaps(tuple(read.layer_maps), tuple(maps))
     return {
         **{name: tensors.get(name) if name == "maps" else tensors[name] for name in TENSORS},
-        "neurons": Neurons(**{name: tensors[f"neurons.{name}"] for name in NEURON_COLUMNS})
-        if traced
-        else None,
-        "layer_maps": _layer_maps(note, tensors),
-        "method": _of(str, note["method"]),
-        "options": _of(dict, note["options"]),
-        "input_shape": _shape(note["input_shape"]),
-        "sites": tuple(_site(_of(dict, site)) for site in _of(list, note["sites"])),
-        # Files of earlier versions have none.
-        "regions": _regions(_of(dict, note.get("regions", {}))),
+        "neurons": neurons,
+        "layer_maps": layer_maps,
+        "method": read.method,
+        "options": read.options,
+        "input_shape": tuple(read.input_shape),
+        "sites": tuple(sites),
+        "regions": Regions(**read.regions),
     }
 
 
-def _layer_maps(note: dict[str, Any], tensors: Mapping[str, Tensor]) -> LayerMaps | None:
-    # Files of earlier versions have none.
-    if note.get("layer_maps") is None:
-        return None
-    names = tuple(_of(str, name) for name in _of(list, note["layer_maps"]))
-    return LayerMaps(names, tuple(tensors[f"layer_maps.{number}"] for number in range(len(names))))
-
-
-def _site(noted: dict[str, Any]) -> Site:
-    shape, axis = _shape(noted["shape"]), _of(int, noted["channel_axis"])
-    if not -len(shape) <= axis < len(shape):
-        raise ValueError(f"channel axis {axis} of {shape}")
-    return Site(_of(str, noted["name"]), _of(str, noted["kind"]), shape, axis)
-
-
-def _regions(noted: dict[str, Any]) -> Regions:
-    try:
-        return Regions(**noted)
-    except OptionError as error:
-        raise ValueError(str(error)) from error
-
-
-def _shape(noted: object) -> tuple[int, ...]:
-    shape = tuple(_of(int, size) for size in _of(list, noted))
-    if min(shape, default=0) < 1 or math.prod(shape) > _LARGEST:
+def _possible(shape: list[int]) -> list[int]:
+    if math.prod(shape) > _LARGEST:
         raise ValueError(f"shape {shape}")
     return shape
 
 
-def _of(kind: type, noted: object) -> Any:
-    # Not isinstance: true is no 1.
-    if type(noted) is not kind:
-        raise ValueError(f"{noted!r} is no {kind.__name__}")
-    return noted
+_Shape = Annotated[list[PositiveInt], Field(min_length=1), AfterValidator(_possible)]
 
 
-def check_parts(explanation: Explained) -> None:
+class _Site(BaseModel, strict=True):
+    name: str
+    kind: str
+    shape: _Shape
+    channel_axis: int
+
+
+class _Note(BaseModel, strict=True):
+    format: Literal[1]
+    method: str
+    options: dict[str, Any]
+    input_shape: _Shape
+    sites: list[_Site]
+    # Files of earlier versions have none of these.
+    regions: dict[str, Any] = {}
+    layer_maps: list[str] | None = None
+
+
+def check_parts(explanation: Explanation) -> None:
     """Hold an explanation to what it promises.
 
     Raises:
         ExplanationError: Its parts do not fit together.
     """
-    if not isinstance(explanation.method, str):
-        raise _misfit(f"method={explanation.method!r}", "its name")
     if len(explanation.input_shape) not in (1, 3) or min(explanation.input_shape) < 1:
         raise _misfit(
             f"input_shape={explanation.input_shape}", "(channels, height, width) or (features,)"

@@ -53,19 +53,14 @@ def choose_all_features(
     found: list[tuple[Tensor, ...]] = []
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
         values = given[flow.image[start], :, position[start], 0].double().contiguous().numpy()
-        arguments = (
-            values,
-            weight.numpy(),
-            output[start:end].numpy(),
-            flow.direction[start:end].numpy(),
-            flow.score[start:end].numpy(),
+        neurons = (output, flow.direction, flow.score)
+        seen = tuple(column[start:end].numpy() for column in neurons)
+        going = features if most is None else most
+        parts = (
+            _spread(values, weight.numpy(), seen, counted, going, last_resort)
+            if carried
+            else _collected(values, weight.numpy(), seen, last_resort)
         )
-        if carried:
-            parts = _spread(
-                *arguments, counted, features if most is None else most, last_resort, PARENTS
-            )
-        else:
-            parts = _collected(*arguments, last_resort, PARENTS)
         neuron, feature, direction, score = (torch.from_numpy(part) for part in parts)
         found.append((neuron + start, feature, direction, score))
     neuron, feature, direction, score = (torch.cat(column) for column in zip(*found, strict=True))
@@ -74,18 +69,9 @@ def choose_all_features(
 
 
 @compiler()
-def _spread(
-    values: Any,
-    weight: Any,
-    output: Any,
-    direction: Any,
-    score: Any,
-    counted: Any,
-    most: Any,
-    last_resort: Any,
-    parents: Any,
-) -> Any:
+def _spread(values: Any, weight: Any, seen: Any, counted: Any, most: Any, last_resort: Any) -> Any:
     """Pairs of neuron and input, with direction and score, for one image and position."""
+    output, direction, score = seen
     neurons, features = len(output), len(values)
     active = np.flatnonzero(values)
     times = np.ones(features)
@@ -120,20 +106,20 @@ def _spread(
                 scaled[feature] * weight[output[neuron], feature] * rate[neuron], 0.0
             )
     order = np.argsort(-carried, kind="mergesort")
-    rows = alone.sum() + (carried > 0.0).sum() + min(most, features) * parents
+    rows = alone.sum() + (carried > 0.0).sum() + min(most, features) * PARENTS
     neuron_of = np.empty(rows, dtype=np.int64)
     feature_of = np.empty(rows, dtype=np.int64)
     direction_of = np.empty(rows, dtype=np.int8)
     score_of = np.empty(rows)
-    top = np.empty(parents)
-    who = np.empty(parents, dtype=np.int64)
+    top = np.empty(PARENTS)
+    who = np.empty(PARENTS, dtype=np.int64)
     count = 0
     for rank in range(features):
         place = order[rank]
         if carried[place] <= 0.0:
             break
         held = 0
-        linked = parents if rank < most else 1
+        linked = PARENTS if rank < most else 1
         for neuron in range(neurons):
             part = scaled[place] * weight[output[neuron], place] * rate[neuron]
             if part <= 0.0 or (held == linked and part <= top[held - 1]):
@@ -174,20 +160,13 @@ def _spread(
 
 
 @compiler()
-def _collected(
-    values: Any,
-    weight: Any,
-    output: Any,
-    direction: Any,
-    score: Any,
-    last_resort: Any,
-    parents: Any,
-) -> Any:
+def _collected(values: Any, weight: Any, seen: Any, last_resort: Any) -> Any:
     """The same where inputs are chosen or not: each is looked for until enough neurons are found that chose it."""
+    output, direction, _ = seen
     neurons, features = len(output), len(values)
     times = np.zeros(features, dtype=np.int64)
     open_features = np.flatnonzero(values)
-    rows = len(open_features) * parents + neurons
+    rows = len(open_features) * PARENTS + neurons
     neuron_of = np.empty(rows, dtype=np.int64)
     feature_of = np.empty(rows, dtype=np.int64)
     direction_of = np.empty(rows, dtype=np.int8)
@@ -205,7 +184,7 @@ def _collected(
                 direction_of[count] = -1 if values[feature] < 0 else 1
                 count += 1
                 times[feature] += 1
-            if times[feature] < parents:
+            if times[feature] < PARENTS:
                 open_features[kept] = feature
                 kept += 1
         still = kept

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,17 +11,8 @@ from torch import Tensor
 from cofire.explain.rules.flow import Flow
 from cofire.explain.rules.weighted import Candidates, Fields, candidates_of
 from cofire.explain.tracing.features_on_cpu import choose_all_features
+from cofire.explain.tracing.support import Preceding
 from cofire.explain.tracing.windows_on_cpu import Chosen, WindowsOnCPU
-
-
-class Preceding(Protocol):
-    """What the layer before the inputs says about them (`Z_pre`)."""
-
-    def support(self, neuron: Tensor, place: Tensor, direction: Tensor) -> Tensor:
-        """`Z_pre` of inputs, from neurons, places in the operand and directions, all (inputs,)."""
-
-    def ceiling(self, image: Tensor) -> Tensor:
-        """What it can be at the most: (neurons, 1)."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +137,7 @@ def _pruned(
         )
 
     return pruned(
-        own, scoring.preceding * times, takes_part, most, preceding.ceiling(flow.image), support
+        own, scoring.preceding * times, takes_part, most, preceding.upper_bound(), support
     )
 
 
@@ -156,7 +146,7 @@ def pruned(
     weight: Tensor,
     takes_part: Tensor,
     most: int,
-    ceiling: Tensor,
+    bound: Tensor,
     support: Callable[[Tensor, Tensor], Tensor],
 ) -> Tensor:
     """Scores of all inputs that can be among the highest; minus infinity for the others.
@@ -170,7 +160,7 @@ def pruned(
         weight: (neurons, candidates), of this support.
         takes_part: (neurons, candidates), who can be chosen.
         most: How many are chosen.
-        ceiling: (neurons, 1), the highest support there can be.
+        bound: (neurons, 1), the highest support there can be.
         support: Gives it, from neurons and candidates.
     """
     known = torch.full_like(own, -torch.inf)
@@ -182,7 +172,7 @@ def pruned(
         )
 
     if most < own.shape[1]:
-        at_most = (own + weight * ceiling).masked_fill_(~takes_part, -torch.inf)
+        at_most = (own + weight * bound).masked_fill_(~takes_part, -torch.inf)
         first = torch.zeros_like(takes_part).scatter_(
             1, at_most.topk(min(2 * most, own.shape[1])).indices, True
         )
@@ -301,6 +291,7 @@ def choose_by_algorithm(
     sees = fields.windows.places(*fields.seen_from(flow.index)[1:])[1].any(1)
     if not bool(sees.all()):
         flow = flow.where(sees)
+        preceding = replace(preceding, flow=flow)
     inputs = candidates_of(fields, flow, first_largest=True)
     candidates = inputs.support.shape[1]
     most = candidates if most is None else min(most, candidates)
@@ -335,6 +326,4 @@ def _scores(
         index = fields.index(inputs.first[neuron] + candidate, inputs.place[neuron, candidate])
         return preceding.support(neuron, index, torch.ones_like(index, dtype=torch.float64))
 
-    return pruned(
-        own, scoring.preceding * times, every, most, preceding.ceiling(flow.image), support
-    )
+    return pruned(own, scoring.preceding * times, every, most, preceding.upper_bound(), support)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -122,7 +123,26 @@ def _leads_to_weights(plan: Plan, node: fx.Node) -> bool:
     return False
 
 
-class Ceilings:
+@dataclass(frozen=True)
+class Preceding:
+    """What the layer before the inputs of some neurons says about them (`Z_pre`)."""
+
+    bounds: UpperBounds
+    operand: fx.Node
+    flow: Flow
+
+    def support(self, neuron: Tensor, place: Tensor, direction: Tensor) -> Tensor:
+        """`Z_pre` of inputs, from neurons, places in the operand and directions, all (inputs,)."""
+        plan, values = self.bounds.plan, self.bounds.values
+        image = self.flow.image[neuron]
+        return preceding_support(plan, values, self.operand, image, place, direction)
+
+    def upper_bound(self) -> Tensor:
+        """What it can be at the most: (neurons, 1)."""
+        return self.bounds.of(self.operand)[self.flow.image]
+
+
+class UpperBounds:
     """Upper bounds of `Z_pre` for the neurons of a batch, worked out when they are asked for.
 
     Args:
@@ -131,8 +151,8 @@ class Ceilings:
     """
 
     def __init__(self, plan: Plan, values: Values) -> None:
-        self._plan = plan
-        self._values = values
+        self.plan = plan
+        self.values = values
         self._known: dict[fx.Node, Tensor] = {}
 
     def of(self, node: fx.Node) -> Tensor:
@@ -143,10 +163,10 @@ class Ceilings:
         return found
 
     def _of(self, node: fx.Node) -> Tensor:
-        image = self._values[self._plan.image]
-        if node is self._plan.image:
+        image = self.values[self.plan.image]
+        if node is self.plan.image:
             return torch.zeros(len(image), 1, dtype=torch.float64, device=image.device)
-        step, rule = self._plan.steps[node]
+        step, rule = self.plan.steps[node]
         if isinstance(rule, Weighted):
             return self._weighted(step, rule)
         operands = rule.operands(step)
@@ -168,21 +188,21 @@ class Ceilings:
 
     def _scale(self, step: Step, rule: Rule) -> float:
         if isinstance(rule, BatchNorm):
-            return float(rule.scales(step, self._values).abs().max())
+            return float(rule.scales(step, self.values).abs().max())
         if isinstance(rule, Scaling | Product | Sum):
             return torch.inf
         return 1.0
 
     def _largest(self, node: fx.Node) -> Tensor:
         """The largest absolute value of each image, (images, 1)."""
-        return self._values[node].abs().flatten(1).amax(1, keepdim=True).double()
+        return self.values[node].abs().flatten(1).amax(1, keepdim=True).double()
 
     def _weighted(self, step: Step, rule: Weighted) -> Tensor:
         """The largest value times the largest sum of one channel's weights over the window."""
         low, high = (
-            part.double() for part in self._values[rule.parts(step)[0]].flatten(1).aminmax(dim=1)
+            part.double() for part in self.values[rule.parts(step)[0]].flatten(1).aminmax(dim=1)
         )
-        weight = rule.fields(step, self._values).weight.flatten(2)
+        weight = rule.fields(step, self.values).weight.flatten(2)
         if weight.shape[2] == 1:
             # One look at the weights, without a copy: those of a fully connected layer can be a
             # hundred million.

@@ -20,7 +20,7 @@ from cofire.explain.rules.flow import Flow, coordinates, flat_index, joined, mer
 from cofire.explain.rules.weighted import Linear, Weighted
 from cofire.explain.tracing.plan import Plan
 from cofire.explain.tracing.scoring import Scoring, choose, choose_by_algorithm, takes_all_features
-from cofire.explain.tracing.support import Ceilings, preceding_support
+from cofire.explain.tracing.support import Preceding, UpperBounds
 from cofire.network.reading import module_of
 
 _CHUNK = 1 << 21
@@ -79,7 +79,7 @@ def trace(plan: Plan, values: Values, start: Flow, scoring: Scoring) -> Record:
     if scoring.literal:
         # Batch norm and other factors are folded into weights.
         start = replace(start, direction=start.direction.double())
-    ceilings = Ceilings(plan, values)
+    bounds = UpperBounds(plan, values)
     settled = record.add(plan.straight.logits, start)
     pending: dict[fx.Node, list[Flow]] = {plan.straight.logits: [settled]}
     for node, (step, rule) in plan.steps.items():
@@ -96,7 +96,7 @@ def trace(plan: Plan, values: Values, start: Flow, scoring: Scoring) -> Record:
         if isinstance(rule, Weighted):
             operand = rule.parts(step)[0]
             pending.setdefault(operand, []).extend(
-                _chosen(plan, step, rule, values, flow, scoring, ceilings)
+                _chosen(plan, step, rule, values, flow, scoring, bounds)
             )
             continue
         for operand, part in rule.trace(step, values, flow):
@@ -110,26 +110,6 @@ def trace(plan: Plan, values: Values, start: Flow, scoring: Scoring) -> Record:
     return record
 
 
-@dataclass(frozen=True)
-class _Before:
-    """The layer before the inputs of some neurons."""
-
-    plan: Plan
-    values: Values
-    operand: fx.Node
-    flow: Flow
-    ceilings: Ceilings
-
-    def support(self, neuron: Tensor, place: Tensor, direction: Tensor) -> Tensor:
-        """`Z_pre` of inputs, all (inputs,)."""
-        image = self.flow.image[neuron]
-        return preceding_support(self.plan, self.values, self.operand, image, place, direction)
-
-    def ceiling(self, image: Tensor) -> Tensor:
-        """What it can be at the most."""
-        return self.ceilings.of(self.operand)[image]
-
-
 def _chosen(
     plan: Plan,
     step: Step,
@@ -137,7 +117,7 @@ def _chosen(
     values: Values,
     flow: Flow,
     scoring: Scoring,
-    ceilings: Ceilings,
+    bounds: UpperBounds,
 ) -> list[Flow]:
     operand = rule.parts(step)[0]
     fields = rule.fields(step, values)
@@ -154,7 +134,7 @@ def _chosen(
     for first, last in pairwise(cuts):
         part = flow if last - first == len(flow) else flow.where(slice(first, last))
 
-        before = _Before(plan, values, operand, part, ceilings)
+        before = Preceding(bounds, operand, part)
         if scoring.literal:
             found.append(choose_by_algorithm(scoring, part, fields, before, most))
             continue
