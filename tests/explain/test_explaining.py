@@ -437,7 +437,9 @@ def test_unusual_networks_and_that_pruning_is_exact(name, preceding, monkeypatch
     assert torch.isfinite(found.heatmap()).all()
     module = sys.modules["cofire.explain.tracing.support"]
     monkeypatch.setattr(
-        module.UpperBounds, "of", lambda self, node: torch.full((5, 1), torch.inf, dtype=torch.float64)
+        module.UpperBounds,
+        "of",
+        lambda self, node: torch.full((5, 1), torch.inf, dtype=torch.float64),
     )
     assert_same(found, explain(network, images, alpha=(1.0, preceding, 1.0), k=2))
 
