@@ -323,7 +323,7 @@ def activations_that_are_no_matrix(_, __):
     )
 
 
-@remedy(errors.DataError, "pass its .real")
+@remedy(errors.DataError, "pass activations.real")
 def complex_activations(_, __):
     values = torch.complex(torch.rand(6, 2), torch.rand(6, 2))
     return lambda: functional.activation_entropy(values), lambda: functional.activation_entropy(

@@ -195,7 +195,8 @@ def _refusal(name: str, hint: Any, default: Any, value: Any, error: ValidationEr
     kind = OptionError if cause is None or not (alone or cause.given) else cause.error
     if cause is not None and cause.given:
         given = cause.given.replace("{name}", where)
-        return kind(given, cause.expected, cause.remedy or f"correct {name}")
+        remedy = cause.remedy.replace("{name}", where)
+        return kind(given, cause.expected, remedy or f"correct {name}")
     expected = cause.expected if cause is not None and alone and places else in_words(hint)
     mark = mark_of(hint)
     if cause is not None and cause.remedy and alone:

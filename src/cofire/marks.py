@@ -136,7 +136,7 @@ class Mark:
             raise refused.error(
                 refused.given.replace("{name}", name) or f"{name}={shown(value)}",
                 refused.expected,
-                refused.remedy
+                refused.remedy.replace("{name}", name)
                 or (f"pass {name}={self.example}" if self.example else f"pass another {name}"),
             ) from None
 

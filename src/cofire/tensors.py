@@ -133,7 +133,7 @@ class Values(Mark):
             "flags": (flags, ".bool()"),
         }[self._kind]
         if tensor.is_complex() or (not fits and tensor.numel()):
-            raise self._refused(f"of type {tensor.dtype}", f"pass its {made}")
+            raise self._refused(f"of type {tensor.dtype}", f"pass {{name}}{made}")
 
     def _check_range(self, tensor: Tensor) -> None:
         low, high = (float(end) for end in (tensor.min(), tensor.max()))
@@ -142,7 +142,10 @@ class Values(Mark):
             bounds = [f"from {least:g}"] if least is not None else []
             bounds += [f"to {most:g}"] if most is not None else ["up"]
             told = f"with values from {low:g} to {high:g}"
-            raise self._refused(told, "clip or scale them", f"values {' '.join(bounds)}")
+            ends = [f"min={least:g}"] if least is not None else []
+            ends += [f"max={most:g}"] if most is not None else []
+            remedy = f"clip them: {{name}}.clamp({', '.join(ends)})"
+            raise self._refused(told, remedy, f"values {' '.join(bounds)}")
 
     def _check_shape(self, tensor: Tensor, sizes: Sizes) -> None:
         names, told = list(self._axes), f"of shape {tuple(tensor.shape)}"

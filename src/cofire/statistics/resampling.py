@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from scipy.stats import binomtest
 from cofire.arguments import validated
 from cofire.errors import DataError, NonFiniteError
 from cofire.statistics.verdict import Interval, tango, wilson
-from cofire.tensors import dense
+from cofire.tensors import Values, dense
 
 Floats = NDArray[np.float64]
 _CELLS = 1 << 22
@@ -27,7 +27,7 @@ _WHOLE = 0.9
 
 @validated
 def mean_interval(
-    values: Any,
+    values: Annotated[Any, Values("samples", array=True)],
     *,
     differences: bool = False,
     left_out: NonNegativeInt = 0,
@@ -56,12 +56,7 @@ def mean_interval(
         >>> found.value, round(found.low, 2), round(found.high, 2)
         (0.375, -0.07, 0.75)
     """
-    table = _floats(values)
-    if table.ndim != 1:
-        raise DataError(
-            f"values of shape {table.shape}", "(samples,)", "pass one number for each sample"
-        )
-    (found,) = mean_intervals(table[:, None], differences=differences, draws=draws, seed=seed)
+    (found,) = mean_intervals(values[:, None], differences=differences, draws=draws, seed=seed)
     assert found is not None  # all samples count
     return Interval(found.value, found.low, found.high, found.counted, left_out)
 
@@ -162,7 +157,9 @@ def _widened(drawn: Interval, values: Floats) -> Interval:
 
 @validated
 def paired_bootstrap(
-    differences: Any, draws: PositiveInt = 2000, seed: NonNegativeInt = 0
+    differences: Annotated[Any, Values("... samples", array=True)],
+    draws: PositiveInt = 2000,
+    seed: NonNegativeInt = 0,
 ) -> Interval:
     """The mean of paired differences with a 95 % percentile interval.
 
@@ -188,16 +185,12 @@ def paired_bootstrap(
         >>> paired_bootstrap(torch.tensor([1.0, 0.0, 0.0, 1.0] * 25))
         Interval(value=0.5, low=0.4, high=0.6, counted=100, left_out=0)
     """
-    table = np.atleast_2d(_floats(differences))
+    table = np.atleast_2d(np.asarray(differences, np.float64))
     if table.ndim != 2 or not table.size:
         raise DataError(
             f"differences of shape {table.shape}",
             "(samples,) or (runs, samples)",
             "pass at least one",
-        )
-    if not np.isfinite(table).all():
-        raise NonFiniteError(
-            "NaN or infinite differences", "finite numbers", "find where they come from"
         )
     runs, samples = table.shape
     random = np.random.default_rng(seed)
@@ -279,14 +272,9 @@ def sign_flip(differences: Any, *, flips: PositiveInt = 9999, seed: NonNegativeI
     return found
 
 
-def _floats(given: Any) -> Floats:
-    found: Floats = dense(given, "values").to("cpu", torch.float64).numpy()
-    return found
-
-
 def _checked(values: Any, counted: Any) -> tuple[Floats, NDArray[np.bool_]]:
     """A table with zeros where it does not count, and where it counts."""
-    table = _floats(values)
+    table: Floats = dense(values, "values").to("cpu", torch.float64).numpy()
     counts = (
         np.ones(table.shape, dtype=bool)
         if counted is None

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import torch
 from pydantic import Field
 from scipy.optimize import brentq
 from scipy.stats import norm, t
 
 from cofire.arguments import validated
-from cofire.errors import DataError, NonFiniteError, OptionError
-from cofire.tensors import dense
+from cofire.errors import DataError, OptionError
+from cofire.tensors import Values
 
 Outcome = Literal["better", "worse", "equal", "undecided"]
 Margin = Annotated[float, Field(ge=0, examples=[0.005])]
@@ -354,7 +353,8 @@ def newcombe(area: Share, negatives: Samples, positives: Samples) -> Interval:
     return Interval(area, low, high, negatives + positives)
 
 
-def seed_interval(values: Any) -> Interval:
+@validated
+def seed_interval(values: Annotated[Any, Values("runs", array=True)]) -> Interval:
     """The mean over runs, of other seeds say, with Student's t interval: what another run would give on average.
 
     It knows runs alone. `paired_bootstrap` of runs and samples knows of samples too, but with three
@@ -376,15 +376,9 @@ def seed_interval(values: Any) -> Interval:
         >>> round(found.value, 4), round(found.low, 4), round(found.high, 4)
         (0.006, 0.001, 0.011)
     """
-    table = dense(values, "values").to("cpu", torch.float64).numpy()
-    if table.ndim != 1 or not len(table):
-        raise DataError(
-            f"values of shape {table.shape}", "(runs,), at least one", "pass one number a run"
-        )
-    if not np.isfinite(table).all():
-        raise NonFiniteError(
-            "a run without a finite value", "finite numbers", "find where it comes from"
-        )
+    table = np.asarray(values, np.float64)
+    if not len(table):
+        raise DataError("no runs", "(runs,), at least one", "pass one number a run")
     runs = len(table)
     if runs == 1:
         return Interval(float(table[0]), counted=1)
