@@ -52,7 +52,9 @@ def test_a_network_is_opened_without_what_reports_and_data_sets_need():
 
 @pytest.mark.parametrize("name", cofire.__all__)
 def test_every_public_name_is_found_in_whatever_order(name):
-    code = f"from cofire.explain import flow\nimport cofire\nassert cofire.{name} is not None"
+    code = (
+        f"from cofire.explain import Explanation\nimport cofire\nassert cofire.{name} is not None"
+    )
     assert name in dir(cofire)
     if name in ("explain", "evaluate", "Network"):
         loaded(code + f"\nassert callable(cofire.{name}) is {name != 'evaluate'}")

@@ -20,8 +20,8 @@ from typer.testing import CliRunner
 
 import cofire
 from cofire.atomic import atomic_folder, atomic_path, claimed, partial_name, sweep, write_text
-from cofire.cli.folders import stoppable
 from cofire.cli.main import app
+from cofire.cli.terminal import running
 from cofire.errors import OptionError, ResultError
 from cofire.evaluate import run_evaluation
 from cofire.report.explain.results import replaced
@@ -321,24 +321,17 @@ def test_files_have_the_rights_that_the_system_gives(tmp_path):
     ("goes_on", "said"), [(True, "goes on where it was"), (False, "starts anew")]
 )
 def test_a_command_that_is_stopped_says_what_comes_next(capsys, goes_on, said):
-    def command():
+    with pytest.raises(Exception) as raised, running(goes_on=goes_on):
         raise KeyboardInterrupt
-
-    with pytest.raises(Exception) as raised:
-        stoppable(command, goes_on=goes_on)()
     assert raised.value.exit_code == 130
     assert f"The same command {said}." in capsys.readouterr().err
-
-
-def test_every_command_can_be_stopped():
-    assert all(hasattr(command.callback, "__wrapped__") for command in app.registered_commands)
 
 
 def test_a_stopped_command_gives_its_folder_free(tmp_path, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cofire.cli.summarize.open_data", stop)
+    monkeypatch.setattr("cofire.cli.options.open_data", stop)
     told = CliRunner().invoke(
         app, ["summarize", "--model", "a:b", "--data", "c:d", "--out", str(tmp_path / "out")]
     )

@@ -105,11 +105,13 @@ class Mark:
         check: Gives the value as the function gets it; any `TypeError`, `ValueError` or
             `OverflowError` refuses it.
         example: A value that fits, as code; empty for none.
+        choices: All values that fit, where they are few.
     """
 
     expected: str
     check: Callable[[Any], Any]
     example: str = ""
+    choices: tuple[Any, ...] = ()
 
     def _take(self, value: Any, sizes: Sizes) -> Any:
         """The value as the function gets it; raises `Refused`."""
@@ -274,7 +276,7 @@ def choice(values: Iterable[Any]) -> Mark:
         near = near_matches(value, words, most=1) if isinstance(value, str) and words else ""
         raise Refused(expected, f"pass {near}" if near else "")
 
-    return Mark(expected, check, repr(choices[0]))
+    return Mark(expected, check, repr(choices[0]), choices)
 
 
 def _instance(kind: type[Any]) -> Mark:

@@ -2,8 +2,8 @@
 
 import json
 import re
-import subprocess
 import sys
+from types import SimpleNamespace
 
 import networkx
 import numpy as np
@@ -15,6 +15,7 @@ from torch import nn
 
 from cofire import ActivationPatternGraph, Trajectory
 from cofire.activations import ActivationSummary
+from tests.golden.running import run
 
 MODULE = """
 import torch
@@ -66,16 +67,11 @@ def place(tmp_path_factory):
 
 
 def cofire(*arguments, cwd, ok=True):
-    done = subprocess.run(
-        [sys.executable, "-W", "error::UserWarning:cofire", "-m", "cofire", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    assert (done.returncode == 0) == ok, (done.returncode, done.stdout, done.stderr)
-    return done
+    """Run a command in this process, in a folder; what it says must be no traceback."""
+    told = run(tuple(map(str, arguments)), cwd)
+    assert "Traceback" not in told.err, told.err
+    assert (told.exit == 0) == ok, (told.exit, told.out, told.err)
+    return SimpleNamespace(returncode=told.exit, stdout=told.out, stderr=told.err)
 
 
 SMALL = (

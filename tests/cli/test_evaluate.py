@@ -38,7 +38,7 @@ def evaluate(place, monkeypatch):
         given = [
             "--model",
             "net.pt2",
-            "--images",
+            "--data",
             "photos",
             "--boxes",
             "boxes.json",
@@ -60,7 +60,7 @@ def test_all_of_it(evaluate, tmp_path):
     asked = (
         "--out",
         out,
-        "--methods",
+        "--method",
         "discernible,gradcam,centre",
         "--classes",
         "names.txt",
@@ -117,7 +117,7 @@ def test_draws_measures_and_fill(evaluate, tmp_path):
     told = evaluate(
         "--out",
         tmp_path / "out",
-        "--methods",
+        "--method",
         "centre,random",
         "--measures",
         "localisation,soft",
@@ -129,7 +129,7 @@ def test_draws_measures_and_fill(evaluate, tmp_path):
         "black",
         "--batch-size",
         "2",
-        "--tuning-photos",
+        "--tuning-images",
         "3",
         "--margin",
         "5",
@@ -148,7 +148,7 @@ def test_draws_measures_and_fill(evaluate, tmp_path):
 
 
 def test_all_methods_and_measures_by_name(evaluate, tmp_path):
-    evaluate("--out", tmp_path / "out", "--methods", "all", "--measures", "all", "--limit", "1")
+    evaluate("--out", tmp_path / "out", "--method", "all", "--measures", "all", "--limit", "1")
     found = Evaluation.load(tmp_path / "out")
     assert found.methods[:3] == ("discernible", "discernible-p3", "discernible-points")
     assert found.methods[-3:] == ("centre", "random", "edges")
@@ -168,20 +168,20 @@ def test_what_was_learnt_is_used(evaluate, tmp_path):
         "--weights-of-layers",
         tmp_path / "learnt.json",
     )
-    evaluate("--out", tmp_path / "out", "--methods", "discernible,centre", *asked)
+    evaluate("--out", tmp_path / "out", "--method", "discernible,centre", *asked)
     options = Evaluation.load(tmp_path / "out").options["options"]
     assert options["discernible"]["k"] == 5
     assert options["discernible"]["sigma"] == 0.05
     assert "k = 5" in (tmp_path / "out" / "evaluation.html").read_text(encoding="utf-8")
     with pytest.raises(OptionError, match="discernible"):
-        evaluate("--out", tmp_path / "other", "--methods", "centre", *asked)
+        evaluate("--out", tmp_path / "other", "--method", "centre", *asked)
 
 
 def test_a_study_is_never_written_into(evaluate, tmp_path):
     (tmp_path / "rows").mkdir()
     (tmp_path / "study.json").write_text("{}")
     with pytest.raises(OptionError, match="holds a study"):
-        evaluate("--out", tmp_path, "--methods", "centre")
+        evaluate("--out", tmp_path, "--method", "centre")
 
 
 def test_photos_without_a_half_can_be_left_out(evaluate, place, tmp_path):
@@ -190,7 +190,7 @@ def test_photos_without_a_half_can_be_left_out(evaluate, place, tmp_path):
     asked = (
         "--boxes",
         tmp_path / "fewer.json",
-        "--methods",
+        "--method",
         "centre",
         "--measures",
         "localisation",
@@ -206,14 +206,14 @@ def test_photos_without_a_half_can_be_left_out(evaluate, place, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("--methods", "gradcm"), "gradcam"),
-        (("--methods", ","), "none"),
+        (("--method", "gradcm"), "gradcam"),
+        (("--method", ","), "discernible"),
         (("--measures", "pointing"), "localisation"),
         (("--fill", "white"), "mean"),
         (("--split", "test"), "evaluation"),
-        (("--robustness", "-1"), "0 up"),
-        (("--margin", "-1"), "0 up"),
-        (("--margin", "inf"), "0 up"),
+        (("--robustness", "-1"), "from 0"),
+        (("--margin", "-1"), "from 0"),
+        (("--margin", "inf"), "0"),
         (("--against-weights", "x.pt"), "--against"),
         (("--draws", "2"), "samples"),
         (("--sample", "99"), "--sample"),
@@ -229,7 +229,7 @@ def test_what_cannot_be_asked_for_is_refused(evaluate, tmp_path, arguments, told
 def test_other_files_are_never_written_over(evaluate, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(OptionError, match="other files"):
-        evaluate("--out", tmp_path, "--methods", "centre")
+        evaluate("--out", tmp_path, "--method", "centre")
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
@@ -243,7 +243,7 @@ def test_what_is_skipped_is_named_and_no_obstacle_later(evaluate, place, tmp_pat
     asked = (
         "--boxes",
         tmp_path / "odd.json",
-        "--methods",
+        "--method",
         "discernible,centre",
         "--measures",
         "localisation",
@@ -278,9 +278,7 @@ def test_another_network_is_looked_at_before_anything_is_judged(evaluate, tmp_pa
     )
     torch.export.save(program, tmp_path / "two.pt2")
     with pytest.raises(DataError, match="a network of 2 classes"):
-        evaluate(
-            "--out", tmp_path / "out", "--methods", "centre", "--against", tmp_path / "two.pt2"
-        )
+        evaluate("--out", tmp_path / "out", "--method", "centre", "--against", tmp_path / "two.pt2")
     with pytest.raises(CofireError, match=r"none\.safetensors"):
         evaluate(
             "--out",
@@ -304,7 +302,7 @@ def test_boxes_of_several_or_unknown_classes_can_be_told_about(evaluate, place, 
         tmp_path / "some.json",
         "--classes",
         "names.txt",
-        "--methods",
+        "--method",
         "centre",
         "--split",
         "all",
@@ -312,7 +310,7 @@ def test_boxes_of_several_or_unknown_classes_can_be_told_about(evaluate, place, 
         "localisation",
         "--skip-unmatched",
     )
-    with pytest.raises(DataError, match=r"skip_unknown=True \(--skip-unknown\)"):
+    with pytest.raises(DataError, match=r"out: --skip-unknown\."):
         evaluate(*asked, "--out", tmp_path / "out")
     told = evaluate(
         *asked,
@@ -344,11 +342,11 @@ def test_photos_of_any_name_are_found_again_in_records_and_pages(evaluate, place
         json.dumps([{**one, "file": odd.get(one["file"], one["file"])} for one in entries])
     )
     asked = (
-        "--images",
+        "--data",
         tmp_path / "photos",
         "--boxes",
         boxes,
-        "--methods",
+        "--method",
         "gradcam,centre",
         "--split",
         "all",

@@ -289,7 +289,7 @@ def test_a_network_of_one_channel_sees_grey(explain, tmp_path):
         ((*SMALL, "--method", "gradcam", "--layer", "nine"), LayerError, "nine"),
         ((*SMALL, "--k", "0"), OptionError, "--k 0"),
         ((*SMALL, "--alpha", "1,1"), OptionError, "three numbers"),
-        ((*SMALL, "--contrast", "much"), OptionError, "--contrast much"),
+        ((*SMALL, "--contrast", "much"), OptionError, "--contrast 'much'"),
         ((*SMALL, "--contrast", "2"), OptionError, "contrast"),
         ((*SMALL, "--image-size", "20"), OptionError, "12 × 12, which it was exported with"),
         ((*SMALL, "--grey"), OptionError, "3 channels"),

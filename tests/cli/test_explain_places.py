@@ -227,8 +227,6 @@ def test_names_of_any_length_get_pictures(explain, photos, tmp_path):
 @pytest.mark.parametrize("name", ["a\x00\x0c\x1b[2J\x9b", "two\nlines", "\ud800"])
 def test_class_names_that_no_file_can_hold_are_refused(explain, photos, tmp_path, name):
     (tmp_path / "names.json").write_text(json.dumps([name, "b", "c"]))
-    with pytest.raises(
-        OptionError, match="class name without control characters or broken letters"
-    ):
+    with pytest.raises(OptionError, match="text without control characters or broken letters"):
         explain(photos("a.png"), "--classes", tmp_path / "names.json", "--out", tmp_path / "top")
     assert not (tmp_path / "top" / PAGE).exists()

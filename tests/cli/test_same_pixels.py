@@ -88,7 +88,7 @@ def stop_at_explanation(monkeypatch):
 
 
 def seen_by(verb, monkeypatch, *options):
-    data, boxes = ["imagefolder:images"], ["--images", "images", "--boxes", "boxes.json"]
+    data, boxes = ["imagefolder:images"], ["--data", "images", "--boxes", "boxes.json"]
     arguments = {
         "summarize": ["--data", *data],
         "boost": ["--train", *data, "--test", *data, "--validation", *data],

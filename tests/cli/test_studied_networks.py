@@ -54,7 +54,7 @@ def test_a_study_of_a_cnn_from_training_to_its_page(tmp_path):
 
 def test_an_unknown_network_is_refused_before_anything_is_trained(tmp_path):
     refused = cofire("study", "digits", "--network", "rnn", "--out", "run", cwd=tmp_path, ok=False)
-    assert "option network = 'rnn': Input should be 'fcnn' or 'cnn'" in refused.stderr
+    assert "--network 'rnn'. Expected: 'fcnn' or 'cnn'" in refused.stderr
     assert not (tmp_path / "run").exists()
 
 

@@ -52,7 +52,7 @@ def run(place, monkeypatch):
 
 TUNE = (
     "tune",
-    "--images",
+    "--data",
     "photos",
     "--boxes",
     "boxes.json",
@@ -204,7 +204,7 @@ def test_a_file_that_is_none_stops_before_anything_is_read(run, tmp_path, learnt
         (("--method", "magic"), OptionError),
         (("--alpha", "0,0,1"), OptionError),
         (("--least-iou", "0"), OptionError),
-        (("--photos", "0"), OptionError),
+        (("--sample", "0"), OptionError),
         (("--try", "threshold=0.2,0.5", "--contrast", "none"), OptionError),
         (("--contrast", "much"), OptionError),
         (("--try", "connected=no,7"), OptionError),
@@ -240,10 +240,10 @@ def test_photos_of_the_other_half_alone_are_told_apart(run, place, tmp_path):
     for row in rows:
         (photos / row["file"]).write_bytes((place / "photos" / row["file"]).read_bytes())
     (tmp_path / "half.json").write_text(json.dumps(rows))
-    with pytest.raises(DataError, match=f"no photo of the tuning half among {len(rows)}"):
+    with pytest.raises(DataError, match=f"no image of the tuning half among {len(rows)}"):
         run(
             "tune",
-            "--images",
+            "--data",
             photos,
             "--boxes",
             tmp_path / "half.json",

@@ -30,7 +30,7 @@ class Command:
 _PLAIN = "--resize 0 --mean 0.5 --std 0.25"
 _IMAGES = f"--model net.pt2 {_PLAIN}"
 _BRANCHED = f"--model mine:branched --image-size 16 {_PLAIN}"
-_BOXES = f"--images images --boxes boxes.json {_IMAGES}"
+_BOXES = f"--data images --boxes boxes.json {_IMAGES}"
 _STUDY = (
     "study digits --batch-size 64 --learning-rate 0.01 --bins 10 "
     "--community-runs 2 --null-graphs 2 --boost readout"
@@ -96,14 +96,14 @@ COMMANDS = (
     ),
     Command(
         "boost-auto",
-        f"boost --model mine:digits_cnn {_BOOST} --validation mine:held_out --method auto "
+        f"boost --model mine:digits_cnn {_BOOST} --validation mine:held_out --booster auto "
         "--layer L2L --unit channel-max --threshold mean --margin 2 --out boost-auto",
         ("boost-auto",),
     ),
     Command(
         "boost-auxiliary",
         f"boost --model mine:digits_network {_BOOST} --validation mine:held_out "
-        "--method auxiliary --layer LL --out boost-auxiliary",
+        "--booster auxiliary --layer LL --out boost-auxiliary",
         ("boost-auxiliary",),
     ),
     Command(
@@ -133,19 +133,19 @@ COMMANDS = (
     ),
     Command(
         "evaluate",
-        f"evaluate {_BOXES} --methods discernible,gradcam,lrp,centre --split all --measures all "
+        f"evaluate {_BOXES} --method discernible,gradcam,lrp,centre --split all --measures all "
         "--limit 4 --classes names.txt --robustness 2 --against other.pt2 --against-mean 0.5 "
         "--against-std 0.25 --out evaluated",
         ("evaluated",),
     ),
     Command(
         "evaluate-all",
-        f"evaluate {_BOXES} --methods all --split all --limit 2 --out evaluated-all",
+        f"evaluate {_BOXES} --method all --split all --limit 2 --out evaluated-all",
         ("evaluated-all",),
     ),
     Command(
         "evaluate-draws",
-        f"evaluate {_BOXES} --methods centre,random --measures localisation,soft --sample 3 "
+        f"evaluate {_BOXES} --method centre,random --measures localisation,soft --sample 3 "
         "--draws 2 --fill black --margin 5 --out evaluated-draws",
         ("evaluated-draws",),
     ),
@@ -208,7 +208,7 @@ WRONG_USES = {
     "pairs without classes": f"summarize --model mine:digits_network --pairs class {_DATA}",
     "unknown device": f"summarize --model mine:digits_network --device tpu {_DATA}",
     "unknown booster": f"boost --model mine:digits_network {_BOOST} --validation mine:held_out "
-    "--method forest --out wrong",
+    "--booster forest --out wrong",
     "explain a missing image": f"explain missing.png {_IMAGES} --out wrong",
     "explain an empty folder": f"explain empty {_IMAGES} --out wrong",
     "explain a damaged image": f"explain bad.png {_IMAGES} --out wrong",
@@ -225,14 +225,14 @@ WRONG_USES = {
     "--out wrong",
     "a mean of two channels": "explain images/000.png --model net.pt2 --resize 0 --mean 0.5,0.5 "
     "--std 0.25 --out wrong",
-    "boxes that cannot be read": f"evaluate --images images --boxes bad.json {_IMAGES} --out wrong",
-    "no images to evaluate": f"evaluate --images empty --boxes boxes.json {_IMAGES} --out wrong",
-    "unknown method to evaluate": f"evaluate {_BOXES} --methods centre,gradcan --out wrong",
+    "boxes that cannot be read": f"evaluate --data images --boxes bad.json {_IMAGES} --out wrong",
+    "no images to evaluate": f"evaluate --data empty --boxes boxes.json {_IMAGES} --out wrong",
+    "unknown method to evaluate": f"evaluate {_BOXES} --method centre,gradcan --out wrong",
     "unknown measure": f"evaluate {_BOXES} --measures localization --out wrong",
     "unknown split": f"evaluate {_BOXES} --split test --out wrong",
     "a mean for another network that is not given": f"evaluate {_BOXES} --against-mean 0.5 "
     "--out wrong",
-    "other options in the same folder": f"evaluate {_BOXES} --methods centre,random "
+    "other options in the same folder": f"evaluate {_BOXES} --method centre,random "
     "--measures localisation --seed 3 --out evaluated-draws",
     "unknown option to tune": f"tune {_BOXES} --try width=1,2 --out wrong",
     "values to try that are none": f"tune {_BOXES} --try contrast=a,b --out wrong",

@@ -1,47 +1,33 @@
-"""`cofire explain`: which pixels of photos carried the decisions of a network."""
+"""`cofire explain`: which pixels of images carried the decisions of a network."""
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-import typer
-from rich.console import Console
+from pydantic import create_model
 from rich.table import Table
 from rich.text import Text
 
 from cofire.activations.progress import progress_over
-from cofire.cli.explain_options import OURS, asked_methods, options_of
-from cofire.cli.folders import claim
-from cofire.cli.opening import opened, without_commands
-from cofire.cli.preparation_options import (
-    Crop,
-    Grey,
-    ImageSize,
-    Mean,
-    Resize,
-    Std,
-    Transform,
-    Weights,
-    WeightsKey,
-    asked,
-    tell,
-)
-from cofire.errors import OptionError
-from cofire.evaluate.tuned import read_tuned
+from cofire.cli.options import ImageOptions, Output, tell
+from cofire.cli.terminal import claim, command_line, note, print_table, say, without_commands
+from cofire.errors import OptionError, near_matches
+from cofire.evaluate.tuned import Tuned, read_tuned
 from cofire.explain import METHODS, Explanation, title_of
 from cofire.explain import explain as run_explain
 from cofire.explain.drawing.captions import percent, plural
 from cofire.explain.methods.cam_layer import choose_cam_layer
+from cofire.explain.methods.registry import kind_of
 from cofire.images.classes import class_number, known_names, read_names
-from cofire.images.preparation import Preparation, Prepared, preparation_of
+from cofire.images.preparation import Preparation, Prepared
 from cofire.images.reading import find_images, read_image
 from cofire.network import Network
+from cofire.options import option
 from cofire.reading import named
 from cofire.report.explain.explained import Explained
 from cofire.report.explain.page import MOST_PHOTOS, Setup, shown, write_page
@@ -50,115 +36,64 @@ from cofire.report.explain.record import record_of, write_records
 from cofire.report.explain.results import MARK, PAGE, PICTURES, replaced, settled
 from cofire.storage import version_of, versions
 
-_TRACING = f"Options of {OURS}"
+OURS = "discernible"
 _LONGEST = 200
 
 
-def explain(
-    images: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="IMAGE...",
-            help="Image files, or folders of them: JPEG, PNG, WebP, TIFF, GIF, BMP.",
-        ),
-    ],
-    model: Annotated[
-        str,
-        typer.Option(help="torchvision:resnet50 | timm:NAME | package.module:function | file.pt2"),
-    ],
-    weights: Weights = None,
-    weights_key: WeightsKey = None,
-    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("cofire-explain"),
-    method: Annotated[
-        str, typer.Option(help=f"Some of {', '.join(METHODS)}, with commas, or all.")
-    ] = OURS,
-    classes: Annotated[
-        Path | None,
-        typer.Option(
-            help="Names of all classes: one a line, or a JSON list. A torchvision model knows its own."
-        ),
-    ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(help="Explain this class, a name or number; the predicted one unless given."),
-    ] = None,
-    top: Annotated[
-        int | None,
-        typer.Option(help="Explain the N most probable classes of each image, each by itself."),
-    ] = None,
-    layer: Annotated[
-        str | None,
-        typer.Option(help="Whose map gradcam and gradcam++ take; the last before the classifier."),
-    ] = None,
-    image_size: ImageSize = None,
-    resize: Resize = None,
-    crop: Crop = None,
-    mean: Mean = None,
-    std: Std = None,
-    grey: Grey = False,
-    transform: Transform = None,
-    alpha: Annotated[
-        str | None,
-        typer.Option(
-            help="Weights of current, preceding, succeeding support: 1,0,1.",
-            rich_help_panel=_TRACING,
-        ),
-    ] = None,
-    k: Annotated[
-        str | None,
-        typer.Option(
-            help="Inputs chosen per neuron of a convolution, or all.", rich_help_panel=_TRACING
-        ),
-    ] = None,
-    k_linear: Annotated[
-        str | None,
-        typer.Option(
-            help="Inputs chosen per neuron of a linear layer, or all.", rich_help_panel=_TRACING
-        ),
-    ] = None,
-    most: Annotated[
-        str | None,
-        typer.Option(
-            help="Neurons of an image that go on from one place, or all.", rich_help_panel=_TRACING
-        ),
-    ] = None,
-    counted: Annotated[
-        bool | None,
-        typer.Option(
-            "--counted/--not-counted",
-            help="Count inputs more that serve several neurons.",
-            rich_help_panel=_TRACING,
-        ),
-    ] = None,
-    carried: Annotated[
-        bool | None,
-        typer.Option(
-            "--carried/--not-carried",
-            help="Hand evidence on; else neurons all count 1.",
-            rich_help_panel=_TRACING,
-        ),
-    ] = None,
-    contrast: Annotated[
-        str | None,
-        typer.Option(
-            help="How much of the rival's evidence is taken away, 0 to 1; none makes maps of points.",
-            rich_help_panel=_TRACING,
-        ),
-    ] = None,
-    weights_of_layers: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="What cofire tune learnt; options given here come before it.",
-            rich_help_panel=_TRACING,
-        ),
-    ] = None,
-    num_classes: Annotated[
-        int | None, typer.Option(help="Outputs of a torchvision or timm model, if not its own.")
-    ] = None,
-    batch_size: Annotated[int, typer.Option(help="Images at a time.")] = 16,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")] = "cpu",
-) -> None:
+class _Explain(ImageOptions):
+    """What is explained, by what, and how."""
+
+    images: list[Path] = option(
+        ..., "Images", "Image files, or folders of them: JPEG, PNG, WebP, TIFF, GIF, BMP."
+    )
+    out: Path = option(
+        Path("cofire-explain"), "Folder", "Folder for the results.", panel=Output.panel
+    )
+    method: str = option(OURS, "Method", f"Some of {', '.join(METHODS)}, with commas, or all.")
+    classes: Path | None = option(
+        None,
+        "Classes",
+        "Names of all classes: one a line, or a JSON list. A torchvision model knows its own.",
+    )
+    target: str | None = option(
+        None, "Target", "Explain this class, a name or number; the predicted one unless given."
+    )
+    top: int | None = option(
+        None,
+        "Most probable",
+        "Explain the N most probable classes of each image, each by itself.",
+        ge=1,
+    )
+    weights_of_layers: Path | None = option(
+        None, "Learnt options", "What cofire tune learnt; options given here come before it."
+    )
+
+
+def _takers(option: str) -> list[str]:
+    """The methods whose own an option is; not those that only inherit it."""
+    owner = next(one for one in METHODS.values() if option in one.options.model_fields)
+    return [one.name for one in METHODS.values() if one.options is owner.options]
+
+
+def _of_methods() -> dict[str, Any]:
+    """An option for each of the methods' own, in a panel that names those that take it."""
+    found: dict[str, Any] = {}
+    for method in METHODS.values():
+        for name, field in method.options.model_fields.items():
+            if name not in found and name not in _Explain.model_fields:
+                field = copy(field)
+                field.json_schema_extra = {"panel": f"Options of {', '.join(_takers(name))}"}
+                found[name] = (field.rebuild_annotation(), field)
+    return found
+
+
+if TYPE_CHECKING:
+    Explain = _Explain
+else:
+    Explain = create_model("Explain", __base__=_Explain, **_of_methods())
+
+
+def explain(options: Explain) -> dict[str, Any]:
     """Which pixels of images carried the decisions of a network: a page, pictures and numbers.
 
     Images are turned upright; what is transparent lies on white. Unless said otherwise a
@@ -166,105 +101,159 @@ def explain(
     ImageNet's: shorter side to 256, centre crop of 224, ImageNet's mean and standard deviation.
     Grey inputs and those below 128 pixels get no mean: pass --mean and --std.
     """
-    methods = asked_methods(method)
-    tuned = None if weights_of_layers is None else read_tuned(weights_of_layers)
-    options = options_of(
-        methods,
-        k=k,
-        k_linear=k_linear,
-        alpha=alpha,
-        most=most,
-        counted=counted,
-        carried=carried,
-        contrast=contrast,
-        layer=layer,
-        tuned=tuned,
-    )
+    out, target, top = options.out, options.target, options.top
+    methods = asked_methods(options.method)
+    learnt = options.weights_of_layers
+    tuned = None if learnt is None else read_tuned(learnt)
+    given = options.model_fields_set - _Explain.model_fields.keys()
+    called = options_of(methods, {name: getattr(options, name) for name in given}, tuned)
     if target is not None and top is not None:
         raise OptionError("--target and --top", "one of the two", "leave one out")
-    for name, value in (("--top", top), ("--batch-size", batch_size)):
-        if value is not None and value < 1:
-            raise OptionError(f"{name} {value}", "a whole number from 1 up", "leave it out")
     claim(out, MARK, "explanations")
     settled(out)
-    files = find_images(images)
-
-    wanted_images = asked(image_size, resize, crop, mean, std, grey, transform)
-
-    def prepared_for(shape: tuple[int, ...] | None) -> Preparation:
-        return preparation_of(model, shape, **wanted_images)
-
-    network, preparation = opened(model, weights, num_classes, device, prepared_for, weights_key)
+    files = find_images(options.images)
+    network, preparation = options.opened()
     tell(preparation)
-    if tuned is not None:
-        tuned.check(network)
-        if note := tuned.note(network):
-            typer.echo(f"Note: {note}.", err=True)
+    check_tuned(tuned, network)
+    count = network.num_classes
     names = (
-        read_names(classes, network.num_classes)
-        if classes
-        else known_names(model, network.num_classes)
+        read_names(options.classes, count) if options.classes else known_names(options.model, count)
     )
-    wanted = None if target is None else class_number(target, names, network.num_classes)
+    wanted = None if target is None else class_number(target, names, count)
     names = names and [without_commands(name) for name in names]
-    if top is not None and top > network.num_classes:
-        raise OptionError(
-            f"--top {top}", f"at most {network.num_classes} classes", "pass a smaller number"
-        )
+    if top is not None and top > count:
+        raise OptionError(f"--top {top}", f"at most {count} classes", "pass a smaller number")
     for name in methods:
         if name.startswith("gradcam"):
-            choose_cam_layer(network, layer)
+            choose_cam_layer(network, called[name].get("layer"))
     seen = [preparation.crop(read_image(file), str(file)) for file in files]
-
-    setup = Setup(
-        f"{named(model)}, {plural(network.num_classes, 'class').replace('classs', 'classes')}",
-        named(weights or "the model's own"),
-        preparation.told,
-        named(shlex.join(["cofire", *sys.argv[1:]])),
-        version_of("cofire") or "unknown",
-    )
+    setup = setup_of(options, preparation, f", {count:,} class{'' if count == 1 else 'es'}")
     table = _table(methods, one_each=top is None and wanted is None)
     pages: list[dict[str, Any]] = []
     records: list[dict[str, Any]] = []
-    with (
-        replaced(out) as staged,
-        progress_over(f"Explaining {plural(len(files), 'image')}", len(files)) as advance,
-    ):
-        example = None
+    title = f"Explaining {plural(len(files), 'image')}"
+    with replaced(out) as staged, progress_over(title, len(files)) as advance:
         for explained in _all(
-            network, preparation, files, seen, options, wanted, top or 1, batch_size
+            network, preparation, files, seen, called, wanted, top or 1, options.batch_size
         ):
-            example = explained
             write_picture(explained, staged / PICTURES / f"{explained.name}.png", names)
             records.append(record_of(explained, names))
             if len(pages) < MOST_PHOTOS:
                 pages.append(shown(explained, names, min(len(files), MOST_PHOTOS)))
             _add_rows(table, records[-1], len(methods))
             advance(1)
-        assert example is not None
-        write_page(staged / PAGE, pages, example, setup, explained=len(files))
-        noted = {
-            "model": named(model),
-            "weights": weights and named(weights),
-            "weights_key": weights_key,
-            "classes": network.num_classes,
+        write_page(staged / PAGE, pages, explained, setup, explained=len(files))
+        record = {
+            "model": named(options.model),
+            "weights": options.weights and named(options.weights),
+            "weights_key": options.weights_key,
+            "classes": count,
             **preparation.record,
             "command": setup.command,
-            "weights_of_layers": weights_of_layers and named(weights_of_layers),
+            "weights_of_layers": learnt and named(learnt),
             "versions": versions(),
         }
-        write_records(staged / MARK, noted, records)
-    # A table that is squeezed into the 80 columns assumed of a file could not be read by anyone.
-    console = Console(width=None if sys.stdout.isatty() else 200)
-    console.print(table)
+        write_records(staged / MARK, record, records)
+    print_table(table)
     height, width = preparation.shape[1:]
-    typer.echo(f"Images    {preparation.told}")
-    typer.echo(
-        f"Boxes     left, top to right, bottom in pixels of the {width} × {height} that the network sees"
+    say("Images", preparation.told)
+    say(
+        "Boxes",
+        f"left, top to right, bottom in pixels of the {width} × {height} that the network sees",
     )
-    typer.echo(f"Numbers   {without_commands(named(out / MARK))}")
-    typer.echo(f"Pictures  {without_commands(named(out / PICTURES))} ({len(files)})")
-    typer.echo(f"Page      {without_commands(named(out / PAGE))}")
+    say("Numbers", named(out / MARK))
+    say("Pictures", f"{named(out / PICTURES)} ({len(files)})")
+    say("Page", named(out / PAGE))
+    return {"report": out / PAGE, "numbers": out / MARK, "images": records}
+
+
+def setup_of(options: ImageOptions, preparation: Preparation, more: str = "") -> Setup:
+    """What pages say of a network, its images and the command."""
+    return Setup(
+        named(options.model) + more,
+        options.own_weights,
+        preparation.told,
+        named(command_line()),
+        version_of("cofire") or "unknown",
+    )
+
+
+def check_tuned(tuned: Tuned | None, network: Network) -> None:
+    """Refuse options that were learnt on another network; tell of other weights."""
+    if tuned is not None:
+        tuned.check(network)
+        if told := tuned.note(network):
+            note(f"{told}.")
+
+
+def asked_methods(text: str, known: Sequence[str] = tuple(METHODS)) -> list[str]:
+    """The methods of a list such as "discernible,gradcam++", each once; "all" for all.
+
+    Raises:
+        OptionError: No such method, or none.
+
+    Example:
+        >>> asked_methods("gradcam++, discernible"), len(asked_methods("all"))
+        (['gradcam++', 'discernible'], 7)
+    """
+    if text.strip() == "all":
+        return list(known)
+    found = list(dict.fromkeys(name.strip().lower() for name in text.split(",") if name.strip()))
+    for name in found or [text]:
+        if name not in known:
+            raise OptionError(
+                f"--method '{name}'",
+                f"some of {', '.join(known)}, with commas between them, or all",
+                f"try {near_matches(name, known, most=1)}",
+            )
+    return found
+
+
+def options_of(
+    methods: Sequence[str], own: Mapping[str, Any] | None = None, tuned: Tuned | None = None
+) -> dict[str, dict[str, Any]]:
+    """What each method is called with.
+
+    An option goes to the methods whose own it is: those of tracing to "discernible" alone, as its
+    form in the paper and CNN-Fixations are there to be compared with, as they were published. What
+    was learnt goes to the method that it was learnt for; what is given by itself comes before it.
+
+    Raises:
+        OptionError: An option has no method that takes it, or a value that it cannot have.
+
+    Example:
+        >>> options_of(["discernible", "gradcam"], {"k": 3, "layer": "features"})
+        {'discernible': {'k': 3}, 'gradcam': {'layer': 'features'}}
+    """
+    found: dict[str, dict[str, Any]] = {method: {} for method in methods}
+    if tuned is not None:
+        _need([tuned.method], methods, "weights-of-layers")
+        found[tuned.method] = dict(tuned.explain_options)
+    for name, value in (own or {}).items():
+        takers = _takers(name)
+        _need(takers, methods, name.replace("_", "-"))
+        for method in set(takers) & set(methods):
+            found[method][name] = value
+    for method, given in found.items():
+        if given and tuned is not None and method == tuned.method:
+            if kind_of(method, given) != tuned.kind:
+                raise OptionError(
+                    f"--contrast {given.get('contrast')} with what was learnt for maps of {tuned.kind}",
+                    "a number from 0 to 1" if tuned.kind == "layers" else "none, as it was learnt",
+                    "leave --contrast or --weights-of-layers out",
+                )
+        elif given:
+            METHODS[method].options(**given)
+    return found
+
+
+def _need(takers: Sequence[str], methods: Sequence[str], name: str) -> None:
+    if not set(takers) & set(methods):
+        raise OptionError(
+            f"--{name} with --method {','.join(methods)}",
+            f"a method that takes it: {takers[0]}",
+            f"add {takers[0]} to --method, or leave --{name} out",
+        )
 
 
 def _all(
@@ -305,8 +294,7 @@ def _all(
 def _unique(stems: Sequence[str]) -> list[str]:
     """Names of files as they are, with a number where one is there already, in whatever letters.
 
-    Long ones are cut: number, ending and what a partial file is named have to fit into 255 bytes
-        too.
+    Long ones are cut: number, ending and what a partial file is named fit into 255 bytes too.
     """
     taken: set[str] = set()
     found = []
@@ -324,10 +312,9 @@ def _unique(stems: Sequence[str]) -> list[str]:
 
 def _table(methods: Sequence[str], *, one_each: bool) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 3, 0, 0))
-    for heading in ("image", "predicted", *([] if one_each else ["explained"])):
-        table.add_column(heading, overflow="fold")
-    for method in methods:
-        table.add_column(f"box by {title_of(method)}", overflow="fold")
+    heads = ["image", "predicted", *([] if one_each else ["explained"])]
+    for head in (*heads, *(f"box by {title_of(method)}" for method in methods)):
+        table.add_column(head, overflow="fold")
     return table
 
 
@@ -345,9 +332,7 @@ def _add_rows(table: Table, record: Mapping[str, Any], methods: int) -> None:
         if len(table.columns) > methods + 2:
             head.append(told(row[0]))
         # As text: brackets in names are no markup.
-        table.add_row(
-            *(Text(without_commands(cell)) for cell in (*head, *(_box_told(one) for one in row)))
-        )
+        table.add_row(*(Text(without_commands(cell)) for cell in (*head, *map(_box_told, row))))
 
 
 def _box_told(one: Mapping[str, Any]) -> str:

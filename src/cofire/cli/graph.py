@@ -3,40 +3,45 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
 import pyarrow.compute as pc
 import typer
 
+from cofire.cli.options import Output
+from cofire.cli.terminal import note
 from cofire.errors import OptionError, ResultError
 from cofire.graphs import Method
+from cofire.options import option
 from cofire.study import Trajectory
 
+_WRITERS = {".gexf": "write_gexf", ".graphml": "write_graphml"}
 
-def graph(
-    folder: Annotated[Path, typer.Argument(help="Folder of a study or a summary.")],
-    layer: Annotated[
-        str | None, typer.Option(help="Which layer; the last one unless given.")
-    ] = None,
-    checkpoint: Annotated[
-        int | None, typer.Option(help="Of a study; the last one unless given.")
-    ] = None,
-    communities: Annotated[
-        Method, typer.Option(help="How communities come about, which colour the vertices.")
-    ] = "representatives",
-    resolution: Annotated[
-        float | None,
-        typer.Option(
-            help="γ of louvain and leiden, that of the tables unless given; Gephi's is its inverse."
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of methods that draw.")] = 0,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="FILE.gexf (Gephi), .graphml or .safetensors.")
-    ] = None,
-) -> None:
+
+class Graph(Output):
+    """Which graph, and what is done with it."""
+
+    folder: Path = option(..., "Folder", "Of a study or a summary.")
+    layer: str | None = option(None, "Layer", "Which layer; the last one unless given.")
+    checkpoint: int | None = option(None, "Checkpoint", "Of a study; the last one unless given.")
+    communities: Method = option(
+        "representatives", "Communities", "How communities come about, which colour the vertices."
+    )
+    resolution: float | None = option(
+        None,
+        "Resolution",
+        "γ of louvain and leiden, that of the tables unless given; Gephi's is its inverse.",
+    )
+    seed: int = option(0, "Seed", "Of methods that draw.", ge=0)
+    out: Path | None = option(
+        None, "File", "FILE.gexf (Gephi), .graphml or .safetensors.", panel=Output.panel
+    )
+
+
+def graph(options: Graph) -> dict[str, Any]:
     """Which neurons of a layer fire together: the graph of one checkpoint, described, and as a file for Gephi."""
-    kinds = (".gexf", ".graphml", ".safetensors")
+    out, folder, communities = options.out, options.folder, options.communities
+    kinds = (*_WRITERS, ".safetensors")
     if out is not None and out.suffix not in kinds:
         raise OptionError(
             f"'{out}'", f"a file ending in {', '.join(kinds)}", "choose one of these endings"
@@ -49,25 +54,25 @@ def graph(
             "a study or a summary that has them",
             "make it again with --pairs class",
         )
-    found = trajectory.graph(layer or layers[-1], checkpoint)
+    found = trajectory.graph(options.layer or layers[-1], options.checkpoint)
+    resolution = options.resolution
     if resolution is None and communities in ("louvain", "leiden"):
         resolution = trajectory.graphs["resolution"][0].as_py()
-    chosen = found.communities(communities, resolution=resolution, seed=seed)
+    chosen = found.communities(communities, resolution=resolution, seed=options.seed)
     typer.echo(found)
     neurons = trajectory.layers.filter(pc.field("layer") == found.layer)["neurons"][0].as_py()
     if 2 * found.top > neurons:
-        typer.echo(
-            f"Note: {found.top} of {neurons} neurons represent each class, so that the classes share most of them; a "
-            f"smaller --top, {max(1, neurons // 10)} say, tells them apart.",
-            err=True,
+        note(
+            f"{found.top} of {neurons} neurons represent each class, so that the classes share most of them; a "
+            f"smaller --top, {max(1, neurons // 10)} say, tells them apart."
         )
     typer.echo(chosen)
-    if out is None:
-        return
-    if out.suffix == ".gexf":
-        written = found.write_gexf(out, None if communities == "representatives" else chosen)
-    elif out.suffix == ".graphml":
-        written = found.write_graphml(out, None if communities == "representatives" else chosen)
-    else:
-        written = found.save(out)
-    typer.echo(f"Graph: {written}")
+    if out is not None:
+        colours = (
+            ()
+            if out.suffix not in _WRITERS
+            else (None if communities == "representatives" else chosen,)
+        )
+        written = getattr(found, _WRITERS.get(out.suffix, "save"))(out, *colours)
+        typer.echo(f"Graph: {written}")
+    return {"layer": found.layer, "graph": str(found), "communities": str(chosen), "file": out}

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-import cofire
 from cofire import plugins
+from cofire.cli.terminal import show_version
 from cofire.errors import CofireError
 
 VERBS = {
@@ -23,14 +23,15 @@ VERBS = {
     "boost": "Boost a trained model by what its neurons do, and hold it against controls.",
     "explain": "Which pixels of images carried the decisions of a network: a page, pictures and numbers.",
     "evaluate": "Judge explanations: do they show where the object is, and what the network uses?",
-    "tune": "Learn options of a method, on photos whose objects have boxes.",
+    "tune": "Learn options of a method, on images whose objects have boxes.",
     "doctor": "Versions, devices, what is installed, and what an extra would add.",
 }
 """The verbs and what the list of them says; the module of a verb is imported when it is called."""
 
-_IN_STUDY = ("demo", "report")
-_MEASURED = ("demo", "study", "summarize")
 _GO_ON = ("demo", "study", "evaluate")
+"""Verbs that go on where they were when they are called again."""
+
+_MEASURED = ("demo", "study", "summarize")
 
 
 class _Verbs(TyperGroup):
@@ -46,14 +47,16 @@ class _Verbs(TyperGroup):
 
 
 def _verb(name: str) -> Any:
-    from cofire.cli.folders import stoppable
+    from cofire.cli.parameters import command
 
-    module = import_module(f"cofire.cli.{'study' if name in _IN_STUDY else name}")
-    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    function = stoppable(getattr(module, name), goes_on=name in _GO_ON)
-    epilog = _measures() if name in _MEASURED else None
-    alone.command(name, no_args_is_help=name not in ("demo", "doctor"), epilog=epilog)(function)
-    return typer.main.get_command(alone)
+    module = import_module(f"cofire.cli.{'study' if name == 'demo' else name}")
+    return command(
+        name,
+        getattr(module, name.capitalize()),
+        getattr(module, name),
+        goes_on=name in _GO_ON,
+        epilog=_measures() if name in _MEASURED else None,
+    )
 
 
 def _measures() -> str:
@@ -65,12 +68,6 @@ def _measures() -> str:
         for one in MEASURES.values()
     ]
     return "\n\n".join(["Measures of neurons, to which --plugin adds:", *lines])
-
-
-def _version(show: bool) -> None:
-    if show:
-        typer.echo(f"cofire {cofire.__version__}")
-        raise typer.Exit
 
 
 def _load(names: list[str]) -> list[str]:
@@ -93,7 +90,11 @@ def _root(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", "-V", callback=_version, is_eager=True, help="Print the version and stop."
+            "--version",
+            "-V",
+            callback=show_version,
+            is_eager=True,
+            help="Print the version and stop.",
         ),
     ] = False,
     plugin: Annotated[

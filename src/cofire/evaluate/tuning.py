@@ -118,7 +118,7 @@ def tune(
         raise OptionError(
             f"photos={photos}",
             "a number of photos from 1 up",
-            "pass photos=1000 (--photos 1000), say",
+            "pass photos=1000 (--sample 1000), say",
         )
     if photos is not None and check_whole("photos", photos) < len(tuning):
         tuning = sample(tuning, photos, seed)

@@ -1,0 +1,238 @@
+"""Options that several verbs share, said and shown alike everywhere, and what they open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+import typer
+from torch.utils.data import DataLoader, Dataset
+
+from cofire.cli.terminal import without_commands
+from cofire.images.classes import known_names, read_names
+from cofire.images.collection import Collection
+from cofire.images.layouts import open_collection
+from cofire.images.preparation import Preparation, preparation_of
+from cofire.network import Network
+from cofire.options import Options, option
+from cofire.reading import named
+from cofire.study.sources import first_inputs, open_data, open_network
+
+_FILES = "file.safetensors or file.pt; the model's own trained ones unless given."
+DATA = "imagefolder:DIR | torchvision:MNIST | package.module:function"
+
+
+class Output(Options):
+    """What a verb says, and where."""
+
+    panel: ClassVar[str] = "Output"
+
+    quiet: bool = option(False, "Quiet", "Results and errors alone: no notes, no progress.")
+    verbose: bool = option(False, "Verbose", "How long it took, and where an error came from.")
+    as_json: bool = option(False, "JSON", "Print the results as one JSON object.")
+
+
+class NetworkOptions(Output):
+    """The network, and where it runs."""
+
+    panel: ClassVar[str] = "Network"
+
+    model: str = option(
+        ..., "Network", "torchvision:resnet50 | timm:NAME | package.module:function | file.pt2"
+    )
+    weights: str | None = option(None, "Weights", _FILES)
+    weights_key: str | None = option(
+        None, "Copy of the weights", "Where that file holds the network twice: model, ema_model …"
+    )
+    num_classes: int | None = option(
+        None, "Outputs", "Of a torchvision or timm model, if not its own."
+    )
+    batch_size: int = option(16, "Batch size", "Samples at a time.", ge=1)
+    device: str = option("cpu", "Device", "cpu, cuda, cuda:1 …")
+
+    def open(self, example: torch.Tensor, **more: Any) -> Network:
+        """The network; what is not given in `more` is as the options say."""
+        given = ("model", "weights", "weights_key", "num_classes", "device", "capture")
+        told = {name: getattr(self, name) for name in given if hasattr(self, name)} | more
+        return open_network(told.pop("model"), example, **told)
+
+    @property
+    def own_weights(self) -> str:
+        """For pages."""
+        return named(self.weights or "the model's own")
+
+
+class ImageOptions(NetworkOptions):
+    """What is done to images before a network sees them."""
+
+    panel: ClassVar[str] = "What is done to the images"
+
+    image_size: int | None = option(
+        None,
+        "Image size",
+        "Side of what the network sees; images of just this size stay as they are.",
+    )
+    resize: int | None = option(
+        None, "Resize", "The shorter side before the crop, for images of any size; 0 resizes none."
+    )
+    crop: int | None = option(
+        None, "Crop", "Side of the centre crop; 0 squashes whole images to --image-size."
+    )
+    mean: tuple[float, ...] | None = option(
+        None, "Mean", "Subtracted from values of 0 to 1: 0.5 or 0.485,0.456,0.406."
+    )
+    std: tuple[float, ...] | None = option(
+        None, "Standard deviation", "Divided by: 0.5 or 0.229,0.224,0.225."
+    )
+    grey: bool = option(False, "Grey", "The network takes one channel.")
+    transform: str | None = option(
+        None, "Transform", "In place of all these: called with an image, gives the input."
+    )
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What is said of the preparation, as `preparation_of` takes it."""
+        return {
+            name: getattr(self, name) for name in ImageOptions.__annotations__ if name != "panel"
+        }
+
+    def opened(self, **other: Any) -> tuple[Network, Preparation]:
+        """The network, and how images are prepared for it; an exported program says itself how large they are.
+
+        Args:
+            other: Options in which another network differs: model, weights, mean …
+        """
+        asked = self.asked | {name: other.pop(name) for name in ("mean", "std") if name in other}
+        model = other.get("model", self.model)
+        if model.endswith(".pt2"):
+            network = self.open(torch.zeros(0), **other)
+            return network, preparation_of(model, network.input_shape, **asked)
+        preparation = preparation_of(model, None, **asked)
+        return self.open(torch.zeros(2, *preparation.shape), **other), preparation
+
+
+def tell(preparation: Preparation | None) -> None:
+    """Say in one line what is done to images, before anything is computed; nothing where there are none."""
+    if preparation is not None:
+        typer.echo(f"Images: {without_commands(named(preparation.told))}", err=True)
+
+
+class LabelledDataOptions(ImageOptions):
+    """Where labelled data lies, and how it is read."""
+
+    panel: ClassVar[str] = "Data"
+
+    batch_size: int = option(64, "Batch size", "Samples at a time.", ge=1)
+    capture: Literal["export", "calls"] = option(
+        "export",
+        "Capture",
+        "How to read the model; calls where it does not export.",
+        panel="Network",
+    )
+    data_root: Path | None = option(
+        None, "Data", "Where torchvision's data sets lie; COFIRE_DATA or ./data unless given."
+    )
+    workers: int = option(0, "Workers", "Processes that load images; 0 loads in this one.", ge=0)
+
+    def opened_with(
+        self, *parts: tuple[str, str | None]
+    ) -> tuple[Network, list[Any], Preparation | None]:
+        """The network and data sets, of which an exported program says itself how large inputs are.
+
+        Args:
+            parts: The data sets' names, each with the part of a torchvision set that is meant.
+        """
+        network = self.open(torch.zeros(0)) if self.model.endswith(".pt2") else None
+        found = [
+            open_data(
+                name,
+                root=self.data_root,
+                split=part,
+                model=self.model,
+                shape=None if network is None else network.input_shape,
+                own_weights=self.weights is not None,
+                **self.asked,
+            )
+            for name, part in parts
+        ]
+        preparation = getattr(found[0], "preparation", None)
+        tell(preparation)
+        return network or self.open(first_inputs(found[0])), found, preparation
+
+    def loader(self, data: Any) -> Any:
+        """A data set in batches; what comes in batches already, as it is."""
+        if isinstance(data, Dataset) and not isinstance(data, DataLoader):
+            return DataLoader(data, batch_size=self.batch_size, num_workers=self.workers)
+        return data
+
+    def prepared(self, preparation: Preparation | None) -> dict[str, Any]:
+        """What results tell of the images' preparation."""
+        if preparation is None:
+            return {}
+        return {"prepared": preparation.told, "preparation": preparation.record}
+
+
+class BoxedImagesOptions(ImageOptions):
+    """Images whose objects have boxes: which, what is left out rather than refused, what classes are called."""
+
+    panel: ClassVar[str] = "Which images and boxes"
+
+    data: str = option(
+        ..., "Images", "Folder of images, folders in it too; or ImageNet's, as Kaggle has it."
+    )
+    boxes: Path | None = option(
+        None, "Boxes", "Of the images: boxes.json, COCO JSON, or a folder of VOC or ILSVRC XML."
+    )
+    classes: Path | None = option(
+        None, "Classes", "Names of all classes: one a line, or a JSON list."
+    )
+    synsets: Path | None = option(None, "Synsets", "WordNet ids of all classes, one a line.")
+    several: Literal["refuse", "largest", "skip"] = option(
+        "refuse", "Several classes", "An image with boxes of several classes and none of its own."
+    )
+    difficult: bool = option(False, "Difficult", "Take boxes noted as difficult too.")
+    first_pixel: int | None = option(
+        None,
+        "First pixel",
+        "Its number in XML files: 1 for VOC, 0 for ILSVRC unless given.",
+        ge=0,
+        le=1,
+    )
+    box_unit: Literal["pixel", "fraction"] = option(
+        "pixel", "Box unit", "Of corners: fractions go from 0 to 1 of an image's sides."
+    )
+    skip_unmatched: bool = option(
+        False, "Skip unmatched", "Leave out images or boxes without their other half."
+    )
+    skip_unreadable: bool = option(
+        False, "Skip unreadable", "Leave out images that cannot be read, boxes that do not fit."
+    )
+    skip_unknown: bool = option(
+        False, "Skip unknown", "Leave out boxes of classes that the network has not."
+    )
+
+    @property
+    def folder(self) -> Path:
+        """Where the images lie."""
+        return Path(self.data.removeprefix("imagefolder:"))
+
+    def collection(self, network: Network) -> tuple[Collection, list[str] | None]:
+        """The images with their boxes, and the names of all classes where they are known."""
+        count = network.num_classes
+        names = read_names(self.classes, count) if self.classes else known_names(self.model, count)
+        found = open_collection(
+            self.folder,
+            self.boxes,
+            names=names,
+            synsets=self.synsets,
+            num_classes=count,
+            allow_unmatched=self.skip_unmatched,
+            several=self.several,
+            difficult=self.difficult,
+            first_pixel=self.first_pixel,
+            skip_unknown=self.skip_unknown,
+            skip_faulty=self.skip_unreadable,
+            unit=self.box_unit,
+        )
+        return found, names
