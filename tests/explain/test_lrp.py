@@ -296,12 +296,40 @@ REFUSED = {
     "mul": _gate,
     "layer_norm": lambda self, x: self.fc(F.layer_norm(self.embed(x).mean((2, 3)), (4,))),
     "group_norm": lambda self, x: self.fc(F.group_norm(self.embed(x), 2).mean((2, 3))),
-    "mish": lambda self, x: self.fc(F.mish(self.embed(x)).mean((2, 3))),
+    "exp": lambda self, x: self.fc(self.embed(x).exp().mean((2, 3))),
     "pow": lambda self, x: self.fc((self.embed(x) ** 2).mean((2, 3))),
     "softmax": lambda self, x: self.fc(self.embed(x).mean((2, 3)).softmax(1)),
     "linear": lambda self, x: F.linear(self.embed(x).mean((2, 3)), x[0, :2, 0, :4]),
     "maximum": lambda self, x: self.fc(torch.maximum(self.embed(x), self.embed(-x)).mean((2, 3))),
 }
+
+
+BY_HAND = {
+    "silu": (F.silu, lambda x: x * torch.sigmoid(x)),
+    "mish": (F.mish, lambda x: x * torch.tanh(F.softplus(x))),
+    "gelu": (F.gelu, lambda x: 0.5 * x * (1 + torch.erf(x / 2**0.5))),
+    "hardswish": (F.hardswish, lambda x: x * F.hardsigmoid(x)),
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_an_activation_function_written_by_hand_hands_on_what_it_gets(name):
+    whole, written = BY_HAND[name]
+    embed, fc, images = nn.Conv2d(3, 4, 3), nn.Linear(4, 2), torch.randn(2, 3, 6, 6)
+    found = [
+        relevance(
+            Network(
+                Written(
+                    lambda self, x, f=f: self.fc(f(self.embed(x)).mean((2, 3))), embed=embed, fc=fc
+                ),
+                images,
+            ),
+            images,
+            torch.tensor([0, 1]),
+        )
+        for f in (whole, written)
+    ]
+    assert torch.allclose(*found, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", REFUSED)

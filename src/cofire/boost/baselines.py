@@ -13,26 +13,11 @@ from cofire.boost.confidence import not_fitted
 from cofire.errors import DataError, LayerError, NonFiniteError, OptionError
 from cofire.marks import check_above_zero
 from cofire.network import Network, classifier
+from cofire.network.operators import named
+from cofire.network.reading import operator_of
 
 _aten = torch.ops.aten
-_PASSING = (
-    _aten.dropout.default,
-    _aten.alias.default,
-    _aten.clone.default,
-    _aten.detach.default,
-    _aten.contiguous.default,
-    _aten.flatten.using_ints,
-    _aten.view.default,
-    _aten.reshape.default,
-    _aten.squeeze.default,
-    _aten.squeeze.dim,
-    _aten.squeeze.dims,
-    _aten.mean.dim,
-    _aten.adaptive_avg_pool1d.default,
-    _aten.adaptive_avg_pool2d.default,
-    _aten.adaptive_avg_pool3d.default,
-    _aten.avg_pool2d.default,
-)
+_BETWEEN = named("dropout", "identity", "reshape", "squeeze", "mean", "average_pool")
 """What may lie between the last activation layer and the linear layer: it passes numbers on, or averages positions."""
 
 
@@ -300,7 +285,7 @@ def _head_tensors(network: Network) -> list[str]:
 
 def _passes_on(node: Any, source: fx.Node) -> bool:
     """Whether a value is another, passed on."""
-    while isinstance(node, fx.Node) and node is not source and node.target in _PASSING:
+    while isinstance(node, fx.Node) and node is not source and operator_of(node) in _BETWEEN:
         node = node.args[0]
     return node is source
 

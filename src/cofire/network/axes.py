@@ -1,4 +1,4 @@
-"""Where in a tensor the batch and the channels lie, worked out from the operations that made it."""
+"""Where in a tensor the batch and the channels lie, and that no sample depends on others."""
 
 from __future__ import annotations
 
@@ -12,31 +12,20 @@ from torch import Tensor, fx
 
 from cofire.errors import ExportError
 from cofire.network.operations import Extent, Operation, users_of
-from cofire.network.operators import ACTIVATION_NAMES
+from cofire.network.operators import ACTIVATION_NAMES, named
 from cofire.network.reading import where
 
-_LAST = frozenset(
-    ["linear", "layer_norm", "native_layer_norm", "rms_norm", "embedding", "addmm", "lstm", "gru"]
+_LAST = named(
+    "linear", "layer_norm", "embedding", "recurrent", "product", "contraction", "attention"
 )
-
-
-_PRODUCT = frozenset(
-    ["matmul", "mm", "bmm", "rmatmul", "einsum", "baddbmm", "scaled_dot_product_attention"]
-)
-
-
-_SECOND = frozenset(
-    ["batch_norm", "group_norm", "instance_norm", "native_group_norm", "convolution"]
-)
-
-
-_RESHAPING = frozenset(["view", "reshape", "flatten", "unflatten", "view_as", "reshape_as"])
-
-
-_REORDERING = frozenset(["permute", "transpose", "movedim", "t", "T", "mT"])
-
-
-_REDUCING = frozenset(["mean", "sum", "amax", "amin", "prod", "var", "std"])
+_SECOND = named("convolution", "batch_norm", "group_norm")
+_RESHAPING = named("reshape")
+_REORDERING = named("reorder")
+_REDUCING = named("mean", "total", "largest", "reduction")
+_BY_AXIS = named("softmax", "scan")
+_VECTOR_NORMS = named("vector_norm")
+_BATCH_NORMS = named("batch_norm")
+_SWITCHES = ("train", "training")
 
 
 @dataclass(frozen=True)
@@ -178,9 +167,9 @@ def _channel_axis(operation: Operation, depth: int) -> int:
     """The axis of the features, walking back to the operation that made them."""
     rank = len(operation.sizes) if operation.sizes is not None else 0
     name = operation.name
-    if name in _SECOND or name.startswith(("conv", "native_batch_norm")):
+    if name in _SECOND:
         return 1
-    if name in _LAST or name in _PRODUCT:
+    if name in _LAST:
         return rank - 1
     source = _feature_source(operation)
     if source is None or depth > 200:
@@ -272,36 +261,6 @@ def _reshaped(before: Sequence[Extent], after: Sequence[Extent], axis: int) -> i
         if count > inner:
             return place
     return 0
-
-
-_BATCH_NORMS = frozenset(
-    [
-        "batch_norm",
-        "native_batch_norm",
-        "native_batch_norm_legit",
-        "native_batch_norm_legit_functional",
-    ]
-)
-
-
-_BY_AXIS = frozenset(["softmax", "log_softmax", "softmin", "cumsum", "cumprod", "logcumsumexp"])
-
-
-_SUMMARISING_NAMES = """
-mean sum amax amin prod var std var_mean std_mean logsumexp nanmean nansum median max min argmax argmin all any
-"""
-
-
-_SUMMARISING = frozenset(_SUMMARISING_NAMES.split())
-
-
-_VECTOR_NORMS = frozenset(["norm", "linalg_norm", "linalg_vector_norm", "vector_norm"])
-
-
-_MATRIX_PRODUCTS = frozenset(["matmul", "mm", "bmm", "rmatmul"])
-
-
-_SWITCHES = ("train", "training")
 
 
 def draws_numbers(node: fx.Node) -> bool:
@@ -398,7 +357,7 @@ def _mixes_samples(operation: Operation, batch: Extent) -> bool:
         dim = given(("dim",), 1)
         # What torch.nn.functional.softmax takes where no axis is given.
         axes = [dim if isinstance(dim, int) else 0 if rank in (0, 1, 3) else 1]
-    elif name in _SUMMARISING or name in _VECTOR_NORMS:
+    elif name in _REDUCING or name in _VECTOR_NORMS:
         dim = given(("dim", "axis"), 2 if name in _VECTOR_NORMS else 1)
         axes = (
             [dim]
@@ -409,9 +368,9 @@ def _mixes_samples(operation: Operation, batch: Extent) -> bool:
         )
         if isinstance(dim, Operation):  # The larger of two tensors, place by place.
             return False
-    elif name in _MATRIX_PRODUCTS:
+    elif name in named("product"):
         axes = [-1]
-    elif name == "scaled_dot_product_attention":
+    elif name in named("attention"):
         value = given(("key",), 1)
         axes = [-2]
     else:

@@ -14,7 +14,7 @@ from cofire.errors import LayerError, OptionError, near_matches
 from cofire.marks import LATER
 from cofire.network.axes import Layout, layout_of
 from cofire.network.operations import Extent, Operation, users_of
-from cofire.network.operators import ACTIVATION_NAMES, GATE_KINDS, activations_in, is_signed
+from cofire.network.operators import ACTIVATION_NAMES, GATE_KINDS, activations_in, is_signed, named
 
 Unit = Literal["channel", "channel-mean", "channel-max", "element"]
 
@@ -26,23 +26,21 @@ _BYTES_PER_BIN = 8
 
 
 # Functions that a parameter may enter without making a layer of it: a learned scale, a class token.
-_COMBINING_NAMES = """
-add sub rsub mul div pow cat stack where maximum minimum expand expand_as index lerp addcmul addcdiv copy fill
-masked_fill getitem to type_as
-"""
-
-
-_COMBINING = frozenset(_COMBINING_NAMES.split())
-
-
+_COMBINING = named(
+    "sum", "scale", "power", "join", "choice", "extreme", "expand", "blend", "part", "cast"
+)
 # Functions through which a gate still is that gate.
-_PASSING_NAMES = """
-view reshape flatten unflatten expand expand_as view_as reshape_as unsqueeze squeeze slice getitem permute
-transpose movedim contiguous clone dropout to type_as float half bfloat16 repeat interpolate
-"""
-
-
-_PASSING = frozenset(_PASSING_NAMES.split())
+_SAME_GATE = named(
+    "reshape",
+    "squeeze",
+    "expand",
+    "part",
+    "reorder",
+    "identity",
+    "dropout",
+    "cast",
+    "interpolation",
+)
 
 
 @validated
@@ -246,7 +244,7 @@ def _is_gate(
         value = pending.pop()
         for user in users[value]:
             operands = list(user.operands())
-            if user.name in _PASSING and operands and operands[0] is value:
+            if user.name in _SAME_GATE and operands and operands[0] is value:
                 pending.append(user)
             elif user.name == "mul" and any(
                 other is not value and other in fed for other in operands

@@ -1,28 +1,143 @@
-"""Which functions are activation functions, also where a model spells one out by hand."""
+"""The operators that cofire knows, in one table; activation functions also where a model spells one out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from cofire.network.operations import Operation
 
-_SIGNED_NAMES = """
-gelu silu hardswish elu selu celu leaky_relu prelu rrelu mish softsign tanh log_sigmoid hardshrink softshrink
-tanhshrink glu quick_gelu
-"""
-_SIGNED_PLAIN = frozenset(_SIGNED_NAMES.split())
-_PLAIN = (_SIGNED_PLAIN - {"quick_gelu"}) | {"relu", "relu6", "softplus", "sigmoid", "hardsigmoid"}
-_BOUNDED = frozenset(("clamp", "clamp_min", "hardtanh", "threshold"))
 
-ACTIVATION_NAMES = _PLAIN | _BOUNDED
+@dataclass(frozen=True)
+class Operator:
+    """One operator, by its bare name.
+
+    Attributes:
+        name: The same for all its forms ("relu" of `relu_`, `aten.relu.default` and `F.relu`).
+        family: What it does.
+        traits: What else is said of it: "signed", an activation function with values below zero;
+            "gate", one that also serves to scale something else; "bounded", one with the right
+            bounds only; "spelled", one that models write out by hand alone; "elementwise", each
+            value of the result is made of the one in its place, and grows with it by and large;
+            "head", one that can be a classifier's last layer.
+        weights: Of an operator with weights, the names of the arguments with what goes in, the
+            weights and the bias ("" for none).
+    """
+
+    name: str
+    family: str
+    traits: frozenset[str] = frozenset()
+    weights: tuple[str, str, str] | None = None
+
+
+# Operators of one row are alike in everything: family and traits, then names.
+_TABLE = """
+activation elementwise: relu relu6 softplus
+activation elementwise gate: sigmoid hardsigmoid
+activation elementwise gate signed: tanh
+activation elementwise signed: gelu silu hardswish elu selu celu leaky_relu prelu rrelu mish softsign log_sigmoid
+activation elementwise signed: hardshrink softshrink tanhshrink
+activation elementwise bounded: clamp clamp_min hardtanh threshold
+activation signed: glu
+activation signed spelled: quick_gelu
+bound elementwise: clamp_max
+softmax: softmax log_softmax softmin
+convolution: conv1d conv2d conv3d convolution conv_transpose1d conv_transpose2d conv_transpose3d
+linear head: linear addmm
+product head: mm
+product: matmul bmm rmatmul
+contraction: einsum baddbmm
+attention: scaled_dot_product_attention
+embedding: embedding
+recurrent: lstm gru
+batch_norm: batch_norm native_batch_norm native_batch_norm_legit native_batch_norm_legit_functional
+batch_norm: native_batch_norm_legit_no_training cudnn_batch_norm miopen_batch_norm
+group_norm: group_norm instance_norm native_group_norm
+layer_norm: layer_norm native_layer_norm rms_norm
+vector_norm: norm linalg_norm linalg_vector_norm vector_norm
+average_pool: avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d
+max_pool: max_pool1d max_pool2d max_pool3d max_pool2d_with_indices max_pool3d_with_indices
+max_pool: adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d
+mean: mean
+total: sum
+largest: amax
+reduction: amin prod var std var_mean std_mean logsumexp nanmean nansum median max min argmax argmin all any
+scan: cumsum cumprod logcumsumexp
+sum: add sub rsub
+scale: mul div
+negative: neg
+function: abs exp log sqrt rsqrt square erf sin cos reciprocal
+power: pow
+extreme: maximum minimum
+blend: lerp addcmul addcdiv copy fill
+choice: where masked_fill index
+join: cat stack
+reshape: view reshape flatten unflatten view_as reshape_as
+squeeze: squeeze unsqueeze
+reorder: permute transpose movedim t T mT
+part: slice select narrow getitem
+split: chunk split split_with_sizes unbind tensor_split unsafe_chunk unsafe_split
+pad: constant_pad_nd pad zero_pad2d reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d
+expand: expand expand_as repeat
+place: flip roll unfold pixel_shuffle pixel_unshuffle channel_shuffle repeat_interleave
+resize: upsample_nearest1d upsample_nearest2d upsample_nearest3d
+interpolation: interpolate upsample_linear1d upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d
+identity: alias clone contiguous detach identity lift_fresh_copy
+cast: to to_copy type type_as float double half bfloat16
+dropout: dropout feature_dropout alpha_dropout feature_alpha_dropout native_dropout
+filled: zeros_like ones_like empty_like full_like new_zeros new_ones new_full new_empty
+"""
+_WEIGHTS = {
+    "linear": ("input", "weight", "bias"),
+    "addmm": ("mat1", "mat2", "self"),
+    "matmul": ("self", "other", ""),
+    "mm": ("self", "mat2", ""),
+}
+
+
+def _rows() -> dict[str, Operator]:
+    found = {}
+    for row in _TABLE.strip().splitlines():
+        kind, names = row.split(": ")
+        family, *traits = kind.split()
+        for name in names.split():
+            own = _WEIGHTS["linear"] if family == "convolution" else _WEIGHTS.get(name)
+            found[name] = Operator(name, family, frozenset(traits), own)
+    return found
+
+
+OPERATORS = _rows()
+"""The operators by name. One that is not among them has no rule, and is no activation function."""
+
+
+def named(*families: str, without: str | None = None) -> frozenset[str]:
+    """Names of the operators of some families, or with some traits.
+
+    Args:
+        families: Families and traits.
+        without: A trait that they have not.
+
+    Example:
+        >>> sorted(named("sum", "negative", "gate"))
+        ['add', 'hardsigmoid', 'neg', 'rsub', 'sigmoid', 'sub', 'tanh']
+    """
+    wanted = set(families)
+    return frozenset(
+        row.name
+        for row in OPERATORS.values()
+        if wanted & {row.family, *row.traits} and without not in row.traits
+    )
+
+
+ACTIVATION_NAMES = named("activation", without="spelled")
 """Names of functions that are, or with the right arguments can be, activation functions."""
 
-GATE_KINDS = frozenset(("sigmoid", "hardsigmoid", "tanh"))
+GATE_KINDS = named("gate")
 """Kinds that also serve to scale something else, as in squeeze-and-excitation."""
 
-_SCALING = frozenset(("mul", "div"))
-_AFFINE = frozenset(("add", "sub", "mul", "div", "rsub"))
-_POLYNOMIAL = _AFFINE | {"pow"}
+_SCALING = named("scale")
+_AFFINE = _SCALING | named("sum")
+_POLYNOMIAL = _AFFINE | named("power")
 
 
 def kind_of(operation: Operation) -> str | None:
@@ -60,7 +175,7 @@ def is_signed(operation: Operation, kind: str) -> bool:
         return bool(operation.argument(1, "min_val", -1.0) < 0)
     if kind == "threshold":
         return bool(operation.argument(1, "threshold") < 0 or operation.argument(2, "value") < 0)
-    return kind in _SIGNED_PLAIN
+    return kind in named("signed")
 
 
 def activations_in(
@@ -71,22 +186,44 @@ def activations_in(
     A function written out by hand, such as `x * sigmoid(x)`, counts once, where its value is
     complete.
     """
-    spelled: dict[Operation, str] = {}
-    inside: dict[Operation, Operation] = {}
-    for operation in operations:
-        found = _spelled_out(operation)
-        if found is None:
-            continue
-        kind, parts = found
-        value = _with_trailing_half(operation, users) if kind == "gelu" else operation
-        spelled[value] = kind
-        inside.update(dict.fromkeys(parts, operation))
+    spelled = spelled_out(operations, users)
+    inside = {part: one.whole for one in spelled.values() for part in one.parts}
     result: dict[Operation, str] = {}
     for operation in operations:
-        named = spelled.get(operation) or kind_of(operation)
-        if named is not None and not _only_part(operation, inside, users):
-            result[operation] = named
+        kind = spelled[operation].kind if operation in spelled else kind_of(operation)
+        if kind is not None and not _only_part(operation, inside, users):
+            result[operation] = kind
     return result
+
+
+@dataclass(frozen=True)
+class Spelled:
+    """An activation function that a model writes out by hand.
+
+    Attributes:
+        kind: Of which one.
+        source: What it is a function of.
+        whole: The operation that combines its parts.
+        parts: Activation functions that it is made of.
+    """
+
+    kind: str
+    source: Operation
+    whole: Operation
+    parts: tuple[Operation, ...] = ()
+
+
+def spelled_out(
+    operations: Sequence[Operation], users: Mapping[Operation, Sequence[Operation]]
+) -> dict[Operation, Spelled]:
+    """Activation functions written out by hand, such as `x * sigmoid(x)`, by the operation that ends them."""
+    found = {}
+    for operation in operations:
+        one = _spelled_out(operation)
+        if one is not None:
+            value = _with_trailing_half(operation, users) if one.kind == "gelu" else operation
+            found[value] = one
+    return found
 
 
 def _only_part(
@@ -109,44 +246,45 @@ def _only_part(
     return True
 
 
-def _spelled_out(operation: Operation) -> tuple[str, list[Operation]] | None:
-    """The kind of a hand-written activation function that ends here, and the calls it is made of."""
-    if operation.role != "operation":
-        return None
+def _spelled_out(operation: Operation) -> Spelled | None:
+    """The hand-written activation function that ends here."""
     pair = [value for value in operation.args[:2] if isinstance(value, Operation)]
-    if len(pair) != 2:
+    if operation.role != "operation" or len(pair) != 2:
         return None
     left, right = pair
     if operation.name == "mul":
-        return _self_gated(left, right) or _self_gated(right, left)
+        for value, gate in ((left, right), (right, left)):
+            found = _self_gated(value, gate)
+            if found is not None:
+                return Spelled(found[0], found[1], operation, found[2])
     if operation.name == "sub" and right.name == "tanh" and right.first is left:
-        return "tanhshrink", [right]
-    if operation.name == "div" and right.name == "add" and _only_operand(right) is not None:
+        return Spelled("tanhshrink", left, operation, (right,))
+    if operation.name == "div" and right.name == "add" and 1 in right.args:
         inner = _only_operand(right)
-        if inner is not None and inner.name == "abs" and inner.first is left and 1 in right.args:
-            return "softsign", []
+        if inner is not None and inner.name == "abs" and inner.first is left:
+            return Spelled("softsign", left, operation)
     return None
 
 
-def _self_gated(value: Operation, gate: Operation) -> tuple[str, list[Operation]] | None:
-    source = _through(value, _SCALING)
-    core = _through(gate, _AFFINE)
+def _self_gated(
+    value: Operation, gate: Operation
+) -> tuple[str, Operation, tuple[Operation, ...]] | None:
+    source, core = _through(value, _SCALING), _through(gate, _AFFINE)
     inner = core.first
     if inner is None:
         return None
     if core.name in ("sigmoid", "hardsigmoid") and core is gate and source is value:
         if inner is value:
-            return ("silu" if core.name == "sigmoid" else "hardswish"), [core]
+            return ("silu" if core.name == "sigmoid" else "hardswish"), value, (core,)
         if core.name == "sigmoid" and inner.name == "mul" and _only_operand(inner) is value:
-            return "quick_gelu", [core]
-        return None
-    if core.name == "erf" and core is not gate and _through(inner, _SCALING) is source:
-        return "gelu", [core]
-    if core.name == "tanh":
-        if core is gate and inner.name == "softplus" and inner.first is value:
-            return "mish", [core, inner]
-        if core is not gate and _is_polynomial(inner, source):
-            return "gelu", [core]
+            return "quick_gelu", value, (core,)
+    elif core.name == "erf" and core is not gate and _through(inner, _SCALING) is source:
+        return "gelu", source, (core,)
+    elif core.name == "tanh" and core is gate:
+        if inner.name == "softplus" and inner.first is value:
+            return "mish", value, (core, inner)
+    elif core.name == "tanh" and _is_polynomial(inner, source):
+        return "gelu", source, (core,)
     return None
 
 

@@ -13,26 +13,15 @@ from torch.utils import _pytree as pytree
 
 from cofire.errors import BatchError, ExportError, NonFiniteError
 from cofire.network.operations import Operation
+from cofire.network.operators import named
 from cofire.tensors import Values
 
 Output = Literal["logits", "probabilities", "log-probabilities", "sigmoids", "one logit"]
-
-
 """What a model gives for a sample: see `Network.output`."""
 
 
 _LOGITS = "logits"
-
-
-_PASSING_NAMES = """
-alias clone contiguous detach to to_copy float double half bfloat16 type type_as identity view reshape flatten
-squeeze unsqueeze
-"""
-
-
-_PASSING = frozenset(_PASSING_NAMES.split())
-
-
+_UNCHANGED = named("identity", "cast", "reshape", "squeeze")
 _SOFTMAX: dict[str, Output] = {"softmax": "probabilities", "log_softmax": "log-probabilities"}
 
 
@@ -170,7 +159,7 @@ def _softmax(operation: Operation) -> tuple[Output, Operation] | None:
 
 def _passed(operation: Operation) -> Operation:
     """Back through what changes neither numbers nor shape."""
-    while operation.role == "operation" and operation.name in _PASSING:
+    while operation.role == "operation" and operation.name in _UNCHANGED:
         operand = operation.first
         if operand is None or operand.sizes != operation.sizes or operation.draws:
             break
@@ -276,43 +265,16 @@ def inputs_of(
     )
 
 
-_LINEAR: dict[Any, int] = {
-    torch.ops.aten.linear.default: 0,
-    torch.ops.aten.addmm.default: 1,
-    torch.ops.aten.mm.default: 0,
-}
-
-
-"""Where a linear operator has its input."""
-
-
-_HANDING_ON = (
-    torch.ops.aten.alias.default,
-    torch.ops.aten.clone.default,
-    torch.ops.aten.detach.default,
-)
-
-
-def head_input(logits: fx.Node) -> fx.Node | None:
+def head_input(result: Operation) -> fx.Node | None:
     """The node whose value a linear layer turns into the logits, None where they come from elsewhere.
 
     Args:
-        logits: The node that holds the logits.
+        result: What gives the logits.
     """
-    node = logits
-    while node.op == "call_function" and node.target in _HANDING_ON:
-        node = _argument(node, 0)
-    if node.op != "call_function":
+    operation: Operation | None = result
+    while operation is not None and operation.name in named("identity"):
+        operation = operation.first
+    if operation is None or operation.name not in named("head"):
         return None
-    if node.target not in _LINEAR:
-        return None
-    found = _argument(node, _LINEAR[node.target])
-    value = found.meta.get("val")
-    # A placeholder is the input itself: a classifier without a hidden layer.
-    return found if isinstance(value, torch.Tensor) and value.ndim == 2 else None
-
-
-def _argument(node: fx.Node, position: int) -> fx.Node:
-    found = node.args[position]
-    assert isinstance(found, fx.Node)
-    return found
+    found = operation.args[1 if operation.name == "addmm" else 0]
+    return found.node if isinstance(found, Operation) and len(found.sizes or ()) == 2 else None

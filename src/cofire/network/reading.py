@@ -133,7 +133,7 @@ def operations_of(
         value = node.meta.get("val")
         path, module = module_of(node)
         operation = Operation(
-            name=bare_name(name_of(node)),
+            name=operator_of(node),
             args=_with_operations(node.args, made),
             kwargs={key: _with_operations(kept, made) for key, kept in node.kwargs.items()},
             path=path,
@@ -196,6 +196,11 @@ def name_of(node: fx.Node) -> str:
     return str(getattr(target, "__name__", target))
 
 
+def operator_of(node: fx.Node) -> str:
+    """The bare name of the operator that a node calls, as `operators.OPERATORS` has it."""
+    return bare_name(name_of(node))
+
+
 def module_of(node: fx.Node) -> tuple[str, str]:
     """The path and the class of the module in which a node's call happens."""
     stack = node.meta.get("nn_module_stack") or {}
@@ -225,7 +230,8 @@ def aliasing(node: fx.Node) -> tuple[fx.Node | None, list[fx.Node]]:
         if argument.alias_info is None or not isinstance(value, fx.Node):
             continue
         shared = shared or value
-        if argument.alias_info.is_write:
+        # Statistics of batch normalisation are written in training mode alone.
+        if argument.alias_info.is_write and given.get("training") is not False:
             written.append(value)
     # In evaluation mode a dropout hands on its very operand, though its schema does not say so.
     if shared is None and "dropout" in name_of(node) and isinstance(node.args[0], fx.Node):

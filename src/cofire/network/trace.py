@@ -92,7 +92,7 @@ class GraphEngine:
         }
         self.output: Output = reading.output
         self.classes = int(reading.logits.meta["val"].shape[1])
-        self.head: fx.Node | None = head_input(reading.logits)
+        self.head: fx.Node | None = head_input(result)
         self._device = device
         self._draws = any(map(draws_numbers, reading.graph.nodes))
         self._programs: dict[Any, _Program] = {}

@@ -12,17 +12,11 @@ from cofire.errors import ExplanationError, LayerError
 from cofire.network import Network, Selector
 from cofire.network.axes import layout_of
 from cofire.network.operations import Operation, users_of
+from cofire.network.operators import named
 from cofire.network.reading import GraphReading
 
-_PASSING_NAMES = """
-dropout feature_dropout alpha_dropout feature_alpha_dropout contiguous clone alias permute transpose movedim
-"""
-_PASSING = frozenset(_PASSING_NAMES.split())
-_MIXING = frozenset(["linear", "matmul", "mm", "bmm", "addmm", "einsum"])
-# What takes a shape from another tensor takes none of its values.
-_SHAPED = frozenset(
-    ["zeros_like", "ones_like", "empty_like", "full_like", "new_zeros", "new_ones", "new_full"]
-)
+_PASSING = named("dropout", "identity", "reorder", "average_pool", "max_pool")
+_MIXING = named("convolution", "linear", "product", "contraction")
 
 
 @dataclass(frozen=True)
@@ -163,7 +157,7 @@ def _passages(reading: GraphReading) -> list[Operation]:
 
 
 def _carries_values(operation: Operation) -> bool:
-    if operation.node is None or operation.name in _SHAPED:
+    if operation.node is None or operation.name in named("filled"):
         return False
     # A model reads the batch size off its input: a number, through which no evidence goes. An
     # in-place operator may give nothing back and still change what is read next.
@@ -181,7 +175,7 @@ def _around_parameters(operations: Sequence[Operation]) -> tuple[set[Operation],
             fed.add(operation)
         elif operation.role == "parameter" or any(operand in weighted for operand in operands):
             weighted.add(operation)
-        mixes = operation.name.startswith("conv") or operation.name in _MIXING
+        mixes = operation.name in _MIXING
         if (
             any(operand in learned or (mixes and operand in weighted) for operand in operands)
             and operation in fed
@@ -203,7 +197,7 @@ def _only_passes(operation: Operation) -> bool:
     names = [operation.name]
     if operation.name == "getitem" and operation.first is not None:
         names.append(operation.first.name)
-    return any(name in _PASSING or "pool" in name for name in names)
+    return any(name in _PASSING for name in names)
 
 
 def _feature_map(operation: Operation, name: str, reading: GraphReading) -> CamLayer | None:

@@ -26,6 +26,7 @@ from cofire.explain.methods.registry import Found, register_method
 from cofire.explain.result.regions import SIGMA, blurred, check_share
 from cofire.explain.rules.registry import Step
 from cofire.network import Network
+from cofire.network.operators import named
 from cofire.options import Options
 
 _BYTES = 2 << 30
@@ -190,21 +191,56 @@ class _Pass(nn.Module):
             if node.op == "placeholder" or _casts(node)
         }
         for node, part in plan.parts.items():
-            self._functions[node] = _by_rule(part, sites[node])
+            if not part.spelled:
+                self._functions[node] = _by_rule(part, sites[node])
         for node, part in plan.parts.items():
             if part.norm is not None:
                 # The weights are known where the normalisation that is merged into them is called.
                 self._functions[node] = partial(_given, part.step)
                 self._functions[part.norm.node] = _merged(part, part.norm, sites[node])
 
+        for node, part in plan.parts.items():
+            if part.spelled:
+                (source,) = part.operands
+                self._functions[source] = self._kept(source, self._functions.get(source))
+                self._functions[node] = self._by_hand(part, sites[node])
+        self._sources: dict[fx.Node, Tensor] = {}
+
+    def _kept(self, node: fx.Node, function: Callable[..., Any] | None) -> Callable[..., Any]:
+        """What a node computes, kept for an activation function that is written out by hand."""
+
+        def keep(*arguments: Any, **keywords: Any) -> Any:
+            compute = function or node.target
+            value = self._sources[node] = compute(*arguments, **keywords)  # type: ignore[operator]
+            return value
+
+        return keep
+
+    def _by_hand(self, part: Part, site: Site | None) -> Callable[..., Any]:
+        assert site is not None
+        function, (source,) = part.step.node.target, part.operands
+
+        def whole(*arguments: Any, **keywords: Any) -> Tensor:
+            found = function(*arguments, **keywords).detach()  # type: ignore[operator]
+            # Its value with one step back to what it is a function of.
+            site.settle(lambda value, *_: found + (value - value.detach()))
+            result: Tensor = site(self._sources[source])
+            return result
+
+        return whole
+
     def forward(self, images: Tensor) -> Tensor:
         """The logits."""
         return self._network.trace(images, gradients=True, replace=self._functions)[0]
 
 
-def _given(step: Step, *arguments: Any, **named: Any) -> dict[str, Any]:
+def _given(step: Step, *arguments: Any, **keywords: Any) -> dict[str, Any]:
     """An operator's arguments by name, defaults filled in."""
-    return {**step.arguments, **dict(zip(arguments_of(step)[0], arguments, strict=False)), **named}
+    return {
+        **step.arguments,
+        **dict(zip(arguments_of(step)[0], arguments, strict=False)),
+        **keywords,
+    }
 
 
 def _by_rule(part: Part, site: Site | None) -> Callable[..., Any]:
@@ -214,8 +250,8 @@ def _by_rule(part: Part, site: Site | None) -> Callable[..., Any]:
         for operand in part.operands
     ]
 
-    def function(*arguments: Any, **named: Any) -> Any:
-        given = _given(step, *arguments, **named)
+    def function(*arguments: Any, **keywords: Any) -> Any:
+        given = _given(step, *arguments, **keywords)
         if site is None:
             # Of an operator with several results the first is meant; nothing else of it was allowed
             # on the way.
@@ -231,8 +267,8 @@ def _by_rule(part: Part, site: Site | None) -> Callable[..., Any]:
 def _merged(part: Part, norm: Step, site: Site | None) -> Callable[..., Any]:
     assert site is not None
 
-    def function(*arguments: Any, **named: Any) -> Any:
-        settings = _given(norm, *arguments, **named)
+    def function(*arguments: Any, **keywords: Any) -> Any:
+        settings = _given(norm, *arguments, **keywords)
         given = settings["input"]
         weight, bias = merged_weights(
             given[part.weight],
@@ -250,14 +286,14 @@ def _settled(
 ) -> Tensor:
     step = part.step
     place = next(name for name, value in step.arguments.items() if value is part.operands[0])
-    listed, named = arguments_of(step)
+    listed, keywords = arguments_of(step)
 
     def call(value: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         now = {**given, place: value}
         now |= {part.weight: weight} if part.weight else {}
         now |= {part.bias: bias} if part.bias else {}
         result = step.node.target(  # type: ignore[operator]
-            *(now[name] for name in listed), **{name: now[name] for name in named}
+            *(now[name] for name in listed), **{name: now[name] for name in keywords}
         )
         found: Tensor = result[0] if _several(step) else result
         return found
@@ -288,7 +324,7 @@ def _as_result(step: Step, value: Tensor) -> Any:
 
 
 def _casts(node: fx.Node) -> bool:
-    if node.op != "call_function" or Step.of(node).name not in ("to", "to_copy"):
+    if node.op != "call_function" or Step.of(node).name not in named("cast"):
         return False
     first = node.args[0] if node.args else None
     return isinstance(first, fx.Node) and isinstance(first.meta.get("val"), Tensor)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +13,8 @@ from torch import Tensor, fx
 from cofire.errors import RuleError
 from cofire.explain.rules.registry import Step
 from cofire.network import Network
+from cofire.network.operations import users_of
+from cofire.network.operators import OPERATORS, named, spelled_out
 from cofire.network.reading import source_of
 from cofire.network.trace import FunctionalGraph
 
@@ -22,43 +24,14 @@ PartKind = Literal[
 """Which rule an operator gets; "same" hands on its operand, as dropout does in evaluation mode."""
 
 
-def _names(words: str) -> frozenset[str]:
-    return frozenset(words.split())
-
-
-_CONVOLUTIONS = _names(
-    "conv1d conv2d conv3d convolution conv_transpose1d conv_transpose2d conv_transpose3d"
-)
-_WEIGHTED = {
-    **dict.fromkeys((*_CONVOLUTIONS, "linear"), ("input", "weight", "bias")),
-    "matmul": ("self", "other", ""),
-    "mm": ("self", "mat2", ""),
-    "addmm": ("mat1", "mat2", "self"),
-}
-_ACTIVATIONS = _names(
-    "elu hardshrink hardsigmoid hardtanh hardswish leaky_relu log_sigmoid prelu relu relu6 rrelu selu celu gelu "
-    "sigmoid silu softplus softshrink softsign tanh tanhshrink threshold clamp clamp_min clamp_max"
-)
-_NORMS = _names("batch_norm native_batch_norm_legit_no_training cudnn_batch_norm miopen_batch_norm")
-_AVERAGES = _names(
-    "avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d mean sum"
-)
-_SUMS = _names("add sub rsub")
-_SAME = _names("dropout feature_dropout alpha_dropout feature_alpha_dropout detach")
+_NORMS, _SUMS = named("batch_norm"), named("sum")
 # Each value of the result is one of the operand's: the gradient is the relevance. zennit has no
 # rule for any of these and leaves them to autograd as well; a maximum sends all to the place that
 # it was taken from.
-_MOVING = _names(
-    "view reshape flatten unflatten unsqueeze squeeze view_as reshape_as permute transpose movedim t mT slice select "
-    "narrow chunk split split_with_sizes unbind tensor_split unsafe_chunk unsafe_split constant_pad_nd pad "
-    "reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d flip roll expand expand_as repeat unfold "
-    "pixel_shuffle pixel_unshuffle channel_shuffle repeat_interleave upsample_nearest2d cat stack "
-    "identity alias clone contiguous lift_fresh_copy to to_copy type_as float double half bfloat16 "
-    "max_pool1d max_pool2d max_pool3d max_pool2d_with_indices max_pool3d_with_indices "
-    "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d amax"
+_PLACED = named(
+    *("reshape", "squeeze", "reorder", "part", "split", "pad", "expand", "place", "resize"),
+    *("join", "cast", "max_pool", "largest"),
 )
-_SHAPED = _names("zeros_like ones_like empty_like full_like new_zeros new_ones new_full new_empty")
-"""What takes a shape from another tensor takes none of its values."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +45,8 @@ class Part:
         weight: Name of the argument that holds the weights; "" where there are none.
         bias: Likewise.
         norm: Batch normalisation that follows and is merged into the weights.
+        spelled: Whether it is the last of several operators that together are one activation
+            function of its operand.
     """
 
     kind: PartKind
@@ -80,6 +55,7 @@ class Part:
     weight: str = ""
     bias: str = ""
     norm: Step | None = None
+    spelled: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,23 +118,48 @@ def _made(network: Network) -> LrpPlan:
             "logits that do not depend on the image", "a classifier of images", "check the model"
         )
     parts: dict[fx.Node, Part] = {}
+    spelled = _spelled(network, straight)
     # A picked result is a value of its operator, which is looked at by itself.
-    on_the_way = _needed(straight.logits, fed) - {image}
+    on_the_way = _needed(straight.logits, fed, spelled) - {image}
     for node in (
         node for node in order if node in on_the_way and node.target is not operator.getitem
     ):
+        if node in spelled:
+            parts[node] = Part("activation", Step.of(node), (spelled[node],), spelled=True)
+            continue
         part = _part(node, fed)
         if part is not None:
             parts[node] = part
     return LrpPlan(straight, image, order, _merged(parts, straight))
 
 
-def _needed(logits: fx.Node, among: Iterable[fx.Node] | None = None) -> set[fx.Node]:
-    """All that a node is computed from, or what of it is among some nodes."""
+def _spelled(network: Network, straight: FunctionalGraph) -> dict[fx.Node, fx.Node]:
+    """Where a model writes out an activation function by hand, what that is a function of, by its last node."""
+    nodes = {node.name: node for node in straight.graph.nodes}
+    operations = network.reading.operations
+    pairs = (
+        (nodes.get(end.node.name), nodes.get(one.source.node.name))
+        for end, one in spelled_out(operations, users_of(operations)).items()
+        if end.node is not None and one.source.node is not None
+    )
+    return {
+        end: source
+        for end, source in pairs
+        if end is not None and source is not None and _sizes(end) == _sizes(source)
+    }
+
+
+def _needed(
+    logits: fx.Node,
+    among: Iterable[fx.Node] | None = None,
+    jumps: Mapping[fx.Node, fx.Node] | None = None,
+) -> set[fx.Node]:
+    """All that a node is computed from, or what of it is among some nodes; past what lies between jumps."""
     allowed = None if among is None else set(among)
     found, pending = {logits}, [logits]
     while pending:
-        for other in pending.pop().all_input_nodes:
+        node = pending.pop()
+        for other in [jumps[node]] if jumps and node in jumps else node.all_input_nodes:
             if other not in found and (allowed is None or other in allowed):
                 found.add(other)
                 pending.append(other)
@@ -167,7 +168,7 @@ def _needed(logits: fx.Node, among: Iterable[fx.Node] | None = None) -> set[fx.N
 
 def _carries(node: fx.Node) -> bool:
     """Whether values that can carry relevance come out of an operator."""
-    if node.op != "call_function" or Step.of(node).name in _SHAPED:
+    if node.op != "call_function" or Step.of(node).name in named("filled"):
         return False
     value = node.meta.get("val")
     results = value if isinstance(value, (tuple, list)) else (value,)
@@ -189,26 +190,26 @@ def _part(node: fx.Node, fed: set[fx.Node]) -> Part | None:
     operands = tuple(
         other for other in (pair if len(pair) == 2 else node.all_input_nodes) if other in fed
     )
-    if name in _WEIGHTED:
-        operand, weight, bias = _WEIGHTED[name]
-        if operands != (given[operand],):
+    row = OPERATORS.get(name)
+    if row is not None and row.weights is not None:
+        operand, weight, bias = row.weights
+        if operands != (given.get(operand),):
             raise _refuse(step, "weights that depend on the image")
-        return Part(
-            "convolution" if name in _CONVOLUTIONS else "linear", step, operands, weight, bias
-        )
+        kind: PartKind = "convolution" if row.family == "convolution" else "linear"
+        return Part(kind, step, operands, weight, bias)
     if name in _SUMS and len(operands) == 2:
         return Part("sum", step, operands)
-    if name in _MOVING:
+    if name in _PLACED:
         return None
     if len(operands) > 1:
         raise _refuse(step, "several values that depend on the image")
-    if name in _SAME:
+    if name in named("dropout", "identity"):
         return Part("same", step, operands)
-    if name in _AVERAGES:
+    if name in named("average_pool", "mean", "total"):
         if _sizes(node)[:1] != _sizes(operands[0])[:1]:
             raise _refuse(step, "a sum over samples")
         return Part("average", step, operands)
-    if name in _ACTIVATIONS:
+    if name in named("elementwise"):
         return Part("activation", step, operands)
     if name in _NORMS and given.get("running_var") is None:
         raise _refuse(step, "normalisation by the statistics of the batch itself")

@@ -13,6 +13,7 @@ from cofire.explain.rules.elementwise import at_places
 from cofire.explain.rules.flow import Flow, coordinates, flat_index
 from cofire.explain.rules.pooling import shares_of
 from cofire.explain.rules.registry import Rule, Step, Values, is_batched, register_rule
+from cofire.network.operators import named
 
 
 def _pair(step: Step) -> tuple[Any, Any]:
@@ -58,7 +59,7 @@ def _value(step: Step, values: Values, node: Any, flow: Flow) -> Tensor:
     return at_places(values[node], flow.image, flow.index, step.shape, is_batched(node))
 
 
-@register_rule("add", "sub", "rsub")
+@register_rule(*named("sum"))
 class Sum(Rule):
     """A sum, such as a residual connection: by contribution. What does not depend on the image gets nothing."""
 
@@ -131,7 +132,7 @@ def _turned(flow: Flow, sign: float) -> Flow:
     return flow.scaled(torch.tensor(sign, dtype=torch.float64, device=flow.direction.device))
 
 
-@register_rule("mul", "div")
+@register_rule(*named("scale"))
 class Product(Rule):
     """A product: what is scaled keeps the evidence, be the scale a number, a parameter or a gate.
 
@@ -193,7 +194,7 @@ def _is_function_of(value: fx.Node, other: fx.Node, most: int = 12) -> bool:
     """Whether a value is made from another one, or from what that is a multiple of, in few steps."""
     while (
         other.op == "call_function"
-        and Step.of(other).name in ("mul", "div")
+        and Step.of(other).name in named("scale")
         and len(other.all_input_nodes) == 1
     ):
         (other,) = other.all_input_nodes
@@ -215,7 +216,7 @@ def _size(step: Step, node: fx.Node) -> int:
     return size
 
 
-@register_rule("maximum", "minimum")
+@register_rule(*named("extreme"))
 class Extreme(Rule):
     """The larger, or smaller, of two values: the left one where they are equal."""
 

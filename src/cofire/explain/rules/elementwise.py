@@ -10,16 +10,10 @@ from torch import Tensor, fx
 
 from cofire.explain.rules.flow import Flow, coordinates
 from cofire.explain.rules.registry import Rule, Step, Values, is_batched, register_rule
-
-_SAME = """
-relu relu6 hardtanh leaky_relu elu selu celu gelu silu hardswish hardsigmoid sigmoid tanh softplus mish softsign
-log_sigmoid hardshrink softshrink threshold clamp clamp_min clamp_max prelu rrelu dropout feature_dropout
-alpha_dropout identity alias clone contiguous detach to to_copy type_as float double half bfloat16 softmax log_softmax
-lift_fresh_copy native_dropout
-"""
+from cofire.network.operators import named
 
 
-@register_rule(*_SAME.split())
+@register_rule(*named("elementwise", "identity", "cast", "dropout"), "softmax", "log_softmax")
 class Passing(Rule):
     """One value in, one value out, both large together: the evidence is handed on whole."""
 
@@ -59,9 +53,7 @@ def _parameter(values: Values, node: Any) -> Tensor | None:
     return values[node] if isinstance(node, fx.Node) else None
 
 
-@register_rule(
-    "batch_norm", "native_batch_norm_legit_no_training", "cudnn_batch_norm", "miopen_batch_norm"
-)
+@register_rule(*named("batch_norm"))
 class BatchNorm(Scaling):
     """Batch normalisation in evaluation mode: folded into what comes before it, with its sign."""
 
@@ -85,7 +77,7 @@ class BatchNorm(Scaling):
         return scale if weight is None else weight.double() * scale
 
 
-@register_rule("layer_norm", "native_layer_norm", "rms_norm")
+@register_rule(*named("layer_norm"))
 class LayerNorm(Scaling):
     """Normalisation over the last axes; mean and variance of the sample count as numbers."""
 
@@ -109,7 +101,7 @@ class LayerNorm(Scaling):
         return scale if weight is None else scale * weight.double().reshape(-1)[index % size]
 
 
-@register_rule("group_norm", "instance_norm")
+@register_rule(*named("group_norm"))
 class GroupNorm(Scaling):
     """Normalisation over groups of channels; mean and variance of the sample count as numbers."""
 
@@ -123,7 +115,7 @@ class GroupNorm(Scaling):
         channels = step.shape[0]
         if step.name == "instance_norm" and not step.arguments.get("use_input_stats", True):
             raise step.refuse("instance normalisation by statistics of training")
-        groups = int(step.arguments.get("num_groups") or channels)
+        groups = int(step.arguments.get("num_groups") or step.arguments.get("group") or channels)
         channel = torch.div(index, math.prod(step.shape[1:]), rounding_mode="floor")
         given = values[_first(step)]
         spread = given.reshape(len(given), groups, -1).double().var(2, correction=0)
@@ -134,7 +126,7 @@ class GroupNorm(Scaling):
         return scale if weight is None else scale * weight.double()[channel]
 
 
-@register_rule("neg")
+@register_rule(*named("negative"))
 class Negative(Scaling):
     """Large becomes small."""
 

@@ -11,6 +11,7 @@ from torch import Tensor, fx
 from cofire.explain.rules.flow import Flow, coordinates, flat_index
 from cofire.explain.rules.registry import Rule, Step, Values, register_rule
 from cofire.explain.rules.weighted import Windows, pair
+from cofire.network.operators import named
 
 _CHUNK = 1 << 21
 """Places looked at together."""
@@ -77,7 +78,7 @@ class _Pool(Rule):
     def _places(self, step: Step) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
         """From places of the result to places of the operand (neurons, places), and which of them exist."""
         shape = step.shape_of(_operand(step))
-        if step.name in ("mean", "sum", "amax"):
+        if step.name in named("mean", "total", "largest"):
             return _reduced(shape, step)
         result = step.shape
         line = step.name.endswith("1d")
@@ -172,7 +173,7 @@ def _reduced(shape: Sequence[int], step: Step) -> Callable[[Tensor], tuple[Tenso
     return places
 
 
-@register_rule("max_pool2d", "max_pool2d_with_indices", "adaptive_max_pool2d", "max_pool1d", "amax")
+@register_rule(*named("max_pool", "largest"))
 class MaxPool(_Pool):
     """The place of the maximum, the first one where several are equal, as PyTorch's own indices."""
 
@@ -184,9 +185,7 @@ class MaxPool(_Pool):
         return [(_operand(step), flow.moved(index.gather(1, first).squeeze(1), own=False))]
 
 
-@register_rule(
-    "avg_pool2d", "adaptive_avg_pool2d", "avg_pool1d", "adaptive_avg_pool1d", "mean", "sum"
-)
+@register_rule(*named("average_pool", "mean", "total"))
 class AveragePool(_Pool):
     """All places of the window, each with its activation over the size of the window as contribution."""
 

@@ -13,15 +13,10 @@ from torch import Tensor, fx
 from cofire.arguments import validated
 from cofire.errors import OptionError, RuleError
 from cofire.explain.rules.flow import Flow
-from cofire.network.operations import bare_name
-from cofire.network.reading import name_of, source_of
+from cofire.network.operators import named
+from cofire.network.reading import operator_of, source_of
 
 Values = Mapping[fx.Node, Tensor]
-
-SPLITS = frozenset(
-    ("chunk", "split", "split_with_sizes", "unbind", "tensor_split", "unsafe_chunk", "unsafe_split")
-)
-"""Operators whose results are parts of what goes in."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +44,7 @@ class Step:
             whole = cls.of(node.args[0], gates)
             # The parts of a split are alike; of others, such as a maximum with its indices, the
             # first is meant.
-            if whole.name not in SPLITS and node.args[1] == 0:
+            if whole.name not in named("split") and node.args[1] == 0:
                 return cls(node, whole.name, whole.arguments, gates)
         given: dict[str, Any] = dict(node.kwargs)
         if isinstance(node.target, torch._ops.OpOverload):
@@ -62,7 +57,7 @@ class Step:
                     )
         else:
             given |= {f"argument{position}": value for position, value in enumerate(node.args)}
-        return cls(node, bare_name(name_of(node)), given, gates)
+        return cls(node, operator_of(node), given, gates)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -191,5 +186,6 @@ def rule_of(step: Step) -> Rule:
     """
     found = _RULES.get(step.name)
     if found is None:
-        raise step.refuse(f"operator {step.node.target} has no rule")
+        whole = isinstance(step.node.target, torch._ops.OpOverload)
+        raise step.refuse(f"operator {step.node.target if whole else step.name} has no rule")
     return found

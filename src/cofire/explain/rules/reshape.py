@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, fx
 
 from cofire.explain.rules.flow import Flow, coordinates, flat_index
-from cofire.explain.rules.registry import SPLITS, Rule, Step, Values, is_batched, register_rule
+from cofire.explain.rules.registry import Rule, Step, Values, is_batched, register_rule
+from cofire.network.operators import named
 
 
 def _operand(step: Step) -> fx.Node:
@@ -20,9 +21,7 @@ def _operand(step: Step) -> fx.Node:
     return node
 
 
-@register_rule(
-    "view", "reshape", "flatten", "unflatten", "unsqueeze", "squeeze", "view_as", "reshape_as"
-)
+@register_rule(*named("reshape", "squeeze"))
 class Reshape(Rule):
     """Another shape of the same values: each keeps its place in row-major order."""
 
@@ -38,14 +37,7 @@ class Reshape(Rule):
         return [(_operand(step), flow)]
 
 
-_MOVING = """
-permute transpose swapaxes movedim t mT slice select narrow chunk split split_with_sizes unbind tensor_split getitem
-constant_pad_nd pad reflection_pad2d replication_pad2d zero_pad2d flip roll expand expand_as repeat unfold pixel_shuffle
-pixel_unshuffle channel_shuffle repeat_interleave upsample_nearest2d
-"""
-
-
-@register_rule(*_MOVING.split())
+@register_rule(*named("reorder", "part", "split", "pad", "expand", "place", "resize"))
 class Moving(Rule):
     """Where each value of the result comes from is read off by moving the numbers of the places themselves."""
 
@@ -54,7 +46,7 @@ class Moving(Rule):
         node = _operand(step)
         if step.node.target is operator.getitem:
             parent = Step.of(node)
-            if parent.name not in SPLITS:
+            if parent.name not in named("split"):
                 raise step.refuse(f"a result of {parent.name} other than its first")
             return (_operand(parent),)
         return (node,)
@@ -119,7 +111,7 @@ def _applied(step: Step, numbers: Tensor, operand: fx.Node) -> Any:
     return moved
 
 
-@register_rule("cat", "concat", "concatenate")
+@register_rule("cat")
 class Concatenation(Rule):
     """Each value goes back to the operand that it came from."""
 

@@ -14,6 +14,7 @@ from cofire.explain.rules import Rule, Step, rule_of
 from cofire.explain.rules.registry import is_batched
 from cofire.explain.rules.weighted import Weighted
 from cofire.network import ActivationLayer, Network
+from cofire.network.operators import named
 from cofire.network.reading import source_of
 from cofire.network.trace import FunctionalGraph
 
@@ -127,17 +128,7 @@ def _refuse_without_rule(node: fx.Node) -> None:
 
 def _behind(gates: set[fx.Node], graph: fx.Graph) -> frozenset[fx.Node]:
     """Gates, and what is made of them by changing their shape alone."""
-    same = (
-        "view",
-        "reshape",
-        "unsqueeze",
-        "expand",
-        "expand_as",
-        "flatten",
-        "permute",
-        "transpose",
-        "contiguous",
-    )
+    same = named("reshape", "squeeze", "expand", "reorder", "identity")
     found = set(gates)
     for node in graph.nodes:
         if node.op == "call_function" and Step.of(node).name in same and node.args[0] in found:
