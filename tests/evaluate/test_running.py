@@ -220,8 +220,6 @@ def test_what_others_compute_with_is_noted(whole):
         "cofire",
         "torch",
         "numpy",
-        "captum",
-        "grad-cam",
         "zennit",
     }
 

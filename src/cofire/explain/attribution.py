@@ -52,7 +52,7 @@ def explain(
     three repairs: inputs that contribute nothing take no part, nor does the last resort fall on
     them where nothing speaks for a neuron, and an input with a negative weight is asked why it is
     small, in `Z_pre` and further down. "cnn-fixations" is the same as the latter with other
-    options. "gradcam" and "gradcam++" are the class activation maps of captum and grad-cam; "lrp"
+    options. "gradcam" and "gradcam++" are class activation maps, as captum and grad-cam have them; "lrp"
     is the relevance of zennit's LRP ε⁺.
 
     Args:
