@@ -134,11 +134,11 @@ def test_the_commands_and_their_pages_know_it(tmp_path):
     run(
         "evaluate",
         *given,
-        "--images",
+        "--data",
         "photos",
         "--boxes",
         "boxes.json",
-        "--methods",
+        "--method",
         "bright,top,centre",
         "--split",
         "all",
