@@ -157,7 +157,7 @@ def test_a_row_of_each_role_is_needed(tmp_path):
         boost_at(boosts.filter(pa.compute.field("role") != "best control"), 1)
     with pytest.raises(ResultError, match="without rows"):
         write_boost_report(boosts.slice(0, 0), classes, flips, path, **known)
-    with pytest.raises(ResultError, match="'flips' with the columns"):
+    with pytest.raises(ResultError, match="'flips': no column index"):
         write_boost_report(boosts, classes, classes, path, **known)
     rows = [{**row, "test_accuracy": float("nan")} for row in boosts.to_pylist()]
     with pytest.raises(ResultError, match="no numbers"):

@@ -11,7 +11,7 @@ from cofire import Network, StudyOptions, Trajectory, run_study
 from cofire.errors import OptionError
 from cofire.report import write_report
 from cofire.study import cnn
-from cofire.study.digest import digest
+from cofire.study.findings import digest
 
 SMALL = {
     "network": "cnn",

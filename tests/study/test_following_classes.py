@@ -15,7 +15,7 @@ from cofire.errors import LabelError, OptionError
 from cofire.report import write_report
 from cofire.storage import write_table
 from cofire.study import Trajectory, follow
-from cofire.study.digest import digest
+from cofire.study.findings import digest
 
 OPTIONS = {"bins": 10, "community_runs": 2, "null_graphs": 2}
 

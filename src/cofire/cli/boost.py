@@ -22,7 +22,7 @@ from cofire.options import option
 from cofire.report import write_boost_report
 from cofire.storage import versions, write_table
 from cofire.study.boosts import boost_tables
-from cofire.study.digest import boost_line
+from cofire.study.findings import boosted
 from cofire.study.sources import class_names_of, first_inputs
 
 
@@ -168,7 +168,7 @@ def boost(options: Boost) -> dict[str, Any]:
     )
     base, own = found.judged["base"], found.judged[found.chosen]
     samples = len(found.labels)
-    verdict = boost_line(tables["boosts"], samples, found.margin)
+    verdict = f"Boost        {boosted(tables['boosts'], samples, found.margin)}"
     typer.echo(f"Boosted      {model}: {found.chosen} on {', '.join(found.booster.layers)}")
     typer.echo(
         f"Accuracy     {base.test_accuracy:.2%} → {own.test_accuracy:.2%} of {samples:,} test samples"

@@ -12,7 +12,7 @@ from cofire.cli.terminal import claim, command_line
 from cofire.options import option
 from cofire.report import write_report
 from cofire.study import DATASETS, StudyOptions, Trajectory, run_study
-from cofire.study.digest import digest
+from cofire.study.findings import digest
 
 
 class Demo(Output):

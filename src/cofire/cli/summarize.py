@@ -23,7 +23,7 @@ from cofire.report import write_report
 from cofire.storage import versions
 from cofire.study import Moment, trajectory_of
 from cofire.study.analyse import classes_told
-from cofire.study.digest import digest
+from cofire.study.findings import digest
 from cofire.study.graph_rows import GraphOptions
 from cofire.study.sources import outputs_of
 

@@ -2,10 +2,11 @@
 
 from cofire.report.export import browser, write_figures
 from cofire.report.page import figures, write_boost_report, write_report
-from cofire.report.section import Results, Section, register_section
+from cofire.report.section import SECTIONS, Results, Section, register_section
 from cofire.report.table import Cell, Column, Table
 
 __all__ = [
+    "SECTIONS",
     "Cell",
     "Column",
     "Results",

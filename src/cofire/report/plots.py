@@ -125,6 +125,16 @@ def canvas(height: int, x: str, y: str, **layout: Any) -> go.Figure:
     return figure
 
 
+def on_sheet(figure: go.Figure) -> go.Figure:
+    """A figure that was drawn without `canvas`, on the same sheet as the others: a theme can recolour it."""
+    if figure.layout.uirevision == "kept":
+        return figure
+    given = figure.layout.to_plotly_json()
+    given.pop("template", None)
+    sheet = canvas(int(figure.layout.height or 400), "", "")
+    return go.Figure(figure.data, sheet.layout).update_layout(given)
+
+
 def checkpoint_axis(numbers: Sequence[int]) -> dict[str, Any]:
     """Ticks at real checkpoints only, the last one among them; plotly's own would name a checkpoint 0.
 

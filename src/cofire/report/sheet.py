@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
 from cofire.report import colours, notation
-from cofire.report.plots import FONT
+from cofire.report.plots import FONT, on_sheet
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -75,13 +75,13 @@ def render(template: str, figures: Mapping[str, go.Figure] | None = None, **word
         figures: Its figures by name.
         **words: What else the template lays out.
     """
-    drawn = figures or {}
+    drawn = {name: on_sheet(figure) for name, figure in (figures or {}).items()}
     return (
         environment()
         .get_template(template)
         .render(
             figures={name: _inert(figure.to_json()) for name, figure in drawn.items()},
-            heights={name: int(figure.layout.height or 400) for name, figure in drawn.items()},
+            heights={name: int(figure.layout.height) for name, figure in drawn.items()},
             **words,
         )
     )

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
+from cofire.boost import MARGIN
+from cofire.errors import ResultError
 from cofire.statistics import Interval, Outcome, wilson
 from cofire.study.boosts import boost_at, decimals, margin_of
 from cofire.study.trajectory import Trajectory
@@ -223,23 +226,31 @@ def boosting(run: Trajectory) -> Finding | None:
     last = max(run.boosts["checkpoint"].to_pylist())
     rows = run.boost_classes.to_pylist()
     samples = sum(row["samples"] for row in rows if row["checkpoint"] == last)
-    boost = boost_at(run.boosts, last, samples, margin_of(run.options))
+    return boosted(run.boosts, samples, margin_of(run.options))
+
+
+def boosted(boosts: pa.Table, samples: int = 0, margin: float = MARGIN) -> Finding:
+    """What boosting gains at the last checkpoint, and how much of it activation patterns add.
+
+    Args:
+        boosts: A table of `boosts` with rows.
+        samples: Of the test data; 0 where that is not known.
+        margin: A difference of test accuracy below it counts as none.
+    """
+    boost = boost_at(boosts, max(boosts["checkpoint"].to_pylist()), samples, margin)
     digits = decimals(boost.over_base, boost.over_control)
 
     def points(gain: Interval) -> str:
-        ends = (
-            f" [{100 * gain.low:+.{digits}f}, {100 * gain.high:+.{digits}f}]" if gain.known else ""
-        )
-        return f"{100 * gain.value:+.{digits}f}{ends}".replace("-", "\N{MINUS SIGN}")
+        ends = f" [{100 * gain.low:+.{digits}f}, {100 * gain.high:+.{digits}f}]"
+        return f"{100 * gain.value:+.{digits}f}{ends if gain.known else ''}".replace("-", "−")
 
     patterns = boost.of_patterns
     why = "" if patterns is None else f"; {points(patterns)} of it by who fires"
     sure = (
         f"{points(boost.over_base)} points of test accuracy over the model, {points(boost.over_control)} over the "
-        f"best control{why}"
+        f"best control ({boost.control['title']}){why}"
     )
     needed = f"about {boost.needed:,} test samples would decide" if boost.needed else ""
-    plain = f"the control ({boost.control['title']}) does as well or better and is simpler"
     told: dict[Outcome, tuple[Level, str, str]] = {
         "better": ("fine", "Boosting pays", f"use the booster ({boost.booster['title']})"),
         "equal": ("fine", "Boosting makes no difference that matters", "keep the model as it is"),
@@ -247,14 +258,10 @@ def boosting(run: Trajectory) -> Finding | None:
         "worse": ("fine", "Boosting does not pay", "keep the model as it is"),
     }
     level, what, advice = told[boost.verdict]
-    if (
-        boost.verdict == "better"
-        and patterns is not None
-        and patterns.says(boost.margin) != "better"
-    ):
+    if boost.verdict == "better" and patterns is not None and patterns.says(margin) != "better":
         what += ", but not shown to by activation patterns"
-    if boost.verdict == "worse" and boost.of_control.says(boost.margin) == "better":
-        advice = plain
+    if boost.verdict == "worse" and boost.of_control.says(margin) == "better":
+        advice = f"use the control ({boost.control['title']}), which is simpler"
     return Finding(level, what, "", sure, advice, "boost")
 
 
@@ -324,3 +331,44 @@ def generalisation(run: Trajectory) -> Finding | None:
             "course",
         )
     return Finding("fine", "Hardly overfitted", "", sure, "", "course")
+
+
+def digest(trajectory: Trajectory) -> list[str]:
+    """A trajectory in a few lines, for the terminal: what was analysed, and the verdict of its report.
+
+    Args:
+        trajectory: Of one checkpoint or more.
+
+    Raises:
+        ResultError: There is no checkpoint.
+    """
+    if not trajectory.checkpoints:
+        raise ResultError(
+            "a trajectory without checkpoints", "at least one", "analyse a checkpoint first"
+        )
+    table = trajectory.network().to_pylist()
+    first, last = table[0], table[-1]
+    options, many = trajectory.options, len(table) > 1
+    layers = len(set(trajectory.layers["layer"].to_pylist()))
+    about = options.get("dataset") or options.get("data") or "the data"
+    if options.get("network") == "cnn":
+        about = f"{about} by a small CNN"
+
+    def change(name: str, shown: str) -> str:
+        before, after = (format(row[name], shown) for row in (first, last))
+        return f"{before} → {after}" if many else after
+
+    tested = "" if last["test_accuracy"] is None else f", test {change('test_accuracy', '.1%')}"
+    accuracy = "left out: the network's outputs are not the data's classes"
+    if last["train_accuracy"] is not None:
+        train = change("train_accuracy", ".1%")
+        accuracy = f"{'train ' if many or tested else ''}{train}{tested}"
+    marks = {"problem": "!", "note": "?", "fine": "-"}
+    found = [f"{marks[finding.level]} {finding}" for finding in findings(trajectory)]
+    return [
+        f"Analysed     {about}: {f'{len(table)} checkpoints, ' if many else ''}{layers} "
+        f"layer{'s' if layers > 1 else ''}, {last['neurons']:,} neurons, R = {options.get('bins')} bins",
+        f"Accuracy     {accuracy}",
+        f"Entropy      {change('entropy', ',.0f')} nats over all neurons",
+        *(f"{'Verdict' if not i else '':<13}{line}" for i, line in enumerate(found)),
+    ]

@@ -38,7 +38,7 @@
       const axis = figure.layout[key];
       layout[key] = { ...axis, gridcolor: t.grid, linecolor: t.grid, tickfont: { ...axis.tickfont, color: t.muted }, title: { ...axis.title, font: { ...(axis.title || {}).font, color: t.ink } } };
     }
-    layout.hoverlabel = { ...figure.layout.hoverlabel, bgcolor: t.surface, bordercolor: t.muted, font: { ...figure.layout.hoverlabel.font, color: t.ink } };
+    layout.hoverlabel = { ...figure.layout.hoverlabel, bgcolor: t.surface, bordercolor: t.muted, font: { ...(figure.layout.hoverlabel || {}).font, color: t.ink } };
     if (layout.hovermode === "x unified") {
       layout.xaxis = { ...layout.xaxis, unifiedhovertitle: { text: "checkpoint %{x}" }, spikecolor: t.muted, spikethickness: 1, spikedash: "dot" };
     }
