@@ -58,8 +58,8 @@ def test_boost_writes_a_booster_a_program_tables_and_a_page(place):
     out = place / "out"
     assert "Accuracy" in told.stdout
     assert "over the best control" in told.stdout
-    assert "by all layers instead of the last" in told.stdout
-    assert "by patterns on top of values" in told.stdout
+    assert "of that by reading all layers" in told.stdout
+    assert "by who fires" in told.stdout
     assert {path.name for path in out.iterdir()} == {
         "boost.json",
         "boost_classes.parquet",

@@ -244,8 +244,9 @@ def boosted(boosts: pa.Table, samples: int = 0, margin: float = MARGIN) -> Findi
         ends = f" [{100 * gain.low:+.{digits}f}, {100 * gain.high:+.{digits}f}]"
         return f"{100 * gain.value:+.{digits}f}{ends if gain.known else ''}".replace("-", "−")
 
-    patterns = boost.of_patterns
-    why = "" if patterns is None else f"; {points(patterns)} of it by who fires"
+    layers, patterns, why = boost.of_layers, boost.of_patterns, ""
+    if layers is not None and patterns is not None:
+        why = f"; {points(layers)} of that by reading all layers, {points(patterns)} by who fires"
     sure = (
         f"{points(boost.over_base)} points of test accuracy over the model, {points(boost.over_control)} over the "
         f"best control ({boost.control['title']}){why}"
