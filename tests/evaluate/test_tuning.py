@@ -10,7 +10,7 @@ import torch
 from cofire.errors import DataError, LabelError, OptionError, ResultError
 from cofire.evaluate import rewards as rewards_file
 from cofire.evaluate.localisation import iou, pointing_hits
-from cofire.evaluate.search_space import alike, knobs_of
+from cofire.evaluate.search_space import alike, search_space
 from cofire.evaluate.tuned import read_tuned
 from cofire.evaluate.tuning import tune
 from cofire.explain import explain
@@ -355,7 +355,7 @@ def test_what_is_no_such_file_is_an_error(tmp_path, content):
 )
 def test_values_that_cannot_be_are_errors(method, candidates):
     with pytest.raises(OptionError):
-        knobs_of(method, candidates)
+        search_space(method, candidates)
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,7 @@ from cofire.cli.explain import OURS, asked_methods
 from cofire.cli.options import BoxedImagesOptions, Output, tell
 from cofire.cli.terminal import claim, command_line, note, print_table, say
 from cofire.errors import DataError, MissingExtraError, OptionError
-from cofire.evaluate.search_space import WEIGHTS, defaults_of, knobs_of
-from cofire.evaluate.tuned import Tuned
+from cofire.evaluate.tuned import WEIGHTS, Tuned, defaults_of, search_space
 from cofire.evaluate.tuning import told
 from cofire.evaluate.tuning import tune as run_tune
 from cofire.explain import METHODS
@@ -235,7 +234,7 @@ def _candidates(
         usual = 1.0 if key in WEIGHTS else defaults.get(key)
         parts = (part.strip() for part in values.split(","))
         found[key] = [_value(text, part, usual) for part in parts if part]
-    knobs_of(method, found, kind)
+    search_space(method, found, kind)
     return found
 
 

@@ -11,7 +11,7 @@ from cofire.explain.methods.registry import kind_of, method_of
 from cofire.explain.result.regions import Kind, regions_of
 
 WEIGHTS = ("current", "preceding", "succeeding")
-"""The parts of `alpha`, each a knob of its own (P3 §3.2)."""
+"""The parts of `alpha`, each a dimension of its own (P3 §3.2)."""
 
 _POINTS: dict[str, tuple[Any, ...]] = {
     "current": (0.0, 0.25, 0.5, 0.75, 1.0),
@@ -41,7 +41,7 @@ _USUAL: dict[Kind, dict[str, tuple[Any, ...]]] = {
 
 
 @dataclass(frozen=True)
-class Knob:
+class Dimension:
     """One option that is learnt.
 
     Attributes:
@@ -62,11 +62,11 @@ class Knob:
             else options[self.name]
         )
 
-    def turned(self, options: Mapping[str, Any], value: Any) -> dict[str, Any]:
+    def with_value(self, options: Mapping[str, Any], value: Any) -> dict[str, Any]:
         """Options with another value of this one.
 
         Example:
-            >>> Knob("preceding", (0.0, 1.0)).turned({"alpha": (1.0, 0.0, 1.0)}, 0.5)
+            >>> Dimension("preceding", (0.0, 1.0)).with_value({"alpha": (1.0, 0.0, 1.0)}, 0.5)
             {'alpha': (1.0, 0.5, 1.0)}
         """
         if self.name not in WEIGHTS:
@@ -76,9 +76,9 @@ class Knob:
         return {**options, "alpha": tuple(alpha)}
 
 
-def knobs_of(
+def search_space(
     method: str, candidates: Mapping[str, Sequence[Any]] | None = None, kind: Kind | None = None
-) -> list[Knob]:
+) -> list[Dimension]:
     """What is learnt of a method, in order.
 
     Where heat maps and boxes are made of points: the three weights of Eq. 1, how many inputs, box,
@@ -96,9 +96,9 @@ def knobs_of(
         OptionError: The method has no such option, or a value cannot be.
 
     Example:
-        >>> [knob.name for knob in knobs_of("discernible-p3", {"k": [], "most": [50, None]})]
+        >>> [one.name for one in search_space("discernible-p3", {"k": [], "most": [50, None]})]
         ['current', 'preceding', 'succeeding', 'k_linear', 'min_share', 'radius', 'sigma', 'most']
-        >>> [knob.name for knob in knobs_of("discernible")], [knob.name for knob in knobs_of("gradcam")]
+        >>> [one.name for one in search_space("discernible")], [one.name for one in search_space("gradcam")]
         (['contrast', 'sigma', 'threshold', 'connected'], ['threshold', 'connected'])
     """
     kind = kind_of(method, {}) if kind is None else kind
@@ -106,38 +106,39 @@ def knobs_of(
     known = _known(options, kind)
     given = {str(name): tuple(values) for name, values in (candidates or {}).items()}
     for name in given:
-        if name not in known:
-            of_points = kind == "layers" and name in _known(defaults_of(method, "points"), "points")
+        if name in known:
+            continue
+        if kind == "layers" and name in _known(defaults_of(method, "points"), "points"):
             raise OptionError(
-                f"values for '{name}' of method {method!r}"
-                + (
-                    ", which change points and not the maps and boxes of layers"
-                    if of_points
-                    else ""
-                ),
+                f"values for '{name}' of method {method!r}, which change points and not the maps and boxes of layers",
                 f"one of {', '.join(known)}",
-                "begin with a contrast of none, which makes maps and boxes of points"
-                if of_points
-                else f"try {near_matches(name, known, most=1)}",
+                "begin with a contrast of none, which makes maps and boxes of points",
             )
+        raise OptionError(
+            f"values for '{name}' of method {method!r}",
+            f"one of {', '.join(known)}",
+            f"try {near_matches(name, known, most=1)}",
+        )
     # Options of another version of a method may not have all that is usual.
     wanted = {name: values for name, values in usual.items() if name in known} | given
     # The box is around the points, however wide each is spread: only where the map is hottest
     # changes. That of layers is learnt after their blur.
     found = [
-        Knob(name, values, "pointing" if kind != "maps" and name == "sigma" else "iou")
+        Dimension(name, values, "pointing" if kind != "maps" and name == "sigma" else "iou")
         for name, values in wanted.items()
         if values
     ]
-    for knob in found:
-        if len(knob.values) < 2 or len(set(map(repr, knob.values))) < len(knob.values):
-            told = ", ".join(map(str, knob.values))
+    for dimension in found:
+        if len(dimension.values) < 2 or len(set(map(repr, dimension.values))) < len(
+            dimension.values
+        ):
+            told = ", ".join(map(str, dimension.values))
             raise OptionError(
-                f"{knob.name}: {told}", "two or more different values", "name them with commas"
+                f"{dimension.name}: {told}", "two or more different values", "name them with commas"
             )
-        for value in knob.values:
+        for value in dimension.values:
             # By itself: a weight of 0 is possible as long as another is above it.
-            turned = knob.turned(
+            turned = dimension.with_value(
                 {**options, "alpha": (1.0, 1.0, 1.0)} if "alpha" in options else options, value
             )
             alike(method, turned)

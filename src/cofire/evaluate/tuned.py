@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import math
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, Field, ValidationError
 
 from cofire.arguments import validated
 from cofire.errors import CofireError, OptionError, ResultError
@@ -15,12 +17,14 @@ from cofire.evaluate.methods import kind_for
 from cofire.evaluate.search_space import alike, defaults_of
 from cofire.explain.methods.registry import METHODS, kind_of
 from cofire.explain.result.regions import Kind, Regions, regions_of
+from cofire.marks import choice
 from cofire.network import Network
 from cofire.reading import reader
 from cofire.statistics import Interval
 from cofire.storage import load_json, save_json
 
 _FORMAT = 2
+_Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +60,9 @@ class Score:
         pointing: Share of photos whose map points at the object.
     """
 
-    iou: float
-    reached: float
-    pointing: float
+    iou: _Share
+    reached: _Share
+    pointing: _Share
 
 
 @validated
@@ -164,17 +168,12 @@ class Tuned:
         """
         shown = self.regions.used(self.kind)
         sigma = shown.pop("sigma", None)
+        of_run = [one.name for one in fields(Learned) if one.name != "run"]
         runs = [
-            {
-                **{
-                    one.name: getattr(learned, one.name)
-                    for one in fields(Learned)
-                    if one.name != "run"
-                }
-            }
-            | learned.run.described()
-            for learned in self.learned
+            {name: getattr(one, name) for name in of_run} | one.run.described()
+            for one in self.learned
         ]
+        plain = ("network", "architecture", "photos", "without_box", "seed", "least_iou")
         return {
             "format": _FORMAT,
             "method": self.method,
@@ -182,13 +181,8 @@ class Tuned:
             "options": dict(self.options),
             "sigma": sigma,
             "box": shown,
-            "network": self.network,
-            "architecture": self.architecture,
             "split": "tuning",
-            "photos": self.photos,
-            "without_box": self.without_box,
-            "seed": self.seed,
-            "least_iou": self.least_iou,
+            **{name: getattr(self, name) for name in plain},
             "before": asdict(self.before),
             "after": asdict(self.after),
             "gain": [self.gain.value, self.gain.low, self.gain.high],
@@ -221,24 +215,14 @@ def read_tuned(path: str | Path) -> Tuned:
         ResultError: The file is missing, damaged, or holds something else.
     """
     try:
-        noted = load_json(path)
-        return _read(noted)
-    except OSError as error:
-        raise ResultError(
-            f"'{path}' cannot be read: {error}", "a file of cofire tune", "check the path"
-        ) from error
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-        OverflowError,
-        CofireError,
-    ) as error:
-        why = f"it lacks {error}" if isinstance(error, KeyError) else error
-        if isinstance(error, CofireError):
-            why = f"{error.given}, expected is {error.expected}"
+        return _read(load_json(path))
+    except (ValueError, CofireError) as error:
+        why = error
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"  # type: ignore[assignment]
+        elif isinstance(error, CofireError):
+            why = f"{error.given}, expected is {error.expected}"  # type: ignore[assignment]
         raise ResultError(
             f"'{path}' holds no options of this version: {why}",
             "what cofire tune wrote",
@@ -246,88 +230,68 @@ def read_tuned(path: str | Path) -> Tuned:
         ) from error
 
 
-def _read(noted: Any) -> Tuned:
-    if _of(dict, noted).get("format") == 1:
+class _Run(BaseModel, extra="allow"):
+    name: str
+    values: list[Any]
+    start: Any
+    chosen: Any
+    judged: Literal["iou", "pointing"]
+    alike: bool
+
+
+class _File(BaseModel, allow_inf_nan=False):
+    format: int
+    method: str
+    kind: str
+    options: dict[str, Any]
+    sigma: float | None
+    box: dict[str, Any]
+    network: str
+    architecture: str
+    photos: int
+    without_box: int
+    seed: int
+    least_iou: _Share
+    before: Score
+    after: Score
+    gain: tuple[float, float, float]
+    runs: list[_Run]
+    setup: dict[str, Any]
+
+
+def _read(stored: Any) -> Tuned:
+    # As JSON, where strict types take lists for tuples.
+    file = _File.model_validate_json(json.dumps(stored), strict=True)
+    if file.format == 1:
         raise ValueError(
             "it is of an earlier version, which knew heat maps and boxes of points alone"
         )
-    if noted.get("format") != _FORMAT:
-        raise ValueError(f"format {noted.get('format')!r}")
-    method = _of(str, noted["method"])
-    if method not in METHODS:
-        raise ValueError(f"method {method!r}")
-    options = _of(dict, noted["options"])
-    kind = kind_of(method, options)
-    if noted["kind"] != kind:
-        raise ValueError(f"kind {noted['kind']!r:.80} with options of {kind}")
-    shown = _of(dict, noted["box"]) | ({} if kind == "maps" else {"sigma": noted["sigma"]})
+    if file.format != _FORMAT:
+        raise ValueError(f"format {file.format!r}")
+    choice(METHODS).of("method", file.method)
+    method, kind = file.method, kind_of(file.method, file.options)
+    shown = file.box | ({} if kind == "maps" else {"sigma": file.sigma})
     usual = regions_of({}, kind)[0].used(kind)
-    if set(shown) != set(usual) or (kind == "maps" and noted["sigma"] is not None):
+    if (file.kind, set(shown)) != (kind, set(usual)) or (kind == "maps" and file.sigma is not None):
         raise ValueError(
-            f"a box of {', '.join(sorted(set(shown) - {'sigma'})) or 'nothing'} for {kind}"
+            f"{file.kind!r:.80} with a box of {', '.join(sorted(file.box))} for {kind}"
         )
-    regions, _ = regions_of(shown, kind)
-    if unknown := set(options) - (set(defaults_of(method, kind)) - set(usual)):
+    if unknown := set(file.options) - (set(defaults_of(method, kind)) - set(usual)):
         raise ValueError(f"options {sorted(unknown)}")
-    alike(method, options)
+    alike(method, file.options)
+    same = ("method", "options", "network", "architecture", "photos", "without_box", "least_iou")
     return Tuned(
-        method=method,
-        options=options,
-        regions=regions,
-        network=_of(str, noted["network"]),
-        architecture=_of(str, noted["architecture"]),
-        photos=_of(int, noted["photos"]),
-        without_box=_of(int, noted["without_box"]),
-        least_iou=_share(noted["least_iou"]),
-        seed=_of(int, noted["seed"]),
-        learned=tuple(_learned(_of(dict, run)) for run in _of(list, noted["runs"])),
-        before=_score(noted["before"]),
-        after=_score(noted["after"]),
-        gain=_gain(_of(list, noted["gain"]), _of(int, noted["photos"])),
-        setup=_of(dict, noted["setup"]),
+        **{name: getattr(file, name) for name in (*same, "seed", "before", "after", "setup")},
+        regions=regions_of(shown, kind)[0],
+        learned=tuple(_learned(run) for run in file.runs),
+        gain=Interval(*file.gain, file.photos),
     )
 
 
-def _gain(noted: list[Any], photos: int) -> Interval:
-    value, low, high = (_number(end) for end in noted)
-    return Interval(value, low, high, photos)
-
-
-def _learned(noted: Mapping[str, Any]) -> Learned:
-    values = tuple(_of(list, noted["values"]))
-    run = BanditRun.of(noted)
-    if len(values) != len(run.names) or noted["judged"] not in ("iou", "pointing"):
+def _learned(stored: _Run) -> Learned:
+    run, values = BanditRun.of(stored.model_extra), tuple(stored.values)
+    if len(values) != len(run.names):
         raise ValueError(f"a run of {len(run.names)} arms for {len(values)} values")
     return Learned(
-        _of(str, noted["name"]),
-        values,
-        noted["start"],
-        noted["chosen"],
-        noted["judged"],
-        _of(bool, noted["alike"]),
-        run,
+        stored.name, values, stored.start, stored.chosen, stored.judged, stored.alike, run
     )
-
-
-def _score(noted: Any) -> Score:
-    return Score(*(_share(_of(dict, noted)[name]) for name in ("iou", "reached", "pointing")))
-
-
-def _share(noted: object) -> float:
-    number = _number(noted)
-    if not 0 <= number <= 1:
-        raise ValueError(f"{noted!r} is no share")
-    return number
-
-
-def _number(noted: object) -> float:
-    if isinstance(noted, bool) or not isinstance(noted, (int, float)) or not math.isfinite(noted):
-        raise ValueError(f"{noted!r} is no number")
-    return float(noted)
-
-
-def _of(kind: type, noted: object) -> Any:
-    # Not isinstance: true is no 1.
-    if type(noted) is not kind:
-        raise ValueError(f"{noted!r:.80} is no {kind.__name__}")
-    return noted

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import PositiveInt, field_validator
 from torch import nn
 
 from cofire.arguments import validated
@@ -16,15 +17,59 @@ from cofire.evaluate.bandit import ucb1
 from cofire.evaluate.methods import kind_for, regions_for
 from cofire.evaluate.rewards import Rewards, samples_of
 from cofire.evaluate.running import Tell, duration_told, seconds_of
-from cofire.evaluate.search_space import WEIGHTS, Knob, alike, defaults_of, knobs_of
+from cofire.evaluate.search_space import WEIGHTS, Dimension, alike, defaults_of, search_space
 from cofire.evaluate.tuned import Learned, Score, Tuned
+from cofire.explain.drawing.captions import plural
 from cofire.explain.methods.registry import METHODS
-from cofire.explain.result.regions import Kind, check_share, regions_of
+from cofire.explain.result.regions import Kind, regions_of
 from cofire.images.collection import Collection, sample
 from cofire.images.preparation import Preparation
-from cofire.marks import check_whole
+from cofire.marks import check_whole, choice
 from cofire.network import Network, classifier
+from cofire.options import Options, option
 from cofire.statistics import mean_interval
+
+
+class TuningOptions(Options):
+    """What is learnt of a method, and how.
+
+    Attributes:
+    candidates: Values by name of the option in place of the usual ones, see
+        `cofire.evaluate.search_space.search_space`.
+    start: Options to begin with; else the method's own, with all weights of Eq. 1 at 1 where
+        they are learnt. A `contrast` of None makes heat maps and boxes of points.
+    photos: How many to draw at the most, None for all.
+    trials: For each option; as many as there are photos unless given, and at least one for each
+        value.
+    least_iou: Above 0 and up to 1.
+    exact: Try every value on every trial's photo, so that regret is known and the best value is
+        that of all rewards. It takes as many times as long as there are values.
+    seed: Of the draw of photos and their order.
+    batch_size: Photos at a time where several are explained together.
+
+    Raises:
+        OptionError: An option has a value it cannot have.
+    """
+
+    candidates: Mapping[str, Sequence[Any]] | None = option(None, "Values", "To try, by option.")
+    start: Mapping[str, Any] = option({}, "Start", "Options to begin with.")
+    photos: int | None = option(1000, "Images", "Tuning images to draw at the most.")
+    trials: PositiveInt | None = option(None, "Trials", "For each option; as many as images.")
+    least_iou: float = option(
+        0.5, "Least IoU", "From which overlap a box earns its reward.", gt=0, le=1
+    )
+    exact: bool = option(False, "Exact", "Try every value on every image.")
+    seed: int = option(0, "Seed", "Of the draw of images and their order.")
+    batch_size: PositiveInt = option(16, "Batch size", "Images at a time.")
+
+    @field_validator("photos")
+    @classmethod
+    def _some(cls, photos: int | None) -> int | None:
+        if photos == 0:
+            raise OptionError(
+                "photos=0", "a number of photos from 1 up", "pass photos=1000 (--sample 1000), say"
+            )
+        return photos
 
 
 @validated
@@ -34,16 +79,9 @@ def tune(
     preparation: Preparation,
     method: str = "discernible",
     *,
-    candidates: Mapping[str, Sequence[Any]] | None = None,
-    start: Mapping[str, Any] | None = None,
-    photos: int | None = 1000,
-    trials: int | None = None,
-    least_iou: float = 0.5,
-    exact: bool = False,
-    seed: int = 0,
-    batch_size: int = 16,
     advance: Callable[[int, int], None] = lambda done, total: None,
     tell: Tell | None = None,
+    **options: Any,
 ) -> Tuned:
     """Learn a method's options, one after the other, each as a bandit whose arms are the values it can have.
 
@@ -69,22 +107,11 @@ def tune(
         collection: Photos with boxes, of which those of the split "tuning" are taken.
         preparation: What is done to photos.
         method: Whose options; of methods that give maps those of the box alone are learnt.
-        candidates: Values by name of the option in place of the usual ones, see
-            `cofire.evaluate.search_space.knobs_of`.
-        start: Options to begin with; else the method's own, with all weights of Eq. 1 at 1 where
-            they are learnt. A `contrast` of None makes heat maps and boxes of points.
-        photos: How many to draw at the most, None for all.
-        trials: For each option; as many as there are photos unless given, and at least one for each
-            value.
-        least_iou: Above 0 and up to 1.
-        exact: Try every value on every trial's photo, so that regret is known and the best value is
-            that of all rewards. It takes as many times as long as there are values.
-        seed: Of the draw of photos and their order.
-        batch_size: Photos at a time where several are explained together.
         advance: Called with how many explanations were judged since the last call, and how many
             there will be.
         tell: Called with lines that say what learning costs: before anything is computed, and when
             the first explanations have told how long one takes.
+        options: See `TuningOptions`.
 
     Returns:
         What was learnt.
@@ -95,18 +122,14 @@ def tune(
         DataError: There is no tuning photo, or none has a box that the network sees.
         LabelError: A photo is of a class that the network has not.
     """
-    if method not in METHODS:
-        raise OptionError(
-            f"method={method!r}", f"one of {', '.join(METHODS)}", near_matches(str(method), METHODS)
-        )
-    check_share("least_iou", least_iou, above=0.0, most=1.0)
-    seed, batch_size = check_whole("seed", seed, least=0), check_whole("batch_size", batch_size)
+    choice(METHODS).of("method", method)
+    asked = TuningOptions(**options)
     network = classifier(network, lambda: torch.zeros(1, *preparation.shape))
-    kind = kind_for(network, method, start or {})
-    knobs = knobs_of(method, candidates, kind)
-    options = _start(method, knobs, start, kind)
-    if trials is not None:
-        trials = check_whole("trials", trials, least=max(len(knob.values) for knob in knobs))
+    kind = kind_for(network, method, asked.start)
+    space = search_space(method, asked.candidates, kind)
+    now = _start(method, space, asked.start, kind)
+    if asked.trials is not None:
+        check_whole("trials", asked.trials, least=max(len(one.values) for one in space))
     tuning = collection.split("tuning")
     if not len(tuning):
         raise DataError(
@@ -114,59 +137,61 @@ def tune(
             "at least one, by the hash of its name",
             "add photos",
         )
-    if isinstance(photos, int) and photos < 1:
-        raise OptionError(
-            f"photos={photos}",
-            "a number of photos from 1 up",
-            "pass photos=1000 (--sample 1000), say",
-        )
-    if photos is not None and check_whole("photos", photos) < len(tuning):
-        tuning = sample(tuning, photos, seed)
+    if asked.photos is not None and asked.photos < len(tuning):
+        tuning = sample(tuning, asked.photos, asked.seed)
 
     def planned(photos: int) -> tuple[list[int], int]:
-        each = [max(photos, len(knob.values)) if trials is None else trials for knob in knobs]
-        work = [
-            number * len(knob.values) if exact else number
-            for number, knob in zip(each, knobs, strict=True)
-        ]
-        return each, sum(work) + 2 * photos
+        each = [asked.trials or max(photos, len(one.values)) for one in space]
+        times = [len(one.values) if asked.exact else 1 for one in space]
+        return each, sum(a * b for a, b in zip(each, times, strict=True)) + 2 * photos
 
     if tell is not None:
         tell(
-            f"Cost: {len(knobs)} {'option' if len(knobs) == 1 else 'options'} of {method} learnt on "
-            f"{len(tuning):,} {'photo' if len(tuning) == 1 else 'photos'}: {planned(len(tuning))[1]:,} explanations "
-            "judged at the most"
+            f"Cost: {plural(len(space), 'option')} of {method} learnt on {plural(len(tuning), 'photo')}: "
+            f"{planned(len(tuning))[1]:,} explanations judged at the most"
         )
-    samples, without = samples_of(network, tuning, preparation, batch_size)
+    samples, without = samples_of(network, tuning, preparation, asked.batch_size)
     rewards = Rewards(
-        network, samples, preparation, method, least_iou=least_iou, batch_size=batch_size
+        network,
+        samples,
+        preparation,
+        method,
+        least_iou=asked.least_iou,
+        batch_size=asked.batch_size,
     )
     each, total = planned(len(samples))
     if tell is not None:
         # Explained anew each time: what rewards remember costs nothing when it is asked for again.
         seconds = seconds_of(
-            lambda: Rewards(network, samples[:1], preparation, method).reward(0, options)
+            lambda: Rewards(network, samples[:1], preparation, method).reward(0, now)
         )
         tell(
             f"Time: {duration_told(seconds * total)} at the most on {network.device}, as the first photo tells"
         )
     learned: list[Learned] = []
-    for knob, number in zip(knobs, each, strict=True):
-        shown = _order(len(samples), number, seed)
+    for dimension, number in zip(space, each, strict=True):
+        shown = _order(len(samples), number, asked.seed)
         found = _learn(
-            rewards, knob, options, shown, exact=exact, advance=lambda done: advance(done, total)
+            rewards,
+            dimension,
+            now,
+            shown,
+            exact=asked.exact,
+            advance=lambda done: advance(done, total),
         )
         if found is not None:
             learned.append(found)
-            options = knob.turned(options, found.chosen)
+            now = dimension.with_value(now, found.chosen)
     before = _judged(
         rewards,
         defaults_of(method, kind_for(network, method, {})),
         lambda done: advance(done, total),
     )
-    after = _judged(rewards, options, lambda done: advance(done, total))
-    regions, own = regions_of(options, kind)
-    better = torch.from_numpy((after[0] >= least_iou).astype(np.float64) - (before[0] >= least_iou))
+    after = _judged(rewards, now, lambda done: advance(done, total))
+    regions, own = regions_of(now, kind)
+    better = torch.from_numpy(
+        (after[0] >= asked.least_iou).astype(np.float64) - (before[0] >= asked.least_iou)
+    )
     return Tuned(
         method=method,
         options={
@@ -177,20 +202,20 @@ def tune(
         architecture=network.fingerprint,
         photos=len(samples),
         without_box=without,
-        least_iou=float(least_iou),
-        seed=seed,
+        least_iou=asked.least_iou,
+        seed=asked.seed,
         learned=tuple(learned),
-        before=_score(before, least_iou),
-        after=_score(after, least_iou),
-        gain=mean_interval(better, differences=True, seed=seed),
+        before=_score(before, asked.least_iou),
+        after=_score(after, asked.least_iou),
+        gain=mean_interval(better, differences=True, seed=asked.seed),
     )
 
 
 def _start(
-    method: str, knobs: Sequence[Knob], given: Mapping[str, Any] | None, kind: Kind
+    method: str, space: Sequence[Dimension], given: Mapping[str, Any] | None, kind: Kind
 ) -> dict[str, Any]:
     options = defaults_of(method, kind)
-    if any(knob.name in WEIGHTS for knob in knobs):
+    if any(dimension.name in WEIGHTS for dimension in space):
         # With a weight of 0 in the equation the others would make no difference, and nothing could
         # be learnt.
         options["alpha"] = (1.0, 1.0, 1.0)
@@ -223,7 +248,7 @@ def _order(photos: int, trials: int, seed: int) -> list[int]:
 
 def _learn(
     rewards: Rewards,
-    knob: Knob,
+    dimension: Dimension,
     options: Mapping[str, Any],
     shown: Sequence[int],
     *,
@@ -231,7 +256,7 @@ def _learn(
     advance: Callable[[int], None],
 ) -> Learned | None:
     """What the trials of one option give; None where what was learnt before leaves it no choice."""
-    turned = [(value, knob.turned(options, value)) for value in knob.values]
+    turned = [(value, dimension.with_value(options, value)) for value in dimension.values]
     possible = [(value, own) for value, own in turned if _fits(rewards.method, own)]
     spared = len(turned) - len(possible)
     if len(possible) < 2:
@@ -251,7 +276,7 @@ def _learn(
                 part = shown[first : first + rewards.batch_size]
                 rewards.explain_all(sorted(set(part)), own)
                 table[first : first + len(part), arm] = [
-                    rewards.reward(photo, own, knob.judged) for photo in part
+                    rewards.reward(photo, own, dimension.judged) for photo in part
                 ]
                 advance(len(part))
         advance(spared * len(shown))
@@ -260,22 +285,24 @@ def _learn(
         # One value's rewards are those of all, so that nothing has to be estimated.
         column = []
         for photo in shown:
-            column.append(rewards.reward(photo, possible[0][1], knob.judged))
+            column.append(rewards.reward(photo, possible[0][1], dimension.judged))
             advance(1)
         run = ucb1(names, np.repeat(np.array(column)[:, None], len(possible), axis=1))
     else:
 
         def pull(arm: int, trial: int) -> float:
             advance(1)
-            return rewards.reward(shown[trial], possible[arm][1], knob.judged)
+            return rewards.reward(shown[trial], possible[arm][1], dimension.judged)
 
         run = ucb1(names, pull, len(shown))
-    start = knob.now(options)
+    start = dimension.now(options)
     kept = start in values and (
         len(same) == 1 or bool(run.means[values.index(start)] == run.means.max())
     )
     chosen = start if kept or len(same) == 1 else values[run.arm]
-    return Learned(knob.name, tuple(values), start, chosen, knob.judged, len(same) == 1, run)
+    return Learned(
+        dimension.name, tuple(values), start, chosen, dimension.judged, len(same) == 1, run
+    )
 
 
 def told(value: Any) -> str:
