@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cofire.errors import DataError, LabelError, NonFiniteError, OptionError
-from cofire.evaluate.curves import area_under, deletion, insertion
-from cofire.evaluate.faithfulness import Fill, filled
+from cofire.evaluate.faithfulness import Fill, area_under, deletion, filled, insertion
 
 WEIGHTS = torch.randn(3 * 4 * 5, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 

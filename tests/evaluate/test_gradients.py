@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from cofire.errors import BatchError, ExplanationError, ExportError
-from cofire.evaluate.gradients import InputGradients
+from cofire.evaluate.deepfool import InputGradients
 from cofire.network import Network
 
 

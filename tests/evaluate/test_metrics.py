@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cofire.errors import DataError, MergeError, OptionError, ResultError
-from cofire.evaluate.curves import Curve
+from cofire.evaluate.faithfulness import Curve
 from cofire.evaluate.metrics import (
     ChangeInConfidence,
     ClassSensitivity,

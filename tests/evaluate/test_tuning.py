@@ -10,8 +10,7 @@ import torch
 from cofire.errors import DataError, LabelError, OptionError, ResultError
 from cofire.evaluate import rewards as rewards_file
 from cofire.evaluate.localisation import iou, pointing_hits
-from cofire.evaluate.search_space import alike, search_space
-from cofire.evaluate.tuned import read_tuned
+from cofire.evaluate.tuned import alike, read_tuned, search_space
 from cofire.evaluate.tuning import tune
 from cofire.explain import explain
 from cofire.images.collection import split_of

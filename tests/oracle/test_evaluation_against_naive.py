@@ -18,10 +18,18 @@ from torch import nn
 
 from cofire.errors import CofireError, NonFiniteError
 from cofire.evaluate.bandit import ucb1
-from cofire.evaluate.curves import area_under, deletion, insertion
 from cofire.evaluate.deepfool import deepfool
 from cofire.evaluate.evaluation import Evaluation
-from cofire.evaluate.faithfulness import Fill, confidence_change, filled, kept, soft_map
+from cofire.evaluate.faithfulness import (
+    Fill,
+    area_under,
+    confidence_change,
+    deletion,
+    filled,
+    insertion,
+    kept,
+    soft_map,
+)
 from cofire.evaluate.judging import GRID
 from cofire.evaluate.localisation import best_iou, fixed_boxes, iou, pointing_hits, threshold_boxes
 from cofire.evaluate.measures import GROUPS, records_schema

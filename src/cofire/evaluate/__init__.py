@@ -1,10 +1,18 @@
 """Judge explanations: localisation, faithfulness, sensitivity to the class, robustness, with intervals."""
 
 from cofire.evaluate.bandit import BanditRun, ucb1
-from cofire.evaluate.curves import Curve, deletion, insertion
 from cofire.evaluate.deepfool import Attacked, deepfool
 from cofire.evaluate.evaluation import Difference, Evaluation
-from cofire.evaluate.faithfulness import Fill, confidence_change, kept, probability_of, soft_map
+from cofire.evaluate.faithfulness import (
+    Curve,
+    Fill,
+    confidence_change,
+    deletion,
+    insertion,
+    kept,
+    probability_of,
+    soft_map,
+)
 from cofire.evaluate.localisation import best_iou, fixed_boxes, iou, pointing_hits, threshold_boxes
 from cofire.evaluate.measures import GROUPS, MEASURES, register_measure
 from cofire.evaluate.methods import EVALUATED, baseline, explained

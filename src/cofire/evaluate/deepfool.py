@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
-from numbers import Real
+from typing import Annotated
 
 import torch
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from cofire.arguments import validated
-from cofire.errors import BatchError, NonFiniteError, OptionError
-from cofire.evaluate.gradients import InputGradients
+from cofire.errors import BatchError, ExplanationError, OptionError
+from cofire.evaluate.per_image import check_finite
 from cofire.explain.inputs import Images, images_asked
-from cofire.marks import check_whole
+from cofire.marks import shown
 from cofire.network import Network, classifier
+from cofire.network.untouched import without_autocast
+from cofire.tensors import Values
 
 Bounds = tuple[Tensor, Tensor]
 """The least and the largest value of an input, each of a shape that broadcasts to one sample."""
@@ -62,11 +65,11 @@ def deepfool(
     network: Network | nn.Module,
     images: Images,
     *,
-    classes: int = 10,
-    overshoot: float = 0.02,
-    steps: int = 50,
+    classes: Annotated[int, Field(ge=2)] = 10,
+    overshoot: Annotated[float, Field(ge=0)] = 0.02,
+    steps: PositiveInt = 50,
     bounds: Bounds | None = None,
-    batch_size: int = 16,
+    batch_size: PositiveInt = 16,
 ) -> Attacked:
     """Change images by as little as makes the network decide otherwise (Moosavi-Dezfooli et al. 2016, Algorithm 2).
 
@@ -116,16 +119,7 @@ def deepfool(
         (Attacked(1 of 1 images fooled), [0], [1], [1])
     """
     network = classifier(network, images)
-    most = min(check_whole("classes", classes, least=2), network.num_classes)
-    steps, batch_size = check_whole("steps", steps), check_whole("batch_size", batch_size)
-    if (
-        isinstance(overshoot, bool)
-        or not isinstance(overshoot, Real)
-        or not 0 <= float(overshoot) < math.inf
-    ):
-        raise OptionError(
-            f"overshoot={overshoot!r}", "a finite number from 0 up", "pass overshoot=0.02"
-        )
+    most = min(classes, network.num_classes)
     images = images_asked(network, images)
     limits = check_bounds(bounds, images)
     sloped = InputGradients(network)
@@ -135,7 +129,7 @@ def deepfool(
             sloped,
             images[first : first + batch_size],
             most,
-            float(overshoot),
+            overshoot,
             steps,
             limits,
         )
@@ -196,10 +190,7 @@ def _step(
 ) -> tuple[Tensor, Tensor]:
     """The way to the nearest boundary of each image, and whether there is one."""
     logits, slopes = sloped(images, ranked)
-    if not bool(slopes.isfinite().all()):
-        raise NonFiniteError(
-            "NaN or infinite gradients", "finite gradients", "check the weights and the images"
-        )
+    check_finite(slopes, "gradients")
     values = _finite(logits).gather(1, ranked).double()
     gap = (values[:, 1:] - values[:, :1]).abs() + beyond * logits.double().abs().amax(
         dim=1, keepdim=True
@@ -230,10 +221,7 @@ def _length(change: Tensor) -> Tensor:
 
 
 def _finite(logits: Tensor) -> Tensor:
-    if not bool(logits.isfinite().all()):
-        raise NonFiniteError(
-            "logits that are NaN or infinite", "finite logits", "check the weights and the images"
-        )
+    check_finite(logits, "logits")
     return logits
 
 
@@ -251,20 +239,14 @@ def check_bounds(bounds: Bounds | None, images: Tensor) -> Bounds | None:
         return None
     try:
         low, high = (
-            torch.as_tensor(bound).detach().to(images.device, torch.float32) for bound in bounds
+            torch.as_tensor(each).detach().to(images.device, torch.float32) for each in bounds
         )
-        fits = all(
-            bound.expand(images.shape[1:]).shape == images.shape[1:] for bound in (low, high)
-        )
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise OptionError(
-            f"bounds={bounds!r}",
-            f"two tensors that broadcast to {tuple(images.shape[1:])}",
-            "pass (low, high), each of shape (channels, 1, 1)",
-        ) from error
+        fits = all(each.expand(images.shape[1:]) is not None for each in (low, high))
+    except (TypeError, ValueError, RuntimeError):
+        fits = False
     if not fits or not bool((low < high).all()):
         raise OptionError(
-            f"bounds of shape {tuple(low.shape)} and {tuple(high.shape)}",
+            f"bounds={shown(bounds)}",
             f"two tensors that broadcast to {tuple(images.shape[1:])}, the first below the second everywhere",
             "pass (low, high), each of shape (channels, 1, 1)",
         )
@@ -321,8 +303,13 @@ def noisy(images: Tensor, norm: Tensor, *, bounds: Bounds | None = None, seed: i
     return changed
 
 
+@validated
 def fitting_noise(
-    images: Tensor, norm: Tensor, *, bounds: Bounds | None = None, seed: int = 0
+    images: Tensor,
+    norm: Annotated[Tensor, Values("images", least=0.0, error=OptionError)],
+    *,
+    bounds: Bounds | None = None,
+    seed: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """The same as `noisy`, with word of the images on which noise of that length does not fit.
 
@@ -345,18 +332,11 @@ def fitting_noise(
         >>> fitting_noise(torch.zeros(2, 1, 2, 2), torch.tensor([1.0, 9.0]), bounds=bounds)[1]
         tensor([ True, False])
     """
-    check_whole("seed", seed, least=0)
-    if norm.shape != (len(images),):
+    if len(norm) != len(images):
         raise BatchError(
-            f"norms of shape {tuple(norm.shape)}",
-            f"({len(images)},), one for each image",
+            f"{len(norm)} norms for {len(images)} images",
+            f"{len(images)}, one for each",
             "pass these",
-        )
-    if not bool((norm.isfinite() & (norm >= 0)).all()):
-        raise OptionError(
-            f"norms from {float(norm.min())} to {float(norm.max())}",
-            "finite, 0 or more",
-            "check them",
         )
     limits = check_bounds(bounds, images)
     start = images.detach().cpu().float()
@@ -402,3 +382,78 @@ def _lengthened(
             break
         times *= length / reached
     return changed, False
+
+
+class InputGradients:
+    """A network whose logits have gradients with respect to its input.
+
+    The graph is run with the model's weights shared and detached, so that nothing of the model
+    records anything, whether or not its weights are frozen and whatever mode the caller is in. What
+    a model for inference alone writes in place, over values that gradients need, is written
+    elsewhere.
+
+    Args:
+        network: With a graph, of one floating-point input.
+
+    Raises:
+        ExplanationError: The network takes several inputs, or whole numbers.
+        ExportError: The network intercepts calls and has no graph.
+
+    Example:
+        >>> model = torch.nn.Linear(2, 2, bias=False)
+        >>> _ = model.weight.data.copy_(torch.tensor([[1.0, 2.0], [0.0, -3.0]]))
+        >>> logits, slopes = InputGradients(Network(model, torch.zeros(1, 2)))(torch.ones(1, 2), torch.tensor([[1, 0]]))
+        >>> logits.tolist(), slopes.tolist(), model.weight.grad
+        ([[3.0, -3.0]], [[[0.0, -3.0], [1.0, 2.0]]], None)
+    """
+
+    def __init__(self, network: Network) -> None:
+        whole = not network.input_kinds[0][1]
+        if network.num_inputs != 1 or whole:
+            raise ExplanationError(
+                f"a network of {network.num_inputs} input(s){', whole numbers' if whole else ''}",
+                "one input of floating-point numbers, along which there are gradients",
+                "wrap the model so that it takes one batch of images",
+            )
+        self._network = network
+        _ = network.graph  # refused here, and not at the first call, where there is none
+
+    def __call__(self, images: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """The logits of images, and the gradients of some of them.
+
+        Args:
+            images: (images, *input_shape).
+            classes: For each image the classes whose logits are differentiated, (images, n), whole
+                numbers.
+
+        Returns:
+            The logits (images, classes); d logit / d input, (images, n, *input_shape). Both in
+            single precision or more, on the network's device.
+
+        Raises:
+            BatchError: The images do not fit the network.
+            ExplanationError: The logits do not depend on the input by differentiable operators.
+        """
+        network = self._network
+        # Gradients need tensors that autograd may keep, also where the caller records nothing.
+        with torch.inference_mode(False), torch.enable_grad(), without_autocast():
+            (prepared,) = network.prepared(images)
+            # Half precision is the network's own business: sums and gradients of the input are
+            # wide.
+            wide = torch.promote_types(prepared.dtype, torch.float32)
+            leaf = prepared.detach().to(wide, copy=True).requires_grad_()
+            logits = network.trace(leaf.to(prepared.dtype), gradients=True)[0].to(wide)
+            if not logits.requires_grad:
+                raise ExplanationError(
+                    "a network whose logits have no gradient with respect to its input",
+                    "differentiable operators from the input to the logits",
+                    "leave out what only explains by gradients",
+                )
+            chosen = logits.gather(1, classes.to(logits.device, copy=True))
+            slopes = [
+                torch.autograd.grad(column.sum(), leaf, retain_graph=number < chosen.shape[1] - 1)[
+                    0
+                ]
+                for number, column in enumerate(chosen.unbind(1))
+            ]
+        return logits.detach(), torch.stack(slopes, dim=1)

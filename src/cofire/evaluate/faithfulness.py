@@ -1,13 +1,14 @@
-"""Change in confidence: what the network still sees when an explanation alone is left of an image."""
+"""Faithfulness: what the network sees when an explanation alone is left of an image, or pixels go and come."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.nn import functional
 
@@ -21,8 +22,12 @@ from cofire.evaluate.per_image import (
     constant,
     pixels_of,
 )
-from cofire.explain.result.regions import check_share
 from cofire.network.untouched import without_autocast
+from cofire.tensors import Values
+
+_Each = Annotated[Tensor, Values("images", finite=False)]
+_CLASSES = Values("images", "whole", least=0.0, lists=False, error=LabelError)
+_IMAGES = Values(kind="floating", lists=False)
 
 Predict = Callable[[Tensor], Tensor]
 """From inputs (images, ...) to class probabilities (images, classes)."""
@@ -52,14 +57,10 @@ class Fill:
     """
 
     kind: Literal["mean", "blur", "black"] = "mean"
-    colour: Tensor | None = None
-    sigma: float = 10 / 224
+    colour: Annotated[Tensor, Values("channels", "floating", error=OptionError)] | None = None
+    sigma: Annotated[float, Field(gt=0.0, le=1.0)] = 10 / 224
 
     def __post_init__(self) -> None:
-        if self.kind not in ("mean", "blur", "black"):
-            raise OptionError(
-                f"kind={self.kind!r}", "'mean', 'blur' or 'black'", "pass kind='mean'"
-            )
         if (self.kind == "black" and self.colour is None) or (
             self.kind == "blur" and self.colour is not None
         ):
@@ -68,15 +69,6 @@ class Fill:
                 "a colour for 'black', in the units of the network's inputs, and none for 'blur'",
                 "pass colour=-mean / deviation of the preparation for 'black', colour=None for 'blur'",
             )
-        check_share("sigma", self.sigma, above=0.0, most=1.0)
-        if self.colour is not None:
-            if self.colour.ndim != 1 or not self.colour.is_floating_point():
-                raise OptionError(
-                    f"colour of shape {tuple(self.colour.shape)}, {self.colour.dtype}",
-                    "floats (channels,)",
-                    "pass one number for each channel",
-                )
-            check_finite(self.colour, "colour")
 
 
 def filled(images: Tensor, fill: Fill | None = None) -> Tensor:
@@ -198,7 +190,7 @@ class ConfidenceChange:
 
 
 @validated
-def confidence_change(before: Tensor, after: Tensor) -> ConfidenceChange:
+def confidence_change(before: _Each, after: _Each) -> ConfidenceChange:
     """Increase and relative drop of the confidence in a class.
 
     Args:
@@ -214,12 +206,6 @@ def confidence_change(before: Tensor, after: Tensor) -> ConfidenceChange:
         >>> change.increase.values.tolist(), [round(drop, 6) for drop in change.drop.values.tolist()]
         ([1.0, 0.0], [0.0, 0.75])
     """
-    if before.ndim != 1 or before.shape != after.shape:
-        raise DataError(
-            f"probabilities of shapes {tuple(before.shape)} and {tuple(after.shape)}",
-            "(images,) twice",
-            "pass one probability for each image",
-        )
     first, second = (_probabilities(given) for given in (before, after))
     drop = (first - second).clamp(min=0) / torch.where(first > 0, first, torch.ones_like(first))
     return ConfidenceChange(PerImage.of_all((second > first).double()), PerImage(drop, first > 0))
@@ -258,12 +244,10 @@ def probability_of(predict: Predict, inputs: Tensor, classes: Tensor) -> Tensor:
             "a function that takes such inputs",
             "convert the images as in training, or correct predict",
         ) from error
-    if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != len(inputs):
-        told = (
-            f"of shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
-        )
+    found = Values("inputs classes", finite=False, lists=False).of("predictions", found)
+    if len(found) != len(inputs):
         raise DataError(
-            f"predictions {told} for {len(inputs)} inputs",
+            f"predictions of shape {tuple(found.shape)} for {len(inputs)} inputs",
             "(inputs, classes)",
             "return one row an input",
         )
@@ -290,8 +274,8 @@ def check_classes(classes: Tensor, images: int) -> None:
     Raises:
         LabelError: It is not so.
     """
-    whole = not (classes.is_floating_point() or classes.is_complex() or classes.dtype == torch.bool)
-    if tuple(classes.shape) != (images,) or not whole or bool((classes < 0).any()):
+    _CLASSES.of("classes", classes)
+    if len(classes) != images:
         raise LabelError(
             f"classes of shape {tuple(classes.shape)}, {classes.dtype}, for {images} images",
             "one whole number from 0 up for each image",
@@ -316,24 +300,13 @@ def same_size(maps: Tensor, pictures: Tensor) -> Tensor:
 
 def _pictures(images: Tensor) -> Tensor:
     """Images as (images, channels, H, W); vectors are one row of pixels."""
-    if (
-        not isinstance(images, Tensor)
-        or images.ndim not in (2, 4)
-        or not images[:1].numel()
-        or (not images.is_floating_point())
-    ):
-        told = (
-            f"of shape {tuple(images.shape)}, {images.dtype}"
-            if isinstance(images, Tensor)
-            else type(images).__name__
-        )
+    given: Tensor = _IMAGES.of("images", images)
+    if given.ndim not in (2, 4) or not given[:1].numel():
         raise DataError(
-            f"images {told}",
-            "floats (images, channels, height, width), or (images, features)",
+            f"images of shape {tuple(given.shape)}",
+            "(images, channels, height, width), or (images, features)",
             "pass the batch as the network takes it",
         )
-    given = images.detach()
-    check_finite(given, "pixels")
     return given if given.ndim == 4 else given[:, None, None, :]
 
 
@@ -364,3 +337,165 @@ def _probabilities(given: Tensor) -> Tensor:
             "if these are logits, pass logits.softmax(1)",
         )
     return values.clamp(max=1)
+
+
+@validated
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """The probability of a class while pixels go or come.
+
+    Attributes:
+        probability: At the start and after each step, (images, steps + 1), float64, 0 to 1.
+        area: Under each curve over the share of pixels, 0 to 1: low is good for deletion, high for
+            insertion. Not counted where the map is constant, which puts pixels in no order.
+    """
+
+    probability: Tensor
+    area: PerImage
+
+    def __len__(self) -> int:
+        return len(self.probability)
+
+
+@validated
+def deletion(
+    predict: Predict,
+    images: Tensor,
+    maps: Tensor,
+    classes: Tensor,
+    *,
+    steps: PositiveInt = 28,
+    fill: Fill | None = None,
+    at_once: PositiveInt = 64,
+) -> Curve:
+    """Pixels go, those where the map is highest first (Petsiuk et al. 2018).
+
+    Args:
+        predict: From inputs to class probabilities (inputs, classes).
+        images: Inputs of the network, (images, channels, H, W) or (images, features).
+        maps: (images, H, W), from 0 up; H = 1 for features. Of equal values the upper, then the
+            left one comes first.
+        classes: Whose probability it is, (images,), whole numbers.
+        steps: In how many portions, equal to a pixel; at most the number of pixels.
+        fill: What takes the pixels' place; each image's own mean colour if not given.
+        at_once: How many inputs are predicted at a time.
+
+    Raises:
+        DataError: Shapes that do not fit, values below 0, or predictions that are no probabilities.
+        LabelError: Classes that are none.
+        NonFiniteError: A number is NaN or infinite.
+        OptionError: `steps` or `at_once` is out of bounds.
+
+    Example:
+        The probability is the first pixel's value, which the map puts first:
+
+        >>> def predict(inputs):
+        ...     return torch.stack([inputs[:, 0], 1 - inputs[:, 0]], dim=1)
+        >>> curve = deletion(predict, torch.tensor([[1.0, 0.0]]), torch.tensor([[[2.0, 1.0]]]), torch.tensor([0]),
+        ...                  steps=2, fill=Fill("black", torch.zeros(1)))
+        >>> curve.probability.tolist(), curve.area.values.tolist()
+        ([[1.0, 0.0, 0.0]], [0.25])
+    """
+    return _curve(predict, images, maps, classes, steps, fill or Fill("mean"), at_once, "deletion")
+
+
+@validated
+def insertion(
+    predict: Predict,
+    images: Tensor,
+    maps: Tensor,
+    classes: Tensor,
+    *,
+    steps: PositiveInt = 28,
+    fill: Fill | None = None,
+    at_once: PositiveInt = 64,
+) -> Curve:
+    """Pixels come, those where the map is highest first, onto a blurred image (Petsiuk et al. 2018).
+
+    Args:
+        predict: As in `deletion`, and so are the others and what is raised.
+        images: Inputs of the network.
+        maps: (images, H, W).
+        classes: Whose probability it is, (images,).
+        steps: In how many portions.
+        fill: What the pixels come onto; the image itself, blurred, if not given.
+        at_once: How many inputs are predicted at a time.
+
+    Example:
+        >>> def predict(inputs):
+        ...     return torch.stack([inputs[:, 0], 1 - inputs[:, 0]], dim=1)
+        >>> curve = insertion(predict, torch.tensor([[1.0, 0.0]]), torch.tensor([[[2.0, 1.0]]]), torch.tensor([0]),
+        ...                   steps=2, fill=Fill("black", torch.zeros(1)))
+        >>> curve.probability.tolist(), curve.area.values.tolist()
+        ([[0.0, 1.0, 1.0]], [0.75])
+    """
+    return _curve(predict, images, maps, classes, steps, fill or Fill("blur"), at_once, "insertion")
+
+
+@validated
+def area_under(probability: Annotated[Tensor, Values("images steps", finite=False)]) -> Tensor:
+    """Areas under curves over equal steps from 0 to 1, by trapezoids: `Σ (p_i + p_{i+1}) / 2 / steps`.
+
+    Args:
+        probability: (images, steps + 1), 0 to 1.
+
+    Returns:
+        (images,), float64, 0 to 1.
+
+    Raises:
+        DataError: Fewer than two points a curve, or numbers that are no probabilities.
+        NonFiniteError: A number is NaN or infinite.
+
+    Example:
+        >>> area_under(torch.tensor([[1.0, 0.5, 0.0], [1.0, 1.0, 1.0]])).tolist()
+        [0.5, 1.0]
+    """
+    if probability.shape[1] < 2:
+        raise DataError(
+            f"probabilities of shape {tuple(probability.shape)}",
+            "(images, steps + 1), one step or more",
+            "pass the probability at the start and after each step",
+        )
+    values = _probabilities(probability)
+    return ((values[:, :-1] + values[:, 1:]) / 2).mean(dim=1)
+
+
+def _curve(
+    predict: Predict,
+    images: Tensor,
+    maps: Tensor,
+    classes: Tensor,
+    steps: int,
+    fill: Fill,
+    at_once: int,
+    way: Literal["deletion", "insertion"],
+) -> Curve:
+    background = filled(images, fill)
+    given = images.detach()
+    pictures = given if given.ndim == 4 else given[:, None, None, :]
+    values = same_size(maps, pictures)
+    count, pixels = len(values), values[0].numel() if len(values) else 1
+    if count and steps > pixels:
+        raise OptionError(
+            f"steps={steps}",
+            f"at most the {pixels} pixels of an image",
+            f"pass steps={min(pixels, 28)}",
+        )
+    check_classes(classes, count)
+    order = values.flatten(1).argsort(dim=1, descending=True, stable=True)
+    place = torch.empty_like(order).scatter_(1, order, torch.arange(pixels).expand(count, pixels))
+    place = place.reshape(count, 1, *values.shape[1:]).to(given.device)
+    # Portions differ by a pixel at most, and the last step takes what is left.
+    ends = torch.arange(steps + 1) * pixels // steps
+    ends = ends.to(given.device)
+    first, second = (given, background) if way == "insertion" else (background, given)
+    probability = torch.zeros(count * (steps + 1), dtype=torch.float64)
+    for start in range(0, len(probability), at_once):
+        row = torch.arange(start, min(start + at_once, len(probability)))
+        image, step = row // (steps + 1), row % (steps + 1)
+        moved = place[image.to(given.device)] < ends[step][:, None, None, None]
+        moved = moved if given.ndim == 4 else moved[:, 0, 0]
+        inputs = torch.where(moved, first[image], second[image])
+        probability[row] = probability_of(predict, inputs, classes.detach().cpu()[image])
+    found = probability.reshape(count, steps + 1)
+    return Curve(found, PerImage(area_under(found), ~constant(values)))

@@ -13,8 +13,15 @@ import torch
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from torch import Tensor
 
-from cofire.evaluate.curves import Curve, deletion, insertion
-from cofire.evaluate.faithfulness import Fill, kept, probability_of, soft_map
+from cofire.evaluate.faithfulness import (
+    Curve,
+    Fill,
+    deletion,
+    insertion,
+    kept,
+    probability_of,
+    soft_map,
+)
 from cofire.evaluate.localisation import best_iou, fixed_boxes, inside_boxes, threshold_boxes
 from cofire.evaluate.measures import Criterion, measured
 from cofire.evaluate.methods import BOX_RULE, box_around_heat, explained, kind_for, regions_for

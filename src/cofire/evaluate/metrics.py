@@ -20,8 +20,7 @@ from cofire.errors import (
     OptionError,
     ResultError,
 )
-from cofire.evaluate.curves import Curve
-from cofire.evaluate.faithfulness import confidence_change
+from cofire.evaluate.faithfulness import Curve, confidence_change
 from cofire.evaluate.localisation import best_iou, pointing_hits
 from cofire.evaluate.per_image import PerImage
 from cofire.evaluate.sensitivity import blurred_parts, jaccard, rank_correlation, shift

@@ -13,7 +13,7 @@ from torch import Tensor
 from cofire.errors import DataError, LabelError
 from cofire.evaluate.localisation import best_iou, pointing_hits
 from cofire.evaluate.methods import regions_for
-from cofire.evaluate.search_space import alike
+from cofire.evaluate.tuned import alike
 from cofire.explain import Explanation, explain
 from cofire.explain.result.layer_maps import LayerMaps
 from cofire.explain.result.regions import Boxes, Points, Regions

@@ -17,8 +17,16 @@ from cofire.evaluate.bandit import ucb1
 from cofire.evaluate.methods import kind_for, regions_for
 from cofire.evaluate.rewards import Rewards, samples_of
 from cofire.evaluate.running import Tell, duration_told, seconds_of
-from cofire.evaluate.search_space import WEIGHTS, Dimension, alike, defaults_of, search_space
-from cofire.evaluate.tuned import Learned, Score, Tuned
+from cofire.evaluate.tuned import (
+    WEIGHTS,
+    Dimension,
+    Learned,
+    Score,
+    Tuned,
+    alike,
+    defaults_of,
+    search_space,
+)
 from cofire.explain.drawing.captions import plural
 from cofire.explain.methods.registry import METHODS
 from cofire.explain.result.regions import Kind, regions_of
@@ -35,7 +43,7 @@ class TuningOptions(Options):
 
     Attributes:
     candidates: Values by name of the option in place of the usual ones, see
-        `cofire.evaluate.search_space.search_space`.
+        `cofire.evaluate.tuned.search_space`.
     start: Options to begin with; else the method's own, with all weights of Eq. 1 at 1 where
         they are learnt. A `contrast` of None makes heat maps and boxes of points.
     photos: How many to draw at the most, None for all.
