@@ -259,11 +259,10 @@ def probability_of(predict: Predict, inputs: Tensor, classes: Tensor) -> Tensor:
             "if these are logits, return logits.softmax(1)",
         )
     chosen = classes.detach().cpu().long()
-    wrong = chosen >= each.shape[1]
-    if bool(wrong.any()):
-        last = each.shape[1] - 1
+    last = each.shape[1] - 1
+    if bool((chosen > last).any()):
         raise LabelError(
-            f"class {int(chosen[wrong][0])}", f"a class from 0 to {last}", "pass one of these"
+            f"class {int(chosen.max())}", f"a class from 0 to {last}", "pass one of these"
         )
     return each.gather(1, chosen[:, None]).flatten()
 
@@ -486,8 +485,7 @@ def _curve(
     place = torch.empty_like(order).scatter_(1, order, torch.arange(pixels).expand(count, pixels))
     place = place.reshape(count, 1, *values.shape[1:]).to(given.device)
     # Portions differ by a pixel at most, and the last step takes what is left.
-    ends = torch.arange(steps + 1) * pixels // steps
-    ends = ends.to(given.device)
+    ends = (torch.arange(steps + 1) * pixels // steps).to(given.device)
     first, second = (given, background) if way == "insertion" else (background, given)
     probability = torch.zeros(count * (steps + 1), dtype=torch.float64)
     for start in range(0, len(probability), at_once):
