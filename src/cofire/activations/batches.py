@@ -225,8 +225,6 @@ def _not_a_batch(given: Any, where: str) -> BatchError:
 
 
 _LABEL_COLUMNS = ("label", "labels", "fine_label", "class")
-
-
 """What the column of classes is called in Hugging Face's data sets."""
 
 

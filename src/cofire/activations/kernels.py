@@ -23,26 +23,18 @@ import torch
 from cofire.compiled import compiler
 
 _SMALL = 1 << 18
-
-
 """Elements below which handing work to threads costs more than it saves."""
 
 
 _STRIP = 512
-
-
 """Values whose bins are computed together, small enough to stay in the first cache."""
 
 
 _LANES = 16
-
-
 """Neurons handled side by side where they are the innermost axis: one cache line of float32."""
 
 
 _SPREAD = 8
-
-
 """Bins that take the zeros in turn: adding to one and the same place again and again would be slow."""
 
 

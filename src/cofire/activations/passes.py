@@ -22,8 +22,6 @@ from cofire.errors import BatchError, DataError, LabelError, NonFiniteError
 from cofire.network import ActivationLayer, Network, Unit
 
 _ROUNDING = 1e-5
-
-
 """How far sums of float32 inner products may lie apart for the same samples in another order."""
 
 

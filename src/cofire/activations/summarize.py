@@ -30,14 +30,10 @@ from cofire.errors import BudgetError, LayerError, OptionError
 from cofire.network import ActivationLayer, Network, Selector, Unit, classifier
 
 DEFAULT_CAP = 4_000_000_000
-
-
 """Bytes of state above which a summary refuses to start."""
 
 
 DEFAULT_TOP = 50
-
-
 """Representative neurons per class, as in P2."""
 
 

@@ -16,8 +16,6 @@ from cofire.tensors import Values
 from cofire.tensors import dense as tensor_of
 
 _ROUNDING = {torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 1e-1}
-
-
 """Of the largest weight: how far an entry and its mirror image may lie apart; 1e-9 in other types."""
 
 

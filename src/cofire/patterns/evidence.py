@@ -139,8 +139,6 @@ def linear_discriminant(
 
 
 _SLACK = 1e-2
-
-
 """How far a row of probabilities may be from one: softmax in bfloat16 over a thousand classes."""
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cofire.boost import MARGIN, Comparison, Judged
+from cofire.boost import MARGIN, Comparison
 from cofire.boost.methods import VALUES
 from cofire.boost.reading import count_always_active
 from cofire.errors import ResultError
@@ -61,29 +61,25 @@ class Boost:
     samples: int = 0
     margin: float = MARGIN
 
+    def _over(self, row: dict[str, Any], column: str, other: dict[str, Any]) -> Interval:
+        """The stored gain of a row over another one; without an interval in results that have none."""
+        difference = row["test_accuracy"] - other["test_accuracy"]
+        return gain_of(row, column, self.samples) or Interval(difference, counted=self.samples)
+
     @property
     def over_base(self) -> Interval:
         """What the booster gains over the network as it is."""
-        found = gain_of(self.booster, "base_gain", self.samples)
-        return found or Interval(
-            self.booster["test_accuracy"] - self.base["test_accuracy"], counted=self.samples
-        )
+        return self._over(self.booster, "base_gain", self.base)
 
     @property
     def over_control(self) -> Interval:
         """What the booster gains over the best control."""
-        found = gain_of(self.booster, "gain", self.samples)
-        return found or Interval(
-            self.booster["test_accuracy"] - self.control["test_accuracy"], counted=self.samples
-        )
+        return self._over(self.booster, "gain", self.control)
 
     @property
     def of_control(self) -> Interval:
         """What the best control gains over the network as it is."""
-        found = gain_of(self.control, "base_gain", self.samples)
-        return found or Interval(
-            self.control["test_accuracy"] - self.base["test_accuracy"], counted=self.samples
-        )
+        return self._over(self.control, "base_gain", self.base)
 
     @property
     def of_layers(self) -> Interval | None:
@@ -197,77 +193,49 @@ def boost_tables(
         class_names: Names of the classes.
     """
     roles = {"base": "base", comparison.best_control: "best control", comparison.chosen: "booster"}
-    layers = len(comparison.always_active), count_always_active(comparison.always_active)
-    boosts = [
-        _row(one, roles.get(name, ""), moment, layers) for name, one in comparison.judged.items()
-    ]
-    counts = [
-        table.tolist()
-        for name in ("base", comparison.chosen)
-        for table in comparison.false_counts(name)
-    ]
+    read = len(comparison.always_active), count_always_active(comparison.always_active)
+    boosts = []
+    for name, one in comparison.judged.items():
+        layers = read if one.kind in ("ablation", "method") else (None, None)
+        row = {**moment, "role": roles.get(name, "")}
+        row |= {column: getattr(one, attribute) for column, attribute in _ATTRIBUTES.items()}
+        row |= {"layers_read": layers[0], "layers_always_active": layers[1]}
+        for gain in ("gain", "base_gain", "values_gain"):
+            for end, attribute in (("", "value"), ("_low", "low"), ("_high", "high")):
+                row[f"{gain}{end}"] = getattr(getattr(one, gain), attribute, None)
+        boosts.append(row)
+    counts = {
+        f"{who}_false_{which}": table.tolist()
+        for who, name in (("base", "base"), ("boosted", comparison.chosen))
+        for which, table in zip(
+            ("positives", "negatives"), comparison.false_counts(name), strict=True
+        )
+    }
     samples = comparison.labels.bincount(minlength=len(class_names)).tolist()
     classes = [
-        {
-            **moment,
-            "class": number,
-            "class_name": name,
-            "samples": samples[number],
-            "base_false_positives": counts[0][number],
-            "base_false_negatives": counts[1][number],
-            "boosted_false_positives": counts[2][number],
-            "boosted_false_negatives": counts[3][number],
-        }
+        {**moment, "class": number, "class_name": name, "samples": samples[number]}
+        | {column: values[number] for column, values in counts.items()}
         for number, name in enumerate(class_names)
     ]
     flips = [
-        {
-            **moment,
-            "index": flip.index,
-            "label": flip.label,
-            "base_class": flip.base,
-            "boosted_class": flip.boosted,
-            "base_confidence": flip.base_confidence,
-            "boosted_confidence": flip.boosted_confidence,
-            "image": flip.image,
-        }
+        {**moment, **vars(flip), "base_class": flip.base, "boosted_class": flip.boosted}
         for flip in comparison.flips
     ]
-    return {
-        "boosts": TABLES["boosts"].table(boosts),
-        "boost_classes": TABLES["boost_classes"].table(classes),
-        "flips": TABLES["flips"].table(flips),
-    }
+    rows = {"boosts": boosts, "boost_classes": classes, "flips": flips}
+    return {name: TABLES[name].table(of_table) for name, of_table in rows.items()}
 
 
-def _row(
-    judged: Judged, role: str, moment: Mapping[str, Any], layers: tuple[int, int]
-) -> dict[str, Any]:
-    read = layers if judged.kind in ("ablation", "method") else (None, None)
-    return {
-        **moment,
-        "method": judged.name,
-        "kind": judged.kind,
-        "role": role,
-        "title": judged.title,
-        "fitted_on": judged.fitted_on,
-        "train_accuracy": judged.train_accuracy,
-        "validation_accuracy": judged.held_out_accuracy,
-        "test_accuracy": judged.test_accuracy,
-        "test_nll": judged.test_loss,
-        "test_ece": judged.test_calibration,
-        "parameters": judged.parameters,
-        **_interval("gain", judged.gain),
-        **_interval("base_gain", judged.base_gain),
-        "repaired": judged.repaired,
-        "broken": judged.broken,
-        **_interval("values_gain", judged.values_gain),
-        "layers_read": read[0],
-        "layers_always_active": read[1],
-    }
-
-
-def _interval(name: str, interval: Interval | None) -> dict[str, float | None]:
-    if interval is None:
-        return {name: None, f"{name}_low": None, f"{name}_high": None}
-    return {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+_ATTRIBUTES = {
+    "method": "name",
+    "validation_accuracy": "held_out_accuracy",
+    "test_nll": "test_loss",
+    "test_ece": "test_calibration",
+    **{
+        name: name
+        for name in (
+            *("kind", "title", "fitted_on", "train_accuracy", "test_accuracy", "parameters"),
+            *("repaired", "broken"),
+        )
+    },
+}
+"""Columns of `boosts` and the attributes of `cofire.boost.Judged` that they hold."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,39 +100,21 @@ def correlate(
         >>> round(drift.pearson_low, 2), round(drift.effective, 1), round(drift.pearson_serial_low, 2)
         (0.69, 3.9, -0.37)
     """
-    x, y = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    n = len(x)
-    pearson = _coefficient(x, y)
-    spearman = None if pearson is None else _coefficient(stats.rankdata(x), stats.rankdata(y))
-    low, high = _fisher(pearson, n, 1.0, confidence)
-    # Bonett and Wright (2000): the variance of Fisher's z of a rank correlation is (1 + r²/2) / (n
-    # - 3).
-    spread = 1 + (spearman or 0.0) ** 2 / 2
-    rank_low, rank_high = _fisher(spearman, n, spread, confidence)
-    worth = None if pearson is None else effective_points(x, y)
-    worth_of_ranks = (
-        None if spearman is None else effective_points(stats.rankdata(x), stats.rankdata(y))
-    )
-    serial, serial_rank = (
-        _fisher(pearson, n, 1.0, confidence, worth),
-        _fisher(spearman, n, spread, confidence, worth_of_ranks),
-    )
-    return Correlation(
-        pearson=pearson,
-        pearson_low=low,
-        pearson_high=high,
-        spearman=spearman,
-        spearman_low=rank_low,
-        spearman_high=rank_high,
-        changes=_coefficient(np.diff(x), np.diff(y)),
-        points=n,
-        confidence=confidence,
-        effective=worth,
-        pearson_serial_low=serial[0],
-        pearson_serial_high=serial[1],
-        spearman_serial_low=serial_rank[0],
-        spearman_serial_high=serial_rank[1],
-    )
+    x, y = (np.asarray(series, dtype=np.float64) for series in (first, second))
+    found: dict[str, Any] = {}
+    for name, a, b in (("pearson", x, y), ("spearman", stats.rankdata(x), stats.rankdata(y))):
+        r = found[name] = None if found.get("pearson", 0) is None else _coefficient(a, b)
+        # Bonett and Wright (2000): the variance of Fisher's z of a rank correlation is (1 + r²/2) /
+        # (n - 3).
+        variance = 1.0 if name == "pearson" else 1 + (r or 0.0) ** 2 / 2
+        worth = None if r is None else effective_points(a, b)
+        if name == "pearson":
+            found["effective"] = worth
+        for kind, points in (("", float(len(x))), ("_serial", worth)):
+            low, high = _fisher(r, len(x), variance, confidence, points)
+            found |= {f"{name}{kind}_low": low, f"{name}{kind}_high": high}
+    changes = _coefficient(np.diff(x), np.diff(y))
+    return Correlation(changes=changes, points=len(x), confidence=confidence, **found)
 
 
 def effective_points(first: Sequence[float] | Floats, second: Sequence[float] | Floats) -> float:
@@ -153,46 +135,37 @@ def effective_points(first: Sequence[float] | Floats, second: Sequence[float] | 
     """
     x, y = (np.asarray(series, dtype=np.float64) for series in (first, second))
     n = len(x)
-    # Lags 1 to n - 2: of correlate's result those after the lag 0 in the middle.
-    a, b = (_autocorrelation(series)[1 : n - 1] for series in (x, y))
-    share = 1 / n + 2 / n * float(((1 - np.arange(1, n - 1) / n) * a * b).sum())
+    # Sample autocorrelations at lags 0 to n - 1; of those 1 to n - 2 count.
+    a, b = (np.correlate(one, one, mode="full")[n - 1 :] for one in map(_scaled, (x, y)))
+    both = (a / a[0] * b / b[0])[1 : n - 1]
+    share = 1 / n + 2 / n * float(((1 - np.arange(1, n - 1) / n) * both).sum())
     return min(float(n), 1 / max(share, 1 / n))
 
 
-def _autocorrelation(series: Floats) -> Floats:
-    """Sample autocorrelations at lags 0 to n - 1."""
-    centred = series - series.mean()
-    centred = centred / np.abs(centred).max()
-    products = np.correlate(centred, centred, mode="full")[len(series) - 1 :]
-    found: Floats = products / products[0]
-    return found
+def _scaled(values: Floats) -> Floats:
+    """Deviations from the mean, the largest 1: the squares of tiny ones do not vanish."""
+    deviations = values - values.mean()
+    scaled: Floats = deviations / np.abs(deviations).max()
+    return scaled
 
 
-def _coefficient(x: np.ndarray, y: np.ndarray) -> float | None:
-    if len(x) < 3:
-        return None
-    dx, dy = x - x.mean(), y - y.mean()
+def _coefficient(x: Floats, y: Floats) -> float | None:
     # A constant series leaves rounding noise, whose correlation would be an accident.
-    if _is_noise(dx, x) or _is_noise(dy, y):
+    noise = [bool(np.abs(v - v.mean()).max() <= 1e-13 * np.abs(v).max()) for v in (x, y) if len(v)]
+    if len(x) < 3 or any(noise):
         return None
-    # Scaling first keeps the squares of tiny deviations from vanishing.
-    dx, dy = dx / np.abs(dx).max(), dy / np.abs(dy).max()
+    dx, dy = _scaled(x), _scaled(y)
     r = float(dx @ dy / math.sqrt((dx @ dx) * (dy @ dy)))
     return max(-1.0, min(1.0, r))
 
 
-def _is_noise(deviation: np.ndarray, values: np.ndarray) -> bool:
-    return bool(np.abs(deviation).max() <= 1e-13 * np.abs(values).max())
-
-
 def _fisher(
-    r: float | None, points: int, variance: float, confidence: float, worth: float | None = None
+    r: float | None, points: int, variance: float, confidence: float, worth: float | None
 ) -> tuple[float | None, float | None]:
     # For r of ±1 Fisher's z is infinite, and an interval of no width would claim certainty.
-    if r is None or points < 4 or abs(r) > 1 - 1e-12:
+    if r is None or worth is None or points < 4 or abs(r) > 1 - 1e-12:
         return None, None
-    free = (points if worth is None else worth) - 3
-    if free <= 0:
+    if worth <= 3:
         return -1.0, 1.0  # so few independent points say nothing
-    half = stats.norm.ppf((1 + confidence) / 2) * math.sqrt(variance / free)
+    half = stats.norm.ppf((1 + confidence) / 2) * math.sqrt(variance / (worth - 3))
     return math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half)

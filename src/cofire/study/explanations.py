@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,14 +22,10 @@ from cofire.network import Network
 from cofire.study.tables import TABLES
 
 RUNNERS_UP = 3
-
-
 """With how many of the most probable other classes the predicted one is compared."""
 
 
 _HELD = 4
-
-
 """So many times more right predictions than are shown are held in memory, to spread those that are shown."""
 
 
@@ -98,11 +95,11 @@ def cases_of(network: Network, data: Any, most: int, *, batch_size: int = 256) -
         confidence, predicted = chances.max(dim=1)
         ordered = chances.topk(min(1 + RUNNERS_UP, network.num_classes)).indices
         labels = batch.labels.cpu()
-        seen: dict[int, int] = {}
+        seen: Counter[int] = Counter()
         for at in confidence.argsort(descending=True, stable=True).tolist():
             label, taken = int(labels[at]), int(predicted[at])
             kind = label if label == taken else -1
-            seen[kind] = seen.get(kind, 0) + 1
+            seen[kind] += 1
             if seen[kind] > most:
                 continue
             others = tuple(other for other in ordered[at].tolist() if other != taken)[:RUNNERS_UP]
@@ -124,11 +121,11 @@ def _surest(cases: list[Case]) -> list[Case]:
 
 def _ranked(cases: list[Case]) -> list[Case]:
     """The surest of every class, then the second of every class, and so on."""
-    ranks: dict[int, int] = {}
+    ranks: Counter[int] = Counter()
     ranked = []
     for case in _surest(cases):
-        ranks[case.label] = ranks.get(case.label, -1) + 1
         ranked.append((ranks[case.label], case))
+        ranks[case.label] += 1
     return [case for _, case in sorted(ranked, key=lambda pair: pair[0])]
 
 
@@ -137,9 +134,8 @@ def _spread(ranked: list[Case], most: int) -> list[Case]:
     chosen = ranked[:most]
     if classes > most:
         first = sorted(ranked[:classes], key=lambda case: case.label)
-        chosen = [
-            first[place] for place in torch.linspace(0, classes - 1, most).round().long().tolist()
-        ]
+        places = torch.linspace(0, classes - 1, most).round().long().tolist()
+        chosen = [first[place] for place in places]
     return sorted(chosen, key=lambda case: (case.label, case.index))
 
 
@@ -266,11 +262,23 @@ def explanation_tables(
         # A study that took hours does not fail for what is shown at its end; the report gives the
         # reason.
         error, rows, overlaps = str(refused), [], []
-    tracing = {**moment, **_counts(cases, rows), **_means(overlaps), "error": error}
-    return {
-        "tracings": TABLES["tracings"].table([tracing]),
-        "explanations": TABLES["explanations"].table(rows),
+    explained = {row["index"]: row["label"] == row["predicted"] for row in rows}
+    mean = mean_overlap(overlaps)
+    tracing = {
+        **moment,
+        "method": METHOD,
+        "samples": cases.samples,
+        "mistakes": cases.mistakes,
+        "right_explained": sum(explained.values()),
+        "mistakes_explained": len(explained) - sum(explained.values()),
+        "compared": len(overlaps),
+        "jaccard": mean and mean.jaccard,
+        "jaccard_heat": mean and mean.heat,
+        "jaccard_chance": mean and mean.chance,
+        "error": error,
     }
+    tables = {"tracings": [tracing], "explanations": rows}
+    return {name: TABLES[name].table(of_table) for name, of_table in tables.items()}
 
 
 def _explained(network: Network, case: Case) -> tuple[list[dict[str, Any]], list[Overlap]]:
@@ -281,9 +289,9 @@ def _explained(network: Network, case: Case) -> tuple[list[dict[str, Any]], list
     # Points alone are kept: no need to ask layers where their evidence lies.
     found = explain(network, batch, torch.tensor(targets), METHOD, contrast=None)
     rows = [_row(case, target, found, at) for at, target in enumerate(targets[: len(shown)])]
-    pixels = _not_zero(case.inputs)
+    values = case.inputs.flatten(1).any(dim=0) if case.inputs.ndim == 3 else case.inputs != 0
     points = [found.points(at) for at in range(len(targets))]
-    compared = [overlap(points[0], other, found.size, pixels) for other in points[1:]]
+    compared = [overlap(points[0], other, found.size, int(values.sum())) for other in points[1:]]
     return rows, [one for one in compared if one is not None]
 
 
@@ -291,24 +299,14 @@ def _row(case: Case, target: int, found: Explanation, at: int) -> dict[str, Any]
     points = found.points(at)
     vector = len(found.input_shape) == 1
     return {
-        "index": case.index,
-        "label": case.label,
-        "predicted": case.predicted,
-        "confidence": case.confidence,
+        **{name: getattr(case, name) for name in ("index", "label", "predicted", "confidence")},
         "target": target,
         "probability": float(found.probability[at, 0]),
         "shape": list(found.input_shape),
         "picture": None if vector else _png(found.pictures[at]),
         "values": case.inputs.detach().cpu().float().tolist() if vector else None,
-        "y": points.y.tolist(),
-        "x": points.x.tolist(),
-        "score": points.score.tolist(),
+        **{name: getattr(points, name).tolist() for name in ("y", "x", "score")},
     }
-
-
-def _not_zero(inputs: Tensor) -> int:
-    values = inputs.flatten(1).any(dim=0) if inputs.ndim == 3 else inputs != 0
-    return int(values.sum())
 
 
 def _png(picture: Tensor) -> bytes:
@@ -317,24 +315,3 @@ def _png(picture: Tensor) -> bytes:
     file = io.BytesIO()
     image.save(file, "PNG", optimize=True)
     return file.getvalue()
-
-
-def _counts(cases: Cases, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    explained = {row["index"]: row["label"] == row["predicted"] for row in rows}
-    return {
-        "method": METHOD,
-        "samples": cases.samples,
-        "mistakes": cases.mistakes,
-        "right_explained": sum(explained.values()),
-        "mistakes_explained": len(explained) - sum(explained.values()),
-    }
-
-
-def _means(overlaps: list[Overlap]) -> dict[str, Any]:
-    mean = mean_overlap(overlaps)
-    return {
-        "compared": len(overlaps),
-        "jaccard": None if mean is None else mean.jaccard,
-        "jaccard_heat": None if mean is None else mean.heat,
-        "jaccard_chance": None if mean is None else mean.chance,
-    }

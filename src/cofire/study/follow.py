@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
+from pydantic import NonNegativeInt, PositiveInt
 from torch import nn
 
 from cofire.activations import DEFAULT_TOP, ByClass, Pairs, Range
@@ -18,7 +19,7 @@ from cofire.atomic import claimed
 from cofire.boost.methods import check_booster
 from cofire.boost.reading import DEFAULT_UNIT, Threshold, check_firing, chosen_layers
 from cofire.errors import OptionError
-from cofire.marks import LATER, check_whole
+from cofire.marks import LATER
 from cofire.network import Network, Selector, Unit, classifier
 from cofire.storage import versions
 from cofire.study.analyse import Analysis, Moment
@@ -43,26 +44,26 @@ def follow(
     steps: Sequence[int] | None = None,
     layers: Selector = None,
     unit: Unit = "channel",
-    bins: int = 100,
+    bins: PositiveInt = 100,
     range: Range = "own",
     threshold: float = 0.0,
     by_class: ByClass = True,
     pairs: Pairs | None = "class",
-    top: int = DEFAULT_TOP,
+    top: PositiveInt = DEFAULT_TOP,
     resolution: float = 2.0,
     community_runs: int = 10,
-    null_graphs: int | None = None,
+    null_graphs: NonNegativeInt | None = None,
     boost: str | None = None,
     boost_layers: Selector = None,
     boost_unit: Unit | None = None,
     boost_threshold: Threshold | None = None,
     held_out: Any = None,
-    explain: int = 0,
-    min_class_samples: int | None = None,
+    explain: NonNegativeInt = 0,
+    min_class_samples: PositiveInt | None = None,
     class_names: Sequence[str] | None = None,
     weights_key: str | None = None,
     outputs: Sequence[int] | None = None,
-    batch_size: int = 256,
+    batch_size: PositiveInt = 256,
     folder: str | Path | None = None,
     progress: bool | None = None,
 ) -> Trajectory:
@@ -132,59 +133,38 @@ def follow(
         >>> follow(Network(model, inputs), [model.state_dict()], (inputs, labels))
         Trajectory(1 checkpoints, 1 layers, 2 classes)
     """
-    if not isinstance(checkpoints, Sequence) or isinstance(checkpoints, str):
+    if not isinstance(checkpoints, Sequence) or isinstance(checkpoints, str) or not checkpoints:
         raise OptionError(
-            f"checkpoints={type(checkpoints).__name__}",
-            "a list of state dicts or files, in order",
+            f"checkpoints={type(checkpoints).__name__}"
+            if not isinstance(checkpoints, list | tuple)
+            else "no checkpoints",
+            "a list of state dicts or files, in order, one at least",
             "pass sorted(Path(folder).glob('*.safetensors')), say",
         )
-    if not checkpoints:
+    count = len(checkpoints)
+    moments = [k + 1.0 for k, _ in enumerate(checkpoints)] if epochs is None else list(epochs)
+    if len(moments) != count or (steps is not None and len(steps) != count):
         raise OptionError(
-            "no checkpoints", "at least one", "pass the state dicts or files that training kept"
-        )
-    moments = (
-        list(epochs)
-        if epochs is not None
-        else [float(k) for k, _ in enumerate(checkpoints, start=1)]
-    )
-    if len(moments) != len(checkpoints) or (steps is not None and len(steps) != len(checkpoints)):
-        raise OptionError(
-            f"{len(moments)} epochs, {'no' if steps is None else len(steps)} steps, {len(checkpoints)} checkpoints",
+            f"{len(moments)} epochs, {'no' if steps is None else len(steps)} steps, {count} checkpoints",
             "one for each",
             "pass one epoch and, if any, one step per checkpoint",
         )
     network = classifier(network, lambda: first_inputs(train))
     graphs = GraphOptions(resolution, community_runs)
-    if pairs is None and (graphs, top, null_graphs or 0) != (GraphOptions(), DEFAULT_TOP, 0):
-        raise OptionError(
-            "options of graphs without pairs",
-            "a graph that they are options of",
-            "pass pairs='class', or leave them out",
-        )
-    if boost is None and any(
-        one is not None for one in (boost_layers, boost_unit, boost_threshold, held_out)
-    ):
-        raise OptionError(
-            "options of boosting without boost",
-            "a method",
-            "pass boost='readout', or leave them out",
-        )
-    if boost is not None and test is None:
-        raise OptionError(
-            f"boost={boost!r} without test data", "test data to judge it by", "pass test as well"
-        )
-    if check_whole("explain", explain, least=0) and test is None:
-        raise OptionError(
-            f"explain={explain} without test data", "test data to explain", "pass test as well"
-        )
+    of_graphs = (graphs, top, null_graphs or 0) != (GraphOptions(), DEFAULT_TOP, 0)
+    of_boost = any(o is not None for o in (boost_layers, boost_unit, boost_threshold, held_out))
+    faults = {
+        ("options of graphs without pairs", "pairs='class'"): pairs is None and of_graphs,
+        ("options of boosting without boost", "boost='readout'"): boost is None and of_boost,
+        (f"boost={boost!r} without test data", "test"): boost is not None and test is None,
+        (f"explain={explain} without test data", "test"): explain > 0 and test is None,
+    }
+    for (told, needed), holds in faults.items():
+        if holds:
+            raise OptionError(told, "what they need as well", f"pass {needed}, or leave them out")
     if boost not in (None, "auto"):
         check_booster("boost", boost)
-    if boost_unit is None:
-        boost_unit = DEFAULT_UNIT if unit == "channel" else unit
     limit = check_firing(threshold if boost_threshold is None else boost_threshold)
-    if null_graphs is None:
-        null_graphs = 0 if pairs is None else 10
-    top, null_graphs = check_whole("top", top), check_whole("null_graphs", null_graphs, least=0)
     labelling = Labelling.of(network, train, class_names, outputs)
     if class_names is None:
         remedy = ", or pass class_names if the labels do mean the same"
@@ -192,10 +172,7 @@ def follow(
         labelling.check_same(held_out, "the held-out data", remedy)
     if boost is not None or explain:
         labelling.check_outputs(f"boost={boost!r}" if boost is not None else f"explain={explain}")
-    options = {
-        **_names(network, train, test, batch_size),
-        "network": network.fingerprint,
-        "layers": [layer.name for layer in network.select(layers)],
+    noted = {
         "unit": unit,
         "bins": bins,
         "range": range,
@@ -203,49 +180,47 @@ def follow(
         "by_class": by_class,
         "pairs": pairs,
         "top": top,
-        "resolution": graphs.resolution,
-        "community_runs": graphs.community_runs,
-        "null_graphs": null_graphs,
+        "null_graphs": (10 if pairs else 0) if null_graphs is None else null_graphs,
+    }
+    options = {
+        **_names(network, train, test, batch_size),
+        **noted,
+        **vars(graphs),
+        "network": network.fingerprint,
+        "layers": [layer.name for layer in network.select(layers)],
         "classes": list(labelling.names),
-        **({} if labelling.matched == "number" else {"outputs": labelling.matched}),
         "test_data": "given" if test is not None else "none",
-        **(
-            {}
-            if boost is None
-            else {"boost": boost, "held_out_data": "none" if held_out is None else "given"}
-        ),
-        **(
-            {}
-            if boost is None
-            else {"boost_layers": [layer.name for layer in chosen_layers(network, boost_layers)]}
-        ),
-        **({} if boost is None else {"boost_unit": boost_unit, "boost_threshold": limit}),
-        **({} if not explain else {"explain": explain}),
         "versions": versions(),
     }
+    if labelling.matched != "number":
+        options["outputs"] = labelling.matched
+    if explain:
+        options["explain"] = explain
+    boosting: dict[str, Any] | None = None
+    if boost is not None:
+        unit_of_it = boost_unit or (DEFAULT_UNIT if unit == "channel" else unit)
+        boosting = {"layers": boost_layers, "method": boost, "threshold": limit, "unit": unit_of_it}
+        options |= {
+            "boost": boost,
+            "boost_layers": [layer.name for layer in chosen_layers(network, boost_layers)],
+            "boost_unit": unit_of_it,
+            "boost_threshold": limit,
+            "held_out_data": "none" if held_out is None else "given",
+        }
     analysis = Analysis(
         train=train,
         test=test,
         held_out=held_out,
         summary={
+            **noted,
             "layers": layers,
-            "unit": unit,
-            "bins": bins,
-            "range": range,
-            "threshold": threshold,
-            "by_class": by_class,
-            "pairs": pairs,
-            "top": top,
-            "null_graphs": null_graphs,
             "min_class_samples": min_class_samples,
             "class_names": labelling.names,
             "outputs": outputs,
         },
         options=options,
         graphs=graphs,
-        boost=None
-        if boost is None
-        else {"layers": boost_layers, "method": boost, "threshold": limit, "unit": boost_unit},
+        boost=boosting,
         explain=explain,
         labelling=labelling,
         batches={"batch_size": batch_size},

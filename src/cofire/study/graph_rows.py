@@ -9,10 +9,11 @@ from typing import Any
 
 import pyarrow as pa
 import torch
+from torch import Tensor
 
 from cofire.activations import ActivationSummary
 from cofire.errors import ResultError
-from cofire.graphs import ActivationPatternGraph, Measure, Null, Significance
+from cofire.graphs import ActivationPatternGraph, Measure, Null
 from cofire.marks import check_above_zero, check_whole
 from cofire.study.tables import TABLES
 
@@ -73,15 +74,9 @@ def graph_tables(
     # Layers side by side: finding communities holds no interpreter lock.
     with ThreadPoolExecutor(max_workers=max(1, torch.get_num_threads())) as pool:
         parts = list(pool.map(of_layer, layers))
-    schemas = {
-        "graphs": TABLES["graphs"].schema,
-        "modularities": TABLES["modularities"].schema,
-        "vertices": TABLES["vertices"].schema,
-        "edges": TABLES["edges"].schema,
-    }
     return {
-        name: pa.concat_tables([part[place] for part in parts]) if parts else schema.empty_table()
-        for place, (name, schema) in enumerate(schemas.items())
+        name: pa.concat_tables([part[place] for part in parts]) if parts else TABLES[name].table()
+        for place, name in enumerate(("graphs", "modularities", "vertices", "edges"))
     }
 
 
@@ -150,19 +145,15 @@ def _tables(
         "kernighan-lin": graph.stability("kernighan-lin", runs=runs),
         "louvain": graph.stability("louvain", runs=runs, resolution=gamma),
     }
-    edges, edges_kept = _edges(graph, moment["checkpoint"], index)
     matrix = graph.unique_neuron_matrix()
     pairs, weights = graph.edges()
     row = {
         **start,
         **accuracies,
-        "pairs": graph.pairs,
-        "top": graph.top,
-        "top_asked": graph.top_asked,
-        "vertices": graph.vertices,
+        **{name: getattr(graph, name) for name in ("pairs", "top", "top_asked", "vertices")},
         "isolated": int((graph.degree() == 0).sum()),
         "edges": len(pairs),
-        "edges_kept": edges_kept,
+        "edges_kept": min(len(pairs), _EDGES),
         "weight": float(weights.sum()),
         "resolution": gamma,
         "communities": len(found.sizes),
@@ -176,53 +167,29 @@ def _tables(
         "shared_neurons": int(torch.triu(matrix, 1).sum()),
         "unique_matrix": matrix.flatten().tolist(),
     }
-    values = [graph.modularity(measure) for measure in _GIVEN] + [
-        stability[m].median for m in _FOUND
-    ]
-    nulls = {
-        null: _held_against(graph, null, values, gamma, runs) for null in ("weights", "labels")
-    }
-    modularities = [
-        {
-            **start,
-            **accuracies,
-            "measure": measure,
-            "modularity": value,
-            "low": stability[measure].low if measure in stability else None,
-            "high": stability[measure].high if measure in stability else None,
-            "runs": runs if measure in stability else 1,
-            **_columns("weights", nulls["weights"][place]),
-            **_columns("labels", nulls["labels"][place]),
-        }
-        for place, (measure, value) in enumerate(zip((*_GIVEN, *_FOUND), values, strict=True))
-    ]
+    measures = (*_GIVEN, *_FOUND)
+    values = [*map(graph.modularity, _GIVEN), *(stability[m].median for m in _FOUND)]
+    modularities: list[dict[str, Any]] = []
+    for measure, value in zip(measures, values, strict=True):
+        known = stability.get(measure)
+        ends = {end: None if known is None else getattr(known, end) for end in ("low", "high")}
+        runs_of_it = 1 if known is None else runs
+        about = {"measure": measure, "modularity": value, "runs": runs_of_it, **ends}
+        modularities.append({**start, **accuracies, **about, "weights_runs": 0, "labels_runs": 0})
+    nulls: tuple[Null, ...] = ("weights", "labels") if len(graph.by_chance) > 1 else ("weights",)
+    for null in nulls:
+        against = graph.significances(
+            measures, null=null, runs=runs, resolution=gamma, values=values
+        )
+        for of_measure, one in zip(modularities, against, strict=True):
+            for number in ("mean", "std", "z", "runs"):
+                of_measure[f"{null}_{number}"] = getattr(one, number)
     return [
         TABLES["graphs"].table([row]),
         TABLES["modularities"].table(modularities),
         _vertices(graph, start, classes, found.membership.tolist()),
-        edges,
+        _edges(graph, pairs, weights, {**start}),
     ]
-
-
-def _held_against(
-    graph: ActivationPatternGraph, null: Null, values: list[float], gamma: float, runs: int
-) -> list[Significance | None]:
-    if null == "labels" and len(graph.by_chance) < 2:
-        return [None] * len(values)
-    return list(
-        graph.significances(
-            (*_GIVEN, *_FOUND), null=null, runs=runs, resolution=gamma, values=values
-        )
-    )
-
-
-def _columns(null: str, found: Significance | None) -> dict[str, float | None]:
-    numbers = (
-        (None, None, None, 0) if found is None else (found.mean, found.std, found.z, found.runs)
-    )
-    return dict(
-        zip((f"{null}_{name}" for name in ("mean", "std", "z", "runs")), numbers, strict=True)
-    )
 
 
 def _vertices(
@@ -245,19 +212,20 @@ def _vertices(
     return pa.Table.from_pydict(columns, schema=TABLES["vertices"].schema)
 
 
-def _edges(graph: ActivationPatternGraph, checkpoint: int, index: int) -> tuple[pa.Table, int]:
-    pairs, weights = graph.edges()
+def _edges(
+    graph: ActivationPatternGraph, pairs: Tensor, weights: Tensor, start: dict[str, Any]
+) -> pa.Table:
     if len(pairs) > _EDGES:
         # The heaviest, in the order in which they were.
         kept = torch.sort(torch.sort(weights, descending=True, stable=True).indices[:_EDGES]).values
         pairs, weights = pairs[kept], weights[kept]
     ends = graph.neurons[pairs].to(torch.int32)
-    count = len(pairs)
+    values = {"source": ends[:, 0], "target": ends[:, 1], "weight": weights}
+    schema = TABLES["edges"].schema
     columns = [
-        pa.repeat(pa.scalar(checkpoint, pa.int32()), count),
-        pa.repeat(pa.scalar(index, pa.int32()), count),
-        pa.array(ends[:, 0].numpy()),
-        pa.array(ends[:, 1].numpy()),
-        pa.array(weights.numpy()),
+        pa.array(values[field.name].numpy())
+        if field.name in values
+        else pa.repeat(pa.scalar(start[field.name], field.type), len(pairs))
+        for field in schema
     ]
-    return pa.Table.from_arrays(columns, schema=TABLES["edges"].schema), count
+    return pa.Table.from_arrays(columns, schema=schema)

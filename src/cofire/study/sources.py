@@ -79,10 +79,9 @@ def open_network(
         )
         network = Network.load(spec)
         return network.with_weights(file, weights_key=weights_key) if file else network
-    if spec.startswith("torchvision:"):
-        model = _torchvision_model(spec.removeprefix("torchvision:"), weights, num_classes)
-    elif spec.startswith("timm:"):
-        model = _timm_model(spec.removeprefix("timm:"), weights, num_classes)
+    kind, _, name = spec.partition(":")
+    if kind in ("torchvision", "timm"):
+        model = _published_model(kind, name, weights, num_classes)
     else:
         _refuse(spec, num_classes=num_classes is not None)
         model = _called(spec, "model")
@@ -115,57 +114,46 @@ def _refuse(spec: str, **given: bool) -> None:
             )
 
 
-def _torchvision_model(name: str, weights: str | None, num_classes: int | None) -> nn.Module:
-    from torchvision import models
+def _published_model(
+    kind: str, name: str, weights: str | None, num_classes: int | None
+) -> nn.Module:
+    """A model of torchvision or timm."""
+    options: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
+    if kind == "torchvision":
+        from torchvision import models
 
-    known = models.list_models(module=models)
-    if name not in known:
+        known, listed = models.list_models(module=models), "torchvision.models.list_models()"
+        make: Callable[..., nn.Module] = models.get_model
+        trained: dict[str, Any] = {"weights": "DEFAULT"}
+        plain: dict[str, Any] = {"weights": None}
+        if name in ("inception_v3", "googlenet") and weights not in (None, _UNTRAINED):
+            options["init_weights"] = False  # the slow initialisation, which weights replace
+    else:
+        try:
+            import timm
+        except ImportError as error:
+            raise MissingExtraError(
+                f"'timm:{name}' without timm", "the extra 'timm'", "pip install timm"
+            ) from error
+        known, listed = timm.list_models(), "timm.list_models()"
+        make, trained, plain = timm.create_model, {"pretrained": True}, {"pretrained": False}
+    if (name.split(".")[0] if kind == "timm" else name) not in known:
         raise OptionError(
-            f"torchvision has no classifier '{name}'",
-            "one of torchvision.models.list_models()",
+            f"{kind} has no classifier '{name}'",
+            f"one of {listed}",
             f"try {near_matches(name, known)}",
         )
-    options: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
-    if name in ("inception_v3", "googlenet") and weights not in (None, _UNTRAINED):
-        options["init_weights"] = False  # the slow initialisation that the given weights replace
     if weights is not None:
-        return _untrained(lambda: models.get_model(name, weights=None, **options))
-    return _trained(name, lambda: models.get_model(name, weights="DEFAULT", **options))
-
-
-def _timm_model(name: str, weights: str | None, num_classes: int | None) -> nn.Module:
+        # Drawn the same each time.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return make(name, **plain, **options)
     try:
-        import timm
-    except ImportError as error:
-        raise MissingExtraError(
-            f"'timm:{name}' without timm", "the extra 'timm'", "pip install timm"
-        ) from error
-    known = timm.list_models()
-    if name.split(".")[0] not in known:
-        raise OptionError(
-            f"timm has no model '{name}'",
-            "one of timm.list_models()",
-            f"try {near_matches(name, known)}",
-        )
-    options: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
-    if weights is not None:
-        return _untrained(lambda: timm.create_model(name, pretrained=False, **options))
-    return _trained(name, lambda: timm.create_model(name, pretrained=True, **options))
-
-
-def _untrained(build: Callable[[], nn.Module]) -> nn.Module:
-    """A network drawn the same each time."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return build()
-
-
-def _trained(name: str, build: Callable[[], nn.Module]) -> nn.Module:
-    try:
-        return build()
+        return make(name, **trained, **options)
     except Exception as error:
+        said = (str(error).splitlines() or [repr(error)])[0]
         raise WeightsError(
-            f"trained weights of {name} could not be loaded: {str(error).splitlines()[0] if str(error) else error!r}",
+            f"trained weights of {name} could not be loaded: {said}",
             "a download of its weights, or a file",
             "pass --weights FILE, or --weights none for the untrained network",
         ) from error

@@ -244,15 +244,7 @@ def cnn(
         layers[f"pool{number}"] = nn.MaxPool2d(2)
         channels, height, width = features, height // 2, width // 2
     layers["flatten"] = nn.Flatten()
-    inputs = channels * height * width
-    for number, units in enumerate(hidden, start=len(_CHANNELS) + 1):
-        layers[f"fc{number}"] = nn.Linear(inputs, units)
-        layers[f"relu{number}"] = nn.ReLU()
-        if dropout:
-            layers[f"dropout{number}"] = nn.Dropout(dropout)
-        inputs = units
-    layers["output"] = nn.Linear(inputs, classes)
-    return nn.Sequential(layers)
+    return _with_dense(layers, channels * height * width, hidden, classes, dropout)
 
 
 @validated
@@ -275,8 +267,19 @@ def fcnn(
         >>> sum(p.numel() for p in network.parameters()), [name for name, _ in network.named_children()]
         (669706, ['flatten', 'fc1', 'relu1', 'dropout1', 'fc2', 'relu2', 'dropout2', 'output'])
     """
-    layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
-    for number, units in enumerate(hidden, start=1):
+    return _with_dense(OrderedDict(flatten=nn.Flatten()), inputs, hidden, classes, dropout)
+
+
+def _with_dense(
+    layers: OrderedDict[str, nn.Module],
+    inputs: int,
+    hidden: Sequence[int],
+    classes: int,
+    dropout: float,
+) -> nn.Sequential:
+    """The layers, the fully connected ones behind them, and the output."""
+    first = 1 + sum(name.startswith("relu") for name in layers)
+    for number, units in enumerate(hidden, start=first):
         layers[f"fc{number}"] = nn.Linear(inputs, units)
         layers[f"relu{number}"] = nn.ReLU()
         if dropout:
