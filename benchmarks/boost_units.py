@@ -22,7 +22,7 @@ from cofire.atomic import write_text
 from cofire.boost import compare
 from cofire.network import Network
 from cofire.statistics import seed_interval
-from cofire.study.datasets import hold_out
+from cofire.study.sources import hold_out
 from cofire.study.training import checkpoint_path
 from replicate_boost import CASES, CHECKPOINTS, SEEDS
 

@@ -32,7 +32,7 @@ from cofire.boost.methods import VALUES
 from cofire.network import Network, load_weights
 from cofire.statistics import Interval, paired_bootstrap, seed_interval
 from cofire.study import StudyOptions
-from cofire.study.datasets import LabelledData, hold_out, load_dataset
+from cofire.study.sources import LabelledData, hold_out, load_dataset
 from cofire.study.training import Training, checkpoint_path, checkpoint_steps, fcnn
 
 SEEDS = (0, 1, 2)

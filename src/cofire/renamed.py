@@ -19,7 +19,10 @@ from typing import Any
 MODULES = {
     "cofire.checksums": "cofire.storage",
     "cofire.evaluate.comparisons": "cofire.evaluate.results",
+    "cofire.activations.progress": "cofire.activations.batches",
     "cofire.noted": "cofire.storage",
+    "cofire.study.datasets": "cofire.study.sources",
+    "cofire.study.fragments": "cofire.study.trajectory",
     "cofire.photos": "cofire.images",
     "cofire.photos.boxes": "cofire.images.boxes",
     "cofire.photos.collection": "cofire.images.collection",

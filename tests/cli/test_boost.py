@@ -9,7 +9,7 @@ import torch
 from cofire import Booster, Network, StudyOptions, Trajectory, follow, run_study
 from cofire.errors import OptionError
 from cofire.study import load_dataset
-from cofire.study.datasets import hold_out
+from cofire.study.sources import hold_out
 from cofire.study.training import fcnn
 from tests.cli.test_cli import cofire
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, Self
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cofire.activations.kernels import count_pairs
 from cofire.activations.neurons import Grouping, NeuronView
+from cofire.activations.statistics import State
 from cofire.errors import MergeError
 from cofire.patterns import representative_neurons
 
@@ -59,7 +60,7 @@ def narrowed(tops: Mapping[str, int], asked: int) -> str:
 
 
 @dataclass(frozen=True)
-class CofiringCounts:
+class CofiringCounts(State):
     """How often the representative neurons of one layer fire together, per class; it merges.
 
     A neuron fires where its activation exceeds its own mean over the class (P2 §5.1). What is held
@@ -138,11 +139,6 @@ class CofiringCounts:
         else:
             self._update_torch(view, classes)
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Without what is cached: in a copy it would be other memory than the tensors, and counts
-        # would be lost.
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
     @cached_property
     def _worth(self) -> Tensor:
         """What one observation of each class adds."""
@@ -193,12 +189,6 @@ class CofiringCounts:
                 "merge the statistics of pass 1 first and run pass 2 of both over the merged means",
             )
         return replace(self, counts=self.counts + other.counts)
-
-    def cpu(self) -> Self:
-        """The same on the CPU."""
-        return replace(
-            self, **{field.name: getattr(self, field.name).cpu() for field in fields(self)}
-        )
 
     def vertices(self) -> Tensor:
         """Neurons that represent a class, each once and in order, (vertices,), int64."""

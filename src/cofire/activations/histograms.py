@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cofire.activations.kernels import kernels_for, over_neurons
 from cofire.activations.neurons import Grouping, NeuronView
-from cofire.activations.statistics import ActivationStatistics
+from cofire.activations.statistics import ActivationStatistics, State
 from cofire.errors import DataError, MergeError
 
 _SPARE = 8
@@ -51,7 +51,7 @@ def ranges_of(
 
 
 @dataclass(frozen=True)
-class ActivationHistograms:
+class ActivationHistograms(State):
     """Histograms of the non-zero activations of one layer's neurons, per class; they merge.
 
     Bins are equal, half-open, the last one closed, and their edges are those of
@@ -155,12 +155,6 @@ class ActivationHistograms:
                 "merge the statistics of pass 1 first and run pass 2 of both over the merged ranges",
             )
         return replace(self, counts=self.counts + other.counts)
-
-    def cpu(self) -> Self:
-        """The same on the CPU."""
-        return replace(
-            self, lower=self.lower.cpu(), upper=self.upper.cpu(), counts=self.counts.cpu()
-        )
 
 
 class HistogramUpdate:

@@ -10,13 +10,12 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from cofire.activations.batches import Batches
+from cofire.activations.batches import Batches, progress_over
 from cofire.activations.cofiring import CofiringCounts, Pairs, adapted_top
 from cofire.activations.histograms import ActivationHistograms, Range, ranges_of
 from cofire.activations.kernels import add_by_label, over_neurons
 from cofire.activations.labelling import ClassRows, Labelling
 from cofire.activations.neurons import Grouping, NeuronView, view_neurons
-from cofire.activations.progress import progress_over
 from cofire.activations.statistics import ActivationStatistics, find_non_finite
 from cofire.errors import BatchError, DataError, LabelError, NonFiniteError
 from cofire.network import ActivationLayer, Network, Unit

@@ -21,7 +21,22 @@ _TOGETHER = -1
 
 
 @dataclass(frozen=True)
-class ActivationStatistics:
+class State:
+    """What a pass keeps of a layer: tensors that it counts into in place, and that merge."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Without what is cached: in a copy it would be other memory than the tensors, and counts
+        # would be lost.
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def cpu(self) -> Self:
+        """The same on the CPU."""
+        state = self.__getstate__()
+        return replace(self, **{k: v.cpu() for k, v in state.items() if isinstance(v, Tensor)})
+
+
+@dataclass(frozen=True)
+class ActivationStatistics(State):
     """What pass 1 knows about the neurons of one layer, per class; it merges.
 
     A layer that is not observed by class has one class. Tensors lie on the device of the data.
@@ -107,11 +122,6 @@ class ActivationStatistics:
         if view.values.device.type == "cpu":
             return self._update_compiled(view, classes)
         return self._update_torch(view, classes.labels)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Without `_arrays`: in a copy they would be other memory than the tensors, and counts would
-        # be lost.
-        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     @cached_property
     def _arrays(self) -> tuple[npt.NDArray[np.generic], ...]:
@@ -216,10 +226,6 @@ class ActivationStatistics:
             maximum=self.maximum.amax(dim=0, keepdim=True),
             classes=torch.full_like(self.classes[:1], _TOGETHER),
         )
-
-    def cpu(self) -> Self:
-        """The same on the CPU."""
-        return replace(self, **{n: getattr(self, n).cpu() for n in (*_TENSORS, "classes")})
 
     def mean(self) -> Tensor:
         """Mean activation per class, `V_i(q) = Σ v / n` (P2 Eq. 6), (classes, neurons), float64.

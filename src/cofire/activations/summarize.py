@@ -10,7 +10,7 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import nn
 
-from cofire.activations.batches import Batches, first_inputs
+from cofire.activations.batches import Batches, announce, first_inputs
 from cofire.activations.cofiring import Pairs, adapted_top, narrowed
 from cofire.activations.histograms import Range
 from cofire.activations.labelling import ClassRows, Labelling
@@ -23,7 +23,6 @@ from cofire.activations.passes import (
     run_pass,
     shuffled_labels,
 )
-from cofire.activations.progress import announce
 from cofire.activations.summary import ActivationSummary, ByClass, LayerSummary, SummaryOptions
 from cofire.arguments import validated
 from cofire.errors import BudgetError, LayerError, OptionError

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cofire.activations.batches import Batches
+from cofire.activations.batches import Batches, progress_over
 from cofire.activations.labelling import Labelling
-from cofire.activations.progress import progress_over
 from cofire.boost.evidence import ClassStatistics, Evidence, Sample
 from cofire.boost.methods import EVIDENCE, LEARNT, Gathered, Method
 from cofire.boost.reading import (

@@ -13,7 +13,7 @@ from pydantic import create_model
 from rich.table import Table
 from rich.text import Text
 
-from cofire.activations.progress import progress_over
+from cofire.activations.batches import progress_over
 from cofire.cli.options import ImageOptions, Output, tell
 from cofire.cli.terminal import claim, command_line, note, print_table, say, without_commands
 from cofire.errors import OptionError, near_matches

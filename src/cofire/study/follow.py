@@ -23,9 +23,8 @@ from cofire.marks import LATER
 from cofire.network import Network, Selector, Unit, classifier
 from cofire.storage import versions
 from cofire.study.analyse import Analysis, Moment
-from cofire.study.fragments import Fragments
 from cofire.study.graph_rows import GraphOptions
-from cofire.study.trajectory import Trajectory
+from cofire.study.trajectory import Fragments, Trajectory
 
 _TABLE = "layers.parquet"
 """Of a trajectory that was saved."""

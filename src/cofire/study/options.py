@@ -10,10 +10,14 @@ from cofire.boost import METHODS
 from cofire.boost.reading import DEFAULT_UNIT, BoosterUnit
 from cofire.marks import choice
 from cofire.options import Options, option
-from cofire.study.datasets import DATASETS
+from cofire.study.sources import DATASETS
 
 _TRAINING = "Training"
+
+
 _GRAPH = "Activation pattern graph"
+
+
 _BOOSTING = "Boosting"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cofire.activations.progress import progress_over
+from cofire.activations.batches import progress_over
 from cofire.arguments import validated
 from cofire.atomic import claimed
 from cofire.errors import OptionError
@@ -17,12 +17,11 @@ from cofire.network import Network
 from cofire.patterns import information_floor
 from cofire.storage import begin, versions
 from cofire.study.analyse import Analysis, Moment
-from cofire.study.datasets import LabelledData, hold_out, load_dataset
-from cofire.study.fragments import Fragments
 from cofire.study.graph_rows import GraphOptions
 from cofire.study.options import StudyOptions
+from cofire.study.sources import LabelledData, hold_out, load_dataset
 from cofire.study.training import Training, checkpoint_path, checkpoint_steps, cnn, fcnn
-from cofire.study.trajectory import Trajectory
+from cofire.study.trajectory import Fragments, Trajectory
 
 _ABOUT = "study.json"
 

@@ -16,8 +16,8 @@ from cofire.atomic import atomic_path
 from cofire.errors import OptionError, ResultError, WeightsError
 from cofire.network import load_weights, save_weights
 from cofire.storage import checksum_of_json, hash_of_tensors
-from cofire.study.datasets import drawn_seed
 from cofire.study.options import StudyOptions
+from cofire.study.sources import drawn_seed
 
 _STATE = "training.pt"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -13,17 +13,22 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from cofire.arguments import validated
+from cofire.atomic import atomic_folder, write_text
 from cofire.errors import LayerError, MergeError, OptionError, ResultError, near_matches
 from cofire.graphs import ActivationPatternGraph
 from cofire.patterns import MEASURES, OfLayer
-from cofire.reading import reader
-from cofire.storage import read_schema, read_table, write_table
+from cofire.reading import read_json, reader
+from cofire.storage import check_same, read_schema, read_table, write_table
 from cofire.study.correlation import Correlation, correlate
 from cofire.study.graph_rows import graph_from_tables
 from cofire.study.tables import TABLES
 
 _MOMENT = ("checkpoint", "epoch", "step")
+
+
 _ACCURACIES = ("train_accuracy", "test_accuracy")
+
+
 _SUBJECT = ("scope", "name", "measure", "accuracy", "mean")
 
 
@@ -367,3 +372,68 @@ def _check_together(tables: Mapping[str, pa.Table], folder: str, apart: bool) ->
 def _first_columns() -> dict[str, OfLayer]:
     """The column of every measure in the table of layers, and how it is made of its neurons."""
     return dict(next(iter(measure.columns.items())) for measure in MEASURES.values())
+
+
+_IDENTITY = "checkpoint.json"
+
+
+_NAMED = ("model", "data", "samples", "test_samples")
+
+
+class Fragments:
+    """A folder of trajectories of one checkpoint each, every one whole or absent.
+
+    Args:
+        folder: The run's folder; the fragments lie below it.
+        options: Under which they must have been made.
+    """
+
+    def __init__(self, folder: Path, options: dict[str, Any]) -> None:
+        self._folder = folder / "rows"
+        self._options = options
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number:04d}"
+
+    def get(self, number: int, identity: dict[str, Any]) -> Trajectory | None:
+        """The rows of a checkpoint, None if they are not there.
+
+        Args:
+            number: Of the checkpoint.
+            identity: What tells this checkpoint from others, as it was given to `put`.
+
+        Raises:
+            MergeError: They are of another checkpoint or were made under other options.
+            ResultError: They are damaged.
+        """
+        path = self._path(number)
+        if not path.is_dir():
+            return None
+        try:
+            found = Trajectory.load(path)
+            known = read_json(path / _IDENTITY)
+        except (ResultError, OSError, ValueError, RecursionError) as error:
+            raise ResultError(
+                f"'{path}' is damaged: {error}",
+                "the whole rows of a checkpoint",
+                f"delete '{path}' and start again",
+            ) from error
+        named = {name: self._options[name] for name in _NAMED if name in self._options}
+        mine, theirs = {**self._options, **identity}, {**named, **found.options, **known}
+        check_same(path, theirs, mine)
+        return replace(found, options=self._options)
+
+    def put(self, number: int, rows: Trajectory, identity: dict[str, Any]) -> None:
+        """Keep the rows of a checkpoint: the folder appears in one step.
+
+        Args:
+            number: Of the checkpoint.
+            rows: A trajectory of this checkpoint alone.
+            identity: What tells this checkpoint from others.
+
+        Raises:
+            ResultError: They are there already, or cannot be written.
+        """
+        with atomic_folder(self._path(number)) as partial:
+            rows.save(partial)
+            write_text(partial / _IDENTITY, json.dumps(identity, sort_keys=True))
