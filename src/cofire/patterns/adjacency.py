@@ -78,9 +78,8 @@ def graph_of(adjacency: ArrayLike) -> WeightedGraph:
             "modularity is not defined for negative weights: shift or clip them",
         )
     if not _symmetric(values, allowed):
-        values = (
-            values + values.T
-        ) / 2  # apart by rounding alone: which half is right is not known
+        # Apart by rounding alone: which half is right is not known.
+        values = (values + values.T) / 2
         degrees = values.sum(dim=1)
     total = float(degrees.sum())
     if total == torch.inf:
@@ -115,6 +114,10 @@ def _symmetric(values: Tensor, allowed: float) -> bool:
     return exactly
 
 
+def _whole(values: Tensor) -> bool:
+    return not (values.is_floating_point() or values.is_complex() or values.dtype == torch.bool)
+
+
 def check_membership(membership: ArrayLike, vertices: int) -> Tensor:
     """The community of every vertex as int64, if it can be that.
 
@@ -126,12 +129,9 @@ def check_membership(membership: ArrayLike, vertices: int) -> Tensor:
         DataError: Another length or type, or a number below -1.
     """
     membership = tensor_of(membership, "a membership")
-    whole = not (
-        membership.is_floating_point() or membership.is_complex() or membership.dtype == torch.bool
-    )
     if vertices == 0 and membership.numel() == 0:
         return torch.zeros(0, dtype=torch.int64)
-    if membership.shape != (vertices,) or not whole:
+    if membership.shape != (vertices,) or not _whole(membership):
         raise DataError(
             f"a membership of shape {tuple(membership.shape)}, {membership.dtype}, for {vertices} vertices",
             f"({vertices},) whole numbers: one community per vertex, -1 for what is not a vertex",
@@ -171,12 +171,7 @@ def check_communities(
         )
         if found.numel() == 0:
             found = torch.zeros(0, dtype=torch.int64)
-        if (
-            found.is_floating_point()
-            or found.is_complex()
-            or found.dtype == torch.bool
-            or found.ndim != 1
-        ):
+        if not _whole(found) or found.ndim != 1:
             raise DataError(
                 f"community {number} of shape {tuple(found.shape)}, {found.dtype}",
                 "a flat list of the indices of its vertices",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
 from typing import Annotated
 
 import torch
+from pydantic import NonNegativeFloat
 from torch import Tensor
 
 from cofire.arguments import validated
@@ -23,7 +23,9 @@ from cofire.tensors import dense as tensor_of
 
 
 @validated
-def modularity(adjacency: ArrayLike, membership: ArrayLike, *, resolution: float = 1.0) -> float:
+def modularity(
+    adjacency: ArrayLike, membership: ArrayLike, *, resolution: NonNegativeFloat = 1.0
+) -> float:
     """Modularity of a partition, `Q = 1/2m Σ_vw (A_vw - γ k_v k_w / 2m) δ(C_v, C_w)` (P2 Eq. 2).
 
     Args:
@@ -51,14 +53,6 @@ def modularity(adjacency: ArrayLike, membership: ArrayLike, *, resolution: float
         >>> round(modularity(a, torch.tensor([0, 0, 0, 1, 1, 1])), 4)
         0.3571
     """
-    if (
-        isinstance(resolution, bool)
-        or not isinstance(resolution, Real)
-        or not 0 <= resolution < torch.inf
-    ):
-        raise OptionError(
-            f"resolution={resolution}", "a finite number from 0 up", "pass resolution=1.0"
-        )
     graph = graph_of(adjacency)
     belongs = check_membership(membership, len(graph.adjacency)).to(graph.adjacency.device)
     if bool((belongs < 0).any()):
@@ -83,7 +77,7 @@ def overlapping_modularity(
     communities: Annotated[ArrayLike | Sequence[Sequence[int] | ArrayLike], LATER],
     *,
     weighted: bool = True,
-    min_weight: float = 0.0,
+    min_weight: NonNegativeFloat = 0.0,
 ) -> float:
     """Modularity of communities that may overlap, `Q = 1/2m Σ_c Σ_vw∈c (A_vw - k_v k_w / 2m) α_cv α_cw`.
 
@@ -118,7 +112,7 @@ def overlapping_modularity(
         >>> round(overlapping_modularity(a.fill_diagonal_(0), [[0, 1, 2], [2, 3, 4]]), 4)
         0.1667
     """
-    if not 0 <= min_weight < torch.inf or (weighted and min_weight != 0):
+    if weighted and min_weight != 0:
         raise OptionError(
             f"min_weight={min_weight} with weighted={weighted}",
             "a finite number from 0 up, where weights are not used",

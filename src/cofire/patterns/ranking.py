@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from cofire.errors import DataError, NonFiniteError, OptionError
+from cofire.arguments import validated
+from cofire.errors import DataError, NonFiniteError
 from cofire.patterns.adjacency import ArrayLike
 from cofire.tensors import dense as tensor_of
 
@@ -17,6 +20,7 @@ _CELLS = 1 << 16
 """Counts that the bootstrap holds at a time: those that stay in a cache are ten times as fast as many more."""
 
 
+@validated
 def auroc(negatives: ArrayLike, positives: ArrayLike) -> float:
     """Chance that a positive scores above a negative, ties counted half: the area under the ROC curve.
 
@@ -46,8 +50,9 @@ def auroc(negatives: ArrayLike, positives: ArrayLike) -> float:
     return int(doubled.sum()) / (2 * len(low) * len(high))
 
 
+@validated
 def auroc_interval(
-    negatives: ArrayLike, positives: ArrayLike, draws: int = 1000, seed: int = 0
+    negatives: ArrayLike, positives: ArrayLike, draws: PositiveInt = 1000, seed: int = 0
 ) -> tuple[float, float]:
     """A 95 % interval of the AUROC: the percentiles 2.5 and 97.5 over resamples of the negatives and the positives.
 
@@ -70,8 +75,6 @@ def auroc_interval(
         >>> round(low, 1), round(high, 1)
         (0.8, 0.9)
     """
-    if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
-        raise OptionError(f"draws={draws!r}", "a whole number from 1 up", "pass draws=1000")
     low, high = _scores(negatives, "negatives"), _scores(positives, "positives")
     values, places = np.unique(np.concatenate([low, high]), return_inverse=True)
     places = places.reshape(-1)
@@ -88,7 +91,10 @@ def auroc_interval(
     return float(ends[0]), float(ends[1])
 
 
-def false_positive_rate(negatives: ArrayLike, positives: ArrayLike, at: float = 0.95) -> float:
+@validated
+def false_positive_rate(
+    negatives: ArrayLike, positives: ArrayLike, at: Annotated[float, Field(gt=0, le=1)] = 0.95
+) -> float:
     """Share of the negatives that are flagged where the threshold is low enough to flag `at` of the positives.
 
     Args:
@@ -110,8 +116,6 @@ def false_positive_rate(negatives: ArrayLike, positives: ArrayLike, at: float = 
         >>> false_positive_rate(torch.tensor([0.0, 1.0, 2.0, 3.0]), torch.tensor([2.0, 4.0, 5.0, 6.0]))
         0.5
     """
-    if not 0 < at <= 1:
-        raise OptionError(f"at={at!r}", "a share above 0, at most 1", "pass at=0.95")
     low, high = _scores(negatives, "negatives"), _scores(positives, "positives")
     flagged = math.ceil(at * len(high) - 1e-9)  # 0.07 · 100 is 7.000000000000001
     threshold = np.sort(high)[len(high) - max(flagged, 1)]

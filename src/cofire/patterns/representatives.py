@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from numbers import Integral
-
 import torch
+from pydantic import PositiveInt
 from torch import Tensor
 
 from cofire.arguments import validated
@@ -14,7 +13,7 @@ from cofire.tensors import dense as tensor_of
 
 
 @validated
-def representative_neurons(mean_activation: ArrayLike, top: int) -> Tensor:
+def representative_neurons(mean_activation: ArrayLike, top: PositiveInt) -> Tensor:
     """The representative neurons `N_i` of every class: those with the highest mean activation `V_i(q)` (P2 §5.1).
 
     Args:
@@ -49,17 +48,14 @@ def representative_neurons(mean_activation: ArrayLike, top: int) -> Tensor:
             "find what makes the network overflow",
         )
     neurons = mean_activation.shape[1]
-    if isinstance(top, bool) or not isinstance(top, Integral) or not 1 <= top <= neurons:
+    if top > neurons:
         raise OptionError(
             f"top={top!r} of {neurons} neurons",
             f"a whole number from 1 to {neurons}",
             "choose fewer representative neurons per class, or a layer with more neurons",
         )
-    return (
-        torch.sort(mean_activation, dim=1, descending=True, stable=True)
-        .indices[:, :top]
-        .contiguous()
-    )
+    best = torch.sort(mean_activation, dim=1, descending=True, stable=True).indices
+    return best[:, :top].contiguous()
 
 
 @validated
