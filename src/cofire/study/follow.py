@@ -152,15 +152,19 @@ def follow(
     graphs = GraphOptions(resolution, community_runs)
     of_graphs = (graphs, top, null_graphs or 0) != (GraphOptions(), DEFAULT_TOP, 0)
     of_boost = any(o is not None for o in (boost_layers, boost_unit, boost_threshold, held_out))
+    leave = "or leave them out"
     faults = {
-        ("options of graphs without pairs", "pairs='class'"): pairs is None and of_graphs,
-        ("options of boosting without boost", "boost='readout'"): boost is None and of_boost,
-        (f"boost={boost!r} without test data", "test"): boost is not None and test is None,
-        (f"explain={explain} without test data", "test"): explain > 0 and test is None,
+        f"options of graphs without pairs: pass pairs='class', {leave}": pairs is None
+        and of_graphs,
+        f"options of boosting without boost: pass boost='readout', {leave}": boost is None
+        and of_boost,
+        f"boost={boost!r} without test data: pass test as well": boost and test is None,
+        f"explain={explain} without test data: pass test as well": explain and test is None,
     }
-    for (told, needed), holds in faults.items():
+    for fault, holds in faults.items():
         if holds:
-            raise OptionError(told, "what they need as well", f"pass {needed}, or leave them out")
+            told, _, remedy = fault.partition(": ")
+            raise OptionError(told, "what they need as well", remedy)
     if boost not in (None, "auto"):
         check_booster("boost", boost)
     limit = check_firing(threshold if boost_threshold is None else boost_threshold)
