@@ -110,7 +110,7 @@ class Evaluate(BoxedImagesOptions):
 
 
 def evaluate(options: Evaluate) -> dict[str, Any]:
-    """Judge explanations: do they show where the object is, what the network uses, and do they depend on the class?
+    """Judge explanations: do they show where the object is, and what the network uses?
 
     All methods explain the same images. Half of all images, told by the hash of their names, are
     for tuning: on them the rules of boxes around heat are learned; methods are judged on the

@@ -39,7 +39,7 @@ class Graph(Output):
 
 
 def graph(options: Graph) -> dict[str, Any]:
-    """Which neurons of a layer fire together: the graph of one checkpoint, described, and as a file for Gephi."""
+    """Which neurons of a layer fire together: the graph of one checkpoint, as a file for Gephi."""
     out, folder, communities = options.out, options.folder, options.communities
     kinds = (*_WRITERS, ".safetensors")
     if out is not None and out.suffix not in kinds:

@@ -1,0 +1,81 @@
+"""One command line: what is the same for every verb, and what a wrong value is told."""
+
+import json
+
+import pytest
+
+from cofire.cli.main import VERBS
+from tests.golden.running import run
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_the_same_flags_for_what_it_says(verb, tmp_path):
+    told = run((verb, "--help"), tmp_path).out
+    for flag in ("--quiet", "-q", "--verbose", "-v", "--json", "--version", "-V", "-h"):
+        assert f" {flag} " in told, flag
+    assert " ".join(VERBS[verb].split()) in " ".join(told.split())
+
+
+@pytest.mark.parametrize("verb", ["study", "summarize", "report", "explain"])
+def test_a_verb_alone_shows_its_usage(verb, tmp_path):
+    assert f"Usage: cofire {verb} [OPTIONS]" in run((verb,), tmp_path).out
+
+
+def test_json_is_all_that_is_printed(tmp_path):
+    told = run(("doctor", "--json"), tmp_path)
+    assert json.loads(told.out)["ready"] is True
+
+
+def test_quiet_says_nothing_beside_the_results_and_verbose_says_how_long_it_took(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import torch\ntorch.manual_seed(0)\n"
+        "def model():\n    return torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))\n"
+        "def data():\n    return torch.randn(20, 4), torch.arange(20) % 2\n"
+    )
+    command = ("summarize", "--model", "mine:model", "--data", "mine:data", "--out", "out")
+    loud, quiet = run((*command, "-v"), tmp_path), run((*command, "-q"), tmp_path)
+    assert "2 layers" in loud.err or "1 layers" in loud.err
+    assert "Took " in loud.err
+    assert quiet.err == ""
+    assert quiet.out == loud.out
+
+
+@pytest.mark.parametrize(
+    ("command", "old", "new"),
+    [
+        ("boost", "--method", "--booster"),
+        ("evaluate", "--images", "--data"),
+        ("evaluate", "--methods", "--method"),
+        ("evaluate", "--tuning-photos", "--tuning-images"),
+        ("tune", "--images", "--data"),
+        ("tune", "--photos", "--sample"),
+    ],
+)
+def test_a_renamed_flag_names_the_new_one(command, old, new, tmp_path):
+    for given in ((old, "x"), (f"{old}=x",)):
+        told = run((command, *given), tmp_path)
+        assert told.exit == 1
+        assert f"cofire: {old}. Expected: {new}, as it is called now." in told.err
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--unit", "chanel"), "--unit 'chanel'. Expected: one of 'channel', "),
+        (("--unit", "chanel"), "To fix it: pass 'channel'."),
+        (("--bins", "0"), "To fix it: pass --bins 100."),
+        (("--batch-size", "0"), "--batch-size 0. Expected: a whole number from 1"),
+        (("--bisn", "3"), "No such option: --bisn (Possible options: --bins"),
+    ],
+)
+def test_a_wrong_value_is_told_in_the_shells_words(given, said, tmp_path):
+    told = run(("summarize", "--model", "a:b", "--data", "c:d", *given), tmp_path)
+    assert said in " ".join(told.err.split())
+    assert "batch_size" not in told.err
+
+
+def test_options_of_methods_are_options_of_explain_in_panels_of_their_own(tmp_path):
+    told = run(("explain", "--help"), tmp_path).out
+    assert "Options of gradcam, gradcam++" in told
+    assert "Options of discernible " in told
+    assert "[default: 10]" in told
