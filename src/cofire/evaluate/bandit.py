@@ -6,22 +6,24 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Annotated, Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from cofire.arguments import validated
-from cofire.errors import CofireError, DataError, NonFiniteError, OptionError, ResultError
+from cofire.errors import CofireError, DataError, OptionError, ResultError
 from cofire.marks import check_whole
 from cofire.reading import reader
 from cofire.storage import load_json, save_json
+from cofire.tensors import Values
 
 Pull = Callable[[int, int], float]
 """Gives the reward, 0 to 1, of an arm at a trial, both counted from 0."""
 
 Floats = NDArray[np.float64]
+_Table = Annotated[Floats, Values("trials arms", least=0.0, most=1.0, array=True)]
+_REWARD = Values("", least=0.0, most=1.0)
 
 _FORMAT = 1
 
@@ -44,32 +46,24 @@ class BanditRun:
     """
 
     names: tuple[str, ...]
-    pulled: NDArray[np.int64]
-    rewards: Floats
-    table: Floats | None = None
+    pulled: Annotated[NDArray[np.int64], Values("trials", "whole", array=True)]
+    rewards: Annotated[Floats, Values("trials", least=0.0, most=1.0, array=True)]
+    table: _Table | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(map(str, self.names)))
-        object.__setattr__(self, "pulled", np.asarray(self.pulled, dtype=np.int64))
-        object.__setattr__(self, "rewards", np.asarray(self.rewards, dtype=np.float64))
+        object.__setattr__(self, "pulled", self.pulled.astype(np.int64))
+        object.__setattr__(self, "rewards", self.rewards.astype(np.float64))
         trials, arms = len(self.pulled), len(self.names)
-        tried = np.unique(self.pulled)
-        if (
-            self.pulled.ndim != 1
-            or self.rewards.shape != (trials,)
-            or tried.tolist() != list(range(arms))
-            or not arms
-        ):
+        if not arms or np.unique(self.pulled).tolist() != list(range(arms)):
             raise DataError(
-                f"{trials} trials of {arms} arms with rewards of shape {self.rewards.shape}",
-                "one reward for each trial, and every arm tried once or more",
+                f"{trials} trials of {arms} arms, not all of them",
+                "every arm tried once or more",
                 "take a run as ucb1 gave it",
             )
-        _check_rewards(self.rewards)
         if self.table is not None:
-            object.__setattr__(self, "table", _checked_table(self.table, arms))
-            assert self.table is not None
-            if len(self.table) != trials or not np.array_equal(
+            object.__setattr__(self, "table", self.table.astype(np.float64))
+            if self.table.shape != (trials, arms) or not np.array_equal(
                 self.table[range(trials), self.pulled], self.rewards
             ):
                 raise DataError(
@@ -177,15 +171,7 @@ class BanditRun:
         Raises:
             ResultError: The file is missing, damaged, or holds something else.
         """
-        try:
-            noted = load_json(path)
-        except (OSError, ValueError, RecursionError) as error:
-            raise ResultError(
-                f"'{path}' cannot be read: {error}",
-                "what BanditRun.save wrote",
-                "run the bandit again",
-            ) from error
-        return cls.of(noted)
+        return cls.of(load_json(path))
 
     def __repr__(self) -> str:
         best = self.arm
@@ -196,9 +182,7 @@ class BanditRun:
 
 
 @validated
-def ucb1(
-    arms: int | Sequence[str], pull: Pull | Tensor | Floats, trials: int | None = None
-) -> BanditRun:
+def ucb1(arms: int | Sequence[str], pull: Pull | _Table, trials: int | None = None) -> BanditRun:
     """Try the arms of a bandit by UCB1: each once, then always the one that could well be the best.
 
     After `n` trials the arm with the highest `mean + sqrt(2 · ln(n) / n_arm)` is tried next, of
@@ -235,12 +219,19 @@ def ucb1(
     )
     table = None
     if not callable(pull):
-        table = _checked_table(pull, count)
-        trials = (
-            len(table)
-            if trials is None
-            else check_whole("trials", trials, least=count, most=len(table))
-        )
+        table = pull.astype(np.float64)
+        if table.shape[1] != count:
+            raise DataError(
+                f"rewards of shape {table.shape}",
+                f"(trials, {count}), one column for each arm",
+                "transpose it",
+            )
+        rows = len(table)
+        if rows < count:
+            raise OptionError(
+                f"{rows} trials of {count} arms", "one or more for each arm", "pass more rows"
+            )
+        trials = rows if trials is None else check_whole("trials", trials, least=count, most=rows)
         table = table[:trials]
     trials = check_whole("trials", trials, least=count)
     pulled, rewards = np.zeros(trials, dtype=np.int64), np.zeros(trials)
@@ -254,52 +245,9 @@ def ucb1(
         if table is not None:
             reward = float(table[trial, arm])
         else:
-            reward = _reward(cast("Pull", pull)(arm, trial), names[arm], trial)
+            given = cast("Pull", pull)(arm, trial)
+            reward = float(_REWARD.of(f"the reward of arm {names[arm]!r} at trial {trial}", given))
         pulled[trial], rewards[trial] = arm, reward
         sums[arm] += reward
         counts[arm] += 1
     return BanditRun(names, pulled, rewards, table)
-
-
-def _reward(given: Any, name: str, trial: int) -> float:
-    try:
-        reward = float(given)
-    except (TypeError, ValueError) as error:
-        raise DataError(
-            f"{given!r} as reward of arm {name!r} at trial {trial}",
-            "a number from 0 to 1",
-            "return a number",
-        ) from error
-    _check_rewards(np.array([reward]))
-    return reward
-
-
-def _checked_table(given: Any, arms: int) -> Floats:
-    try:
-        table = np.asarray(
-            given.detach().cpu() if isinstance(given, Tensor) else given, dtype=np.float64
-        )
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise DataError("rewards that are no table", f"(trials, {arms})", "pass numbers") from error
-    if table.ndim != 2 or table.shape[1] != arms:
-        raise DataError(
-            f"rewards of shape {table.shape}",
-            f"(trials, {arms}), one column for each arm",
-            "transpose it",
-        )
-    if len(table) < arms:
-        raise OptionError(
-            f"{len(table)} trials of {arms} arms", "one or more for each arm", "pass more rows"
-        )
-    _check_rewards(table)
-    return table
-
-
-def _check_rewards(rewards: Floats) -> None:
-    if not np.isfinite(rewards).all():
-        raise NonFiniteError(
-            "a reward that is NaN or infinite", "rewards from 0 to 1", "find where it comes from"
-        )
-    if rewards.size and not 0 <= rewards.min() <= rewards.max() <= 1:
-        out = rewards.min() if rewards.min() < 0 else rewards.max()
-        raise DataError(f"a reward of {out:g}", "rewards from 0 to 1", "scale them")
