@@ -32,9 +32,26 @@ from cofire.explain import Explanation
 from cofire.explain.inputs import chances_of
 from cofire.images.preparation import Preparation
 from cofire.network import Network, classifier
+from cofire.options import Options, option
 
 _SEEN = 90
 """Grey levels by which the strongest changes of a difference are drawn lighter or darker than middle grey."""
+
+
+class AttackOptions(Options):
+    """How images are attacked (see `cofire.evaluate.deepfool.deepfool`).
+
+    Attributes:
+        classes: The most probable classes whose boundaries are looked at.
+        overshoot: How much further than to the boundary, as a share of the way.
+        steps: At the most.
+        seed: Of the noise, and of baselines that draw.
+    """
+
+    classes: int = option(10, "Classes", "Whose boundaries are looked at.", ge=2)
+    overshoot: float = option(0.02, "Overshoot", "Further than to the boundary.", ge=0)
+    steps: PositiveInt = option(50, "Steps", "Of DeepFool at the most.")
+    seed: int = option(0, "Seed", "Of the noise.")
 
 
 @validated
@@ -51,12 +68,10 @@ def run_robustness(
     preparation: Preparation | None = None,
     boxes: Sequence[Tensor] | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
-    classes: int = 10,
-    overshoot: float = 0.02,
-    steps: int = 50,
     batch_size: PositiveInt = 16,
     cases: int = 12,
     advance: Callable[[int], object] | None = None,
+    **attack: Any,
 ) -> Robustness:
     """Attack photos, and see how far their explanations move.
 
@@ -81,12 +96,10 @@ def run_robustness(
         boxes: For each image the ground-truth boxes (boxes, 4) in pixels of the input, (0, 4) for
             none.
         options: Of the methods, by name.
-        classes: See `deepfool`.
-        overshoot: See `deepfool`.
-        steps: See `deepfool`.
         batch_size: Images at a time.
         cases: How many photos are kept to look at.
         advance: Called with the number of photos done, after each batch.
+        attack: See `AttackOptions`.
 
     Raises:
         BatchError: Images, pictures, labels, files or boxes of other numbers, or of a shape that
@@ -117,14 +130,15 @@ def run_robustness(
             "pass the network's own",
         )
     bounds = None if preparation is None else _bounds(preparation)
-    attack = {"classes": classes, "overshoot": overshoot, "steps": steps}
+    asked = AttackOptions(seed=seed, **attack)
+    how = {"classes": asked.classes, "overshoot": asked.overshoot, "steps": asked.steps}
     told = list(map(str, range(count))) if files is None else list(files)
     photos: list[AttackedPhoto] = []
     shifts: list[MethodShift] = []
     kept: list[tuple[float, int, AttackCase]] = []
     for first in range(0, count, batch_size):
         part = slice(first, first + batch_size)
-        found = deepfool(network, inputs[part], bounds=bounds, batch_size=batch_size, **attack)  # type: ignore[arg-type]
+        found = deepfool(network, inputs[part], bounds=bounds, batch_size=batch_size, **how)  # type: ignore[arg-type]
         start = inputs[part].detach().cpu().float()
         fooled = found.fooled.nonzero().flatten()
         noise = start.clone()
@@ -143,8 +157,8 @@ def run_robustness(
             changed = [(plain + each).round().clamp(0, 255).to(torch.uint8) for each in levels]
             shown, seen = [plain, *changed], [start[fooled], noise[fooled], found.images[fooled]]
             # The first class on all three, the new class attacked, and on the photos as they were.
-            asked = [(at, found.before[fooled]) for at in range(3)]
-            asked += [(at, found.after[fooled]) for at in (2, 0)]
+            wanted = [(at, found.before[fooled]) for at in range(3)]
+            wanted += [(at, found.after[fooled]) for at in (2, 0)]
             explanations = {
                 method: [
                     explained(
@@ -156,7 +170,7 @@ def run_robustness(
                         seed=seed,
                         options=(options or {}).get(method, {}),
                     )
-                    for at, target in asked
+                    for at, target in wanted
                 ]
                 for method in methods
             }
@@ -201,7 +215,7 @@ def run_robustness(
             sorted(shifts, key=lambda row: (row.photo, order[row.method], order[row.comparison]))
         ),
         classes={} if names is None else {number: names[number] for number in sorted(occurring)},
-        options={**attack, "seed": seed, "bounded": bounds is not None},
+        options={**asked.record(), "bounded": bounds is not None},
         cases=tuple(case for _, _, case in sorted(kept, key=lambda each: each[:2], reverse=True)),
     )
 
