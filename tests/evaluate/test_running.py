@@ -220,7 +220,6 @@ def test_what_others_compute_with_is_noted(whole):
         "cofire",
         "torch",
         "numpy",
-        "zennit",
     }
 
 

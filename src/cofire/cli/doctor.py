@@ -26,7 +26,6 @@ _EXTRAS = {
         "figures of a report as PNG and SVG files (needs Chrome or Chromium as well)",
     ),
     "igraph": ("igraph", "Leiden's method and ActivationPatternGraph.to_igraph()"),
-    "lrp": ("zennit", "layer-wise relevance propagation, to compare explanations with"),
     "timm": ("timm", "the classifiers of timm, as --model timm:NAME"),
 }
 _DATA = {"MNIST": "MNIST/raw", "Fashion-MNIST": "FashionMNIST/raw"}

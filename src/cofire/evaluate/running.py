@@ -36,7 +36,7 @@ MOST_TUNING = 500
 _TIMED = 30
 """Images from which on a run is long enough for two of them to be tried, to tell how long it takes."""
 
-_JUDGED_WITH = ("cofire", "torch", "numpy", "zennit")
+_JUDGED_WITH = ("cofire", "torch", "numpy")
 """The packages whose versions numbers depend on: another one is another run."""
 
 Tell = Callable[[str], object]

@@ -53,7 +53,7 @@ def explain(
     them where nothing speaks for a neuron, and an input with a negative weight is asked why it is
     small, in `Z_pre` and further down. "cnn-fixations" is the same as the latter with other
     options. "gradcam" and "gradcam++" are class activation maps, as captum and grad-cam have them; "lrp"
-    is the relevance of zennit's LRP ε⁺.
+    is relevance by LRP ε⁺, as zennit has it.
 
     Args:
         network: The classifier, read from its operator graph; a module is read with the images.
@@ -85,7 +85,6 @@ def explain(
             cannot go.
         ExportError: The network has no operator graph.
         ExplanationError: The network has no layer for a class activation map.
-        MissingExtraError: The library of a class activation map, or of relevance, is not installed.
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.ReLU(), torch.nn.Linear(2, 2))

@@ -1,8 +1,7 @@
-"""Layer-wise relevance propagation by zennit, on the network's own graph: what to compare with."""
+"""Layer-wise relevance propagation on the network's own graph: what to compare with."""
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Callable
 from functools import partial
@@ -10,30 +9,51 @@ from typing import Any
 
 import torch
 from pydantic import Field
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
-from cofire.errors import ExplanationError, MissingExtraError, NonFiniteError
-from cofire.explain.methods.lrp_modules import (
-    Multiple,
-    Site,
-    Sum,
-    arguments_of,
-    merged_weights,
-    site_for,
-)
+from cofire.errors import ExplanationError, NonFiniteError
 from cofire.explain.methods.lrp_plan import LrpPlan, Part, lrp_plan_of
 from cofire.explain.methods.registry import Found, register_method
 from cofire.explain.result.regions import SIGMA, blurred, check_share
 from cofire.explain.rules.registry import Step
 from cofire.network import Network
 from cofire.network.operators import named
+from cofire.network.untouched import without_autocast
 from cofire.options import Options
 
 _BYTES = 2 << 30
 """What the values of a batch may take on the way; more images go through one after the other."""
 
 _COPIES = 3
-"""zennit holds a layer's input beside autograd's, and that with its two signs apart."""
+"""A layer's input is held beside autograd's, and that with its two signs apart."""
+
+_EPSILON = 1e-6
+
+Function = Callable[..., Any]
+
+
+class LrpOptions(Options):
+    """Options of layer-wise relevance propagation.
+
+    Attributes:
+        sigma: Width of the blur as a share of the shorter side; 0 for none.
+    """
+
+    sigma: float = Field(
+        SIGMA, ge=0, title="Blur", description="Width of the blur, as a share of the shorter side."
+    )
+
+
+@register_method(
+    "lrp",
+    title="LRP",
+    options=LrpOptions,
+    meaning="Relevance by LRP ε⁺: what each neuron adds up is shared out among its inputs.",
+)
+def lrp(network: Network, images: Tensor, classes: Tensor, options: LrpOptions) -> Found:
+    """The positive part of the relevance, blurred."""
+    maps = lrp_maps(network, images, classes, options.sigma)
+    return Found(maps=maps, options={"composite": "epsilon plus", "sigma": options.sigma})
 
 
 def lrp_maps(network: Network, images: Tensor, target: Tensor, sigma: float = SIGMA) -> Tensor:
@@ -52,12 +72,12 @@ def lrp_maps(network: Network, images: Tensor, target: Tensor, sigma: float = SI
     Raises:
         BatchError: The images do not fit the network.
         ExportError: The network intercepts calls and has no graph.
-        MissingExtraError: zennit is not installed.
         NonFiniteError: Relevance is NaN or infinite.
         OptionError: `sigma` is no number from 0 up.
         RuleError: An operator on the way has no rule.
 
     Example:
+        >>> from torch import nn
         >>> model = nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU(), nn.Flatten(), nn.Linear(4, 2, bias=False))
         >>> model[0].weight.data.fill_(1), model[0].bias.data.zero_()
         (tensor([[[[1.]]]]), tensor([0.]))
@@ -95,9 +115,9 @@ def relevance(network: Network, images: Tensor, target: Tensor) -> Tensor:
     The logit, and not 1, is what starts: what speaks for a class is positive also where its logit
         is below zero.
 
-    The rules hang on modules that stand for the graph's operators during the call. The model is not
-    changed in any
-    way: its weights are shared and detached. Half precision is computed in single precision.
+    The numbers are zennit's; the rules stand for the graph's operators during the call. The model
+    is not changed in any way: its weights are shared and detached. Half precision is computed in
+    single precision.
 
     Args:
         network: With a graph; it takes one batch of inputs.
@@ -112,39 +132,39 @@ def relevance(network: Network, images: Tensor, target: Tensor) -> Tensor:
     Raises:
         BatchError: The images do not fit the network.
         ExportError: The network intercepts calls and has no graph.
-        MissingExtraError: zennit is not installed.
         NonFiniteError: Relevance is NaN or infinite.
         RuleError: An operator on the way has no rule.
 
     Example:
         What a linear layer adds up, 2 - 1, is shared out as it was added:
 
+        >>> from torch import nn
         >>> model = nn.Sequential(nn.Linear(2, 2, bias=False))
         >>> model[0].weight.data[:] = torch.tensor([[1.0, -1.0], [1.0, 1.0]])
         >>> vector = torch.tensor([[2.0, 1.0]])
         >>> relevance(Network(model, vector), vector, torch.tensor([0])).round(decimals=3)
         tensor([[ 2., -1.]])
     """
-    composites, rules = _zennit("zennit.composites"), _zennit("zennit.rules")
     plan = lrp_plan_of(network)
-    device = network.device
     (prepared,) = network.prepared(images)
     each = max(1, _BYTES // max(1, _COPIES * sum(map(_bytes, plan.order))))
     found = []
     # Gradients need tensors that autograd may keep, also where the caller records nothing.
-    with (
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        torch.autocast(device.type, enabled=False),
-    ):
+    with torch.inference_mode(False), torch.enable_grad(), without_autocast():
         for first in range(0, len(prepared), each):
             part = slice(first, first + each)
-            pass_through = _Pass(plan, network)
-            # As zennit's own Sum layer.
-            composite = composites.EpsilonPlus(layer_map=[((Sum, Multiple), rules.Norm())])
-            classes = target[part].to(device, torch.int64, copy=True)
-            with composite.context(pass_through):
-                found.append(_back(pass_through, prepared[part], classes).cpu())
+            leaf = _wide(prepared[part].detach()).clone().requires_grad_()
+            logits, _ = network.trace(leaf, gradients=True, replace=_functions(plan))
+            classes = target[part].to(logits.device, torch.int64, copy=True)
+            chosen = logits.gather(1, classes[:, None])
+            back = torch.autograd.grad(chosen, leaf, chosen.detach(), allow_unused=True)[0]
+            if back is None:
+                raise ExplanationError(
+                    "an image from which no gradient comes to the logits",
+                    "logits that depend on the image by differentiable operators",
+                    "explain this network with method='discernible'",
+                )
+            found.append(back.cpu())
     whole = torch.cat(found)
     finite = whole.isfinite().flatten(1).all(1)
     if not bool(finite.all()):
@@ -156,170 +176,149 @@ def relevance(network: Network, images: Tensor, target: Tensor) -> Tensor:
     return whole
 
 
-def _back(pass_through: _Pass, images: Tensor, target: Tensor) -> Tensor:
-    wide = torch.promote_types(images.dtype, torch.float32)
-    leaf = images.detach().to(wide, copy=True).requires_grad_()
-    chosen = pass_through(leaf).gather(1, target[:, None])
-    found = torch.autograd.grad(chosen, leaf, chosen.detach(), allow_unused=True)[0]
-    if found is None:
-        raise ExplanationError(
-            "an image from which no gradient comes to the logits",
-            "logits that depend on the image by differentiable operators",
-            "explain this network with method='discernible'",
-        )
+def _functions(plan: LrpPlan) -> dict[fx.Node, Function]:
+    """What takes the place of the graph's operators: the same values, with relevance for gradients."""
+    # Half precision stays out of the sums.
+    found: dict[fx.Node, Function] = {
+        node: _wide if node.op == "placeholder" else _wide_cast(node)
+        for node in plan.order
+        if node.op == "placeholder" or _casts(node)
+    }
+    merged = [part for part in plan.parts.values() if part.norm is not None]
+    found |= {
+        node: partial(_by_rule, part) for node, part in plan.parts.items() if not part.spelled
+    }
+    for part in merged:
+        assert part.norm is not None
+        # The weights are known where the normalisation that is merged into them is called.
+        found[part.step.node] = partial(_given, part.step)
+        found[part.norm.node] = partial(_by_merged_rule, part, part.norm)
+    sources: dict[fx.Node, Tensor] = {}
+    for node, part in plan.parts.items():
+        if part.spelled:
+            (source,) = part.operands
+            found[source] = partial(_kept, sources, source, found.get(source) or source.target)
+            found[node] = partial(_spelled, sources, source, node.target)
     return found
 
 
-class _Pass(nn.Module):
-    """One forward pass through the graph, with a module in place of each operator that has a rule.
+def _kept(
+    sources: dict[fx.Node, Tensor],
+    node: fx.Node,
+    compute: Function,
+    *arguments: Any,
+    **keywords: Any,
+) -> Any:
+    """What a node computes, kept for an activation function that is written out by hand."""
+    sources[node] = compute(*arguments, **keywords)
+    return sources[node]
 
-    Args:
-        plan: Of the graph.
-        network: Whose weights to take.
-    """
 
-    def __init__(self, plan: LrpPlan, network: Network) -> None:
-        super().__init__()
-        self._network = network
-        sites = {node: site_for(part) for node, part in plan.parts.items()}
-        # For zennit to find them.
-        self.sites = nn.ModuleList(site for site in sites.values() if site is not None)
-        # Half precision stays out of the sums.
-        self._functions: dict[fx.Node, Callable[..., Any]] = {
-            node: _wide if node.op == "placeholder" else _wide_cast(node)
-            for node in plan.order
-            if node.op == "placeholder" or _casts(node)
-        }
-        for node, part in plan.parts.items():
-            if not part.spelled:
-                self._functions[node] = _by_rule(part, sites[node])
-        for node, part in plan.parts.items():
-            if part.norm is not None:
-                # The weights are known where the normalisation that is merged into them is called.
-                self._functions[node] = partial(_given, part.step)
-                self._functions[part.norm.node] = _merged(part, part.norm, sites[node])
-
-        for node, part in plan.parts.items():
-            if part.spelled:
-                (source,) = part.operands
-                self._functions[source] = self._kept(source, self._functions.get(source))
-                self._functions[node] = self._by_hand(part, sites[node])
-        self._sources: dict[fx.Node, Tensor] = {}
-
-    def _kept(self, node: fx.Node, function: Callable[..., Any] | None) -> Callable[..., Any]:
-        """What a node computes, kept for an activation function that is written out by hand."""
-
-        def keep(*arguments: Any, **keywords: Any) -> Any:
-            compute = function or node.target
-            value = self._sources[node] = compute(*arguments, **keywords)  # type: ignore[operator]
-            return value
-
-        return keep
-
-    def _by_hand(self, part: Part, site: Site | None) -> Callable[..., Any]:
-        assert site is not None
-        function, (source,) = part.step.node.target, part.operands
-
-        def whole(*arguments: Any, **keywords: Any) -> Tensor:
-            found = function(*arguments, **keywords).detach()  # type: ignore[operator]
-            # Its value with one step back to what it is a function of.
-            site.settle(lambda value, *_: found + (value - value.detach()))
-            result: Tensor = site(self._sources[source])
-            return result
-
-        return whole
-
-    def forward(self, images: Tensor) -> Tensor:
-        """The logits."""
-        return self._network.trace(images, gradients=True, replace=self._functions)[0]
+def _spelled(
+    sources: dict[fx.Node, Tensor],
+    node: fx.Node,
+    compute: Function,
+    *arguments: Any,
+    **keywords: Any,
+) -> Tensor:
+    """The last operator of an activation function by hand, with one step back to what it is a function of."""
+    return _passed(compute(*arguments, **keywords), sources[node])
 
 
 def _given(step: Step, *arguments: Any, **keywords: Any) -> dict[str, Any]:
     """An operator's arguments by name, defaults filled in."""
-    return {
-        **step.arguments,
-        **dict(zip(arguments_of(step)[0], arguments, strict=False)),
-        **keywords,
-    }
+    listed = [one.name for one in _parameters(step) if not one.kwarg_only]
+    return {**step.arguments, **dict(zip(listed, arguments, strict=False)), **keywords}
 
 
-def _by_rule(part: Part, site: Site | None) -> Callable[..., Any]:
+def _parameters(step: Step) -> Any:
+    assert isinstance(step.node.target, torch._ops.OpOverload)
+    return step.node.target._schema.arguments
+
+
+def _by_rule(part: Part, *arguments: Any, **keywords: Any) -> Any:
+    given = _given(part.step, *arguments, **keywords)
+    return _result(part.step, _value(part, given, given.get(part.weight), given.get(part.bias)))
+
+
+def _by_merged_rule(part: Part, norm: Step, *arguments: Any, **keywords: Any) -> Any:
+    settings = _given(norm, *arguments, **keywords)
+    given = settings["input"]
+    names = ("running_mean", "running_var", "eps", "weight", "bias")
+    weight, bias = merged_weights(
+        given[part.weight], given.get(part.bias), *(settings[name] for name in names)
+    )
+    return _result(norm, _value(part, given, weight, bias))
+
+
+def _value(part: Part, given: dict[str, Any], weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    """An operator's value, whose gradient is the relevance by its rule."""
     step = part.step
     places = [
-        next(name for name, value in step.arguments.items() if value is operand)
-        for operand in part.operands
+        name
+        for name, node in step.arguments.items()
+        if isinstance(node, fx.Node) and node in part.operands
     ]
+    value: Tensor = given[places[0]]
 
-    def function(*arguments: Any, **keywords: Any) -> Any:
-        given = _given(step, *arguments, **keywords)
-        if site is None:
-            # Of an operator with several results the first is meant; nothing else of it was allowed
-            # on the way.
-            return _as_result(step, given[places[0]])
-        if part.kind == "sum":
-            return _summed(step, site, given)
-        result = _settled(part, site, given, given.get(part.weight), given.get(part.bias))
-        return _as_result(step, result)
-
-    return function
-
-
-def _merged(part: Part, norm: Step, site: Site | None) -> Callable[..., Any]:
-    assert site is not None
-
-    def function(*arguments: Any, **keywords: Any) -> Any:
-        settings = _given(norm, *arguments, **keywords)
-        given = settings["input"]
-        weight, bias = merged_weights(
-            given[part.weight],
-            given.get(part.bias),
-            *(settings[n] for n in ("running_mean", "running_var", "eps", "weight", "bias")),
-        )
-        result = _settled(part, site, given, weight, bias)
-        return _as_result(norm, result)
-
-    return function
-
-
-def _settled(
-    part: Part, site: Site, given: dict[str, Any], weight: Tensor | None, bias: Tensor | None
-) -> Tensor:
-    step = part.step
-    place = next(name for name, value in step.arguments.items() if value is part.operands[0])
-    listed, keywords = arguments_of(step)
-
-    def call(value: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-        now = {**given, place: value}
+    def call(values: dict[str, Any], weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        now = given | values
         now |= {part.weight: weight} if part.weight else {}
         now |= {part.bias: bias} if part.bias else {}
-        result = step.node.target(  # type: ignore[operator]
-            *(now[name] for name in listed), **{name: now[name] for name in keywords}
-        )
+        listed = [now[one.name] for one in _parameters(step) if not one.kwarg_only]
+        rest = {one.name: now[one.name] for one in _parameters(step) if one.kwarg_only}
+        result = step.node.target(*listed, **rest)  # type: ignore[operator]
         found: Tensor = result[0] if _several(step) else result
         return found
 
-    site.settle(call, weight, bias)
-    result: Tensor = site(given[place])
-    return result
+    if part.kind == "same":
+        return value
+    if part.kind in ("activation", "scaling"):
+        return _passed(call({}, weight, bias), value)
+    if part.kind != "convolution":
+        # ε: the operands times their gradient, of the sum over itself.
+        return _divided(call({name: _times(given[name]) for name in places}, weight, bias))
+    # ZPlus: of products above zero alone, though the value is that of all.
+    assert weight is not None
+    (place,) = places
+    once = _times(value)
+    positive = call(
+        {place: once.clamp(min=0)}, weight.clamp(min=0), None if bias is None else bias.clamp(min=0)
+    )
+    negative = call({place: once.clamp(max=0)}, weight.clamp(max=0), None)
+    with torch.no_grad():
+        whole = call({}, weight, bias)
+    return _passed(whole, _divided(positive + negative))
 
 
-def _summed(step: Step, site: Site, given: dict[str, Any]) -> Tensor:
-    alpha = given.get("alpha")
-    scale = 1 if alpha is None else alpha
-    signs = {"add": (1, scale), "sub": (1, -scale), "rsub": (-scale, 1)}[step.name]
-    beside = torch.stack(torch.broadcast_tensors(given["self"], given["other"]), -1)  # type: ignore[no-untyped-call]
-    plain = signs == (1, 1)
-    site.settle(lambda value, *_: (value if plain else value * value.new_tensor(signs)).sum(-1))
-    result: Tensor = site(beside)
-    return result
+def _passed(value: Tensor, operand: Tensor) -> Tensor:
+    """A value whose gradient goes to an operand of its shape, as it is."""
+    return value.detach() + (operand - operand.detach())
+
+
+def _times(value: Tensor) -> Tensor:
+    """The same, whose gradient is multiplied by it on the way back."""
+    same, factor = value.view_as(value), value.detach()
+    if same.requires_grad:
+        same.register_hook(lambda gradient: gradient * factor)  # type: ignore[no-untyped-call]
+    return same
+
+
+def _divided(total: Tensor) -> Tensor:
+    """The same, whose gradient is divided by it on the way back: never by zero."""
+    by = total.detach()
+    by = by + torch.where(by < 0, -_EPSILON, _EPSILON)
+    if total.requires_grad:
+        total.register_hook(lambda gradient: gradient / by)  # type: ignore[no-untyped-call]
+    return total
 
 
 def _several(step: Step) -> bool:
     return isinstance(step.node.meta.get("val"), (tuple, list))
 
 
-def _as_result(step: Step, value: Tensor) -> Any:
-    """The value, of an operator with several results in the place of the first."""
+def _result(step: Step, value: Tensor) -> Any:
+    """The value, of an operator with several results in the place of the first: nothing else of it is used."""
     return (value, *[None] * (len(step.node.meta["val"]) - 1)) if _several(step) else value
 
 
@@ -352,36 +351,36 @@ def _bytes(node: fx.Node) -> int:
     )
 
 
-def _zennit(module: str) -> Any:
-    try:
-        # It is needed for nothing else.
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingExtraError(
-            "LRP without zennit", "the extra 'lrp'", 'pip install "cofire[lrp]"'
-        ) from error
+def merged_weights(
+    weight: Tensor,
+    bias: Tensor | None,
+    mean: Tensor,
+    variance: Tensor,
+    eps: float,
+    scale: Tensor | None = None,
+    shift: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Weights and bias of a linear map with the batch normalisation that follows it.
 
+    With s = γ / √(σ² + ε): W' = s W, b' = s (b - μ) + β.
 
-class LrpOptions(Options):
-    """Options of layer-wise relevance propagation.
+    Args:
+        weight: (outputs, ...).
+        bias: (outputs,), None for none.
+        mean: μ, (outputs,).
+        variance: σ², (outputs,).
+        eps: ε.
+        scale: γ, (outputs,), None for ones.
+        shift: β, (outputs,), None for zeros.
 
-    Attributes:
-        sigma: Width of the blur as a share of the shorter side; 0 for none.
+    Example:
+        >>> one = torch.ones(1)
+        >>> merged_weights(torch.tensor([[2.0]]), None, one, 3 * one, 1.0, scale=4 * one, shift=5 * one)
+        (tensor([[4.]]), tensor([3.]))
     """
-
-    sigma: float = Field(
-        SIGMA, ge=0, title="Blur", description="Width of the blur, as a share of the shorter side."
-    )
-
-
-@register_method(
-    "lrp",
-    title="LRP",
-    options=LrpOptions,
-    extra="lrp",
-    meaning="Relevance by zennit's LRP ε⁺: what each neuron adds is shared out among its inputs.",
-)
-def lrp(network: Network, images: Tensor, classes: Tensor, options: LrpOptions) -> Found:
-    """The positive part of the relevance, blurred."""
-    maps = lrp_maps(network, images, classes, options.sigma)
-    return Found(maps=maps, options={"composite": "epsilon plus", "sigma": options.sigma})
+    factor = (variance + eps) ** 0.5
+    factor = 1 / factor if scale is None else scale / factor
+    moved = (-mean if bias is None else bias - mean) * factor
+    return weight * factor.reshape(
+        -1, *[1] * (weight.ndim - 1)
+    ), moved if shift is None else moved + shift

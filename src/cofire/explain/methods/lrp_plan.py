@@ -1,4 +1,4 @@
-"""What relevance passes on its way through a network's graph, and which of zennit's rules holds where."""
+"""What relevance passes on its way through a network's graph, and which rule holds where."""
 
 from __future__ import annotations
 

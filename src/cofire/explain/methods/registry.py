@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 from torch import Tensor
 
 from cofire.arguments import validated
-from cofire.errors import MissingExtraError, OptionError, near_matches
+from cofire.errors import OptionError, near_matches
 from cofire.explain.result.layer_maps import LayerMaps
 from cofire.explain.result.neurons import Neurons, Site
 from cofire.explain.result.regions import Kind, Regions, region_names, regions_of
@@ -52,7 +52,6 @@ class Method:
     title: str
     options: type[Options]
     gives: Literal["points", "maps"]
-    extra: str | None = None
     meaning: str = ""
     baseline: bool = False
     predicts: bool = False
@@ -96,21 +95,8 @@ class Method:
     def __call__(
         self, network: Network, images: Tensor, classes: Tensor | None, options: Any
     ) -> Tensor | Found:
-        """What the method finds.
-
-        Raises:
-            MissingExtraError: A library that it needs is not installed.
-        """
-        try:
-            return self.function(network, images, classes, options)
-        except ImportError as error:
-            if self.extra is None:
-                raise
-            raise MissingExtraError(
-                f"method {self.name!r} without {error.name}",
-                f"the extra {self.extra!r}",
-                f'pip install "cofire[{self.extra}]"',
-            ) from error
+        """What the method finds."""
+        return self.function(network, images, classes, options)
 
 
 METHODS: dict[str, Method] = {}
@@ -127,7 +113,6 @@ def register_method(
     title: str,
     options: type[Options] = Options,
     gives: Literal["points", "maps"] = "maps",
-    extra: str | None = None,
     meaning: str = "",
     baseline: bool = False,
     predicts: bool = False,
@@ -144,7 +129,6 @@ def register_method(
         title: How pages call it.
         options: Model of its options: their names, defaults, bounds and descriptions.
         gives: "maps" or "points".
-        extra: Extra of cofire that has the libraries which the function imports.
         meaning: One sentence on what it shows.
         baseline: Whether it knows nothing of the network: it is judged, and does not explain.
         predicts: Whether the function runs the network itself. It then takes classes (images, n),
@@ -181,9 +165,7 @@ def register_method(
 
     def registered(function: Function) -> Function:
         rows = BASELINES if baseline else METHODS
-        rows[name] = Method(
-            name, function, title, options, gives, extra, meaning, baseline, predicts
-        )
+        rows[name] = Method(name, function, title, options, gives, meaning, baseline, predicts)
         return function
 
     return registered
