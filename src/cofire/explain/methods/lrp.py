@@ -197,9 +197,13 @@ def _functions(plan: LrpPlan) -> dict[fx.Node, Function]:
     for node, part in plan.parts.items():
         if part.spelled:
             (source,) = part.operands
-            found[source] = partial(_kept, sources, source, found.get(source) or source.target)
-            found[node] = partial(_spelled, sources, source, node.target)
+            found[source] = partial(_kept, sources, source, found.get(source) or _operator(source))
+            found[node] = partial(_spelled, sources, source, _operator(node))
     return found
+
+
+def _operator(node: fx.Node) -> Any:
+    return node.target
 
 
 def _kept(
