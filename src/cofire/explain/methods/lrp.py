@@ -197,12 +197,12 @@ def _functions(plan: LrpPlan) -> dict[fx.Node, Function]:
     for node, part in plan.parts.items():
         if part.spelled:
             (source,) = part.operands
-            found[source] = partial(_kept, sources, source, found.get(source) or _operator(source))
-            found[node] = partial(_spelled, sources, source, _operator(node))
+            found[source] = partial(_kept, sources, source, found.get(source) or _target_of(source))
+            found[node] = partial(_spelled, sources, source, _target_of(node))
     return found
 
 
-def _operator(node: fx.Node) -> Any:
+def _target_of(node: fx.Node) -> Any:
     return node.target
 
 
@@ -231,11 +231,11 @@ def _spelled(
 
 def _given(step: Step, *arguments: Any, **keywords: Any) -> dict[str, Any]:
     """An operator's arguments by name, defaults filled in."""
-    listed = [one.name for one in _parameters(step) if not one.kwarg_only]
+    listed = [one.name for one in _signature(step) if not one.kwarg_only]
     return {**step.arguments, **dict(zip(listed, arguments, strict=False)), **keywords}
 
 
-def _parameters(step: Step) -> Any:
+def _signature(step: Step) -> Any:
     assert isinstance(step.node.target, torch._ops.OpOverload)
     return step.node.target._schema.arguments
 
@@ -269,8 +269,8 @@ def _value(part: Part, given: dict[str, Any], weight: Tensor | None, bias: Tenso
         now = given | values
         now |= {part.weight: weight} if part.weight else {}
         now |= {part.bias: bias} if part.bias else {}
-        listed = [now[one.name] for one in _parameters(step) if not one.kwarg_only]
-        rest = {one.name: now[one.name] for one in _parameters(step) if one.kwarg_only}
+        listed = [now[one.name] for one in _signature(step) if not one.kwarg_only]
+        rest = {one.name: now[one.name] for one in _signature(step) if one.kwarg_only}
         result = step.node.target(*listed, **rest)  # type: ignore[operator]
         found: Tensor = result[0] if _several(step) else result
         return found
