@@ -18,6 +18,34 @@ FLAGS = [
 ]
 
 
+SEEN = "[...document.querySelectorAll('{}')].filter(e => !e.closest('details:not([open])')).length"
+"""How many elements of a selector are seen without unfolding anything."""
+
+WORDS = """() => { const all = document.querySelector('main').cloneNode(true);
+  all.querySelectorAll('details > :not(summary), script, .sr, noscript, .plot').forEach(e => e.remove());
+  return all.textContent.split(/\\s+/).length; }"""
+"""How many words are seen without unfolding anything."""
+
+CONTRAST = """() => {
+      const parts = (c) => (c.match(/[\\d.]+/g) || []).map(Number);
+      const light = (c) => { const [r, g, b] = parts(c).slice(0, 3).map(v => { v /= 255;
+        return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; });
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+      const ground = (e) => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor;
+        const p = parts(c); if (c.startsWith('rgb') && (p.length < 4 || p[3] > 0.9)) return c; }
+        return 'rgb(255,255,255)'; };
+      const bad = [];
+      for (const e of document.querySelectorAll('main *, header *, footer *')) {
+        if (e.closest('svg, .plot, canvas, .sr')) continue;
+        if (![...e.childNodes].some(n => n.nodeType === 3 && n.data.trim())) continue;
+        const s = getComputedStyle(e); const a = light(s.color), b = light(ground(e));
+        const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+        const least = parseFloat(s.fontSize) >= 24 ? 3 : 4.5;
+        if (ratio < least) bad.push(`${e.tagName}.${e.className} ${ratio.toFixed(2)}`);
+      } return bad; }"""
+"""Visible texts whose contrast with the ground they stand on is below what WCAG AA asks for."""
+
+
 def chromium_path():
     named = os.environ.get("COFIRE_CHROMIUM")
     return named or next(

@@ -24,7 +24,7 @@ from cofire.cli.main import app
 from cofire.cli.terminal import running
 from cofire.errors import OptionError, ResultError
 from cofire.evaluate import run_evaluation
-from cofire.report.explain.results import replaced
+from cofire.report.pages import replaced
 from tests.conftest import Tiny
 from tests.evaluate.judged import PREPARATION, tiny_collection, tiny_network, write_photos
 

@@ -12,7 +12,7 @@ from cofire.cli.main import app
 from cofire.errors import CofireError, DataError, MergeError, OptionError
 from cofire.evaluate.evaluation import Evaluation
 from tests.evaluate.judged import SIDE, tiny_model, write_photos
-from tests.report.test_regret_page import tuned
+from tests.report.synthetic_pages import tuned
 
 FILES = {"rows", "records.parquet", "evaluation.json", "evaluation.html", "table.md"}
 

@@ -16,7 +16,10 @@ from cofire.explain import METHODS
 from cofire.images.classes import class_number, known_names, read_names
 from cofire.images.preparation import preparation_of
 from cofire.images.reading import find_images, read_image
-from cofire.report.explain.results import MARK, replaced
+from cofire.report.pages import (
+    MARK,
+    replaced,
+)
 
 NAMES = ["ant", "bee", "cat"]
 

@@ -14,7 +14,12 @@ from typer.testing import CliRunner
 
 from cofire.cli.main import app
 from cofire.errors import CofireError, ImageError, OptionError, ResultError
-from cofire.report.explain.results import MARK, PAGE, PICTURES, replaced
+from cofire.report.pages import (
+    MARK,
+    PAGE,
+    PICTURES,
+    replaced,
+)
 from tests.cli.test_explain import exported
 
 WRITTEN = {MARK, PAGE, PICTURES}

@@ -11,7 +11,9 @@ from cofire.cli.tune import PAGE, RESULT
 from cofire.errors import CofireError, DataError, OptionError, ResultError
 from cofire.evaluate.tuned import read_tuned
 from cofire.images.collection import split_of
-from cofire.report.explain.results import MARK
+from cofire.report.pages import (
+    MARK,
+)
 from tests.evaluate.tuned_network import collection_of, small_model
 
 

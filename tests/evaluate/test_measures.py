@@ -5,7 +5,7 @@ import torch
 
 from cofire.evaluate import GROUPS, MEASURES, PerImage, as_torchmetric, register_measure
 from cofire.evaluate.running import run_evaluation
-from cofire.report.evaluate.tables import group_tables
+from cofire.report.pages import markdown
 from tests.evaluate.judged import PREPARATION, tiny_collection, tiny_network, write_photos
 
 
@@ -42,8 +42,8 @@ def test_a_measure_of_ones_own_is_measured_stored_told_and_a_metric(spread, tmp_
     assert found.values("spread").shape == (len(found.chosen().nonzero()[0]), 2)
     assert 0 < found.table()["gradcam"]["spread"].value < 1
     assert "spread" in found.differences()["centre"]
-    told = {table.title: table for table in group_tables(found, found.table())}
-    assert told["Spread"].heads == ("spread %\u00a0↓",)
+    told = markdown(found)
+    assert "| method | spread ↓ (%) |" in told
     metric = as_torchmetric(MEASURES["spread"].measure)
     metric.update(torch.eye(2)[None], torch.eye(2)[None])
     assert metric.compute().item() == 0.5

@@ -6,7 +6,7 @@ from cofire.errors import ResultError
 from cofire.report import figures, write_report
 from cofire.report.section import SECTIONS
 from cofire.study.trajectory import Trajectory
-from tests.browser import widths
+from tests.browser import CONTRAST, SEEN, WORDS, widths
 
 from . import synthetic
 from .synthetic_boost import with_boost
@@ -14,7 +14,6 @@ from .synthetic_explanations import with_explanations
 from .synthetic_graphs import with_graphs
 
 EVIL = "</script><script>window.evil=1</script><img src=x onerror=window.evil=1>"
-SEEN = "[...document.querySelectorAll('{}')].filter(e => !e.closest('details:not([open])')).length"
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +57,7 @@ def test_the_verdict_comes_first_then_one_section_per_question(report):
 
 
 def test_what_is_not_folded_is_short(page):
-    words = page.evaluate(
-        "(() => { const all = document.querySelector('main').cloneNode(true);"
-        " all.querySelectorAll('details > :not(summary), script, .sr, noscript, .plot')"
-        ".forEach(e => e.remove()); return all.textContent.split(/\\s+/).length; })()"
-    )
+    words = page.evaluate(WORDS)
     assert words <= 1500
     assert page.evaluate(SEEN.format("main figure, main .figure")) <= 8
     assert page.evaluate("document.documentElement.scrollHeight") < 5000
@@ -193,27 +188,10 @@ def test_the_theme_recolours_page_and_figures_by_button_and_system(page):
 
 def test_text_has_contrast_in_both_schemes(page):
     """Every visible text against the ground it stands on, as WCAG AA asks: 4.5, or 3 for large text."""
-    script = """() => {
-      const parts = (c) => (c.match(/[\\d.]+/g) || []).map(Number);
-      const light = (c) => { const [r, g, b] = parts(c).slice(0, 3).map(v => { v /= 255;
-        return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; });
-        return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-      const ground = (e) => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor;
-        const p = parts(c); if (c.startsWith('rgb') && (p.length < 4 || p[3] > 0.9)) return c; }
-        return 'rgb(255,255,255)'; };
-      const bad = [];
-      for (const e of document.querySelectorAll('main *, header *, footer *')) {
-        if (e.closest('svg, .plot, canvas, .sr')) continue;
-        if (![...e.childNodes].some(n => n.nodeType === 3 && n.data.trim())) continue;
-        const s = getComputedStyle(e); const a = light(s.color), b = light(ground(e));
-        const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-        const least = parseFloat(s.fontSize) >= 24 ? 3 : 4.5;
-        if (ratio < least) bad.push(`${e.tagName}.${e.className} ${ratio.toFixed(2)}`);
-      } return bad; }"""
-    assert page.evaluate(script) == []
+    assert page.evaluate(CONTRAST) == []
     page.emulate_media(color_scheme="dark")
     page.wait_for_timeout(100)
-    assert page.evaluate(script) == []
+    assert page.evaluate(CONTRAST) == []
     page.emulate_media(color_scheme="light")
 
 

@@ -32,13 +32,16 @@ from cofire.images.seen import SeenBatch, read_batches
 from cofire.network import Network
 from cofire.options import option
 from cofire.reading import named
-from cofire.report.evaluate.cases import choose_cases, show_cases
-from cofire.report.evaluate.left_out import left_out_told
-from cofire.report.evaluate.markdown import markdown
-from cofire.report.evaluate.page import write_evaluation
-from cofire.report.evaluate.robustness import write_robustness
-from cofire.report.evaluate.two_networks import write_two_networks
-from cofire.report.explain.page import Setup
+from cofire.report.pages import (
+    Setup,
+    choose_cases,
+    left_out,
+    markdown,
+    show_cases,
+    write_evaluation,
+    write_robustness,
+    write_two_networks,
+)
 
 PAGE, TABLE = "evaluation.html", "table.md"
 
@@ -203,7 +206,7 @@ def evaluate(options: Evaluate) -> dict[str, Any]:
     for line in findings:
         typer.echo(f"  {line}")
     say("Images", found.options["collection"])
-    for what, of in left_out_told(found.options):
+    for what, of in left_out(found.options):
         say("Left out", f"{what}: {of}")
     say("Records", named(out / RECORDS))
     say("Tables", named(out / TABLE))

@@ -29,12 +29,23 @@ from cofire.images.reading import find_images, read_image
 from cofire.network import Network
 from cofire.options import option
 from cofire.reading import named
-from cofire.report.explain.explained import Explained
-from cofire.report.explain.page import MOST_PHOTOS, Setup, shown, write_page
-from cofire.report.explain.pictures import write_picture
-from cofire.report.explain.record import record_of, write_records
-from cofire.report.explain.results import MARK, PAGE, PICTURES, replaced, settled
 from cofire.storage import version_of, versions
+from cofire.report.pages import (
+    Explained,
+    MARK,
+    MOST_IMAGES,
+    PAGE,
+    PICTURES,
+    Setup,
+    Shown,
+    record_of,
+    replaced,
+    settled,
+    shown,
+    write_explanations,
+    write_picture,
+    write_records,
+)
 
 OURS = "discernible"
 _LONGEST = 200
@@ -129,7 +140,7 @@ def explain(options: Explain) -> dict[str, Any]:
     seen = [preparation.crop(read_image(file), str(file)) for file in files]
     setup = setup_of(options, preparation, f", {count:,} class{'' if count == 1 else 'es'}")
     table = _table(methods, one_each=top is None and wanted is None)
-    pages: list[dict[str, Any]] = []
+    pages: list[Shown] = []
     records: list[dict[str, Any]] = []
     title = f"Explaining {plural(len(files), 'image')}"
     with replaced(out) as staged, progress_over(title, len(files)) as advance:
@@ -138,11 +149,11 @@ def explain(options: Explain) -> dict[str, Any]:
         ):
             write_picture(explained, staged / PICTURES / f"{explained.name}.png", names)
             records.append(record_of(explained, names))
-            if len(pages) < MOST_PHOTOS:
-                pages.append(shown(explained, names, min(len(files), MOST_PHOTOS)))
+            if len(pages) < MOST_IMAGES:
+                pages.append(shown(explained, names, min(len(files), MOST_IMAGES)))
             _add_rows(table, records[-1], len(methods))
             advance(1)
-        write_page(staged / PAGE, pages, explained, setup, explained=len(files))
+        write_explanations(staged / PAGE, pages, explained, setup, explained=len(files))
         record = {
             "model": named(options.model),
             "weights": options.weights and named(options.weights),

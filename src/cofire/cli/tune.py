@@ -25,11 +25,15 @@ from cofire.images.collection import sample
 from cofire.images.seen import checked
 from cofire.options import option
 from cofire.reading import named
-from cofire.report.evaluate.left_out import left_out_told
-from cofire.report.evaluate.regret import regret_figures, write_regret_page
-from cofire.report.evaluate.regret_words import option_told, verdict
 from cofire.report.export import write_images
 from cofire.storage import versions
+from cofire.report.pages import (
+    left_out,
+    option_title,
+    tuned_figures,
+    tuned_findings,
+    write_tuned,
+)
 
 RESULT, PAGE = "weights-of-layers.json", "regret.html"
 
@@ -145,17 +149,18 @@ def tune(options: Tune) -> dict[str, Any]:
         versions=versions(),
     )
     out.mkdir(parents=True, exist_ok=True)
-    write_regret_page(found, out / PAGE)
+    write_tuned(found, out / PAGE)
     written = _images(found, out) if options.figures else []
     # What marks the folder as whole comes last.
     found.save(out / RESULT)
     print_table(_table(found))
-    typer.echo(verdict(found))
+    for finding in tuned_findings(found):
+        typer.echo(str(finding))
     say(
         "Images",
         f"{found.photos:,} of the split for tuning, {found.without_box:,} without a box left out",
     )
-    for what, of in left_out_told(found.setup):
+    for what, of in left_out(found.setup):
         say("Left out", f"{what}: {of}")
     say("Learnt", named(out / RESULT))
     for path in written:
@@ -181,7 +186,7 @@ def _bar() -> Iterator[Callable[[int, int], None]]:
 
 def _images(found: Tuned, out: Path) -> list[Path]:
     try:
-        return write_images(regret_figures(found), out, formats=("png", "svg"))
+        return write_images(tuned_figures(found), out, formats=("png", "svg"))
     except MissingExtraError as error:
         # What took long to learn is not thrown away for a picture.
         note(f"no figures as files: {error}")
@@ -195,7 +200,7 @@ def _table(found: Tuned) -> Table:
     for one in found.learned:
         known = one.chosen in one.values
         cells = (
-            option_told(one.name),
+            option_title(found.method, one.name),
             told(one.start),
             told(one.chosen),
             f"{one.run.means[one.values.index(one.chosen)]:.2f}" if known else "–",

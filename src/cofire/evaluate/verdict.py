@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from cofire.evaluate.evaluation import Evaluation
 from cofire.evaluate.measures import Criterion
@@ -14,6 +15,7 @@ from cofire.statistics import Interval, Outcome
 SAME_MAP = 0.9
 """From this rank correlation on, maps of two classes are called nearly the same."""
 
+Level = Literal["problem", "note", "fine"]
 _CENTRE = "centre"
 _NAMED = 3
 """Methods that a list names; of more it says how many."""
@@ -26,10 +28,12 @@ class Finding:
     Attributes:
         lead: In a few words, a sentence.
         text: With the numbers.
+        level: "problem", "note" (undecided, or worth a look) or "fine".
     """
 
     lead: str
     text: str
+    level: Level = "fine"
 
     def __str__(self) -> str:
         return f"{self.lead} {self.text}".rstrip()
@@ -173,7 +177,9 @@ def _answer(
             words.append(
                 f"Nearly the same map for both, which explains the image and not the decision: {names}."
             )
-    return Finding(f"{criterion.asks}: {who}.", " ".join(words))
+    open_question = alike or (contest.stands and not behind)
+    level: Level = "problem" if centre == "worse" else "note" if open_question else "fine"
+    return Finding(f"{criterion.asks}: {who}.", " ".join(words), level)
 
 
 def _by_centre(evaluation: Evaluation, method: str, name: str) -> Outcome | None:
@@ -195,6 +201,7 @@ def _centre(
             "Better than the centre: not judged.",
             "Objects tend to lie in the middle of images: without the centre nobody can say what a method shows "
             "beyond that.",
+            "note",
         )
     criteria = [one.criterion for one in located]
     reached = [f"{one.title} {one.told(estimates[_CENTRE][one.name].value)}" for one in criteria]
@@ -212,7 +219,8 @@ def _centre(
         worse = [title_of(method) for method, own in stands.items() if own[at] == "worse"]
         if worse:
             told.append(f"Clearly worse than it by {criterion.title}: {_joined(worse)}.")
-    return Finding(f"Better than the centre: {who}.", " ".join(told))
+    level: Level = "problem" if not winners else "note" if nothing else "fine"
+    return Finding(f"Better than the centre: {who}.", " ".join(told), level)
 
 
 def _use(
@@ -235,11 +243,13 @@ def _use(
         return Finding(
             "To use: none of them yet.",
             f"{title_of(best)} is ahead, and the centre, which looks at nothing, is clearly better than it.",
+            "problem",
         )
     if all(mark[0] == len(contests) for mark in marks.values()):
         return Finding(
             "To use: any of them.",
             f"These images set none apart; {title_of(best)} is ahead most often.",
+            "note",
         )
     return Finding(
         f"To use: {title_of(best)}.",

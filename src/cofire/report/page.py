@@ -18,9 +18,8 @@ from cofire.errors import OptionError, ResultError
 from cofire.evaluate import Evaluation, Robustness, Tuned
 from cofire.evaluate.results import TwoNetworks
 from cofire.explain import Explanation
-from cofire.report.evaluate.page import write_evaluation
-from cofire.report.evaluate.regret import write_regret_page
 from cofire.report.notation import is_fingerprint, settings, short, versions
+from cofire.report.pages import write_evaluation, write_tuned
 from cofire.report.section import Results
 from cofire.report.sections import SECTIONS
 from cofire.report.sheet import render
@@ -70,19 +69,16 @@ def write_report(
     if isinstance(result, Evaluation):
         return write_evaluation(target, result, title=title)
     if isinstance(result, Tuned):
-        return write_regret_page(result, target, title=title)
+        return write_tuned(result, target, title=title)
     if isinstance(result, Comparison):
         return _write_comparison(result, target, title, command)
     if isinstance(result, Robustness | TwoNetworks):
-        call = (
-            "robustness.write_robustness(path, result, setup)"
-            if isinstance(result, Robustness)
-            else "two_networks.write_two_networks(path, result, setups)"
-        )
+        attacked = isinstance(result, Robustness)
+        name, given = ("robustness", "setup") if attacked else ("two_networks", "setups")
         raise OptionError(
             f"a result of type {type(result).__name__}",
             "a result that knows all that its page tells",
-            f"call cofire.report.evaluate.{call}",
+            f"call cofire.report.pages.write_{name}(path, result, {given})",
         )
     run = result if isinstance(result, Trajectory) else _trajectory(result)
     return _write(_checked(run), target, title, command)

@@ -6,6 +6,7 @@ import html
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -331,7 +332,7 @@ class Point:
     """A number with its interval in a plot of several.
 
     Attributes:
-        name: What it is of.
+        name: What it is of; neighbours of the same name share a row.
         value: The number; its interval is drawn where it is known.
         look: Which series of the palette.
         kind: What the legend calls those that look like it, "" for no legend.
@@ -353,7 +354,7 @@ def intervals(
     *,
     factor: float = 1.0,
     digits: int = 2,
-    zero: bool = True,
+    line: float | None = 0.0,
     limits: tuple[float, float] | None = None,
 ) -> go.Figure:
     """Numbers with their 95 % intervals, one below the other.
@@ -363,21 +364,30 @@ def intervals(
         title: What is measured, with its unit.
         factor: What the numbers are multiplied by: 100 for shares in percent.
         digits: Decimals in the hover boxes.
-        zero: Whether a dashed line stands at 0.
+        line: Where a dashed line stands, None for none.
         limits: Both ends of the axis; as wide as the intervals unless given.
     """
-    rows = len(points)
-    figure = canvas(max(190, 110 + 34 * rows), title, "", hovermode="closest")
-    if zero:
+    groups = [list(run) for _, run in groupby(points, key=lambda point: point.name)]
+    tops = np.cumsum([0, *(1 + 0.5 * (len(run) - 1) + 0.2 * (len(run) > 1) for run in groups)])
+    places = [
+        -top - 0.5 * i for top, run in zip(tops, groups, strict=False) for i in range(len(run))
+    ]
+    end = float(tops[-1])
+    figure = canvas(max(190, 110 + int(34 * end)), title, "", hovermode="closest")
+    if line is not None:
         figure.add_scatter(
-            x=[0, 0],
-            y=[-0.6, rows - 0.4],
+            x=[factor * line] * 2,
+            y=[0.6, 0.4 - end],
             showlegend=False,
             hoverinfo="skip",
             **series(0, muted=True),
         )
     for kind, look in dict.fromkeys((p.kind, p.look) for p in points):
-        held = [(rows - 1 - i, p) for i, p in enumerate(points) if (p.kind, p.look) == (kind, look)]
+        held = [
+            (place, p)
+            for place, p in zip(places, points, strict=True)
+            if (p.kind, p.look) == (kind, look)
+        ]
         values = [p.value for _, p in held]
         up, down = (
             [
@@ -416,16 +426,19 @@ def intervals(
             hovertemplate="%{text}: %{customdata}<extra></extra>",
             **style,
         )
-    wrapped = [textwrap.wrap(p.name, 19, max_lines=2, placeholder="…") or [""] for p in points]
+    first = [run[0] for run in groups]
+    wrapped = [textwrap.wrap(p.name, 19, max_lines=2, placeholder="…") or [""] for p in first]
     names = ["<br>".join(map(plain, lines)) for lines in wrapped]
     figure.update_yaxes(
         tickmode="array",
-        tickvals=list(range(rows)),
+        tickvals=[
+            -float(top) - 0.25 * (len(run) - 1) for top, run in zip(tops, groups, strict=False)
+        ],
         ticktext=[
-            f"<b>{name}</b>" if p.strong else name for name, p in zip(names, points, strict=True)
-        ][::-1],
+            f"<b>{name}</b>" if p.strong else name for name, p in zip(names, first, strict=True)
+        ],
         showgrid=False,
-        range=[-0.6, rows - 0.4],
+        range=[0.4 - end, 0.6],
     )
     if limits:
         figure.update_xaxes(range=[factor * end for end in limits])

@@ -164,7 +164,7 @@ class Section(Protocol):
     @classmethod
     def of(cls, results: Results) -> Self | None:
         """The section of some results, or None where they do not answer the question."""
-        raise NotImplementedError
+        return None
 
     def lead(self) -> str | None:
         """The answer in one sentence."""

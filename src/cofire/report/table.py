@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
 from cofire.report.colours import correlation_class
-from cofire.report.notation import count, interval, number, signed
+from cofire.report.notation import count, number, signed
 from cofire.statistics import Interval
 
 
@@ -24,6 +24,7 @@ class Cell:
         tag: A word beside the value.
         link: Address that the value leads to, such as "#boost".
         image: A data URI shown before the value.
+        strong: Whether it stands out: the best of its column, say.
     """
 
     value: object
@@ -33,6 +34,7 @@ class Cell:
     tag: str = ""
     link: str = ""
     image: str = ""
+    strong: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,11 +83,13 @@ class Column:
         note, shade, held = given.note, given.shade, given.value
         if isinstance(held, Interval) and held.known:
             factor = 100 if self.unit in ("%", "points") else 1
-            note = note or interval(factor * held.low, factor * held.high, self.digits)
+            written = signed if self.signed else number
+            ends = (written(factor * end, self.digits) for end in (held.low, held.high))
+            note = note or " to ".join(ends)
         middle = held.value if isinstance(held, Interval) else held
         if not shade and self.scale and (middle is None or isinstance(middle, int | float)):
             shade = correlation_class(middle)
-        return Cell(self.text(held), note, shade, given.ring, given.tag, given.link, given.image)
+        return replace(given, value=self.text(held), note=note, shade=shade)
 
 
 @dataclass(frozen=True)
@@ -139,3 +143,28 @@ class Table:
     def cells(self, row: Sequence[object]) -> list[Cell]:
         """A row as cells of text."""
         return [column.cell(value) for column, value in zip(self.columns, row, strict=True)]
+
+    def markdown(self) -> str:
+        """The table to be quoted: what has to be known beside a value stands in brackets.
+
+        Example:
+            >>> print(Table("Layers.", [Column("layer"), Column("dead", "%")], [["relu", 0.5]]).markdown())
+            | layer | dead (%) |
+            | --- | ---: |
+            | relu | 50.00 |
+        """
+        places = range(len(self.columns))
+        lines = [[f"{c.title} ({c.unit})" if c.unit else c.title for c in self.columns]]
+        lines.append(["---:" if self.numeric(place) else "---" for place in places])
+        for heading, rows in self.parts():
+            lines += [[f"**{heading}**", *("" for _ in places[1:])]] if heading else []
+            for row in rows:
+                told = [
+                    (f"**{c.value}**" if c.strong else str(c.value), c.tag, c.note) for c in row
+                ]
+                lines.append(
+                    [" ".join((v, *(f"[{more}]" for more in rest if more))) for v, *rest in told]
+                )
+        return "\n".join(
+            f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines
+        )

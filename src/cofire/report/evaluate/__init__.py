@@ -1,1 +1,0 @@
-"""Judged explanations as tables, figures and pages."""

@@ -1,1 +1,0 @@
-"""Explanations of photos: the page, the pictures, and the numbers behind them."""

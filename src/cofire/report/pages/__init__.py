@@ -1,0 +1,50 @@
+"""Pages of what has no trajectory: explained images, methods judged, attacks, two networks, and options learnt."""
+
+from cofire.report.pages.cases import Case, choose_cases, show_cases
+from cofire.report.pages.evaluation import markdown, write_evaluation
+from cofire.report.pages.explained import (
+    MARK,
+    PAGE,
+    PICTURES,
+    Explained,
+    record_of,
+    replaced,
+    settled,
+    write_picture,
+    write_records,
+)
+from cofire.report.pages.explanations import MOST_IMAGES, Shown, shown, write_explanations
+from cofire.report.pages.page import Setup, left_out
+from cofire.report.pages.robustness import write_robustness
+from cofire.report.pages.tuned import findings as tuned_findings
+from cofire.report.pages.tuned import option_title, tuned_figures, write_tuned
+from cofire.report.pages.two_networks import write_two_networks
+
+__all__ = [
+    "MARK",
+    "MOST_IMAGES",
+    "PAGE",
+    "PICTURES",
+    "Case",
+    "Explained",
+    "Setup",
+    "Shown",
+    "choose_cases",
+    "left_out",
+    "markdown",
+    "option_title",
+    "record_of",
+    "replaced",
+    "settled",
+    "show_cases",
+    "shown",
+    "tuned_figures",
+    "tuned_findings",
+    "write_evaluation",
+    "write_explanations",
+    "write_picture",
+    "write_records",
+    "write_robustness",
+    "write_tuned",
+    "write_two_networks",
+]

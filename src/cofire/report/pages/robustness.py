@@ -1,0 +1,292 @@
+"""The page on attacked images: how far explanations moved, and images before and after."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+import plotly.graph_objects as go
+
+from cofire.evaluate.measures import MARGIN
+from cofire.evaluate.results import COMPARISONS, AttackCase, AttackedPhoto, MethodShift, Robustness
+from cofire.evaluate.results import MEASURES as SHIFTS
+from cofire.explain import title_of
+from cofire.explain.drawing.captions import class_told
+from cofire.report.notation import joined, percent, plural
+from cofire.report.pages.page import Panel, Setup, image_address, panel, write_page
+from cofire.report.plots import Point, intervals
+from cofire.report.section import Section
+from cofire.report.table import Cell, Column, Table
+from cofire.statistics import Interval, Outcome
+from cofire.study.findings import Finding, Level
+
+LABELS = {
+    "noise": "noise, same class",
+    "attack": "attack, same class",
+    "decision": "attack, new class",
+    "classes": "no attack, new class",
+}
+"""What is compared with the explanation of the image as it was."""
+LOOKS = {"noise": 6, "attack": 0, "decision": 1, "classes": 3}
+COLUMNS = {
+    "centroid": Column("shift of the evidence", "%", 1),
+    "box_iou": Column("box IoU"),
+    "rank_correlation": Column("rank correlation"),
+}
+"""How the measures of a shift are written, in the order of `cofire.evaluate.results.MEASURES`."""
+_INSIDE = (
+    ("untouched, first class", 7, "attack", "inside_before"),
+    (LABELS["attack"], 0, "attack", "inside_after"),
+    (LABELS["decision"], 1, "decision", "inside_after"),
+    (LABELS["classes"], 3, "classes", "inside_after"),
+)
+OPEN_CASES, OPEN_METHODS = 2, 2
+"""So many images are shown at first sight, by so many methods each."""
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A panel of an attacked image, and how far what it shows is from the explanation of the image as it was."""
+
+    name: str
+    place: str
+    under: int
+    drawn: Panel
+    shift: MethodShift | None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An attacked image: what it is taken for before and after, its pictures, and by method four panels."""
+
+    photo: AttackedPhoto
+    before: str
+    after: str
+    noisy: str
+    label: str
+    times: int
+    pictures: tuple[str, ...]
+    methods: tuple[tuple[str, tuple[Moved, ...]], ...]
+
+
+class Movement(Section):
+    """How far explanations moved, by method and what was changed."""
+
+    id, title = "moved", "How far do explanations move?"
+    label, template, wide = "Movement", "pages/movement.html.j2", True
+
+    def __init__(self, found: Robustness) -> None:
+        self.found = found
+        self.boxes = any(row.inside_before is not None for row in found.shifts)
+
+    def figures(self) -> dict[str, go.Figure]:
+        found, drawn = self.found, {}
+        for measure, column in COLUMNS.items():
+            points = [
+                Point(title_of(method), mean, LOOKS[which], LABELS[which])
+                for method in found.methods
+                for which in COMPARISONS
+                if (mean := found.mean(method, which, measure)) is not None
+            ]
+            shares = measure == "centroid"
+            title = "share of the image’s diagonal (%)" if shares else column.title
+            factor, limits = (100, None) if shares else (1, (0.0, 1.0))
+            drawn[f"moved-{measure}"] = intervals(points, title, factor=factor, limits=limits)
+        if self.boxes:
+            points = [
+                Point(title_of(method), mean, look, label)
+                for method in found.methods
+                for label, look, which, measure in _INSIDE
+                if (mean := found.mean(method, which, measure)) is not None
+            ]
+            title = "share of the evidence in the boxes (%)"
+            drawn["moved-inside"] = intervals(points, title, factor=100, limits=(0.0, 1.0))
+        return drawn
+
+    def tables(self) -> dict[str, Table]:
+        rows = []
+        for method in self.found.methods:
+            for which in COMPARISONS:
+                means = [self.found.mean(method, which, measure) for measure in SHIFTS]
+                rows.append([title_of(method), LABELS[which], *map(_counted, means)])
+        columns = [Column("compared"), *COLUMNS.values()]
+        return {"moved": Table("All means, with 95 % intervals.", columns, rows, by=True)}
+
+
+class Attacked(Section):
+    """Images before and after the attack, with their explanations."""
+
+    id, title = "images", "What does it look like?"
+    label, template, wide = "Images", "pages/attacked.html.j2", True
+
+    def __init__(self, found: Robustness) -> None:
+        self.found, self.columns = found, COLUMNS
+        self.open, self.open_methods = OPEN_CASES, OPEN_METHODS
+        self.shown = [_shown(found, case) for case in found.cases]
+
+
+def write_robustness(
+    path: str | Path, found: Robustness, setup: Setup, title: str | None = None
+) -> Path:
+    """Write the page, one file that needs nothing else.
+
+    Args:
+        path: Where to; the file appears whole or not at all.
+        found: What `run_robustness` gave; one that was loaded from a file has no images to look at.
+        setup: How it was made: network, weights, preparation, command.
+        title: Heading of the page.
+
+    Returns:
+        The path.
+    """
+    parts: list[Section] = [Movement(found)] if found.shifts else []
+    return write_page(
+        path,
+        [*parts, *([Attacked(found)] if found.cases else [])],
+        findings(found),
+        name="robustness",
+        title=title or "Do the explanations stand up to an attack?",
+        size=found.cases[0].explanations[found.methods[0]][0].size if found.cases else (224, 224),
+        options=found.options,
+        setups=[("", setup)],
+        found=found,
+        margin=MARGIN,
+        noise_fits=sum(image.fooled and image.noisy is not None for image in found.photos),
+    )
+
+
+def findings(found: Robustness) -> list[Finding]:
+    """The verdict: nothing that the intervals leave open is claimed."""
+    fooled = [image for image in found.photos if image.fooled]
+    count = plural(len(found.photos), "image")
+    if not fooled:
+        return [Finding("fine", f"DeepFool changed the decision on none of {count}")]
+    noised = [image for image in fooled if image.noisy is not None]
+    turned = sum(image.noisy != image.before for image in noised)
+    told = f"noise of the same length on {turned} of {len(noised)}" if noised else ""
+    lines = [
+        Finding(
+            "note" if len(fooled) == len(found.photos) else "fine",
+            f"An attack changes the decision on {len(fooled)} of {count}",
+            sure=f"Half of them need a change of {_length(fooled)} or less"
+            + (f"; {told} changes it as well" if told else ""),
+            about="images",
+        )
+    ]
+    held: dict[Outcome, list[str]] = {}
+    for method in found.methods:
+        difference = found.difference(method, "centroid")
+        if difference is not None:
+            held.setdefault(difference.says(MARGIN), []).append(_told(found, method))
+    words: tuple[tuple[Outcome, str, Level], ...] = (
+        ("better", "Evidence moves further under the attack than under noise", "problem"),
+        ("equal", f"Equal to noise, within ±{100 * MARGIN:g} % of the diagonal", "fine"),
+        ("worse", "Evidence moves less under the attack than under noise", "fine"),
+        ("undecided", "Whether evidence moves further under the attack is undecided", "note"),
+    )
+    advice = {
+        "better": "do not trust a single explanation of an image that somebody may have changed",
+        "undecided": "attack more images: cofire evaluate --robustness N",
+    }
+    for outcome, what, level in words:
+        if outcome in held:
+            lines.append(
+                Finding(
+                    level,
+                    what,
+                    sure=f"{joined(held[outcome])}",
+                    advice=advice.get(outcome, ""),
+                    about="moved",
+                )
+            )
+    follows = [m for m in found.methods if _follows(found, m)]
+    rest = [title_of(method) for method in found.methods if method not in follows]
+    if held and follows:
+        told = joined([title_of(method) for method in follows])
+        lines.append(Finding("fine", f"Evidence follows the decision to its new class: {told}"))
+    if held and rest:
+        lines.append(
+            Finding(
+                "note",
+                f"Evidence is not shown to follow the decision: {joined(rest)}",
+                sure="What hardly depends on the class is stable whatever happens, and is no better for that",
+            )
+        )
+    known = [image for image in fooled if image.rounded is not None]
+    if known:
+        left = sum(bool(image.rounded) for image in known)
+        lines.append(
+            Finding(
+                "note" if left else "fine",
+                f"{left or 'None'} of {plural(len(known), 'attack')} still work once images are saved as files",
+                sure="Files hold whole grey levels; images are explained unrounded",
+            )
+        )
+    return lines
+
+
+def _length(fooled: list[AttackedPhoto]) -> str:
+    levels = [image.levels for image in fooled if image.levels is not None]
+    if len(levels) == len(fooled):
+        return f"{statistics.median(levels):.3g} grey levels of 255"
+    return f"length {statistics.median(image.norm for image in fooled):.3g}"
+
+
+def _told(found: Robustness, method: str) -> str:
+    """A method with its shift under attack and noise."""
+    means = [found.mean(method, which, "centroid") for which in ("attack", "noise")]
+    attack, noise = (percent(None if mean is None else mean.value) for mean in means)
+    return f"{title_of(method)} ({attack} of the diagonal, under noise {noise})"
+
+
+def _follows(found: Robustness, method: str) -> bool:
+    """Whether evidence for the new class on the attacked image lies clearly away from that of the first class."""
+    moved = found.difference(method, "centroid", "decision", "attack")
+    return moved is not None and moved.says(MARGIN) == "better"
+
+
+def _counted(mean: Interval | None) -> Cell | None:
+    if mean is None:
+        return None
+    return Cell(mean, tag=f"{mean.left_out} left out" if mean.left_out else "")
+
+
+def _shown(found: Robustness, case: AttackCase) -> Shown:
+    image = found.photos[case.photo]
+    rows = {(row.method, row.comparison): row for row in found.shifts if row.photo == case.photo}
+
+    def named(number: int | None) -> str:
+        if number is None:
+            return ""
+        return found.classes.get(number, class_told(number, None))
+
+    before, after = named(image.before), named(image.after)
+    heads = (
+        ("photo", before, "on the image", 0),
+        ("noise", before, "with noise", 1),
+        ("attack", before, "attacked", 2),
+        ("decision", after, "attacked", 2),
+    )
+    methods = tuple(
+        (
+            title_of(method),
+            tuple(
+                Moved(
+                    name,
+                    place,
+                    under,
+                    panel(explanation, f"{title_of(method)} for {name}, {place}"),
+                    rows.get((method, which)),
+                )
+                for (which, name, place, under), explanation in zip(
+                    heads, explanations, strict=True
+                )
+            ),
+        )
+        for method, explanations in case.explanations.items()
+    )
+    pictures = tuple(image_address(picture) for picture in (*case.pictures, case.difference))
+    # Only images with noise were explained.
+    noisy = "" if image.noisy == image.before else named(image.noisy)
+    return Shown(image, before, after, noisy, named(image.label), case.times, pictures, methods)
