@@ -41,7 +41,7 @@ def option_title(method: str, name: str) -> str:
     """
     fields = METHODS[method].options.model_fields if method in METHODS else {}
     title = _TITLES.get(name) or ((fields[name].title or "").lower() if name in fields else "")
-    return f"{title} ({name})" if title else name
+    return f"{title} ({name})" if title not in ("", name) else name
 
 
 class Learnt(Section):
