@@ -128,7 +128,7 @@ def test_it_learns_and_tells(learnt, place):
     assert found.setup["model"] == "net.pt2"
     assert found.setup["command"].startswith("cofire")
     assert "weight of current support" in told
-    assert "tuning photos the box of Discernible neurons" in told
+    assert "of the boxes lie on the object" in told
 
 
 def test_explaining_uses_what_was_learnt_for_maps_boxes_and_page(learnt, run, tmp_path):
@@ -161,9 +161,7 @@ def test_what_is_given_comes_before_what_was_learnt(learnt, run, tmp_path):
 
 
 def test_options_of_maps_of_layers_are_learnt_and_used(run, tmp_path, learnt):
-    assert "contrast" in run(
-        *LAYERS, "--out", tmp_path / "learnt"
-    )
+    assert "contrast" in run(*LAYERS, "--out", tmp_path / "learnt")
     found = read_tuned(tmp_path / "learnt" / RESULT)
     assert [one.name for one in found.learned] == ["contrast", "sigma", "threshold", "connected"]
     noted, _ = explained(run, tmp_path, "--weights-of-layers", tmp_path / "learnt" / RESULT)

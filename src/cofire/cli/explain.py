@@ -29,13 +29,12 @@ from cofire.images.reading import find_images, read_image
 from cofire.network import Network
 from cofire.options import option
 from cofire.reading import named
-from cofire.storage import version_of, versions
 from cofire.report.pages import (
-    Explained,
     MARK,
     MOST_IMAGES,
     PAGE,
     PICTURES,
+    Explained,
     Setup,
     Shown,
     record_of,
@@ -46,6 +45,7 @@ from cofire.report.pages import (
     write_picture,
     write_records,
 )
+from cofire.storage import version_of, versions
 
 OURS = "discernible"
 _LONGEST = 200

@@ -26,7 +26,6 @@ from cofire.images.seen import checked
 from cofire.options import option
 from cofire.reading import named
 from cofire.report.export import write_images
-from cofire.storage import versions
 from cofire.report.pages import (
     left_out,
     option_title,
@@ -34,6 +33,7 @@ from cofire.report.pages import (
     tuned_findings,
     write_tuned,
 )
+from cofire.storage import versions
 
 RESULT, PAGE = "weights-of-layers.json", "regret.html"
 
