@@ -120,15 +120,30 @@ def test_what_it_gives_wrongly_is_refused(network):
         cofire.register_method("My method", title="Mine")
 
 
-def test_the_commands_and_their_pages_know_it(tmp_path):
+def test_the_commands_and_their_pages_know_it(tmp_path, monkeypatch):
+    # As in a process of its own: the verb is imported after the plugin.
+    for verb in ("explain", "evaluate"):
+        monkeypatch.delitem(sys.modules, f"cofire.cli.{verb}", raising=False)
     given = ("--model", "net.pt2", "--resize", "0", "--mean", "0.5", "--std", "0.25")
     assert "bright" in run("explain", "--help")
-    told = run("explain", "photos", *given, "--method", "bright,top", "--out", tmp_path / "e")
+    told = run(
+        "explain",
+        "photos",
+        *given,
+        "--method",
+        "bright,top",
+        "--least",
+        "0.25",
+        "--out",
+        tmp_path / "e",
+    )
     assert "Bright pixels" in told
     page = (tmp_path / "e" / "explain.html").read_text(encoding="utf-8")
     assert "Bright pixels" in page
     assert "Brightest pixel" in page
     noted = json.loads((tmp_path / "e" / "explanations.json").read_text(encoding="utf-8"))
+    assert [one["options"] for one in noted["images"][0]["explanations"]] == [{"least": 0.25}, {}]
+    assert "--least" in run("explain", "--help")
     assert [one["method"] for one in noted["images"][0]["explanations"]] == ["bright", "top"]
     out = tmp_path / "j"
     run(
