@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cofire.arguments import validated
 from cofire.errors import BatchError, ExplanationError, OptionError
 from cofire.evaluate.per_image import check_finite
-from cofire.explain.inputs import Images, images_asked
+from cofire.explain.inputs import Images, checked_images
 from cofire.marks import shown
 from cofire.network import Network, classifier
 from cofire.network.untouched import without_autocast
@@ -120,7 +120,7 @@ def deepfool(
     """
     network = classifier(network, images)
     most = min(classes, network.num_classes)
-    images = images_asked(network, images)
+    images = checked_images(network, images)
     limits = check_bounds(bounds, images)
     sloped = InputGradients(network)
     parts = [

@@ -26,7 +26,7 @@ from cofire.evaluate.localisation import best_iou, fixed_boxes, inside_boxes, th
 from cofire.evaluate.measures import Criterion, measured
 from cofire.evaluate.methods import BOX_RULE, box_around_heat, explained, kind_for, regions_for
 from cofire.explain import Explanation
-from cofire.explain.inputs import chances_of
+from cofire.explain.inputs import probabilities_of
 from cofire.explain.result.regions import Boxes, Points
 from cofire.images.collection import Collection
 from cofire.images.preparation import Preparation
@@ -92,7 +92,7 @@ def view_of(
     Raises:
         NonFiniteError: A logit is NaN or infinite.
     """
-    found = chances_of(network.run(inputs)).cpu().double()
+    found = probabilities_of(network.run(inputs)).cpu().double()
     # A network of one class has no other: it is compared with itself, and every map is as sensitive
     # as it can be.
     best = found.topk(min(2, found.shape[1]), dim=1)
@@ -318,7 +318,7 @@ class Judge:
 
     def predict(self, inputs: Tensor) -> Tensor:
         """Softmax probabilities, (inputs, classes), float64."""
-        return chances_of(self.network.run(inputs)).cpu().double()
+        return probabilities_of(self.network.run(inputs)).cpu().double()
 
 
 GRID = tuple(step / 20 for step in range(1, 20))

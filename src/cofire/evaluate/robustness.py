@@ -29,7 +29,7 @@ from cofire.evaluate.results import (
 )
 from cofire.evaluate.sensitivity import shift
 from cofire.explain import Explanation
-from cofire.explain.inputs import chances_of
+from cofire.explain.inputs import probabilities_of
 from cofire.images.preparation import Preparation
 from cofire.network import Network, classifier
 from cofire.options import Options, option
@@ -246,7 +246,7 @@ def _photos(
     """What happened to the photos of a batch, some of which have noise."""
     count, before = len(start), found.before
     plain, noisy, attacked = (
-        chances_of(network.run(images)).cpu() for images in (start, noise, found.images)
+        probabilities_of(network.run(images)).cpu() for images in (start, noise, found.images)
     )
     levels: list[float | None] = [None] * count
     rounded: list[bool | None] = [None] * count

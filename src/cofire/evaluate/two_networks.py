@@ -18,7 +18,7 @@ from cofire.evaluate.methods import explained, fitting
 from cofire.evaluate.per_image import PerImage, check_counts
 from cofire.evaluate.results import NetworkCase, NetworkRow, TwoNetworks
 from cofire.explain import Explanation
-from cofire.explain.inputs import chances_of
+from cofire.explain.inputs import probabilities_of
 from cofire.network import Network, classifier
 
 
@@ -170,7 +170,7 @@ def _seen(
 ) -> tuple[Explanation, Explanation, Tensor]:
     """The explanations of the predicted and of the true class, and the probabilities of all classes."""
     inputs, pictures = side.inputs[part], side.pictures[part]
-    chances = chances_of(side.network.run(inputs)).cpu()
+    chances = probabilities_of(side.network.run(inputs)).cpu()
     predicted, options = chances.argmax(1), fitting(side.network, method, options)
     own = explained(
         side.network, inputs, predicted, method, pictures=pictures, seed=seed, options=options

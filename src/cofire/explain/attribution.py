@@ -14,10 +14,10 @@ from cofire.explain.inputs import (
     Images,
     Pictures,
     Target,
-    chances_of,
-    classes_asked,
-    images_asked,
-    pictures_asked,
+    checked_classes,
+    checked_images,
+    checked_pictures,
+    probabilities_of,
 )
 from cofire.explain.methods.registry import Found, Method, method_of
 from cofire.explain.result.explanation import Explanation
@@ -114,21 +114,21 @@ def explain_by(
             "images (channels, height, width), or vectors (features,)",
             "wrap the model so that it takes images, of height 1 for a line",
         )
-    batch = images_asked(network, images)
+    batch = checked_images(network, images)
     kind = method.kind(options)
     regions, chosen = method.read(options, kind)
-    classes = classes_asked(network, target, len(batch))
+    classes = checked_classes(network, target, len(batch))
     if classes is not None and classes.shape[1] > 1 and "n" not in method.options.model_fields:
         raise OptionError(
             f"{classes.shape[1]} classes for one image",
             f"one class, as {method.name} explains one",
             "explain each by itself",
         )
-    shown = pictures_asked(batch, pictures)
+    shown = checked_pictures(batch, pictures)
     logits = None
     if not method.predicts:
         logits = network.run(batch).cpu()
-        classes = chances_of(logits).argmax(1, keepdim=True) if classes is None else classes
+        classes = probabilities_of(logits).argmax(1, keepdim=True) if classes is None else classes
         result = method(network, batch, classes[:, 0], chosen)
     else:
         result = method(network, batch, classes, chosen)
@@ -140,13 +140,13 @@ def explain_by(
     if kind == "layers" and found.layer_maps is None:
         # No layer says where its evidence lies: heat maps and boxes are of points.
         regions, chosen = method.read({**options, "contrast": None}, "points")
-    chances = chances_of(logits).cpu()
-    confidence, predicted = chances.max(1)
+    probabilities = probabilities_of(logits).cpu()
+    confidence, predicted = probabilities.max(1)
     return Explanation(
         method=method.name,
         options=chosen.record() if found.options is None else found.options,
         target=classes.clone(),
-        probability=chances.gather(1, classes).float(),
+        probability=probabilities.gather(1, classes).float(),
         predicted=predicted,
         confidence=confidence.float(),
         input_shape=network.input_shape,

@@ -13,18 +13,18 @@ from cofire.network import Network, check_decides
 from cofire.tensors import Values, dense
 
 Images = Annotated[Tensor, LATER]
-"""A batch of images or one, a tensor or array: `images_asked` holds it against the network."""
+"""A batch of images or one, a tensor or array: `checked_images` holds it against the network."""
 
 
 Target = Annotated[int | Tensor | None, LATER]
-"""The classes to explain: `classes_asked` holds them against network and images."""
+"""The classes to explain: `checked_classes` holds them against network and images."""
 
 
 Pictures = Annotated[Tensor | None, LATER]
-"""What to draw on: `pictures_asked` holds it against the images."""
+"""What to draw on: `checked_pictures` holds it against the images."""
 
 
-def images_asked(network: Network, images: Tensor) -> Tensor:
+def checked_images(network: Network, images: Tensor) -> Tensor:
     """A batch of finite images that fit a network, also where one image was given without its batch.
 
     Raises:
@@ -33,7 +33,7 @@ def images_asked(network: Network, images: Tensor) -> Tensor:
         OptionError: The network does not decide between classes.
 
     Example:
-        >>> images_asked(Network(torch.nn.Linear(3, 2), torch.zeros(1, 3)), torch.zeros(3)).shape
+        >>> checked_images(Network(torch.nn.Linear(3, 2), torch.zeros(1, 3)), torch.zeros(3)).shape
         torch.Size([1, 3])
     """
     check_decides(network)
@@ -57,14 +57,14 @@ def images_asked(network: Network, images: Tensor) -> Tensor:
     return images
 
 
-def classes_asked(network: Network, target: int | Tensor | None, images: int) -> Tensor | None:
+def checked_classes(network: Network, target: int | Tensor | None, images: int) -> Tensor | None:
     """The classes to explain, (images, n), int64, on the CPU; None where none were given.
 
     Raises:
         LabelError: A target is no class, is there twice, or there is not one for each image.
 
     Example:
-        >>> classes_asked(Network(torch.nn.Linear(3, 2), torch.zeros(1, 3)), 1, images=2).tolist()
+        >>> checked_classes(Network(torch.nn.Linear(3, 2), torch.zeros(1, 3)), 1, images=2).tolist()
         [[1], [1]]
     """
     if target is None:
@@ -105,14 +105,14 @@ def classes_asked(network: Network, target: int | Tensor | None, images: int) ->
     return classes
 
 
-def pictures_asked(images: Tensor, pictures: Tensor | None) -> Tensor:
+def checked_pictures(images: Tensor, pictures: Tensor | None) -> Tensor:
     """Pictures to draw on, (images, height, width, 3), uint8: those given, or the images stretched, each by itself.
 
     Raises:
         BatchError: Those given do not fit the images.
 
     Example:
-        >>> pictures_asked(torch.tensor([[1.0, 2.0, 3.0]]), None)[0, 0, :, 0].tolist()
+        >>> checked_pictures(torch.tensor([[1.0, 2.0, 3.0]]), None)[0, 0, :, 0].tolist()
         [0, 128, 255]
     """
     size = (
@@ -143,7 +143,7 @@ def pictures_asked(images: Tensor, pictures: Tensor | None) -> Tensor:
     return shown.permute(0, 2, 3, 1).contiguous()
 
 
-def chances_of(logits: Tensor, first: int = 0) -> Tensor:
+def probabilities_of(logits: Tensor, first: int = 0) -> Tensor:
     """Softmax of logits (images, classes) in double precision.
 
     Raises:

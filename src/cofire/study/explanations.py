@@ -16,7 +16,7 @@ from torch import Tensor
 from cofire.activations.batches import Batches
 from cofire.errors import CofireError
 from cofire.explain import Explanation, explain
-from cofire.explain.inputs import chances_of
+from cofire.explain.inputs import probabilities_of
 from cofire.explain.result.regions import Points, heat
 from cofire.network import Network
 from cofire.study.tables import TABLES
@@ -91,7 +91,7 @@ def cases_of(network: Network, data: Any, most: int, *, batch_size: int = 256) -
     wrong: list[Case] = []
     samples = mistakes = 0
     for batch in Batches(data, network.num_classes, batch_size=batch_size):
-        chances = chances_of(network.run(batch.inputs)).cpu()
+        chances = probabilities_of(network.run(batch.inputs)).cpu()
         confidence, predicted = chances.max(dim=1)
         ordered = chances.topk(min(1 + RUNNERS_UP, network.num_classes)).indices
         labels = batch.labels.cpu()

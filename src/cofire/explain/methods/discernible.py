@@ -12,7 +12,7 @@ from pydantic import Field, PositiveInt, create_model, model_validator
 from torch import Tensor
 
 from cofire.errors import OptionError
-from cofire.explain.inputs import chances_of
+from cofire.explain.inputs import probabilities_of
 from cofire.explain.methods.registry import Found, register_method
 from cofire.explain.result.layer_maps import joined_maps, net_evidence
 from cofire.explain.rules.flow import Flow
@@ -222,8 +222,8 @@ def traced(
     for first in range(0, len(images), each):
         part = slice(first, first + each)
         logits, values = network.trace(images[part], plan.needed, gradients=bool(judged))
-        chances = chances_of(logits.detach(), first)
-        chosen = chances.topk(options.n, dim=1).indices if classes is None else classes[part]
+        probabilities = probabilities_of(logits.detach(), first)
+        chosen = probabilities.topk(options.n, dim=1).indices if classes is None else classes[part]
         chosen = chosen.to(logits.device)
         with without_autocast():
             layers.append(

@@ -14,7 +14,7 @@ from cofire.network.operators import named
 
 
 @register_rule(*named("elementwise", "identity", "cast", "dropout"), "softmax", "log_softmax")
-class Passing(Rule):
+class Elementwise(Rule):
     """One value in, one value out, both large together: the evidence is handed on whole."""
 
     def operands(self, step: Step) -> tuple[fx.Node, ...]:
@@ -35,7 +35,7 @@ def _first(step: Step) -> fx.Node:
     return node
 
 
-class Scaling(Passing):
+class Scaling(Elementwise):
     """Each value is scaled, with a sign: a negative scale turns large into small."""
 
     def scale(self, step: Step, values: Values, image: Tensor, index: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ class Reshape(Rule):
 
 
 @register_rule(*named("reorder", "part", "split", "pad", "expand", "place", "resize"))
-class Moving(Rule):
+class Reorder(Rule):
     """Where each value of the result comes from is read off by moving the numbers of the places themselves."""
 
     def operands(self, step: Step) -> tuple[fx.Node, ...]:
