@@ -10,7 +10,8 @@ from torch import Tensor, fx
 from cofire.activations.batches import Batches
 from cofire.arguments import validated
 from cofire.boost.confidence import not_fitted
-from cofire.errors import DataError, LayerError, NonFiniteError, OptionError
+from cofire.boost.measures import check_finite
+from cofire.errors import DataError, LayerError, OptionError
 from cofire.marks import check_above_zero
 from cofire.network import Network, classifier
 from cofire.network.operators import named
@@ -208,12 +209,7 @@ class ReAct:
         found: list[Tensor] = []
         self.network.run(images, head=found.append)
         (features,) = found
-        if not bool(torch.isfinite(features).all()):
-            raise NonFiniteError(
-                "a NaN or infinite feature",
-                "finite numbers",
-                "find what makes the network overflow, or its inputs",
-            )
+        check_finite(features, "a NaN or infinite feature")
         return (
             features
             if features.dtype in (torch.float32, torch.float64)
@@ -304,12 +300,7 @@ def _checked(logits: Tensor) -> Tensor:
     Raises:
         NonFiniteError: One is NaN or infinite.
     """
-    if not bool(torch.isfinite(logits).all()):
-        raise NonFiniteError(
-            "a NaN or infinite logit",
-            "finite numbers",
-            "find what makes the network overflow, or its inputs",
-        )
+    check_finite(logits, "a NaN or infinite logit")
     return logits.to(torch.float64, copy=True)
 
 

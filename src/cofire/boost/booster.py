@@ -18,6 +18,7 @@ from cofire.atomic import atomic_path
 from cofire.boost.evidence import Evidence
 from cofire.boost.fitting import Fits, FitSettings, Fitted, fit_methods
 from cofire.boost.heads import HEADS, Affine, Auxiliary
+from cofire.boost.measures import check_finite
 from cofire.boost.methods import DEFAULT_METHOD, METHODS, method_of
 from cofire.boost.reading import (
     DEFAULT_UNIT,
@@ -25,11 +26,9 @@ from cofire.boost.reading import (
     Reader,
     Reading,
     Threshold,
-    check_firing,
     chosen_layers,
 )
-from cofire.errors import ExportError, LayerError, NonFiniteError, OptionError, ResultError
-from cofire.marks import check_whole
+from cofire.errors import ExportError, LayerError, OptionError, ResultError
 from cofire.network import Network, Selector, Unit
 from cofire.network.untouched import without_autocast
 from cofire.reading import reader
@@ -117,11 +116,7 @@ class Booster(nn.Module):
             method_of(method)
         self.method = method
         self._asked = method
-        self._settings = FitSettings(
-            threshold=check_firing(threshold),
-            seed=check_whole("seed", seed, least=0, most=2**63 - 1),
-            max_bytes=check_whole("max_bytes", max_bytes),
-        )
+        self._settings = FitSettings(threshold=threshold, seed=seed, max_bytes=max_bytes)
         self.fitted: Fitted | None = None
         self.always_active: Mapping[str, float] = {}
         self._digest = ""
@@ -166,11 +161,7 @@ class Booster(nn.Module):
             BudgetError: The method needs more memory than `max_bytes`.
         """
         settings = FitSettings(
-            self._settings.threshold,
-            self._settings.seed,
-            check_whole("batch_size", batch_size),
-            self._settings.max_bytes,
-            progress,
+            **self._settings.model_dump() | {"batch_size": batch_size, "progress": progress}
         )
         methods = list(METHODS.values()) if self._asked == AUTO else [method_of(self._asked)]
         with without_autocast():
@@ -213,12 +204,7 @@ class Booster(nn.Module):
             if fitted.head_device != reading.logits.device:
                 fitted.to(reading.logits.device)
             better = fitted(reading)
-            if not bool(torch.isfinite(better).all()):
-                raise NonFiniteError(
-                    "NaN or infinite scores",
-                    "finite numbers",
-                    "find what makes the network overflow, or its inputs",
-                )
+            check_finite(better, "NaN or infinite scores")
             kind = self.network.dtype
             return Boosted(
                 better.softmax(dim=1).to(kind), better.to(kind), reading.logits.to(kind, copy=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
 from cofire.activations.batches import first_inputs
@@ -16,7 +17,7 @@ from cofire.activations.labelling import Labelling
 from cofire.arguments import validated
 from cofire.boost.booster import AUTO, Booster, best_of
 from cofire.boost.fitting import FitSettings, Fitted, fit_methods, readings
-from cofire.boost.measures import Flip, FlipCollector, calibration_gap, false_counts
+from cofire.boost.measures import Flip, FlipCollector, calibration_gap, check_finite, false_counts
 from cofire.boost.methods import (
     CONTROLS,
     DEFAULT_METHOD,
@@ -32,14 +33,12 @@ from cofire.boost.reading import (
     Threshold,
     check_apart_by_content,
     check_apart_by_index,
-    check_firing,
     chosen_layers,
     count_always_active,
     hashes_of,
     told_of_always_active,
 )
-from cofire.errors import NonFiniteError, OptionError
-from cofire.marks import check_from_zero, check_whole
+from cofire.errors import OptionError
 from cofire.network import Network, Selector, Unit, classifier
 from cofire.network.untouched import without_autocast
 from cofire.statistics import Interval, Outcome, mean_interval, weakest
@@ -51,9 +50,6 @@ MARGIN = 0.005
 
 
 """Differences of accuracy below half a percentage point count as none, unless another margin is given."""
-
-
-_LARGEST = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -205,8 +201,8 @@ def compare(
     max_bytes: int = 1_000_000_000,
     train_accuracy: bool = True,
     batch_size: int = 1024,
-    draws: int = 2000,
-    margin: float = MARGIN,
+    draws: PositiveInt = 2000,
+    margin: NonNegativeFloat = MARGIN,
     progress: bool | None = None,
 ) -> Comparison:
     """Fit every method and every control, choose on held-out data, and judge on test data.
@@ -259,16 +255,15 @@ def compare(
         )
     reader = Reader(network, chosen_layers(network, layers), unit)
     settings = FitSettings(
-        check_firing(threshold),
-        check_whole("seed", seed, least=0, most=_LARGEST),
-        check_whole("batch_size", batch_size),
-        check_whole("max_bytes", max_bytes),
-        progress,
+        threshold=threshold,
+        seed=seed,
+        batch_size=batch_size,
+        max_bytes=max_bytes,
+        progress=progress,
     )
     Labelling.of(network, training).check_same(test, "the test data")
     check_apart_by_index(training, test, "test data")
     check_apart_by_index(held_out, test, "test data", "the held-out data")
-    draws, margin = check_whole("draws", draws), check_from_zero("margin", margin)
     with without_autocast():
         fits = fit_methods(
             reader, [method_of(name) for name in names], training, held_out, settings
@@ -379,12 +374,7 @@ def _judge(
                     key = id(one.evidence)  # several methods share theirs
                     evidence = known[key] = known[key] if key in known else one.evidence.of(reading)
                 better = one.head(reading.logits, evidence)
-                if not bool(torch.isfinite(better).all()):
-                    raise NonFiniteError(
-                        f"NaN or infinite scores of '{name}'",
-                        "finite numbers",
-                        "find what makes the network overflow",
-                    )
+                check_finite(better, f"NaN or infinite scores of '{name}'")
                 confidence, predicted = better.softmax(dim=1).max(dim=1)
                 loss = nn.functional.cross_entropy(better, of_batch, reduction="none")
                 parts[name].append((predicted.cpu(), confidence.cpu(), loss.cpu()))
@@ -420,7 +410,7 @@ class Cost:
 
 
 @validated
-def cost_of_boosting(booster: Booster, images: Tensor, repeats: int = 15) -> Cost:
+def cost_of_boosting(booster: Booster, images: Tensor, repeats: PositiveInt = 15) -> Cost:
     """Measure a booster against its classifier on a batch.
 
     Args:
@@ -431,7 +421,6 @@ def cost_of_boosting(booster: Booster, images: Tensor, repeats: int = 15) -> Cos
     Raises:
         OptionError: The booster is not fitted, or `repeats` is no whole number from 1 up.
     """
-    repeats = check_whole("repeats", repeats)
     if booster.fitted is None:
         raise OptionError("a booster that is not fitted", "a fitted one", "call booster.fit first")
     network = booster.network

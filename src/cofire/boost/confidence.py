@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 import torch
+from pydantic import PositiveInt
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -17,17 +18,16 @@ from cofire.activations.batches import Batches
 from cofire.activations.labelling import Labelling
 from cofire.activations.summarize import DEFAULT_CAP
 from cofire.arguments import validated
+from cofire.boost.measures import check_finite
 from cofire.boost.reading import Reader, chosen_layers
 from cofire.errors import (
     BudgetError,
     DataError,
     LayerError,
-    NonFiniteError,
     OptionError,
     ResultError,
     WeightsError,
 )
-from cofire.marks import check_whole
 from cofire.network import Network, Selector, Unit
 from cofire.patterns.evidence import check_every_class, log_odds_of_patterns
 from cofire.patterns.ranking import auroc, auroc_interval, false_positive_rate
@@ -110,7 +110,7 @@ class PatternConfidence:
         threshold: float = 0.0,
         score: Score = "likelihood",
         *,
-        max_bytes: int = DEFAULT_CAP,
+        max_bytes: PositiveInt = DEFAULT_CAP,
     ) -> None:
         self.network = network
         self.score: Score = score
@@ -122,7 +122,7 @@ class PatternConfidence:
             )
         # Counts, shares and log-odds.
         needed = 3 * 8 * network.num_classes * sum(self._reader.sizes)
-        if needed > check_whole("max_bytes", max_bytes):
+        if needed > max_bytes:
             raise BudgetError(
                 f"{sum(self._reader.sizes):,} neurons of {network.num_classes:,} classes, {needed / 1e9:.1f} GB",
                 f"at most {max_bytes / 1e9:.1f} GB",
@@ -207,12 +207,7 @@ class PatternConfidence:
         """U* of all layers, (batch, neurons), float64, and the logits."""
         reading = self._reader(images)
         for layer, values in zip(self._reader.layers, reading.layers, strict=True):
-            if not bool(torch.isfinite(values).all()):
-                raise NonFiniteError(
-                    f"a NaN or infinite activation of layer '{layer.name}'",
-                    "finite numbers",
-                    "find what makes the network overflow (weights, inputs), or leave that batch out",
-                )
+            check_finite(values, f"a NaN or infinite activation of layer '{layer.name}'")
         return (torch.cat(reading.layers, dim=1) > self._threshold).to(
             torch.float64
         ), reading.logits
@@ -348,9 +343,9 @@ def judge(
     data: Any,
     outliers: Any = None,
     *,
-    draws: int = 1000,
+    draws: PositiveInt = 1000,
     seed: int = 0,
-    batch_size: int = 256,
+    batch_size: PositiveInt = 256,
 ) -> list[Judgement]:
     """Whether detectors find the network's mistakes, and samples that are of no class.
 
@@ -388,7 +383,6 @@ def judge(
         raise OptionError(
             "no detectors", "at least one, by name", "pass {'softmax': MaxSoftmax(network)}"
         )
-    draws = check_whole("draws", draws)
     rows = []
     for name, detector in detectors.items():
         scores, wrong = _scored(
@@ -446,7 +440,7 @@ class _Unlabelled:
                 "pass the DataLoader, the Dataset, a list of batches or the images themselves",
             )
         self._data = data
-        self._size = check_whole("batch_size", batch_size)
+        self._size = batch_size
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         data = self._data

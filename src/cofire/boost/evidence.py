@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from cofire.boost.measures import check_finite
 from cofire.boost.reading import Reading
-from cofire.errors import BudgetError, NonFiniteError
+from cofire.errors import BudgetError
 
 
 class Evidence(nn.Module):
@@ -201,12 +202,7 @@ class ClassStatistics:
         together = torch.cat(reading.layers, dim=1)
         one_hot = torch.nn.functional.one_hot(labels, len(self.samples)).to(together.dtype)
         sums = one_hot.T @ together
-        if not bool(torch.isfinite(sums.sum())):
-            raise NonFiniteError(
-                "a NaN or infinite activation",
-                "finite numbers",
-                "find what makes the network overflow, or its inputs",
-            )
+        check_finite(sums.sum(), "a NaN or infinite activation")
         self.samples += torch.bincount(labels, minlength=len(self.samples))
         self.sums += sums
         self.active += one_hot.T @ (together > self.threshold).to(together.dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,41 +12,49 @@ from torch import Tensor, nn
 from cofire.activations.batches import Batches, progress_over
 from cofire.activations.labelling import Labelling
 from cofire.boost.evidence import ClassStatistics, Evidence, Sample
+from cofire.boost.measures import check_finite
 from cofire.boost.methods import EVIDENCE, LEARNT, Gathered, Method
 from cofire.boost.reading import (
+    DEFAULT_UNIT,
     MEAN,
+    BoosterUnit,
     Reader,
     Reading,
-    Threshold,
     always_active_shares,
     check_apart_by_content,
     check_apart_by_index,
     hashes_of,
 )
-from cofire.errors import BatchError, BudgetError, DataError, NonFiniteError
+from cofire.errors import BatchError, BudgetError, DataError
+from cofire.options import Options, option
 from cofire.patterns import check_every_class
 
 FOLDS = 5
 """Held-out data is dealt into so many parts, to judge on each what was fitted on the others."""
 
 
-@dataclass(frozen=True)
-class FitSettings:
-    """How to fit.
+class BoostOptions(Options):
+    """What a booster is fitted with."""
 
-    Attributes:
-        threshold: A neuron is active above it; "mean" for each neuron's own mean over the training
-            data.
-        seed: Of networks and orders.
-        batch_size: For data that does not come in batches.
-        max_bytes: Of the training sample that readouts learn from, and of the second moments.
-        progress: Whether to show it; None shows it on a terminal.
-    """
+    unit: BoosterUnit = option(
+        DEFAULT_UNIT, "Unit", "What a neuron of a feature map is; element needs room: --max-bytes."
+    )
+    threshold: Literal["mean"] | float = option(
+        0.0, "Threshold", "A neuron is active above it: a number, or mean, each neuron's own."
+    )
+    seed: int = option(0, "Seed", "Of networks, orders and draws.", ge=0, le=2**63 - 1)
+    batch_size: int = option(1024, "Batch size", "Samples at a time.", ge=1)
+    max_bytes: int = option(
+        1_000_000_000,
+        "Memory",
+        "Bytes kept of the training data at the most; of more, fewer samples are kept.",
+        ge=1,
+    )
 
-    threshold: Threshold = 0.0
-    seed: int = 0
-    batch_size: int = 1024
-    max_bytes: int = 1_000_000_000
+
+class FitSettings(BoostOptions):
+    """The same, and whether progress is shown; None shows it on a terminal."""
+
     progress: bool | None = False
 
 
@@ -323,12 +331,7 @@ def _means(reader: Reader, training: Any, *, aside: bool, settings: FitSettings)
         reading = whole.part(~_aside(hashes_of(inputs))) if aside else whole
         total += torch.cat([layer.sum(dim=0, dtype=torch.float64) for layer in reading.layers])
         count += len(reading.logits)
-    if not bool(torch.isfinite(total).all()):
-        raise NonFiniteError(
-            "a NaN or infinite activation",
-            "finite numbers",
-            "find what makes the network overflow, or its inputs",
-        )
+    check_finite(total, "a NaN or infinite activation")
     return (total / max(count, 1)).to(torch.float32)
 
 
@@ -364,15 +367,10 @@ def read_all(
         for kind, several in candidates.items():
             for parts, evidence in zip(found[kind], several, strict=True):
                 parts.append(evidence.of(reading).cpu())
-    if not all(
-        bool(torch.isfinite(p).all()) for lists in found.values() for parts in lists for p in parts
-    ):
-        raise NonFiniteError(
-            f"NaN or infinite activations ({title.removeprefix('boost: ')})",
-            "finite numbers",
-            "find what makes the network overflow, or its inputs",
-        )
     joined = {kind: [torch.cat(parts) for parts in lists] for kind, lists in found.items()}
+    for every in joined.values():
+        for one in every:
+            check_finite(one, f"NaN or infinite activations ({title.removeprefix('boost: ')})")
     return Seen(torch.cat(logits), joined, torch.cat(labels), torch.cat(hashes))
 
 

@@ -14,6 +14,18 @@ from cofire.errors import DataError, NonFiniteError
 from cofire.marks import check_whole
 
 
+def check_finite(values: Tensor, what: str) -> None:
+    """Refuse numbers that are not finite.
+
+    Raises:
+        NonFiniteError: One is NaN or infinite.
+    """
+    if not bool(torch.isfinite(values).all()):
+        raise NonFiniteError(
+            what, "finite numbers", "find what makes the network overflow, or its inputs"
+        )
+
+
 def check_logits(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Logits as float64 and labels, if they fit.
 
@@ -28,10 +40,7 @@ def check_logits(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
             "(samples, classes), at least one sample",
             "pass one row a sample",
         )
-    if not bool(torch.isfinite(logits).all()):
-        raise NonFiniteError(
-            "NaN or infinite scores", "finite numbers", "find what makes the network overflow"
-        )
+    check_finite(logits, "NaN or infinite scores")
     return logits.to(torch.float64), check_labels(labels, len(logits), logits.shape[1])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -44,6 +44,7 @@ VALUES, PATTERNS = "values", "patterns"
 
 Kind = Literal["base", "control", "ablation", "method"]
 FitOn = Literal["nothing", "training", "held-out"]
+Fit = Callable[[Tensor, Sequence[Tensor], Tensor, int], tuple[int, nn.Module]]
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,6 @@ class Method:
     Attributes:
         name: Under which it is asked for.
         title: In a few words.
-        about: In a sentence.
         kind: "base", "control" (sees nothing of hidden layers but what goes into the last),
             "ablation" (the readout of all layers with half of what it reads taken away) or
             "method".
@@ -139,203 +139,66 @@ class Method:
 
     name: str
     title: str
-    about: str
     kind: Kind
     evidence: str
     fit_on: FitOn
-    fit: Callable[[Tensor, Sequence[Tensor], Tensor, int], tuple[int, nn.Module]]
+    fit: Fit
 
 
-def _plain(
-    logits: Tensor, evidence: Sequence[Tensor], labels: Tensor, seed: int
-) -> tuple[int, nn.Module]:
-    return 0, Tempered()
+def _fits(fit: Callable[..., nn.Module], *, seeded: bool = False, **own: Any) -> Fit:
+    """A head fitted to the logits and, where there is any, the evidence."""
+
+    def fitted(
+        logits: Tensor, evidence: Sequence[Tensor], labels: Tensor, seed: int
+    ) -> tuple[int, nn.Module]:
+        given = {**own, "seed": seed} if seeded else own
+        return 0, fit(logits, evidence[0] if evidence else None, labels, **given)
+
+    return fitted
 
 
-def _tempered(
-    logits: Tensor, evidence: Sequence[Tensor], labels: Tensor, seed: int
-) -> tuple[int, nn.Module]:
-    return 0, Tempered(fit_temperature(logits, labels))
-
-
-def _readout(
+def _chosen(
     logits: Tensor, evidence: Sequence[Tensor], labels: Tensor, seed: int
 ) -> tuple[int, nn.Module]:
     return choose_readout(logits, evidence, labels)
 
 
-def _affine(
-    logits: Tensor, evidence: Sequence[Tensor], labels: Tensor, seed: int
-) -> tuple[int, nn.Module]:
-    return 0, fit_affine(logits, evidence[0] if evidence else None, labels)
+def _tempered(logits: Tensor, evidence: None, labels: Tensor) -> nn.Module:
+    return Tempered(fit_temperature(logits, labels))
 
 
-def _scaled(
-    *, per_class: bool
-) -> Callable[[Tensor, Sequence[Tensor], Tensor, int], tuple[int, nn.Module]]:
-    def fit(
-        logits: Tensor, evidence: Sequence[Tensor], labels: Tensor, seed: int
-    ) -> tuple[int, nn.Module]:
-        return 0, fit_scaling(
-            logits, evidence[0] if evidence else None, labels, per_class=per_class
-        )
+_auxiliary = _fits(fit_auxiliary, seeded=True)
+_as_printed = _fits(fit_auxiliary, seeded=True, standardise=False)
+_on_logits = _fits(fit_auxiliary, seeded=True, probabilities=False)
+_affine = _fits(fit_affine)
+_by_class, _weighed = _fits(fit_scaling, per_class=True), _fits(fit_scaling, per_class=False)
+_same = _fits(lambda logits, evidence, labels: Tempered())
 
-    return fit
-
-
-def _auxiliary(
-    *, probabilities: bool = True, standardise: bool = True
-) -> Callable[[Tensor, Sequence[Tensor], Tensor, int], tuple[int, nn.Module]]:
-    def fit(
-        logits: Tensor, evidence: Sequence[Tensor], labels: Tensor, seed: int
-    ) -> tuple[int, nn.Module]:
-        given = evidence[0] if evidence else None
-        head = fit_auxiliary(
-            logits, given, labels, probabilities=probabilities, standardise=standardise, seed=seed
-        )
-        return 0, head
-
-    return fit
-
-
-_ALL = (
-    Method("base", "the model as it is", "No change.", "base", "", "nothing", _plain),
-    Method(
-        "temperature",
-        "temperature scaling",
-        "Logits divided by one number.",
-        "control",
-        "",
-        "held-out",
-        _tempered,
-    ),
-    Method(
-        "vector-scaling",
-        "vector scaling",
-        "A factor and a bias for each class's logit.",
-        "control",
-        "",
-        "held-out",
-        _scaled(per_class=True),
-    ),
-    Method(
-        "matrix-scaling",
-        "matrix scaling",
-        "An affine map of the logits.",
-        "control",
-        "",
-        "held-out",
-        _affine,
-    ),
-    Method(
-        "predictions-only",
-        "auxiliary network, predictions only",
-        "The paper's network without its activation patterns, fitted on the training data.",
-        "control",
-        "",
-        "training",
-        _auxiliary(standardise=False),
-    ),
-    Method(
-        "predictions-held-out",
-        "auxiliary network, predictions only, held out",
-        "The same, standardised, fitted on held-out data.",
-        "control",
-        "",
-        "held-out",
-        _auxiliary(),
-    ),
-    Method(
-        "last-layer",
-        "last layer trained on",
-        "The last linear layer trained further, in steps that shrink; the rest frozen.",
-        "control",
-        "last-layers",
-        "held-out",
-        _readout,
-    ),
-    Method(
-        VALUES,
-        "readout of values alone",
-        "The same readout of all layers on how strongly neurons fire, without who fires.",
-        "ablation",
-        "value-readouts",
-        "held-out",
-        _readout,
-    ),
-    Method(
-        PATTERNS,
-        "readout of patterns alone",
-        "The same readout of all layers on who fires, 0 or 1, without how strongly.",
-        "ablation",
-        "pattern-readouts",
-        "held-out",
-        _readout,
-    ),
-    Method(
-        "auxiliary",
-        "auxiliary network (P1)",
-        "The paper's, to the letter: predicted and proposed probabilities, fitted on the training data.",
-        "method",
-        "proposals",
-        "training",
-        _auxiliary(standardise=False),
-    ),
-    Method(
-        "auxiliary-standardised",
-        "auxiliary network, standardised",
-        "The same on standardised inputs.",
-        "method",
-        "proposals",
-        "training",
-        _auxiliary(),
-    ),
-    Method(
-        "auxiliary-held-out",
-        "auxiliary network, held out",
-        "The same, standardised, fitted on held-out data.",
-        "method",
-        "proposals",
-        "held-out",
-        _auxiliary(),
-    ),
-    Method(
-        "auxiliary-logits",
-        "auxiliary network on logits",
-        "Logits and P · U* in place of probabilities, standardised, fitted on held-out data.",
-        "method",
-        "proposals",
-        "held-out",
-        _auxiliary(probabilities=False),
-    ),
-    Method(
-        "naive-bayes",
-        "naive Bayes on the pattern",
-        "The pattern's log-likelihood under each class, weighed against the logits.",
-        "method",
-        "likelihood",
-        "held-out",
-        _scaled(per_class=False),
-    ),
-    Method(
-        "discriminant",
-        "linear discriminant of activations",
-        "Gaussian log-likelihood ratios of the activations, stacked with the logits by logistic regression.",
-        "method",
-        "discriminant",
-        "held-out",
-        _affine,
-    ),
-    Method(
-        "readout",
-        "readout of all layers",
-        "A linear readout of what fires and how strongly in all layers, added to the logits.",
-        "method",
-        "readouts",
-        "held-out",
-        _readout,
-    ),
-)
+_ROWS: Sequence[tuple[str, str, Kind, str, FitOn, Fit]] = (
+    ("base", "the model as it is", "base", "", "nothing", _same),
+    ("temperature", "temperature scaling", "control", "", "held-out", _fits(_tempered)),
+    ("vector-scaling", "vector scaling", "control", "", "held-out", _by_class),
+    ("matrix-scaling", "matrix scaling", "control", "", "held-out", _affine),
+    # The paper's network without its activation patterns.
+    ("predictions-only", "auxiliary network, predictions only", "control", "", "training", _as_printed),
+    ("predictions-held-out", "auxiliary network, predictions only, held out", "control", "", "held-out", _auxiliary),
+    # The last linear layer trained further, in steps that shrink; the rest frozen.
+    ("last-layer", "last layer trained on", "control", "last-layers", "held-out", _chosen),
+    # The readout of all layers with half of what it reads taken away.
+    (VALUES, "readout of values alone", "ablation", "value-readouts", "held-out", _chosen),
+    (PATTERNS, "readout of patterns alone", "ablation", "pattern-readouts", "held-out", _chosen),
+    # The paper's, to the letter; then on standardised inputs, on held-out data, on logits and P · U*.
+    ("auxiliary", "auxiliary network (P1)", "method", "proposals", "training", _as_printed),
+    ("auxiliary-standardised", "auxiliary network, standardised", "method", "proposals", "training", _auxiliary),
+    ("auxiliary-held-out", "auxiliary network, held out", "method", "proposals", "held-out", _auxiliary),
+    ("auxiliary-logits", "auxiliary network on logits", "method", "proposals", "held-out", _on_logits),
+    # The pattern's log-likelihood under each class, weighed against the logits.
+    ("naive-bayes", "naive Bayes on the pattern", "method", "likelihood", "held-out", _weighed),
+    # Gaussian log-likelihood ratios of the activations, stacked with the logits.
+    ("discriminant", "linear discriminant of activations", "method", "discriminant", "held-out", _affine),
+    ("readout", "readout of all layers", "method", "readouts", "held-out", _chosen),
+)  # fmt: skip
+_ALL = tuple(Method(*row) for row in _ROWS)
 
 METHODS: Mapping[str, Method] = {method.name: method for method in _ALL if method.kind == "method"}
 """The methods by name."""

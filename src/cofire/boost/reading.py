@@ -21,7 +21,8 @@ from torch.utils.data import (
 )
 
 from cofire.activations.neurons import view_neurons
-from cofire.errors import DataError, LayerError, NonFiniteError, OptionError
+from cofire.boost.measures import check_finite
+from cofire.errors import DataError, LayerError, OptionError
 from cofire.marks import check_threshold
 from cofire.network import ActivationLayer, Network, Selector, Unit, check_decides
 
@@ -135,12 +136,7 @@ class Reader:
             last.append(value.clone() if self._overwrites else value)
 
         logits = self.network.run(inputs, observed, self.layers, observe_head if head else None)
-        if not bool(torch.isfinite(logits).all()):
-            raise NonFiniteError(
-                "a NaN or infinite logit",
-                "finite numbers",
-                "find what makes the network overflow, or its inputs",
-            )
+        check_finite(logits, "a NaN or infinite logit")
         read = tuple(found[layer] for layer in self.layers) if layers else ()
         return Reading(
             _wide(logits), read, _wide(last[0]) if last else read[-1] if read else _wide(logits)

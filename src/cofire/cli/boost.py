@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, Subset
 
 from cofire.atomic import write_text
 from cofire.boost import DEFAULT_METHOD, MARGIN, METHODS, compare, cost_of_boosting
-from cofire.boost.reading import DEFAULT_UNIT, BoosterUnit
+from cofire.boost.fitting import BoostOptions
 from cofire.cli.options import DATA, LabelledDataOptions, Output
 from cofire.cli.terminal import claim, command_line, note
 from cofire.errors import ExportError, OptionError
@@ -26,7 +26,7 @@ from cofire.study.findings import boosted
 from cofire.study.sources import class_names_of, first_inputs
 
 
-class Boost(LabelledDataOptions):
+class Boost(LabelledDataOptions, BoostOptions):
     """What is boosted, by what, and how."""
 
     train: str = option(
@@ -59,23 +59,11 @@ class Boost(LabelledDataOptions):
     layers: list[str] | None = option(
         None, "Layers", "L2L (last two), LL (last), a name, glob or kind:relu; all unless given."
     )
-    unit: BoosterUnit = option(
-        DEFAULT_UNIT, "Unit", "What a neuron of a feature map is; element needs room: --max-bytes."
-    )
-    threshold: Literal["mean"] | float = option(
-        0.0, "Threshold", "A neuron is active above it: a number, or mean, each neuron's own."
-    )
-    seed: int = option(0, "Seed", "Of networks, orders and draws.", ge=0)
     margin: float = option(
         100 * MARGIN,
         "Margin",
         "Points of test accuracy; a difference below it counts as none.",
         ge=0,
-    )
-    max_bytes: int = option(
-        1_000_000_000,
-        "Memory",
-        "Bytes kept of the training data at the most; of more, fewer samples are kept.",
     )
 
 
