@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
 from collections import Counter
@@ -17,8 +18,15 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.overrides import TorchFunctionMode
 
 from cofire.errors import ExportError, LayerError
-from cofire.network.export import first_line, is_users
-from cofire.network.operations import UNKNOWN, Extent, Operation, bare_name, batches_probed
+from cofire.network.export import first_line
+from cofire.network.operations import (
+    UNKNOWN,
+    Extent,
+    Operation,
+    bare_name,
+    batches_probed,
+    is_users,
+)
 from cofire.network.operators import ACTIVATION_NAMES, kind_of
 from cofire.network.outputs import Output, choose_logits, ending_of, leaves_of, names_of
 from cofire.network.packing import packed_operations, unpacked_operations
@@ -167,7 +175,6 @@ class _Tracer(TorchFunctionMode):
         # Identities stay unique only while the tensors live.
         self._kept: list[Tensor] = []
         self._calls: Counter[tuple[str, str]] = Counter()
-        self._name = Names()
         self._device = inputs[0].device
         roles = {"parameter": model.parameters(), "buffer": buffers.values(), "input": inputs}
         for role, values in roles.items():
@@ -196,7 +203,7 @@ class _Tracer(TorchFunctionMode):
         ]
         given = [value for value in pytree.tree_leaves(result) if isinstance(value, Tensor)]
         if given or written:
-            self._note(self._name(func), args, kwargs, taken, written, result, given).draws = draws
+            self._note(_name_of(func), args, kwargs, taken, written, result, given).draws = draws
         return result
 
     def _note(
@@ -219,9 +226,7 @@ class _Tracer(TorchFunctionMode):
             kwargs={key: self._with_operations(value) for key, value in kwargs.items()},
             path=path,
             module=module,
-            sizes=tuple(Extent(size, size) for size in single.shape)
-            if single is not None
-            else None,
+            sizes=None if single is None else tuple(Extent(size, size) for size in single.shape),
             key=(path, name, call),
             floating=single is not None and single.is_floating_point(),
             place=_users_line(),
@@ -372,7 +377,8 @@ def module_paths(twin: nn.Module, model: nn.Module) -> Iterator[list[tuple[str, 
     """A stack whose last entry is the path and class of the module that is being called in this thread."""
     # A module with several names goes by its first.
     names = {
-        id(module): (plain_path(name), _class_of(module)) for name, module in twin.named_modules()
+        id(module): (plain_path(name), f"{type(module).__module__}.{type(module).__qualname__}")
+        for name, module in twin.named_modules()
     }
     originals = {id(module): name for name, module in model.named_modules()}
     stack: list[tuple[str, str]] = [("", "")]
@@ -394,36 +400,21 @@ def module_paths(twin: nn.Module, model: nn.Module) -> Iterator[list[tuple[str, 
         if threading.get_ident() == thread and id(module) in names and len(stack) > 1:
             stack.pop()
 
-    before = register_module_forward_pre_hook(enter)
-    try:
-        after = register_module_forward_hook(leave, always_call=True)
-        try:
-            yield stack
-        finally:
-            after.remove()
-    finally:
-        before.remove()
+    # As contexts both remove themselves.
+    with (
+        register_module_forward_pre_hook(enter),
+        register_module_forward_hook(leave, always_call=True),
+    ):
+        yield stack
 
 
-def _class_of(module: nn.Module) -> str:
-    return f"{type(module).__module__}.{type(module).__qualname__}"
-
-
-class Names:
-    """The bare name of a torch function, looked up once."""
-
-    def __init__(self) -> None:
-        self._known: dict[Any, str] = {}
-
-    def __call__(self, function: Any) -> str:
-        """The name of a function as operations have it."""
-        name = self._known.get(function)
-        if name is None:
-            written = str(getattr(function, "__name__", function))
-            if written == "__get__":
-                written = str(getattr(getattr(function, "__self__", None), "__name__", written))
-            name = self._known[function] = bare_name(written)
-        return name
+@functools.cache
+def _name_of(function: Any) -> str:
+    """The bare name of a torch function, as operations have it."""
+    written = str(getattr(function, "__name__", function))
+    if written == "__get__":
+        written = str(getattr(getattr(function, "__self__", None), "__name__", written))
+    return bare_name(written)
 
 
 class _Watcher(TorchFunctionMode):
@@ -441,7 +432,6 @@ class _Watcher(TorchFunctionMode):
         self._counted = ACTIVATION_NAMES | {name for _, name, _ in wanted}
         self._known = known
         self._calls: Counter[tuple[str, str]] = Counter()
-        self._name = Names()
 
     def __torch_function__(
         self,
@@ -451,7 +441,7 @@ class _Watcher(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        name = self._name(func)
+        name = _name_of(func)
         if name in self._counted and isinstance(result, Tensor):
             path = self._paths[-1][0]
             key = (path, name, self._calls[path, name])

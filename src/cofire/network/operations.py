@@ -8,10 +8,13 @@ decided in one place.
 from __future__ import annotations
 
 import keyword
+import sysconfig
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import torch
 import torch.fx as fx
 
 Role = Literal["operation", "parameter", "buffer", "constant", "input"]
@@ -19,32 +22,31 @@ Role = Literal["operation", "parameter", "buffer", "constant", "input"]
 batches_probed = (2, 3)
 """The two batch sizes at which sizes are known. 1 is left out: PyTorch treats it as a constant."""
 
+
+_SAME_FUNCTION_NAMES = """
+mul: rmul imul multiply
+add: radd iadd
+sub: isub subtract
+div: truediv itruediv true_divide divide
+clamp: clip
+sigmoid: special_expit expit
+erf: special_erf
+abs: absolute
+pow: ipow
+transpose: swapaxes swapdims
+movedim: moveaxis
+cat: concat concatenate
+view: unsafe_view
+atan: arctan
+"""
 _SAME_FUNCTION = {
-    "rmul": "mul",
-    "imul": "mul",
-    "multiply": "mul",
-    "radd": "add",
-    "iadd": "add",
-    "isub": "sub",
-    "subtract": "sub",
-    "truediv": "div",
-    "itruediv": "div",
-    "true_divide": "div",
-    "divide": "div",
-    "clip": "clamp",
-    "special_expit": "sigmoid",
-    "expit": "sigmoid",
-    "special_erf": "erf",
-    "absolute": "abs",
-    "ipow": "pow",
-    "swapaxes": "transpose",
-    "swapdims": "transpose",
-    "moveaxis": "movedim",
-    "concat": "cat",
-    "concatenate": "cat",
-    "unsafe_view": "view",
-    "arctan": "atan",
+    other: name
+    for name, _, others in (row.partition(":") for row in _SAME_FUNCTION_NAMES.split("\n"))
+    for other in others.split()
 }
+_TORCH = str(Path(torch.__file__).parent)
+_HERE = str(Path(__file__).parent)
+_STDLIB = sysconfig.get_path("stdlib")
 
 
 class Extent(NamedTuple):
@@ -70,6 +72,8 @@ class Extent(NamedTuple):
 
 
 UNKNOWN = Extent(-1, -2)
+
+
 """A size that depends on the data, so that no batch size settles it."""
 
 
@@ -152,3 +156,15 @@ def bare_name(name: str) -> str:
     bare = name.strip("_")
     bare = _SAME_FUNCTION.get(bare, bare)
     return f"{bare}_" if keyword.iskeyword(bare) else bare
+
+
+def is_users(filename: str) -> bool:
+    """Whether a file holds code of the user, not of PyTorch, of Python or of this package."""
+    if filename.startswith((_TORCH, _HERE, "<")) or not Path(filename).exists():
+        return False
+    return not filename.startswith(_STDLIB) or "site-packages" in filename
+
+
+def is_symbolic(size: Any) -> bool:
+    """Whether a size depends on the batch."""
+    return isinstance(size, torch.SymInt) and not size.node.expr.is_Integer

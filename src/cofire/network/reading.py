@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import operator
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +16,15 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
 from cofire.errors import ExportError
-from cofire.network.export import is_symbolic, is_users
-from cofire.network.operations import UNKNOWN, Extent, Operation, bare_name, batches_probed
+from cofire.network.operations import (
+    UNKNOWN,
+    Extent,
+    Operation,
+    bare_name,
+    batches_probed,
+    is_symbolic,
+    is_users,
+)
 from cofire.network.operators import ACTIVATION_NAMES
 from cofire.network.outputs import Output, choose_logits, ending_of, names_of
 from cofire.network.untouched import plain_path
@@ -102,13 +110,8 @@ def read_program(
     ]
     returned = pytree.tree_unflatten(list(range(len(outputs))), program.call_spec.out_spec)
     names = names_of(returned, int)
-    logits = _logits(
-        graph,
-        operations,
-        outputs,
-        names if len(names) == len(outputs) else [""] * len(outputs),
-        batch,
-    )
+    names = names if len(names) == len(outputs) else [""] * len(outputs)
+    logits = _logits(graph, operations, outputs, names, batch)
     output, logits = _without_softmax(graph, operations, logits)
     held = set(graph.nodes)
     kept = tuple(operation for operation in operations if operation.node in held)
@@ -121,8 +124,20 @@ def operations_of(
     graph: fx.Graph, roles: Mapping[str, str], inputs: Sequence[fx.Node]
 ) -> tuple[list[Operation], Extent, frozenset[str]]:
     """The nodes of a graph as operations, the batch's extent, and the placeholders changed in place."""
-    symbols = {symbol for node in inputs for symbol in _symbols(node.meta["val"])}
-    sizes = _Sizes(symbols)
+    given = [size for node in inputs for size in node.meta["val"].shape if is_symbolic(size)]
+    symbols = {symbol for size in given for symbol in size.node.expr.free_symbols}
+    extents: dict[Any, Extent] = {}
+
+    def extent(size: Any) -> Extent:
+        """At the two probed batch sizes, worked out once for each expression."""
+        expression: Any = size.node.expr if is_symbolic(size) else int(size)
+        if expression not in extents:
+            at = [dict.fromkeys(symbols, batch) for batch in batches_probed]
+            ends = [expression.subs(one) for one in at] if is_symbolic(size) else [expression] * 2
+            whole = not is_symbolic(size) or all(end.is_Integer for end in ends)
+            extents[expression] = Extent(*map(int, ends)) if whole else UNKNOWN
+        return extents[expression]
+
     made: dict[fx.Node, Operation] = {}
     root: dict[fx.Node, fx.Node] = {}
     writer: dict[fx.Node, Operation] = {}
@@ -138,7 +153,7 @@ def operations_of(
             kwargs={key: _with_operations(kept, made) for key, kept in node.kwargs.items()},
             path=path,
             module=module,
-            sizes=tuple(map(sizes, value.shape)) if isinstance(value, Tensor) else None,
+            sizes=tuple(map(extent, value.shape)) if isinstance(value, Tensor) else None,
             role=roles.get(node.name, "constant") if node.op == "placeholder" else "operation",  # type: ignore[arg-type]
             node=node,
             floating=isinstance(value, Tensor) and value.is_floating_point(),
@@ -157,29 +172,6 @@ def operations_of(
     return list(made.values()), first.sizes[0], frozenset(changed)
 
 
-class _Sizes:
-    """Sizes at the two probed batch sizes, worked out once for each expression."""
-
-    def __init__(self, symbols: set[Any]) -> None:
-        self._at = [dict.fromkeys(symbols, batch) for batch in batches_probed]
-        self._known: dict[Any, Extent] = {}
-
-    def __call__(self, size: Any) -> Extent:
-        if not is_symbolic(size):
-            return Extent(int(size), int(size))
-        expression = size.node.expr
-        if expression not in self._known:
-            small, large = (expression.subs(at) for at in self._at)
-            known = small.is_Integer and large.is_Integer
-            self._known[expression] = Extent(int(small), int(large)) if known else UNKNOWN
-        return self._known[expression]
-
-
-def _symbols(value: Tensor) -> set[Any]:
-    sizes: list[Any] = [size for size in value.shape if is_symbolic(size)]
-    return {symbol for size in sizes for symbol in size.node.expr.free_symbols}
-
-
 def _with_operations(value: Any, made: Mapping[fx.Node, Operation]) -> Any:
     if isinstance(value, fx.Node):
         return made.get(value, value)
@@ -193,6 +185,8 @@ def name_of(node: fx.Node) -> str:
     target = node.target
     if isinstance(target, torch._ops.OpOverload):
         return str(target.overloadpacket.__name__)
+    if isinstance(target, torch._ops.HigherOrderOperator):
+        return str(target.name())  # type: ignore[no-untyped-call]
     return str(getattr(target, "__name__", target))
 
 
@@ -207,9 +201,8 @@ def module_of(node: fx.Node) -> tuple[str, str]:
     if not stack:
         return "", ""
     path, kind = list(stack.values())[-1]
-    return plain_path(re.sub(r"@\d+", "", path)), kind if isinstance(
-        kind, str
-    ) else f"{kind.__module__}.{kind.__qualname__}"
+    named = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
+    return plain_path(re.sub(r"@\d+", "", path)), named
 
 
 def aliasing(node: fx.Node) -> tuple[fx.Node | None, list[fx.Node]]:
@@ -307,15 +300,11 @@ def _last_outputs(graph: fx.Graph, count: int) -> list[fx.Node]:
 _TRANSPARENT = {"wrap_with_set_grad_enabled": 1, "tag_activation_checkpoint": 0}
 
 
-_SPELLED = frozenset(("erf",))
-
-
 def inlined(module: fx.GraphModule) -> tuple[fx.Graph, dict[str, nn.Module]]:
     """A flat copy of a module's graph, and the graphs that are left inside it.
 
     Assertions about sizes and devices are left out: inputs are checked before a run, and the model
-        may move
-    to another device after it was read.
+    may move to another device after it was read.
 
     Args:
         module: A graph module of an exported program; it is not changed.
@@ -325,80 +314,57 @@ def inlined(module: fx.GraphModule) -> tuple[fx.Graph, dict[str, nn.Module]]:
     """
     graph = fx.Graph()
     regions: dict[str, nn.Module] = {}
-    values: dict[fx.Node, Any] = {}
-    for node in module.graph.nodes:
-        if node.op == "placeholder":
-            values[node] = graph.node_copy(node, lambda other: other)
-    result = _copy_body(module, graph, values, regions)
-    graph.output(result)
+
+    def held(node: fx.Node, value: Any) -> fx.Node:
+        name = f"region_{len(regions)}"
+        regions[name] = value
+        copy = graph.get_attr(name)
+        copy.meta = dict(node.meta)
+        return copy
+
+    def called(node: fx.Node, values: dict[fx.Node, Any]) -> Any:
+        name = name_of(node)
+        if name in _TRANSPARENT:
+            position = _TRANSPARENT[name]
+            inner = values[node.args[position]]  # type: ignore[index]
+            places = [other for other in inner.graph.nodes if other.op == "placeholder"]
+            given = fx.node.map_arg(node.args[position + 1 :], values.__getitem__)
+            return body(inner, {**values, **dict(zip(places, given, strict=True))})
+        first = node.args[0] if node.args else None
+        source = values[first] if isinstance(first, fx.Node) else None
+        if name == "getitem" and isinstance(source, (tuple, list)):
+            return source[node.args[1]]  # type: ignore[index]
+        for other in node.all_input_nodes:
+            region = values[other]
+            if isinstance(region, fx.GraphModule):
+                _refuse_hidden(name, region)
+                values[other] = held(other, region)
+        return graph.node_copy(node, values.__getitem__)
+
+    def body(inner: fx.GraphModule, values: dict[fx.Node, Any]) -> Any:
+        """Copy everything but the placeholders, and return what the body returns."""
+        result: Any = None
+        for node in inner.graph.nodes:
+            if node.op == "output":
+                result = fx.node.map_arg(node.args[0], values.__getitem__)
+            elif node.op == "get_attr":
+                region = operator.attrgetter(str(node.target))(inner)
+                values[node] = region if isinstance(region, fx.GraphModule) else held(node, region)
+            elif node.op == "call_function" and not _is_assertion(node):
+                values[node] = called(node, values)
+        return result
+
+    placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
+    graph.output(body(module, {node: graph.node_copy(node) for node in placeholders}))
     used = {str(node.target) for node in graph.nodes if node.op == "get_attr"}
     return graph, {name: region for name, region in regions.items() if name in used}
-
-
-def _copy_body(
-    module: fx.GraphModule,
-    graph: fx.Graph,
-    values: dict[fx.Node, Any],
-    regions: dict[str, nn.Module],
-) -> Any:
-    """Copy everything but the placeholders, and return what the body returns."""
-    result: Any = None
-    for node in module.graph.nodes:
-        if node.op == "output":
-            result = fx.node.map_arg(node.args[0], lambda other: values[other])
-        elif node.op == "get_attr":
-            region = _attribute(module, str(node.target))
-            if not isinstance(region, fx.GraphModule):
-                values[node] = _copied_attribute(node, region, graph, regions)
-            else:
-                values[node] = region
-        elif node.op == "call_function" and not _is_assertion(node):
-            values[node] = _copied_call(node, graph, values, regions)
-    return result
-
-
-def _copied_call(
-    node: fx.Node, graph: fx.Graph, values: dict[fx.Node, Any], regions: dict[str, nn.Module]
-) -> Any:
-    name = _operator_name(node)
-    if name in _TRANSPARENT:
-        position = _TRANSPARENT[name]
-        body = values[node.args[position]]  # type: ignore[index]
-        inner = dict(values)
-        places = [other for other in body.graph.nodes if other.op == "placeholder"]
-        for place, operand in zip(places, node.args[position + 1 :], strict=True):
-            inner[place] = fx.node.map_arg(operand, lambda other: values[other])
-        return _copy_body(body, graph, inner, regions)
-    source = node.args[0] if node.args else None
-    if (
-        name == "getitem"
-        and isinstance(source, fx.Node)
-        and isinstance(values[source], (tuple, list))
-    ):
-        return values[source][node.args[1]]
-    for other in node.all_input_nodes:
-        region = values[other]
-        if isinstance(region, fx.GraphModule):
-            _refuse_hidden(name, region)
-            values[other] = _copied_attribute(other, region, graph, regions)
-    return graph.node_copy(node, lambda other: values[other])
-
-
-def _copied_attribute(
-    node: fx.Node, value: Any, graph: fx.Graph, regions: dict[str, nn.Module]
-) -> fx.Node:
-    name = f"region_{len(regions)}"
-    regions[name] = value
-    copy = graph.get_attr(name)
-    copy.meta = dict(node.meta)
-    return copy
 
 
 def _refuse_hidden(operator: str, region: fx.GraphModule) -> None:
     for part in region.modules():
         for node in part.graph.nodes if isinstance(part, fx.GraphModule) else ():
-            name = bare_name(_operator_name(node))
-            if name in ACTIVATION_NAMES or name in _SPELLED:
+            name = operator_of(node)
+            if name in ACTIVATION_NAMES or name == "erf":
                 raise ExportError(
                     f"activation function {name} inside a region of {operator}",
                     "activation functions outside of control flow and autocast regions",
@@ -406,24 +372,8 @@ def _refuse_hidden(operator: str, region: fx.GraphModule) -> None:
                 )
 
 
-def _operator_name(node: fx.Node) -> str:
-    target = node.target
-    if isinstance(target, torch._ops.OpOverload):
-        return str(target.overloadpacket.__name__)
-    if isinstance(target, torch._ops.HigherOrderOperator):
-        return str(target.name())  # type: ignore[no-untyped-call]
-    return str(getattr(target, "__name__", target))
-
-
 def _is_assertion(node: fx.Node) -> bool:
-    return not node.users and _operator_name(node).startswith(("_assert", "sym_constrain_range"))
-
-
-def _attribute(module: nn.Module, target: str) -> Any:
-    value: Any = module
-    for part in target.split("."):
-        value = getattr(value, part)
-    return value
+    return not node.users and name_of(node).startswith(("_assert", "sym_constrain_range"))
 
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in \S+\n\s*([^\n]*)')

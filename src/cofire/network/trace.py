@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from cofire.errors import ExportError, RuleError
 from cofire.network.axes import draws_numbers, refuse_chance_and_batch
 from cofire.network.calls import CallReading, run_watched
-from cofire.network.functionalize import functionalize
+from cofire.network.export import functionalize
 from cofire.network.layers import ActivationLayer, LayersFound, find_layers
 from cofire.network.outputs import Output, head_input
 from cofire.network.packing import packed_reading, unpacked_reading

@@ -172,15 +172,7 @@ def _read_pickle(file: Path) -> Any:
                 "in it (of a whole model, its state_dict()) with cofire.save_weights(state, 'weights.safetensors')",
             ) from error
         raise _damaged(file, error) from error
-    except (
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-        KeyError,
-        AttributeError,
-        IndexError,
-    ) as error:
+    except Exception as error:
         raise _damaged(file, error) from error
 
 
