@@ -21,7 +21,6 @@ from typing import Any, BinaryIO
 
 import torch
 from torch.export import ExportedProgram
-from torch.export.pt2_archive._package import PT2ArchiveReader
 
 from cofire.errors import ExportError
 
@@ -125,6 +124,9 @@ def _look_through(opened: BinaryIO) -> None:
     Raises:
         _UnsafeError: It holds such a thing.
     """
+    # It brings torch's compiler along, which takes seconds to import.
+    from torch.export.pt2_archive._package import PT2ArchiveReader
+
     names = _check_stored(opened)
     if len({name.partition("/")[0] for name in names}) != 1:
         raise _UnsafeError("entries of several folders")
