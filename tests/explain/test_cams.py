@@ -17,7 +17,7 @@ from torch import nn
 
 from cofire import errors
 from cofire.explain.methods import cam
-from cofire.explain.methods.cam_layer import choose_cam_layer
+from cofire.explain.methods.cam import choose_cam_layer
 from cofire.network import Network
 from tests.network.test_torchvision import built
 

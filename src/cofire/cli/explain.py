@@ -21,7 +21,7 @@ from cofire.evaluate.tuned import Tuned, read_tuned
 from cofire.explain import METHODS, Explanation, title_of
 from cofire.explain import explain as run_explain
 from cofire.explain.drawing.captions import percent, plural
-from cofire.explain.methods.cam_layer import choose_cam_layer
+from cofire.explain.methods.cam import choose_cam_layer
 from cofire.explain.methods.registry import kind_of
 from cofire.images.classes import class_number, known_names, read_names
 from cofire.images.preparation import Preparation, Prepared
