@@ -285,6 +285,10 @@ def _in_shell_words(model: type[Options]) -> Iterator[None]:
         raise type(error)(*parts) from error
 
 
+def _flag(name: str) -> str:
+    return _ARGUMENTS.get(name) or _FLAGS.get(name, (f"--{name.replace('_', '-')}",))[0]
+
+
 def in_shell_words(text: str, model: type[Options]) -> str:
     """Words that name options of a verb as Python does, in the shell's.
 
@@ -296,13 +300,13 @@ def in_shell_words(text: str, model: type[Options]) -> str:
 
     def flag(found: re.Match[str]) -> str:
         name, value = found["name"], found["value"]
-        said = _FLAGS.get(name, (f"--{name.replace('_', '-')}",))[0]
-        said = _ARGUMENTS.get(name, said)
+        said = _flag(name)
         if found["pass"] and value == "None":
             return f"leave {said} out"
         return (found["pass"] or "") + (said if value == "True" else f"{said} {value}")
 
     names = "|".join(sorted(model.model_fields, key=len, reverse=True))
-    value = r"=(?P<value>'[^']*'|[^\s,;()]+)"
+    text = re.sub(rf"\bleave ({names}) out", lambda found: f"leave {_flag(found[1])} out", text)
+    value = r"(?:\[\d+\])?=(?P<value>'[^']*'|[^\s,;()]+)"
     said = re.sub(rf"(?P<pass>pass )?(?<!--try )(?<![\w.-])(?P<name>{names}){value}", flag, text)
     return re.sub(r"(--[\w-]+) \(\1\)", r"\1", said)

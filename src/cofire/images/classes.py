@@ -260,13 +260,14 @@ def class_number(wanted: str, names: Sequence[str] | None, num_classes: int) -> 
         (1, 0)
     """
     typed, table = wanted.strip(), ClassTable(names, None, None if names else num_classes)
+    same = [at for at, name in enumerate(table.names) if name.casefold() == typed.casefold()]
+    several = len(same) > 1 and table.names.count(typed) != 1
     number = table.find(typed)
-    if number is None and typed.isdecimal() and not table.is_several(typed):
+    if number is None and typed.isdecimal() and not several:
         number = int(typed)
-    if number is not None and number < num_classes:
+    if number is not None and number < num_classes and not several:
         return number
-    if table.is_several(typed):
-        same = [at for at, name in enumerate(table.names) if name.casefold() == typed.casefold()]
+    if several:
         raise OptionError(
             f"{len(same)} classes are named '{typed}'",
             "one class",
