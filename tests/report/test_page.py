@@ -77,7 +77,7 @@ def test_the_contents_stay_in_view(page):
 
 def test_every_option_is_printed_known_or_not(report):
     page = text_of(report)
-    for expected in ("learning rate", "0.001", "bins (R)", "my own note", "2.15.0", "60,000"):
+    for expected in ("learning rate", "0.001", "bins", "my own note", "2.15.0", "60,000"):
         assert expected in page
     assert "cofire study mnist --seed 0" in page
     assert "neurons.parquet, graphs.parquet" in page

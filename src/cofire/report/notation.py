@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cofire.study.options import StudyOptions
+
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -103,72 +105,33 @@ def short(text: str, most: int) -> str:
 
 
 LONG = 90
-
-
 """A longer value is folded."""
 
 
 _LABELS = {
-    "dataset": "data set",
     "samples": "samples analysed",
-    "test_samples": "test samples",
-    "hidden": "fully connected hidden layers",
-    "bins": "bins (R)",
-    "range": "range of the bins",
     "unit": "neuron in a feature map (unit)",
     "threshold": "active above (threshold)",
-    "classes": "classes",
     "class_numbers": "labels of these classes",
     "classes_of_one_sample": "classes with one sample",
     "outputs": "which output of the network is whose",
-    "learning_rate": "learning rate",
     "information_floor": "information that chance alone gives (bits)",
     "by_class": "kept per class",
-    "batch_size": "batch size",
-    "top": "representative neurons per class at the most (top)",
-    "pairs": "pairs of neurons counted (pairs)",
-    "resolution": "resolution of Louvain’s method (γ)",
-    "community_runs": "seeds of communities, shuffles of weights",
-    "null_graphs": "graphs with random labels",
-    "boost": "booster",
-    "boost_layers": "layers that the booster reads",
-    "boost_unit": "neurons of feature maps that the booster reads",
-    "boost_threshold": "threshold of the booster",
     "boost_margin": "differences of accuracy that count as none, below",
-    "validation": "share of the training data held out",
     "validation_samples": "held-out samples",
-    "explain": "test samples explained, of each kind",
     "prepared": "what was done to the images",
     "parameters_added": "parameters that the booster adds",
     "forward_pass": "time of a boosted forward pass",
 }
-
-
+"""What is found out beside the options of a study, which have titles of their own."""
 _VALUES = {
     ("outputs", "name"): "found by the names of the classes",
     ("outputs", "none"): "not known, so that there is no accuracy",
 }
 
 
-_ORDER = (
-    "model",
-    "dataset",
-    "data",
-    "random_labels",
-    "samples",
-    "test_samples",
-    "classes",
-    "seed",
-    "network",
-    "hidden",
-    "epochs",
-    "batch_size",
-)
-
-
+_ORDER = ("model", "dataset", "data", "samples", "test_samples", "classes")
 _UNTOLD = ("versions", "command", "preparation")
-
-
 """Told elsewhere; of the preparation, `prepared` says in words what the record holds in numbers."""
 
 
@@ -192,7 +155,7 @@ def settings(options: Mapping[str, Any]) -> list[Setting]:
 
     Example:
         >>> settings({"my_note": True, "bins": 100})
-        [Setting(label='my note', value='yes', full=''), Setting(label='bins (R)', value='100', full='')]
+        [Setting(label='my note', value='yes', full=''), Setting(label='bins', value='100', full='')]
     """
     first = [key for key in _ORDER if key in options]
     keys = [*first, *(key for key in options if key not in _ORDER and key not in _UNTOLD)]
@@ -218,7 +181,9 @@ def versions(options: Mapping[str, Any]) -> list[Setting]:
 
 
 def _setting(key: str, value: Any) -> Setting:
-    label = _LABELS.get(key, key.replace("_", " "))
+    option = StudyOptions.model_fields.get(key)
+    title = option.title if option and option.title else key.replace("_", " ")
+    label = _LABELS.get(key, title[0].lower() + title[1:] if option else title)
     if is_fingerprint(value):
         return Setting(f"fingerprint of the {label}", f"{value[:12]}…", value)
     text = _VALUES.get((key, value), "") if isinstance(value, str) else ""
