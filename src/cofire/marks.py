@@ -65,7 +65,6 @@ LARGEST = {
     "photos": 10**9,
     "limit": 10**9,
     "tuning_images": 10**9,
-    "tuning_photos": 10**9,
     "cases": 10**6,
     "explain": 10**6,
     # Shares of a side or of the diagonal: all is blurred away, all points are near.

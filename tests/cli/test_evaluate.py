@@ -136,7 +136,7 @@ def test_draws_measures_and_fill(evaluate, tmp_path):
     )
     found = Evaluation.load(tmp_path / "out")
     assert found.options["fill"] == "black"
-    assert found.options["tuning_photos"] == 3
+    assert found.options["tuning_images"] == 3
     assert found.margin == 0.05
     assert (
         "within ±5 points of a share, ±0.05 of other measures"

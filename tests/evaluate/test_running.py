@@ -223,7 +223,7 @@ def test_what_others_compute_with_is_noted(whole):
     }
 
 
-def test_thresholds_are_learned_on_tuning_photos_alone(whole, network, collection):
+def test_thresholds_are_learned_on_tuning_images_alone(whole, network, collection):
     found, _ = whole
     learned = found.options["thresholds"]
     assert list(learned) == ["discernible", "gradcam", "centre", "random", "edges"]
@@ -483,11 +483,11 @@ class TestCost:
         for name, bounds, expected in (
             ("a", {"limit": 2}, 2),
             ("b", {"samples": 1}, 1),
-            ("c", {"limit": 2, "tuning_photos": 3}, 3),
+            ("c", {"limit": 2, "tuning_images": 3}, 3),
             ("d", {}, tuning),
         ):
             found = judged(network, collection, tmp_path / name, **options, **bounds)
-            assert found.options["tuning_photos"] == expected, name
+            assert found.options["tuning_images"] == expected, name
 
     def test_the_first_photo_tells_the_time_and_changes_no_row(
         self, network, collection, tmp_path, monkeypatch

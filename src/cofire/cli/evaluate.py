@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import typer
 
@@ -19,7 +19,7 @@ from cofire.evaluate.evaluation import OPTIONS, RECORDS, Evaluation
 from cofire.evaluate.judging import Judge
 from cofire.evaluate.measures import GROUPS, MARGIN, asked_groups, usual
 from cofire.evaluate.methods import EVALUATED
-from cofire.evaluate.records import IDENTITY, ROWS, check_methods, started
+from cofire.evaluate.records import IDENTITY, ROWS, JudgingOptions, check_methods, started
 from cofire.evaluate.robustness import run_robustness
 from cofire.evaluate.running import judge_of, run_evaluation
 from cofire.evaluate.tuned import read_tuned
@@ -45,14 +45,13 @@ from cofire.report.pages import (
 
 PAGE, TABLE = "evaluation.html", "table.md"
 
-_WHICH = BoxedImagesOptions.panel
 _MORE = "More than the tables"
 _OTHER = ("weights", "weights_key", "mean", "std")
 _MOST_COMPARED = 300
 """Images that go through two networks at the most: all of them are held at once."""
 
 
-class Evaluate(BoxedImagesOptions):
+class Evaluate(BoxedImagesOptions, JudgingOptions):
     """Which methods are judged, by what, on which images."""
 
     out: Path = option(
@@ -72,27 +71,11 @@ class Evaluate(BoxedImagesOptions):
         f"Some of {', '.join(GROUPS)}, with commas, or all; curves take long.",
     )
     weights_of_layers: Path | None = option(None, "Learnt options", "What cofire tune learnt.")
-    fill: Literal["mean", "blur", "black"] = option("mean", "Fill", "In place of what is hidden.")
-    seed: int = option(0, "Seed", "Of draws and of what methods draw.", ge=0)
     margin: float = option(
         100 * MARGIN,
         "Margin",
         "Points of a share, hundredths of other measures: differences below it count as none.",
         ge=0,
-    )
-    split: Literal["evaluation", "tuning", "all"] = option(
-        "evaluation", "Split", "Images to judge on.", panel=_WHICH
-    )
-    limit: int | None = option(None, "Limit", "The first N images alone.", panel=_WHICH)
-    samples: int | None = option(
-        None, "Sample", "N images that are drawn: 2501, say.", panel=_WHICH
-    )
-    draws: int = option(1, "Draws", "How often so many are drawn: 3, say.", panel=_WHICH, ge=1)
-    tuning_images: int | None = option(
-        None,
-        "Tuning images",
-        "On which boxes around heat are learned; 500 unless given, no more than are judged by --limit or --sample.",
-        panel=_WHICH,
     )
     robustness: int = option(
         0, "Robustness", "Attack so many images and see what moves.", panel=_MORE, ge=0
@@ -160,13 +143,7 @@ def evaluate(options: Evaluate) -> dict[str, Any]:
         out,
         options=called,
         measures=groups,
-        split=options.split,
-        limit=options.limit,
-        samples=options.samples,
-        draws=options.draws,
-        tuning_photos=options.tuning_images,
-        fill=fill,
-        seed=seed,
+        **{name: getattr(options, name) for name in JudgingOptions.model_fields},
         batch_size=options.batch_size,
         skip_unreadable=options.skip_unreadable,
         tell=lambda line: typer.echo(line, err=True),

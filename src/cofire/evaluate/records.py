@@ -17,7 +17,7 @@ from cofire.reading import reader
 from cofire.storage import begin, load_json, read_table, save_json, write_table
 
 FILLS = ("mean", "blur", "black")
-SPLIT_CHOICES = ("evaluation", "tuning", "all")
+_WHICH = "Which images and boxes"
 
 ROWS = "rows"
 """The folder of a run's finished batches, below its own."""
@@ -26,62 +26,49 @@ IDENTITY = "options.json"
 """Of a run that was started: what it was started with."""
 
 
-class EvaluationOptions(Options):
-    """What an evaluation's numbers depend on, besides network, images and preparation.
+class JudgingOptions(Options):
+    """Which images are judged, and how; the command line reads it too.
 
     Attributes:
-        methods: Some of `cofire.evaluate.methods.EVALUATED`; the first is held against each of the
-            others.
-        measures: Some of `cofire.evaluate.measures.GROUPS`; the usual ones unless given.
-        options: Of methods that are not called with their defaults, as `cofire.explain` takes them.
         split: "evaluation", "tuning" or "all"; tables are about the evaluation split wherever there
             is one.
         limit: Judge on the first images alone.
         samples: Judge on so many images that are drawn.
         draws: How often so many are drawn, each time from all; images that are drawn twice are
             judged once.
-        tuning_photos: On how many images of the tuning split the rules of boxes around heat are
+        tuning_images: On how many images of the tuning split the rules of boxes around heat are
             learned at the most; 500 unless given, and no more than are judged where `limit` or
             `samples` says how many that are.
         fill: What takes the place of pixels that are not kept: "mean" is the value that the network
             takes for 0, which is the data's mean colour after the usual normalisation (without one,
             each image's own mean colour); "blur" is the image blurred, "black" is black. Insertion
             curves start from the blurred image whatever it is.
-        steps: Of deletion and insertion curves.
         seed: Of draws and of what methods draw.
-        batch_size: Images at a time.
 
     Raises:
         OptionError: An option has a value it cannot have.
     """
 
-    methods: tuple[str, ...] = option(
-        tuple(EVALUATED), "Methods", "The first is held against each of the others."
-    )
-    measures: tuple[str, ...] = option((), "Measures", "Groups of measures; curves take long.")
-    options: Mapping[str, Mapping[str, Any]] = option({}, "Options", "Of methods, by name.")
-    split: Literal["evaluation", "tuning", "all"] = option(
-        "evaluation", "Split", "Images to judge on."
-    )
-    limit: int | None = option(None, "Limit", "The first N images alone.")
-    samples: int | None = option(None, "Sample", "N images that are drawn: 2501, say.")
-    draws: PositiveInt = option(1, "Draws", "How often so many are drawn: 3, say.")
-    tuning_photos: PositiveInt | None = option(
-        None, "Tuning images", "On which boxes around heat are learned; 500 at the most."
-    )
     fill: Literal["mean", "blur", "black"] = option("mean", "Fill", "In place of what is hidden.")
-    steps: PositiveInt = option(28, "Steps", "Of deletion and insertion curves.")
-    seed: int = option(0, "Seed", "Of draws and of what methods draw.")
-    batch_size: PositiveInt = option(16, "Batch size", "Images at a time.")
-
-    @field_validator("methods")
-    @classmethod
-    def _known(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
-        return check_methods(methods)
+    seed: int = option(0, "Seed", "Of draws and of what methods draw.", ge=0)
+    split: Literal["evaluation", "tuning", "all"] = option(
+        "evaluation", "Split", "Images to judge on.", panel=_WHICH
+    )
+    limit: int | None = option(None, "Limit", "The first N images alone.", panel=_WHICH)
+    samples: int | None = option(
+        None, "Sample", "N images that are drawn: 2501, say.", panel=_WHICH
+    )
+    draws: int = option(1, "Draws", "How often so many are drawn: 3, say.", panel=_WHICH, ge=1)
+    tuning_images: PositiveInt | None = option(
+        None,
+        "Tuning images",
+        "On which boxes around heat are learned; 500 unless given, no more than are judged by --limit or --sample.",
+        panel=_WHICH,
+    )
 
     @model_validator(mode="before")
     @classmethod
-    def _whole(cls, given: dict[str, Any]) -> dict[str, Any]:
+    def _sampled(cls, given: dict[str, Any]) -> dict[str, Any]:
         limit, samples, draws = (given.get(name) for name in ("limit", "samples", "draws"))
         if limit is not None and samples is not None:
             raise OptionError(
@@ -99,6 +86,40 @@ class EvaluationOptions(Options):
                 "a number of images from 1 up",
                 "pass limit=100 (--limit 100), say",
             )
+        return given
+
+
+class EvaluationOptions(JudgingOptions):
+    """What an evaluation's numbers depend on, besides network, images and preparation; more in `JudgingOptions`.
+
+    Attributes:
+        methods: Some of `cofire.evaluate.methods.EVALUATED`; the first is held against each of the
+            others.
+        measures: Some of `cofire.evaluate.measures.GROUPS`; the usual ones unless given.
+        options: Of methods that are not called with their defaults, as `cofire.explain` takes them.
+        steps: Of deletion and insertion curves.
+        batch_size: Images at a time.
+
+    Raises:
+        OptionError: An option has a value it cannot have.
+    """
+
+    methods: tuple[str, ...] = option(
+        tuple(EVALUATED), "Methods", "The first is held against each of the others."
+    )
+    measures: tuple[str, ...] = option((), "Measures", "Groups of measures; curves take long.")
+    options: Mapping[str, Mapping[str, Any]] = option({}, "Options", "Of methods, by name.")
+    steps: PositiveInt = option(28, "Steps", "Of deletion and insertion curves.")
+    batch_size: PositiveInt = option(16, "Batch size", "Images at a time.")
+
+    @field_validator("methods")
+    @classmethod
+    def _known(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
+        return check_methods(methods)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole(cls, given: dict[str, Any]) -> dict[str, Any]:
         own = given.get("options") or {}
         own = {name: dict(each) for name, each in own.items() if each and name in given["methods"]}
         return {**given, "measures": asked_groups(given.get("measures")), "options": own}

@@ -116,8 +116,7 @@ def run_evaluation(
         options=asked.options,
     )
     identity = {
-        **asked.record(),
-        "tuning_photos": len(tuning),
+        **asked.record() | {"tuning_images": len(tuning)},
         "network": network.digest(),
         "device": network.device.type,
         **preparation.record,
@@ -239,7 +238,7 @@ def _drawn(
         images = replace(images, images=tuple(each for each in images if each.name in members))
     # No more are learned on than are judged, where somebody wanted few of them judged.
     judged = asked.limit or samples or MOST_TUNING
-    most, tuning = asked.tuning_photos or min(MOST_TUNING, judged), collection.split("tuning")
+    most, tuning = asked.tuning_images or min(MOST_TUNING, judged), collection.split("tuning")
     return images, members, sample(tuning, most, asked.seed) if len(tuning) > most else tuning
 
 
