@@ -23,6 +23,7 @@ import torch
 
 from cofire import functional, summarize
 from cofire.activations.batches import Batches
+from cofire.activations.labelling import ClassRows, Labelling
 from cofire.activations.passes import FirstPass, RandomLabels, SecondPass, run_pass, shuffled_labels
 from cofire.graphs.communities import bisect, leiden
 from cofire.graphs.louvain import louvain
@@ -135,18 +136,20 @@ def cofiring(samples=60_000, size=256, repetitions=7):
     labels = torch.arange(samples) % 10
     network = Network(model, inputs[:2])
     layers = network.activation_layers
+    labelling = Labelling.of(network, (inputs, labels))
+    rows = ClassRows(10, torch.arange(10))
 
     def whole_pass(state):
         data = Batches((inputs, labels), 10, batch_size=size)
         start = time.perf_counter()
-        run_pass(network, data, layers, "channel", state.observe, "", False)
+        run_pass(network, data, labelling, rows, layers, "channel", state.observe, "", False)
         return time.perf_counter() - start
 
     class_samples = torch.bincount(labels)
     drawn = RandomLabels(shuffled_labels(class_samples, 10), class_samples, network.device)
-    first = FirstPass(network, 0.0, True, drawn)
+    first = FirstPass(0.0, rows, drawn)
     whole_pass(first)
-    plain = FirstPass(network, 0.0, True)
+    plain = FirstPass(0.0, rows)
     whole_pass(plain)
     kinds = {
         "pass 2, histograms": lambda: SecondPass(plain, 100, "own"),

@@ -27,6 +27,7 @@ from torchvision import models
 
 from cofire.activations import cost_of
 from cofire.activations.batches import Batches
+from cofire.activations.labelling import Labelling
 from cofire.activations.passes import FirstPass, SecondPass, run_pass
 from cofire.network import Network
 from cofire.study import fcnn
@@ -125,10 +126,11 @@ def measure(name, samples, repetitions, device, rivals):
 
     def whole_pass(state):
         data = Batches((inputs, labels), network.num_classes, batch_size=size)
-        run_pass(network, data, layers, "channel", state.observe, "", False)
+        labelling = Labelling.of(network, (inputs, labels))
+        run_pass(network, data, labelling, None, layers, "channel", state.observe, "", False)
 
     forward(inputs[:size])
-    known = FirstPass(network, 0.0, False)
+    known = FirstPass(0.0, None)
     whole_pass(known)
     second = SecondPass(known, BINS, "own")
     whole_pass(second)
@@ -136,7 +138,7 @@ def measure(name, samples, repetitions, device, rivals):
     ratios = {"pass 1": [], "pass 2": []}
     bare = []
     for _ in range(repetitions):
-        first = FirstPass(network, 0.0, False)
+        first = FirstPass(0.0, None)
         spent = {
             "forward": timed(device, lambda: [forward(part) for part in inputs.split(size)]),
             "pass 1": timed(device, lambda state=first: whole_pass(state)),

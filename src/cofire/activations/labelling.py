@@ -59,10 +59,6 @@ class Labelling:
                 class alone.
         """
         count = network.num_classes
-        if isinstance(class_names, str):
-            raise OptionError(
-                f"class_names={class_names!r}", "a list of names", "pass class_names=[…]"
-            )
         known = (
             classes_of(data) if class_names is None else tuple(str(name) for name in class_names)
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +47,14 @@ def checkpoint_steps(total: int, checkpoints: int) -> list[int]:
     return [round(total * k / checkpoints) for k in range(1, checkpoints + 1)]
 
 
+@dataclass(eq=False)
 class Training:
     """Trains a model from checkpoint to checkpoint.
 
     Random numbers are drawn anew from (seed, purpose, number) for every epoch's order and every
     interval's dropout, so that nothing but weights and optimiser need be kept to go on.
 
-    Args:
+    Attributes:
         model: Freshly made; its weights are replaced by the seed's or the last checkpoint's.
         options: Of the study.
         inputs: (samples, ...).
@@ -61,31 +63,30 @@ class Training:
         folder: Where checkpoints are kept.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        options: StudyOptions,
-        inputs: Tensor,
-        labels: Tensor,
-        steps: list[int],
-        folder: Path,
-    ) -> None:
-        self._model = model
-        self._options = options
-        self._inputs = inputs
-        self._labels = labels
-        self._folder = folder
-        self._steps_per_epoch = -(-len(labels) // options.batch_size)
-        self._steps = steps
-        self._optimizer = _optimizer(model, options)
+    model: nn.Module
+    options: StudyOptions
+    inputs: Tensor
+    labels: Tensor
+    steps: list[int]
+    folder: Path
+
+    def __post_init__(self) -> None:
+        kinds: dict[str, type[torch.optim.Optimizer]] = {
+            "adam": torch.optim.Adam,
+            "rmsprop": torch.optim.RMSprop,
+            "sgd": torch.optim.SGD,
+        }
+        make: Any = kinds[self.options.optimizer]
+        self._optimizer = make(self.model.parameters(), lr=self.options.learning_rate)
+        self._steps_per_epoch = -(-len(self.labels) // self.options.batch_size)
         self.done = self._restore()
 
     def _restore(self) -> int:
         """Weights and optimiser of the last interval that ended, and its number."""
-        path = self._folder / _STATE
+        path = self.folder / _STATE
         if not path.exists():
-            with _random(self._options.seed, "weights", 0):
-                for module in self._model.modules():
+            with _random(self.options.seed, "weights", 0):
+                for module in self.model.modules():
                     if callable(reset := getattr(module, "reset_parameters", None)):
                         reset()
             return 0
@@ -103,14 +104,14 @@ class Training:
                 "a whole file of the optimiser's state",
                 "delete it to train again from the start",
             ) from error
-        self._model.load_state_dict(load_weights(checkpoint_path(self._folder, number)))
+        self.model.load_state_dict(load_weights(checkpoint_path(self.folder, number)))
         return number
 
     @property
     def samples_ahead(self) -> int:
         """Samples to be seen until the next checkpoint, about."""
-        start = self._steps[self.done - 1] if self.done else 0
-        return (self._steps[self.done] - start) * self._options.batch_size
+        start = self.steps[self.done - 1] if self.done else 0
+        return (self.steps[self.done] - start) * self.options.batch_size
 
     def advance(self, done: Callable[[int], None] | None = None) -> int:
         """Train to the next checkpoint and write it.
@@ -122,25 +123,23 @@ class Training:
             The checkpoint's number, from 1.
         """
         number = self.done + 1
-        start = self._steps[self.done - 1] if self.done else 0
-        with _random(self._options.seed, "dropout", number):
-            self._train(start, self._steps[number - 1], done)
-        save_weights(self._model.state_dict(), checkpoint_path(self._folder, number))
+        start = self.steps[self.done - 1] if self.done else 0
+        with _random(self.options.seed, "dropout", number):
+            self._train(start, self.steps[number - 1], done)
+        save_weights(self.model.state_dict(), checkpoint_path(self.folder, number))
         # Written second: if only the first write happens, the interval is trained again, to the
         # same end.
-        with atomic_path(self._folder / _STATE) as partial:
+        with atomic_path(self.folder / _STATE) as partial:
             state = {"checkpoint": number, "optimizer": self._optimizer.state_dict()}
             torch.save({**state, "sha256": _checksum(state)}, partial)
         self.done = number
         return number
 
     def _train(self, start: int, end: int, done: Callable[[int], None] | None) -> None:
-        self._model.train()
-        size = self._options.batch_size
+        self.model.train()
+        size = self.options.batch_size
         for step, chosen in zip(range(start, end), self._batches(start), strict=False):
-            loss = nn.functional.cross_entropy(
-                self._model(self._inputs[chosen]), self._labels[chosen]
-            )
+            loss = nn.functional.cross_entropy(self.model(self.inputs[chosen]), self.labels[chosen])
             self._optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self._optimizer.step()
@@ -156,9 +155,9 @@ class Training:
     def _batches(self, start: int) -> Iterator[Tensor]:
         epoch, first = divmod(start, self._steps_per_epoch)
         while True:
-            draw = torch.Generator().manual_seed(_seed(self._options.seed, "order", epoch))
-            order = torch.randperm(len(self._labels), generator=draw)
-            yield from torch.split(order, self._options.batch_size)[first:]
+            draw = torch.Generator().manual_seed(_seed(self.options.seed, "order", epoch))
+            order = torch.randperm(len(self.labels), generator=draw)
+            yield from torch.split(order, self.options.batch_size)[first:]
             epoch, first = epoch + 1, 0
 
 
@@ -189,15 +188,6 @@ def _random(seed: int, purpose: str, number: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_seed(seed, purpose, number))
         yield
-
-
-def _optimizer(model: nn.Module, options: StudyOptions) -> torch.optim.Optimizer:
-    kinds: dict[str, Callable[..., torch.optim.Optimizer]] = {
-        "adam": torch.optim.Adam,
-        "rmsprop": torch.optim.RMSprop,
-        "sgd": torch.optim.SGD,
-    }
-    return kinds[options.optimizer](model.parameters(), lr=options.learning_rate)
 
 
 _CHANNELS = (16, 32)
