@@ -67,11 +67,33 @@ LARGEST = {
     "tuning_images": 10**9,
     "cases": 10**6,
     "explain": 10**6,
+    "null_graphs": 10**4,
+    "max_bytes": _INT64 - 1,
     # Shares of a side or of the diagonal: all is blurred away, all points are near.
     "sigma": 1.0,
     "radius": 10.0,
 }
 """The most that a number of this name can be, wherever it is asked for: above it is a mistake or takes hours."""
+_FROM_ONE = frozenset(
+    [
+        "arms",
+        "at_once",
+        "batch_size",
+        "bins",
+        "checkpoints",
+        "draws",
+        "epochs",
+        "flips",
+        "max_bytes",
+        "repeats",
+        "runs",
+        "stages",
+        "steps",
+        "top",
+        "trials",
+    ]
+)
+"""Counts of which there is one at least; others can be none at all."""
 
 
 class Refused(ValueError):  # noqa: N818  (never seen by a caller)
@@ -205,7 +227,7 @@ def _number(kind: type[Any], name: str, bounds: dict[str, Any]) -> Mark:
         high = below - 1 if below is not None else high
         above = below = None
     if name in LARGEST:
-        low = 0 if low is None and above is None and kind is int else low
+        low = int(name in _FROM_ONE) if low is None and kind is int else low
         high = LARGEST[name] if high is None else min(high, LARGEST[name])
 
     def take(value: Any) -> Any:

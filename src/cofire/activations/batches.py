@@ -67,7 +67,7 @@ class Batches:
     def __init__(self, data: Any, num_classes: int, *, batch_size: int = 256) -> None:
         self._num_classes = num_classes
         self._pair: tuple[Tensor, Tensor] | None = None
-        self._size = check_whole("batch_size", batch_size)
+        self._size = batch_size
         self._source: Iterable[Any] = ()
         pair = data.tensors if isinstance(data, TensorDataset) else data
         arrays = isinstance(pair, tuple) and all(isinstance(d, _ARRAYS) for d in pair)

@@ -10,8 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from cofire.activations.batches import check_labels
+from cofire.arguments import validated
 from cofire.errors import DataError, NonFiniteError
-from cofire.marks import check_whole
 
 
 def check_finite(values: Tensor, what: str) -> None:
@@ -62,6 +62,7 @@ def negative_log_likelihood(logits: Tensor, labels: Tensor) -> float:
     return float(torch.nn.functional.cross_entropy(given, labels))
 
 
+@validated
 def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 15) -> float:
     """Expected calibration error: how far confidence and accuracy lie apart, 0 to 1.
 
@@ -82,7 +83,6 @@ def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 15) -> 
         >>> calibration_error(sure, torch.tensor([0, 0, 1, 1]))
         0.25
     """
-    bins = check_whole("bins", bins)
     given, labels = check_logits(probabilities, labels)
     if float(given.min()) < 0 or float((given.sum(dim=1) - 1).abs().max()) > 1e-2:
         raise DataError(

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, NonNegativeFloat, ValidationError, model_validator
 
 from cofire.arguments import validated
 from cofire.errors import ResultError
@@ -27,7 +27,7 @@ from cofire.evaluate.measures import (
     records_schema,
 )
 from cofire.images.collection import Collection
-from cofire.marks import check_from_zero, choice
+from cofire.marks import choice
 from cofire.reading import reader
 from cofire.statistics import Interval, Outcome, holm, mean_intervals, samples_to_decide, sign_flip
 from cofire.storage import load_json, read_table, save_json, write_table
@@ -266,7 +266,7 @@ class Evaluation:
         subset: str = "all",
         *,
         first: str | None = None,
-        margin: float | None = None,
+        margin: NonNegativeFloat | None = None,
         draws: int = 2000,
         flips: int = 9999,
         seed: int = 0,
@@ -290,7 +290,7 @@ class Evaluation:
             OptionError: There is no such subset or method, or the margin is below 0.
         """
         own = choice(self.methods).of("first", self.methods[0] if first is None else first)
-        margin = self.margin if margin is None else check_from_zero("margin", margin)
+        margin = self.margin if margin is None else margin
         held, at, asked = (
             self.chosen(subset),
             self.methods.index(own),

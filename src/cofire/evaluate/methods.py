@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field, NonNegativeInt
+from pydantic import Field, NonNegativeInt, PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -19,7 +19,7 @@ from cofire.explain import METHODS, Explanation, Method, register_method
 from cofire.explain.attribution import explain_by
 from cofire.explain.inputs import Images, Pictures, Target
 from cofire.explain.methods.registry import BASELINES, kind_of, method_of
-from cofire.explain.result.regions import SIGMA, Kind, Regions, blurred, check_share, regions_of
+from cofire.explain.result.regions import SIGMA, Kind, Regions, blurred, regions_of
 from cofire.explain.tracing.plan import plan_of
 from cofire.network import Network
 from cofire.options import Options
@@ -224,7 +224,8 @@ def _edges(network: Network, images: Tensor, classes: Tensor, options: _Edges) -
     return edge_maps(images, options.sigma)
 
 
-def centre_map(size: tuple[int, int], sigma: float = CENTRE_SIGMA) -> Tensor:
+@validated
+def centre_map(size: tuple[int, int], sigma: PositiveFloat = CENTRE_SIGMA) -> Tensor:
     """A Gaussian at the middle of an image: exp(-d² / 2σ²), with d the distance of a pixel's centre from it.
 
     Args:
@@ -243,7 +244,6 @@ def centre_map(size: tuple[int, int], sigma: float = CENTRE_SIGMA) -> Tensor:
         >>> centre_map((1, 4), sigma=1.0).round(decimals=3)
         tensor([[0.3250, 0.8820, 0.8820, 0.3250]])
     """
-    check_share("sigma", sigma, above=0.0)
     height, width = size
     rows, columns = (
         torch.arange(side, dtype=torch.float64) - (side - 1) / 2 for side in (height, width)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import NonNegativeFloat
 from scipy.stats import rankdata
 from torch import Tensor
 
@@ -126,7 +127,7 @@ def randomisation(
     *,
     stages: int | None = None,
     seed: int = 0,
-    sigma: float | None = None,
+    sigma: NonNegativeFloat | None = None,
 ) -> Cascade:
     """Explain the same images while the weights are randomised, from the layer next to the classes downwards.
 
@@ -172,6 +173,7 @@ def randomisation(
     return Cascade(tuple(layers), tuple(found))
 
 
+@validated
 def randomised(
     network: Network, *, stages: int | None = None, seed: int = 0
 ) -> Iterator[tuple[tuple[str, ...], Network]]:
@@ -198,7 +200,6 @@ def randomised(
         >>> [names for names, _ in randomised(Network(model, torch.zeros(1, 4)))]
         [('2',), ('0',)]
     """
-    seed = check_whole("seed", seed, least=0)
     layers = _layers(network)
     if not layers:
         raise LayerError("a network without weights", "one that was trained", "check the model")
@@ -302,7 +303,7 @@ def shift(
     first: Explanation,
     second: Explanation,
     *,
-    sigma: float | None = None,
+    sigma: NonNegativeFloat | None = None,
     box: Mapping[str, Any] | None = None,
 ) -> Shift:
     """How far two explanations of the same images lie apart.
@@ -416,7 +417,7 @@ def stability(
     images: Tensor,
     perturbed: Sequence[Tensor],
     *,
-    sigma: float | None = None,
+    sigma: NonNegativeFloat | None = None,
     box: Mapping[str, Any] | None = None,
 ) -> Stability:
     """How far a method's explanations move when images are perturbed.

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from cofire.arguments import validated
 from cofire.errors import DataError, LabelError, NonFiniteError
-from cofire.marks import check_above_zero, check_threshold
 from cofire.patterns.adjacency import ArrayLike
 from cofire.tensors import dense as tensor_of
 
@@ -84,7 +83,6 @@ def pattern_log_likelihood(
         >>> pattern_log_likelihood(p, n, torch.tensor([[1.0, 0.0]])).exp()
         tensor([[0.8100, 0.0100]], dtype=torch.float64)
     """
-    threshold = check_threshold(threshold)
     samples = tensor_of(class_samples, "class_samples")
     check_every_class(samples)
     weights, bias = log_odds_of_patterns(
@@ -123,7 +121,6 @@ def linear_discriminant(
         (tensor([[2.],
                 [6.]], dtype=torch.float64), tensor([-1.6930, -9.6930], dtype=torch.float64))
     """
-    ridge = check_above_zero("ridge", ridge)
     check_every_class(class_samples)
     counts = class_samples.to(torch.float64)
     means = class_sums.to(torch.float64) / counts[:, None]

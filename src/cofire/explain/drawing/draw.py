@@ -18,7 +18,7 @@ from cofire.errors import OptionError, near_matches
 from cofire.explain.drawing import captions
 from cofire.explain.drawing.paper import Paper, PixelPaper, VectorPaper, shortened
 from cofire.explain.methods.registry import title_of
-from cofire.explain.result.regions import Points, check_share
+from cofire.explain.result.regions import Points
 
 if TYPE_CHECKING:
     from cofire.explain.result.explanation import Explanation
@@ -174,7 +174,6 @@ def panel(explanation: Explanation, image: int, what: str, alpha: float = ALPHA)
         OptionError: No such drawing, or `alpha` is out of bounds.
         ExplanationError: Points of an explanation by maps.
     """
-    check_share("alpha", alpha, above=0.0, most=1.0)
     if what not in TITLES:
         raise OptionError(
             f"what={what!r}",

@@ -14,7 +14,7 @@ from torch import Tensor, fx
 from cofire.errors import ExplanationError, NonFiniteError
 from cofire.explain.methods.lrp_plan import LrpPlan, Part, lrp_plan_of
 from cofire.explain.methods.registry import Found, register_method
-from cofire.explain.result.regions import SIGMA, blurred, check_share
+from cofire.explain.result.regions import SIGMA, blurred
 from cofire.explain.rules.registry import Step
 from cofire.network import Network
 from cofire.network.operators import named
@@ -87,7 +87,6 @@ def lrp_maps(network: Network, images: Tensor, target: Tensor, sigma: float = SI
         tensor([[[4., 0.],
                  [0., 0.]]])
     """
-    check_share("sigma", sigma, least=0.0)
     found = relevance(network, images, target)
     flat = found.sum(1) if found.ndim == 4 else found[:, None]
     return blurred(flat.clamp(min=0), sigma)

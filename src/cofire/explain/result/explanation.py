@@ -7,11 +7,12 @@ import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path as FilePath
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
 from PIL import Image
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
 from cofire.arguments import validated
@@ -160,7 +161,7 @@ class Explanation:
         )
         return Points((pixels // width).int(), (pixels % width).int(), score.float())
 
-    def heatmap(self, sigma: float | None = None) -> Tensor:
+    def heatmap(self, sigma: NonNegativeFloat | None = None) -> Tensor:
         """Where the evidence lies, (images, H, W), float32: neither normalised nor clipped.
 
         Layers are brought together by `LayerMaps.together`: shares of the evidence per pixel, of
@@ -196,9 +197,9 @@ class Explanation:
 
     def boxes(
         self,
-        min_share: float | None = None,
-        radius: float | None = None,
-        threshold: float | None = None,
+        min_share: Annotated[float, Field(ge=0, lt=1)] | None = None,
+        radius: PositiveFloat | None = None,
+        threshold: Annotated[float, Field(gt=0, le=1)] | None = None,
         *,
         weighted: bool | None = None,
         connected: bool | None = None,
@@ -307,7 +308,7 @@ class Explanation:
         image: int,
         what: str = "heatmap",
         *,
-        alpha: float = 0.85,
+        alpha: Annotated[float, Field(gt=0, le=1)] = 0.85,
         legend: bool = True,
         class_names: Sequence[str] | None = None,
     ) -> Image.Image:

@@ -13,7 +13,7 @@ from torch import Tensor, fx
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from cofire.errors import ExplanationError, NonFiniteError
-from cofire.explain.result.regions import LAYER_SIGMA, check_share
+from cofire.explain.result.regions import LAYER_SIGMA
 from cofire.network import ActivationLayer
 
 """Width of the Gaussian by which layers' maps are spread, as a share of the image's shorter side."""
@@ -96,7 +96,6 @@ class LayerMaps:
         Raises:
             OptionError: `sigma` is no number from 0 up.
         """
-        check_share("sigma", sigma, least=0.0)
         asked = (*size, float(sigma))
         # Heat map and box need the same: the last one made is remembered.
         if self._last is None or self._last[0] != asked:

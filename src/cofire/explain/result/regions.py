@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Real
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 from scipy.ndimage import gaussian_filter, label
 from torch import Tensor
 
-from cofire.errors import OptionError
-from cofire.marks import LARGEST
+from cofire.arguments import validated
 
 SIGMA = 20 / 224
 """Width of the heat map's Gaussian, as a share of the image's shorter side."""
@@ -106,8 +105,6 @@ def staying(
         >>> staying(y, x + torch.tensor([0, 1, 0]), 30, 40, min_share=0.5).tolist()  # exactly 5 apart: not near
         [False, False, False]
     """
-    check_share("min_share", min_share, least=0.0, below=1.0)
-    check_share("radius", radius, above=0.0)
     if len(y) == 0:
         return torch.zeros(0, dtype=torch.bool)
     weights = np.ones(len(y), dtype=np.int64) if score is None else score.numpy().astype(np.float64)
@@ -186,7 +183,6 @@ def map_hull(values: Tensor, threshold: float = 0.5, *, connected: bool = False)
         >>> map_hull(torch.tensor([[0.0, 0.2, 0.9], [0.0, 0.5, 1.0]])).tolist()
         [1.0, 0.0, 3.0, 2.0]
     """
-    check_share("threshold", threshold, above=0.0, most=1.0)
     largest = values.max() if values.numel() else torch.tensor(0.0)
     if not bool(largest > 0):
         return torch.zeros(4)
@@ -229,7 +225,6 @@ def heat(
         >>> round(float(one.sum()), 6), one.argmax().item() == 5 * 11 + 5
         (0.5, True)
     """
-    check_share("sigma", sigma, least=0.0)
     image = np.zeros((height, width))
     np.add.at(image, (y.numpy(), x.numpy()), score.numpy())
     if sigma > 0 and len(y):
@@ -237,52 +232,6 @@ def heat(
             image, sigma * min(height, width), mode="constant", cval=0.0, truncate=4.0
         )
     return torch.from_numpy(image.astype(np.float32))
-
-
-def check_share(
-    name: str,
-    value: Any,
-    *,
-    least: float | None = None,
-    above: float | None = None,
-    most: float | None = None,
-    below: float | None = None,
-) -> None:
-    """A finite number within bounds that may or may not belong to it.
-
-    Raises:
-        OptionError: It is none, or out of bounds.
-
-    Example:
-        >>> check_share("min_share", 0.05, least=0.0, below=1.0)
-    """
-    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else None
-    if most is None and below is None:
-        most = LARGEST.get(name)
-    fits = (
-        number is not None
-        and math.isfinite(number)
-        and (least is None or number >= least)
-        and (above is None or number > above)
-        and (most is None or number <= most)
-        and (below is None or number < below)
-    )
-    if not fits:
-        bounds = [("from", least), ("above", above), ("up to", most), ("below", below)]
-        told = " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
-        defaults = {
-            "min_share": "0.05",
-            "radius": "0.1",
-            "threshold": "0.5",
-            "sigma": "20 / 224",
-            "alpha": "0.85",
-        }
-        defaults["contrast"] = "0.7"
-        raise OptionError(
-            f"{name}={value!r}",
-            f"a finite number {told}",
-            f"pass {name}={defaults.get(name, '0.5')}",
-        )
 
 
 LAYER_SIGMA = 12 / 224
@@ -309,6 +258,7 @@ LAYER_THRESHOLD = 0.45
 """Share of the maximum from which the heat of layers is in the box."""
 
 
+@validated
 @dataclass(frozen=True)
 class Regions:
     """How points, layers and maps become heat maps and boxes.
@@ -335,26 +285,13 @@ class Regions:
         ([0.0, 0.0, 2.0, 2.0], [0.0, 0.0, 0.0, 0.0])
     """
 
-    sigma: float = SIGMA
-    min_share: float = 0.05
-    radius: float = 0.1
-    threshold: float = 0.5
+    sigma: NonNegativeFloat = SIGMA
+    min_share: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    radius: PositiveFloat = 0.1
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
     weighted: bool = False
     connected: bool = False
-    around: str = "points"
-
-    def __post_init__(self) -> None:
-        check_share("sigma", self.sigma, least=0.0)
-        check_share("min_share", self.min_share, least=0.0, below=1.0)
-        check_share("radius", self.radius, above=0.0)
-        check_share("threshold", self.threshold, above=0.0, most=1.0)
-        for name in ("weighted", "connected"):
-            if not isinstance(getattr(self, name), bool):
-                raise OptionError(
-                    f"{name}={getattr(self, name)!r}", "True or False", f"pass {name}=True"
-                )
-        if self.around not in ("points", "heat"):
-            raise OptionError(f"around={self.around!r}", "'points' or 'heat'", "pass around='heat'")
+    around: Literal["points", "heat"] = "points"
 
     def heat(self, points: Points, size: tuple[int, int]) -> Tensor:
         """The heat map of points on an image of a height and width, (H, W), float32; see `regions.heat`."""
@@ -445,7 +382,6 @@ def blurred(maps: Tensor, sigma: float = SIGMA) -> Tensor:
         >>> round(float(found.sum()), 6), round(float(found[0, 5, 5]), 4)
         (0.5, 0.0796)
     """
-    check_share("sigma", sigma, least=0.0)
     values = maps.detach().cpu().double().numpy()
     if sigma > 0:
         width = sigma * min(values.shape[1:])
