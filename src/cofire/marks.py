@@ -74,25 +74,10 @@ LARGEST = {
     "radius": 10.0,
 }
 """The most that a number of this name can be, wherever it is asked for: above it is a mistake or takes hours."""
-_FROM_ONE = frozenset(
-    [
-        "arms",
-        "at_once",
-        "batch_size",
-        "bins",
-        "checkpoints",
-        "draws",
-        "epochs",
-        "flips",
-        "max_bytes",
-        "repeats",
-        "runs",
-        "stages",
-        "steps",
-        "top",
-        "trials",
-    ]
-)
+_FROM_ONE = {
+    *("arms", "at_once", "batch_size", "bins", "checkpoints", "draws", "epochs", "flips"),
+    *("max_bytes", "repeats", "runs", "stages", "steps", "top", "trials"),
+}
 """Counts of which there is one at least; others can be none at all."""
 
 

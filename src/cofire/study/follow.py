@@ -17,7 +17,7 @@ from cofire.activations.labelling import Labelling
 from cofire.arguments import validated
 from cofire.atomic import claimed
 from cofire.boost.methods import check_booster
-from cofire.boost.reading import DEFAULT_UNIT, Threshold, check_firing, chosen_layers
+from cofire.boost.reading import DEFAULT_UNIT, Threshold, chosen_layers
 from cofire.errors import OptionError
 from cofire.marks import LATER
 from cofire.network import Network, Selector, Unit, classifier
@@ -167,7 +167,7 @@ def follow(
             raise OptionError(told, "what they need as well", remedy)
     if boost not in (None, "auto"):
         check_booster("boost", boost)
-    limit = check_firing(threshold if boost_threshold is None else boost_threshold)
+    limit = threshold if boost_threshold is None else boost_threshold
     labelling = Labelling.of(network, train, class_names, outputs)
     if class_names is None:
         remedy = ", or pass class_names if the labels do mean the same"

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
 import torch
+from pydantic import Field, PositiveFloat
 from torch import Tensor
 
 from cofire.activations import ActivationSummary
+from cofire.arguments import validated
 from cofire.errors import ResultError
 from cofire.graphs import ActivationPatternGraph, Measure, Null
-from cofire.marks import check_above_zero, check_whole
 from cofire.study.tables import TABLES
 
 _GIVEN: tuple[Measure, ...] = ("no-overlap", "unweighted-overlap", "weighted-overlap")
@@ -24,6 +25,7 @@ _EDGES = 20_000
 """Edges of one graph that its table keeps: all of a graph as large as P2's."""
 
 
+@validated
 @dataclass(frozen=True)
 class GraphOptions:
     """What is asked of every graph.
@@ -37,14 +39,8 @@ class GraphOptions:
         OptionError: One of them has a value it cannot have.
     """
 
-    resolution: float = 2.0
-    community_runs: int = 10
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "resolution", check_above_zero("resolution", self.resolution))
-        object.__setattr__(
-            self, "community_runs", check_whole("community_runs", self.community_runs, least=2)
-        )
+    resolution: PositiveFloat = 2.0
+    community_runs: Annotated[int, Field(ge=2)] = 10
 
 
 def graph_tables(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pydantic import NonNegativeFloat
+from cofire.arguments import validated
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -80,7 +83,8 @@ class LayerMaps:
         rows = torch.tensor(list(chosen), dtype=torch.int64)
         return LayerMaps(self.names, tuple(values[rows] for values in self.maps))
 
-    def together(self, size: tuple[int, int], sigma: float = LAYER_SIGMA) -> Tensor:
+    @validated(finite=False)
+    def together(self, size: tuple[int, int], sigma: NonNegativeFloat = LAYER_SIGMA) -> Tensor:
         """Where the layers agree: the geometric mean of their maps, each brought to the image's size and blurred.
 
         `H ∝ exp(Σ_l log(M_l + f) / L) − f`, with each `M_l` of sum 1 and a floor `f` of half a

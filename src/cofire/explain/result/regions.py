@@ -66,14 +66,15 @@ class Boxes:
         return f"Boxes({int(self.found.sum())} of {len(self)} images)"
 
 
+@validated(finite=False)
 def staying(
     y: Tensor,
     x: Tensor,
     height: int,
     width: int,
     *,
-    min_share: float = 0.05,
-    radius: float = 0.1,
+    min_share: Annotated[float, Field(ge=0, lt=1)] = 0.05,
+    radius: PositiveFloat = 0.1,
     score: Tensor | None = None,
 ) -> Tensor:
     """Which points are no outliers (P3 §4.1.2).
@@ -164,7 +165,10 @@ def hull(y: Tensor, x: Tensor) -> Tensor:
     return torch.tensor(corners, dtype=torch.float32)
 
 
-def map_hull(values: Tensor, threshold: float = 0.5, *, connected: bool = False) -> Tensor:
+@validated(finite=False)
+def map_hull(
+    values: Tensor, threshold: Annotated[float, Field(gt=0, le=1)] = 0.5, *, connected: bool = False
+) -> Tensor:
     """The tight box around the pixels of a map that reach a share of its maximum.
 
     Args:
@@ -194,8 +198,9 @@ def map_hull(values: Tensor, threshold: float = 0.5, *, connected: bool = False)
     return hull(y, x)
 
 
+@validated(finite=False)
 def heat(
-    y: Tensor, x: Tensor, score: Tensor, height: int, width: int, *, sigma: float = SIGMA
+    y: Tensor, x: Tensor, score: Tensor, height: int, width: int, *, sigma: NonNegativeFloat = SIGMA
 ) -> Tensor:
     """The heat map of points: each spreads its score as a Gaussian.
 
@@ -358,7 +363,8 @@ def regions_of(options: Mapping[str, Any], kind: Kind) -> tuple[Regions, dict[st
     }
 
 
-def blurred(maps: Tensor, sigma: float = SIGMA) -> Tensor:
+@validated(finite=False)
+def blurred(maps: Tensor, sigma: NonNegativeFloat = SIGMA) -> Tensor:
     """Each map with its values spread as Gaussians, as `cofire.explain.result.regions.heat` spreads those of points.
 
     The kernel ends at 4 standard deviations and sums to 1; what is spread beyond the border is left
