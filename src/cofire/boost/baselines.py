@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Self
 
 import torch
+from pydantic import PositiveFloat
 from torch import Tensor, fx
 
 from cofire.activations.batches import Batches
@@ -12,7 +13,6 @@ from cofire.arguments import validated
 from cofire.boost.confidence import not_fitted
 from cofire.boost.measures import check_finite
 from cofire.errors import DataError, LayerError, OptionError
-from cofire.marks import check_above_zero
 from cofire.network import Network, classifier
 from cofire.network.operators import named
 from cofire.network.reading import operator_of
@@ -74,9 +74,9 @@ class Energy:
         tensor([-1.3863, -1.3863], dtype=torch.float64)
     """
 
-    def __init__(self, network: Network, temperature: float = 1.0) -> None:
+    def __init__(self, network: Network, temperature: PositiveFloat = 1.0) -> None:
         self.network = classifier(network)
-        self.temperature = check_above_zero("temperature", temperature)
+        self.temperature = temperature
 
     def fit(self, loader: Any = None) -> Self:
         """Nothing to learn."""
@@ -127,7 +127,7 @@ class ReAct:
     """
 
     def __init__(
-        self, network: Network, percentile: float = 90.0, temperature: float = 1.0
+        self, network: Network, percentile: float = 90.0, temperature: PositiveFloat = 1.0
     ) -> None:
         if (
             isinstance(percentile, bool)
@@ -139,7 +139,7 @@ class ReAct:
             )
         self.network = classifier(network)
         self.percentile = float(percentile)
-        self.temperature = check_above_zero("temperature", temperature)
+        self.temperature = temperature
         self._names = _head_tensors(network)
         self._limit: float | None = None
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from pydantic import NonNegativeFloat
-from cofire.arguments import validated
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 import torch
+from pydantic import NonNegativeFloat
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor, fx
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
+from cofire.arguments import validated
 from cofire.errors import ExplanationError, NonFiniteError
 from cofire.explain.result.regions import LAYER_SIGMA
 from cofire.network import ActivationLayer
