@@ -90,7 +90,7 @@ class Movement(Section):
                 if (mean := found.mean(method, which, measure)) is not None
             ]
             shares = measure == "centroid"
-            title = "share of the image’s diagonal (%)" if shares else column.title
+            title = "moved (% of the diagonal)" if shares else column.title
             factor, limits = (100, None) if shares else (1, (0.0, 1.0))
             drawn[f"moved-{measure}"] = intervals(points, title, factor=factor, limits=limits)
         if self.boxes:
@@ -100,8 +100,10 @@ class Movement(Section):
                 for label, look, which, measure in _INSIDE
                 if (mean := found.mean(method, which, measure)) is not None
             ]
-            title = "share of the evidence in the boxes (%)"
-            drawn["moved-inside"] = intervals(points, title, factor=100, limits=(0.0, 1.0))
+            title = "evidence in the boxes (%)"
+            drawn["moved-inside"] = intervals(
+                points, title, factor=100, line=None, limits=(0.0, 1.0)
+            )
         return drawn
 
     def tables(self) -> dict[str, Table]:

@@ -86,8 +86,8 @@ class Compared(Section):
                 for name, look, at, measure in self._sides(kind)
                 if (mean := found.mean(kind, measure, at)) is not None
             ]
-            title = "share of the evidence in the boxes (%)"
-            drawn["inside"] = intervals(held, title, factor=100, limits=(0.0, 1.0))
+            title = "evidence in the boxes (%)"
+            drawn["inside"] = intervals(held, title, factor=100, line=None, limits=(0.0, 1.0))
         return drawn
 
     def _sides(self, kind: str) -> list[tuple[str, int, int | None, str]]:
