@@ -15,6 +15,7 @@ import plotly.graph_objects as go
 from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
+from cofire.explain import title_of
 from cofire.report import colours, notation
 from cofire.report.plots import FONT, on_sheet
 
@@ -50,7 +51,7 @@ def environment() -> jinja2.Environment:
         for name, theme in (("light", colours.LIGHT), ("dark", colours.DARK))
     }
     words = ("number", "signed", "percent", "count", "plural", "joined", "interval", "short")
-    functions = {name: getattr(notation, name) for name in words}
+    functions = {name: getattr(notation, name) for name in words} | {"title_of": title_of}
     found.filters.update(functions)
     found.globals.update(
         functions,

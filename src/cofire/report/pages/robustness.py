@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
 from pathlib import Path
 
 import plotly.graph_objects as go
 
 from cofire.evaluate.measures import MARGIN
-from cofire.evaluate.results import COMPARISONS, AttackCase, AttackedPhoto, MethodShift, Robustness
+from cofire.evaluate.results import COMPARISONS, AttackedPhoto, Robustness
 from cofire.evaluate.results import MEASURES as SHIFTS
 from cofire.explain import title_of
 from cofire.explain.drawing.captions import class_told
 from cofire.report.notation import joined, percent, plural
-from cofire.report.pages.page import Panel, Setup, image_address, panel, write_page
+from cofire.report.pages.page import Setup, image_address, panel, write_page
 from cofire.report.plots import Point, intervals
 from cofire.report.section import Section
 from cofire.report.table import Cell, Column, Table
@@ -43,31 +42,6 @@ _INSIDE = (
 )
 OPEN_CASES, OPEN_METHODS = 2, 2
 """So many images are shown at first sight, by so many methods each."""
-
-
-@dataclass(frozen=True)
-class Moved:
-    """A panel of an attacked image, and how far what it shows is from the explanation of the image as it was."""
-
-    name: str
-    place: str
-    under: int
-    drawn: Panel
-    shift: MethodShift | None
-
-
-@dataclass(frozen=True)
-class Shown:
-    """An attacked image: what it is taken for before and after, its pictures, and by method four panels."""
-
-    photo: AttackedPhoto
-    before: str
-    after: str
-    noisy: str
-    label: str
-    times: int
-    pictures: tuple[str, ...]
-    methods: tuple[tuple[str, tuple[Moved, ...]], ...]
 
 
 class Movement(Section):
@@ -123,9 +97,12 @@ class Attacked(Section):
     label, template, wide = "Images", "pages/attacked.html.j2", True
 
     def __init__(self, found: Robustness) -> None:
-        self.found, self.columns = found, COLUMNS
-        self.open, self.open_methods = OPEN_CASES, OPEN_METHODS
-        self.shown = [_shown(found, case) for case in found.cases]
+        self.found, self.open, self.open_methods = found, OPEN_CASES, OPEN_METHODS
+        self.shifts = {(row.photo, row.method, row.comparison): row for row in found.shifts}
+
+    def named(self, label: int | None) -> str:
+        """A class by its name, or its number."""
+        return "" if label is None else self.found.classes.get(label, class_told(label, None))
 
 
 def write_robustness(
@@ -153,6 +130,8 @@ def write_robustness(
         options=found.options,
         setups=[("", setup)],
         found=found,
+        panel=panel,
+        image_address=image_address,
         margin=MARGIN,
         noise_fits=sum(image.fooled and image.noisy is not None for image in found.photos),
     )
@@ -252,43 +231,3 @@ def _counted(mean: Interval | None) -> Cell | None:
     if mean is None:
         return None
     return Cell(mean, tag=f"{mean.left_out} left out" if mean.left_out else "")
-
-
-def _shown(found: Robustness, case: AttackCase) -> Shown:
-    image = found.photos[case.photo]
-    rows = {(row.method, row.comparison): row for row in found.shifts if row.photo == case.photo}
-
-    def named(number: int | None) -> str:
-        if number is None:
-            return ""
-        return found.classes.get(number, class_told(number, None))
-
-    before, after = named(image.before), named(image.after)
-    heads = (
-        ("photo", before, "on the image", 0),
-        ("noise", before, "with noise", 1),
-        ("attack", before, "attacked", 2),
-        ("decision", after, "attacked", 2),
-    )
-    methods = tuple(
-        (
-            title_of(method),
-            tuple(
-                Moved(
-                    name,
-                    place,
-                    under,
-                    panel(explanation, f"{title_of(method)} for {name}, {place}"),
-                    rows.get((method, which)),
-                )
-                for (which, name, place, under), explanation in zip(
-                    heads, explanations, strict=True
-                )
-            ),
-        )
-        for method, explanations in case.explanations.items()
-    )
-    pictures = tuple(image_address(picture) for picture in (*case.pictures, case.difference))
-    # Only images with noise were explained.
-    noisy = "" if image.noisy == image.before else named(image.noisy)
-    return Shown(image, before, after, noisy, named(image.label), case.times, pictures, methods)

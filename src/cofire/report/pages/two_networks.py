@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -11,11 +10,11 @@ import plotly.graph_objects as go
 from cofire.errors import OptionError
 from cofire.evaluate.localisation import chance_overlap
 from cofire.evaluate.measures import MARGIN
-from cofire.evaluate.results import KINDS, NetworkCase, NetworkRow, TwoNetworks
+from cofire.evaluate.results import KINDS, NetworkCase, TwoNetworks
 from cofire.explain import title_of
 from cofire.explain.drawing.captions import class_told
 from cofire.report.notation import number, percent, plural
-from cofire.report.pages.page import Panel, Setup, framed, image_address, panel, write_page
+from cofire.report.pages.page import Setup, framed, image_address, panel, write_page
 from cofire.report.plots import Point, intervals
 from cofire.report.section import Section
 from cofire.report.table import Column, Table
@@ -25,33 +24,6 @@ from cofire.study.findings import Finding, Level
 OPEN_CASES = 4
 """So many images are shown at first sight."""
 _LOOKS = {"both": 2, "first": 0, "second": 1, "neither": 6}
-
-
-@dataclass(frozen=True)
-class Side:
-    """What one network made of an image: for the class that it predicts, or for the true one."""
-
-    network: str
-    name: str
-    probability: float
-    verdict: str
-    inside: float | None
-    under: int
-    drawn: Panel
-
-
-@dataclass(frozen=True)
-class Shown:
-    """An image that one of the two alone is right about."""
-
-    row: NetworkRow
-    truth: str
-    right: str
-    other: str
-    mistaken: str
-    pictures: tuple[str, ...]
-    boxes: tuple[tuple[float, ...], ...]
-    panels: tuple[Side, ...]
 
 
 class Compared(Section):
@@ -126,7 +98,20 @@ class OneRight(Section):
 
     def __init__(self, found: TwoNetworks) -> None:
         self.found, self.open = found, OPEN_CASES
-        self.shown = [_shown(found, case) for case in found.cases]
+
+    def named(self, label: int) -> str:
+        """A class by its name, or its number."""
+        return self.found.classes.get(label, class_told(label, None))
+
+    def pictures(self, case: NetworkCase) -> list[str]:
+        """Addresses of what each network sees: usually both see the same, and it stands in the page once."""
+        seen = [image_address(own.pictures[0].numpy()) for own, _ in case.explanations]
+        return list(dict.fromkeys(seen))
+
+    def boxes(self, case: NetworkCase) -> list[tuple[float, ...]]:
+        """The object's boxes, as drawn."""
+        corners = [] if case.boxes is None else case.boxes.tolist()
+        return [framed(box, case.explanations[0][0].size) for box in corners]
 
 
 def write_two_networks(
@@ -163,6 +148,7 @@ def write_two_networks(
         found=found,
         boxes=compared.boxes,
         chance=compared.chance,
+        panel=panel,
     )
 
 
@@ -240,46 +226,4 @@ def _unpaired(one: Interval, other: Interval) -> Interval:
         value,
         value - math.hypot(one.value - one.low, other.high - other.value),
         value + math.hypot(one.high - one.value, other.value - other.low),
-    )
-
-
-def _shown(found: TwoNetworks, case: NetworkCase) -> Shown:
-    row = found.rows[case.photo]
-    wrong = 0 if row.kind == "second" else 1
-
-    def named(label: int) -> str:
-        return found.classes.get(label, class_told(label, None))
-
-    truth = named(row.label)
-    predicted = [named(label) for label in row.predicted]
-    sides = [
-        (at, 0, predicted[at], row.confidence[at], "wrong" if at == wrong else "right", row.inside)
-        for at in (0, 1)
-    ]
-    true = (wrong, 1, truth, row.probability[wrong], "the true class", row.inside_of_truth)
-    panels = tuple(
-        Side(
-            found.networks[at],
-            name,
-            probability,
-            said,
-            inside[at],
-            at,
-            panel(case.explanations[at][of], f"{found.networks[at]} for {name}"),
-        )
-        for at, of, name, probability, said, inside in (*sides, true)
-    )
-    pictures = tuple(image_address(own.pictures[0].numpy()) for own, _ in case.explanations)
-    size = case.explanations[0][0].size
-    corners = [] if case.boxes is None else case.boxes.tolist()
-    return Shown(
-        row,
-        truth,
-        found.networks[1 - wrong],
-        found.networks[wrong],
-        predicted[wrong],
-        # Both networks usually see the same pixels: then the picture stands in the page once.
-        pictures[:1] if pictures[0] == pictures[1] else pictures,
-        tuple(framed(box, size) for box in corners),
-        panels,
     )
