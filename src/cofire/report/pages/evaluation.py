@@ -131,7 +131,8 @@ class Methods(Section):
                 [_method(rival), *(_gap(own.get(one.name)) for one in chosen)]
                 for rival, own in gaps.items()
             ]
-            heading = f"{self.first} less each rival. {which or title}"
+            of = f"{which}. {title}" if which else title
+            heading = f"{self.first} less each rival. {of}"
             columns = [Column("method"), *(_column(one, gain=True) for one in chosen)]
             found[f"differences-{subset}-{chosen[0].group}"] = Table(heading, columns, rows)
         return found

@@ -86,13 +86,8 @@ class Shown:
     @property
     def overlap(self) -> float | None:
         """The mean intersection over union of any two methods' boxes; None where there are no two."""
-        pairs = [
-            _overlap(one, other)
-            for row in self.rows
-            for one, other in combinations(
-                [p.drawn.frame for p in row.panels if p.drawn.frame is not None], 2
-            )
-        ]
+        rows = [[p.drawn.frame for p in row.panels if p.drawn.frame] for row in self.rows]
+        pairs = [_overlap(*two) for frames in rows for two in combinations(frames, 2)]
         return sum(pairs) / len(pairs) if pairs else None
 
 
@@ -194,35 +189,20 @@ def write_explanations(
         shares=any(one.neurons is not None and not alike(one) for one in first),
         maps=[title_of(one.method) for one in first if one.maps is not None],
         script="page.js",
-        data=dumped(
-            {
-                "width": width,
-                "height": height,
-                "strip": False,
-                "images": layers,
-            }
-        ),
+        data=dumped({"width": width, "height": height, "strip": False, "images": layers}),
     )
 
 
 def findings(images: Sequence[Shown], rows: Sequence[Explanation], explained: int) -> list[Finding]:
     """What was explained, and what to be careful with."""
     methods = joined([title_of(explanation.method) for explanation in rows])
-    first = images[0].rows
+    first, alone = images[0].rows, all(image.rows[0].is_predicted for image in images)
+    asked = "the predicted class" if alone else first[0].name
     if len(first) > 1:
         asked = f"each of the {len(first)} most probable classes"
-    elif all(image.rows[0].is_predicted for image in images):
-        asked = "the predicted class"
-    else:
-        asked = first[0].name
-    lines = [
-        Finding(
-            "fine",
-            f"{plural(explained, 'image')}: what in {'it' if explained == 1 else 'them'} spoke for {asked}",
-            sure=f"By {methods}",
-            about="images",
-        )
-    ]
+    them = "it" if explained == 1 else "them"
+    what = f"{plural(explained, 'image')}: what in {them} spoke for {asked}"
+    lines = [Finding("fine", what, sure=f"By {methods}", about="images")]
     if len(images) < explained:
         what = f"This page has the first {len(images)} images"
         lines.append(Finding("note", what, sure="All are in explanations.json and in pictures"))

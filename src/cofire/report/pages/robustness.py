@@ -145,65 +145,43 @@ def findings(found: Robustness) -> list[Finding]:
         return [Finding("fine", f"DeepFool changed the decision on none of {count}")]
     noised = [image for image in fooled if image.noisy is not None]
     turned = sum(image.noisy != image.before for image in noised)
-    told = f"noise of the same length on {turned} of {len(noised)}" if noised else ""
-    lines = [
-        Finding(
-            "note" if len(fooled) == len(found.photos) else "fine",
-            f"An attack changes the decision on {len(fooled)} of {count}",
-            sure=f"Half of them need a change of {_length(fooled)} or less"
-            + (f"; {told} changes it as well" if told else ""),
-            about="images",
-        )
-    ]
+    told = f"; noise of the same length on {turned} of {len(noised)} changes it as well"
+    need = f"Half of them need a change of {_length(fooled)} or less{told if noised else ''}"
+    what = f"An attack changes the decision on {len(fooled)} of {count}"
+    level: Level = "note" if len(fooled) == len(found.photos) else "fine"
+    lines = [Finding(level, what, sure=need, about="images")]
     held: dict[Outcome, list[str]] = {}
     for method in found.methods:
-        difference = found.difference(method, "centroid")
-        if difference is not None:
+        if (difference := found.difference(method, "centroid")) is not None:
             held.setdefault(difference.says(MARGIN), []).append(_told(found, method))
-    words: tuple[tuple[Outcome, str, Level], ...] = (
-        ("better", "Evidence moves further under the attack than under noise", "problem"),
-        ("equal", f"Equal to noise, within ±{100 * MARGIN:g} % of the diagonal", "fine"),
-        ("worse", "Evidence moves less under the attack than under noise", "fine"),
-        ("undecided", "Whether evidence moves further under the attack is undecided", "note"),
-    )
-    advice = {
-        "better": "do not trust a single explanation of an image that somebody may have changed",
-        "undecided": "attack more images: cofire evaluate --robustness N",
+    careful = "do not trust a single explanation of an image that somebody may have changed"
+    more, within = "attack more images: cofire evaluate --robustness N", f"{100 * MARGIN:g} %"
+    further = "Evidence moves {} under the attack than under noise"
+    words: dict[Outcome, tuple[Level, str, str]] = {
+        "better": ("problem", further.format("further"), careful),
+        "equal": ("fine", f"Equal to noise, within ±{within} of the diagonal", ""),
+        "worse": ("fine", further.format("less"), ""),
+        "undecided": ("note", "Whether evidence moves further under the attack is undecided", more),
     }
-    for outcome, what, level in words:
+    for outcome, (level, what, advice) in words.items():
         if outcome in held:
-            lines.append(
-                Finding(
-                    level,
-                    what,
-                    sure=f"{joined(held[outcome])}",
-                    advice=advice.get(outcome, ""),
-                    about="moved",
-                )
-            )
+            lines.append(Finding(level, what, "", joined(held[outcome]), advice, "moved"))
     follows = [m for m in found.methods if _follows(found, m)]
     rest = [title_of(method) for method in found.methods if method not in follows]
     if held and follows:
-        told = joined([title_of(method) for method in follows])
-        lines.append(Finding("fine", f"Evidence follows the decision to its new class: {told}"))
+        what = "Evidence follows the decision to its new class"
+        lines.append(Finding("fine", f"{what}: {joined([title_of(method) for method in follows])}"))
     if held and rest:
-        lines.append(
-            Finding(
-                "note",
-                f"Evidence is not shown to follow the decision: {joined(rest)}",
-                sure="What hardly depends on the class is stable whatever happens, and is no better for that",
-            )
+        what = f"Evidence is not shown to follow the decision: {joined(rest)}"
+        why = (
+            "What hardly depends on the class is stable whatever happens, and is no better for that"
         )
-    known = [image for image in fooled if image.rounded is not None]
-    if known:
+        lines.append(Finding("note", what, sure=why))
+    if known := [image for image in fooled if image.rounded is not None]:
         left = sum(bool(image.rounded) for image in known)
-        lines.append(
-            Finding(
-                "note" if left else "fine",
-                f"{left or 'None'} of {plural(len(known), 'attack')} still work once images are saved as files",
-                sure="Files hold whole grey levels; images are explained unrounded",
-            )
-        )
+        what = f"{left or 'None'} of {plural(len(known), 'attack')} still work once images are saved as files"
+        why = "Files hold whole grey levels; images are explained unrounded"
+        lines.append(Finding("note" if left else "fine", what, sure=why))
     return lines
 
 

@@ -175,49 +175,34 @@ def findings(tuned: Tuned) -> list[Finding]:
     said = gain.says(MARGIN)
     own = all(_is(one.chosen, one.start) for one in tuned.learned)
     needed = samples_to_decide(gain, MARGIN) if said == "undecided" and not own else None
+    more = f"about {needed:,} tuning images would decide" if needed else "tune on more images"
     words: dict[Outcome, tuple[str, Level, str]] = {
         "better": ("Use what was learnt", "fine", "cofire explain --weights-of-layers"),
         "worse": ("Use the method’s own options: they do better", "problem", ""),
         "equal": ("Either: what was learnt is equal", "fine", ""),
-        "undecided": (
-            "Whether what was learnt is better is undecided",
-            "note",
-            f"about {needed:,} tuning images would decide" if needed else "tune on more images",
-        ),
+        "undecided": ("Whether what was learnt is better is undecided", "note", more),
     }
     what, level, advice = words[said]
     if own:
         what, level, advice = "What was learnt are the method’s own options", "fine", ""
-    images = plural(tuned.photos, "tuning image")
+    sure = f"On {plural(tuned.photos, 'tuning image')} {shares}: {points}"
+    flatters = (
+        "The options were chosen on these very images, so that they do a little too well on them"
+    )
+    judge = "judge them on other images with cofire evaluate --weights-of-layers"
+    overlap = f"Boxes overlap the object’s by {number(after.iou)}, {number(before.iou)} before"
+    pointing = f"Maps point at it in {percent(after.pointing)}, {percent(before.pointing)} before"
     lines = [
-        Finding(
-            level,
-            what,
-            sure=f"On {images} {shares}: {points}",
-            advice=advice,
-            about="learnt",
-        ),
-        Finding(
-            "note",
-            "The options were chosen on these very images, so that they do a little too well on them",
-            advice="judge them on other images with cofire evaluate --weights-of-layers",
-        ),
-        Finding(
-            "fine",
-            f"Boxes overlap the object’s by {number(after.iou)}, {number(before.iou)} before",
-            sure=f"Maps point at it in {percent(after.pointing)}, {percent(before.pointing)} before",
-            about="learnt",
-        ),
+        Finding(level, what, "", sure, advice, "learnt"),
+        Finding("note", flatters, advice=judge),
+        Finding("fine", overlap, sure=pointing, about="learnt"),
     ]
     if alike := [option_title(tuned.method, one.name) for one in tuned.learned if one.alike]:
         why = "A weight that multiplies every score alike changes nothing"
         lines.append(Finding("note", f"Nothing to learn of {joined(alike)}", sure=why))
     if tuned.without_box:
-        lines.append(
-            Finding(
-                "note", f"{plural(tuned.without_box, 'tuning image')} without a box were left out"
-            )
-        )
+        count = plural(tuned.without_box, "tuning image")
+        lines.append(Finding("note", f"{count} without a box were left out"))
     return lines
 
 
