@@ -261,6 +261,9 @@ def test_the_page_of_an_evaluation_has_figures_tables_and_images(pages):
     page = pages["evaluation"]
     assert EVIL in page.inner_text("#setup")
     assert page.evaluate(SEEN.format("main .plot")) >= 3
+    # Plotly's groups and the pictures have classes of the same names.
+    assert page.locator("#methods .plot .points path:visible").count() >= 3 * 3
+    assert page.locator("#images .points:visible").count() == 0
     assert page.locator("#images .case").count() >= 1
     assert page.locator("#methods table:has-text('draw 2')").count() == 2
     assert page.locator('nav a[href="robustness.html"]').count() == 1
