@@ -17,7 +17,7 @@ import contextlib
 import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -65,6 +65,9 @@ class Options(BaseModel):
         Traceback (most recent call last):
         cofire.errors.OptionError: share=2. Expected: a finite number above 0 and up to 1. To fix it: pass share=0.25.
     """
+
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """What records of earlier versions call an option, and its name now."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True
@@ -124,7 +127,24 @@ class Options(BaseModel):
         Raises:
             OptionError: A value is none that the option can have.
         """
-        return cls(**{name: value for name, value in record.items() if name in cls.model_fields})
+        told = {cls.renamed.get(name, name): value for name, value in record.items()}
+        return cls(**{name: value for name, value in told.items() if name in cls.model_fields})
+
+    @classmethod
+    def completed(cls, record: Mapping[str, Any]) -> dict[str, Any]:
+        """What a run of this version or another one was started with, to be held against what another is.
+
+        Options have their names of now, and those that there were not yet their defaults, as the
+        run had them; what else the record says stays.
+
+        Example:
+            >>> class Boxes(Options):
+            ...     share: float = 0.25
+            >>> Boxes.completed({"network": "net.pt2"})
+            {'share': 0.25, 'network': 'net.pt2'}
+        """
+        told = {cls.renamed.get(name, name): value for name, value in record.items()}
+        return cls.model_construct().model_dump(mode="json") | told
 
     def labelled(self) -> Iterator[tuple[str, str, str]]:
         """For each option its title, its value as text, and its description, for a page."""

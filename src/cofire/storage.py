@@ -64,12 +64,23 @@ def versions() -> dict[str, str]:
     return {name: version_of(name) or "unknown" for name in ("cofire", "torch", "numpy")}
 
 
-def begin(path: Path, options: Mapping[str, Any], *, error: type[CofireError] = MergeError) -> None:
+Read = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""How the record of a run is read that another version may have started: `Options.completed`, say."""
+
+
+def begin(
+    path: Path,
+    options: Mapping[str, Any],
+    *,
+    read: Read | None = None,
+    error: type[CofireError] = MergeError,
+) -> None:
     """Note what a run is started with, or hold it against what the run in its folder was started with.
 
     Args:
         path: The file in the run's folder.
         options: What JSON can hold.
+        read: See `check_same`.
         error: What is raised where they are others.
 
     Raises:
@@ -88,7 +99,7 @@ def begin(path: Path, options: Mapping[str, Any], *, error: type[CofireError] = 
             "what a run was started with",
             "delete it to start anew",
         ) from fault
-    check_same(path.parent, theirs, mine, error=error)
+    check_same(path.parent, theirs, mine, read=read, error=error)
 
 
 def check_same(
@@ -96,14 +107,25 @@ def check_same(
     theirs: Mapping[str, Any],
     mine: Mapping[str, Any],
     *,
+    read: Read | None = None,
     error: type[CofireError] = MergeError,
 ) -> None:
     """Refuse results that were made with other options.
 
+    Args:
+        folder: Where they are.
+        theirs: What they were made with.
+        mine: What the run is started with.
+        read: Says what theirs are in the words of this version. What only they name is then of
+            another version, and tells nothing.
+        error: What is raised where they are others.
+
     Raises:
         CofireError: `error`: they were.
     """
-    changed = sorted(k for k in {*theirs, *mine} if theirs.get(k) != mine.get(k))
+    names = mine.keys() if read else {*theirs, *mine}
+    theirs = read(theirs) if read else theirs
+    changed = sorted(k for k in names if theirs.get(k) != mine.get(k))
     if changed:
         shown = [f"{k} {theirs.get(k)!r:.200} there, {mine.get(k)!r:.200} now" for k in changed]
         raise error(

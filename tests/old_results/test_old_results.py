@@ -3,7 +3,10 @@
 Each archive beside this file holds what code of that day wrote (`write.py`).
 """
 
+import json
+import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import get_type_hints
 
@@ -17,6 +20,7 @@ from torch import nn
 import cofire
 from tests.golden.place import build, colour_network
 from tests.golden.running import run
+from tests.old_results.write import COMMANDS
 
 ARCHIVES = sorted(Path(__file__).parent.glob("*.zip"))
 
@@ -170,3 +174,62 @@ def test_what_was_tuned_is_used_and_the_folder_of_older_explanations_is_taken(re
         f"--weights-of-layers {learned} --out {out}",
     )
     assert (out / "explanations.json").read_text(encoding="utf-8") != before
+
+
+def forget(path, *names):
+    """A record of a version that did not have these yet."""
+    record = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({k: v for k, v in record.items() if k not in names}))
+
+
+def test_the_same_study_finishes_in_its_older_folder_with_the_same_rows(results, tmp_path):
+    shutil.copytree(results / "study", tmp_path / "study")
+    before = tables_of(cofire.Trajectory.load(tmp_path / "study"))
+    (line,) = [line for line in COMMANDS if line.startswith("study")]
+    cofire_says(tmp_path, line)
+    after = tables_of(cofire.Trajectory.load(tmp_path / "study"))
+    for name in ("layers", "classes", "neurons"):
+        stored = pq.read_table(results / "study" / f"{name}.parquet").column_names
+        for column in set(before[name].column_names) & set(stored):
+            old, new = (one[name][column].to_pylist() for one in (before, after))
+            if any(value is not None for value in old):
+                assert new == pytest.approx(old) or new == old, (name, column)
+
+
+def test_a_study_goes_on_from_rows_that_do_not_know_an_option(tmp_path):
+    line = "study digits --hidden 4 --epochs 2 --checkpoints 2 --pairs none --out run"
+    cofire_says(tmp_path, line)
+    whole = cofire.Trajectory.load(tmp_path / "run")
+    forget(tmp_path / "run" / "study.json", "boost_unit", "boost_threshold")
+    rows = sorted((tmp_path / "run" / "rows").iterdir())
+    part = cofire.Trajectory.load(rows[0])
+    older = {k: v for k, v in part.options.items() if not k.startswith("boost_")}
+    replace(part, options=older).save(rows[0])
+    shutil.rmtree(rows[1])
+    cofire_says(tmp_path, line)
+    again = cofire.Trajectory.load(tmp_path / "run")
+    assert again.layers.equals(whole.layers)
+    told = run(tuple(f"{line} --bins 7".split()), tmp_path)
+    assert told.exit != 0
+    assert "bins 100 there, 7 now" in told.err
+
+
+def test_the_same_evaluation_goes_on_in_a_folder_with_an_older_record(tmp_path):
+    place = build(tmp_path / "place")
+    line = (
+        "evaluate --data images --boxes boxes.json --model net.pt2 --resize 0 --mean 0.5 "
+        "--std 0.25 --method centre,gradcam --split all --measures localisation --limit 4 --out run"
+    )
+    cofire_says(place, line)
+    before = cofire.evaluate.Evaluation.load(place / "run").records
+    options = place / "run" / "rows" / "options.json"
+    record = json.loads(options.read_text(encoding="utf-8"))
+    record["tuning_photos"] = record["tuning_images"]
+    record["versions"]["captum"] = "0.9.0"
+    options.write_text(json.dumps(record))
+    forget(options, "tuning_images", "resize", "squash", "same_size", "mean", "std")
+    cofire_says(place, line)
+    assert cofire.evaluate.Evaluation.load(place / "run").records.equals(before)
+    told = run(tuple(line.replace("--mean 0.5", "--mean 0.4").split()), place)
+    assert told.exit != 0
+    assert "prepared" in told.err

@@ -19,7 +19,7 @@ from tests.golden.place import build
 from tests.golden.running import run
 
 _PLAIN = "--model net.pt2 --resize 0 --mean 0.5 --std 0.25"
-_BOXES = f"--images images --boxes boxes.json {_PLAIN}"
+_BOXES = f"--data images --boxes boxes.json {_PLAIN}"
 COMMANDS = (
     "study digits --hidden 6 --epochs 3 --checkpoints 3 --batch-size 64 --learning-rate 0.01 "
     "--bins 5 --top 3 --community-runs 2 --null-graphs 2 --boost readout --explain 1 --out study",
@@ -29,7 +29,7 @@ COMMANDS = (
     "boost --model mine:digits_network --train mine:train --validation mine:held_out "
     "--test mine:test --out boost",
     f"explain images/000.png {_PLAIN} --classes names.txt --out explained",
-    f"evaluate {_BOXES} --methods discernible,gradcam,centre --split all --measures all --limit 4 "
+    f"evaluate {_BOXES} --method discernible,gradcam,centre --split all --measures all --limit 4 "
     "--classes names.txt --robustness 2 --against other.pt2 --against-mean 0.5 --against-std 0.25 "
     "--out evaluated",
     f"tune {_BOXES} --trials 3 --try contrast=0,0.7 --try sigma=0.05,0.2 "

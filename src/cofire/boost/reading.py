@@ -23,7 +23,6 @@ from torch.utils.data import (
 from cofire.activations.neurons import view_neurons
 from cofire.boost.measures import check_finite
 from cofire.errors import DataError, LayerError, OptionError
-from cofire.marks import check_threshold
 from cofire.network import ActivationLayer, Network, Selector, Unit, check_decides
 
 __all__ = ["LAST", "LAST_TWO", "Reader", "Reading", "chosen_layers", "hashes_of"]
@@ -209,27 +208,6 @@ MOST = 0.8
 
 
 """Where a larger share of a layer's neurons is always active, its pattern tells nothing."""
-
-
-def check_firing(threshold: Any) -> Threshold:
-    """A threshold above which a neuron is active, or "mean".
-
-    Raises:
-        OptionError: It is neither.
-
-    Example:
-        >>> check_firing("mean"), check_firing(0)
-        ('mean', 0.0)
-    """
-    if isinstance(threshold, str):
-        if threshold == MEAN:
-            return MEAN
-        raise OptionError(
-            f"threshold={threshold!r}",
-            "a finite number, or 'mean', each neuron's own",
-            "pass threshold='mean'",
-        )
-    return check_threshold(threshold)
 
 
 def always_active_shares(probability: Tensor, sizes: Sequence[int]) -> list[float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
 from pydantic import PositiveInt, field_validator, model_validator
@@ -14,7 +14,7 @@ from cofire.evaluate.measures import asked_groups, records_schema
 from cofire.evaluate.methods import EVALUATED
 from cofire.options import Options, option
 from cofire.reading import reader
-from cofire.storage import begin, load_json, read_table, save_json, write_table
+from cofire.storage import Read, begin, load_json, read_table, save_json, write_table
 
 FILLS = ("mean", "blur", "black")
 _WHICH = "Which images and boxes"
@@ -49,6 +49,7 @@ class JudgingOptions(Options):
         OptionError: An option has a value it cannot have.
     """
 
+    renamed: ClassVar[Mapping[str, str]] = {"tuning_photos": "tuning_images"}
     fill: Literal["mean", "blur", "black"] = option("mean", "Fill", "In place of what is hidden.")
     seed: int = option(0, "Seed", "Of draws and of what methods draw.", ge=0)
     split: Literal["evaluation", "tuning", "all"] = option(
@@ -166,6 +167,7 @@ class Chunks:
     Args:
         folder: The run's folder; the parts lie below it.
         options: Under which all of them are made, as JSON can hold them.
+        read: See `cofire.storage.check_same`.
 
     Raises:
         MergeError: The folder holds parts that were made under other options.
@@ -184,9 +186,11 @@ class Chunks:
         cofire.errors.MergeError: ... was started with other values of seed: seed 0 there, 1 now. Expected: ...
     """
 
-    def __init__(self, folder: str | Path, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: str | Path, options: Mapping[str, Any], read: Read | None = None
+    ) -> None:
         self._folder = Path(folder) / ROWS
-        begin(self._folder / IDENTITY, options)
+        begin(self._folder / IDENTITY, options, read=read)
 
     def get(self, number: int, images: Sequence[str], methods: Sequence[str]) -> pa.Table | None:
         """The rows of a batch, None if they are not there yet.

@@ -125,7 +125,7 @@ def run_evaluation(
         "versions": {name: _version(name) for name in _JUDGED_WITH},
     }
     with claimed(out, "an evaluation", [OPTIONS, f"{ROWS}/{IDENTITY}"], alone=False):
-        chunks = Chunks(out, identity)
+        chunks = Chunks(out, identity, lambda theirs: _as_now(theirs, identity))
         batches = [slice(at, at + size) for at in range(0, len(images), size)]
         if tell is not None and len(images) + len(tuning) >= _TIMED:
             left = [part for at, part in enumerate(batches) if not chunks.has(at)]
@@ -168,6 +168,18 @@ def run_evaluation(
         found = Evaluation(pa.concat_tables(parts), {**identity, **told}, images)
         found.save(out)
         return found
+
+
+def _as_now(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run was started with by another version, in the words of this one."""
+    told = EvaluationOptions.completed(theirs)
+    if isinstance(told.get("versions"), dict):
+        told["versions"] = {name: told["versions"].get(name) for name in _JUDGED_WITH}
+    # Earlier versions said how images were prepared in one sentence alone.
+    if "prepared" in theirs:
+        parts = ("resize", "squash", "same_size", "mean", "std")
+        told = {name: mine[name] for name in parts} | told
+    return told
 
 
 def judge_of(

@@ -79,8 +79,8 @@ def _run(
     described = _described(options, data, 0 if held_out is None else len(held_out[1]))
     steps_per_epoch = -(-len(data.train_labels) // options.batch_size)
     steps = checkpoint_steps(steps_per_epoch * options.epochs, options.checkpoints)
-    begin(target / _ABOUT, described, error=OptionError)
-    fragments = Fragments(target, described)
+    begin(target / _ABOUT, described, read=StudyOptions.completed, error=OptionError)
+    fragments = Fragments(target, described, StudyOptions.completed)
     threshold = options.boost_threshold
     analysis = Analysis(
         train=(data.train_inputs, data.train_labels),

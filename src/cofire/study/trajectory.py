@@ -18,7 +18,7 @@ from cofire.errors import LayerError, MergeError, OptionError, ResultError, near
 from cofire.graphs import ActivationPatternGraph
 from cofire.patterns import MEASURES, OfLayer
 from cofire.reading import read_json, reader
-from cofire.storage import check_same, read_schema, read_table, write_table
+from cofire.storage import Read, check_same, read_schema, read_table, write_table
 from cofire.study.correlation import Correlation, correlate
 from cofire.study.graph_rows import graph_from_tables
 from cofire.study.tables import TABLES
@@ -386,11 +386,13 @@ class Fragments:
     Args:
         folder: The run's folder; the fragments lie below it.
         options: Under which they must have been made.
+        read: See `cofire.storage.check_same`.
     """
 
-    def __init__(self, folder: Path, options: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, options: dict[str, Any], read: Read | None = None) -> None:
         self._folder = folder / "rows"
         self._options = options
+        self._read = read
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:04d}"
@@ -420,7 +422,7 @@ class Fragments:
             ) from error
         named = {name: self._options[name] for name in _NAMED if name in self._options}
         mine, theirs = {**self._options, **identity}, {**named, **found.options, **known}
-        check_same(path, theirs, mine)
+        check_same(path, theirs, mine, read=self._read)
         return replace(found, options=self._options)
 
     def put(self, number: int, rows: Trajectory, identity: dict[str, Any]) -> None:
