@@ -6,7 +6,7 @@ from torch import nn
 from cofire.evaluate.results import (
     COMPARISONS,
     AttackCase,
-    AttackedPhoto,
+    AttackedImage,
     MethodShift,
     NetworkCase,
     NetworkRow,
@@ -73,7 +73,7 @@ def mapped(place=4, target=1, method="gradcam"):
 
 
 def attacked(fooled=True, label=1, levels=0.25, file="a.jpg"):
-    return AttackedPhoto(
+    return AttackedImage(
         file=file,
         label=label,
         before=1,

@@ -101,7 +101,7 @@ def test_it_is_the_same_after_saving(tmp_path):
     assert dict(again.options) == dict(found.options)
     assert again.table() == found.table()
     assert repr(again).startswith(
-        "Evaluation(40 photos by discernible, gradcam, lrp, centre: pointing "
+        "Evaluation(40 images by discernible, gradcam, lrp, centre: pointing "
     )
 
 

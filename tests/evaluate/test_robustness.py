@@ -100,7 +100,7 @@ def test_it_is_the_same_in_other_batches_and_after_a_file(network, tmp_path):
         found.classes,
         found.options,
     )
-    assert repr(again) == "Robustness(5 of 5 photos fooled, 1 methods)"
+    assert repr(again) == "Robustness(5 of 5 images fooled, 1 methods)"
 
 
 def test_without_a_preparation_there_are_no_bounds_and_no_grey_levels(network):

@@ -188,7 +188,7 @@ def test_damaged_parts_are_named(network, collection, tmp_path):
     part.unlink()
     judged(network, collection, tmp_path, methods=("centre",), measures=["soft"])
     part.write_bytes((tmp_path / ROWS / "000000.parquet").read_bytes())
-    with pytest.raises(ResultError, match=r"does not hold each of its 3 photos.*delete '.*000001"):
+    with pytest.raises(ResultError, match=r"does not hold each of its 3 images.*delete '.*000001"):
         judged(network, collection, tmp_path, methods=("centre",), measures=["soft"])
     (tmp_path / ROWS / "options.json").write_text("{")
     with pytest.raises(ResultError, match="options"):
@@ -444,7 +444,7 @@ def test_a_changed_photo_of_the_same_size_is_another_run(network, tmp_path):
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"samples": 500}, r"samples=500 of 14 photos.*--sample 14"),
+        ({"samples": 500}, r"samples=500 of 14 images.*--sample 14"),
         ({"samples": 0}, "from 1 to 14"),
         ({"limit": 0}, "--limit 100"),
     ],
@@ -470,7 +470,7 @@ class TestCost:
         with pytest.raises(KeyboardInterrupt):
             judged(network, collection, tmp_path, methods=("gradcam", "centre"), tell=lines.append)
         assert lines == [
-            f"Cost: 14 photos explained by 2 methods, and {tuning} to learn the boxes of 2 of them: "
+            f"Cost: 14 images explained by 2 methods, and {tuning} to learn the boxes of 2 of them: "
             f"{28 + 2 * tuning} explanations"
         ]
 
@@ -498,6 +498,6 @@ class TestCost:
         told = judged(network, collection, tmp_path / "told", tell=lines.append, **options)
         silent = judged(network, collection, tmp_path / "silent", **options)
         assert without_seconds(told.records).equals(without_seconds(silent.records))
-        assert lines[1] == "Time: less than a minute on cpu, as the first photo tells"
+        assert lines[1] == "Time: less than a minute on cpu, as the first image tells"
         judged(network, collection, tmp_path / "told", tell=lines.append, **options)
         assert lines[3] == "Time: everything was computed before"

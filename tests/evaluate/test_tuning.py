@@ -92,7 +92,7 @@ def test_only_photos_for_tuning_are_seen(network, collection, monkeypatch):
     monkeypatch.setattr(
         rewards_file, "read_batches", lambda photos, *a: read.extend(photos) or real(photos, *a)
     )
-    found = tune(network, collection, PREPARATION, candidates=LAYERS, trials=3, photos=4)
+    found = tune(network, collection, PREPARATION, candidates=LAYERS, trials=3, samples=4)
     assert found.photos == len(read) == 4
     assert {split_of(photo.name) for photo in read} == {"tuning"}
 
@@ -363,7 +363,7 @@ def test_values_that_cannot_be_are_errors(method, candidates):
         {"method": "magic"},
         {"least_iou": 0},
         {"trials": 1},
-        {"photos": 0},
+        {"samples": 0},
         {"seed": -1},
         {"start": {"magic": 1}},
         {"start": {"alpha": (0, 0, 1)}},
@@ -399,12 +399,12 @@ def test_what_learning_costs_is_said_before_it_and_changes_nothing(network, coll
     lines = []
     options = {
         "candidates": {"sigma": [0.02, 0.2], "contrast": [0.0, 0.7], "threshold": []},
-        "photos": 2,
+        "samples": 2,
     }
     told = tune(network, collection, PREPARATION, **options, tell=lines.append)
     assert lines == [
-        "Cost: 3 options of discernible learnt on 2 photos: 10 explanations judged at the most",
-        "Time: less than a minute at the most on cpu, as the first photo tells",
+        "Cost: 3 options of discernible learnt on 2 images: 10 explanations judged at the most",
+        "Time: less than a minute at the most on cpu, as the first image tells",
     ]
     silent = tune(network, collection, PREPARATION, **options)
     assert (told.options, told.regions, told.after) == (

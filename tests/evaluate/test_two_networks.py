@@ -114,7 +114,7 @@ def test_networks_of_one_name_are_told_apart(sides, labels):
 
 def test_means_are_over_photos_of_a_kind(tmp_path):
     found = small_comparison()
-    assert repr(found) == "TwoNetworks(5 photos, right: both 2, first 1, second 1, neither 1)"
+    assert repr(found) == "TwoNetworks(5 images, right: both 2, first 1, second 1, neither 1)"
     assert found.mean("both", "overlap").value == pytest.approx(0.625)
     assert found.mean(("first", "second"), "overlap").value == pytest.approx(0.125)
     assert found.mean("both", "inside", 1).value == 0.75

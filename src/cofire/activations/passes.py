@@ -320,7 +320,7 @@ def check_classes(seen: DataSeen, fewest: int | None, names: Sequence[str]) -> N
     Args:
         seen: What a pass saw.
         fewest: None for 2 where every class occurs. Where only some do, one sample is enough: of a
-            thousand classes, a few photos show most of theirs once.
+            thousand classes, a few images show most of theirs once.
         names: Of all classes.
 
     Raises:

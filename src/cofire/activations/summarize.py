@@ -103,7 +103,7 @@ def summarize(
         outputs: The number of each class's output, where class i is not output i.
         min_class_samples: With `by_class`, the fewest samples that a class that occurs may have, 1
             at least. Unless given 2, or 1 where not every class occurs: of a thousand classes a few
-            photos show most of theirs once.
+            images show most of theirs once.
         batch_size: For data that does not come in batches.
         max_bytes: Refuse to start if the state would be larger.
         progress: Show a progress bar; None shows it on a terminal.

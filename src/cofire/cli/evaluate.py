@@ -232,7 +232,7 @@ def _attack(
         )
     found.save(options.out / "robustness.json")
     write_robustness(options.out / "robustness.html", found, setup)
-    return "robustness.html", "Attacked photos"
+    return "robustness.html", "Attacked images"
 
 
 def _compare(

@@ -17,7 +17,7 @@ from cofire.cli.options import BoxedImagesOptions, Output, tell
 from cofire.cli.terminal import claim, command_line, note, print_table, say
 from cofire.errors import DataError, MissingExtraError, OptionError
 from cofire.evaluate.tuned import WEIGHTS, Tuned, defaults_of, search_space
-from cofire.evaluate.tuning import told
+from cofire.evaluate.tuning import LearningOptions, told
 from cofire.evaluate.tuning import tune as run_tune
 from cofire.explain import METHODS
 from cofire.explain.methods.registry import kind_of
@@ -38,7 +38,7 @@ from cofire.storage import versions
 RESULT, PAGE = "weights-of-layers.json", "regret.html"
 
 
-class Tune(BoxedImagesOptions):
+class Tune(BoxedImagesOptions, LearningOptions):
     """Whose options are learnt, and how."""
 
     out: Path = option(Path("cofire-tune"), "Folder", "Folder for the results.", panel=Output.panel)
@@ -58,17 +58,6 @@ class Tune(BoxedImagesOptions):
         ge=0,
         le=1,
     )
-    samples: int = option(1000, "Images", "Tuning images to draw at the most.", ge=1)
-    trials: int | None = option(
-        None, "Trials", "For each option; as many as images unless given.", ge=1
-    )
-    least_iou: float = option(
-        0.5, "Least IoU", "A box earns a reward from this overlap with the object's up.", ge=0, le=1
-    )
-    exact: bool = option(
-        False, "Exact", "Try every value on every image, so that regret is known; takes longer."
-    )
-    seed: int = option(0, "Seed", "Of the draw of images and their order.", ge=0)
     figures: bool = option(
         False,
         "Figures",
@@ -87,7 +76,7 @@ def tune(options: Tune) -> dict[str, Any]:
     option is learnt as a bandit (UCB1): a value is tried on an image, and is rewarded if the
     explanation's box fits the object's. cofire explain --weights-of-layers takes what was learnt.
     """
-    out, seed, most = options.out, options.seed, options.samples
+    out, most = options.out, options.samples
     if len(methods := asked_methods(options.method)) > 1:
         raise OptionError(f"--method {options.method}", "one method", "name the first alone")
     method = methods[0]
@@ -110,8 +99,8 @@ def tune(options: Tune) -> dict[str, Any]:
         )
     # Drawn before they are read: of a hundred thousand images only those are looked at that
     # something is learnt on.
-    if most < len(collection):
-        collection = sample(collection, most, seed)
+    if most is not None and most < len(collection):
+        collection = sample(collection, most, options.seed)
     with progress_over(f"Reading {len(collection):,} tuning images", len(collection)) as advance:
         collection = checked(
             collection,
@@ -128,12 +117,8 @@ def tune(options: Tune) -> dict[str, Any]:
             method,
             candidates=tried,
             start=start,
-            photos=most,
-            trials=options.trials,
-            least_iou=options.least_iou,
-            exact=options.exact,
-            seed=seed,
             batch_size=options.batch_size,
+            **{name: getattr(options, name) for name in LearningOptions.model_fields},
             advance=report,
             tell=lambda line: typer.echo(line, err=True),
         )

@@ -1,4 +1,4 @@
-"""What a run of judging found: a row for each photo and method, and the tables that follow from them."""
+"""What a run of judging found: a row for each image and method, and the tables that follow from them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Floats = NDArray[np.float64]
 @validated
 @dataclass(frozen=True, kw_only=True)
 class Difference(Interval):
-    """By how much one method's mean is above another's, over the photos that count for both: the paired interval.
+    """By how much one method's mean is above another's, over the images that count for both: the paired interval.
 
     Attributes:
         p: Two-sided p-value of the sign-flip test.
@@ -75,7 +75,7 @@ class Difference(Interval):
 
     @property
     def needed(self) -> int | None:
-        """About how many photos would decide, see `cofire.statistics.samples_to_decide`; None where that is known."""
+        """About how many images would decide, see `cofire.statistics.samples_to_decide`; None where that is known."""
         if self.verdict != "undecided":
             return None
         return samples_to_decide(self, self.margin, tests=self.rivals)
@@ -84,10 +84,10 @@ class Difference(Interval):
 @validated
 @dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
-    """Methods judged on the same photos.
+    """Methods judged on the same images.
 
     Attributes:
-        records: Arrow table of `cofire.evaluate.measures.records_schema`: photo after photo, of each
+        records: Arrow table of `cofire.evaluate.measures.records_schema`: image after image, of each
             one row per method, in the order of the options' "methods".
         options: How it was made: "methods", "measures" and whatever else.
         photos: What was judged, as far as it could be used; None after `load`: pictures are not
@@ -100,12 +100,12 @@ class Evaluation:
         >>> row = {name: None for name in records_schema().names} | {
         ...     "label": 3, "predicted": 3, "correct": True, "probability": 0.9, "confidence": 0.9, "boxes": 1,
         ...     "split": "evaluation", "draws": [0], "evidence": True, "seconds": 0.1}
-        >>> rows = [row | {"file": f"{photo}.png", "method": method, "soft_drop": drop, "soft_increase": drop == 0}
-        ...         for photo in range(20) for method, drop in (("gradcam", 0.25), ("centre", 0.75))]
+        >>> rows = [row | {"file": f"{image}.png", "method": method, "soft_drop": drop, "soft_increase": drop == 0}
+        ...         for image in range(20) for method, drop in (("gradcam", 0.25), ("centre", 0.75))]
         >>> found = Evaluation(pa.Table.from_pylist(rows, schema=records_schema()),
         ...                    {"methods": ["gradcam", "centre"], "measures": ["soft"]})
         >>> found
-        Evaluation(20 photos by gradcam, centre: soft drop 25.0 %, 75.0 %)
+        Evaluation(20 images by gradcam, centre: soft drop 25.0 %, 75.0 %)
         >>> found.table()["centre"]["soft_drop"]
         Interval(value=0.75, low=0.75, high=0.75, counted=20, left_out=0)
         >>> change = found.differences()["centre"]["soft_drop"]
@@ -152,7 +152,7 @@ class Evaluation:
             or files != [file for file in files[:: len(methods)] for _ in methods]
         ):
             raise ResultError(
-                f"{len(self.records)} records that are not, for each photo, one by {', '.join(methods)}",
+                f"{len(self.records)} records that are not, for each image, one by {', '.join(methods)}",
                 "whole records of a run",
                 "run it again",
             )
@@ -174,12 +174,12 @@ class Evaluation:
 
     @property
     def split(self) -> str:
-        """Which photos the tables are about: "evaluation" unless there are none of it."""
+        """Which images the tables are about: "evaluation" unless there are none of it."""
         return "evaluation" if "evaluation" in self._of("split") else "tuning"
 
     @cached_property
     def _columns(self) -> dict[str, Floats]:
-        """Each measure as (photos, methods), NaN where it does not count."""
+        """Each measure as (images, methods), NaN where it does not count."""
         shape = (-1, len(self.methods))
         found = {}
         for criterion in self.criteria:
@@ -195,12 +195,12 @@ class Evaluation:
         return {}
 
     def _of(self, name: str) -> list[Any]:
-        """A column that is the same for all methods, one entry for each photo."""
+        """A column that is the same for all methods, one entry for each image."""
         values: list[Any] = self.records[name].to_pylist()
         return values[:: len(self.methods)]
 
     def chosen(self, subset: str = "all") -> NDArray[np.bool_]:
-        """Which photos a table is about, (photos,), bool.
+        """Which images a table is about, (images,), bool.
 
         Args:
             subset: See `cofire.evaluate.measures.SUBSETS`.
@@ -217,7 +217,7 @@ class Evaluation:
         return held
 
     def values(self, measure: str, subset: str = "all") -> Floats:
-        """What was measured of each photo of a subset by each method, (photos, methods); NaN where it does not count.
+        """What was measured of each image of a subset by each method, (images, methods); NaN where it does not count.
 
         Raises:
             OptionError: There is no such subset, or this was not measured.
@@ -231,13 +231,13 @@ class Evaluation:
         """The mean of each measure by each method, with its interval.
 
         Args:
-            subset: Of photos, see `cofire.evaluate.measures.SUBSETS`.
+            subset: Of images, see `cofire.evaluate.measures.SUBSETS`.
             draws: Of the bootstrap.
             seed: Of the draws.
 
         Returns:
-            By method, then by measure; without what counts for no photo. Empty for a subset without
-            photos.
+            By method, then by measure; without what counts for no image. Empty for a subset without
+            images.
 
         Raises:
             OptionError: There is no such subset.
@@ -271,10 +271,10 @@ class Evaluation:
         flips: int = 9999,
         seed: int = 0,
     ) -> dict[str, dict[str, Difference]]:
-        """By how much a method lies above each rival, photo by photo.
+        """By how much a method lies above each rival, image by image.
 
         Args:
-            subset: Of photos, see `cofire.evaluate.measures.SUBSETS`.
+            subset: Of images, see `cofire.evaluate.measures.SUBSETS`.
             first: The method; the first one unless given.
             margin: A difference below it counts as none, in the units of the measure (0.02 are two
                 percentage points); the option "margin" unless given, else
@@ -284,7 +284,7 @@ class Evaluation:
             seed: Of both.
 
         Returns:
-            By rival, then by measure; without what counts for no photo.
+            By rival, then by measure; without what counts for no image.
 
         Raises:
             OptionError: There is no such subset or method, or the margin is below 0.
@@ -328,7 +328,7 @@ class Evaluation:
         return found
 
     def draw_means(self, subset: str = "all") -> list[dict[str, dict[str, float]]]:
-        """The means of each draw of photos by itself: by method, then by measure.
+        """The means of each draw of images by itself: by method, then by measure.
 
         Raises:
             OptionError: There is no such subset.
@@ -386,7 +386,7 @@ class Evaluation:
         return len(self.records) // len(self.methods)
 
     def __repr__(self) -> str:
-        told = f"Evaluation({len(self)} photos by {', '.join(self.methods)}"
+        told = f"Evaluation({len(self)} images by {', '.join(self.methods)}"
         main = next(
             (m for m in self.criteria if m.name in ("pointing", "drop", "soft_drop")),
             self.criteria[0],

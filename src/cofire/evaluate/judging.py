@@ -406,23 +406,23 @@ def learn_thresholds(
     batch_size: int = 16,
     advance: Callable[[int], object] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """For each method the rule by which its boxes around heat fit best: highest mean IoU over photos.
+    """For each method the rule by which its boxes around heat fit best: highest mean IoU over images.
 
     Every method has the same choice, each pair of a share in `GRID` and of `PIXELS`.
 
     Args:
         judge: Explains.
-        collection: Photos to learn on; those without a box are passed over.
-        preparation: Of the photos.
+        collection: Images to learn on; those without a box are passed over.
+        preparation: Of the images.
         methods: Whose boxes are around heat.
-        batch_size: Photos at a time.
-        advance: Called with the number of photos finished.
+        batch_size: Images at a time.
+        advance: Called with the number of images finished.
 
     Returns:
         By method "threshold" and whether "connected", the mean "iou" that it reaches so, "photos"
         that it was learned on, and the "curve" of mean IoUs along `GRID` for "all" pixels and for
         "connected" ones. Of several rules that are equally good one of all pixels, and the lowest
-        share; the method's own where no photo has a box.
+        share; the method's own where no image has a box.
     """
     sums = {method: torch.zeros(len(PIXELS), len(GRID), dtype=torch.float64) for method in methods}
     photos = 0

@@ -211,7 +211,7 @@ class Chunks:
             held = table["file"].to_pylist(), table["method"].to_pylist()
             if held != ([name for name in images for _ in methods], list(methods) * len(images)):
                 raise ValueError(
-                    f"it does not hold each of its {len(images)} photos by each method"
+                    f"it does not hold each of its {len(images)} images by each method"
                 )
             return table
 

@@ -1,4 +1,4 @@
-"""What attacked photos and two networks gave, in numbers: the results, their means, and their files."""
+"""What attacked images and two networks gave, in numbers: the results, their means, and their files."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from cofire.statistics import Interval, mean_interval
 from cofire.storage import load_json, save_json
 
 COMPARISONS = ("noise", "attack", "decision", "classes")
-"""What is compared with the explanation of the first predicted class on the photo as it was:
+"""What is compared with the explanation of the first predicted class on the image as it was:
 
 "noise": of the same class, with random noise of the attack's length; "attack": of the same class,
-attacked; "decision": of the class that the attacked photo is taken for, attacked; "classes": of
-that class on the photo as it was, where nothing but the class differs.
+attacked; "decision": of the class that the attacked image is taken for, attacked; "classes": of
+that class on the image as it was, where nothing but the class differs.
 """
 
 MEASURES = ("centroid", "box_iou", "rank_correlation")
 """See `cofire.evaluate.sensitivity.Shift`."""
 
 KINDS = ("both", "first", "second", "neither")
-"""Which of the two networks is right about a photo."""
+"""Which of the two networks is right about an image."""
 
 _PAIRS = ("predicted", "confidence", "probability", "inside", "inside_of_truth")
 
@@ -78,28 +78,28 @@ class _Numbers(ABC):
 
 
 @dataclass(frozen=True)
-class AttackedPhoto:
-    """One photo, before and after.
+class AttackedImage:
+    """One image, before and after.
 
     Attributes:
         file: Its name.
         label: The true class; None where it is not known.
-        before: The class predicted for the photo.
-        after: The class predicted for the attacked photo.
+        before: The class predicted for the image.
+        after: The class predicted for the attacked image.
         noisy: The class predicted under random noise of the same length; None where there was none,
-            as of photos that were not fooled, or on which noise of that length does not fit within
-            what a photo can hold.
-        confidence: Probability of `before` on the photo.
-        confidence_after: Probability of `after` on the attacked photo.
-        kept: Probability of `before` on the attacked photo.
+            as of images that were not fooled, or on which noise of that length does not fit within
+            what an image can hold.
+        confidence: Probability of `before` on the image.
+        confidence_after: Probability of `after` on the attacked image.
+        kept: Probability of `before` on the attacked image.
         kept_noisy: Probability of `before` under noise; None where there was none.
         norm: Euclidean length of the change in units of the network's input.
         levels: Root mean square of the change in grey levels of 0 to 255; None where it is not
             known how inputs were made of pictures.
-        rounded: Whether the attack still works once the photo is rounded to whole grey levels, as a
+        rounded: Whether the attack still works once the image is rounded to whole grey levels, as a
             file has them; None where that is not known.
         steps: Of DeepFool.
-        fooled: Whether the attack worked. Only then, and with noise, the photo is explained.
+        fooled: Whether the attack worked. Only then, and with noise, the image is explained.
     """
 
     file: str
@@ -120,7 +120,7 @@ class AttackedPhoto:
 
 @dataclass(frozen=True)
 class MethodShift:
-    """How far a method's explanation of one photo moved.
+    """How far a method's explanation of one image moved.
 
     Attributes:
         photo: Which one, from 0.
@@ -130,7 +130,7 @@ class MethodShift:
             count.
         box_iou: Of the two boxes; None where neither explanation has one.
         rank_correlation: Of the two heat maps; None where one of them is constant.
-        inside_before: Share of the evidence in the ground-truth boxes, on the photo as it was; None
+        inside_before: Share of the evidence in the ground-truth boxes, on the image as it was; None
             without boxes.
         inside_after: The same of the explanation compared with it.
     """
@@ -147,7 +147,7 @@ class MethodShift:
 
 @dataclass(frozen=True, eq=False)
 class AttackCase:
-    """One photo to look at.
+    """One image to look at.
 
     Attributes:
         photo: Which one, from 0.
@@ -155,8 +155,8 @@ class AttackCase:
         difference: The attack's change around middle grey, many times as strong, (height, width,
             3), uint8.
         times: How many times.
-        explanations: By method four: of the first class on the photo as it was, with noise, and
-            attacked; of the new class on the attacked photo. Each of one image.
+        explanations: By method four: of the first class on the image as it was, with noise, and
+            attacked; of the new class on the attacked image. Each of one image.
     """
 
     photo: int
@@ -173,16 +173,16 @@ class Robustness(_Numbers):
 
     Attributes:
         methods: In the order in which they were asked for.
-        photos: All photos, attacked in vain or not.
-        shifts: One for each photo that was fooled and that noise fits on, method and comparison.
+        photos: All images, attacked in vain or not.
+        shifts: One for each image that was fooled and that noise fits on, method and comparison.
         classes: Names of the classes that occur, by number; empty where there are no names.
         options: Of the attack, and the seed.
-        cases: Photos to look at, those whose first method's explanation moved most first; not kept
+        cases: Images to look at, those whose first method's explanation moved most first; not kept
             in files.
     """
 
     methods: tuple[str, ...]
-    photos: tuple[AttackedPhoto, ...]
+    photos: tuple[AttackedImage, ...]
     shifts: tuple[MethodShift, ...]
     classes: Mapping[int, str]
     options: Mapping[str, Any]
@@ -190,11 +190,11 @@ class Robustness(_Numbers):
 
     @property
     def fooled(self) -> int:
-        """How many photos were fooled."""
+        """How many images were fooled."""
         return sum(photo.fooled for photo in self.photos)
 
     def values(self, method: str, comparison: str, measure: str) -> dict[int, float]:
-        """A measure by photo, where it counts.
+        """A measure by image, where it counts.
 
         Args:
             method: One of `methods`.
@@ -216,7 +216,7 @@ class Robustness(_Numbers):
         }
 
     def mean(self, method: str, comparison: str, measure: str) -> Interval | None:
-        """The mean of a measure over the photos that were fooled, see `values`; None if no photo counts.
+        """The mean of a measure over the images that were fooled, see `values`; None if no image counts.
 
         Raises:
             OptionError: There is no such method, comparison or measure.
@@ -226,7 +226,7 @@ class Robustness(_Numbers):
     def difference(
         self, method: str, measure: str, first: str = "attack", second: str = "noise"
     ) -> Interval | None:
-        """The mean difference of a measure between two comparisons, over photos that count for both; None without.
+        """The mean difference of a measure between two comparisons, over images that count for both; None without.
 
         Raises:
             OptionError: There is no such method, comparison or measure.
@@ -247,13 +247,13 @@ class Robustness(_Numbers):
             for row in self.shifts
         ):
             raise DataError(
-                "a shift of a photo or method that is not there",
+                "a shift of an image or method that is not there",
                 "shifts of these photos",
                 "pass all",
             )
 
     def __repr__(self) -> str:
-        return f"Robustness({self.fooled} of {len(self.photos)} photos fooled, {len(self.methods)} methods)"
+        return f"Robustness({self.fooled} of {len(self.photos)} images fooled, {len(self.methods)} methods)"
 
     kind = "robustness"
 
@@ -266,14 +266,14 @@ class Robustness(_Numbers):
 
     @classmethod
     def _of(cls, whole: Mapping[str, Any], **common: Any) -> Self:
-        photos = tuple(AttackedPhoto(**photo) for photo in whole["photos"])
+        photos = tuple(AttackedImage(**photo) for photo in whole["photos"])
         shifts = tuple(MethodShift(**row) for row in whole["shifts"])
         return cls(methods=tuple(whole["methods"]), photos=photos, shifts=shifts, **common)
 
 
 @dataclass(frozen=True)
 class NetworkRow:
-    """One photo. Pairs are of the first and the second network.
+    """One image. Pairs are of the first and the second network.
 
     Attributes:
         file: Its name.
@@ -311,7 +311,7 @@ class NetworkRow:
 
 @dataclass(frozen=True, eq=False)
 class NetworkCase:
-    """One photo to look at.
+    """One image to look at.
 
     Attributes:
         photo: Which one, from 0.
@@ -328,15 +328,15 @@ class NetworkCase:
 
 @dataclass(frozen=True, eq=False)
 class TwoNetworks(_Numbers):
-    """What two networks made of the same photos.
+    """What two networks made of the same images.
 
     Attributes:
         networks: Their names.
         method: That explained both.
-        rows: One for each photo.
+        rows: One for each image.
         classes: Names of the classes that occur, by number; empty where there are no names.
         options: `area`, the seed, and those of the method.
-        cases: Photos to look at that one of the two alone gets right; not kept in files.
+        cases: Images to look at that one of the two alone gets right; not kept in files.
     """
 
     networks: tuple[str, str]
@@ -347,7 +347,7 @@ class TwoNetworks(_Numbers):
     cases: tuple[NetworkCase, ...] = field(default=())
 
     def of_kind(self, kind: str) -> list[NetworkRow]:
-        """The photos about which these are right.
+        """The images about which these are right.
 
         Args:
             kind: One of `KINDS`.
@@ -359,19 +359,19 @@ class TwoNetworks(_Numbers):
         return [row for row in self.rows if row.kind == kind]
 
     def correct(self, network: int) -> float:
-        """The share of all photos that a network, 0 or 1, gets right."""
+        """The share of all images that a network, 0 or 1, gets right."""
         return sum(row.predicted[network] == row.label for row in self.rows) / len(self.rows)
 
     def mean(
         self, kind: str | tuple[str, ...], measure: str, network: int | None = None
     ) -> Interval | None:
-        """A mean over the photos of a kind, or of several, with its 95 % interval; None if no photo counts.
+        """A mean over the images of a kind, or of several, with its 95 % interval; None if no image counts.
 
         Args:
             kind: One of `KINDS`, or some.
             measure: "overlap", "overlap_of_truth" or "covered"; "inside", "inside_of_truth",
                 "confidence" or "probability" of a network.
-            network: 0 or 1 for the latter. None gives the first's less the second's, over photos
+            network: 0 or 1 for the latter. None gives the first's less the second's, over images
                 that count for both.
 
         Raises:
@@ -398,7 +398,7 @@ class TwoNetworks(_Numbers):
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{kind} {len(self.of_kind(kind))}" for kind in KINDS)
-        return f"TwoNetworks({len(self.rows)} photos, right: {counts})"
+        return f"TwoNetworks({len(self.rows)} images, right: {counts})"
 
     kind = "two networks"
 

@@ -1,4 +1,4 @@
-"""What an explanation of a photo earns under given options: is its box on the object, does its map point there?"""
+"""What an explanation of an image earns under given options: is its box on the object, does its map point there?"""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _BYTES = 1 << 29
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A photo that options are judged on.
+    """An image that options are judged on.
 
     Attributes:
-        name: Of the photo.
+        name: Of the image.
         seen: As the network sees it.
         label: Its class, which is explained.
         boxes: Of the class in pixels of the network's input, (boxes, 4), one or more.
@@ -46,39 +46,39 @@ class Sample:
 def samples_of(
     network: Network, collection: Collection, preparation: Preparation, batch_size: int = 16
 ) -> tuple[list[Sample], int]:
-    """The photos of a collection that show a box to the network, and how many do not.
+    """The images of a collection that show a box to the network, and how many do not.
 
     Raises:
-        LabelError: A photo is of a class that the network has not.
-        DataError: No photo has a box that the network sees.
-        ImageError: A photo cannot be read.
+        LabelError: An image is of a class that the network has not.
+        DataError: No image has a box that the network sees.
+        ImageError: An image cannot be read.
     """
     found: list[Sample] = []
     without = 0
     for batch in read_batches(collection, preparation, batch_size):
-        for photo, seen, boxes in zip(batch.images, batch.seen, batch.boxes, strict=True):
-            if not 0 <= photo.label < network.num_classes:
+        for image, seen, boxes in zip(batch.images, batch.seen, batch.boxes, strict=True):
+            if not 0 <= image.label < network.num_classes:
                 raise LabelError(
-                    f"'{photo.name}' of class {photo.label}",
+                    f"'{image.name}' of class {image.label}",
                     f"classes from 0 to {network.num_classes - 1}",
-                    "take the network that the photos' classes belong to",
+                    "take the network that the images' classes belong to",
                 )
             if len(boxes):
-                found.append(Sample(photo.name, seen, photo.label, boxes))
+                found.append(Sample(image.name, seen, image.label, boxes))
             else:
                 without += 1
     if not found:
         raise DataError(
-            f"none of {len(collection)} photos with a box of its class in what the network sees",
+            f"none of {len(collection)} images with a box of its class in what the network sees",
             "one or more",
-            "check images and boxes, or leave the photos' margins with --resize",
+            "check images and boxes, or leave the images' margins with --resize",
         )
     return found, without
 
 
 @dataclass(frozen=True, eq=False)
 class _Kept:
-    """What is remembered of the explanation of a photo, from which its map and box follow.
+    """What is remembered of the explanation of an image, from which its map and box follow.
 
     Attributes:
         points: None for maps.
@@ -90,7 +90,7 @@ class _Kept:
 
     @classmethod
     def of(cls, found: Explanation, at: int) -> _Kept:
-        """That of one photo of several."""
+        """That of one image of several."""
         if found.maps is not None:
             return cls(None, found.maps[at].clone())
         layers = None
@@ -128,16 +128,16 @@ class _Kept:
 
 
 class Rewards:
-    """Judges options on photos, and remembers what it has judged.
+    """Judges options on images, and remembers what it has judged.
 
     Args:
         network: That is explained.
-        samples: The photos.
+        samples: The images.
         preparation: What is done to them.
         method: That explains.
         least_iou: A box that reaches this intersection over union with the object's earns 1,
             another 0.
-        batch_size: Photos explained at a time where several are asked for.
+        batch_size: Images explained at a time where several are asked for.
     """
 
     def __init__(
@@ -161,64 +161,64 @@ class Rewards:
         self._held = 0
         self._judged: dict[tuple[Any, ...], float] = {}
 
-    def reward(self, photo: int, options: Mapping[str, Any], judged: str = "iou") -> float:
+    def reward(self, image: int, options: Mapping[str, Any], judged: str = "iou") -> float:
         """1 where the box reaches `least_iou`; or, judged by "pointing", the share of the map's maximum on the object.
 
         Args:
-            photo: Its place in `samples`.
+            image: Its place in `samples`.
             options: Of `explain`.
             judged: By "iou" or "pointing".
         """
-        value = self.value(photo, options, judged)
+        value = self.value(image, options, judged)
         return value if judged == "pointing" else float(value >= self.least_iou)
 
-    def value(self, photo: int, options: Mapping[str, Any], judged: str = "iou") -> float:
+    def value(self, image: int, options: Mapping[str, Any], judged: str = "iou") -> float:
         """Intersection over union of the box, or the share of the map's tied maxima that lie on the object."""
         regions = regions_for(self.network, self.method, options)
-        key = (photo, judged, regions, alike(self.method, options))
+        key = (image, judged, regions, alike(self.method, options))
         if key not in self._judged:
             self._judged[key] = self._measure(
-                photo, self._explained(photo, options), regions, judged
+                image, self._explained(image, options), regions, judged
             )
         return self._judged[key]
 
     def explain_all(
         self,
-        photos: Sequence[int],
+        images: Sequence[int],
         options: Mapping[str, Any],
         advance: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """Explain photos a batch at a time, so that judging them costs nothing more while they are remembered."""
+        """Explain images a batch at a time, so that judging them costs nothing more while they are remembered."""
         same = alike(self.method, options)
-        missing = [photo for photo in photos if (photo, same) not in self._found]
-        advance(len(photos) - len(missing))
+        missing = [image for image in images if (image, same) not in self._found]
+        advance(len(images) - len(missing))
         for start in range(0, len(missing), self.batch_size):
             part = missing[start : start + self.batch_size]
             self._explain(part, options)
             advance(len(part))
 
-    def _explained(self, photo: int, options: Mapping[str, Any]) -> _Kept:
-        key = (photo, alike(self.method, options))
+    def _explained(self, image: int, options: Mapping[str, Any]) -> _Kept:
+        key = (image, alike(self.method, options))
         if key not in self._found:
-            self._explain([photo], options)
+            self._explain([image], options)
         self._found.move_to_end(key)
         return self._found[key]
 
-    def _explain(self, photos: Sequence[int], options: Mapping[str, Any]) -> None:
-        chosen = [self.samples[photo] for photo in photos]
+    def _explain(self, images: Sequence[int], options: Mapping[str, Any]) -> None:
+        chosen = [self.samples[image] for image in images]
         inputs = self.preparation.inputs([sample.seen for sample in chosen])
         labels = torch.tensor([sample.label for sample in chosen])
         found = explain(self.network, inputs, labels, self.method, **options)
         same = alike(self.method, options)
-        for at, photo in enumerate(photos):
+        for at, image in enumerate(images):
             kept = _Kept.of(found, at)
-            self._found[photo, same] = kept
+            self._found[image, same] = kept
             self._held += kept.nbytes
-        while self._held > _BYTES and len(self._found) > len(photos):
+        while self._held > _BYTES and len(self._found) > len(images):
             self._held -= self._found.popitem(last=False)[1].nbytes
 
-    def _measure(self, photo: int, found: _Kept, regions: Regions, judged: str) -> float:
-        size, truth = self.preparation.shape[1:], [self.samples[photo].boxes]
+    def _measure(self, image: int, found: _Kept, regions: Regions, judged: str) -> float:
+        size, truth = self.preparation.shape[1:], [self.samples[image].boxes]
         if judged == "pointing":
             return float(pointing_hits(found.map(regions, size)[None], truth).values[0])
         corners = found.box(regions, size)

@@ -1,4 +1,4 @@
-"""Robustness of explanations (P3 §4.3): photos attacked by DeepFool, and explained before and after."""
+"""Robustness of explanations (P3 §4.3): images attacked by DeepFool, and explained before and after."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cofire.evaluate.results import (
     COMPARISONS,
     MEASURES,
     AttackCase,
-    AttackedPhoto,
+    AttackedImage,
     MethodShift,
     Robustness,
 )
@@ -73,13 +73,13 @@ def run_robustness(
     advance: Callable[[int], object] | None = None,
     **attack: Any,
 ) -> Robustness:
-    """Attack photos, and see how far their explanations move.
+    """Attack images, and see how far their explanations move.
 
-    Each photo is changed by DeepFool until another class is predicted, and once more by random
-    noise of the same length. Photos that were fooled are explained as they were, with noise and
+    Each image is changed by DeepFool until another class is predicted, and once more by random
+    noise of the same length. Images that were fooled are explained as they were, with noise and
     attacked, see `cofire.evaluate.results.COMPARISONS`: an explanation that moves as little under
-    the attack as under noise follows the photo; one that moves with the new class follows the
-    decision. Fooled photos on which noise of that length does not fit within what a photo can hold
+    the attack as under noise follows the image; one that moves with the new class follows the
+    decision. Fooled images on which noise of that length does not fit within what an image can hold
     are left out, and counted.
 
     Args:
@@ -90,15 +90,15 @@ def run_robustness(
         methods: Methods of `cofire.evaluate.methods`.
         names: Names of all classes.
         seed: Of the noise, and of baselines that draw.
-        files: The photos' names; numbers unless given.
-        preparation: How inputs were made of pictures: changed photos then stay what a picture can
+        files: The images' names; numbers unless given.
+        preparation: How inputs were made of pictures: changed images then stay what a picture can
             be, and changes are told in grey levels. Unless given there are no bounds.
         boxes: For each image the ground-truth boxes (boxes, 4) in pixels of the input, (0, 4) for
             none.
         options: Of the methods, by name.
         batch_size: Images at a time.
-        cases: How many photos are kept to look at.
-        advance: Called with the number of photos done, after each batch.
+        cases: How many images are kept to look at.
+        advance: Called with the number of images done, after each batch.
         attack: See `AttackOptions`.
 
     Raises:
@@ -133,7 +133,7 @@ def run_robustness(
     asked = AttackOptions(seed=seed, **attack)
     how = {"classes": asked.classes, "overshoot": asked.overshoot, "steps": asked.steps}
     told = list(map(str, range(count))) if files is None else list(files)
-    photos: list[AttackedPhoto] = []
+    attacked: list[AttackedImage] = []
     shifts: list[MethodShift] = []
     kept: list[tuple[float, int, AttackCase]] = []
     for first in range(0, count, batch_size):
@@ -147,7 +147,7 @@ def run_robustness(
         )
         fooled = fooled[fits]
         truth = None if labels is None else labels[part]
-        photos += _photos(network, start, noise, fooled, found, truth, told[part], preparation)
+        attacked += _attacked(network, start, noise, fooled, found, truth, told[part], preparation)
         if len(fooled):
             # Whoever looks at the pictures sees what the network sees: changes in grey levels.
             scale, plain = _scale(start, preparation), pictures[part][fooled].cpu()
@@ -156,7 +156,7 @@ def run_robustness(
             ]
             changed = [(plain + each).round().clamp(0, 255).to(torch.uint8) for each in levels]
             shown, seen = [plain, *changed], [start[fooled], noise[fooled], found.images[fooled]]
-            # The first class on all three, the new class attacked, and on the photos as they were.
+            # The first class on all three, the new class attacked, and on the images as they were.
             wanted = [(at, found.before[fooled]) for at in range(3)]
             wanted += [(at, found.after[fooled]) for at in (2, 0)]
             explanations = {
@@ -195,22 +195,22 @@ def run_robustness(
                 }
                 case = AttackCase(number, (plain_, noisy_, attacked_), difference, times, own)  # type: ignore[arg-type]
                 heapq.heappush(kept, (moved[number], -number, case))
-                # Only so many are held at a time, however many photos there are.
+                # Only so many are held at a time, however many images there are.
                 if len(kept) > cases:
                     heapq.heappop(kept)
         if advance is not None:
             advance(len(start))
     occurring = {
         number
-        for photo in photos
-        for number in (photo.before, photo.after, photo.noisy, photo.label)
+        for image in attacked
+        for number in (image.before, image.after, image.noisy, image.label)
         if number is not None
     }
     order = {name: at for names_ in (methods, COMPARISONS) for at, name in enumerate(names_)}
     return Robustness(
         methods=tuple(methods),
-        photos=tuple(photos),
-        # In one order, however many photos were in a batch.
+        photos=tuple(attacked),
+        # In one order, however many images were in a batch.
         shifts=tuple(
             sorted(shifts, key=lambda row: (row.photo, order[row.method], order[row.comparison]))
         ),
@@ -233,7 +233,7 @@ def _statistics(preparation: Preparation) -> tuple[Tensor, Tensor]:
     return mean, std
 
 
-def _photos(
+def _attacked(
     network: Network,
     start: Tensor,
     noise: Tensor,
@@ -242,8 +242,8 @@ def _photos(
     labels: Tensor | None,
     files: Sequence[str],
     preparation: Preparation | None,
-) -> list[AttackedPhoto]:
-    """What happened to the photos of a batch, some of which have noise."""
+) -> list[AttackedImage]:
+    """What happened to the images of a batch, some of which have noise."""
     count, before = len(start), found.before
     plain, noisy, attacked = (
         probabilities_of(network.run(images)).cpu() for images in (start, noise, found.images)
@@ -281,7 +281,7 @@ def _photos(
         "fooled": found.fooled.tolist(),
     }
     rows = zip(*columns.values(), strict=True)
-    return [AttackedPhoto(**dict(zip(columns, row, strict=True))) for row in rows]
+    return [AttackedImage(**dict(zip(columns, row, strict=True))) for row in rows]
 
 
 def _shifts(

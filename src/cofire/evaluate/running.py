@@ -102,7 +102,7 @@ def run_evaluation(
         total = len(images) * len(chosen) + learned_on * len(heated)
         more = f", and {learned_on:,} to learn the boxes of {len(heated)} of them"
         tell(
-            f"Cost: {_plural(len(images), 'photo')} explained by {_plural(len(chosen), 'method')}"
+            f"Cost: {_plural(len(images), 'image')} explained by {_plural(len(chosen), 'method')}"
             f"{more if learned_on else ''}: {total:,} explanations"
         )
     images, tuning = _readable(images, tuning, preparation, skip_unreadable, progress)
@@ -129,12 +129,12 @@ def run_evaluation(
         batches = [slice(at, at + size) for at in range(0, len(images), size)]
         if tell is not None and len(images) + len(tuning) >= _TIMED:
             left = [part for at, part in enumerate(batches) if not chunks.has(at)]
-            left_photos = sum(len(images[part]) for part in left)
+            left_images = sum(len(images[part]) for part in left)
             learned_on = 0 if chunks.has("boxes") or not heated else len(tuning)
-            tell(_time_told(judge, images, preparation, chosen, left_photos, learned_on, heated))
+            tell(_time_told(judge, images, preparation, chosen, left_images, learned_on, heated))
 
         def learn() -> dict[str, Any]:
-            title = f"Learning boxes on {len(tuning):,} photos"
+            title = f"Learning boxes on {len(tuning):,} images"
             with progress_over(title, len(tuning), progress) as advance:
                 rules = learn_thresholds(
                     judge, tuning, preparation, heated, batch_size=size, advance=advance
@@ -150,7 +150,7 @@ def run_evaluation(
         )
         learned = {method: rule for method, rule in rules.items() if rule is not None}
         judge, parts = judge.with_rules(learned), []
-        title = f"Judging {len(chosen)} methods on {len(images):,} photos"
+        title = f"Judging {len(chosen)} methods on {len(images):,} images"
         with progress_over(title, len(images), progress) as advance:
             for number, place in enumerate(batches):
                 part = chunks.get(number, [image.name for image in images[place]], chosen)
@@ -229,9 +229,9 @@ def _drawn(
     images = collection if asked.split == "all" else collection.split(asked.split)
     if not len(images):
         raise DataError(
-            f"no photo of the {asked.split} split among {len(collection)}",
+            f"no image of the {asked.split} split among {len(collection)}",
             "at least one",
-            f"add photos, or pass split='{next(name for name in SPLITS if name != asked.split)}' or 'all' (--split)",
+            f"add images, or pass split='{next(name for name in SPLITS if name != asked.split)}' or 'all' (--split)",
         )
     samples, members = asked.samples, dict[str, list[int]]()
     if samples is None:
@@ -239,7 +239,7 @@ def _drawn(
         members = {image.name: [0] for image in images}
     elif not 1 <= samples <= len(images):
         raise OptionError(
-            f"samples={samples} of {len(images)} photos",
+            f"samples={samples} of {len(images)} images",
             f"from 1 to {len(images)}",
             f"pass samples={len(images)} (--sample {len(images)}) or fewer, or leave it out for all",
         )
@@ -264,7 +264,7 @@ def _readable(
     """The same after each image was read once, so that a long run does not end at its last one."""
     together = {image.name: image for image in (*images, *tuning)}
     joined = replace(images, images=tuple(together[name] for name in sorted(together)))
-    with progress_over(f"Reading {len(joined):,} photos", len(joined), progress) as advance:
+    with progress_over(f"Reading {len(joined):,} images", len(joined), progress) as advance:
         good = checked(
             joined, preparation, skip_unreadable=skip, skip_faulty=skip, progress=advance
         )
@@ -275,7 +275,7 @@ def _readable(
     )
     if not len(judged):
         raise DataError(
-            f"none of {len(images)} photos to judge on can be read",
+            f"none of {len(images)} images to judge on can be read",
             "at least one",
             "replace the files",
         )
@@ -302,7 +302,7 @@ def _time_told(
                 judge.explain(batch.inputs, batch.labels, name, batch.pictures) for name in heated
             ]
         )
-    return f"Time: {duration_told(seconds)} on {judge.network.device}, as the first photo tells"
+    return f"Time: {duration_told(seconds)} on {judge.network.device}, as the first image tells"
 
 
 def seconds_of(call: Callable[[], object]) -> float:

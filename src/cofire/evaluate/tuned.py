@@ -51,12 +51,12 @@ class Learned:
 
 @dataclass(frozen=True)
 class Score:
-    """How options do on all tuning photos.
+    """How options do on all tuning images.
 
     Attributes:
         iou: Mean intersection over union of the box with the object's.
-        reached: Share of photos whose box reaches what earns a reward.
-        pointing: Share of photos whose map points at the object.
+        reached: Share of images whose box reaches what earns a reward.
+        pointing: Share of images whose map points at the object.
     """
 
     iou: _Share
@@ -67,7 +67,7 @@ class Score:
 @validated
 @dataclass(frozen=True, eq=False, repr=False)
 class Tuned:
-    """Options of a method that were learnt on tuning photos.
+    """Options of a method that were learnt on tuning images.
 
     Attributes:
         method: Whose.
@@ -75,14 +75,14 @@ class Tuned:
         regions: How points, layers and maps become heat maps and boxes.
         network: Digest of the network that they were learnt on: architecture and weights.
         architecture: Its fingerprint, the same for all weights.
-        photos: How many tuning photos there were.
+        photos: How many tuning images there were.
         without_box: How many more were left out, as the network sees no box of them.
         least_iou: From which intersection over union a box earned its reward.
-        seed: Of the order of the photos.
+        seed: Of the order of the images.
         learned: What was learnt, in order.
-        before: How the method's own options do on the photos.
-        after: How those that were learnt do: on the same photos, and so too well.
-        gain: By how much more photos reach the reward, with a 95 % interval, paired.
+        before: How the method's own options do on the images.
+        after: How those that were learnt do: on the same images, and so too well.
+        gain: By how much more images reach the reward, with a 95 % interval, paired.
         setup: How it was made: model, weights, preparation, command, versions.
     """
 
@@ -199,7 +199,7 @@ class Tuned:
 
     def __repr__(self) -> str:
         told = ", ".join(f"{one.name}={one.chosen}" for one in self.learned)
-        return f"Tuned('{self.method}', {told}: learnt on {self.photos} photos)"
+        return f"Tuned('{self.method}', {told}: learnt on {self.photos} images)"
 
 
 @validated

@@ -1,4 +1,4 @@
-"""Learn the weights of P3's Eq. 1, and what else a method can be told, on photos whose objects have boxes (§3.2)."""
+"""Learn the weights of P3's Eq. 1, and what else a method can be told, on images whose objects have boxes (§3.2)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import PositiveInt, field_validator
+from pydantic import PositiveInt
 from torch import nn
 
 from cofire.arguments import validated
@@ -38,22 +38,45 @@ from cofire.options import Options, option
 from cofire.statistics import mean_interval
 
 
-class TuningOptions(Options):
-    """What is learnt of a method, and how.
+class LearningOptions(Options):
+    """How options are learnt; the command line reads it too.
 
     Attributes:
-    candidates: Values by name of the option in place of the usual ones, see
-        `cofire.evaluate.tuned.search_space`.
-    start: Options to begin with; else the method's own, with all weights of Eq. 1 at 1 where
-        they are learnt. A `contrast` of None makes heat maps and boxes of points.
-    photos: How many to draw at the most, None for all.
-    trials: For each option; as many as there are photos unless given, and at least one for each
-        value.
-    least_iou: Above 0 and up to 1.
-    exact: Try every value on every trial's photo, so that regret is known and the best value is
-        that of all rewards. It takes as many times as long as there are values.
-    seed: Of the draw of photos and their order.
-    batch_size: Photos at a time where several are explained together.
+        samples: How many images to draw at the most, None for all.
+        trials: For each option; as many as there are images unless given, and at least one for each
+            value.
+        least_iou: Above 0 and up to 1.
+        exact: Try every value on every trial's image, so that regret is known and the best value is
+            that of all rewards. It takes as many times as long as there are values.
+        seed: Of the draw of images and their order.
+    """
+
+    samples: PositiveInt | None = option(1000, "Images", "Tuning images to draw at the most.")
+    trials: PositiveInt | None = option(
+        None, "Trials", "For each option; as many as images unless given."
+    )
+    least_iou: float = option(
+        0.5,
+        "Least IoU",
+        "A box earns a reward from this overlap with the object's up.",
+        gt=0,
+        le=1,
+    )
+    exact: bool = option(
+        False, "Exact", "Try every value on every image, so that regret is known; takes longer."
+    )
+    seed: int = option(0, "Seed", "Of the draw of images and their order.", ge=0)
+
+
+class TuningOptions(LearningOptions):
+    """What is learnt of a method, and how; more in `LearningOptions`.
+
+    Attributes:
+        candidates: Values by name of the option in place of the usual ones, see
+            `cofire.evaluate.tuned.search_space`.
+        start: Options to begin with; else the method's own, with all weights of Eq. 1 at 1 where
+            they are learnt. A `contrast` of None makes heat maps and boxes of points.
+        batch_size: Images at a time where several are explained together.
 
     Raises:
         OptionError: An option has a value it cannot have.
@@ -61,23 +84,7 @@ class TuningOptions(Options):
 
     candidates: Mapping[str, Sequence[Any]] | None = option(None, "Values", "To try, by option.")
     start: Mapping[str, Any] = option({}, "Start", "Options to begin with.")
-    photos: int | None = option(1000, "Images", "Tuning images to draw at the most.")
-    trials: PositiveInt | None = option(None, "Trials", "For each option; as many as images.")
-    least_iou: float = option(
-        0.5, "Least IoU", "From which overlap a box earns its reward.", gt=0, le=1
-    )
-    exact: bool = option(False, "Exact", "Try every value on every image.")
-    seed: int = option(0, "Seed", "Of the draw of images and their order.")
     batch_size: PositiveInt = option(16, "Batch size", "Images at a time.")
-
-    @field_validator("photos")
-    @classmethod
-    def _some(cls, photos: int | None) -> int | None:
-        if photos == 0:
-            raise OptionError(
-                "photos=0", "a number of photos from 1 up", "pass photos=1000 (--sample 1000), say"
-            )
-        return photos
 
 
 @validated
@@ -93,7 +100,7 @@ def tune(
 ) -> Tuned:
     """Learn a method's options, one after the other, each as a bandit whose arms are the values it can have.
 
-    At each trial the next photo is explained for its own class with the value that UCB1 chooses,
+    At each trial the next image is explained for its own class with the value that UCB1 chooses,
     and the reward is 1 if the explanation's box reaches an intersection over union of `least_iou`
     with the object's. What was learnt before stays. A blur's reward is that the map points at the
     object.
@@ -107,13 +114,13 @@ def tune(
     before rules out, as a weight of 0 beside another of 0, are not tried; an option that has one
     value left then stays as it is.
 
-    Only photos of the tuning split are used, in an order drawn by the seed, the same for every
+    Only images of the tuning split are used, in an order drawn by the seed, the same for every
     option.
 
     Args:
         network: That is explained; a module is read with an image of the preparation's shape.
-        collection: Photos with boxes, of which those of the split "tuning" are taken.
-        preparation: What is done to photos.
+        collection: Images with boxes, of which those of the split "tuning" are taken.
+        preparation: What is done to images.
         method: Whose options; of methods that give maps those of the box alone are learnt.
         advance: Called with how many explanations were judged since the last call, and how many
             there will be.
@@ -127,8 +134,8 @@ def tune(
     Raises:
         OptionError: A value cannot be, the method has no such option, or there are fewer trials
             than values.
-        DataError: There is no tuning photo, or none has a box that the network sees.
-        LabelError: A photo is of a class that the network has not.
+        DataError: There is no tuning image, or none has a box that the network sees.
+        LabelError: An image is of a class that the network has not.
     """
     choice(METHODS).of("method", method)
     asked = TuningOptions(**options)
@@ -141,21 +148,21 @@ def tune(
     tuning = collection.split("tuning")
     if not len(tuning):
         raise DataError(
-            f"no photo of the tuning half among {len(collection):,}",
+            f"no image of the tuning half among {len(collection):,}",
             "at least one, by the hash of its name",
-            "add photos",
+            "add images",
         )
-    if asked.photos is not None and asked.photos < len(tuning):
-        tuning = sample(tuning, asked.photos, asked.seed)
+    if asked.samples is not None and asked.samples < len(tuning):
+        tuning = sample(tuning, asked.samples, asked.seed)
 
-    def planned(photos: int) -> tuple[list[int], int]:
-        each = [asked.trials or max(photos, len(one.values)) for one in space]
+    def planned(count: int) -> tuple[list[int], int]:
+        each = [asked.trials or max(count, len(one.values)) for one in space]
         times = [len(one.values) if asked.exact else 1 for one in space]
-        return each, sum(a * b for a, b in zip(each, times, strict=True)) + 2 * photos
+        return each, sum(a * b for a, b in zip(each, times, strict=True)) + 2 * count
 
     if tell is not None:
         tell(
-            f"Cost: {plural(len(space), 'option')} of {method} learnt on {plural(len(tuning), 'photo')}: "
+            f"Cost: {plural(len(space), 'option')} of {method} learnt on {plural(len(tuning), 'image')}: "
             f"{planned(len(tuning))[1]:,} explanations judged at the most"
         )
     samples, without = samples_of(network, tuning, preparation, asked.batch_size)
@@ -174,7 +181,7 @@ def tune(
             lambda: Rewards(network, samples[:1], preparation, method).reward(0, now)
         )
         tell(
-            f"Time: {duration_told(seconds * total)} at the most on {network.device}, as the first photo tells"
+            f"Time: {duration_told(seconds * total)} at the most on {network.device}, as the first image tells"
         )
     learned: list[Learned] = []
     for dimension, number in zip(space, each, strict=True):
@@ -242,13 +249,13 @@ def _start(
     return options
 
 
-def _order(photos: int, trials: int, seed: int) -> list[int]:
-    """Which photo each trial shows: all in an order by chance, then all in another."""
+def _order(count: int, trials: int, seed: int) -> list[int]:
+    """Which image each trial shows: all in an order at random, then all in another."""
 
     def rounds() -> Iterator[int]:
         draw = torch.Generator().manual_seed(seed)
         while True:
-            yield from torch.randperm(photos, generator=draw).tolist()
+            yield from torch.randperm(count, generator=draw).tolist()
 
     endless = rounds()
     return [next(endless) for _ in range(trials)]
@@ -284,7 +291,7 @@ def _learn(
                 part = shown[first : first + rewards.batch_size]
                 rewards.explain_all(sorted(set(part)), own)
                 table[first : first + len(part), arm] = [
-                    rewards.reward(photo, own, dimension.judged) for photo in part
+                    rewards.reward(image, own, dimension.judged) for image in part
                 ]
                 advance(len(part))
         advance(spared * len(shown))
@@ -292,8 +299,8 @@ def _learn(
     elif len(same) == 1:
         # One value's rewards are those of all, so that nothing has to be estimated.
         column = []
-        for photo in shown:
-            column.append(rewards.reward(photo, possible[0][1], dimension.judged))
+        for image in shown:
+            column.append(rewards.reward(image, possible[0][1], dimension.judged))
             advance(1)
         run = ucb1(names, np.repeat(np.array(column)[:, None], len(possible), axis=1))
     else:
@@ -338,15 +345,15 @@ def _fits(method: str, options: Mapping[str, Any]) -> bool:
 def _judged(
     rewards: Rewards, options: Mapping[str, Any], advance: Callable[[int], None]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Intersection over union and pointing of every photo."""
+    """Intersection over union and pointing of every image."""
     count = len(rewards.samples)
     found = np.zeros((2, count))
     for first in range(0, count, rewards.batch_size):
         part = range(first, min(first + rewards.batch_size, count))
         rewards.explain_all(part, options)
-        for photo in part:
-            found[:, photo] = [
-                rewards.value(photo, options, judged) for judged in ("iou", "pointing")
+        for image in part:
+            found[:, image] = [
+                rewards.value(image, options, judged) for judged in ("iou", "pointing")
             ]
         advance(len(part))
     return found[0], found[1]

@@ -1,4 +1,4 @@
-"""Two networks on the same photos (P3 §4.2, §4.4): who is right, and what each looked at."""
+"""Two networks on the same images (P3 §4.2, §4.4): who is right, and what each looked at."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from cofire.network import Network, classifier
 @validated
 @dataclass(frozen=True, eq=False)
 class Side:
-    """One of the two networks, and the photos as it sees them.
+    """One of the two networks, and the images as it sees them.
 
     Attributes:
         network: The classifier; a module is read with the inputs.
@@ -62,12 +62,12 @@ def compare_networks(
     cases: int = 24,
     advance: Callable[[int], object] | None = None,
 ) -> TwoNetworks:
-    """Explain the same photos through two networks.
+    """Explain the same images through two networks.
 
     Each network explains the class it predicts and, where that is another, the true class. Told is
-    how far both look at the same part of a photo, as the overlap of the areas where they have most
+    how far both look at the same part of an image, as the overlap of the areas where they have most
     evidence, and how much of each one's evidence lies in the ground-truth boxes. The two see the
-    same part of each photo; where one takes other numbers of pixels, maps are brought to the first
+    same part of each image; where one takes other numbers of pixels, maps are brought to the first
     one's size before they are compared.
 
     Args:
@@ -76,14 +76,14 @@ def compare_networks(
         labels: The true classes, (images,).
         method: Of `cofire.evaluate.methods`.
         names: Names of all classes.
-        files: The photos' names; numbers unless given.
+        files: The images' names; numbers unless given.
         options: Of the method.
         seed: Of baselines that draw.
         area: Share of the image's area that counts as what a network looks at.
         batch_size: Images at a time.
-        cases: How many photos are kept to look at: those that one of the two alone gets right,
+        cases: How many images are kept to look at: those that one of the two alone gets right,
             those with the least overlap first.
-        advance: Called with the number of photos done, after each batch.
+        advance: Called with the number of images done, after each batch.
 
     Raises:
         BatchError: Images, pictures, labels, files or boxes of other numbers, or of a shape that
@@ -102,7 +102,7 @@ def compare_networks(
     shown: list[NetworkCase] = []
 
     def overlap(case: NetworkCase) -> float:
-        # Photos whose maps cannot be compared come last.
+        # Images whose maps cannot be compared come last.
         found = rows[case.photo].overlap
         return 2.0 if found is None else found
 
@@ -117,7 +117,7 @@ def compare_networks(
                 pairs = tuple((own[at], true[at]) for own, true, _ in seen)
                 boxes = None if first.boxes is None else first.boxes[start + at]
                 shown.append(NetworkCase(start + at, pairs, boxes))
-        # Only so many are held at a time, however many photos there are.
+        # Only so many are held at a time, however many images there are.
         shown = sorted(shown, key=lambda case: (overlap(case), case.photo))[:cases]
         if advance is not None:
             advance(len(truth))

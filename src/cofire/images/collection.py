@@ -147,7 +147,7 @@ class Collection(Sequence[AnnotatedImage]):
 
 
 def split_of(name: str) -> str:
-    """Whether options are learned on a image or methods judged on it: half of all names each, the same everywhere.
+    """Whether options are learned on an image or methods judged on it: half of all names each, the same everywhere.
 
     Even SHA-256 of the name is "tuning", odd "evaluation".
 

@@ -203,7 +203,7 @@ def match(
     "cats/a.jpg". Entries without an ending, as those of XML files, are held against names without
     theirs.
 
-    A image's class is the one that its entry gives it; else that of the folder it lies in; else the
+    An image's class is the one that its entry gives it; else that of the folder it lies in; else the
     one that all its boxes are of. Folders are classes where their names are: `names`, `synsets`,
     or, with neither, as many as `num_classes`, which are numbered in the order of their names. A
     image keeps the boxes of its own class alone.
@@ -217,14 +217,14 @@ def match(
         num_classes: How many classes the network has.
         allow_unmatched: Leave out images without an entry and entries without an image, rather than
             refuse them.
-        several: A image with boxes of several classes and nothing that says which is its own:
+        several: An image with boxes of several classes and nothing that says which is its own:
             "refuse", take that whose boxes cover the "largest" area when added up, or "skip", which
             leaves out images without any class as well.
 
     Raises:
         ImageError: The folder is missing or holds no image.
         DataError: Images and entries do not match; the message names all.
-        LabelError: A image has no class or several, or its folder and its boxes do not agree.
+        LabelError: An image has no class or several, or its folder and its boxes do not agree.
         OptionError: `several` is none of the three, or the numbers of classes do not agree.
     """
     if several not in SEVERAL:

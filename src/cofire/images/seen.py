@@ -49,7 +49,7 @@ class SeenBatch:
 
 
 def seen_boxes(image: AnnotatedImage, prepared: Prepared, shape: tuple[int, ...]) -> Tensor:
-    """A image's boxes in the pixels of what a network sees.
+    """An image's boxes in the pixels of what a network sees.
 
     x' = (x - left of the view) * width of the map / width of the view, likewise for y, cut at the
     view's edges.
@@ -99,7 +99,7 @@ def read_batches(
         batch_size: How many at a time.
 
     Raises:
-        ImageError: A image cannot be read, or is too small.
+        ImageError: An image cannot be read, or is too small.
         DataError: Boxes do not fit their image.
         OptionError: `batch_size` is below 1.
     """
@@ -192,7 +192,7 @@ def checked(
 def _read(
     image: AnnotatedImage, preparation: Preparation
 ) -> tuple[tuple[Corners, ...], str | None, list[str]]:
-    """The boxes that fit a image, why it cannot be used, and why other boxes do not fit."""
+    """The boxes that fit an image, why it cannot be used, and why other boxes do not fit."""
     try:
         # Opening what is no file, as a pipe, could wait for ever.
         if not image.file.is_file():
@@ -222,10 +222,10 @@ _ON_ITS_SIDE = 5
 def placed(
     image: AnnotatedImage, size: tuple[int, int], orientation: int = 1
 ) -> tuple[list[Corners], list[str]]:
-    """The boxes of a image in pixels of its upright picture.
+    """The boxes of an image in pixels of its upright picture.
 
     The size that boxes were drawn on may be another than the file's if the ratio of width to height
-    is the same, up to the rounding of both to whole pixels: they are scaled. Boxes on a image that
+    is the same, up to the rounding of both to whole pixels: they are scaled. Boxes on an image that
     its camera's note turns are in pixels as stored, as the tools of VOC, ILSVRC and COCO show it,
     unless their size says that it stood upright.
 

@@ -231,7 +231,7 @@ def sign_flip(differences: Any, *, flips: PositiveInt = 9999, seed: NonNegativeI
 
     Were two methods alike, each sample's difference could as well have the other sign. With at most
     13 samples all combinations are counted, else random ones and the observed one among them, so
-    that p is never 0. Photos that do not count for a column are zeros in it, whose sign changes
+    that p is never 0. Images that do not count for a column are zeros in it, whose sign changes
     nothing.
 
     Args:

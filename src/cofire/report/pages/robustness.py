@@ -8,7 +8,7 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from cofire.evaluate.measures import MARGIN
-from cofire.evaluate.results import COMPARISONS, AttackedPhoto, Robustness
+from cofire.evaluate.results import COMPARISONS, AttackedImage, Robustness
 from cofire.evaluate.results import MEASURES as SHIFTS
 from cofire.explain import title_of
 from cofire.explain.drawing.captions import class_told
@@ -185,7 +185,7 @@ def findings(found: Robustness) -> list[Finding]:
     return lines
 
 
-def _length(fooled: list[AttackedPhoto]) -> str:
+def _length(fooled: list[AttackedImage]) -> str:
     levels = [image.levels for image in fooled if image.levels is not None]
     if len(levels) == len(fooled):
         return f"{statistics.median(levels):.3g} grey levels of 255"
