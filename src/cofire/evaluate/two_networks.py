@@ -170,17 +170,17 @@ def _seen(
 ) -> tuple[Explanation, Explanation, Tensor]:
     """The explanations of the predicted and of the true class, and the probabilities of all classes."""
     inputs, pictures = side.inputs[part], side.pictures[part]
-    chances = probabilities_of(side.network.run(inputs)).cpu()
-    predicted, options = chances.argmax(1), fitting(side.network, method, options)
+    probabilities = probabilities_of(side.network.run(inputs)).cpu()
+    predicted, options = probabilities.argmax(1), fitting(side.network, method, options)
     own = explained(
         side.network, inputs, predicted, method, pictures=pictures, seed=seed, options=options
     )
     if bool((predicted == truth).all()):
-        return own, own, chances
+        return own, own, probabilities
     true = explained(
         side.network, inputs, truth, method, pictures=pictures, seed=seed, options=options
     )
-    return own, true, chances
+    return own, true, probabilities
 
 
 def _rows(

@@ -22,7 +22,7 @@ _CELLS = 1 << 16
 
 @validated
 def auroc(negatives: ArrayLike, positives: ArrayLike) -> float:
-    """Chance that a positive scores above a negative, ties counted half: the area under the ROC curve.
+    """Probability that a positive scores above a negative, ties counted half: the area under the ROC curve.
 
     Exact, from ranks: `(Σ ranks of the positives - p (p + 1) / 2) / (n p)`, in whole numbers until
         the division.

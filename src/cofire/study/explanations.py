@@ -91,9 +91,9 @@ def cases_of(network: Network, data: Any, most: int, *, batch_size: int = 256) -
     wrong: list[Case] = []
     samples = mistakes = 0
     for batch in Batches(data, network.num_classes, batch_size=batch_size):
-        chances = probabilities_of(network.run(batch.inputs)).cpu()
-        confidence, predicted = chances.max(dim=1)
-        ordered = chances.topk(min(1 + RUNNERS_UP, network.num_classes)).indices
+        probabilities = probabilities_of(network.run(batch.inputs)).cpu()
+        confidence, predicted = probabilities.max(dim=1)
+        ordered = probabilities.topk(min(1 + RUNNERS_UP, network.num_classes)).indices
         labels = batch.labels.cpu()
         seen: Counter[int] = Counter()
         for at in confidence.argsort(descending=True, stable=True).tolist():
