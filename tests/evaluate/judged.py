@@ -92,7 +92,7 @@ def records(rows):
     return pa.Table.from_pylist([empty | row for row in rows], schema=records_schema())
 
 
-def synthetic(photos=40, methods=None, seed=0, **options):
+def synthetic(images=40, methods=None, seed=0, **options):
     """An evaluation in which each method hits and overlaps as it is told: {method: (pointing, iou, correlation)}."""
     told = methods or {
         "discernible": (0.9, 0.6, 0.4),
@@ -102,7 +102,7 @@ def synthetic(photos=40, methods=None, seed=0, **options):
     }
     rng = np.random.default_rng(seed)
     rows = []
-    for number in range(photos):
+    for number in range(images):
         chance = rng.random()
         for method, (pointing, iou, same) in told.items():
             overlap = float(np.clip(iou + 0.1 * rng.standard_normal(), 0, 1))

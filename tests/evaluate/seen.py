@@ -92,34 +92,34 @@ def attacked(fooled=True, label=1, levels=0.25, file="a.jpg"):
 
 
 def small_robustness(
-    methods=("gradcam", "gradcam++"), names=("ant", "bee", "<cat>"), photos=3, *, boxes=True
+    methods=("gradcam", "gradcam++"), names=("ant", "bee", "<cat>"), images=3, *, boxes=True
 ):
     far = {"noise": 0.01, "attack": 0.04, "decision": 0.2, "classes": 0.2}
     inside = 0.5 if boxes else None
     shifts = tuple(
         MethodShift(
-            photo,
+            image,
             method,
             which,
-            far[which] + 0.001 * photo,
+            far[which] + 0.001 * image,
             1 - far[which],
             1 - far[which],
             inside,
             inside,
         )
-        for photo in range(photos)
+        for image in range(images)
         for method in methods
         for which in COMPARISONS
     )
     picture = torch.full((SIZE, SIZE, 3), 90, dtype=torch.uint8).numpy()
     own = {method: (mapped(4), mapped(4), mapped(5), mapped(7, target=2)) for method in methods}
     cases = tuple(
-        AttackCase(photo, (picture, picture, picture), picture, 50, own) for photo in range(photos)
+        AttackCase(image, (picture, picture, picture), picture, 50, own) for image in range(images)
     )
     return Robustness(
         methods=tuple(methods),
-        photos=(
-            *(attacked(file=f"{at}.jpg") for at in range(photos)),
+        images=(
+            *(attacked(file=f"{at}.jpg") for at in range(images)),
             attacked(fooled=False, file="no.jpg"),
         ),
         shifts=shifts,

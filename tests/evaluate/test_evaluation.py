@@ -108,7 +108,7 @@ def test_it_is_the_same_after_saving(tmp_path):
 def test_nothing_is_read_that_is_no_evaluation(tmp_path):
     with pytest.raises(ResultError, match="no evaluation"):
         Evaluation.load(tmp_path)
-    found = synthetic(photos=2)
+    found = synthetic(images=2)
     found.save(tmp_path)
     (tmp_path / RECORDS).write_bytes(b"PAR1 no")
     with pytest.raises(ResultError):
@@ -125,7 +125,7 @@ def test_nothing_is_read_that_is_no_evaluation(tmp_path):
 
 
 def test_a_measure_that_an_earlier_version_did_not_have_is_null():
-    found = synthetic(photos=3)
+    found = synthetic(images=3)
     earlier = Evaluation(found.records.drop_columns(["iou"]), found.options)
     assert earlier.records.schema.equals(found.records.schema)
     assert earlier.records["iou"].null_count == len(earlier.records)
@@ -151,7 +151,7 @@ def test_a_measure_that_an_earlier_version_did_not_have_is_null():
     ],
 )
 def test_options_that_say_too_little_are_refused(tmp_path, changed, told):
-    synthetic(photos=2).save(tmp_path)
+    synthetic(images=2).save(tmp_path)
     options = load_json(tmp_path / OPTIONS) | changed
     (tmp_path / OPTIONS).write_text(
         json.dumps({name: value for name, value in options.items() if value is not None})
@@ -161,7 +161,7 @@ def test_options_that_say_too_little_are_refused(tmp_path, changed, told):
 
 
 def test_records_of_other_types_are_refused():
-    found = synthetic(photos=2)
+    found = synthetic(images=2)
     at = found.records.schema.get_field_index("iou")
     column = found.records["iou"].cast("string")
     with pytest.raises(ResultError, match=r"iou \(string\)"):
@@ -169,7 +169,7 @@ def test_records_of_other_types_are_refused():
 
 
 def test_what_was_not_measured_cannot_be_asked_for():
-    found = synthetic(photos=3)
+    found = synthetic(images=3)
     with pytest.raises(OptionError, match="pointing"):
         found.values("pointin")
     with pytest.raises(OptionError, match="subset"):

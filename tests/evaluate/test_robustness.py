@@ -53,7 +53,7 @@ def test_shifts_are_those_between_the_explanations_of_the_photos(network):
     for comparison in COMPARISONS:
         apart = shift(first, others[comparison])
         rows = [row for row in found.shifts if row.comparison == comparison]
-        assert [row.photo for row in rows] == list(range(5))
+        assert [row.image for row in rows] == list(range(5))
         for measure in ("centroid", "box_iou", "rank_correlation"):
             wanted = getattr(apart, measure)
             for at, row in enumerate(rows):
@@ -62,30 +62,30 @@ def test_shifts_are_those_between_the_explanations_of_the_photos(network):
                 assert value is None or value == pytest.approx(float(wanted.values[at]), abs=1e-3)
         assert [row.inside_before is not None for row in rows] == held.counted.tolist()
         assert rows[0].inside_before == pytest.approx(float(held.values[0]), abs=1e-6)
-    for at, photo in enumerate(found.photos):
-        assert photo.norm == pytest.approx(float(attacked.norm[at]), rel=1e-4)
+    for at, image in enumerate(found.images):
+        assert image.norm == pytest.approx(float(attacked.norm[at]), rel=1e-4)
         change = ((attacked.images[at] - inputs[at]) * std * 255).double()
-        assert photo.levels == pytest.approx(float(change.square().mean().sqrt()), rel=1e-4)
-        assert (photo.before, photo.after) == (int(attacked.before[at]), int(attacked.after[at]))
-        assert photo.kept <= photo.confidence_after
-        assert photo.label == at % 4
+        assert image.levels == pytest.approx(float(change.square().mean().sqrt()), rel=1e-4)
+        assert (image.before, image.after) == (int(attacked.before[at]), int(attacked.after[at]))
+        assert image.kept <= image.confidence_after
+        assert image.label == at % 4
 
 
 def test_cases_are_those_that_moved_most_and_show_what_changed(network):
     found = run(network, cases=2)
     moved = found.values("discernible", "attack", "centroid")
-    assert [case.photo for case in found.cases] == sorted(moved, key=lambda photo: -moved[photo])[
+    assert [case.image for case in found.cases] == sorted(moved, key=lambda image: -moved[image])[
         :2
     ]
     case = found.cases[0]
     _, pictures = small_photos()
-    assert np.array_equal(case.pictures[0], pictures[case.photo].numpy())
+    assert np.array_equal(case.pictures[0], pictures[case.image].numpy())
     change = case.pictures[2].astype(int) - case.pictures[0].astype(int)
     assert np.abs(change).max() > 0
     assert np.corrcoef(change.ravel(), case.difference.astype(int).ravel())[0, 1] > 0.5
     assert [int(each.target[0, 0]) for each in case.explanations["discernible"]] == [
-        *[found.photos[case.photo].before] * 3,
-        found.photos[case.photo].after,
+        *[found.images[case.image].before] * 3,
+        found.images[case.image].after,
     ]
 
 
@@ -94,8 +94,8 @@ def test_it_is_the_same_in_other_batches_and_after_a_file(network, tmp_path):
     for one, other in zip(found.shifts, parted.shifts, strict=True):
         assert one.centroid == pytest.approx(other.centroid, abs=1e-4)
     again = Robustness.load(found.save(tmp_path / "robustness.json"))
-    assert (again.photos, again.shifts, again.classes, again.options) == (
-        found.photos,
+    assert (again.images, again.shifts, again.classes, again.options) == (
+        found.images,
         found.shifts,
         found.classes,
         found.options,
@@ -106,7 +106,7 @@ def test_it_is_the_same_in_other_batches_and_after_a_file(network, tmp_path):
 def test_without_a_preparation_there_are_no_bounds_and_no_grey_levels(network):
     done = []
     found = run(network, preparation=None, boxes=None, advance=done.append, batch_size=2)
-    assert all(photo.levels is None and photo.rounded is None for photo in found.photos)
+    assert all(image.levels is None and image.rounded is None for image in found.images)
     assert not found.options["bounded"]
     assert all(row.inside_before is None for row in found.shifts)
     assert done == [2, 2, 1]
@@ -159,7 +159,7 @@ def test_noise_is_made_for_fooled_photos_alone_and_left_out_where_it_cannot_fit(
     monkeypatch.setattr(robustness, "deepfool", attack)
     found = run(network, count=4)
     assert found.fooled == 3
-    assert {row.photo for row in found.shifts} == {2, 3}
-    assert [photo.noisy is None for photo in found.photos] == [True, True, False, False]
+    assert {row.image for row in found.shifts} == {2, 3}
+    assert [image.noisy is None for image in found.images] == [True, True, False, False]
     assert found.mean("discernible", "attack", "centroid").left_out >= 1
-    assert Robustness.load(found.save(tmp_path / "robustness.json")).photos == found.photos
+    assert Robustness.load(found.save(tmp_path / "robustness.json")).images == found.images

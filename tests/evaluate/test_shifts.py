@@ -13,8 +13,8 @@ from tests.evaluate.seen import attacked, small_robustness
 def of(*rows):
     """One method, two photos; rows of (photo, comparison, centroid)."""
     shifts = tuple(
-        MethodShift(photo, "gradcam", which, value, None, None, None, None)
-        for photo, which, value in rows
+        MethodShift(image, "gradcam", which, value, None, None, None, None)
+        for image, which, value in rows
     )
     return Robustness(
         ("gradcam",), (attacked(), attacked(), attacked(fooled=False)), shifts, {}, {}
@@ -38,7 +38,7 @@ def test_a_difference_is_over_photos_that_count_for_both():
 def test_intervals_are_those_of_the_bootstrap():
     import torch
 
-    found = small_robustness(photos=7)
+    found = small_robustness(images=7)
     values = torch.tensor(
         list(found.values("gradcam", "attack", "centroid").values()), dtype=torch.float64
     )

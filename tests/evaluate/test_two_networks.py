@@ -74,11 +74,11 @@ def test_cases_are_those_that_one_alone_gets_right(sides, labels):
         for at, row in enumerate(found.rows)
         if row.kind in ("first", "second")
     )
-    assert [case.photo for case in found.cases] == [at for _, at in alone[:2]]
+    assert [case.image for case in found.cases] == [at for _, at in alone[:2]]
     case = found.cases[0]
     for network, (own, true) in enumerate(case.explanations):
-        assert int(own.target[0, 0]) == found.rows[case.photo].predicted[network]
-        assert int(true.target[0, 0]) == found.rows[case.photo].label
+        assert int(own.target[0, 0]) == found.rows[case.image].predicted[network]
+        assert int(true.target[0, 0]) == found.rows[case.image].label
         assert len(own) == 1
 
 

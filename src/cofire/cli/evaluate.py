@@ -159,7 +159,7 @@ def evaluate(options: Evaluate) -> dict[str, Any]:
     )
     judge = judge_of(network, preparation, groups=groups, fill=fill, seed=seed, options=called)
     judge = judge.with_rules(found.options["thresholds"])
-    images = _judged_images(found.photos or collection, found)
+    images = _judged_images(found.images or collection, found)
     pages = []
     if options.robustness:
         shown = _some(images, options.robustness, seed)

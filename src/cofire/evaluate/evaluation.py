@@ -90,7 +90,7 @@ class Evaluation:
         records: Arrow table of `cofire.evaluate.measures.records_schema`: image after image, of each
             one row per method, in the order of the options' "methods".
         options: How it was made: "methods", "measures" and whatever else.
-        photos: What was judged, as far as it could be used; None after `load`: pictures are not
+        images: What was judged, as far as it could be used; None after `load`: pictures are not
             kept.
 
     Raises:
@@ -115,7 +115,7 @@ class Evaluation:
 
     records: pa.Table
     options: Mapping[str, Any]
-    photos: Collection | None = field(default=None)
+    images: Collection | None = field(default=None)
 
     def __post_init__(self) -> None:
         _check_options(self.options)
@@ -143,12 +143,12 @@ class Evaluation:
             for one in wanted
         }
         object.__setattr__(self, "records", pa.table(held, schema=wanted))
-        photos, rest = divmod(len(self.records), len(methods))
+        images, rest = divmod(len(self.records), len(methods))
         files = self.records["file"].to_pylist()
         if (
-            not photos
+            not images
             or rest
-            or self.records["method"].to_pylist() != methods * photos
+            or self.records["method"].to_pylist() != methods * images
             or files != [file for file in files[:: len(methods)] for _ in methods]
         ):
             raise ResultError(

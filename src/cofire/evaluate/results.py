@@ -36,6 +36,14 @@ KINDS = ("both", "first", "second", "neither")
 _PAIRS = ("predicted", "confidence", "probability", "inside", "inside_of_truth")
 
 
+_NAMES = {"photo": "image", "photos": "images"}
+"""In files of earlier versions, and now."""
+
+
+def _in_words_of_now(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {_NAMES.get(name, name): value for name, value in row.items()}
+
+
 class _Numbers(ABC):
     """A result whose numbers are kept as a JSON file; what is there to look at is not."""
 
@@ -70,7 +78,7 @@ class _Numbers(ABC):
         Raises:
             ResultError: The file is missing, damaged, or holds something else.
         """
-        whole = load_json(path)
+        whole = _in_words_of_now(load_json(path))
         if (whole["format"], whole["kind"]) != (1, cls.kind):
             raise ValueError(f"{whole['kind']!r:.80} of format {whole['format']!r:.80}")
         classes = {int(number): name for number, name in whole["classes"].items()}
@@ -123,7 +131,7 @@ class MethodShift:
     """How far a method's explanation of one image moved.
 
     Attributes:
-        photo: Which one, from 0.
+        image: Which one, from 0.
         method: Whose explanation.
         comparison: One of `COMPARISONS`.
         centroid: Distance of the centroids as a share of the diagonal; None where it does not
@@ -135,7 +143,7 @@ class MethodShift:
         inside_after: The same of the explanation compared with it.
     """
 
-    photo: int
+    image: int
     method: str
     comparison: str
     centroid: float | None
@@ -150,7 +158,7 @@ class AttackCase:
     """One image to look at.
 
     Attributes:
-        photo: Which one, from 0.
+        image: Which one, from 0.
         pictures: As it was, with noise, and attacked, each (height, width, 3), uint8.
         difference: The attack's change around middle grey, many times as strong, (height, width,
             3), uint8.
@@ -159,7 +167,7 @@ class AttackCase:
             attacked; of the new class on the attacked image. Each of one image.
     """
 
-    photo: int
+    image: int
     pictures: tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
     difference: NDArray[Any]
     times: int
@@ -173,7 +181,7 @@ class Robustness(_Numbers):
 
     Attributes:
         methods: In the order in which they were asked for.
-        photos: All images, attacked in vain or not.
+        images: All images, attacked in vain or not.
         shifts: One for each image that was fooled and that noise fits on, method and comparison.
         classes: Names of the classes that occur, by number; empty where there are no names.
         options: Of the attack, and the seed.
@@ -182,7 +190,7 @@ class Robustness(_Numbers):
     """
 
     methods: tuple[str, ...]
-    photos: tuple[AttackedImage, ...]
+    images: tuple[AttackedImage, ...]
     shifts: tuple[MethodShift, ...]
     classes: Mapping[int, str]
     options: Mapping[str, Any]
@@ -191,7 +199,7 @@ class Robustness(_Numbers):
     @property
     def fooled(self) -> int:
         """How many images were fooled."""
-        return sum(photo.fooled for photo in self.photos)
+        return sum(image.fooled for image in self.images)
 
     def values(self, method: str, comparison: str, measure: str) -> dict[int, float]:
         """A measure by image, where it counts.
@@ -208,7 +216,7 @@ class Robustness(_Numbers):
         choice(COMPARISONS).of("comparison", comparison)
         choice((*MEASURES, "inside_before", "inside_after")).of("measure", measure)
         return {
-            row.photo: value
+            row.image: value
             for row in self.shifts
             if row.method == method
             and row.comparison == comparison
@@ -233,7 +241,7 @@ class Robustness(_Numbers):
         """
         one, other = self.values(method, first, measure), self.values(method, second, measure)
         return self._mean(
-            [one[photo] - other[photo] for photo in one if photo in other], differences=True
+            [one[image] - other[image] for image in one if image in other], differences=True
         )
 
     def _mean(self, values: list[float], *, differences: bool = False) -> Interval | None:
@@ -243,7 +251,7 @@ class Robustness(_Numbers):
 
     def __post_init__(self) -> None:
         if any(
-            not 0 <= row.photo < len(self.photos) or row.method not in self.methods
+            not 0 <= row.image < len(self.images) or row.method not in self.methods
             for row in self.shifts
         ):
             raise DataError(
@@ -253,22 +261,22 @@ class Robustness(_Numbers):
             )
 
     def __repr__(self) -> str:
-        return f"Robustness({self.fooled} of {len(self.photos)} images fooled, {len(self.methods)} methods)"
+        return f"Robustness({self.fooled} of {len(self.images)} images fooled, {len(self.methods)} methods)"
 
     kind = "robustness"
 
     def _described(self) -> dict[str, Any]:
         return {
             "methods": list(self.methods),
-            "photos": [asdict(photo) for photo in self.photos],
+            "images": [asdict(image) for image in self.images],
             "shifts": [asdict(row) for row in self.shifts],
         }
 
     @classmethod
     def _of(cls, whole: Mapping[str, Any], **common: Any) -> Self:
-        photos = tuple(AttackedImage(**photo) for photo in whole["photos"])
-        shifts = tuple(MethodShift(**row) for row in whole["shifts"])
-        return cls(methods=tuple(whole["methods"]), photos=photos, shifts=shifts, **common)
+        images = tuple(AttackedImage(**image) for image in whole["images"])
+        shifts = tuple(MethodShift(**_in_words_of_now(row)) for row in whole["shifts"])
+        return cls(methods=tuple(whole["methods"]), images=images, shifts=shifts, **common)
 
 
 @dataclass(frozen=True)
@@ -314,14 +322,14 @@ class NetworkCase:
     """One image to look at.
 
     Attributes:
-        photo: Which one, from 0.
+        image: Which one, from 0.
         explanations: By each network: of its predicted class, and of the true class; each of one
             image.
         boxes: The ground-truth boxes, (boxes, 4), in pixels of the first network's input; None
             where not known.
     """
 
-    photo: int
+    image: int
     explanations: tuple[tuple[Explanation, Explanation], ...]
     boxes: Tensor | None
 
@@ -404,14 +412,14 @@ class TwoNetworks(_Numbers):
 
     def _described(self) -> dict[str, Any]:
         rows = [{**asdict(row), "right": row.kind} for row in self.rows]
-        return {"networks": list(self.networks), "method": self.method, "photos": rows}
+        return {"networks": list(self.networks), "method": self.method, "images": rows}
 
     @classmethod
     def _of(cls, whole: Mapping[str, Any], **common: Any) -> Self:
         rows = []
-        for photo in whole["photos"]:
-            paired = {name: tuple(photo[name]) for name in _PAIRS}
-            plain = {name: value for name, value in photo.items() if name != "right"}
+        for image in whole["images"]:
+            paired = {name: tuple(image[name]) for name in _PAIRS}
+            plain = {name: value for name, value in image.items() if name != "right"}
             rows.append(NetworkRow(**plain | paired))
         one, other = whole["networks"]
         return cls((one, other), whole["method"], tuple(rows), **common)

@@ -183,7 +183,7 @@ def run_robustness(
             ]
             shifts += rows
             moved = {
-                row.photo: row.centroid or 0.0
+                row.image: row.centroid or 0.0
                 for row in rows
                 if (row.method, row.comparison) == (methods[0], "attack")
             }
@@ -209,10 +209,10 @@ def run_robustness(
     order = {name: at for names_ in (methods, COMPARISONS) for at, name in enumerate(names_)}
     return Robustness(
         methods=tuple(methods),
-        photos=tuple(attacked),
+        images=tuple(attacked),
         # In one order, however many images were in a batch.
         shifts=tuple(
-            sorted(shifts, key=lambda row: (row.photo, order[row.method], order[row.comparison]))
+            sorted(shifts, key=lambda row: (row.image, order[row.method], order[row.comparison]))
         ),
         classes={} if names is None else {number: names[number] for number in sorted(occurring)},
         options={**asked.record(), "bounded": bounds is not None},

@@ -103,7 +103,7 @@ def compare_networks(
 
     def overlap(case: NetworkCase) -> float:
         # Images whose maps cannot be compared come last.
-        found = rows[case.photo].overlap
+        found = rows[case.image].overlap
         return 2.0 if found is None else found
 
     for start in range(0, count, batch_size):
@@ -118,7 +118,7 @@ def compare_networks(
                 boxes = None if first.boxes is None else first.boxes[start + at]
                 shown.append(NetworkCase(start + at, pairs, boxes))
         # Only so many are held at a time, however many images there are.
-        shown = sorted(shown, key=lambda case: (overlap(case), case.photo))[:cases]
+        shown = sorted(shown, key=lambda case: (overlap(case), case.image))[:cases]
         if advance is not None:
             advance(len(truth))
     occurring = sorted({number for row in rows for number in (row.label, *row.predicted)})

@@ -98,7 +98,7 @@ class Attacked(Section):
 
     def __init__(self, found: Robustness) -> None:
         self.found, self.open, self.open_methods = found, OPEN_CASES, OPEN_METHODS
-        self.shifts = {(row.photo, row.method, row.comparison): row for row in found.shifts}
+        self.shifts = {(row.image, row.method, row.comparison): row for row in found.shifts}
 
     def named(self, label: int | None) -> str:
         """A class by its name, or its number."""
@@ -133,14 +133,14 @@ def write_robustness(
         panel=panel,
         image_address=image_address,
         margin=MARGIN,
-        noise_fits=sum(image.fooled and image.noisy is not None for image in found.photos),
+        noise_fits=sum(image.fooled and image.noisy is not None for image in found.images),
     )
 
 
 def findings(found: Robustness) -> list[Finding]:
     """The verdict: nothing that the intervals leave open is claimed."""
-    fooled = [image for image in found.photos if image.fooled]
-    count = plural(len(found.photos), "image")
+    fooled = [image for image in found.images if image.fooled]
+    count = plural(len(found.images), "image")
     if not fooled:
         return [Finding("fine", f"DeepFool changed the decision on none of {count}")]
     noised = [image for image in fooled if image.noisy is not None]
@@ -148,7 +148,7 @@ def findings(found: Robustness) -> list[Finding]:
     told = f"; noise of the same length on {turned} of {len(noised)} changes it as well"
     need = f"Half of them need a change of {_length(fooled)} or less{told if noised else ''}"
     what = f"An attack changes the decision on {len(fooled)} of {count}"
-    level: Level = "note" if len(fooled) == len(found.photos) else "fine"
+    level: Level = "note" if len(fooled) == len(found.images) else "fine"
     lines = [Finding(level, what, sure=need, about="images")]
     held: dict[Outcome, list[str]] = {}
     for method in found.methods:
