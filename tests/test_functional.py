@@ -90,7 +90,7 @@ def test_a_global_range_differs_from_own_ranges():
 grids = st.sampled_from([0.1, 0.25, 1 / 3, 0.05, 1e-3, 1e3, 1e-20])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(deadline=None)
 @given(
     multiples=hnp.arrays(
         np.int64, st.tuples(st.integers(1, 60), st.integers(1, 5)), elements=st.integers(-20, 60)
@@ -108,7 +108,7 @@ def test_entropies_equal_numpy_also_on_values_that_lie_on_bin_edges(
     assert found.tolist() == pytest.approx(expected, abs=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(
     activations=hnp.arrays(
         np.float32,

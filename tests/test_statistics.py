@@ -127,7 +127,7 @@ def test_tangos_ends_are_where_the_score_test_gives_five_percent(counts):
     assert naive_score(*counts, found.high) == pytest.approx(-1.96, abs=1e-3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 60))
 def test_tangos_interval_changes_sides_with_the_shares(more, less, same):
     samples = max(1, more + less + same)
@@ -307,7 +307,7 @@ def test_what_is_no_share_or_count_is_refused():
         mean_interval([[1.0]])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 @given(
     arrays(
         np.float64, st.tuples(st.integers(1, 6), st.just(2)), elements=st.integers(-3, 3).map(float)

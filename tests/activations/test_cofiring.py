@@ -38,7 +38,7 @@ def means_of(view, labels, classes=4):
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     neurons_last=st.booleans(),

@@ -73,7 +73,7 @@ def test_the_compiled_first_pass_equals_its_definition(
     assert torch.allclose(fast.total, slow.total, rtol=1e-12, atol=1e-12 * scale * positions)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     neurons_last=st.booleans(),

@@ -24,7 +24,7 @@ def strongest(values, many):
     return chosen
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(SHADES, SHADES, st.sampled_from([0.1, 0.25, 0.5, 0.9]))
 def test_overlap_is_that_of_sets_of_pixels(first, second, area):
     here, there = (torch.tensor(values).float().reshape(1, 3, 4) for values in (first, second))

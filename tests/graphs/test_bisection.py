@@ -97,7 +97,7 @@ def test_isolated_vertices_only_fill_up_the_halves():
     assert half.tolist() == [0, 1, 1, 1, 1, 0, 0, 0]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(deadline=None)
 @given(graphs(), st.integers(0, 5))
 def test_halves_are_balanced_and_no_exchange_cuts_less(adjacency, seed):
     half = bisect(adjacency, seed=seed)

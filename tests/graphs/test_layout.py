@@ -109,7 +109,7 @@ def test_a_vertex_of_a_separate_pair_does_not_fly_away():
     assert force_layout(adjacency).norm(dim=1).max() < 2
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 @given(graphs(), st.integers(0, 5), st.sampled_from([0.0, 0.3, 1.0]), st.booleans())
 def test_positions_are_finite_framed_and_repeatable(adjacency, seed, gravity, coincident):
     n = len(adjacency)

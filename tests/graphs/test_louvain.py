@@ -105,7 +105,7 @@ def test_a_diagonal_counts_as_it_stands_in_the_matrix():
     assert louvain(adjacency).tolist() == [0, 0, 1]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(deadline=None)
 @given(graphs(), st.integers(0, 5), st.sampled_from([0.5, 1.0, 1.7]))
 def test_no_move_of_a_single_vertex_raises_modularity(adjacency, seed, resolution):
     member = louvain(adjacency, resolution=resolution, seed=seed)

@@ -139,7 +139,7 @@ class TestView:
     def test_without_a_box_there_are_none_of_four_numbers(self):
         assert seen_boxes(photo(), prepared((20, 10), (0, 0, 20, 10)), (10, 20)).shape == (0, 4)
 
-    @settings(max_examples=40, deadline=None)
+    @settings(deadline=None)
     @given(st.integers(30, 90), st.integers(30, 90), st.integers(24, 40), st.data())
     def test_a_box_goes_where_resize_and_crop_bring_its_pixels(self, width, height, resize, data):
         left, top = data.draw(st.integers(0, width - 10)), data.draw(st.integers(0, height - 10))

@@ -6,7 +6,6 @@ module.
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -366,20 +365,20 @@ class Tracing:
 
     def slope(self, step, place):
         """What a norm multiplies a value with."""
-        module, operand = copy.deepcopy(step.run).requires_grad_(False), step.inputs[0]
+        module, operand = step.run, step.inputs[0]
         value = self.values[operand]
         position = tuple(int(p) for p in np.unravel_index(place, value.shape))
         if step.params["norm"] == "batch":
-            gamma = float(module.weight[position[0]]) if module.affine else 1.0
+            gamma = module.weight[position[0]].item() if module.affine else 1.0
             return gamma / np.sqrt(float(module.running_var[position[0]]) + module.eps)
         if step.params["norm"] == "layer":
             n = len(module.normalized_shape)
-            gamma = float(module.weight[position[-n:]]) if module.elementwise_affine else 1.0
+            gamma = module.weight[position[-n:]].item() if module.elementwise_affine else 1.0
             members = value[position[:-n]] if len(position) > n else value
         else:
             size = value.shape[0] // module.num_groups
             start = position[0] // size * size
-            gamma = float(module.weight[position[0]])
+            gamma = module.weight[position[0]].item()
             members = value[start : start + size]
         return gamma / np.sqrt(members.var() + module.eps)
 

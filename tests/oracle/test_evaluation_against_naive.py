@@ -49,7 +49,7 @@ from tests.evaluate.judged import (
 
 from . import naive_evaluation as naive
 
-often = settings(deadline=None, max_examples=40, database=None)
+often = settings(deadline=None, database=None)
 seldom = settings(deadline=None, max_examples=20, database=None)
 
 KINDS = ("ties", "random", "constant", "zeros", "one point", "tiny", "scaled")

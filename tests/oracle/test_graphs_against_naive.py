@@ -29,8 +29,8 @@ from . import naive_graphs as naive
 PAIRS = ("class", "union")
 FORMS = (torch.tensor, np.array)
 
-often = settings(deadline=None, max_examples=100, derandomize=True, database=None)
-seldom = settings(deadline=None, max_examples=40, derandomize=True, database=None)
+often = settings(deadline=None, database=None)
+seldom = settings(deadline=None, database=None)
 
 
 def close(found, expected):

@@ -24,7 +24,7 @@ partitions = st.integers(1, 40).flatmap(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(deadline=None)
 @given(partitions)
 def test_agreement_is_scikit_learns(pair):
     first, second = (np.array(p) for p in pair)
@@ -46,7 +46,7 @@ def test_partitions_of_other_vertices_do_not_agree(second):
             measure(torch.tensor([0, 1, 1]), torch.tensor(second, dtype=torch.int64))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(deadline=None)
 @given(seed=st.integers(0, 1000), resolution=st.sampled_from([0.0, 0.5, 1.0, 2.0]))
 def test_resolution_multiplies_the_null_model_as_in_networkx(seed, resolution):
     generator = torch.Generator().manual_seed(seed)

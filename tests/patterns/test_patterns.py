@@ -18,7 +18,7 @@ from cofire.patterns import (
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=30))
 def test_entropy_lies_between_0_and_the_logarithm_of_the_bins_and_ignores_their_order(counts):
     value = entropy_of_counts(torch.tensor(counts)).item()
@@ -41,7 +41,7 @@ def test_a_fair_neuron_in_two_equal_classes():
     assert found.item() == pytest.approx(expected, abs=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=1, max_size=8))
 def test_information_equals_the_sum_over_the_joint_table(pairs):
     active = [a for a, _ in pairs]

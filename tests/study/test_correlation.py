@@ -14,7 +14,7 @@ from cofire.study.correlation import effective_points
 series = hnp.arrays(np.float64, 20, elements=st.integers(-50, 50).map(float))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(first=series, second=series)
 def test_coefficients_and_the_interval_equal_scipys(first, second):
     found = correlate(first, second)
@@ -80,7 +80,7 @@ def naive_effective(x, y):
     return 1 / max(1 / n + 2 / n * total, 1 / n)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(deadline=None)
 @given(hnp.arrays(np.float64, (2, 9), elements=st.integers(-9, 9).map(float)))
 def test_the_effective_number_is_bartletts(both):
     if min(np.ptp(both, axis=1)) > 0:
