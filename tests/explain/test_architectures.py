@@ -45,8 +45,9 @@ def check(found, images):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS.split())
 def test_torchvision(name):
-    images = torch.rand(2, 3, 96, 96)
-    network = network_of(name, 96)
+    size = 96 if name == "inception_v3" else 64
+    images = torch.rand(2, 3, size, size)
+    network = network_of(name, size)
     found = explain(network, images)
     check(found, images)
     activations = {layer.name for layer in network.activation_layers}

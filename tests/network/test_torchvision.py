@@ -27,12 +27,13 @@ COUNTS = {
     "shufflenet_v2_x1_0": (37, 0),
 }
 CHANNELS_LAST = ("convnext_tiny", "vit_b_16", "swin_t", "swin_v2_t")
-SIDES = {"inception_v3": 80, "vit_b_16": 224}
+SIDES = {"inception_v3": 80}
 
 
 def built(name):
     torch.manual_seed(0)
     options = {"init_weights": False} if name in ("inception_v3", "googlenet") else {}
+    options |= {"image_size": 64} if name == "vit_b_16" else {}
     side = SIDES.get(name, 64)
     return getattr(torchvision.models, name)(weights=None, **options), torch.randn(3, 3, side, side)
 

@@ -118,7 +118,9 @@ def test_what_is_lost_is_made_again_the_same(undisturbed, tmp_path, lost):
 
 def study_and_tell(folder, told):
     """A study in a process of its own, which says when a checkpoint is done."""
-    run_study(StudyOptions(**SMALL), folder, report=lambda so_far, _: told.send(so_far.checkpoints[-1]))
+    run_study(
+        StudyOptions(**SMALL), folder, report=lambda so_far, _: told.send(so_far.checkpoints[-1])
+    )
 
 
 @pytest.mark.slow
