@@ -34,6 +34,8 @@ def dense(values: Any, what: str) -> Tensor:
         tensor([3, 2, 1, 0])
         >>> dense([[1, 2], [3, 4]], "an adjacency").shape
         torch.Size([2, 2])
+        >>> dense(0.1, "a reward").dtype
+        torch.float64
     """
     if isinstance(values, np.ndarray | np.generic):
         values = _plain(values, what)
@@ -46,7 +48,8 @@ def dense(values: Any, what: str) -> Tensor:
             raise _no_numbers(values, what, error) from error
     if not isinstance(values, Tensor):
         try:
-            values = torch.as_tensor(values)
+            # As NumPy does, and not in torch's default type.
+            values = torch.as_tensor(values, dtype=torch.double if type(values) is float else None)
         except (TypeError, ValueError, RuntimeError, OverflowError, RecursionError) as error:
             raise _no_numbers(values, what, error) from error
     return _ordinary(values, what)

@@ -74,6 +74,13 @@ def test_fully_connected_networks_on_vectors_and_on_images():
     )
 
 
+@pytest.mark.parametrize("drop", [nn.Dropout, nn.AlphaDropout, nn.FeatureAlphaDropout])
+def test_dropout_that_writes_in_place_is_no_obstacle(drop):
+    parts = nn.Linear(12, 8), nn.ReLU(), drop(0.5, inplace=True), nn.Linear(8, 3)
+    images = torch.rand(4, 12)
+    assert explain(Network(nn.Sequential(*parts), images), images).has_evidence.any()
+
+
 def test_re_used_modules_and_functional_forms():
     class Twice(nn.Module):
         def __init__(self):

@@ -289,5 +289,6 @@ def _without_writing(target: Any) -> Any:
     other = getattr(packet, target._overloadname, None)
     if other is None or other is target:
         return None
-    names = [[argument.name for argument in one._schema.arguments] for one in (target, other)]
+    # What is written to comes first, and is `input` to one of them and `self` to the other in dropout.
+    names = [[argument.name for argument in one._schema.arguments[1:]] for one in (target, other)]
     return other if names[0] == names[1] else None
