@@ -496,3 +496,11 @@ def test_of_several_outputs_the_one_called_logits_is_taken_and_else_none(capture
     assert torch.allclose(network.run(inputs), model(inputs)["logits"])
     with pytest.raises(ExportError, match="called 'logits'"):
         Network(Several(named=False), inputs, capture=capture)
+
+
+def test_a_dropout_in_place_has_a_counterpart_that_writes_nowhere():
+    model = nn.Sequential(
+        nn.Linear(4, 6), nn.ReLU(), nn.Dropout(0.2, inplace=True), nn.Linear(6, 3)
+    )
+    network = Network(model.eval(), torch.zeros(1, 4))
+    assert any("dropout" in str(node.target) for node in network.functional.graph.nodes)
