@@ -159,7 +159,7 @@ def check_of(
     Example:
         >>> check_of("bins", tuple[int, ...], (9,))([64, 0.5], {})
         Traceback (most recent call last):
-        cofire.errors.OptionError: bins[1]=0.5. Expected: a whole number from 0 to 1048576. To fix it: pass bins=(9,).
+        cofire.errors.OptionError: bins[1]=0.5. Expected: a whole number from 1 to 1048576. To fix it: pass bins=(9,).
     """
     declared = _Declared(name, finite, owner)(hint)
     if declared is Any or LATER in get_args(declared):
