@@ -152,20 +152,23 @@ def collapsed(run: Trajectory) -> Finding | None:
 
 @register_finding
 def redundant(run: Trajectory) -> Finding | None:
-    """Layers whose firing tells nothing of the class, or less than half of what the best layer tells."""
+    """Layers whose firing tells less than a tenth of the class than that of a layer before them.
+
+    Those before the best one are no finding: what a place of a feature map sees tells little of the class.
+    """
     layers = [row for row in _last_layers(run) if row["information"] is not None]
-    if len(layers) < 2 or not (best := max(row["information"] for row in layers)):
-        return None
-    floor = run.options.get("information_floor")
-    chance = float(floor) if isinstance(floor, int | float) else 0.0
-    mute = [row["layer"] for row in layers if row["information"] <= max(chance, 0.1 * best)]
+    mute, best = [], 0.0
+    for row in layers:
+        if row["information"] < 0.1 * best:
+            mute.append(row["layer"])
+        best = max(best, row["information"])
     if not mute:
         return None
     return Finding(
         "note",
         f"{len(mute)} of {len(layers)} layers tell next to nothing of the class by who fires",
         ", ".join(mute[:3]) + (f" and {len(mute) - 3} more" if len(mute) > 3 else ""),
-        f"At most a tenth of the best layer’s {best:.2f} bits a neuron, or what chance gives",
+        "Less than a tenth of what a layer before them tells",
         "try the network without them, or narrower ones",
         "neurons",
     )
