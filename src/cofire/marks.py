@@ -412,33 +412,3 @@ def check_whole(name: str, value: Any, least: int = 1, most: int | None = None) 
     bounds = {"ge": least} if most is None else {"ge": least, "le": most}
     number: int = _number(int, name, bounds).of(name, value)
     return number
-
-
-def check_threshold(value: Any) -> float:
-    """A threshold above which a neuron is active.
-
-    Raises:
-        OptionError: It is no finite number.
-    """
-    number: float = _number(float, "threshold", {"examples": ["0.0"]}).of("threshold", value)
-    return number
-
-
-def check_above_zero(name: str, value: Any) -> float:
-    """A finite number above zero.
-
-    Raises:
-        OptionError: It is none.
-    """
-    number: float = _number(float, name, {"gt": 0, "examples": ["1.0"]}).of(name, value)
-    return number
-
-
-def check_from_zero(name: str, value: Any) -> float:
-    """A finite number from zero up.
-
-    Raises:
-        OptionError: It is none.
-    """
-    number: float = _number(float, name, {"ge": 0, "examples": ["0.0"]}).of(name, value)
-    return number

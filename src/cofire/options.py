@@ -54,8 +54,8 @@ class Options(BaseModel):
     Example:
         >>> class Boxes(Options):
         ...     share: float = option(0.25, "Share", "Of the map's sum.", gt=0, le=1)
-        >>> Boxes(share=0.5).record(), Boxes.from_record({"share": 0.1, "of_a_later_version": 3})
-        ({'share': 0.5}, Boxes(share=0.1))
+        >>> Boxes(share=0.5).record()
+        {'share': 0.5}
         >>> list(Boxes().labelled())
         [('Share', '0.25', "Of the map's sum.")]
         >>> Boxes(shere=0.5)
@@ -119,16 +119,6 @@ class Options(BaseModel):
     def record(self) -> dict[str, Any]:
         """What is stored of them, as JSON holds it."""
         return self.model_dump(mode="json")
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Self:
-        """What was stored, by this version or another one: unknown names are left out, missing ones have their default.
-
-        Raises:
-            OptionError: A value is none that the option can have.
-        """
-        told = {cls.renamed.get(name, name): value for name, value in record.items()}
-        return cls(**{name: value for name, value in told.items() if name in cls.model_fields})
 
     @classmethod
     def completed(cls, record: Mapping[str, Any]) -> dict[str, Any]:

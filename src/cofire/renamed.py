@@ -48,7 +48,10 @@ FORWARDED = {
 }
 
 # A public name that is gone -> what takes its place.
-REMOVED: dict[str, str] = {}
+REMOVED = {
+    "cofire.network.open_module": "cofire.Network.module",
+    "cofire.network.writes_in_place": "cofire.Network.writes_in_place",
+}
 
 
 def removed(module: str) -> Callable[[str], Any]:

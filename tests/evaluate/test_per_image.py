@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cofire.errors import DataError, NonFiniteError, OptionError
+from cofire.errors import DataError, NonFiniteError
 from cofire.evaluate.per_image import (
     PerImage,
     check_corners,
@@ -16,7 +16,6 @@ from cofire.evaluate.per_image import (
     pixels_of,
     truth,
 )
-from cofire.marks import check_from_zero
 
 YES = torch.tensor([True])
 
@@ -146,9 +145,3 @@ def test_a_box_outside_its_image_is_refused():
     for box in ([4.0, 0, 5, 1], [-2.0, 0, 0, 1], [0.0, -3, 1, 0], [0.0, 3, 1, 4]):
         with pytest.raises(DataError, match="image 7"):
             pixels_of(torch.tensor([box]), torch.tensor([7]), 3, 4)
-
-
-@pytest.mark.parametrize("value", [-1, math.inf, math.nan, True, "1", None])
-def test_numbers_below_zero_are_refused(value):
-    with pytest.raises(OptionError):
-        check_from_zero("tolerance", value)

@@ -5,6 +5,7 @@ from cofire.network.layers import ActivationLayer, Selector, Unit
 from cofire.network.network import Network
 from cofire.network.outputs import Output
 from cofire.network.weights import digest_of, load_weights, save_weights
+from cofire.renamed import removed
 
 __all__ = [
     "ActivationLayer",
@@ -18,3 +19,5 @@ __all__ = [
     "load_weights",
     "save_weights",
 ]
+
+__getattr__ = removed(__name__)
