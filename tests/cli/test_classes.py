@@ -11,7 +11,8 @@ from cofire.activations import ActivationSummary
 from cofire.cli.main import app
 from cofire.errors import OptionError
 from cofire.study import DATASETS, Trajectory
-from cofire.study.sources import open_data, outputs_of
+from cofire.study.data import open_data
+from cofire.study.sources import outputs_of
 
 VERBS = ("study", "summarize", "report", "graph", "boost", "explain", "evaluate", "tune")
 

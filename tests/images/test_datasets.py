@@ -9,7 +9,7 @@ from torchvision import datasets
 from cofire.errors import DataError, ImageError, OptionError
 from cofire.images.preparation import preparation_of
 from cofire.images.reading import read_image
-from cofire.study.sources import open_data
+from cofire.study.data import open_data
 from tests.images.odd_pictures import odd_pictures
 
 

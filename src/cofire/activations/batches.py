@@ -67,6 +67,8 @@ class Batches:
     def __init__(self, data: Any, num_classes: int, *, batch_size: int = 256) -> None:
         self._num_classes = num_classes
         self._pair: tuple[Tensor, Tensor] | None = None
+        self._labels: Tensor | None = None
+        self._held = False
         self._size = batch_size
         self._source: Iterable[Any] = ()
         pair = data.tensors if isinstance(data, TensorDataset) else data
@@ -75,14 +77,21 @@ class Batches:
             inputs, labels = _INPUTS.of("inputs", pair[0]), _LABELS.of("labels", pair[1])
             if inputs.ndim == 0 or labels.ndim == 0:
                 raise _not_a_batch(pair, "the data")
-            self._pair = inputs, check_labels(labels, len(inputs), num_classes)
+            self._labels = check_labels(labels, len(inputs), num_classes)
+            self._pair, self._held = (inputs, self._labels), True
         elif isinstance(data, Dataset) and not isinstance(data, DataLoader):
+            known: Any = data
+            if own := getattr(data, "in_batches", None):
+                # `cofire.study.samples.Samples` put their batches together themselves.
+                self._source, self._held = own(batch_size), known.in_memory
+                self._labels = check_labels(known.labels, len(known), num_classes)
+                return
             try:
                 self._source = DataLoader(data, batch_size=self._size)
             except CofireError:
                 raise
             except Exception as error:  # the data set's own __len__
-                raise _not_loaded(error, 0) from error
+                raise not_loaded(error, 0) from error
         elif isinstance(data, tuple | list) and data and isinstance(data[0], _ARRAYS):
             raise _not_a_batch(data[0], "the data's first item")
         elif isinstance(data, Iterator):
@@ -103,13 +112,13 @@ class Batches:
     @property
     def in_memory(self) -> bool:
         """Whether the data are tensors, so that every reading gives the same."""
-        return self._pair is not None
+        return self._held
 
     @property
     def samples(self) -> int | None:
         """How many samples there are, None where that cannot be known without reading them."""
-        if self._pair is not None:
-            return len(self._pair[0])
+        if self._labels is not None:
+            return len(self._labels)
         loader = self._source
         # A sampler of batches draws as it likes; without a batch size, each item is a batch of its
         # own.
@@ -124,10 +133,10 @@ class Batches:
         return size - size % loader.batch_size if loader.drop_last else size
 
     def class_samples(self) -> Tensor:
-        """Samples of each class, (num_classes,), int64; data that is not in memory is read for it."""
+        """Samples of each class, (num_classes,), int64; data whose labels are not known is read for it."""
         counts = torch.zeros(self._num_classes, dtype=torch.int64)
         batches = (batch.labels for batch in self)
-        for labels in batches if self._pair is None else [self._pair[1]]:
+        for labels in batches if self._labels is None else [self._labels]:
             counts += torch.bincount(labels.cpu(), minlength=self._num_classes)
         return counts
 
@@ -150,7 +159,7 @@ class Batches:
             except CofireError:
                 raise
             except Exception as error:
-                raise _not_loaded(error, index) from error
+                raise not_loaded(error, index) from error
             batch = self._checked(given, index)
             read += len(batch.labels)
             if len(batch.labels):
@@ -195,8 +204,8 @@ def first_inputs(data: Any) -> Tensor:
     )
 
 
-def _not_loaded(error: Exception, index: int) -> DataError:
-    """What the user's data set or loader raised, without the traceback that a worker process puts into it."""
+def not_loaded(error: Exception, index: int) -> DataError:
+    """What a data set or loader raised at a batch, without the traceback that a worker process puts into it."""
     lines = [line for line in str(error).splitlines() if line.strip()] or [""]
     said = lines[-1] if "worker process" in lines[0] else f"{type(error).__name__}: {lines[0]}"
     given = f"batch {index} cannot be loaded: {said}"

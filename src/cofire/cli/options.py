@@ -17,7 +17,8 @@ from cofire.images.preparation import Preparation, preparation_of
 from cofire.network import Network
 from cofire.options import Options, option
 from cofire.reading import named
-from cofire.study.sources import first_inputs, open_data, open_network
+from cofire.study.data import open_data
+from cofire.study.sources import first_inputs, open_network
 
 _FILES = "file.safetensors or file.pt; the model's own trained ones unless given."
 DATA = "imagefolder:DIR | torchvision:MNIST | package.module:function"

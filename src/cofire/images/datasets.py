@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -16,46 +17,87 @@ from cofire.images.reading import ENDINGS, plain_image, read_image
 from cofire.marks import CLASS_NAME
 from cofire.reading import named
 
+PARTS = {
+    "train": ("train", "training"),
+    "validation": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+"""What the folders of a data set's parts are called."""
+
+
+def folders_of_parts(folder: str | Path) -> dict[str, Path]:
+    """The folders of a data set's parts, by the names of the parts; "" for the folder itself where it has none.
+
+    A folder has parts where one in it is called as the training part is and has folders in it: a
+    class of that name has images.
+    """
+    root = Path(folder)
+    found = {
+        part: root / name
+        for part, names in PARTS.items()
+        for name in reversed(names)
+        if any(place.is_dir() for place in (root / name).glob("*"))
+    }
+    return found if "train" in found else {"": root}
+
+
 PreparedFor = Callable[[tuple[int, int, int]], Preparation]
 """Gives the preparation for (channels, height, width) of a data set's first picture."""
 
 
-class _FileToInput:
-    """The input that a network gets of an image file; an object, so that worker processes can be handed it."""
+class ToInput:
+    """What a network gets of an image file, or of a picture that a data set opened.
 
-    def __init__(self, preparation: Preparation) -> None:
-        self.preparation = preparation
+    An object, so that worker processes can be handed it.
 
-    def __call__(self, path: str) -> Tensor:
-        image = read_image(path)
-        image.info["name"] = named(path)
-        return self.preparation(image)
-
-
-class _ImageToInput:
-    """The same of a picture that a data set opened; as long as nothing is known of its pictures, the picture itself."""
+    Attributes:
+        preparation: What is done to pictures; as long as it is not known, the picture itself is
+            given.
+        shades: Give shades of 8 bits, (channels, height, width), which `Preparation.scaled` makes
+            inputs of; not for a function of the user's own, which gives inputs.
+    """
 
     def __init__(self) -> None:
         self.preparation: Preparation | None = None
+        self.shades = False
 
     def __call__(self, picture: Any) -> Any:
-        if not isinstance(picture, Image.Image):
+        """The input, shades or picture of a file, by its path, or of a picture.
+
+        Raises:
+            ImageError: It cannot be read or prepared.
+            DataError: It is neither.
+        """
+        if isinstance(picture, str):
+            image, name = read_image(picture), named(picture)
+        elif isinstance(picture, Image.Image):
+            name = str(
+                getattr(picture, "filename", "")
+                or picture.info.get("name", "")
+                or "a picture of the data set"
+            )
+            image = plain_image(picture, name)
+        else:
             raise DataError(
                 f"a data set of {type(picture).__name__}s",
                 "one of pictures",
                 "name a function that gives the data themselves, as package.module:function",
             )
-        name = str(
-            getattr(picture, "filename", "")
-            or picture.info.get("name", "")
-            or "a picture of the data set"
-        )
-        upright = plain_image(picture, name)
-        upright.info["name"] = name
-        return upright if self.preparation is None else self.preparation(upright)
+        image.info["name"] = name
+        if self.preparation is None:
+            return image
+        if self.shades:
+            seen = self.preparation.crop(image, name).pixels
+            return torch.from_numpy(seen.transpose(2, 0, 1).copy())
+        return self.preparation(image)
+
+    def as_shades(self) -> Callable[[Tensor], Tensor] | None:
+        """Give shades from here on, where they are enough; what makes inputs of a batch of them, else None."""
+        self.shades = type(self.preparation) is Preparation
+        return self.preparation.scaled if self.preparation and self.shades else None
 
 
-def folder_of_classes(folder: str | Path, preparation: Preparation) -> Any:
+def folder_of_classes(folder: str | Path, preparation: Preparation | PreparedFor) -> Any:
     """A data set of (input, label) from a folder with one folder of images for each class.
 
     Classes have the order of their folders' names. The preparation is the data set's attribute
@@ -63,7 +105,8 @@ def folder_of_classes(folder: str | Path, preparation: Preparation) -> Any:
 
     Args:
         folder: Where the folders of classes lie.
-        preparation: What is done to the pictures.
+        preparation: What is done to the pictures, or what gives it when the first one is known, of
+            which there are three channels: folders may mix grey pictures with others.
 
     Raises:
         DataError: There is no such folder, no class in it, or a class without images.
@@ -71,8 +114,9 @@ def folder_of_classes(folder: str | Path, preparation: Preparation) -> Any:
     """
     from torchvision.datasets import ImageFolder
 
+    reads = ToInput()
     try:
-        found = ImageFolder(str(folder), loader=_FileToInput(preparation), is_valid_file=_is_image)
+        found = ImageFolder(str(folder), loader=reads, is_valid_file=_is_image)
     except (
         OSError,
         ValueError,
@@ -84,7 +128,11 @@ def folder_of_classes(folder: str | Path, preparation: Preparation) -> Any:
         ) from error
     for name in found.classes:
         CLASS_NAME.of(f"'{named(folder)}': the folder of a class", name)
-    found.preparation = preparation
+    if not isinstance(preparation, Preparation):
+        first = reads(found.samples[0][0])
+        preparation = preparation((3, first.height, first.width))
+    reads.preparation = found.preparation = preparation
+    found.reads = reads
     return found
 
 
@@ -92,14 +140,16 @@ def _is_image(path: str) -> bool:
     return path.lower().endswith(ENDINGS)
 
 
-def torchvision_images(name: str, root: Path, split: str, prepared_for: PreparedFor) -> Any:
+def torchvision_images(
+    name: str, root: Path, split: str, prepared_for: Preparation | PreparedFor
+) -> Any:
     """One of torchvision's data sets of pictures as one of (input, label).
 
     Args:
         name: As it is called in `torchvision.datasets`.
         root: Where its files lie; it is downloaded if they do not.
         split: "train" or "test".
-        prepared_for: Gives the preparation when the first picture is known.
+        prepared_for: The preparation, or what gives it when the first picture is known.
 
     Raises:
         OptionError: There is no such data set.
@@ -114,8 +164,8 @@ def torchvision_images(name: str, root: Path, split: str, prepared_for: Prepared
             "a name in torchvision.datasets, such as MNIST",
             f"try {near_matches(name, datasets.__all__)}",
         )
-    prepare = _ImageToInput()
-    options: dict[str, Any] = {"transform": prepare}
+    reads = ToInput()
+    options: dict[str, Any] = {"transform": reads}
     # Those that let us, read files as we do; the others open them, and their pictures are put right
     # afterwards.
     if _takes_loader(kind):
@@ -123,7 +173,10 @@ def torchvision_images(name: str, root: Path, split: str, prepared_for: Prepared
     found = _opened(kind, name, root, split, options)
     first = _first_image(found, name)
     channels = 1 if first.mode == "L" else 3
-    prepare.preparation = found.preparation = prepared_for((channels, first.height, first.width))
+    if not isinstance(prepared_for, Preparation):
+        prepared_for = prepared_for((channels, first.height, first.width))
+    reads.preparation = found.preparation = prepared_for
+    found.reads = reads
     return found
 
 

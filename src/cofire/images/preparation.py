@@ -212,9 +212,14 @@ class Preparation:
 
     def inputs(self, seen: Sequence[Prepared]) -> Tensor:
         """A batch for the network, (images, channels, height, width), float32."""
-        pixels = torch.from_numpy(np.stack([one.pixels for one in seen])).permute(0, 3, 1, 2)
+        return self.scaled(
+            torch.from_numpy(np.stack([one.pixels for one in seen])).permute(0, 3, 1, 2)
+        )
+
+    def scaled(self, shades: Tensor) -> Tensor:
+        """A batch for the network of one of shades, (images, channels, height, width), uint8."""
         mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
-        return ((pixels.float() / 255 - mean) / std).contiguous()
+        return ((shades.float() / 255 - mean) / std).contiguous()
 
     def pictures(self, seen: Sequence[Prepared]) -> Tensor:
         """The same to look at, (images, height, width, 3), uint8."""

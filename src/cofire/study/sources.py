@@ -23,12 +23,10 @@ from cofire.errors import (
     near_matches,
 )
 from cofire.images.classes import ClassTable, known_names, known_synsets
-from cofire.images.datasets import folder_of_classes, torchvision_images
-from cofire.images.preparation import Preparation, preparation_of
 from cofire.network import Network
 from cofire.references import referenced
 
-__all__ = ["class_names_of", "first_inputs", "open_data", "open_network", "outputs_of"]
+__all__ = ["class_names_of", "first_inputs", "open_network", "outputs_of"]
 
 _UNTRAINED = "none"
 
@@ -75,7 +73,7 @@ def open_network(
             "add it, or leave the key out",
         )
     if spec.endswith(".pt2"):
-        _refuse(
+        refuse_idle(
             spec,
             device=device != "cpu",
             capture=capture != "export",
@@ -87,8 +85,8 @@ def open_network(
     if kind in ("torchvision", "timm"):
         model = _published_model(kind, name, weights, num_classes)
     else:
-        _refuse(spec, num_classes=num_classes is not None)
-        model = _called(spec, "model")
+        refuse_idle(spec, num_classes=num_classes is not None)
+        model = called(spec, "model")
         if not isinstance(model, nn.Module):
             raise OptionError(
                 f"'{spec}' gives a {type(model).__name__}",
@@ -107,7 +105,7 @@ def open_network(
     return network.with_weights(file, weights_key=weights_key) if file else network
 
 
-def _refuse(spec: str, **given: bool) -> None:
+def refuse_idle(spec: str, **given: bool) -> None:
     """Refuse options that would do nothing."""
     for name, is_given in given.items():
         if is_given:
@@ -163,58 +161,16 @@ def _published_model(
         ) from error
 
 
-def open_data(
-    spec: str,
-    *,
-    root: str | Path | None = None,
-    split: str | None = None,
-    model: str = "",
-    shape: tuple[int, ...] | None = None,
-    own_weights: bool = False,
-    **asked: Any,
-) -> Any:
-    """A data set from its name; one of pictures tells in its attribute `preparation` what is done to them.
+def called(spec: str, what: str) -> Any:
+    """What the function that `package.module:function` names gives, called without arguments.
 
     Args:
-        spec: `imagefolder:DIR` (one folder per class), `torchvision:NAME`, or
-            `package.module:function` (called without arguments, gives what `cofire.summarize`
-            takes).
-        root: Where torchvision's data sets lie (see `cofire.study.data_root`).
-        split: "train" (unless given) or "test", for torchvision's data sets.
-        model: Whose published preparation is taken where `asked` does not say otherwise, as
-            `open_network` takes it.
-        shape: Of the network's input where it is known already, as that of a `.pt2` file is.
-        own_weights: Whether the model has other weights than the published ones: torchvision's
-            pictures then stay as they are, as it was probably trained on them.
-        asked: How pictures are prepared: `image_size`, `resize`, `crop`, `mean`, `std`, `grey` and
-            `transform`, as `cofire.images.preparation.preparation_of` takes them.
+        spec: The name.
+        what: What it is to give: "model" or "data set".
 
     Raises:
-        OptionError: No such data set, or options that do not fit it.
-        DataError: It is not there.
+        OptionError: There is no such function, or it fails.
     """
-    if spec.startswith("imagefolder:"):
-        _refuse(spec, split=split is not None)
-        return folder_of_classes(
-            spec.removeprefix("imagefolder:"), preparation_of(model, shape, **asked)
-        )
-    if spec.startswith("torchvision:"):
-        part = split or "train"
-        if part not in ("train", "test"):
-            raise OptionError(f"split '{part}'", "train or test", "pass --split test")
-
-        def prepared_for(first: tuple[int, int, int]) -> Preparation:
-            return preparation_of("" if own_weights else model, shape, of_data=first, **asked)
-
-        return torchvision_images(
-            spec.removeprefix("torchvision:"), data_root(root), part, prepared_for
-        )
-    given = {name: value is not None and value is not False for name, value in asked.items()}
-    _refuse(spec, split=split is not None, **given)
-    return _called(spec, "data set")
-
-
-def _called(spec: str, what: str) -> Any:
     module, _, name = spec.partition(":")
     if not module or not name:
         raise OptionError(

@@ -1,0 +1,372 @@
+"""Data sets by name, with the parts that are found in them, and the data of a study."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Subset,
+    TensorDataset,
+    default_collate,
+)
+
+from cofire.activations.batches import Batches, check_labels, classes_of, progress_over
+from cofire.errors import LabelError, OptionError
+from cofire.images.datasets import PARTS, folder_of_classes, folders_of_parts, torchvision_images
+from cofire.images.preparation import Preparation, preparation_of
+from cofire.study.samples import Samples
+from cofire.study.sources import (
+    DATASETS,
+    called,
+    data_root,
+    drawn_seed,
+    load_dataset,
+    refuse_idle,
+)
+
+IN_MEMORY = 2_000_000_000
+"""Bytes of all inputs of a study up to which they are kept in memory."""
+_PART_OF = {name: part for part, names in PARTS.items() for name in names}
+_OF_TEST, _OF_VALIDATION, _OF_TRAINING = 3, 2, 4
+"""What random numbers are drawn for."""
+
+Opened = Callable[[Any], Any]
+"""Opens a part of a data set, given the preparation or what makes it of the first picture."""
+
+
+def open_data(
+    spec: str,
+    *,
+    root: str | Path | None = None,
+    split: str | None = None,
+    part: str = "train",
+    model: str = "",
+    shape: tuple[int, ...] | None = None,
+    own_weights: bool = False,
+    **asked: Any,
+) -> Any:
+    """A data set from its name; one of pictures tells in its attribute `preparation` what is done to them.
+
+    Args:
+        spec: `digits`, `mnist`, `fashion-mnist`, `imagefolder:DIR` (one folder per class, or folders
+            train and test or val of them), `torchvision:NAME`, or `package.module:function` (called
+            without arguments, gives what `cofire.summarize` takes, or a dict or pair of training and
+            test data).
+        root: Where torchvision's data sets lie (see `cofire.study.data_root`).
+        split: "train", "test" or "validation" of a data set that has such parts; refused for others.
+        part: Without `split` the part that is meant where there are parts.
+        model: Whose published preparation is taken where `asked` does not say otherwise, as
+            `open_network` takes it.
+        shape: Of the network's input where it is known already, as that of a `.pt2` file is.
+        own_weights: Whether the model has other weights than the published ones: torchvision's
+            pictures then stay as they are, as it was probably trained on them.
+        asked: How pictures are prepared: `image_size`, `resize`, `crop`, `mean`, `std`, `grey` and
+            `transform`, as `cofire.images.preparation.preparation_of` takes them.
+
+    Raises:
+        OptionError: No such data set, or options that do not fit it.
+        DataError: It is not there.
+    """
+    parts = _parts(spec, root, 0, asked)
+    if "" in parts:
+        refuse_idle(spec, split=split is not None)
+    elif (split or part) not in parts:
+        raise OptionError(
+            f"'{spec}', split '{split or part}'",
+            " or ".join(parts),
+            f"pass --split {next(reversed(parts))}",
+        )
+    if spec.startswith("imagefolder:"):
+        how: Any = preparation_of(model, shape, **asked)
+    else:
+
+        def how(first: tuple[int, int, int]) -> Preparation:
+            return preparation_of("" if own_weights else model, shape, of_data=first, **asked)
+
+    return parts["" if "" in parts else split or part](how)
+
+
+def _parts(
+    spec: str, root: str | Path | None, seed: int, asked: Mapping[str, Any]
+) -> dict[str, Opened]:
+    """How the parts of a data set are opened, by their names; "" for one without parts."""
+    kind, _, name = spec.partition(":")
+    if kind == "imagefolder":
+        return {
+            part: partial(folder_of_classes, folder)
+            for part, folder in folders_of_parts(name).items()
+        }
+    if kind == "torchvision":
+        where = data_root(root)
+        return {part: partial(torchvision_images, name, where, part) for part in ("train", "test")}
+    given = {name: value is not None and value is not False for name, value in asked.items()}
+    refuse_idle(spec, **given)
+    if spec in DATASETS:
+        data = load_dataset(spec, root, seed=seed)
+        sets: dict[str, Any] = {
+            "train": Samples(data.train_inputs, data.train_labels, data.class_names),
+            "test": Samples(data.test_inputs, data.test_labels, data.class_names),
+        }
+    else:
+        found = called(spec, "data set")
+        pair = isinstance(found, tuple) and len(found) == 2
+        if isinstance(found, Mapping):
+            sets = {_PART_OF.get(str(name), str(name)): one for name, one in found.items()}
+        elif pair and not all(isinstance(one, Tensor | np.ndarray) for one in found):
+            sets = dict(zip(("train", "test"), found, strict=True))
+        else:
+            sets = {"": found}
+    return {part: partial(_whatever, one) for part, one in sets.items()}
+
+
+def _whatever(data: Any, _: Any) -> Any:
+    return data
+
+
+@dataclass(frozen=True)
+class StudyData:
+    """The data of a study.
+
+    Attributes:
+        train: What the network is trained on and observed on.
+        test: What nothing is fitted to.
+        held_out: What boosters are fitted and chosen by; None unless asked for.
+        preparation: What is done to pictures; None where data are taken as they are given.
+        notes: What somebody should know of how the parts came about, a sentence each.
+    """
+
+    train: Samples
+    test: Samples
+    held_out: Samples | None = None
+    preparation: Preparation | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """One name per class."""
+        return self.train.classes
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What a study's options tell of its data, for JSON."""
+        prepared = self.preparation and {
+            "prepared": self.preparation.told,
+            "preparation": self.preparation.record,
+        }
+        return {
+            "samples": len(self.train),
+            "validation_samples": 0 if self.held_out is None else len(self.held_out),
+            "test_samples": len(self.test),
+            "classes": list(self.classes),
+            **(prepared or {}),
+        }
+
+
+def open_study_data(
+    data: str,
+    *,
+    test: float | str | None = None,
+    validation: float | str = 0.0,
+    train_samples: int | None = None,
+    model: str = "",
+    pretrained: bool = False,
+    seed: int = 0,
+    root: str | Path | None = None,
+    workers: int = 0,
+    progress: bool | None = None,
+    **asked: Any,
+) -> StudyData:
+    """Training, test and held-out data by name, checked, in memory where all of it takes at most 2 GB.
+
+    Args:
+        data: As `open_data` takes it.
+        test: Test data by name, or a share of the training data, the same for every seed; what is
+            found with the training data unless given.
+        validation: A share of the training data, or data by name; where a share is asked for and
+            validation data are found with the training data, these are taken. 0 for none.
+        train_samples: Train on so many, the same share of each class.
+        model: As `open_network` takes it, or a word for another network.
+        pretrained: Whether training starts from the published weights, so that pictures are
+            prepared as these want them; otherwise pictures stay as they are unless `asked` says how
+            large they are to be.
+        seed: Of labels that are mixed, of what is held out, and of the sample.
+        root: Where torchvision's data sets lie.
+        workers: Processes that read from disk.
+        progress: Show progress bars; None shows them on a terminal.
+        asked: As `open_data` takes it.
+
+    Raises:
+        OptionError: No such data set, no test data, or options that do not fit.
+        DataError: Data that is not there, cannot be read, or whose parts do not fit together.
+
+    Example:
+        >>> found = open_study_data("digits", validation=0.1, train_samples=200)
+        >>> len(found.train), len(found.held_out), len(found.test), found.classes[:2]
+        (200, 144, 360, ('0', '1'))
+    """
+    published = model.startswith(("torchvision:", "timm:"))
+
+    def how(first: tuple[int, int, int]) -> Preparation:
+        # Networks of these two libraries take colours.
+        of_data = (3, *first[1:]) if published else first
+        return preparation_of(model if pretrained else "", None, of_data=of_data, **asked)
+
+    def opened(spec: str, part: str, known: Any) -> Samples:
+        parts = _parts(spec, root, seed, asked)
+        if part not in parts and "" not in parts:
+            raise OptionError(
+                f"no {part} data in '{spec}'", f"one of {', '.join(parts)}", "name other data"
+            )
+        return read(parts.get(part) or parts[""], part, known)
+
+    def read(part: Opened, what: str, known: Any) -> Samples:
+        return _samples(part(known), f"{what} data", workers, progress)
+
+    parts = _parts(data, root, seed, asked)
+    train = read(parts.get("train") or parts[""], "training", how)
+    preparation = getattr(train.source, "preparation", None)
+    known = preparation or how
+    notes: list[str] = []
+    share = _as_share("test", test)
+    found = parts.get("test") or (parts.get("validation") if test is None else None)
+    if share is not None:
+        train, tested = train.split(share, drawn_seed(0, _OF_TEST), "test")
+        notes.append(
+            f"{len(tested):,} of {len(tested) + len(train):,} samples of '{data}' are set aside as test data, the same "
+            "for every seed"
+        )
+    elif test is not None:
+        tested = opened(str(test), "test", known)
+    elif found is not None:
+        tested = read(found, "test", known)
+    else:
+        raise OptionError(
+            f"'{data}' without test data",
+            "folders train and test (or val) in it, or test data of their own"
+            if data.startswith("imagefolder:")
+            else "a function that gives {'train': …, 'test': …}, or test data of their own",
+            "pass --test with the name of test data, or --test 0.2 to set a fifth aside",
+        )
+    tested = _same_classes(train, tested, "test data")
+    held: Samples | None = None
+    part = _as_share("validation", validation)
+    beside = parts.get("validation") if found is not parts.get("validation") else None
+    if part is None:
+        held = opened(str(validation), "validation", known)
+    elif part and beside is not None:
+        held = read(beside, "validation", known)
+        notes.append(f"the validation data of '{data}' are held out, in place of a share")
+    elif part:
+        train, held = train.split(part, drawn_seed(seed, _OF_VALIDATION), "validation")
+    if held is not None:
+        held = _same_classes(train, held, "validation data")
+    if train_samples is not None:
+        train = train.sample(train_samples, drawn_seed(seed, _OF_TRAINING), "train_samples")
+    return _kept(StudyData(train, tested, held, preparation, tuple(notes)), progress)
+
+
+def _samples(data: Any, what: str, workers: int, progress: bool | None) -> Samples:
+    """Whatever holds labelled data as samples whose labels are known."""
+    if isinstance(data, Samples):
+        return data
+    if isinstance(data, DataLoader) and data.collate_fn is default_collate:
+        data = data.dataset
+    names = classes_of(data)
+    title = f"reading {what}"
+    if isinstance(data, Dataset) and not isinstance(
+        data, DataLoader | TensorDataset | IterableDataset
+    ):
+        labels = _labels_told(data)
+        if labels is None:
+            with progress_over(title, len(data), progress) as advance:  # type: ignore[arg-type]
+                rows = []
+                for batch in Batches(data, sys.maxsize):
+                    rows.append(batch.labels)
+                    advance(len(batch.labels))
+            labels = torch.cat(rows)
+        reads = getattr(data, "reads", None)
+        source: Any = data
+        scale = None if reads is None else reads.as_shades()
+    else:
+        batches = list(Batches(data, sys.maxsize))
+        source = torch.cat([batch.inputs for batch in batches])
+        source, scale = source.float() if source.is_floating_point() else source, None
+        labels = torch.cat([batch.labels for batch in batches])
+    named = names or tuple(map(str, range(int(labels.max()) + 1)))
+    labels = check_labels(labels, len(labels), len(named), what)
+    return Samples(source, labels, named, scale=scale, workers=workers, named=names is not None)
+
+
+def _labels_told(data: Any) -> Tensor | None:
+    """The labels of all samples, where the data set lists them and gives them as they are."""
+    if getattr(data, "target_transform", None) is not None:
+        return None
+    if isinstance(data, Subset):
+        inner = _labels_told(data.dataset)
+        return None if inner is None else inner[torch.as_tensor(data.indices)]
+    for name in ("targets", "labels", "_labels"):
+        with suppress(TypeError, ValueError, RuntimeError):
+            found = torch.as_tensor(getattr(data, name, None))
+            if found.shape == (len(data),) and not found.is_floating_point():
+                return found.long()
+    return None
+
+
+def _as_share(option: str, given: float | str | None) -> float | None:
+    """A share, None for a name."""
+    if given is None:
+        return None
+    try:
+        share = float(given)
+    except ValueError:
+        return None
+    if not 0 <= share < 1 or (option == "test" and not share):
+        raise OptionError(
+            f"{option}={given}", "a share below 1, or data by name", f"pass {option}=0.2"
+        )
+    return share
+
+
+def _kept(data: StudyData, progress: bool | None) -> StudyData:
+    """All parts in memory, if they fit there together."""
+    parts = {"train": data.train, "test": data.test, "held_out": data.held_out}
+    known = {name: part for name, part in parts.items() if part is not None}
+    if sum(part.bytes for part in known.values()) > IN_MEMORY:
+        return data
+    read: dict[str, Any] = {
+        name: part.held(f"reading {name.replace('_', '-')} data", progress)
+        for name, part in known.items()
+    }
+    return replace(data, **read)
+
+
+def _same_classes(train: Samples, other: Samples, what: str) -> Samples:
+    """Further data with the labels of the training data; names that stand in another order are put in its order."""
+    if other.classes == train.classes:
+        return other
+    if set(other.classes) == set(train.classes):
+        place = torch.tensor([train.classes.index(name) for name in other.classes])
+        return other.relabelled(place[other.labels], train.classes)
+    if not other.named or not train.named:
+        # Numbers stand for both.
+        labels = check_labels(other.labels, len(other), len(train.classes), what)
+        return other.relabelled(labels, train.classes)
+    apart = sorted(set(train.classes) ^ set(other.classes))
+    raise LabelError(
+        f"{what} with {len(other.classes)} classes, the training data with {len(train.classes)} "
+        f"('{apart[0]}' is in one alone)",
+        "the same classes in both",
+        "give both the same folders of classes",
+    )

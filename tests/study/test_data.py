@@ -1,0 +1,209 @@
+"""The data of a study: found by name, split and sampled by class, from memory or from disk."""
+
+import sys
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from torch.utils.data import Dataset, TensorDataset
+
+from cofire import Network, summarize
+from cofire.errors import DataError, LabelError, OptionError
+from cofire.study import data as study_data
+from cofire.study import load_dataset
+from cofire.study.data import open_data, open_study_data
+from cofire.study.samples import Samples, stratified
+from cofire.study.sources import hold_out
+
+
+def pictures(folder, classes=("cat", "dog"), each=6, size=(8, 8)):
+    """A folder of classes, each picture of its own."""
+    draw = np.random.default_rng(len(str(folder)))
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+        for number in range(each):
+            shades = draw.integers(0, 256, (*size, 3), dtype=np.uint8)
+            Image.fromarray(shades).save(folder / name / f"{number}.png")
+    return folder
+
+
+@pytest.fixture
+def own(monkeypatch):
+    """Adds a function of the user's own, and gives its name."""
+    module = ModuleType("own_data")
+    monkeypatch.setitem(sys.modules, "own_data", module)
+
+    def add(found):
+        name = f"made{len(vars(module))}"
+        setattr(module, name, lambda: found)
+        return f"own_data:{name}"
+
+    return add
+
+
+def tensors(samples, classes=2, start=0):
+    inputs = torch.arange(start, start + samples, dtype=torch.float32)[:, None]
+    return TensorDataset(inputs, torch.arange(samples) % classes)
+
+
+def test_data_sets_with_a_name_are_as_they_were():
+    found = open_study_data("digits-mixed", validation=0.1, seed=3)
+    old, (inputs, labels) = hold_out(load_dataset("digits-mixed", seed=3), 0.1, seed=3)
+    assert torch.equal(found.train.batch(range(len(found.train)))[0], old.train_inputs)
+    assert torch.equal(found.train.labels, old.train_labels)
+    assert torch.equal(found.held_out.batch(range(len(labels)))[0], inputs)
+    assert torch.equal(found.held_out.labels, labels)
+    assert torch.equal(found.test.labels, old.test_labels)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_is_read_from_disk_is_what_is_kept_in_memory(tmp_path, monkeypatch, workers):
+    for part in ("train", "test"):
+        pictures(tmp_path / part)
+    spec = f"imagefolder:{tmp_path}"
+    kept = open_study_data(spec, validation=0.5, mean=(0.5,), std=(0.25,))
+    monkeypatch.setattr(study_data, "IN_MEMORY", 100)
+    read = open_study_data(spec, validation=0.5, mean=(0.5,), std=(0.25,), workers=workers)
+    for name in ("train", "held_out", "test"):
+        one, other = getattr(kept, name), getattr(read, name)
+        assert (one.in_memory, other.in_memory) == (True, False)
+        lists = [[0, 3], [5, 1, 2]] if name == "test" else [[1, 0], [2]]
+        for left, right in zip(one.batches(lists), other.batches(lists), strict=True):
+            assert left[0].dtype == torch.float32
+            assert torch.equal(left[0], right[0])
+            assert torch.equal(left[1], right[1])
+        assert torch.equal(one[1][0], other[1][0])
+    network = Network(
+        torch.nn.Sequential(
+            torch.nn.Flatten(), torch.nn.Linear(192, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2)
+        ),
+        kept.train.batch([0])[0].repeat(2, 1, 1, 1),
+    )
+    state = torch.random.get_rng_state()
+    left, right = (
+        summarize(network, one.test, by_class=True, batch_size=4) for one in (kept, read)
+    )
+    assert torch.equal(left["2"].entropy(), right["2"].entropy())
+    assert left.options.class_names == ("cat", "dog")
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_no_more_than_a_batch_is_held_of_what_is_read_from_disk(tmp_path, monkeypatch):
+    for part in ("train", "test"):
+        pictures(tmp_path / part)
+    monkeypatch.setattr(study_data, "IN_MEMORY", 100)
+    opened = []
+    read = study_data.folder_of_classes.__globals__["read_image"]
+    monkeypatch.setattr(
+        "cofire.images.datasets.read_image", lambda path: (opened.append(path), read(path))[1]
+    )
+    train = open_study_data(f"imagefolder:{tmp_path}").train
+    opened.clear()
+    for number, _ in enumerate(train.batches([[0, 1], [2, 3]]), start=1):
+        assert len(opened) == 2 * number
+
+
+def test_parts_of_a_folder_are_found(tmp_path):
+    for part in ("train", "val", "test"):
+        pictures(tmp_path / "both" / part, each={"train": 6, "val": 2, "test": 3}[part])
+    for part in ("training", "validation"):
+        pictures(tmp_path / "two" / part, each=4 if part == "training" else 2)
+    found = open_study_data(f"imagefolder:{tmp_path / 'both'}", validation=0.1)
+    assert [len(part) for part in (found.train, found.held_out, found.test)] == [12, 4, 6]
+    assert "in place of a share" in found.notes[0]
+    found = open_study_data(f"imagefolder:{tmp_path / 'two'}", validation=0.25)
+    assert [len(part) for part in (found.train, found.held_out, found.test)] == [6, 2, 4]
+    assert len(open_data(f"imagefolder:{tmp_path / 'both'}", split="test", image_size=8)) == 6
+    assert len(open_data(f"imagefolder:{tmp_path / 'both'}", image_size=8)) == 12
+
+
+def test_a_folder_of_classes_needs_test_data(tmp_path):
+    folder = pictures(tmp_path / "all", classes=("train", "tram"), each=10)
+    spec = f"imagefolder:{folder}"
+    with pytest.raises(OptionError, match=r"without test data.*--test 0\.2"):
+        open_study_data(spec)
+    found = open_study_data(spec, test="0.2", seed=1)
+    assert torch.bincount(found.test.labels).tolist() == [2, 2]
+    assert len(found.train) == 16
+    assert "4 of 20 samples" in found.notes[0]
+    assert torch.equal(found.test.chosen, open_study_data(spec, test=0.2, seed=2).test.chosen)
+    other = pictures(tmp_path / "other", classes=("train", "tram"), each=1)
+    assert len(open_study_data(spec, test=f"imagefolder:{other}").test) == 2
+
+
+def test_functions_give_one_part_or_several(own):
+    one, other = tensors(8), tensors(4, start=100)
+    for given_ in ({"train": one, "val": other}, (one, other)):
+        found = open_study_data(own(given_))
+        assert [len(part) for part in (found.train, found.test)] == [8, 4]
+    found = open_study_data(own(one), test=own(other), validation=own(tensors(2, start=200)))
+    assert found.test[0][0].item() == 100
+    assert found.held_out[1][0].item() == 201
+    assert found.classes == ("0", "1")
+    with pytest.raises(OptionError, match=r"give.*\{'train'"):
+        open_study_data(own(one))
+
+
+class Listed(Dataset):
+    def __init__(self, labels, told):
+        self.labels, self.targets = labels, told
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, at):
+        return torch.full((3,), float(at)), self.labels[at]
+
+
+def test_labels_are_those_that_samples_have(own):
+    told = Listed([0, 1, 1, 0], [0, 1, 1, 0])
+    assert open_study_data(own((told, told))).train.labels.tolist() == [0, 1, 1, 0]
+    del told.targets
+    told.labels = np.array([0, 1, 1, 0])
+    assert open_study_data(own((told, told))).train.labels.tolist() == [0, 1, 1, 0]
+    with pytest.raises(LabelError, match="sample 0 of class 0, which was of class 1"):
+        open_study_data(own((Listed([0, 1], [1, 0]), told)))
+
+
+def test_classes_that_stand_in_another_order_are_put_right(own):
+    one, other = tensors(4), tensors(4)
+    one.classes, other.classes = ["cat", "dog"], ["dog", "cat"]
+    assert open_study_data(own((one, other))).test.labels.tolist() == [1, 0, 1, 0]
+    other.classes = ["dog", "cow"]
+    with pytest.raises(LabelError, match="'cat' is in one alone"):
+        open_study_data(own((one, other)))
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=6), st.integers(0, 2**40), st.data())
+def test_samples_have_the_same_share_of_each_class(sizes, seed, data):
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    count = data.draw(st.integers(len(sizes), len(labels)))
+    chosen = stratified(labels, count, seed)
+    assert len(chosen) == count == len(set(chosen.tolist()))
+    assert (np.diff(chosen) > 0).all()
+    taken = np.bincount(labels[chosen], minlength=len(sizes))
+    wanted = count * np.array(sizes) / len(labels)
+    assert (taken >= 1).all()
+    if wanted.min() >= 1:
+        assert (np.abs(taken - wanted) < 1).all()
+    assert np.array_equal(chosen, stratified(labels, count, seed))
+
+
+def test_samples_too_large_or_too_small_are_refused():
+    samples = Samples(torch.zeros(4, 1), torch.tensor([0, 1, 0, 1]), ("a", "b"))
+    for count in (1, 5):
+        with pytest.raises(OptionError, match=f"train_samples={count} of 4 samples of 2 classes"):
+            samples.sample(count, 0, "train_samples")
+
+
+def test_a_sample_that_cannot_be_read_is_named(tmp_path):
+    for part in ("train", "test"):
+        pictures(tmp_path / part)
+    (tmp_path / "train" / "dog" / "3.png").write_bytes(b"no picture")
+    for workers in (0, 1):
+        with pytest.raises(DataError, match=r"3\.png"):
+            open_study_data(f"imagefolder:{tmp_path}", workers=workers)
