@@ -37,6 +37,7 @@ ORDER = [
     "evaluate",
     "study",
     "report",
+    "live",
     "cli",
 ]
 

@@ -13,11 +13,12 @@ from cofire import errors
 from cofire.renamed import removed
 
 if TYPE_CHECKING:
-    from cofire import evaluate, functional
+    from cofire import evaluate, functional, live
     from cofire.activations import ActivationSummary, LayerSummary, summarize
     from cofire.boost import Boosted, Booster, Comparison, PatternConfidence, compare
     from cofire.explain import Explanation, Rule, explain, register_method, register_rule
     from cofire.graphs import ActivationPatternGraph, Communities
+    from cofire.live import EntropyPenalty
     from cofire.network import ActivationLayer, Network, load_weights, save_weights
     from cofire.patterns import register_measure
     from cofire.report import write_figures, write_report
@@ -34,6 +35,7 @@ __all__ = [
     "Booster",
     "Communities",
     "Comparison",
+    "EntropyPenalty",
     "Explanation",
     "LayerSummary",
     "Network",
@@ -47,6 +49,7 @@ __all__ = [
     "explain",
     "follow",
     "functional",
+    "live",
     "load_weights",
     "register_measure",
     "register_method",
@@ -63,6 +66,7 @@ _FROM = {
     "boost": ("Boosted", "Booster", "Comparison", "PatternConfidence", "compare"),
     "explain": ("Explanation", "Rule", "register_method", "register_rule"),
     "graphs": ("ActivationPatternGraph", "Communities"),
+    "live": ("EntropyPenalty",),
     "network": ("ActivationLayer", "Network", "load_weights", "save_weights"),
     "patterns": ("register_measure",),
     "report": ("write_figures", "write_report"),

@@ -1,0 +1,171 @@
+"""Activation pattern entropy that can be differentiated: a penalty, or a reward, for a loss (P1 §8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+
+from cofire.arguments import validated
+from cofire.errors import DataError, LayerError
+from cofire.live.watching import hookable, watching
+from cofire.marks import LATER
+from cofire.network import ActivationLayer, Network, Selector
+from cofire.network.untouched import unwrapped
+
+
+@validated
+def soft_entropy(
+    values: Annotated[Tensor, LATER],
+    bins: PositiveInt = 20,
+    kernel: Annotated[float, Field(gt=0, le=1)] = 1.0,
+) -> Tensor:
+    """Entropy in nats of each neuron's histogram, of which a value near an edge belongs to both bins.
+
+    As `cofire.functional.activation_entropy` of the non-zero values over each neuron's own range (P2 §5.2),
+    but that a value goes from one bin to the next over `kernel` bin widths around their edge, in
+    proportion. The share is what gradients come from; as the kernel narrows, the entropy becomes
+    the exact one.
+
+    Args:
+        values: Activations, (observations, neurons), floating.
+        bins: Bins of each histogram, two at least.
+        kernel: Width of the passage in bins, above 0 to 1.
+
+    Returns:
+        (neurons,), 0 to log(bins); 0 for a neuron of less than two different values.
+
+    Raises:
+        DataError: Not a matrix of floating numbers.
+
+    Example:
+        >>> values = torch.tensor([[0.0, 1.0], [1.0, 2.0], [2.0, 3.0], [4.0, 4.0]])
+        >>> soft_entropy(values, bins=2, kernel=0.01)
+        tensor([0.6365, 0.6931])
+    """
+    if values.ndim != 2 or not values.is_floating_point():
+        raise DataError(
+            f"activations of shape {tuple(values.shape)}, {values.dtype}",
+            "(observations, neurons), floating",
+            "bring each neuron to a column of its own",
+        )
+    some = values != 0
+    low = torch.where(some, values, torch.inf).amin(dim=0)
+    high = torch.where(some, values, -torch.inf).amax(dim=0)
+    counted = low < high
+    if bins < 2 or not bool(counted.any()):
+        return values.sum(dim=0) * 0.0
+    chosen, some = values[:, counted], some[:, counted]
+    low, high = low[counted], high[counted]
+    place = (chosen - low) / (high - low) * bins
+    edge = place.detach().round().clamp(1, bins - 1)
+    share = ((place - edge) / kernel + 0.5).clamp(0, 1)
+    into = edge.to(torch.int64)
+    counts = torch.zeros(bins, chosen.shape[1], dtype=values.dtype, device=values.device)
+    counts = counts.scatter_add(0, into - 1, (1 - share) * some)
+    counts = counts.scatter_add(0, into, share * some)
+    entropy = torch.special.entr(counts / some.sum(dim=0)).sum(dim=0)
+    return torch.zeros_like(values[0]).masked_scatter(counted, entropy)
+
+
+@validated
+class EntropyPenalty:
+    """A term for a loss: `weight` times the mean entropy of the chosen layers' neurons on the batch.
+
+    A positive weight asks for neurons whose activations are predictable, a negative one for varied
+    ones. The activations are those of the forward pass within `watch`, so that it costs no second
+    one. Whether that helps is another matter: hold it against dropout and weight decay.
+
+    Args:
+        network: The classifier that is trained, read with its first batch.
+        layers: Which activation layers; None takes all (see `Network.select`).
+        bins: Bins of each histogram, two at least.
+        weight: Of the mean entropy in nats, of either sign.
+        kernel: Width of the passage from bin to bin (see `cofire.live.soft_entropy`).
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> inputs, labels = torch.rand(8, 2), torch.tensor([0, 1] * 4)
+        >>> penalty = EntropyPenalty(model, weight=0.01)
+        >>> with penalty.watch(inputs):
+        ...     loss = nn.functional.cross_entropy(model(inputs), labels)
+        >>> (loss + penalty()).backward()
+    """
+
+    def __init__(
+        self,
+        network: Annotated[nn.Module, LATER],
+        layers: Selector = None,
+        bins: Annotated[int, Field(ge=2)] = 20,
+        weight: float = 0.01,
+        *,
+        kernel: Annotated[float, Field(gt=0, le=1)] = 1.0,
+    ) -> None:
+        self._model, self._asked = network, layers
+        self._bins, self.weight, self._kernel = bins, weight, kernel
+        self._layers: tuple[ActivationLayer, ...] | None = None
+        self._found: dict[str, Tensor] = {}
+
+    @contextmanager
+    def watch(self, inputs: Annotated[Tensor | tuple[Tensor, ...], LATER]) -> Iterator[None]:
+        """Around the forward pass of a batch.
+
+        Args:
+            inputs: What goes into the model, with which it is read the first time.
+
+        Raises:
+            ExportError: The model cannot be read.
+            LayerError: No such layer, or one that no module computes.
+        """
+        if self._layers is None:
+            self._layers = self._read(inputs)
+        self._found = {}
+
+        def keep(layer: ActivationLayer, activation: Tensor) -> None:
+            first = activation.movedim(1 + layer.channel_axis, -1)
+            self._found[layer.name] = first.reshape(-1, first.shape[-1])
+
+        with watching(unwrapped(self._model), self._layers, keep):
+            yield
+
+    def __call__(self) -> Tensor:
+        """The penalty for the last watched forward pass, ().
+
+        Raises:
+            LayerError: There was none.
+        """
+        if not self._found:
+            raise LayerError(
+                "no activations",
+                "a forward pass of the model within `penalty.watch(inputs)`",
+                "put the call of the model into that context",
+            )
+        entropies = [self.entropy(name) for name in self._found]
+        return self.weight * torch.cat(entropies).mean()
+
+    def entropy(self, layer: str) -> Tensor:
+        """Entropy in nats of each neuron of a layer in the last watched forward pass, (neurons,).
+
+        Args:
+            layer: Its name.
+        """
+        return soft_entropy(self._found[layer].float(), self._bins, self._kernel)
+
+    def _read(self, inputs: Tensor | tuple[Tensor, ...]) -> tuple[ActivationLayer, ...]:
+        some = tuple(one[:2] for one in inputs) if isinstance(inputs, tuple) else inputs[:2]
+        network = Network(self._model, some)
+        layers = network.select(self._asked)
+        wrong = [one.name for one in layers if not hookable(network, self._model, [one], some)]
+        if wrong or not layers:
+            raise LayerError(
+                f"the layer '{wrong[0]}', which no module of its own computes"
+                if wrong
+                else "a model without activation layers",
+                "activation functions that are modules, of a model that is not compiled",
+                "write nn.ReLU() as a module in place of a function, or choose other layers",
+            )
+        return layers

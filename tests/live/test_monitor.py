@@ -1,0 +1,299 @@
+"""A monitor sees what training sees, changes nothing of it, and says once what it cannot do."""
+
+import logging
+
+import pytest
+import torch
+from torch import nn
+
+import cofire
+from cofire.live import Monitor
+from cofire.patterns import MEASURES
+
+
+def network(dropout=0.0):
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Linear(6, 12),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Linear(12, 8),
+        nn.Tanh(),
+        nn.Linear(8, 3),
+    )
+
+
+def data(samples=96):
+    inputs = torch.randn(samples, 6, generator=torch.Generator().manual_seed(1))
+    return inputs, inputs[:, :3].argmax(dim=1)
+
+
+def batches(size=16):
+    inputs, labels = data()
+    return list(zip(inputs.split(size), labels.split(size), strict=True))
+
+
+def train(monitor, model, epochs=2, lr=0.1, **end):
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    for _ in range(epochs):
+        for inputs, labels in batches():
+            optimizer.zero_grad()
+            with monitor.step(inputs, labels):
+                loss = nn.functional.cross_entropy(model(inputs), labels)
+            loss.backward()
+            optimizer.step()
+        monitor.end_epoch(**end)
+    return monitor
+
+
+def said(caplog):
+    return [record.getMessage() for record in caplog.records if record.name == "cofire.live"]
+
+
+def test_an_epoch_of_fixed_weights_gives_what_two_passes_give():
+    model = network()
+    found = train(Monitor(model, every=1), model, epochs=1, lr=0.0).trajectory.layers.to_pylist()
+    exact = cofire.summarize(model.eval(), data(), by_class="statistics", progress=False)
+    for row, layer in zip(found, exact.layers, strict=True):
+        for name, measure in MEASURES.items():
+            column, how = next(iter(measure.columns.items()))
+            known = measure.over(layer.measure(name), how)
+            close = {"rel": 0.03} if name == "entropy" else {"rel": 1e-6}
+            assert row[column] == pytest.approx(known, **close), name
+        assert row["train_accuracy"] == exact.accuracy
+
+
+def test_training_is_the_same_with_and_without_it_and_no_hook_is_left():
+    with_it, without = network(0.5), network(0.5)
+    torch.manual_seed(3)
+    train(Monitor(with_it, every=1, reference=data()), with_it)
+    torch.manual_seed(3)
+    for _ in range(2):
+        for inputs, labels in batches():
+            optimizer = torch.optim.SGD(without.parameters(), lr=0.1)
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(without(inputs), labels).backward()
+            optimizer.step()
+    for one, two in zip(with_it.parameters(), without.parameters(), strict=True):
+        assert torch.equal(one, two)
+    assert with_it.training
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in with_it.modules())
+
+
+def test_an_exception_in_the_step_is_the_users_and_leaves_no_hook():
+    model = network()
+    monitor = Monitor(model, every=1)
+
+    def fails():
+        with monitor.step(*batches()[0]):
+            model(batches()[0][0])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fails()
+    assert not any(m._forward_hooks for m in model.modules())
+    train(monitor, model, epochs=1)
+    assert monitor.trajectory.layers["train_accuracy"].null_count == 0
+
+
+class Functions(nn.Module):
+    """Activations without modules of their own."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 12), nn.Linear(12, 3)
+
+    def forward(self, x):
+        return self.b(torch.relu(self.a(x)))
+
+
+class NoExport(Functions):
+    def forward(self, x):
+        return super().forward(x) if float(x.detach().sum()) < 1e9 else x
+
+
+@pytest.mark.parametrize("kind", [Functions, NoExport])
+def test_what_hooks_do_not_reach_is_observed_by_a_pass_of_its_own(kind, caplog):
+    torch.manual_seed(0)
+    model = kind()
+    with caplog.at_level(logging.WARNING):
+        rows = train(Monitor(model, every=1), model).trajectory.layers
+    assert len(rows) == 2
+    assert len(said(caplog)) == (kind is NoExport)
+    assert model.training
+
+
+def test_a_network_or_a_compiled_model_is_observed_by_a_pass_of_its_own():
+    model = network()
+    view = cofire.Network(model, torch.zeros(1, 6))
+    assert len(train(Monitor(view, every=1), model, epochs=1).trajectory.layers) == 2
+    compiled = torch.compile(model, backend="eager")
+    assert len(train(Monitor(compiled, every=1), model, epochs=1).trajectory.layers) == 2
+
+
+def test_observe_makes_a_pass_of_its_own_and_counts_as_a_step():
+    model = network(0.5)
+    monitor = Monitor(model, every=2)
+    for inputs, labels in batches():
+        monitor.observe(inputs, labels)
+    monitor.end_epoch()
+    assert monitor.steps == 6
+    half = [batch for number, batch in enumerate(batches()) if number % 2 == 0]
+    exact = cofire.summarize(model, half, by_class="statistics", progress=False)
+    assert monitor.trajectory.layers["activity"].to_pylist() == pytest.approx(
+        [float(layer.probability().mean()) for layer in exact.layers]
+    )
+
+
+def test_dead_neurons_are_told_once_for_each_layer_and_level(caplog):
+    model = network()
+    with torch.no_grad():
+        model[0].bias[:8] = -100
+    with caplog.at_level(logging.WARNING):
+        train(Monitor(model, every=2, window=6), model, epochs=3)
+        with torch.no_grad():
+            model[0].bias[:] = -100
+        monitor = Monitor(model, every=1, window=6)
+        train(monitor, model)
+    told = said(caplog)
+    assert told[0].startswith(
+        "1: 67 % of neurons never fired in the last 6 steps, 3 of them observed"
+    )
+    assert told[1].startswith("1: 100 % of neurons never fired in the last 6 steps (")
+    assert len(told) == 2
+
+
+def test_saturated_neurons_are_told(caplog):
+    model = network()
+    with torch.no_grad():
+        model[3].weight *= 1000
+    log = {}
+    with caplog.at_level(logging.WARNING):
+        train(Monitor(model, every=1, log=lambda name, v, _: log.update({name: v})), model, 1, 0.0)
+    assert "4: 88 % of neurons sat at the ends of tanh" in said(caplog)[0]
+    assert log["cofire/4/saturated"] == 7
+
+
+@pytest.mark.parametrize("amp", [torch.bfloat16, torch.float16])
+def test_half_precision_is_observed_as_it_is(amp, caplog):
+    model = network()
+    monitor = Monitor(model, every=1)
+    with caplog.at_level(logging.WARNING):
+        for inputs, labels in batches():
+            with monitor.step(inputs, labels), torch.autocast("cpu", amp):
+                nn.functional.cross_entropy(model(inputs).float(), labels).backward()
+        monitor.end_epoch()
+    assert not said(caplog)
+    assert len(monitor.trajectory.layers) == 2
+
+
+def test_nan_is_named_once_and_the_next_window_is_whole(caplog):
+    model = network()
+    monitor = Monitor(model, every=1)
+    with caplog.at_level(logging.WARNING):
+        for number, (inputs, labels) in enumerate(batches()):
+            with monitor.step(inputs * (float("nan") if number in (1, 2) else 1), labels):
+                model(inputs * (float("nan") if number in (1, 2) else 1))
+        monitor.end_epoch()
+    assert len(said(caplog)) == 1
+    assert "activation nan of neuron 0 of layer '1' in batch 2" in said(caplog)[0]
+    assert monitor.trajectory.layers["train_accuracy"].null_count == 0
+
+
+def test_batches_are_mappings_as_well_and_labels_need_not_be(caplog):
+    model = network()
+    monitor, bare = Monitor(model, every=1), Monitor(model, every=1)
+    for inputs, labels in batches():
+        for one, batch in ((monitor, {"x": inputs, "labels": labels}), (bare, [inputs])):
+            with one.step(batch):
+                model(inputs)
+    monitor.end_epoch()
+    bare.end_epoch()
+    assert monitor.trajectory.layers["information"].null_count == 0
+    assert bare.trajectory.layers["information"].null_count == 2
+    assert bare.trajectory.layers["entropy"].to_pylist() == pytest.approx(
+        monitor.trajectory.layers["entropy"].to_pylist()
+    )
+    assert not said(caplog)
+
+
+WRONG = {
+    "nothing is kept by class: labels of type torch.float32": lambda m, x, y: (x, y.float()),
+    "a batch of type str": lambda m, x, y: ("x", y),
+    "a batch without labels after": lambda m, x, y: (x, y if m.steps == 0 else None),
+    "label 7 at position 0": lambda m, x, y: (x, y if m.steps == 0 else y * 0 + 7),
+    "for 5 labels": lambda m, x, y: (x, y) if m.steps == 0 else (x[:5], y[:5]),
+}
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_what_it_cannot_use_is_said_once_and_training_goes_on(text, caplog):
+    model = network()
+    monitor = Monitor(model, every=1)
+    with caplog.at_level(logging.WARNING):
+        for inputs, labels in batches():
+            with monitor.step(*WRONG[text](monitor, inputs, labels)):
+                model(inputs)
+    assert [text in line for line in said(caplog)] == [True]
+
+
+def test_a_model_without_layers_too_small_a_budget_or_no_forward_pass_is_said_once(caplog):
+    plain, model = nn.Sequential(nn.Linear(6, 3)), network()
+    with caplog.at_level(logging.WARNING):
+        train(Monitor(plain, every=1), plain)
+        train(Monitor(model, every=1, max_bytes=1000), model)
+        train(Monitor(model, every=1, max_bytes=2 * 20 * (400 * 8 + 16 + 40) + 1), model)
+        idle = Monitor(model, every=1)
+        train(idle, network(), epochs=2)
+    told = said(caplog)
+    assert len(told) == 4
+    assert "without activation layers" in told[0]
+    assert "of state twice" in told[1]
+    assert "nothing is kept by class: 20 neurons" in told[2]
+    assert "no forward pass was observed" in told[3]
+
+
+def test_a_folder_is_reported_goes_on_after_a_restart_and_refuses_other_options(tmp_path, caplog):
+    model = network()
+    folder = tmp_path / "run"
+    given = {"every": 1, "folder": folder, "reference": data(), "checkpoints": True}
+    train(Monitor(model, **given), model, epochs=3, accuracy=0.5)
+    first = cofire.Trajectory.load(folder)
+    assert first.checkpoints == (1, 2, 3)
+    assert first.graph("4").vertices > 0
+    assert set(first.layers["test_accuracy"].to_pylist()) == {0.5}
+    again = Monitor(model, **given)
+    for inputs, labels in batches():
+        with again.step(inputs, labels):
+            model(inputs)
+    again.end_epoch(epoch=3)
+    found = cofire.Trajectory.load(folder)
+    assert found.checkpoints == (1, 2, 3)
+    assert found.layers.slice(0, 4) == first.layers.slice(0, 4)
+    page = cofire.write_report(found, tmp_path / "page.html")
+    assert "one of" not in page.read_text()[:0]
+    assert len(list((folder / "checkpoints").iterdir())) == 3
+    with caplog.at_level(logging.WARNING):
+        train(Monitor(model, **given, bins=10), model, epochs=1)
+    assert "other values of bins" in said(caplog)[0]
+    assert cofire.Trajectory.load(folder).layers == found.layers
+
+
+def test_rows_come_every_so_many_epochs():
+    model = network()
+    monitor = train(Monitor(model, every=1, epochs=2), model, epochs=4)
+    assert monitor.trajectory.layers["epoch"].to_pylist() == [2, 2, 4, 4]
+
+
+def test_windows_of_one_epoch_merge_into_its_row():
+    short, long = network(), network()
+    found = [
+        train(Monitor(model, every=1, window=window), model).trajectory.layers
+        for model, window in ((short, 2), (long, 500))
+    ]
+    one, two = (
+        table.drop_columns(["entropy", "entropy_mean", "entropy_median"]) for table in found
+    )
+    for mine, theirs in zip(one.to_pylist(), two.to_pylist(), strict=True):
+        assert mine == pytest.approx(theirs)
+    assert found[0]["entropy"].to_pylist() == pytest.approx(found[1]["entropy"].to_pylist())
