@@ -270,10 +270,18 @@ def test_data_that_cannot_be_learnt_from_is_refused():
     broken[5, 0] = float("nan")
     with pytest.raises(NonFiniteError):
         Booster(network).fit((broken, train[1]), held, progress=False)
-    with pytest.raises(BudgetError, match="second moments"):
-        Booster(network, method="discriminant", max_bytes=3000).fit(train, held, progress=False)
     with pytest.raises(DataError):
         Booster(network).fit([], held, progress=False)
+
+
+def test_a_discriminant_is_of_samples_where_the_square_of_neurons_has_no_room():
+    _, network, (train, held, test) = toy()
+    right = []
+    for max_bytes in (1_000_000, 5_000):
+        booster = Booster(network, method="discriminant", max_bytes=max_bytes)
+        booster.fit(train, held, progress=False)
+        right.append(float((booster(test[0]).argmax(1) == test[1]).double().mean()))
+    assert abs(right[0] - right[1]) < 0.05
 
 
 def test_overlap_is_found_by_index_and_by_content():

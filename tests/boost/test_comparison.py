@@ -126,8 +126,8 @@ def told_apart(values, patterns):
     labels = by_value if values else fires[:, 1].long()
     found = {}
     for name, read in (("values", (True, False)), ("patterns", (False, True))):
-        parts = [(activations[:2000], torch.zeros(2000, 2), labels[:2000])]
-        evidence = fit_readouts(parts, [6], values=read[0], patterns=read[1])
+        seen = activations[:2000], torch.zeros(2000, 2), labels[:2000]
+        evidence = fit_readouts(*seen, [6], values=read[0], patterns=read[1])
         added = [one((activations[2000:],)) for one in evidence]
         assert [(one.has_values, one.has_patterns) for one in evidence] == [read] * 3
         found[name] = max(float((one.argmax(1) == labels[2000:]).double().mean()) for one in added)
@@ -278,7 +278,7 @@ def test_a_readout_finds_what_logits_lack():
     activations = torch.randn(3000, 5, generator=draw).relu()
     labels = (activations[:, 0] > 0).long()
     logits = torch.zeros(3000, 2)
-    found = fit_readouts([(activations, logits, labels)], [5], patterns=True)
+    found = fit_readouts(activations, logits, labels, [5], patterns=True)
     added = [evidence((activations,)) for evidence in found]
     which, head = choose_readout(logits, added, labels)
     assert float((head(logits, added[which]).argmax(1) == labels).double().mean()) > 0.99

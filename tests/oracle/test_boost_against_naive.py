@@ -21,7 +21,7 @@ from cofire.boost.heads import fit_temperature
 from cofire.boost.measures import calibration_error, false_counts, negative_log_likelihood
 from cofire.errors import CofireError
 from cofire.functional import activation_probability, propose
-from cofire.patterns import linear_discriminant, pattern_log_likelihood
+from cofire.patterns import discriminant_of_samples, linear_discriminant, pattern_log_likelihood
 from cofire.statistics import paired_bootstrap
 
 from . import naive_boost as naive
@@ -322,6 +322,20 @@ def test_the_discriminant_is_the_one_of_exact_fractions(cloud, ridge):
     expected = naive.discriminant(values, labels, classes, ridge)
     close(weights, expected[0], 1e-9)
     close(bias, expected[1], 1e-9)
+
+
+@seldom
+@given(clouds(), st.sampled_from([0.01, 0.5]))
+def test_products_of_samples_give_the_same_discriminant(cloud, ridge):
+    values, labels, _ = cloud
+    counts, sums, second = moments(*cloud)
+
+    found = discriminant_of_samples(
+        counts, sums, torch.as_tensor(values), torch.as_tensor(labels), ridge
+    )
+
+    for one, other in zip(found, linear_discriminant(counts, sums, second, ridge), strict=True):
+        close(one, other, 1e-8)
 
 
 def test_a_ridge_of_one_percent_is_the_default():

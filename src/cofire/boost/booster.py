@@ -76,7 +76,8 @@ class Booster(nn.Module):
             data.
         seed: Of networks and orders.
         max_bytes: Bound for the sample of training activations that readouts learn from (of more,
-            fewer samples are kept), for counts and sums per class, and for second moments.
+            fewer samples are kept), for counts and sums per class, and for second moments (where
+            they have no room, the covariance of "discriminant" is that of the sample).
 
     Attributes:
         fitted: What was fitted, None before.

@@ -16,8 +16,8 @@ from cofire.activations.batches import first_inputs
 from cofire.activations.labelling import Labelling
 from cofire.arguments import validated
 from cofire.boost.booster import AUTO, Booster, best_of
-from cofire.boost.fitting import FitSettings, Fitted, fit_methods, readings
-from cofire.boost.measures import Flip, FlipCollector, calibration_gap, check_finite, false_counts
+from cofire.boost.fitting import FitSettings, Fitted, answers, fit_methods, readings, reads_head
+from cofire.boost.measures import Flip, FlipCollector, calibration_gap, false_counts
 from cofire.boost.methods import (
     CONTROLS,
     DEFAULT_METHOD,
@@ -229,7 +229,7 @@ def compare(
             data.
         seed: Of networks, orders and draws.
         max_bytes: See `Booster`.
-        train_accuracy: Whether the training data is read once more, for accuracy.
+        train_accuracy: Whether accuracy on the training data is wanted as well.
         batch_size: For data that does not come in batches.
         draws: Of the bootstrap.
         margin: A difference of test accuracy below it counts as none, a share from 0 up.
@@ -266,25 +266,23 @@ def compare(
     check_apart_by_index(held_out, test, "test data", "the held-out data")
     with without_autocast():
         fits = fit_methods(
-            reader, [method_of(name) for name in names], training, held_out, settings
+            reader,
+            [method_of(name) for name in names],
+            training,
+            held_out,
+            settings,
+            train_accuracy=train_accuracy,
         )
     best_control = best_of(fits, [name for name in names if method_of(name).kind == "control"])
     chosen = method
     if method == AUTO:
         chosen = best_of(fits, [name for name in names if method_of(name).kind == "method"])
-    for one in fits.fitted.values():
-        one.to(network.device)
     flips = FlipCollector()
-    tested = _judge(reader, fits.fitted, test, settings, "boost: test data", chosen, flips)
+    tested = _judge(reader, fits.fitted, test, settings, chosen, flips)
     check_apart_by_content(fits.training_hashes, tested.hashes, "test data")
     if held_out is not None:
         check_apart_by_content(
             fits.held_out_hashes, tested.hashes, "test data", "the held-out data"
-        )
-    trained = None
-    if train_accuracy:
-        trained = _judge(
-            reader, fits.fitted, training, settings, "boost: training accuracy", chosen, None
         )
     rows = {}
     right = {name: (tested.predicted[name] == tested.labels).to(torch.int8) for name in names}
@@ -296,9 +294,7 @@ def compare(
             fitted.method.title,
             fitted.method.kind,
             fitted.fitted_on,
-            None
-            if trained is None
-            else float((trained.predicted[name] == trained.labels).double().mean()),
+            fits.train_accuracy[name] if train_accuracy else None,
             float(held),
             float(right[name].double().mean()),
             float(tested.losses[name].mean()),
@@ -357,31 +353,22 @@ def _judge(
     fitted: Mapping[str, Fitted],
     data: Any,
     settings: FitSettings,
-    title: str,
     chosen: str,
-    flips: FlipCollector | None,
+    flips: FlipCollector,
 ) -> _Answers:
     """One pass over data: what each method predicts, how sure it is, and its loss; all (samples,)."""
     labels, hashes = [], []
     parts: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {name: [] for name in fitted}
-    head = any(one.evidence is not None and one.evidence.of_head for one in fitted.values())
+    title, head = "boost: test data", reads_head(fitted)
     with torch.no_grad(), without_autocast():
         for inputs, of_batch, reading in readings(reader, data, settings, title, head=head):
-            known: dict[int, Tensor] = {}
-            for name, one in fitted.items():
-                evidence = None
-                if one.evidence is not None:
-                    key = id(one.evidence)  # several methods share theirs
-                    evidence = known[key] = known[key] if key in known else one.evidence.of(reading)
-                better = one.head(reading.logits, evidence)
-                check_finite(better, f"NaN or infinite scores of '{name}'")
+            for name, better in answers(fitted, reading):
                 confidence, predicted = better.softmax(dim=1).max(dim=1)
                 loss = nn.functional.cross_entropy(better, of_batch, reduction="none")
                 parts[name].append((predicted.cpu(), confidence.cpu(), loss.cpu()))
             labels.append(of_batch.cpu())
             hashes.append(hashes_of(inputs))
-            if flips is not None:
-                flips.update(inputs, labels[-1], parts[BASE][-1], parts[chosen][-1])
+            flips.update(inputs, labels[-1], parts[BASE][-1], parts[chosen][-1])
     joined = {
         name: tuple(torch.cat(column) for column in zip(*rows, strict=True))
         for name, rows in parts.items()

@@ -166,7 +166,7 @@ class ClassStatistics:
         """Before any data.
 
         Raises:
-            BudgetError: The second moments would take more than `max_bytes`.
+            BudgetError: Counts and sums would take more than `max_bytes`.
         """
         needed = 16 * classes * neurons
         if needed > max_bytes:
@@ -174,12 +174,6 @@ class ClassStatistics:
                 f"counts and sums of {neurons:,} neurons for {classes:,} classes, {needed / 1e9:.1f} GB",
                 f"at most {max_bytes / 1e9:.1f} GB",
                 "choose fewer layers, unit='channel-mean' or 'channel-max', or raise max_bytes",
-            )
-        if moments and neurons * neurons * 8 > max_bytes:
-            raise BudgetError(
-                f"second moments of {neurons:,} neurons, {neurons * neurons * 8 / 1e9:.1f} GB",
-                f"at most {max_bytes / 1e9:.1f} GB",
-                "choose fewer layers, layers='L2L' say, another method, or raise max_bytes",
             )
 
         def zeros(*shape: int) -> Tensor:
@@ -242,12 +236,14 @@ class Sample:
 
     Attributes:
         max_bytes: The budget.
+        last: Neurons of the last layer.
         share: Samples whose hash lies below this share of all hashes are kept; halved whenever
             there are too many.
         seen: Samples that went by.
     """
 
     max_bytes: int
+    last: int
     share: float = 1.0
     seen: int = 0
     _parts: list[_Part] = field(default_factory=list)
@@ -274,17 +270,31 @@ class Sample:
         """Samples that are kept."""
         return sum(len(part.labels) for part in self._parts)
 
-    def of_layers(self) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Batch by batch the neurons of all layers, logits and labels."""
-        return [(part.joined, part.logits, part.labels) for part in self._parts]
+    def of_layers(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The neurons of all layers, logits and labels."""
+        whole = self._whole()
+        return whole.joined, whole.logits, whole.labels
 
-    def of_head(self, last: int) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Batch by batch what goes into the head, logits and labels.
+    def of_head(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What goes into the head, logits and labels."""
+        whole = self._whole()
+        head = whole.joined[:, -self.last :] if whole.head is None else whole.head
+        return head, whole.logits, whole.labels
 
-        Args:
-            last: Neurons of the last layer.
-        """
-        return [
-            (part.joined[:, -last:] if part.head is None else part.head, part.logits, part.labels)
-            for part in self._parts
-        ]
+    def _whole(self) -> _Part:
+        parts = self._parts
+        if len(parts) > 1:
+            logits, labels, hashes = (
+                torch.cat([getattr(part, name) for part in parts])
+                for name in ("logits", "labels", "hashes")
+            )
+            own = any(part.head is not None for part in parts)
+            heads = [p.joined[:, -self.last :] if p.head is None else p.head for p in parts if own]
+            head = torch.cat(heads) if own else None
+            del heads
+            joined = parts[0].joined.new_empty(len(labels), parts[0].joined.shape[1])
+            # One after the other is let go, so that neurons never lie in memory twice.
+            for place in torch.split(joined, [len(part.labels) for part in parts]):
+                place.copy_(parts.pop(0).joined)
+            self._parts = [_Part(joined, head, logits, labels, hashes)]
+        return self._parts[0]

@@ -107,12 +107,14 @@ class Seen:
         evidence: For each kind, its candidates, (samples, classes) each.
         labels: (samples,).
         hashes: (samples,), by content.
+        accuracy: Of what was judged on the way, 0 to 1, by name.
     """
 
     logits: Tensor
     evidence: Mapping[str, list[Tensor]]
     labels: Tensor
     hashes: Tensor
+    accuracy: Mapping[str, float] = field(default_factory=dict)
 
     def part(self, chosen: Tensor) -> Seen:
         """Some of the samples."""
@@ -138,6 +140,7 @@ class Fits:
         kept: Training samples that readouts learnt from, and all of them.
         always_active: For each layer the share of P, over classes and neurons, that lies above
             0.99.
+        train_accuracy: Of each on the training data, 0 to 1; without entries unless asked for.
     """
 
     fitted: dict[str, Fitted]
@@ -147,10 +150,17 @@ class Fits:
     held_out_hashes: Tensor
     kept: tuple[int, int] = field(default=(0, 0))
     always_active: Mapping[str, float] = field(default_factory=dict)
+    train_accuracy: Mapping[str, float] = field(default_factory=dict)
 
 
 def fit_methods(
-    reader: Reader, methods: Sequence[Method], training: Any, held_out: Any, settings: FitSettings
+    reader: Reader,
+    methods: Sequence[Method],
+    training: Any,
+    held_out: Any,
+    settings: FitSettings,
+    *,
+    train_accuracy: bool = False,
 ) -> Fits:
     """Fit methods and controls.
 
@@ -161,6 +171,7 @@ def fit_methods(
         held_out: Data it was not trained on; None to set a fifth of the training data aside, chosen
             by content.
         settings: How.
+        train_accuracy: Whether accuracy on the training data is wanted as well.
 
     Returns:
         The fits.
@@ -182,39 +193,53 @@ def fit_methods(
         )
         needed = {m.evidence for m in methods if m.evidence}
         candidates = {kind: EVIDENCE[kind](gathered) for kind in sorted(needed)}
+        found: dict[str, tuple[Fitted, Tensor, float | None]] = {}
+
+        def fit(chosen: Sequence[Method], trained: Seen | None) -> None:
+            for one in chosen:
+                found[one.name] = _fit_one(one, candidates, trained, seen, words, settings)
+                found[one.name][0].to(reader.network.device)
+
         on_training = [m for m in methods if m.fit_on == "training"]
-        seen_training: Seen | None = None
-        if on_training or held_out is None:
-            wanted = (
-                candidates
-                if held_out is None
-                else {m.evidence: candidates[m.evidence] for m in on_training if m.evidence}
-            )
-            seen_training = read_all(reader, wanted, training, settings, "boost: training data")
+        elsewhere = [m for m in methods if m.fit_on != "training"]
+        accuracies: dict[str, float] = {}
+        title = "boost: training data"
         if held_out is not None:
             seen = read_all(reader, candidates, held_out, settings, "boost: held-out data")
             check_apart_by_content(hashes, seen.hashes)
             words = "held-out data"
+            fit(elsewhere, None)
+            if on_training or train_accuracy:
+                # What was fitted already is judged on the way.
+                judged = {m.name: found[m.name][0] for m in elsewhere if train_accuracy}
+                wanted = {m.evidence: candidates[m.evidence] for m in on_training if m.evidence}
+                trained = read_all(reader, wanted, training, settings, title, judged)
+                accuracies |= trained.accuracy
+                fit(on_training, trained)
         else:
-            assert seen_training is not None
-            if not torch.equal(hashes.sort().values, seen_training.hashes.sort().values):
+            trained = read_all(reader, candidates, training, settings, title)
+            if not torch.equal(hashes.sort().values, trained.hashes.sort().values):
                 raise DataError(
                     "training data that changes from one reading to the next",
                     "the same samples each time, where a part of them is set aside",
                     "pass held-out data, or turn random augmentation off",
                 )
-            seen = seen_training.part(_aside(seen_training.hashes))
+            seen = trained.part(_aside(trained.hashes))
             words = "training data set aside"
-        fitted, scores = {}, {}
-        for method in methods:
-            fitted[method.name], scores[method.name] = _fit_one(
-                method, candidates, seen_training, seen, words, settings
-            )
+            fit(methods, trained)
     sample = gathered.sample
     shares = always_active_shares(gathered.statistics.probability(), reader.sizes)
     active = dict(zip((layer.name for layer in reader.layers), shares, strict=True))
+    accuracies |= {name: right for name, (_, _, right) in found.items() if right is not None}
     return Fits(
-        fitted, scores, seen.labels, hashes, seen.hashes, (sample.kept, sample.seen), active
+        {m.name: found[m.name][0] for m in methods},
+        {name: score for name, (_, score, _) in found.items()},
+        seen.labels,
+        hashes,
+        seen.hashes,
+        (sample.kept, sample.seen),
+        active,
+        accuracies,
     )
 
 
@@ -225,8 +250,8 @@ def _fit_one(
     held_out: Seen,
     words: str,
     settings: FitSettings,
-) -> tuple[Fitted, Tensor]:
-    """A method fitted, and its logits for the held-out samples."""
+) -> tuple[Fitted, Tensor, float | None]:
+    """A method fitted, its logits for the held-out samples, and its accuracy on training data where that is known."""
 
     def fitted_to(data: Seen) -> tuple[int, nn.Module]:
         return method.fit(data.logits, data.predictors(method), data.labels, settings.seed)
@@ -267,7 +292,11 @@ def _fit_one(
             if method.evidence in LEARNT and words.startswith("held")
             else words
         )
-    return Fitted(method, evidence, head.requires_grad_(False), told), score
+    right = None
+    if training is not None:
+        hits = applied(which, head, training).argmax(dim=1) == training.labels
+        right = float(hits.double().mean())
+    return Fitted(method, evidence, head.requires_grad_(False), told), score, right
 
 
 def _aside(hashes: Tensor) -> Tensor:
@@ -283,11 +312,14 @@ def _gather(
     sizes = reader.sizes
     # A fifth is set aside for choices only where something is fitted on it.
     aside = aside and any(method.fit_on == "held-out" for method in methods)
+    neurons = sum(sizes)
+    # The square of many neurons has no room: products of samples take its place.
+    moments = "discriminant" in kinds and 8 * neurons * neurons <= settings.max_bytes
     statistics = ClassStatistics.empty(
         network.num_classes,
-        sum(sizes),
+        neurons,
         threshold=0.0,
-        moments="discriminant" in kinds,
+        moments=moments,
         device=network.device,
         max_bytes=settings.max_bytes,
     )
@@ -295,8 +327,8 @@ def _gather(
         statistics.threshold = _means(reader, training, aside=aside, settings=settings)
     else:
         statistics.threshold = settings.threshold
-    samples = bool(LEARNT & kinds)
-    sample = Sample(settings.max_bytes)
+    samples = bool(LEARNT & kinds) or ("discriminant" in kinds and not moments)
+    sample = Sample(settings.max_bytes, sizes[-1])
     everything = []
     for inputs, labels, reading in readings(
         reader, training, settings, "boost: evidence", head="last-layers" in kinds
@@ -317,7 +349,7 @@ def _gather(
     if samples and not sample.kept:
         raise BudgetError(
             f"max_bytes={settings.max_bytes:,}, which holds the activations of no training sample",
-            f"room for a few thousand samples of {sum(sizes):,} neurons",
+            f"room for a few thousand samples of {neurons:,} neurons",
             "raise max_bytes, or choose fewer layers",
         )
     return Gathered(statistics, sample, sizes), torch.cat(everything)
@@ -341,6 +373,7 @@ def read_all(
     data: Any,
     settings: FitSettings,
     title: str,
+    judged: Mapping[str, Fitted] | None = None,
 ) -> Seen:
     """One pass over data: logits and evidence of every sample.
 
@@ -350,6 +383,7 @@ def read_all(
         data: As `cofire.summarize` takes it.
         settings: How.
         title: Of the progress bar.
+        judged: What is judged on the way.
 
     Raises:
         DataError: See `cofire.summarize`.
@@ -358,9 +392,12 @@ def read_all(
     found: dict[str, list[list[Tensor]]] = {
         kind: [[] for _ in several] for kind, several in candidates.items()
     }
-    for inputs, of_batch, reading in readings(
-        reader, data, settings, title, head="last-layers" in candidates
-    ):
+    fits = judged or {}
+    hits = dict.fromkeys(fits, 0)
+    head = "last-layers" in candidates or reads_head(fits)
+    for inputs, of_batch, reading in readings(reader, data, settings, title, head=head):
+        for name, better in answers(fits, reading):
+            hits[name] += int((better.argmax(dim=1) == of_batch).sum())
         logits.append(reading.logits.cpu())
         labels.append(of_batch.cpu())
         hashes.append(hashes_of(inputs))
@@ -371,7 +408,27 @@ def read_all(
     for every in joined.values():
         for one in every:
             check_finite(one, f"NaN or infinite activations ({title.removeprefix('boost: ')})")
-    return Seen(torch.cat(logits), joined, torch.cat(labels), torch.cat(hashes))
+    seen = torch.cat(labels)
+    accuracy = {name: count / len(seen) for name, count in hits.items()}
+    return Seen(torch.cat(logits), joined, seen, torch.cat(hashes), accuracy)
+
+
+def reads_head(fitted: Mapping[str, Fitted]) -> bool:
+    """Whether any reads what goes into the last linear layer."""
+    return any(one.evidence is not None and one.evidence.of_head for one in fitted.values())
+
+
+def answers(fitted: Mapping[str, Fitted], reading: Reading) -> Iterator[tuple[str, Tensor]]:
+    """The better logits of each, by name; evidence that several share is computed once."""
+    known: dict[int, Tensor] = {}
+    for name, one in fitted.items():
+        evidence = None
+        if one.evidence is not None:
+            key = id(one.evidence)
+            evidence = known[key] = known[key] if key in known else one.evidence.of(reading)
+        better: Tensor = one.head(reading.logits, evidence)
+        check_finite(better, f"NaN or infinite scores of '{name}'")
+        yield name, better
 
 
 def readings(

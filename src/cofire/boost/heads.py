@@ -363,7 +363,9 @@ _STEP = 256
 
 
 def fit_readouts(
-    parts: Sequence[tuple[Tensor, Tensor, Tensor]],
+    activations: Tensor,
+    logits: Tensor,
+    labels: Tensor,
     sizes: Sequence[int],
     *,
     patterns: bool,
@@ -381,8 +383,9 @@ def fit_readouts(
     of a layer's neurons.
 
     Args:
-        parts: Batches of (activations, logits, labels): (samples, neurons), (samples, classes),
-            (samples,).
+        activations: (samples, neurons).
+        logits: (samples, classes).
+        labels: (samples,).
         sizes: Neurons of each layer.
         patterns: Whether there is a V.
         values: Whether there is a W; without it, only which neurons fire is read, and not how
@@ -396,57 +399,58 @@ def fit_readouts(
     Returns:
         For each rate, what is added.
     """
-    sample = (
-        torch.cat([part[0] for part in parts]).to(torch.float32)
-        if len(parts) > 1
-        else parts[0][0].float()
-    )
-    offset = torch.cat([part[1] for part in parts]).to(torch.float32)
-    labels = torch.cat([part[2] for part in parts])
+    sample, offset = activations.float(), logits.float()
     samples, neurons = sample.shape
-    classes, device = offset.shape[1], sample.device
-    scale = _scales(sample, sizes)
-    width = neurons * (values + patterns)
-    weights = [torch.zeros(classes, width, device=device, dtype=torch.float32) for _ in rates]
-    biases = [torch.zeros(classes, device=device, dtype=torch.float32) for _ in rates]
+    rows, device = (len(rates), offset.shape[1]), sample.device
+    # Activations are multiplied by the scale where there are fewest of them: in the weights.
+    scales = [_scales(sample, sizes)] * values + [torch.ones_like(sample[0])] * patterns
+    weights = [sample.new_zeros(*rows, neurons) for _ in scales]
+    bias = sample.new_zeros(rows)
     # The wider the input, the more a step changes the logits.
-    step_size = min(max((2048 / width) ** 0.5, 0.1), 3.0)
-    optimizer = torch.optim.Adam([{"params": both} for both in zip(weights, biases, strict=True)])
+    step_size = min(max((2048 / (neurons * len(scales))) ** 0.5, 0.1), 3.0)
+    learnt = [[each[number] for each in (*weights, bias)] for number in range(len(rates))]
+    optimizer = torch.optim.Adam([{"params": of_rate} for of_rate in learnt])
     per_epoch = -(-samples // _STEP)
     total = max(epochs, -(-300 // per_epoch)) * per_epoch
     draw = torch.Generator().manual_seed(seed)
     order: Iterator[Tensor] = iter(())
+    held, fired = (sample.new_empty(min(_STEP, samples), neurons) for _ in range(2))
     for step in range(1, total + 1):
         chosen = next(order, None)
         if chosen is None:
             order = iter(torch.split(torch.randperm(samples, generator=draw).to(device), _STEP))
             chosen = next(order)
-        given = sample[chosen]
-        read = [given * scale] if values else []
+        given = torch.index_select(sample, 0, chosen, out=held[: len(chosen)])
+        inputs = [given] * values
         if patterns:
-            read.append((given > threshold).to(given.dtype))
-        inputs = torch.cat(read, dim=1) if len(read) > 1 else read[0]
-        score = (inputs @ torch.cat(weights).T).reshape(len(chosen), len(rates), classes)
-        score = score + torch.stack(biases) + offset[chosen, None]
-        error = score.softmax(dim=2)
-        error[torch.arange(len(chosen), device=device), :, labels[chosen]] -= 1
+            inputs.append(torch.gt(given, threshold, out=fired[: len(chosen)]))
+        score = bias[..., None] + offset[chosen].T
+        for weight, scale, read in zip(weights, scales, inputs, strict=True):
+            score += ((weight * scale).flatten(0, 1) @ read.T).view(score.shape)
+        error = score.softmax(dim=1)
+        error[:, labels[chosen], torch.arange(len(chosen), device=device)] -= 1
         error /= len(chosen)
+        # Written out: without autograd, and one product for all rates.
+        slopes = [
+            (error.flatten(0, 1) @ read).mul_(scale).view(weight.shape).add_(weight, alpha=_DECAY)
+            for weight, scale, read in zip(weights, scales, inputs, strict=True)
+        ]
+        slopes.append(error.sum(dim=2))
         for number, group in enumerate(optimizer.param_groups):
-            # Written out: without autograd, and one product for all runs above.
-            weights[number].grad = error[:, number].T @ inputs + _DECAY * weights[number]
-            biases[number].grad = error[:, number].sum(dim=0)
+            for value, slope in zip(group["params"], slopes, strict=True):
+                value.grad = slope[number]
             group["lr"] = rates[number] * step_size * (1 - (step - 1) / total)
         optimizer.step()
     return [
         Evidence(
-            w[:, :neurons] * scale if values else None,
-            w[:, -neurons:] if patterns else None,
-            b,
+            weights[0][number] * scales[0] if values else None,
+            weights[-1][number] if patterns else None,
+            bias[number],
             sizes,
             threshold=threshold,
             of_head=of_head,
         )
-        for w, b in zip(weights, biases, strict=True)
+        for number in range(len(rates))
     ]
 
 

@@ -19,7 +19,7 @@ from cofire.boost.heads import (
     fit_temperature,
 )
 from cofire.errors import OptionError, near_matches
-from cofire.patterns import linear_discriminant, log_odds_of_patterns
+from cofire.patterns import discriminant_of_samples, linear_discriminant, log_odds_of_patterns
 
 __all__ = [
     "CONTROLS",
@@ -85,25 +85,31 @@ def _likelihood(gathered: Gathered) -> list[Evidence]:
 
 def _discriminant(gathered: Gathered) -> list[Evidence]:
     found = gathered.statistics
-    assert found.moments is not None
-    weights, bias = linear_discriminant(found.samples, found.sums, found.moments)
+    if found.moments is None:
+        values, _, labels = gathered.sample.of_layers()
+        weights, bias = discriminant_of_samples(found.samples, found.sums, values, labels)
+    else:
+        weights, bias = linear_discriminant(found.samples, found.sums, found.moments)
     return [Evidence(weights - weights.mean(dim=0), None, bias - bias.mean(), gathered.sizes)]
 
 
 def _readouts(*, values: bool, patterns: bool) -> Callable[[Gathered], list[Evidence]]:
     def fit(gathered: Gathered) -> list[Evidence]:
         threshold = gathered.statistics.threshold
-        parts = gathered.sample.of_layers()
         return fit_readouts(
-            parts, gathered.sizes, values=values, patterns=patterns, threshold=threshold
+            *gathered.sample.of_layers(),
+            gathered.sizes,
+            values=values,
+            patterns=patterns,
+            threshold=threshold,
         )
 
     return fit
 
 
 def _last_layers(gathered: Gathered) -> list[Evidence]:
-    parts = gathered.sample.of_head(gathered.sizes[-1])
-    return fit_readouts(parts, [parts[0][0].shape[1]], patterns=False, of_head=True)
+    head, logits, labels = gathered.sample.of_head()
+    return fit_readouts(head, logits, labels, [head.shape[1]], patterns=False, of_head=True)
 
 
 EVIDENCE: Mapping[str, Callable[[Gathered], list[Evidence]]] = {

@@ -17,6 +17,7 @@ from cofire.patterns.communities import (
 )
 from cofire.patterns.evidence import (
     check_every_class,
+    discriminant_of_samples,
     linear_discriminant,
     log_odds_of_patterns,
     pattern_log_likelihood,
@@ -50,6 +51,7 @@ __all__ = [
     "check_every_class",
     "check_membership",
     "class_selectivity",
+    "discriminant_of_samples",
     "entropy_of_counts",
     "graph_of",
     "information_floor",

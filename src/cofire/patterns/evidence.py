@@ -135,6 +135,67 @@ def linear_discriminant(
     return weights, (counts / counts.sum()).log() - (weights * means).sum(dim=1) / 2
 
 
+_NEURONS = 1024
+"""Neurons whose products are summed at a time."""
+
+
+def discriminant_of_samples(
+    class_samples: Tensor,
+    class_sums: Tensor,
+    activations: Tensor,
+    labels: Tensor,
+    ridge: float = 0.01,
+) -> tuple[Tensor, Tensor]:
+    """The same with `S` from some samples, for more neurons than a square of them has room for.
+
+    With the samples' distances from their class's mean as rows of `X`, `S = Xᵀ X / n + λ I`, whose
+    inverse needs products of samples alone: `S⁻¹ = (I − Xᵀ (X Xᵀ + n λ I)⁻¹ X) / λ`.
+
+    Args:
+        class_samples: n_c, (classes,), of all samples.
+        class_sums: Sum of the activations over each class, (classes, neurons).
+        activations: Of the samples that `S` is made from, (samples, neurons).
+        labels: Of the same, (samples,).
+        ridge: Share of the mean variance.
+
+    Returns:
+        Weights (classes, neurons) and bias (classes,), float64.
+
+    Raises:
+        LabelError: A class has no samples.
+
+    Example:
+        >>> values, labels = torch.tensor([[0.0], [2.0], [2.0], [4.0]]), torch.tensor([0, 0, 1, 1])
+        >>> weights, bias = discriminant_of_samples(
+        ...     torch.tensor([2, 2]), torch.tensor([[2.0], [6.0]]), values, labels, ridge=1e-9
+        ... )
+        >>> weights.round(decimals=3).tolist(), bias.round(decimals=3).tolist()
+        ([[1.0], [3.0]], [-1.193, -5.193])
+    """
+    check_every_class(class_samples)
+    counts = class_samples.to(torch.float64)
+    means = class_sums.to(torch.float64) / counts[:, None]
+    prior, samples = (counts / counts.sum()).log(), len(labels)
+    products = means.new_zeros(samples, samples)
+    of_means = means.new_zeros(samples, len(means))
+    parts = (torch.split(each, _NEURONS, dim=1) for each in (activations, means))
+    pieces = list(zip(*parts, strict=True))
+    for values, centres in pieces:
+        apart = values.double() - centres[labels]
+        products.addmm_(apart, apart.T)
+        of_means.addmm_(apart, centres.T)
+    scaled = ridge * products.trace() / means.shape[1]
+    if not float(scaled) > 0:
+        return torch.zeros_like(means), prior
+    products.diagonal().add_(scaled)
+    shares = torch.cholesky_solve(of_means, torch.linalg.cholesky(products))
+    weights = torch.cat(
+        [centres - shares.T @ (values.double() - centres[labels]) for values, centres in pieces],
+        dim=1,
+    ) * (samples / scaled)
+    return weights, prior - (weights * means).sum(dim=1) / 2
+
+
 _SLACK = 1e-2
 """How far a row of probabilities may be from one: softmax in bfloat16 over a thousand classes."""
 
