@@ -15,7 +15,7 @@ import torchvision
 
 from cofire.boost import Booster
 from cofire.network import Network
-from cofire.study.training import fcnn
+from cofire.study.networks import fcnn
 
 
 def ratios(network, booster, images, repeats):

@@ -56,7 +56,7 @@ def checkpoint(chosen, name, seed):
     if chosen.studies is None:
         folder = chosen.out / f"{name}-seed{seed}"
         options = StudyOptions(
-            dataset=DATASETS[name],
+            data=DATASETS[name],
             seed=seed,
             dropout=0.2,
             checkpoints=1,

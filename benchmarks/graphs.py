@@ -30,7 +30,7 @@ from cofire.graphs.louvain import louvain
 from cofire.network import Network
 from cofire.study import StudyOptions, fcnn, load_dataset
 from cofire.study.graph_rows import GraphOptions, graph_tables
-from cofire.study.training import Training, checkpoint_path, checkpoint_steps
+from cofire.study.training import Course, InMemory, Training, checkpoint_path
 
 
 def timed(action, repetitions=5):
@@ -180,15 +180,19 @@ def cofiring(samples=60_000, size=256, repetitions=7):
 
 
 def study(data_root, epochs):
-    options = StudyOptions(dataset="mnist")
+    options = StudyOptions(data="mnist")
     data = load_dataset("mnist", data_root, seed=0)
     train = (data.train_inputs, data.train_labels)
     network = Network(fcnn(784, (512, 512), 10, dropout=0.5), data.train_inputs[:2])
     spent = {"training": 0.0, "summary": 0.0, "graphs": 0.0}
     with tempfile.TemporaryDirectory() as folder:
-        steps = checkpoint_steps(469 * 20, 20)
+        course = Course.of(options, len(train[1]))
         training = Training(
-            fcnn(784, (512, 512), 10, dropout=0.5), options, *train, steps, Path(folder)
+            fcnn(784, (512, 512), 10, dropout=0.5),
+            options,
+            InMemory(*train),
+            course,
+            Path(folder),
         )
         summarize(
             network,

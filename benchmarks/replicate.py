@@ -187,7 +187,7 @@ def glorot_table(folder, data_root, seeds):
     rows = []
     for seed in seeds:
         found = run_study(
-            StudyOptions(dataset="mnist", seed=seed),
+            StudyOptions(data="mnist", seed=seed),
             folder / f"mnist-glorot{seed}",
             data_root=data_root,
         )
@@ -281,7 +281,7 @@ def main():
         for name in DATASETS:
             folder = chosen.out / f"{name}-seed{seed}"
             found[name, seed] = run_study(
-                StudyOptions(dataset=name, seed=seed),
+                StudyOptions(data=name, seed=seed),
                 folder,
                 data_root=chosen.data_root,
                 progress=None,

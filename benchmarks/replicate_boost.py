@@ -32,8 +32,9 @@ from cofire.boost.methods import VALUES
 from cofire.network import Network, load_weights
 from cofire.statistics import Interval, paired_bootstrap, seed_interval
 from cofire.study import StudyOptions
+from cofire.study.networks import fcnn
 from cofire.study.sources import LabelledData, hold_out, load_dataset
-from cofire.study.training import Training, checkpoint_path, checkpoint_steps, fcnn
+from cofire.study.training import Course, InMemory, Training, checkpoint_path, seeded
 
 SEEDS = (0, 1, 2)
 CHECKPOINTS = 20
@@ -207,10 +208,11 @@ def run(name: str, case: Case, seed: int, root: Path, out: Path) -> None:
     whole = case.data(root, seed)
     data, held_out = hold_out(whole, 0.1, seed=seed)
     train = (data.train_inputs, data.train_labels)
-    steps = checkpoint_steps(-(-len(train[1]) // options.batch_size) * options.epochs, CHECKPOINTS)
+    course = Course.of(options, len(train[1]))
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-    model = case.model()
-    training = Training(model, options, *train, steps, folder)
+    with seeded(seed, "weights"):
+        model = case.model()
+    training = Training(model, options, InMemory(*train), course, folder)
     while training.done < CHECKPOINTS:
         training.advance()
     network = Network(case.model(), train[0][:2])

@@ -296,7 +296,7 @@ def recipe_table(folder, data_root, seed=0):
     rows = []
     for title, changes in recipes.items():
         options = StudyOptions(
-            dataset="mnist", seed=seed, **{k: v for k, v in changes.items() if k != "glorot"}
+            data="mnist", seed=seed, **{k: v for k, v in changes.items() if k != "glorot"}
         )
         name = "-".join(["mnist", *(f"{k}{v}" for k, v in changes.items()), f"seed{seed}"])
         with glorot() if "glorot" in changes else nullcontext():
@@ -349,7 +349,7 @@ def main():
         for name in DATASETS:
             folder = chosen.out / f"{name}-seed{seed}"
             found[name, seed] = run_study(
-                StudyOptions(dataset=name, seed=seed), folder, data_root=chosen.data_root
+                StudyOptions(data=name, seed=seed), folder, data_root=chosen.data_root
             )
     unique_tables(found, chosen.seeds)
     size_tables(found, chosen.seeds)

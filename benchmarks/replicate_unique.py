@@ -58,7 +58,7 @@ def class_means(
     folder = out / f"{name}-seed{seed}"
     if not (folder / "checkpoints" / f"{ENDS[-1]:04d}.safetensors").exists():
         folder = out / f"{name}-seed{seed}-training"
-        run_study(StudyOptions(dataset=name, seed=seed, pairs="none"), folder, data_root=data_root)
+        run_study(StudyOptions(data=name, seed=seed, pairs="none"), folder, data_root=data_root)
     data = load_dataset(name, data_root, seed=seed)
     network = Network(fcnn(784, (512, 512), 10, dropout=0.5), data.train_inputs[:2])
     found = {}

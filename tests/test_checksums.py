@@ -15,7 +15,8 @@ from cofire.evaluate.bandit import BanditRun
 from cofire.evaluate.measures import records_schema
 from cofire.storage import load_result, read_schema, read_table, write_table
 from cofire.study import StudyOptions
-from cofire.study.training import Training, fcnn
+from cofire.study.networks import fcnn
+from cofire.study.training import Course, InMemory, Training
 from tests.conftest import Tiny
 
 FLIPS = 60
@@ -197,10 +198,12 @@ def test_tables_of_all_kinds_come_back_as_they_were(tmp_path, table):
 
 
 def test_a_flipped_bit_in_the_state_of_an_optimiser_is_told(tmp_path, tiny):
-    options = StudyOptions.of(dataset="digits", hidden=(4,), epochs=1, checkpoints=2)
+    options = StudyOptions.of(data="digits", hidden=(4,), epochs=1, checkpoints=2)
 
     def training():
-        return Training(fcnn(5, (4,), 3), options, tiny.inputs, tiny.labels, [1, 2], tmp_path)
+        return Training(
+            fcnn(5, (4,), 3), options, InMemory(*tiny.data), Course(2, [1, 2]), tmp_path
+        )
 
     training().advance()
     (path,) = (file for file in tmp_path.iterdir() if file.is_file())

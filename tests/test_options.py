@@ -72,7 +72,7 @@ def test_options_are_frozen():
 
 def test_a_near_choice_is_told():
     with pytest.raises(OptionError, match="pass 'mnist'"):
-        StudyOptions(dataset="minst")
+        StudyOptions(data="minst")
     with pytest.raises(OptionError, match="two at least"):
         StudyOptions(null_graphs=1)
 

@@ -24,7 +24,8 @@ from cofire.images.boxes import read_boxes
 from cofire.images.classes import read_names
 from cofire.images.reading import read_image
 from cofire.study import StudyOptions, run_study
-from cofire.study.training import Training, fcnn
+from cofire.study.networks import fcnn
+from cofire.study.training import Course, InMemory, Training
 from tests.conftest import Tiny
 
 HELD = {"file": "a.png", "label": 0, "size": [8, 8], "boxes": [[0, 0, 4, 4]]}
@@ -71,10 +72,10 @@ def files(tmp_path_factory):
     (place / "v.xml").write_text(VOC)
     (place / "names.json").write_text('["a", "b", "c"]')
     (place / "names.txt").write_text("a\nb\nc\n")
-    (place / "c.toml").write_text('dataset = "digits"\n')
+    (place / "c.toml").write_text('data = "digits"\n')
     for ending in ("png", "jpg", "tif", "gif", "webp", "bmp"):
         Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(place / f"i.{ending}")
-    options = StudyOptions.of(dataset="digits", hidden=(4,), epochs=1, checkpoints=1, pairs="none")
+    options = StudyOptions.of(data="digits", hidden=(4,), epochs=1, checkpoints=1, pairs="none")
     run_study(options, place / "study", progress=False)
     return {
         **{
@@ -115,7 +116,8 @@ def files(tmp_path_factory):
 
 def state(options, path):
     labels = torch.zeros(4, dtype=torch.int64)
-    return Training(fcnn(64, (4,), 10), options, torch.zeros(4, 64), labels, [1], path.parent)
+    data = InMemory(torch.zeros(4, 64), labels)
+    return Training(fcnn(64, (4,), 10), options, data, Course(1, [1]), path.parent)
 
 
 @pytest.fixture

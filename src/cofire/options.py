@@ -113,7 +113,7 @@ class Options(BaseModel):
             OptionError: The file cannot be read, or an option is unknown or has a value it cannot
                 have.
         """
-        given = {} if file is None else _from_toml(file)
+        given = {} if file is None else read_options(file)
         return cls(**given | {name: value for name, value in flags.items() if value is not None})
 
     def record(self) -> dict[str, Any]:
@@ -148,6 +148,10 @@ class Options(BaseModel):
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0]) if first["loc"] else ""
         said = str(first.get("ctx", {}).get("error", first["msg"]))
+        if first["type"] == "extra_forbidden" and (new := cls.renamed.get(name)):
+            return OptionError(
+                f"the option {name}", f"{new}, as it is called now", f"write {new} in its place"
+            )
         if first["type"] == "extra_forbidden":
             near = near_matches(name, cls.model_fields, most=1).strip("'")
             names = ", ".join(cls.model_fields)
@@ -173,5 +177,10 @@ def _as_text(value: Any) -> str:
 
 
 @reader(OptionError, "a readable TOML file", "correct it or leave it out")
-def _from_toml(file: str | Path) -> dict[str, Any]:
+def read_options(file: str | Path) -> dict[str, Any]:
+    """The options that a TOML file holds.
+
+    Raises:
+        OptionError: It cannot be read.
+    """
     return read_toml(file)

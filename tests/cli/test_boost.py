@@ -9,14 +9,14 @@ import torch
 from cofire import Booster, Network, StudyOptions, Trajectory, follow, run_study
 from cofire.errors import OptionError
 from cofire.study import load_dataset
+from cofire.study.networks import fcnn
 from cofire.study.sources import hold_out
-from cofire.study.training import fcnn
 from tests.cli.test_cli import cofire
 
 MODULE = """
 import torch
 from cofire.study import load_dataset
-from cofire.study.training import fcnn
+from cofire.study.networks import fcnn
 
 DIGITS = load_dataset("digits")
 
@@ -114,7 +114,7 @@ def test_what_cannot_be_done_is_one_message_and_writes_nothing(place, more, said
     assert not (place / "refused").exists()
 
 
-OPTIONS = {"dataset": "digits", "hidden": (16, 12), "epochs": 2, "checkpoints": 2, "pairs": "none"}
+OPTIONS = {"data": "digits", "hidden": (16, 12), "epochs": 2, "checkpoints": 2, "pairs": "none"}
 
 
 def test_a_study_boosts_every_checkpoint_and_goes_on_after_a_stop(tmp_path):

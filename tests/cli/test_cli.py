@@ -115,7 +115,7 @@ def test_study_prints_its_verdict_and_the_report_which_can_be_rendered_again(tmp
 @pytest.mark.slow
 def test_study_takes_a_config_file_and_flags_win(tmp_path):
     (tmp_path / "study.toml").write_text(
-        'dataset = "digits-mixed"\nhidden = [8]\nepochs = 9\ncheckpoints = 3\n'
+        'data = "digits-mixed"\nhidden = [8]\nepochs = 9\ncheckpoints = 3\n'
     )
     cofire(
         "study",
@@ -130,7 +130,7 @@ def test_study_takes_a_config_file_and_flags_win(tmp_path):
         cwd=tmp_path,
     )
     options = json.loads((tmp_path / "run" / "study.json").read_text())
-    assert (options["dataset"], options["hidden"], options["epochs"], options["seed"]) == (
+    assert (options["data"], options["hidden"], options["epochs"], options["seed"]) == (
         "digits-mixed",
         [8],
         2,

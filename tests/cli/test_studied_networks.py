@@ -1,4 +1,4 @@
-"""`cofire study --network` and the two networks of `cofire demo`, as a user runs them."""
+"""`cofire study --model` and the two networks of `cofire demo`, as a user runs them."""
 
 import json
 import sys
@@ -26,7 +26,7 @@ SMALL = (
 
 @pytest.mark.slow
 def test_a_study_of_a_cnn_from_training_to_its_page(tmp_path):
-    done = cofire("study", "digits", "--network", "cnn", *SMALL, "--explain", "2", cwd=tmp_path)
+    done = cofire("study", "digits", "--model", "cnn", *SMALL, "--explain", "2", cwd=tmp_path)
     lines = done.stdout.splitlines()
     assert lines[0].startswith(
         "Analysed     digits by a small CNN: 3 checkpoints, 3 layers, 176 neurons"
@@ -37,18 +37,18 @@ def test_a_study_of_a_cnn_from_training_to_its_page(tmp_path):
     assert lines[-1].startswith("Report:")
     folder = tmp_path / "runs" / "digits-cnn-seed0"
     page = (folder / "report.html").read_text()
-    assert "digits, small CNN" in page
+    assert "a small CNN on digits" in page
     assert page.count('<article class="case">') == 2
     options = json.loads((folder / "study.json").read_text())
-    assert (options["network"], options["hidden"]) == ("cnn", [128])
+    assert (options["model"], options["hidden"]) == ("cnn", [128])
     assert len(Trajectory.load(folder).checkpoints) == 3
     with_graph = cofire("graph", folder, "--layer", "relu2", cwd=tmp_path)
     assert with_graph.stdout.startswith("ActivationPatternGraph('relu2', ")
 
 
 def test_an_unknown_network_is_refused_before_anything_is_trained(tmp_path):
-    refused = cofire("study", "digits", "--network", "rnn", "--out", "run", cwd=tmp_path, ok=False)
-    assert "--network 'rnn'. Expected: 'fcnn' or 'cnn'" in refused.stderr
+    refused = cofire("study", "digits", "--model", "rnn", "--out", "run", cwd=tmp_path, ok=False)
+    assert "--model 'rnn'. Expected: fcnn, cnn, torchvision:NAME" in refused.stderr
     assert not (tmp_path / "run").exists()
 
 
@@ -69,9 +69,7 @@ def test_the_demo_writes_a_page_for_each_network_and_says_where(tmp_path, monkey
     with pytest.raises(SystemExit) as stopped:
         main()
     assert not stopped.value.code
-    assert [
-        (options.network, options.seed, options.explain, options.boost) for options in asked
-    ] == [
+    assert [(options.model, options.seed, options.explain, options.boost) for options in asked] == [
         ("fcnn", 3, 8, "readout"),
         ("cnn", 3, 8, "none"),
     ]

@@ -44,7 +44,7 @@ def files(tmp_path_factory):
     summary.graph("1").save(place / "g.safetensors")
     cofire.explain(network, x[:2]).save(place / "e.safetensors")
     evaluate.ucb1(3, torch.rand(9, 3), 9).save(place / "bandit.json")
-    (place / "options.toml").write_text('dataset = "digits"\nhidden = [8, 8]\nepochs = 1\n')
+    (place / "options.toml").write_text('data = "digits"\nhidden = [8, 8]\nepochs = 1\n')
     (place / "names.json").write_text(json.dumps(["a", {"name": "b"}, "c"]))
     return {
         place / "w.safetensors": network.with_weights,

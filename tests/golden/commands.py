@@ -48,7 +48,7 @@ COMMANDS = (
     ),
     Command(
         "study-cnn",
-        f"{_STUDY} --network cnn --hidden 12 --epochs 1 --checkpoints 2 --pairs none --explain 1 "
+        f"{_STUDY} --model cnn --hidden 12 --epochs 1 --checkpoints 2 --pairs none --explain 1 "
         "--out cnn",
         ("cnn",),
     ),
@@ -173,7 +173,7 @@ WRONG_USES = {
     "no such option": "study digits --epoch 3",
     "no data set": "study --seed 1",
     "unknown data set": "study digit --out wrong",
-    "unknown network": "study digits --network resnet --out wrong",
+    "unknown network": "study digits --model resnet --out wrong",
     "epochs that are no number": "study digits --epochs ten",
     "no epochs": "study digits --epochs 0 --out wrong",
     "more checkpoints than steps": "study digits --epochs 1 --checkpoints 500 --out wrong",

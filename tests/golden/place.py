@@ -112,7 +112,7 @@ def broken():
     raise RuntimeError("no such luck")
 '''
 
-_SMALL = """dataset = "digits-mixed"
+_SMALL = """data = "digits-mixed"
 hidden = [10]
 epochs = 1
 checkpoints = 1
@@ -136,7 +136,7 @@ def build(folder: Path) -> Path:
     (folder / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n not an image")
     (folder / "small.toml").write_text(_SMALL, encoding="utf-8")
     (folder / "bad.toml").write_text("epochs = [", encoding="utf-8")
-    (folder / "unknown.toml").write_text('dataset = "digits"\nepoch = 3\n', encoding="utf-8")
+    (folder / "unknown.toml").write_text('data = "digits"\nepoch = 3\n', encoding="utf-8")
     _images(folder, 12)
     for seed, name in enumerate(("net.pt2", "other.pt2")):
         program = torch.export.export(

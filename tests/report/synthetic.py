@@ -131,7 +131,7 @@ def trajectory(
 
 def _options(layers, epochs, classes, random_labels):
     return {
-        "dataset": "mnist",
+        "data": "mnist",
         "seed": 0,
         "hidden": list(layers) if len(layers) < 8 else None,
         "epochs": epochs,

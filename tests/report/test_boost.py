@@ -233,7 +233,7 @@ def test_one_checkpoint_has_no_lines_but_all_gains(tmp_path):
 
 
 def test_a_page_by_itself(tmp_path, visit):
-    options = {"dataset": "mnist", "boost": "readout", "versions": {"torch": "2.15.0"}}
+    options = {"data": "mnist", "boost": "readout", "versions": {"torch": "2.15.0"}}
     path = alone(tmp_path, options=options, command="cofire boost model.pt")
     page = text_of(path)
     title = "Boosting a model by what its neurons do: mnist"
@@ -258,7 +258,7 @@ def test_names_from_users_and_what_is_no_picture_do_nothing(tmp_path, visit):
         pa.Table.from_pylist(examples, schema=flips.schema),
         tmp_path / "p.html",
         class_names=(EVIL, "b", "c"),
-        options={"dataset": EVIL},
+        options={"data": EVIL},
         title=EVIL,
         command=EVIL,
     )

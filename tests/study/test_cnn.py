@@ -14,7 +14,7 @@ from cofire.study import cnn
 from cofire.study.findings import digest
 
 SMALL = {
-    "network": "cnn",
+    "model": "cnn",
     "hidden": (24,),
     "epochs": 4,
     "checkpoints": 4,
@@ -43,13 +43,13 @@ def test_what_is_no_image_or_too_small_is_refused(shape):
 
 
 def test_it_has_fewer_hidden_units_unless_some_are_given(tmp_path):
-    assert StudyOptions.of().hidden == StudyOptions.of(network="fcnn").hidden == (512, 512)
-    assert StudyOptions.of(network="cnn").hidden == (128,)
-    assert StudyOptions.of(network="cnn", hidden=(7, 5)).hidden == (7, 5)
+    assert StudyOptions.of().hidden == StudyOptions.of(model="fcnn").hidden == (512, 512)
+    assert StudyOptions.of(model="cnn").hidden == (128,)
+    assert StudyOptions.of(model="cnn", hidden=(7, 5)).hidden == (7, 5)
     file = tmp_path / "study.toml"
-    file.write_text('network = "cnn"\n')
+    file.write_text('model = "cnn"\n')
     assert StudyOptions.of(file).hidden == (128,)
-    assert StudyOptions.of(file, network="fcnn").hidden == (512, 512)
+    assert StudyOptions.of(file, model="fcnn").hidden == (512, 512)
 
 
 def test_a_study_of_it_has_the_tables_of_any_study(undisturbed):
@@ -69,7 +69,7 @@ def test_a_study_of_it_has_the_tables_of_any_study(undisturbed):
         2,
     )
     assert tracing["jaccard_heat"] < 0.95
-    assert json.loads((folder / "study.json").read_text())["network"] == "cnn"
+    assert json.loads((folder / "study.json").read_text())["model"] == "cnn"
     assert digest(trajectory)[0].startswith(
         "Analysed     digits by a small CNN: 4 checkpoints, 3 layers, 72 neurons"
     )
@@ -90,20 +90,20 @@ def test_what_is_lost_is_made_again_the_same_and_seeds_matter(undisturbed, tmp_p
 
 
 def test_a_folder_of_another_network_is_refused(undisturbed):
-    with pytest.raises(OptionError, match="network 'cnn' there, 'fcnn' now"):
-        run_study(StudyOptions(**{**SMALL, "network": "fcnn"}, explain=2), undisturbed[0])
+    with pytest.raises(OptionError, match="model 'cnn' there, 'fcnn' now"):
+        run_study(StudyOptions(**{**SMALL, "model": "fcnn"}, explain=2), undisturbed[0])
 
 
 def test_the_page_names_the_network_and_results_from_before_there_was_a_choice_load(
     undisturbed, tmp_path
 ):
     folder, trajectory = undisturbed
-    title = "What the neurons do: digits"
+    title = "What the neurons do"
     page = write_report(Trajectory.load(folder), tmp_path / "page.html").read_text()
-    assert f"<h1>{title}, small CNN</h1>" in page
-    older = {name: value for name, value in trajectory.options.items() if name != "network"}
+    assert f"<h1>{title}: a small CNN on digits</h1>" in page
+    older = {name: value for name, value in trajectory.options.items() if name != "model"}
     loaded = Trajectory.load(
         dataclasses.replace(trajectory, options=older).save(tmp_path / "older")
     )
-    assert f"<h1>{title}</h1>" in write_report(loaded, tmp_path / "older.html").read_text()
+    assert f"<h1>{title}: digits</h1>" in write_report(loaded, tmp_path / "older.html").read_text()
     assert digest(loaded)[0].startswith("Analysed     digits: ")

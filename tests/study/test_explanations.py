@@ -20,7 +20,7 @@ from ..report import synthetic
 from ..report.synthetic_explanations import with_explanations
 
 MOMENT = {"checkpoint": 1, "epoch": 1.0, "step": None}
-SMALL = {"dataset": "digits", "hidden": (16, 12), "epochs": 4, "checkpoints": 2, "pairs": "none"}
+SMALL = {"data": "digits", "hidden": (16, 12), "epochs": 4, "checkpoints": 2, "pairs": "none"}
 LATER = ("tracings", "explanations")
 
 

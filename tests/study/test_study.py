@@ -19,7 +19,7 @@ from cofire.study.tables import TABLES
 from cofire.study.training import checkpoint_steps
 
 SMALL = {
-    "dataset": "digits",
+    "data": "digits",
     "hidden": (24, 16),
     "epochs": 12,
     "checkpoints": 5,
@@ -344,14 +344,14 @@ def test_a_foreign_parquet_file_is_refused(tmp_path, undisturbed):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"dataset": "minst"}, "dataset"),
-        ({"network": "rnn"}, "network"),
+        ({"data": "minst"}, "data"),
+        ({"model": "rnn"}, "model"),
         ({"epochs": 0}, "epochs"),
         ({"hidden": ()}, "hidden"),
         ({"hidden": ("many",)}, "hidden"),
         ({"learning_rate": float("nan")}, "learning_rate"),
         ({"dropout": 1.0}, "dropout"),
-        ({"optimizer": "adamw"}, "optimizer"),
+        ({"optimizer": "adamax"}, "optimizer"),
         ({"range": "mine"}, "range"),
         ({"epoch": 3}, "epoch"),
     ],
@@ -363,15 +363,15 @@ def test_an_option_out_of_bounds_is_named(given, words):
 
 def test_options_come_from_a_file_and_flags_win(tmp_path):
     file = tmp_path / "study.toml"
-    file.write_text('dataset = "mnist-mixed"\nhidden = [64]\nepochs = 3\n')
+    file.write_text('data = "mnist-mixed"\nhidden = [64]\nepochs = 3\n')
     options = StudyOptions.of(file, epochs=7, seed=None)
-    assert (options.dataset, options.hidden, options.epochs, options.seed) == (
+    assert (options.data, options.hidden, options.epochs, options.seed) == (
         "mnist-mixed",
         (64,),
         7,
         0,
     )
-    file.write_text("dataset = ")
+    file.write_text("data = ")
     with pytest.raises(OptionError, match=r"study\.toml"):
         StudyOptions.of(file)
     with pytest.raises(OptionError, match="absent"):
@@ -391,7 +391,7 @@ def test_mixed_labels_are_a_seeded_permutation():
 
 @pytest.mark.slow
 def test_the_study_runs_on_mnist(mnist_root, tmp_path):
-    options = StudyOptions(dataset="mnist", hidden=(32,), epochs=1, checkpoints=2, batch_size=512)
+    options = StudyOptions(data="mnist", hidden=(32,), epochs=1, checkpoints=2, batch_size=512)
     trajectory = run_study(options, tmp_path / "run", data_root=mnist_root)
     table = trajectory.network().to_pylist()
     assert table[-1]["test_accuracy"] > 0.85

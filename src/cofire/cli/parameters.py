@@ -34,6 +34,7 @@ RENAMED = {
         "--methods": "--method",
         "--tuning-photos": "--tuning-images",
     },
+    "study": {"--network": "--model"},
     "tune": {"--images": "--data", "--photos": "--sample"},
 }
 """Flags by their old names, for each verb."""
@@ -61,7 +62,7 @@ _FLAGS = {
 """Flags that are not called as their field is."""
 
 _REPEATED = ("layers", "candidates")
-_ARGUMENTS = {"dataset": "DATASET", "folder": "FOLDER", "images": "IMAGE..."}
+_ARGUMENTS = {"recipe": "RECIPE", "folder": "FOLDER", "images": "IMAGE..."}
 """What is named without a flag."""
 
 _METAVARS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ import typer
 
 from cofire.cli.options import Output
 from cofire.cli.terminal import claim, command_line
-from cofire.options import option
+from cofire.options import option, read_options
 from cofire.report import write_report
-from cofire.study import DATASETS, StudyOptions, Trajectory, run_study
+from cofire.study import StudyOptions, Trajectory, run_study
 from cofire.study.findings import digest
+from cofire.study.recipes import recipe_names
 
 
 class Demo(Output):
@@ -28,15 +30,23 @@ class Study(StudyOptions, Output):
     out: Path | None = option(
         None,
         "Folder",
-        "Folder for the results; runs/DATASET-seedSEED unless given, of a cnn runs/DATASET-cnn-seedSEED.",
+        "Folder for the results; runs/RECIPE-seedSEED unless given.",
         panel=Output.panel,
     )
     config: Path | None = option(
-        None, "Options", "TOML file of options; flags win over it.", panel=Output.panel
+        None,
+        "Options",
+        "TOML file of options; it wins over the recipe, flags win over it.",
+        panel=Output.panel,
     )
     data_root: Path | None = option(
         None, "Data", "Where data sets lie; COFIRE_DATA or ./data unless given.", panel="Data"
     )
+
+    def __init__(self, **given: Any) -> None:
+        if (file := given.get("config")) is not None:
+            given = read_options(file) | given
+        super().__init__(**given)
 
 
 def demo(options: Demo) -> dict[str, Any]:
@@ -45,16 +55,16 @@ def demo(options: Demo) -> dict[str, Any]:
     Then the same of a small CNN, without boosting and graphs, in the folder cnn below.
     """
     out, seed = options.out, options.seed
-    dense = StudyOptions(dataset="digits", seed=seed, boost="readout", explain=8)
+    dense = StudyOptions(data="digits", seed=seed, boost="readout", explain=8)
     # No graph: top neurons per class say nothing of a layer that has no more channels than those.
     cnn: dict[str, Any] = {
-        "network": "cnn",
+        "model": "cnn",
         "epochs": 10,
         "checkpoints": 10,
         "batch_size": 32,
         "pairs": "none",
     }
-    convolutional = StudyOptions(dataset="digits", seed=seed, explain=8, **cnn)
+    convolutional = StudyOptions(data="digits", seed=seed, explain=8, **cnn)
     first = _run(dense, out, None)
     typer.echo()
     second = _run(convolutional, out / "cnn", None)
@@ -67,17 +77,34 @@ def study(options: Study) -> dict[str, Any]:
 
     Stopped at any moment and started again with the same options, it goes on where it was.
     """
-    if not options.model_fields_set & {"dataset", "config"}:
+    if not options.model_fields_set & {"data", "config"}:
         raise typer.BadParameter(
-            f"no data set: name one of {', '.join(DATASETS)}", param_hint="DATASET"
+            f"no data: name a recipe, one of {', '.join(recipe_names())}, or give --data",
+            param_hint="RECIPE",
         )
-    given = options.model_fields_set & StudyOptions.model_fields.keys()
-    own = StudyOptions.of(options.config, **{name: getattr(options, name) for name in given})
-    kind = "" if own.network == "fcnn" else f"-{own.network}"
-    out = options.out or Path("runs") / f"{own.dataset}{kind}-seed{own.seed}"
+    own = StudyOptions(**{name: getattr(options, name) for name in StudyOptions.model_fields})
+    out = options.out or Path("runs") / f"{_named(own)}-seed{own.seed}"
     found = _run(own, out, options.data_root)
     typer.echo(f"Report: {found['report']}")
     return found
+
+
+def _named(options: StudyOptions) -> str:
+    """A study in a word: its recipe or data, and the network if that is not what the recipe has."""
+    plain = StudyOptions(recipe=options.recipe)
+    words = [options.recipe or _last_word(options.data)]
+    if options.data != plain.data and options.recipe:
+        words.append(_last_word(options.data))
+    if options.model != plain.model:
+        words.append(_last_word(options.model))
+    return "-".join(words)
+
+
+def _last_word(spec: str) -> str:
+    """What tells a data set or network from others: the last part of its name, or of its path without "train"."""
+    parts = [part for part in re.split(r"[:/\\]", spec) if part.strip(".")]
+    last = parts[-2] if len(parts) > 2 and parts[-1] in ("train", "training") else parts[-1]
+    return re.sub(r"[^\w.-]+", "-", last)
 
 
 def _run(options: StudyOptions, out: Path, data_root: Path | None) -> dict[str, Any]:

@@ -130,7 +130,7 @@ _VALUES = {
 }
 
 
-_ORDER = ("model", "dataset", "data", "samples", "test_samples", "classes")
+_ORDER = ("model", "data", "samples", "test_samples", "classes")
 _UNTOLD = ("versions", "command", "preparation")
 """Told elsewhere; of the preparation, `prepared` says in words what the record holds in numbers."""
 

@@ -145,10 +145,9 @@ def _write(run: Trajectory, path: Path, title: str | None, command: str | None) 
 def _title(results: Results) -> str:
     options = results.options
     subject = "What the neurons do" if results.layers else "Boosting a model by what its neurons do"
-    if dataset := options.get("dataset"):
-        return f"{subject}: {dataset}{', small CNN' if options.get('network') == 'cnn' else ''}"
     # A command names the model as it was given, and its class beside it.
-    models = [options.get(name) for name in ("network", "model")]
+    own = {"fcnn": "a fully connected network", "cnn": "a small CNN"}
+    models = [own.get(str(name), name) for name in map(options.get, ("network", "model"))]
     model = next((m for m in models if isinstance(m, str) and m and not is_fingerprint(m)), "")
     data = str(options.get("data") or "")
     if data.startswith("imagefolder:"):

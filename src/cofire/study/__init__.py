@@ -3,10 +3,10 @@
 from cofire.study.analyse import Moment, Tally, tally, trajectory_of
 from cofire.study.correlation import Correlation, correlate
 from cofire.study.follow import follow
+from cofire.study.networks import cnn, fcnn
 from cofire.study.options import StudyOptions
 from cofire.study.sources import DATASETS, LabelledData, data_root, load_dataset
 from cofire.study.study import run_study
-from cofire.study.training import cnn, fcnn
 from cofire.study.trajectory import Trajectory
 
 __all__ = [

@@ -354,8 +354,8 @@ def digest(trajectory: Trajectory) -> list[str]:
     first, last = table[0], table[-1]
     options, many = trajectory.options, len(table) > 1
     layers = len(set(trajectory.layers["layer"].to_pylist()))
-    about = options.get("dataset") or options.get("data") or "the data"
-    if options.get("network") == "cnn":
+    about = options.get("data") or "the data"
+    if options.get("model") == "cnn":
         about = f"{about} by a small CNN"
 
     def change(name: str, shown: str) -> str:

@@ -1,69 +1,222 @@
-"""The options of a study, from a file, from flags, checked."""
+"""The options of a study, from a recipe, a file and flags, checked."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import re
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from cofire.boost import METHODS
 from cofire.boost.reading import DEFAULT_UNIT, BoosterUnit
-from cofire.marks import choice
-from cofire.options import Options, option
+from cofire.errors import OptionError, near_matches
+from cofire.images.preparation import PreparationOptions
+from cofire.marks import Mark, Refused, choice, shown
+from cofire.options import option
+from cofire.study.recipes import recipe
 from cofire.study.sources import DATASETS
 
+SMALL_NETWORKS = ("fcnn", "cnn")
+"""Networks of cofire's own, with `hidden` and `dropout`."""
+
+_DATA = "Data"
+_NETWORK = "Network"
 _TRAINING = "Training"
-
-
 _GRAPH = "Activation pattern graph"
-
-
 _BOOSTING = "Boosting"
 
 
-class StudyOptions(Options):
-    """What a study does; everything that its numbers depend on.
+def _named(names: Iterable[str], *kinds: str) -> Mark:
+    """One of a few names, or a longer one that says its kind before a colon."""
+    known = tuple(names)
+    expected = f"{', '.join((*known, *kinds[:-1]))} or {kinds[-1]}"
 
-    Of a cnn, `hidden` is 128 unless given; with a booster, `validation` is a tenth unless given.
+    def check(value: Any) -> Any:
+        if not isinstance(value, str):
+            raise TypeError
+        if value in known or re.fullmatch(r"[\w.]+:\S.*", value):
+            return value
+        raise Refused(expected, f"pass {near_matches(value, known, most=1)}")
+
+    return Mark(expected, check, repr(known[0]))
+
+
+_FUNCTION = "package.module:function"
+_DATA_NAME = _named(DATASETS, "imagefolder:DIR", "torchvision:NAME", _FUNCTION)
+_MODEL_NAME = _named(SMALL_NETWORKS, "torchvision:NAME", "timm:NAME", _FUNCTION)
+
+
+def _share_or_data(value: Any) -> Any:
+    try:
+        share = float(value)
+    except ValueError:
+        return _DATA_NAME.check(value)
+    if isinstance(value, bool) or not 0 <= share <= 0.9:
+        raise ValueError
+    return share
+
+
+def _interval(value: Any) -> str:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) *(step|epoch)s?", value)
+    if found is None or not 0 < float(found[1]) < 1e9 or (found[2] == "step" and "." in found[1]):
+        raise ValueError
+    return f"{float(found[1]):g} {found[2]}s"
+
+
+_VALIDATION = Mark("a share from 0 to 0.9, or data by name", _share_or_data, "0.1")
+_INTERVAL = Mark("steps or epochs", _interval, "'500 steps'")
+
+
+class StudyOptions(PreparationOptions):
+    """What a study does; everything that its numbers depend on, and where they are computed.
+
+    A recipe's options are defaults, which those given win over. `hidden` is 512,512 of an fcnn and
+    128 of a cnn unless given, `dropout` 0.5; with a booster, `validation` is a tenth; weight decay
+    of adamw is 0.01.
 
     Example:
-        >>> StudyOptions.of(dataset="mnist", epochs=None).epochs
+        >>> StudyOptions.of(recipe="mnist", epochs=None).epochs
         20
+        >>> StudyOptions(optimizer="adam", momentum=0.9)
+        Traceback (most recent call last):
+        cofire.errors.OptionError: momentum=0.9 with optimizer='adam'. Expected: optimizer of sgd or rmsprop...
     """
 
-    dataset: Annotated[str, choice(DATASETS)] = option(
-        "digits", "Data set", f"One of {', '.join(DATASETS)}."
+    renamed: ClassVar[Mapping[str, str]] = {"dataset": "data", "network": "model"}
+    single: ClassVar[tuple[str, ...]] = ("top", "boost_layers")
+    """Options that had one value before they had several."""
+    elsewhere: ClassVar[tuple[str, ...]] = ("device", "workers")
+    """Where a study is computed, which is no part of what it is."""
+
+    recipe: str | None = option(
+        None, "Recipe", "Options under one name, or a TOML file; others win over them."
     )
-    network: Literal["fcnn", "cnn"] = option(
+    data: Annotated[str, _DATA_NAME] = option(
+        "digits", "Data", f"{_DATA_NAME.expected}.", panel=_DATA
+    )
+    test: Annotated[str, _DATA_NAME] | None = option(
+        None, "Test data", "In the same words; found beside the data unless given.", panel=_DATA
+    )
+    validation: Annotated[float | str, _VALIDATION] = option(
+        0.0,
+        "Held out",
+        "Share of the training data that boosters are fitted and chosen by, or data by name; "
+        "with boost 0.1 unless given.",
+        panel=_DATA,
+    )
+    train_samples: PositiveInt | None = option(
+        None,
+        "Training samples",
+        "How many are trained on, the same share of each class; all unless given.",
+        panel=_DATA,
+    )
+    model: Annotated[str, _MODEL_NAME] = option(
         "fcnn",
         "Network",
-        "fcnn, fully connected (P2 Table 1), or cnn, two small convolutions.",
-        panel=_TRAINING,
+        "fcnn, fully connected (P2 Table 1), cnn, two small convolutions, "
+        f"torchvision:NAME, timm:NAME or {_FUNCTION}.",
+        panel=_NETWORK,
     )
-    hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=100)] = option(
-        (512, 512),
+    weights: str = option(
+        "none",
+        "Weights",
+        "To start from: a file, published (torchvision's or timm's own), or none, random ones by the seed.",
+        panel=_NETWORK,
+    )
+    weights_key: str | None = option(
+        None,
+        "Copy of the weights",
+        "Where that file holds the network twice: model, ema_model …",
+        panel=_NETWORK,
+    )
+    hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=100)] | None = option(
+        None,
         "Hidden units",
-        "Units of the fully connected hidden layers; of a cnn 128 unless given.",
-        panel=_TRAINING,
+        "Units of the fully connected hidden layers: of an fcnn 512,512, of a cnn 128 unless given.",
+        panel=_NETWORK,
     )
-    epochs: PositiveInt = option(20, "Epochs", "Passes over the training data.", panel=_TRAINING)
-    checkpoints: PositiveInt = option(
-        20, "Checkpoints", "How many are kept, at uniform intervals.", panel=_TRAINING
-    )
-    batch_size: PositiveInt = option(128, "Batch size", "Of training.", panel=_TRAINING)
-    optimizer: Literal["adam", "rmsprop", "sgd"] = option(
-        "adam", "Optimiser", "Of training.", panel=_TRAINING
-    )
-    learning_rate: float = option(1e-3, "Learning rate", "Of the optimiser.", panel=_TRAINING, gt=0)
-    dropout: float = option(
-        0.5,
+    dropout: float | None = option(
+        None,
         "Dropout",
-        "After each fully connected hidden layer; 0 for none.",
-        panel=_TRAINING,
+        "After each fully connected hidden layer of fcnn and cnn; 0.5 unless given.",
+        panel=_NETWORK,
         ge=0,
         lt=1,
     )
+    epochs: PositiveInt = option(20, "Epochs", "Passes over the training data.", panel=_TRAINING)
+    checkpoints: PositiveInt | None = option(
+        20, "Checkpoints", "How many are kept, at uniform intervals.", panel=_TRAINING
+    )
+    checkpoint_every: Annotated[str, _INTERVAL] | None = option(
+        None,
+        "Checkpoint every",
+        "In place of a number of checkpoints: '500 steps' or '2 epochs'.",
+        panel=_TRAINING,
+    )
+    batch_size: PositiveInt = option(128, "Batch size", "Of training.", panel=_TRAINING)
+    optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = option(
+        "adam", "Optimiser", "Of training.", panel=_TRAINING
+    )
+    learning_rate: float = option(1e-3, "Learning rate", "Of the optimiser.", panel=_TRAINING, gt=0)
+    momentum: float = option(0.0, "Momentum", "Of sgd and rmsprop.", panel=_TRAINING, ge=0, lt=1)
+    weight_decay: float = option(
+        0.0, "Weight decay", "Of the optimiser; of adamw 0.01 unless given.", panel=_TRAINING, ge=0
+    )
+    label_smoothing: float = option(
+        0.0, "Label smoothing", "Of the loss.", panel=_TRAINING, ge=0, lt=1
+    )
+    schedule: Literal["constant", "step", "cosine", "one-cycle"] = option(
+        "constant", "Schedule", "Of the learning rate, step by step.", panel=_TRAINING
+    )
+    decay: float = option(
+        0.1,
+        "Decay",
+        "Of schedule step: what the rate is multiplied by.",
+        panel=_TRAINING,
+        gt=0,
+        lt=1,
+    )
+    decay_every: float | None = option(
+        None,
+        "Decay every",
+        "Of schedule step: so many epochs; a third of all unless given.",
+        panel=_TRAINING,
+        gt=0,
+    )
+    warmup: float = option(
+        0.3,
+        "Warm-up",
+        "Of schedule one-cycle: share of training in which the rate rises.",
+        panel=_TRAINING,
+        gt=0,
+        lt=1,
+    )
+    clip: float | None = option(
+        None, "Clip", "Largest norm of the gradient of a step.", panel=_TRAINING, gt=0
+    )
+    augment: tuple[Literal["crop", "flip"], ...] = option(
+        (),
+        "Augmentation",
+        "Of images in training: crop (shifted by up to an eighth of the side), flip (left for right).",
+        panel=_TRAINING,
+    )
+    precision: Literal["fp32", "bf16", "fp16"] = option(
+        "fp32", "Precision", "Of training; weights are kept in fp32.", panel=_TRAINING
+    )
+    channels_last: bool = option(
+        False, "Channels last", "How images lie in memory in training.", panel=_TRAINING
+    )
+    device: str = option("cpu", "Device", "cpu, cuda, cuda:1 …", panel=_TRAINING)
+    workers: NonNegativeInt = option(
+        0, "Workers", "Processes that load images; 0 loads in this one.", panel=_TRAINING
+    )
     seed: NonNegativeInt = option(0, "Seed", "Of weights, order, dropout and label permutation.")
+    observe: PositiveInt | None = option(
+        None,
+        "Observed samples",
+        "On how many training samples neurons are observed, the same share of each class; all unless given.",
+    )
     bins: PositiveInt = option(100, "Bins", "Bins R of the entropy's histograms.")
     range: Literal["own", "zero-to-max", "global"] = option("own", "Range", "Of the histograms.")
     threshold: float = option(0.0, "Threshold", "A neuron is active above it.")
@@ -73,10 +226,11 @@ class StudyOptions(Options):
         "Which pairs of neurons the graph counts; none for no graph.",
         panel=_GRAPH,
     )
-    top: PositiveInt = option(
-        50,
+    top: Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=20)] = option(
+        (50,),
         "Representatives",
-        "Representative neurons per class at the most (P2: 50); fewer in narrow layers.",
+        "Representative neurons per class at the most (P2: 50), fewer in narrow layers; "
+        "several numbers for a graph of each.",
         panel=_GRAPH,
     )
     resolution: float = option(
@@ -108,10 +262,10 @@ class StudyOptions(Options):
         "The booster's method at every checkpoint, or auto; none for no boosting.",
         panel=_BOOSTING,
     )
-    boost_layers: str = option(
-        "all",
+    boost_layers: Annotated[tuple[str, ...], Field(min_length=1, max_length=20)] = option(
+        ("all",),
         "Booster's layers",
-        "Layers the booster reads: all, L2L (the last two), LL (the last), or a name.",
+        "Layers the booster reads: all, L2L (the last two), LL (the last), or a name; several for a booster of each.",
         panel=_BOOSTING,
     )
     boost_unit: BoosterUnit = option(
@@ -126,14 +280,6 @@ class StudyOptions(Options):
         "A neuron is active to it above it; mean for each neuron's own; as threshold unless given.",
         panel=_BOOSTING,
     )
-    validation: float = option(
-        0.0,
-        "Held out",
-        "Share of the training data that boosters are fitted and chosen by; with boost 0.1 unless given.",
-        panel=_BOOSTING,
-        ge=0,
-        le=0.9,
-    )
     explain: int = option(
         0,
         "Explained images",
@@ -142,18 +288,113 @@ class StudyOptions(Options):
         le=100,
     )
 
+    def __init__(self, **given: Any) -> None:
+        given = {
+            name: (value,) if name in self.single and isinstance(value, int | str) else value
+            for name, value in given.items()
+            if value is not None
+        }
+        if (name := given.get("recipe")) is not None:
+            given = _over_recipe(recipe(name).options, given)
+        super().__init__(**given)
+
+    def record(self) -> dict[str, Any]:
+        """What is stored of them, as JSON holds it: not where they are computed."""
+        return self.model_dump(mode="json", exclude=set(self.elsewhere))
+
+    @classmethod
+    def completed(cls, record: Mapping[str, Any]) -> dict[str, Any]:
+        """See `Options.completed`.
+
+        Example:
+            >>> told = StudyOptions.completed({"dataset": "mnist", "top": 50})
+            >>> told["data"], told["top"], told["schedule"]
+            ('mnist', [50], 'constant')
+        """
+        told = super().completed(record)
+        several = {name: told[name] for name in cls.single if not isinstance(told[name], list)}
+        return told | {name: [value] for name, value in several.items()}
+
     @model_validator(mode="before")
     @classmethod
     def _dependent(cls, given: dict[str, Any]) -> dict[str, Any]:
-        if given.get("network") == "cnn":
-            given = {"hidden": (128,), **given}
+        refusals = _unfit(given)
+        for name, (needed, values) in refusals.items():
+            asked = given.get(needed, cls.model_fields[needed].default)
+            raise OptionError(
+                f"{name}={shown(given[name])} with {needed}={asked!r}",
+                f"{needed} of {' or '.join(values)}",
+                f"leave {name} out, or choose another {needed}",
+            )
+        model = given.get("model", "fcnn")
+        if model in SMALL_NETWORKS:
+            given = {"hidden": (512, 512) if model == "fcnn" else (128,), "dropout": 0.5, **given}
         if given.get("boost", "none") != "none":
             given = {"validation": 0.1, **given}
-        else:
-            unset = {"boost_layers": "all", "boost_unit": DEFAULT_UNIT, "boost_threshold": None}
-            for name, value in unset.items():
-                if given.get(name, value) != value:
-                    raise ValueError(f"{name} needs boost")
+        if given.get("optimizer") == "adamw":
+            given = {"weight_decay": 0.01, **given}
+        if given.get("weights_key") is not None and given.get("weights", "none") in _NO_FILE:
+            raise ValueError("weights_key and a file of weights that holds it")
+        if given.get("weights") == "published" and not model.startswith(("torchvision:", "timm:")):
+            raise ValueError("published weights and a torchvision or timm model")
+        if given.get("checkpoint_every") is not None:
+            if given.get("checkpoints") is not None:
+                raise ValueError("checkpoints or checkpoint_every, not both")
+            given = {**given, "checkpoints": None}
         if given.get("null_graphs") == 1:
             raise ValueError("null_graphs of 0, or of two at least, which have a spread")
         return given
+
+
+_NO_FILE = ("none", "published")
+_BOOSTERS = ("auto", *METHODS)
+_NEEDS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "hidden": ("model", SMALL_NETWORKS),
+    "dropout": ("model", SMALL_NETWORKS),
+    "momentum": ("optimizer", ("sgd", "rmsprop")),
+    "decay": ("schedule", ("step",)),
+    "decay_every": ("schedule", ("step",)),
+    "warmup": ("schedule", ("one-cycle",)),
+    "boost_layers": ("boost", _BOOSTERS),
+    "boost_unit": ("boost", _BOOSTERS),
+    "boost_threshold": ("boost", _BOOSTERS),
+}
+"""Options that do nothing but with some values of another."""
+
+
+def _unfit(given: Mapping[str, Any]) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Options that would do nothing beside the others, each with what it needs."""
+    fields = StudyOptions.model_fields
+    return {
+        name: (needed, values)
+        for name, (needed, values) in _NEEDS.items()
+        if name in given
+        and given[name] != fields[name].default
+        and given.get(needed, fields[needed].default) not in values
+    }
+
+
+def _over_recipe(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's options below those given, without those of it that would do nothing then."""
+    kept = dict(recipe)
+    if "checkpoint_every" in given or "checkpoints" in given:
+        kept.pop("checkpoints", None), kept.pop("checkpoint_every", None)
+    unfit = _unfit({**kept, **given})
+    return {name: value for name, value in kept.items() if name not in unfit} | dict(given)
+
+
+def of_now(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a study of this version or an earlier one says of itself, in the words of now.
+
+    Example:
+        >>> of_now({"dataset": "mnist", "network": "cnn", "top": 50})
+        {'data': 'mnist', 'model': 'cnn', 'top': [50]}
+    """
+    if "dataset" not in record:
+        return dict(record)
+    return {
+        StudyOptions.renamed.get(name, name): [value]
+        if name in StudyOptions.single and not isinstance(value, list)
+        else value
+        for name, value in record.items()
+    }

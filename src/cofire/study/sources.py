@@ -29,6 +29,8 @@ from cofire.references import referenced
 __all__ = ["class_names_of", "first_inputs", "open_network", "outputs_of"]
 
 _UNTRAINED = "none"
+_SLOW = ("torchvision:inception_v3", "torchvision:googlenet")
+"""Models whose initialisation takes seconds, unless they are told to leave it out."""
 
 
 def open_network(
@@ -81,18 +83,29 @@ def open_network(
         )
         network = Network.load(spec)
         return network.with_weights(file, weights_key=weights_key) if file else network
-    kind, _, name = spec.partition(":")
-    if kind in ("torchvision", "timm"):
-        model = _published_model(kind, name, weights, num_classes)
-    else:
+    if not is_published(spec):
         refuse_idle(spec, num_classes=num_classes is not None)
-        model = called(spec, "model")
-        if not isinstance(model, nn.Module):
-            raise OptionError(
-                f"'{spec}' gives a {type(model).__name__}",
-                "a torch.nn.Module",
-                "return the model from that function",
-            )
+        model = build_model(spec)
+    elif weights is None:
+        model = build_model(spec, num_classes, trained=True)
+    else:
+        slow = file is not None and spec in _SLOW
+        more = {"init_weights": False} if slow else {}  # which weights replace
+        # Drawn the same each time.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = build_model(spec, num_classes, **more)
+    place(model, device)
+    network = Network(model, example, capture=capture)
+    return network.with_weights(file, weights_key=weights_key) if file else network
+
+
+def place(model: nn.Module, device: str) -> None:
+    """Move a model to a device.
+
+    Raises:
+        OptionError: No such device.
+    """
     try:
         model.to(torch.device(device))
     except (RuntimeError, AssertionError) as error:
@@ -101,8 +114,6 @@ def open_network(
             "a device that this machine has",
             "see them with: cofire doctor",
         ) from error
-    network = Network(model, example, capture=capture)
-    return network.with_weights(file, weights_key=weights_key) if file else network
 
 
 def refuse_idle(spec: str, **given: bool) -> None:
@@ -116,20 +127,46 @@ def refuse_idle(spec: str, **given: bool) -> None:
             )
 
 
-def _published_model(
-    kind: str, name: str, weights: str | None, num_classes: int | None
+def is_published(spec: str) -> bool:
+    """Whether a model's name is one of torchvision's or timm's."""
+    return spec.startswith(("torchvision:", "timm:"))
+
+
+def build_model(
+    spec: str, num_classes: int | None = None, *, trained: bool = False, **options: Any
 ) -> nn.Module:
-    """A model of torchvision or timm."""
-    options: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
+    """A model from its name, freshly made from torch's random state.
+
+    Args:
+        spec: `torchvision:NAME`, `timm:NAME`, or `package.module:function`, called without
+            arguments.
+        num_classes: Outputs of a torchvision or timm model, where they differ from its usual ones.
+        trained: With the trained weights of torchvision or timm.
+        options: Further ones of the torchvision or timm model.
+
+    Raises:
+        OptionError: No such model, or the function gives none.
+        MissingExtraError: timm is not installed.
+        WeightsError: The trained weights cannot be loaded.
+    """
+    if not is_published(spec):
+        model = called(spec, "model")
+        if not isinstance(model, nn.Module):
+            raise OptionError(
+                f"'{spec}' gives a {type(model).__name__}",
+                "a torch.nn.Module",
+                "return the model from that function",
+            )
+        return model
+    kind, _, name = spec.partition(":")
+    if num_classes is not None:
+        options["num_classes"] = num_classes
     if kind == "torchvision":
         from torchvision import models
 
         known, listed = models.list_models(module=models), "torchvision.models.list_models()"
         make: Callable[..., nn.Module] = models.get_model
-        trained: dict[str, Any] = {"weights": "DEFAULT"}
-        plain: dict[str, Any] = {"weights": None}
-        if name in ("inception_v3", "googlenet") and weights not in (None, _UNTRAINED):
-            options["init_weights"] = False  # the slow initialisation, which weights replace
+        options["weights"] = "DEFAULT" if trained else None
     else:
         try:
             import timm
@@ -138,21 +175,19 @@ def _published_model(
                 f"'timm:{name}' without timm", "the extra 'timm'", "pip install timm"
             ) from error
         known, listed = timm.list_models(), "timm.list_models()"
-        make, trained, plain = timm.create_model, {"pretrained": True}, {"pretrained": False}
+        make = timm.create_model
+        options["pretrained"] = trained
     if (name.split(".")[0] if kind == "timm" else name) not in known:
         raise OptionError(
             f"{kind} has no classifier '{name}'",
             f"one of {listed}",
             f"try {near_matches(name, known)}",
         )
-    if weights is not None:
-        # Drawn the same each time.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            return make(name, **plain, **options)
     try:
-        return make(name, **trained, **options)
+        return make(name, **options)
     except Exception as error:
+        if not trained:
+            raise
         said = (str(error).splitlines() or [repr(error)])[0]
         raise WeightsError(
             f"trained weights of {name} could not be loaded: {said}",

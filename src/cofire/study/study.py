@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-
-import torch
-from torch import nn
 
 from cofire.activations.batches import progress_over
 from cofire.arguments import validated
@@ -18,9 +15,10 @@ from cofire.patterns import information_floor
 from cofire.storage import begin, versions
 from cofire.study.analyse import Analysis, Moment
 from cofire.study.graph_rows import GraphOptions
+from cofire.study.networks import build, load_start
 from cofire.study.options import StudyOptions
 from cofire.study.sources import LabelledData, hold_out, load_dataset
-from cofire.study.training import Training, checkpoint_path, checkpoint_steps, cnn, fcnn
+from cofire.study.training import Course, InMemory, Training, checkpoint_path, seeded
 from cofire.study.trajectory import Fragments, Trajectory
 
 _ABOUT = "study.json"
@@ -72,15 +70,19 @@ def _run(
     progress: bool | None,
     report: Callable[[Trajectory, int], None] | None,
 ) -> Trajectory:
-    data = load_dataset(options.dataset, data_root, seed=options.seed)
+    data = load_dataset(options.data, data_root, seed=options.seed)
     held_out = None
-    if options.validation > 0:
+    if isinstance(options.validation, float) and options.validation > 0:
         data, held_out = hold_out(data, options.validation, seed=options.seed)
     described = _described(options, data, 0 if held_out is None else len(held_out[1]))
-    steps_per_epoch = -(-len(data.train_labels) // options.batch_size)
-    steps = checkpoint_steps(steps_per_epoch * options.epochs, options.checkpoints)
-    begin(target / _ABOUT, described, read=StudyOptions.completed, error=OptionError)
-    fragments = Fragments(target, described, StudyOptions.completed)
+    course = Course.of(options, len(data.train_labels))
+
+    def read(record: Mapping[str, Any]) -> dict[str, Any]:
+        # A recipe is a name for options, which are compared themselves.
+        return {**StudyOptions.completed(record), "recipe": options.recipe}
+
+    begin(target / _ABOUT, described, read=read, error=OptionError)
+    fragments = Fragments(target, described, read)
     threshold = options.boost_threshold
     analysis = Analysis(
         train=(data.train_inputs, data.train_labels),
@@ -92,7 +94,7 @@ def _run(
             "threshold": options.threshold,
             "by_class": True,
             "pairs": None if options.pairs == "none" else options.pairs,
-            "top": options.top,
+            "top": max(options.top),
             "null_graphs": 0 if options.pairs == "none" else options.null_graphs,
             "class_names": data.class_names,
         },
@@ -101,7 +103,7 @@ def _run(
         boost=None
         if options.boost == "none"
         else {
-            "layers": None if options.boost_layers == "all" else options.boost_layers,
+            "layers": None if options.boost_layers[0] == "all" else options.boost_layers[0],
             "method": options.boost,
             "unit": options.boost_unit,
             "threshold": options.threshold if threshold is None else threshold,
@@ -110,7 +112,8 @@ def _run(
         explain=options.explain,
     )
     moments = [
-        Moment(number, step / steps_per_epoch, step) for number, step in enumerate(steps, start=1)
+        Moment(number, step / course.epoch, step)
+        for number, step in enumerate(course.checkpoints, start=1)
     ]
     parts = {
         m.checkpoint: part
@@ -119,41 +122,36 @@ def _run(
     }
     missing = [moment for moment in moments if moment.checkpoint not in parts]
     if missing:
-        # Building a model draws random weights; training puts the seed's in their place.
-        with torch.random.fork_rng(devices=[]):
-            model = _model(options, data)
-        training = Training(model, options, data.train_inputs, data.train_labels, steps, target)
+        with seeded(options.seed, "weights"):
+            model = build(options, data.train_inputs.shape[1:], len(data.class_names))
+        samples = InMemory(data.train_inputs, data.train_labels)
+        training = Training(model, options, samples, course, target)
+        if not training.done:
+            load_start(model, options)
         network = Network(model, data.train_inputs[:2])
     for moment in missing:
         while training.done < moment.checkpoint:
-            title = f"checkpoint {training.done + 1}/{options.checkpoints}: training"
+            title = f"checkpoint {training.done + 1}/{len(moments)}: training"
             with progress_over(title, training.samples_ahead, progress) as advance:
                 training.advance(advance)
         weights = checkpoint_path(target, moment.checkpoint)
-        last = moment.checkpoint == options.checkpoints
+        last = moment is moments[-1]
         part = analysis.at(network.with_weights(weights), moment, last=last, progress=progress)
         fragments.put(moment.checkpoint, part, vars(moment))
         parts[moment.checkpoint] = part
         so_far = Trajectory.concat(parts.values())
         so_far.save(target)
         if report is not None:
-            report(so_far, options.checkpoints)
+            report(so_far, len(moments))
     whole = Trajectory.concat(parts.values())
     if not missing:
         whole.save(target)  # in case a kill came between the last rows and the tables
     return whole
 
 
-def _model(options: StudyOptions, data: LabelledData) -> nn.Sequential:
-    sample, classes = data.train_inputs[0], len(data.class_names)
-    if options.network == "cnn":
-        return cnn(sample.shape, options.hidden, classes, dropout=options.dropout)
-    return fcnn(sample.numel(), options.hidden, classes, dropout=options.dropout)
-
-
 def _described(options: StudyOptions, data: LabelledData, held_out: int) -> dict[str, Any]:
     return {
-        **options.model_dump(mode="json"),
+        **options.record(),
         "unit": "channel",
         "samples": len(data.train_labels),
         "validation_samples": held_out,

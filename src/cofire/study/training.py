@@ -1,26 +1,68 @@
-"""Networks of a study, and training in intervals that a kill cannot harm."""
+"""Training in intervals that a kill cannot harm."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.optim import lr_scheduler
 
-from cofire.arguments import validated
-from cofire.atomic import atomic_path
+from cofire.atomic import atomic_path, write_text
 from cofire.errors import OptionError, ResultError, WeightsError
 from cofire.network import load_weights, save_weights
+from cofire.reading import read_json
 from cofire.storage import checksum_of_json, hash_of_tensors
-from cofire.study.options import StudyOptions
-from cofire.study.sources import drawn_seed
+from cofire.study.augmentation import augmented
+from cofire.study.options import SMALL_NETWORKS, StudyOptions
+from cofire.study.sources import drawn_seed, place
 
 _STATE = "training.pt"
+_DIVERGED = "diverged.json"
+_OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "rmsprop": torch.optim.RMSprop,
+    "sgd": torch.optim.SGD,
+}
+_HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_CHECKED_EVERY = 64
+"""Steps after which a loss is looked at where that makes the device wait."""
+
+
+class Trained(Protocol):
+    """What is trained on: samples, of which batches are had by number."""
+
+    def __len__(self) -> int: ...
+
+    def batches(self, numbers: Iterable[Tensor]) -> Iterable[tuple[Tensor, Tensor]]:
+        """A batch of inputs, float32, and labels, int64, for each list of numbers."""
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """Tensors, as they are trained on.
+
+    Attributes:
+        inputs: (samples, ...).
+        labels: (samples,).
+    """
+
+    inputs: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batches(self, numbers: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `Trained`."""
+        return ((self.inputs[each], self.labels[each]) for each in numbers)
 
 
 def checkpoint_path(folder: Path, number: int) -> Path:
@@ -47,56 +89,97 @@ def checkpoint_steps(total: int, checkpoints: int) -> list[int]:
     return [round(total * k / checkpoints) for k in range(1, checkpoints + 1)]
 
 
+@dataclass(frozen=True)
+class Course:
+    """How many steps a study takes, and after which its checkpoints are taken.
+
+    A last batch of one sample is added to the one before it, as batch normalisation cannot train on
+    one; not so for the study's own small networks, which have none.
+
+    Attributes:
+        epoch: Steps of an epoch.
+        checkpoints: Steps after which checkpoints are taken, the last one at the end.
+    """
+
+    epoch: int
+    checkpoints: list[int]
+
+    @classmethod
+    def of(cls, options: StudyOptions, samples: int) -> Course:
+        """The course of a study on so many samples.
+
+        Raises:
+            OptionError: There are fewer steps than checkpoints.
+
+        Example:
+            >>> Course.of(StudyOptions(epochs=3, batch_size=8, checkpoint_every="2 epochs"), 17)
+            Course(epoch=3, checkpoints=[6, 9])
+        """
+        epoch, rest = divmod(samples, options.batch_size)
+        alone = rest == 1 and epoch > 0 and options.model not in SMALL_NETWORKS
+        epoch += 0 if alone or not rest else 1
+        total = epoch * options.epochs
+        if options.checkpoint_every is None:
+            return cls(epoch, checkpoint_steps(total, options.checkpoints or 1))
+        count, unit = options.checkpoint_every.split()
+        every = max(1, round(float(count) * (epoch if unit == "epochs" else 1)))
+        return cls(epoch, [*range(every, total, every), total])
+
+
 @dataclass(eq=False)
 class Training:
     """Trains a model from checkpoint to checkpoint.
 
-    Random numbers are drawn anew from (seed, purpose, number) for every epoch's order and every
-    interval's dropout, so that nothing but weights and optimiser need be kept to go on.
+    Random numbers are drawn anew from (seed, purpose, number) for every epoch's order, every step's
+    augmentation and every interval's dropout, so that nothing but weights and the states of
+    optimiser, schedule and gradient scale need be kept to go on.
 
     Attributes:
-        model: Freshly made; its weights are replaced by the seed's or the last checkpoint's.
+        model: With the weights to start from; they are replaced by the last checkpoint's.
         options: Of the study.
-        inputs: (samples, ...).
-        labels: (samples,).
-        steps: The optimiser steps after which checkpoints are taken.
+        data: What it is trained on.
+        course: Steps and checkpoints.
         folder: Where checkpoints are kept.
+        black: What augmentation puts beside shifted images, (channels,).
     """
 
     model: nn.Module
     options: StudyOptions
-    inputs: Tensor
-    labels: Tensor
-    steps: list[int]
+    data: Trained
+    course: Course
     folder: Path
+    black: Tensor = field(default_factory=lambda: torch.zeros(1))
 
     def __post_init__(self) -> None:
-        kinds: dict[str, type[torch.optim.Optimizer]] = {
-            "adam": torch.optim.Adam,
-            "rmsprop": torch.optim.RMSprop,
-            "sgd": torch.optim.SGD,
+        options = self.options
+        place(self.model, options.device)
+        self._device = torch.device(options.device)
+        if options.channels_last:
+            self.model.to(memory_format=torch.channels_last)
+        self._optimizer = _optimizer(self.model, options)
+        self._schedule = _schedule(self._optimizer, options, self.course)
+        self._scaler = torch.amp.GradScaler(self._device.type, enabled=options.precision == "fp16")
+        self._stateful: dict[str, Any] = {
+            "optimizer": self._optimizer,
+            "schedule": self._schedule,
+            "scaler": self._scaler,
         }
-        make: Any = kinds[self.options.optimizer]
-        self._optimizer = make(self.model.parameters(), lr=self.options.learning_rate)
-        self._steps_per_epoch = -(-len(self.labels) // self.options.batch_size)
         self.done = self._restore()
 
     def _restore(self) -> int:
-        """Weights and optimiser of the last interval that ended, and its number."""
+        """Weights and states of the last interval that ended, and its number."""
         path = self.folder / _STATE
         if not path.exists():
-            with _random(self.options.seed, "weights", 0):
-                for module in self.model.modules():
-                    if callable(reset := getattr(module, "reset_parameters", None)):
-                        reset()
             return 0
         try:
-            state: dict[str, Any] = torch.load(path, weights_only=True)
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             kept = state.pop("sha256", None)
             if kept is not None and kept != _checksum(state):
                 raise ValueError("its content is not what was written")
             number = int(state["checkpoint"])
-            self._optimizer.load_state_dict(state["optimizer"])
+            for name, part in self._stateful.items():
+                if name in state:  # before there were schedules, none was written
+                    part.load_state_dict(state[name])
         except Exception as error:
             # torch's message goes on for pages.
             raise WeightsError(
@@ -108,10 +191,13 @@ class Training:
         return number
 
     @property
+    def _start(self) -> int:
+        return self.course.checkpoints[self.done - 1] if self.done else 0
+
+    @property
     def samples_ahead(self) -> int:
         """Samples to be seen until the next checkpoint, about."""
-        start = self.steps[self.done - 1] if self.done else 0
-        return (self.steps[self.done] - start) * self.options.batch_size
+        return (self.course.checkpoints[self.done] - self._start) * self.options.batch_size
 
     def advance(self, done: Callable[[int], None] | None = None) -> int:
         """Train to the next checkpoint and write it.
@@ -121,44 +207,124 @@ class Training:
 
         Returns:
             The checkpoint's number, from 1.
+
+        Raises:
+            ResultError: The loss is not finite, now or when it was tried before.
         """
         number = self.done + 1
-        start = self.steps[self.done - 1] if self.done else 0
-        with _random(self.options.seed, "dropout", number):
-            self._train(start, self.steps[number - 1], done)
+        self._refuse_diverged()
+        with seeded(self.options.seed, "dropout", number, self._device):
+            self.train(self._start, self.course.checkpoints[number - 1], done)
         save_weights(self.model.state_dict(), checkpoint_path(self.folder, number))
         # Written second: if only the first write happens, the interval is trained again, to the
         # same end.
         with atomic_path(self.folder / _STATE) as partial:
-            state = {"checkpoint": number, "optimizer": self._optimizer.state_dict()}
+            state = {name: part.state_dict() for name, part in self._stateful.items()}
+            state |= {"checkpoint": number}
             torch.save({**state, "sha256": _checksum(state)}, partial)
         self.done = number
         return number
 
-    def _train(self, start: int, end: int, done: Callable[[int], None] | None) -> None:
-        self.model.train()
-        size = self.options.batch_size
-        for step, chosen in zip(range(start, end), self._batches(start), strict=False):
-            loss = nn.functional.cross_entropy(self.model(self.inputs[chosen]), self.labels[chosen])
-            self._optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            self._optimizer.step()
-            if (step % 64 == 0 or step == end - 1) and not bool(torch.isfinite(loss)):
-                raise ResultError(
-                    f"a loss of {float(loss.detach())} at step {step}",
-                    "a finite loss",
-                    "train with a smaller learning rate",
-                )
-            if done is not None:
-                done(min(size, len(chosen)))
+    def train(self, start: int, end: int, done: Callable[[int], None] | None = None) -> None:
+        """Take the steps from one to another; nothing is written.
 
-    def _batches(self, start: int) -> Iterator[Tensor]:
-        epoch, first = divmod(start, self._steps_per_epoch)
+        Raises:
+            ResultError: The loss is not finite.
+        """
+        self.model.train()
+        options = self.options
+        every = 1 if self._device.type == "cpu" else _CHECKED_EVERY
+        numbers = islice(self._order(start), end - start)
+        for step, (inputs, labels) in enumerate(self.data.batches(numbers), start=start):
+            self._optimizer.zero_grad()
+            loss = self._loss(step, inputs, labels.to(self._device, non_blocking=True))
+            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            if options.clip is not None:
+                self._scaler.unscale_(self._optimizer)
+                nn.utils.clip_grad_norm_(self.model.parameters(), options.clip)
+            before = self._scaler.get_scale()
+            self._scaler.step(self._optimizer)
+            self._scaler.update()
+            if (step % every == 0 or step == end - 1) and not bool(torch.isfinite(loss)):
+                self._diverged(step, f"a loss of {float(loss.detach())}")
+            if self._scaler.get_scale() >= before:  # else the step was left out
+                self._schedule.step()
+            if done is not None:
+                done(len(labels))
+        if not all(bool(torch.isfinite(weight).all()) for weight in self.model.parameters()):
+            self._diverged(end - 1, "weights that are not finite")
+
+    def _loss(self, step: int, inputs: Tensor, labels: Tensor) -> Tensor:
+        options = self.options
+        inputs = inputs.to(self._device, non_blocking=True)
+        if options.augment:
+            seed = _seed(options.seed, "augmentation", step)
+            inputs = augmented(inputs, options.augment, seed, self.black)
+        if options.channels_last:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        half = _HALF.get(options.precision)
+        with torch.autocast(self._device.type, half, enabled=half is not None):
+            return nn.functional.cross_entropy(
+                self.model(inputs), labels, label_smoothing=options.label_smoothing
+            )
+
+    def _order(self, start: int) -> Iterator[Tensor]:
+        """The numbers of each step's samples, from a step on."""
+        epoch, first = divmod(start, self.course.epoch)
         while True:
             draw = torch.Generator().manual_seed(_seed(self.options.seed, "order", epoch))
-            order = torch.randperm(len(self.labels), generator=draw)
-            yield from torch.split(order, self.options.batch_size)[first:]
+            order = torch.randperm(len(self.data), generator=draw)
+            parts = list(torch.split(order, self.options.batch_size))
+            if len(parts) > self.course.epoch:
+                parts[-2:] = [torch.cat(parts[-2:])]
+            yield from parts[first:]
             epoch, first = epoch + 1, 0
+
+    def _diverged(self, step: int, what: str) -> None:
+        rate = self._optimizer.param_groups[0]["lr"]
+        told = {"step": step, "learning_rate": rate, "what": what}
+        write_text(self.folder / _DIVERGED, json.dumps(told) + "\n")
+        self._refuse_diverged()
+
+    def _refuse_diverged(self) -> None:
+        path = self.folder / _DIVERGED
+        if not path.exists():
+            return
+        told = read_json(path)
+        raise ResultError(
+            f"{told['what']} at step {told['step']}, with a learning rate of {told['learning_rate']:g}",
+            "training that stays finite",
+            f"train with a smaller learning rate or with clip, in another folder; the {self.done} checkpoints before "
+            f"it are kept in '{self.folder}' (delete {_DIVERGED} there to try the same again)",
+        )
+
+
+def _optimizer(model: nn.Module, options: StudyOptions) -> torch.optim.Optimizer:
+    momentum = {"momentum": options.momentum} if options.momentum else {}
+    decay = {"weight_decay": options.weight_decay}
+    make = _OPTIMIZERS[options.optimizer]
+    return make(model.parameters(), lr=options.learning_rate, **momentum, **decay)
+
+
+def _schedule(
+    optimizer: torch.optim.Optimizer, options: StudyOptions, course: Course
+) -> lr_scheduler.LRScheduler:
+    """The learning rate of every step."""
+    total = course.checkpoints[-1]
+    if options.schedule == "step":
+        every = options.epochs / 3 if options.decay_every is None else options.decay_every
+        return lr_scheduler.StepLR(optimizer, max(1, round(every * course.epoch)), options.decay)
+    if options.schedule == "cosine":
+        return lr_scheduler.CosineAnnealingLR(optimizer, total)
+    if options.schedule == "one-cycle":
+        return lr_scheduler.OneCycleLR(
+            optimizer,
+            options.learning_rate,
+            total,
+            pct_start=options.warmup,
+            cycle_momentum=False,  # momentum is an option of its own
+        )
+    return lr_scheduler.ConstantLR(optimizer, factor=1.0, total_iters=0)
 
 
 def _checksum(state: dict[str, Any]) -> str:
@@ -178,102 +344,24 @@ def _checksum(state: dict[str, Any]) -> str:
 
 
 def _seed(seed: int, purpose: str, number: int) -> int:
-    purposes = {"weights": 10, "order": 11, "dropout": 12}
+    purposes = {"weights": 10, "order": 11, "dropout": 12, "augmentation": 13}
     return drawn_seed(seed, purposes[purpose], number)
 
 
 @contextmanager
-def _random(seed: int, purpose: str, number: int) -> Iterator[None]:
-    """Torch's random state set for a purpose, and the caller's put back."""
-    with torch.random.fork_rng(devices=[]):
+def seeded(
+    seed: int, purpose: str, number: int = 0, device: torch.device | None = None
+) -> Iterator[None]:
+    """Torch's random state set for a purpose, and the caller's put back.
+
+    Args:
+        seed: Of the study.
+        purpose: "weights" or "dropout".
+        number: Of the interval.
+        device: Whose random state is set and put back beside the CPU's.
+    """
+    devices = [] if device is None or device.type == "cpu" else [device]
+    kind = device.type if devices and device is not None else "cuda"
+    with torch.random.fork_rng(devices=devices, device_type=kind):
         torch.manual_seed(_seed(seed, purpose, number))
         yield
-
-
-_CHANNELS = (16, 32)
-
-
-@validated
-def cnn(
-    shape: Sequence[int], hidden: Sequence[int], classes: int, *, dropout: float = 0.0
-) -> nn.Sequential:
-    """A convolutional classifier: two 3 × 3 convolutions, each with ReLU and 2 × 2 max-pooling, then linear layers.
-
-    Neither paper has it; it is for images from 8 × 8 (digits) over 28 × 28 (MNIST) to 32 × 32 in
-    colour.
-
-    Args:
-        shape: (channels, height, width) of a sample.
-        hidden: Units of the fully connected hidden layers, each followed by ReLU and dropout.
-        classes: Units of the output layer, which gives logits.
-        dropout: Share of the units of `hidden` left out in training.
-
-    Returns:
-        The network, freshly initialised from torch's random state.
-
-    Raises:
-        OptionError: Samples are no images, or of less than 4 × 4 pixels.
-
-    Example:
-        >>> network = cnn((1, 8, 8), (64,), 10)
-        >>> sum(p.numel() for p in network.parameters()), [name for name, _ in network.named_children()][:7]
-        (13706, ['conv1', 'relu1', 'pool1', 'conv2', 'relu2', 'pool2', 'flatten'])
-    """
-    least = 2 ** len(_CHANNELS)
-    if len(shape) != 3 or min(shape[1:]) < least:
-        raise OptionError(
-            f"a cnn on samples of shape {tuple(shape)}",
-            f"images, (channels, height, width), of {least} × {least} pixels at least",
-            "use fcnn, which takes any shape",
-        )
-    channels, height, width = shape
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
-    for number, features in enumerate(_CHANNELS, start=1):
-        layers[f"conv{number}"] = nn.Conv2d(channels, features, 3, padding=1)
-        layers[f"relu{number}"] = nn.ReLU()
-        layers[f"pool{number}"] = nn.MaxPool2d(2)
-        channels, height, width = features, height // 2, width // 2
-    layers["flatten"] = nn.Flatten()
-    return _with_dense(layers, channels * height * width, hidden, classes, dropout)
-
-
-@validated
-def fcnn(
-    inputs: int, hidden: Sequence[int], classes: int, *, dropout: float = 0.0
-) -> nn.Sequential:
-    """A fully connected classifier: ReLU and dropout after each hidden layer (P2 §6, Table 1).
-
-    Args:
-        inputs: Values per sample; samples of any shape are flattened.
-        hidden: Units of the hidden layers.
-        classes: Units of the output layer, which gives logits.
-        dropout: Share of hidden units left out in training.
-
-    Returns:
-        The network, freshly initialised from torch's random state.
-
-    Example:
-        >>> network = fcnn(784, (512, 512), 10, dropout=0.5)
-        >>> sum(p.numel() for p in network.parameters()), [name for name, _ in network.named_children()]
-        (669706, ['flatten', 'fc1', 'relu1', 'dropout1', 'fc2', 'relu2', 'dropout2', 'output'])
-    """
-    return _with_dense(OrderedDict(flatten=nn.Flatten()), inputs, hidden, classes, dropout)
-
-
-def _with_dense(
-    layers: OrderedDict[str, nn.Module],
-    inputs: int,
-    hidden: Sequence[int],
-    classes: int,
-    dropout: float,
-) -> nn.Sequential:
-    """The layers, the fully connected ones behind them, and the output."""
-    first = 1 + sum(name.startswith("relu") for name in layers)
-    for number, units in enumerate(hidden, start=first):
-        layers[f"fc{number}"] = nn.Linear(inputs, units)
-        layers[f"relu{number}"] = nn.ReLU()
-        if dropout:
-            layers[f"dropout{number}"] = nn.Dropout(dropout)
-        inputs = units
-    layers["output"] = nn.Linear(inputs, classes)
-    return nn.Sequential(layers)

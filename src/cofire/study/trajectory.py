@@ -21,6 +21,7 @@ from cofire.reading import read_json, reader
 from cofire.storage import Read, check_same, read_schema, read_table, write_table
 from cofire.study.correlation import Correlation, correlate
 from cofire.study.graph_rows import graph_from_tables
+from cofire.study.options import of_now
 from cofire.study.tables import TABLES
 
 _MOMENT = ("checkpoint", "epoch", "step")
@@ -329,7 +330,7 @@ class Trajectory:
                     "run the study again to make it",
                 )
         _check_together(tables, f"{folder}", bool(notes))
-        return cls(**tables, options=options)
+        return cls(**tables, options=of_now(options))
 
     def __repr__(self) -> str:
         shown = self.checkpoints

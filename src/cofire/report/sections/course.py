@@ -59,14 +59,14 @@ def labels_are_random(options: Mapping[str, Any]) -> bool:
     """Whether the options say that the run was trained on randomised labels, the control.
 
     Example:
-        >>> labels_are_random({"labels": "random"}), labels_are_random({"dataset": "mnist"})
+        >>> labels_are_random({"labels": "random"}), labels_are_random({"data": "mnist"})
         (True, False)
     """
     stems = ("random_labels", "randomised_labels", "randomized_labels", "randomise_labels")
     if any(options.get(name) for name in (*stems, "shuffle_labels", "mixed")):
         return True
     labels = str(options.get("labels", "")).lower()
-    mixed = str(options.get("dataset", "")).lower().endswith("mixed")
+    mixed = str(options.get("data", "")).lower().endswith("mixed")
     return mixed or any(word in labels for word in ("random", "shuffle", "mixed"))
 
 
