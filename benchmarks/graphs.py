@@ -30,7 +30,8 @@ from cofire.graphs.louvain import louvain
 from cofire.network import Network
 from cofire.study import StudyOptions, fcnn, load_dataset
 from cofire.study.graph_rows import GraphOptions, graph_tables
-from cofire.study.training import Course, InMemory, Training, checkpoint_path
+from cofire.study.samples import Samples
+from cofire.study.training import Course, Training, checkpoint_path
 
 
 def timed(action, repetitions=5):
@@ -190,7 +191,7 @@ def study(data_root, epochs):
         training = Training(
             fcnn(784, (512, 512), 10, dropout=0.5),
             options,
-            InMemory(*train),
+            Samples(*train, data.class_names),
             course,
             Path(folder),
         )

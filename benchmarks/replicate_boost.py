@@ -33,8 +33,9 @@ from cofire.network import Network, load_weights
 from cofire.statistics import Interval, paired_bootstrap, seed_interval
 from cofire.study import StudyOptions
 from cofire.study.networks import fcnn
+from cofire.study.samples import Samples
 from cofire.study.sources import LabelledData, hold_out, load_dataset
-from cofire.study.training import Course, InMemory, Training, checkpoint_path, seeded
+from cofire.study.training import Course, Training, checkpoint_path, seeded
 
 SEEDS = (0, 1, 2)
 CHECKPOINTS = 20
@@ -212,7 +213,7 @@ def run(name: str, case: Case, seed: int, root: Path, out: Path) -> None:
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     with seeded(seed, "weights"):
         model = case.model()
-    training = Training(model, options, InMemory(*train), course, folder)
+    training = Training(model, options, Samples(*train, data.class_names), course, folder)
     while training.done < CHECKPOINTS:
         training.advance()
     network = Network(case.model(), train[0][:2])

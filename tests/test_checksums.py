@@ -16,7 +16,8 @@ from cofire.evaluate.measures import records_schema
 from cofire.storage import load_result, read_schema, read_table, write_table
 from cofire.study import StudyOptions
 from cofire.study.networks import fcnn
-from cofire.study.training import Course, InMemory, Training
+from cofire.study.samples import Samples
+from cofire.study.training import Course, Training
 from tests.conftest import Tiny
 
 FLIPS = 60
@@ -202,7 +203,7 @@ def test_a_flipped_bit_in_the_state_of_an_optimiser_is_told(tmp_path, tiny):
 
     def training():
         return Training(
-            fcnn(5, (4,), 3), options, InMemory(*tiny.data), Course(2, [1, 2]), tmp_path
+            fcnn(5, (4,), 3), options, Samples(*tiny.data, "abc"), Course(2, [1, 2]), tmp_path
         )
 
     training().advance()

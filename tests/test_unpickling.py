@@ -25,7 +25,8 @@ from cofire.images.classes import read_names
 from cofire.images.reading import read_image
 from cofire.study import StudyOptions, run_study
 from cofire.study.networks import fcnn
-from cofire.study.training import Course, InMemory, Training
+from cofire.study.samples import Samples
+from cofire.study.training import Course, Training
 from tests.conftest import Tiny
 
 HELD = {"file": "a.png", "label": 0, "size": [8, 8], "boxes": [[0, 0, 4, 4]]}
@@ -116,7 +117,7 @@ def files(tmp_path_factory):
 
 def state(options, path):
     labels = torch.zeros(4, dtype=torch.int64)
-    data = InMemory(torch.zeros(4, 64), labels)
+    data = Samples(torch.zeros(4, 64), labels, "0123456789")
     return Training(fcnn(64, (4,), 10), options, data, Course(1, [1]), path.parent)
 
 

@@ -64,7 +64,7 @@ def _interval(value: Any) -> str:
     return f"{float(found[1]):g} {found[2]}s"
 
 
-_VALIDATION = Mark("a share from 0 to 0.9, or data by name", _share_or_data, "0.1")
+_SHARE_OR_DATA = Mark("a share from 0 to 0.9, or data by name", _share_or_data, "0.1")
 _INTERVAL = Mark("steps or epochs", _interval, "'500 steps'")
 
 
@@ -95,10 +95,13 @@ class StudyOptions(PreparationOptions):
     data: Annotated[str, _DATA_NAME] = option(
         "digits", "Data", f"{_DATA_NAME.expected}.", panel=_DATA
     )
-    test: Annotated[str, _DATA_NAME] | None = option(
-        None, "Test data", "In the same words; found beside the data unless given.", panel=_DATA
+    test: Annotated[float | str, _SHARE_OR_DATA] | None = option(
+        None,
+        "Test data",
+        "Data by name, or a share of the training data; found beside the data unless given.",
+        panel=_DATA,
     )
-    validation: Annotated[float | str, _VALIDATION] = option(
+    validation: Annotated[float | str, _SHARE_OR_DATA] = option(
         0.0,
         "Held out",
         "Share of the training data that boosters are fitted and chosen by, or data by name; "

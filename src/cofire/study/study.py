@@ -6,22 +6,27 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cofire.activations.batches import progress_over
+from cofire.activations.batches import announce, progress_over
 from cofire.arguments import validated
 from cofire.atomic import claimed
 from cofire.errors import OptionError
+from cofire.images.preparation import PreparationOptions
 from cofire.network import Network
 from cofire.patterns import information_floor
+from cofire.reading import named
 from cofire.storage import begin, versions
 from cofire.study.analyse import Analysis, Moment
+from cofire.study.data import StudyData, open_study_data
 from cofire.study.graph_rows import GraphOptions
 from cofire.study.networks import build, load_start
 from cofire.study.options import StudyOptions
-from cofire.study.sources import LabelledData, hold_out, load_dataset
-from cofire.study.training import Course, InMemory, Training, checkpoint_path, seeded
+from cofire.study.sources import drawn_seed
+from cofire.study.training import Course, Training, checkpoint_path, seeded
 from cofire.study.trajectory import Fragments, Trajectory
 
 _ABOUT = "study.json"
+_OF_OBSERVED = 5
+"""What random numbers are drawn for."""
 
 
 @validated
@@ -70,12 +75,13 @@ def _run(
     progress: bool | None,
     report: Callable[[Trajectory, int], None] | None,
 ) -> Trajectory:
-    data = load_dataset(options.data, data_root, seed=options.seed)
-    held_out = None
-    if isinstance(options.validation, float) and options.validation > 0:
-        data, held_out = hold_out(data, options.validation, seed=options.seed)
-    described = _described(options, data, 0 if held_out is None else len(held_out[1]))
-    course = Course.of(options, len(data.train_labels))
+    data = _opened(options, data_root, progress)
+    observed = data.train
+    if options.observe is not None:
+        seed = drawn_seed(options.seed, _OF_OBSERVED)
+        observed = observed.sample(options.observe, seed, "observe")
+    described = _described(options, data, len(observed))
+    course = Course.of(options, len(data.train))
 
     def read(record: Mapping[str, Any]) -> dict[str, Any]:
         # A recipe is a name for options, which are compared themselves.
@@ -85,9 +91,9 @@ def _run(
     fragments = Fragments(target, described, read)
     threshold = options.boost_threshold
     analysis = Analysis(
-        train=(data.train_inputs, data.train_labels),
-        test=(data.test_inputs, data.test_labels),
-        held_out=held_out,
+        train=observed,
+        test=data.test,
+        held_out=data.held_out,
         summary={
             "bins": options.bins,
             "range": options.range,
@@ -96,7 +102,7 @@ def _run(
             "pairs": None if options.pairs == "none" else options.pairs,
             "top": max(options.top),
             "null_graphs": 0 if options.pairs == "none" else options.null_graphs,
-            "class_names": data.class_names,
+            "class_names": data.classes,
         },
         options=described,
         graphs=GraphOptions(options.resolution, options.community_runs),
@@ -122,13 +128,13 @@ def _run(
     }
     missing = [moment for moment in moments if moment.checkpoint not in parts]
     if missing:
+        example = data.train.batch([0, min(1, len(data.train) - 1)])[0]
         with seeded(options.seed, "weights"):
-            model = build(options, data.train_inputs.shape[1:], len(data.class_names))
-        samples = InMemory(data.train_inputs, data.train_labels)
-        training = Training(model, options, samples, course, target)
+            model = build(options, example.shape[1:], len(data.classes))
+        training = Training(model, options, data.train, course, target)
         if not training.done:
             load_start(model, options)
-        network = Network(model, data.train_inputs[:2])
+        network = Network(model, example)
     for moment in missing:
         while training.done < moment.checkpoint:
             title = f"checkpoint {training.done + 1}/{len(moments)}: training"
@@ -149,15 +155,35 @@ def _run(
     return whole
 
 
-def _described(options: StudyOptions, data: LabelledData, held_out: int) -> dict[str, Any]:
+def _opened(
+    options: StudyOptions, data_root: str | Path | None, progress: bool | None
+) -> StudyData:
+    data = open_study_data(
+        options.data,
+        test=options.test,
+        validation=options.validation,
+        train_samples=options.train_samples,
+        model=options.model,
+        pretrained=options.weights == "published",
+        seed=options.seed,
+        root=data_root,
+        workers=options.workers,
+        progress=progress,
+        **{name: getattr(options, name) for name in PreparationOptions.model_fields},
+    )
+    for note in data.notes:
+        announce(f"Note: {note}", True)
+    if data.preparation is not None:
+        announce(f"Images: {named(data.preparation.told)}", True)
+    return data
+
+
+def _described(options: StudyOptions, data: StudyData, observed: int) -> dict[str, Any]:
     return {
         **options.record(),
         "unit": "channel",
-        "samples": len(data.train_labels),
-        "validation_samples": held_out,
-        "test_samples": len(data.test_labels),
-        "classes": list(data.class_names),
-        "information_floor": information_floor(len(data.train_labels), len(data.class_names)),
+        **data.record,
+        "information_floor": information_floor(observed, len(data.classes)),
         # Other versions may round otherwise: rows of two of them do not belong in one table.
         "versions": versions(),
     }

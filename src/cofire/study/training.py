@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from cofire.reading import read_json
 from cofire.storage import checksum_of_json, hash_of_tensors
 from cofire.study.augmentation import augmented
 from cofire.study.options import SMALL_NETWORKS, StudyOptions
+from cofire.study.samples import Samples
 from cofire.study.sources import drawn_seed, place
 
 _STATE = "training.pt"
@@ -34,35 +35,6 @@ _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _CHECKED_EVERY = 64
 """Steps after which a loss is looked at where that makes the device wait."""
-
-
-class Trained(Protocol):
-    """What is trained on: samples, of which batches are had by number."""
-
-    def __len__(self) -> int: ...
-
-    def batches(self, numbers: Iterable[Tensor]) -> Iterable[tuple[Tensor, Tensor]]:
-        """A batch of inputs, float32, and labels, int64, for each list of numbers."""
-
-
-@dataclass(frozen=True)
-class InMemory:
-    """Tensors, as they are trained on.
-
-    Attributes:
-        inputs: (samples, ...).
-        labels: (samples,).
-    """
-
-    inputs: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def batches(self, numbers: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """See `Trained`."""
-        return ((self.inputs[each], self.labels[each]) for each in numbers)
 
 
 def checkpoint_path(folder: Path, number: int) -> Path:
@@ -145,7 +117,7 @@ class Training:
 
     model: nn.Module
     options: StudyOptions
-    data: Trained
+    data: Samples
     course: Course
     folder: Path
     black: Tensor = field(default_factory=lambda: torch.zeros(1))
