@@ -25,7 +25,11 @@ def report(run, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(report, visit_once):
-    return visit_once(report)
+    page = visit_once(report)
+    # It begins with the layer that the sentence above it is about.
+    assert page.input_value("[data-part=layer]") == "1"
+    page.select_option("[data-part=layer]", "0")
+    return page
 
 
 def section_of(path):
@@ -347,6 +351,17 @@ def test_deep_networks_and_long_runs_are_thinned_and_say_so(tmp_path):
     )
     path = written(run, tmp_path)
     scenes = data_of(path)["scenes"]
-    assert len(scenes) == 12
-    assert [g["checkpoint"] for g in scenes[0]["graphs"]] == ["1", "3", "4", "6"]
-    assert "12 of 14 layers and 4 of 6 checkpoints are drawn" in section_of(path)
+    assert len(scenes) == 8
+    assert [g["checkpoint"] for g in scenes[0]["graphs"]] == ["1", "2", "3", "4", "5", "6"]
+    assert "8 of 14 layers are drawn" in section_of(path)
+    assert {n for n in figures(run) if n.startswith("modularity")} == {
+        "modularity-layers",
+        "modularity-layer-14",
+    }
+
+
+def test_the_page_speaks_of_a_layer_that_tells_classes_apart(tmp_path):
+    base = synthetic.trajectory(layers=(60, 15), checkpoints=2, layer_names=["broad", "narrow"])
+    path = written(with_graphs(base, top=12), tmp_path)
+    assert "fire together" in section_of(path)
+    assert "Neurons of a class in broad" in section_of(path)

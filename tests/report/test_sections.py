@@ -116,6 +116,16 @@ def test_dead_neurons_are_named_by_layer_and_add_up():
     assert all(len(row[3].split(", ")) == row[1] for row in table.rows)
 
 
+def test_of_many_layers_those_with_idle_neurons_are_drawn_and_those_that_stand_out_are_named():
+    section = Idle.of(Results(synthetic.trajectory(layers=(60,) * 30, checkpoints=2)))
+    assert len(section.drawn) == 12
+    shares = section.counts["dead"][:, -1] + section.counts["always_active"][:, -1]
+    assert min(shares[section.drawn]) >= max(np.delete(shares, section.drawn))
+    heat = section.figures()["dead-neurons"]
+    assert 2 < len(heat.layout.yaxis.ticktext) <= 8
+    assert heat.layout.yaxis.ticktext[0] == "layer1.0.relu_0"
+
+
 def test_rarely_active_neurons_are_not_among_the_best():
     section = Neurons.of(Results(synthetic.trajectory(layers=(300,), checkpoints=2)))
     assert all(row[4] >= 0.01 for row in section.tables()["selectivity"].rows)

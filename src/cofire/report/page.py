@@ -152,7 +152,9 @@ def _title(results: Results) -> str:
     data = str(options.get("data") or "")
     if data.startswith("imagefolder:"):
         data = "/".join(Path(data.removeprefix("imagefolder:")).parts[-2:])
-    named = " on ".join(part for part in (model, short(data, 60)) if part)
+    # Tensors in memory have no name of their own.
+    data = "" if data == "tensors" else short(data, 60)
+    named = " on ".join(part for part in (model, data) if part)
     return f"{subject}: {named}" if named else subject
 
 

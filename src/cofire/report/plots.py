@@ -19,6 +19,8 @@ from cofire.statistics import Interval
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Liberation Sans", Arial, sans-serif'
 MANY_LAYERS = 8
 """Up to so many layers get a line of their own; more are drawn as a heat map or as a band over depth."""
+NAMED = 24
+"""Up to so many layers are all named on an axis."""
 MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "triangle-down", "star", "hexagon")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid", "dash")
 
@@ -258,16 +260,15 @@ def layer_courses(
             ],
             title,
         )
-    seen = np.where(np.isfinite(values if heat is None else heat), heat, np.nan)
-    scale = "diverging" if np.nanmin(seen, initial=0.0) < 0 else "sequential"
-    most = max(float(np.nanmax(np.abs(seen), initial=0.0)), 1e-9)
-    figure = canvas(
-        max(360, min(900, 130 + 9 * len(layers))), "checkpoint", "layer, from input (top) to output"
-    )
+    seen = np.asarray(values if heat is None else heat, dtype=float)
+    known = np.where(np.isfinite(seen), seen, 0.0)
+    scale = "diverging" if known.min(initial=0.0) < 0 else "sequential"
+    most = max(float(np.abs(known).max(initial=0.0)), 1e-9)
+    figure = canvas(max(360, min(900, 130 + 9 * len(layers))), "checkpoint", "")
     figure.add_heatmap(
         x=list(checkpoints),
-        y=list(range(1, len(layers) + 1)),
-        z=seen,
+        y=list(range(len(layers))),
+        z=np.where(np.isfinite(seen), seen, np.nan),
         text=[[plain(name)] * len(checkpoints) for name in layers],
         customdata=values,
         zmin=-most if scale == "diverging" else 0,
@@ -278,8 +279,38 @@ def layer_courses(
         **_scale(scale, heat_title or title),
     )
     figure.update_xaxes(showgrid=False, **checkpoint_axis(checkpoints))
-    figure.update_yaxes(autorange="reversed", showgrid=False, tickformat="d")
+    figure.update_yaxes(autorange="reversed", **layer_axis(layers, np.abs(known).max(axis=1)))
     return figure
+
+
+def layer_axis(layers: Sequence[str], size: Any) -> dict[str, Any]:
+    """Ticks at every layer, or of many at the first, the last, and those that stand out.
+
+    Args:
+        layers: Their names.
+        size: How much each stands out, shape (layers,).
+
+    Example:
+        >>> layer_axis(["a", "b", "c"], [0, 2, 1])["ticktext"]
+        ['a', 'b', 'c']
+        >>> layer_axis([f"relu{i}" for i in range(40)], range(40))["tickvals"]
+        [0, 21, 24, 27, 30, 33, 36, 39]
+    """
+    order = list(range(len(layers)))
+    apart, most = (1, len(layers)) if len(layers) <= NAMED else (3, NAMED // 3)
+    if apart > 1:
+        order = [0, len(layers) - 1, *np.argsort(np.negative(size), kind="stable").tolist()]
+    ticks: list[int] = []
+    for at in order:
+        if len(ticks) < most and all(abs(at - other) >= apart for other in ticks):
+            ticks.append(at)
+    text = [plain(short(layers[at], 18)) for at in sorted(ticks)]
+    return {
+        "tickmode": "array",
+        "tickvals": sorted(ticks),
+        "ticktext": text,
+        "showgrid": False,
+    }
 
 
 def _scale(name: str, title: str = "") -> dict[str, Any]:
@@ -373,7 +404,8 @@ def intervals(
         -top - 0.5 * i for top, run in zip(tops, groups, strict=False) for i in range(len(run))
     ]
     end = float(tops[-1])
-    figure = canvas(max(190, 110 + int(34 * end)), title, "", hovermode="closest")
+    kinds = len({point.kind for point in points} - {""})
+    figure = canvas(max(190, 110 + 20 * kinds + int(34 * end)), title, "", hovermode="closest")
     if line is not None:
         figure.add_scatter(
             x=[factor * line] * 2,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cofire.report.plots import MANY_LAYERS
 from cofire.report.section import Floats, Results, floats
 from cofire.report.sections.graph_picture import Graph, Ints, spread
 
@@ -20,8 +22,8 @@ MODULARITIES = {
     "louvain": ("Louvain’s communities", 7),
 }
 """The measures of modularity in the paper's order: how the page calls and draws them."""
-LAYERS, GRAPHS = 12, 48
-"""Up to so many layers and graphs are drawn."""
+GRAPHS = 48
+"""Up to so many graphs are drawn."""
 
 
 class GraphTables:
@@ -67,6 +69,12 @@ class GraphTables:
         if row["top"] == 1 and row["pairs"] == "class":
             return "one neuron represents each class, and has no other to fire together with"
         return ""
+
+    @property
+    def told(self) -> str:
+        """The layer that the page speaks of: the last one whose classes need not share most neurons."""
+        crowded = {name for name, _, _ in self.crowded}
+        return ([name for name in self.layers if name not in crowded] or self.layers)[-1]
 
     @property
     def crowded(self) -> list[tuple[str, int, int]]:
@@ -154,21 +162,22 @@ class GraphTables:
         """The rows of each graph, so that one is read without a look at all the others."""
         found: dict[str, dict[tuple[int, int], pa.Table]] = {}
         for name in ("vertices", "edges"):
-            table = getattr(self.results.trajectory, name)
-            keys = np.stack([table[n].to_numpy() for n in ("checkpoint", "layer_index")], axis=1)
-            order = np.lexsort(keys.T[::-1])
-            places, starts = np.unique(keys[order], axis=0, return_index=True)
-            parts = np.split(order, starts[1:]) if len(order) else []
+            # One chunk in order: a slice of it copies nothing.
+            keys = [("checkpoint", "ascending"), ("layer_index", "ascending")]
+            table = getattr(self.results.trajectory, name).sort_by(keys).combine_chunks()
+            places = np.stack([table[key].to_numpy() for key, _ in keys], axis=1)
+            starts = np.flatnonzero(np.diff(places, axis=0, prepend=-1).any(axis=1)).tolist()
             found[name] = {
-                (int(c), int(i)): table.take(part)
-                for (c, i), part in zip(places, parts, strict=True)
+                (int(places[start, 0]), int(places[start, 1])): table.slice(start, end - start)
+                for start, end in pairwise([*starts, len(table)])
             }
         return found
 
     @property
     def drawn_layers(self) -> list[str]:
-        """The layers that are drawn: of a deep network, those at even distances."""
-        return [self.layers[i] for i in spread(len(self.layers), LAYERS)]
+        """The layers that are drawn: of a deep network those at even distances, and the one that is told of."""
+        even = [self.layers[i] for i in spread(len(self.layers), MANY_LAYERS)]
+        return sorted({*even, self.told}, key=self.layers.index)
 
     @property
     def drawn_checkpoints(self) -> list[int]:

@@ -60,16 +60,9 @@ class Classes(Section):
         return cls(graphs) if graphs and graphs.layers else None
 
     @property
-    def shown(self) -> str:
-        """The layer of the first figure: the last one whose classes need not share most neurons."""
-        crowded = {name for name, _, _ in self.graphs.crowded}
-        clear = [name for name in self.graphs.layers if name not in crowded]
-        return (clear or self.graphs.layers)[-1]
-
-    @property
     def without(self) -> list[str]:
         """Names of the classes that no neuron of that layer represents alone."""
-        alone = np.diag(self.graphs.matrix(self.shown))
+        alone = np.diag(self.graphs.matrix(self.graphs.told))
         return [self.graphs.name(int(i)) for i in np.flatnonzero(alone == 0)]
 
     def exclusive(self, layer: str, checkpoint: int) -> int:
@@ -189,7 +182,7 @@ class Graphs(Section):
     @property
     def shown(self) -> dict[str, Any] | None:
         """The row of the last layer's modularity of overlapping classes, or None."""
-        return self.graphs.modularity(self.graphs.layers[-1], "weighted-overlap")
+        return self.graphs.modularity(self.graphs.told, "weighted-overlap")
 
     @property
     def said(self) -> str:
@@ -241,8 +234,14 @@ class Graphs(Section):
         graphs = self.graphs
         if len(graphs.checkpoints) == 1 or not graphs.measures or not graphs.layers:
             return {}
-        found = {}
-        for layer in graphs.drawn_layers:
+        found, layers = {}, graphs.drawn_layers
+        if len(graphs.layers) > plots.MANY_LAYERS:
+            layers = [graphs.told]
+            values = np.stack([graphs.modularities(n, "weighted-overlap") for n in graphs.layers])
+            found["modularity-layers"] = plots.layer_courses(
+                graphs.checkpoints, graphs.layers, values, "modularity Q", ""
+            )
+        for layer in layers:
             lines = []
             for measure in graphs.measures:
                 title, look = MODULARITIES[measure]

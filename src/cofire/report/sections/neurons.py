@@ -15,12 +15,22 @@ import pyarrow.compute as pc
 from cofire.patterns import MEASURES
 from cofire.patterns.measures import Measure
 from cofire.report.notation import short
-from cofire.report.plots import MANY_LAYERS, canvas, layer_courses, plain, series
+from cofire.report.plots import (
+    MANY_LAYERS,
+    NAMED,
+    canvas,
+    layer_axis,
+    layer_courses,
+    plain,
+    series,
+)
 from cofire.report.section import Floats, Results, Section
 from cofire.report.table import Cell, Column, Table
 
 LISTED = 400
 """How many dead neurons the page names; all of them are in neurons.parquet."""
+MOST_BARS = 12
+"""Of many layers, those with the largest share of idle neurons that are drawn."""
 RARE = 0.01
 """Share of observations below which a neuron is too rarely active to be listed."""
 _KINDS = {"dead": "dead", "always_active": "always active"}
@@ -43,6 +53,15 @@ class Idle(Section):
     def of(cls, results: Results) -> Self | None:
         return cls(results) if results.layers else None
 
+    @cached_property
+    def drawn(self) -> list[int]:
+        """Places of the layers that are drawn: of many those with the largest share of such neurons."""
+        share = sum(np.nan_to_num(counts[:, -1]) / self.sizes for counts in self.counts.values())
+        order = np.argsort(-np.asarray(share), kind="stable")
+        if len(order) > NAMED:
+            order = order[: min(MOST_BARS, int(np.count_nonzero(share)))]
+        return sorted(order.tolist())
+
     def total(self, column: str, place: int = -1) -> int:
         """How many neurons are dead, or always active, at a checkpoint."""
         return int(np.nansum(self.counts[column][:, place]))
@@ -59,11 +78,10 @@ class Idle(Section):
             column: np.divide(values, sizes, out=np.zeros_like(values), where=sizes > 0)
             for column, values in self.counts.items()
         }
-        held = {_KINDS[c]: share[:, -1] for c, share in shares.items() if self.total(c)}
+        held = {_KINDS[c]: share[self.drawn, -1] for c, share in shares.items() if self.total(c)}
         if held:
-            found["idle-neurons"] = _bars(
-                results.layers, held, "% of the layer’s neurons", "neurons"
-            )
+            names = [results.layers[i] for i in self.drawn]
+            found["idle-neurons"] = _bars(names, held, "% of the layer’s neurons", "neurons")
         for column, name in _KINDS.items():
             if results.single or not np.nansum(self.counts[column]):
                 continue
@@ -230,8 +248,7 @@ def _bars(layers: Sequence[str], shares: Mapping[str, Any], title: str, told: st
         title: What is measured.
         told: What a share is of, for the hover box.
     """
-    few = len(layers) <= 24
-    figure = canvas(130 + (34 if few else 10) * len(layers), title, "", barmode="stack")
+    figure = canvas(130 + 34 * len(layers), title, "", barmode="stack")
     for look, (name, values) in enumerate(shares.items()):
         style = series(look)
         figure.add_bar(
@@ -246,13 +263,7 @@ def _bars(layers: Sequence[str], shares: Mapping[str, Any], title: str, told: st
             marker={"color": style["line"]["color"]},
             meta=style["meta"],
         )
-    ticks = range(0, len(layers), 1 if few else 5)
-    figure.update_yaxes(
-        autorange="reversed",
-        tickvals=list(ticks),
-        ticktext=[plain(short(layers[i], 18)) for i in ticks],
-        showgrid=False,
-    )
+    figure.update_yaxes(autorange="reversed", **layer_axis(layers, range(len(layers))))
     figure.update_xaxes(rangemode="tozero")
     return figure
 

@@ -219,4 +219,4 @@ parts.save.addEventListener("click", () => {
   }, "image/png");
 });
 
-showScene(0);
+showScene(Number(parts.layer?.value ?? 0));
