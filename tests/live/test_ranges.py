@@ -83,3 +83,10 @@ def test_a_neuron_that_is_silent_or_always_the_same_has_no_entropy():
     values[:, 1] = 3.0
     close, exact = entropies(values, 10)
     assert close.tolist() == exact.tolist() == [0.0, 0.0]
+
+
+def test_a_neuron_whose_first_batch_holds_one_value_gets_fine_bins_later():
+    values = torch.rand(5000, 3, generator=torch.Generator().manual_seed(0))
+    values[1:64] = 0
+    close, exact = entropies(values, 50)
+    assert (close - exact).abs().max() < 0.03

@@ -108,7 +108,6 @@ class Monitor:
             "threshold": threshold,
         }
         self._class_names, self._max_bytes, self._epochs = class_names, max_bytes, epochs
-        self._log: Log | None = None if log is None else logger(log)
         self._rows = Rows(
             None if folder is None else Path(folder),
             reference,
@@ -118,6 +117,7 @@ class Monitor:
             {"observed": "training batches" if every == 1 else f"one of {every} training batches"},
         )
         self._said: set[tuple[Any, ...]] = set()
+        self._log: Log | None = None if log is None else self._safely("log", logger, log)
         self._kept: Kept | None = None
         self._off = self._hooked = False
         self._window: Window | None = None

@@ -57,6 +57,8 @@ def widened(
     first, last = low[0, at], high[0, at]
     digits, least = _GUARD[histograms.precision]
     power = torch.frexp((last - first) / bins).exponent
+    # Of zero, frexp gives no small power.
+    power = torch.where(last > first, power, -least)
     largest = torch.frexp(torch.maximum(first.abs(), last.abs())).exponent
     power = torch.maximum(power, largest - digits).clamp(min=-least)
     width = _two_to(power)
