@@ -1,5 +1,6 @@
 """The data of a study: found by name, split and sampled by class, from memory or from disk."""
 
+import shutil
 import sys
 from types import ModuleType
 
@@ -9,10 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from cofire import Network, summarize
-from cofire.errors import DataError, LabelError, OptionError
+from cofire.errors import BatchError, DataError, ImageError, LabelError, NonFiniteError, OptionError
 from cofire.study import data as study_data
 from cofire.study import load_dataset
 from cofire.study.data import open_data, open_study_data
@@ -166,7 +167,7 @@ def test_labels_are_those_that_samples_have(own):
     told.labels = np.array([0, 1, 1, 0])
     assert open_study_data(own((told, told))).train.labels.tolist() == [0, 1, 1, 0]
     with pytest.raises(LabelError, match="sample 0 of class 0, which was of class 1"):
-        open_study_data(own((Listed([0, 1], [1, 0]), told)))
+        open_study_data(own((Listed([0, 1, 0, 1], [1, 0, 1, 0]), told)))
 
 
 def test_classes_that_stand_in_another_order_are_put_right(own):
@@ -181,21 +182,22 @@ def test_classes_that_stand_in_another_order_are_put_right(own):
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=6), st.integers(0, 2**40), st.data())
 def test_samples_have_the_same_share_of_each_class(sizes, seed, data):
     labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
-    count = data.draw(st.integers(len(sizes), len(labels)))
+    least = np.minimum(sizes, 2)
+    count = data.draw(st.integers(int(least.sum()), len(labels)))
     chosen = stratified(labels, count, seed)
     assert len(chosen) == count == len(set(chosen.tolist()))
     assert (np.diff(chosen) > 0).all()
     taken = np.bincount(labels[chosen], minlength=len(sizes))
     wanted = count * np.array(sizes) / len(labels)
-    assert (taken >= 1).all()
-    if wanted.min() >= 1:
+    assert (taken >= least).all()
+    if (wanted >= least).all():
         assert (np.abs(taken - wanted) < 1).all()
     assert np.array_equal(chosen, stratified(labels, count, seed))
 
 
 def test_samples_too_large_or_too_small_are_refused():
     samples = Samples(torch.zeros(4, 1), torch.tensor([0, 1, 0, 1]), ("a", "b"))
-    for count in (1, 5):
+    for count in (3, 5):
         with pytest.raises(OptionError, match=f"train_samples={count} of 4 samples of 2 classes"):
             samples.sample(count, 0, "train_samples")
 
@@ -205,5 +207,98 @@ def test_a_sample_that_cannot_be_read_is_named(tmp_path):
         pictures(tmp_path / part)
     (tmp_path / "train" / "dog" / "3.png").write_bytes(b"no picture")
     for workers in (0, 1):
-        with pytest.raises(DataError, match=r"3\.png"):
+        with pytest.raises(ImageError, match=r"^'[^']*3\.png' cannot be read.*replace the file"):
             open_study_data(f"imagefolder:{tmp_path}", workers=workers)
+
+
+def test_a_class_needs_two_training_samples(own):
+    with pytest.raises(LabelError, match=r"1 training samples of class '1'\. Expected: at least 2"):
+        open_study_data(own((Listed([0, 0, 1], [0, 0, 1]), tensors(4))))
+    two = tensors(4)
+    two.classes = ["cat", "dog", "cow"]
+    with pytest.raises(LabelError, match="0 training samples of class 'cow'"):
+        open_study_data(own((two, two)))
+    with pytest.raises(LabelError, match="4 samples of 1 classes"):
+        open_study_data(own((tensors(4, classes=1), two)))
+    with pytest.raises(LabelError, match=r"label 2 at position 2 in test data.*from 0 to 1"):
+        open_study_data(own((tensors(4), tensors(6, classes=3))))
+    labels = [0] * 20 + [1]
+    few = Listed(labels, labels)
+    for options in ({"validation": 0.1}, {"test": 0.1}):
+        with pytest.raises(OptionError, match=r"0\.1 of 21 samples, 1 of class '1'"):
+            open_study_data(own({"train": few, "test": tensors(4)}), **options)
+
+
+def test_inputs_must_be_finite_and_of_one_shape(own):
+    with pytest.raises(BatchError, match=r"sample 1 is \(2,\), others are \(1,\)"):
+        open_study_data(own((Growing([0, 1, 0, 1], [0, 1, 0, 1]), tensors(4))))
+    wrong = tensors(4)
+    wrong.tensors[0][2] = torch.nan
+    with pytest.raises(NonFiniteError, match="sample 2 with NaN"):
+        open_study_data(own((wrong, tensors(4))))
+    with pytest.raises(BatchError, match=r"test data whose inputs are \(2,\), and \(1,\)"):
+        open_study_data(own((tensors(4), TensorDataset(torch.zeros(2, 2), torch.tensor([0, 1])))))
+
+
+class Growing(Listed):
+    def __getitem__(self, at):
+        return torch.zeros(at + 1), self.labels[at]
+
+
+class Ragged(Listed):
+    def __getitem__(self, at):
+        return torch.full((3,), torch.nan if at == 2 else 1.0), self.labels[at]
+
+
+def test_what_is_on_disk_is_checked_batch_by_batch(own, monkeypatch):
+    monkeypatch.setattr(study_data, "IN_MEMORY", 1)
+    found = open_study_data(own((Ragged([0, 1, 0, 1], [0, 1, 0, 1]), Listed([0, 1], [0, 1]))))
+    assert found.train.batch([3])[1].tolist() == [1]
+    with pytest.raises(NonFiniteError, match="sample 2 with NaN"):
+        found.train.batch([0, 2])
+    found.train.source.labels = [0, 1]
+    with pytest.raises(DataError, match="sample 3 cannot be loaded: IndexError"):
+        list(found.train.batches([[3]]))
+
+
+def test_image_files_are_looked_at_before_they_are_needed(tmp_path, monkeypatch):
+    for part in ("train", "test"):
+        pictures(tmp_path / part)
+    monkeypatch.setattr(study_data, "IN_MEMORY", 1)
+    (tmp_path / "train" / "dog" / "3.png").write_bytes(b"no picture")
+    Image.new("RGB", (9, 8)).save(tmp_path / "train" / "dog" / "4.png")
+    with pytest.raises(ImageError, match=r"images \(2\).*3\.png.*4\.png' is 9 × 8"):
+        open_study_data(f"imagefolder:{tmp_path}")
+    (tmp_path / "train" / "dog" / "3.png").unlink()
+    assert len(open_study_data(f"imagefolder:{tmp_path}", image_size=4).train) == 11
+
+
+@pytest.mark.parametrize("limit", [1, 10**9])
+def test_samples_in_two_parts_are_counted(tmp_path, monkeypatch, limit):
+    monkeypatch.setattr(study_data, "IN_MEMORY", limit)
+    for part in ("train", "test"):
+        pictures(tmp_path / part, each=30)
+    assert open_study_data(f"imagefolder:{tmp_path}").notes == ()
+    for name in ("1.png", "2.png", "3.png", "4.png"):
+        shutil.copy(tmp_path / "train" / "cat" / name, tmp_path / "test" / "cat" / f"as-{name}")
+    (note,) = open_study_data(f"imagefolder:{tmp_path}").notes
+    assert note.startswith(
+        "4 of 64 samples of the test data are in the training data as well; boost"
+    )
+
+
+def test_loaders_give_their_data_set(own):
+    one = DataLoader(tensors(8), batch_size=2, shuffle=True)
+    found = open_study_data(own((one, [(torch.ones(2, 1), torch.tensor([1, 0]))])))
+    assert found.train.batch([5])[0].item() == 5
+    assert found.test.labels.tolist() == [1, 0]
+    with pytest.raises(DataError, match="collate_fn of its own"):
+        open_study_data(own((DataLoader(tensors(8), collate_fn=list), one)))
+
+
+def test_shares_are_below_one():
+    for options in ({"test": "1.5"}, {"test": 0}, {"validation": 1.0}):
+        with pytest.raises(OptionError, match="a share below 1, or data by name"):
+            open_study_data("digits", **options)
+    with pytest.raises(OptionError, match="no validation data in 'digits'"):
+        open_study_data("digits", validation="digits")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from rich.text import Text
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, TensorDataset
 
-from cofire.errors import BatchError, CofireError, DataError, ImageError, LabelError
+from cofire.errors import BatchError, CofireError, DataError, ImageError, LabelError, NonFiniteError
 from cofire.marks import CLASS_NAME, check_whole
 from cofire.tensors import Values, dense
 
@@ -91,7 +92,7 @@ class Batches:
             except CofireError:
                 raise
             except Exception as error:  # the data set's own __len__
-                raise not_loaded(error, 0) from error
+                raise not_loaded(error, "batch 0") from error
         elif isinstance(data, tuple | list) and data and isinstance(data[0], _ARRAYS):
             raise _not_a_batch(data[0], "the data's first item")
         elif isinstance(data, Iterator):
@@ -159,7 +160,7 @@ class Batches:
             except CofireError:
                 raise
             except Exception as error:
-                raise not_loaded(error, index) from error
+                raise not_loaded(error, f"batch {index}") from error
             batch = self._checked(given, index)
             read += len(batch.labels)
             if len(batch.labels):
@@ -204,12 +205,27 @@ def first_inputs(data: Any) -> Tensor:
     )
 
 
-def not_loaded(error: Exception, index: int) -> DataError:
-    """What a data set or loader raised at a batch, without the traceback that a worker process puts into it."""
+_OWN = re.compile(
+    r"^cofire\.errors\.(\w+): (.*)\. Expected: (.*)\. To fix it: (.*)\.\s*\Z", re.M | re.S
+)
+"""The last line of a worker's traceback, of an error of cofire's own."""
+_KINDS = (BatchError, DataError, ImageError, LabelError, NonFiniteError)
+
+
+def not_loaded(error: Exception, what: str) -> DataError:
+    """What a data set or loader raised, without the traceback that a worker process puts into it.
+
+    Args:
+        error: As it was raised here.
+        what: What was read, in words.
+    """
+    own = _OWN.search(str(error))
+    if own and (kind := {each.__name__: each for each in _KINDS}.get(own[1])):
+        return kind(*own.groups()[1:])
     lines = [line for line in str(error).splitlines() if line.strip()] or [""]
     said = lines[-1] if "worker process" in lines[0] else f"{type(error).__name__}: {lines[0]}"
-    given = f"batch {index} cannot be loaded: {said}"
-    if "image file" in said:
+    given = f"{what} cannot be loaded: {said}"
+    if "image file" in said:  # Pillow's own words
         return ImageError(given, "image files that Pillow can read", "replace or remove the file")
     if "default_collate" in str(error) or "stack expects" in str(error):
         return BatchError(

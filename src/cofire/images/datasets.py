@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cofire.errors import DataError, OptionError, near_matches
+from cofire.errors import DataError, ImageError, OptionError, near_matches
+from cofire.images.files import refuse_all
 from cofire.images.preparation import Preparation
-from cofire.images.reading import ENDINGS, plain_image, read_image
+from cofire.images.reading import ENDINGS, plain_image, read_image, size_of
 from cofire.marks import CLASS_NAME
 from cofire.reading import named
 
@@ -140,6 +141,36 @@ def _is_image(path: str) -> bool:
     return path.lower().endswith(ENDINGS)
 
 
+def check_pictures(files: Sequence[str], reads: ToInput, done: Callable[[int], None]) -> None:
+    """Refuse files that are no pictures, or that cannot be prepared, as far as their beginnings tell.
+
+    A picture whose size may be none that can be prepared is read.
+
+    Args:
+        files: Their paths.
+        reads: What makes inputs of them.
+        done: Called with the number of files done since the last call.
+
+    Raises:
+        ImageError: There are such files; the message names them all.
+    """
+    preparation, faults = reads.preparation, []
+    assert preparation is not None
+    wanted = preparation.shape[:0:-1]
+    for file in files:
+        try:
+            size = size_of(file)
+            kept = size == wanted and preparation.same_size != "prepared"
+            if not kept and preparation.can_fail(size):
+                reads(file)
+        except ImageError as error:
+            faults.append(error)
+        done(1)
+    if faults:
+        told = [error.given for error in faults]
+        refuse_all(told, "images", faults[0].expected, faults[0].remedy, ImageError)
+
+
 def torchvision_images(
     name: str, root: Path, split: str, prepared_for: Preparation | PreparedFor
 ) -> Any:
@@ -190,7 +221,10 @@ def _takes_loader(kind: Any) -> bool:
 
 def _opened(kind: Any, name: str, root: Path, split: str, options: dict[str, Any]) -> Any:
     reasons: list[str] = []
-    for chosen in ({"train": split == "train"}, {"split": split}):
+    # Some sets call the part that is tested on val.
+    names = (split, "val") if split == "test" else (split,)
+    ways: list[dict[str, Any]] = [{"train": split == "train"}, *({"split": one} for one in names)]
+    for chosen in ways:
         for download in (False, True):
             try:
                 return kind(str(root), download=download, **chosen, **options)
@@ -199,6 +233,10 @@ def _opened(kind: Any, name: str, root: Path, split: str, options: dict[str, Any
                 break
             except Exception as error:
                 reasons.append(str(error))
+                if "for argument split" in str(error):
+                    break
+        else:
+            break
     raise DataError(
         f"no {name} under '{root}', and its download failed: {reasons[-1] if reasons else ''}",
         "the files of that torchvision data set",

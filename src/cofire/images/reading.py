@@ -231,6 +231,19 @@ def _on_white(image: Image.Image, mode: str) -> Image.Image:
     return found
 
 
+def size_of(path: str | Path) -> tuple[int, int]:
+    """Width and height of an image file as stored, of which nothing is read but its beginning.
+
+    Raises:
+        ImageError: It is no image.
+    """
+    try:
+        with Image.open(path, formats=_FORMATS) as file:
+            return file.size
+    except Exception as error:
+        raise _unreadable(named(path), error) from error
+
+
 _ORIENTATION = 0x0112
 _ON_ITS_SIDE = 5
 

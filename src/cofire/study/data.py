@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
-from torch.utils.data import (
-    DataLoader,
-    Dataset,
-    IterableDataset,
-    Subset,
-    TensorDataset,
-    default_collate,
-)
 
-from cofire.activations.batches import Batches, check_labels, classes_of, progress_over
-from cofire.errors import LabelError, OptionError
+from cofire.errors import OptionError
 from cofire.images.datasets import PARTS, folder_of_classes, folders_of_parts, torchvision_images
 from cofire.images.preparation import Preparation, preparation_of
-from cofire.study.samples import Samples
+from cofire.study.checks import check_files, check_parts, overlaps, same_classes
+from cofire.study.samples import Samples, samples_of
 from cofire.study.sources import (
     DATASETS,
     called,
@@ -82,20 +71,27 @@ def open_data(
     parts = _parts(spec, root, 0, asked)
     if "" in parts:
         refuse_idle(spec, split=split is not None)
-    elif (split or part) not in parts:
-        raise OptionError(
-            f"'{spec}', split '{split or part}'",
-            " or ".join(parts),
-            f"pass --split {next(reversed(parts))}",
-        )
+    opened = _part(spec, parts, split or part)
     if spec.startswith("imagefolder:"):
-        how: Any = preparation_of(model, shape, **asked)
-    else:
+        return opened(preparation_of(model, shape, **asked))
 
-        def how(first: tuple[int, int, int]) -> Preparation:
-            return preparation_of("" if own_weights else model, shape, of_data=first, **asked)
+    def how(first: tuple[int, int, int]) -> Preparation:
+        return preparation_of("" if own_weights else model, shape, of_data=first, **asked)
 
-    return parts["" if "" in parts else split or part](how)
+    return opened(how)
+
+
+def _part(spec: str, parts: Mapping[str, Opened], part: str) -> Opened:
+    """How a part is opened; of data without parts it is all of it."""
+    if part not in parts and "" not in parts:
+        raise OptionError(
+            f"no {part} data in '{spec}'",
+            f"a part that it has: {' or '.join(parts)}",
+            "name other data"
+            if len(parts) < 2
+            else f"pass split={list(parts)[-1]}, or name other data",
+        )
+    return parts.get(part) or parts[""]
 
 
 def _parts(
@@ -152,6 +148,12 @@ class StudyData:
     held_out: Samples | None = None
     preparation: Preparation | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> dict[str, Samples]:
+        """The parts that there are, by their names."""
+        parts = {"train": self.train, "test": self.test, "held_out": self.held_out}
+        return {name: part for name, part in parts.items() if part is not None}
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -223,24 +225,22 @@ def open_study_data(
         of_data = (3, *first[1:]) if published else first
         return preparation_of(model if pretrained else "", None, of_data=of_data, **asked)
 
-    def opened(spec: str, part: str, known: Any) -> Samples:
-        parts = _parts(spec, root, seed, asked)
-        if part not in parts and "" not in parts:
-            raise OptionError(
-                f"no {part} data in '{spec}'", f"one of {', '.join(parts)}", "name other data"
-            )
-        return read(parts.get(part) or parts[""], part, known)
+    known: Any = how
 
-    def read(part: Opened, what: str, known: Any) -> Samples:
-        return _samples(part(known), f"{what} data", workers, progress)
+    def opened(spec: str, parts: Mapping[str, Opened], part: str) -> Samples:
+        what = f"{'training' if part == 'train' else part} data"
+        return samples_of(_part(spec, parts, part)(known), what, workers, progress)
+
+    def further(spec: str, part: str) -> Samples:
+        found = opened(spec, _parts(spec, root, seed, asked), part)
+        return same_classes(train, found, f"{part} data")
 
     parts = _parts(data, root, seed, asked)
-    train = read(parts.get("train") or parts[""], "training", how)
-    preparation = getattr(train.source, "preparation", None)
-    known = preparation or how
+    train = opened(data, parts, "train")
+    known = getattr(train.source, "preparation", how)
     notes: list[str] = []
     share = _as_share("test", test)
-    found = parts.get("test") or (parts.get("validation") if test is None else None)
+    found = next((part for part in ("test", "validation") if part in parts), None)
     if share is not None:
         train, tested = train.split(share, drawn_seed(0, _OF_TEST), "test")
         notes.append(
@@ -248,9 +248,9 @@ def open_study_data(
             "for every seed"
         )
     elif test is not None:
-        tested = opened(str(test), "test", known)
+        tested = further(str(test), "test")
     elif found is not None:
-        tested = read(found, "test", known)
+        tested = same_classes(train, opened(data, parts, found), f"{found} data")
     else:
         raise OptionError(
             f"'{data}' without test data",
@@ -259,114 +259,39 @@ def open_study_data(
             else "a function that gives {'train': …, 'test': …}, or test data of their own",
             "pass --test with the name of test data, or --test 0.2 to set a fifth aside",
         )
-    tested = _same_classes(train, tested, "test data")
     held: Samples | None = None
-    part = _as_share("validation", validation)
-    beside = parts.get("validation") if found is not parts.get("validation") else None
-    if part is None:
-        held = opened(str(validation), "validation", known)
-    elif part and beside is not None:
-        held = read(beside, "validation", known)
+    share = _as_share("validation", validation)
+    if share is None:
+        held = further(str(validation), "validation")
+    elif share and "validation" in parts and (test is not None or found == "test"):
+        held = same_classes(train, opened(data, parts, "validation"), "validation data")
         notes.append(f"the validation data of '{data}' are held out, in place of a share")
-    elif part:
-        train, held = train.split(part, drawn_seed(seed, _OF_VALIDATION), "validation")
-    if held is not None:
-        held = _same_classes(train, held, "validation data")
+    elif share:
+        train, held = train.split(share, drawn_seed(seed, _OF_VALIDATION), "validation")
     if train_samples is not None:
         train = train.sample(train_samples, drawn_seed(seed, _OF_TRAINING), "train_samples")
-    return _kept(StudyData(train, tested, held, preparation, tuple(notes)), progress)
-
-
-def _samples(data: Any, what: str, workers: int, progress: bool | None) -> Samples:
-    """Whatever holds labelled data as samples whose labels are known."""
-    if isinstance(data, Samples):
-        return data
-    if isinstance(data, DataLoader) and data.collate_fn is default_collate:
-        data = data.dataset
-    names = classes_of(data)
-    title = f"reading {what}"
-    if isinstance(data, Dataset) and not isinstance(
-        data, DataLoader | TensorDataset | IterableDataset
-    ):
-        labels = _labels_told(data)
-        if labels is None:
-            with progress_over(title, len(data), progress) as advance:  # type: ignore[arg-type]
-                rows = []
-                for batch in Batches(data, sys.maxsize):
-                    rows.append(batch.labels)
-                    advance(len(batch.labels))
-            labels = torch.cat(rows)
-        reads = getattr(data, "reads", None)
-        source: Any = data
-        scale = None if reads is None else reads.as_shades()
+    whole = StudyData(train, tested, held, known if isinstance(known, Preparation) else None)
+    check_parts(whole.parts)
+    others = [name for name, part in whole.parts.items() if part.source is not train.source]
+    if sum(part.bytes for part in whole.parts.values()) <= IN_MEMORY:
+        read: dict[str, Any] = {
+            name: part.held(f"reading {name} data", progress) for name, part in whole.parts.items()
+        }
+        whole = replace(whole, **read)
     else:
-        batches = list(Batches(data, sys.maxsize))
-        source = torch.cat([batch.inputs for batch in batches])
-        source, scale = source.float() if source.is_floating_point() else source, None
-        labels = torch.cat([batch.labels for batch in batches])
-    named = names or tuple(map(str, range(int(labels.max()) + 1)))
-    labels = check_labels(labels, len(labels), len(named), what)
-    return Samples(source, labels, named, scale=scale, workers=workers, named=names is not None)
-
-
-def _labels_told(data: Any) -> Tensor | None:
-    """The labels of all samples, where the data set lists them and gives them as they are."""
-    if getattr(data, "target_transform", None) is not None:
-        return None
-    if isinstance(data, Subset):
-        inner = _labels_told(data.dataset)
-        return None if inner is None else inner[torch.as_tensor(data.indices)]
-    for name in ("targets", "labels", "_labels"):
-        with suppress(TypeError, ValueError, RuntimeError):
-            found = torch.as_tensor(getattr(data, name, None))
-            if found.shape == (len(data),) and not found.is_floating_point():
-                return found.long()
-    return None
+        check_files(whole.parts, progress)
+    notes += overlaps(whole.train, {name: whole.parts[name] for name in others})
+    return replace(whole, notes=tuple(notes))
 
 
 def _as_share(option: str, given: float | str | None) -> float | None:
     """A share, None for a name."""
-    if given is None:
-        return None
     try:
-        share = float(given)
+        share = None if given is None else float(given)
     except ValueError:
         return None
-    if not 0 <= share < 1 or (option == "test" and not share):
+    if share is not None and (not 0 <= share < 1 or (option == "test" and not share)):
         raise OptionError(
             f"{option}={given}", "a share below 1, or data by name", f"pass {option}=0.2"
         )
     return share
-
-
-def _kept(data: StudyData, progress: bool | None) -> StudyData:
-    """All parts in memory, if they fit there together."""
-    parts = {"train": data.train, "test": data.test, "held_out": data.held_out}
-    known = {name: part for name, part in parts.items() if part is not None}
-    if sum(part.bytes for part in known.values()) > IN_MEMORY:
-        return data
-    read: dict[str, Any] = {
-        name: part.held(f"reading {name.replace('_', '-')} data", progress)
-        for name, part in known.items()
-    }
-    return replace(data, **read)
-
-
-def _same_classes(train: Samples, other: Samples, what: str) -> Samples:
-    """Further data with the labels of the training data; names that stand in another order are put in its order."""
-    if other.classes == train.classes:
-        return other
-    if set(other.classes) == set(train.classes):
-        place = torch.tensor([train.classes.index(name) for name in other.classes])
-        return other.relabelled(place[other.labels], train.classes)
-    if not other.named or not train.named:
-        # Numbers stand for both.
-        labels = check_labels(other.labels, len(other), len(train.classes), what)
-        return other.relabelled(labels, train.classes)
-    apart = sorted(set(train.classes) ^ set(other.classes))
-    raise LabelError(
-        f"{what} with {len(other.classes)} classes, the training data with {len(train.classes)} "
-        f"('{apart[0]}' is in one alone)",
-        "the same classes in both",
-        "give both the same folders of classes",
-    )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -10,15 +12,31 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Subset,
+    TensorDataset,
+    default_collate,
+)
 
-from cofire.activations.batches import not_loaded, progress_over
-from cofire.errors import CofireError, LabelError, OptionError
+from cofire.activations.batches import Batches, check_labels, classes_of, not_loaded, progress_over
+from cofire.errors import (
+    BatchError,
+    CofireError,
+    DataError,
+    LabelError,
+    NonFiniteError,
+    OptionError,
+)
 
 Batch = tuple[Tensor, Tensor]
 """Inputs (samples, ...), float32, and labels (samples,), int64."""
 _AT_ONCE = 256
 """Samples that are read at a time."""
+LEAST = 2
+"""Samples of each class that what is kept by class needs at the least (see `cofire.summarize`)."""
 
 
 class Samples(Dataset[tuple[Tensor, int]]):
@@ -84,6 +102,11 @@ class Samples(Dataset[tuple[Tensor, int]]):
         """Whether inputs are held, so that every reading gives the same."""
         return isinstance(self.source, Tensor)
 
+    @property
+    def sizes(self) -> list[int]:
+        """Samples of each class."""
+        return torch.bincount(self.labels, minlength=len(self.classes)).tolist()
+
     def batch(self, numbers: Sequence[int] | Tensor) -> Batch:
         """The samples of some numbers, in their order.
 
@@ -99,16 +122,26 @@ class Samples(Dataset[tuple[Tensor, int]]):
             return self.source[self.chosen[at]]
         inputs = []
         for number, place in zip(at.tolist(), self.chosen[at].tolist(), strict=True):
-            one, label = self.source[place]
+            try:
+                one, label = self.source[place]
+                inputs.append(torch.as_tensor(one))
+            except CofireError:
+                raise
+            except Exception as error:
+                raise not_loaded(error, f"sample {place}") from error
             if int(label) != int(self.given[number]):
                 raise LabelError(
                     f"sample {place} of class {int(label)}, which was of class {int(self.given[number])} before",
                     "a data set that gives the same labels each time, those that its targets list",
                     "correct the data set",
                 )
-            inputs.append(torch.as_tensor(one))
-        found = torch.stack(inputs)
-        return found.float() if found.is_floating_point() else found
+            if inputs[-1].shape != inputs[0].shape:
+                raise BatchError(
+                    f"sample {place} is {tuple(inputs[-1].shape)}, others are {tuple(inputs[0].shape)}",
+                    "samples of one shape",
+                    "resize or crop them to one size",
+                )
+        return as_float(torch.stack(inputs), self.chosen[at])
 
     def batches(self, numbers: Iterable[Sequence[int] | Tensor]) -> Iterator[Batch]:
         """A batch for each list of numbers, read ahead by the workers where it is on disk.
@@ -129,7 +162,7 @@ class Samples(Dataset[tuple[Tensor, int]]):
             except CofireError:
                 raise
             except Exception as error:
-                raise not_loaded(error, number) from error
+                raise not_loaded(error, f"batch {number}") from error
             yield found
 
     def in_batches(self, size: int) -> Iterable[Batch]:
@@ -184,10 +217,11 @@ class Samples(Dataset[tuple[Tensor, int]]):
                 rows, test_size=share, stratify=self.labels.numpy(), random_state=seed % 2**32
             )
         except ValueError as error:
+            fewest, at = min((size, at) for at, size in enumerate(self.sizes) if size)
             raise OptionError(
-                f"{option}={share} of {len(rows)} samples: {error}",
-                "samples of each class in both parts",
-                "hold out another share, or use more data",
+                f"{option}={share} of {len(rows):,} samples, {fewest:,} of class '{self.classes[at]}'",
+                f"samples of each of {len(self.classes):,} classes in both parts",
+                "hold out another share, use more data, or leave small classes out",
             ) from error
         rest, part = (self.part(torch.from_numpy(np.sort(each))) for each in (kept, held))
         return rest, part
@@ -203,11 +237,11 @@ class Samples(Dataset[tuple[Tensor, int]]):
         Raises:
             OptionError: There are fewer samples, or more classes.
         """
-        present = len(np.unique(self.labels.numpy()))
-        if not present <= count <= len(self):
+        _, sizes = np.unique(self.labels.numpy(), return_counts=True)
+        if not (least := int(np.minimum(sizes, LEAST).sum())) <= count <= len(self):
             raise OptionError(
-                f"{option}={count} of {len(self):,} samples of {present:,} classes",
-                f"from {present:,}, one of each class, to {len(self):,}",
+                f"{option}={count} of {len(self):,} samples of {len(sizes):,} classes",
+                f"from {least:,}, {LEAST} of each class, to {len(self):,}",
                 f"pass another {option}, or leave it out",
             )
         return self.part(torch.from_numpy(stratified(self.labels.numpy(), count, seed)))
@@ -263,11 +297,11 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def stratified(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
-    """Numbers of samples, drawn so that each class that occurs has the same share of its samples, and one at least.
+    """Numbers of samples, drawn so that each class has the same share of its own, and two at least if it has them.
 
     Args:
         labels: (samples,).
-        count: How many, from one for each class that occurs up to all samples.
+        count: How many, from two for each class that occurs up to all samples.
         seed: Of the choice; a larger sample of the same seed holds the smaller one, but where whole
             numbers fall otherwise.
 
@@ -276,17 +310,107 @@ def stratified(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.i
 
     Example:
         >>> labels = np.array([0, 0, 0, 0, 0, 0, 1, 1, 2])
-        >>> np.bincount(labels[stratified(labels, 5, seed=0)]).tolist()
-        [3, 1, 1]
+        >>> np.bincount(labels[stratified(labels, 6, seed=0)]).tolist()
+        [3, 2, 1]
     """
     _, of_class, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     wanted = count * sizes / len(labels)
-    taken = np.maximum(1, np.floor(wanted)).astype(np.int64)
+    least = np.minimum(sizes, LEAST)
+    taken = np.maximum(least, np.floor(wanted)).astype(np.int64)
     while taken.sum() < count:
         taken[np.argmax(np.where(taken < sizes, wanted - taken, -np.inf))] += 1
     while taken.sum() > count:
-        taken[np.argmax(np.where(taken > 1, taken - wanted, -np.inf))] -= 1
+        taken[np.argmax(np.where(taken > least, taken - wanted, -np.inf))] -= 1
     order = np.random.default_rng(seed).permutation(len(labels))
     by_class = order[np.argsort(of_class[order], kind="stable")]
     place = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     return np.sort(by_class[place < np.repeat(taken, sizes)]).astype(np.int64)
+
+
+def samples_of(data: Any, what: str, workers: int = 0, progress: bool | None = None) -> Samples:
+    """Whatever holds labelled data as samples whose labels are known.
+
+    Labels that a data set lists (`targets`) are taken from there, others are read once. What is no
+    data set on disk is put together in memory.
+
+    Args:
+        data: What `cofire.summarize` takes.
+        what: In words, for bars and messages.
+        workers: Processes that read from disk.
+        progress: Show progress bars; None shows them on a terminal.
+
+    Raises:
+        DataError: See `cofire.summarize`; or its order is drawn, or there is one class alone.
+    """
+    if isinstance(data, Samples):
+        return data
+    if isinstance(data, DataLoader):
+        if data.collate_fn is not default_collate:
+            raise DataError(
+                f"{what}: a DataLoader with a collate_fn of its own",
+                "samples that can be had by their numbers, in any order",
+                "give the data set itself, whose items are (input, label)",
+            )
+        data = data.dataset
+    source, names = data, classes_of(data)
+    on_disk = isinstance(data, Dataset) and not isinstance(data, TensorDataset | IterableDataset)
+    labels = _labels_told(data) if on_disk else None
+    if labels is None:
+        batches = Batches(data, sys.maxsize, batch_size=_AT_ONCE)
+        inputs, rows = [], []
+        with progress_over(f"reading {what}", batches.samples, progress) as advance:
+            for batch in batches:
+                rows.append(batch.labels)
+                inputs += [] if on_disk else [batch.inputs]
+                advance(len(batch.labels))
+        labels = torch.cat(rows) if rows else torch.zeros(0, dtype=torch.int64)
+        if inputs:
+            source = as_float(torch.cat(inputs), torch.arange(len(labels)))
+    classes = names or tuple(map(str, range(int(labels.max()) + 1 if len(labels) else 0)))
+    if len(classes) < 2 or not len(labels):
+        raise LabelError(
+            f"{what}: {len(labels)} samples of {len(classes)} classes",
+            "samples of two classes at least",
+            "name data with several classes",
+        )
+    labels = check_labels(labels, len(labels), len(classes), what)
+    reads = getattr(data, "reads", None)
+    scale = None if reads is None else reads.as_shades()
+    return Samples(source, labels, classes, scale=scale, workers=workers, named=names is not None)
+
+
+def _labels_told(data: Any) -> Tensor | None:
+    """The labels of all samples, where the data set lists them and gives them as they are."""
+    if getattr(data, "target_transform", None) is not None:
+        return None
+    if isinstance(data, Subset):
+        inner = _labels_told(data.dataset)
+        return None if inner is None else inner[torch.as_tensor(data.indices)]
+    for name in ("targets", "labels", "_labels"):
+        with suppress(TypeError, ValueError, RuntimeError):
+            found = torch.as_tensor(getattr(data, name, None))
+            if found.shape == (len(data),) and not found.is_floating_point():
+                return found.long()
+    return None
+
+
+def as_float(inputs: Tensor, numbers: Tensor) -> Tensor:
+    """Inputs as float32, but whole numbers as they are.
+
+    Args:
+        inputs: (samples, ...).
+        numbers: Of the samples, for the message.
+
+    Raises:
+        NonFiniteError: One is NaN or infinite.
+    """
+    if not inputs.is_floating_point():
+        return inputs
+    wrong = ~torch.isfinite(inputs).flatten(1).all(dim=1)
+    if bool(wrong.any()):
+        raise NonFiniteError(
+            f"sample {int(numbers[wrong][0])} with NaN or infinite values",
+            "finite inputs",
+            "correct the data set, or leave the sample out",
+        )
+    return inputs.float()
