@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, TensorDataset
+from typer.testing import CliRunner
 
 from cofire import Network, summarize
+from cofire.cli.main import app
 from cofire.errors import BatchError, DataError, ImageError, LabelError, NonFiniteError, OptionError
+from cofire.study import Trajectory, load_dataset
 from cofire.study import data as study_data
-from cofire.study import load_dataset
 from cofire.study.data import open_data, open_study_data
 from cofire.study.samples import Samples, stratified
 from cofire.study.sources import hold_out
@@ -44,6 +46,11 @@ def own(monkeypatch):
         return f"own_data:{name}"
 
     return add
+
+
+def run(*arguments):
+    found = CliRunner().invoke(app, [str(one) for one in arguments])
+    assert found.exit_code == 0, found.output
 
 
 def tensors(samples, classes=2, start=0):
@@ -302,3 +309,26 @@ def test_shares_are_below_one():
             open_study_data("digits", **options)
     with pytest.raises(OptionError, match="no validation data in 'digits'"):
         open_study_data("digits", validation="digits")
+
+
+def test_summaries_take_the_same_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for part, each in (("train", 6), ("test", 4)):
+        pictures(tmp_path / "data" / part, each=each)
+    (tmp_path / "net.py").write_text(
+        "import torch\n"
+        "def small():\n"
+        "    torch.manual_seed(0)\n"
+        "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 3), torch.nn.ReLU(), "
+        "torch.nn.Linear(3, 2))\n"
+        "def grey():\n"
+        "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3), torch.nn.ReLU(), "
+        "torch.nn.Linear(3, 10))\n"
+    )
+    usual = ["summarize", "--model", "net:small", "--image-size", "8", "--data"]
+    for more, samples in (([], 12), (["--split", "test"], 8)):
+        out = f"out{samples}"
+        run(*usual, "imagefolder:data", *more, "--out", out)
+        assert Trajectory.load(out).options["samples"] == samples
+    run("summarize", "--model", "net:grey", "--data", "digits", "--split", "test", "--out", "d")
+    assert Trajectory.load("d").options["samples"] == 360

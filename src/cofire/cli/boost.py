@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -35,7 +36,7 @@ class Boost(LabelledDataOptions, BoostOptions):
     test: str = option(
         ...,
         "Test data",
-        "What nothing is fitted to, of the same kinds; a torchvision set's test part.",
+        "What nothing is fitted to, of the same kinds; the test part of data that have one.",
         panel="Data",
     )
     validation: str | None = option(
@@ -82,13 +83,13 @@ def boost(options: Boost) -> dict[str, Any]:
             "--validation and --validation-from-test", "one of the two", "leave one out"
         )
     held = options.validation
-    # Only torchvision's sets have parts.
-    parts = [(options.train, "train"), (options.test, "test")]
+    parts: list[tuple[str, str | Sequence[str]]] = [
+        (options.train, "train"),
+        (options.test, "test"),
+    ]
     if held is not None:
-        parts.append((held, "test" if held != options.test else "train"))
-    network, (training, testing, *others), preparation = options.opened_with(
-        *((name, part if name.startswith("torchvision:") else None) for name, part in parts)
-    )
+        parts.append((held, ("validation", "test" if held != options.test else "train")))
+    network, (training, testing, *others), preparation = options.opened_with(*parts)
     held_out = others[0] if others else None
     if options.validation_from_test is not None:
         held_out, testing = _parted(testing, options.validation_from_test, options.seed)

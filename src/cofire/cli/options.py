@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -13,15 +14,16 @@ from cofire.cli.terminal import without_commands
 from cofire.images.classes import known_names, read_names
 from cofire.images.collection import Collection
 from cofire.images.layouts import open_collection
-from cofire.images.preparation import Preparation, preparation_of
+from cofire.images.preparation import Preparation, PreparationOptions, preparation_of
 from cofire.network import Network
 from cofire.options import Options, option
 from cofire.reading import named
 from cofire.study.data import open_data
+from cofire.study.samples import Samples
 from cofire.study.sources import first_inputs, open_network
 
 _FILES = "file.safetensors or file.pt; the model's own trained ones unless given."
-DATA = "imagefolder:DIR | torchvision:MNIST | package.module:function"
+DATA = "imagefolder:DIR | torchvision:MNIST | package.module:function | digits, mnist …"
 
 
 class Output(Options):
@@ -64,39 +66,13 @@ class NetworkOptions(Output):
         return named(self.weights or "the model's own")
 
 
-class ImageOptions(NetworkOptions):
-    """What is done to images before a network sees them."""
-
-    panel: ClassVar[str] = "What is done to the images"
-
-    image_size: int | None = option(
-        None,
-        "Image size",
-        "Side of what the network sees; images of just this size stay as they are.",
-    )
-    resize: int | None = option(
-        None, "Resize", "The shorter side before the crop, for images of any size; 0 resizes none."
-    )
-    crop: int | None = option(
-        None, "Crop", "Side of the centre crop; 0 squashes whole images to --image-size."
-    )
-    mean: tuple[float, ...] | None = option(
-        None, "Mean", "Subtracted from values of 0 to 1: 0.5 or 0.485,0.456,0.406."
-    )
-    std: tuple[float, ...] | None = option(
-        None, "Standard deviation", "Divided by: 0.5 or 0.229,0.224,0.225."
-    )
-    grey: bool = option(False, "Grey", "The network takes one channel.")
-    transform: str | None = option(
-        None, "Transform", "In place of all these: called with an image, gives the input."
-    )
+class ImageOptions(PreparationOptions, NetworkOptions):
+    """The network, and what is done to images before it sees them."""
 
     @property
     def asked(self) -> dict[str, Any]:
         """What is said of the preparation, as `preparation_of` takes it."""
-        return {
-            name: getattr(self, name) for name in ImageOptions.__annotations__ if name != "panel"
-        }
+        return {name: getattr(self, name) for name in PreparationOptions.model_fields}
 
     def opened(self, **other: Any) -> tuple[Network, Preparation]:
         """The network, and how images are prepared for it; an exported program says itself how large they are.
@@ -137,19 +113,22 @@ class LabelledDataOptions(ImageOptions):
     workers: int = option(0, "Workers", "Processes that load images; 0 loads in this one.", ge=0)
 
     def opened_with(
-        self, *parts: tuple[str, str | None]
+        self, *parts: tuple[str, str | Sequence[str]], split: str | None = None
     ) -> tuple[Network, list[Any], Preparation | None]:
         """The network and data sets, of which an exported program says itself how large inputs are.
 
         Args:
-            parts: The data sets' names, each with the part of a torchvision set that is meant.
+            parts: The data sets' names, each with the part that is meant where it has several, or
+                several of which the first that it has is meant.
+            split: The part that is asked for.
         """
         network = self.open(torch.zeros(0)) if self.model.endswith(".pt2") else None
         found = [
             open_data(
                 name,
                 root=self.data_root,
-                split=part,
+                split=split,
+                part=part,
                 model=self.model,
                 shape=None if network is None else network.input_shape,
                 own_weights=self.weights is not None,
@@ -162,8 +141,8 @@ class LabelledDataOptions(ImageOptions):
         return network or self.open(first_inputs(found[0])), found, preparation
 
     def loader(self, data: Any) -> Any:
-        """A data set in batches; what comes in batches already, as it is."""
-        if isinstance(data, Dataset) and not isinstance(data, DataLoader):
+        """A data set in batches; what comes in batches already, or makes them itself, as it is."""
+        if isinstance(data, Dataset) and not isinstance(data, DataLoader | Samples):
             return DataLoader(data, batch_size=self.batch_size, num_workers=self.workers)
         return data
 

@@ -36,8 +36,8 @@ class Summarize(LabelledDataOptions):
     """What is summarised, and how."""
 
     data: str = option(..., "Data", DATA, panel="Data")
-    split: Literal["train", "test"] | None = option(
-        None, "Split", "Of a torchvision data set; train unless given.", panel="Data"
+    split: Literal["train", "test", "validation"] | None = option(
+        None, "Split", "Which part of data that have several; train unless given.", panel="Data"
     )
     out: Path = option(
         Path("cofire-summary"), "Folder", "Folder for the results.", panel=Output.panel
@@ -105,7 +105,9 @@ def summarize(options: Summarize) -> dict[str, Any]:
         )
     graphs = GraphOptions(resolution=options.resolution, community_runs=options.community_runs)
     claim(options.out, "summary.safetensors", "a summary")
-    network, (source,), preparation = options.opened_with((options.data, options.split))
+    network, (source,), preparation = options.opened_with(
+        (options.data, "train"), split=options.split
+    )
     outputs = outputs_of(source, options.model, network.num_classes)
     names = None if classes_of(source) else known_names(options.model, network.num_classes)
     labelling = Labelling.of(network, source, names, outputs)
@@ -154,7 +156,7 @@ def summarize(options: Summarize) -> dict[str, Any]:
     if counted:
         record |= {name: counting[name] for name in ("pairs", "top", "null_graphs")} | vars(graphs)
     record |= classes_told(summary)
-    if getattr(source, "transform", None) is not None:
+    if preparation is None and getattr(source, "transform", None) is not None:
         record["transform"] = str(source.transform)
     record |= options.prepared(preparation)
     if kept:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -40,7 +40,7 @@ def open_data(
     *,
     root: str | Path | None = None,
     split: str | None = None,
-    part: str = "train",
+    part: str | Sequence[str] = "train",
     model: str = "",
     shape: tuple[int, ...] | None = None,
     own_weights: bool = False,
@@ -55,7 +55,8 @@ def open_data(
             test data).
         root: Where torchvision's data sets lie (see `cofire.study.data_root`).
         split: "train", "test" or "validation" of a data set that has such parts; refused for others.
-        part: Without `split` the part that is meant where there are parts.
+        part: Without `split` the part that is meant where there are parts; of several the first
+            that there is.
         model: Whose published preparation is taken where `asked` does not say otherwise, as
             `open_network` takes it.
         shape: Of the network's input where it is known already, as that of a `.pt2` file is.
@@ -71,7 +72,8 @@ def open_data(
     parts = _parts(spec, root, 0, asked)
     if "" in parts:
         refuse_idle(spec, split=split is not None)
-    opened = _part(spec, parts, split or part)
+    wanted = split or part
+    opened = _part(spec, parts, *((wanted,) if isinstance(wanted, str) else wanted))
     if spec.startswith("imagefolder:"):
         return opened(preparation_of(model, shape, **asked))
 
@@ -81,17 +83,18 @@ def open_data(
     return opened(how)
 
 
-def _part(spec: str, parts: Mapping[str, Opened], part: str) -> Opened:
-    """How a part is opened; of data without parts it is all of it."""
-    if part not in parts and "" not in parts:
-        raise OptionError(
-            f"no {part} data in '{spec}'",
-            f"a part that it has: {' or '.join(parts)}",
-            "name other data"
-            if len(parts) < 2
-            else f"pass split={list(parts)[-1]}, or name other data",
-        )
-    return parts.get(part) or parts[""]
+def _part(spec: str, parts: Mapping[str, Opened], *wanted: str) -> Opened:
+    """How the first part that there is is opened; of data without parts all of it."""
+    for part in (*wanted, ""):
+        if part in parts:
+            return parts[part]
+    raise OptionError(
+        f"no {' or '.join(wanted)} data in '{spec}'",
+        f"a part that it has: {' or '.join(parts)}",
+        "name other data"
+        if len(parts) < 2
+        else f"pass split={list(parts)[-1]}, or name other data",
+    )
 
 
 def _parts(
