@@ -91,7 +91,7 @@ def explain_all(
     network: Network, batches: list[SeenBatch], asked: list[tuple[Tensor, Tensor]], method: str
 ) -> list[Explanation]:
     return [
-        explained(network, batch.inputs[photo], target, method, pictures=batch.pictures[photo])
+        explained(network, batch.inputs[photo], target, method, images=batch.pixels[photo])
         for batch, (photo, target) in zip(batches, asked, strict=True)
     ]
 
@@ -207,7 +207,7 @@ def main(root: Path, photos: int, repeats: int, method: str, batch_size: int) ->
         flush=True,
     )
     own = [
-        explained(network, batch.inputs, batch.labels, method, pictures=batch.pictures)
+        explained(network, batch.inputs, batch.labels, method, images=batch.pixels)
         for batch in batches
     ]
     measures(own, batches, repeats)

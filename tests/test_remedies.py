@@ -141,7 +141,7 @@ def inputs_of_another_size(_, __):
 
 
 @remedy(errors.BatchError, "transforms.ToTensor()")
-def a_data_set_of_pictures(_, tmp_path):
+def a_data_set_of_images(_, tmp_path):
     from PIL import Image
     from torchvision import datasets, transforms
 

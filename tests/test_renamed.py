@@ -5,6 +5,7 @@ import sys
 import warnings
 
 import pytest
+import torch
 
 import cofire
 from cofire.renamed import FORWARDED, MODULES, REMOVED
@@ -41,6 +42,12 @@ def test_a_public_name_that_is_gone_says_the_new_one(old):
     module, _, name = old.rpartition(".")
     with pytest.raises(ImportError, match=REMOVED[old].split("(")[0].replace(".", r"\.")):
         getattr(importlib.import_module(module), name)
+
+
+def test_an_argument_by_its_old_name_says_the_new_one():
+    image = torch.zeros(1, 3)
+    with pytest.raises(cofire.errors.OptionError, match=r"pictures=.*images=, as it is called now"):
+        cofire.explain(torch.nn.Linear(3, 2), image, 0, pictures=image)
 
 
 def test_other_names_are_missing_as_ever():

@@ -23,6 +23,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, Validation
 
 from cofire.errors import CofireError, OptionError
 from cofire.marks import LATER, Refused, Sizes, in_words, mark_of, shown
+from cofire.renamed import WORDS
 
 Checked = TypeVar("Checked", bound=Callable[..., Any])
 Check = Callable[[Any, Sizes], Any]
@@ -120,6 +121,11 @@ def _guarded(
             if check is not None:
                 given[at] = check(value, sizes)
         for name, value in kwargs.items():
+            if name in WORDS and name not in parameters and WORDS[name] in parameters:
+                now = f"{WORDS[name]}="
+                raise (error or OptionError)(
+                    f"{name}=", f"{now}, as it is called now", f"pass {now}"
+                )
             if name in checks and name != rest:
                 kwargs[name] = checks[name](value, sizes)
         return function(*given, **kwargs)

@@ -11,7 +11,7 @@ import importlib.abc
 import importlib.machinery
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -52,6 +52,21 @@ REMOVED = {
     "cofire.network.open_module": "cofire.Network.module",
     "cofire.network.writes_in_place": "cofire.Network.writes_in_place",
 }
+
+# A word that arguments, keys and columns had before -> the word of now.
+WORDS = {"photo": "image", "photos": "images", "picture": "image", "pictures": "images"}
+
+
+def in_words_of_now(record: Any) -> Any:
+    """What an earlier version wrote, by the names of now.
+
+    Example:
+        >>> in_words_of_now({"photos": 3, "rows": [{"photo": "a.jpg"}]})
+        {'images': 3, 'rows': [{'image': 'a.jpg'}]}
+    """
+    if isinstance(record, Mapping):
+        return {WORDS.get(name, name): in_words_of_now(value) for name, value in record.items()}
+    return [in_words_of_now(each) for each in record] if isinstance(record, list) else record
 
 
 def removed(module: str) -> Callable[[str], Any]:

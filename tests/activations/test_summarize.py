@@ -295,7 +295,7 @@ class Unequal(Augmented):
         return torch.zeros(4 + i % 2), 0
 
 
-class Pictures(Augmented):
+class Images(Augmented):
     def __getitem__(self, i):
         return Image.new("L", (2, 2)), 0
 
@@ -438,7 +438,7 @@ class Unreadable:
         ((X, Y), {"max_bytes": None}, OptionError, "max_bytes=None"),
         ((X, Y), {"layers": []}, LayerError, "layers"),
         (Unequal(), {}, BatchError, "resize or crop"),
-        (Pictures(), {}, BatchError, "ToTensor"),
+        (Images(), {}, BatchError, "ToTensor"),
         ((X, Y), {"class_names": ["a"]}, OptionError, "1 class names for 3"),
         ((X, Y), {"batch_size": 0}, OptionError, "batch_size=0"),
     ],

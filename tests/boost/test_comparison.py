@@ -224,9 +224,9 @@ def test_flips_keep_images_that_can_be_looked_at():
     )
     found = collector.examples()
     assert [(flip.index, flip.base, flip.boosted) for flip in found] == [(0, 0, 1), (2, 1, 2)]
-    picture = Image.open(io.BytesIO(found[0].image))
-    assert picture.size == (4, 4)
-    assert picture.getpixel((0, 0)) == 255
+    image = Image.open(io.BytesIO(found[0].image))
+    assert image.size == (4, 4)
+    assert image.getpixel((0, 0)) == 255
     collector.update(
         torch.rand(3, 7), labels, (torch.tensor([0, 0, 1]), sure, sure), (labels, sure, sure)
     )

@@ -111,9 +111,9 @@ def records(folder):
 def test_a_folder_by_all_methods(explain, tmp_path):
     out = tmp_path / "out"
     told = explain(*SMALL, "--classes", "names.txt", "--method", "all", "--out", out)
-    assert {path.name for path in out.iterdir()} == {MARK, "explain.html", "pictures"}
+    assert {path.name for path in out.iterdir()} == {MARK, "explain.html", "images"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    assert sorted(path.name for path in (out / "pictures").iterdir()) == ["a.png", "b.png", "c.png"]
+    assert sorted(path.name for path in (out / "images").iterdir()) == ["a.png", "b.png", "c.png"]
     assert "a.jpg" in told
     assert "box by Grad-CAM++" in told
     found = records(out)
@@ -139,8 +139,8 @@ def test_a_folder_by_all_methods(explain, tmp_path):
             assert one["box_in_file"] == pytest.approx(
                 [one["box"][0] + 2, one["box"][1], one["box"][2] + 2, one["box"][3]]
             )
-    with Image.open(out / "pictures" / "a.png") as picture:
-        assert picture.width > 4 * 400
+    with Image.open(out / "images" / "a.png") as image:
+        assert image.width > 4 * 400
 
 
 def test_a_class_is_explained_by_name_or_number(explain, tmp_path):
@@ -216,11 +216,11 @@ def test_batches_and_names_that_are_there_twice_change_nothing(explain, place, t
     explain(*arguments, "--out", tmp_path / "one", "--batch-size", "1")
     explain(*arguments, "--out", tmp_path / "four")
     one, four = records(tmp_path / "one")["images"], records(tmp_path / "four")["images"]
-    assert [image["picture"] for image in one] == [
-        "pictures/a.png",
-        "pictures/b.png",
-        "pictures/c.png",
-        "pictures/A-2.png",
+    assert [image["image"] for image in one] == [
+        "images/a.png",
+        "images/b.png",
+        "images/c.png",
+        "images/A-2.png",
     ]
     assert [image["explanations"][0]["box"] for image in one] == [
         image["explanations"][0]["box"] for image in four
@@ -228,13 +228,13 @@ def test_batches_and_names_that_are_there_twice_change_nothing(explain, place, t
     assert one[0]["explanations"][0]["points"] == one[3]["explanations"][0]["points"]
 
 
-def test_an_earlier_run_is_replaced_with_its_pictures(explain, tmp_path):
+def test_an_earlier_run_is_replaced_with_its_images(explain, tmp_path):
     out = tmp_path / "out"
     explain(*SMALL, "--out", out)
-    (out / "pictures" / "mine.png").write_bytes(b"")
+    (out / "images" / "mine.png").write_bytes(b"")
     told = explain("photos/b.png", *SMALL[1:], "--out", out)
     assert "made earlier is replaced" in told
-    assert sorted(path.name for path in (out / "pictures").iterdir()) == ["b.png", "mine.png"]
+    assert sorted(path.name for path in (out / "images").iterdir()) == ["b.png", "mine.png"]
 
 
 def test_a_torchvision_model_knows_its_preparation_and_names(explain, place, tmp_path):
@@ -340,7 +340,7 @@ def saved(tmp_path):
     return save
 
 
-def test_every_kind_of_picture_becomes_grey_or_colour_of_8_bits(saved):
+def test_every_kind_of_image_becomes_grey_or_colour_of_8_bits(saved):
     ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
     assert (saved(Image.fromarray(ramp)) == ramp).all()
     deep = (np.arange(256, dtype=np.uint16) * 257).reshape(16, 16)
@@ -366,7 +366,7 @@ def test_what_is_transparent_lies_on_white(saved):
     assert saved(palette, transparency=10).min() == 255
 
 
-def test_pictures_stand_upright(saved):
+def test_images_stand_upright(saved):
     exif = Image.Exif()
     exif[0x0112] = 6
     wide = np.zeros((8, 16, 3), dtype=np.uint8)

@@ -15,14 +15,14 @@ from typer.testing import CliRunner
 from cofire.cli.main import app
 from cofire.errors import CofireError, ImageError, OptionError, ResultError
 from cofire.report.pages import (
+    IMAGES,
     MARK,
     PAGE,
-    PICTURES,
     replaced,
 )
 from tests.cli.test_explain import exported
 
-WRITTEN = {MARK, PAGE, PICTURES}
+WRITTEN = {MARK, PAGE, IMAGES}
 
 
 @pytest.fixture(scope="module")
@@ -113,13 +113,13 @@ def test_a_link_to_another_volume_can_be_the_folder(explain, photos, volume, tmp
 
 
 @pytest.mark.parametrize("there", [True, False], ids=["there", "dangling"])
-def test_the_pictures_can_lie_on_another_volume(explain, photos, volume, tmp_path, there):
+def test_the_images_can_lie_on_another_volume(explain, photos, volume, tmp_path, there):
     out = tmp_path / "out"
     explain(photos("a.png"), "--out", out)
-    shutil.rmtree(out / PICTURES)
+    shutil.rmtree(out / IMAGES)
     if there:
         (volume / "deep").mkdir()
-    (out / PICTURES).symlink_to(volume / "deep", target_is_directory=True)
+    (out / IMAGES).symlink_to(volume / "deep", target_is_directory=True)
     explain(photos("a.png"), "--out", out)
     assert [path.name for path in (volume / "deep").iterdir()] == ["a.png"]
     assert {path.name for path in out.iterdir()} == WRITTEN
@@ -149,15 +149,15 @@ def test_a_run_that_fails_leaves_an_earlier_one_as_it_was(tmp_path):
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(MARK, "{}")]
 
 
-@pytest.mark.parametrize("kind", ["pictures are a file", "the page is a folder", "a name too long"])
+@pytest.mark.parametrize("kind", ["images are a file", "the page is a folder", "a name too long"])
 def test_what_cannot_be_written_is_found_before_anything_is_computed(
     explain, photos, tmp_path, nothing_computed, kind
 ):
     out = tmp_path / "out"
     out.mkdir()
     (out / MARK).write_text("{}")
-    if kind == "pictures are a file":
-        (out / PICTURES).write_text("")
+    if kind == "images are a file":
+        (out / IMAGES).write_text("")
     elif kind == "the page is a folder":
         (out / PAGE).mkdir()
     else:
@@ -205,27 +205,27 @@ def test_names_that_are_no_utf_8_are_written_out(explain, photos, tmp_path):
         "lat\\xe8.png",
         names[2],
     ]
-    assert [image["picture"] for image in found["images"][:2]] == [
-        "pictures/lat-xe9.png",
-        "pictures/lat-xe8.png",
+    assert [image["image"] for image in found["images"][:2]] == [
+        "images/lat-xe9.png",
+        "images/lat-xe8.png",
     ]
-    assert all((out / image["picture"]).is_file() for image in found["images"])
+    assert all((out / image["image"]).is_file() for image in found["images"])
     assert "lat\\xe9.png" in found["setup"]["command"]
     assert "lat\\xe9.png" in (out / PAGE).read_text(encoding="utf-8")
     assert "lat\\xe9.png" in told
     assert "out\\xe9/explain.html" in told
     assert "\x1b" not in told
     explain(folder / names[1], "--out", out)
-    assert [path.name for path in (out / PICTURES).iterdir()] == ["lat-xe8.png"]
+    assert [path.name for path in (out / IMAGES).iterdir()] == ["lat-xe8.png"]
 
 
-def test_names_of_any_length_get_pictures(explain, photos, tmp_path):
+def test_names_of_any_length_get_images(explain, photos, tmp_path):
     names = ["a" * 250 + ".png", "a" * 249 + "b.png", "a" * 200 + ".png", "é" * 120 + ".png"]
     folder = photos(*names)
     explain(*(folder / name for name in names), "--out", tmp_path / "out")
     found = records(tmp_path / "out")["images"]
     stems = ["a" * 200, "a" * 200 + "-2", "a" * 200 + "-3", "é" * 100]
-    assert [image["picture"] for image in found] == [f"pictures/{stem}.png" for stem in stems]
+    assert [image["image"] for image in found] == [f"images/{stem}.png" for stem in stems]
     assert [Path(image["file"]).name for image in found] == names
 
 

@@ -11,7 +11,7 @@ from cofire.cli.main import app
 from cofire.images.preparation import preparation_of
 from cofire.images.reading import read_image
 from cofire.images.seen import read_batches
-from tests.images.odd_pictures import SIDE, odd_pictures
+from tests.images.odd_images import SIDE, odd_images
 
 MINE = """
 import torch
@@ -39,7 +39,7 @@ class SeenError(Exception):
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    names = odd_pictures(tmp_path / "images" / "0")
+    names = odd_images(tmp_path / "images" / "0")
     (tmp_path / "images" / "1").mkdir()
     for name in names[:1]:
         (tmp_path / "images" / "1" / "last.png").write_bytes(

@@ -36,13 +36,13 @@ def small_network(seed=0, classes=4):
 
 
 def small_photos(count=5, seed=1):
-    """Inputs as the preparation makes them, and the pictures they are made of."""
+    """Inputs as the preparation makes them, and the images they are made of."""
     generator = torch.Generator().manual_seed(seed)
-    pictures = torch.randint(0, 256, (count, SIZE, SIZE, 3), generator=generator, dtype=torch.uint8)
+    images = torch.randint(0, 256, (count, SIZE, SIZE, 3), generator=generator, dtype=torch.uint8)
     mean, std = (
         torch.tensor(values)[:, None, None] for values in (PREPARATION.mean, PREPARATION.std)
     )
-    return (pictures.permute(0, 3, 1, 2).float() / 255 - mean) / std, pictures
+    return (images.permute(0, 3, 1, 2).float() / 255 - mean) / std, images
 
 
 def small_boxes(count=5):
@@ -68,7 +68,7 @@ def mapped(place=4, target=1, method="gradcam"):
         sites=(),
         neurons=None,
         maps=maps,
-        pictures=torch.full((1, SIZE, SIZE, 3), 90, dtype=torch.uint8),
+        images=torch.full((1, SIZE, SIZE, 3), 90, dtype=torch.uint8),
     )
 
 
@@ -111,10 +111,10 @@ def small_robustness(
         for method in methods
         for which in COMPARISONS
     )
-    picture = torch.full((SIZE, SIZE, 3), 90, dtype=torch.uint8).numpy()
+    shown = torch.full((SIZE, SIZE, 3), 90, dtype=torch.uint8).numpy()
     own = {method: (mapped(4), mapped(4), mapped(5), mapped(7, target=2)) for method in methods}
     cases = tuple(
-        AttackCase(image, (picture, picture, picture), picture, 50, own) for image in range(images)
+        AttackCase(image, (shown, shown, shown), shown, 50, own) for image in range(images)
     )
     return Robustness(
         methods=tuple(methods),

@@ -155,7 +155,7 @@ def test_bad_input_gives_no_map(network, images):
         ({"target": torch.tensor([[0, 1]] * 5)}, errors.OptionError, "2 classes"),
         ({"images": images[:, :2]}, errors.BatchError, "shape"),
         ({"images": images * torch.nan}, errors.NonFiniteError, "image 0"),
-        ({"pictures": torch.zeros(5, 12, 15, 3)}, errors.BatchError, "pictures"),
+        ({"images": torch.zeros(5, 12, 15, 3)}, errors.BatchError, "images"),
     ):
         with pytest.raises(error, match=words):
             baseline(**{"name": "random", "network": network, "images": images, **given_})

@@ -35,9 +35,9 @@ def test_all_methods_and_baselines_are_there():
 @pytest.mark.parametrize("method", EVALUATED)
 def test_each_gives_heat_maps_boxes_and_files(method, judged, tmp_path):
     network, images = judged
-    pictures = (255 * images).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    shown = (255 * images).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
     target = torch.tensor([0, 1, 2])
-    found = explained(network, images, target, method, pictures=pictures, seed=5)
+    found = explained(network, images, target, method, images=shown, seed=5)
     assert (found.method, len(found), found.size) == (method, 3, (16, 20))
     assert torch.equal(found.target[:, 0], target)
     heat, boxes = found.heatmap(), found.boxes()

@@ -24,11 +24,11 @@ def network():
 
 
 def run(network, count=5, **given):
-    inputs, pictures = small_photos(count)
+    inputs, images = small_photos(count)
     names = ["a", "b", "c", "d"]
     chosen = {"preparation": PREPARATION, "boxes": small_boxes(count), "seed": 3, **given}
     return run_robustness(
-        network, inputs, pictures, torch.arange(count) % 4, ["discernible"], names, **chosen
+        network, inputs, images, torch.arange(count) % 4, ["discernible"], names, **chosen
     )
 
 
@@ -78,9 +78,9 @@ def test_cases_are_those_that_moved_most_and_show_what_changed(network):
         :2
     ]
     case = found.cases[0]
-    _, pictures = small_photos()
-    assert np.array_equal(case.pictures[0], pictures[case.image].numpy())
-    change = case.pictures[2].astype(int) - case.pictures[0].astype(int)
+    _, images = small_photos()
+    assert np.array_equal(case.images[0], images[case.image].numpy())
+    change = case.images[2].astype(int) - case.images[0].astype(int)
     assert np.abs(change).max() > 0
     assert np.corrcoef(change.ravel(), case.difference.astype(int).ravel())[0, 1] > 0.5
     assert [int(each.target[0, 0]) for each in case.explanations["discernible"]] == [
@@ -124,22 +124,22 @@ def test_a_photo_that_is_not_fooled_is_not_explained():
 
 
 def test_what_does_not_fit_is_refused(network):
-    inputs, pictures = small_photos()
+    inputs, images = small_photos()
     with pytest.raises(BatchError, match="labels"):
-        run_robustness(network, inputs, pictures, torch.zeros(3).long(), ["discernible"])
+        run_robustness(network, inputs, images, torch.zeros(3).long(), ["discernible"])
     with pytest.raises(BatchError, match="preparation"):
         run_robustness(
             network,
             inputs,
-            pictures,
+            images,
             None,
             ["discernible"],
             preparation=type(PREPARATION)((3, 8, 8), 0, (0.0,) * 3, (1.0,) * 3),
         )
     with pytest.raises(DataError):
-        run_robustness(network, inputs, pictures, None, ["gradcam", "gradcam"])
+        run_robustness(network, inputs, images, None, ["gradcam", "gradcam"])
     with pytest.raises(OptionError):
-        run_robustness(network, inputs, pictures, None, ["nothing"])
+        run_robustness(network, inputs, images, None, ["nothing"])
     flat = Network(torch.nn.Linear(4, 2), torch.zeros(1, 4))
     with pytest.raises(ExplanationError):
         run_robustness(

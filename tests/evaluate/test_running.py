@@ -99,7 +99,7 @@ def test_faithfulness_is_of_the_predicted_class(whole, network, collection):
     (batch,) = read_batches(collection, PREPARATION, 14)
     predicted = network.run(batch.inputs).argmax(1)
     judge = judge_of(network, PREPARATION).with_rules(found.options["thresholds"])
-    explanation = judge.explain(batch.inputs, predicted, "discernible", batch.pictures)
+    explanation = judge.explain(batch.inputs, predicted, "discernible", batch.pixels)
     boxes = explanation.boxes()
     before = network.run(batch.inputs).double().softmax(1)
     for at, row in enumerate(r for r in found.records.to_pylist() if r["method"] == "discernible"):
@@ -361,7 +361,7 @@ def test_splits_are_by_name(network, collection, tmp_path):
 
 def test_unreadable_photos_are_refused_or_left_out(network, tmp_path):
     write_photos(tmp_path, 6)
-    (tmp_path / "photos" / "001.png").write_bytes(b"no picture")
+    (tmp_path / "photos" / "001.png").write_bytes(b"no image")
     photos = tiny_collection(tmp_path)
     with pytest.raises(ImageError, match=r"001\.png"):
         judged(network, photos, tmp_path / "out", methods=("centre",), measures=["localisation"])
@@ -382,7 +382,7 @@ def test_a_box_that_keeps_everything_changes_nothing(network, collection):
     judge = judge_of(
         network, PREPARATION, groups=["confidence"], options={"edges": {"threshold": 1e-6}}
     )
-    view = running.view_of(network, batch.inputs, batch.pictures, batch.labels, batch.boxes)
+    view = running.view_of(network, batch.inputs, batch.pixels, batch.labels, batch.boxes)
     found = judge.judge(view, "edges")
     assert [area for area in found["kept_area"] if area == 1.0]
     for area, rises, drop in zip(found["kept_area"], found["increase"], found["drop"], strict=True):
@@ -433,7 +433,7 @@ def test_a_changed_photo_of_the_same_size_is_another_run(network, tmp_path):
     asked = {"methods": ("centre",), "measures": ["soft"]}
     judged(network, tiny_collection(tmp_path), tmp_path / "out", **asked)
     photo = tmp_path / "photos" / "001.png"
-    # Bytes after the picture's end change nothing but the file.
+    # Bytes after the image's end change nothing but the file.
     photo.write_bytes(photo.read_bytes() + b"a")
     judged(network, tiny_collection(tmp_path), tmp_path / "other", **asked)
     photo.write_bytes(photo.read_bytes()[:-1] + b"b")

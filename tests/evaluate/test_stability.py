@@ -14,10 +14,8 @@ from tests.explain.explanations import explanation, pixels, toy
 
 def of_maps(maps):
     images, height, width = maps.shape
-    pictures = torch.zeros(images, height, width, 3, dtype=torch.uint8)
-    return explanation(
-        None, (), pictures, input_shape=(1, height, width), maps=maps, method="gradcam"
-    )
+    shown = torch.zeros(images, height, width, 3, dtype=torch.uint8)
+    return explanation(None, (), shown, input_shape=(1, height, width), maps=maps, method="gradcam")
 
 
 def one(*places, size=(6, 8)):

@@ -21,11 +21,11 @@ from tests.evaluate.seen import (
 
 @pytest.fixture(scope="module")
 def sides():
-    inputs, pictures = small_photos(8)
+    inputs, images = small_photos(8)
     # The second wants its inputs otherwise, as networks do.
     return (
-        Side(small_network(0), inputs, pictures, "one", small_boxes(8)),
-        Side(small_network(5), 0.5 * inputs, pictures, "two", small_boxes(8)),
+        Side(small_network(0), inputs, images, "one", small_boxes(8)),
+        Side(small_network(5), 0.5 * inputs, images, "two", small_boxes(8)),
     )
 
 
@@ -83,7 +83,7 @@ def test_cases_are_those_that_one_alone_gets_right(sides, labels):
 
 
 def test_networks_of_other_sizes_are_compared_on_the_first_ones_pixels():
-    inputs, pictures = small_photos(3)
+    inputs, images = small_photos(3)
     model = torch.nn.Sequential(
         torch.nn.Conv2d(3, 4, 3, padding=1),
         torch.nn.ReLU(),
@@ -100,7 +100,7 @@ def test_networks_of_other_sizes_are_compared_on_the_first_ones_pixels():
         "wide",
     )
     found = compare_networks(
-        Side(small_network(), inputs, pictures, "one"), wide, torch.zeros(3).long()
+        Side(small_network(), inputs, images, "one"), wide, torch.zeros(3).long()
     )
     assert all(row.overlap is None or 0 <= row.overlap <= 1 for row in found.rows)
     assert all(row.covered is None for row in found.rows)
@@ -147,7 +147,7 @@ def test_who_is_right_is_told_by_the_predictions():
 
 
 def test_what_does_not_fit_is_refused(sides, labels):
-    other = Side(small_network(classes=5), sides[0].inputs, sides[0].pictures, "five")
+    other = Side(small_network(classes=5), sides[0].inputs, sides[0].images, "five")
     with pytest.raises(DataError):
         compare_networks(sides[0], other, labels)
     with pytest.raises(BatchError):

@@ -22,9 +22,9 @@ def table(rows, links=()):
 
 
 def explanation(
-    neurons, sites, pictures, *, input_shape=None, maps=None, method="discernible", **parts
+    neurons, sites, shown, *, input_shape=None, maps=None, method="discernible", **parts
 ):
-    images = len(pictures)
+    images = len(shown)
     given = {
         "method": method,
         "options": {"alpha": [1.0, 0.5], "k": 1},
@@ -36,7 +36,7 @@ def explanation(
         "sites": sites,
         "neurons": neurons,
         "maps": maps,
-        "pictures": pictures,
+        "images": shown,
     }
     return Explanation(**{**given, **parts})
 
@@ -78,8 +78,8 @@ def toy():
         (8, 3, 0.125),
         (9, 4, 1.0),
     ]
-    pictures = (torch.arange(2 * 4 * 6 * 3) % 251).to(torch.uint8).reshape(2, 4, 6, 3)
-    return explanation(table(rows, links), TOY_SITES, pictures)
+    shown = (torch.arange(2 * 4 * 6 * 3) % 251).to(torch.uint8).reshape(2, 4, 6, 3)
+    return explanation(table(rows, links), TOY_SITES, shown)
 
 
 def pixels(*places, size=(40, 30), **parts):
@@ -123,12 +123,12 @@ def vectors():
         (0, 0, 2, 0, 0, 0.25),
         (0, 0, 5, 0, 0, 0.75),
     ]
-    pictures = torch.linspace(0, 255, 6).to(torch.uint8)[None, None, :, None].repeat(1, 1, 1, 3)
-    return explanation(table(rows, [(1, 0, 1.0), (2, 1, 0.25), (3, 1, 0.75)]), sites, pictures)
+    shown = torch.linspace(0, 255, 6).to(torch.uint8)[None, None, :, None].repeat(1, 1, 1, 3)
+    return explanation(table(rows, [(1, 0, 1.0), (2, 1, 0.25), (3, 1, 0.75)]), sites, shown)
 
 
-def photos(pictures, points=300, seed=0):
-    """A consistent tracing of random neurons in clusters, 6 sites, (images, 224, 224, 3) pictures."""
+def photos(shown, points=300, seed=0):
+    """A consistent tracing of random neurons in clusters, 6 sites, (images, 224, 224, 3) images."""
     generator = torch.Generator().manual_seed(seed)
     sites = (
         Site("input", "input", (3, 224, 224), 0),
@@ -139,7 +139,7 @@ def photos(pictures, points=300, seed=0):
         Site("classes", "classes", (1000,), 0),
     )
     counts = (points, points, 120, 40, 30, 1)
-    images = len(pictures)
+    images = len(shown)
     found = {}
     for image in range(images):
         centre = torch.rand(2, generator=generator) * 0.4 + 0.3
@@ -195,7 +195,7 @@ def photos(pictures, points=300, seed=0):
     return explanation(
         table(rows, links),
         sites,
-        pictures,
+        shown,
         target=target,
         probability=probability,
         predicted=predicted,

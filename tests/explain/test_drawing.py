@@ -38,7 +38,7 @@ def test_the_heat_map_is_brightest_where_the_evidence_is():
     y, x = np.nonzero(image[:, :, 0] == image[:, :, 0].max())
     assert image.shape == (440, 330, 3)
     assert (y.mean() // 11, x.mean() // 11) == (20, 7)
-    assert image[0, 0].tolist() == [74, 74, 74]  # cold: the picture in grey
+    assert image[0, 0].tolist() == [74, 74, 74]  # cold: the image in grey
 
 
 def test_points_lie_on_the_middle_of_their_pixels():
@@ -53,7 +53,7 @@ def test_the_area_of_a_dot_grows_with_the_score():
     assert dots[0][:2] == (pytest.approx(0.5 / 6), pytest.approx(0.5 / 4))
 
 
-def test_many_equal_dots_do_not_hide_the_picture():
+def test_many_equal_dots_do_not_hide_the_image():
     everywhere = [(y, x) for y in range(40) for x in range(30)]
     for places in (everywhere, everywhere[::7]):
         dots = draw.dots_of(pixels(*places).points(0), (40, 30))
@@ -68,7 +68,7 @@ def test_the_box_is_drawn_around_the_points():
     assert draw.panel(pixels(), 0, "box").frame is None
 
 
-def test_a_drawing_without_legend_is_as_large_as_the_enlarged_picture():
+def test_a_drawing_without_legend_is_as_large_as_the_enlarged_image():
     assert vectors().overlay(0, "box", legend=False).size == (444, 56)
     assert toy().overlay(1, "points", legend=False).size == (444, 296)
     large = pixels((3, 3), size=(500, 700))
@@ -85,10 +85,10 @@ def test_no_one_and_five_points_are_drawn(what, places):
 
 
 def test_what_is_drawn_does_not_change_what_is_drawn_on(random):
-    before = random.pictures.clone()
-    for what in ("picture", "heatmap", "points", "box"):
+    before = random.images.clone()
+    for what in ("image", "heatmap", "points", "box"):
         random.overlay(0, what)
-    assert torch.equal(random.pictures, before)
+    assert torch.equal(random.images, before)
 
 
 def test_colours_fade_out_and_are_those_of_the_scale():
@@ -133,7 +133,7 @@ def test_the_drawing_holds_points_boxes_and_words_as_vectors(tmp_path):
     assert text.count("<circle") == 4
     assert (
         re.findall(r'href="(.{15})', text) == ["data:image/png;"] * 10
-    )  # 4 pictures and a colour bar, twice
+    )  # 4 images and a colour bar, twice
     words = words_of(text)
     assert words.count("class 1 (75.0\u00a0%)") == 2
     assert "the predicted class · Discernible neurons" in words

@@ -210,7 +210,7 @@ BAD = {
     "n and target": (lambda x: (x, {"n": 2, "target": 1}), OptionError, "one of the two"),
     "n": (lambda x: (x, {"n": 5}), OptionError, "4 classes"),
     "option of a map": (lambda x: (x, {"method": "gradcam", "k": 3}), OptionError, "layer"),
-    "pictures": (lambda x: (x, {"pictures": x}), BatchError, "uint8"),
+    "images": (lambda x: (x, {"images": x}), BatchError, "uint8"),
 }
 
 

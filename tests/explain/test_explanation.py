@@ -21,7 +21,7 @@ def same(a, b):
         b.input_shape,
         b.sites,
     )
-    for name in ("target", "probability", "predicted", "confidence", "maps", "pictures"):
+    for name in ("target", "probability", "predicted", "confidence", "maps", "images"):
         one, other = getattr(a, name), getattr(b, name)
         assert (one is None and other is None) or torch.equal(one, other), name
     assert (a.neurons is None) == (b.neurons is None)
@@ -220,7 +220,7 @@ def test_an_image_by_itself_has_its_own_rows_and_links():
     assert second.neurons.child.tolist() == [1, 2]
     assert second.neurons.parent.tolist() == [0, 1]
     assert second.points(0).score.tolist() == [1.0]
-    assert torch.equal(second.pictures, toy().pictures[1:])
+    assert torch.equal(second.images, toy().images[1:])
     assert len(camera()[1:]) == 1
 
 
@@ -361,7 +361,7 @@ def test_tables_that_cannot_be_are_refused(rows, links, said):
         ({"target": torch.zeros(3, 1, dtype=torch.int64)}, "target of"),
         ({"probability": torch.full((1, 1), 1.5)}, "probability outside"),
         ({"maps": torch.zeros(1, 40, 30)}, "together, or neither"),
-        ({"pictures": grey(1, 30, 40)}, "pictures of"),
+        ({"images": grey(1, 30, 40)}, "images of"),
         ({"input_shape": (40, 30)}, "input_shape"),
         ({"input_shape": (2, 40, 30)}, "an input site"),
         ({"sites": ()}, "sites from the input"),

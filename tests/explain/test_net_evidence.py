@@ -145,7 +145,7 @@ def test_by_hand_on_two_classes_and_one_layer(target, contrast, expected):
     )
 
 
-def test_nothing_in_the_picture_is_nothing_in_the_heat_map():
+def test_nothing_in_the_image_is_nothing_in_the_heat_map():
     network = Network(Signs(), torch.zeros(1, 1, 2, 3))
     images = torch.stack([torch.zeros(1, 2, 3), torch.rand(1, 2, 3) + 0.1])
     found = explain(network, images, target=0)
@@ -334,7 +334,7 @@ def test_the_last_layer_of_each_resolution_is_asked():
     grids = [layer.shape[1:] for layer in residual.judged.values()]
     assert grids == [(16, 20), (8, 10)]
     assert not set(residual.judged.values()) & {
-        layer for node, layer in residual.straight.layers.items() if "sigmoid" in node.name
+        layer for node, layer in residual.functional.layers.items() if "sigmoid" in node.name
     }
 
 

@@ -17,12 +17,12 @@ EVIL = '</script><img src=x onerror=window.evil=1>"&'
 @pytest.fixture(scope="module")
 def random():
     generator = torch.Generator().manual_seed(3)
-    pictures = (
+    images = (
         torch.randint(256, (3, 14, 14, 3), generator=generator)
         .repeat_interleave(16, 1)
         .repeat_interleave(16, 2)
     )
-    return photos(pictures.to(torch.uint8))
+    return photos(images.to(torch.uint8))
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_the_slider_goes_through_the_layers_by_keyboard(page_file, visit):
     assert 0 < box.locator(".view .stage circle").count() <= 120
     page.keyboard.press("End")
     assert box.locator(".view .stage circle").count() == 0
-    assert "Classes have no place in the picture" in box.locator(".nowhere").inner_text()
+    assert "Classes have no place in the image" in box.locator(".nowhere").inner_text()
     assert box.locator(".channels li").all_inner_texts() == ["name 207\n100.0\u00a0%"]
     assert box.locator(".step").last.is_disabled()
     assert page.locator("#image-1 .name").inner_text() == "1 of 6: input"

@@ -184,11 +184,11 @@ def _images(folder: Path, count: int) -> None:
         pixels[top : top + side, left : left + side] = 60
         pixels[top : top + side, left : left + side, label] = 250
         name = f"{number:03d}.png"
-        picture = Image.fromarray(pixels)
-        picture.save(folder / "images" / name)
+        image = Image.fromarray(pixels)
+        image.save(folder / "images" / name)
         by_class = folder / "by_class" / ("red", "green", "blue")[label]
         by_class.mkdir(parents=True, exist_ok=True)
-        picture.save(by_class / name)
+        image.save(by_class / name)
         box = [left, top, left + side, top + side]
         boxes.append({"file": name, "label": label, "size": [SIDE, SIDE], "boxes": [box]})
     (folder / "boxes.json").write_text(json.dumps(boxes), encoding="utf-8")

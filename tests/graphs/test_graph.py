@@ -293,7 +293,7 @@ def test_files_are_read_back_without_loss(found, tmp_path, kind):
 
 
 def test_gexf_keeps_to_the_rules_of_its_format(found, tmp_path):
-    """GEXF 1.2: what it demands of ids, types, references, values and the pictures' attributes."""
+    """GEXF 1.2: what it demands of ids, types, references, values and the images' attributes."""
     root = ET.parse(
         found.write_gexf(tmp_path / "graph.gexf", found.communities("louvain"))
     ).getroot()

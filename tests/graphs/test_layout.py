@@ -141,7 +141,7 @@ def test_the_diagonal_does_not_matter_and_nothing_is_changed():
 
 
 @pytest.mark.parametrize("graph", [CLIQUES, PLANTED, DENSE])
-def test_a_start_from_the_picture_before_moves_only_a_little(graph):
+def test_a_start_from_the_drawing_before_moves_only_a_little(graph):
     adjacency, _ = graph
     draw = np.random.default_rng(9)
     changed = adjacency * symmetric(np.exp(0.1 * draw.standard_normal(adjacency.shape)))

@@ -7,7 +7,7 @@ from PIL import Image
 
 
 def image(path, size=(20, 10), orientation=None, shade=0):
-    """A picture in which each pixel has a colour of its own."""
+    """An image in which each pixel has a colour of its own."""
     path.parent.mkdir(parents=True, exist_ok=True)
     width, height = size
     y, x = np.mgrid[:height, :width]

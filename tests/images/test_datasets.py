@@ -1,4 +1,4 @@
-"""Data sets of pictures: folders of classes and torchvision's, read and prepared as every picture is."""
+"""Data sets of images: folders of classes and torchvision's, read and prepared as every image is."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from cofire.errors import DataError, ImageError, OptionError
 from cofire.images.preparation import preparation_of
 from cofire.images.reading import read_image
 from cofire.study.data import open_data
-from tests.images.odd_pictures import odd_pictures
+from tests.images.odd_images import odd_images
 
 
 class Turned(datasets.VisionDataset):
@@ -29,9 +29,9 @@ class Turned(datasets.VisionDataset):
         return len(self.files)
 
     def __getitem__(self, at):
-        with Image.open(self.files[at]) as picture:
-            picture.load()
-            return self.transform(picture), 0
+        with Image.open(self.files[at]) as opened:
+            opened.load()
+            return self.transform(opened), 0
 
 
 class Loads(Turned):
@@ -69,8 +69,8 @@ def theirs(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", [Turned, Loads])
-def test_pictures_of_torchvisions_data_sets_are_read_as_files_are(tmp_path, theirs, kind):
-    odd_pictures(tmp_path)
+def test_images_of_torchvisions_data_sets_are_read_as_files_are(tmp_path, theirs, kind):
+    odd_images(tmp_path)
     data = open_data(theirs(kind), root=tmp_path, image_size=16)
     assert data.preparation.told == "shorter side to 16, centre crop 16 × 16, x from 0 to 1"
     assert len(data)
@@ -94,7 +94,7 @@ def test_small_sets_stay_as_they_are_unless_published_weights_are_used(tmp_path,
     assert open_data(spec, root=tmp_path, shape=(1, 8, 8)).preparation.shape == (1, 8, 8)
 
 
-def test_pictures_of_several_sizes_need_one(tmp_path, theirs):
+def test_images_of_several_sizes_need_one(tmp_path, theirs):
     for number, side in enumerate((8, 9)):
         Image.new("L", (side, side)).save(tmp_path / f"{number}.png")
     data = open_data(theirs(Turned), root=tmp_path)
@@ -105,9 +105,9 @@ def test_pictures_of_several_sizes_need_one(tmp_path, theirs):
 
 @pytest.mark.parametrize(
     ("kind", "said"),
-    [(Numbers, "a data set of ints"), (Bare, "first item is a int"), (Empty, "without a picture")],
+    [(Numbers, "a data set of ints"), (Bare, "first item is a int"), (Empty, "without an image")],
 )
-def test_what_holds_no_pictures_is_refused(tmp_path, theirs, kind, said):
+def test_what_holds_no_images_is_refused(tmp_path, theirs, kind, said):
     Image.new("L", (1, 1)).save(tmp_path / "a.png")
     with pytest.raises(DataError, match=said):
         open_data(theirs(kind), root=tmp_path, image_size=8)
@@ -121,9 +121,9 @@ def test_names_that_torchvision_has_not_are_told_with_those_near(tmp_path):
 
 
 def test_folders_are_classes_and_every_ending_counts(tmp_path):
-    names = odd_pictures(tmp_path / "images" / "cat")
+    names = odd_images(tmp_path / "images" / "cat")
     Image.new("L", (9, 9)).save(tmp_path / "images" / "cat" / "last.GIF")
-    (tmp_path / "images" / "cat" / "note.txt").write_text("no picture")
+    (tmp_path / "images" / "cat" / "note.txt").write_text("no image")
     data = open_data(f"imagefolder:{tmp_path / 'images'}", image_size=16)
     assert data.classes == ["cat"]
     assert len(data) == len(names) + 1

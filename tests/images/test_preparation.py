@@ -14,7 +14,7 @@ from cofire.images.preparation import Preparation, preparation_of, published
 DRAW = np.random.default_rng(5)
 
 
-def picture(width, height):
+def plain(width, height):
     return Image.fromarray(DRAW.integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
@@ -24,8 +24,8 @@ def shown(preparation, image):
 
 @pytest.mark.parametrize("side", [28, 64, 224])
 @pytest.mark.parametrize("spec", ["mine:model", "torchvision:resnet50"])
-def test_pictures_of_the_size_asked_for_pass_unchanged(spec, side):
-    image = picture(side, side)
+def test_images_of_the_size_asked_for_pass_unchanged(spec, side):
+    image = plain(side, side)
     seen = shown(preparation_of(spec, image_size=side), image)
     assert (seen.pixels == np.asarray(image)).all()
     assert seen.region == (0, 0, side, side)
@@ -33,18 +33,18 @@ def test_pictures_of_the_size_asked_for_pass_unchanged(spec, side):
 
 def test_small_inputs_lose_nothing_but_what_a_longer_side_has_more():
     assert shown(
-        preparation_of("mine:model", image_size=64), picture(96, 128)
+        preparation_of("mine:model", image_size=64), plain(96, 128)
     ).region == pytest.approx((0, 16, 96, 112), abs=1)
 
 
 def test_large_inputs_lose_an_eighth_at_the_edges():
-    assert shown(preparation_of("mine:model"), picture(512, 512)).region == (32, 32, 480, 480)
+    assert shown(preparation_of("mine:model"), plain(512, 512)).region == (32, 32, 480, 480)
 
 
-def test_what_is_asked_for_is_done_to_pictures_of_any_size():
+def test_what_is_asked_for_is_done_to_images_of_any_size():
     wanted = preparation_of("mine:model", image_size=64, resize=128)
-    assert shown(wanted, picture(64, 64)).region == (16, 16, 48, 48)
-    assert shown(preparation_of("mine:model", resize=0, crop=32), picture(64, 64)).region == (
+    assert shown(wanted, plain(64, 64)).region == (16, 16, 48, 48)
+    assert shown(preparation_of("mine:model", resize=0, crop=32), plain(64, 64)).region == (
         16,
         16,
         48,
@@ -52,10 +52,10 @@ def test_what_is_asked_for_is_done_to_pictures_of_any_size():
     )
 
 
-def test_whole_pictures_are_squashed_when_nothing_is_to_be_cut():
+def test_whole_images_are_squashed_when_nothing_is_to_be_cut():
     wanted = preparation_of("mine:model", image_size=32, crop=0)
     assert wanted.told == "squashed to 32 × 32, x from 0 to 1"
-    seen = shown(wanted, picture(100, 50))
+    seen = shown(wanted, plain(100, 50))
     assert seen.region == (0, 0, 100, 50)
     assert seen.pixels.shape == (32, 32, 3)
 
@@ -73,7 +73,7 @@ def test_a_strip_that_resizing_would_make_endless_is_refused():
     )
 
 
-def test_pictures_of_a_data_set_stay_as_they_are_and_have_one_size():
+def test_images_of_a_data_set_stay_as_they_are_and_have_one_size():
     wanted = preparation_of("", of_data=(1, 28, 30))
     assert wanted.told == "as they are, 30 × 28, grey, x from 0 to 1"
     assert wanted(Image.new("L", (30, 28), 51)).unique().tolist() == pytest.approx([0.2])
@@ -96,7 +96,7 @@ def test_pictures_of_a_data_set_stay_as_they_are_and_have_one_size():
         ),
         ({"transform": "tests.images.test_preparation:absent"}, "AttributeError"),
         ({"transform": "nocolon"}, "package.module:name"),
-        ({"transform": "math:pi"}, "a function of a picture"),
+        ({"transform": "math:pi"}, "a function of an image"),
     ],
 )
 def test_what_cannot_be_is_refused(options, said):
@@ -107,7 +107,7 @@ def test_what_cannot_be_is_refused(options, said):
 class TestPublished:
     def test_timms_own_configuration_is_followed(self):
         timm = pytest.importorskip("timm")
-        image = picture(260, 301)
+        image = plain(260, 301)
         for name in (
             "resnet50",
             "vit_base_patch16_224",
@@ -121,10 +121,10 @@ class TestPublished:
             ours = preparation_of(f"timm:{name}")
             assert torch.allclose(ours.inputs([shown(ours, image)])[0], theirs, atol=1e-6), name
 
-    def test_borders_that_a_model_wants_lie_outside_of_the_picture(self):
+    def test_borders_that_a_model_wants_lie_outside_of_the_plain(self):
         pytest.importorskip("timm")
         left, top, right, bottom = shown(
-            preparation_of("timm:deepseek_vit_412m"), picture(260, 301)
+            preparation_of("timm:deepseek_vit_412m"), plain(260, 301)
         ).region
         assert (left, right, top, bottom) == pytest.approx((-20.5, 280.5, 0, 301), abs=0.5)
 
@@ -141,7 +141,7 @@ class TestPublished:
 
 
 def crops(image):
-    """The middle half of a picture, enlarged."""
+    """The middle half of an image, enlarged."""
     width, height = image.size
     box = (width // 4, height // 4, 3 * width // 4, 3 * height // 4)
     pixels = np.asarray(image.resize((16, 16), box=box)).reshape(16, 16, -1).transpose(2, 0, 1)
@@ -186,7 +186,7 @@ class TestOwnTransform:
     @pytest.mark.parametrize("name", ["crops", "makes"])
     def test_a_function_or_what_makes_one_gives_the_input(self, name):
         own = preparation_of("mine:model", transform=f"{__name__}:{name}")
-        image = picture(400, 200)
+        image = plain(400, 200)
         seen = shown(own, image)
         assert torch.equal(own(image), crops(image))
         assert torch.equal(own.inputs([seen])[0], crops(image))
@@ -196,42 +196,42 @@ class TestOwnTransform:
         assert (seen.pixels == np.asarray(image.resize((16, 16), box=(100, 50, 300, 150)))).all()
         assert own.told == f"by {__name__}:{name} to 16 × 16"
         assert own.record["transform"] == f"{__name__}:{name}"
-        assert own.pictures([seen]).shape == (1, 16, 16, 3)
+        assert own.pixels([seen]).shape == (1, 16, 16, 3)
         assert own.can_fail((1, 1))
 
     def test_it_goes_to_other_processes(self):
         own = pickle.loads(pickle.dumps(OwnPreparation(crops, "mine:crops", grey=True)))
         assert own.told == "by mine:crops to 16 × 16, grey"
-        assert own(picture(40, 40)).shape == (1, 16, 16)
+        assert own(plain(40, 40)).shape == (1, 16, 16)
 
     @pytest.mark.parametrize(
         ("name", "said"),
         [
             ("draws", "another tensor each time"),
-            ("standardises", "no shades of the picture"),
+            ("standardises", "no shades of the image"),
             ("fails", "KeyError"),
             ("lists", "gives no tensor"),
         ],
     )
-    def test_what_no_picture_can_be_shown_by_is_refused(self, name, said):
+    def test_what_no_image_can_be_shown_by_is_refused(self, name, said):
         with pytest.raises(OptionError, match=said):
             preparation_of("mine:model", transform=f"{__name__}:{name}")
 
     def test_boxes_need_an_upright_part(self):
         own = preparation_of("mine:model", transform=f"{__name__}:mirrors")
-        assert own(picture(30, 30)).shape == (3, 16, 16)
+        assert own(plain(30, 30)).shape == (3, 16, 16)
         with pytest.raises(OptionError, match="turns, mirrors or bends"):
-            shown(own, picture(30, 30))
+            shown(own, plain(30, 30))
 
-    def test_all_pictures_become_tensors_of_one_shape(self):
+    def test_all_images_become_tensors_of_one_shape(self):
         own = preparation_of("mine:model", transform=f"{__name__}:keeps", of_data=(3, 20, 30))
-        assert own(picture(30, 20)).shape == (3, 20, 30)
+        assert own(plain(30, 20)).shape == (3, 20, 30)
         with pytest.raises(ImageError, match=r"\(3, 20, 31\).*add a resize"):
-            shown(own, picture(31, 20))
+            shown(own, plain(31, 20))
         with pytest.raises(ImageError, match=r"fails on 'a\.png': AssertionError"):
             shown(
                 preparation_of("mine:model", transform=f"{__name__}:fails_on_wide"),
-                picture(300, 20),
+                plain(300, 20),
             )
 
     def test_it_fits_the_network(self):
@@ -240,6 +240,6 @@ class TestOwnTransform:
 
 
 def test_a_preparation_can_be_called_as_a_transform():
-    image = picture(40, 20)
+    image = plain(40, 20)
     wanted = Preparation((3, 16, 16), 16, (0.5,) * 3, (0.5,) * 3)
     assert torch.equal(wanted(image), wanted.inputs([wanted.crop(image, "a")])[0])

@@ -12,14 +12,14 @@ from PIL import Image
 from cofire.errors import ImageError
 from cofire.images import reading
 from cofire.images.reading import find_images, plain_image, read_image
-from tests.images.odd_pictures import SIDE, odd_pictures
+from tests.images.odd_images import SIDE, odd_images
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
 @pytest.mark.parametrize("ending", ["jpg", "png", "tif", "webp"])
-def test_all_turns_show_the_same_upright_picture(tmp_path, turn, ending):
+def test_all_turns_show_the_same_upright_image(tmp_path, turn, ending):
     upright = np.zeros((16, 32, 3), np.uint8)
     upright[:8, :16] = 255
     back = {
@@ -42,10 +42,10 @@ def test_all_turns_show_the_same_upright_picture(tmp_path, turn, ending):
 
 
 def test_every_kind_is_grey_or_colour_of_8_bits_of_its_own_size(tmp_path):
-    for name in odd_pictures(tmp_path):
-        picture = read_image(tmp_path / name)
-        assert picture.mode in ("L", "RGB"), name
-        assert picture.size == (SIDE, SIDE), name
+    for name in odd_images(tmp_path):
+        image = read_image(tmp_path / name)
+        assert image.mode in ("L", "RGB"), name
+        assert image.size == (SIDE, SIDE), name
 
 
 def test_shades_of_16_bits_are_divided_not_cut_off(tmp_path):
@@ -56,7 +56,7 @@ def test_shades_of_16_bits_are_divided_not_cut_off(tmp_path):
     assert np.asarray(read_image(tmp_path / "b.png")).tolist() == [[0, 0, 1, 255, 128, 255, 255]]
 
 
-def test_strips_of_a_large_picture_are_put_together_again(tmp_path, monkeypatch):
+def test_strips_of_a_large_image_are_put_together_again(tmp_path, monkeypatch):
     wide = np.arange(40 * 50, dtype=np.uint16).reshape(40, 50) * 32
     Image.fromarray(wide).save(tmp_path / "deep.png")
     clear = np.dstack([wide.astype(np.uint8)] * 3 + [(wide // 256).astype(np.uint8)])
@@ -83,7 +83,7 @@ def _png(width, height, depth=16, kind=0, rows=0):
 @pytest.mark.parametrize("side", [9_460, 13_000, 50_000])
 def test_a_small_file_of_many_pixels_is_refused_before_it_is_opened(tmp_path, side):
     (tmp_path / "a.png").write_bytes(_png(side, side, rows=1))
-    with pytest.raises(ImageError, match=r"pixels.*at most 89,478,485.*make the picture smaller"):
+    with pytest.raises(ImageError, match=r"pixels.*at most 89,478,485.*make the image smaller"):
         read_image(tmp_path / "a.png")
 
 
@@ -93,7 +93,7 @@ def test_warnings_as_errors_change_nothing(tmp_path):
         read_image(tmp_path / "a.png")
 
 
-def test_a_picture_opened_elsewhere_has_the_same_bounds(monkeypatch):
+def test_a_image_opened_elsewhere_has_the_same_bounds(monkeypatch):
     monkeypatch.setattr(reading, "MOST_PIXELS", 100)
     with pytest.raises(ImageError, match="11 × 10 pixels"):
         plain_image(Image.new("RGB", (11, 10)), "a.png")
@@ -120,7 +120,7 @@ def test_a_pipe_is_not_waited_for(tmp_path):
         read_image(tmp_path / "a.png")
 
 
-def test_only_pictures_are_decoded(tmp_path):
+def test_only_images_are_decoded(tmp_path):
     (tmp_path / "a.jpg").write_bytes(
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\nshowpage\n"
     )
@@ -128,7 +128,7 @@ def test_only_pictures_are_decoded(tmp_path):
         read_image(tmp_path / "a.jpg")
 
 
-def test_a_picture_that_a_data_set_opened_may_be_damaged(tmp_path):
+def test_a_image_that_a_data_set_opened_may_be_damaged(tmp_path):
     Image.fromarray(RAMP).save(tmp_path / "a.bmp")
     (tmp_path / "a.bmp").write_bytes((tmp_path / "a.bmp").read_bytes()[:-100])
     with (

@@ -159,7 +159,7 @@ class TestView:
                     inside[y, x] += max(0, min(x1, x + 1) - max(x0, x)) * max(
                         0, min(y1, y + 1) - max(y0, y)
                     )
-        # Resizing blurs edges over some pixels of the larger picture, by no more than one or two of
+        # Resizing blurs edges over some pixels of the larger image, by no more than one or two of
         # the smaller.
         core, rim = inside == 1, inside == 0
         shrunk = np.zeros_like(core)
@@ -192,8 +192,8 @@ class TestBatches:
         assert [len(batch.images) for batch in batches] == [3, 3, 1]
         assert torch.cat([batch.labels for batch in batches]).tolist() == list(range(7))
         assert batches[0].inputs.shape == (3, 3, 8, 8)
-        assert batches[0].pictures.shape == (3, 8, 8, 3)
-        assert batches[0].pictures[2, 0, 0, 2] == 2
+        assert batches[0].pixels.shape == (3, 8, 8, 3)
+        assert batches[0].pixels[2, 0, 0, 2] == 2
         assert [batch.cropped for batch in batches] == [3, 3, 1]
         assert all(boxes.shape == (0, 4) for boxes in batches[0].boxes)
 

@@ -383,7 +383,7 @@ class TestUntouched:
     """Whatever happens, the user's model is as it was."""
 
     @staticmethod
-    def picture(model):
+    def image(model):
         return (
             [(name, id(module), module.training) for name, module in model.named_modules()],
             [
@@ -417,7 +417,7 @@ class TestUntouched:
         handle = model.register_forward_hook(lambda *_: None)
         x = torch.randint(0, 9, (2, 5)) if made is Tokens else torch.randn(2, 4)
         x = torch.randn(2, 3, 8, 8) if made in (Reused, SqueezeExcite) else x
-        before = self.picture(model)
+        before = self.image(model)
 
         def observe(layer, values):
             if error is not None:
@@ -437,7 +437,7 @@ class TestUntouched:
                     network.run(x, observe)
         handle_kept = model._forward_hooks[handle.id]
         assert handle_kept is not None
-        assert str(self.picture(model)) == str(before)
+        assert str(self.image(model)) == str(before)
 
     @BOTH
     @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
@@ -448,10 +448,10 @@ class TestUntouched:
                 raise error("inside the forward pass")
 
         model, x = Failing().train(), torch.randn(2, 4)
-        before = self.picture(model)
+        before = self.image(model)
         with pytest.raises(KeyboardInterrupt if error is KeyboardInterrupt else ExportError):
             Network(model, x, capture=capture)
-        assert str(self.picture(model)) == str(before)
+        assert str(self.image(model)) == str(before)
 
 
 def test_sizes_follow_from_the_unit():

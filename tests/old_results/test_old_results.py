@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import cofire
+from cofire.renamed import WORDS
 from tests.golden.place import build, colour_network
 from tests.golden.running import run
 from tests.old_results.write import COMMANDS
@@ -40,7 +41,8 @@ def cofire_says(folder, line):
 
 
 def same_values(stored, loaded):
-    """Columns that were stored are as they were, those that were not are null."""
+    """Columns that were stored are as they were, by their names of now; those that were not are null."""
+    stored = stored.rename_columns([WORDS.get(name, name) for name in stored.column_names])
     assert len(loaded) == len(stored)
     for name in loaded.column_names:
         values = loaded[name].to_pylist()

@@ -651,16 +651,16 @@ def run(tmp_path_factory):
         progress=False,
     )
     entries = json.loads((folder / "boxes.json").read_text())
-    pictures = np.stack(
+    shown = np.stack(
         [np.asarray(Image.open(folder / "photos" / entry["file"])) for entry in entries]
     )
-    return network, found.records.to_pylist(), entries, pictures
+    return network, found.records.to_pylist(), entries, shown
 
 
 @pytest.mark.parametrize("method", WHOLE)
 def test_every_measure_of_a_whole_run(run, method):
     """The photo's class for localisation, the predicted one for faithfulness, the next one for sensitivity."""
-    network, records, entries, pictures = run
+    network, records, entries, shown = run
     rows = {row["file"]: row for row in records if row["method"] == method}
     model = tiny_model()
 
@@ -682,9 +682,9 @@ def test_every_measure_of_a_whole_run(run, method):
                 .tolist()
             )
 
-    for entry, picture in zip(entries, pictures, strict=True):
+    for entry, one in zip(entries, shown, strict=True):
         row, truth = rows[entry["file"]], entry["boxes"]
-        image = ((picture / 255 - 0.5) / 0.25).transpose(2, 0, 1).astype(np.float32)
+        image = ((one / 255 - 0.5) / 0.25).transpose(2, 0, 1).astype(np.float32)
         scores = answers(image)
         first, other = sorted(range(3), key=lambda label: -scores[label])[:2]
 

@@ -39,7 +39,7 @@ def tables(
         classes: Names of the classes.
         width: Half the width of every interval.
         seed: Of all that is random.
-        images: Whether the examples have pictures.
+        images: Whether the examples have images.
         epochs: Of each checkpoint; 1, 2, … unless given.
         samples: Of the test data.
         patterns: What the booster gains over the readout of values alone.

@@ -24,9 +24,9 @@ def tables(
         predicted = label if number < right else (label + 3) % 10
         confidence = 0.99 - 0.03 * number
         values = rng.normal(size=features or 1).astype(np.float32)
-        picture = _ring(side, rng)
+        image = _ring(side, rng)
         for target in dict.fromkeys((predicted, label)):
-            lit = np.flatnonzero(picture) if features is None else np.arange(features)
+            lit = np.flatnonzero(image) if features is None else np.arange(features)
             places = np.sort(rng.choice(lit, min(len(lit), 20), replace=False))
             score = rng.gamma(1.0, size=len(places))
             y, x = (
@@ -47,7 +47,7 @@ def tables(
                     "probability": confidence if target == predicted else 0.01 * (number + 1),
                 }
                 | {"shape": [channels, side, side] if features is None else [features]}
-                | {"picture": _png(picture, channels) if features is None else None}
+                | {"image": _png(image, channels) if features is None else None}
                 | {"values": None if features is None else values.tolist()}
                 | {"y": y.tolist(), "x": x.tolist(), "score": (0.8 * score / score.sum()).tolist()}
             )
@@ -82,8 +82,8 @@ def _ring(side, rng):
     return (np.abs(distance - side * rng.uniform(0.15, 0.3)) < side / 16).astype(np.uint8) * 255
 
 
-def _png(picture, channels):
+def _png(image, channels):
     packed = io.BytesIO()
-    colours = np.stack([picture, picture // 2, 255 - picture], axis=-1)
-    Image.fromarray(colours if channels == 3 else picture).save(packed, "PNG")
+    colours = np.stack([image, image // 2, 255 - image], axis=-1)
+    Image.fromarray(colours if channels == 3 else image).save(packed, "PNG")
     return packed.getvalue()

@@ -26,14 +26,14 @@ SETUP = Setup(
 
 
 def common(target, predicted=0):
-    picture = torch.arange(SIDE * SIDE * 3).remainder(251).reshape(1, SIDE, SIDE, 3).to(torch.uint8)
+    image = torch.arange(SIDE * SIDE * 3).remainder(251).reshape(1, SIDE, SIDE, 3).to(torch.uint8)
     return {
         "target": torch.tensor([[target]]),
         "probability": torch.tensor([[0.75 if target == predicted else 0.2]]),
         "predicted": torch.tensor([predicted]),
         "confidence": torch.tensor([0.75]),
         "input_shape": (3, SIDE, SIDE),
-        "pictures": picture,
+        "images": image,
     }
 
 

@@ -214,8 +214,8 @@ def test_the_page_is_quiet_and_draws_everything(report, visit):
     assert page.evaluate(stroke) != before
     page.evaluate("document.querySelectorAll('#boost details').forEach(d => { d.open = true; })")
     page.wait_for_selector("#plot-boost-gain .main-svg")
-    pictures = "[...document.querySelectorAll('.flips img')].every(i => i.naturalWidth === 28)"
-    assert page.evaluate(pictures)
+    images = "[...document.querySelectorAll('.flips img')].every(i => i.naturalWidth === 28)"
+    assert page.evaluate(images)
     size = page.locator(".flips img").first.bounding_box()
     assert (size["width"], size["height"]) == (64, 64)
     assert widths(page, 360, 390) == [360, 390]
@@ -247,7 +247,7 @@ def test_a_page_by_itself(tmp_path, visit):
     assert "better than the best control in 2 of 2 checkpoints" in text_of(over)
 
 
-def test_names_from_users_and_what_is_no_picture_do_nothing(tmp_path, visit):
+def test_names_from_users_and_what_is_no_image_do_nothing(tmp_path, visit):
     boosts, classes, flips = boost_tables(classes=(EVIL, "b", "c"), images=False)
     rows = [{**row, "title": EVIL + row["title"], "fitted_on": EVIL} for row in boosts.to_pylist()]
     examples = flips.to_pylist()

@@ -1,4 +1,4 @@
-"""Explanations in the report: answers that say no more than the numbers, and pictures that can be read."""
+"""Explanations in the report: answers that say no more than the numbers, and images that can be read."""
 
 import dataclasses
 import re
@@ -130,7 +130,7 @@ def test_few_or_no_mistakes_make_a_page(tmp_path, wrong):
     assert ("no mistake to explain" in section) == (wrong == 0)
 
 
-def test_pictures_are_drawn_large_with_their_pixels_in_view(report, visit):
+def test_images_are_drawn_large_with_their_pixels_in_view(report, visit):
     page = visit(report)
     panels = page.locator("#explanations .case").first.locator(".panels svg")
     assert panels.count() == 4
@@ -154,7 +154,7 @@ def test_vectors_have_bars(tmp_path, visit):
     assert page.complaints == []
 
 
-def test_large_pictures_in_colour_are_smooth_and_stand_in_the_page_once(tmp_path, visit):
+def test_large_images_in_colour_are_smooth_and_stand_in_the_page_once(tmp_path, visit):
     path = page_of(tmp_path, side=224, channels=3, right=0, wrong=1, empty=0)
     section = text_of(path)
     assert section.count('class="crisp"') == 0
@@ -164,10 +164,10 @@ def test_large_pictures_in_colour_are_smooth_and_stand_in_the_page_once(tmp_path
     assert visit(path).complaints == []
 
 
-def test_names_from_users_and_what_is_no_picture_do_nothing(tmp_path, visit):
+def test_names_from_users_and_what_is_no_image_do_nothing(tmp_path, visit):
     names = [f"{EVIL}{n}" for n in range(10)]
     found = with_explanations(synthetic.trajectory(layers=(8,), checkpoints=3, classes=names))
-    rows = [{**row, "picture": b"<svg onload=alert(1)>"} for row in found.explanations.to_pylist()]
+    rows = [{**row, "image": b"<svg onload=alert(1)>"} for row in found.explanations.to_pylist()]
     table = type(found.explanations).from_pylist(rows, schema=found.explanations.schema)
     path = write_report(dataclasses.replace(found, explanations=table), tmp_path / "page.html")
     assert "<img src=x" not in path.read_text(encoding="utf-8")

@@ -46,7 +46,7 @@ def written(trajectory, tmp_path):
     return write_report(trajectory, tmp_path / "page.html")
 
 
-def picture(page):
+def drawing(page):
     page.wait_for_timeout(60)
     return page.evaluate("document.querySelector('#graph-viewer canvas').toDataURL()")
 
@@ -101,7 +101,7 @@ def test_the_same_trajectory_gives_the_same_page(run, report, tmp_path):
     assert written(run, tmp_path).read_bytes() == report.read_bytes()
 
 
-def test_the_picture_draws_itself_quietly(page):
+def test_the_drawing_draws_itself_quietly(page):
     page.wait_for_timeout(100)
     colours = page.evaluate(
         "() => { const c = document.querySelector('#graph-viewer canvas');"
@@ -115,12 +115,12 @@ def test_the_picture_draws_itself_quietly(page):
 
 
 def test_the_slider_moves_through_the_checkpoints(page):
-    before = picture(page), page.inner_text("[data-part=said]")
+    before = drawing(page), page.inner_text("[data-part=said]")
     assert "Checkpoint 5" in page.inner_text("[data-part=moment]")
     slide(page, "checkpoint", 0)
     assert "Checkpoint 1" in page.inner_text("[data-part=moment]")
     page.wait_for_timeout(600)
-    assert picture(page) != before[0]
+    assert drawing(page) != before[0]
     assert page.inner_text("[data-part=said]") != before[1]
     assert page.get_attribute("[data-part=checkpoint]", "aria-valuetext").startswith("Checkpoint 1")
     slide(page, "checkpoint", 3)
@@ -129,15 +129,15 @@ def test_the_slider_moves_through_the_checkpoints(page):
     page.wait_for_selector("[data-part=play]:text-is('Play')", timeout=5000)
     assert "Checkpoint 5" in page.inner_text("[data-part=moment]")
     page.wait_for_timeout(600)
-    assert picture(page) == before[0]
+    assert drawing(page) == before[0]
 
 
 def test_less_motion_is_respected(page):
     page.emulate_media(reduced_motion="reduce")
     slide(page, "checkpoint", 0)
-    first = picture(page)
+    first = drawing(page)
     page.wait_for_timeout(500)
-    assert picture(page) == first
+    assert drawing(page) == first
     slide(page, "checkpoint", 4)
     page.emulate_media(reduced_motion="no-preference")
 
@@ -184,43 +184,43 @@ def test_the_pointer_finds_the_neuron_below_it(page):
 
 
 def test_colours_can_be_those_of_the_communities(page):
-    before = picture(page)
+    before = drawing(page)
     page.focus("[data-by=community]")
     page.keyboard.press("Enter")
-    assert picture(page) != before
+    assert drawing(page) != before
     assert page.get_attribute("[data-by=community]", "aria-pressed") == "true"
     assert page.inner_text("[data-part=groups] button >> nth=0").startswith("C1")
     page.click("[data-by=class]")
 
 
 def test_one_class_can_be_shown_alone(page):
-    before = picture(page)
+    before = drawing(page)
     page.click("[data-part=groups] button >> nth=2")
     assert page.get_attribute("[data-part=groups] button >> nth=2", "aria-pressed") == "true"
-    assert picture(page) != before
+    assert drawing(page) != before
     page.click("[data-part=groups] button >> nth=2")
     page.mouse.move(0, 0)
-    assert picture(page) == before
+    assert drawing(page) == before
 
 
 def test_fewer_edges_can_be_drawn(page):
-    before, told = picture(page), page.inner_text("[data-part=drawn]")
+    before, told = drawing(page), page.inner_text("[data-part=drawn]")
     slide(page, "edges", 10)
-    assert picture(page) != before
+    assert drawing(page) != before
     assert page.inner_text("[data-part=drawn]") != told
     slide(page, "edges", 100)
 
 
 def test_layers_zoom_and_reset(page):
-    first = picture(page)
+    first = drawing(page)
     page.click("[data-part=closer]")
-    assert picture(page) != first
+    assert drawing(page) != first
     page.click("[data-part=reset]")
-    assert picture(page) == first
+    assert drawing(page) == first
     page.select_option("[data-part=layer]", "1")
-    assert picture(page) != first
+    assert drawing(page) != first
     page.select_option("[data-part=layer]", "0")
-    assert picture(page) == first
+    assert drawing(page) == first
 
 
 def test_a_neuron_is_found_by_its_number(run, page):
@@ -243,14 +243,14 @@ def test_the_view_can_be_saved(page):
     assert page.complaints == []
 
 
-def test_the_theme_recolours_the_picture_and_paper_is_light(page):
-    light = picture(page)
+def test_the_theme_recolours_the_drawing_and_paper_is_light(page):
+    light = drawing(page)
     page.click("#theme")
-    assert picture(page) != light
+    assert drawing(page) != light
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     page.click("#theme")
-    assert picture(page) == light
+    assert drawing(page) == light
 
 
 def test_modularities_are_drawn_when_they_are_unfolded(page):

@@ -229,9 +229,9 @@ def test_panels_explain_the_class_that_the_records_are_of(
     options = {"methods": ["gradcam", "lrp"], "measures": measures}
     asked, real = [], Judge.explain
 
-    def noting(self, inputs, target, method, pictures):
+    def noting(self, inputs, target, method, images):
         asked.append(target.tolist())
-        return real(self, inputs, target, "gradcam", pictures)
+        return real(self, inputs, target, "gradcam", images)
 
     monkeypatch.setattr(Judge, "explain", noting)
     judge, names = judge_of(tiny_network(), PREPARATION), ["red", "green", "blue"]
@@ -261,7 +261,7 @@ def test_the_page_of_an_evaluation_has_figures_tables_and_images(pages):
     page = pages["evaluation"]
     assert EVIL in page.inner_text("#setup")
     assert page.evaluate(SEEN.format("main .plot")) >= 3
-    # Plotly's groups and the pictures have classes of the same names.
+    # Plotly's groups and the images have classes of the same names.
     assert page.locator("#methods .plot .points path:visible").count() >= 3 * 3
     assert page.locator("#images .points:visible").count() == 0
     assert page.locator("#images .case").count() >= 1
@@ -269,7 +269,7 @@ def test_the_page_of_an_evaluation_has_figures_tables_and_images(pages):
     assert page.locator('nav a[href="robustness.html"]').count() == 1
 
 
-def test_pictures_of_few_pixels_are_shown_as_they_are(files):
+def test_images_of_few_pixels_are_shown_as_they_are(files):
     text = files["evaluation"].read_text(encoding="utf-8")
     assert "image-rendering:pixelated" in text
     assert "data:image/png;base64," in text
@@ -496,9 +496,9 @@ def test_the_verdict_says_what_was_asked_for_and_what_to_be_careful_with():
     assert "Methods’ boxes hardly overlap here" in lines[2]
 
 
-def test_pictures_and_neurons_stand_in_the_page_once(files):
+def test_images_and_neurons_stand_in_the_page_once(files):
     text = files["explanations"].read_text(encoding="utf-8")
-    assert text.count('<image id="picture-') == 11
+    assert text.count('<image id="pixels-') == 11
     data = json.loads(text.split('id="data">')[1].split("</script>")[0])
     assert len(data["images"]) == 2 + 6 + 9 * 2
 

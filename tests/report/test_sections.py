@@ -12,7 +12,7 @@ from cofire.report import Section, register_section
 from cofire.report.colours import CLASS_COLOURS, DARK, LIGHT, contrast, palette
 from cofire.report.section import SECTIONS, Results
 from cofire.report.sections.course import Course, movement, moves_together
-from cofire.report.sections.graph_picture import EDGES, NEURONS, OWN_EDGES, pictures, strongest
+from cofire.report.sections.graph_drawing import EDGES, NEURONS, OWN_EDGES, drawings, strongest
 from cofire.report.sections.graph_tables import GraphTables
 from cofire.report.sections.graphs import Classes, Graphs, says
 from cofire.report.sections.neurons import Idle, Neurons
@@ -206,9 +206,9 @@ def one_graph(**keywords):
     return GraphTables(Results(with_graphs(synthetic.trajectory(checkpoints=1, **keywords))))
 
 
-def test_the_picture_keeps_the_strongest_edges_and_some_of_every_neuron():
+def test_the_drawing_keeps_the_strongest_edges_and_some_of_every_neuron():
     whole = one_graph(layers=(200,)).graph("relu_1")
-    drawn = pictures([whole], 10)[0].graph
+    drawn = drawings([whole], 10)[0].graph
     assert len(drawn.weight) == EDGES < len(whole.weight)
     assert (np.diff(drawn.weight) <= 0).all()
     assert drawn.weight[0] == whole.weight.max()

@@ -23,8 +23,8 @@ from cofire.study.samples import Samples, stratified
 from cofire.study.sources import hold_out
 
 
-def pictures(folder, classes=("cat", "dog"), each=6, size=(8, 8)):
-    """A folder of classes, each picture of its own."""
+def images(folder, classes=("cat", "dog"), each=6, size=(8, 8)):
+    """A folder of classes, each image of its own."""
     draw = np.random.default_rng(len(str(folder)))
     for name in classes:
         (folder / name).mkdir(parents=True)
@@ -71,7 +71,7 @@ def test_data_sets_with_a_name_are_as_they_were():
 @pytest.mark.parametrize("workers", [0, 2])
 def test_what_is_read_from_disk_is_what_is_kept_in_memory(tmp_path, monkeypatch, workers):
     for part in ("train", "test"):
-        pictures(tmp_path / part)
+        images(tmp_path / part)
     spec = f"imagefolder:{tmp_path}"
     kept = open_study_data(spec, validation=0.5, mean=(0.5,), std=(0.25,))
     monkeypatch.setattr(study_data, "IN_MEMORY", 100)
@@ -102,7 +102,7 @@ def test_what_is_read_from_disk_is_what_is_kept_in_memory(tmp_path, monkeypatch,
 
 def test_no_more_than_a_batch_is_held_of_what_is_read_from_disk(tmp_path, monkeypatch):
     for part in ("train", "test"):
-        pictures(tmp_path / part)
+        images(tmp_path / part)
     monkeypatch.setattr(study_data, "IN_MEMORY", 100)
     opened = []
     read = study_data.folder_of_classes.__globals__["read_image"]
@@ -117,9 +117,9 @@ def test_no_more_than_a_batch_is_held_of_what_is_read_from_disk(tmp_path, monkey
 
 def test_parts_of_a_folder_are_found(tmp_path):
     for part in ("train", "val", "test"):
-        pictures(tmp_path / "both" / part, each={"train": 6, "val": 2, "test": 3}[part])
+        images(tmp_path / "both" / part, each={"train": 6, "val": 2, "test": 3}[part])
     for part in ("training", "validation"):
-        pictures(tmp_path / "two" / part, each=4 if part == "training" else 2)
+        images(tmp_path / "two" / part, each=4 if part == "training" else 2)
     found = open_study_data(f"imagefolder:{tmp_path / 'both'}", validation=0.1)
     assert [len(part) for part in (found.train, found.held_out, found.test)] == [12, 4, 6]
     assert "in place of a share" in found.notes[0]
@@ -130,7 +130,7 @@ def test_parts_of_a_folder_are_found(tmp_path):
 
 
 def test_a_folder_of_classes_needs_test_data(tmp_path):
-    folder = pictures(tmp_path / "all", classes=("train", "tram"), each=10)
+    folder = images(tmp_path / "all", classes=("train", "tram"), each=10)
     spec = f"imagefolder:{folder}"
     with pytest.raises(OptionError, match=r"without test data.*--test 0\.2"):
         open_study_data(spec)
@@ -139,7 +139,7 @@ def test_a_folder_of_classes_needs_test_data(tmp_path):
     assert len(found.train) == 16
     assert "4 of 20 samples" in found.notes[0]
     assert torch.equal(found.test.chosen, open_study_data(spec, test=0.2, seed=2).test.chosen)
-    other = pictures(tmp_path / "other", classes=("train", "tram"), each=1)
+    other = images(tmp_path / "other", classes=("train", "tram"), each=1)
     assert len(open_study_data(spec, test=f"imagefolder:{other}").test) == 2
 
 
@@ -211,8 +211,8 @@ def test_samples_too_large_or_too_small_are_refused():
 
 def test_a_sample_that_cannot_be_read_is_named(tmp_path):
     for part in ("train", "test"):
-        pictures(tmp_path / part)
-    (tmp_path / "train" / "dog" / "3.png").write_bytes(b"no picture")
+        images(tmp_path / part)
+    (tmp_path / "train" / "dog" / "3.png").write_bytes(b"no image")
     for workers in (0, 1):
         with pytest.raises(ImageError, match=r"^'[^']*3\.png' cannot be read.*replace the file"):
             open_study_data(f"imagefolder:{tmp_path}", workers=workers)

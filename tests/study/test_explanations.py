@@ -140,16 +140,16 @@ def test_the_rows_are_what_explain_finds(cnn):
         assert row["score"] == pytest.approx(again.points(0).score.tolist(), rel=1e-4)
         assert row["probability"] == pytest.approx(float(again.probability[0, 0]), rel=1e-4)
         assert row["target"] in (row["predicted"], row["label"])
-        assert Image.open(io.BytesIO(row["picture"])).size == (8, 8)
+        assert Image.open(io.BytesIO(row["image"])).size == (8, 8)
         kinds = {other["target"] for other in rows if other["index"] == row["index"]}
         assert kinds == {row["predicted"], row["label"]}
 
 
-def test_vectors_have_values_and_no_picture(tiny):
+def test_vectors_have_values_and_no_image(tiny):
     found = explanation_tables(tiny.network, tiny.data, 2, MOMENT)["explanations"].to_pylist()
     assert found
     for row in found:
-        assert (row["picture"], row["shape"]) == (None, [5])
+        assert (row["image"], row["shape"]) == (None, [5])
         assert row["values"] == tiny.inputs[row["index"]].tolist()
         assert set(row["y"]) <= {0}
 

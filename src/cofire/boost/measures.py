@@ -222,8 +222,8 @@ def _png(values: Tensor) -> bytes | None:
     if low < 0 or high > 1:
         image = (image - low) / max(high - low, 1e-12)
     pixels = (image * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-    picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    picture.thumbnail((_SIDE, _SIDE))
+    small = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    small.thumbnail((_SIDE, _SIDE))
     file = io.BytesIO()
-    picture.save(file, "PNG")
+    small.save(file, "PNG")
     return file.getvalue()

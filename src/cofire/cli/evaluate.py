@@ -218,7 +218,7 @@ def _attack(
         found = run_robustness(
             judge.network,
             batch.inputs,
-            batch.pictures,
+            batch.pixels,
             batch.labels,
             asked,
             names,
@@ -249,7 +249,7 @@ def _compare(
     short = [setup.network.split(":")[-1] for _, _, setup in sides]
     told = short if len(set(short)) == len(short) else [setup.network for _, _, setup in sides]
     first, second = (
-        Side(network, batch.inputs, batch.pictures, name, boxes=batch.boxes)
+        Side(network, batch.inputs, batch.pixels, name, boxes=batch.boxes)
         for (network, _, _), batch, name in zip(sides, seen, told, strict=True)
     )
     with progress_over(f"Comparing two networks on {len(images)} images", len(images)) as advance:

@@ -30,10 +30,10 @@ from cofire.network import Network
 from cofire.options import option
 from cofire.reading import named
 from cofire.report.pages import (
+    IMAGES,
     MARK,
     MOST_IMAGES,
     PAGE,
-    PICTURES,
     Explained,
     Setup,
     Shown,
@@ -42,7 +42,7 @@ from cofire.report.pages import (
     settled,
     shown,
     write_explanations,
-    write_picture,
+    write_png,
     write_records,
 )
 from cofire.storage import version_of, versions
@@ -105,7 +105,7 @@ else:
 
 
 def explain(options: Explain) -> dict[str, Any]:
-    """Which pixels of images carried the decisions of a network: a page, pictures and numbers.
+    """Which pixels of images carried the decisions of a network: a page, images and numbers.
 
     Images are turned upright; what is transparent lies on white. Unless said otherwise a
     torchvision model gets them as its trained weights want them, another colour network as
@@ -147,7 +147,7 @@ def explain(options: Explain) -> dict[str, Any]:
         for explained in _all(
             network, preparation, files, seen, called, wanted, top or 1, options.batch_size
         ):
-            write_picture(explained, staged / PICTURES / f"{explained.name}.png", names)
+            write_png(explained, staged / IMAGES / f"{explained.name}.png", names)
             records.append(record_of(explained, names))
             if len(pages) < MOST_IMAGES:
                 pages.append(shown(explained, names, min(len(files), MOST_IMAGES)))
@@ -173,7 +173,7 @@ def explain(options: Explain) -> dict[str, Any]:
         f"left, top to right, bottom in pixels of the {width} × {height} that the network sees",
     )
     say("Numbers", named(out / MARK))
-    say("Pictures", f"{named(out / PICTURES)} ({len(files)})")
+    say("Drawn", f"{named(out / IMAGES)} ({len(files)})")
     say("Page", named(out / PAGE))
     return {"report": out / PAGE, "numbers": out / MARK, "images": records}
 
@@ -281,14 +281,14 @@ def _all(
     names, plain = _unique([file.stem for file in files]), Counter(file.name for file in files)
     for start in range(0, len(files), batch_size):
         part = seen[start : start + batch_size]
-        inputs, pictures = preparation.inputs(part), preparation.pictures(part)
+        inputs, images = preparation.inputs(part), preparation.pixels(part)
         if wanted is None:
             classes = network.run(inputs).topk(top, dim=1).indices.cpu()
         else:
             classes = torch.full((len(part), 1), wanted)
         rows: list[list[Explanation]] = [
             [
-                run_explain(network, inputs, column, name, pictures=pictures, **own)
+                run_explain(network, inputs, column, name, images=images, **own)
                 for name, own in options.items()
             ]
             for column in classes.T

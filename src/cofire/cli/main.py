@@ -21,7 +21,7 @@ VERBS = {
     "report": "Write the report of finished results again, and its figures as files.",
     "graph": "Which neurons of a layer fire together: the graph of one checkpoint, as a file for Gephi.",
     "boost": "Boost a trained model by what its neurons do, and hold it against controls.",
-    "explain": "Which pixels of images carried the decisions of a network: a page, pictures and numbers.",
+    "explain": "Which pixels of images carried the decisions of a network: a page, images and numbers.",
     "evaluate": "Judge explanations: do they show where the object is, and what the network uses?",
     "tune": "Learn options of a method, on images whose objects have boxes.",
     "doctor": "Versions, devices, what is installed, and what an extra would add.",

@@ -143,7 +143,7 @@ def tune(options: Tune) -> dict[str, Any]:
         typer.echo(str(finding))
     say(
         "Images",
-        f"{found.photos:,} of the split for tuning, {found.without_box:,} without a box left out",
+        f"{found.images:,} of the split for tuning, {found.without_box:,} without a box left out",
     )
     for what, of in left_out(found.setup):
         say("Left out", f"{what}: {of}")
@@ -173,7 +173,7 @@ def _images(found: Tuned, out: Path) -> list[Path]:
     try:
         return write_images(tuned_figures(found), out, formats=("png", "svg"))
     except MissingExtraError as error:
-        # What took long to learn is not thrown away for a picture.
+        # What took long to learn is not thrown away for an image.
         note(f"no figures as files: {error}")
         return []
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cofire.arguments import validated
 from cofire.errors import BatchError, ExplanationError, OptionError
 from cofire.evaluate.per_image import check_finite
-from cofire.explain.inputs import Images, checked_images
+from cofire.explain.inputs import Inputs, checked_inputs
 from cofire.marks import shown
 from cofire.network import Network, classifier
 from cofire.network.untouched import without_autocast
@@ -63,7 +63,7 @@ class Attacked:
 @validated
 def deepfool(
     network: Network | nn.Module,
-    images: Images,
+    images: Inputs,
     *,
     classes: Annotated[int, Field(ge=2)] = 10,
     overshoot: Annotated[float, Field(ge=0)] = 0.02,
@@ -120,7 +120,7 @@ def deepfool(
     """
     network = classifier(network, images)
     most = min(classes, network.num_classes)
-    images = checked_images(network, images)
+    images = checked_inputs(network, images)
     limits = check_bounds(bounds, images)
     sloped = InputGradients(network)
     parts = [

@@ -29,6 +29,7 @@ from cofire.evaluate.measures import (
 from cofire.images.collection import Collection
 from cofire.marks import choice
 from cofire.reading import reader
+from cofire.renamed import in_words_of_now
 from cofire.statistics import Interval, Outcome, holm, mean_intervals, samples_to_decide, sign_flip
 from cofire.storage import load_json, read_table, save_json, write_table
 
@@ -90,7 +91,7 @@ class Evaluation:
         records: Arrow table of `cofire.evaluate.measures.records_schema`: image after image, of each
             one row per method, in the order of the options' "methods".
         options: How it was made: "methods", "measures" and whatever else.
-        images: What was judged, as far as it could be used; None after `load`: pictures are not
+        images: What was judged, as far as it could be used; None after `load`: images are not
             kept.
 
     Raises:
@@ -370,6 +371,7 @@ class Evaluation:
         place = Path(folder)
         try:
             options = dict(load_json(place / OPTIONS))
+            options["thresholds"] = in_words_of_now(options.get("thresholds", {}))
             records = read_table(place / RECORDS)
         except (OSError, ValueError, TypeError, pa.ArrowException) as error:
             raise ResultError(

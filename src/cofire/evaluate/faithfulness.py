@@ -90,7 +90,7 @@ def filled(images: Tensor, fill: Fill | None = None) -> Tensor:
         [[[[1.5, 1.5], [1.5, 1.5]]]]
     """
     chosen = fill if fill is not None else Fill()
-    given = _pictures(images)
+    given = _planes(images)
     if chosen.kind == "blur":
         return _blurred(given, chosen.sigma).reshape(images.shape)
     if chosen.colour is None:
@@ -127,7 +127,7 @@ def kept(images: Tensor, corners: Tensor, found: Tensor, fill: Fill | None = Non
         >>> kept(torch.arange(4.0).reshape(1, 1, 2, 2), box, found, Fill("black", torch.tensor([-1.0]))).tolist()
         [[[[-1.0, 1.0], [-1.0, 3.0]]]]
     """
-    given = _pictures(images)
+    given = _planes(images)
     height, width = given.shape[2:]
     placed, there = check_corners(corners, found, len(given))
     rows = there.nonzero().flatten()
@@ -136,7 +136,7 @@ def kept(images: Tensor, corners: Tensor, found: Tensor, fill: Fill | None = Non
     y, x = torch.arange(height)[None, :, None], torch.arange(width)[None, None, :]
     left, top, right, bottom = pixels[:, :, None, None].unbind(dim=1)
     inside = ((x >= left) & (x < right) & (y >= top) & (y < bottom))[:, None].to(given.device)
-    background = _pictures(filled(images, fill))
+    background = _planes(filled(images, fill))
     return torch.where(inside, given, background).reshape(images.shape)
 
 
@@ -164,14 +164,14 @@ def soft_map(images: Tensor, maps: Tensor, fill: Fill | None = None) -> Tensor:
         ...          Fill("black", torch.zeros(1))).tolist()
         [[0.0, 2.0, 4.0]]
     """
-    given = _pictures(images)
+    given = _planes(images)
     values = same_size(maps, given)
     low, high = (end[:, None, None] for end in values.flatten(1).aminmax(dim=1))
     share = torch.where(constant(values)[:, None, None], 0.0, (values - low) / (high - low))[
         :, None
     ]
     weight = share.to(given.device, given.dtype)
-    background = _pictures(filled(images, fill))
+    background = _planes(filled(images, fill))
     return (background + weight * (given - background)).reshape(images.shape)
 
 
@@ -282,14 +282,14 @@ def check_classes(classes: Tensor, images: int) -> None:
         )
 
 
-def same_size(maps: Tensor, pictures: Tensor) -> Tensor:
-    """Maps that fit pictures (images, channels, H, W).
+def same_size(maps: Tensor, images: Tensor) -> Tensor:
+    """Maps that fit images (images, channels, H, W).
 
     Raises:
         DataError: They do not.
     """
     values = check_maps(maps)
-    wanted = (len(pictures), *pictures.shape[2:])
+    wanted = (len(images), *images.shape[2:])
     if tuple(values.shape) != wanted:
         raise DataError(
             f"maps of shape {tuple(values.shape)}", f"{wanted}, as the images", "resize the maps"
@@ -297,7 +297,7 @@ def same_size(maps: Tensor, pictures: Tensor) -> Tensor:
     return values
 
 
-def _pictures(images: Tensor) -> Tensor:
+def _planes(images: Tensor) -> Tensor:
     """Images as (images, channels, H, W); vectors are one row of pixels."""
     given: Tensor = _IMAGES.of("images", images)
     if given.ndim not in (2, 4) or not given[:1].numel():
@@ -471,8 +471,8 @@ def _curve(
 ) -> Curve:
     background = filled(images, fill)
     given = images.detach()
-    pictures = given if given.ndim == 4 else given[:, None, None, :]
-    values = same_size(maps, pictures)
+    planes = given if given.ndim == 4 else given[:, None, None, :]
+    values = same_size(maps, planes)
     count, pixels = len(values), values[0].numel() if len(values) else 1
     if count and steps > pixels:
         raise OptionError(

@@ -48,7 +48,7 @@ class View:
 
     Attributes:
         inputs: (images, channels, height, width).
-        pictures: The same to look at, (images, height, width, 3), uint8.
+        images: The same to look at, (images, height, width, 3), uint8.
         label: Their classes, (images,), int64.
         boxes: Of these classes, one (boxes, 4) for each image, in pixels of the input.
         predicted: What the network takes them for, (images,), int64.
@@ -58,7 +58,7 @@ class View:
     """
 
     inputs: Tensor
-    pictures: Tensor
+    images: Tensor
     label: Tensor
     boxes: Sequence[Tensor]
     predicted: Tensor
@@ -85,7 +85,7 @@ class View:
 
 
 def view_of(
-    network: Network, inputs: Tensor, pictures: Tensor, labels: Tensor, boxes: Sequence[Tensor]
+    network: Network, inputs: Tensor, images: Tensor, labels: Tensor, boxes: Sequence[Tensor]
 ) -> View:
     """A batch with the network's answers.
 
@@ -98,7 +98,7 @@ def view_of(
     best = found.topk(min(2, found.shape[1]), dim=1)
     label = found.gather(1, labels[:, None]).flatten()
     ranked = best.indices[:, 0], best.indices[:, -1]
-    return View(inputs, pictures, labels, boxes, *ranked, best.values[:, 0], label)
+    return View(inputs, images, labels, boxes, *ranked, best.values[:, 0], label)
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,7 +267,7 @@ class Judge:
         }
         image, target = torch.tensor(list(pairs)).T
         begun = time.perf_counter()
-        found = self.explain(view.inputs[image], target, method, view.pictures[image])
+        found = self.explain(view.inputs[image], target, method, view.images[image])
         seconds = (time.perf_counter() - begun) / len(image)
         heat, boxes = found.heatmap(), found.boxes()
         own = {
@@ -294,14 +294,14 @@ class Judge:
             else [None] * images,
         }
 
-    def explain(self, inputs: Tensor, target: Tensor, method: str, pictures: Tensor) -> Explanation:
+    def explain(self, inputs: Tensor, target: Tensor, method: str, images: Tensor) -> Explanation:
         """The explanations of a batch by a method with its options."""
         return explained(
             self.network,
             inputs,
             target,
             method,
-            pictures=pictures,
+            images=images,
             seed=self.seed,
             options=self.options_of(method),
         )
@@ -366,7 +366,7 @@ class _Rule(BaseModel, strict=True):
     threshold: float = Field(gt=0, le=1)
     connected: bool
     iou: float | None = Field(gt=-1, le=1)
-    photos: int = Field(ge=0)
+    images: int = Field(ge=0)
 
 
 _RULES = TypeAdapter(dict[str, _Rule | None])
@@ -381,7 +381,7 @@ def fault_of_rules(rules: Any, methods: Sequence[str] | None = None) -> str:
         methods: Those that must be there, and no others; whichever are there unless given.
 
     Example:
-        >>> rule = {"threshold": 0.4, "connected": True, "iou": 0.5, "photos": 7, "curve": {}}
+        >>> rule = {"threshold": 0.4, "connected": True, "iou": 0.5, "images": 7, "curve": {}}
         >>> fault_of_rules({"gradcam": rule}, ["gradcam"]), fault_of_rules({}, ["gradcam"])
         ('', 'it has rules for none, not for gradcam')
     """
@@ -419,22 +419,22 @@ def learn_thresholds(
         advance: Called with the number of images finished.
 
     Returns:
-        By method "threshold" and whether "connected", the mean "iou" that it reaches so, "photos"
+        By method "threshold" and whether "connected", the mean "iou" that it reaches so, "images"
         that it was learned on, and the "curve" of mean IoUs along `GRID` for "all" pixels and for
         "connected" ones. Of several rules that are equally good one of all pixels, and the lowest
         share; the method's own where no image has a box.
     """
     sums = {method: torch.zeros(len(PIXELS), len(GRID), dtype=torch.float64) for method in methods}
-    photos = 0
+    images = 0
     for batch in read_batches(collection, preparation, batch_size):
         rows = torch.tensor(
             [number for number, boxes in enumerate(batch.boxes) if len(boxes)], dtype=torch.int64
         )
         boxes = [batch.boxes[row] for row in rows.tolist()]
-        photos += len(rows)
+        images += len(rows)
         for method in methods if len(rows) else ():
             found = judge.explain(
-                batch.inputs[rows], batch.labels[rows], method, batch.pictures[rows]
+                batch.inputs[rows], batch.labels[rows], method, batch.pixels[rows]
             )
             if not box_around_heat(found):
                 # No gradient leads to the layers: the boxes are of points after all.
@@ -449,18 +449,18 @@ def learn_thresholds(
             advance(len(batch.images))
     learned: dict[str, dict[str, Any]] = {}
     for method in sums:
-        if not photos:
+        if not images:
             usual = regions_for(judge.network, method, judge.options.get(method, {}))
             own = {"threshold": usual.threshold, "connected": usual.connected}
-            learned[method] = {**own, "iou": None, "photos": 0, "curve": {}}
+            learned[method] = {**own, "iou": None, "images": 0, "curve": {}}
             continue
-        means = sums[method] / photos
+        means = sums[method] / images
         place, number = divmod(int(means.argmax()), len(GRID))
         learned[method] = {
             "threshold": GRID[number],
             "connected": list(PIXELS.values())[place],
             "iou": float(means[place, number]),
-            "photos": photos,
+            "images": images,
             "curve": dict(zip(PIXELS, means.tolist(), strict=True)),
         }
     return learned

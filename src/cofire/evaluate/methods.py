@@ -17,7 +17,7 @@ from cofire.arguments import validated
 from cofire.errors import OptionError, near_matches
 from cofire.explain import METHODS, Explanation, Method, register_method
 from cofire.explain.attribution import explain_by
-from cofire.explain.inputs import Images, Pictures, Target
+from cofire.explain.inputs import Images, Inputs, Target
 from cofire.explain.methods.registry import BASELINES, kind_of, method_of
 from cofire.explain.result.regions import SIGMA, Kind, Regions, blurred, regions_of
 from cofire.explain.tracing.plan import plan_of
@@ -28,23 +28,23 @@ from cofire.options import Options
 @validated
 def explained(
     network: Network | nn.Module,
-    images: Images,
+    inputs: Inputs,
     target: Target,
     method: str,
     *,
-    pictures: Pictures = None,
+    images: Images = None,
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
 ) -> Explanation:
     """An explanation by any method that is judged.
 
     Args:
-        network: The classifier; a module is read with the images.
-        images: A batch (images, *network.input_shape), prepared as for prediction; or one image.
+        network: The classifier; a module is read with the inputs.
+        inputs: A batch (images, *network.input_shape), prepared as for prediction; or one image.
         target: The class to explain: None for the predicted one, a number for all, or one for each
             image.
         method: One of `EVALUATED`.
-        pictures: What to draw on, (images, height, width, 3), uint8; the images themselves unless
+        images: What to draw on, (images, height, width, 3), uint8; the inputs themselves unless
             given.
         seed: Of baselines that draw.
         options: Of the method, as `cofire.explain.explain` and `cofire.evaluate.methods.baseline`
@@ -64,7 +64,7 @@ def explained(
     given = dict(options or {})
     if "seed" in row.options.model_fields:
         given = {"seed": seed} | given
-    return explain_by(row, network, images, target, pictures, given)
+    return explain_by(row, network, inputs, target, images, given)
 
 
 BOX_RULE = ("threshold", "connected")
@@ -152,9 +152,9 @@ CENTRE_SIGMA = 0.25
 def baseline(
     name: str,
     network: Network | nn.Module,
-    images: Images,
+    inputs: Inputs,
     target: Target = None,
-    pictures: Pictures = None,
+    images: Images = None,
     *,
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
@@ -164,11 +164,11 @@ def baseline(
     Args:
         name: "centre", see `centre_map`; "random", see `random_maps`; "edges", see `edge_maps`.
         network: The classifier, whose probabilities the explanation tells; a module is read with
-            the images.
-        images: A batch (images, *network.input_shape); or one image.
+            the inputs.
+        inputs: A batch (images, *network.input_shape); or one image.
         target: The class that would be explained: None for the predicted one, a number, or one for
             each image. The map does not depend on it.
-        pictures: What to draw on, (images, height, width, 3), uint8; the images themselves unless
+        images: What to draw on, (images, height, width, 3), uint8; the inputs themselves unless
             given.
         seed: Of the random pixel.
         options: `sigma`, the width of the Gaussian or of the blur as a share of the shorter side;
@@ -193,7 +193,7 @@ def baseline(
             f"one of {', '.join(map(repr, BASELINES))}",
             f"pass {near_matches(str(name), BASELINES, most=1)}",
         )
-    return explained(network, images, target, name, pictures=pictures, seed=seed, options=options)
+    return explained(network, inputs, target, name, images=images, seed=seed, options=options)
 
 
 class _Centre(Options):

@@ -14,6 +14,7 @@ from cofire.evaluate.measures import asked_groups, records_schema
 from cofire.evaluate.methods import EVALUATED
 from cofire.options import Options, option
 from cofire.reading import reader
+from cofire.renamed import in_words_of_now
 from cofire.storage import Read, begin, load_json, read_table, save_json, write_table
 
 FILLS = ("mean", "blur", "black")
@@ -49,7 +50,7 @@ class JudgingOptions(Options):
         OptionError: An option has a value it cannot have.
     """
 
-    renamed: ClassVar[Mapping[str, str]] = {"tuning_photos": "tuning_images"}
+    renamed: ClassVar[Mapping[str, str]] = {"tuning_photos": "tuning_images", "photos": "judged"}
     fill: Literal["mean", "blur", "black"] = option("mean", "Fill", "In place of what is hidden.")
     seed: int = option(0, "Seed", "Of draws and of what methods draw.", ge=0)
     split: Literal["evaluation", "tuning", "all"] = option(
@@ -245,7 +246,7 @@ class Chunks:
             save_json(self._path(name), make())
 
         def read(path: Path) -> Any:
-            found = load_json(path)
+            found = in_words_of_now(load_json(path))
             if wrong := fault(found):
                 raise ValueError(wrong)
             return found

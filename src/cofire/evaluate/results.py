@@ -16,6 +16,7 @@ from cofire.errors import DataError, ResultError
 from cofire.explain import Explanation
 from cofire.marks import choice
 from cofire.reading import reader
+from cofire.renamed import in_words_of_now
 from cofire.statistics import Interval, mean_interval
 from cofire.storage import load_json, save_json
 
@@ -34,14 +35,6 @@ KINDS = ("both", "first", "second", "neither")
 """Which of the two networks is right about an image."""
 
 _PAIRS = ("predicted", "confidence", "probability", "inside", "inside_of_truth")
-
-
-_NAMES = {"photo": "image", "photos": "images"}
-"""In files of earlier versions, and now."""
-
-
-def _in_words_of_now(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {_NAMES.get(name, name): value for name, value in row.items()}
 
 
 class _Numbers(ABC):
@@ -78,7 +71,7 @@ class _Numbers(ABC):
         Raises:
             ResultError: The file is missing, damaged, or holds something else.
         """
-        whole = _in_words_of_now(load_json(path))
+        whole = in_words_of_now(load_json(path))
         if (whole["format"], whole["kind"]) != (1, cls.kind):
             raise ValueError(f"{whole['kind']!r:.80} of format {whole['format']!r:.80}")
         classes = {int(number): name for number, name in whole["classes"].items()}
@@ -103,7 +96,7 @@ class AttackedImage:
         kept_noisy: Probability of `before` under noise; None where there was none.
         norm: Euclidean length of the change in units of the network's input.
         levels: Root mean square of the change in grey levels of 0 to 255; None where it is not
-            known how inputs were made of pictures.
+            known how inputs were made of images.
         rounded: Whether the attack still works once the image is rounded to whole grey levels, as a
             file has them; None where that is not known.
         steps: Of DeepFool.
@@ -159,7 +152,7 @@ class AttackCase:
 
     Attributes:
         image: Which one, from 0.
-        pictures: As it was, with noise, and attacked, each (height, width, 3), uint8.
+        images: As it was, with noise, and attacked, each (height, width, 3), uint8.
         difference: The attack's change around middle grey, many times as strong, (height, width,
             3), uint8.
         times: How many times.
@@ -168,7 +161,7 @@ class AttackCase:
     """
 
     image: int
-    pictures: tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
+    images: tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
     difference: NDArray[Any]
     times: int
     explanations: Mapping[str, tuple[Explanation, Explanation, Explanation, Explanation]]
@@ -256,7 +249,7 @@ class Robustness(_Numbers):
         ):
             raise DataError(
                 "a shift of an image or method that is not there",
-                "shifts of these photos",
+                "shifts of these images",
                 "pass all",
             )
 
@@ -275,7 +268,7 @@ class Robustness(_Numbers):
     @classmethod
     def _of(cls, whole: Mapping[str, Any], **common: Any) -> Self:
         images = tuple(AttackedImage(**image) for image in whole["images"])
-        shifts = tuple(MethodShift(**_in_words_of_now(row)) for row in whole["shifts"])
+        shifts = tuple(MethodShift(**row) for row in whole["shifts"])
         return cls(methods=tuple(whole["methods"]), images=images, shifts=shifts, **common)
 
 

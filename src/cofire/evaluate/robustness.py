@@ -58,7 +58,7 @@ class AttackOptions(Options):
 def run_robustness(
     network: Network | nn.Module,
     inputs: Tensor,
-    pictures: Tensor,
+    images: Tensor,
     labels: Tensor | None,
     methods: Sequence[str],
     names: Sequence[str] | None = None,
@@ -85,13 +85,13 @@ def run_robustness(
     Args:
         network: With a graph; a module is read with the inputs.
         inputs: (images, channels, height, width), prepared as for prediction.
-        pictures: The same to look at, (images, height, width, 3), uint8.
+        images: The same to look at, (images, height, width, 3), uint8.
         labels: The true classes, (images,); None where they are not known.
         methods: Methods of `cofire.evaluate.methods`.
         names: Names of all classes.
         seed: Of the noise, and of baselines that draw.
         files: The images' names; numbers unless given.
-        preparation: How inputs were made of pictures: changed images then stay what a picture can
+        preparation: How inputs were made of images: changed ones then stay what an image can
             be, and changes are told in grey levels. Unless given there are no bounds.
         boxes: For each image the ground-truth boxes (boxes, 4) in pixels of the input, (0, 4) for
             none.
@@ -102,7 +102,7 @@ def run_robustness(
         attack: See `AttackOptions`.
 
     Raises:
-        BatchError: Images, pictures, labels, files or boxes of other numbers, or of a shape that
+        BatchError: Inputs, images, labels, files or boxes of other numbers, or of a shape that
             does not fit.
         DataError: There is no method, or one is there twice.
         ExplanationError: The network does not take images, or a method does not fit it.
@@ -122,7 +122,7 @@ def run_robustness(
             "images (channels, height, width)",
             "reshape them",
         )
-    check_counts(count, pictures=pictures, labels=labels, files=files, boxes=boxes)
+    check_counts(count, images=images, labels=labels, files=files, boxes=boxes)
     if preparation is not None and preparation.shape != network.input_shape:
         raise BatchError(
             f"a preparation to {preparation.shape}",
@@ -149,11 +149,9 @@ def run_robustness(
         truth = None if labels is None else labels[part]
         attacked += _attacked(network, start, noise, fooled, found, truth, told[part], preparation)
         if len(fooled):
-            # Whoever looks at the pictures sees what the network sees: changes in grey levels.
-            scale, plain = _scale(start, preparation), pictures[part][fooled].cpu()
-            levels = [
-                _coloured((images - start) * scale)[fooled] for images in (noise, found.images)
-            ]
+            # Whoever looks at the images sees what the network sees: changes in grey levels.
+            scale, plain = _scale(start, preparation), images[part][fooled].cpu()
+            levels = [_coloured((moved - start) * scale)[fooled] for moved in (noise, found.images)]
             changed = [(plain + each).round().clamp(0, 255).to(torch.uint8) for each in levels]
             shown, seen = [plain, *changed], [start[fooled], noise[fooled], found.images[fooled]]
             # The first class on all three, the new class attacked, and on the images as they were.
@@ -166,7 +164,7 @@ def run_robustness(
                         seen[at],
                         target,
                         method,
-                        pictures=shown[at],
+                        images=shown[at],
                         seed=seed,
                         options=(options or {}).get(method, {}),
                     )

@@ -120,7 +120,7 @@ def run_evaluation(
         "network": network.digest(),
         "device": network.device.type,
         **preparation.record,
-        "photos": len(images),
+        "judged": len(images),
         "files": _digest([images, tuning]),
         "versions": {name: _version(name) for name in _JUDGED_WITH},
     }
@@ -299,7 +299,7 @@ def _time_told(
     if tuning:
         seconds += tuning * seconds_of(
             lambda: [
-                judge.explain(batch.inputs, batch.labels, name, batch.pictures) for name in heated
+                judge.explain(batch.inputs, batch.labels, name, batch.pixels) for name in heated
             ]
         )
     return f"Time: {duration_told(seconds)} on {judge.network.device}, as the first image tells"
@@ -366,7 +366,7 @@ def _rows(
     judge: Judge, batch: SeenBatch, methods: Sequence[str], draws: Mapping[str, list[int]]
 ) -> pa.Table:
     """The records of a batch: image after image, of each all methods in their order."""
-    view = view_of(judge.network, batch.inputs, batch.pictures, batch.labels, batch.boxes)
+    view = view_of(judge.network, batch.inputs, batch.pixels, batch.labels, batch.boxes)
     common = view.columns() | {
         "file": [image.name for image in batch.images],
         "split": [image.split for image in batch.images],

@@ -328,7 +328,7 @@ def shift(
         ...     return Explanation(
         ...         method="gradcam", options={}, target=torch.tensor([[0]]), probability=torch.tensor([[1.0]]),
         ...         predicted=torch.tensor([0]), confidence=torch.tensor([1.0]), input_shape=(1, 1, 4), sites=(),
-        ...         neurons=None, maps=torch.tensor([[map]]), pictures=torch.zeros(1, 1, 4, 3, dtype=torch.uint8))
+        ...         neurons=None, maps=torch.tensor([[map]]), images=torch.zeros(1, 1, 4, 3, dtype=torch.uint8))
         >>> moved = shift(of([0.0, 1.0, 1.0, 0.0]), of([0.0, 0.0, 1.0, 1.0]))
         >>> [round(float(part.values[0]), 4) for part in (moved.centroid, moved.box_iou, moved.rank_correlation)]
         [0.2425, 0.3333, 0.0]
@@ -363,7 +363,7 @@ def blurred_parts(explanation: Explanation) -> tuple[str, ...]:
         >>> blurred_parts(Explanation(
         ...     method="gradcam", options={}, target=torch.tensor([[0]]), probability=torch.tensor([[1.0]]),
         ...     predicted=torch.tensor([0]), confidence=torch.tensor([1.0]), input_shape=(1, 1, 4), sites=(),
-        ...     neurons=None, maps=torch.ones(1, 1, 4), pictures=torch.zeros(1, 1, 4, 3, dtype=torch.uint8)))
+        ...     neurons=None, maps=torch.ones(1, 1, 4), images=torch.zeros(1, 1, 4, 3, dtype=torch.uint8)))
         ()
     """
     if explanation.kind == "maps":

@@ -19,6 +19,7 @@ from cofire.explain.result.regions import Kind, Regions, regions_of
 from cofire.marks import choice
 from cofire.network import Network
 from cofire.reading import reader
+from cofire.renamed import in_words_of_now
 from cofire.statistics import Interval
 from cofire.storage import load_json, save_json
 
@@ -75,7 +76,7 @@ class Tuned:
         regions: How points, layers and maps become heat maps and boxes.
         network: Digest of the network that they were learnt on: architecture and weights.
         architecture: Its fingerprint, the same for all weights.
-        photos: How many tuning images there were.
+        images: How many tuning images there were.
         without_box: How many more were left out, as the network sees no box of them.
         least_iou: From which intersection over union a box earned its reward.
         seed: Of the order of the images.
@@ -91,7 +92,7 @@ class Tuned:
     regions: Regions
     network: str
     architecture: str
-    photos: int
+    images: int
     without_box: int
     least_iou: float
     seed: int
@@ -157,7 +158,7 @@ class Tuned:
          {"min_share": 0.05, "radius": 0.1,
                                                                           "weighted": false}
          "network": digest, "architecture": fingerprint,
-         "split": "tuning", "photos": 143, "without_box": 2, "seed": 0, "least_iou": 0.5,
+         "split": "tuning", "images": 143, "without_box": 2, "seed": 0, "least_iou": 0.5,
          "before": {"iou", "reached", "pointing"}, "after": {...}, "gain": [value, low, high],
          "runs": [{"name": "current", "values": [...], "start", "chosen", "judged": "iou", "alike":
          false,
@@ -172,7 +173,7 @@ class Tuned:
             {name: getattr(one, name) for name in of_run} | one.run.described()
             for one in self.learned
         ]
-        plain = ("network", "architecture", "photos", "without_box", "seed", "least_iou")
+        plain = ("network", "architecture", "images", "without_box", "seed", "least_iou")
         return {
             "format": _FORMAT,
             "method": self.method,
@@ -199,7 +200,7 @@ class Tuned:
 
     def __repr__(self) -> str:
         told = ", ".join(f"{one.name}={one.chosen}" for one in self.learned)
-        return f"Tuned('{self.method}', {told}: learnt on {self.photos} images)"
+        return f"Tuned('{self.method}', {told}: learnt on {self.images} images)"
 
 
 @validated
@@ -214,7 +215,7 @@ def read_tuned(path: str | Path) -> Tuned:
         ResultError: The file is missing, damaged, or holds something else.
     """
     try:
-        return _read(load_json(path))
+        return _read(in_words_of_now(load_json(path)))
     except (ValueError, CofireError) as error:
         why = error
         if isinstance(error, ValidationError):
@@ -247,7 +248,7 @@ class _File(BaseModel, allow_inf_nan=False):
     box: dict[str, Any]
     network: str
     architecture: str
-    photos: int
+    images: int
     without_box: int
     seed: int
     least_iou: _Share
@@ -278,12 +279,12 @@ def _read(stored: Any) -> Tuned:
     if unknown := set(file.options) - (set(defaults_of(method, kind)) - set(usual)):
         raise ValueError(f"options {sorted(unknown)}")
     alike(method, file.options)
-    same = ("method", "options", "network", "architecture", "photos", "without_box", "least_iou")
+    same = ("method", "options", "network", "architecture", "images", "without_box", "least_iou")
     return Tuned(
         **{name: getattr(file, name) for name in (*same, "seed", "before", "after", "setup")},
         regions=regions_of(shown, kind)[0],
         learned=tuple(_learned(run) for run in file.runs),
-        gain=Interval(*file.gain, file.photos),
+        gain=Interval(*file.gain, file.images),
     )
 
 

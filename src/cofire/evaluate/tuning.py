@@ -215,7 +215,7 @@ def tune(
         regions=regions,
         network=network.digest(),
         architecture=network.fingerprint,
-        photos=len(samples),
+        images=len(samples),
         without_box=without,
         least_iou=asked.least_iou,
         seed=asked.seed,

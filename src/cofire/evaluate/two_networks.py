@@ -30,7 +30,7 @@ class Side:
     Attributes:
         network: The classifier; a module is read with the inputs.
         inputs: (images, channels, height, width), prepared as this network wants them.
-        pictures: The same to look at, (images, height, width, 3), uint8.
+        images: The same to look at, (images, height, width, 3), uint8.
         name: What it is called on the page; short.
         boxes: For each image the ground-truth boxes (boxes, 4) in pixels of these inputs, (0, 4)
             for none.
@@ -38,7 +38,7 @@ class Side:
 
     network: Network
     inputs: Tensor
-    pictures: Tensor
+    images: Tensor
     name: str
     boxes: Sequence[Tensor] | None = None
 
@@ -86,7 +86,7 @@ def compare_networks(
         advance: Called with the number of images done, after each batch.
 
     Raises:
-        BatchError: Images, pictures, labels, files or boxes of other numbers, or of a shape that
+        BatchError: Inputs, images, labels, files or boxes of other numbers, or of a shape that
             does not fit.
         DataError: The networks have other numbers of classes.
         ExplanationError: The method does not fit a network.
@@ -155,7 +155,7 @@ def _check(sides: tuple[Side, Side], labels: Tensor, files: Sequence[str] | None
             "check the classes' order",
         )
     for side in sides:
-        seen = {"inputs": side.inputs, "pictures": side.pictures, "boxes": side.boxes}
+        seen = {"inputs": side.inputs, "images": side.images, "boxes": side.boxes}
         check_counts(len(labels), f" of '{side.name}'", **seen, files=files)
         if len(side.network.input_shape) != 3:
             raise BatchError(
@@ -169,17 +169,15 @@ def _seen(
     side: Side, part: slice, truth: Tensor, method: str, options: Mapping[str, Any], seed: int
 ) -> tuple[Explanation, Explanation, Tensor]:
     """The explanations of the predicted and of the true class, and the probabilities of all classes."""
-    inputs, pictures = side.inputs[part], side.pictures[part]
+    inputs, images = side.inputs[part], side.images[part]
     probabilities = probabilities_of(side.network.run(inputs)).cpu()
     predicted, options = probabilities.argmax(1), fitting(side.network, method, options)
     own = explained(
-        side.network, inputs, predicted, method, pictures=pictures, seed=seed, options=options
+        side.network, inputs, predicted, method, images=images, seed=seed, options=options
     )
     if bool((predicted == truth).all()):
         return own, own, probabilities
-    true = explained(
-        side.network, inputs, truth, method, pictures=pictures, seed=seed, options=options
-    )
+    true = explained(side.network, inputs, truth, method, images=images, seed=seed, options=options)
     return own, true, probabilities
 
 

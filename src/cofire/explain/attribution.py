@@ -12,11 +12,11 @@ from cofire.arguments import validated
 from cofire.errors import ExplanationError, OptionError
 from cofire.explain.inputs import (
     Images,
-    Pictures,
+    Inputs,
     Target,
     checked_classes,
     checked_images,
-    checked_pictures,
+    checked_inputs,
     probabilities_of,
 )
 from cofire.explain.methods.registry import Found, Method, method_of
@@ -28,11 +28,11 @@ from cofire.network import Network, classifier
 @validated
 def explain(
     network: Network | nn.Module,
-    images: Images,
+    inputs: Inputs,
     target: Target = None,
     method: str = "discernible",
     *,
-    pictures: Pictures = None,
+    images: Images = None,
     **options: Any,
 ) -> Explanation:
     """Trace a prediction back to the pixels that carried it.
@@ -56,14 +56,14 @@ def explain(
     is relevance by LRP ε⁺, as zennit has it.
 
     Args:
-        network: The classifier, read from its operator graph; a module is read with the images.
-        images: A batch (images, *network.input_shape), prepared as for prediction; or one image.
+        network: The classifier, read from its operator graph; a module is read with the inputs.
+        inputs: A batch (images, *network.input_shape), prepared as for prediction; or one image.
         target: The class to explain: None for the one that each image is predicted as, a number for
             all images, (images,) for one each, (images, n) to start from several at once.
         method: "discernible", "discernible-p3", "discernible-points", "cnn-fixations", "gradcam",
             "gradcam++", "lrp", or one that was registered (see `cofire.register_method`).
-        pictures: What to draw the explanation on, (images, height, width, 3), uint8. Left out, the
-            images themselves, each stretched to the full range of grey values or colours.
+        images: What to draw the explanation on, (images, height, width, 3), uint8. Left out, the
+            inputs themselves, each stretched to the full range of grey values or colours.
         **options: Of the method. Those that trace: `alpha`, `k`, `k_linear`, `n`, `most`,
             `counted`, `carried`, `contrast` (see `cofire.explain.methods.discernible.Tracing`; None makes heat
             maps and boxes of points), and of their heat maps and boxes `sigma`, and `threshold`,
@@ -95,26 +95,26 @@ def explain(
         >>> found.target.tolist(), found.points(0)
         ([[0]], Points(1, score 1.0000))
     """
-    return explain_by(method_of(method), network, images, target, pictures, options)
+    return explain_by(method_of(method), network, inputs, target, images, options)
 
 
 def explain_by(
     method: Method,
     network: Network | nn.Module,
-    images: Tensor,
+    inputs: Tensor,
     target: int | Tensor | None,
-    pictures: Tensor | None,
+    images: Tensor | None,
     options: Mapping[str, Any],
 ) -> Explanation:
     """The explanation by a row of the table of methods; see `explain`."""
-    network = classifier(network, images)
+    network = classifier(network, inputs)
     if len(network.input_shape) not in (1, 3):
         raise ExplanationError(
             f"a network on inputs of shape {network.input_shape}",
             "images (channels, height, width), or vectors (features,)",
             "wrap the model so that it takes images, of height 1 for a line",
         )
-    batch = checked_images(network, images)
+    batch = checked_inputs(network, inputs)
     kind = method.kind(options)
     regions, chosen = method.read(options, kind)
     classes = checked_classes(network, target, len(batch))
@@ -124,7 +124,7 @@ def explain_by(
             f"one class, as {method.name} explains one",
             "explain each by itself",
         )
-    shown = checked_pictures(batch, pictures)
+    shown = checked_images(batch, images)
     logits = None
     if not method.predicts:
         logits = network.run(batch).cpu()
@@ -153,7 +153,7 @@ def explain_by(
         sites=found.sites,
         neurons=found.neurons,
         maps=None if found.maps is None else found.maps.cpu(),
-        pictures=shown,
+        images=shown,
         regions=regions,
         layer_maps=found.layer_maps,
     )

@@ -1,4 +1,4 @@
-"""What an explanation is asked of: images, classes, and pictures to draw on, checked."""
+"""What an explanation is asked of: inputs, classes, and images to draw on, checked."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from cofire.marks import LATER, shown
 from cofire.network import Network, check_decides
 from cofire.tensors import Values, dense
 
-Images = Annotated[Tensor, LATER]
-"""A batch of images or one, a tensor or array: `checked_images` holds it against the network."""
+Inputs = Annotated[Tensor, LATER]
+"""A batch of images or one, a tensor or array: `checked_inputs` holds it against the network."""
 
 
 Target = Annotated[int | Tensor | None, LATER]
-"""The classes to explain: `checked_classes` holds them against network and images."""
+"""The classes to explain: `checked_classes` holds them against network and inputs."""
 
 
-Pictures = Annotated[Tensor | None, LATER]
-"""What to draw on: `checked_pictures` holds it against the images."""
+Images = Annotated[Tensor | None, LATER]
+"""What to draw on: `checked_images` holds it against the inputs."""
 
 
-def checked_images(network: Network, images: Tensor) -> Tensor:
+def checked_inputs(network: Network, inputs: Tensor) -> Tensor:
     """A batch of finite images that fit a network, also where one image was given without its batch.
 
     Raises:
@@ -33,28 +33,28 @@ def checked_images(network: Network, images: Tensor) -> Tensor:
         OptionError: The network does not decide between classes.
 
     Example:
-        >>> checked_images(Network(torch.nn.Linear(3, 2), torch.zeros(1, 3)), torch.zeros(3)).shape
+        >>> checked_inputs(Network(torch.nn.Linear(3, 2), torch.zeros(1, 3)), torch.zeros(3)).shape
         torch.Size([1, 3])
     """
     check_decides(network)
-    images = Values(finite=False, lists=False, error=BatchError).of("images", images)
-    if tuple(images.shape) == network.input_shape:
-        images = images[None]
-    if images.ndim == 0 or tuple(images.shape[1:]) != network.input_shape:
+    inputs = Values(finite=False, lists=False, error=BatchError).of("inputs", inputs)
+    if tuple(inputs.shape) == network.input_shape:
+        inputs = inputs[None]
+    if inputs.ndim == 0 or tuple(inputs.shape[1:]) != network.input_shape:
         raise BatchError(
-            f"images of shape {tuple(images.shape)}",
+            f"inputs of shape {tuple(inputs.shape)}",
             f"(images, {', '.join(map(str, network.input_shape))})",
             "resize the images, check their channels, or build the network with an example of that shape",
         )
-    if not len(images):
+    if not len(inputs):
         raise BatchError("no image", "one or more", "pass a batch of images")
-    finite = images.isfinite().flatten(1).all(1)
+    finite = inputs.isfinite().flatten(1).all(1)
     if not bool(finite.all()):
         number = int((~finite).nonzero()[0])
         raise NonFiniteError(
             f"a pixel of image {number} that is NaN or infinite", "finite pixels", "check the image"
         )
-    return images
+    return inputs
 
 
 def checked_classes(network: Network, target: int | Tensor | None, images: int) -> Tensor | None:
@@ -105,33 +105,33 @@ def checked_classes(network: Network, target: int | Tensor | None, images: int) 
     return classes
 
 
-def checked_pictures(images: Tensor, pictures: Tensor | None) -> Tensor:
-    """Pictures to draw on, (images, height, width, 3), uint8: those given, or the images stretched, each by itself.
+def checked_images(inputs: Tensor, images: Tensor | None) -> Tensor:
+    """Images to draw on, (images, height, width, 3), uint8: those given, or the inputs stretched, each by itself.
 
     Raises:
-        BatchError: Those given do not fit the images.
+        BatchError: Those given do not fit the inputs.
 
     Example:
-        >>> checked_pictures(torch.tensor([[1.0, 2.0, 3.0]]), None)[0, 0, :, 0].tolist()
+        >>> checked_images(torch.tensor([[1.0, 2.0, 3.0]]), None)[0, 0, :, 0].tolist()
         [0, 128, 255]
     """
     size = (
-        tuple(images.shape[2:])
-        if images.ndim == 4
-        else (1, images[0].numel())
-        if images.ndim == 2
+        tuple(inputs.shape[2:])
+        if inputs.ndim == 4
+        else (1, inputs[0].numel())
+        if inputs.ndim == 2
         else (1, 1)
     )
-    if pictures is not None:
-        pictures = Values(lists=False, error=BatchError).of("pictures", pictures)
-        if pictures.dtype != torch.uint8 or tuple(pictures.shape) != (len(images), *size, 3):
+    if images is not None:
+        images = Values(lists=False, error=BatchError).of("images", images)
+        if images.dtype != torch.uint8 or tuple(images.shape) != (len(inputs), *size, 3):
             raise BatchError(
-                f"pictures of type {pictures.dtype} and shape {tuple(pictures.shape)}",
-                f"torch.uint8, {(len(images), *size, 3)}",
+                f"images of type {images.dtype} and shape {tuple(images.shape)}",
+                f"torch.uint8, {(len(inputs), *size, 3)}",
                 "convert them, or leave them out",
             )
-        return pictures
-    values = images.detach().float().cpu().reshape(len(images), -1, *size)
+        return images
+    values = inputs.detach().float().cpu().reshape(len(inputs), -1, *size)
     low, high = values.flatten(1).aminmax(dim=1)
     span = (high - low).clamp(min=torch.finfo(torch.float32).tiny)[:, None, None, None]
     shown = ((values - low[:, None, None, None]) / span * 255).round().to(torch.uint8)

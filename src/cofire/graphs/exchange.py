@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 _EXTENT = 1000.0
-"""Gephi's coordinates: half the width of a picture."""
+"""Gephi's coordinates: half the width of a drawing."""
 _GOLDEN = 0.618034
 
 

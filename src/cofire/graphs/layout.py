@@ -58,11 +58,11 @@ def force_layout(
     Args:
         adjacency: Weights (n, n), float64: square, symmetric, finite, not negative.
         initial: Positions (n, 2) to start from, as those of the checkpoint before, so that the
-            picture moves only as far as the graph has changed. A random start if absent, or if all
+            drawing moves only as far as the graph has changed. A random start if absent, or if all
             of them coincide.
         iterations: How often every vertex is moved, from 0 up.
         gravity: g, from 0 up: how strongly everything is drawn to the centre. Less leaves more
-            space between communities, more fills the picture; with 0 the parts of a graph that is
+            space between communities, more fills the drawing; with 0 the parts of a graph that is
             not connected drift apart.
         seed: Fixes the random start, and with it the result.
 

@@ -59,7 +59,7 @@ class AnnotatedImage:
 
 @dataclass(frozen=True)
 class Collection(Sequence[AnnotatedImage]):
-    """Images in the order of their names, and what was left out on the way; pictures themselves are not held.
+    """Images in the order of their names, and what was left out on the way; their pixels are not held.
 
     Attributes:
         images: Each with a class, in the order of their names.

@@ -1,4 +1,4 @@
-"""Data sets of pictures with a class each: folders of classes, and torchvision's, prepared as all pictures are."""
+"""Data sets of images with a class each: folders of classes, and torchvision's, prepared as all images are."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ def folders_of_parts(folder: str | Path) -> dict[str, Path]:
 
 
 PreparedFor = Callable[[tuple[int, int, int]], Preparation]
-"""Gives the preparation for (channels, height, width) of a data set's first picture."""
+"""Gives the preparation for (channels, height, width) of a data set's first image."""
 
 
 class ToInput:
-    """What a network gets of an image file, or of a picture that a data set opened.
+    """What a network gets of an image file, or of an image that a data set opened.
 
     An object, so that worker processes can be handed it.
 
     Attributes:
-        preparation: What is done to pictures; as long as it is not known, the picture itself is
+        preparation: What is done to images; as long as it is not known, the image itself is
             given.
         shades: Give shades of 8 bits, (channels, height, width), which `Preparation.scaled` makes
             inputs of; not for a function of the user's own, which gives inputs.
@@ -62,26 +62,26 @@ class ToInput:
         self.preparation: Preparation | None = None
         self.shades = False
 
-    def __call__(self, picture: Any) -> Any:
-        """The input, shades or picture of a file, by its path, or of a picture.
+    def __call__(self, image: Any) -> Any:
+        """The input, shades or image of a file, by its path, or of an image.
 
         Raises:
             ImageError: It cannot be read or prepared.
             DataError: It is neither.
         """
-        if isinstance(picture, str):
-            image, name = read_image(picture), named(picture)
-        elif isinstance(picture, Image.Image):
+        if isinstance(image, str):
+            image, name = read_image(image), named(image)
+        elif isinstance(image, Image.Image):
             name = str(
-                getattr(picture, "filename", "")
-                or picture.info.get("name", "")
-                or "a picture of the data set"
+                getattr(image, "filename", "")
+                or image.info.get("name", "")
+                or "an image of the data set"
             )
-            image = plain_image(picture, name)
+            image = plain_image(image, name)
         else:
             raise DataError(
-                f"a data set of {type(picture).__name__}s",
-                "one of pictures",
+                f"a data set of {type(image).__name__}s",
+                "one of images",
                 "name a function that gives the data themselves, as package.module:function",
             )
         image.info["name"] = name
@@ -106,8 +106,8 @@ def folder_of_classes(folder: str | Path, preparation: Preparation | PreparedFor
 
     Args:
         folder: Where the folders of classes lie.
-        preparation: What is done to the pictures, or what gives it when the first one is known, of
-            which there are three channels: folders may mix grey pictures with others.
+        preparation: What is done to the images, or what gives it when the first one is known, of
+            which there are three channels: folders may mix grey images with others.
 
     Raises:
         DataError: There is no such folder, no class in it, or a class without images.
@@ -174,17 +174,17 @@ def check_pictures(files: Sequence[str], reads: ToInput, done: Callable[[int], N
 def torchvision_images(
     name: str, root: Path, split: str, prepared_for: Preparation | PreparedFor
 ) -> Any:
-    """One of torchvision's data sets of pictures as one of (input, label).
+    """One of torchvision's data sets of images as one of (input, label).
 
     Args:
         name: As it is called in `torchvision.datasets`.
         root: Where its files lie; it is downloaded if they do not.
         split: "train" or "test".
-        prepared_for: The preparation, or what gives it when the first picture is known.
+        prepared_for: The preparation, or what gives it when the first image is known.
 
     Raises:
         OptionError: There is no such data set.
-        DataError: It is not there and cannot be downloaded, or is none of pictures.
+        DataError: It is not there and cannot be downloaded, or is none of images.
     """
     from torchvision import datasets
 
@@ -197,7 +197,7 @@ def torchvision_images(
         )
     reads = ToInput()
     options: dict[str, Any] = {"transform": reads}
-    # Those that let us, read files as we do; the others open them, and their pictures are put right
+    # Those that let us, read files as we do; the others open them, and their images are put right
     # afterwards.
     if _takes_loader(kind):
         options["loader"] = read_image
@@ -246,13 +246,13 @@ def _opened(kind: Any, name: str, root: Path, split: str, options: dict[str, Any
 
 def _first_image(data: Any, name: str) -> Image.Image:
     if not len(data):
-        raise DataError(f"torchvision's {name} without a picture", "one or more", "check its files")
+        raise DataError(f"torchvision's {name} without an image", "one or more", "check its files")
     item = data[0]
-    picture = item[0] if isinstance(item, tuple) else item
-    if not isinstance(picture, Image.Image):
+    image = item[0] if isinstance(item, tuple) else item
+    if not isinstance(image, Image.Image):
         raise DataError(
-            f"torchvision's {name}, whose first item is a {type(picture).__name__}",
-            "a data set of pictures",
+            f"torchvision's {name}, whose first item is a {type(image).__name__}",
+            "a data set of images",
             "name a function that gives the data themselves, as package.module:function",
         )
-    return picture
+    return image

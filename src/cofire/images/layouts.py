@@ -96,7 +96,7 @@ def open_collection(
     several: str = "refuse",
     **how: Any,
 ) -> Collection:
-    """Images with classes and boxes from where they lie; pictures are not read yet.
+    """Images with classes and boxes from where they lie; they are not read yet.
 
     Args:
         images: As `find_layout` takes it.

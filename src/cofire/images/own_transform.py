@@ -1,10 +1,10 @@
-"""Pictures prepared by a function of the user's own, and what of a picture that function lets a network see.
+"""Images prepared by a function of the user's own, and what of an image that function lets a network see.
 
-Explanations need more than the input: which part of the picture it is, and how it looks. Both are
+Explanations need more than the input: which part of the image it is, and how it looks. Both are
     found by asking the
-function itself. It is shown a black and a white picture, which tell how values are scaled, and
-pictures that grow brighter from left to right and from top to bottom, which tell where each pixel
-of the input comes from, to within a few thousandths of the picture's side: that is what 8 bits of
+function itself. It is shown a black and a white image, which tell how values are scaled, and
+images that grow brighter from left to right and from top to bottom, which tell where each pixel
+of the input comes from, to within a few thousandths of the image's side: that is what 8 bits of
 brightness hold.
 """
 
@@ -25,29 +25,29 @@ from cofire.images.preparation import Preparation, Prepared
 from cofire.references import referenced
 
 _PROBE = (256, 256)
-"""Height and width of the pictures that the function is tried on, where those of the data are not known."""
+"""Height and width of the images that the function is tried on, where those of the data are not known."""
 _STRAIGHT = 0.02
-"""How far places may lie from a straight line, in sides of the picture: resizing and 8 bits account for less."""
-_MADE_OF = "a function that resizes, crops and scales pictures, the same way each time"
+"""How far places may lie from a straight line, in sides of the image: resizing and 8 bits account for less."""
+_MADE_OF = "a function that resizes, crops and scales images, the same way each time"
 
 
 class OwnPreparation(Preparation):
     """A function in place of resizing, cropping and scaling; `mean` and `std` are those that its values tell.
 
     Args:
-        function: Called with a picture of mode "RGB", "L" for a `grey` one; gives (channels,
+        function: Called with an image of mode "RGB", "L" for a `grey` one; gives (channels,
             height, width).
         name: What it is called in messages and results.
-        grey: Whether it is handed grey pictures.
-        probe: Height and width of the pictures that it is tried on.
+        grey: Whether it is handed grey images.
+        probe: Height and width of the images that it is tried on.
 
     Raises:
-        OptionError: It fails, draws, or gives something other than pictures scaled channel by
+        OptionError: It fails, draws, or gives something other than images scaled channel by
             channel.
 
     Example:
-        >>> def halves(picture):
-        ...     pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+        >>> def halves(image):
+        ...     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
         ...     return (pixels[:, :, 2:6] / 255 - 0.5) / 0.5
         >>> own = OwnPreparation(halves, "mine:halves", probe=(4, 8))
         >>> own.told, own.shape, own.mean[0], own.std[0]
@@ -80,7 +80,7 @@ class OwnPreparation(Preparation):
         ramp = _ramp(probe[::-1], across=True).convert(self._mode)
         if black.shape != white.shape or not torch.equal(self._tried(ramp), self._tried(ramp)):
             raise OptionError(
-                f"--transform {name} gives another tensor each time that it is shown the same picture",
+                f"--transform {name} gives another tensor each time that it is shown the same image",
                 _MADE_OF,
                 "name the transform of evaluation, without what draws",
             )
@@ -104,16 +104,16 @@ class OwnPreparation(Preparation):
         return "L" if self.grey else "RGB"
 
     def can_fail(self, size: tuple[int, int]) -> bool:
-        """Whether a picture may be none that can be prepared: nobody knows what the function takes."""
+        """Whether an image may be none that can be prepared: nobody knows what the function takes."""
         return True
 
     def crop(self, image: Image.Image, name: str) -> Prepared:
-        """What the network sees of a picture, as `Preparation.crop`.
+        """What the network sees of an image, as `Preparation.crop`.
 
         Raises:
             ImageError: The function fails on it, or gives a tensor of another shape than of other
-                pictures.
-            OptionError: What it gives is no upright part of the picture.
+                images.
+            OptionError: What it gives is no upright part of the image.
         """
         values = self._values(image, name)
         region = self._region(image.size)
@@ -121,9 +121,9 @@ class OwnPreparation(Preparation):
         shades = np.rint((values * std + mean) * 255).clip(0, 255).astype(np.uint8)
         return Prepared(shades.transpose(1, 2, 0), image.size, region, values)
 
-    def __call__(self, picture: Image.Image) -> Tensor:
-        """A picture as the network gets it, (channels, height, width), float32."""
-        return torch.from_numpy(self._values(picture, str(picture.info.get("name", "a picture"))))
+    def __call__(self, image: Image.Image) -> Tensor:
+        """An image as the network gets it, (channels, height, width), float32."""
+        return torch.from_numpy(self._values(image, str(image.info.get("name", "an image"))))
 
     def inputs(self, seen: Sequence[Prepared]) -> Tensor:
         """A batch for the network, (images, channels, height, width), float32."""
@@ -138,13 +138,13 @@ class OwnPreparation(Preparation):
             raise ImageError(
                 f"--transform {self.name} fails on '{name}': {type(error).__name__}: {error}",
                 _MADE_OF,
-                "correct the function, or leave the picture out",
+                "correct the function, or leave the image out",
             ) from error
         if values is None or tuple(values.shape) != self.shape:
             raise ImageError(
                 f"--transform {self.name} makes {'no tensor' if values is None else tuple(values.shape)} of '{name}', "
                 f"which is {image.width} × {image.height} pixels",
-                f"{self.shape}, as of other pictures",
+                f"{self.shape}, as of other images",
                 "add a resize and a crop to one size to it",
             )
         found: NDArray[np.float32] = values.numpy()
@@ -153,15 +153,15 @@ class OwnPreparation(Preparation):
     def _shade(self, size: tuple[int, int], value: int) -> Image.Image:
         return Image.new(self._mode, size[::-1], value if self.grey else (value,) * 3)
 
-    def _tried(self, picture: Image.Image) -> Tensor:
-        """What the function makes of a picture that it is tried on."""
+    def _tried(self, image: Image.Image) -> Tensor:
+        """What the function makes of an image that it is tried on."""
         try:
-            found = _tensor(self.function(picture))
+            found = _tensor(self.function(image))
         except Exception as error:
             raise OptionError(
                 f"--transform {self.name} fails: {type(error).__name__}: {error}",
-                "a function that takes a picture (PIL.Image) and returns a tensor (channels, height, width)",
-                "check that it can be called with one picture",
+                "a function that takes an image (PIL.Image) and returns a tensor (channels, height, width)",
+                "check that it can be called with one image",
             ) from error
         if found is None or found.ndim != 3 or len(found) not in (1, 3):
             raise OptionError(
@@ -179,10 +179,10 @@ class OwnPreparation(Preparation):
             steps = (high - low)[seen]
             if not len(steps) or steps.min() <= 0 or steps.max() - steps.min() > 1e-3 * steps.max():
                 raise OptionError(
-                    f"--transform {self.name} gives values that are no shades of the picture, (x - mean) / std of each "
+                    f"--transform {self.name} gives values that are no shades of the image, (x - mean) / std of each "
                     "channel",
                     _MADE_OF,
-                    "leave what depends on the picture's own values out; or name a function that gives the data "
+                    "leave what depends on the image's own values out; or name a function that gives the data "
                     "themselves, as tensors, with --data",
                 )
             std.append(float(1 / steps.median()))
@@ -199,7 +199,7 @@ class OwnPreparation(Preparation):
         return self.regions[size]
 
     def _edges(self, ramp: Image.Image, side: int, *, across: bool) -> tuple[float, float]:
-        """Where the input begins and ends on a side of the picture, from a picture that grows brighter along it."""
+        """Where the input begins and ends on a side of the image, from an image that grows brighter along it."""
         low, high = (
             self._tried(self._shade(ramp.size[::-1], value)).double() for value in (0, 255)
         )
@@ -230,8 +230,8 @@ class OwnPreparation(Preparation):
         )
         if step <= 0 or off > max(_STRAIGHT, 1.5 / side):
             raise OptionError(
-                f"--transform {self.name} turns, mirrors or bends pictures",
-                "an upright part of the picture, so that boxes and maps have their place on it",
+                f"--transform {self.name} turns, mirrors or bends images",
+                "an upright part of the image, so that boxes and maps have their place on it",
                 "leave that step out where explanations are made",
             )
         return tuple(
@@ -246,13 +246,13 @@ def own_preparation(
     grey: bool = False,
     probe: tuple[int, int] | None = None,
 ) -> OwnPreparation:
-    """The preparation that `package.module:name` names: a function of a picture, or one of nothing that gives it.
+    """The preparation that `package.module:name` names: a function of an image, or one of nothing that gives it.
 
     Args:
         spec: The name.
         shape: Of the network's input where it is known already.
-        grey: Whether the function is handed grey pictures.
-        probe: Height and width of the data's pictures, where they are known.
+        grey: Whether the function is handed grey images.
+        probe: Height and width of the data's images, where they are known.
 
     Raises:
         OptionError: There is no such function, it fails, or what it gives does not fit the network.
@@ -263,13 +263,13 @@ def own_preparation(
     except Exception as error:
         raise OptionError(
             f"--transform '{spec}': {type(error).__name__}: {error}",
-            "package.module:function that takes a picture (PIL.Image) and returns a tensor",
+            "package.module:function that takes an image (PIL.Image) and returns a tensor",
             "check that it can be imported from the current folder",
         ) from error
     if not callable(function):
         raise OptionError(
             f"--transform '{spec}', a {type(function).__name__}",
-            "a function of a picture",
+            "a function of an image",
             "name such a function",
         )
     found = OwnPreparation(function, spec, grey=grey, probe=probe or _PROBE)
@@ -303,7 +303,7 @@ def _tensor(given: Any) -> Tensor | None:
 
 
 def _ramp(size: tuple[int, int], *, across: bool) -> Image.Image:
-    """A grey picture that grows brighter to the right, or downwards: at each pixel's middle its place on the side."""
+    """A grey image that grows brighter to the right, or downwards: at each pixel's middle its place on the side."""
     width, height = size
     side = width if across else height
     shades = np.rint((np.arange(side) + 0.5) / side * 255).astype(np.uint8)
@@ -312,5 +312,5 @@ def _ramp(size: tuple[int, int], *, across: bool) -> Image.Image:
 
 
 def _near_whole(place: float) -> float:
-    """A place on a picture; a tenth of a pixel off a whole one is what 8 bits of brightness leave."""
+    """A place on an image; a tenth of a pixel off a whole one is what 8 bits of brightness leave."""
     return float(round(place)) if abs(place - round(place)) < 0.1 else place

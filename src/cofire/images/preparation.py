@@ -1,6 +1,6 @@
-"""What is done to a picture before a network sees it: resized, cropped, scaled and normalised, for every command.
+"""What is done to an image before a network sees it: resized, cropped, scaled and normalised, for every command.
 
-How pictures become inputs where nobody says it:
+How images become inputs where nobody says it:
 
 1. A published model gets what its trained weights want (torchvision's and timm's own notes).
 2. Any other input of 128 pixels a side or more gets what ImageNet's networks get: the shorter side
@@ -9,11 +9,11 @@ resized to 8/7 of
 3. Smaller inputs lose nothing that way: the shorter side is resized to the input's, and only what a
 longer side has
    more is cut off.
-4. A picture that has the size of the input already was made for it: it passes unchanged. So does
-every picture of a
-   data set whose pictures are all of one size and that nobody asked to be resized.
+4. An image that has the size of the input already was made for it: it passes unchanged. So does
+every image of a
+   data set whose images are all of one size and that nobody asked to be resized.
 
-What is asked for is done to every picture, whatever its size.
+What is asked for is done to every image, whatever its size.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ _MARGIN = 0.875
 _SMALL = 128
 """Inputs below this side are resized to it and not cropped: there is nothing to spare at the edges."""
 MOST_SIDE = math.isqrt(MOST_PIXELS)
-"""The longest side of an input or of a picture resized for it: a square of it is as large as a picture can be."""
+"""The longest side of an input or of an image resized for it: a square of it is as large as an image can be."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A picture as a network sees it.
+    """An image as a network sees it.
 
     Attributes:
         pixels: (height, width, channels), uint8, before the scaling.
-        size: Width and height of the upright picture in its file.
+        size: Width and height of the upright image in its file.
         region: Left, top, right and bottom of what the network sees, in pixels of the upright
-            picture.
+            image.
         values: (channels, height, width), float32, what the network gets; None where `pixels`
             scaled are that.
     """
@@ -63,20 +63,20 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Preparation:
-    """How pictures become inputs: the shorter side resized, the centre cropped, (x - mean) / std of x from 0 to 1.
+    """How images become inputs: the shorter side resized, the centre cropped, (x - mean) / std of x from 0 to 1.
 
-    Called with a picture it gives the input, as transforms of data sets do.
+    Called with an image it gives the input, as transforms of data sets do.
 
     Attributes:
         shape: (channels, height, width) of the input; one channel is grey, three are red, green and
             blue.
-        resize: What the shorter side is resized to before the crop; 0 leaves pictures as they are.
+        resize: What the shorter side is resized to before the crop; 0 leaves images as they are.
         mean: Per channel.
         std: Per channel.
         interpolation: "bilinear" or "bicubic".
         squash: Both sides are resized, to `resize` or, for 0, to those of the input, whatever the
-            picture's ratio.
-        same_size: Pictures of just the input's size are "prepared" as others are, "kept" as they
+            image's ratio.
+        same_size: Images of just the input's size are "prepared" as others are, "kept" as they
             are, or "required": they are kept, and others refused.
 
     Example:
@@ -114,7 +114,7 @@ class Preparation:
             words = [squashed] if self.resize else []
             words.append(f"centre crop {size}")
             if self.same_size == "kept" and self.resize != min(height, width):
-                words.append("pictures of this size as they are")
+                words.append("images of this size as they are")
         words += ["grey"] if channels == 1 else []
         mean, std = _listed(self.mean), _listed(self.std)
         if mean == "0":
@@ -137,23 +137,23 @@ class Preparation:
             "std": list(self.std),
         }
 
-    def __call__(self, picture: Image.Image) -> Tensor:
-        """A picture as the network gets it, (channels, height, width), float32.
+    def __call__(self, image: Image.Image) -> Tensor:
+        """An image as the network gets it, (channels, height, width), float32.
 
         Raises:
             ImageError: As `crop`.
         """
-        return self.inputs([self.crop(picture, str(picture.info.get("name", "a picture")))])[0]
+        return self.inputs([self.crop(image, str(image.info.get("name", "an image")))])[0]
 
     def crop(self, image: Image.Image, name: str) -> Prepared:
-        """What the network sees of a picture.
+        """What the network sees of an image.
 
         Args:
             image: Upright, of mode "L" or "RGB".
             name: Of the file, for messages.
 
         Raises:
-            ImageError: The picture is smaller than the crop, or not of the size that is required.
+            ImageError: The image is smaller than the crop, or not of the size that is required.
         """
         channels, height, width = self.shape
         mode = "L" if channels == 1 else "RGB"
@@ -161,8 +161,8 @@ class Preparation:
         if self.same_size == "required" and view.size != (width, height):
             raise ImageError(
                 f"'{name}' is {view.width} × {view.height} pixels",
-                f"{width} × {height}, as the first picture is",
-                f"pass --image-size {max(width, height)}, say: pictures are then resized and cropped to one size",
+                f"{width} × {height}, as the first image is",
+                f"pass --image-size {max(width, height)}, say: images are then resized and cropped to one size",
             )
         if self.same_size == "prepared" or view.size != (width, height):
             view = self._resized(view, name)
@@ -183,7 +183,7 @@ class Preparation:
         return Prepared(seen, image.size, region)
 
     def can_fail(self, size: tuple[int, int]) -> bool:
-        """Whether a picture of this width and height may be none that can be prepared, as one that is too small."""
+        """Whether an image of this width and height may be none that can be prepared, as one that is too small."""
         too_long = self.resize**2 * max(size) / min(size) > MOST_PIXELS
         return self.same_size == "required" or (
             not self.squash and (too_long or self.resize < max(self.shape[1:]))
@@ -202,8 +202,8 @@ class Preparation:
                 raise ImageError(
                     f"'{name}' is {image.width} × {image.height} pixels, with its shorter side resized to "
                     f"{self.resize} it would be {longer:,.0f} long",
-                    f"a picture of at most {MOST_PIXELS:,} pixels when resized",
-                    "cut it, leave it out, or pass --crop 0, which squashes pictures instead of cutting them",
+                    f"an image of at most {MOST_PIXELS:,} pixels when resized",
+                    "cut it, leave it out, or pass --crop 0, which squashes images instead of cutting them",
                 )
         else:
             return image
@@ -221,7 +221,7 @@ class Preparation:
         mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
         return ((shades.float() / 255 - mean) / std).contiguous()
 
-    def pictures(self, seen: Sequence[Prepared]) -> Tensor:
+    def pixels(self, seen: Sequence[Prepared]) -> Tensor:
         """The same to look at, (images, height, width, 3), uint8."""
         return torch.from_numpy(
             np.stack([np.broadcast_to(one.pixels, (*self.shape[1:], 3)) for one in seen])
@@ -421,12 +421,12 @@ class Published:
 
     Attributes:
         side: Of the square input.
-        share: The side by what the shorter side of a picture is resized to: 224 / 256.
+        share: The side by what the shorter side of an image is resized to: 224 / 256.
         resize: What the shorter side is resized to, with `squash` both sides.
         mean: Per channel.
         std: Per channel.
         interpolation: "bilinear" or "bicubic".
-        squash: Whether pictures are resized to a square, whatever the ratio of their sides.
+        squash: Whether images are resized to a square, whatever the ratio of their sides.
         function: The library's own function, where the preparation is of another form than these
             numbers tell.
     """

@@ -1,6 +1,6 @@
-"""Image files of every common kind as upright pictures of 8 bits, grey or in colour: the one way that cofire reads.
+"""Image files of every common kind, upright, of 8 bits, grey or in colour: the one way that cofire reads.
 
-Whatever asks for pictures, data sets of folders as well as explanations, gets them from here, so
+Whatever asks for images, data sets of folders as well as explanations, gets them from here, so
 that a network sees the same pixels wherever it is shown a file.
 """
 
@@ -19,17 +19,17 @@ from cofire.reading import named
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """What the images of a folder end with, in small or capital letters."""
 MOST_PIXELS = 89_478_485
-"""Pixels of the largest picture, about 9,459 × 9,459, from which on Pillow warns of files made to fill the memory.
+"""Pixels of the largest image, about 9,459 × 9,459, from which on Pillow warns of files made to fill the memory.
 
 In colour they take a third of a gigabyte; a network sees a thousandth of them.
 """
 MOST_BYTES = 512 << 20
 """Bytes of the largest file: more than so many pixels take without any compression."""
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-"""The decoders that are tried. Pillow's others include one that runs Ghostscript on what calls itself a picture."""
+"""The decoders that are tried. Pillow's others include one that runs Ghostscript on what calls itself an image."""
 _MOST_16 = 65535
 _AT_ONCE = 1 << 20
-"""Pixels whose values are widened at a time, so that the memory needed is that of the picture."""
+"""Pixels whose values are widened at a time, so that the memory needed is that of the image."""
 
 
 def find_images(named: Iterable[str | Path]) -> list[Path]:
@@ -79,10 +79,10 @@ def _files_of(place: Path) -> list[Path]:
 
 
 def read_image(path: str | Path) -> Image.Image:
-    """An image file as a picture of mode "L" (grey) or "RGB".
+    """An image file, of mode "L" (grey) or "RGB".
 
     It stands upright, as its EXIF note says. What is transparent lies on white, as on a page. 16
-    bits become 8 by division, not by cutting off. Of a moving picture the first frame is taken.
+    bits become 8 by division, not by cutting off. Of a moving image the first frame is taken.
 
     Raises:
         ImageError: The file cannot be decoded, has more than `MOST_PIXELS` or `MOST_BYTES`, or
@@ -93,8 +93,8 @@ def read_image(path: str | Path) -> Image.Image:
         if (bytes_ := _bytes_of(Path(path))) > MOST_BYTES:
             raise ImageError(
                 f"'{named(path)}' is a file of {bytes_:,} bytes",
-                f"at most {MOST_BYTES:,}, which hold any picture that can be used",
-                "make the picture smaller, or leave it out",
+                f"at most {MOST_BYTES:,}, which hold any image that can be used",
+                "make the image smaller, or leave it out",
             )
         with Image.open(path, formats=_FORMATS) as file:
             return plain_image(file, named(path))
@@ -111,7 +111,7 @@ def read_image(path: str | Path) -> Image.Image:
 
 
 def plain_image(image: Image.Image, name: str) -> Image.Image:
-    """A picture that was opened elsewhere, as by a data set, in the form that `read_image` gives.
+    """An image that was opened elsewhere, as by a data set, in the form that `read_image` gives.
 
     Args:
         image: As Pillow holds it, of any mode.
@@ -129,14 +129,12 @@ def plain_image(image: Image.Image, name: str) -> Image.Image:
     """
     width, height = image.size
     if not width * height:
-        raise ImageError(
-            f"'{name}' has no pixels", "a picture", "replace the file, or leave it out"
-        )
+        raise ImageError(f"'{name}' has no pixels", "an image", "replace the file, or leave it out")
     if width * height > MOST_PIXELS:
         raise _too_large(name, f"{width:,} × {height:,} pixels")
     try:
         image.load()
-        # Without a turn this would be a copy of the whole picture.
+        # Without a turn this would be a copy of the whole image.
         upright = ImageOps.exif_transpose(image) if _has_orientation(image) else image
         return _plain(upright, name)
     except ImageError:
@@ -163,8 +161,8 @@ def _bytes_of(path: Path) -> int:
 def _too_large(name: str, told: str) -> ImageError:
     return ImageError(
         f"'{name}' has {told}",
-        f"at most {MOST_PIXELS:,}: larger pictures need gigabytes to be opened, and a network sees a thousandth of it",
-        "make the picture smaller with any image program, to 4,000 pixels a side, say, or leave it out",
+        f"at most {MOST_PIXELS:,}: larger images need gigabytes to be opened, and a network sees a thousandth of it",
+        "make the image smaller with any image program, to 4,000 pixels a side, say, or leave it out",
     )
 
 
@@ -258,14 +256,14 @@ def orientation_of(path: str | Path) -> int:
         with Image.open(path) as file:
             noted = file.getexif().get(_ORIENTATION, 1)
     # As in reading: damaged notes raise whatever their bytes lead to, and Pillow then shows the
-    # picture as stored.
+    # image as stored.
     except Exception:
         return 1
     return noted if noted in range(1, 9) else 1
 
 
 def oriented(corners: Corners, orientation: int, size: tuple[int, int]) -> Corners:
-    """A box of the stored pixels on the upright picture.
+    """A box of the stored pixels on the upright image.
 
     Args:
         corners: Left, top, right and bottom in pixels as stored.
@@ -273,7 +271,7 @@ def oriented(corners: Corners, orientation: int, size: tuple[int, int]) -> Corne
         size: Width and height as stored.
 
     Example:
-        A box in the left upper corner of a picture that is to be turned by a quarter clockwise goes
+        A box in the left upper corner of an image that is to be turned by a quarter clockwise goes
         to the right:
 
         >>> oriented((0.0, 0.0, 2.0, 1.0), 6, (4, 3))

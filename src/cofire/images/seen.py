@@ -32,7 +32,7 @@ class SeenBatch:
         images: In the order of the collection.
         seen: Each as it was cut.
         inputs: (images, channels, height, width), float32, for the network.
-        pictures: (images, height, width, 3), uint8, to look at.
+        pixels: (images, height, width, 3), uint8, to look at.
         labels: (images,), int64.
         boxes: For each image (boxes, 4), float32: left, top, right and bottom in pixels of the
             input.
@@ -42,7 +42,7 @@ class SeenBatch:
     images: tuple[AnnotatedImage, ...]
     seen: tuple[Prepared, ...]
     inputs: Tensor
-    pictures: Tensor
+    pixels: Tensor
     labels: Tensor
     boxes: tuple[Tensor, ...]
     cropped: int
@@ -114,7 +114,7 @@ def read_batches(
             images,
             seen,
             preparation.inputs(seen),
-            preparation.pictures(seen),
+            preparation.pixels(seen),
             torch.tensor([image.label for image in images], dtype=torch.int64),
             boxes,
             sum(len(image.boxes) for image in images) - sum(map(len, boxes)),
@@ -222,7 +222,7 @@ _ON_ITS_SIDE = 5
 def placed(
     image: AnnotatedImage, size: tuple[int, int], orientation: int = 1
 ) -> tuple[list[Corners], list[str]]:
-    """The boxes of an image in pixels of its upright picture.
+    """The boxes of an image in pixels when it is upright.
 
     The size that boxes were drawn on may be another than the file's if the ratio of width to height
     is the same, up to the rounding of both to whole pixels: they are scaled. Boxes on an image that
@@ -231,11 +231,11 @@ def placed(
 
     Args:
         image: With its boxes.
-        size: Width and height of the upright picture.
-        orientation: Of the stored picture, as `cofire.images.reading.orientation_of` tells it.
+        size: Width and height of the upright image.
+        orientation: Of the stored image, as `cofire.images.reading.orientation_of` tells it.
 
     Returns:
-        The boxes that fit, cut at the picture's edges, and why the others do not, in words.
+        The boxes that fit, cut at the image's edges, and why the others do not, in words.
 
     Example:
         >>> from pathlib import Path
@@ -267,14 +267,14 @@ def placed(
 def in_view(
     boxes: Sequence[Corners], region: tuple[float, float, float, float], shape: tuple[int, int]
 ) -> list[Corners]:
-    """Boxes in pixels of a map of the part of a picture that a network sees; those outside of it are left out.
+    """Boxes in pixels of a map of the part of an image that a network sees; those outside of it are left out.
 
     Places are rounded to float32, as tensors of boxes hold them. A sliver thinner than a thousandth
     of a pixel of the map counts as outside, and so does what lies within its first pixel: it shows
     nothing, and nobody could tell it from a box in fractions of the sides.
 
     Args:
-        boxes: In pixels of the upright picture.
+        boxes: In pixels of the upright image.
         region: Left, top, right and bottom of what the network sees, in the same pixels.
         shape: Height and width of the map.
 

@@ -13,7 +13,7 @@ from cofire.errors import OptionError
 
 Log = Callable[[str, Any, int], None]
 """Takes the name of a chart, what it shows (a float; a tensor (neurons,), of which a histogram is made;
-or a picture of Pillow) and after how many steps."""
+or an image of Pillow) and after how many steps."""
 
 
 def logger(target: Any) -> Log:
@@ -23,7 +23,7 @@ def logger(target: Any) -> Log:
         target: Such a function; a `SummaryWriter`; a run of W&B, MLflow or trackio; a logger of
             Lightning; "tensorboard", "tensorboard:FOLDER", "wandb", "mlflow" or "trackio" for the
             run that is under way there (TensorBoard: a new one); or a list of these. MLflow and
-            other loggers of Lightning take no histograms, the latter no pictures either.
+            other loggers of Lightning take no histograms, the latter no images either.
 
     Raises:
         OptionError: It is none of these, or no run is under way.

@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 from torch import Tensor
 
 from cofire.activations import summarize
+from cofire.live.drawing import graph_drawing
 from cofire.live.observed import Kept, Observed
-from cofire.live.picture import graph_picture
 from cofire.network import Selector, save_weights
 from cofire.storage import check_same, versions
 from cofire.study import Moment, Trajectory, trajectory_of
@@ -128,7 +128,7 @@ class Rows:
             for row in part.modularities.to_pylist():
                 told[f"{row['layer']}/modularity/{row['measure']}"] = row["modularity"]
             for layer in chosen:
-                told[f"{layer.name}/graph"] = graph_picture(found.graph(layer.name))
+                told[f"{layer.name}/graph"] = graph_drawing(found.graph(layer.name))
         if accuracy is not None:
             told["test_accuracy"] = float(accuracy)
             for name in ("layers", "graphs", "modularities"):

@@ -103,7 +103,7 @@ def _checked(run: Trajectory) -> Trajectory:
 
 @validated
 def figures(trajectory: Trajectory) -> dict[str, go.Figure]:
-    """The figures of the report in the light theme: those that the page shows, and of graphs still pictures.
+    """The figures of the report in the light theme: those that the page shows, and of graphs still drawings.
 
     Args:
         trajectory: One checkpoint or more.

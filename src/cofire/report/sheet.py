@@ -93,7 +93,7 @@ def dumped(value: object) -> Markup:
     return _inert(json.dumps(value))
 
 
-def picture(png: bytes | None) -> str:
+def png_uri(png: bytes | None) -> str:
     """The address of a PNG within a page; "" for what is none."""
     if png is None or not png.startswith(_PNG):
         return ""

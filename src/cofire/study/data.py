@@ -32,7 +32,7 @@ _OF_TEST, _OF_VALIDATION, _OF_TRAINING = 3, 2, 4
 """What random numbers are drawn for."""
 
 Opened = Callable[[Any], Any]
-"""Opens a part of a data set, given the preparation or what makes it of the first picture."""
+"""Opens a part of a data set, given the preparation or what makes it of the first image."""
 
 
 def open_data(
@@ -46,7 +46,7 @@ def open_data(
     own_weights: bool = False,
     **asked: Any,
 ) -> Any:
-    """A data set from its name; one of pictures tells in its attribute `preparation` what is done to them.
+    """A data set from its name; one of images tells in its attribute `preparation` what is done to them.
 
     Args:
         spec: `digits`, `mnist`, `fashion-mnist`, `imagefolder:DIR` (one folder per class, or folders
@@ -61,8 +61,8 @@ def open_data(
             `open_network` takes it.
         shape: Of the network's input where it is known already, as that of a `.pt2` file is.
         own_weights: Whether the model has other weights than the published ones: torchvision's
-            pictures then stay as they are, as it was probably trained on them.
-        asked: How pictures are prepared: `image_size`, `resize`, `crop`, `mean`, `std`, `grey` and
+            images then stay as they are, as it was probably trained on them.
+        asked: How images are prepared: `image_size`, `resize`, `crop`, `mean`, `std`, `grey` and
             `transform`, as `cofire.images.preparation.preparation_of` takes them.
 
     Raises:
@@ -142,7 +142,7 @@ class StudyData:
         train: What the network is trained on and observed on.
         test: What nothing is fitted to.
         held_out: What boosters are fitted and chosen by; None unless asked for.
-        preparation: What is done to pictures; None where data are taken as they are given.
+        preparation: What is done to images; None where data are taken as they are given.
         notes: What somebody should know of how the parts came about, a sentence each.
     """
 
@@ -203,8 +203,8 @@ def open_study_data(
             validation data are found with the training data, these are taken. 0 for none.
         train_samples: Train on so many, the same share of each class.
         model: As `open_network` takes it, or a word for another network.
-        pretrained: Whether training starts from the published weights, so that pictures are
-            prepared as these want them; otherwise pictures stay as they are unless `asked` says how
+        pretrained: Whether training starts from the published weights, so that images are
+            prepared as these want them; otherwise images stay as they are unless `asked` says how
             large they are to be.
         seed: Of labels that are mixed, of what is held out, and of the sample.
         root: Where torchvision's data sets lie.

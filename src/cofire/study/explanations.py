@@ -303,14 +303,14 @@ def _row(case: Case, target: int, found: Explanation, at: int) -> dict[str, Any]
         "target": target,
         "probability": float(found.probability[at, 0]),
         "shape": list(found.input_shape),
-        "picture": None if vector else _png(found.pictures[at]),
+        "image": None if vector else _png(found.images[at]),
         "values": case.inputs.detach().cpu().float().tolist() if vector else None,
         **{name: getattr(points, name).tolist() for name in ("y", "x", "score")},
     }
 
 
-def _png(picture: Tensor) -> bytes:
-    image = Image.fromarray(picture.numpy())
+def _png(pixels: Tensor) -> bytes:
+    image = Image.fromarray(pixels.numpy())
     image.thumbnail((_SIDE, _SIDE))
     file = io.BytesIO()
     image.save(file, "PNG", optimize=True)

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from cofire.errors import ResultError
 from cofire.patterns import MEASURES, Measure
+from cofire.renamed import WORDS
 
 _MOMENT = "checkpoint:int32 epoch:float64 step:int64? "
 _ACCURACIES = " train_accuracy:float64? test_accuracy:float64?"
@@ -79,6 +80,9 @@ class TableSpec:
             ResultError: A column that is always there is not, or one is of another type.
         """
         schema = self.schema
+        # The words of now, where the table has none of them.
+        now = [WORDS.get(name, name) for name in table.column_names]
+        table = table.rename_columns(now) if len(set(now)) == len(now) else table
         names = set(table.column_names)
         missing = [one.name for one in schema if one.name not in names and not one.nullable]
         try:
@@ -262,7 +266,7 @@ _FLIPS = TableSpec(
     option="boost",
 )
 """One row per checkpoint and example of a test sample, number `index`, that the booster classifies otherwise than the
-base. Confidences are shares from 0 to 1; `image` is a PNG, null where the sample is no picture. At
+base. Confidences are shares from 0 to 1; `image` is a PNG, null where the sample is no image. At
 most 12 examples of
 wrong to right, 12 of right to wrong and 6 of wrong to another wrong; how many there are in all
 stands in `boosts`."""
@@ -288,7 +292,7 @@ could be explained, null where it could."""
 _EXPLANATIONS = TableSpec(
     "explanations",
     _MOMENT + "index:int64 label:int32 predicted:int32 confidence:float64 target:int32 "
-    "probability:float64 shape:list<int32> picture:binary? values:list<float32>? "
+    "probability:float64 shape:list<int32> image:binary? values:list<float32>? "
     "y:list<int32> x:list<int32> score:list<float32>",
     "checkpoint index target",
     within="tracings",
@@ -297,7 +301,7 @@ _EXPLANATIONS = TableSpec(
 """One row per checkpoint, explained test sample (number `index`) and explained class `target`: the predicted class and,
 where that is wrong, the true one. `confidence` is the softmax of the predicted class, `probability`
 of the target, from 0 to 1. `shape` is that of a sample: (channels, height, width), or (features,).
-`picture` is a PNG, at most 224 pixels wide and high; null where a sample is a vector, the numbers
+`image` is a PNG, at most 224 pixels wide and high; null where a sample is a vector, the numbers
 of which are `values`, else null. The points lie at `y`, `x`
 in pixels (0 and the feature for vectors); `score` is the share of the class's evidence that ended
 there."""

@@ -1,1 +1,1 @@
-"""Explanations drawn: as pictures, as sheets and as one page."""
+"""Explanations drawn: as images, as sheets and as one page."""

@@ -1,4 +1,4 @@
-"""An explanation on its picture: heat map, points and box, alone or as a sheet, as pixels and as vectors."""
+"""An explanation on its image: heat map, points and box, alone or as a sheet, as pixels and as vectors."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ _SIDE = 448
 _STRIP = 56
 _SMOOTH = 64
 _DOT_MOST, _DOT_LEAST = 0.028, 0.003
-# Of the picture; more would hide what the dots lie on.
+# Of the image; more would hide what the dots lie on.
 _DOTS_COVER = 0.14
-TITLES = {"picture": "Picture", "heatmap": "Heat map", "points": "Points", "box": "Box"}
+TITLES = {"image": "Image", "heatmap": "Heat map", "points": "Points", "box": "Box"}
 _GAP, _HEAD, _FOOT, _TEXT, _SMALL = 24, 84, 100, 24, 19
 
 
@@ -55,8 +55,8 @@ class Panel:
     """One drawing of one image, without its words.
 
     Attributes:
-        what: "picture", "heatmap", "points" or "box".
-        base: Its pixels, at the picture's own size.
+        what: "image", "heatmap", "points" or "box".
+        base: Its pixels, at the image's own size.
         dots: Centre x, centre y, and radius as shares of the drawing's width, its height, and its
             longer side.
         frame: Left, top, right and bottom as shares of width and height; None for no box.
@@ -75,7 +75,7 @@ class Panel:
 def coloured(share: NDArray[Any], alpha: float = ALPHA) -> NDArray[Any]:
     """Shares of the maximum as colours that fade out towards zero.
 
-    Opacity is `alpha` × the square root of the share, so that what is cold shows the picture.
+    Opacity is `alpha` × the square root of the share, so that what is cold shows the image.
 
     Args:
         share: Any shape, 0 to 1.
@@ -98,9 +98,9 @@ def coloured(share: NDArray[Any], alpha: float = ALPHA) -> NDArray[Any]:
     return found
 
 
-def grey(picture: NDArray[Any]) -> NDArray[Any]:
-    """A picture without its colours and a little darker, on which colours stand out, (height, width, 3), uint8."""
-    light = picture.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
+def grey(pixels: NDArray[Any]) -> NDArray[Any]:
+    """An image without its colours and a little darker, on which colours stand out, (height, width, 3), uint8."""
+    light = pixels.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
     found: NDArray[Any] = np.repeat((0.82 * light).round().astype(np.uint8)[:, :, None], 3, axis=2)
     return found
 
@@ -115,7 +115,7 @@ def heat_share(values: Tensor) -> tuple[NDArray[Any], float]:
 def dot_radii(score: Tensor, size: tuple[int, int]) -> tuple[float, float]:
     """How large the dots of scores are drawn: the strongest, and the least that can be seen.
 
-    Many dots of like scores get smaller, so that all together cover a small part of the picture.
+    Many dots of like scores get smaller, so that all together cover a small part of the image.
 
     Args:
         score: (dots,), above 0.
@@ -167,7 +167,7 @@ def panel(explanation: Explanation, image: int, what: str, alpha: float = ALPHA)
     Args:
         explanation: Of a batch.
         image: From 0.
-        what: "picture", "heatmap", "points" or "box".
+        what: "image", "heatmap", "points" or "box".
         alpha: Opacity of the heat map where it is hottest.
 
     Raises:
@@ -180,14 +180,14 @@ def panel(explanation: Explanation, image: int, what: str, alpha: float = ALPHA)
             f"one of {', '.join(TITLES)}",
             f"try {near_matches(str(what), TITLES)}",
         )
-    picture, size = explanation.pictures[image].numpy(), explanation.size
-    if what == "picture":
+    pixels, size = explanation.images[image].numpy(), explanation.size
+    if what == "image":
         return Panel(
-            what, Image.fromarray(picture), note=captions.size_told(explanation.input_shape)
+            what, Image.fromarray(pixels), note=captions.size_told(explanation.input_shape)
         )
     if what == "heatmap":
         share, largest = heat_share(explanation[image].heatmap()[0])
-        base = Image.fromarray(grey(picture)).convert("RGBA")
+        base = Image.fromarray(grey(pixels)).convert("RGBA")
         base.alpha_composite(Image.fromarray(coloured(share, alpha)))
         return Panel(
             what,
@@ -198,7 +198,7 @@ def panel(explanation: Explanation, image: int, what: str, alpha: float = ALPHA)
     if what == "points":
         points = explanation.points(image)
         note = captions.points_told(explanation, points.score.tolist())
-        return Panel(what, Image.fromarray(grey(picture)), dots=dots_of(points, size), note=note)
+        return Panel(what, Image.fromarray(grey(pixels)), dots=dots_of(points, size), note=note)
     alone = explanation[image]
     corners = [float(value) for value in alone.boxes().corners[0]]
     note = captions.box_told(
@@ -206,11 +206,11 @@ def panel(explanation: Explanation, image: int, what: str, alpha: float = ALPHA)
     )
     left, top, right, bottom = (value / size[1 - at % 2] for at, value in enumerate(corners))
     frame = (left, top, right, bottom) if right > left else None
-    return Panel(what, Image.fromarray(picture), frame=frame, note=note)
+    return Panel(what, Image.fromarray(pixels), frame=frame, note=note)
 
 
 def drawn_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Width and height at which a picture is drawn: enlarged by a whole number up to about 448 pixels.
+    """Width and height at which an image is drawn: enlarged by a whole number up to about 448 pixels.
 
     The single row of a vector is drawn higher than wide, to be seen.
 
@@ -224,7 +224,7 @@ def drawn_size(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def is_smooth(size: tuple[int, int]) -> bool:
-    """Whether a picture of a height and width is enlarged smoothly; small ones keep their pixels."""
+    """Whether an image of a height and width is enlarged smoothly; small ones keep their pixels."""
     return max(size) >= _SMOOTH and min(size) > 1
 
 
@@ -304,7 +304,7 @@ def _sheet(paper: Paper, explanation: Explanation, class_names: Sequence[str] | 
 
 def _place(paper: Paper, drawing: Panel, left: int, top: int, width: int, height: int) -> None:
     smooth = is_smooth((drawing.base.height, drawing.base.width))
-    paper.picture(left, top, width, height, drawing.base, smooth=smooth)
+    paper.pixels(left, top, width, height, drawing.base, smooth=smooth)
     if drawing.dots:
         longer = max(width, height)
         paper.dots(
@@ -351,7 +351,7 @@ def _foot(
         return
     what, low, high = captions.heat_told(explanation, drawing.largest)
     paper.text(left + width, top + 22, what, _SMALL, muted=True, right=True)
-    paper.picture(left, top + 38, width, 14, bar(alpha), smooth=True)
+    paper.pixels(left, top + 38, width, 14, bar(alpha), smooth=True)
     paper.text(left, top + 68, low, _SMALL, muted=True)
     paper.text(left + width, top + 68, high, _SMALL, muted=True, right=True)
 

@@ -93,11 +93,11 @@ def notebook(explanation: Explanation) -> str:
         if panel.largest:
             what, _, high = captions.heat_told(explanation, panel.largest)
             note = f"{what}: 0 (dark) to {high} (bright)"
-        picture = draw.overlay(explanation, at, "heatmap", legend=False)
-        picture.thumbnail((_NOTEBOOK_SIDE, _NOTEBOOK_SIDE))
+        drawn = draw.overlay(explanation, at, "heatmap", legend=False)
+        drawn.thumbnail((_NOTEBOOK_SIDE, _NOTEBOOK_SIDE))
         images.append(
             {
-                "address": paper.png_address(picture),
+                "address": paper.png_address(drawn),
                 "alt": f"Heat map for {told}",
                 "told": told,
                 "note": note,
@@ -120,7 +120,7 @@ def _image(explanation: Explanation, at: int, names: Sequence[str] | None) -> di
         "told": told,
         "predicted": captions.predicted_told(explanation, at, names),
         "evidence": evidence,
-        "address": paper.png_address(Image.fromarray(explanation.pictures[at].numpy())),
+        "address": paper.png_address(Image.fromarray(explanation.images[at].numpy())),
         "panels": panels,
         "layers": len(explanation.sites) if alone.neurons is not None and len(alone.neurons) else 0,
     }
@@ -203,7 +203,7 @@ def layer_shown(
     )
     order = totals.argsort(descending=True, stable=True)
     order = order[totals[order] > 0]
-    # Equal scores in no order: cutting them off from the bottom would make a picture of its own.
+    # Equal scores in no order: cutting them off from the bottom would make an image of its own.
     mixed = torch.randperm(len(score), generator=torch.Generator().manual_seed(0))
     strongest = mixed[score[mixed].argsort(descending=True, stable=True)[:most]]
     radius, least = draw.dot_radii(places[places > 0], explanation.size)
@@ -288,8 +288,8 @@ def _site_told(site: Site) -> str:
 
 def _nowhere(site: Site) -> str:
     if site.kind == "classes":
-        return "Classes have no place in the picture: the evidence starts here."
-    return "Neurons of this layer are not tied to a place in the picture."
+        return "Classes have no place in the image: the evidence starts here."
+    return "Neurons of this layer are not tied to a place in the image."
 
 
 def _inert(text: str) -> Markup:

@@ -1,4 +1,4 @@
-"""What an explanation is drawn on: the same pictures, dots, frames and words as pixels or as vectors."""
+"""What an explanation is drawn on: the same images, dots, frames and words as pixels or as vectors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 from PIL import Image, ImageDraw, ImageFont
 
 INK, MUTED, GROUND, EDGE = "#1c2430", "#5a6473", "#ffffff", "#d5dae1"
-# Bright on a dark edge: seen on any picture, and by readers who do not tell red from green.
+# Bright on a dark edge: seen on any image, and by readers who do not tell red from green.
 DOT, DOT_EDGE = "#f5d90a", "#10151c"
 FRAME, FRAME_EDGE = "#56e0ff", "#10151c"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
@@ -81,13 +81,13 @@ class PixelPaper:
         self.image = Image.new("RGB", (width, height), GROUND)
         self._draw = ImageDraw.Draw(self.image)
 
-    def picture(
+    def pixels(
         self, x: float, y: float, width: float, height: float, image: Image.Image, *, smooth: bool
     ) -> None:
-        """A picture, stretched to a size; with hard pixels where it is not smooth."""
+        """An image, stretched to a size; with hard pixels where it is not smooth."""
         way = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
         self.image.paste(image.resize((round(width), round(height)), way), (round(x), round(y)))
-        # A white picture on white paper has no end without it.
+        # A white image on white paper has no end without it.
         edge = (round(x) - 1, round(y) - 1, round(x + width), round(y + height))
         self._draw.rectangle(edge, outline=EDGE)
 
@@ -111,7 +111,7 @@ class PixelPaper:
         self.image.paste(layer, (round(x), round(y)), layer)
 
     def frame(self, left: float, top: float, right: float, bottom: float) -> None:
-        """A box that can be seen on any picture."""
+        """A box that can be seen on any image."""
         box = [
             round(left),
             round(top),
@@ -142,7 +142,7 @@ class VectorPaper:
         ]
         self._areas = 0
 
-    def picture(
+    def pixels(
         self, x: float, y: float, width: float, height: float, image: Image.Image, *, smooth: bool
     ) -> None:
         """As on `PixelPaper`."""
@@ -208,7 +208,7 @@ def _escaped(words: str) -> Markup:
 
 
 def png_address(image: Image.Image) -> str:
-    """A picture as an address that holds it, for pages and drawings that load nothing."""
+    """An image as an address that holds it, for pages and drawings that load nothing."""
     file = io.BytesIO()
     image.save(file, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -63,13 +63,13 @@ class LrpPlan:
     """How the relevance of a class goes through a graph.
 
     Attributes:
-        straight: The graph.
+        functional: The graph.
         image: The node of the input.
         order: The nodes that the logits need, in order of execution.
         parts: Those with a rule.
     """
 
-    straight: FunctionalGraph
+    functional: FunctionalGraph
     image: fx.Node
     order: tuple[fx.Node, ...]
     parts: dict[fx.Node, Part]
@@ -99,28 +99,28 @@ def lrp_plan_of(network: Network) -> LrpPlan:
 
 
 def _made(network: Network) -> LrpPlan:
-    straight = network.functional
-    if len(straight.inputs) != 1:
+    functional = network.functional
+    if len(functional.inputs) != 1:
         raise RuleError(
-            f"a network of {len(straight.inputs)} inputs",
+            f"a network of {len(functional.inputs)} inputs",
             "a network of one input",
             "wrap the model so that it takes images alone",
         )
-    (image,) = straight.inputs
-    needed = _needed(straight.logits)
-    order = tuple(node for node in straight.graph.nodes if node in needed)
+    (image,) = functional.inputs
+    needed = _needed(functional.logits)
+    order = tuple(node for node in functional.graph.nodes if node in needed)
     fed = {image}
     for node in order:
         if _carries(node) and any(other in fed for other in node.all_input_nodes):
             fed.add(node)
-    if straight.logits not in fed:
+    if functional.logits not in fed:
         raise RuleError(
             "logits that do not depend on the image", "a classifier of images", "check the model"
         )
     parts: dict[fx.Node, Part] = {}
-    spelled = _spelled(network, straight)
+    spelled = _spelled(network, functional)
     # A picked result is a value of its operator, which is looked at by itself.
-    on_the_way = _needed(straight.logits, fed, spelled) - {image}
+    on_the_way = _needed(functional.logits, fed, spelled) - {image}
     for node in (
         node for node in order if node in on_the_way and node.target is not operator.getitem
     ):
@@ -130,12 +130,12 @@ def _made(network: Network) -> LrpPlan:
         part = _part(node, fed)
         if part is not None:
             parts[node] = part
-    return LrpPlan(straight, image, order, _merged(parts, straight))
+    return LrpPlan(functional, image, order, _merged(parts, functional))
 
 
-def _spelled(network: Network, straight: FunctionalGraph) -> dict[fx.Node, fx.Node]:
+def _spelled(network: Network, functional: FunctionalGraph) -> dict[fx.Node, fx.Node]:
     """Where a model writes out an activation function by hand, what that is a function of, by its last node."""
-    nodes = {node.name: node for node in straight.graph.nodes}
+    nodes = {node.name: node for node in functional.graph.nodes}
     operations = network.reading.operations
     pairs = (
         (nodes.get(end.node.name), nodes.get(one.source.node.name))
@@ -227,7 +227,7 @@ def _sizes(node: fx.Node) -> tuple[str, ...]:
     return tuple(map(str, value.shape)) if isinstance(value, Tensor) else ()
 
 
-def _merged(parts: dict[fx.Node, Part], straight: FunctionalGraph) -> dict[fx.Node, Part]:
+def _merged(parts: dict[fx.Node, Part], functional: FunctionalGraph) -> dict[fx.Node, Part]:
     """Batch normalisation that directly follows weights becomes part of them: both are one linear map."""
     found = dict(parts)
     for node, part in parts.items():
@@ -240,7 +240,7 @@ def _merged(parts: dict[fx.Node, Part], straight: FunctionalGraph) -> dict[fx.No
             for name in ("weight", "bias", "running_mean", "running_var")
         ]
         known = all(value is None or value.op == "placeholder" for value in settings)
-        if weighted is None or len(before.users) > 1 or before is straight.logits or not known:
+        if weighted is None or len(before.users) > 1 or before is functional.logits or not known:
             continue
         # Of a linear layer on more than vectors another axis is normalised than the one of its
         # features.

@@ -50,7 +50,7 @@ class Explanation:
         sites: From "input" (index 0) to "classes" (last); () for maps.
         neurons: What the tracing found; None for maps.
         maps: Raw maps at input size, (images, H, W), float32, 0 or more; None for neurons.
-        pictures: What to draw the explanation on, (images, H, W, 3), uint8.
+        images: What to draw the explanation on, (images, H, W, 3), uint8.
         regions: How points, layers and maps become heat maps and boxes where nothing else is said.
         layer_maps: Net evidence of feature maps, with neurons; None to make heat maps and boxes of
             the points.
@@ -67,7 +67,7 @@ class Explanation:
         ...     probability=torch.tensor([[0.75]]), predicted=torch.tensor([4]), confidence=torch.tensor([0.75]),
         ...     input_shape=(1, 2, 3), sites=(), neurons=None,
         ...     maps=torch.tensor([[[0.0, 0.2, 0.9], [0.0, 0.5, 1.0]]]),
-        ...     pictures=torch.zeros(1, 2, 3, 3, dtype=torch.uint8))
+        ...     images=torch.zeros(1, 2, 3, 3, dtype=torch.uint8))
         >>> found
         Explanation('gradcam', 1 image of 2 × 3 pixels, maps, evidence in 1 of 1)
         >>> found.boxes().corners.tolist(), found.has_evidence.tolist()
@@ -84,7 +84,7 @@ class Explanation:
     sites: tuple[Site, ...]
     neurons: Neurons | None
     maps: Tensor | None
-    pictures: Tensor
+    images: Tensor
     regions: Regions = field(default_factory=Regions)
     layer_maps: LayerMaps | None = None
 
@@ -312,14 +312,14 @@ class Explanation:
         legend: bool = True,
         class_names: Sequence[str] | None = None,
     ) -> Image.Image:
-        """The explanation of one image, drawn on its picture; small pictures are enlarged by a whole number.
+        """The explanation of one image, drawn on it; small images are enlarged by a whole number.
 
         Args:
             image: From 0; negative from the end.
             what: "heatmap", "points" or "box".
             alpha: Opacity of the heat map where it is hottest, above 0 and up to 1; it fades out
                 towards 0.
-            legend: Whether class, method, colour bar and numbers stand under the picture.
+            legend: Whether class, method, colour bar and numbers stand under the image.
             class_names: Names of all classes, in order.
 
         Raises:
@@ -333,7 +333,7 @@ class Explanation:
     def save_png(
         self, path: str | FilePath, *, class_names: Sequence[str] | None = None
     ) -> FilePath:
-        """Write a sheet with one row per image: picture, heat map, points and box, with legends.
+        """Write a sheet with one row per image: image, heat map, points and box, with legends.
 
         Returns:
             The path.
@@ -343,7 +343,7 @@ class Explanation:
     def save_svg(
         self, path: str | FilePath, *, class_names: Sequence[str] | None = None
     ) -> FilePath:
-        """Write the same sheet as an SVG file: pictures and heat maps embedded, points, boxes and words as vectors.
+        """Write the same sheet as an SVG file: images and heat maps embedded, points, boxes and words as vectors.
 
         Returns:
             The path.

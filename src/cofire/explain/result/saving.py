@@ -15,6 +15,7 @@ from cofire.errors import ExplanationError
 from cofire.explain.result.layer_maps import LayerMaps
 from cofire.explain.result.neurons import NEURON_COLUMNS, Neurons, Site
 from cofire.explain.result.regions import Regions
+from cofire.renamed import in_words_of_now
 
 if TYPE_CHECKING:
     from cofire.explain.result.explanation import Explanation
@@ -25,7 +26,7 @@ TENSORS = {
     "predicted": torch.int64,
     "confidence": torch.float32,
     "maps": torch.float32,
-    "pictures": torch.uint8,
+    "images": torch.uint8,
 }
 """The tensors of an explanation besides its neurons, and their types."""
 
@@ -67,7 +68,7 @@ def parts_noted(note: dict[str, Any], tensors: Mapping[str, Tensor]) -> dict[str
         KeyError: A part is missing.
         ExplanationError: Names and maps of layers do not fit together.
     """
-    read = _Note(**note)
+    read, tensors = _Note(**note), in_words_of_now(tensors)
     sites = []
     for site in read.sites:
         if not -len(site.shape) <= site.channel_axis < len(site.shape):
@@ -137,7 +138,7 @@ def check_parts(explanation: Explanation) -> None:
         "predicted": (images,),
         "confidence": (images,),
         "maps": (images, height, width),
-        "pictures": (images, height, width, 3),
+        "images": (images, height, width, 3),
     }
     for name, shape in shapes.items():
         values: Tensor | None = getattr(explanation, name)

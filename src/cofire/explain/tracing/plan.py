@@ -24,7 +24,7 @@ class Plan:
     """The operators that evidence passes on its way from the classes to the input.
 
     Attributes:
-        straight: The graph.
+        functional: The graph.
         steps: What each node computes and its rule, from the logits down.
         image: The node of the input.
         last: The last operator with weights, whose neurons are the classes or lead to them.
@@ -33,7 +33,7 @@ class Plan:
         judged: Feature maps that are asked where their evidence lies.
     """
 
-    straight: FunctionalGraph
+    functional: FunctionalGraph
     steps: dict[fx.Node, tuple[Step, Rule]]
     image: fx.Node
     last: fx.Node | None
@@ -59,7 +59,7 @@ def plan_of(network: Network) -> Plan:
 
 
 def _made(network: Network) -> Plan:
-    straight = network.functional
+    functional = network.functional
     if network.num_inputs != 1:
         raise RuleError(
             f"a network of {network.num_inputs} inputs",
@@ -67,12 +67,13 @@ def _made(network: Network) -> Plan:
             "wrap the model so that it takes images alone",
         )
     gates = _behind(
-        {node for node, layer in straight.layers.items() if layer in network.gates}, straight.graph
+        {node for node, layer in functional.layers.items() if layer in network.gates},
+        functional.graph,
     )
-    order = {node: number for number, node in enumerate(straight.graph.nodes)}
+    order = {node: number for number, node in enumerate(functional.graph.nodes)}
     steps: dict[fx.Node, tuple[Step, Rule]] = {}
-    pending = {straight.logits}
-    (image,) = straight.inputs
+    pending = {functional.logits}
+    (image,) = functional.inputs
     while pending:
         node = max(pending, key=order.__getitem__)
         pending.remove(node)
@@ -97,16 +98,16 @@ def _made(network: Network) -> Plan:
             "check the model",
         )
     needed = [node for step, rule in steps.values() for node in rule.needed(step)]
-    layers = {node: layer for node, layer in straight.layers.items() if node in steps}
+    layers = {node: layer for node, layer in functional.layers.items() if node in steps}
     # A vector that the model makes a map of has no height and width to say where.
     judged = (
-        judged_layers(straight.graph, layers, network.gates)
+        judged_layers(functional.graph, layers, network.gates)
         if len(network.input_shape) == 3
         else {}
     )
     kept = tuple(dict.fromkeys([image, *needed, *judged]))
     last = next((node for node, (_, rule) in steps.items() if isinstance(rule, Weighted)), None)
-    return Plan(straight, steps, image, last, kept, layers, judged)
+    return Plan(functional, steps, image, last, kept, layers, judged)
 
 
 def _refuse_without_rule(node: fx.Node) -> None:
@@ -171,13 +172,13 @@ def images_at_once(plan: Plan, images: int, *, recorded: bool = False) -> int:
     if recorded:
         kept.update(
             node
-            for node in plan.straight.graph.nodes
+            for node in plan.functional.graph.nodes
             if node.op == "call_function" and is_batched(node)
         )
     for step, rule in plan.steps.values():
         kept.update(node for node in rule.needed(step) if is_batched(node))
     traced = sum(_bytes(node) for node in kept)
-    bare = _peak(plan.straight.graph)
+    bare = _peak(plan.functional.graph)
     return max(1, min(images, int(bare * images / max(1, traced))))
 
 

@@ -80,8 +80,8 @@ def trace(plan: Plan, values: Values, start: Flow, scoring: Scoring) -> Record:
         # Batch norm and other factors are folded into weights.
         start = replace(start, direction=start.direction.double())
     bounds = UpperBounds(plan, values)
-    settled = record.add(plan.straight.logits, start)
-    pending: dict[fx.Node, list[Flow]] = {plan.straight.logits: [settled]}
+    settled = record.add(plan.functional.logits, start)
+    pending: dict[fx.Node, list[Flow]] = {plan.functional.logits: [settled]}
     for node, (step, rule) in plan.steps.items():
         parts = [part for part in pending.pop(node, []) if len(part)]
         if not parts:
@@ -90,7 +90,7 @@ def trace(plan: Plan, values: Values, start: Flow, scoring: Scoring) -> Record:
         if (
             len(parts) > 1
             or not flow.own
-            or (node in plan.layers and node is not plan.straight.logits)
+            or (node in plan.layers and node is not plan.functional.logits)
         ):
             flow = record.settle(node, parts, math.prod(step.shape), scoring.carried, scoring.most)
         if isinstance(rule, Weighted):
@@ -344,7 +344,7 @@ class Table:
         for node in nodes:
             if node is plan.image:
                 name, kind = "input", "input"
-            elif node is plan.straight.logits:
+            elif node is plan.functional.logits:
                 name, kind = "classes", "classes"
             elif node in plan.layers:
                 name, kind = plan.layers[node].name, "activation"

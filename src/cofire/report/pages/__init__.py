@@ -3,14 +3,14 @@
 from cofire.report.pages.cases import Case, choose_cases, show_cases
 from cofire.report.pages.evaluation import markdown, write_evaluation
 from cofire.report.pages.explained import (
+    IMAGES,
     MARK,
     PAGE,
-    PICTURES,
     Explained,
     record_of,
     replaced,
     settled,
-    write_picture,
+    write_png,
     write_records,
 )
 from cofire.report.pages.explanations import MOST_IMAGES, Shown, shown, write_explanations
@@ -21,10 +21,10 @@ from cofire.report.pages.tuned import option_title, tuned_figures, write_tuned
 from cofire.report.pages.two_networks import write_two_networks
 
 __all__ = [
+    "IMAGES",
     "MARK",
     "MOST_IMAGES",
     "PAGE",
-    "PICTURES",
     "Case",
     "Explained",
     "Setup",
@@ -42,7 +42,7 @@ __all__ = [
     "tuned_findings",
     "write_evaluation",
     "write_explanations",
-    "write_picture",
+    "write_png",
     "write_records",
     "write_robustness",
     "write_tuned",

@@ -33,7 +33,7 @@ class Case:
         predicted: What the network takes it for, with the probability.
         correct: Whether that is so.
         failure: Whether the first method does worse on it than the others.
-        picture: Address of the image.
+        image: Address of the image.
         boxes: Of its class: left, top, width and height, as drawn.
         panels: For each method whether its hottest pixel lies on the object (None where that was
             not measured), how well it does in words, and what is drawn.
@@ -44,7 +44,7 @@ class Case:
     predicted: str
     correct: bool
     failure: bool
-    picture: str
+    image: str
     boxes: tuple[tuple[float, ...], ...]
     panels: tuple[tuple[str, bool | None, str, Panel], ...]
 
@@ -129,7 +129,7 @@ def show_cases(
         of = row["label" if of_label(evaluation) else "predicted"]
         panels = []
         for method in shown:
-            explanation = judge.explain(batch.inputs, torch.tensor([of]), method, batch.pictures)
+            explanation = judge.explain(batch.inputs, torch.tensor([of]), method, batch.pixels)
             drawn = panel(explanation, f"{title_of(method)} for {class_told(of, names)}")
             hit = rows[method]["pointing"]
             words = _words(rows[method], drawn) if drawn.heat else NO_EVIDENCE
@@ -142,7 +142,7 @@ def show_cases(
                 f"{class_told(row['predicted'], names)} ({percent(row['confidence'])})",
                 row["correct"],
                 gap < 0,
-                image_address(batch.pictures[0].numpy()),
+                image_address(batch.pixels[0].numpy()),
                 tuple(framed(box, (height, width)) for box in batch.boxes[0].tolist()),
                 tuple(panels),
             )

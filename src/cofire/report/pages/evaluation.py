@@ -166,7 +166,7 @@ class Methods(Section):
                 rule["threshold"],
                 "connected with the maximum" if rule["connected"] else "all that reach it",
                 rule["iou"],
-                rule["photos"] or "none: the method’s own rule",
+                rule["images"] or "none: the method’s own rule",
             ]
             for method, rule in learned.items()
         ]

@@ -1,4 +1,4 @@
-"""One image with everything that explains it: as numbers for programs, as a picture, and the folder of both."""
+"""One image with everything that explains it: as numbers for programs, as an image, and the folder of both."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ from cofire.explain.drawing.captions import (
 )
 from cofire.explain.drawing.paper import PixelPaper, shortened
 from cofire.reading import read_json
+from cofire.renamed import in_words_of_now
 from cofire.report.notation import joined
 from cofire.report.pages.page import box_of
 
-MARK, PAGE, PICTURES = "explanations.json", "explain.html", "pictures"
+MARK, PAGE, IMAGES = "explanations.json", "explain.html", "images"
 FORMAT = 1
 STRONGEST = 10
 """Points of an explanation that are listed."""
@@ -49,7 +50,7 @@ class Explained:
     Attributes:
         file: As it was named.
         told: The same, without its folder where no other image has that name.
-        name: Of the picture that is written, without its ending; no other image has it.
+        name: Of the PNG file that is written, without its ending; no other image has it.
         size: Width and height of the upright image in its file.
         region: Left, top, right and bottom of what the network sees, in pixels of the upright
             image.
@@ -66,7 +67,7 @@ class Explained:
 
     @property
     def first(self) -> Explanation:
-        """An explanation that says what all have in common: the picture and the prediction."""
+        """An explanation that says what all have in common: the image and the prediction."""
         return self.rows[0][0]
 
 
@@ -117,7 +118,7 @@ def record_of(explained: Explained, names: Sequence[str] | None) -> dict[str, An
     {"file": "cat.jpg",                       as it was named
      "size": [500, 375],                      width and height of the upright image in pixels
      "region": [62.5, 0.0, 437.5, 375.0],     what the network saw of it: left, top, right, bottom
-     "picture": "pictures/cat.png",           in the same folder
+     "image": "images/cat.png",           in the same folder
      "predicted": {"class": 281, "name": "tabby", "probability": 0.61},
      "explanations": [
        {"method": "discernible",
@@ -149,7 +150,7 @@ def record_of(explained: Explained, names: Sequence[str] | None) -> dict[str, An
         "file": explained.file,
         "size": list(explained.size),
         "region": list(explained.region),
-        "picture": f"{PICTURES}/{explained.name}.png",
+        "image": f"{IMAGES}/{explained.name}.png",
         "predicted": told(int(first.predicted[0]), float(first.confidence[0])),
         "explanations": [
             {
@@ -209,7 +210,7 @@ def write_records(
     write_text(path, json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def write_picture(explained: Explained, path: str | Path, names: Sequence[str] | None) -> Path:
+def write_png(explained: Explained, path: str | Path, names: Sequence[str] | None) -> Path:
     """Write a PNG file: a row for each class, in it the image and a panel for each method with heat map and box.
 
     Args:
@@ -237,9 +238,9 @@ def write_picture(explained: Explained, path: str | Path, names: Sequence[str] |
         if several:
             told = shortened(f"For {explained_told(row[0], 0, names)}", _TEXT, full)
             paper.text(_GAP, top + 24, told, _TEXT)
-        image, below = Image.fromarray(row[0].pictures[0].numpy()), top + head + height
+        image, below = Image.fromarray(row[0].images[0].numpy()), top + head + height
         smooth = draw.is_smooth(first.size)
-        paper.picture(_GAP, top + head, width, height, image, smooth=smooth)
+        paper.pixels(_GAP, top + head, width, height, image, smooth=smooth)
         paper.text(_GAP, below + 24, "What the network sees", _TEXT)
         pixels = f"{first.size[1]} × {first.size[0]} pixels"
         paper.text(_GAP, below + 54, pixels, _SMALL, muted=True)
@@ -248,7 +249,7 @@ def write_picture(explained: Explained, path: str | Path, names: Sequence[str] |
             _draw(paper, explanation, left, top + head, (width, height), wide)
     y = paper.image.height - _END + 22
     paper.frame(_GAP + 2, y - 8, _GAP + 30, y + 8)
-    words = "box around the evidence     colours from 0 (the picture shows) to the number at the end of each bar"
+    words = "box around the evidence     colours from 0 (the image shows) to the number at the end of each bar"
     if same := [title_of(one.method) for one in explained.rows[0] if alike(one)]:
         words += f"     {joined(same)}: points are counted, there are no shares"
     paper.text(_GAP + 42, y, shortened(words, _SMALL, full - 42), _SMALL, muted=True)
@@ -266,7 +267,7 @@ def _draw(
     wide: int,
 ) -> None:
     (width, height), heat = size, draw.panel(explanation, 0, "heatmap")
-    paper.picture(left, top, width, height, heat.base, smooth=draw.is_smooth(explanation.size))
+    paper.pixels(left, top, width, height, heat.base, smooth=draw.is_smooth(explanation.size))
     if (box := box_of(explanation)) is not None:
         across, down = width / explanation.size[1], height / explanation.size[0]
         corners = [place * scale for place, scale in zip(box, (across, down) * 2, strict=True)]
@@ -278,7 +279,7 @@ def _draw(
     lines, start = [evidence_words(explanation)], 54
     if largest > 0:
         what, low, high = heat_told(explanation, largest)
-        paper.picture(left, below + 42, wide, 12, draw.bar(), smooth=True)
+        paper.pixels(left, below + 42, wide, 12, draw.bar(), smooth=True)
         paper.text(left, below + 68, low, _SMALL, muted=True)
         paper.text(left + wide, below + 68, high, _SMALL, muted=True, right=True)
         paper.text(left + 34, below + 68, what, _SMALL, muted=True)
@@ -304,7 +305,7 @@ def settled(out: Path) -> Path:
         for file in (place / MARK, place / PAGE):
             if file.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
-        for folder in (place, (place / PICTURES).resolve()):
+        for folder in (place, (place / IMAGES).resolve()):
             nearest = _nearest(folder)
             # What the rights say is not all: the disk may be read-only, or not take a name.
             with tempfile.TemporaryDirectory(
@@ -321,7 +322,7 @@ def settled(out: Path) -> Path:
 def replaced(out: Path) -> Iterator[Path]:
     """A folder to write to, whose files go to `out` when the block ends well.
 
-    Nothing is seen in `out` before that, nor if the block raises. Pictures of an earlier run that
+    Nothing is seen in `out` before that, nor if the block raises. Images of an earlier run that
     its `explanations.json` lists are removed; other files stay.
 
     Raises:
@@ -378,7 +379,7 @@ def _move(file: Path, target: Path) -> None:
     try:
         file.replace(target)
     except OSError as error:
-        # The folder of pictures can be a mounted volume, or a link to one.
+        # The folder of images can be a mounted volume, or a link to one.
         if error.errno != errno.EXDEV:
             raise
         with atomic_path(target) as partial:
@@ -386,9 +387,11 @@ def _move(file: Path, target: Path) -> None:
 
 
 def _listed(record: Path) -> set[Path]:
-    """The pictures that a record lists, those in its own folder of pictures only."""
+    """The images that a record lists, those in its own folder of images only."""
     try:
-        found = {Path(image["picture"]) for image in read_json(record)["images"]}
+        listed = in_words_of_now(read_json(record))
+        found = {Path(image["image"]) for image in listed["images"]}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return set()
-    return {path for path in found if path.parent == Path(PICTURES) and path.suffix == ".png"}
+    own = (Path(IMAGES), Path("images"))
+    return {path for path in found if path.parent in own and path.suffix == ".png"}

@@ -75,10 +75,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Shown:
-    """What the page has of one image: its name, picture and prediction, and a row for each explained class."""
+    """What the page has of one image: its name, address and prediction, and a row for each explained class."""
 
     file: str
-    picture: str
+    address: str
     predicted: str
     confidence: float
     rows: tuple[Row, ...]
@@ -141,7 +141,7 @@ def shown(explained: Explained, names: Sequence[str] | None, images: int) -> Sho
     ]
     return Shown(
         explained.told,
-        image_address(first.pictures[0].numpy()),
+        image_address(first.images[0].numpy()),
         class_told(int(first.predicted[0]), names),
         float(first.confidence[0]),
         tuple(rows),
@@ -205,7 +205,7 @@ def findings(images: Sequence[Shown], rows: Sequence[Explanation], explained: in
     lines = [Finding("fine", what, sure=f"By {methods}", about="images")]
     if len(images) < explained:
         what = f"This page has the first {len(images)} images"
-        lines.append(Finding("note", what, sure="All are in explanations.json and in pictures"))
+        lines.append(Finding("note", what, sure="All are in explanations.json and in images"))
     panels = [each for image in images for row in image.rows for each in row.panels]
     if without := sum(not each.drawn.heat for each in panels):
         what = f"No evidence in {without} of {plural(len(panels), 'explanation')}"

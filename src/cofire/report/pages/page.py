@@ -1,4 +1,4 @@
-"""What pages of images and their explanations share: one writer, pictures with heat map and box, and their set-up."""
+"""What pages of images and their explanations share: one writer, images with heat map and box, and their set-up."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def box_of(explanation: Explanation) -> list[float] | None:
 
 
 def framed(corners: Sequence[float], size: tuple[int, int]) -> tuple[float, ...]:
-    """Left, top, width and height of a box, in units in which a picture of a height and width is drawn."""
+    """Left, top, width and height of a box, in units in which an image of a height and width is drawn."""
     width, height = draw.drawn_size(size)
     across, down = width / size[1], height / size[0]
     left, top, right, bottom = corners
@@ -110,7 +110,7 @@ def framed(corners: Sequence[float], size: tuple[int, int]) -> tuple[float, ...]
 
 
 def heat_address(share: NDArray[Any]) -> str:
-    """A heat map as a picture of 256 colours, a third of the bytes, from shares of the largest value, 0 to 1.
+    """A heat map as an image of 256 colours, a third of the bytes, from shares of the largest value, 0 to 1.
 
     Opacity goes with the square root of the share. So do the steps between the colours, that no
     edges are seen where it is cold.
@@ -120,9 +120,9 @@ def heat_address(share: NDArray[Any]) -> str:
     return paper.png_address(image)
 
 
-def image_address(picture: NDArray[Any]) -> str:
-    """A picture (height, width, 3), uint8: as JPEG, small ones, whose every pixel is seen, as PNG."""
-    image = Image.fromarray(picture)
+def image_address(pixels: NDArray[Any]) -> str:
+    """An image (height, width, 3), uint8: as JPEG, small ones, whose every pixel is seen, as PNG."""
+    image = Image.fromarray(pixels)
     if max(image.size) <= _SMALL_SIDE:
         return paper.png_address(image)
     file = io.BytesIO()

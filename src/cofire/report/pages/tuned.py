@@ -155,7 +155,7 @@ def write_tuned(tuned: Tuned, path: str | Path, *, title: str | None = None) -> 
         title=title or f"Options of {method}, learnt",
         options={
             "method": method,
-            "tuning_images": tuned.photos,
+            "tuning_images": tuned.images,
             "rewarded_from_an_intersection_over_union_of": tuned.least_iou,
             "seed": tuned.seed,
             **tuned.setup,
@@ -185,7 +185,7 @@ def findings(tuned: Tuned) -> list[Finding]:
     what, level, advice = words[said]
     if own:
         what, level, advice = "What was learnt are the method’s own options", "fine", ""
-    sure = f"On {plural(tuned.photos, 'tuning image')} {shares}: {points}"
+    sure = f"On {plural(tuned.images, 'tuning image')} {shares}: {points}"
     flatters = (
         "The options were chosen on these very images, so that they do a little too well on them"
     )

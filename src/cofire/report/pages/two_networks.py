@@ -103,9 +103,9 @@ class OneRight(Section):
         """A class by its name, or its number."""
         return self.found.classes.get(label, class_told(label, None))
 
-    def pictures(self, case: NetworkCase) -> list[str]:
+    def addresses(self, case: NetworkCase) -> list[str]:
         """Addresses of what each network sees: usually both see the same, and it stands in the page once."""
-        seen = [image_address(own.pictures[0].numpy()) for own, _ in case.explanations]
+        seen = [image_address(own.images[0].numpy()) for own, _ in case.explanations]
         return list(dict.fromkeys(seen))
 
     def boxes(self, case: NetworkCase) -> list[tuple[float, ...]]:

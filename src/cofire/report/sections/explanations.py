@@ -20,7 +20,7 @@ from cofire.explain.drawing.captions import evidence_told, percent
 from cofire.explain.drawing.captions import number as short_number
 from cofire.explain.result.regions import Points, heat
 from cofire.report.section import Results, Section
-from cofire.report.sheet import picture
+from cofire.report.sheet import png_uri
 from cofire.study.explanations import heat_overlap
 
 OPEN = 1
@@ -74,7 +74,7 @@ class Example:
         classes: The class that it was taken for, and its own where that is another.
         size: Height and width in pixels; (1, features) for vectors.
         values: A vector's numbers, None for images.
-        picture: A data URI of the image, "" where there is none.
+        image: A data URI of the image, "" where there is none.
         difference: A data URI of where the two classes differ, "" where there are no two.
         hottest: The evidence of the hottest pixel, to which the heat maps are scaled.
         farthest: The largest difference, to which the difference is scaled.
@@ -84,7 +84,7 @@ class Example:
     classes: tuple[Traced, ...]
     size: tuple[int, int]
     values: list[float] | None = None
-    picture: str = ""
+    image: str = ""
     difference: str = ""
     hottest: float = 0.0
     farthest: float = 0.0
@@ -208,7 +208,7 @@ class Explanations(Section):
             tuple(classes),
             size,
             None,
-            picture(row["picture"]),
+            png_uri(row["image"]),
             _address(Image.fromarray(_opposed(apart / farthest))) if farthest > 0 else "",
             hottest,
             farthest,
@@ -245,4 +245,4 @@ def _opposed(share: NDArray[Any]) -> NDArray[Any]:
 def _address(image: Image.Image) -> str:
     file = io.BytesIO()
     image.save(file, "PNG", optimize=True)
-    return picture(file.getvalue())
+    return png_uri(file.getvalue())

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from cofire.report.plots import MANY_LAYERS
 from cofire.report.section import Floats, Results, floats
-from cofire.report.sections.graph_picture import Graph, Ints, spread
+from cofire.report.sections.graph_drawing import Graph, Ints, spread
 
 MODULARITIES = {
     "no-overlap": ("no overlap (Eq. 2)", 0),

@@ -17,14 +17,14 @@ from cofire.report import plots
 from cofire.report.notation import interval, number, short, signed
 from cofire.report.section import Results, Section
 from cofire.report.sections.course import correlation_cells, correlation_columns
-from cofire.report.sections.graph_picture import (
+from cofire.report.sections.graph_drawing import (
     EDGES,
     NEURONS,
     OWN_EDGES,
     ROLES,
-    Picture,
+    Drawing,
+    drawings,
     packed,
-    pictures,
     still,
 )
 from cofire.report.sections.graph_tables import MODULARITIES, GraphTables
@@ -190,17 +190,17 @@ class Graphs(Section):
         return says(self.shown) if self.shown else ""
 
     @cached_property
-    def scenes(self) -> dict[str, list[Picture]]:
+    def scenes(self) -> dict[str, list[Drawing]]:
         """Every graph that is drawn, by layer."""
         graphs, found = self.graphs, {}
         for layer in graphs.drawn_layers:
             whole = [graphs.graph(layer, when) for when in graphs.drawn_checkpoints]
-            found[layer] = pictures(whole, max(1, len(graphs.names)))
+            found[layer] = drawings(whole, max(1, len(graphs.names)))
         return found
 
     @property
     def data(self) -> Markup:
-        """What the picture is drawn from, as JSON that may stand in the page."""
+        """What the drawing is made from, as JSON that may stand in the page."""
         return dumped(packed(self.scenes, self._names))
 
     @property
@@ -224,10 +224,10 @@ class Graphs(Section):
     def stills(self) -> dict[str, go.Figure]:
         found = {}
         for layer, scene in self.scenes.items() if self.graphs.layers else ():
-            for when, picture in {"first": scene[0], "last": scene[-1]}.items():
+            for when, drawing in {"first": scene[0], "last": scene[-1]}.items():
                 if when == "last" or len(scene) > 1:
                     name = f"graph-layer-{self.graphs.place(layer)}-{when}"
-                    found[name] = still(picture, self._names)
+                    found[name] = still(drawing, self._names)
         return found
 
     def figures(self) -> dict[str, go.Figure]:

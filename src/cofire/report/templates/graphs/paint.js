@@ -34,7 +34,7 @@ function bundles(frame) {
   return [...found.values()].sort((a, b) => a.lit - b.lit || a.inside - b.inside || a.level - b.level);
 }
 
-// Dots grow with the picture and, more slowly, with the zoom.
+// Dots grow with the drawing and, more slowly, with the zoom.
 function sizeOf({ width, height, scale, zoom }) {
   const room = Math.min(width, height) / scale;
   return scale * Math.min(2.2, Math.sqrt(zoom)) * Math.min(1, Math.max(0.55, Math.sqrt(room / 600)));

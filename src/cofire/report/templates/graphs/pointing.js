@@ -1,4 +1,4 @@
-// Pointer and keyboard on the picture, and saving it.
+// Pointer and keyboard on the drawing, and saving it.
 function placeOf(v) {
   const { transform, moment } = state.frame;
   return { x: transform.x + transform.k * moment.x[v], y: transform.y + transform.k * moment.y[v] };
@@ -116,7 +116,7 @@ canvas.addEventListener("pointerleave", () => {
   tell();
   soon();
 });
-// The wheel scrolls the page unless the picture has been chosen or Ctrl is held.
+// The wheel scrolls the page unless the drawing has been chosen or Ctrl is held.
 canvas.addEventListener("wheel", (event) => {
   if (!event.ctrlKey && !event.metaKey && document.activeElement !== canvas) return;
   event.preventDefault();

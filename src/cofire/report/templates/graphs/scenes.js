@@ -1,4 +1,4 @@
-// The scenes of the picture: columns of numbers in base64 become typed arrays, one set per graph.
+// The scenes of the drawing: columns of numbers in base64 become typed arrays, one set per graph.
 const column = (text, Kind) => new Kind(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
 
 const PER_VERTEX = {

@@ -1,4 +1,4 @@
-// The picture with its controls: layer, colours, edges, checkpoints, zoom, and what is known of one neuron.
+// The drawing with its controls: layer, colours, edges, checkpoints, zoom, and what is known of one neuron.
 const viewer = document.getElementById("graph-viewer");
 const pack = JSON.parse(document.getElementById("graph-data").textContent);
 const part = (name) => viewer.querySelector(`[data-part="${name}"]`);
@@ -136,7 +136,7 @@ function tell() {
   const graph = graphNow();
   const v = state.hovered >= 0 ? state.hovered : state.chosen;
   if (v < 0) {
-    parts.neuron.replaceChildren(element("p", "Point at a neuron or tap it to see its numbers. With the keyboard: focus the picture and press the arrow keys.", "quiet"));
+    parts.neuron.replaceChildren(element("p", "Point at a neuron or tap it to see its numbers. With the keyboard: focus the drawing and press the arrow keys.", "quiet"));
     return;
   }
   const name = element("h4", `Neuron ${state.scene.neurons[graph.id[v]]}`);

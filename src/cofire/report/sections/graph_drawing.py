@@ -1,4 +1,4 @@
-"""The picture of activation pattern graphs: what part each neuron plays, where it lies, and all packed into text."""
+"""The drawing of activation pattern graphs: what part each neuron plays, where it lies, and all packed into text."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def role_text(name: str, own: str, classes: list[str]) -> str:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Drawing:
     """A graph as it is drawn.
 
     Attributes:
@@ -128,7 +128,7 @@ def spread(total: int, most: int) -> list[int]:
     return sorted(set(np.linspace(0, total - 1, min(total, most)).round().astype(int).tolist()))
 
 
-def pictures(graphs: Sequence[Graph], classes: int) -> list[Picture]:
+def drawings(graphs: Sequence[Graph], classes: int) -> list[Drawing]:
     """The graphs of a layer as they are drawn, neurons moving little from one checkpoint to the next.
 
     Args:
@@ -138,7 +138,7 @@ def pictures(graphs: Sequence[Graph], classes: int) -> list[Picture]:
     kept = [strongest(graph) for graph in graphs]
     # The forces see every edge between the neurons that are drawn, though not all are drawn.
     return [
-        Picture(_thinned(graph), where, len(whole.neurons) - len(graph.neurons))
+        Drawing(_thinned(graph), where, len(whole.neurons) - len(graph.neurons))
         for whole, graph, where in zip(graphs, kept, _course(kept, classes), strict=True)
     ]
 
@@ -224,8 +224,8 @@ def _course(graphs: Sequence[Graph], classes: int) -> list[Floats]:
     return placed
 
 
-def packed(scenes: Mapping[str, Sequence[Picture]], names: Sequence[str]) -> dict[str, Any]:
-    """The pictures of each layer as JSON takes them: facts of each graph, and columns of numbers in base64.
+def packed(scenes: Mapping[str, Sequence[Drawing]], names: Sequence[str]) -> dict[str, Any]:
+    """The drawings of each layer as JSON takes them: facts of each graph, and columns of numbers in base64.
 
     Args:
         scenes: By layer.
@@ -243,8 +243,8 @@ def packed(scenes: Mapping[str, Sequence[Picture]], names: Sequence[str]) -> dic
     }
 
 
-def _scene(layer: str, drawn: Sequence[Picture], names: Sequence[str]) -> dict[str, Any]:
-    graphs = [picture.graph for picture in drawn]
+def _scene(layer: str, drawn: Sequence[Drawing], names: Sequence[str]) -> dict[str, Any]:
+    graphs = [drawing.graph for drawing in drawn]
     every = np.unique(np.concatenate([g.neurons for g in graphs]))
     texts = [
         role_text(role, names[own], [names[c] for c in classes])
@@ -256,7 +256,7 @@ def _scene(layer: str, drawn: Sequence[Picture], names: Sequence[str]) -> dict[s
     def gathered(name: str) -> Floats:
         return np.concatenate([g.numbers[name] for g in graphs])
 
-    where = np.concatenate([picture.where for picture in drawn]) / EXTENT
+    where = np.concatenate([drawing.where for drawing in drawn]) / EXTENT
     top = [float(g.weight.max(initial=0.0)) or 1.0 for g in graphs]
     strength, within = gathered("strength"), gathered("within_strength")
     inside = np.divide(within, strength, out=np.zeros_like(strength), where=strength > 0)
@@ -291,18 +291,18 @@ def _scene(layer: str, drawn: Sequence[Picture], names: Sequence[str]) -> dict[s
         # As text: JavaScript's numbers end at 2^53.
         "neurons": [str(n) for n in every.tolist()],
         "roles": said.tolist(),
-        "graphs": [_facts(picture, t) for picture, t in zip(drawn, top, strict=True)],
+        "graphs": [_facts(drawing, t) for drawing, t in zip(drawn, top, strict=True)],
         "columns": columns,
     }
 
 
-def _facts(picture: Picture, top: float) -> dict[str, Any]:
-    """Numbers of a graph, and what its picture shows in one line."""
-    graph, row = picture.graph, picture.graph.row
+def _facts(drawing: Drawing, top: float) -> dict[str, Any]:
+    """Numbers of a graph, and what its drawing shows in one line."""
+    graph, row = drawing.graph, drawing.graph.row
     found = Counter(graph.roles())
     parts = [plural(found[name], name, _MANY.get(name, name)) for name in ROLES if found[name]]
     text = f"{plural(len(graph.neurons), 'neuron')}: {joined(parts)}" if parts else "No neuron"
-    left = f" ({count(picture.left_out)} weaker ones are not drawn)" if picture.left_out else ""
+    left = f" ({count(drawing.left_out)} weaker ones are not drawn)" if drawing.left_out else ""
     ends = (
         f"{plural(row['edges'], 'edge')}, {plural(row['communities'], 'community', 'communities')}"
     )
@@ -324,14 +324,14 @@ def _text(values: npt.NDArray[Any]) -> str:
     return base64.b64encode(values.tobytes()).decode("ascii")
 
 
-def still(picture: Picture, names: Sequence[str]) -> go.Figure:
-    """A graph as a still picture, for a paper or a talk.
+def still(drawing: Drawing, names: Sequence[str]) -> go.Figure:
+    """A graph as a still drawing, for a paper or a talk.
 
     Args:
-        picture: The graph as it is drawn.
+        drawing: The graph as it is drawn.
         names: Name of every class, by number.
     """
-    graph, where = picture.graph, picture.where * (1, -1)
+    graph, where = drawing.graph, drawing.where * (1, -1)
     figure = canvas(900, "", "", hovermode="closest")
     ends = np.stack(
         [where[graph.source], where[graph.target], np.full((len(graph.source), 2), np.nan)]

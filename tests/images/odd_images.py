@@ -1,4 +1,4 @@
-"""Picture files of kinds that readers differ on: each is a way in which two of them once showed two pictures."""
+"""Image files of kinds that readers differ on: each is a way in which two of them once showed two images."""
 
 import numpy as np
 from PIL import Image
@@ -7,7 +7,7 @@ SIDE = 24
 ORIENTATION = 0x0112
 
 
-def odd_pictures(folder):
+def odd_images(folder):
     """Write one file of each kind; their names."""
     folder.mkdir(parents=True, exist_ok=True)
     y, x = np.mgrid[:SIDE, :SIDE]
