@@ -33,7 +33,7 @@ def run(log):
     return told
 
 
-def test_tensorboard_reads_scalars_histograms_and_the_picture_of_the_graph(tmp_path):
+def test_tensorboard_reads_scalars_histograms_and_the_image_of_the_graph(tmp_path):
     writer = SummaryWriter(tmp_path)
     told = run(writer)
     writer.close()
@@ -53,7 +53,7 @@ def test_tensorboard_reads_scalars_histograms_and_the_picture_of_the_graph(tmp_p
     assert tags["images"] == ["cofire/4/graph"]
 
 
-def test_mlflow_reads_numbers_and_the_picture_from_its_local_store(tmp_path):
+def test_mlflow_reads_numbers_and_the_image_from_its_local_store(tmp_path):
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
     experiment = mlflow.create_experiment("live", artifact_location=(tmp_path / "out").as_uri())
     with mlflow.start_run(experiment_id=experiment) as active:
@@ -63,11 +63,11 @@ def test_mlflow_reads_numbers_and_the_picture_from_its_local_store(tmp_path):
         if isinstance(value, float):
             history = client.get_metric_history(active.info.run_id, name)
             assert {point.step: point.value for point in history}[step] == pytest.approx(value)
-    pictures = client.list_artifacts(active.info.run_id, "cofire/4/graph")
-    assert [one.path.rpartition("/")[2] for one in pictures] == ["12.png", "6.png"]
+    images = client.list_artifacts(active.info.run_id, "cofire/4/graph")
+    assert [one.path.rpartition("/")[2] for one in images] == ["12.png", "6.png"]
 
 
-def test_wandb_takes_numbers_histograms_and_pictures_offline(tmp_path):
+def test_wandb_takes_numbers_histograms_and_images_offline(tmp_path):
     with wandb.init(project="live", mode="offline", dir=tmp_path) as active:
         told = run(active)
         kept = dict(active.summary)
@@ -139,9 +139,9 @@ def test_a_logger_that_fails_costs_one_line_and_no_training(caplog):
     assert lines == ["log: OSError: no space left (training goes on)"]
 
 
-def test_the_picture_shows_neurons_in_the_colours_of_their_classes():
+def test_the_image_shows_neurons_in_the_colours_of_their_classes():
     told = run(lambda *_: None)
-    picture = told["cofire/4/graph", 12]
-    assert isinstance(picture, Image.Image)
-    assert picture.size == (480, 480)
-    assert len(picture.getcolors(1 << 20)) >= 4
+    image = told["cofire/4/graph", 12]
+    assert isinstance(image, Image.Image)
+    assert image.size == (480, 480)
+    assert len(image.getcolors(1 << 20)) >= 4
