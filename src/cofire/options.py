@@ -17,7 +17,7 @@ import contextlib
 import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -75,12 +75,23 @@ class Options(BaseModel):
 
     def __init__(self, **given: Any) -> None:
         checks = self._checks()
+        given |= self._several(given)
         for name in given.keys() & checks.keys():
             given[name] = self._read(name, given[name], checks[name])
         try:
             super().__init__(**given)
         except ValidationError as error:
             raise self._refusal(error) from None
+
+    @classmethod
+    def _several(cls, given: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+        """Those given as one value of fields that take several."""
+        return {
+            name: (given[name],)
+            for name, field in cls.model_fields.items()
+            if get_origin(field.annotation) is tuple
+            and isinstance(given.get(name), str | int | float)
+        }
 
     @classmethod
     @functools.cache
@@ -133,8 +144,13 @@ class Options(BaseModel):
             >>> Boxes.completed({"network": "net.pt2"})
             {'share': 0.25, 'network': 'net.pt2'}
         """
+        return cls.model_construct().model_dump(mode="json") | cls.renamed_in(record)
+
+    @classmethod
+    def renamed_in(cls, record: Mapping[str, Any]) -> dict[str, Any]:
+        """A record in the words of now; what can be several now may have been one."""
         told = {cls.renamed.get(name, name): value for name, value in record.items()}
-        return cls.model_construct().model_dump(mode="json") | told
+        return told | {name: list(one) for name, one in cls._several(told).items()}
 
     def labelled(self) -> Iterator[tuple[str, str, str]]:
         """For each option its title, its value as text, and its description, for a page."""

@@ -190,6 +190,7 @@ class _Graph:
         columns = [
             np.full(count, checkpoint, dtype=np.int32),
             np.full(count, layer, dtype=np.int32),
+            np.full(count, self.member.sum(axis=1)[0], dtype=np.int64),
             self.neurons[source].astype(np.int32),
             self.neurons[target].astype(np.int32),
             self.adjacency[source, target],

@@ -201,7 +201,7 @@ def test_following_correlates_every_measure_with_accuracy(tiny, tmp_path):
 
 
 def test_graphs_need_results_by_class(tiny):
-    with pytest.raises(OptionError, match="pairs=None for no graph"):
+    with pytest.raises(OptionError, match="without results by class"):
         follow(tiny.network, [tiny.model.state_dict()], tiny.data, by_class=False)
     bare = follow(tiny.network, [tiny.model.state_dict()], tiny.data, by_class=False, pairs=None)
     assert len(bare.graphs) == 0

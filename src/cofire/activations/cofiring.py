@@ -190,6 +190,28 @@ class CofiringCounts(State):
             )
         return replace(self, counts=self.counts + other.counts)
 
+    def narrowed(self, top: int) -> Self:
+        """The counts of fewer representatives per class: the first of each, just as if no more had been counted.
+
+        Args:
+            top: Representative neurons per class, no more than there are.
+        """
+        chosen = self.representatives[:, :top].contiguous()
+        place = torch.arange(top).expand(len(chosen), -1)
+        if self.pairs == "union":
+            place = torch.searchsorted(self.neurons[0], torch.unique(chosen)).expand(
+                len(chosen), -1
+            )
+        kept = [counts[at][:, at] for counts, at in zip(self.counts, place, strict=False)]
+        return replace(
+            self,
+            representatives=chosen,
+            means=self.means[:, :top].contiguous(),
+            neurons=self.neurons.gather(1, place),
+            thresholds=self.thresholds.gather(1, place),
+            counts=torch.stack(kept),
+        )
+
     def vertices(self) -> Tensor:
         """Neurons that represent a class, each once and in order, (vertices,), int64."""
         vertices: Tensor = torch.unique(self.representatives)

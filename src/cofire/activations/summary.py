@@ -11,13 +11,14 @@ import torch
 from jinja2 import Environment
 from torch import Tensor
 
-from cofire.activations.cofiring import CofiringCounts, Pairs
+from cofire.activations.cofiring import CofiringCounts, Pairs, adapted_top
 from cofire.activations.histograms import ActivationHistograms, Range
 from cofire.activations.labelling import Outputs
 from cofire.activations.statistics import ActivationStatistics
 from cofire.arguments import validated
 from cofire.errors import DataError, LayerError, OptionError, ResultError, near_matches
 from cofire.graphs import ActivationPatternGraph
+from cofire.marks import check_whole
 from cofire.network import ActivationLayer, Unit
 from cofire.patterns import MEASURES
 from cofire.reading import reader
@@ -274,13 +275,22 @@ class ActivationSummary:
         """Activation pattern entropy of the network on each class in nats, (classes,), float64 (P2 Table 6)."""
         return torch.stack([layer.class_entropy().sum(dim=1) for layer in self.layers]).sum(dim=0)
 
-    def graph(self, layer: str) -> ActivationPatternGraph:
+    def top_of(self, layer: LayerSummary, top: int) -> int:
+        """How many neurons of a layer represent each class where `top` are asked for, or as many as were counted."""
+        counted = 0 if layer.cofiring is None else layer.cofiring.top
+        fewer = adapted_top(top, layer.neurons, len(self.options.classes))
+        return min(counted, fewer) if top < self.options.top else counted
+
+    def graph(self, layer: str, top: int | None = None) -> ActivationPatternGraph:
         """The activation pattern graph of a layer (P2 §5.1), with those of random labels where they were collected.
 
         Args:
             layer: Its name.
+            top: Of that many representative neurons per class at the most, no more than were
+                counted, which it is unless given.
 
         Raises:
+            OptionError: `top` is more than were counted.
             DataError: The summary was made without co-firing counts.
             LayerError: No such layer.
         """
@@ -291,9 +301,12 @@ class ActivationSummary:
                 "one made with pairs='class'",
                 "summarize with by_class=True, pairs='class'",
             )
+        asked = self.options.top if top is None else check_whole("top", top, 1, self.options.top)
+        fewer = self.top_of(found, asked)
         mean, entropy = found.mean(), found.entropy()
 
         def graph_of(counts: CofiringCounts, **more: Any) -> ActivationPatternGraph:
+            counts = counts.narrowed(fewer) if fewer < counts.top else counts
             neurons = counts.vertices()
             return ActivationPatternGraph(
                 layer=layer,
@@ -305,7 +318,7 @@ class ActivationSummary:
                 mean_activation=mean[neurons],
                 entropy=entropy[neurons],
                 pairs=counts.pairs,
-                top_asked=self.options.top,
+                top_asked=asked,
                 **more,
             )
 

@@ -17,6 +17,7 @@ from cofire.errors import CofireError
 VERBS = {
     "demo": "The study on scikit-learn's digits: train, watch the neurons, boost, explain, report.",
     "study": "Train a classifier, keep checkpoints, and hold what its neurons do against its accuracy.",
+    "follow": "What the neurons did over the checkpoints of a finished training run, next to its accuracy.",
     "summarize": "What the neurons of one model do on one data set: a summary file, tables and a report.",
     "report": "Write the report of finished results again, and its figures as files.",
     "graph": "Which neurons of a layer fire together: the graph of one checkpoint, as a file for Gephi.",
@@ -28,10 +29,10 @@ VERBS = {
 }
 """The verbs and what the list of them says; the module of a verb is imported when it is called."""
 
-_GO_ON = ("demo", "study", "evaluate")
+_GO_ON = ("demo", "study", "follow", "evaluate")
 """Verbs that go on where they were when they are called again."""
 
-_MEASURED = ("demo", "study", "summarize")
+_MEASURED = ("demo", "study", "follow", "summarize")
 
 
 class _Verbs(TyperGroup):

@@ -62,7 +62,12 @@ _FLAGS = {
 """Flags that are not called as their field is."""
 
 _REPEATED = ("layers", "candidates")
-_ARGUMENTS = {"recipe": "RECIPE", "folder": "FOLDER", "images": "IMAGE..."}
+_ARGUMENTS = {
+    "recipe": "RECIPE",
+    "files": "CHECKPOINT...",
+    "folder": "FOLDER",
+    "images": "IMAGE...",
+}
 """What is named without a flag."""
 
 _METAVARS = {

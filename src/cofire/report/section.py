@@ -53,7 +53,7 @@ class Results:
         folder: Where the page is written: the tables beside it are named in it.
 
     Attributes:
-        trajectory: As given, with all its tables.
+        trajectory: With graphs of one number of representatives and boosters of one choice of layers.
         options: How it was made.
         checkpoints: Numbers of the checkpoints, in order.
         layers: Names of the layers, from input to output.
@@ -61,7 +61,7 @@ class Results:
     """
 
     def __init__(self, trajectory: Trajectory, folder: Path | None = None) -> None:
-        self.trajectory = trajectory
+        self.trajectory = trajectory.chosen()
         self.options: dict[str, Any] = trajectory.options
         self.checkpoints = trajectory.checkpoints
         order = trajectory.layers.group_by(["layer"]).aggregate([("layer_index", "min")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from cofire.arguments import validated
 from cofire.boost import compare
 from cofire.network import Network
 from cofire.patterns import MEASURES
+from cofire.study.analysis_options import AnalysisOptions
 from cofire.study.boosts import boost_tables
 from cofire.study.explanations import explanation_tables
 from cofire.study.graph_rows import GraphOptions, graph_tables
@@ -96,27 +98,27 @@ class Analysis:
     """What is analysed at every checkpoint, and on which data.
 
     Attributes:
+        asked: What is analysed.
         train: What the neurons are observed on, as `cofire.summarize` takes it.
         test: Test data; None for no test accuracy.
-        summary: Further options of `cofire.summarize`.
+        class_names: Names of the classes.
         options: What is noted beside the tables.
-        graphs: What is asked of the graphs.
-        boost: Options of `cofire.compare`; None for no boosting.
         held_out: What boosters are fitted and chosen by; None for a part of `train`.
-        explain: How many test samples of each kind are explained at the last checkpoint.
+        outputs: The number of each class's output, where class i is not output i.
         labelling: What the labels mean; what the data says itself unless given.
+        seed: Of boosters.
         batches: `batch_size`, if it is asked for.
     """
 
+    asked: AnalysisOptions
     train: Any
     test: Any
-    summary: dict[str, Any]
+    class_names: Sequence[str]
     options: dict[str, Any]
-    graphs: GraphOptions
-    boost: dict[str, Any] | None = None
     held_out: Any = None
-    explain: int = 0
+    outputs: Sequence[int] | None = None
     labelling: Labelling | None = None
+    seed: int = 0
     batches: dict[str, Any] = field(default_factory=dict)
 
     def at(
@@ -130,22 +132,42 @@ class Analysis:
             last: Whether it is the last one, where predictions are explained.
             progress: Show progress bars; None shows them on a terminal.
         """
-        summary = summarize(network, self.train, **self.summary, **self.batches, progress=progress)
+        asked = self.asked
+        summary = summarize(
+            network,
+            self.train,
+            **asked.summary,
+            class_names=self.class_names,
+            outputs=self.outputs,
+            **self.batches,
+            progress=progress,
+        )
         tested = (
             None if self.test is None else tally(network, self.test, self.labelling, **self.batches)
         )
-        found = trajectory_of(summary, moment, tested, self.options, self.graphs)
-        more: dict[str, pa.Table] = {}
-        if self.boost is not None:
-            asked = {**self.boost, **self.batches, "progress": progress}
-            compared = compare(network, self.train, self.held_out, self.test, **asked)
-            names = self.summary["class_names"]
-            more |= boost_tables(compared, vars(moment), names)
-        if self.explain and last:
-            more |= explanation_tables(
-                network, self.test, self.explain, vars(moment), **self.batches
+        graphs = GraphOptions(asked.resolution, asked.community_runs, asked.top)
+        found = trajectory_of(summary, moment, tested, self.options, graphs)
+        more: dict[str, list[pa.Table]] = {}
+        for layers, options in asked.boosting.items():
+            compared = compare(
+                network,
+                self.train,
+                self.held_out,
+                self.test,
+                seed=self.seed,
+                **options,
+                **self.batches,
+                progress=progress,
             )
-        return replace(found, **more)
+            made = boost_tables(compared, vars(moment), self.class_names, layers)
+            for name, table in made.items():
+                more.setdefault(name, []).append(table)
+        if asked.explain and last:
+            made = explanation_tables(
+                network, self.test, asked.explain, vars(moment), **self.batches
+            )
+            more |= {name: [table] for name, table in made.items()}
+        return replace(found, **{name: pa.concat_tables(tables) for name, tables in more.items()})
 
 
 @validated

@@ -139,7 +139,20 @@ def decimals(*gains: Interval) -> int:
     return 3 if any(0 < abs(end) < 0.005 for pair in known for end in pair) else 2
 
 
-def boost_at(boosts: pa.Table, checkpoint: int, samples: int = 0, margin: float = MARGIN) -> Boost:
+def choices_of(boosts: pa.Table) -> list[str | None]:
+    """The choices of layers that boosters read, all layers first; None in results of earlier versions."""
+    found = dict.fromkeys(boosts["layers"].to_pylist())
+    return sorted(found, key=lambda layers: layers != "all")
+
+
+def boost_at(
+    boosts: pa.Table,
+    checkpoint: int,
+    samples: int = 0,
+    margin: float = MARGIN,
+    *,
+    layers: str | None = None,
+) -> Boost:
     """The rows of a checkpoint that are held against each other.
 
     Args:
@@ -147,11 +160,14 @@ def boost_at(boosts: pa.Table, checkpoint: int, samples: int = 0, margin: float 
         checkpoint: Number of a checkpoint.
         samples: Of the test data; 0 where that is not known.
         margin: A difference of test accuracy below it counts as none.
+        layers: A choice of layers; the first of `choices_of` unless given.
 
     Raises:
         ResultError: The checkpoint has not exactly one row of each role.
     """
     rows = boosts.filter(pc.field("checkpoint") == checkpoint).to_pylist()
+    asked = layers or next(iter(choices_of(boosts)), None)
+    rows = [row for row in rows if row["layers"] == asked]
     found = {
         role: [row for row in rows if row["role"] == role]
         for role in ("base", "best control", "booster")
@@ -183,7 +199,10 @@ def margin_of(options: Mapping[str, Any]) -> float:
 
 
 def boost_tables(
-    comparison: Comparison, moment: Mapping[str, Any], class_names: Sequence[str]
+    comparison: Comparison,
+    moment: Mapping[str, Any],
+    class_names: Sequence[str],
+    layers: str | None = None,
 ) -> dict[str, pa.Table]:
     """The tables `boosts`, `boost_classes` and `flips` of one checkpoint.
 
@@ -191,7 +210,9 @@ def boost_tables(
         comparison: Of the checkpoint.
         moment: Its number, epoch and step.
         class_names: Names of the classes.
+        layers: Those that the booster reads, as they were asked for.
     """
+    moment = {**moment, "layers": layers}
     roles = {"base": "base", comparison.best_control: "best control", comparison.chosen: "booster"}
     read = len(comparison.always_active), count_always_active(comparison.always_active)
     boosts = []

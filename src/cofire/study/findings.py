@@ -67,7 +67,8 @@ def register_finding(
 
 def findings(trajectory: Trajectory) -> list[Finding]:
     """The verdict: problems first, then what is undecided or worth a look, then what is fine; six at the most."""
-    found = [finding for check in FINDINGS if (finding := check(trajectory)) is not None]
+    run = trajectory.chosen()
+    found = [finding for check in FINDINGS if (finding := check(run)) is not None]
     order = ("problem", "note", "fine")
     return sorted(found, key=lambda finding: order.index(finding.level))[:MOST]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,14 +17,15 @@ from cofire.activations.labelling import Labelling
 from cofire.arguments import validated
 from cofire.atomic import claimed
 from cofire.boost.methods import check_booster
-from cofire.boost.reading import DEFAULT_UNIT, Threshold, chosen_layers
+from cofire.boost.reading import Threshold, chosen_layers
 from cofire.errors import OptionError
 from cofire.marks import LATER
-from cofire.network import Network, Selector, Unit, classifier
+from cofire.network import ActivationLayer, Network, Selector, Unit, classifier
 from cofire.storage import versions
 from cofire.study.analyse import Analysis, Moment
-from cofire.study.graph_rows import GraphOptions
-from cofire.study.trajectory import Fragments, Trajectory
+from cofire.study.analysis_options import BY_CLASS, AnalysisOptions
+from cofire.study.fragments import Fragments
+from cofire.study.trajectory import Trajectory
 
 _TABLE = "layers.parquet"
 """Of a trajectory that was saved."""
@@ -48,12 +49,12 @@ def follow(
     threshold: float = 0.0,
     by_class: ByClass = True,
     pairs: Pairs | None = "class",
-    top: PositiveInt = DEFAULT_TOP,
+    top: PositiveInt | Sequence[PositiveInt] = DEFAULT_TOP,
     resolution: float = 2.0,
     community_runs: int = 10,
     null_graphs: NonNegativeInt | None = None,
     boost: str | None = None,
-    boost_layers: Selector = None,
+    boost_layers: str | ActivationLayer | Sequence[str | ActivationLayer] | None = None,
     boost_unit: Unit | None = None,
     boost_threshold: Threshold | None = None,
     held_out: Any = None,
@@ -85,7 +86,7 @@ def follow(
         pairs: Which pairs of neurons the activation pattern graph counts; None for no graph. Needs
             `by_class`.
         top: Representative neurons per class at the most; fewer in narrow layers (see
-            `cofire.summarize`).
+            `cofire.summarize`). Of several numbers, each is a graph of its own.
         resolution: γ of Louvain's method; 2 is Gephi's 0.5, which P2 used.
         community_runs: With how many seeds communities are found, and how often weights are
             shuffled.
@@ -93,7 +94,8 @@ def follow(
             0 for none.
         boost: A booster's method (see `cofire.Booster`) or "auto", to compare at every checkpoint
             with controls; None for no boosting. Needs test data.
-        boost_layers: Which layers it reads; all unless given.
+        boost_layers: Which layers it reads: "all" (unless given), "L2L" (the last two), "LL" (the
+            last), a name, or names with "+" between. Of several, each is a booster of its own.
         boost_unit: What a neuron of a feature map is to it (see `cofire.Booster`); `unit` unless
             given, or where that is "channel", the booster's own default.
         boost_threshold: Above what a neuron is active to it (see `cofire.Booster`); `threshold`
@@ -140,6 +142,91 @@ def follow(
             "a list of state dicts or files, in order, one at least",
             "pass sorted(Path(folder).glob('*.safetensors')), say",
         )
+    network = classifier(network, lambda: first_inputs(train))
+    given = {
+        "top": _several(top),
+        "null_graphs": null_graphs,
+        "boost": boost,
+        "boost_layers": None if boost_layers is None else _several(boost_layers),
+        "boost_unit": boost_unit,
+        "boost_threshold": boost_threshold,
+        "min_class_samples": min_class_samples,
+    }
+    asked = AnalysisOptions(
+        layers=None if layers is None else [layer.name for layer in network.select(layers)],
+        unit=unit,
+        bins=bins,
+        range=range,
+        threshold=threshold,
+        by_class=next(word for word, kept in BY_CLASS.items() if kept == by_class),
+        pairs=pairs or "none",
+        resolution=resolution,
+        community_runs=community_runs,
+        explain=explain,
+        **{name: value for name, value in given.items() if value is not None},
+    )
+    return follow_asked(
+        asked,
+        network,
+        checkpoints,
+        train,
+        test,
+        held_out=held_out,
+        epochs=epochs,
+        steps=steps,
+        class_names=class_names,
+        outputs=outputs,
+        weights_key=weights_key,
+        batch_size=batch_size,
+        folder=folder,
+        progress=progress,
+    )
+
+
+def follow_asked(
+    asked: AnalysisOptions,
+    network: Network,
+    checkpoints: Sequence[Weights],
+    train: Any,
+    test: Any = None,
+    *,
+    held_out: Any = None,
+    epochs: Sequence[float] | None = None,
+    steps: Sequence[int] | None = None,
+    class_names: Sequence[str] | None = None,
+    outputs: Sequence[int] | None = None,
+    weights_key: str | None = None,
+    batch_size: int = 256,
+    folder: str | Path | None = None,
+    told: Mapping[str, Any] | None = None,
+    progress: bool | None = None,
+    report: Callable[[Trajectory, int], None] | None = None,
+) -> Trajectory:
+    """The same as `follow`, of what is asked in one model of options.
+
+    Args:
+        asked: What is analysed.
+        network: See `follow`, as of all that is not named here.
+        checkpoints: One at least.
+        train: Training data.
+        test: Test data.
+        held_out: For boosters.
+        epochs: When each checkpoint was taken.
+        steps: After how many steps.
+        class_names: Of all classes.
+        outputs: Of each class.
+        weights_key: Which copy of the network.
+        batch_size: For data that does not come in batches.
+        folder: Where rows are kept.
+        told: What is noted of model and data beside the tables, in place of what they say
+            themselves.
+        progress: Show progress bars; None shows them on a terminal.
+        report: Called after every checkpoint that was not known before, with the trajectory so far
+            and the number of checkpoints in all.
+
+    Raises:
+        CofireError: As `follow`.
+    """
     count = len(checkpoints)
     moments = [k + 1.0 for k, _ in enumerate(checkpoints)] if epochs is None else list(epochs)
     if len(moments) != count or (steps is not None and len(steps) != count):
@@ -148,91 +235,57 @@ def follow(
             "one for each",
             "pass one epoch and, if any, one step per checkpoint",
         )
-    network = classifier(network, lambda: first_inputs(train))
-    graphs = GraphOptions(resolution, community_runs)
-    of_graphs = (graphs, top, null_graphs or 0) != (GraphOptions(), DEFAULT_TOP, 0)
-    of_boost = any(o is not None for o in (boost_layers, boost_unit, boost_threshold, held_out))
-    leave = "or leave them out"
-    faults = {
-        f"options of graphs without pairs: pass pairs='class', {leave}": pairs is None
-        and of_graphs,
-        f"options of boosting without boost: pass boost='readout', {leave}": boost is None
-        and of_boost,
-        f"boost={boost!r} without test data: pass test as well": boost and test is None,
-        f"explain={explain} without test data: pass test as well": explain and test is None,
-    }
-    for fault, holds in faults.items():
+    boosts = asked.boost != "none"
+    for fault, holds in {
+        "held_out without boost: pass boost='readout'": held_out is not None and not boosts,
+        f"boost={asked.boost!r} without test data: pass test": boosts and test is None,
+        f"explain={asked.explain} without test data: pass test": asked.explain and test is None,
+    }.items():
         if holds:
-            told, _, remedy = fault.partition(": ")
-            raise OptionError(told, "what they need as well", remedy)
-    if boost not in (None, "auto"):
-        check_booster("boost", boost)
-    limit = threshold if boost_threshold is None else boost_threshold
+            given, _, remedy = fault.partition(": ")
+            raise OptionError(given, "what they need as well", f"{remedy}, or leave it out")
+    if boosts and asked.boost != "auto":
+        check_booster("boost", asked.boost)
     labelling = Labelling.of(network, train, class_names, outputs)
     if class_names is None:
         remedy = ", or pass class_names if the labels do mean the same"
         labelling.check_same(test, "the test data", remedy)
         labelling.check_same(held_out, "the held-out data", remedy)
-    if boost is not None or explain:
-        labelling.check_outputs(f"boost={boost!r}" if boost is not None else f"explain={explain}")
-    noted = {
-        "unit": unit,
-        "bins": bins,
-        "range": range,
-        "threshold": threshold,
-        "by_class": by_class,
-        "pairs": pairs,
-        "top": top,
-        "null_graphs": (10 if pairs else 0) if null_graphs is None else null_graphs,
-    }
+    if boosts or asked.explain:
+        labelling.check_outputs(f"boost={asked.boost!r}" if boosts else f"explain={asked.explain}")
     options = {
         **_names(network, train, test, batch_size),
-        **noted,
-        **vars(graphs),
+        **asked.record(),
         "network": network.fingerprint,
-        "layers": [layer.name for layer in network.select(layers)],
+        "layers": [layer.name for layer in network.select(asked.layers)],
         "classes": list(labelling.names),
         "test_data": "given" if test is not None else "none",
+        "held_out_data": "none" if held_out is None else "given",
+        **(told or {}),
         "versions": versions(),
     }
     if labelling.matched != "number":
         options["outputs"] = labelling.matched
-    if explain:
-        options["explain"] = explain
-    boosting: dict[str, Any] | None = None
-    if boost is not None:
-        unit_of_it = boost_unit or (DEFAULT_UNIT if unit == "channel" else unit)
-        boosting = {"layers": boost_layers, "method": boost, "threshold": limit, "unit": unit_of_it}
-        options |= {
-            "boost": boost,
-            "boost_layers": [layer.name for layer in chosen_layers(network, boost_layers)],
-            "boost_unit": unit_of_it,
-            "boost_threshold": limit,
-            "held_out_data": "none" if held_out is None else "given",
-        }
+    for choice in asked.boosting.values():
+        chosen_layers(network, choice["layers"])
     analysis = Analysis(
-        train=train,
-        test=test,
-        held_out=held_out,
-        summary={
-            **noted,
-            "layers": layers,
-            "min_class_samples": min_class_samples,
-            "class_names": labelling.names,
-            "outputs": outputs,
-        },
-        options=options,
-        graphs=graphs,
-        boost=boosting,
-        explain=explain,
-        labelling=labelling,
+        asked,
+        train,
+        test,
+        labelling.names,
+        options,
+        held_out,
+        outputs,
+        labelling,
         batches={"batch_size": batch_size},
     )
     claim: AbstractContextManager[object] = (
         nullcontext() if folder is None else claimed(folder, "a trajectory", [_TABLE], alone=False)
     )
     with claim:
-        fragments = None if folder is None else Fragments(Path(folder), options)
+        fragments = (
+            None if folder is None else Fragments(Path(folder), options, AnalysisOptions.completed)
+        )
         parts = []
         for number, (weights, epoch) in enumerate(zip(checkpoints, moments, strict=True), start=1):
             now = network.with_weights(weights, weights_key=weights_key)
@@ -245,11 +298,21 @@ def follow(
                 part = analysis.at(now, moment, last=last, progress=progress)
                 if fragments is not None:
                     fragments.put(number, part, identity)
-            parts.append(part)
+                parts.append(part)
+                if report is not None:
+                    report(Trajectory.concat(parts), count)
+            else:
+                parts.append(part)
         whole = Trajectory.concat(parts)
         if folder is not None:
             whole.save(folder)
         return whole
+
+
+def _several(given: Any) -> Any:
+    """One choice or several as several; layers by their names."""
+    many = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+    return tuple(one.name if isinstance(one, ActivationLayer) else one for one in many)
 
 
 def _names(network: Network, train: Any, test: Any, batch_size: int) -> dict[str, Any]:

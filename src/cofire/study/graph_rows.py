@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import pyarrow as pa
 import torch
-from pydantic import Field, PositiveFloat
+from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from cofire.activations import ActivationSummary
+from cofire.activations import ActivationSummary, LayerSummary
 from cofire.arguments import validated
 from cofire.errors import ResultError
 from cofire.graphs import ActivationPatternGraph, Measure, Null
@@ -34,6 +34,8 @@ class GraphOptions:
         resolution: γ of Louvain's method; 2 is Gephi's 0.5, which P2 used.
         community_runs: With how many seeds communities are found, and how often weights are
             shuffled; 2 at least.
+        tops: Representative neurons per class, one graph for each number; None for as many as were
+            counted.
 
     Raises:
         OptionError: One of them has a value it cannot have.
@@ -41,6 +43,7 @@ class GraphOptions:
 
     resolution: PositiveFloat = 2.0
     community_runs: Annotated[int, Field(ge=2)] = 10
+    tops: tuple[PositiveInt, ...] | None = None
 
 
 def graph_tables(
@@ -60,16 +63,22 @@ def graph_tables(
     Returns:
         The tables by name.
     """
-    layers = list(enumerate(summary.layers)) if summary.options.pairs is not None else []
+    places = []
+    if summary.options.pairs is not None:
+        asked = sorted(options.tops or (summary.options.top,))
+        for index, layer in enumerate(summary.layers):
+            # Of a narrow layer several numbers come to the same graph.
+            known = {summary.top_of(layer, top): top for top in reversed(asked)}
+            places += [(index, layer, top) for top in reversed(known.values())]
 
-    def of_layer(place: tuple[int, Any]) -> list[pa.Table]:
-        index, layer = place
-        graph = summary.graph(layer.layer.name)
+    def of_layer(place: tuple[int, LayerSummary, int]) -> list[pa.Table]:
+        index, layer, top = place
+        graph = summary.graph(layer.layer.name, top)
         return _tables(graph, index, summary.options.classes, moment, accuracies, options)
 
     # Layers side by side: finding communities holds no interpreter lock.
     with ThreadPoolExecutor(max_workers=max(1, torch.get_num_threads())) as pool:
-        parts = list(pool.map(of_layer, layers))
+        parts = list(pool.map(of_layer, places))
     return {
         name: pa.concat_tables([part[place] for part in parts]) if parts else TABLES[name].table()
         for place, name in enumerate(("graphs", "modularities", "vertices", "edges"))
@@ -135,7 +144,7 @@ def _tables(
     options: GraphOptions,
 ) -> list[pa.Table]:
     gamma, runs = options.resolution, options.community_runs
-    start = {**moment, "layer_index": index, "layer": graph.layer}
+    start = {**moment, "layer_index": index, "layer": graph.layer, "top": graph.top}
     found = graph.communities("louvain", resolution=gamma)
     stability = {
         "kernighan-lin": graph.stability("kernighan-lin", runs=runs),

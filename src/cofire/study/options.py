@@ -9,11 +9,11 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from cofire.boost import METHODS
-from cofire.boost.reading import DEFAULT_UNIT, BoosterUnit
 from cofire.errors import OptionError, near_matches
 from cofire.images.preparation import PreparationOptions
-from cofire.marks import Mark, Refused, choice, shown
+from cofire.marks import Mark, Refused, shown
 from cofire.options import option
+from cofire.study.analysis_options import AnalysisOptions
 from cofire.study.recipes import recipe
 from cofire.study.sources import DATASETS
 
@@ -23,8 +23,6 @@ SMALL_NETWORKS = ("fcnn", "cnn")
 _DATA = "Data"
 _NETWORK = "Network"
 _TRAINING = "Training"
-_GRAPH = "Activation pattern graph"
-_BOOSTING = "Boosting"
 
 
 def _named(names: Iterable[str], *kinds: str) -> Mark:
@@ -68,7 +66,7 @@ _SHARE_OR_DATA = Mark("a share from 0 to 0.9, or data by name", _share_or_data, 
 _INTERVAL = Mark("steps or epochs", _interval, "'500 steps'")
 
 
-class StudyOptions(PreparationOptions):
+class StudyOptions(AnalysisOptions, PreparationOptions):
     """What a study does; everything that its numbers depend on, and where they are computed.
 
     A recipe's options are defaults, which those given win over. `hidden` is 512,512 of an fcnn and
@@ -84,8 +82,6 @@ class StudyOptions(PreparationOptions):
     """
 
     renamed: ClassVar[Mapping[str, str]] = {"dataset": "data", "network": "model"}
-    single: ClassVar[tuple[str, ...]] = ("top", "boost_layers")
-    """Options that had one value before they had several."""
     elsewhere: ClassVar[tuple[str, ...]] = ("device", "workers")
     """Where a study is computed, which is no part of what it is."""
 
@@ -220,83 +216,10 @@ class StudyOptions(PreparationOptions):
         "Observed samples",
         "On how many training samples neurons are observed, the same share of each class; all unless given.",
     )
-    bins: PositiveInt = option(100, "Bins", "Bins R of the entropy's histograms.")
-    range: Literal["own", "zero-to-max", "global"] = option("own", "Range", "Of the histograms.")
-    threshold: float = option(0.0, "Threshold", "A neuron is active above it.")
-    pairs: Literal["class", "union", "none"] = option(
-        "class",
-        "Pairs",
-        "Which pairs of neurons the graph counts; none for no graph.",
-        panel=_GRAPH,
-    )
-    top: Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=20)] = option(
-        (50,),
-        "Representatives",
-        "Representative neurons per class at the most (P2: 50), fewer in narrow layers; "
-        "several numbers for a graph of each.",
-        panel=_GRAPH,
-    )
-    resolution: float = option(
-        2.0,
-        "Resolution",
-        "γ of Louvain's method; 2 is Gephi's 0.5, which P2 used.",
-        panel=_GRAPH,
-        gt=0,
-    )
-    community_runs: int = option(
-        10,
-        "Seeds of communities",
-        "With how many seeds communities are found, and how often weights are shuffled.",
-        panel=_GRAPH,
-        ge=2,
-        le=1000,
-    )
-    null_graphs: int = option(
-        10,
-        "Null graphs",
-        "How many graphs with random labels each graph is held against; 0 for none.",
-        panel=_GRAPH,
-        ge=0,
-        le=1000,
-    )
-    boost: Annotated[str, choice(("none", "auto", *METHODS))] = option(
-        "none",
-        "Booster",
-        "The booster's method at every checkpoint, or auto; none for no boosting.",
-        panel=_BOOSTING,
-    )
-    boost_layers: Annotated[tuple[str, ...], Field(min_length=1, max_length=20)] = option(
-        ("all",),
-        "Booster's layers",
-        "Layers the booster reads: all, L2L (the last two), LL (the last), or a name; several for a booster of each.",
-        panel=_BOOSTING,
-    )
-    boost_unit: BoosterUnit = option(
-        DEFAULT_UNIT,
-        "Booster's unit",
-        "What a neuron of a feature map is to the booster.",
-        panel=_BOOSTING,
-    )
-    boost_threshold: Literal["mean"] | float | None = option(
-        None,
-        "Booster's threshold",
-        "A neuron is active to it above it; mean for each neuron's own; as threshold unless given.",
-        panel=_BOOSTING,
-    )
-    explain: int = option(
-        0,
-        "Explained images",
-        "Test images predicted right, and mistakes, explained at the last checkpoint at the most.",
-        ge=0,
-        le=100,
-    )
 
     def __init__(self, **given: Any) -> None:
-        given = {
-            name: (value,) if name in self.single and isinstance(value, int | str) else value
-            for name, value in given.items()
-            if value is not None
-        }
+        given = {name: value for name, value in given.items() if value is not None}
+        given |= self._several(given)
         if (name := given.get("recipe")) is not None:
             given = _over_recipe(recipe(name).options, given)
         super().__init__(**given)
@@ -304,19 +227,6 @@ class StudyOptions(PreparationOptions):
     def record(self) -> dict[str, Any]:
         """What is stored of them, as JSON holds it: not where they are computed."""
         return self.model_dump(mode="json", exclude=set(self.elsewhere))
-
-    @classmethod
-    def completed(cls, record: Mapping[str, Any]) -> dict[str, Any]:
-        """See `Options.completed`.
-
-        Example:
-            >>> told = StudyOptions.completed({"dataset": "mnist", "top": 50})
-            >>> told["data"], told["top"], told["schedule"]
-            ('mnist', [50], 'constant')
-        """
-        told = super().completed(record)
-        several = {name: told[name] for name in cls.single if not isinstance(told[name], list)}
-        return told | {name: [value] for name, value in several.items()}
 
     @model_validator(mode="before")
     @classmethod
@@ -344,8 +254,6 @@ class StudyOptions(PreparationOptions):
             if given.get("checkpoints") is not None:
                 raise ValueError("checkpoints or checkpoint_every, not both")
             given = {**given, "checkpoints": None}
-        if given.get("null_graphs") == 1:
-            raise ValueError("null_graphs of 0, or of two at least, which have a spread")
         return given
 
 
@@ -395,9 +303,4 @@ def of_now(record: Mapping[str, Any]) -> dict[str, Any]:
     """
     if "dataset" not in record:
         return dict(record)
-    return {
-        StudyOptions.renamed.get(name, name): [value]
-        if name in StudyOptions.single and not isinstance(value, list)
-        else value
-        for name, value in record.items()
-    }
+    return StudyOptions.renamed_in(record)

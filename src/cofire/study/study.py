@@ -17,12 +17,12 @@ from cofire.reading import named
 from cofire.storage import begin, versions
 from cofire.study.analyse import Analysis, Moment
 from cofire.study.data import StudyData, open_study_data
-from cofire.study.graph_rows import GraphOptions
+from cofire.study.fragments import Fragments
 from cofire.study.networks import build, load_start
 from cofire.study.options import StudyOptions
 from cofire.study.sources import drawn_seed
 from cofire.study.training import Course, Training, checkpoint_path, seeded
-from cofire.study.trajectory import Fragments, Trajectory
+from cofire.study.trajectory import Trajectory
 
 _ABOUT = "study.json"
 _OF_OBSERVED = 5
@@ -89,33 +89,14 @@ def _run(
 
     begin(target / _ABOUT, described, read=read, error=OptionError)
     fragments = Fragments(target, described, read)
-    threshold = options.boost_threshold
     analysis = Analysis(
-        train=observed,
-        test=data.test,
-        held_out=data.held_out,
-        summary={
-            "bins": options.bins,
-            "range": options.range,
-            "threshold": options.threshold,
-            "by_class": True,
-            "pairs": None if options.pairs == "none" else options.pairs,
-            "top": max(options.top),
-            "null_graphs": 0 if options.pairs == "none" else options.null_graphs,
-            "class_names": data.classes,
-        },
-        options=described,
-        graphs=GraphOptions(options.resolution, options.community_runs),
-        boost=None
-        if options.boost == "none"
-        else {
-            "layers": None if options.boost_layers[0] == "all" else options.boost_layers[0],
-            "method": options.boost,
-            "unit": options.boost_unit,
-            "threshold": options.threshold if threshold is None else threshold,
-            "seed": options.seed,
-        },
-        explain=options.explain,
+        options,
+        observed,
+        data.test,
+        data.classes,
+        described,
+        data.held_out,
+        seed=options.seed,
     )
     moments = [
         Moment(number, step / course.epoch, step)
@@ -181,7 +162,6 @@ def _opened(
 def _described(options: StudyOptions, data: StudyData, observed: int) -> dict[str, Any]:
     return {
         **options.record(),
-        "unit": "channel",
         **data.record,
         "information_floor": information_floor(observed, len(data.classes)),
         # Other versions may round otherwise: rows of two of them do not belong in one table.

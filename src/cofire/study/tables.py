@@ -154,11 +154,12 @@ _GRAPHS = TableSpec(
     "communities:int64 singletons:int64 community_sizes:list<int64> "
     "community_mean_size:float64 nmi:float64 ari:float64 stability:float64? "
     "unique_neurons:int64 shared_neurons:int64 unique_matrix:list<int64>" + _ACCURACIES,
-    "checkpoint layer_index",
+    "checkpoint layer_index top",
     optional=True,
 )
-"""One row per checkpoint and layer: its activation pattern graph. `top` representative neurons per class
-(`top_asked` were asked for: a narrow layer has fewer, see `cofire.summarize`); `isolated` vertices
+"""One row per checkpoint, layer and number of representatives: its activation pattern graph. `top` representative
+neurons per class (`top_asked` were asked for, where several numbers come to the same the lowest: a
+narrow layer has fewer, see `cofire.summarize`); `isolated` vertices
 have no edge; `edges` have a weight above zero and `edges_kept` of them, the heaviest, stand in the
 table of edges; `weight` is their sum. `communities` are those that Louvain's method finds at
 `resolution`, `singletons` of them have one vertex, `community_sizes` are in falling order,
@@ -170,14 +171,16 @@ row by row, a row for each class that occurs, `unique_neurons` the sum of its di
 
 _MODULARITIES = TableSpec(
     "modularities",
-    _MOMENT + "layer_index:int32 layer:string measure:string modularity:float64 low:float64? "
+    _MOMENT
+    + "layer_index:int32 layer:string top:int64? measure:string modularity:float64 low:float64? "
     "high:float64? runs:int64 weights_mean:float64? weights_std:float64? "
     "weights_z:float64? labels_mean:float64? labels_std:float64? labels_z:float64? "
     "weights_runs:int64 labels_runs:int64" + _ACCURACIES,
-    "checkpoint layer_index measure",
+    "checkpoint layer_index top measure",
     optional=True,
 )
-"""One row per checkpoint, layer and measure of modularity. `measure` is "no-overlap" (P2 Eq. 2),
+"""One row per graph and measure of modularity; `top` is the graph's, null in results of earlier versions, as in the
+following tables. `measure` is "no-overlap" (P2 Eq. 2),
 "unweighted-overlap" (Eq. 3), "weighted-overlap" (Eq. 4), each of the sets of representative
 neurons, or "kernighan-lin" or "louvain" (Eq. 2 of what that method finds): for the last two
 `modularity` is the median over `runs` seeds and `low` and `high` are the extremes, null elsewhere.
@@ -190,14 +193,14 @@ graphs."""
 
 _VERTICES = TableSpec(
     "vertices",
-    _MOMENT + "layer_index:int32 layer:string neuron:int64 classes:list<int32> "
+    _MOMENT + "layer_index:int32 layer:string top:int64? neuron:int64 classes:list<int32> "
     "class_means:list<float64> class:int32 community:int32 mean_activation:float64 "
     "entropy:float64 degree:int64 strength:float64 within_strength:float64 "
     "participation:float64",
-    "checkpoint layer_index neuron",
+    "checkpoint layer_index top neuron",
     optional=True,
 )
-"""One row per checkpoint, layer and vertex of the graph. `classes` are those that the neuron represents, in order,
+"""One row per graph and vertex. `classes` are those that the neuron represents, in order,
 `class_means` its mean activation over each; `class` is the one of them with the highest,
 `community` the number of the found community (0 is the largest). `mean_activation` and `entropy`
 (nats) are over all observations. `degree` is its number of edges, `strength` the sum of their
@@ -206,29 +209,30 @@ weights, `within_strength` the part of it inside its own class,
 
 _EDGES = TableSpec(
     "edges",
-    "checkpoint:int32 layer_index:int32 source:int32 target:int32 weight:float64",
-    "checkpoint layer_index source target",
+    "checkpoint:int32 layer_index:int32 top:int64? source:int32 target:int32 weight:float64",
+    "checkpoint layer_index top source target",
     within="graphs",
 )
-"""One row per checkpoint, layer and edge, between two neurons, `source` below `target`; the heaviest where there are
+"""One row per graph and edge, between two neurons, `source` below `target`; the heaviest where there are
 very many."""
 
 _BOOSTS = TableSpec(
     "boosts",
-    _MOMENT + "method:string kind:string role:string title:string fitted_on:string "
+    _MOMENT + "layers:string? method:string kind:string role:string title:string fitted_on:string "
     "train_accuracy:float64? validation_accuracy:float64? test_accuracy:float64 "
     "test_nll:float64 test_ece:float64 parameters:int64 gain:float64? gain_low:float64? "
     "gain_high:float64? base_gain:float64? base_gain_low:float64? base_gain_high:float64? "
     "repaired:int64? broken:int64? values_gain:float64? values_gain_low:float64? "
     "values_gain_high:float64? layers_read:int64? layers_always_active:int64?",
-    "checkpoint kind method",
+    "checkpoint layers kind method",
     optional=True,
     option="boost",
 )
-"""One row per checkpoint and way to improve the trained network. `kind` is "base" (the network as it is), "control"
+"""One row per checkpoint, choice of layers and way to improve the trained network. `layers` are those that boosters
+read, as they were asked for, null in results of earlier versions. `kind` is "base" (the network as it is), "control"
 (sees nothing of hidden layers but what goes into the last), "ablation" (the readout of all layers
 with half of what it reads taken away: "values", how strongly neurons fire, or "patterns", which do)
-or "method". Each checkpoint has exactly one row of each `role`: "base", "best control" (a control,
+or "method". Each choice of a checkpoint has exactly one row of each `role`: "base", "best control" (a control,
 chosen on validation data) and "booster" (the default or asked-for method); the others have "".
 `title` is a short name for people; `fitted_on` is "", "training data", "held-out data",
 "cross-fitted training data" or "training and held-out data". Accuracies are shares from 0 to 1,
@@ -247,26 +251,28 @@ results of earlier versions."""
 
 _BOOST_CLASSES = TableSpec(
     "boost_classes",
-    _MOMENT + "class:int32 class_name:string samples:int64 base_false_positives:int64 "
+    _MOMENT
+    + "layers:string? class:int32 class_name:string samples:int64 base_false_positives:int64 "
     "base_false_negatives:int64 boosted_false_positives:int64 "
     "boosted_false_negatives:int64",
-    "checkpoint class",
+    "checkpoint layers class",
     optional=True,
     option="boost",
 )
-"""One row per checkpoint and class: errors on the test data of the base and of the row of role "booster"."""
+"""One row per checkpoint, choice of layers and class: errors on the test data of the base and of the row of role
+"booster"."""
 
 _FLIPS = TableSpec(
     "flips",
     _MOMENT
-    + "index:int64 label:int32 base_class:int32 boosted_class:int32 base_confidence:float64 "
+    + "layers:string? index:int64 label:int32 base_class:int32 boosted_class:int32 base_confidence:float64 "
     "boosted_confidence:float64 image:binary?",
-    "checkpoint index",
+    "checkpoint layers index",
     within="boosts",
     option="boost",
 )
-"""One row per checkpoint and example of a test sample, number `index`, that the booster classifies otherwise than the
-base. Confidences are shares from 0 to 1; `image` is a PNG, null where the sample is no image. At
+"""One row per checkpoint, choice of layers and example of a test sample, number `index`, that the booster classifies
+otherwise than the base. Confidences are shares from 0 to 1; `image` is a PNG, null where the sample is no image. At
 most 12 examples of
 wrong to right, 12 of right to wrong and 6 of wrong to another wrong; how many there are in all
 stands in `boosts`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -13,12 +13,12 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from cofire.arguments import validated
-from cofire.atomic import atomic_folder, write_text
 from cofire.errors import LayerError, MergeError, OptionError, ResultError, near_matches
 from cofire.graphs import ActivationPatternGraph
 from cofire.patterns import MEASURES, OfLayer
-from cofire.reading import read_json, reader
-from cofire.storage import Read, check_same, read_schema, read_table, write_table
+from cofire.reading import reader
+from cofire.storage import read_schema, read_table, write_table
+from cofire.study.boosts import choices_of
 from cofire.study.correlation import Correlation, correlate
 from cofire.study.graph_rows import graph_from_tables
 from cofire.study.options import of_now
@@ -30,7 +30,7 @@ _MOMENT = ("checkpoint", "epoch", "step")
 _ACCURACIES = ("train_accuracy", "test_accuracy")
 
 
-_SUBJECT = ("scope", "name", "measure", "accuracy", "mean")
+_SUBJECT = ("scope", "name", "measure", "top", "accuracy", "mean")
 
 
 @validated
@@ -158,12 +158,15 @@ class Trajectory:
             Table with one row per subject, measure and accuracy: scope ("network", "layer" or
             "class"), name, measure (each that is registered, "entropy" first; of a layer's graph
             also "community size", the mean over its communities, and those of the table
-            `modularities`), accuracy ("train" or "test"), the mean of the measure over the
-            checkpoints, and the fields of `Correlation`. A class is held against its own accuracy.
+            `modularities`), top (representatives per class of the graph, else null), accuracy
+            ("train" or "test"), the mean of the measure over the checkpoints, and the fields of
+            `Correlation`. A class is held against its own accuracy.
         """
         rows: list[dict[str, Any]] = []
 
-        def add(scope: str, name: str, table: pa.Table, columns: Mapping[str, str]) -> None:
+        def add(
+            scope: str, name: str, table: pa.Table, columns: Mapping[str, str], top: Any = None
+        ) -> None:
             for measure, column in columns.items():
                 if column not in table.column_names or table[column].null_count:
                     continue
@@ -172,7 +175,7 @@ class Trajectory:
                     accuracies = table[f"{accuracy}_accuracy"]
                     if accuracies.null_count == 0:
                         found = correlate(values, accuracies.to_pylist(), confidence=confidence)
-                        subject = (scope, name, measure, accuracy, sum(values) / len(values))
+                        subject = (scope, name, measure, top, accuracy, sum(values) / len(values))
                         rows.append({**dict(zip(_SUBJECT, subject, strict=True)), **vars(found)})
 
         own = {name: name for name in MEASURES}
@@ -180,31 +183,77 @@ class Trajectory:
         for name in dict.fromkeys(self.layers["layer"].to_pylist()):
             here = pc.field("layer") == name
             add("layer", name, self.layers.filter(here), own)
-            if len(graphs := self.graphs.filter(here)):
-                add("layer", name, graphs, {"community size": "community_mean_size"})
-            of_layer = self.modularities.filter(here)
-            for measure in dict.fromkeys(of_layer["measure"].to_pylist()):
-                rest = of_layer.filter(pc.field("measure") == measure)
-                add("layer", name, rest, {measure: "modularity"})
+            for top, graphs, of_layer in self._of_tops(here):
+                add("layer", name, graphs, {"community size": "community_mean_size"}, top)
+                for measure in dict.fromkeys(of_layer["measure"].to_pylist()):
+                    rest = of_layer.filter(pc.field("measure") == measure)
+                    add("layer", name, rest, {measure: "modularity"}, top)
         for number, name in sorted(self._listed_classes().items()):
             add("class", name, self.classes.filter(pc.field("class") == number), own)
         numbers = [f.name for f in fields(Correlation)]
+        whole = ("top", "points")
         schema = pa.schema(
-            [(n, pa.string()) for n in _SUBJECT[:-1]]
-            + [(n, pa.int64() if n == "points" else pa.float64()) for n in (_SUBJECT[-1], *numbers)]
+            [(n, pa.int64() if n in whole else pa.string()) for n in _SUBJECT[:-1]]
+            + [(n, pa.int64() if n in whole else pa.float64()) for n in (_SUBJECT[-1], *numbers)]
         )
         return pa.Table.from_pylist(rows, schema=schema)
 
-    def graph(self, layer: str, checkpoint: int | None = None) -> ActivationPatternGraph:
+    def _of_tops(self, here: pc.Expression) -> Iterator[tuple[int, pa.Table, pa.Table]]:
+        """Graphs and their modularities, apart by their number of representatives."""
+        graphs, modularities = self.graphs.filter(here), self.modularities.filter(here)
+        for top in sorted(set(graphs["top"].to_pylist())):
+            same = pc.field("top") == top
+            # Results of earlier versions have graphs of one number.
+            yield top, graphs.filter(same), modularities.filter(same | pc.field("top").is_null())
+
+    def chosen(self, top: int | None = None, boost_layers: str | None = None) -> Self:
+        """The same with graphs of one number of representatives, and boosters of one choice of layers.
+
+        Args:
+            top: Representative neurons per class as they were asked for, of which a narrow layer
+                has fewer; the first of the options' unless given.
+            boost_layers: A choice as it was asked for; all layers, or else the first, unless given.
+
+        Raises:
+            OptionError: It was not asked for.
+        """
+        tables: dict[str, pa.Table] = {}
+        asked = self.options.get("top")
+        tops = asked if isinstance(asked, list | tuple) else []
+        if len(tops) > 1:
+            wanted = tops[0] if top is None else _one_of("top", top, tops)
+            # The largest number up to it, in each layer.
+            rows = self.graphs.select(["layer_index", "top"]).to_pylist()
+            best: dict[int, int] = {}
+            for row in rows:
+                if row["top"] <= wanted:
+                    best[row["layer_index"]] = max(row["top"], best.get(row["layer_index"], 0))
+            pairs = pa.table({"layer_index": list(best), "top": list(best.values())})
+            keys = pairs.cast(pa.schema([("layer_index", pa.int32()), ("top", pa.int64())]))
+            for name in ("graphs", "modularities", "vertices", "edges"):
+                order = [(key, "ascending") for key in TABLES[name].keys.split()]
+                tables[name] = _rows_of(getattr(self, name), keys).sort_by(order)
+        choices = choices_of(self.boosts)
+        if len(choices) > 1:
+            of = choices[0] if boost_layers is None else _one_of("layers", boost_layers, choices)
+            for name in ("boosts", "boost_classes", "flips"):
+                tables[name] = getattr(self, name).filter(pc.field("layers") == of)
+        return replace(self, **tables)
+
+    def graph(
+        self, layer: str, checkpoint: int | None = None, top: int | None = None
+    ) -> ActivationPatternGraph:
         """The activation pattern graph of a layer at a checkpoint, out of the tables.
 
         Args:
             layer: Its name.
             checkpoint: Its number; the last one unless given.
+            top: Representative neurons per class, where graphs of several numbers were asked for;
+                the first of them unless given.
 
         Raises:
             LayerError: No graph of such a layer.
-            OptionError: No such checkpoint.
+            OptionError: No such checkpoint, or no such number of representatives.
             ResultError: The tables do not hold all edges of the graph.
         """
         number = max(self.checkpoints, default=0) if checkpoint is None else checkpoint
@@ -214,7 +263,8 @@ class Trajectory:
                 f"one of {', '.join(map(str, self.checkpoints))}",
                 "name one of them",
             )
-        found = self.graphs.filter(
+        one = self.chosen(top)
+        found = one.graphs.filter(
             (pc.field("layer") == layer) & (pc.field("checkpoint") == number)
         ).to_pylist()
         if not found:
@@ -230,7 +280,7 @@ class Trajectory:
             pc.field("checkpoint") == number
         )
         return graph_from_tables(
-            found[0], self.vertices.filter(here), self.edges.filter(here), self.class_names()
+            found[0], one.vertices.filter(here), one.edges.filter(here), self.class_names()
         )
 
     def class_names(self) -> dict[int, str]:
@@ -355,6 +405,8 @@ def _check_together(tables: Mapping[str, pa.Table], folder: str, apart: bool) ->
     }
     strays = any(spec.within and not seen[n] <= seen[spec.within] for n, spec in TABLES.items())
     by_graph = ["checkpoint", "layer_index"]
+    if not tables["edges"]["top"].null_count:
+        by_graph.append("top")
     held = tables["edges"].group_by(by_graph).aggregate([("weight", "count")])
     kept = tables["graphs"].filter(pc.field("edges_kept") > 0)
     counts = [
@@ -370,73 +422,22 @@ def _check_together(tables: Mapping[str, pa.Table], folder: str, apart: bool) ->
         )
 
 
+def _one_of(name: str, value: Any, known: Sequence[Any]) -> Any:
+    if value not in known:
+        raise OptionError(
+            f"{name}={value!r}", f"one of {', '.join(map(str, known))}", "name one of them"
+        )
+    return value
+
+
+def _rows_of(table: pa.Table, keys: pa.Table) -> pa.Table:
+    """The rows that have one of the keys."""
+    chosen = table.append_column("_at", pa.array(range(len(table)), pa.int64()))
+    names = keys.column_names
+    kept = chosen.select([*names, "_at"]).join(keys, keys=names, join_type="left semi")["_at"]
+    return table.take(kept)
+
+
 def _first_columns() -> dict[str, OfLayer]:
     """The column of every measure in the table of layers, and how it is made of its neurons."""
     return dict(next(iter(measure.columns.items())) for measure in MEASURES.values())
-
-
-_IDENTITY = "checkpoint.json"
-
-
-_NAMED = ("model", "data", "samples", "test_samples")
-
-
-class Fragments:
-    """A folder of trajectories of one checkpoint each, every one whole or absent.
-
-    Args:
-        folder: The run's folder; the fragments lie below it.
-        options: Under which they must have been made.
-        read: See `cofire.storage.check_same`.
-    """
-
-    def __init__(self, folder: Path, options: dict[str, Any], read: Read | None = None) -> None:
-        self._folder = folder / "rows"
-        self._options = options
-        self._read = read
-
-    def _path(self, number: int) -> Path:
-        return self._folder / f"{number:04d}"
-
-    def get(self, number: int, identity: dict[str, Any]) -> Trajectory | None:
-        """The rows of a checkpoint, None if they are not there.
-
-        Args:
-            number: Of the checkpoint.
-            identity: What tells this checkpoint from others, as it was given to `put`.
-
-        Raises:
-            MergeError: They are of another checkpoint or were made under other options.
-            ResultError: They are damaged.
-        """
-        path = self._path(number)
-        if not path.is_dir():
-            return None
-        try:
-            found = Trajectory.load(path)
-            known = read_json(path / _IDENTITY)
-        except (ResultError, OSError, ValueError, RecursionError) as error:
-            raise ResultError(
-                f"'{path}' is damaged: {error}",
-                "the whole rows of a checkpoint",
-                f"delete '{path}' and start again",
-            ) from error
-        named = {name: self._options[name] for name in _NAMED if name in self._options}
-        mine, theirs = {**self._options, **identity}, {**named, **found.options, **known}
-        check_same(path, theirs, mine, read=self._read)
-        return replace(found, options=self._options)
-
-    def put(self, number: int, rows: Trajectory, identity: dict[str, Any]) -> None:
-        """Keep the rows of a checkpoint: the folder appears in one step.
-
-        Args:
-            number: Of the checkpoint.
-            rows: A trajectory of this checkpoint alone.
-            identity: What tells this checkpoint from others.
-
-        Raises:
-            ResultError: They are there already, or cannot be written.
-        """
-        with atomic_folder(self._path(number)) as partial:
-            rows.save(partial)
-            write_text(partial / _IDENTITY, json.dumps(identity, sort_keys=True))

@@ -1,0 +1,136 @@
+"""`cofire follow`: what the neurons did over a training run that somebody else made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from cofire.activations.batches import classes_of
+from cofire.cli.options import DATA, LabelledDataOptions, Output
+from cofire.cli.terminal import claim, command_line, note
+from cofire.errors import OptionError
+from cofire.images.classes import known_names
+from cofire.options import option
+from cofire.report import write_report
+from cofire.study import Trajectory
+from cofire.study.analysis_options import AnalysisOptions
+from cofire.study.checkpoint_files import checkpoint_files
+from cofire.study.findings import digest
+from cofire.study.follow import follow_asked
+from cofire.study.sources import outputs_of
+
+
+class Follow(AnalysisOptions, LabelledDataOptions):
+    """Which checkpoints are followed, on which data, and what is analysed."""
+
+    files: tuple[Path, ...] = option(
+        ...,
+        "Checkpoints",
+        "Files of weights, or folders of them, in the order of the numbers in their names.",
+    )
+    data: str = option(..., "Training data", DATA, panel="Data")
+    test: str | None = option(
+        None,
+        "Test data",
+        "For test accuracy, boosting and explanations, of the same kinds; a torchvision set's test part.",
+        panel="Data",
+    )
+    held_out: str | None = option(
+        None,
+        "Held-out data",
+        "Neither trained nor tested on, for boosters; a part of the training data unless given.",
+        panel="Data",
+    )
+    epochs: tuple[float, ...] | None = option(
+        None, "Epochs", "When each checkpoint was taken; as the names say, else 1, 2, 3 …"
+    )
+    out: Path = option(
+        Path("cofire-follow"), "Folder", "Folder for the results.", panel=Output.panel
+    )
+
+
+def follow(options: Follow) -> dict[str, Any]:
+    """What the neurons did over the checkpoints of a finished training run, next to its accuracy.
+
+    Checkpoints are state dicts, or what Lightning and Hugging Face's Trainer write. Stopped at any
+    moment and started again with the same options, it goes on where it was.
+    """
+    found = checkpoint_files(options.files)
+    epochs = found.epochs if options.epochs is None else options.epochs
+    if epochs is not None and len(epochs) != len(found.paths):
+        raise OptionError(
+            f"{len(epochs)} epochs for {len(found.paths)} checkpoints",
+            "one for each",
+            "leave --epochs out, or pass one number for each",
+        )
+    if options.weights is not None:
+        raise OptionError(
+            f"--weights {options.weights}", "checkpoints without a flag", "name it among them"
+        )
+    if found.left_out:
+        note(f"left out, as their names have no number: {', '.join(map(str, found.left_out))}")
+    claim(options.out, "layers.parquet", "a trajectory", quiet=True)
+    specs = [(options.data, "train")]
+    specs += [(one, "test") for one in (options.test, options.held_out) if one is not None]
+    # Weights of its own would be loaded for nothing.
+    first = options.model_copy(update={"weights": str(found.paths[0])})
+    network, opened, preparation = first.opened_with(
+        *((name, part if name.startswith("torchvision:") else None) for name, part in specs)
+    )
+    train, others = opened[0], [options.loader(one) for one in opened[1:]]
+    for path in found.paths:  # what does not fit is told before hours are lost
+        network.with_weights(path, weights_key=options.weights_key)
+    names = None if classes_of(train) else known_names(options.model, network.num_classes)
+
+    def line(so_far: Trajectory, checkpoints: int) -> None:
+        now = so_far.network().to_pylist()[-1]
+        told = [f"checkpoint {now['checkpoint']:>3}/{checkpoints}", f"epoch {now['epoch']:g}"]
+        told.append(f"entropy {now['entropy']:,.1f} nats")
+        told += [
+            f"{part} {now[f'{part}_accuracy']:.4f}"
+            for part in ("train", "test")
+            if now[f"{part}_accuracy"] is not None
+        ]
+        typer.echo("  ".join(told), err=True)
+
+    trajectory = follow_asked(
+        AnalysisOptions(
+            **{
+                name: getattr(options, name)
+                for name in options.model_fields_set & AnalysisOptions.model_fields.keys()
+            }
+        ),
+        network,
+        found.paths,
+        options.loader(train),
+        others[0] if options.test is not None else None,
+        held_out=others[-1] if options.held_out is not None else None,
+        epochs=epochs,
+        steps=found.steps,
+        class_names=names,
+        outputs=outputs_of(train, options.model, network.num_classes),
+        weights_key=options.weights_key,
+        batch_size=options.batch_size,
+        folder=options.out,
+        told={
+            "model": options.model,
+            "data": options.data,
+            "test_data": options.test or "none",
+            "held_out_data": options.held_out or "none",
+            **options.prepared(preparation),
+        },
+        report=line,
+    )
+    page = write_report(trajectory, options.out / "report.html", command=command_line())
+    said = digest(trajectory)
+    typer.echo("\n".join(said))
+    typer.echo(f"Report: {page}")
+    return {
+        "report": page,
+        "folder": options.out,
+        "checkpoints": [str(path) for path in found.paths],
+        "network": trajectory.network().to_pylist(),
+        "digest": said,
+    }

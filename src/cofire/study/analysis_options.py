@@ -1,0 +1,212 @@
+"""What is analysed at a checkpoint: the options that studies, `cofire.follow` and summaries share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+
+from cofire.activations import DEFAULT_TOP, ByClass, Range
+from cofire.boost import METHODS
+from cofire.boost.reading import DEFAULT_UNIT, BoosterUnit
+from cofire.errors import OptionError
+from cofire.marks import choice
+from cofire.network import Unit
+from cofire.options import Options, option
+
+ByClassWord = Literal["none", "statistics", "full"]
+BY_CLASS: dict[ByClassWord, ByClass] = {"none": False, "statistics": "statistics", "full": True}
+"""What is kept by class, in the words of options and as `cofire.summarize` takes it."""
+
+_GRAPH = "Activation pattern graph"
+_BOOSTING = "Boosting"
+_OF_GRAPHS = ("top", "resolution", "community_runs", "null_graphs")
+_OF_BOOSTING = ("boost_layers", "boost_unit", "boost_threshold")
+
+
+class ObservationOptions(Options):
+    """What is observed of a network's neurons, and what is made of it.
+
+    Example:
+        >>> ObservationOptions(top=(25, 50)).summary["top"]
+        50
+    """
+
+    layers: list[str] | None = option(
+        None, "Layers", "Name, glob or kind:relu; may be repeated. All unless given."
+    )
+    unit: Unit = option("channel", "Unit", "What a neuron is.")
+    bins: PositiveInt = option(100, "Bins", "Bins R of the entropy's histograms.")
+    range: Range = option("own", "Range", "Of the histograms.")
+    threshold: float = option(0.0, "Threshold", "A neuron is active above it.")
+    by_class: ByClassWord = option(
+        "full", "By class", "Nothing, statistics (selectivity, information), or histograms as well."
+    )
+    min_class_samples: PositiveInt | None = option(
+        None,
+        "Samples of a class",
+        "Fewest of a class that occurs; 2 unless given, 1 where not all occur.",
+    )
+    pairs: Literal["class", "union", "none"] = option(
+        "class",
+        "Pairs",
+        "Which pairs of neurons the graph counts; none for no graph.",
+        panel=_GRAPH,
+    )
+    top: Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=20)] = option(
+        (DEFAULT_TOP,),
+        "Representatives",
+        "Representative neurons per class at the most, fewer in narrow layers; several with commas.",
+        panel=_GRAPH,
+    )
+    resolution: float = option(
+        2.0,
+        "Resolution",
+        "γ of Louvain's method; 2 is Gephi's 0.5, which P2 used.",
+        panel=_GRAPH,
+        gt=0,
+    )
+    community_runs: int = option(
+        10,
+        "Seeds of communities",
+        "With how many seeds communities are found, and how often weights are shuffled.",
+        panel=_GRAPH,
+        ge=2,
+        le=1000,
+    )
+    null_graphs: int = option(
+        10,
+        "Null graphs",
+        "How many graphs with random labels each graph is held against; 0 for none.",
+        panel=_GRAPH,
+        ge=0,
+        le=1000,
+    )
+
+    @model_validator(mode="after")
+    def _together(self) -> ObservationOptions:
+        if self.null_graphs == 1:
+            raise ValueError("null_graphs of 0, or of two at least, which have a spread")
+        if self.pairs == "none" and self._changed(_OF_GRAPHS):
+            raise OptionError(
+                "options of graphs without pairs",
+                "a graph that they are options of",
+                "pass pairs=class, or leave them out",
+            )
+        if self.pairs != "none" and self.by_class == "none":
+            raise OptionError(
+                "pairs without results by class",
+                "results by class: neurons represent classes",
+                "turn by_class on, or pairs off",
+            )
+        return self
+
+    def _changed(self, names: tuple[str, ...]) -> bool:
+        """Whether some were given that are not as they would be unless given."""
+        fields = type(self).model_fields
+        given = self.model_fields_set & set(names)
+        return any(getattr(self, name) != fields[name].default for name in given)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What `cofire.summarize` takes of them, the largest `top` of several."""
+        same = ("layers", "unit", "bins", "range", "threshold", "min_class_samples")
+        found = {name: getattr(self, name) for name in same}
+        found["by_class"] = BY_CLASS[self.by_class]
+        counted = self.pairs != "none"
+        found |= {"pairs": self.pairs if counted else None}
+        found |= {"top": max(self.top), "null_graphs": self.null_graphs} if counted else {}
+        return found
+
+
+class AnalysisOptions(ObservationOptions):
+    """What is analysed at every checkpoint of a training run.
+
+    `boost_unit` is `unit` unless given, or where that is "channel", channel-mean. Each of
+    `boost_layers` is a booster of its own.
+
+    Example:
+        >>> AnalysisOptions(boost="readout", boost_layers=("all", "LL"), unit="element").boost_unit
+        'element'
+    """
+
+    boost: Annotated[str, choice(("none", "auto", *METHODS))] = option(
+        "none",
+        "Booster",
+        "The booster's method at every checkpoint, or auto; none for no boosting.",
+        panel=_BOOSTING,
+    )
+    boost_layers: Annotated[tuple[str, ...], Field(min_length=1, max_length=20)] = option(
+        ("all",),
+        "Booster's layers",
+        "all, L2L (the last two), LL (the last), a name, or names with + between; several with commas.",
+        panel=_BOOSTING,
+    )
+    boost_unit: BoosterUnit = option(
+        DEFAULT_UNIT,
+        "Booster's unit",
+        "What a neuron of a feature map is to the booster.",
+        panel=_BOOSTING,
+    )
+    boost_threshold: Literal["mean"] | float | None = option(
+        None,
+        "Booster's threshold",
+        "A neuron is active to it above it; mean for each neuron's own; as threshold unless given.",
+        panel=_BOOSTING,
+    )
+    explain: Annotated[NonNegativeInt, Field(le=100)] = option(
+        0,
+        "Explained images",
+        "Test images predicted right, and mistakes, explained at the last checkpoint at the most.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unit_of_booster(cls, given: dict[str, Any]) -> dict[str, Any]:
+        unit = given.get("unit", "channel")
+        if given.get("boost", "none") != "none" and unit != "channel":
+            return {"boost_unit": unit, **given}
+        return given
+
+    @model_validator(mode="after")
+    def _boosted(self) -> AnalysisOptions:
+        if self.boost == "none" and self._changed(_OF_BOOSTING):
+            raise OptionError(
+                "options of boosting without boost",
+                "a booster that they are options of",
+                "pass boost=readout, or leave them out",
+            )
+        return self
+
+    @property
+    def boosting(self) -> dict[str, dict[str, Any]]:
+        """What `cofire.compare` takes of them, for each of `boost_layers`."""
+        limit = self.threshold if self.boost_threshold is None else self.boost_threshold
+        each = {"method": self.boost, "unit": self.boost_unit, "threshold": limit}
+        chosen = self.boost_layers if self.boost != "none" else ()
+        return {name: {"layers": layers_named(name), **each} for name in chosen}
+
+    @classmethod
+    def completed(cls, record: Mapping[str, Any]) -> dict[str, Any]:
+        """As of all options; results of `cofire.follow` said `None` and `True` in place of words."""
+        words: dict[str, dict[Any, str]] = {
+            "pairs": {None: "none"},
+            "by_class": {kept: word for word, kept in BY_CLASS.items()},
+        }
+        told = {
+            name: words[name].get(value, value) if name in words else value
+            for name, value in record.items()
+        }
+        return super().completed(told)
+
+
+def layers_named(words: str) -> str | list[str] | None:
+    """The layers of a booster as `cofire.compare` takes them.
+
+    Example:
+        >>> layers_named("all"), layers_named("LL"), layers_named("relu1+relu2")
+        (None, 'LL', ['relu1', 'relu2'])
+    """
+    parts = words.split("+")
+    return None if words == "all" else words if len(parts) == 1 else parts
