@@ -53,6 +53,14 @@ COMMANDS = (
         ("cnn",),
     ),
     Command("study-config", "study --config small.toml --seed 1 --out mixed", ("mixed",)),
+    Command(
+        "follow",
+        "follow fcnn/checkpoints --model mine:studied --data mine:train --test mine:test --bins 10 "
+        "--top 2,4 --community-runs 2 --null-graphs 2 --boost readout --boost-layers all,LL "
+        "--out followed",
+        ("followed",),
+        ("study-fcnn",),
+    ),
     Command("report-study", "report fcnn", ("fcnn/report.html",), ("study-fcnn-again",)),
     Command(
         "summarize",
@@ -246,6 +254,7 @@ READ_BY_WRONG_USES = ("summarize", "summarize-images", "evaluate-draws")
 VERBS = (
     "demo",
     "study",
+    "follow",
     "summarize",
     "report",
     "graph",

@@ -82,6 +82,12 @@ def branched():
     return Branched().eval()
 
 
+def studied():
+    from cofire.study import fcnn
+
+    return fcnn(64, (12, 12), 10)
+
+
 def train():
     return IMAGES[:600], LABELS[:600]
 

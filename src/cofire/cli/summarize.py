@@ -54,6 +54,7 @@ class Summarize(ObservationOptions, LabelledDataOptions):
 
 def summarize(options: Summarize) -> dict[str, Any]:
     """What the neurons of one model do on one data set: a summary file, tables and a report."""
+    options.check_used()
     graphs = GraphOptions(options.resolution, options.community_runs, options.top)
     claim(options.out, "summary.safetensors", "a summary")
     network, (source,), preparation = options.opened_with(
@@ -99,8 +100,8 @@ def summarize(options: Summarize) -> dict[str, Any]:
         for name in ("data", "unit", "bins", "range", "threshold", "by_class")
     }
     if counted:
-        told = ("pairs", "top", "null_graphs", "resolution", "community_runs")
-        record |= {name: options.record()[name] for name in told}
+        of_graphs = ("pairs", "top", "null_graphs", "resolution", "community_runs")
+        record |= {name: options.record()[name] for name in of_graphs}
     record |= classes_told(summary)
     if preparation is None and getattr(source, "transform", None) is not None:
         record["transform"] = str(source.transform)

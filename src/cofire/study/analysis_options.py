@@ -88,12 +88,6 @@ class ObservationOptions(Options):
     def _together(self) -> ObservationOptions:
         if self.null_graphs == 1:
             raise ValueError("null_graphs of 0, or of two at least, which have a spread")
-        if self.pairs == "none" and self._changed(_OF_GRAPHS):
-            raise OptionError(
-                "options of graphs without pairs",
-                "a graph that they are options of",
-                "pass pairs=class, or leave them out",
-            )
         if self.pairs != "none" and self.by_class == "none":
             raise OptionError(
                 "pairs without results by class",
@@ -101,6 +95,19 @@ class ObservationOptions(Options):
                 "turn by_class on, or pairs off",
             )
         return self
+
+    def check_used(self) -> None:
+        """Refuse options that would do nothing.
+
+        Raises:
+            OptionError: There are options of graphs, and no graph.
+        """
+        if self.pairs == "none" and self._changed(_OF_GRAPHS):
+            raise OptionError(
+                "options of graphs without pairs",
+                "a graph that they are options of",
+                "pass pairs='class', or leave them out",
+            )
 
     def _changed(self, names: tuple[str, ...]) -> bool:
         """Whether some were given that are not as they would be unless given."""
@@ -175,7 +182,7 @@ class AnalysisOptions(ObservationOptions):
             raise OptionError(
                 "options of boosting without boost",
                 "a booster that they are options of",
-                "pass boost=readout, or leave them out",
+                "pass boost='readout', or leave them out",
             )
         return self
 

@@ -217,10 +217,10 @@ def boost_tables(
     read = len(comparison.always_active), count_always_active(comparison.always_active)
     boosts = []
     for name, one in comparison.judged.items():
-        layers = read if one.kind in ("ablation", "method") else (None, None)
+        counts = read if one.kind in ("ablation", "method") else (None, None)
         row = {**moment, "role": roles.get(name, "")}
         row |= {column: getattr(one, attribute) for column, attribute in _ATTRIBUTES.items()}
-        row |= {"layers_read": layers[0], "layers_always_active": layers[1]}
+        row |= {"layers_read": counts[0], "layers_always_active": counts[1]}
         for gain in ("gain", "base_gain", "values_gain"):
             for end, attribute in (("", "value"), ("_low", "low"), ("_high", "high")):
                 row[f"{gain}{end}"] = getattr(getattr(one, gain), attribute, None)

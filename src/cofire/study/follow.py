@@ -235,6 +235,7 @@ def follow_asked(
             "one for each",
             "pass one epoch and, if any, one step per checkpoint",
         )
+    asked.check_used()
     boosts = asked.boost != "none"
     for fault, holds in {
         "held_out without boost: pass boost='readout'": held_out is not None and not boosts,
