@@ -141,8 +141,9 @@ def decimals(*gains: Interval) -> int:
 
 def choices_of(boosts: pa.Table) -> list[str | None]:
     """The choices of layers that boosters read, all layers first; None in results of earlier versions."""
-    found = dict.fromkeys(boosts["layers"].to_pylist())
-    return sorted(found, key=lambda layers: layers != "all")
+    found = list(dict.fromkeys(boosts["layers"].to_pylist()))
+    known = [layers for layers in found if layers is not None]
+    return sorted(known, key=lambda layers: layers != "all") or found
 
 
 def boost_at(
@@ -167,7 +168,7 @@ def boost_at(
     """
     rows = boosts.filter(pc.field("checkpoint") == checkpoint).to_pylist()
     asked = layers or next(iter(choices_of(boosts)), None)
-    rows = [row for row in rows if row["layers"] == asked]
+    rows = [row for row in rows if row["layers"] in (asked, None)]
     found = {
         role: [row for row in rows if row["role"] == role]
         for role in ("base", "best control", "booster")
@@ -217,10 +218,10 @@ def boost_tables(
     read = len(comparison.always_active), count_always_active(comparison.always_active)
     boosts = []
     for name, one in comparison.judged.items():
-        counts = read if one.kind in ("ablation", "method") else (None, None)
+        known = read if one.kind in ("ablation", "method") else (None, None)
         row = {**moment, "role": roles.get(name, "")}
         row |= {column: getattr(one, attribute) for column, attribute in _ATTRIBUTES.items()}
-        row |= {"layers_read": counts[0], "layers_always_active": counts[1]}
+        row |= {"layers_read": known[0], "layers_always_active": known[1]}
         for gain in ("gain", "base_gain", "values_gain"):
             for end, attribute in (("", "value"), ("_low", "low"), ("_high", "high")):
                 row[f"{gain}{end}"] = getattr(getattr(one, gain), attribute, None)

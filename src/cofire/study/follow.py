@@ -267,8 +267,17 @@ def follow_asked(
     }
     if labelling.matched != "number":
         options["outputs"] = labelling.matched
-    for choice in asked.boosting.values():
-        chosen_layers(network, choice["layers"])
+    of_boosters = []
+    for booster in asked.boosting.values():
+        of_boosters.append([layer.name for layer in chosen_layers(network, booster["layers"])])
+        options["boost_threshold"] = booster["threshold"]
+
+    def read(record: Mapping[str, Any]) -> dict[str, Any]:
+        known = AnalysisOptions.completed(record)
+        # Earlier versions had one booster, and told its layers one by one.
+        same = of_boosters == [known["boost_layers"]]
+        return {**known, "boost_layers": list(asked.boost_layers)} if same else known
+
     analysis = Analysis(
         asked,
         train,
@@ -284,9 +293,7 @@ def follow_asked(
         nullcontext() if folder is None else claimed(folder, "a trajectory", [_TABLE], alone=False)
     )
     with claim:
-        fragments = (
-            None if folder is None else Fragments(Path(folder), options, AnalysisOptions.completed)
-        )
+        fragments = None if folder is None else Fragments(Path(folder), options, read)
         parts = []
         for number, (weights, epoch) in enumerate(zip(checkpoints, moments, strict=True), start=1):
             now = network.with_weights(weights, weights_key=weights_key)

@@ -237,7 +237,9 @@ class Trajectory:
         if len(choices) > 1:
             of = choices[0] if boost_layers is None else _one_of("layers", boost_layers, choices)
             for name in ("boosts", "boost_classes", "flips"):
-                tables[name] = getattr(self, name).filter(pc.field("layers") == of)
+                tables[name] = getattr(self, name).filter(
+                    (pc.field("layers") == of) | pc.field("layers").is_null()
+                )
         return replace(self, **tables)
 
     def graph(
