@@ -270,7 +270,7 @@ def test_what_is_on_disk_is_checked_batch_by_batch(own, monkeypatch):
 
 def test_image_files_are_looked_at_before_they_are_needed(tmp_path, monkeypatch):
     for part in ("train", "test"):
-        pictures(tmp_path / part)
+        images(tmp_path / part)
     monkeypatch.setattr(study_data, "IN_MEMORY", 1)
     (tmp_path / "train" / "dog" / "3.png").write_bytes(b"no picture")
     Image.new("RGB", (9, 8)).save(tmp_path / "train" / "dog" / "4.png")
@@ -284,7 +284,7 @@ def test_image_files_are_looked_at_before_they_are_needed(tmp_path, monkeypatch)
 def test_samples_in_two_parts_are_counted(tmp_path, monkeypatch, limit):
     monkeypatch.setattr(study_data, "IN_MEMORY", limit)
     for part in ("train", "test"):
-        pictures(tmp_path / part, each=30)
+        images(tmp_path / part, each=30)
     assert open_study_data(f"imagefolder:{tmp_path}").notes == ()
     for name in ("1.png", "2.png", "3.png", "4.png"):
         shutil.copy(tmp_path / "train" / "cat" / name, tmp_path / "test" / "cat" / f"as-{name}")
@@ -314,7 +314,7 @@ def test_shares_are_below_one():
 def test_summaries_take_the_same_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for part, each in (("train", 6), ("test", 4)):
-        pictures(tmp_path / "data" / part, each=each)
+        images(tmp_path / "data" / part, each=each)
     (tmp_path / "net.py").write_text(
         "import torch\n"
         "def small():\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +73,14 @@ def follow(options: Follow) -> dict[str, Any]:
     if found.left_out:
         note(f"left out, as their names have no number: {', '.join(map(str, found.left_out))}")
     claim(options.out, "layers.parquet", "a trajectory", quiet=True)
-    specs = [(options.data, "train")]
-    specs += [(one, "test") for one in (options.test, options.held_out) if one is not None]
+    parts: list[tuple[str, str | Sequence[str]]] = [(options.data, "train")]
+    if options.test is not None:
+        parts.append((options.test, "test"))
+    if options.held_out is not None:
+        parts.append((options.held_out, ("validation", "test")))
     # Weights of its own would be loaded for nothing.
     first = options.model_copy(update={"weights": str(found.paths[0])})
-    network, opened, preparation = first.opened_with(
-        *((name, part if name.startswith("torchvision:") else None) for name, part in specs)
-    )
+    network, opened, preparation = first.opened_with(*parts)
     train, others = opened[0], [options.loader(one) for one in opened[1:]]
     for path in found.paths:  # what does not fit is told before hours are lost
         network.with_weights(path, weights_key=options.weights_key)
