@@ -272,7 +272,7 @@ def test_image_files_are_looked_at_before_they_are_needed(tmp_path, monkeypatch)
     for part in ("train", "test"):
         images(tmp_path / part)
     monkeypatch.setattr(study_data, "IN_MEMORY", 1)
-    (tmp_path / "train" / "dog" / "3.png").write_bytes(b"no picture")
+    (tmp_path / "train" / "dog" / "3.png").write_bytes(b"no image")
     Image.new("RGB", (9, 8)).save(tmp_path / "train" / "dog" / "4.png")
     with pytest.raises(ImageError, match=r"images \(2\).*3\.png.*4\.png' is 9 × 8"):
         open_study_data(f"imagefolder:{tmp_path}")

@@ -141,10 +141,10 @@ def _is_image(path: str) -> bool:
     return path.lower().endswith(ENDINGS)
 
 
-def check_pictures(files: Sequence[str], reads: ToInput, done: Callable[[int], None]) -> None:
-    """Refuse files that are no pictures, or that cannot be prepared, as far as their beginnings tell.
+def check_images(files: Sequence[str], reads: ToInput, done: Callable[[int], None]) -> None:
+    """Refuse files that are no images, or that cannot be prepared, as far as their beginnings tell.
 
-    A picture whose size may be none that can be prepared is read.
+    An image whose size may be none that can be prepared is read.
 
     Args:
         files: Their paths.

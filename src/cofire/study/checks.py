@@ -13,7 +13,7 @@ from torch import Tensor
 from cofire.activations.batches import check_labels, progress_over
 from cofire.boost.reading import hashes_of
 from cofire.errors import BatchError, LabelError
-from cofire.images.datasets import check_pictures
+from cofire.images.datasets import check_images
 from cofire.study.samples import LEAST, Samples
 
 _AT_ONCE = 1024
@@ -90,7 +90,7 @@ def check_files(parts: Mapping[str, Samples], progress: bool | None = None) -> N
             with progress_over(
                 f"looking at the files of {name} data", len(files), progress
             ) as done:
-                check_pictures(files, source.reads, done)
+                check_images(files, source.reads, done)
 
 
 def overlaps(train: Samples, others: Mapping[str, Samples]) -> list[str]:
