@@ -61,6 +61,7 @@ COMMANDS = (
         ("followed",),
         ("study-fcnn",),
     ),
+    Command("recipes", "recipes"),
     Command("report-study", "report fcnn", ("fcnn/report.html",), ("study-fcnn-again",)),
     Command(
         "summarize",
@@ -262,6 +263,7 @@ VERBS = (
     "explain",
     "evaluate",
     "tune",
+    "recipes",
     "doctor",
 )
 """Commands whose options are recorded."""

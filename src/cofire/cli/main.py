@@ -25,6 +25,7 @@ VERBS = {
     "explain": "Which pixels of images carried the decisions of a network: a page, images and numbers.",
     "evaluate": "Judge explanations: do they show where the object is, and what the network uses?",
     "tune": "Learn options of a method, on images whose objects have boxes.",
+    "recipes": "The experiments that a study has by name, with their options, the papers' numbers and their cost.",
     "doctor": "Versions, devices, what is installed, and what an extra would add.",
 }
 """The verbs and what the list of them says; the module of a verb is imported when it is called."""

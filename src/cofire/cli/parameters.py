@@ -193,7 +193,9 @@ def _kind(model: type[Options], field: str) -> Any:
 def _choices(hint: Any, info: FieldInfo) -> list[str]:
     if get_origin(hint) is Literal:
         return [str(one) for one in get_args(hint)]
-    return [one for mark in info.metadata for one in getattr(mark, "choices", ())]
+    kinds = get_args(info.annotation)
+    marks = [mark for kind in kinds for mark in getattr(kind, "__metadata__", ())]
+    return [one for mark in (*info.metadata, *marks) for one in getattr(mark, "choices", ())]
 
 
 def _bounds(info: FieldInfo) -> str:

@@ -10,11 +10,11 @@ import typer
 
 from cofire.cli.options import Output
 from cofire.cli.terminal import claim, command_line
-from cofire.options import option, read_options
+from cofire.options import option
 from cofire.report import write_report
 from cofire.study import StudyOptions, Trajectory, run_study
 from cofire.study.findings import digest
-from cofire.study.recipes import recipe_names
+from cofire.study.recipes import read_recipe, recipe_names
 
 
 class Demo(Output):
@@ -36,7 +36,7 @@ class Study(StudyOptions, Output):
     config: Path | None = option(
         None,
         "Options",
-        "TOML file of options; it wins over the recipe, flags win over it.",
+        "TOML file of options, or of a recipe; it wins over the named recipe, flags win over it.",
         panel=Output.panel,
     )
     data_root: Path | None = option(
@@ -45,7 +45,7 @@ class Study(StudyOptions, Output):
 
     def __init__(self, **given: Any) -> None:
         if (file := given.get("config")) is not None:
-            given = read_options(file) | given
+            given = read_recipe(file).options | given
         super().__init__(**given)
 
 
@@ -92,7 +92,7 @@ def study(options: Study) -> dict[str, Any]:
 def _named(options: StudyOptions) -> str:
     """A study in a word: its recipe or data, and the network if that is not what the recipe has."""
     plain = StudyOptions(recipe=options.recipe)
-    words = [options.recipe or _last_word(options.data)]
+    words = [_last_word(options.recipe or options.data).removesuffix(".toml")]
     if options.data != plain.data and options.recipe:
         words.append(_last_word(options.data))
     if options.model != plain.model:

@@ -40,7 +40,11 @@ def build(options: StudyOptions, shape: Sequence[int], classes: int) -> nn.Modul
     library, _, name = options.model.partition(":")
     if library == "torchvision" and name in _WITH_AUXILIARY:
         # Published weights see inputs that the model itself scales.
-        more = {"aux_logits": False, "transform_input": options.weights == "published"}
+        more = {
+            "aux_logits": False,
+            "transform_input": options.weights == "published",
+            "init_weights": options.weights == "none",
+        }
     outputs = classes if is_published(options.model) else None
     return build_model(options.model, outputs, **more)
 

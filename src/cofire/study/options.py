@@ -14,7 +14,7 @@ from cofire.images.preparation import PreparationOptions
 from cofire.marks import Mark, Refused, shown
 from cofire.options import option
 from cofire.study.analysis_options import AnalysisOptions
-from cofire.study.recipes import recipe
+from cofire.study.recipes import recipe, recipe_names
 from cofire.study.sources import DATASETS
 
 SMALL_NETWORKS = ("fcnn", "cnn")
@@ -66,6 +66,9 @@ _SHARE_OR_DATA = Mark("a share from 0 to 0.9, or data by name", _share_or_data, 
 _INTERVAL = Mark("steps or epochs", _interval, "'500 steps'")
 
 
+RECIPE = Mark("a recipe's name, or a TOML file", str, "'mnist'", recipe_names())
+
+
 class StudyOptions(AnalysisOptions, PreparationOptions):
     """What a study does; everything that its numbers depend on, and where they are computed.
 
@@ -85,7 +88,7 @@ class StudyOptions(AnalysisOptions, PreparationOptions):
     elsewhere: ClassVar[tuple[str, ...]] = ("device", "workers")
     """Where a study is computed, which is no part of what it is."""
 
-    recipe: str | None = option(
+    recipe: Annotated[str, RECIPE] | None = option(
         None, "Recipe", "Options under one name, or a TOML file; others win over them."
     )
     data: Annotated[str, _DATA_NAME] = option(
@@ -290,6 +293,10 @@ def _over_recipe(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> dict[st
     kept = dict(recipe)
     if "checkpoint_every" in given or "checkpoints" in given:
         kept.pop("checkpoints", None), kept.pop("checkpoint_every", None)
+    if not str(given.get("data") or kept.get("data")).startswith(("imagefolder:", "torchvision:")):
+        kept = {n: v for n, v in kept.items() if n not in PreparationOptions.model_fields}
+    if "model" in given:
+        kept.pop("weights", None), kept.pop("weights_key", None)
     unfit = _unfit({**kept, **given})
     return {name: value for name, value in kept.items() if name not in unfit} | dict(given)
 

@@ -183,7 +183,7 @@ def recipe(name: str) -> Recipe:
         cofire.errors.OptionError: recipe 'p2-cifar20'. Expected: one that cofire recipes lists, or...
     """
     if name.endswith(".toml"):
-        return _read(name, name)
+        return read_recipe(name)
     if name in DATASETS:
         return _of_data(name)
     if name not in recipe_names():
@@ -192,17 +192,26 @@ def recipe(name: str) -> Recipe:
             "one that cofire recipes lists, or a TOML file",
             f"try {near_matches(name, recipe_names())}",
         )
-    return _read(_FOLDER / f"{name}.toml", name)
+    return read_recipe(_FOLDER / f"{name}.toml", name)
 
 
-@reader(OptionError, "a readable TOML file", "correct it")
-def _read(path: str | Path, name: str) -> Recipe:
+@reader(OptionError, "a readable TOML file", "correct it or leave it out")
+def read_recipe(path: str | Path, name: str | None = None) -> Recipe:
+    """The recipe in a TOML file; a file without a part `[options]` is of options alone.
+
+    Args:
+        path: Of the file.
+        name: Of the recipe; the path unless given.
+
+    Raises:
+        OptionError: It cannot be read, or is no recipe.
+    """
     given = read_toml(path)
     if "options" not in given:
         given = {"options": given}
     if isinstance(parts := given.get("numbers"), list):
         given["numbers"] = [Numbers(**one) if isinstance(one, dict) else one for one in parts]
-    return Recipe(**{"title": Path(path).stem, **given, "name": name})
+    return Recipe(**{"title": Path(path).stem, **given, "name": name or str(path)})
 
 
 def _of_data(name: str) -> Recipe:
@@ -210,5 +219,5 @@ def _of_data(name: str) -> Recipe:
     options = {"data": name}
     if f"p2-{name}" not in recipe_names():
         return Recipe(name=name, title=f"FCNN on {name}", options=options)
-    alike = _read(_FOLDER / f"p2-{name}.toml", name)
+    alike = read_recipe(_FOLDER / f"p2-{name}.toml", name)
     return alike.model_copy(update={"options": options})
