@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor, nn
 
 from cofire.activations.batches import announce, progress_over
 from cofire.arguments import validated
@@ -20,7 +23,8 @@ from cofire.study.data import StudyData, open_study_data
 from cofire.study.fragments import Fragments
 from cofire.study.networks import build, load_start
 from cofire.study.options import StudyOptions
-from cofire.study.sources import drawn_seed
+from cofire.study.rehearsal import LONG, Expected, Rehearsal
+from cofire.study.sources import drawn_seed, place
 from cofire.study.training import Course, Training, checkpoint_path, seeded
 from cofire.study.trajectory import Trajectory
 
@@ -68,13 +72,41 @@ def run_study(
         return _run(options, Path(folder), data_root, progress, report)
 
 
-def _run(
-    options: StudyOptions,
-    target: Path,
-    data_root: str | Path | None,
-    progress: bool | None,
-    report: Callable[[Trajectory, int], None] | None,
-) -> Trajectory:
+def expected_cost(
+    options: StudyOptions, *, data_root: str | Path | None = None, progress: bool | None = None
+) -> Expected:
+    """How long a study will take on this machine: a few steps are taken, nothing is written.
+
+    Args:
+        options: Of the study.
+        data_root: Where data sets lie (see `cofire.study.data_root`).
+        progress: Show how far reading the data is; None shows it on a terminal.
+
+    Raises:
+        CofireError: As `run_study`, of what does not fit together.
+
+    Example:
+        >>> options = StudyOptions(data="digits", hidden=(8,), epochs=1, checkpoints=2)
+        >>> str(expected_cost(options))
+        'about 1 s of training, for 2 checkpoints'
+    """
+    plan = _plan(options, data_root, progress)
+    model = _fresh(options, plan.data)
+    load_start(model, options)
+    return _rehearsed(options, plan, model, len(plan.course.checkpoints), Path())[1]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a study does, its data read."""
+
+    data: StudyData
+    described: dict[str, Any]
+    course: Course
+    analysis: Analysis
+
+
+def _plan(options: StudyOptions, data_root: str | Path | None, progress: bool | None) -> _Plan:
     data = _opened(options, data_root, progress)
     observed = data.train
     if options.observe is not None:
@@ -82,13 +114,6 @@ def _run(
         observed = observed.sample(options.observe, seed, "observe")
     described = _described(options, data, len(observed))
     course = Course.of(options, len(data.train))
-
-    def read(record: Mapping[str, Any]) -> dict[str, Any]:
-        # A recipe is a name for options, which are compared themselves.
-        return {**StudyOptions.completed(record), "recipe": options.recipe}
-
-    begin(target / _ABOUT, described, read=read, error=OptionError)
-    fragments = Fragments(target, described, read)
     analysis = Analysis(
         options,
         observed,
@@ -98,9 +123,54 @@ def _run(
         data.held_out,
         seed=options.seed,
     )
+    return _Plan(data, described, course, analysis)
+
+
+def _fresh(options: StudyOptions, data: StudyData) -> nn.Module:
+    """The network with the seed's random weights."""
+    with seeded(options.seed, "weights"):
+        model = build(options, _example(data).shape[1:], len(data.classes))
+    place(model, options.device)
+    return model
+
+
+def _example(data: StudyData) -> Tensor:
+    return data.train.batch([0, min(1, len(data.train) - 1)])[0]
+
+
+def _rehearsed(
+    options: StudyOptions, plan: _Plan, model: nn.Module, left: int, folder: Path
+) -> tuple[Network, Expected]:
+    """The network, once everything was tried, and how long it will take."""
+    rehearsal = Rehearsal(options, plan.data, model, plan.course, left)
+    rehearsal.check(folder)
+    network = Network(model, _example(plan.data))
+    rehearsal.check_network(network)
+    return network, rehearsal.expected(network, plan.analysis)
+
+
+def _run(
+    options: StudyOptions,
+    target: Path,
+    data_root: str | Path | None,
+    progress: bool | None,
+    report: Callable[[Trajectory, int], None] | None,
+) -> Trajectory:
+    plan = _plan(options, data_root, progress)
+
+    def read(record: Mapping[str, Any]) -> dict[str, Any]:
+        # A recipe is a name for options, which are compared themselves.
+        return {**StudyOptions.completed(record), "recipe": options.recipe}
+
+    def start() -> None:
+        begin(target / _ABOUT, plan.described, read=read, error=OptionError)
+
+    if (target / _ABOUT).exists():
+        start()
+    fragments = Fragments(target, plan.described, read)
     moments = [
-        Moment(number, step / course.epoch, step)
-        for number, step in enumerate(course.checkpoints, start=1)
+        Moment(number, step / plan.course.epoch, step)
+        for number, step in enumerate(plan.course.checkpoints, start=1)
     ]
     parts = {
         m.checkpoint: part
@@ -109,13 +179,15 @@ def _run(
     }
     missing = [moment for moment in moments if moment.checkpoint not in parts]
     if missing:
-        example = data.train.batch([0, min(1, len(data.train) - 1)])[0]
-        with seeded(options.seed, "weights"):
-            model = build(options, example.shape[1:], len(data.classes))
-        training = Training(model, options, data.train, course, target)
+        model = _fresh(options, plan.data)
+        training = Training(model, options, plan.data.train, plan.course, target)
         if not training.done:
             load_start(model, options)
-        network = Network(model, example)
+        left = len(moments) - training.done
+        network, expected = _rehearsed(options, plan, model, left, target)
+        if expected.training > LONG:
+            announce(f"Expected: {expected}.", True)
+        start()
     for moment in missing:
         while training.done < moment.checkpoint:
             title = f"checkpoint {training.done + 1}/{len(moments)}: training"
@@ -123,7 +195,7 @@ def _run(
                 training.advance(advance)
         weights = checkpoint_path(target, moment.checkpoint)
         last = moment is moments[-1]
-        part = analysis.at(network.with_weights(weights), moment, last=last, progress=progress)
+        part = plan.analysis.at(network.with_weights(weights), moment, last=last, progress=progress)
         fragments.put(moment.checkpoint, part, vars(moment))
         parts[moment.checkpoint] = part
         so_far = Trajectory.concat(parts.values())

@@ -184,9 +184,16 @@ class Training:
             ResultError: The loss is not finite, now or when it was tried before.
         """
         number = self.done + 1
-        self._refuse_diverged()
-        with seeded(self.options.seed, "dropout", number, self._device):
-            self.train(self._start, self.course.checkpoints[number - 1], done)
+        record = self.folder / _DIVERGED
+        if record.exists():
+            raise ResultError(*read_json(record))
+        try:
+            with seeded(self.options.seed, "dropout", number, self._device):
+                self.train(self._start, self.course.checkpoints[number - 1], done)
+        except ResultError as error:
+            # Tried again, it would end the same way.
+            write_text(record, json.dumps([error.given, error.expected, error.remedy]) + "\n")
+            raise
         save_weights(self.model.state_dict(), checkpoint_path(self.folder, number))
         # Written second: if only the first write happens, the interval is trained again, to the
         # same end.
@@ -218,13 +225,13 @@ class Training:
             self._scaler.step(self._optimizer)
             self._scaler.update()
             if (step % every == 0 or step == end - 1) and not bool(torch.isfinite(loss)):
-                self._diverged(step, f"a loss of {float(loss.detach())}")
+                raise self._diverged(step, f"a loss of {float(loss.detach())}")
             if self._scaler.get_scale() >= before:  # else the step was left out
                 self._schedule.step()
             if done is not None:
                 done(len(labels))
         if not all(bool(torch.isfinite(weight).all()) for weight in self.model.parameters()):
-            self._diverged(end - 1, "weights that are not finite")
+            raise self._diverged(end - 1, "weights that are not finite")
 
     def _loss(self, step: int, inputs: Tensor, labels: Tensor) -> Tensor:
         options = self.options
@@ -252,22 +259,14 @@ class Training:
             yield from parts[first:]
             epoch, first = epoch + 1, 0
 
-    def _diverged(self, step: int, what: str) -> None:
+    def _diverged(self, step: int, what: str) -> ResultError:
         rate = self._optimizer.param_groups[0]["lr"]
-        told = {"step": step, "learning_rate": rate, "what": what}
-        write_text(self.folder / _DIVERGED, json.dumps(told) + "\n")
-        self._refuse_diverged()
-
-    def _refuse_diverged(self) -> None:
-        path = self.folder / _DIVERGED
-        if not path.exists():
-            return
-        told = read_json(path)
-        raise ResultError(
-            f"{told['what']} at step {told['step']}, with a learning rate of {told['learning_rate']:g}",
+        kept = f"; {self.done} checkpoints from before are kept in '{self.folder}'"
+        return ResultError(
+            f"{what} at step {step}, with a learning rate of {rate:g}",
             "training that stays finite",
-            f"train with a smaller learning rate or with clip, in another folder; the {self.done} checkpoints before "
-            f"it are kept in '{self.folder}' (delete {_DIVERGED} there to try the same again)",
+            "train with a smaller learning rate, or with clip=1, in another folder"
+            + (kept if self.done else ""),
         )
 
 

@@ -1,0 +1,251 @@
+"""What is tried before a study begins: whether everything fits together, and how long it will take."""
+
+from __future__ import annotations
+
+import copy
+import math
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from cofire.activations import DEFAULT_CAP, cost_of
+from cofire.activations.batches import announce
+from cofire.activations.summarize import in_units
+from cofire.boost.reading import chosen_layers
+from cofire.errors import BudgetError, CofireError, OptionError
+from cofire.network import Network
+from cofire.study.analyse import Analysis, Moment
+from cofire.study.data import StudyData
+from cofire.study.options import StudyOptions
+from cofire.study.samples import Samples
+from cofire.study.training import Course, Training, seeded
+
+_STEPS, _SECONDS = 5, 2.0
+"""Steps that are timed at the most, and for how long they are."""
+LONG = 60.0
+"""Seconds from which on it is said how long training takes, and the analysis is tried too."""
+_PER_CLASS, _LEAST = 8, 64
+"""Samples that the analysis is tried on: of each class, and altogether at least."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """How long a study will take on this machine, about.
+
+    Attributes:
+        training: Seconds.
+        analysis: Seconds; None where training is too short for it to be tried beforehand.
+        checkpoints: How many are left.
+    """
+
+    training: float
+    analysis: float | None
+    checkpoints: int
+
+    def __str__(self) -> str:
+        """In words.
+
+        Example:
+            >>> str(Expected(5400.0, 620.0, 20))
+            'about 1 h 30 min of training and 10 min of analysis, for 20 checkpoints'
+        """
+        told = f"about {_in_hours(self.training)} of training"
+        if self.analysis is not None:
+            told += f" and {_in_hours(self.analysis)} of analysis"
+        return f"{told}, for {self.checkpoints} checkpoint{'s' if self.checkpoints > 1 else ''}"
+
+
+def _in_hours(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, seconds):.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """A study before it begins, tried on copies: of it nothing changes, nor of torch's random state.
+
+    Attributes:
+        options: Of the study.
+        data: Its data.
+        model: With the weights that training starts from, or goes on with.
+        course: Steps and checkpoints.
+        left: How many checkpoints are not there yet.
+    """
+
+    options: StudyOptions
+    data: StudyData
+    model: nn.Module
+    course: Course
+    left: int
+
+    def check(self, folder: Path) -> None:
+        """Refuse what would end in an error later.
+
+        Args:
+            folder: Where the study's files will lie.
+
+        Raises:
+            OptionError: Options that do not fit data or network, or too little space.
+        """
+        options, shape = self.options, tuple(self._example.shape[1:])
+        images = [
+            name for name in ("augment", "channels_last", "explain") if getattr(options, name)
+        ]
+        if images and (len(shape) != 3 or shape[0] not in (1, 3)):
+            raise OptionError(
+                f"{', '.join(images)} with samples of shape {shape}",
+                "images, (1 or 3 channels, height, width)",
+                f"leave {' and '.join(images)} out",
+            )
+        size = sum(value.nbytes for value in self.model.state_dict().values())
+        place = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+        # The optimiser's state is written twice, before the older one goes.
+        needed, free = size * (self.left + 6), shutil.disk_usage(place).free
+        if needed > free:
+            raise OptionError(
+                f"{self.left} checkpoints of {in_units(size)} where {in_units(free)} are free ('{place}')",
+                f"{in_units(needed)}",
+                "keep fewer checkpoints, or choose another folder",
+            )
+        self._check_outputs()
+
+    @property
+    def _example(self) -> Tensor:
+        return self.data.train.batch(range(min(2, self.options.batch_size, len(self.data.train))))[
+            0
+        ]
+
+    def _check_outputs(self) -> None:
+        """A pass of a small batch in training, for an error in the words of options."""
+        options, classes = self.options, len(self.data.classes)
+        inputs = self._example
+        model = copy.deepcopy(self.model).train()
+        told = f"'{options.model}' on {len(inputs)} samples of shape {tuple(inputs.shape[1:])}"
+        try:
+            with seeded(options.seed, "dropout", device=_device(model)), torch.no_grad():
+                found = model(inputs.to(_device(model)))
+        except Exception as error:
+            said = (str(error).splitlines() or [repr(error)])[0]
+            raise OptionError(
+                f"{told}: {type(error).__name__}: {said}",
+                "a network that takes them",
+                "choose another network, prepare images otherwise (a larger image_size, say, or without grey), or take "
+                "batches of two at least, which batch normalisation needs",
+            ) from error
+        if not isinstance(found, Tensor) or found.shape != (len(inputs), classes):
+            given = tuple(found.shape[1:]) if isinstance(found, Tensor) else type(found).__name__
+            raise OptionError(
+                f"{told} with outputs {given}",
+                f"({classes},): one output for each class of the data",
+                "make the network with as many outputs as the data has classes, and nothing beside them",
+            )
+
+    def check_network(self, network: Network) -> None:
+        """Refuse layers that the network has not, and more neurons than fit in memory.
+
+        Raises:
+            LayerError: A booster's layer is not there.
+            BudgetError: The state of the analysis takes too much memory.
+        """
+        options = self.options
+        for words in options.boost_layers if options.boost != "none" else ():
+            chosen_layers(network, None if words == "all" else words)
+        cost = cost_of(
+            network.select(None),
+            unit="channel",
+            bins=options.bins,
+            by_class=True,
+            num_classes=len(self.data.classes),
+            pairs=None if options.pairs == "none" else options.pairs,
+            top=max(options.top),
+            null_graphs=0 if options.pairs == "none" else options.null_graphs,
+        )
+        if cost.bytes > DEFAULT_CAP:
+            raise BudgetError(
+                f"{cost} to be kept of each checkpoint",
+                f"at most {in_units(DEFAULT_CAP)}",
+                "pass fewer null_graphs, a smaller top, fewer bins, or pairs='none'",
+            )
+
+    def expected(self, network: Network, analysis: Analysis) -> Expected:
+        """How long the study will take, from a few steps and, if that is long, an analysis of a few samples.
+
+        Args:
+            network: The model's.
+            analysis: What is done at each checkpoint.
+
+        Raises:
+            ResultError: The first steps already diverge.
+        """
+        steps = self.course.checkpoints
+        ahead = steps[-1] - (steps[-1 - self.left] if self.left < len(steps) else 0)
+        training = self._seconds_of_a_step() * ahead
+        analysed = self._seconds_of_analysis(network, analysis) if training > LONG else None
+        return Expected(training, None if analysed is None else analysed * self.left, self.left)
+
+    def _seconds_of_a_step(self) -> float:
+        nowhere = Path("nowhere")  # where no state is found, and none is written
+        model = copy.deepcopy(self.model)
+        trial = Training(model, self.options, self.data.train, self.course, nowhere)
+        at = [time.perf_counter()]
+        with seeded(self.options.seed, "dropout", device=_device(model)):
+            # The first step finds memory, and which algorithms are fast.
+            trial.train(0, 1, lambda _: at.append(time.perf_counter()))
+            more = min(_STEPS, self.course.checkpoints[-1], int(_SECONDS / (at[1] - at[0])))
+            if more < 2:
+                return at[1] - at[0]
+            at.clear()
+            trial.train(1, 1 + more, lambda _: at.append(time.perf_counter()))
+        return (at[-1] - at[0]) / (len(at) - 1)
+
+    def _seconds_of_analysis(self, network: Network, analysis: Analysis) -> float | None:
+        """Of one checkpoint: what it takes anyway, and what it takes for each sample."""
+        few = max(_LEAST, _PER_CLASS * len(self.data.classes))
+        every = len(self.data.train)
+
+        def seconds(count: int) -> float:
+            parts = {
+                name: _part(getattr(analysis, name), math.ceil(count * share / every))
+                for name, share in (
+                    ("train", len(analysis.train)),
+                    ("test", len(self.data.test)),
+                    ("held_out", 0 if self.data.held_out is None else len(self.data.held_out)),
+                )
+            }
+            trial = replace(analysis, **parts)
+            moment = Moment(1, 1.0, 1)
+            return _timed(lambda: trial.at(network, moment, last=False, progress=False))
+
+        try:
+            seconds(few)  # compiles loops
+            small, large = seconds(few), seconds(4 * few)
+        except CofireError as error:
+            announce(f"Note: a trial of the analysis on {few} samples failed: {error}", True)
+            return None
+        each = max(0.0, large - small) / (min(4 * few, every) - few) if every > few else 0.0
+        return small + each * max(0, every - few)
+
+
+def _part(data: Samples | None, count: int) -> Samples | None:
+    """So many of the samples, or all where there are no more; one of each class at least."""
+    if data is None:
+        return None
+    least = len(data.labels.unique())
+    return data.sample(min(max(count, least * _PER_CLASS), len(data)), 0, "a trial")
+
+
+def _timed(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next((weight.device for weight in model.parameters()), torch.device("cpu"))
