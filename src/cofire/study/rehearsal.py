@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -211,7 +212,7 @@ class Rehearsal:
         every = len(self.data.train)
 
         def seconds(count: int) -> float:
-            parts = {
+            parts: dict[str, Any] = {
                 name: _part(getattr(analysis, name), math.ceil(count * share / every))
                 for name, share in (
                     ("train", len(analysis.train)),
@@ -237,7 +238,7 @@ def _part(data: Samples | None, count: int) -> Samples | None:
     """So many of the samples, or all where there are no more; one of each class at least."""
     if data is None:
         return None
-    least = len(data.labels.unique())
+    least = len(data.labels.unique())  # type: ignore[no-untyped-call]
     return data.sample(min(max(count, least * _PER_CLASS), len(data)), 0, "a trial")
 
 
