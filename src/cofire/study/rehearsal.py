@@ -155,18 +155,14 @@ class Rehearsal:
             LayerError: A booster's layer is not there.
             BudgetError: The state of the analysis takes too much memory.
         """
-        options = self.options
-        for words in options.boost_layers if options.boost != "none" else ():
-            chosen_layers(network, None if words == "all" else words)
+        options, asked = self.options, self.options.summary
+        for booster in options.boosting.values():
+            chosen_layers(network, booster["layers"])
+        counted = ("unit", "bins", "by_class", "pairs", "top", "null_graphs")
         cost = cost_of(
-            network.select(None),
-            unit="channel",
-            bins=options.bins,
-            by_class=True,
+            network.select(options.layers),
             num_classes=len(self.data.classes),
-            pairs=None if options.pairs == "none" else options.pairs,
-            top=max(options.top),
-            null_graphs=0 if options.pairs == "none" else options.null_graphs,
+            **{name: asked[name] for name in counted if name in asked},
         )
         if cost.bytes > DEFAULT_CAP:
             raise BudgetError(
