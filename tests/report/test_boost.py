@@ -1,6 +1,7 @@
 """Boosting in the report: verdicts that say no more than the intervals, and a page that shows what they follow from."""
 
 import base64
+import dataclasses
 import re
 
 import pyarrow as pa
@@ -148,6 +149,33 @@ def test_verdicts_over_checkpoints_are_corrected_for_their_number(tmp_path):
     assert "better than the best control in 0 of 20 checkpoints" in text_of(
         alone(tmp_path, gains=gains)
     )
+
+
+def test_choices_of_layers_stand_side_by_side(tmp_path):
+    base = synthetic.trajectory(layers=(8,), checkpoints=2)
+    runs = {
+        "LL": with_boost(base, gains=((0.006, 0.005),) * 2),
+        "all": with_boost(base, gains=((0.009, 0.002),) * 2, width=0.001),
+    }
+    tables = {
+        name: pa.concat_tables(
+            getattr(run, name).set_column(
+                getattr(run, name).schema.get_field_index("layers"),
+                "layers",
+                pa.array([layers] * len(getattr(run, name))),
+            )
+            for layers, run in runs.items()
+        )
+        for name in ("boosts", "boost_classes", "flips")
+    }
+    run = dataclasses.replace(base, **tables)
+    path = write_report(run, tmp_path / "page.html")
+    assert "Reading the last layer instead it gains +0.60 points" in text_of(path)
+    assert "It helps" in text_of(path)
+    section = Boosting.of(Results(run))
+    assert [row[0] for row in section.tables()["layers"].rows] == ["all layers", "the last layer"]
+    assert section.last.samples == 10_000
+    assert {"boost-layers", "boost-gains"} <= set(figures(run))
 
 
 def test_a_row_of_each_role_is_needed(tmp_path):

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 
@@ -5,6 +6,8 @@ import pyarrow as pa
 import pytest
 
 from cofire.report import figures, write_report
+from cofire.report.section import Results
+from cofire.report.sections.graphs import Graphs
 from tests.browser import widths
 
 from . import synthetic
@@ -358,6 +361,49 @@ def test_deep_networks_and_long_runs_are_thinned_and_say_so(tmp_path):
         "modularity-layers",
         "modularity-layer-14",
     }
+
+
+def several(base, tops):
+    """The trajectory with graphs of several numbers of representatives."""
+    runs = {top: with_graphs(base, top=top) for top in tops}
+    held = {}
+    for name in ("graphs", "modularities", "vertices", "edges"):
+        tables = {top: getattr(run, name) for top, run in runs.items()}
+        place = tables[tops[0]].schema.get_field_index("top")
+        held[name] = pa.concat_tables(
+            table.set_column(place, "top", pa.array([top] * len(table), pa.int64()))
+            for top, table in tables.items()
+        )
+    options = {**base.options, "top": list(tops)}
+    return dataclasses.replace(base, **held, options=options)
+
+
+def test_of_several_numbers_of_representatives_one_is_shown_and_the_others_are_told(tmp_path):
+    base = synthetic.trajectory(layers=(60, 80), checkpoints=2)
+    path = written(several(base, (12, 6, 20)), tmp_path)
+    assert "Graphs of 6 and 20 neurons per class in place of 12 say the same." in section_of(path)
+    assert data_of(path)["scenes"][0]["graphs"] == one_scene(base, tmp_path)
+    table = Graphs.of(Results(several(base, (12, 6)))).tables()["tops"]
+    assert [(row[0], row[1].value) for row in table.rows] == [
+        (layer, top) for layer in ("relu_1", "relu_2") for top in (12, 6)
+    ]
+
+
+def one_scene(base, tmp_path):
+    return data_of(written(with_graphs(base, top=12), tmp_path))["scenes"][0]["graphs"]
+
+
+def test_what_was_observed_on_a_sample_has_an_interval_from_its_halves(tmp_path):
+    run = with_graphs(synthetic.trajectory(layers=(60,), checkpoints=4), top=12)
+    halves = pa.array([0.02, -0.02, 0.02, -0.02])
+    graphs = run.graphs.drop_columns(
+        [n for n in run.graphs.column_names if n == "modularity_halves"]
+    ).append_column("modularity_halves", halves)
+    section = Graphs.of(Results(dataclasses.replace(run, graphs=graphs)))
+    low, high = section.sampled("relu_1")
+    # Each half is off by 0.01 in the mean, both together by less than that.
+    assert high - low == pytest.approx([2 * 1.959964 * 0.01] * 4)
+    assert Graphs.of(Results(run)).sampled("relu_1") is None
 
 
 def test_the_page_speaks_of_a_layer_that_tells_classes_apart(tmp_path):

@@ -1,3 +1,4 @@
+import dataclasses
 import re
 
 import pytest
@@ -20,6 +21,7 @@ EVIL = "</script><script>window.evil=1</script><img src=x onerror=window.evil=1>
 def run():
     """With all that a study can ask for."""
     base = synthetic.trajectory(layers=(120, 100), checkpoints=8)
+    base = dataclasses.replace(base, options={**base.options, "recipe": "p2-mnist"})
     return with_explanations(with_boost(with_graphs(base, top=12), gains=((0.006, 0.002),) * 8))
 
 

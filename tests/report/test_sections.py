@@ -16,6 +16,7 @@ from cofire.report.sections.graph_drawing import EDGES, NEURONS, OWN_EDGES, draw
 from cofire.report.sections.graph_tables import GraphTables
 from cofire.report.sections.graphs import Classes, Graphs, says
 from cofire.report.sections.neurons import Idle, Neurons
+from cofire.report.sections.papers import Papers
 from cofire.study.trajectory import Trajectory
 
 from . import synthetic
@@ -124,6 +125,27 @@ def test_of_many_layers_those_with_idle_neurons_are_drawn_and_those_that_stand_o
     heat = section.figures()["dead-neurons"]
     assert 2 < len(heat.layout.yaxis.ticktext) <= 8
     assert heat.layout.yaxis.ticktext[0] == "layer1.0.relu_0"
+
+
+def test_layers_called_by_a_number_are_spoken_of_as_layers():
+    run = synthetic.trajectory(layers=(20, 20), checkpoints=2, layer_names=["1", "relu"])
+    assert Results(with_graphs(run, top=4)).layers == ("layer 1", "relu")
+    rows = Neurons.of(Results(run)).tables()["layers"].rows
+    assert [row[0].value for row in rows] == ["layer 1", "relu"]
+
+
+def test_the_papers_numbers_stand_beside_the_studys():
+    run = with_graphs(synthetic.trajectory(layers=(60, 60), checkpoints=20), top=12)
+    recipe = {"recipe": "p2-mnist", "data": "digits"}
+    section = Papers.of(Results(dataclasses.replace(run, options={**run.options, **recipe})))
+    assert any("digits" in told for told in section.differing)
+    rows = {(row[1], row[2]): row[3:] for row in section.tables()["papers"].rows}
+    paper, ours, agrees = rows["Pearson’s r of entropy and training accuracy", "network"]
+    assert paper == "−0.87"
+    assert ours.note.count("to") == 1
+    assert agrees
+    unmade = {name: value for name, value in run.options.items() if name != "data"}
+    assert Papers.of(Results(dataclasses.replace(run, options=unmade))) is None
 
 
 def test_rarely_active_neurons_are_not_among_the_best():

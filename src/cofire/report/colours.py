@@ -6,8 +6,6 @@ import math
 from dataclasses import dataclass
 
 STEPS = 10
-
-
 """Shades per side of the red-blue scale; a shade is 0.1 of a correlation."""
 
 
@@ -39,25 +37,19 @@ class Theme:
         return [[i / (len(anchors) - 1), colour] for i, colour in enumerate(anchors)]
 
 
+def _hexes(words: str) -> tuple[str, ...]:
+    return tuple(f"#{word}" for word in words.split())
+
+
 LIGHT = Theme(
     ink="#1c2430",
     muted="#5a6473",
     grid="#e3e6ea",
     surface="#ffffff",
-    series=("#0072b2", "#c85200", "#008a64", "#b0578f", "#8a6d00", "#2b8fc4", "#5a6473", "#3b3b98"),
+    series=_hexes("0072b2 c85200 008a64 b0578f 8a6d00 2b8fc4 5a6473 3b3b98"),
     # ColorBrewer's RdBu, which stays distinct under the common colour-vision deficiencies.
-    diverging=(
-        "#8f0f26",
-        "#c2362f",
-        "#e58268",
-        "#f8cdb7",
-        "#f7f7f7",
-        "#c9e0ee",
-        "#7fb8d8",
-        "#3079b6",
-        "#0b4a8a",
-    ),
-    sequential=("#f7f7f7", "#c9e0ee", "#7fb8d8", "#3079b6", "#0b3a70"),
+    diverging=_hexes("8f0f26 c2362f e58268 f8cdb7 f7f7f7 c9e0ee 7fb8d8 3079b6 0b4a8a"),
+    sequential=_hexes("f7f7f7 c9e0ee 7fb8d8 3079b6 0b3a70"),
 )
 
 
@@ -66,19 +58,9 @@ DARK = Theme(
     muted="#a3adba",
     grid="#333b46",
     surface="#171b21",
-    series=("#56b4e9", "#f08c4a", "#2fc297", "#e39bc4", "#e3c02c", "#8fd0f5", "#aab4c0", "#9f9ff5"),
-    diverging=(
-        "#f0574a",
-        "#c03d37",
-        "#8f3a38",
-        "#553033",
-        "#2b313a",
-        "#2a4058",
-        "#2a5b8a",
-        "#357cc0",
-        "#56a5ee",
-    ),
-    sequential=("#2b313a", "#2a4058", "#2a5b8a", "#357cc0", "#7cc0ff"),
+    series=_hexes("56b4e9 f08c4a 2fc297 e39bc4 e3c02c 8fd0f5 aab4c0 9f9ff5"),
+    diverging=_hexes("f0574a c03d37 8f3a38 553033 2b313a 2a4058 2a5b8a 357cc0 56a5ee"),
+    sequential=_hexes("2b313a 2a4058 2a5b8a 357cc0 7cc0ff"),
 )
 
 
@@ -146,43 +128,15 @@ def correlation_styles(theme: Theme) -> list[tuple[str, str, str]]:
 
 
 CLASS_COLOURS = {
-    "light": (
-        "#0072b2",
-        "#d95f02",
-        "#008a64",
-        "#c2407f",
-        "#9a7400",
-        "#2b8fc4",
-        "#3b3b98",
-        "#a61b29",
-        "#5e8c1a",
-        "#7a4b2a",
-        "#8557c9",
-        "#0b7f86",
+    "light": _hexes(
+        "0072b2 d95f02 008a64 c2407f 9a7400 2b8fc4 3b3b98 a61b29 5e8c1a 7a4b2a 8557c9 0b7f86"
     ),
-    "dark": (
-        "#4aa8e0",
-        "#f08c4a",
-        "#2fc297",
-        "#f07ab0",
-        "#e3c02c",
-        "#a9dcff",
-        "#8c8cf5",
-        "#ef6a6a",
-        "#a5d14f",
-        "#c79a72",
-        "#c49bf2",
-        "#4fd0d6",
+    "dark": _hexes(
+        "4aa8e0 f08c4a 2fc297 f07ab0 e3c02c a9dcff 8c8cf5 ef6a6a a5d14f c79a72 c49bf2 4fd0d6"
     ),
 }
-
-
 """Twelve colours for each theme, at least 3:1 against its surface."""
-
-
 _LIGHTNESS = {"light": (0.5, 0.61), "dark": (0.72, 0.82)}
-
-
 _GOLDEN = 137.508
 
 

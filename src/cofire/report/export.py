@@ -7,10 +7,9 @@ import importlib
 import importlib.util
 import os
 import shutil
-import threading
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import plotly
 import plotly.graph_objects as go
@@ -91,7 +90,10 @@ def write_images(
             "kaleido (the extra 'figures') and Chrome or Chromium, which draws them",
             'pip install "cofire[figures]", and install Chrome or Chromium or name one in COFIRE_CHROMIUM',
         )
-    return _in_own_loop(_write(dict(drawn), Path(folder), wanted, executable))
+    # In a thread of its own: a notebook's running loop cannot run another inside.
+    with ThreadPoolExecutor(1) as thread:
+        work = _write(drawn, Path(folder), wanted, executable)
+        return thread.submit(asyncio.run, work).result()
 
 
 def _wanted(formats: Iterable[str]) -> tuple[str, ...]:
@@ -106,7 +108,7 @@ def _wanted(formats: Iterable[str]) -> tuple[str, ...]:
 
 
 async def _write(
-    drawn: dict[str, go.Figure], folder: Path, wanted: tuple[str, ...], executable: str
+    drawn: Mapping[str, go.Figure], folder: Path, wanted: tuple[str, ...], executable: str
 ) -> list[Path]:
     kaleido = importlib.import_module("kaleido")
     script = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
@@ -118,35 +120,10 @@ async def _write(
                 paper_bgcolor="white", plot_bgcolor="white", width=WIDTH
             )
             for kind in wanted:
-                options = {
-                    "format": kind,
-                    "width": WIDTH,
-                    "height": sheet.layout.height,
-                    "scale": SCALE,
-                }
-                if kind in ("svg", "pdf"):
-                    options["scale"] = 1
-                image = await painter.calc_fig(sheet, opts=options)
-                with atomic_path(folder / f"{name}.{kind}") as partial:
-                    partial.write_bytes(image)
+                size = {"width": WIDTH, "height": sheet.layout.height}
+                size["scale"] = 1 if kind in ("svg", "pdf") else SCALE
+                image = await painter.calc_fig(sheet, opts={"format": kind, **size})
                 written.append(folder / f"{name}.{kind}")
+                with atomic_path(written[-1]) as partial:
+                    partial.write_bytes(image)
     return written
-
-
-def _in_own_loop(work: Coroutine[Any, Any, list[Path]]) -> list[Path]:
-    """Run to the end in a thread of its own: a notebook's running loop cannot run another inside."""
-    result: list[Path] = []
-    failure: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            result.extend(asyncio.run(work))
-        except BaseException as error:
-            failure.append(error)
-
-    thread = threading.Thread(target=run, name="cofire-figures")
-    thread.start()
-    thread.join()
-    if failure:
-        raise failure[0]
-    return result

@@ -133,7 +133,7 @@ def _write(run: Trajectory, path: Path, title: str | None, command: str | None) 
         command=command or run.options.get("command"),
         parts=parts,
         results=results,
-        findings=findings(run),
+        findings=findings(results.whole),
         scripts=list(dict.fromkeys(script for part in found for script in part.scripts)),
         settings=settings(run.options),
         versions=versions(run.options),

@@ -181,6 +181,7 @@ def courses(
     below: Sequence[Line] = (),
     below_title: str = "accuracy (%)",
     height: int = 360,
+    over: str = "checkpoint",
 ) -> go.Figure:
     """Series over the checkpoints, with bands where they have ends, and others in a panel of their own below.
 
@@ -193,13 +194,14 @@ def courses(
         below: Series of another unit.
         below_title: Of their axis.
         height: In pixels.
+        over: What the numbers count.
     """
-    figure = canvas(height, "checkpoint", title, hovermode="x unified")
+    figure = canvas(height, over, title, hovermode="x unified")
     x = list(checkpoints)
     for axis, held in (("y", lines), ("y2", below)):
         for line in held:
             if line.ends is not None:
-                band = series(line.look, fill=0.16)
+                band = series(line.look, fill=0.16, muted=line.muted)
                 band["line"] |= {"width": 0}
                 shared = {"legendgroup": line.name, "showlegend": False, "hoverinfo": "skip"}
                 low = {key: value for key, value in band.items() if key != "fillcolor"}

@@ -28,8 +28,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
@@ -43,6 +45,8 @@ from cofire.report.table import Table
 from cofire.study.trajectory import Trajectory
 
 Floats = npt.NDArray[np.float64]
+TWO = NormalDist().inv_cdf(0.975)
+"""So many standard errors each way make an interval of 95 %."""
 
 
 class Results:
@@ -51,8 +55,11 @@ class Results:
     Args:
         trajectory: One checkpoint or more.
         folder: Where the page is written: the tables beside it are named in it.
+        top: Of which number of representatives graphs are, where several were asked for; the first
+            unless given.
 
     Attributes:
+        whole: As given, with all its tables.
         trajectory: With graphs of one number of representatives and boosters of one choice of layers.
         options: How it was made.
         checkpoints: Numbers of the checkpoints, in order.
@@ -60,11 +67,14 @@ class Results:
         saved: Names of the tables that lie in the folder.
     """
 
-    def __init__(self, trajectory: Trajectory, folder: Path | None = None) -> None:
-        self.trajectory = trajectory.chosen()
+    def __init__(
+        self, trajectory: Trajectory, folder: Path | None = None, top: int | None = None
+    ) -> None:
+        self.whole = _with_spoken_layers(trajectory)
+        self.trajectory = self.whole.chosen(top)
         self.options: dict[str, Any] = trajectory.options
         self.checkpoints = trajectory.checkpoints
-        order = trajectory.layers.group_by(["layer"]).aggregate([("layer_index", "min")])
+        order = self.whole.layers.group_by(["layer"]).aggregate([("layer_index", "min")])
         self.layers: tuple[str, ...] = tuple(order.sort_by("layer_index_min")["layer"].to_pylist())
         self.saved = trajectory.saved_in(folder) if folder and self.checkpoints else ()
 
@@ -96,6 +106,28 @@ class Results:
         j = [places[number] for number in table["checkpoint"].to_pylist()]
         grid[i, j] = floats(table[column])
         return grid
+
+    @property
+    def tops(self) -> list[int]:
+        """The numbers of representatives per class that graphs were asked for, the one that is shown first."""
+        asked = self.options.get("top")
+        return list(asked) if isinstance(asked, list | tuple) else []
+
+    def sampling_error(self, table: pa.Table, column: str) -> float | None:
+        """The standard error of what was observed on a sample, the same at every checkpoint; None of whole data.
+
+        Args:
+            table: With one row, or rows to be added, for each checkpoint.
+            column: What one half of the sample gives less what the other one does.
+        """
+        known = table.slice(0, 0)
+        if column in table.column_names:
+            known = table.select(["checkpoint", column]).drop_null()
+        if not len(known):
+            return None
+        gaps = known.group_by("checkpoint").aggregate([(column, "sum")])[f"{column}_sum"]
+        # The two halves differ by twice what their mean is off.
+        return float(np.sqrt(np.mean(np.square(floats(gaps))) / 4))
 
     @cached_property
     def accuracies(self) -> dict[str, Floats]:
@@ -134,6 +166,18 @@ class Results:
     def classes(self) -> int:
         """How many classes occur; how many are named where nothing was kept by class."""
         return len(set(self.trajectory.classes["class"].to_pylist())) or len(self.class_names)
+
+
+def _with_spoken_layers(run: Trajectory) -> Trajectory:
+    """With "layer 12" in place of a name that is a number, as a network in sequence has them."""
+    spoken = {}
+    for one in fields(run):
+        table = getattr(run, one.name)
+        if isinstance(table, pa.Table) and "layer" in table.column_names:
+            place = table.schema.get_field_index("layer")
+            names = pc.replace_substring_regex(table["layer"], r"^(\d)", r"layer \1")
+            spoken[one.name] = table.set_column(place, table.schema.field(place), names)
+    return replace(run, **spoken)
 
 
 def floats(column: pa.ChunkedArray) -> Floats:

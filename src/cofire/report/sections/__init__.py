@@ -6,8 +6,9 @@ from cofire.report.sections.course import Course
 from cofire.report.sections.explanations import Explanations
 from cofire.report.sections.graphs import Classes, Graphs
 from cofire.report.sections.neurons import Idle, Neurons
+from cofire.report.sections.papers import Papers
 
 __all__ = ["SECTIONS"]
 
-for section in (Course, Idle, Classes, Graphs, Neurons, Boosting, Explanations):
+for section in (Course, Idle, Classes, Graphs, Neurons, Boosting, Explanations, Papers):
     register_section(section)

@@ -16,7 +16,7 @@ from cofire.report.section import Results, Section
 from cofire.report.sheet import png_uri
 from cofire.report.table import Cell, Column, Table
 from cofire.statistics import Interval, Outcome, samples_to_decide, verdicts
-from cofire.study.boosts import Boost, boost_at, decimals, gain_of, margin_of
+from cofire.study.boosts import Boost, boost_at, choices_of, decimals, gain_of, margin_of
 
 ALL_CLASSES, MOST_CHANGED = 20, 10
 """Up to so many classes are all shown; of more than that, so many."""
@@ -31,6 +31,7 @@ _LOOKS = {
     "ablation": ("values or patterns alone", 2),
     "method": ("with activation patterns", 0),
 }
+_CHOICES = {"all": "all layers", "L2L": "the last two layers", "LL": "the last layer"}
 _FLIPS = ("Wrong, then right", "Right, then wrong", "Wrong, then wrong in another way")
 
 
@@ -61,6 +62,17 @@ class Boosting(Section):
     @classmethod
     def of(cls, results: Results) -> Self | None:
         return cls(results) if len(results.trajectory.boosts) else None
+
+    @cached_property
+    def choices(self) -> dict[str, Boost]:
+        """What each choice of layers gives at the last checkpoint, where several were asked for."""
+        boosts, number = self.results.whole.boosts, self.checkpoints[-1]
+        names = [name for name in choices_of(boosts) if name is not None]
+        found = [
+            boost_at(boosts, number, self.last.samples, self.margin, layers=name) for name in names
+        ]
+        titles = [_CHOICES.get(name, name) for name in names]
+        return dict(zip(titles, found, strict=True)) if len(names) > 1 else {}
 
     @property
     def when(self) -> str:
@@ -133,6 +145,16 @@ class Boosting(Section):
             "boost-gains": intervals(shown, title, factor=100),
             "boost-methods": intervals(list(points.values()), title, factor=100),
         }
+        if self.choices:
+            over = [
+                Point(name, gain, look, kind)
+                for name, boost in self.choices.items()
+                for kind, look, gain in (
+                    ("over the model", 0, boost.over_base),
+                    ("over the best control", 1, boost.over_control),
+                )
+            ]
+            found["boost-layers"] = intervals(over, "gain of the booster (points)", factor=100)
         if self.single:
             return found
         rows = (("booster", 0), ("control", 1), ("base", 2))
@@ -215,6 +237,20 @@ class Boosting(Section):
                 by=True,
             )
         }
+        if self.choices:
+            chosen = [
+                [
+                    name,
+                    boost.booster["layers_read"],
+                    boost.booster["test_accuracy"],
+                    boost.over_base,
+                    Cell(boost.over_control, tag=boost.verdict),
+                    boost.of_patterns,
+                ]
+                for name, boost in self.choices.items()
+            ]
+            columns = [Column("reads"), Column("layers"), shares[1], *over]
+            found["layers"] = Table(f"Choices of layers{self.when}.", columns, chosen)
         if not self.single:
             found["checkpoints"] = self._course(over[1:])
         classes = sorted(

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from cofire.patterns import MEASURES
 from cofire.report.notation import interval, plural
 from cofire.report.plots import Line, canvas, courses, layer_courses, series
-from cofire.report.section import Floats, Results, Section, floats
+from cofire.report.section import TWO, Floats, Results, Section, floats
 from cofire.report.table import Cell, Column, Table
 from cofire.statistics import Interval, verdicts
 
@@ -115,6 +115,7 @@ class Course(Section):
     def __init__(self, results: Results) -> None:
         self.results = results
         self.entropy = results.network("entropy")
+        self.error = results.sampling_error(results.trajectory.layers, "entropy_halves")
         self.random_labels = labels_are_random(results.options)
         self.movement = movement
         self.moves_together = moves_together
@@ -190,7 +191,10 @@ class Course(Section):
         results = self.results
         accuracies = list(results.accuracies.items())
         words = {"train": "training accuracy", "test": "test accuracy"}
-        lines = [Line("entropy", self.entropy, 0, hover="%{y:,.1f} nats")]
+        ends = None
+        if self.error is not None:
+            ends = (self.entropy - TWO * self.error, self.entropy + TWO * self.error)
+        lines = [Line("entropy", self.entropy, 0, ends, hover="%{y:,.1f} nats")]
         below = [
             Line(words[name], 100 * values, 1 + i, hover="%{y:.2f} %")
             for i, (name, values) in enumerate(accuracies)

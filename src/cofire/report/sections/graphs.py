@@ -11,11 +11,12 @@ from typing import Any, Self
 
 import numpy as np
 import plotly.graph_objects as go
+import pyarrow.compute as pc
 from markupsafe import Markup
 
 from cofire.report import plots
 from cofire.report.notation import interval, number, short, signed
-from cofire.report.section import Results, Section
+from cofire.report.section import TWO, Results, Section
 from cofire.report.sections.course import correlation_cells, correlation_columns
 from cofire.report.sections.graph_drawing import (
     EDGES,
@@ -190,6 +191,24 @@ class Graphs(Section):
         return says(self.shown) if self.shown else ""
 
     @cached_property
+    def tops(self) -> dict[int, GraphTables]:
+        """The graphs of each number of representatives that was asked for, where there are several."""
+        asked = self.results.tops
+        if len(asked) < 2:
+            return {}
+        return {top: GraphTables(Results(self.results.whole, top=top)) for top in asked}
+
+    @property
+    def differing(self) -> dict[int, str]:
+        """What graphs of another number of representatives say of that layer where it is something else."""
+        rows = {
+            top: graphs.modularity(self.graphs.told, "weighted-overlap")
+            for top, graphs in self.tops.items()
+        }
+        told = {top: says(row) for top, row in rows.items() if row is not None}
+        return {top: said for top, said in told.items() if said != self.said}
+
+    @cached_property
     def scenes(self) -> dict[str, list[Drawing]]:
         """Every graph that is drawn, by layer."""
         graphs, found = self.graphs, {}
@@ -247,6 +266,7 @@ class Graphs(Section):
                 title, look = MODULARITIES[measure]
                 low, high = (graphs.modularities(layer, measure, end) for end in ("low", "high"))
                 ends = (low, high) if np.isfinite(low).any() else None
+                ends = self.sampled(layer) if measure == "weighted-overlap" else ends
                 lines.append(
                     plots.Line(
                         title, graphs.modularities(layer, measure), look, ends, hover="%{y:.3f}"
@@ -267,6 +287,13 @@ class Graphs(Section):
                 graphs.checkpoints, lines, "modularity Q", below=below, height=460
             )
         return found
+
+    def sampled(self, layer: str) -> tuple[Any, Any] | None:
+        """The interval of the modularity of overlapping classes that was observed on a sample."""
+        table = self.results.trajectory.graphs.filter(pc.field("layer") == layer)
+        error = self.results.sampling_error(table, "modularity_halves")
+        values = self.graphs.modularities(layer, "weighted-overlap")
+        return None if error is None else (values - TWO * error, values + TWO * error)
 
     def tables(self) -> dict[str, Table]:
         graphs = self.graphs
@@ -296,6 +323,8 @@ class Graphs(Section):
             found["chance"] = Table(
                 "Modularity against chance.", [Column("measure"), *columns], rows, by=True
             )
+        if self.tops:
+            found["tops"] = self._by_top()
         if correlated := self._correlations():
             test = "test" in self.results.accuracies
             columns = [Column("measure"), Column("mean", digits=3), *correlation_columns(test)]
@@ -331,6 +360,22 @@ class Graphs(Section):
             ],
         )
         return found
+
+    def _by_top(self) -> Table:
+        """What graphs of each number of representatives say of every layer."""
+        heads = ("representatives per class", "in all", "of one class alone", "classes without")
+        columns = [*map(Column, heads), Column("Q (Eq. 4)", digits=3), Column("NMI")]
+        rows: list[list[object]] = []
+        for layer in self.graphs.layers:
+            for top, graphs in self.tops.items():
+                row, own = graphs.row(layer), np.diag(graphs.matrix(layer))
+                held = graphs.modularity(layer, "weighted-overlap")
+                value = Cell(None) if held is None else Cell(held["modularity"], says(held))
+                numbers = [row["vertices"], row["unique_neurons"], int((own == 0).sum())]
+                asked = Cell(top, f"{row['top']} of a narrow layer" if row["top"] < top else "")
+                rows.append([layer, asked, *numbers, value, row["nmi"]])
+        title = f"Graphs of several numbers of representatives{self.when}."
+        return Table(title, columns, rows, by=True)
 
     def _correlations(self) -> list[list[object]]:
         """Correlations of the measures of the graphs, with a word beside the mean where they are noise."""

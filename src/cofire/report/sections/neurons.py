@@ -18,7 +18,9 @@ from cofire.report.notation import short
 from cofire.report.plots import (
     MANY_LAYERS,
     NAMED,
+    Line,
     canvas,
+    courses,
     layer_axis,
     layer_courses,
     plain,
@@ -348,30 +350,20 @@ def _bands(
     title: str,
     names: tuple[str, str],
 ) -> go.Figure:
-    figure = canvas(340, "layer, from input to output", title, hovermode="closest")
+    lines = []
     for which, parts in ((1, before), (0, now)):
-        place = [i for i, name in enumerate(layers) if name in parts]
-        if not place:
+        if not parts:
             continue
-        quartiles = np.array([np.quantile(parts[layers[i]], (0.25, 0.5, 0.75)) for i in place])
-        x = [i + 1 for i in place]
-        edge = series(0, fill=0.16 if which else 0.26, muted=bool(which))
-        edge["line"] |= {"width": 0}
-        shared = {"x": x, "showlegend": False, "hoverinfo": "skip", "legendgroup": names[which]}
-        figure.add_scatter(
-            y=quartiles[:, 0], **shared, **{k: v for k, v in edge.items() if k != "fillcolor"}
-        )
-        figure.add_scatter(y=quartiles[:, 2], fill="tonexty", **shared, **edge)
-        figure.add_scatter(
-            x=x,
-            y=quartiles[:, 1],
-            name=f"{names[which]}: median, middle half shaded",
-            legendgroup=names[which],
-            text=[plain(layers[i]) for i in place],
-            customdata=quartiles[:, [0, 2]],
-            hovertemplate="%{text}<br>median %{y:.3g}, middle half %{customdata[0]:.3g} to "
-            "%{customdata[1]:.3g}<extra></extra>",
-            **series(0, muted=bool(which)),
-        )
-    figure.update_yaxes(rangemode="tozero")
-    return figure
+        unknown = np.full(3, np.nan)
+        found = [
+            np.quantile(parts[name], (0.25, 0.5, 0.75)) if name in parts else unknown
+            for name in layers
+        ]
+        low, middle, high = np.array(found).T
+        aside = [[plain(name), a, b] for name, a, b in zip(layers, low, high, strict=True)]
+        hover = "%{customdata[0]}: median %{y:.3g}, middle half %{customdata[1]:.3g} to %{customdata[2]:.3g}"
+        told = f"{names[which]}: median, middle half shaded"
+        lines.append(Line(told, middle, 0, (low, high), aside, hover, muted=bool(which)))
+    numbers = range(1, len(layers) + 1)
+    figure = courses(numbers, lines, title, height=340, over="layer, from input to output")
+    return figure.update_yaxes(rangemode="tozero")

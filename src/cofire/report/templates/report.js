@@ -40,7 +40,7 @@
     }
     layout.hoverlabel = { ...figure.layout.hoverlabel, bgcolor: t.surface, bordercolor: t.muted, font: { ...(figure.layout.hoverlabel || {}).font, color: t.ink } };
     if (layout.hovermode === "x unified") {
-      layout.xaxis = { ...layout.xaxis, unifiedhovertitle: { text: "checkpoint %{x}" }, spikecolor: t.muted, spikethickness: 1, spikedash: "dot" };
+      layout.xaxis = { ...layout.xaxis, unifiedhovertitle: { text: `${(figure.layout.xaxis.title || {}).text || "checkpoint"} %{x}` }, spikecolor: t.muted, spikethickness: 1, spikedash: "dot" };
     }
     layout.modebar = { bgcolor: "rgba(0,0,0,0)", color: t.muted, activecolor: t.ink };
     // A finger that scrolls the page must not draw a zoom box.
