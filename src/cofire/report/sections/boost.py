@@ -146,7 +146,7 @@ class Boosting(Section):
             "boost-methods": intervals(list(points.values()), title, factor=100),
         }
         if self.choices:
-            over = [
+            sides = [
                 Point(name, gain, look, kind)
                 for name, boost in self.choices.items()
                 for kind, look, gain in (
@@ -154,7 +154,7 @@ class Boosting(Section):
                     ("over the best control", 1, boost.over_control),
                 )
             ]
-            found["boost-layers"] = intervals(over, "gain of the booster (points)", factor=100)
+            found["boost-layers"] = intervals(sides, "gain of the booster (points)", factor=100)
         if self.single:
             return found
         rows = (("booster", 0), ("control", 1), ("base", 2))
