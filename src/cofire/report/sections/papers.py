@@ -25,7 +25,7 @@ class Papers(Section):
 
     id, title = "papers", "How close is it to the paper?"
     label = "The paper"
-    template = "sections/papers.html.j2"
+    template, wide = "sections/papers.html.j2", True
 
     def __init__(self, recipe: Recipe, pairs: list[Beside], differing: list[str]) -> None:
         self.recipe, self.pairs, self.differing = recipe, pairs, differing
