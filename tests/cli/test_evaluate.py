@@ -145,6 +145,11 @@ def test_draws_measures_and_fill(evaluate, tmp_path):
     assert len(found.draw_means()) == 2
     assert "2 draws of 3 images each" in told
     assert "p = " not in told
+    asked = f"--out {tmp_path / 'out'} --method centre,random --measures localisation,soft"
+    again = "--sample 3 --draws 2 --fill black --batch-size 2 --tuning-images 3 --margin 5 -v"
+    told = evaluate(*asked.split(), *again.split())
+    assert "Centre − Random point" in told
+    assert "p = " in told
 
 
 def test_all_methods_and_measures_by_name(evaluate, tmp_path):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from abc import ABC, abstractmethod
+from typing import Annotated, Any, Self
 
 import torch
-from pydantic import PositiveFloat
+from pydantic import Field, PositiveFloat
 from torch import Tensor, fx
 
 from cofire.activations.batches import Batches
 from cofire.arguments import validated
 from cofire.boost.confidence import not_fitted
 from cofire.boost.measures import check_finite
-from cofire.errors import DataError, LayerError, OptionError
+from cofire.errors import DataError, LayerError
 from cofire.network import Network, classifier
 from cofire.network.operators import named
 from cofire.network.reading import operator_of
@@ -22,9 +23,38 @@ _BETWEEN = named("dropout", "identity", "reshape", "squeeze", "mean", "average_p
 """What may lie between the last activation layer and the linear layer: it passes numbers on, or averages positions."""
 
 
+class _OfLogits(ABC):
+    """A score of the logits alone."""
+
+    network: Network
+
+    def fit(self, loader: Any = None) -> Self:
+        """Nothing to learn."""
+        return self
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Outlier scores, (batch,), float64.
+
+        Args:
+            images: (batch, *input_shape).
+
+        Raises:
+            BatchError: The images do not fit the network.
+            NonFiniteError: A logit is NaN or infinite.
+        """
+        return self._scores(self.network.run(images))
+
+    def _scores(self, logits: Tensor) -> Tensor:
+        check_finite(logits, "a NaN or infinite logit")
+        return self._score(logits.to(torch.float64, copy=True))
+
+    @abstractmethod
+    def _score(self, logits: Tensor) -> Tensor: ...
+
+
 @validated
-class MaxSoftmax:
-    """Minus the highest class probability (Hendrycks & Gimpel 2017).
+class MaxSoftmax(_OfLogits):
+    """Minus the highest class probability, from -1 up (Hendrycks & Gimpel 2017).
 
     Args:
         network: The classifier.
@@ -39,25 +69,12 @@ class MaxSoftmax:
     def __init__(self, network: Network) -> None:
         self.network = classifier(network)
 
-    def fit(self, loader: Any = None) -> Self:
-        """Nothing to learn."""
-        return self
-
-    def predict(self, images: Tensor) -> Tensor:
-        """Outlier scores, (batch,), float64, from -1 to minus one over the number of classes.
-
-        Args:
-            images: (batch, *input_shape).
-
-        Raises:
-            BatchError: The images do not fit the network.
-            NonFiniteError: A logit is NaN or infinite.
-        """
-        return -_checked(self.network.run(images)).softmax(dim=1).amax(dim=1)
+    def _score(self, logits: Tensor) -> Tensor:
+        return -logits.softmax(dim=1).amax(dim=1)
 
 
 @validated
-class Energy:
+class Energy(_OfLogits):
     """The free energy `-T log Σ_c exp(z_c / T)` of the logits z (Liu et al. 2020).
 
     Args:
@@ -78,25 +95,12 @@ class Energy:
         self.network = classifier(network)
         self.temperature = temperature
 
-    def fit(self, loader: Any = None) -> Self:
-        """Nothing to learn."""
-        return self
-
-    def predict(self, images: Tensor) -> Tensor:
-        """Outlier scores, (batch,), float64.
-
-        Args:
-            images: (batch, *input_shape).
-
-        Raises:
-            BatchError: The images do not fit the network.
-            NonFiniteError: A logit is NaN or infinite.
-        """
-        return _energy(self.network.run(images), self.temperature)
+    def _score(self, logits: Tensor) -> Tensor:
+        return -self.temperature * (logits / self.temperature).logsumexp(dim=1)
 
 
 @validated
-class ReAct:
+class ReAct(Energy):
     """The energy after the features of the last activation layer are clipped from above (Sun et al. 2021).
 
     Features are what goes into the network's final linear layer: the last activation layer, or its
@@ -127,19 +131,13 @@ class ReAct:
     """
 
     def __init__(
-        self, network: Network, percentile: float = 90.0, temperature: PositiveFloat = 1.0
+        self,
+        network: Network,
+        percentile: Annotated[float, Field(ge=0, le=100)] = 90.0,
+        temperature: PositiveFloat = 1.0,
     ) -> None:
-        if (
-            isinstance(percentile, bool)
-            or not isinstance(percentile, int | float)
-            or not 0 <= percentile <= 100
-        ):
-            raise OptionError(
-                f"percentile={percentile!r}", "a number from 0 to 100", "pass percentile=90"
-            )
-        self.network = classifier(network)
+        super().__init__(network, temperature)
         self.percentile = float(percentile)
-        self.temperature = temperature
         self._names = _head_tensors(network)
         self._limit: float | None = None
 
@@ -158,7 +156,7 @@ class ReAct:
             raise not_fitted(self)
         return self._limit
 
-    def fit(self, loader: Any) -> Self:
+    def fit(self, loader: Any) -> Self:  # type: ignore[override]
         """Find where to clip, in one pass and 8 MB.
 
         Args:
@@ -202,7 +200,7 @@ class ReAct:
         weights = [held[name].detach().to(features.dtype) for name in self._names]
         with torch.inference_mode():
             logits = torch.nn.functional.linear(features.clamp(max=limit), *weights)
-        return _energy(logits, self.temperature)
+        return self._scores(logits)
 
     def _features(self, images: Tensor) -> Tensor:
         """What goes into the final linear layer, (batch, features), float32 or float64."""
@@ -292,17 +290,3 @@ def _no_head(given: str) -> LayerError:
         "logits from one linear layer on the last activation layer or its mean over positions",
         "use Energy or PatternConfidence for this network",
     )
-
-
-def _checked(logits: Tensor) -> Tensor:
-    """The logits as ordinary tensors of float64.
-
-    Raises:
-        NonFiniteError: One is NaN or infinite.
-    """
-    check_finite(logits, "a NaN or infinite logit")
-    return logits.to(torch.float64, copy=True)
-
-
-def _energy(logits: Tensor, temperature: float) -> Tensor:
-    return -temperature * (_checked(logits) / temperature).logsumexp(dim=1)

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from rich.markdown import Markdown
 
 from cofire.activations.batches import progress_over
 from cofire.atomic import write_text
 from cofire.cli.explain import asked_methods, check_tuned, options_of, setup_of
 from cofire.cli.options import BoxedImagesOptions, Output, tell
-from cofire.cli.terminal import claim, say
+from cofire.cli.terminal import claim, print_table, say
 from cofire.errors import DataError, OptionError
 from cofire.evaluate.evaluation import OPTIONS, RECORDS, Evaluation
 from cofire.evaluate.judging import Judge
@@ -79,6 +80,12 @@ class Evaluate(BoxedImagesOptions, JudgingOptions):
     )
     robustness: int = option(
         0, "Robustness", "Attack so many images and see what moves.", panel=_MORE, ge=0
+    )
+    verbose: bool = option(
+        False,
+        "Verbose",
+        "All tables, how long it took, and where an error came from.",
+        panel=Output.panel,
     )
     against: str | None = option(
         None, "Against", "Another network on the same images, named as --model.", panel=_MORE
@@ -177,11 +184,14 @@ def evaluate(options: Evaluate) -> dict[str, Any]:
     cases = show_cases(found, choose_cases(found), judge, images, preparation, names)
     height, width = preparation.shape[1:]
     write_evaluation(out / PAGE, found, cases, size=(height, width), links=pages)
-    write_text(out / TABLE, markdown(found))
+    tables = markdown(found)
+    write_text(out / TABLE, tables)
     typer.echo(judged(found))
     findings = [str(one) for one in verdict(found)]
     for line in findings:
         typer.echo(f"  {line}")
+    if options.verbose:
+        print_table(Markdown(tables[tables.index("\n## ") :]))
     say("Images", found.options["collection"])
     for what, of in left_out(found.options):
         say("Left out", f"{what}: {of}")

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cofire.arguments import validated
-from cofire.errors import CofireError, DataError, OptionError, ResultError
+from cofire.errors import DataError, OptionError
 from cofire.marks import check_whole
-from cofire.reading import reader
-from cofire.storage import load_json, save_json
+from cofire.storage import Stored
 from cofire.tensors import Values
 
 Pull = Callable[[int, int], float]
@@ -25,12 +23,10 @@ Floats = NDArray[np.float64]
 _Table = Annotated[Floats, Values("trials arms", least=0.0, most=1.0, array=True)]
 _REWARD = Values("", least=0.0, most=1.0)
 
-_FORMAT = 1
-
 
 @validated
 @dataclass(frozen=True, eq=False, repr=False)
-class BanditRun:
+class BanditRun(Stored):
     """What a bandit tried, and what it got.
 
     Attributes:
@@ -127,51 +123,24 @@ class BanditRun:
         found: Floats = 8 * np.log(trials) * (1 / gaps).sum() + (1 + math.pi**2 / 3) * gaps.sum()
         return found
 
+    stored_as = "bandit"
+
     def described(self) -> dict[str, Any]:
         """As JSON can hold it; `of` reads it."""
-        return {
-            "format": _FORMAT,
-            "names": list(self.names),
-            "pulled": self.pulled.tolist(),
-            "rewards": self.rewards.tolist(),
-            "table": None if self.table is None else self.table.tolist(),
-        }
+        parts = {name: getattr(self, name) for name in ("pulled", "rewards", "table")}
+        listed = {name: None if part is None else part.tolist() for name, part in parts.items()}
+        return {"format": self.format, "names": list(self.names), **listed}
 
     @classmethod
-    def of(cls, noted: Any) -> Self:
+    def of(cls, described: Mapping[str, Any]) -> Self:
         """The run that `described` gave.
 
         Raises:
-            ResultError: It is something else, or damaged.
+            ValueError: It is something else, or damaged; so are other errors of Python and of cofire.
         """
-        try:
-            if noted["format"] != _FORMAT:
-                raise ValueError(f"format {noted['format']!r}")
-            return cls(tuple(noted["names"]), noted["pulled"], noted["rewards"], noted["table"])
-        except (KeyError, TypeError, ValueError, OverflowError, CofireError) as error:
-            raise ResultError(
-                f"what is no run of a bandit: {error}",
-                "what BanditRun.save wrote",
-                "run the bandit again",
-            ) from error
-
-    def save(self, path: str | Path) -> Path:
-        """Write the run as JSON, whole or not at all.
-
-        Returns:
-            The path.
-        """
-        return save_json(path, self.described())
-
-    @classmethod
-    @reader(ResultError, "what BanditRun.save wrote", "run the bandit again")
-    def load(cls, path: str | Path) -> Self:
-        """Read what `save` wrote.
-
-        Raises:
-            ResultError: The file is missing, damaged, or holds something else.
-        """
-        return cls.of(load_json(path))
+        if described["format"] != cls.format:
+            raise ValueError(f"format {described['format']!r:.80}")
+        return cls(**{name: described[name] for name in ("names", "pulled", "rewards", "table")})
 
     def __repr__(self) -> str:
         best = self.arm

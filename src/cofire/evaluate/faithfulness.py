@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypedDict, Unpack
 
 import torch
 from pydantic import Field, PositiveInt
@@ -356,16 +356,20 @@ class Curve:
         return len(self.probability)
 
 
-@validated
+class CurveOptions(TypedDict, total=False):
+    """How curves are drawn: see `deletion`."""
+
+    steps: int
+    fill: Fill | None
+    at_once: int
+
+
 def deletion(
     predict: Predict,
     images: Tensor,
     maps: Tensor,
     classes: Tensor,
-    *,
-    steps: PositiveInt = 28,
-    fill: Fill | None = None,
-    at_once: PositiveInt = 64,
+    **options: Unpack[CurveOptions],
 ) -> Curve:
     """Pixels go, those where the map is highest first (Petsiuk et al. 2018).
 
@@ -375,9 +379,9 @@ def deletion(
         maps: (images, H, W), from 0 up; H = 1 for features. Of equal values the upper, then the
             left one comes first.
         classes: Whose probability it is, (images,), whole numbers.
-        steps: In how many portions, equal to a pixel; at most the number of pixels.
-        fill: What takes the pixels' place; each image's own mean colour if not given.
-        at_once: How many inputs are predicted at a time.
+        options: `steps`, in how many portions, equal to a pixel (28; at most the number of pixels);
+            `fill`, what takes the pixels' place (each image's own mean colour); `at_once`, how many
+            inputs are predicted at a time (64).
 
     Raises:
         DataError: Shapes that do not fit, values below 0, or predictions that are no probabilities.
@@ -395,19 +399,15 @@ def deletion(
         >>> curve.probability.tolist(), curve.area.values.tolist()
         ([[1.0, 0.0, 0.0]], [0.25])
     """
-    return _curve(predict, images, maps, classes, steps, fill or Fill("mean"), at_once, "deletion")
+    return _curve(predict, images, maps, classes, **options)
 
 
-@validated
 def insertion(
     predict: Predict,
     images: Tensor,
     maps: Tensor,
     classes: Tensor,
-    *,
-    steps: PositiveInt = 28,
-    fill: Fill | None = None,
-    at_once: PositiveInt = 64,
+    **options: Unpack[CurveOptions],
 ) -> Curve:
     """Pixels come, those where the map is highest first, onto a blurred image (Petsiuk et al. 2018).
 
@@ -416,9 +416,7 @@ def insertion(
         images: Inputs of the network.
         maps: (images, H, W).
         classes: Whose probability it is, (images,).
-        steps: In how many portions.
-        fill: What the pixels come onto; the image itself, blurred, if not given.
-        at_once: How many inputs are predicted at a time.
+        options: The same; without a `fill` pixels come onto the image itself, blurred.
 
     Example:
         >>> def predict(inputs):
@@ -428,7 +426,7 @@ def insertion(
         >>> curve.probability.tolist(), curve.area.values.tolist()
         ([[0.0, 1.0, 1.0]], [0.75])
     """
-    return _curve(predict, images, maps, classes, steps, fill or Fill("blur"), at_once, "insertion")
+    return _curve(predict, images, maps, classes, inserted=True, **options)
 
 
 @validated
@@ -459,17 +457,19 @@ def area_under(probability: Annotated[Tensor, Values("images steps", finite=Fals
     return ((values[:, :-1] + values[:, 1:]) / 2).mean(dim=1)
 
 
+@validated
 def _curve(
     predict: Predict,
     images: Tensor,
     maps: Tensor,
     classes: Tensor,
-    steps: int,
-    fill: Fill,
-    at_once: int,
-    way: Literal["deletion", "insertion"],
+    *,
+    steps: PositiveInt = 28,
+    fill: Fill | None = None,
+    at_once: PositiveInt = 64,
+    inserted: bool = False,
 ) -> Curve:
-    background = filled(images, fill)
+    background = filled(images, fill or Fill("blur" if inserted else "mean"))
     given = images.detach()
     planes = given if given.ndim == 4 else given[:, None, None, :]
     values = same_size(maps, planes)
@@ -486,7 +486,7 @@ def _curve(
     place = place.reshape(count, 1, *values.shape[1:]).to(given.device)
     # Portions differ by a pixel at most, and the last step takes what is left.
     ends = (torch.arange(steps + 1) * pixels // steps).to(given.device)
-    first, second = (given, background) if way == "insertion" else (background, given)
+    first, second = (given, background) if inserted else (background, given)
     probability = torch.zeros(count * (steps + 1), dtype=torch.float64)
     for start in range(0, len(probability), at_once):
         row = torch.arange(start, min(start + at_once, len(probability)))

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 from numpy.typing import NDArray
 from torch import Tensor
 
 from cofire.arguments import validated
-from cofire.errors import DataError, ResultError
+from cofire.errors import DataError
 from cofire.explain import Explanation
 from cofire.marks import choice
-from cofire.reading import reader
-from cofire.renamed import in_words_of_now
 from cofire.statistics import Interval, mean_interval
-from cofire.storage import load_json, save_json
+from cofire.storage import Stored
 
 COMPARISONS = ("noise", "attack", "decision", "classes")
 """What is compared with the explanation of the first predicted class on the image as it was:
@@ -34,48 +30,7 @@ MEASURES = ("centroid", "box_iou", "rank_correlation")
 KINDS = ("both", "first", "second", "neither")
 """Which of the two networks is right about an image."""
 
-_PAIRS = ("predicted", "confidence", "probability", "inside", "inside_of_truth")
-
-
-class _Numbers(ABC):
-    """A result whose numbers are kept as a JSON file; what is there to look at is not."""
-
-    kind: ClassVar[str]
-    classes: Mapping[int, str]
-    options: Mapping[str, Any]
-
-    @abstractmethod
-    def _described(self) -> dict[str, Any]:
-        """What the file has besides options and classes."""
-
-    @classmethod
-    @abstractmethod
-    def _of(cls, whole: Mapping[str, Any], **common: Any) -> Self:
-        """The result that a file described."""
-
-    def save(self, path: str | Path) -> Path:
-        """Write all numbers to a JSON file, whole or not at all.
-
-        Returns:
-            The path.
-        """
-        classes = {str(number): name for number, name in self.classes.items()}
-        told = {"options": dict(self.options), "classes": classes, **self._described()}
-        return save_json(path, {"format": 1, "kind": self.kind, **told})
-
-    @classmethod
-    @reader(ResultError, "a file that save wrote of such a result", "make it again")
-    def load(cls, path: str | Path) -> Self:
-        """Read what `save` wrote; without what is there to look at.
-
-        Raises:
-            ResultError: The file is missing, damaged, or holds something else.
-        """
-        whole = in_words_of_now(load_json(path))
-        if (whole["format"], whole["kind"]) != (1, cls.kind):
-            raise ValueError(f"{whole['kind']!r:.80} of format {whole['format']!r:.80}")
-        classes = {int(number): name for number, name in whole["classes"].items()}
-        return cls._of(whole, options=whole["options"], classes=classes)
+_PAIRS = ("confidence", "probability", "inside", "inside_of_truth")
 
 
 @dataclass(frozen=True)
@@ -169,7 +124,7 @@ class AttackCase:
 
 @validated
 @dataclass(frozen=True, eq=False)
-class Robustness(_Numbers):
+class Robustness(Stored):
     """How explanations stand up to an attack (P3 §4.3).
 
     Attributes:
@@ -256,20 +211,8 @@ class Robustness(_Numbers):
     def __repr__(self) -> str:
         return f"Robustness({self.fooled} of {len(self.images)} images fooled, {len(self.methods)} methods)"
 
-    kind = "robustness"
-
-    def _described(self) -> dict[str, Any]:
-        return {
-            "methods": list(self.methods),
-            "images": [asdict(image) for image in self.images],
-            "shifts": [asdict(row) for row in self.shifts],
-        }
-
-    @classmethod
-    def _of(cls, whole: Mapping[str, Any], **common: Any) -> Self:
-        images = tuple(AttackedImage(**image) for image in whole["images"])
-        shifts = tuple(MethodShift(**row) for row in whole["shifts"])
-        return cls(methods=tuple(whole["methods"]), images=images, shifts=shifts, **common)
+    stored_as = "robustness"
+    apart = ("cases",)
 
 
 @dataclass(frozen=True)
@@ -328,7 +271,7 @@ class NetworkCase:
 
 
 @dataclass(frozen=True, eq=False)
-class TwoNetworks(_Numbers):
+class TwoNetworks(Stored):
     """What two networks made of the same images.
 
     Attributes:
@@ -384,7 +327,7 @@ class TwoNetworks(_Numbers):
             for row in self.of_kind(each)
         ]
         single = ("overlap", "overlap_of_truth", "covered")
-        choice((*single, *_PAIRS[1:])).of("measure", measure)
+        choice((*single, *_PAIRS)).of("measure", measure)
         given = [getattr(row, measure) for row in rows]
         if measure in single:
             values = [value for value in given if value is not None]
@@ -401,18 +344,16 @@ class TwoNetworks(_Numbers):
         counts = ", ".join(f"{kind} {len(self.of_kind(kind))}" for kind in KINDS)
         return f"TwoNetworks({len(self.rows)} images, right: {counts})"
 
-    kind = "two networks"
+    stored_as = "two networks"
+    apart = ("cases",)
 
-    def _described(self) -> dict[str, Any]:
-        rows = [{**asdict(row), "right": row.kind} for row in self.rows]
-        return {"networks": list(self.networks), "method": self.method, "images": rows}
+    def described(self) -> dict[str, Any]:
+        """As JSON can hold it: of each image also who is right."""
+        told = super().described()
+        rows = zip(told.pop("rows"), self.rows, strict=True)
+        return told | {"images": [{**cells, "right": row.kind} for cells, row in rows]}
 
     @classmethod
-    def _of(cls, whole: Mapping[str, Any], **common: Any) -> Self:
-        rows = []
-        for image in whole["images"]:
-            paired = {name: tuple(image[name]) for name in _PAIRS}
-            plain = {name: value for name, value in image.items() if name != "right"}
-            rows.append(NetworkRow(**plain | paired))
-        one, other = whole["networks"]
-        return cls((one, other), whole["method"], tuple(rows), **common)
+    def of(cls, described: Mapping[str, Any]) -> Self:
+        """What `described` gave, see `Stored.of`."""
+        return super().of({**described, "rows": described["images"]})

@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +23,19 @@ from cofire.evaluate.faithfulness import Fill
 from cofire.evaluate.judging import Judge, fault_of_rules, learn_thresholds, view_of, with_threshold
 from cofire.evaluate.measures import asked_groups, records_schema
 from cofire.evaluate.records import FILLS, IDENTITY, ROWS, Chunks, EvaluationOptions
+from cofire.explain.drawing.captions import plural
 from cofire.images.collection import SPLITS, Collection, sample
 from cofire.images.preparation import Preparation
 from cofire.images.seen import SeenBatch, checked, read_batches
 from cofire.marks import choice
 from cofire.network import Network, classifier
+from cofire.storage import versions
 
 MOST_TUNING = 500
 """Images that the rules of boxes around heat are learned on, unless so many are not even judged."""
 
 _TIMED = 30
 """Images from which on a run is long enough for two of them to be tried, to tell how long it takes."""
-
-_JUDGED_WITH = ("cofire", "torch", "numpy")
-"""The packages whose versions numbers depend on: another one is another run."""
 
 Tell = Callable[[str], object]
 """Called with a line for the user."""
@@ -102,7 +100,7 @@ def run_evaluation(
         total = len(images) * len(chosen) + learned_on * len(heated)
         more = f", and {learned_on:,} to learn the boxes of {len(heated)} of them"
         tell(
-            f"Cost: {_plural(len(images), 'image')} explained by {_plural(len(chosen), 'method')}"
+            f"Cost: {plural(len(images), 'image')} explained by {plural(len(chosen), 'method')}"
             f"{more if learned_on else ''}: {total:,} explanations"
         )
     images, tuning = _readable(images, tuning, preparation, skip_unreadable, progress)
@@ -122,7 +120,7 @@ def run_evaluation(
         **preparation.record,
         "judged": len(images),
         "files": _digest([images, tuning]),
-        "versions": {name: _version(name) for name in _JUDGED_WITH},
+        "versions": versions(),
     }
     with claimed(out, "an evaluation", [OPTIONS, f"{ROWS}/{IDENTITY}"], alone=False):
         chunks = Chunks(out, identity, lambda theirs: _as_now(theirs, identity))
@@ -174,7 +172,7 @@ def _as_now(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> dict[str, Any
     """What a run was started with by another version, in the words of this one."""
     told = EvaluationOptions.completed(theirs)
     if isinstance(told.get("versions"), dict):
-        told["versions"] = {name: told["versions"].get(name) for name in _JUDGED_WITH}
+        told["versions"] = {name: told["versions"].get(name) for name in versions()}
     # Earlier versions said how images were prepared in one sentence alone.
     if "prepared" in theirs:
         parts = ("resize", "squash", "same_size", "mean", "std")
@@ -324,14 +322,10 @@ def duration_told(seconds: float) -> str:
         return "less than a minute"
     minutes = round(seconds / 60)
     return (
-        f"about {_plural(minutes, 'minute')}"
+        f"about {plural(minutes, 'minute')}"
         if minutes < 90
         else f"about {seconds / 3600:.1f} hours"
     )
-
-
-def _plural(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _digest(collections: Sequence[Collection]) -> str:
@@ -353,13 +347,6 @@ def _digest(collections: Sequence[Collection]) -> str:
         for image in images
     ]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def _rows(

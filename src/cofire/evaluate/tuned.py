@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
+from pydantic_core import to_jsonable_python
 
 from cofire.arguments import validated
-from cofire.errors import CofireError, OptionError, ResultError, near_matches
+from cofire.errors import OptionError, near_matches
 from cofire.evaluate.bandit import BanditRun
 from cofire.evaluate.methods import kind_for
 from cofire.explain.methods.registry import METHODS, kind_of, method_of
 from cofire.explain.result.regions import Kind, Regions, regions_of
 from cofire.marks import choice
 from cofire.network import Network
-from cofire.reading import reader
-from cofire.renamed import in_words_of_now
 from cofire.statistics import Interval
-from cofire.storage import load_json, save_json
+from cofire.storage import Stored, typed
 
-_FORMAT = 2
+_PLAIN = (
+    *("network", "architecture", "images", "without_box", "seed", "least_iou"),
+    *("before", "after", "setup"),
+)
+"""Fields that a file has as they are."""
 _Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -67,7 +69,7 @@ class Score:
 
 @validated
 @dataclass(frozen=True, eq=False, repr=False)
-class Tuned:
+class Tuned(Stored):
     """Options of a method that were learnt on tuning images.
 
     Attributes:
@@ -101,6 +103,7 @@ class Tuned:
     after: Score
     gain: Interval
     setup: Mapping[str, Any] = field(default_factory=dict)
+    format = 2
 
     @property
     def kind(self) -> Kind:
@@ -168,35 +171,54 @@ class Tuned:
         """
         shown = self.regions.used(self.kind)
         sigma = shown.pop("sigma", None)
-        of_run = [one.name for one in fields(Learned) if one.name != "run"]
-        runs = [
-            {name: getattr(one, name) for name in of_run} | one.run.described()
-            for one in self.learned
-        ]
-        plain = ("network", "architecture", "images", "without_box", "seed", "least_iou")
-        return {
-            "format": _FORMAT,
+        told = {
+            "format": self.format,
             "method": self.method,
             "kind": self.kind,
-            "options": dict(self.options),
+            "options": self.options,
             "sigma": sigma,
             "box": shown,
             "split": "tuning",
-            **{name: getattr(self, name) for name in plain},
-            "before": asdict(self.before),
-            "after": asdict(self.after),
+            **{name: getattr(self, name) for name in _PLAIN},
             "gain": [self.gain.value, self.gain.low, self.gain.high],
-            "runs": runs,
-            "setup": dict(self.setup),
+            "runs": [_run(**vars(one)) for one in self.learned],
         }
+        plain: dict[str, Any] = to_jsonable_python(told)
+        return plain
 
-    def save(self, path: str | Path) -> Path:
-        """Write all of it as JSON, whole or not at all.
+    @classmethod
+    def of(cls, described: Mapping[str, Any]) -> Self:
+        """What `described` gave.
 
-        Returns:
-            The path.
+        Raises:
+            ValueError: It is something else, or damaged; so are other errors of Python and of cofire.
         """
-        return save_json(path, self.described())
+        if described["format"] == 1:
+            raise ValueError(
+                "it is of an earlier version, which knew heat maps and boxes of points alone"
+            )
+        file: _File = typed(_File, described, "file")
+        if file.format != cls.format:
+            raise ValueError(f"format {file.format!r}")
+        choice(METHODS).of("method", file.method)
+        method, kind = file.method, kind_of(file.method, file.options)
+        shown = file.box | ({} if kind == "maps" else {"sigma": file.sigma})
+        usual = regions_of({}, kind)[0].used(kind)
+        if (file.kind, set(shown)) != (kind, set(usual)) or (
+            kind == "maps" and file.sigma is not None
+        ):
+            raise ValueError(
+                f"{file.kind!r:.80} with a box of {', '.join(sorted(file.box))} for {kind}"
+            )
+        if unknown := set(file.options) - (set(defaults_of(method, kind)) - set(usual)):
+            raise ValueError(f"options {sorted(unknown)}")
+        alike(method, file.options)
+        return cls(
+            **{name: getattr(file, name) for name in ("method", "options", *_PLAIN)},
+            regions=regions_of(shown, kind)[0],
+            learned=tuple(_learned(run) for run in file.runs),
+            gain=Interval(*file.gain, file.images),
+        )
 
     def __repr__(self) -> str:
         told = ", ".join(f"{one.name}={one.chosen}" for one in self.learned)
@@ -204,7 +226,6 @@ class Tuned:
 
 
 @validated
-@reader(ResultError, "what cofire tune wrote", "learn the options again with cofire tune")
 def read_tuned(path: str | Path) -> Tuned:
     """Read what `cofire tune` wrote: `explain(network, images, method=tuned.method, **tuned.explain_options)`.
 
@@ -214,20 +235,7 @@ def read_tuned(path: str | Path) -> Tuned:
     Raises:
         ResultError: The file is missing, damaged, or holds something else.
     """
-    try:
-        return _read(in_words_of_now(load_json(path)))
-    except (ValueError, CofireError) as error:
-        why = error
-        if isinstance(error, ValidationError):
-            first = error.errors()[0]
-            why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"  # type: ignore[assignment]
-        elif isinstance(error, CofireError):
-            why = f"{error.given}, expected is {error.expected}"  # type: ignore[assignment]
-        raise ResultError(
-            f"'{path}' holds no options of this version: {why}",
-            "what cofire tune wrote",
-            "name another file, or learn the options again with cofire tune",
-        ) from error
+    return Tuned.load(path)
 
 
 class _Run(BaseModel, extra="allow"):
@@ -259,37 +267,12 @@ class _File(BaseModel, allow_inf_nan=False):
     setup: dict[str, Any]
 
 
-def _read(stored: Any) -> Tuned:
-    # As JSON, where strict types take lists for tuples.
-    file = _File.model_validate_json(json.dumps(stored), strict=True)
-    if file.format == 1:
-        raise ValueError(
-            "it is of an earlier version, which knew heat maps and boxes of points alone"
-        )
-    if file.format != _FORMAT:
-        raise ValueError(f"format {file.format!r}")
-    choice(METHODS).of("method", file.method)
-    method, kind = file.method, kind_of(file.method, file.options)
-    shown = file.box | ({} if kind == "maps" else {"sigma": file.sigma})
-    usual = regions_of({}, kind)[0].used(kind)
-    if (file.kind, set(shown)) != (kind, set(usual)) or (kind == "maps" and file.sigma is not None):
-        raise ValueError(
-            f"{file.kind!r:.80} with a box of {', '.join(sorted(file.box))} for {kind}"
-        )
-    if unknown := set(file.options) - (set(defaults_of(method, kind)) - set(usual)):
-        raise ValueError(f"options {sorted(unknown)}")
-    alike(method, file.options)
-    same = ("method", "options", "network", "architecture", "images", "without_box", "least_iou")
-    return Tuned(
-        **{name: getattr(file, name) for name in (*same, "seed", "before", "after", "setup")},
-        regions=regions_of(shown, kind)[0],
-        learned=tuple(_learned(run) for run in file.runs),
-        gain=Interval(*file.gain, file.images),
-    )
+def _run(run: BanditRun, **learned: Any) -> dict[str, Any]:
+    return learned | run.described()
 
 
 def _learned(stored: _Run) -> Learned:
-    run, values = BanditRun.of(stored.model_extra), tuple(stored.values)
+    run, values = BanditRun.of(stored.model_extra or {}), tuple(stored.values)
     if len(values) != len(run.names):
         raise ValueError(f"a run of {len(run.names)} arms for {len(values)} values")
     return Learned(
