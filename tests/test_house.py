@@ -18,6 +18,7 @@ ORDER = [
     "reading",
     "atomic",
     "storage",
+    "stored",
     "compiled",
     "marks",
     "tensors",

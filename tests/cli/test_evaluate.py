@@ -148,7 +148,7 @@ def test_draws_measures_and_fill(evaluate, tmp_path):
     asked = f"--out {tmp_path / 'out'} --method centre,random --measures localisation,soft"
     again = "--sample 3 --draws 2 --fill black --batch-size 2 --tuning-images 3 --margin 5 -v"
     told = evaluate(*asked.split(), *again.split())
-    assert "Centre − Random point" in told
+    assert "Centre less each rival" in told
     assert "p = " in told
 
 

@@ -153,9 +153,9 @@ def test_bad_input_gives_no_map(network, images):
         ({"seed": 0.5}, errors.OptionError, "seed=0.5"),
         ({"target": 3}, errors.LabelError, "target 3"),
         ({"target": torch.tensor([[0, 1]] * 5)}, errors.OptionError, "2 classes"),
-        ({"images": images[:, :2]}, errors.BatchError, "shape"),
-        ({"images": images * torch.nan}, errors.NonFiniteError, "image 0"),
-        ({"images": torch.zeros(5, 12, 15, 3)}, errors.BatchError, "images"),
+        ({"inputs": images[:, :2]}, errors.BatchError, "shape"),
+        ({"inputs": images * torch.nan}, errors.NonFiniteError, "image 0"),
+        ({"inputs": torch.zeros(5, 12, 15, 3)}, errors.BatchError, "images"),
     ):
         with pytest.raises(error, match=words):
-            baseline(**{"name": "random", "network": network, "images": images, **given_})
+            baseline(**{"name": "random", "network": network, "inputs": images, **given_})

@@ -124,7 +124,7 @@ def test_an_object_cut_by_the_border_still_counts():
 def test_boxes_and_tolerances_that_cannot_be_are_refused():
     with pytest.raises(DataError, match="overlaps"):
         pointing_hits(at((0, 0)), [torch.tensor([[20.0, 20, 30, 30]])])
-    with pytest.raises(DataError, match="of 2 images"):
+    with pytest.raises(DataError, match="2 boxes for 1 images"):
         pointing_hits(at((0, 0)), [NONE, NONE])
     with pytest.raises(OptionError):
         pointing_hits(at((0, 0)), [NONE], tolerance=-1)

@@ -93,13 +93,13 @@ def test_only_photos_for_tuning_are_seen(network, collection, monkeypatch):
         rewards_file, "read_batches", lambda photos, *a: read.extend(photos) or real(photos, *a)
     )
     found = tune(network, collection, PREPARATION, candidates=LAYERS, trials=3, samples=4)
-    assert found.photos == len(read) == 4
+    assert found.images == len(read) == 4
     assert {split_of(photo.name) for photo in read} == {"tuning"}
 
 
 def test_rewards_are_what_each_photo_gives_by_itself(network, collection, exact):
     photos = collection.split("tuning").images
-    assert exact.photos == len(photos)
+    assert exact.images == len(photos)
     order = torch.randperm(len(photos), generator=torch.Generator().manual_seed(1)).tolist()
     first = exact.learned[0]
     for arm, current in enumerate(first.values):
@@ -392,7 +392,7 @@ def test_photos_that_show_no_box_or_an_unknown_class_are_told(network, collectio
     found = tune(
         network, replace(collection, images=half), PREPARATION, candidates=LAYERS, trials=3
     )
-    assert (found.photos, found.without_box) == (-(-len(half) // 2), len(half) // 2)
+    assert (found.images, found.without_box) == (-(-len(half) // 2), len(half) // 2)
 
 
 def test_what_learning_costs_is_said_before_it_and_changes_nothing(network, collection):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cofire.arguments import validated
 from cofire.errors import DataError, OptionError
 from cofire.marks import check_whole
-from cofire.storage import Stored
+from cofire.stored import Stored
 from cofire.tensors import Values
 
 Pull = Callable[[int, int], float]

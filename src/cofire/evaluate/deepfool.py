@@ -12,8 +12,8 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from cofire.arguments import validated
-from cofire.errors import BatchError, ExplanationError, OptionError
-from cofire.evaluate.per_image import check_finite
+from cofire.errors import ExplanationError, OptionError
+from cofire.evaluate.per_image import check_counts, check_finite
 from cofire.explain.inputs import Inputs, checked_inputs
 from cofire.marks import shown
 from cofire.network import Network, classifier
@@ -332,12 +332,7 @@ def fitting_noise(
         >>> fitting_noise(torch.zeros(2, 1, 2, 2), torch.tensor([1.0, 9.0]), bounds=bounds)[1]
         tensor([ True, False])
     """
-    if len(norm) != len(images):
-        raise BatchError(
-            f"{len(norm)} norms for {len(images)} images",
-            f"{len(images)}, one for each",
-            "pass these",
-        )
+    check_counts(len(images), norms=norm)
     limits = check_bounds(bounds, images)
     start = images.detach().cpu().float()
     found = [

@@ -17,6 +17,7 @@ from cofire.errors import CofireError, DataError, LabelError, OptionError
 from cofire.evaluate.per_image import (
     PerImage,
     check_corners,
+    check_counts,
     check_finite,
     check_maps,
     constant,
@@ -245,12 +246,7 @@ def probability_of(predict: Predict, inputs: Tensor, classes: Tensor) -> Tensor:
             "convert the images as in training, or correct predict",
         ) from error
     found = Values("inputs classes", finite=False, lists=False).of("predictions", found)
-    if len(found) != len(inputs):
-        raise DataError(
-            f"predictions of shape {tuple(found.shape)} for {len(inputs)} inputs",
-            "(inputs, classes)",
-            "return one row an input",
-        )
+    check_counts(len(inputs), predictions=found)
     each = _probabilities(found)
     if each.numel() and float((each.sum(dim=1) - 1).abs().max()) > 1e-2:
         raise DataError(

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cofire.arguments import validated
-from cofire.errors import OptionError, near_matches
 from cofire.explain import METHODS, Explanation, Method, register_method
 from cofire.explain.attribution import explain_by
 from cofire.explain.inputs import Images, Inputs, Target
 from cofire.explain.methods.registry import BASELINES, kind_of, method_of
 from cofire.explain.result.regions import SIGMA, Kind, Regions, blurred, regions_of
 from cofire.explain.tracing.plan import plan_of
+from cofire.marks import choice
 from cofire.network import Network
 from cofire.options import Options
 
@@ -187,12 +187,7 @@ def baseline(
         >>> found.target.tolist(), found.heatmap()[0, 1].round(decimals=2)
         ([[1]], tensor([0.1400, 0.6100, 1.0000, 0.6100, 0.1400]))
     """
-    if name not in BASELINES:
-        raise OptionError(
-            f"baseline {name!r}",
-            f"one of {', '.join(map(repr, BASELINES))}",
-            f"pass {near_matches(str(name), BASELINES, most=1)}",
-        )
+    choice(BASELINES).of("name", name)
     return explained(network, inputs, target, name, images=images, seed=seed, options=options)
 
 

@@ -126,12 +126,7 @@ def truth(boxes: Boxes, images: int) -> GroundTruth:
         >>> truth([torch.tensor([[0.0, 0, 2, 2]]), torch.zeros(0, 4)], 2).count.tolist()
         [1, 0]
     """
-    if len(boxes) != images:
-        raise DataError(
-            f"boxes of {len(boxes)} images",
-            f"of {images}",
-            "pass one tensor (boxes, 4) for each image",
-        )
+    check_counts(images, boxes=boxes)
     count = torch.tensor([len(each) for each in boxes], dtype=torch.int64)
     image = torch.repeat_interleave(torch.arange(images), count)
     none = torch.zeros(0, 4, dtype=torch.float64)
@@ -156,12 +151,7 @@ def check_corners(corners: Corners, found: Flags, images: int) -> tuple[Tensor, 
         DataError: Shapes that do not fit, or a box without width or height.
         NonFiniteError: A corner is NaN or infinite.
     """
-    if len(found) != images:
-        raise DataError(
-            f"boxes of {len(found)} images",
-            f"of {images}",
-            "pass one box and one flag for each image, such as explanation.boxes() has",
-        )
+    check_counts(images, corners=corners, found=found)
     there = found.cpu().bool()
     placed = torch.where(there[:, None], corners.cpu().to(torch.float64), 0.0)
     check_sides(placed[there], there.nonzero().flatten(), pixels=True)

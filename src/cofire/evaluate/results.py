@@ -14,7 +14,7 @@ from cofire.errors import DataError
 from cofire.explain import Explanation
 from cofire.marks import choice
 from cofire.statistics import Interval, mean_interval
-from cofire.storage import Stored
+from cofire.stored import Stored
 
 COMPARISONS = ("noise", "attack", "decision", "classes")
 """What is compared with the explanation of the first predicted class on the image as it was:

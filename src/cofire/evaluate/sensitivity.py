@@ -16,7 +16,7 @@ from torch import Tensor
 from cofire.arguments import validated
 from cofire.errors import BatchError, DataError, LayerError, OptionError
 from cofire.evaluate.localisation import best_iou
-from cofire.evaluate.per_image import PerImage, check_alike, check_maps, constant
+from cofire.evaluate.per_image import PerImage, check_alike, check_counts, check_maps, constant
 from cofire.explain.result.explanation import Explanation
 from cofire.explain.result.regions import Points
 from cofire.marks import check_whole
@@ -44,12 +44,7 @@ def jaccard(first: Sequence[Points], second: Sequence[Points]) -> PerImage:
         >>> jaccard([at(1, 2, 3)], [at(2, 3, 4)]).values.tolist()
         [0.5]
     """
-    if len(first) != len(second):
-        raise DataError(
-            f"points of {len(first)} and {len(second)} images",
-            "of as many",
-            "explain the same images",
-        )
+    check_counts(len(first), points=second)
     shared, joined = [], []
     for one, other in zip(first, second, strict=True):
         here, there = _places(one), _places(other)

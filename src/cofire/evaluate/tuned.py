@@ -19,7 +19,7 @@ from cofire.explain.result.regions import Kind, Regions, regions_of
 from cofire.marks import choice
 from cofire.network import Network
 from cofire.statistics import Interval
-from cofire.storage import Stored, typed
+from cofire.stored import Stored, typed
 
 _PLAIN = (
     *("network", "architecture", "images", "without_box", "seed", "least_iou"),

@@ -1,0 +1,110 @@
+"""Dataclasses that are kept as JSON files: what is written follows from their fields, and so does how it is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, ClassVar, Self, cast, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_jsonable_python
+
+from cofire.errors import CofireError, ResultError
+from cofire.reading import reader
+from cofire.renamed import in_words_of_now
+from cofire.storage import load_json, save_json
+
+
+class Stored:
+    """A dataclass whose fields are kept as a JSON file, whole or not at all.
+
+    Attributes:
+        stored_as: What the file says that it is.
+        format: Its version.
+        apart: Fields that are not kept, as what is there to look at.
+
+    Example:
+        >>> import tempfile
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True)
+        ... class Pair(Stored):
+        ...     both: tuple[int, int]
+        ...     stored_as = "pair"
+        >>> file = Pair((1, 2)).save(Path(tempfile.mkdtemp()) / "pair.json")
+        >>> Pair.load(file), Pair((1, 2)).described()
+        (Pair(both=(1, 2)), {'format': 1, 'kind': 'pair', 'both': [1, 2]})
+        >>> Pair.of({"format": 1, "kind": "pair", "both": [1, "2"]})
+        Traceback (most recent call last):
+        ValueError: both.1: Input should be a valid integer
+    """
+
+    stored_as: ClassVar[str]
+    format: ClassVar[int] = 1
+    apart: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def _kept(cls) -> dict[str, Any]:
+        """The fields that are kept, and their types."""
+        hints, both = get_type_hints(cls, include_extras=True), fields(cast("Any", cls))
+        return {one.name: hints[one.name] for one in both if one.name not in cls.apart}
+
+    def described(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        told = {name: getattr(self, name) for name in self._kept()}
+        return {"format": self.format, "kind": self.stored_as, **to_jsonable_python(told)}
+
+    @classmethod
+    def of(cls, described: Mapping[str, Any]) -> Self:
+        """What `described` gave.
+
+        Raises:
+            ValueError: It is something else, or damaged; so are other errors of Python and of cofire.
+        """
+        if (described["format"], described["kind"]) != (cls.format, cls.stored_as):
+            raise ValueError(f"{described['kind']!r:.80} of format {described['format']!r:.80}")
+
+        return cls(
+            **{name: typed(kind, described[name], name) for name, kind in cls._kept().items()}
+        )
+
+    def save(self, path: str | Path) -> Path:
+        """Write it to a JSON file, whole or not at all.
+
+        Returns:
+            The path.
+        """
+        return save_json(path, self.described())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what `save` wrote; without what is there to look at.
+
+        Raises:
+            ResultError: The file is missing, damaged, or holds something else.
+        """
+
+        def read(path: str | Path) -> Any:
+            try:
+                return cls.of(in_words_of_now(load_json(path)))
+            except CofireError as error:
+                raise ValueError(f"{error.given}, expected is {error.expected}") from error
+
+        guard = reader(ResultError, f"what {cls.__name__}.save wrote", "make it again")
+        found: Self = guard(read)(path)
+        return found
+
+
+def typed(kind: Any, value: Any, name: str) -> Any:
+    """What JSON held as the type that it has in Python.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        # As JSON, where strict types take lists for tuples.
+        return TypeAdapter(kind).validate_json(json.dumps(value), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, (name, *first['loc'])))}: {first['msg']}") from error
