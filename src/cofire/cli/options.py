@@ -19,11 +19,15 @@ from cofire.network import Network
 from cofire.options import Options, option
 from cofire.reading import named
 from cofire.study.data import open_data
+from cofire.study.options import DATA_NAME
 from cofire.study.samples import Samples
-from cofire.study.sources import first_inputs, open_network
+from cofire.study.sources import DEVICE, WEIGHTS_KEY, WORKERS, first_inputs, open_network
 
 _FILES = "file.safetensors or file.pt; the model's own trained ones unless given."
-DATA = "imagefolder:DIR | torchvision:MNIST | package.module:function | digits, mnist …"
+DATA = DATA_NAME.expected
+DATA_ROOT: Path | None = option(
+    None, "Data", "Where data sets lie; COFIRE_DATA or ./data unless given.", panel="Data"
+)
 
 
 class Output(Options):
@@ -45,14 +49,12 @@ class NetworkOptions(Output):
         ..., "Network", "torchvision:resnet50 | timm:NAME | package.module:function | file.pt2"
     )
     weights: str | None = option(None, "Weights", _FILES)
-    weights_key: str | None = option(
-        None, "Copy of the weights", "Where that file holds the network twice: model, ema_model …"
-    )
+    weights_key: str | None = WEIGHTS_KEY
     num_classes: int | None = option(
         None, "Outputs", "Of a torchvision or timm model, if not its own."
     )
     batch_size: int = option(16, "Batch size", "Samples at a time.", ge=1)
-    device: str = option("cpu", "Device", "cpu, cuda, cuda:1 …")
+    device: str = DEVICE
 
     def open(self, example: torch.Tensor, **more: Any) -> Network:
         """The network; what is not given in `more` is as the options say."""
@@ -107,10 +109,8 @@ class LabelledDataOptions(ImageOptions):
         "How to read the model; calls where it does not export.",
         panel="Network",
     )
-    data_root: Path | None = option(
-        None, "Data", "Where torchvision's data sets lie; COFIRE_DATA or ./data unless given."
-    )
-    workers: int = option(0, "Workers", "Processes that load images; 0 loads in this one.", ge=0)
+    data_root: Path | None = DATA_ROOT
+    workers: int = WORKERS
 
     def opened_with(
         self, *parts: tuple[str, str | Sequence[str]], split: str | None = None

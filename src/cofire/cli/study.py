@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from cofire.cli.options import Output
+from cofire.cli.options import DATA_ROOT, Output
 from cofire.cli.terminal import claim, command_line
 from cofire.options import option
 from cofire.report import write_report
@@ -39,9 +39,7 @@ class Study(StudyOptions, Output):
         "TOML file of options, or of a recipe; it wins over the named recipe, flags win over it.",
         panel=Output.panel,
     )
-    data_root: Path | None = option(
-        None, "Data", "Where data sets lie; COFIRE_DATA or ./data unless given.", panel="Data"
-    )
+    data_root: Path | None = DATA_ROOT
 
     def __init__(self, **given: Any) -> None:
         if (file := given.get("config")) is not None:

@@ -175,10 +175,10 @@ class Preparation:
                 "or leave --resize out",
             )
         left, top = round((view.width - width) / 2.0), round((view.height - height) / 2.0)
-        seen = np.asarray(view.crop((left, top, left + width, top + height))).reshape(
-            height, width, channels
-        )
         across, down = image.width / view.width, image.height / view.height
+        if view.size != (width, height):
+            view = view.crop((left, top, left + width, top + height))
+        seen = np.asarray(view).reshape(height, width, channels)
         region = (left * across, top * down, (left + width) * across, (top + height) * down)
         return Prepared(seen, image.size, region)
 

@@ -15,7 +15,7 @@ from cofire.marks import Mark, Refused, shown
 from cofire.options import option
 from cofire.study.analysis_options import AnalysisOptions
 from cofire.study.recipes import recipe, recipe_names
-from cofire.study.sources import DATASETS
+from cofire.study.sources import DATASETS, DEVICE, WEIGHTS_KEY, WORKERS
 
 SMALL_NETWORKS = ("fcnn", "cnn")
 """Networks of cofire's own, with `hidden` and `dropout`."""
@@ -41,7 +41,7 @@ def _named(names: Iterable[str], *kinds: str) -> Mark:
 
 
 _FUNCTION = "package.module:function"
-_DATA_NAME = _named(DATASETS, "imagefolder:DIR", "torchvision:NAME", _FUNCTION)
+DATA_NAME = _named(DATASETS, "imagefolder:DIR", "torchvision:NAME", _FUNCTION)
 _MODEL_NAME = _named(SMALL_NETWORKS, "torchvision:NAME", "timm:NAME", _FUNCTION)
 
 
@@ -49,7 +49,7 @@ def _share_or_data(value: Any) -> Any:
     try:
         share = float(value)
     except ValueError:
-        return _DATA_NAME.check(value)
+        return DATA_NAME.check(value)
     if isinstance(value, bool) or not 0 <= share <= 0.9:
         raise ValueError
     return share
@@ -91,8 +91,8 @@ class StudyOptions(AnalysisOptions, PreparationOptions):
     recipe: Annotated[str, RECIPE] | None = option(
         None, "Recipe", "Options under one name, or a TOML file; others win over them."
     )
-    data: Annotated[str, _DATA_NAME] = option(
-        "digits", "Data", f"{_DATA_NAME.expected}.", panel=_DATA
+    data: Annotated[str, DATA_NAME] = option(
+        "digits", "Data", f"{DATA_NAME.expected}.", panel=_DATA
     )
     test: Annotated[float | str, _SHARE_OR_DATA] | None = option(
         None,
@@ -126,12 +126,7 @@ class StudyOptions(AnalysisOptions, PreparationOptions):
         "To start from: a file, published (torchvision's or timm's own), or none, random ones by the seed.",
         panel=_NETWORK,
     )
-    weights_key: str | None = option(
-        None,
-        "Copy of the weights",
-        "Where that file holds the network twice: model, ema_model …",
-        panel=_NETWORK,
-    )
+    weights_key: str | None = WEIGHTS_KEY
     hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=100)] | None = option(
         None,
         "Hidden units",
@@ -209,10 +204,8 @@ class StudyOptions(AnalysisOptions, PreparationOptions):
     channels_last: bool = option(
         False, "Channels last", "How images lie in memory in training.", panel=_TRAINING
     )
-    device: str = option("cpu", "Device", "cpu, cuda, cuda:1 …", panel=_TRAINING)
-    workers: NonNegativeInt = option(
-        0, "Workers", "Processes that load images; 0 loads in this one.", panel=_TRAINING
-    )
+    device: str = DEVICE
+    workers: int = WORKERS
     seed: NonNegativeInt = option(0, "Seed", "Of weights, order, dropout and label permutation.")
     observe: PositiveInt | None = option(
         None,

@@ -120,8 +120,9 @@ class Samples(Dataset[tuple[Tensor, int]]):
     def _unscaled(self, at: Tensor) -> Tensor:
         if isinstance(self.source, Tensor):
             return self.source[self.chosen[at]]
-        inputs = []
-        for number, place in zip(at.tolist(), self.chosen[at].tolist(), strict=True):
+        inputs: list[Tensor] = []
+        known = zip(self.chosen[at].tolist(), self.given[at].tolist(), strict=True)
+        for place, before in known:
             try:
                 one, label = self.source[place]
                 inputs.append(torch.as_tensor(one))
@@ -129,9 +130,9 @@ class Samples(Dataset[tuple[Tensor, int]]):
                 raise
             except Exception as error:
                 raise not_loaded(error, f"sample {place}") from error
-            if int(label) != int(self.given[number]):
+            if int(label) != before:
                 raise LabelError(
-                    f"sample {place} of class {int(label)}, which was of class {int(self.given[number])} before",
+                    f"sample {place} of class {int(label)}, which was of class {before} before",
                     "a data set that gives the same labels each time, those that its targets list",
                     "correct the data set",
                 )

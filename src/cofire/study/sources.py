@@ -24,10 +24,22 @@ from cofire.errors import (
 )
 from cofire.images.classes import ClassTable, known_names, known_synsets
 from cofire.network import Network
+from cofire.options import option
 from cofire.references import referenced
 
 __all__ = ["class_names_of", "first_inputs", "open_network", "outputs_of"]
 
+WEIGHTS_KEY: str | None = option(
+    None,
+    "Copy of the weights",
+    "Where that file holds the network twice: model, ema_model …",
+    panel="Network",
+)
+DEVICE: str = option("cpu", "Device", "cpu, cuda, cuda:1 …", panel="Network")
+WORKERS: int = option(
+    0, "Workers", "Processes that load images; 0 loads in this one.", panel="Data", ge=0
+)
+"""Options that studies share with other verbs."""
 _UNTRAINED = "none"
 _SLOW = ("torchvision:inception_v3", "torchvision:googlenet")
 """Models whose initialisation takes seconds, unless they are told to leave it out."""
