@@ -6,7 +6,7 @@ from cofire.study.follow import follow
 from cofire.study.networks import cnn, fcnn
 from cofire.study.options import StudyOptions
 from cofire.study.sources import DATASETS, LabelledData, data_root, load_dataset
-from cofire.study.study import expected_cost, run_study
+from cofire.study.study import run_study
 from cofire.study.trajectory import Trajectory
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "cnn",
     "correlate",
     "data_root",
-    "expected_cost",
     "fcnn",
     "follow",
     "load_dataset",

@@ -7,8 +7,22 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from cofire.images.preparation import Preparation
+
 _MARGIN = 8
 """Images are shifted by up to one part in so many of their side."""
+
+
+def black_of(preparation: Preparation | None) -> Tensor:
+    """The value of a black pixel as the network gets it, (channels,); 0 where nothing is known of the images.
+
+    Example:
+        >>> black_of(Preparation((1, 8, 8), resize=8, mean=(0.5,), std=(0.25,)))
+        tensor([-2.])
+    """
+    if preparation is None:
+        return torch.zeros(1)
+    return -torch.tensor(preparation.mean) / torch.tensor(preparation.std)
 
 
 def augmented(inputs: Tensor, kinds: Sequence[str], seed: int, black: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from cofire.boost.reading import chosen_layers
 from cofire.errors import BudgetError, CofireError, OptionError
 from cofire.network import Network
 from cofire.study.analyse import Analysis, Moment
+from cofire.study.cost import in_time
 from cofire.study.data import StudyData
 from cofire.study.options import StudyOptions
 from cofire.study.samples import Samples
@@ -53,19 +54,12 @@ class Expected:
 
         Example:
             >>> str(Expected(5400.0, 620.0, 20))
-            'about 1 h 30 min of training and 10 min of analysis, for 20 checkpoints'
+            'about 90 min of training and 10 min of analysis, for 20 checkpoints'
         """
-        told = f"about {_in_hours(self.training)} of training"
+        told = f"about {in_time(self.training)} of training"
         if self.analysis is not None:
-            told += f" and {_in_hours(self.analysis)} of analysis"
+            told += f" and {in_time(self.analysis)} of analysis"
         return f"{told}, for {self.checkpoints} checkpoint{'s' if self.checkpoints > 1 else ''}"
-
-
-def _in_hours(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, seconds):.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 @dataclass(frozen=True)

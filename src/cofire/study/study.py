@@ -19,6 +19,7 @@ from cofire.patterns import information_floor
 from cofire.reading import named
 from cofire.storage import begin, versions
 from cofire.study.analyse import Analysis, Moment
+from cofire.study.augmentation import black_of
 from cofire.study.data import StudyData, open_study_data
 from cofire.study.fragments import Fragments
 from cofire.study.networks import build, load_start
@@ -70,30 +71,6 @@ def run_study(
     """
     with claimed(folder, "a study", [_ABOUT]):
         return _run(options, Path(folder), data_root, progress, report)
-
-
-def expected_cost(
-    options: StudyOptions, *, data_root: str | Path | None = None, progress: bool | None = None
-) -> Expected:
-    """How long a study will take on this machine: a few steps are taken, nothing is written.
-
-    Args:
-        options: Of the study.
-        data_root: Where data sets lie (see `cofire.study.data_root`).
-        progress: Show how far reading the data is; None shows it on a terminal.
-
-    Raises:
-        CofireError: As `run_study`, of what does not fit together.
-
-    Example:
-        >>> options = StudyOptions(data="digits", hidden=(8,), epochs=1, checkpoints=2)
-        >>> str(expected_cost(options))
-        'about 1 s of training, for 2 checkpoints'
-    """
-    plan = _plan(options, data_root, progress)
-    model = _fresh(options, plan.data)
-    load_start(model, options)
-    return _rehearsed(options, plan, model, len(plan.course.checkpoints), Path())[1]
 
 
 @dataclass(frozen=True)
@@ -180,7 +157,8 @@ def _run(
     missing = [moment for moment in moments if moment.checkpoint not in parts]
     if missing:
         model = _fresh(options, plan.data)
-        training = Training(model, options, plan.data.train, plan.course, target)
+        black = black_of(plan.data.preparation)
+        training = Training(model, options, plan.data.train, plan.course, target, black)
         if not training.done:
             load_start(model, options)
         left = len(moments) - training.done
