@@ -299,7 +299,7 @@ def test_training_starts_from_weights_and_a_head_of_another_size_is_said(tmp_pat
 def test_what_it_will_take_is_foretold_and_nothing_changes(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("cofire.study.rehearsal.LONG", 0.0)
     monkeypatch.setattr("cofire.study.study.LONG", 0.0)
-    small = {"hidden": (8,), "epochs": 1, "checkpoints": 2, "pairs": "none", "boost": "readout"}
+    small = {"hidden": (8,), "epochs": 1, "checkpoints": 2, "pairs": "none"}
     first = run_study(StudyOptions(**small), tmp_path / "a")
     said = capsys.readouterr().err
     assert re.search(
