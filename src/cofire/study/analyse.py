@@ -22,6 +22,7 @@ from cofire.study.analysis_options import AnalysisOptions
 from cofire.study.boosts import boost_tables
 from cofire.study.explanations import explanation_tables
 from cofire.study.graph_rows import GraphOptions, graph_tables
+from cofire.study.halves import entropy_columns, summaries_of_halves
 from cofire.study.tables import TABLES
 from cofire.study.trajectory import Trajectory
 
@@ -99,7 +100,8 @@ class Analysis:
 
     Attributes:
         asked: What is analysed.
-        train: What the neurons are observed on, as `cofire.summarize` takes it.
+        train: What the neurons are observed on, as `cofire.summarize` takes it; the sample, where one
+            is asked for.
         test: Test data; None for no test accuracy.
         class_names: Names of the classes.
         options: What is noted beside the tables.
@@ -146,7 +148,12 @@ class Analysis:
             None if self.test is None else tally(network, self.test, self.labelling, **self.batches)
         )
         graphs = GraphOptions(asked.resolution, asked.community_runs, asked.top)
-        found = trajectory_of(summary, moment, tested, self.options, graphs)
+        halves = None
+        if asked.observe is not None:
+            how = {**asked.summary, **self.batches, "progress": progress}
+            how |= {"class_names": self.class_names, "outputs": self.outputs}
+            halves = summaries_of_halves(network, self.train, moment.checkpoint, self.seed, **how)
+        found = trajectory_of(summary, moment, tested, self.options, graphs, halves)
         more: dict[str, list[pa.Table]] = {}
         for layers, options in asked.boosting.items():
             compared = compare(
@@ -177,6 +184,7 @@ def trajectory_of(
     test: Tally | None,
     options: dict[str, Any],
     graphs: GraphOptions | None = None,
+    halves: tuple[ActivationSummary, ActivationSummary] | None = None,
 ) -> Trajectory:
     """A trajectory of one checkpoint.
 
@@ -186,6 +194,7 @@ def trajectory_of(
         test: How the network did on test data, if there is any.
         options: What to note beside the tables.
         graphs: What is asked of its graphs, if it has any; the defaults unless given.
+        halves: The same of two halves of the data, if they are a sample (see `cofire.study.halves`).
 
     Returns:
         The trajectory. Without results by class, the columns that need them are null and the table
@@ -209,14 +218,14 @@ def trajectory_of(
             for column, how in measure.columns.items()
         }
         about = {"kind": layer.layer.kind, "unit": summary.options.unit, "neurons": layer.neurons}
-        layers.append({**place, **about, **numbers, **accuracies})
+        layers.append({**place, **about, **numbers, **entropy_columns(layer, halves), **accuracies})
         neurons.append(_neurons(place, layer, {m.name: values for m, values in found.items()}))
     return Trajectory(
         layers=TABLES["layers"].table(layers),
         classes=TABLES["classes"].table(_classes(summary, test, moment)),
         neurons=pa.concat_tables(neurons),
         options=options,
-        **graph_tables(summary, vars(moment), accuracies, graphs or GraphOptions()),
+        **graph_tables(summary, vars(moment), accuracies, graphs or GraphOptions(), halves),
     )
 
 

@@ -138,6 +138,11 @@ class AnalysisOptions(ObservationOptions):
         'element'
     """
 
+    observe: PositiveInt | None = option(
+        None,
+        "Observed samples",
+        "On how many training samples neurons are observed, the same share of each class; all unless given.",
+    )
     boost: Annotated[str, choice(("none", "auto", *METHODS))] = option(
         "none",
         "Booster",

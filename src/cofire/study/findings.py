@@ -14,6 +14,7 @@ from cofire.boost import MARGIN
 from cofire.errors import ResultError
 from cofire.statistics import Interval, Outcome, wilson
 from cofire.study.boosts import boost_at, decimals, margin_of
+from cofire.study.halves import entropy_interval
 from cofire.study.trajectory import Trajectory
 
 Level = Literal["problem", "note", "fine"]
@@ -368,12 +369,19 @@ def digest(trajectory: Trajectory) -> list[str]:
     if last["train_accuracy"] is not None:
         train = change("train_accuracy", ".1%")
         accuracy = f"{'train ' if many or tested else ''}{train}{tested}"
+    held = entropy_interval(trajectory.network(), -1)
+    sampled = ""
+    if held is not None:
+        half = held.high - held.value
+        sampled = (
+            f", ± {half:,.{0 if half >= 1 else 2}f} for other samples of {options['observe']:,}"
+        )
     marks = {"problem": "!", "note": "?", "fine": "-"}
     found = [f"{marks[finding.level]} {finding}" for finding in findings(trajectory)]
     return [
         f"Analysed     {about}: {f'{len(table)} checkpoints, ' if many else ''}{layers} "
         f"layer{'s' if layers > 1 else ''}, {last['neurons']:,} neurons, R = {options.get('bins')} bins",
         f"Accuracy     {accuracy}",
-        f"Entropy      {change('entropy', ',.0f')} nats over all neurons",
+        f"Entropy      {change('entropy', ',.0f')} nats over all neurons{sampled}",
         *(f"{'Verdict' if not i else '':<13}{line}" for i, line in enumerate(found)),
     ]

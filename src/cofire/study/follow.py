@@ -25,6 +25,8 @@ from cofire.storage import versions
 from cofire.study.analyse import Analysis, Moment
 from cofire.study.analysis_options import BY_CLASS, AnalysisOptions
 from cofire.study.fragments import Fragments
+from cofire.study.samples import samples_of
+from cofire.study.sources import OF_OBSERVED, drawn_seed
 from cofire.study.trajectory import Trajectory
 
 _TABLE = "layers.parquet"
@@ -59,6 +61,7 @@ def follow(
     boost_threshold: Threshold | None = None,
     held_out: Any = None,
     explain: NonNegativeInt = 0,
+    observe: PositiveInt | None = None,
     min_class_samples: PositiveInt | None = None,
     class_names: Sequence[str] | None = None,
     weights_key: str | None = None,
@@ -104,6 +107,9 @@ def follow(
             by; a fifth of the training data takes its place unless given.
         explain: How many test samples of each kind, predicted right and misclassified, are
             explained at the last checkpoint at the most; 0 for none. Needs test data.
+        observe: On how many training samples neurons are observed and boosters fitted, the same
+            share of each class; two halves of them tell how sure numbers are (see
+            `cofire.study.halves`). All unless given.
         min_class_samples: With `by_class`, the fewest samples that a class that occurs may have
             (see `cofire.summarize`).
         class_names: Names of the classes; those of the training data unless given.
@@ -151,6 +157,7 @@ def follow(
         "boost_unit": boost_unit,
         "boost_threshold": boost_threshold,
         "min_class_samples": min_class_samples,
+        "observe": observe,
     }
     asked = AnalysisOptions(
         layers=None if layers is None else [layer.name for layer in network.select(layers)],
@@ -200,6 +207,7 @@ def follow_asked(
     folder: str | Path | None = None,
     told: Mapping[str, Any] | None = None,
     progress: bool | None = None,
+    seed: int = 0,
     report: Callable[[Trajectory, int], None] | None = None,
 ) -> Trajectory:
     """The same as `follow`, of what is asked in one model of options.
@@ -221,6 +229,7 @@ def follow_asked(
         told: What is noted of model and data beside the tables, in place of what they say
             themselves.
         progress: Show progress bars; None shows them on a terminal.
+        seed: Of the observed sample, its halves and boosters.
         report: Called after every checkpoint that was not known before, with the trajectory so far
             and the number of checkpoints in all.
 
@@ -278,6 +287,10 @@ def follow_asked(
         same = of_boosters == [known["boost_layers"]]
         return {**known, "boost_layers": list(asked.boost_layers)} if same else known
 
+    if asked.observe is not None:
+        train = samples_of(train, "training data").sample(
+            asked.observe, drawn_seed(seed, OF_OBSERVED), "observe"
+        )
     analysis = Analysis(
         asked,
         train,
@@ -287,6 +300,7 @@ def follow_asked(
         held_out,
         outputs,
         labelling,
+        seed,
         batches={"batch_size": batch_size},
     )
     claim: AbstractContextManager[object] = (

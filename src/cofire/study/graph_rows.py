@@ -16,6 +16,7 @@ from cofire.activations import ActivationSummary, LayerSummary
 from cofire.arguments import validated
 from cofire.errors import ResultError
 from cofire.graphs import ActivationPatternGraph, Measure, Null
+from cofire.study.halves import modularity_difference
 from cofire.study.tables import TABLES
 
 _GIVEN: tuple[Measure, ...] = ("no-overlap", "unweighted-overlap", "weighted-overlap")
@@ -51,6 +52,7 @@ def graph_tables(
     moment: dict[str, Any],
     accuracies: dict[str, Any],
     options: GraphOptions,
+    halves: tuple[ActivationSummary, ActivationSummary] | None = None,
 ) -> dict[str, pa.Table]:
     """The tables `graphs`, `modularities`, `vertices` and `edges` of one checkpoint.
 
@@ -59,6 +61,7 @@ def graph_tables(
         moment: The columns that say when.
         accuracies: The columns of both accuracies.
         options: What is asked of every graph.
+        halves: The same of the halves of a sample.
 
     Returns:
         The tables by name.
@@ -74,7 +77,11 @@ def graph_tables(
     def of_layer(place: tuple[int, LayerSummary, int]) -> list[pa.Table]:
         index, layer, top = place
         graph = summary.graph(layer.layer.name, top)
-        return _tables(graph, index, summary.options.classes, moment, accuracies, options)
+        made = _tables(graph, index, summary.options.classes, moment, accuracies, options)
+        difference = modularity_difference(layer.layer.name, top, halves)
+        column = made[0].schema.get_field_index("modularity_halves")
+        field = made[0].schema.field(column)
+        return [made[0].set_column(column, field, pa.array([difference], field.type)), *made[1:]]
 
     # Layers side by side: finding communities holds no interpreter lock.
     with ThreadPoolExecutor(max_workers=max(1, torch.get_num_threads())) as pool:

@@ -207,11 +207,6 @@ class StudyOptions(AnalysisOptions, PreparationOptions):
     device: str = DEVICE
     workers: int = WORKERS
     seed: NonNegativeInt = option(0, "Seed", "Of weights, order, dropout and label permutation.")
-    observe: PositiveInt | None = option(
-        None,
-        "Observed samples",
-        "On how many training samples neurons are observed, the same share of each class; all unless given.",
-    )
 
     def __init__(self, **given: Any) -> None:
         given = {name: value for name, value in given.items() if value is not None}

@@ -397,6 +397,10 @@ def hold_out(
     return rest, (data.train_inputs[hold], data.train_labels[hold])
 
 
+OF_OBSERVED = 5
+"""What the observed sample is drawn for."""
+
+
 def drawn_seed(*numbers: int) -> int:
     """A seed for one purpose, drawn from the study's seed and the numbers of the purpose.
 

@@ -25,13 +25,11 @@ from cofire.study.fragments import Fragments
 from cofire.study.networks import build, load_start
 from cofire.study.options import StudyOptions
 from cofire.study.rehearsal import LONG, Expected, Rehearsal
-from cofire.study.sources import drawn_seed, place
+from cofire.study.sources import OF_OBSERVED, drawn_seed, place
 from cofire.study.training import Course, Training, checkpoint_path, seeded
 from cofire.study.trajectory import Trajectory
 
 _ABOUT = "study.json"
-_OF_OBSERVED = 5
-"""What random numbers are drawn for."""
 
 
 @validated
@@ -87,7 +85,7 @@ def _plan(options: StudyOptions, data_root: str | Path | None, progress: bool | 
     data = _opened(options, data_root, progress)
     observed = data.train
     if options.observe is not None:
-        seed = drawn_seed(options.seed, _OF_OBSERVED)
+        seed = drawn_seed(options.seed, OF_OBSERVED)
         observed = observed.sample(options.observe, seed, "observe")
     described = _described(options, data, len(observed))
     course = Course.of(options, len(data.train))

@@ -114,16 +114,18 @@ def _type(name: str) -> pa.DataType:
 _LAYERS = TableSpec(
     "layers",
     _MOMENT
-    + "layer_index:int32 layer:string kind:string unit:string neurons:int64 *"
+    + "layer_index:int32 layer:string kind:string unit:string neurons:int64 * "
+    + "entropy_halves:float64? entropy_shift:float64?"
     + _ACCURACIES,
     "checkpoint layer_index",
     of="layer",
 )
-"""One row per checkpoint and layer. `entropy` is the sum over the layer's neurons in nats, `activity` the
-mean share of observations in which a neuron is active, `selectivity` the median over neurons (of
-mean activations, or where these can be negative of activation probabilities), `information` the
-mean over neurons in bits; the last two are null where no classes were kept. Accuracies are shares
-from 0 to 1 of the whole network, repeated in every layer's row; null where the network's
+"""One row per checkpoint and layer. `entropy` is the sum over the layer's neurons in nats, `activity` the mean share
+of observations in which a neuron is active, `selectivity` the median over neurons (of mean activations, or where
+these can be negative of activation probabilities), `information` the mean over neurons in bits; the last two are
+null where no classes were kept. Of a sample of the data, `entropy_halves` is the entropy of one half of it less
+that of the other, `entropy_shift` the mean of both less that of the whole (see `cofire.study.halves`), else null.
+Accuracies are shares from 0 to 1 of the whole network, repeated in every layer's row; null where the network's
 outputs have nothing to do with the classes."""
 
 _CLASSES = TableSpec(
@@ -153,7 +155,8 @@ _GRAPHS = TableSpec(
     "isolated:int64 edges:int64 edges_kept:int64 weight:float64 resolution:float64 "
     "communities:int64 singletons:int64 community_sizes:list<int64> "
     "community_mean_size:float64 nmi:float64 ari:float64 stability:float64? "
-    "unique_neurons:int64 shared_neurons:int64 unique_matrix:list<int64>" + _ACCURACIES,
+    "unique_neurons:int64 shared_neurons:int64 unique_matrix:list<int64> "
+    "modularity_halves:float64?" + _ACCURACIES,
     "checkpoint layer_index top",
     optional=True,
 )
@@ -167,7 +170,8 @@ table of edges; `weight` is their sum. `communities` are those that Louvain's me
 (normalised mutual information, adjusted Rand index); `stability` is the median adjusted Rand index
 between the communities of different seeds. `unique_matrix` is the unique-neuron matrix (P2 Table 2)
 row by row, a row for each class that occurs, `unique_neurons` the sum of its diagonal,
-`shared_neurons` that of the entries above it."""
+`shared_neurons` that of the entries above it. Of a sample of the data, `modularity_halves` is the
+modularity (Eq. 4) of the graph of one half less that of the other, else null."""
 
 _MODULARITIES = TableSpec(
     "modularities",

@@ -28,6 +28,7 @@ _MOMENT = ("checkpoint", "epoch", "step")
 
 
 _ACCURACIES = ("train_accuracy", "test_accuracy")
+_HALVES = ("entropy_halves", "entropy_shift")
 
 
 _SUBJECT = ("scope", "name", "measure", "top", "accuracy", "mean")
@@ -128,8 +129,9 @@ class Trajectory:
 
         Returns:
             Table with checkpoint, epoch, step, neurons, a column for each measure that is a sum, a
-            count or a mean, train_accuracy and test_accuracy; sums and counts are over the layers,
-            means over the neurons.
+            count or a mean, entropy_halves and entropy_shift as in the table of layers,
+            train_accuracy and test_accuracy; sums and counts are over the layers, means over the
+            neurons.
         """
         spec = TABLES["layers"]
         hows = {name: how for name, how in _first_columns().items() if how != "median"}
@@ -146,8 +148,11 @@ class Trajectory:
                     row[name] = sum(value * size for value, size in parts) / neurons
                 else:
                     row[name] = sum(value for value, _ in parts)
+            for name in _HALVES:
+                halves = [layer[name] for layer in layers if layer[name] is not None]
+                row[name] = sum(halves) if halves else None
             rows.append(row)
-        kept = {*_MOMENT, "neurons", *hows, *_ACCURACIES}
+        kept = {*_MOMENT, "neurons", *hows, *_HALVES, *_ACCURACIES}
         schema = pa.schema([field for field in spec.schema if field.name in kept])
         return pa.Table.from_pylist(rows, schema=schema)
 
