@@ -39,6 +39,26 @@ def test_dead_neurons_are_told_with_their_layer_and_what_to_do(run):
     assert "prune them" in first.advice
 
 
+def test_of_a_deep_network_the_few_layers_that_matter_are_named():
+    deep = synthetic.trajectory(layers=(40,) * 12, checkpoints=2)
+    names = [row["layer"] for row in deep.layers.to_pylist() if row["checkpoint"] == 2]
+    ill = changed(deep, dead=lambda r: {names[7]: 30, names[9]: 20}.get(r["layer"], 1))
+    assert findings(ill)[0].where == f"most in {names[7]}: 30 of 40"
+    spread = changed(deep, dead=lambda r: 20 if r["layer_index"] % 2 else 0)
+    where = found(spread, "idle").where
+    assert where.count(" of 40") == 3
+    full = changed(deep, always_active=lambda r: 40 - (r["layer"] == names[0]))
+    saturated = next(f for f in findings(full) if "saturated" in f.what)
+    assert saturated.what.startswith("12 of 12 layers")
+    assert saturated.where.endswith("and 8 more")
+
+
+def test_a_sample_is_told_as_what_it_is(run):
+    options = {**run.options, "observe": 600}
+    ill = changed(dataclasses.replace(run, options=options), dead=lambda r: 60)
+    assert "on 600 samples" in findings(ill)[0].sure
+
+
 def test_a_healthy_network_has_no_problem(run):
     well = changed(run, dead=lambda r: 0, always_active=lambda r: 0)
     assert {f.level for f in findings(well)} == {"fine"}

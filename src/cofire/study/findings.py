@@ -20,6 +20,8 @@ from cofire.study.trajectory import Trajectory
 Level = Literal["problem", "note", "fine"]
 MOST = 6
 """So many findings are told."""
+DEEP, NAMED = 6, 3
+"""Of a network of more layers than the first, a finding names up to so many that matter most."""
 IDLE, MANY = 0.01, 0.1
 """A share of dead or always active neurons below the one is no finding; from the other on, a problem."""
 COLLAPSED = 0.5
@@ -87,6 +89,28 @@ def _share(part: int, whole: int) -> str:
     return f"{part:,} of {whole:,} neurons ({100 * part / whole:.0f}\N{NO-BREAK SPACE}%)"
 
 
+def _samples(run: Trajectory) -> Any:
+    """On how many samples the neurons were observed, as far as is known."""
+    return run.options.get("observe") or run.options.get("samples")
+
+
+def _most(layers: list[dict[str, Any]], column: str) -> str:
+    """The layer that has most of something; of a deep network the few that have half of it together."""
+    order = sorted(layers, key=lambda row: (-row[column], -row[column] / row["neurons"]))
+    whole, held, told = sum(row[column] for row in layers), 0, []
+    for row in order[: NAMED if len(layers) > DEEP else 1]:
+        held += row[column]
+        told.append(f"{row['layer']}: {row[column]:,} of {row['neurons']:,}")
+        if 2 * held >= whole:
+            break
+    return f"most in {', '.join(told)}"
+
+
+def _few(names: list[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
 @register_finding
 def dead(run: Trajectory) -> Finding | None:
     """Neurons that never fire, and the layer that has most of them."""
@@ -94,11 +118,10 @@ def dead(run: Trajectory) -> Finding | None:
     total = sum(row["neurons"] for row in layers)
     if not total:
         return None
-    silent, samples = sum(row["dead"] for row in layers), run.options.get("samples")
+    silent, samples = sum(row["dead"] for row in layers), _samples(run)
     bound = f"on {samples:,} samples" if isinstance(samples, int) else "on this data"
     if silent < IDLE * total:
         return Finding("fine", f"Hardly any neuron is dead: {silent:,} of {total:,}", about="idle")
-    worst = max(layers, key=lambda row: (row["dead"], row["dead"] / row["neurons"]))
     first = int(run.network()["dead"][0].as_py())
     course = f"; {first:,} at checkpoint {run.checkpoints[0]}" if len(run.checkpoints) > 1 else ""
     # None of n fired: by the rule of three each fires on less than 3 / n of such data.
@@ -111,7 +134,7 @@ def dead(run: Trajectory) -> Finding | None:
     advice = (
         f"prune them, or train again: {cure}" if grew else f"prune them, or initialise anew: {cure}"
     )
-    where = f"most in {worst['layer']}: {worst['dead']:,} of {worst['neurons']:,}"
+    where = _most(layers, "dead")
     level: Level = "problem" if silent >= MANY * total else "note"
     return Finding(level, f"{_share(silent, total)} are dead", where, sure, advice, "idle")
 
@@ -131,22 +154,22 @@ def collapsed(run: Trajectory) -> Finding | None:
     full = sum(row["always_active"] for row in layers)
     total = sum(row["neurons"] for row in layers)
     if gone:
-        worst = max(gone, key=lambda name: idle[name])
+        worst = sorted(gone, key=lambda name: -idle[name])
+        others = f"; then {_few(worst[1:])}" if len(idle) > DEEP and worst[1:] else ""
         return Finding(
             "problem",
             f"{len(gone)} of {len(idle)} layers are saturated: most neurons always or never fire",
-            f"worst in {worst}: {100 * idle[worst]:.0f}\N{NO-BREAK SPACE}%",
+            f"worst in {worst[0]}: {100 * idle[worst[0]]:.0f}\N{NO-BREAK SPACE}%{others}",
             "Who fires tells nothing there; how strongly may",
             "normalise before the activation, or raise the threshold above which a neuron counts as active",
             "idle",
         )
     if full < IDLE * total:
         return Finding("fine", "No layer is saturated", about="idle")
-    most = max(layers, key=lambda row: row["always_active"])
     return Finding(
         "note" if full >= MANY * total else "fine",
         f"{_share(full, total)} fire on every sample",
-        f"most in {most['layer']}: {most['always_active']:,} of {most['neurons']:,}",
+        _most(layers, "always_active"),
         "No layer is saturated",
         about="idle",
     )
@@ -169,7 +192,7 @@ def redundant(run: Trajectory) -> Finding | None:
     return Finding(
         "note",
         f"{len(mute)} of {len(layers)} layers tell next to nothing of the class by who fires",
-        ", ".join(mute[:3]) + (f" and {len(mute) - 3} more" if len(mute) > 3 else ""),
+        _few(mute),
         "Less than a tenth of what a layer before them tells",
         "try the network without them, or narrower ones",
         "neurons",
