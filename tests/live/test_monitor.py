@@ -297,3 +297,32 @@ def test_windows_of_one_epoch_merge_into_its_row():
     for mine, theirs in zip(one.to_pylist(), two.to_pylist(), strict=True):
         assert mine == pytest.approx(theirs)
     assert found[0]["entropy"].to_pylist() == pytest.approx(found[1]["entropy"].to_pylist())
+
+
+class Several(nn.Module):
+    """Two inputs, as a text model has them."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = network()
+
+    def forward(self, inputs, mask, labels=None):
+        return self.body(inputs * mask)
+
+
+def test_inputs_by_name_are_put_in_the_order_of_the_models_parameters(caplog):
+    model = Several()
+    monitor, wrong = Monitor(model, every=1), Monitor(model, every=1)
+    inputs, labels = batches()[0]
+    batch = {"mask": torch.ones(16, 6), "inputs": inputs, "labels": labels}
+    monitor.observe(batch)
+    with monitor.step(batch):
+        model(inputs, batch["mask"])
+    monitor.end_epoch()
+    assert not said(caplog)
+    assert monitor.trajectory.layers["train_accuracy"].null_count == 0
+    wrong.observe({"other": inputs, **batch})
+    assert (
+        "a batch of other, mask, inputs for a model that takes inputs, mask, labels"
+        in said(caplog)[0]
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -135,9 +136,8 @@ class Monitor:
         """Around the forward pass of one batch, or around the whole step.
 
         Args:
-            inputs: What goes into the model: (batch, ...), a tuple of several, or a mapping of
-                which those come first that the model takes first; one that holds "labels" needs
-                none beside.
+            inputs: What goes into the model: (batch, ...), a tuple of several, or a mapping by
+                the names of the model's parameters; one that holds "labels" needs none beside.
             labels: Class of each sample, (batch,); without labels nothing is kept by class.
         """
         with self._observing(inputs, labels, own=False):
@@ -179,7 +179,7 @@ class Monitor:
     def _pass(self, batch: Batch, given: Any, see: Callable[..., None]) -> None:
         kept = self._kept
         if kept is not None:
-            batch.logits(kept.network.run(_parts(given, None)[0], see, kept.layers))
+            batch.logits(kept.network.run(self._parts(given, None)[0], see, kept.layers))
 
     def end_epoch(
         self,
@@ -220,7 +220,7 @@ class Monitor:
             self._give(told or {}, at)
 
     def _begin(self, given: Any, labels: Any) -> Batch | None:
-        inputs, labels = _parts(given, labels)
+        inputs, labels = self._parts(given, labels)
         if self._kept is None:
             self._read(inputs, labels)
         kept = self._kept
@@ -299,6 +299,36 @@ class Monitor:
             self._say(f"the model is read by its calls: {error.given}", "nothing need be done")
             return network
 
+    def _parts(self, given: Any, labels: Any) -> tuple[Any, Any]:
+        """Inputs as the network takes them, and labels."""
+        if isinstance(given, Mapping):
+            named = dict(given)
+            for name in ("labels", "label"):
+                found = named.pop(name, None)
+                labels = found if labels is None else labels
+            tensors = {name: value for name, value in named.items() if isinstance(value, Tensor)}
+            if len(tensors) > 1:
+                taken = [] if isinstance(self._model, Network) else _taken_by(self._model)
+                first = taken[: len(tensors)]
+                if set(first) != set(tensors):
+                    raise BatchError(
+                        f"a batch of {', '.join(tensors)} for a model that takes {', '.join(taken)}",
+                        "inputs by the names of the model's first parameters",
+                        "pass a tuple in the order in which the model takes them",
+                    )
+                tensors = {name: tensors[name] for name in first}
+            given = tuple(tensors.values())
+        if isinstance(given, list | tuple):
+            given = tuple(given)
+            given = given[0] if len(given) == 1 else given
+        if not isinstance(given, Tensor) and not (isinstance(given, tuple) and given):
+            raise BatchError(
+                f"a batch of type {type(given).__name__}",
+                "a tensor, a tuple of tensors or a mapping",
+                "pass what goes into the model to monitor.step",
+            )
+        return given, labels
+
     def _ended(self, batch: Batch | None) -> None:
         window = self._window
         if batch is not None and batch.window is window and batch.layers:
@@ -357,24 +387,8 @@ def _done(function: Callable[..., None], *given: Any) -> bool:
     return True
 
 
-def _parts(given: Any, labels: Any) -> tuple[Any, Any]:
-    """Inputs as a network takes them, and labels."""
-    if isinstance(given, Mapping):
-        named = dict(given)
-        for name in ("labels", "label"):
-            found = named.pop(name, None)
-            labels = found if labels is None else labels
-        given = tuple(value for value in named.values() if isinstance(value, Tensor))
-    if isinstance(given, list | tuple):
-        given = tuple(given)
-        given = given[0] if len(given) == 1 else given
-    if not isinstance(given, Tensor) and not (isinstance(given, tuple) and given):
-        raise BatchError(
-            f"a batch of type {type(given).__name__}",
-            "a tensor, a tuple of tensors or a mapping",
-            "pass what goes into the model to monitor.step",
-        )
-    return given, labels
+def _taken_by(model: nn.Module) -> list[str]:
+    return list(inspect.signature(unwrapped(model).forward).parameters)
 
 
 def _rank() -> int:

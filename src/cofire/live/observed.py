@@ -223,7 +223,9 @@ class Batch:
 
     def observe(self, layer: ActivationLayer, activation: Tensor) -> None:
         """Count one layer."""
-        self.window.observe(layer, activation, self)
+        # What is kept outlives the inference mode that a pass of the network's own runs in.
+        with torch.inference_mode(False), torch.no_grad():
+            self.window.observe(layer, activation, self)
         self.layers += 1
 
     def logits(self, logits: Tensor) -> None:

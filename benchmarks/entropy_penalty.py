@@ -1,0 +1,181 @@
+"""Does entropy as a term of the loss help (P1 §8)? Accuracy and calibration, beside dropout and weight decay.
+
+    python benchmarks/entropy_penalty.py --data-root DATA --out FOLDER [--only mnist/entropy +0.03/0]
+    python benchmarks/entropy_penalty.py --out FOLDER --tables
+
+One cell is a case (data and network), a treatment and a seed; each takes half a minute to two on a
+core. What is finished is kept under FOLDER, so that a stopped run goes on where it was; `--only`
+takes the beginning of a cell's name. All treatments of a case and seed start from the same weights
+and see the same batches. `--tables` prints Markdown from what is there: each treatment less none on
+the same test samples, with the 95 % interval over samples and seeds (paired bootstrap) and over
+seeds alone (Student's t); if they disagree, the wider one decides.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torchvision import datasets, transforms
+
+import cofire
+from cofire.atomic import atomic_path
+from cofire.boost.measures import calibration_error
+from cofire.statistics import paired_bootstrap, seed_interval
+from cofire.study import cnn, fcnn
+
+SEEDS, EPOCHS, BATCH, TRAIN, TEST = (0, 1, 2), 10, 64, 10_000, 5_000
+WEIGHTS = (-0.3, -0.1, -0.03, 0.03, 0.1, 0.3)
+CASES = {
+    "mnist": ("MNIST", (1, 28, 28), "fcnn"),
+    "fashion-mnist": ("FashionMNIST", (1, 28, 28), "fcnn"),
+    "cifar10": ("cifar10-jpeg", (3, 32, 32), "fcnn"),
+    "cifar10-cnn": ("cifar10-jpeg", (3, 32, 32), "cnn"),
+}
+TREATMENTS = {
+    "none": {},
+    **{f"entropy {weight:+g}": {"entropy": weight} for weight in WEIGHTS},
+    "dropout 0.2": {"dropout": 0.2},
+    "dropout 0.5": {"dropout": 0.5},
+    "weight decay 1e-4": {"decay": 1e-4},
+    "weight decay 1e-3": {"decay": 1e-3},
+}
+_loaded: dict[str, list[torch.Tensor]] = {}
+
+
+def samples(name, root):
+    """Training and test samples in memory, the same in every cell."""
+    if name not in _loaded:
+        _loaded.clear()
+        parts = []
+        for train, count in ((True, TRAIN), (False, TEST)):
+            if name == "cifar10-jpeg":
+                place = root / name / ("train" if train else "test")
+                data = datasets.ImageFolder(place, transforms.ToTensor())
+            else:
+                data = getattr(datasets, name)(root, train=train, transform=transforms.ToTensor())
+            order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
+            chosen = [data[at] for at in order[:count].tolist()]
+            parts += [torch.stack([x for x, _ in chosen]), torch.tensor([y for _, y in chosen])]
+        _loaded[name] = parts
+    return _loaded[name]
+
+
+def cell(case, treatment, seed, root):
+    """Train once; logits on the test samples, and the mean entropy of a neuron at the end."""
+    name, shape, kind = CASES[case]
+    inputs, labels, tests, _ = samples(name, root)
+    given = TREATMENTS[treatment]
+    torch.manual_seed(seed)
+    share = given.get("dropout", 0.0)
+    if kind == "cnn":
+        model = cnn(shape, (128,), 10, dropout=share)
+    else:
+        model = fcnn(int(np.prod(shape)), (256, 256), 10, dropout=share)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=given.get("decay", 0.0))
+    penalty = cofire.EntropyPenalty(model, bins=20, weight=given.get("entropy", 0.0))
+    order = torch.Generator().manual_seed(seed)
+    for _ in range(EPOCHS):
+        for batch in torch.randperm(len(labels), generator=order).split(BATCH):
+            optimizer.zero_grad()
+            if penalty.weight:
+                with penalty.watch(inputs[batch]):
+                    loss = nn.functional.cross_entropy(model(inputs[batch]), labels[batch])
+                loss = loss + penalty()
+            else:
+                loss = nn.functional.cross_entropy(model(inputs[batch]), labels[batch])
+            loss.backward()
+            optimizer.step()
+    model.eval()
+    with torch.no_grad():
+        logits = model(tests)
+    summary = cofire.summarize(model, (tests, torch.zeros(len(tests), dtype=torch.int64)), bins=20)
+    return logits.numpy(), summary.entropy() / summary.neurons
+
+
+def run(root, out, only):
+    for case in CASES:
+        for treatment in TREATMENTS:
+            for seed in SEEDS:
+                name = f"{case}/{treatment}/{seed}"
+                path = out / f"{name.replace('/', '_').replace(' ', '_')}.npz"
+                if path.exists() or not name.startswith(only):
+                    continue
+                logits, entropy = cell(case, treatment, seed, root)
+                labels = samples(CASES[case][0], root)[3].numpy()
+                with atomic_path(path) as partial, partial.open("wb") as file:
+                    np.savez_compressed(file, logits=logits, labels=labels, entropy=entropy)
+                right = (logits.argmax(1) == labels).mean()
+                print(f"{name}: accuracy {right:.4f}, entropy {entropy:.3f} nats", flush=True)
+
+
+def read(out, case, treatment):
+    """Of each seed that is there: right or wrong per sample, calibration error, entropy."""
+    found = {}
+    for seed in SEEDS:
+        path = out / f"{case}_{treatment.replace(' ', '_')}_{seed}.npz"
+        if path.exists():
+            kept = np.load(path)
+            logits, labels = torch.from_numpy(kept["logits"]), torch.from_numpy(kept["labels"])
+            error = calibration_error(logits.softmax(1), labels)
+            right = (logits.argmax(1) == labels).numpy().astype(float)
+            found[seed] = right, error, float(kept["entropy"])
+    return found
+
+
+def tables(out):
+    for case in CASES:
+        base = read(out, case, "none")
+        print(f"\n### {case}\n")
+        print(
+            "| treatment | seeds | accuracy, % | less none, points: samples and seeds | seeds alone ",
+            end="",
+        )
+        print("| calibration error, % | less none, points: seeds alone | entropy, nats |")
+        print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+        for treatment in TREATMENTS:
+            found = read(out, case, treatment)
+            shared = [seed for seed in found if seed in base]
+            if not shared:
+                continue
+            row = [
+                treatment,
+                str(len(shared)),
+                f"{100 * np.mean([found[seed][0].mean() for seed in shared]):.2f}",
+            ]
+            apart = np.stack([found[seed][0] - base[seed][0] for seed in shared])
+            errors = [found[seed][1] - base[seed][1] for seed in shared]
+            told = [
+                paired_bootstrap(apart),
+                seed_interval(apart.mean(axis=1)),
+                seed_interval(errors),
+            ]
+            shown = [
+                f"{100 * one.value:+.2f}"
+                + (
+                    ""
+                    if not np.isfinite(one.low)
+                    else f" ({100 * one.low:+.2f} to {100 * one.high:+.2f})"
+                )
+                for one in told
+            ]
+            error = f"{100 * np.mean([found[seed][1] for seed in shared]):.2f}"
+            entropy = f"{np.mean([found[seed][2] for seed in shared]):.3f}"
+            print("| " + " | ".join([*row, *shown[:2], error, shown[2], entropy]) + " |")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data-root", type=Path, default=Path("data"))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--tables", action="store_true")
+    asked = parser.parse_args()
+    asked.out.mkdir(parents=True, exist_ok=True)
+    if asked.tables:
+        tables(asked.out)
+    else:
+        run(asked.data_root, asked.out, asked.only)
