@@ -116,13 +116,32 @@ class Group:
                     ([*key, *kinds["pearson"], *kinds["spearman"]] for key, kinds in rows.items()),
                 )
 
-    def accuracies(self, *, every: bool) -> None:
-        """Accuracies and gains in percent: at the last checkpoint, or at each."""
+    def course(self) -> None:
+        """Accuracies at each checkpoint, the paper's and ours."""
+        columns: dict[str, dict[tuple[str, str], dict[int, str]]] = defaultdict(
+            lambda: defaultdict(dict)
+        )
+        for pair in self.take(lambda one: one.printed.statistic == "percent"):
+            first = pair[0].printed
+            ours = spread([one.ours for one in pair], "percent")
+            cell = f"{number(first.value, 'percent')} / {'–' if ours == 'n.d.' else ours}"
+            columns[first.table][first.quantity, first.layers][first.checkpoint] = cell
+        for title, found in columns.items():
+            places = sorted({place for cells in found.values() for place in cells})
+            if len(places) > 1:
+                print(f"{title}, in percent, paper / ours:\n")
+                table(
+                    ["iteration", *(", ".join(filter(None, key)) for key in found)],
+                    ([k, *(cells.get(k, "") for cells in found.values())] for k in places),
+                )
+
+    def accuracies(self) -> None:
+        """Accuracies and gains, at the last checkpoint; neurons of graphs."""
         last = max((p[0].printed.checkpoint for p in self.pairs), default=0)
         rows = []
         for pair in self.take(lambda one: one.printed.statistic in ("percent", "points", "count")):
             first = pair[0].printed
-            if not every and first.checkpoint not in (0, last) and first.statistic == "percent":
+            if first.checkpoint not in (0, last) and first.statistic == "percent":
                 continue
             what = first.quantity + (f", {first.layers}" if first.layers else "")
             if first.scope == "class":
@@ -194,8 +213,10 @@ def main() -> None:
     for group in groups(given.folders):
         group.about()
         group.coefficients()
-        group.accuracies(every=given.checkpoints)
+        group.accuracies()
         group.boosters()
+        if given.checkpoints:
+            group.course()
 
 
 if __name__ == "__main__":
