@@ -1,6 +1,7 @@
 """`cofire recipes`, and studies by a recipe of one's own."""
 
 import json
+import re
 
 import pytest
 
@@ -77,7 +78,7 @@ def test_a_misspelt_recipe_is_told_the_right_one(place):
 @pytest.mark.parametrize(
     ("arguments", "folder"),
     [
-        (("own.toml",), "runs/own-seed0"),
+        (("own.toml", "--batch-size", "64"), "runs/own-seed0"),
         (("--config", "own.toml"), "runs/digits-seed0"),
         (("--config", "flat.toml", "--out", "flat"), "flat"),
     ],
@@ -88,4 +89,10 @@ def test_a_study_by_a_file_of_ones_own(arguments, folder, place):
     found = Trajectory.load(place / folder)
     assert list(found.checkpoints) == [1, 2, 3]
     assert found.options["hidden"] == [12]
-    assert found.options["recipe"] == (arguments[0] if arguments[0] == "own.toml" else None)
+    page = (place / folder / "report.html").read_text(encoding="utf-8")
+    if arguments[0] == "own.toml":
+        assert found.options["recipe"] == "own.toml"
+        assert "batch size: 64 in place of 128" in page
+        assert "+0.25" in re.sub("<[^>]*>", "", page)  # what its paper prints
+    else:
+        assert found.options["recipe"] is None

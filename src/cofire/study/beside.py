@@ -52,7 +52,7 @@ def recipe_of(trajectory: Trajectory) -> Recipe | None:
 
 @validated
 def differences(trajectory: Trajectory) -> list[str]:
-    """In what a study differs from its recipe and from the paper's data, one sentence each.
+    """In what a study differs from its recipe and from the paper's data, one sentence each, data and network first.
 
     Returns:
         Such as "data: imagefolder:leaves in place of mnist"; [] where it was made by no recipe.
@@ -63,11 +63,11 @@ def differences(trajectory: Trajectory) -> list[str]:
     told = of_now(trajectory.options)
     plain = StudyOptions(**found.options).record()
     own = StudyOptions.completed({name: told[name] for name in plain if name in told})
-    said = [
-        f"{name.replace('_', ' ')}: {shown(own[name])} in place of {shown(plain[name])}"
+    said = {
+        name: f"{name.replace('_', ' ')}: {shown(own[name])} in place of {shown(plain[name])}"
         for name in plain
         if name not in _OWN and own[name] != plain[name]
-    ]
+    }
     sizes = {
         "training samples": (
             told.get("samples", 0) + told.get("validation_samples", 0),
@@ -76,11 +76,13 @@ def differences(trajectory: Trajectory) -> list[str]:
         "test samples": (told.get("test_samples", 0), found.test_samples),
         "classes": (len(told.get("classes") or ()), found.classes),
     }
-    return said + [
+    less = [
         f"{name}: {ours:,} in place of the paper's {paper:,}"
         for name, (ours, paper) in sizes.items()
         if ours and paper and ours != paper
     ]
+    first = [said.pop(name) for name in ("data", "model") if name in said]
+    return [*first, *less, *said.values()]
 
 
 @validated
