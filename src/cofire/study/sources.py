@@ -26,6 +26,7 @@ from cofire.images.classes import ClassTable, known_names, known_synsets
 from cofire.network import Network
 from cofire.options import option
 from cofire.references import referenced
+from cofire.study.samples import Samples
 
 __all__ = ["class_names_of", "first_inputs", "open_network", "outputs_of"]
 
@@ -376,25 +377,12 @@ def hold_out(
         >>> len(rest.train_labels), len(labels)
         (1293, 144)
     """
-    from sklearn.model_selection import train_test_split
-
-    rows = np.arange(len(data.train_labels))
-    try:
-        kept, held = train_test_split(
-            rows,
-            test_size=share,
-            stratify=data.train_labels.numpy(),
-            random_state=drawn_seed(seed, 2) % 2**32,
-        )
-    except ValueError as error:
-        raise OptionError(
-            f"validation={share} of {len(rows)} samples: {error}",
-            "samples of each class in both parts",
-            "hold out another share, or use more data",
-        ) from error
-    keep, hold = (torch.from_numpy(np.sort(part)) for part in (kept, held))
-    rest = replace(data, train_inputs=data.train_inputs[keep], train_labels=data.train_labels[keep])
-    return rest, (data.train_inputs[hold], data.train_labels[hold])
+    whole = Samples(data.train_inputs, data.train_labels, data.class_names)
+    rest, held = (
+        part.batch(range(len(part)))
+        for part in whole.split(share, drawn_seed(seed, 2), "validation")
+    )
+    return replace(data, train_inputs=rest[0], train_labels=rest[1]), held
 
 
 OF_OBSERVED = 5
