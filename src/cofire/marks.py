@@ -62,7 +62,6 @@ LARGEST = {
     "shape": 1 << 20,
     "samples": 10**9,
     "images": 10**9,
-    "photos": 10**9,
     "limit": 10**9,
     "tuning_images": 10**9,
     "cases": 10**6,

@@ -89,7 +89,6 @@ def test_the_model_is_as_before_also_after_an_exception(method, training, images
 
     for place in (
         "cofire.explain.tracing.trace.choose",
-        "cofire.explain.tracing.trace.choose_by_algorithm",
         "cofire.explain.methods.cam.interpolate",
     ):
         monkeypatch.setattr(

@@ -24,10 +24,24 @@ _ROUNDING = 1e-5
 """How far sums of float32 inner products may lie apart for the same samples in another order."""
 
 
-Observer = Callable[[ActivationLayer, NeuronView, Grouping, Grouping, int], None]
+@dataclass(frozen=True)
+class LayerBatch:
+    """What one layer does on one batch.
+
+    Attributes:
+        view: Its neurons.
+        classes: The samples by class.
+        together: The samples as one class.
+        index: The batch's number.
+    """
+
+    view: NeuronView
+    classes: Grouping
+    together: Grouping
+    index: int
 
 
-"""Takes a layer, its neurons, the samples by class, the samples as one class, and the batch's number."""
+Observer = Callable[[ActivationLayer, LayerBatch], None]
 
 
 @dataclass(frozen=True)
@@ -132,18 +146,14 @@ def run_pass(
         for batch in batches:
             labels = batch.labels.to(network.device)
             classes = Grouping(labels if rows is None else rows.of(batch.labels).to(network.device))
-            together = classes.together()
             index = batch.index
 
             def each(
                 layer: ActivationLayer,
                 activation: Tensor,
-                *,
-                classes: Grouping = classes,
-                together: Grouping = together,
-                index: int = index,
+                rest: tuple[Grouping, Grouping, int] = (classes, classes.together(), index),
             ) -> None:
-                observe(layer, view_neurons(activation, layer, unit), classes, together, index)
+                observe(layer, LayerBatch(view_neurons(activation, layer, unit), *rest))
 
             try:
                 logits = network.run(batch.inputs, each, layers)
@@ -191,16 +201,9 @@ class FirstPass:
         self._rows = rows
         self._threshold = float(threshold)
 
-    def observe(
-        self,
-        layer: ActivationLayer,
-        view: NeuronView,
-        classes: Grouping,
-        together: Grouping,
-        index: int,
-    ) -> None:
-        """Count one layer of one batch (see `Observer`)."""
-        state = self.statistics.get(layer.name)
+    def observe(self, layer: ActivationLayer, batch: LayerBatch) -> None:
+        """Count one layer of one batch."""
+        view, state = batch.view, self.statistics.get(layer.name)
         room = 1 if self._rows is None else self._rows.capacity
         if state is not None and len(state.samples) < room:
             state = self.statistics[layer.name] = state.spread(
@@ -215,15 +218,15 @@ class FirstPass:
                 precision=str(view.values.dtype).removeprefix("torch."),
                 device=view.values.device,
             )
-        if not state.update(view, together if self._rows is None else classes):
+        if not state.update(view, batch.together if self._rows is None else batch.classes):
             _, neuron, value = find_non_finite(view)
             raise NonFiniteError(
-                f"activation {value} of neuron {neuron} of layer '{layer.name}' in batch {index}",
+                f"activation {value} of neuron {neuron} of layer '{layer.name}' in batch {batch.index}",
                 "finite numbers",
                 "find what makes the network overflow (weights, learning rate, inputs), or leave that batch out",
             )
         if self.by_chance is not None:
-            self.by_chance.add(layer.name, view, index)
+            self.by_chance.add(layer.name, view, batch.index)
 
     def finish(self) -> None:
         """Put the rows in the order of their classes, once everything was seen."""
@@ -293,23 +296,16 @@ class SecondPass:
                         counts(s, means) for means in first.by_chance.means(name, s)
                     ]
 
-    def observe(
-        self,
-        layer: ActivationLayer,
-        view: NeuronView,
-        classes: Grouping,
-        together: Grouping,
-        index: int,
-    ) -> None:
-        """Count one layer of one batch (see `Observer`)."""
-        name = layer.name
-        self._together[name](view, together)
+    def observe(self, layer: ActivationLayer, batch: LayerBatch) -> None:
+        """Count one layer of one batch."""
+        name, view = layer.name, batch.view
+        self._together[name](view, batch.together)
         if self._by_class:
-            self._by_class[name](view, classes)
+            self._by_class[name](view, batch.classes)
         if self.cofiring:
-            self.cofiring[name].update(view, classes)
+            self.cofiring[name].update(view, batch.classes)
         if self._labels is not None:
-            drawn = self._labels.groupings(index, view.samples)
+            drawn = self._labels.groupings(batch.index, view.samples)
             for state, of_run in zip(self.by_chance[name], drawn, strict=True):
                 state.update(view, of_run)
 

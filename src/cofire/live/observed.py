@@ -19,7 +19,7 @@ from cofire.activations import (
 from cofire.activations.histograms import HistogramUpdate, ranges_of
 from cofire.activations.labelling import ClassRows, Labelling
 from cofire.activations.neurons import Grouping, view_neurons
-from cofire.activations.passes import FirstPass
+from cofire.activations.passes import FirstPass, LayerBatch
 from cofire.errors import BatchError
 from cofire.live.ranges import no_counts, over_own_range, widened
 from cofire.network import ActivationLayer, Network, Unit
@@ -174,7 +174,8 @@ class Window:
                 "give the monitor the labels of the samples that go through the model, all of one size",
             )
         view = view_neurons(activation.detach(), layer, self._kept.unit)
-        self._first.observe(layer, view, batch.classes, batch.together, batch.step)
+        part = LayerBatch(view, batch.classes, batch.together, batch.step)
+        self._first.observe(layer, part)
         state, name = self._first.statistics[layer.name], layer.name
         old = self._histograms.get(name)
         if old is None:

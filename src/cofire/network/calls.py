@@ -39,6 +39,8 @@ from cofire.network.untouched import (
 )
 
 _HERE = __file__
+CallKey = tuple[str, str, int]
+"""Module path, function name, and which such call it is within one forward pass."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,32 @@ def _combined(operation: Operation, later: tuple[Extent, ...] | None) -> tuple[E
     return tuple(Extent(one.small, two.small) for one, two in zip(sizes, later, strict=True))
 
 
-class _Tracer(TorchFunctionMode):
+class _Calls(TorchFunctionMode):
+    """Sees every call of a torch function in one forward pass, and counts those of a name in a module."""
+
+    paths: list[tuple[str, str]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._calls: Counter[tuple[str, str]] = Counter()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        return self.called(func, args, kwargs or {})
+
+    def called(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call a function."""
+        raise NotImplementedError
+
+    def key(self, name: str) -> CallKey:
+        """Of the call that is being made of a function of this name."""
+        path, _ = self.paths[-1]
+        self._calls[path, name] += 1
+        return path, name, self._calls[path, name] - 1
+
+
+class _Tracer(_Calls):
     """Notes down every call of a torch function in one forward pass."""
 
     def __init__(
@@ -174,21 +201,14 @@ class _Tracer(TorchFunctionMode):
         self._owners: dict[int, int] = {}
         # Identities stay unique only while the tensors live.
         self._kept: list[Tensor] = []
-        self._calls: Counter[tuple[str, str]] = Counter()
         self._device = inputs[0].device
         roles = {"parameter": model.parameters(), "buffer": buffers.values(), "input": inputs}
         for role, values in roles.items():
             for value in values:
                 self._register(value, role)
 
-    def __torch_function__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
+    def called(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call a function and note it down."""
         taken = [value for value in pytree.tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
         versions = [_version(value) for value in taken]
         before = generator_states(self._device)
@@ -217,8 +237,6 @@ class _Tracer(TorchFunctionMode):
         given: Sequence[Tensor],
     ) -> Operation:
         path, module = self.paths[-1]
-        call = self._calls[path, name]
-        self._calls[path, name] += 1
         single = result if isinstance(result, Tensor) else None
         operation = Operation(
             name=name,
@@ -227,7 +245,7 @@ class _Tracer(TorchFunctionMode):
             path=path,
             module=module,
             sizes=None if single is None else tuple(Extent(size, size) for size in single.shape),
-            key=(path, name, call),
+            key=self.key(name),
             floating=single is not None and single.is_floating_point(),
             place=_users_line(),
         )
@@ -313,12 +331,6 @@ def _logits_position(leaves: Sequence[Sequence[Tensor]], names: Sequence[str]) -
         ):
             fitting.append(position)
     return choose_logits([str(tuple(value.shape)) for value in small], fitting, names)
-
-
-CallKey = tuple[str, str, int]
-
-
-"""Module path, function name, and which such call it is within one forward pass."""
 
 
 def run_watched(
@@ -417,7 +429,7 @@ def _name_of(function: Any) -> str:
     return bare_name(written)
 
 
-class _Watcher(TorchFunctionMode):
+class _Watcher(_Calls):
     """Hands over the results of the wanted calls of one forward pass."""
 
     def __init__(
@@ -428,29 +440,21 @@ class _Watcher(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self.left = dict(wanted)
-        self._paths = paths
+        self.paths = paths
         self._counted = ACTIVATION_NAMES | {name for _, name, _ in wanted}
         self._known = known
-        self._calls: Counter[tuple[str, str]] = Counter()
 
-    def __torch_function__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
+    def called(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call a function and hand its result over, where it is wanted."""
+        result = func(*args, **kwargs)
         name = _name_of(func)
         if name in self._counted and isinstance(result, Tensor):
-            path = self._paths[-1][0]
-            key = (path, name, self._calls[path, name])
-            self._calls[path, name] += 1
+            key = self.key(name)
             observe = self.left.pop(key, None)
             if observe is not None:
                 observe(result)
             elif self._known is not None and key not in self._known:
-                self._refuse_unknown(key, args, kwargs or {}, result)
+                self._refuse_unknown(key, args, kwargs, result)
         return result
 
     def _refuse_unknown(

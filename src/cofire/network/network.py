@@ -28,7 +28,7 @@ from cofire.network.outputs import (
     without_nan,
 )
 from cofire.network.reading import GraphReading, read_program
-from cofire.network.trace import CallEngine, Engine, FunctionalGraph, GraphEngine
+from cofire.network.trace import CallEngine, Engine, FunctionalGraph, Given, GraphEngine
 from cofire.network.untouched import (
     FixedWeights,
     LiveWeights,
@@ -354,7 +354,8 @@ class Network:
         prepared = self.prepared(inputs)
         chosen = self.select(layers) if observe is not None else ()
         with without_autocast():
-            logits = self._engine.run(self._source, prepared, self.device, chosen, observe, head)
+            given = Given(self._source, prepared, self.device)
+            logits = self._engine.run(given, chosen, observe, head)
         return without_nan(logits)
 
     def prepared(self, inputs: Annotated[Tensor | tuple[Tensor, ...], LATER]) -> tuple[Tensor, ...]:
@@ -412,9 +413,8 @@ class Network:
             for one, checked in zip(given, self.prepared(inputs), strict=True)
         )
         with without_autocast():
-            return engine.trace(
-                self._source, prepared, self.device, nodes, gradients, replace or {}
-            )
+            taken = Given(self._source, prepared, self.device)
+            return engine.trace(taken, nodes, gradients, replace or {})
 
     def module(self, layers: Selector = None) -> nn.Module:
         """The graph as a module of PyTorch with a copy of the weights, which needs nothing of cofire once exported.

@@ -7,8 +7,8 @@ import operator
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor, fx, nn
@@ -17,7 +17,7 @@ from cofire.errors import ExportError, RuleError
 from cofire.network.axes import draws_numbers, refuse_chance_and_batch
 from cofire.network.calls import CallReading, run_watched
 from cofire.network.export import functionalize
-from cofire.network.layers import ActivationLayer, LayersFound, find_layers
+from cofire.network.layers import ActivationLayer, find_layers
 from cofire.network.outputs import Output, head_input
 from cofire.network.packing import packed_reading, unpacked_reading
 from cofire.network.reading import GraphReading, aliasing
@@ -48,24 +48,19 @@ class FunctionalGraph:
     layers: Mapping[fx.Node, ActivationLayer]
 
 
-class Engine(Protocol):
-    """A model that can be run and observed."""
+@dataclass(frozen=True, eq=False)
+class Given:
+    """What a run takes: the weights, the checked inputs, and where they are.
 
-    found: LayersFound
-    classes: int
-    output: Output
-    head: fx.Node | None
+    Attributes:
+        source: Of the weights.
+        inputs: On the device.
+        device: Where the network computes.
+    """
 
-    def run(
-        self,
-        source: TensorSource,
-        inputs: tuple[Tensor, ...],
-        device: torch.device,
-        layers: Sequence[ActivationLayer],
-        observe: Observe | None,
-        head: Callable[[Tensor], None] | None = None,
-    ) -> Tensor:
-        """Run the model and hand over the activations of some layers; gives the logits."""
+    source: TensorSource
+    inputs: tuple[Tensor, ...]
+    device: torch.device
 
 
 class GraphEngine:
@@ -132,9 +127,7 @@ class GraphEngine:
 
     def run(
         self,
-        source: TensorSource,
-        inputs: tuple[Tensor, ...],
-        device: torch.device,
+        given: Given,
         layers: Sequence[ActivationLayer],
         observe: Observe | None,
         head: Callable[[Tensor], None] | None = None,
@@ -144,7 +137,7 @@ class GraphEngine:
         # The head's input is often the activation of a layer itself: a node is observed once.
         at = self.head if head is not None else None
         nodes = tuple(chosen if at is None else dict.fromkeys((*chosen, at)))
-        batch = inputs[0].shape[0]
+        batch = given.inputs[0].shape[0]
 
         def hand_over(number: int, value: Tensor) -> None:
             node = nodes[number]
@@ -156,14 +149,12 @@ class GraphEngine:
 
         with torch.inference_mode(), ExitStack() as stack:
             if self._draws:
-                stack.enter_context(generators_kept(device))
-            return self._execute(self.reading, source, inputs, device, nodes, hand_over, {})
+                stack.enter_context(generators_kept(given.device))
+            return self._execute(self.reading, given, nodes, hand_over, {})
 
     def trace(
         self,
-        source: TensorSource,
-        inputs: tuple[Tensor, ...],
-        device: torch.device,
+        given: Given,
         nodes: Iterable[fx.Node],
         gradients: bool,
         replaced: Mapping[fx.Node, Callable[..., Any]],
@@ -189,18 +180,17 @@ class GraphEngine:
             kept[observed[node]] = value
 
         def run(*inputs: Tensor) -> Tensor:
-            return self._execute(
-                reading, source, inputs, device, tuple(placed), observe, functions, gradients
-            )
+            now = replace(given, inputs=inputs)
+            return self._execute(reading, now, tuple(placed), observe, functions, gradients)
 
         if not gradients:
             with torch.inference_mode():
-                return run(*inputs), kept
+                return run(*given.inputs), kept
         # Gradients need tensors that autograd may keep, also where the caller records nothing.
         with torch.inference_mode(False), torch.enable_grad():
             if refusal is not None and not functions:
                 run = torch.func.functionalize(run)
-            return run(*map(_recordable, inputs)), kept
+            return run(*map(_recordable, given.inputs)), kept
 
     def module(
         self, source: TensorSource, device: torch.device, layers: Sequence[ActivationLayer]
@@ -249,25 +239,21 @@ class GraphEngine:
     def _execute(
         self,
         reading: GraphReading,
-        source: TensorSource,
-        inputs: Sequence[Tensor],
-        device: torch.device,
+        given: Given,
         observed: tuple[fx.Node, ...],
         observe: Callable[[int, Tensor], None],
         replaced: Mapping[fx.Node, Callable[..., Any]],
         recorded: bool = False,
     ) -> Tensor:
         program = self.program(reading, observed, tuple(replaced))
-        held = self.values(reading, program.names, source, device)
+        held = self.values(reading, program.names, given.source, given.device)
         if recorded:
             held = {name: _recordable(value).detach() for name, value in held.items()}
-        given = {**held, **dict(zip(reading.inputs, inputs, strict=True))}
-        return program(
-            observe,
-            device,
-            tuple(replaced.values()),
-            *(given[n].clone() if n in reading.changed else given[n] for n in program.names),
-        )
+        tensors = {**held, **dict(zip(reading.inputs, given.inputs, strict=True))}
+        for name in reading.changed & tensors.keys():
+            tensors[name] = tensors[name].clone()
+        functions = tuple(replaced.values())
+        return program(observe, given.device, functions, *map(tensors.__getitem__, program.names))
 
 
 def _graph_engine(packed: Mapping[str, Any], device: torch.device) -> GraphEngine:
@@ -440,18 +426,17 @@ class CallEngine:
 
     def run(
         self,
-        source: TensorSource,
-        inputs: tuple[Tensor, ...],
-        device: torch.device,
+        given: Given,
         layers: Sequence[ActivationLayer],
         observe: Observe | None,
         head: Callable[[Tensor], None] | None = None,
     ) -> Tensor:
         """Run the model and hand over the activations of some layers; gives the logits."""
-        reading, batch = self._reading, inputs[0].shape[0]
+        reading, inputs = self._reading, given.inputs
+        batch = inputs[0].shape[0]
         changed = list(reading.changed)
-        copies = (value.clone() for value in source.tensors(changed))
-        overrides = {**source.overrides(), **dict(zip(changed, copies, strict=True))}
+        copies = (value.clone() for value in given.source.tensors(changed))
+        overrides = {**given.source.overrides(), **dict(zip(changed, copies, strict=True))}
         if reading.inputs_changed:
             inputs = tuple(value.clone() for value in inputs)
 
@@ -466,3 +451,7 @@ class CallEngine:
 
 def _call_engine(model: nn.Module, packed: Mapping[str, Any]) -> CallEngine:
     return CallEngine(model, CallReading.unpacked(packed))
+
+
+Engine = GraphEngine | CallEngine
+"""A model that can be run and observed."""

@@ -304,16 +304,11 @@ def _sheet(paper: Paper, explanation: Explanation, class_names: Sequence[str] | 
 
 def _place(paper: Paper, drawing: Panel, left: int, top: int, width: int, height: int) -> None:
     smooth = is_smooth((drawing.base.height, drawing.base.width))
-    paper.pixels(left, top, width, height, drawing.base, smooth=smooth)
+    area = (left, top, width, height)
+    paper.pixels(area, drawing.base, smooth=smooth)
     if drawing.dots:
         longer = max(width, height)
-        paper.dots(
-            left,
-            top,
-            width,
-            height,
-            ((x * width, y * height, r * longer) for x, y, r in drawing.dots),
-        )
+        paper.dots(area, ((x * width, y * height, r * longer) for x, y, r in drawing.dots))
     if drawing.frame is not None:
         x0, y0, x1, y1 = drawing.frame
         paper.frame(left + x0 * width, top + y0 * height, left + x1 * width, top + y1 * height)
@@ -351,7 +346,7 @@ def _foot(
         return
     what, low, high = captions.heat_told(explanation, drawing.largest)
     paper.text(left + width, top + 22, what, _SMALL, muted=True, right=True)
-    paper.pixels(left, top + 38, width, 14, bar(alpha), smooth=True)
+    paper.pixels((left, top + 38, width, 14), bar(alpha), smooth=True)
     paper.text(left, top + 68, low, _SMALL, muted=True)
     paper.text(left + width, top + 68, high, _SMALL, muted=True, right=True)
 

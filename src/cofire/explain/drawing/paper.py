@@ -31,6 +31,10 @@ _WIDER_FONTS = (
 _OWN_SIGNS = "…·’™±"
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+Area = tuple[float, float, float, float]
+"""Left, top, width and height."""
+Dots = Iterable[tuple[float, float, float]]
+"""Centre x, centre y and radius."""
 
 
 @cache
@@ -81,25 +85,18 @@ class PixelPaper:
         self.image = Image.new("RGB", (width, height), GROUND)
         self._draw = ImageDraw.Draw(self.image)
 
-    def pixels(
-        self, x: float, y: float, width: float, height: float, image: Image.Image, *, smooth: bool
-    ) -> None:
-        """An image, stretched to a size; with hard pixels where it is not smooth."""
+    def pixels(self, area: Area, image: Image.Image, *, smooth: bool) -> None:
+        """An image, stretched to an area; with hard pixels where it is not smooth."""
+        x, y, width, height = area
         way = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
         self.image.paste(image.resize((round(width), round(height)), way), (round(x), round(y)))
         # A white image on white paper has no end without it.
         edge = (round(x) - 1, round(y) - 1, round(x + width), round(y + height))
         self._draw.rectangle(edge, outline=EDGE)
 
-    def dots(
-        self,
-        x: float,
-        y: float,
-        width: float,
-        height: float,
-        dots: Iterable[tuple[float, float, float]],
-    ) -> None:
-        """Dots (centre x, centre y, radius) relative to an area that they do not leave."""
+    def dots(self, area: Area, dots: Dots) -> None:
+        """Dots relative to an area that they do not leave."""
+        x, y, width, height = area
         # Pillow draws hard edges: draw larger and shrink.
         size = (round(width), round(height))
         fine = Image.new("RGBA", (size[0] * _FINER, size[1] * _FINER), (0, 0, 0, 0))
@@ -142,10 +139,9 @@ class VectorPaper:
         ]
         self._areas = 0
 
-    def pixels(
-        self, x: float, y: float, width: float, height: float, image: Image.Image, *, smooth: bool
-    ) -> None:
+    def pixels(self, area: Area, image: Image.Image, *, smooth: bool) -> None:
         """As on `PixelPaper`."""
+        x, y, width, height = area
         self._parts.append(
             f'<rect x="{x - 0.5:g}" y="{y - 0.5:g}" width="{width + 1:g}" height="{height + 1:g}" fill="none" '
             f'stroke="{EDGE}"/>'
@@ -156,15 +152,9 @@ class VectorPaper:
             f'href="{png_address(image)}"/>'
         )
 
-    def dots(
-        self,
-        x: float,
-        y: float,
-        width: float,
-        height: float,
-        dots: Iterable[tuple[float, float, float]],
-    ) -> None:
+    def dots(self, area: Area, dots: Dots) -> None:
         """As on `PixelPaper`."""
+        x, y, width, height = area
         self._areas += 1
         name = f"area{self._areas}"
         circles = "".join(

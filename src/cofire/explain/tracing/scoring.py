@@ -58,16 +58,22 @@ def choose(
     the lower index first where several are equal, and share the neuron's score in proportion. Where
     none is above zero, the highest one takes all.
 
+    By the letter of P3's Algorithm 1 (`scoring.literal`) every input takes part, one that
+    contributes nothing as well, and k are chosen whether their scores are above zero or not; of
+    equal ones the first, be it an input or a place in a window. What is chosen is explained as a
+    large value, whatever the sign of its weight. Otherwise what is silent is passed over, an input
+    with a negative weight is asked why it is small, and nothing is taken that speaks against a
+    neuron while something speaks for it.
+
     Args:
         scoring: The weights.
-        flow: (neurons,).
+        flow: (neurons,), folded where scoring is literal.
         fields: What the neurons see.
-        preceding: Gives `Z_pre` of inputs, from neurons, places and directions, all (inputs,).
-        most: How many to choose.
+        preceding: What the layer before the inputs says about them.
+        most: How many to choose, None for all.
         last_resort: Whether an input without a score above zero can be chosen; else the evidence
             ends.
     """
-    on_cpu = flow.image.device.type == "cpu"
     if takes_all_features(scoring, flow, fields, most):
         return choose_all_features(
             flow,
@@ -77,14 +83,14 @@ def choose(
             most=scoring.most,
             last_resort=last_resort,
         )
-    if on_cpu:
-        channel, place, direction, share = _chosen_on_cpu(
-            scoring, flow, fields, preceding, most, last_resort
-        )
-    else:
-        channel, place, direction, share = chosen_by_definition(
-            scoring, flow, fields, preceding, most, last_resort
-        )
+    if scoring.literal:
+        sees = fields.windows.places(*fields.seen_from(flow.index)[1:])[1].any(1)
+        if not bool(sees.all()):
+            flow = flow.where(sees)
+            preceding = replace(preceding, flow=flow)
+    on_cpu = flow.image.device.type == "cpu" and not scoring.literal
+    chosen = _chosen_on_cpu if on_cpu else chosen_by_definition
+    channel, place, direction, share = chosen(scoring, flow, fields, preceding, most, last_resort)
     neuron, position = (share > 0).nonzero(as_tuple=True)
     index = fields.index(channel[neuron, position], place[neuron, position])
     carried = flow.score[neuron] * share[neuron, position]
@@ -96,7 +102,8 @@ def choose(
 def takes_all_features(scoring: Scoring, flow: Flow, fields: Fields, most: int | None) -> bool:
     """Whether every input that speaks for a neuron is chosen, so that pairs of both need no list."""
     plain = not scoring.preceding and (scoring.carried or not scoring.counted)
-    return flow.image.device.type == "cpu" and fields.last and most is None and plain
+    on_cpu = flow.image.device.type == "cpu" and not scoring.literal
+    return on_cpu and fields.last and most is None and plain
 
 
 def _chosen_on_cpu(
@@ -114,21 +121,7 @@ def _chosen_on_cpu(
     times = torch.ones_like(seen.support)
     if scoring.counted:
         seen.reward(times)
-    score = _pruned(scoring, seen, times, flow, fields, preceding, most)
-    return seen.chosen(score, most, False, last_resort)
-
-
-def _pruned(
-    scoring: Scoring,
-    seen: WindowsOnCPU,
-    times: Tensor,
-    flow: Flow,
-    fields: Fields,
-    preceding: Preceding,
-    most: int,
-) -> Tensor:
     takes_part = seen.support > -torch.inf
-    own = times * scoring.current * seen.support.masked_fill(~takes_part, 0.0)
 
     def support(neuron: Tensor, candidate: Tensor) -> Tensor:
         place, direction = seen.places(neuron, candidate)
@@ -136,9 +129,45 @@ def _pruned(
             neuron, fields.index(seen.first[neuron] + candidate, place), direction
         )
 
-    return pruned(
-        own, scoring.preceding * times, takes_part, most, preceding.upper_bound(), support
-    )
+    own = times * scoring.current * seen.support.masked_fill(~takes_part, 0.0)
+    bound = preceding.upper_bound()
+    score = pruned(own, scoring.preceding * times, takes_part, most, bound, support)
+    return seen.chosen(score, most, False, last_resort)
+
+
+def chosen_by_definition(
+    scoring: Scoring,
+    flow: Flow,
+    fields: Fields,
+    preceding: Preceding,
+    most: int | None,
+    last_resort: bool,
+) -> Chosen:
+    """The same as compiled code gives on the CPU, on any device; both as `WindowsOnCPU.chosen` gives it."""
+    literal = scoring.literal
+    inputs = candidates_of(fields, flow, first_largest=literal)
+    takes_part = torch.ones_like(inputs.matters) if literal else inputs.matters
+    most = inputs.support.shape[1] if most is None else min(most, inputs.support.shape[1])
+    directions = inputs.direction
+    if literal:
+        directions = torch.ones_like(directions, dtype=torch.float64)
+
+    def support(neuron: Tensor, candidate: Tensor) -> Tensor:
+        index = fields.index(inputs.first[neuron] + candidate, inputs.place[neuron, candidate])
+        return preceding.support(neuron, index, directions[neuron, candidate])
+
+    times = torch.ones_like(inputs.support)
+    if scoring.counted:
+        times = _times_highest(inputs, takes_part, flow, fields).double()
+    score = times * scoring.current * inputs.support
+    if scoring.preceding:
+        weight, bound = scoring.preceding * times, preceding.upper_bound()
+        score = pruned(score, weight, takes_part, most, bound, support)
+    picked, share = pick(score.masked_fill_(~takes_part, -torch.inf), most, last_resort)
+    if literal:
+        share = torch.full_like(share, 1 / most)
+    channel = inputs.first[:, None] + picked
+    return channel, inputs.place.gather(1, picked), directions.gather(1, picked), share
 
 
 def pruned(
@@ -184,36 +213,6 @@ def pruned(
     return known
 
 
-def chosen_by_definition(
-    scoring: Scoring,
-    flow: Flow,
-    fields: Fields,
-    preceding: Preceding,
-    most: int | None,
-    last_resort: bool,
-) -> Chosen:
-    """The same as compiled code gives on the CPU, on any device; both as `WindowsOnCPU.chosen` gives it."""
-    inputs = candidates_of(fields, flow)
-    score = _score(scoring, inputs, fields, preceding)
-    if scoring.counted:
-        score = _counted(score, inputs, flow, fields)
-    most = score.shape[1] if most is None else min(most, score.shape[1])
-    picked, share = pick(score, most, last_resort)
-    channel = inputs.first[:, None] + picked
-    return channel, inputs.place.gather(1, picked), inputs.direction.gather(1, picked), share
-
-
-def _score(scoring: Scoring, inputs: Candidates, fields: Fields, preceding: Preceding) -> Tensor:
-    """`α_cur · Z_cur + α_pre · Z_pre`, minus infinity where a candidate takes no part."""
-    score = inputs.support * scoring.current
-    if scoring.preceding:
-        neuron, candidate = inputs.matters.nonzero(as_tuple=True)
-        index = fields.index(inputs.first[neuron] + candidate, inputs.place[neuron, candidate])
-        before = preceding.support(neuron, index, inputs.direction[neuron, candidate])
-        score[neuron, candidate] += scoring.preceding * before
-    return score.masked_fill_(~inputs.matters, -torch.inf)
-
-
 def pick(score: Tensor, most: int, last_resort: bool) -> tuple[Tensor, Tensor]:
     """The chosen candidates of each neuron and their shares of 1, both (neurons, most).
 
@@ -240,90 +239,15 @@ def pick(score: Tensor, most: int, last_resort: bool) -> tuple[Tensor, Tensor]:
     return picked, share / share.sum(1, keepdim=True).clamp(min=torch.finfo(share.dtype).tiny)
 
 
-def _counted(score: Tensor, inputs: Candidates, flow: Flow, fields: Fields) -> Tensor:
-    """Scores times the number of neurons for which an input has the highest support, at least 1 (`Z_suc`)."""
-    best = inputs.support.masked_fill(~inputs.matters, -torch.inf).argmax(1)
-    neuron = torch.arange(len(flow), device=best.device)
-    return score * times_highest(inputs, inputs.matters[neuron, best], best, flow, fields)
-
-
-def times_highest(
-    inputs: Candidates, counts: Tensor, best: Tensor, flow: Flow, fields: Fields
-) -> Tensor:
-    """For how many neurons of its image each input has the highest support, at least 1: (neurons, candidates).
-
-    Args:
-        inputs: All of them.
-        counts: (neurons,), whose best input counts.
-        best: (neurons,), the candidate with the highest support.
-        flow: (neurons,).
-        fields: What they see.
-    """
-    neuron = torch.arange(len(flow), device=best.device)
+def _times_highest(inputs: Candidates, takes_part: Tensor, flow: Flow, fields: Fields) -> Tensor:
+    """For how many neurons of its image each input has the highest support, at least 1 (`Z_suc`)."""
+    best = inputs.support.masked_fill(~takes_part, -torch.inf).argmax(1, keepdim=True)
+    counts = takes_part.gather(1, best)
     size, positions = fields.size, fields.given.shape[2] * fields.given.shape[3]
     candidates = inputs.first[:, None] + torch.arange(inputs.support.shape[1], device=best.device)
     key = flow.image[:, None] * size + candidates * positions + inputs.place
-    winners, count = torch.unique(key[neuron, best][counts], return_counts=True)
+    winners, count = torch.unique(key.gather(1, best)[counts], return_counts=True)
     if not len(winners):
         return torch.ones_like(key)
     at = torch.searchsorted(winners, key).clamp(max=len(winners) - 1)
     return torch.where(winners[at] == key, count[at], 1)
-
-
-def choose_by_algorithm(
-    scoring: Scoring, flow: Flow, fields: Fields, preceding: Preceding, most: int | None
-) -> Flow:
-    """The k inputs of each neuron with the highest `Ω = α_suc · Z_suc · (α_cur · Z_cur + α_pre · Z_pre)`.
-
-    Every input takes part, one that contributes nothing as well, and k are chosen whether their
-    scores are above zero or not; of equal ones the first, be it an input or a place in a window.
-    What is chosen is explained as a large value, whatever the sign of its weight. `scoring.choose`
-    is kinder: it passes over what is silent, asks why an input with a negative weight is small, and
-    takes nothing that speaks against a neuron while something speaks for it.
-
-    Args:
-        scoring: The weights.
-        flow: (neurons,), folded.
-        fields: What the neurons see.
-        preceding: Gives `Z_pre` of inputs.
-        most: k, None for all.
-    """
-    sees = fields.windows.places(*fields.seen_from(flow.index)[1:])[1].any(1)
-    if not bool(sees.all()):
-        flow = flow.where(sees)
-        preceding = replace(preceding, flow=flow)
-    inputs = candidates_of(fields, flow, first_largest=True)
-    candidates = inputs.support.shape[1]
-    most = candidates if most is None else min(most, candidates)
-    score = _scores(scoring, inputs, flow, fields, preceding, most)
-    picked = score.sort(dim=1, descending=True, stable=True).indices[:, :most]
-    channel, place = inputs.first[:, None] + picked, inputs.place.gather(1, picked)
-    neuron = torch.arange(len(flow), device=flow.image.device).repeat_interleave(most)
-    index = fields.index(channel, place).flatten()
-    one = torch.ones_like(index, dtype=torch.float64)
-    return Flow(
-        flow.image[neuron], index, one, flow.score[neuron] / most, flow.row[neuron], own=False
-    )
-
-
-def _scores(
-    scoring: Scoring,
-    inputs: Candidates,
-    flow: Flow,
-    fields: Fields,
-    preceding: Preceding,
-    most: int,
-) -> Tensor:
-    every = torch.ones_like(inputs.matters)
-    times = torch.ones_like(inputs.support)
-    if scoring.counted:
-        times = times_highest(inputs, every[:, 0], inputs.support.argmax(1), flow, fields).double()
-    own = times * scoring.current * inputs.support
-    if not scoring.preceding:
-        return own
-
-    def support(neuron: Tensor, candidate: Tensor) -> Tensor:
-        index = fields.index(inputs.first[neuron] + candidate, inputs.place[neuron, candidate])
-        return preceding.support(neuron, index, torch.ones_like(index, dtype=torch.float64))
-
-    return pruned(own, scoring.preceding * times, every, most, preceding.upper_bound(), support)

@@ -19,7 +19,7 @@ from cofire.explain.rules import Step, Values
 from cofire.explain.rules.flow import Flow, coordinates, flat_index, joined, merged, strongest
 from cofire.explain.rules.weighted import Linear, Weighted
 from cofire.explain.tracing.plan import Plan
-from cofire.explain.tracing.scoring import Scoring, choose, choose_by_algorithm, takes_all_features
+from cofire.explain.tracing.scoring import Scoring, choose, takes_all_features
 from cofire.explain.tracing.support import Preceding, UpperBounds
 from cofire.network.reading import module_of
 
@@ -130,17 +130,12 @@ def _chosen(
         if scoring.counted
         else [*range(0, len(flow), each), len(flow)]
     )
+    last_resort = step.node is not plan.last
     found = []
     for first, last in pairwise(cuts):
         part = flow if last - first == len(flow) else flow.where(slice(first, last))
-
         before = Preceding(bounds, operand, part)
-        if scoring.literal:
-            found.append(choose_by_algorithm(scoring, part, fields, before, most))
-            continue
-        found.append(
-            choose(scoring, part, fields, before, most, last_resort=step.node is not plan.last)
-        )
+        found.append(choose(scoring, part, fields, before, most, last_resort))
     return found
 
 

@@ -240,7 +240,7 @@ def write_png(explained: Explained, path: str | Path, names: Sequence[str] | Non
             paper.text(_GAP, top + 24, told, _TEXT)
         image, below = Image.fromarray(row[0].images[0].numpy()), top + head + height
         smooth = draw.is_smooth(first.size)
-        paper.pixels(_GAP, top + head, width, height, image, smooth=smooth)
+        paper.pixels((_GAP, top + head, width, height), image, smooth=smooth)
         paper.text(_GAP, below + 24, "What the network sees", _TEXT)
         pixels = f"{first.size[1]} × {first.size[0]} pixels"
         paper.text(_GAP, below + 54, pixels, _SMALL, muted=True)
@@ -267,7 +267,8 @@ def _draw(
     wide: int,
 ) -> None:
     (width, height), heat = size, draw.panel(explanation, 0, "heatmap")
-    paper.pixels(left, top, width, height, heat.base, smooth=draw.is_smooth(explanation.size))
+    smooth = draw.is_smooth(explanation.size)
+    paper.pixels((left, top, width, height), heat.base, smooth=smooth)
     if (box := box_of(explanation)) is not None:
         across, down = width / explanation.size[1], height / explanation.size[0]
         corners = [place * scale for place, scale in zip(box, (across, down) * 2, strict=True)]
@@ -279,7 +280,7 @@ def _draw(
     lines, start = [evidence_words(explanation)], 54
     if largest > 0:
         what, low, high = heat_told(explanation, largest)
-        paper.pixels(left, below + 42, wide, 12, draw.bar(), smooth=True)
+        paper.pixels((left, below + 42, wide, 12), draw.bar(), smooth=True)
         paper.text(left, below + 68, low, _SMALL, muted=True)
         paper.text(left + wide, below + 68, high, _SMALL, muted=True, right=True)
         paper.text(left + 34, below + 68, what, _SMALL, muted=True)
