@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from pydantic import PositiveInt
 from torch import Tensor
@@ -17,6 +19,7 @@ from cofire.activations.statistics import ActivationStatistics, find_non_finite
 from cofire.arguments import validated
 from cofire.errors import DataError, NonFiniteError
 from cofire.patterns import (
+    Array,
     ArrayLike,
     entropy_of_counts,
     modularity,
@@ -28,6 +31,9 @@ from cofire.patterns import (
     unique_neuron_matrix,
     within_community_strength,
 )
+from cofire.tensors import Values
+
+Matrix = Annotated[Array, Values("samples neurons", finite=False)]
 
 __all__ = [
     "activation_entropy",
@@ -46,7 +52,7 @@ __all__ = [
 
 @validated
 def activation_entropy(
-    activations: ArrayLike, *, bins: PositiveInt = 100, range: Range = "own"
+    activations: Matrix, *, bins: PositiveInt = 100, range: Range = "own"
 ) -> Tensor:
     """Activation pattern entropy of every neuron, `E_j = -Σ_k h_k log h_k` (P2 §5.2, P1 §5.1).
 
@@ -83,7 +89,7 @@ def activation_entropy(
 
 
 @validated
-def mean_activation(activations: ArrayLike, labels: ArrayLike, num_classes: int) -> Tensor:
+def mean_activation(activations: Matrix, labels: ArrayLike, num_classes: int) -> Tensor:
     """Mean activation of every neuron over the samples of each class, `V_i(q)` (P2 Eq. 6).
 
     Args:
@@ -109,7 +115,7 @@ def mean_activation(activations: ArrayLike, labels: ArrayLike, num_classes: int)
 
 @validated
 def activation_probability(
-    activations: ArrayLike, labels: ArrayLike, num_classes: int, threshold: float = 0.0
+    activations: Matrix, labels: ArrayLike, num_classes: int, threshold: float = 0.0
 ) -> Tensor:
     """Share of the samples of each class for which a neuron is active, `P[c, x]` (P1 Eq. 14).
 
@@ -139,7 +145,7 @@ def activation_probability(
 
 @validated
 def activation_pattern_graph(
-    activations: ArrayLike, labels: ArrayLike, num_classes: int, top: int, pairs: Pairs = "class"
+    activations: Matrix, labels: ArrayLike, num_classes: int, top: int, pairs: Pairs = "class"
 ) -> Tensor:
     """The activation pattern graph, `A = Σ_i δ_pq / |D_i|` (P2 Eq. 7): which neurons fire together.
 
@@ -186,16 +192,14 @@ def activation_pattern_graph(
     return whole
 
 
-def _matrix(activations: ArrayLike) -> Tensor:
+def _matrix(activations: Array) -> Tensor:
     matrix = tensor_of(activations, "activations")
-    if matrix.ndim != 2 or matrix.shape[0] == 0:
+    if not len(matrix):
         raise DataError(
             f"activations of shape {tuple(matrix.shape)}",
             "(samples, neurons) with at least one sample",
-            "flatten feature maps to one column per neuron",
+            "pass the activations of some samples",
         )
-    if matrix.is_complex():
-        raise DataError("complex activations", "real numbers", "pass their real part or magnitude")
     return matrix if matrix.is_floating_point() else matrix.to(torch.float64)
 
 
@@ -214,7 +218,7 @@ def _labels(labels: ArrayLike, matrix: Tensor, num_classes: int) -> Tensor:
 
 
 def _by_class(
-    activations: ArrayLike, labels: ArrayLike, num_classes: int, threshold: float
+    activations: Matrix, labels: ArrayLike, num_classes: int, threshold: float
 ) -> ActivationStatistics:
     matrix = _matrix(activations)
     classes = _labels(labels, matrix, num_classes)

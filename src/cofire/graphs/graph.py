@@ -40,6 +40,7 @@ from cofire.patterns import (
 )
 from cofire.reading import reader
 from cofire.storage import load_result, save_result
+from cofire.tensors import Values
 
 if TYPE_CHECKING:
     import networkx
@@ -99,31 +100,23 @@ class ActivationPatternGraph:
 
     layer: str
     class_names: tuple[str, ...]
-    neurons: Tensor
-    representatives: Tensor
-    class_means: Tensor
-    adjacency: Tensor
-    mean_activation: Tensor
-    entropy: Tensor
+    neurons: Annotated[Tensor, Values("vertices", "whole")]
+    representatives: Annotated[Tensor, Values("classes top", "whole")]
+    class_means: Annotated[Tensor, Values("classes top", finite=False)]
+    adjacency: Annotated[Tensor, Values("vertices vertices", finite=False)]
+    mean_activation: Annotated[Tensor, Values("vertices", finite=False)]
+    entropy: Annotated[Tensor, Values("vertices", finite=False)]
     pairs: Literal["class", "union"]
     top_asked: int
     by_chance: tuple[Self, ...] = ()
 
     def __post_init__(self) -> None:
-        v, c = len(self.neurons), len(self.class_names)
-        wanted = {
-            "adjacency": (v, v),
-            "mean_activation": (v,),
-            "entropy": (v,),
-            "representatives": (c, self.representatives.shape[-1]),
-            "class_means": tuple(self.representatives.shape),
-        }
-        for name, shape in wanted.items():
-            found = tuple(getattr(self, name).shape)
-            if found != shape:
-                raise DataError(
-                    f"{name} of shape {found}", f"{shape}", "give every vertex and class one entry"
-                )
+        if len(self.class_names) != len(self.representatives):
+            raise DataError(
+                f"{len(self.class_names)} class names, and representatives of {len(self.representatives)}",
+                "one name for each class",
+                "name every class",
+            )
         if not torch.equal(torch.unique(self.representatives), self.neurons):
             raise DataError(
                 "neurons that are not those that represent a class",

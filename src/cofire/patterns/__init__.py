@@ -1,6 +1,7 @@
 """Pure maths on counts, means and weights: tensors in, tensors out; no model, no file, no screen."""
 
 from cofire.patterns.adjacency import (
+    Array,
     ArrayLike,
     WeightedGraph,
     check_communities,
@@ -42,6 +43,7 @@ from cofire.tensors import dense as tensor_of
 
 __all__ = [
     "MEASURES",
+    "Array",
     "ArrayLike",
     "Measure",
     "OfLayer",

@@ -21,6 +21,14 @@ _ROUNDING = {torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 1e-1}
 
 _TILE = 512
 
+Array = Tensor | npt.NDArray[np.generic]
+ArrayLike = Annotated[Array, Values(finite=False)]
+"""A tensor or an array; each function says which entry is NaN or infinite in its own words."""
+
+_ADJACENCY = Values("vertices vertices", finite=False)
+_MEMBERSHIP = Values("vertices", "whole", least=-1)
+_MEMBERS = Values("vertices", "whole")
+
 
 @dataclass(frozen=True)
 class WeightedGraph:
@@ -54,15 +62,9 @@ def graph_of(adjacency: ArrayLike) -> WeightedGraph:
         >>> graph_of(torch.tensor([[0, 2], [2, 0]])).total
         4.0
     """
-    adjacency = tensor_of(adjacency, "an adjacency")
-    if adjacency.ndim != 2 or adjacency.shape[0] != adjacency.shape[1] or adjacency.is_complex():
-        raise DataError(
-            f"an adjacency of shape {tuple(adjacency.shape)}, {adjacency.dtype}",
-            "a square matrix of real numbers, (vertices, vertices)",
-            "pass one row and one column per vertex",
-        )
-    allowed = _ROUNDING.get(adjacency.dtype, 1e-9)
-    values = adjacency.to(torch.float64)
+    given: Tensor = _ADJACENCY.of("adjacency", adjacency)
+    allowed = _ROUNDING.get(given.dtype, 1e-9)
+    values = given.to(torch.float64)
     degrees = values.sum(dim=1)
     if not bool(torch.isfinite(degrees).all()):
         row = int(torch.nonzero(~torch.isfinite(degrees))[0])
@@ -114,10 +116,6 @@ def _symmetric(values: Tensor, allowed: float) -> bool:
     return exactly
 
 
-def _whole(values: Tensor) -> bool:
-    return not (values.is_floating_point() or values.is_complex() or values.dtype == torch.bool)
-
-
 def check_membership(membership: ArrayLike, vertices: int) -> Tensor:
     """The community of every vertex as int64, if it can be that.
 
@@ -128,21 +126,14 @@ def check_membership(membership: ArrayLike, vertices: int) -> Tensor:
     Raises:
         DataError: Another length or type, or a number below -1.
     """
-    membership = tensor_of(membership, "a membership")
-    if vertices == 0 and membership.numel() == 0:
-        return torch.zeros(0, dtype=torch.int64)
-    if membership.shape != (vertices,) or not _whole(membership):
+    numbers: Tensor = _MEMBERSHIP.of("membership", membership)
+    if len(numbers) != vertices:
         raise DataError(
-            f"a membership of shape {tuple(membership.shape)}, {membership.dtype}, for {vertices} vertices",
-            f"({vertices},) whole numbers: one community per vertex, -1 for what is not a vertex",
+            f"a membership of {len(numbers)} for {vertices} vertices",
+            "one community per vertex, -1 for what is not a vertex",
             "pass one number per row of the adjacency",
         )
-    numbers = membership.to(torch.int64)  # comparing is not implemented for all types
-    if vertices and int(numbers.min()) < -1:
-        raise DataError(
-            f"community {int(numbers.min())}", "numbers from -1 up", "number the communities from 0"
-        )
-    return numbers
+    return numbers.to(torch.int64)
 
 
 def check_communities(
@@ -171,13 +162,7 @@ def check_communities(
         )
         if found.numel() == 0:
             found = torch.zeros(0, dtype=torch.int64)
-        if not _whole(found) or found.ndim != 1:
-            raise DataError(
-                f"community {number} of shape {tuple(found.shape)}, {found.dtype}",
-                "a flat list of the indices of its vertices",
-                "turn masks into indices with torch.nonzero(mask).flatten()",
-            )
-        found = found.to(torch.int64)
+        found = _MEMBERS.of(f"community {number}", found).to(torch.int64)
         if len(found) and not (int(found.min()) >= 0 and int(found.max()) < vertices):
             wrong = int(found.min()) if int(found.min()) < 0 else int(found.max())
             raise DataError(
@@ -187,9 +172,3 @@ def check_communities(
             )
         checked.append(torch.unique(found))
     return checked
-
-
-ArrayLike = Annotated[Tensor | npt.NDArray[np.generic], Values(finite=False)]
-
-
-"""A tensor or an array; each function says which entry is NaN or infinite in its own words."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
 from cofire.arguments import validated
-from cofire.errors import DataError, LabelError, NonFiniteError
-from cofire.patterns.adjacency import ArrayLike
+from cofire.errors import DataError, LabelError
+from cofire.patterns.adjacency import Array, ArrayLike
+from cofire.tensors import Values
 from cofire.tensors import dense as tensor_of
 
 
@@ -202,9 +205,9 @@ _SLACK = 1e-2
 
 @validated
 def propose(
-    predicted: ArrayLike,
-    activation_probability: ArrayLike,
-    activations: ArrayLike,
+    predicted: Annotated[Array, Values("samples classes", least=0)],
+    activation_probability: Annotated[Array, Values("classes neurons", least=0, most=1)],
+    activations: Annotated[Array, Values("samples neurons")],
     threshold: float = 0.0,
 ) -> Tensor:
     """The proposed probabilities, `Y_proposed = (P · U*) × Y_predicted` (P1 Eq. 16), class by class.
@@ -232,43 +235,17 @@ def propose(
         >>> propose(torch.tensor([[0.75, 0.25]]), probability, torch.tensor([[2.0, 1.0, 0.0]]))
         tensor([[1.1250, 0.1250]], dtype=torch.float64)
     """
-    given = {
-        "predicted": tensor_of(predicted, "predicted"),
-        "activation_probability": tensor_of(activation_probability, "activation_probability"),
-        "activations": tensor_of(activations, "activations"),
-    }
-    for name, tensor in given.items():
-        if tensor.ndim != 2 or tensor.is_complex():
-            raise DataError(
-                f"{name} of shape {tuple(tensor.shape)}, {tensor.dtype}",
-                "a matrix of real numbers",
-                "see the shapes in the documentation of propose",
-            )
-        if not bool(torch.isfinite(tensor).all()):
-            raise NonFiniteError(
-                f"NaN or infinite values in {name}", "finite numbers", "find where they come from"
-            )
-    y, p, a = given.values()
-    if len(y) != len(a) or y.shape[1] != len(p) or p.shape[1] != a.shape[1] or y.shape[1] == 0:
-        raise DataError(
-            f"predicted {tuple(y.shape)}, activation_probability {tuple(p.shape)}, activations {tuple(a.shape)}",
-            "(samples, classes), (classes, neurons) and (samples, neurons)",
-            "pass those of the same samples, classes and neurons",
-        )
-    y, p = y.to(torch.float64), p.to(y.device, torch.float64)
-    if p.numel() and not 0 <= float(p.min()) <= float(p.max()) <= 1:
-        raise DataError(
-            f"activation probabilities from {float(p.min()):.4g} to {float(p.max()):.4g}",
-            "shares from 0 to 1",
-            "compute them with cofire.functional.activation_probability",
-        )
+    y, p = (
+        tensor_of(given, "probabilities").to(torch.float64)
+        for given in (predicted, activation_probability)
+    )
+    a = tensor_of(activations, "activations").to(y.device)
     off = (y.sum(dim=1) - 1).abs()
-    if len(y) and (float(y.min()) < 0 or float(off.max()) > _SLACK):
-        row = int(off.argmax() if float(y.min()) >= 0 else y.amin(dim=1).argmin())
+    if len(y) and float(off.max()) > _SLACK:
+        row = int(off.argmax())
         raise DataError(
-            f"row {row} of predicted, from {float(y[row].min()):.4g} to {float(y[row].max()):.4g}, with the sum "
-            f"{float(y[row].sum()):.4g}",
+            f"row {row} of predicted with the sum {float(y[row].sum()):.4g}",
             "probabilities that sum to one",
             "if these are logits, pass logits.softmax(dim=1)",
         )
-    return (a.to(y.device) > threshold).to(torch.float64) @ p.T * y
+    return (a > threshold).to(torch.float64) @ p.to(y.device).T * y

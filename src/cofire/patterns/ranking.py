@@ -12,16 +12,20 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from cofire.arguments import validated
-from cofire.errors import DataError, NonFiniteError
-from cofire.patterns.adjacency import ArrayLike
+from cofire.errors import DataError
+from cofire.patterns.adjacency import Array
+from cofire.tensors import Values
 from cofire.tensors import dense as tensor_of
 
 _CELLS = 1 << 16
 """Counts that the bootstrap holds at a time: those that stay in a cache are ten times as fast as many more."""
 
 
+Scores = Annotated[Array, Values()]
+
+
 @validated
-def auroc(negatives: ArrayLike, positives: ArrayLike) -> float:
+def auroc(negatives: Scores, positives: Scores) -> float:
     """Probability that a positive scores above a negative, ties counted half: the area under the ROC curve.
 
     Exact, from ranks: `(Σ ranks of the positives - p (p + 1) / 2) / (n p)`, in whole numbers until
@@ -52,7 +56,7 @@ def auroc(negatives: ArrayLike, positives: ArrayLike) -> float:
 
 @validated
 def auroc_interval(
-    negatives: ArrayLike, positives: ArrayLike, draws: PositiveInt = 1000, seed: int = 0
+    negatives: Scores, positives: Scores, draws: PositiveInt = 1000, seed: int = 0
 ) -> tuple[float, float]:
     """A 95 % interval of the AUROC: the percentiles 2.5 and 97.5 over resamples of the negatives and the positives.
 
@@ -93,7 +97,7 @@ def auroc_interval(
 
 @validated
 def false_positive_rate(
-    negatives: ArrayLike, positives: ArrayLike, at: Annotated[float, Field(gt=0, le=1)] = 0.95
+    negatives: Scores, positives: Scores, at: Annotated[float, Field(gt=0, le=1)] = 0.95
 ) -> float:
     """Share of the negatives that are flagged where the threshold is low enough to flag `at` of the positives.
 
@@ -131,18 +135,14 @@ def _resampled(
     return np.bincount(drawn.reshape(-1), minlength=rows * values).reshape(rows, values)
 
 
-def _scores(given: ArrayLike, what: str) -> npt.NDArray[np.float64]:
+def _scores(given: Array, what: str) -> npt.NDArray[np.float64]:
     """The scores as a flat array of their own, float64."""
     tensor: Tensor = tensor_of(given, what)
-    if tensor.is_complex() or tensor.numel() == 0:
+    if tensor.numel() == 0:
         raise DataError(
-            f"{what} of shape {tuple(tensor.shape)}, {tensor.dtype}",
-            "real scores of at least one sample",
+            f"{what} of shape {tuple(tensor.shape)}",
+            "scores of at least one sample",
             "pass samples of both kinds",
         )
     flat: npt.NDArray[np.float64] = tensor.reshape(-1).to("cpu", torch.float64, copy=True).numpy()
-    if not np.isfinite(flat).all():
-        raise NonFiniteError(
-            f"NaN or infinite {what}", "finite scores", "find where they come from"
-        )
     return flat

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
 from cofire.arguments import validated
-from cofire.errors import DataError, NonFiniteError, OptionError
-from cofire.patterns.adjacency import ArrayLike
+from cofire.errors import DataError, OptionError
+from cofire.patterns.adjacency import Array
+from cofire.tensors import Values
 from cofire.tensors import dense as tensor_of
+
+Representatives = Annotated[Array, Values("classes top", "whole", least=0)]
+"""Neurons that represent each class, (classes, top)."""
 
 
 @validated
-def representative_neurons(mean_activation: ArrayLike, top: PositiveInt) -> Tensor:
+def representative_neurons(
+    mean_activation: Annotated[Array, Values("classes neurons")], top: PositiveInt
+) -> Tensor:
     """The representative neurons `N_i` of every class: those with the highest mean activation `V_i(q)` (P2 §5.1).
 
     Args:
@@ -35,17 +43,11 @@ def representative_neurons(mean_activation: ArrayLike, top: PositiveInt) -> Tens
                 [1, 2]])
     """
     mean_activation = tensor_of(mean_activation, "mean activations")
-    if mean_activation.ndim != 2 or mean_activation.shape[0] < 2 or mean_activation.is_complex():
+    if len(mean_activation) < 2:
         raise DataError(
             f"mean activations of shape {tuple(mean_activation.shape)}",
             "(classes, neurons) with at least two classes",
             "pass one row per class, as cofire.functional.mean_activation gives it",
-        )
-    if not bool(torch.isfinite(mean_activation).all()):
-        raise NonFiniteError(
-            "a NaN or infinite mean activation",
-            "finite numbers",
-            "find what makes the network overflow",
         )
     neurons = mean_activation.shape[1]
     if top > neurons:
@@ -59,7 +61,7 @@ def representative_neurons(mean_activation: ArrayLike, top: PositiveInt) -> Tens
 
 
 @validated
-def unique_neuron_matrix(representatives: ArrayLike, exclusive: bool = False) -> Tensor:
+def unique_neuron_matrix(representatives: Representatives, exclusive: bool = False) -> Tensor:
     """How many representative neurons the classes share (P2 Table 2).
 
     P2's words (§7.1) and its numbers disagree. A pair's unique neurons are said to "belong to both
@@ -98,7 +100,11 @@ def unique_neuron_matrix(representatives: ArrayLike, exclusive: bool = False) ->
     return shared.fill_diagonal_(0) + torch.diag(alone.sum(dim=1))
 
 
-def partition_of(mean_activation: ArrayLike, representatives: ArrayLike) -> Tensor:
+@validated
+def partition_of(
+    mean_activation: Annotated[Array, Values("classes neurons", finite=False)],
+    representatives: Representatives,
+) -> Tensor:
     """Each representative neuron in one class: of those it represents, the one with its highest mean activation.
 
     Args:
@@ -117,44 +123,26 @@ def partition_of(mean_activation: ArrayLike, representatives: ArrayLike) -> Tens
         >>> partition_of(means, representative_neurons(means, top=2))
         tensor([ 0,  1,  1, -1])
     """
-    mean_activation = tensor_of(mean_activation, "mean activations").to(torch.float64)
-    representatives = tensor_of(representatives, "representatives")
-    if (
-        mean_activation.ndim != 2
-        or representatives.ndim != 2
-        or len(mean_activation) != len(representatives)
-    ):
-        raise DataError(
-            f"mean activations of shape {tuple(mean_activation.shape)} for representatives of shape "
-            f"{tuple(representatives.shape)}",
-            "(classes, neurons) with the same classes",
-            "pass the means that the representatives were chosen by",
-        )
-    member = _member_matrix(representatives, mean_activation.shape[1])
-    best = mean_activation.masked_fill(~member, -torch.inf).argmax(dim=0)
+    means = tensor_of(mean_activation, "mean activations").to(torch.float64)
+    member = _member_matrix(tensor_of(representatives, "representatives"), means.shape[1])
+    best = means.masked_fill(~member, -torch.inf).argmax(dim=0)
     return torch.where(member.any(dim=0), best, -1)
 
 
 def _member_matrix(representatives: Tensor, neurons: int | None) -> Tensor:
     """Whether a neuron represents a class, (classes, neurons), bool."""
-    whole = not (representatives.is_floating_point() or representatives.is_complex())
-    if (
-        representatives.ndim != 2
-        or len(representatives) < 2
-        or representatives.numel() == 0
-        or not whole
-    ):
+    if len(representatives) < 2 or representatives.numel() == 0:
         raise DataError(
-            f"representatives of shape {tuple(representatives.shape)}, {representatives.dtype}",
-            "(classes, top) whole numbers, with at least two classes",
+            f"representatives of shape {tuple(representatives.shape)}",
+            "(classes, top), with at least two classes",
             "pass what representative_neurons gives",
         )
     chosen = representatives.to(torch.int64)
     last = int(chosen.max())
-    if int(chosen.min()) < 0 or (neurons is not None and last >= neurons):
+    if neurons is not None and last >= neurons:
         raise DataError(
-            f"representative neurons from {int(chosen.min())} to {last}",
-            "indices of neurons, from 0" + ("" if neurons is None else f" to {neurons - 1}"),
+            f"representative neuron {last}",
+            f"indices of neurons, from 0 to {neurons - 1}",
             "pass what representative_neurons gives for this layer",
         )
     member = torch.zeros(len(chosen), neurons or last + 1, dtype=torch.bool, device=chosen.device)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +11,7 @@ from torch import Tensor, fx
 
 from cofire.errors import RuleError
 from cofire.explain.rules.registry import Step
+from cofire.explain.tracing.plan import image_of, once_a_graph
 from cofire.network import Network
 from cofire.network.operations import users_of
 from cofire.network.operators import OPERATORS, named, spelled_out
@@ -75,9 +75,7 @@ class LrpPlan:
     parts: dict[fx.Node, Part]
 
 
-_PLANS: weakref.WeakKeyDictionary[fx.Graph, LrpPlan] = weakref.WeakKeyDictionary()
-
-
+@once_a_graph
 def lrp_plan_of(network: Network) -> LrpPlan:
     """The plan of a network, the same for all its weights.
 
@@ -92,21 +90,7 @@ def lrp_plan_of(network: Network) -> LrpPlan:
         >>> [part.kind for part in lrp_plan_of(Network(model, torch.zeros(1, 1, 4, 4))).parts.values()]
         ['convolution', 'same', 'activation', 'linear']
     """
-    found = _PLANS.get(network.graph)
-    if found is None:
-        found = _PLANS[network.graph] = _made(network)
-    return found
-
-
-def _made(network: Network) -> LrpPlan:
-    functional = network.functional
-    if len(functional.inputs) != 1:
-        raise RuleError(
-            f"a network of {len(functional.inputs)} inputs",
-            "a network of one input",
-            "wrap the model so that it takes images alone",
-        )
-    (image,) = functional.inputs
+    functional, image = network.functional, image_of(network)
     needed = _needed(functional.logits)
     order = tuple(node for node in functional.graph.nodes if node in needed)
     fed = {image}

@@ -18,9 +18,6 @@ from cofire.errors import ExplanationError, NonFiniteError
 from cofire.explain.result.regions import LAYER_SIGMA
 from cofire.network import ActivationLayer
 
-"""Width of the Gaussian by which layers' maps are spread, as a share of the image's shorter side."""
-
-
 _FLOOR = 0.005
 """What a layer says at the least, as a share of an even map: one layer alone cannot forbid a place."""
 

@@ -230,28 +230,19 @@ def heat(
         >>> round(float(one.sum()), 6), one.argmax().item() == 5 * 11 + 5
         (0.5, True)
     """
-    image = np.zeros((height, width))
-    np.add.at(image, (y.numpy(), x.numpy()), score.numpy())
-    if sigma > 0 and len(y):
-        image = gaussian_filter(
-            image, sigma * min(height, width), mode="constant", cval=0.0, truncate=4.0
-        )
-    return torch.from_numpy(image.astype(np.float32))
+    image = torch.zeros(1, height, width, dtype=torch.float64)
+    image[0].index_put_((y.long(), x.long()), score.double(), accumulate=True)
+    return blurred(image, sigma if len(y) else 0)[0]
 
 
 LAYER_SIGMA = 12 / 224
-
+"""Width of the Gaussian by which layers' maps are spread, as a share of the image's shorter side."""
 
 Kind = Literal["points", "layers", "maps"]
 """What heat maps and boxes are made of: traced points, net evidence of layers, or a method's own maps."""
 
-
 _OF_POINTS = ("min_share", "radius", "weighted")
-
-
 _OF_HEAT = ("threshold", "connected")
-
-
 _OPTIONS: dict[Kind, tuple[str, ...]] = {
     "points": ("sigma", *_OF_POINTS),
     "layers": ("sigma", *_OF_HEAT, *_OF_POINTS),
@@ -358,9 +349,8 @@ def regions_of(options: Mapping[str, Any], kind: Kind) -> tuple[Regions, dict[st
             "connected": True,
             "around": around,
         }
-    return Regions(**{**usual, **own}), {
-        name: value for name, value in options.items() if name not in own
-    }
+    rest = {name: value for name, value in options.items() if name not in own}
+    return Regions(**usual | own), rest
 
 
 @validated(finite=False)

@@ -164,7 +164,7 @@ def register_rule(*operators: str) -> Callable[[type[RuleType]], type[RuleType]]
         ...     def trace(self, step, values, flow):
         ...         return [(step.arguments["self"], flow)]
     """
-    if not operators or not all(isinstance(name, str) and name for name in operators):
+    if not all(operators or [""]):
         raise OptionError(
             f"register_rule{operators!r}",
             "names of operators",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import weakref
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from torch import Tensor, fx
 
@@ -42,9 +44,38 @@ class Plan:
     judged: dict[fx.Node, ActivationLayer] = field(default_factory=dict)
 
 
-_PLANS: weakref.WeakKeyDictionary[fx.Graph, Plan] = weakref.WeakKeyDictionary()
+Made = TypeVar("Made")
 
 
+def once_a_graph(make: Callable[[Network], Made]) -> Callable[[Network], Made]:
+    """Make something of a network once, for all its weights: it follows from the graph alone."""
+    known: weakref.WeakKeyDictionary[fx.Graph, Made] = weakref.WeakKeyDictionary()
+
+    @functools.wraps(make)
+    def found(network: Network) -> Made:
+        if network.graph not in known:
+            known[network.graph] = make(network)
+        return known[network.graph]
+
+    return found
+
+
+def image_of(network: Network) -> fx.Node:
+    """The node of the network's one input.
+
+    Raises:
+        RuleError: It has several.
+    """
+    if network.num_inputs != 1:
+        raise RuleError(
+            f"a network of {network.num_inputs} inputs",
+            "a network of one input",
+            "wrap the model so that it takes images alone",
+        )
+    return network.functional.inputs[0]
+
+
+@once_a_graph
 def plan_of(network: Network) -> Plan:
     """The plan of a network, the same for all its weights.
 
@@ -52,20 +83,7 @@ def plan_of(network: Network) -> Plan:
         ExportError: The network has no graph.
         RuleError: An operator has no rule, or stands in a form that its rule does not know.
     """
-    found = _PLANS.get(network.graph)
-    if found is None:
-        found = _PLANS[network.graph] = _made(network)
-    return found
-
-
-def _made(network: Network) -> Plan:
-    functional = network.functional
-    if network.num_inputs != 1:
-        raise RuleError(
-            f"a network of {network.num_inputs} inputs",
-            "a network of one input",
-            "wrap the model so that it takes images alone",
-        )
+    functional, image = network.functional, image_of(network)
     gates = _behind(
         {node for node, layer in functional.layers.items() if layer in network.gates},
         functional.graph,
@@ -73,7 +91,6 @@ def _made(network: Network) -> Plan:
     order = {node: number for number, node in enumerate(functional.graph.nodes)}
     steps: dict[fx.Node, tuple[Step, Rule]] = {}
     pending = {functional.logits}
-    (image,) = functional.inputs
     while pending:
         node = max(pending, key=order.__getitem__)
         pending.remove(node)
