@@ -9,7 +9,7 @@ from torch import nn
 
 
 def folders(root: Path, classes: int, side: int, sizes: Sequence[int] = (12, 4)) -> Path:
-    """Pictures of noise, brighter from class to class, in folders train and test of each class."""
+    """Images of noise, brighter from class to class, in folders train and test of each class."""
     draw = np.random.default_rng(0)
     for part, size in zip(("train", "test"), sizes, strict=True):
         for label in range(classes):

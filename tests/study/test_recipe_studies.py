@@ -19,18 +19,18 @@ WHOLE = ("p1-cifar10-resnet50", "p1-cifar10-inceptionv3")
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    return folders(tmp_path_factory.mktemp("pictures"), 10, 32)
+def images(tmp_path_factory):
+    return folders(tmp_path_factory.mktemp("images"), 10, 32)
 
 
-def shrunken(name, pictures):
+def shrunken(name, images):
     """The recipe's options with little data, and few units where it says how many."""
     asked = recipe(name).options
     own = {**SMALL, "recipe": name}
     if "pairs" not in asked:
         own |= {"top": (5, 3), "community_runs": 2, "null_graphs": 2}
     if "image_size" in asked:
-        own |= {"data": f"imagefolder:{pictures}", "image_size": min(asked["image_size"], 75)}
+        own |= {"data": f"imagefolder:{images}", "image_size": min(asked["image_size"], 75)}
     else:
         own["data"] = f"digits{'-mixed' * ('mixed' in name)}"
     if "hidden" in asked:
@@ -44,8 +44,8 @@ def shrunken(name, pictures):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PAPERS)
-def test_each_recipe_runs_on_shrunken_data(name, pictures, tmp_path):
-    options = shrunken(name, pictures)
+def test_each_recipe_runs_on_shrunken_data(name, images, tmp_path):
+    options = shrunken(name, images)
     found = run_study(options, tmp_path / "study", progress=False)
     assert list(found.checkpoints) == [1, 2]
     pairs = beside(found)
