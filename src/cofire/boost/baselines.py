@@ -183,16 +183,7 @@ class ReAct(Energy):
         return self
 
     def predict(self, images: Tensor) -> Tensor:
-        """Outlier scores, (batch,), float64.
-
-        Args:
-            images: (batch, *input_shape).
-
-        Raises:
-            BatchError: The images do not fit the network.
-            DataError: Nothing was fitted yet.
-            NonFiniteError: A feature or a logit is NaN or infinite.
-        """
+        """Outlier scores, (batch,), float64, as `Energy` gives them; refused with `DataError` before `fit`."""
         limit = self.limit
         features = self._features(images)
         # Read anew each time, since training may change them.

@@ -371,7 +371,8 @@ class Evaluation:
         place = Path(folder)
         try:
             options = dict(load_json(place / OPTIONS))
-            options["thresholds"] = in_words_of_now(options.get("thresholds", {}))
+            if "thresholds" in options:
+                options["thresholds"] = in_words_of_now(options["thresholds"])
             records = read_table(place / RECORDS)
         except (OSError, ValueError, TypeError, pa.ArrowException) as error:
             raise ResultError(

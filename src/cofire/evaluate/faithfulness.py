@@ -352,7 +352,7 @@ class Curve:
         return len(self.probability)
 
 
-class CurveOptions(TypedDict, total=False):
+class _Drawn(TypedDict, total=False):
     """How curves are drawn: see `deletion`."""
 
     steps: int
@@ -361,11 +361,7 @@ class CurveOptions(TypedDict, total=False):
 
 
 def deletion(
-    predict: Predict,
-    images: Tensor,
-    maps: Tensor,
-    classes: Tensor,
-    **options: Unpack[CurveOptions],
+    predict: Predict, images: Tensor, maps: Tensor, classes: Tensor, **options: Unpack[_Drawn]
 ) -> Curve:
     """Pixels go, those where the map is highest first (Petsiuk et al. 2018).
 
@@ -399,11 +395,7 @@ def deletion(
 
 
 def insertion(
-    predict: Predict,
-    images: Tensor,
-    maps: Tensor,
-    classes: Tensor,
-    **options: Unpack[CurveOptions],
+    predict: Predict, images: Tensor, maps: Tensor, classes: Tensor, **options: Unpack[_Drawn]
 ) -> Curve:
     """Pixels come, those where the map is highest first, onto a blurred image (Petsiuk et al. 2018).
 
@@ -415,9 +407,8 @@ def insertion(
         options: The same; without a `fill` pixels come onto the image itself, blurred.
 
     Example:
-        >>> def predict(inputs):
-        ...     return torch.stack([inputs[:, 0], 1 - inputs[:, 0]], dim=1)
-        >>> curve = insertion(predict, torch.tensor([[1.0, 0.0]]), torch.tensor([[[2.0, 1.0]]]), torch.tensor([0]),
+        >>> curve = insertion(lambda inputs: torch.stack([inputs[:, 0], 1 - inputs[:, 0]], dim=1),
+        ...                   torch.tensor([[1.0, 0.0]]), torch.tensor([[[2.0, 1.0]]]), torch.tensor([0]),
         ...                   steps=2, fill=Fill("black", torch.zeros(1)))
         >>> curve.probability.tolist(), curve.area.values.tolist()
         ([[0.0, 1.0, 1.0]], [0.75])
