@@ -188,21 +188,14 @@ def _setting(key: str, value: Any) -> Setting:
         return Setting(f"fingerprint of the {label}", f"{value[:12]}…", value)
     text = _VALUES.get((key, value), "") if isinstance(value, str) else ""
     text = text or _text(value)
-    if key == "classes" and isinstance(value, list | tuple) and value:
-        number = plural(len(value), "class", "classes")
-        return (
-            Setting(label, f"{number}: {text}")
-            if len(text) <= LONG
-            else Setting(label, number, text)
+    brief, counted = f"{text[:60]}…", isinstance(value, list | tuple | dict)
+    if counted:
+        brief = plural(
+            len(value), *(("class", "classes") if key == "classes" else ("entry", "entries"))
         )
-    if len(text) <= LONG:
-        return Setting(label, text)
-    summary = (
-        plural(len(value), "entry", "entries")
-        if isinstance(value, list | tuple | dict)
-        else f"{text[:60]}…"
-    )
-    return Setting(label, summary, text)
+    if len(text) > LONG:
+        return Setting(label, brief, text)
+    return Setting(label, f"{brief}: {text}" if key == "classes" and counted and value else text)
 
 
 def _text(value: Any) -> str:

@@ -78,19 +78,6 @@
   });
   system.addEventListener("change", redraw);
 
-  for (const choice of document.querySelectorAll(".switch button[data-show]")) {
-    choice.addEventListener("click", () => {
-      for (const other of choice.parentElement.children) other.setAttribute("aria-pressed", String(other === choice));
-      const holder = (name) => document.getElementById(`plot-${name}`);
-      const hide = holder(choice.dataset.hide);
-      const show = holder(choice.dataset.show);
-      hide.hidden = true;
-      show.hidden = false;
-      show.parentElement.hidden = false;
-      draw(show);
-    });
-  }
-
   // A figure in a folded part is drawn when that is opened.
   document.addEventListener("toggle", (event) => {
     if (event.target.open) plots.filter((p) => event.target.contains(p) && visible(p) && !p.dataset.drawn).forEach(draw);
