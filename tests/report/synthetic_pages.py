@@ -121,7 +121,7 @@ def tuned(gain=(0.12, 0.04, 0.2), **changes):
         regions=Regions(sigma=0.05),
         network="a",
         architecture="b",
-        photos=140,
+        images=140,
         without_box=3,
         least_iou=0.5,
         seed=0,
