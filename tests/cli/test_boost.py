@@ -202,7 +202,7 @@ def test_a_studys_booster_takes_unit_and_threshold():
     options = StudyOptions(**OPTIONS, boost="readout", boost_unit="element", boost_threshold="mean")
     assert (options.boost_unit, options.boost_threshold) == ("element", "mean")
     assert StudyOptions.of(**OPTIONS, boost="readout", boost_threshold="0.5").boost_threshold == 0.5
-    with pytest.raises(OptionError, match="options of boosting without boost"):
+    with pytest.raises(OptionError, match="boost_threshold='mean' with boost='none'"):
         StudyOptions.of(**OPTIONS, boost_threshold="mean")
     with pytest.raises(OptionError, match="boost_unit"):
         StudyOptions.of(**OPTIONS, boost="readout", boost_unit="channel")
