@@ -31,7 +31,6 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
@@ -42,11 +41,10 @@ import pyarrow.compute as pc
 
 from cofire.errors import OptionError
 from cofire.report.table import Table
+from cofire.study.halves import sampling_interval
 from cofire.study.trajectory import Trajectory
 
 Floats = npt.NDArray[np.float64]
-TWO = NormalDist().inv_cdf(0.975)
-"""So many standard errors each way make an interval of 95 %."""
 
 
 class Results:
@@ -114,7 +112,7 @@ class Results:
         return list(asked) if isinstance(asked, list | tuple) else []
 
     def sampling_error(self, table: pa.Table, column: str) -> float | None:
-        """The standard error of what was observed on a sample, the same at every checkpoint; None of whole data.
+        """Half of the 95 % interval of what was observed on a sample, at every checkpoint; None of whole data.
 
         Args:
             table: With one row, or rows to be added, for each checkpoint.
@@ -126,8 +124,8 @@ class Results:
         if not len(known):
             return None
         gaps = known.group_by("checkpoint").aggregate([(column, "sum")])[f"{column}_sum"]
-        # The two halves differ by twice what their mean is off.
-        return float(np.sqrt(np.mean(np.square(floats(gaps))) / 4))
+        found = sampling_interval(0.0, gaps.to_pylist())
+        return None if found is None else found.high
 
     @cached_property
     def accuracies(self) -> dict[str, Floats]:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from cofire.patterns import MEASURES
 from cofire.report.notation import interval, plural
 from cofire.report.plots import Line, canvas, courses, layer_courses, series
-from cofire.report.section import TWO, Floats, Results, Section, floats
+from cofire.report.section import Floats, Results, Section, floats
 from cofire.report.table import Cell, Column, Table
 from cofire.statistics import Interval, verdicts
 
@@ -193,7 +193,7 @@ class Course(Section):
         words = {"train": "training accuracy", "test": "test accuracy"}
         ends = None
         if self.error is not None:
-            ends = (self.entropy - TWO * self.error, self.entropy + TWO * self.error)
+            ends = (self.entropy - self.error, self.entropy + self.error)
         lines = [Line("entropy", self.entropy, 0, ends, hover="%{y:,.1f} nats")]
         below = [
             Line(words[name], 100 * values, 1 + i, hover="%{y:.2f} %")

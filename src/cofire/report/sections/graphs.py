@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from cofire.report import plots
 from cofire.report.notation import interval, number, short, signed
-from cofire.report.section import TWO, Results, Section
+from cofire.report.section import Results, Section
 from cofire.report.sections.course import correlation_cells, correlation_columns
 from cofire.report.sections.graph_drawing import (
     EDGES,
@@ -293,7 +293,7 @@ class Graphs(Section):
         table = self.results.trajectory.graphs.filter(pc.field("layer") == layer)
         error = self.results.sampling_error(table, "modularity_halves")
         values = self.graphs.modularities(layer, "weighted-overlap")
-        return None if error is None else (values - TWO * error, values + TWO * error)
+        return None if error is None else (values - error, values + error)
 
     def tables(self) -> dict[str, Table]:
         graphs = self.graphs
