@@ -4,9 +4,11 @@ import json
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pyarrow.compute as pc
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import cofire
@@ -143,6 +145,25 @@ def test_a_checkpoint_of_another_network_is_told_before_the_first_is_analysed(tm
     assert told.exit != 0
     assert "2.pt" in told.err
     assert not (place / "out").exists()
+
+
+def test_a_published_architecture_has_as_many_outputs_as_the_data_has_classes(tmp_path):
+    from torchvision.models import resnet18
+
+    draw = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(3):
+            shades = draw.integers(0, 255, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(shades).save(tmp_path / "images" / name / f"{number}.png")
+    torch.save(resnet18(num_classes=2).state_dict(), tmp_path / "epoch_1.pt")
+    line = (
+        "follow epoch_1.pt --model torchvision:resnet18 --data imagefolder:images --image-size 32 "
+        "--layer relu --bins 5 --pairs none --out out"
+    )
+    told = run(tuple(line.split()), tmp_path)
+    assert told.exit == 0, told.err
+    assert Trajectory.load(tmp_path / "out").classes["class_name"].to_pylist() == ["cat", "dog"]
 
 
 def shaken(tiny, count):

@@ -18,6 +18,7 @@ from cofire.report import write_report
 from cofire.study import Trajectory
 from cofire.study.analysis_options import AnalysisOptions
 from cofire.study.checkpoint_files import checkpoint_files
+from cofire.study.data import open_data
 from cofire.study.findings import digest
 from cofire.study.follow import follow_asked
 from cofire.study.sources import outputs_of
@@ -78,8 +79,10 @@ def follow(options: Follow) -> dict[str, Any]:
         parts.append((options.test, "test"))
     if options.held_out is not None:
         parts.append((options.held_out, ("validation", "test")))
-    # Weights of its own would be loaded for nothing.
-    first = options.model_copy(update={"weights": str(found.paths[0])})
+    # Weights of its own would be loaded for nothing, and outputs are as many as the data's classes.
+    first = options.model_copy(
+        update={"weights": str(found.paths[0]), "num_classes": _outputs(options)}
+    )
     network, opened, preparation = first.opened_with(*parts)
     train, others = opened[0], [options.loader(one) for one in opened[1:]]
     for path in found.paths:  # what does not fit is told before hours are lost
@@ -136,3 +139,19 @@ def follow(options: Follow) -> dict[str, Any]:
         "network": trajectory.network().to_pylist(),
         "digest": said,
     }
+
+
+def _outputs(options: Follow) -> int | None:
+    """How many outputs a published architecture has here, unless that is given; None where it says so itself."""
+    if options.num_classes is not None or not options.model.startswith(("torchvision:", "timm:")):
+        return options.num_classes
+    data = open_data(
+        options.data,
+        root=options.data_root,
+        part="train",
+        model=options.model,
+        own_weights=True,
+        **options.asked,
+    )
+    names = classes_of(data)
+    return None if names is None else len(names)

@@ -248,12 +248,12 @@ def follow_asked(
     boosts = asked.boost != "none"
     for fault, holds in {
         "held_out without boost: pass boost='readout'": held_out is not None and not boosts,
-        f"boost={asked.boost!r} without test data: pass test": boosts and test is None,
-        f"explain={asked.explain} without test data: pass test": asked.explain and test is None,
+        f"boost={asked.boost!r} without test data: pass test as well": boosts and test is None,
+        f"explain={asked.explain} without test data: pass test as well": asked.explain and test is None,
     }.items():
         if holds:
             given, _, remedy = fault.partition(": ")
-            raise OptionError(given, "what they need as well", f"{remedy}, or leave it out")
+            raise OptionError(given, "what they need as well", remedy)
     if boosts and asked.boost != "auto":
         check_booster("boost", asked.boost)
     labelling = Labelling.of(network, train, class_names, outputs)
