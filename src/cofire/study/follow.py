@@ -149,6 +149,8 @@ def follow(
             "pass sorted(Path(folder).glob('*.safetensors')), say",
         )
     network = classifier(network, lambda: first_inputs(train))
+    if boost not in (None, "auto"):
+        check_booster("boost", boost)
     given = {
         "top": _several(top),
         "null_graphs": null_graphs,
@@ -249,13 +251,12 @@ def follow_asked(
     for fault, holds in {
         "held_out without boost: pass boost='readout'": held_out is not None and not boosts,
         f"boost={asked.boost!r} without test data: pass test as well": boosts and test is None,
-        f"explain={asked.explain} without test data: pass test as well": asked.explain and test is None,
+        f"explain={asked.explain} without test data: pass test as well": asked.explain
+        and test is None,
     }.items():
         if holds:
             given, _, remedy = fault.partition(": ")
             raise OptionError(given, "what they need as well", remedy)
-    if boosts and asked.boost != "auto":
-        check_booster("boost", asked.boost)
     labelling = Labelling.of(network, train, class_names, outputs)
     if class_names is None:
         remedy = ", or pass class_names if the labels do mean the same"
