@@ -17,8 +17,8 @@ pytest_plugins = ["tests.browser", "tests.every_message"]
 
 # The same examples every time, so that a change is judged by itself; COFIRE_EXPLORE=1 looks for new
 # ones.
-settings.register_profile("repeatable", derandomize=True, max_examples=40)
-settings.register_profile("exploring", derandomize=False)
+settings.register_profile("repeatable", derandomize=True, max_examples=40, deadline=None)
+settings.register_profile("exploring", derandomize=False, deadline=None)
 settings.load_profile("exploring" if os.environ.get("COFIRE_EXPLORE") else "repeatable")
 
 SHARED = Path(os.environ.get("COFIRE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
