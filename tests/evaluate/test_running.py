@@ -228,7 +228,7 @@ def test_thresholds_are_learned_on_tuning_images_alone(whole, network, collectio
     learned = found.options["thresholds"]
     assert list(learned) == ["discernible", "gradcam", "centre", "random", "edges"]
     tuning = [photo for photo in collection.split("tuning") if photo.boxes]
-    assert learned["gradcam"]["photos"] == len(tuning)
+    assert learned["gradcam"]["images"] == len(tuning)
     (batch,) = read_batches(collection.split("tuning"), PREPARATION, 14)
     for method in ("discernible", "gradcam"):
         explanation, means = explain(network, batch.inputs, batch.labels, method), {}
@@ -294,7 +294,7 @@ def test_without_boxes_to_learn_on_methods_keep_their_own_rule(network, collecti
     assert (
         learned["edges"]["threshold"],
         learned["edges"]["connected"],
-        learned["edges"]["photos"],
+        learned["edges"]["images"],
     ) == (0.5, False, 0)
 
 
