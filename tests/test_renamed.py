@@ -48,6 +48,8 @@ def test_an_argument_by_its_old_name_says_the_new_one():
     image = torch.zeros(1, 3)
     with pytest.raises(cofire.errors.OptionError, match=r"pictures=.*images=, as it is called now"):
         cofire.explain(torch.nn.Linear(3, 2), image, 0, pictures=image)
+    with pytest.raises(cofire.errors.OptionError, match=r"images=.*inputs=, as it is called now"):
+        cofire.explain(torch.nn.Linear(3, 2), images=image)
 
 
 def test_other_names_are_missing_as_ever():

@@ -23,7 +23,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, Validation
 
 from cofire.errors import CofireError, OptionError
 from cofire.marks import LATER, Refused, Sizes, in_words, mark_of, shown
-from cofire.renamed import WORDS
+from cofire.renamed import MEANT, WORDS
 
 Checked = TypeVar("Checked", bound=Callable[..., Any])
 Check = Callable[[Any, Sizes], Any]
@@ -86,6 +86,11 @@ def _guarded(
     if hasattr(function, "__declared__"):
         return function
     parameters = inspect.signature(function).parameters
+    required = {
+        name
+        for name, each in parameters.items()
+        if each.default is each.empty or name in WORDS.values()
+    }
     positional = [
         name
         for name, each in parameters.items()
@@ -121,10 +126,10 @@ def _guarded(
             if check is not None:
                 given[at] = check(value, sizes)
         for name, value in kwargs.items():
-            if name in WORDS and name not in parameters and WORDS[name] in parameters:
-                now = f"{WORDS[name]}="
+            now = MEANT.get(name, "") if name in parameters else WORDS.get(name, "")
+            if now in required and now not in kwargs and now not in positional[: len(args)]:
                 raise (error or OptionError)(
-                    f"{name}=", f"{now}, as it is called now", f"pass {now}"
+                    f"{name}=", f"{now}=, as it is called now", f"pass {now}="
                 )
             if name in checks and name != rest:
                 kwargs[name] = checks[name](value, sizes)

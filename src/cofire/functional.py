@@ -33,7 +33,8 @@ from cofire.patterns import (
 )
 from cofire.tensors import Values
 
-Matrix = Annotated[Array, Values("samples neurons", finite=False)]
+_FLATTEN = "flatten feature maps to one column per neuron"
+Matrix = Annotated[Array, Values("samples neurons", finite=False, remedy=_FLATTEN)]
 
 __all__ = [
     "activation_entropy",

@@ -22,7 +22,6 @@ MODULES = {
     "cofire.activations.progress": "cofire.activations.batches",
     "cofire.noted": "cofire.storage",
     "cofire.study.datasets": "cofire.study.sources",
-    "cofire.study.fragments": "cofire.study.trajectory",
     "cofire.report.evaluate": "cofire.report.pages",
     "cofire.report.evaluate.page": "cofire.report.pages.evaluation",
     "cofire.report.evaluate.robustness": "cofire.report.pages.robustness",
@@ -38,8 +37,13 @@ MODULES = {
     "cofire.photos.reading": "cofire.images.reading",
 }
 
-# A name that changed inside a module above: "old module.old name" -> "new module.new name".
+# A name that moved or changed, inside a module above or out of one that is still there:
+# "old module.old name" -> "new module.new name".
 FORWARDED = {
+    "cofire.study.sources.open_data": "cofire.study.data.open_data",
+    "cofire.study.training.cnn": "cofire.study.networks.cnn",
+    "cofire.study.training.fcnn": "cofire.study.networks.fcnn",
+    "cofire.study.trajectory.Fragments": "cofire.study.fragments.Fragments",
     "cofire.noted.load_noted": "cofire.storage.load_result",
     "cofire.noted.save_noted": "cofire.storage.save_result",
     "cofire.photos.reading.read_photo": "cofire.images.reading.read_image",
@@ -56,6 +60,9 @@ REMOVED = {
 # A word that arguments, keys and columns had before -> the word of now.
 WORDS = {"photo": "image", "photos": "images", "picture": "image", "pictures": "images"}
 
+# An argument that means something else now -> the one that means what it did, and cannot be left out.
+MEANT = {"images": "inputs"}
+
 
 def in_words_of_now(record: Any) -> Any:
     """What an earlier version wrote, by the names of now.
@@ -70,13 +77,14 @@ def in_words_of_now(record: Any) -> Any:
 
 
 def removed(module: str) -> Callable[[str], Any]:
-    """The `__getattr__` of a package whose names are told by `REMOVED`.
+    """The `__getattr__` of a module whose names are told by `REMOVED` or `FORWARDED`.
 
     Args:
-        module: The package's path.
+        module: Its path.
 
     Returns:
-        A function that refuses a name, with an error that says the new one.
+        A function that finds a name that moved, and refuses others; of one that is gone the error
+        says the new one.
 
     Example:
         >>> removed("cofire")("nothing")
@@ -85,12 +93,20 @@ def removed(module: str) -> Callable[[str], Any]:
     """
 
     def refuse(name: str) -> Any:
+        if (place := FORWARDED.get(f"{module}.{name}")) is not None:
+            warnings.warn(f"{module}.{name} is now {place}", DeprecationWarning, stacklevel=2)
+            return _at(place)
         if (new := REMOVED.get(f"{module}.{name}")) is not None:
             # No AttributeError: `from cofire import …` would drop its words.
             raise ImportError(f"{module}.{name} is now {new}. To fix it: use {new}.", name=name)
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
 
     return refuse
+
+
+def _at(place: str) -> Any:
+    module, _, name = place.rpartition(".")
+    return getattr(importlib.import_module(module), name)
 
 
 class _Forwarding(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -117,8 +133,7 @@ class _Forwarding(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         def forward(name: str) -> Any:
             if (place := FORWARDED.get(f"{old}.{name}")) is None:
                 return getattr(new, name)
-            there, _, renamed = place.rpartition(".")
-            return getattr(importlib.import_module(there), renamed)
+            return _at(place)
 
         module.__dict__["__getattr__"] = forward
         module.__dict__["__all__"] = [name for name in vars(new) if not name.startswith("_")]

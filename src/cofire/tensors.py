@@ -78,6 +78,7 @@ class Values(Mark):
         error: What kind of error a tensor of the wrong shape or type is.
         array: Whether the function gets a NumPy array.
         lists: Whether nested lists of numbers are taken.
+        remedy: What to do about another shape, kind or range, where that is known.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Values(Mark):
         error: type[CofireError] = DataError,
         array: bool = False,
         lists: bool = True,
+        remedy: str = "",
     ) -> None:
         words = {"floating": "floating-point numbers", "flags": "True and False"}
         expected = f"a tensor or array of {words.get(kind, f'{kind} numbers')}"
@@ -98,7 +100,7 @@ class Values(Mark):
         super().__init__(expected + (f", ({self._shape})" if axes else ""), lambda value: value)
         self._axes, self._kind, self._finite = axes.split(), kind, finite
         self._error, self._array, self._lists = error, array, lists
-        self._least, self._most = least, most
+        self._least, self._most, self._remedy = least, most, remedy
 
     def _take(self, value: Any, sizes: Sizes) -> Any:
         if isinstance(value, str | bytes | dict | set | frozenset) or value is None:
@@ -136,7 +138,8 @@ class Values(Mark):
             "flags": (flags, ".bool()"),
         }[self._kind]
         if tensor.is_complex() or (not fits and tensor.numel()):
-            raise self._refused(f"of type {tensor.dtype}", f"pass {{name}}{made}")
+            known = "" if tensor.is_complex() else self._remedy
+            raise self._refused(f"of type {tensor.dtype}", known or f"pass {{name}}{made}")
 
     def _check_range(self, tensor: Tensor) -> None:
         low, high = (float(end) for end in (tensor.min(), tensor.max()))
@@ -148,7 +151,7 @@ class Values(Mark):
             ends = [f"min={least:g}"] if least is not None else []
             ends += [f"max={most:g}"] if most is not None else []
             remedy = f"clip them: {{name}}.clamp({', '.join(ends)})"
-            raise self._refused(told, remedy, f"values {' '.join(bounds)}")
+            raise self._refused(told, self._remedy or remedy, f"values {' '.join(bounds)}")
 
     def _check_shape(self, tensor: Tensor, sizes: Sizes) -> None:
         names, told = list(self._axes), f"of shape {tuple(tensor.shape)}"
@@ -156,7 +159,7 @@ class Values(Mark):
             at = names.index("...")
             names[at : at + 1] = ["*"] * (tensor.ndim - len(names) + 1)
         if tensor.ndim != len(names):
-            raise self._refused(told, "see the shapes in the documentation")
+            raise self._refused(told, self._remedy or "see the shapes in the documentation")
         for name, size in zip(names, tensor.shape, strict=True):
             if name == "*":
                 continue

@@ -163,7 +163,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_rows(
         ({"methods": ("centre",)}, "methods"),
         ({"fill": "black"}, "fill"),
         ({"options": {"discernible": {"k": 2}}}, "options"),
-        ({"limit": 3}, "files, limit"),
+        ({"limit": 3}, "files, judged, limit"),
     ],
 )
 def test_other_options_do_not_go_into_the_same_folder(whole, network, collection, changed, told):

@@ -78,7 +78,7 @@ def calls(network):
         (network.with_weights, {"weights": state}),
         (
             cofire.explain,
-            {"network": network, "images": X[:2], "target": torch.tensor([0, 1]), "k": 2},
+            {"network": network, "inputs": X[:2], "target": torch.tensor([0, 1]), "k": 2},
         ),
         (found.heatmap, {"sigma": 0.05}),
         (found.points, {"image": 0}),
@@ -155,6 +155,7 @@ def public():
 OTHERWISE = {
     *("Rule", "Step", "StudyOptions", "CofireError", "Method"),
     *("Column", "Results", "Section", "Table", "register_section"),
+    *("deletion", "insertion"),  # what they share checks
 }
 
 

@@ -25,9 +25,12 @@ Array = Tensor | npt.NDArray[np.generic]
 ArrayLike = Annotated[Array, Values(finite=False)]
 """A tensor or an array; each function says which entry is NaN or infinite in its own words."""
 
-_ADJACENCY = Values("vertices vertices", finite=False)
-_MEMBERSHIP = Values("vertices", "whole", least=-1)
-_MEMBERS = Values("vertices", "whole")
+_SQUARE = "pass one row and one column per vertex"
+_ADJACENCY = Values("vertices vertices", finite=False, remedy=_SQUARE)
+_FROM_ZERO = "number the communities from 0, one number for each row of the adjacency"
+_MEMBERSHIP = Values("vertices", "whole", least=-1, remedy=_FROM_ZERO)
+_MASKS = "turn masks into indices with torch.nonzero(mask).flatten()"
+_MEMBERS = Values("members", "whole", remedy=_MASKS)
 
 
 @dataclass(frozen=True)

@@ -199,14 +199,18 @@ def discriminant_of_samples(
     return weights, prior - (weights * means).sum(dim=1) / 2
 
 
+_SOFTMAX = "if these are logits, pass logits.softmax(dim=1)"
+_SHARES = "compute them with cofire.functional.activation_probability"
 _SLACK = 1e-2
 """How far a row of probabilities may be from one: softmax in bfloat16 over a thousand classes."""
 
 
 @validated
 def propose(
-    predicted: Annotated[Array, Values("samples classes", least=0)],
-    activation_probability: Annotated[Array, Values("classes neurons", least=0, most=1)],
+    predicted: Annotated[Array, Values("samples classes", least=0, remedy=_SOFTMAX)],
+    activation_probability: Annotated[
+        Array, Values("classes neurons", least=0, most=1, remedy=_SHARES)
+    ],
     activations: Annotated[Array, Values("samples neurons")],
     threshold: float = 0.0,
 ) -> Tensor:
@@ -246,6 +250,6 @@ def propose(
         raise DataError(
             f"row {row} of predicted with the sum {float(y[row].sum()):.4g}",
             "probabilities that sum to one",
-            "if these are logits, pass logits.softmax(dim=1)",
+            _SOFTMAX,
         )
     return (a > threshold).to(torch.float64) @ p.to(y.device).T * y

@@ -14,7 +14,8 @@ from cofire.patterns.adjacency import Array
 from cofire.tensors import Values
 from cofire.tensors import dense as tensor_of
 
-Representatives = Annotated[Array, Values("classes top", "whole", least=0)]
+_GIVEN = "pass what representative_neurons gives"
+Representatives = Annotated[Array, Values("classes top", "whole", least=0, remedy=_GIVEN)]
 """Neurons that represent each class, (classes, top)."""
 
 

@@ -92,7 +92,7 @@ class ObservationOptions(Options):
             raise OptionError(
                 "pairs without results by class",
                 "results by class: neurons represent classes",
-                "turn by_class on, or pairs off",
+                "pass by_class=full, or leave pairs out",
             )
         return self
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from cofire.images.classes import ClassTable, known_names, known_synsets
 from cofire.network import Network
 from cofire.options import option
 from cofire.references import referenced
+from cofire.renamed import removed
 from cofire.study.samples import Samples
 
 __all__ = ["class_names_of", "first_inputs", "open_network", "outputs_of"]
@@ -433,3 +434,7 @@ def _torchvision(name: str, root: Path) -> LabelledData:
         parts.append((found.data.to(torch.float32)[:, None] / 255, found.targets.to(torch.int64)))
     names = tuple(c.split(" - ")[0] for c in found.classes)
     return LabelledData(*parts[0], *parts[1], names)
+
+
+if not TYPE_CHECKING:
+    __getattr__ = removed(__name__)

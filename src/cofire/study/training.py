@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from cofire.atomic import atomic_path, write_text
 from cofire.errors import OptionError, ResultError, WeightsError
 from cofire.network import load_weights, save_weights
 from cofire.reading import read_json
+from cofire.renamed import removed
 from cofire.storage import checksum_of_json, hash_of_tensors
 from cofire.study.augmentation import augmented
 from cofire.study.options import SMALL_NETWORKS, StudyOptions
@@ -336,3 +337,7 @@ def seeded(
     with torch.random.fork_rng(devices=devices, device_type=kind):
         torch.manual_seed(_seed(seed, purpose, number))
         yield
+
+
+if not TYPE_CHECKING:
+    __getattr__ = removed(__name__)

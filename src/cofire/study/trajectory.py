@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,6 +17,7 @@ from cofire.errors import LayerError, MergeError, OptionError, ResultError, near
 from cofire.graphs import ActivationPatternGraph
 from cofire.patterns import MEASURES, OfLayer
 from cofire.reading import reader
+from cofire.renamed import removed
 from cofire.storage import read_schema, read_table, write_table
 from cofire.study.boosts import choices_of
 from cofire.study.correlation import Correlation, correlate
@@ -448,3 +449,7 @@ def _rows_of(table: pa.Table, keys: pa.Table) -> pa.Table:
 def _first_columns() -> dict[str, OfLayer]:
     """The column of every measure in the table of layers, and how it is made of its neurons."""
     return dict(next(iter(measure.columns.items())) for measure in MEASURES.values())
+
+
+if not TYPE_CHECKING:
+    __getattr__ = removed(__name__)
