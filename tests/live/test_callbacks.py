@@ -176,7 +176,12 @@ def test_gradients_that_are_added_up_over_batches_count_as_steps_of_the_optimise
         (lightning, {"accumulate_grad_batches": 2}),
         (trainer, {"gradient_accumulation_steps": 2}),
     ):
-        monitor = run(tmp_path, **more)
+        kind, charts = getattr(cofire.live, run.__name__.replace("trainer", "transformers")), []
+        callback = kind.ActivationMonitor(
+            every=1, window=2, log=lambda name, value, step, to=charts: to.append(step)
+        )
+        monitor = run(tmp_path, callback=callback, **more)
+        assert sorted(set(charts)) == list(range(1, 10))
         assert monitor.steps == 15
         assert monitor.trajectory.layers["step"].to_pylist() == [3, 6, 9]
 

@@ -270,8 +270,7 @@ def test_a_folder_is_reported_goes_on_after_a_restart_and_refuses_other_options(
     found = cofire.Trajectory.load(folder)
     assert found.checkpoints == (1, 2, 3)
     assert found.layers.slice(0, 4) == first.layers.slice(0, 4)
-    page = cofire.write_report(found, tmp_path / "page.html")
-    assert "one of" not in page.read_text()[:0]
+    assert "modularity" in cofire.write_report(found, tmp_path / "page.html").read_text()
     assert len(list((folder / "checkpoints").iterdir())) == 3
     with caplog.at_level(logging.WARNING):
         train(Monitor(model, **given, bins=10), model, epochs=1)
@@ -326,3 +325,98 @@ def test_inputs_by_name_are_put_in_the_order_of_the_models_parameters(caplog):
         "a batch of other, mask, inputs for a model that takes inputs, mask, labels"
         in said(caplog)[0]
     )
+
+
+class Shared(nn.Module):
+    """One ReLU that works in place and is called three times, as in a residual network."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(6, 12), nn.Linear(12, 12), nn.Linear(12, 3)
+        self.norm, self.act = nn.BatchNorm1d(12), nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        x = self.act(self.a(x))
+        y = self.norm(self.act(self.b(x)))
+        y += x
+        return self.c(self.act(y))
+
+
+def test_the_calls_of_a_shared_module_are_told_apart_as_summarize_does():
+    torch.manual_seed(0)
+    model = Shared().eval()
+    found = train(Monitor(model, every=1), model, epochs=1, lr=0.0).trajectory
+    exact = cofire.summarize(model, data(), by_class="statistics", progress=False)
+    assert found.layers["layer"].to_pylist() == ["act", "act:1", "act:2"]
+    assert [layer.layer.name for layer in exact.layers] == ["act", "act:1", "act:2"]
+    for name in ("activity", "mean_activation"):
+        known = torch.cat([layer.measure(name) for layer in exact.layers]).tolist()
+        assert found.neurons[name].to_pylist() == pytest.approx(known)
+
+
+def test_an_empty_or_an_infinite_first_batch_is_not_what_the_rest_is_judged_by(monkeypatch, caplog):
+    torch.manual_seed(0)
+    model, own = network(), []
+    run = cofire.Network.run
+    monkeypatch.setattr(cofire.Network, "run", lambda *a: own.append(len(a[1])) or run(*a))
+    monitor = Monitor(model, every=1)
+    inputs, labels = batches()[0]
+    for factor, count in ((1, 0), (float("inf"), 16), (1, 16), (1, 16)):
+        with monitor.step(factor * inputs[:count], labels[:count]):
+            model(inputs[:count])
+    monitor.end_epoch()
+    assert monitor.trajectory.layers["train_accuracy"].null_count == 0
+    # Two of the first that can be read, whole; then two samples by which hooks are checked.
+    assert own[-1] == 2
+
+
+def test_a_reference_that_does_not_fit_costs_its_graph_alone(caplog):
+    model = network()
+    inputs, labels = data()
+    for more in (
+        {"reference": (inputs, labels + 50)},
+        {"reference": (inputs, labels), "layers": "1", "graph_layers": "4"},
+    ):
+        found = train(Monitor(model, every=1, **more), model).trajectory
+        assert len(found.layers) > 0
+        assert len(found.graphs) == 0
+    told = said(caplog)
+    assert len(told) == 2
+    assert "label 5" in told[0]
+    assert "graphs of 4" in told[1]
+
+
+def test_a_study_is_not_written_over(tmp_path, caplog):
+    (tmp_path / "study.json").write_text("{}")
+    model = network()
+    monitor = train(Monitor(model, every=1, folder=tmp_path), model, epochs=1)
+    assert len(monitor.trajectory.layers) == 2
+    assert "without tables" in said(caplog)[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["study.json"]
+
+
+def test_a_few_samples_are_no_sign_and_a_mapping_without_labels_is_told(caplog):
+    model = network()
+    monitor = Monitor(model, every=1)
+    with torch.no_grad():
+        model[0].bias[:] = -100
+    for _ in range(3):
+        with monitor.step({"input": data()[0][:1]}):
+            model(data()[0][:1])
+    monitor.end_epoch()
+    assert said(caplog) == [
+        "nothing is kept by class: a batch without 'labels' (nothing need be done)"
+    ]
+
+
+def test_epochs_and_charts_go_on_where_a_run_was_stopped(tmp_path):
+    model, told = network(), []
+    first = Monitor(model, every=1, folder=tmp_path, epochs=2)
+    train(first, model, epochs=2)
+    again = Monitor(
+        model, every=1, folder=tmp_path, epochs=2, log=lambda *given: told.append(given[2])
+    )
+    again.epoch, again.updates = 2, 12
+    train(again, model, epochs=2)
+    assert again.trajectory.layers["epoch"].to_pylist() == [2, 2, 4, 4]
+    assert set(told) == {12}

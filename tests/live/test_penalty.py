@@ -1,5 +1,7 @@
 """Soft entropy is the exact one as its kernel narrows, its gradient is right, and it trains."""
 
+import weakref
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -93,3 +95,33 @@ def test_what_it_cannot_watch_it_says_before_training():
         plain.watch(torch.ones(2, 4)),
     ):
         pass
+
+
+def test_infinity_gives_its_neuron_no_number_and_disturbs_no_other():
+    values = torch.arange(12.0).reshape(4, 3)
+    expected = soft_entropy(values, 4)
+    values[0, 1] = torch.inf
+    found = soft_entropy(values, 4)
+    assert found.isnan().tolist() == [False, True, False]
+    assert torch.equal(found[[0, 2]], expected[[0, 2]])
+
+
+def test_activations_are_as_the_layer_gave_them_and_are_let_go_of():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Linear(4, 5), nn.SiLU(), nn.Dropout(0.9, inplace=True), nn.Linear(5, 2)
+    )
+    inputs, kept = torch.randn(30, 4), []
+    penalty = cofire.EntropyPenalty(model, weight=1.0)
+    expected = float(soft_entropy(model[1](model[0](inputs)).detach()).mean())
+    with penalty.watch(inputs):
+        model[1].register_forward_hook(lambda module, given, out: kept.append(weakref.ref(out)))
+        loss = model(inputs).sum()
+    with torch.no_grad():
+        assert penalty.entropy("1").mean() == pytest.approx(expected)
+    found = penalty()
+    assert found.item() == pytest.approx(expected)
+    (loss + found).backward()
+    del loss
+    assert kept[0]() is None
+    assert penalty().item() == found.item()

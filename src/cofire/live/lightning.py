@@ -64,8 +64,9 @@ class ActivationMonitor(Callback):
         self._step.close()
         self._step.enter_context(self.monitor.step(*self._unpacked(batch)))
 
-    def on_train_batch_end(self, *_: Any, **__: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         """Hooks off."""
+        self.monitor.updates = trainer.global_step
         self._step.close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, error: Any) -> None:
@@ -78,7 +79,6 @@ class ActivationMonitor(Callback):
         self.monitor.end_epoch(
             trainer.current_epoch + 1,
             accuracy=None if found is None else float(found),
-            step=trainer.global_step,
         )
 
     def _unpacked(self, batch: Any) -> tuple[Any, Any]:

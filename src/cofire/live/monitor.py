@@ -14,17 +14,18 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from cofire.activations import DEFAULT_TOP, cost_of
+from cofire.activations import DEFAULT_TOP, ActivationSummary, cost_of
 from cofire.activations.batches import check_labels
 from cofire.activations.labelling import Labelling
 from cofire.arguments import validated
 from cofire.errors import BatchError, BudgetError, CofireError, ExportError, LayerError
+from cofire.live.drawing import graph_drawing
 from cofire.live.loggers import Log, logger
 from cofire.live.observed import Batch, Kept, Observed, Window
 from cofire.live.ranges import FINER
 from cofire.live.rows import Rows
 from cofire.live.signs import numbers_of, warnings_of
-from cofire.live.watching import hookable, watching
+from cofire.live.watching import unhooked, watching
 from cofire.marks import LATER
 from cofire.network import Network, Selector, Unit, check_decides
 from cofire.network.untouched import unwrapped
@@ -120,11 +121,15 @@ class Monitor:
         self._said: set[tuple[Any, ...]] = set()
         self._log: Log | None = None if log is None else self._safely("log", logger, log)
         self._kept: Kept | None = None
-        self._off = self._hooked = False
+        self._off = False
+        # Not known yet unless there is no module.
+        self._hooked: bool | None = False if isinstance(model, Network) else None
         self._window: Window | None = None
         self._whole: Observed | None = None
-        self.steps, self.epoch = 0, 0
+        self.steps, self.epoch = 0, 0.0
         """Batches and epochs so far."""
+        self.updates: int | None = None
+        """Steps of the optimiser so far, by which charts go; None where each batch makes one."""
 
     @property
     def trajectory(self) -> Trajectory:
@@ -194,12 +199,14 @@ class Monitor:
 
         Args:
             epoch: Passes over the training data so far; one more than the last time unless given.
+                A run that goes on from a checkpoint gives it, or sets `epoch` of the monitor.
             accuracy: On test or validation data, a share from 0 to 1, if it was found.
-            step: Optimiser steps so far; the number of batches unless given.
+            step: Optimiser steps so far; `updates`, or the number of batches, unless given.
         """
-        self.epoch += 1
-        self._safely("window", self._close_window)
-        due = self.epoch % self._epochs == 0
+        self.epoch = float(self.epoch + 1 if epoch is None else epoch)
+        at = self._at if step is None else step
+        self._safely("window", self._close_window, at)
+        due = round(self.epoch) % self._epochs == 0
         whole, self._whole = self._whole, None
         if not due:
             return
@@ -212,21 +219,42 @@ class Monitor:
                 )
             return
         if _rank() == 0 and self._kept is not None:
-            at = self.steps if step is None else step
-            now = float(self.epoch if epoch is None else epoch)
+            graphs = self._safely("graphs", self._rows.graphs, self._kept)
             told = self._safely(
-                "row", self._rows.add, whole, self._kept, now, at, accuracy, self._model
+                "row", self._rows.add, whole, self._kept, self.epoch, at, accuracy, graphs
             )
             self._give(told or {}, at)
+            if self._log is not None and graphs is not None:
+                self._safely("graphs", self._draw, graphs, at)
+
+    @property
+    def _at(self) -> int:
+        return self.steps if self.updates is None else self.updates
+
+    def _draw(self, graphs: ActivationSummary, at: int) -> None:
+        for layer in graphs.layers:
+            name = layer.layer.name
+            self._give({f"{name}/graph": graph_drawing(graphs.graph(name))}, at)
 
     def _begin(self, given: Any, labels: Any) -> Batch | None:
         inputs, labels = self._parts(given, labels)
+        samples = len(inputs[0] if isinstance(inputs, tuple) else inputs)
+        if not samples:
+            return None
         if self._kept is None:
+            if labels is None and isinstance(given, Mapping):
+                self._say(
+                    "nothing is kept by class: a batch without 'labels'", "nothing need be done"
+                )
             self._read(inputs, labels)
         kept = self._kept
         if kept is None:
             return None
-        samples = len(inputs[0] if isinstance(inputs, tuple) else inputs)
+        if self._hooked is None:
+            part = _some(inputs)
+            missing = self._safely("hooks", unhooked, kept.network, self._model, kept.layers, part)
+            # What could not be found out is looked at again with the next batch.
+            self._hooked = None if missing is None else not missing
         if kept.labelling is None:
             numbers = torch.zeros(samples, dtype=torch.int64)
         else:
@@ -283,19 +311,15 @@ class Monitor:
             )
         rest = {name: value for name, value in self._asked.items() if name != "layers"}
         self._kept = Kept(network, layers, labelling, **rest)
-        if isinstance(self._model, nn.Module):
-            part = tuple(one[:2] for one in inputs) if isinstance(inputs, tuple) else inputs[:2]
-            self._hooked = bool(self._safely("hooks", hookable, network, self._model, layers, part))
         if _rank() == 0:
             self._safely("folder", self._rows.begin, self._kept)
         self._off = False
 
     def _network(self, inputs: Any) -> Network:
-        example = tuple(one[:2] for one in inputs) if isinstance(inputs, tuple) else inputs[:2]
         try:
-            return Network(self._model, example)  # type: ignore[arg-type]
+            return Network(self._model, _some(inputs))  # type: ignore[arg-type]
         except ExportError as error:
-            network = Network(self._model, example, capture="calls")  # type: ignore[arg-type]
+            network = Network(self._model, _some(inputs), capture="calls")  # type: ignore[arg-type]
             self._say(f"the model is read by its calls: {error.given}", "nothing need be done")
             return network
 
@@ -336,9 +360,9 @@ class Monitor:
         if window is not None:
             window.steps += 1
             if window.steps >= self._length:
-                self._close_window()
+                self._close_window(self._at)
 
-    def _close_window(self) -> None:
+    def _close_window(self, at: int) -> None:
         window, self._window = self._window, None
         if window is None or not window.batches or self._kept is None:
             return
@@ -349,7 +373,7 @@ class Monitor:
             for key, text, remedy in warnings_of(summary, found):
                 self._say(text, remedy, key)
             if self._log is not None:
-                self._give(numbers_of(summary), self.steps)
+                self._give(numbers_of(summary), at)
 
     def _give(self, told: Mapping[str, Any], step: int) -> None:
         if self._log is not None:
@@ -385,6 +409,10 @@ class Monitor:
 def _done(function: Callable[..., None], *given: Any) -> bool:
     function(*given)
     return True
+
+
+def _some(inputs: Any) -> Any:
+    return tuple(one[:2] for one in inputs) if isinstance(inputs, tuple) else inputs[:2]
 
 
 def _taken_by(model: nn.Module) -> list[str]:

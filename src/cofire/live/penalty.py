@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cofire.arguments import validated
 from cofire.errors import DataError, LayerError
-from cofire.live.watching import hookable, watching
+from cofire.live.watching import unhooked, watching
 from cofire.marks import LATER
 from cofire.network import ActivationLayer, Network, Selector
 from cofire.network.untouched import unwrapped
@@ -37,7 +37,8 @@ def soft_entropy(
         kernel: Width of the passage in bins, above 0 to 1.
 
     Returns:
-        (neurons,), 0 to log(bins); 0 for a neuron of less than two different values.
+        (neurons,), 0 to log(bins); 0 for a neuron of less than two different values, NaN for one
+        that has NaN or infinity.
 
     Raises:
         DataError: Not a matrix of floating numbers.
@@ -56,7 +57,9 @@ def soft_entropy(
     some = values != 0
     low = torch.where(some, values, torch.inf).amin(dim=0)
     high = torch.where(some, values, -torch.inf).amax(dim=0)
-    counted = low < high
+    # Half precision overflows at times; an index made of infinity would end a process on a GPU.
+    finite = values.isfinite().all(dim=0)
+    counted = (low < high) & finite
     if bins < 2 or not bool(counted.any()):
         return values.sum(dim=0) * 0.0
     chosen, some = values[:, counted], some[:, counted]
@@ -69,7 +72,8 @@ def soft_entropy(
     counts = counts.scatter_add(0, into - 1, (1 - share) * some)
     counts = counts.scatter_add(0, into, share * some)
     entropy = torch.special.entr(counts / some.sum(dim=0)).sum(dim=0)
-    return torch.zeros_like(values[0]).masked_scatter(counted, entropy)
+    others = torch.where(finite, 0.0, torch.nan).to(values.dtype)
+    return others.masked_scatter(counted, entropy)
 
 
 @validated
@@ -109,6 +113,7 @@ class EntropyPenalty:
         self._bins, self.weight, self._kernel = bins, weight, kernel
         self._layers: tuple[ActivationLayer, ...] | None = None
         self._found: dict[str, Tensor] = {}
+        self._entropies: dict[str, Tensor] = {}
 
     @contextmanager
     def watch(self, inputs: Annotated[Tensor | tuple[Tensor, ...], LATER]) -> Iterator[None]:
@@ -123,11 +128,14 @@ class EntropyPenalty:
         """
         if self._layers is None:
             self._layers = self._read(inputs)
-        self._found = {}
+        self._found, self._entropies = {}, {}
 
         def keep(layer: ActivationLayer, activation: Tensor) -> None:
             first = activation.movedim(1 + layer.channel_axis, -1)
-            self._found[layer.name] = first.reshape(-1, first.shape[-1])
+            rows = first.reshape(-1, first.shape[-1])
+            # What follows may work in place, such as dropout.
+            shared = rows.data_ptr() == activation.data_ptr()
+            self._found[layer.name] = rows.clone() if shared else rows
 
         with watching(unwrapped(self._model), self._layers, keep):
             yield
@@ -138,13 +146,13 @@ class EntropyPenalty:
         Raises:
             LayerError: There was none.
         """
-        if not self._found:
+        if not self._found and not self._entropies:
             raise LayerError(
                 "no activations",
                 "a forward pass of the model within `penalty.watch(inputs)`",
                 "put the call of the model into that context",
             )
-        entropies = [self.entropy(name) for name in self._found]
+        entropies = [self.entropy(name) for name in (*self._entropies, *self._found)]
         return self.weight * torch.cat(entropies).mean()
 
     def entropy(self, layer: str) -> Tensor:
@@ -153,13 +161,21 @@ class EntropyPenalty:
         Args:
             layer: Its name.
         """
-        return soft_entropy(self._found[layer].float(), self._bins, self._kernel)
+        found = self._entropies.get(layer)
+        if found is None:
+            values = self._found[layer].float()
+            found = soft_entropy(values, self._bins, self._kernel)
+            if found.requires_grad == values.requires_grad:
+                # Activations are let go of: an evaluation that follows needs the memory.
+                self._entropies[layer] = found
+                del self._found[layer]
+        return found
 
     def _read(self, inputs: Tensor | tuple[Tensor, ...]) -> tuple[ActivationLayer, ...]:
         some = tuple(one[:2] for one in inputs) if isinstance(inputs, tuple) else inputs[:2]
         network = Network(self._model, some)
         layers = network.select(self._asked)
-        wrong = [one.name for one in layers if not hookable(network, self._model, [one], some)]
+        wrong = [one.name for one in unhooked(network, self._model, layers, some)]
         if wrong or not layers:
             raise LayerError(
                 f"the layer '{wrong[0]}', which no module of its own computes"

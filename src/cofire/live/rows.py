@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from torch import Tensor
 
-from cofire.activations import summarize
-from cofire.live.drawing import graph_drawing
+from cofire.activations import ActivationSummary, summarize
+from cofire.errors import LayerError
 from cofire.live.observed import Kept, Observed
 from cofire.network import Selector, save_weights
 from cofire.storage import check_same, versions
@@ -72,12 +72,43 @@ class Rows:
         if kept.labelling is not None and kept.labelling.matched == "none":
             options["outputs"] = "none"
         self.trajectory = Trajectory.empty(options)
-        if self._folder is not None and (self._folder / "layers.parquet").exists():
+        held = ("layers.parquet", "study.json")
+        if self._folder is not None and any((self._folder / one).exists() for one in held):
             self._refused = True
             earlier = Trajectory.load(self._folder)
             apart = {"versions": options["versions"]}
             check_same(self._folder, {**earlier.options, **apart}, options)
             self.trajectory, self._refused = replace(earlier, options=options), False
+
+    def graphs(self, kept: Kept) -> ActivationSummary | None:
+        """What the graphs of the reference are made of; None without one.
+
+        Raises:
+            CofireError: The reference, or the choice of layers, does not go with the network.
+        """
+        if self._reference is None:
+            return None
+        asked = self._graph_layers
+        chosen = kept.network.select(kept.layers[-1:] if asked is None else asked)
+        if not set(chosen) <= set(kept.layers):
+            raise LayerError(
+                f"graphs of {', '.join(layer.name for layer in chosen)}",
+                f"some of {', '.join(layer.name for layer in kept.layers)}, which are observed",
+                "choose these layers with layers= as well",
+            )
+        return summarize(
+            kept.network,
+            self._reference,
+            layers=chosen,
+            bins=kept.bins,
+            unit=kept.unit,
+            threshold=kept.threshold,
+            by_class="statistics",
+            pairs="class",
+            top=self._top,
+            class_names=None if kept.labelling is None else kept.labelling.names,
+            progress=False,
+        )
 
     def add(
         self,
@@ -86,38 +117,23 @@ class Rows:
         epoch: float,
         step: int,
         accuracy: float | None,
-        model: Any,
+        graphs: ActivationSummary | None,
     ) -> dict[str, Any]:
         """Add a row; rows of the same and later epochs give way: they are trained anew.
 
         Returns:
-            What there is to log of the graphs, by names of charts.
+            What there is to log, by names of charts.
         """
         earlier = _before(self.trajectory, epoch)
         moment = Moment(len(earlier.checkpoints) + 1, epoch, step)
         summary = observed.summary(kept)
         part = trajectory_of(summary, moment, None, self.trajectory.options)
         told: dict[str, Any] = {}
-        if self._reference is not None:
-            asked = self._graph_layers
-            chosen = kept.network.select(kept.layers[-1:] if asked is None else asked)
-            found = summarize(
-                kept.network,
-                self._reference,
-                layers=chosen,
-                bins=kept.bins,
-                unit=kept.unit,
-                threshold=kept.threshold,
-                by_class="statistics",
-                pairs="class",
-                top=self._top,
-                class_names=None if kept.labelling is None else kept.labelling.names,
-                progress=False,
-            )
+        if graphs is not None:
             accuracies = {"train_accuracy": summary.accuracy, "test_accuracy": None}
-            tables = graph_tables(found, vars(moment), accuracies, GraphOptions())
-            numbers = {layer.layer.name: at for at, layer in enumerate(summary.layers)}
-            places = pa.array([numbers[layer.name] for layer in chosen], pa.int32())
+            tables = graph_tables(graphs, vars(moment), accuracies, GraphOptions())
+            numbers = {layer.name: at for at, layer in enumerate(kept.layers)}
+            places = pa.array([numbers[one.layer.name] for one in graphs.layers], pa.int32())
             part = replace(
                 part,
                 **{
@@ -127,8 +143,6 @@ class Rows:
             )
             for row in part.modularities.to_pylist():
                 told[f"{row['layer']}/modularity/{row['measure']}"] = row["modularity"]
-            for layer in chosen:
-                told[f"{layer.name}/graph"] = graph_drawing(found.graph(layer.name))
         if accuracy is not None:
             told["test_accuracy"] = float(accuracy)
             for name in ("layers", "graphs", "modularities"):

@@ -21,6 +21,8 @@ _ENDS = {
 _NEAR = 0.05
 """A neuron is saturated where all but this share of its activations lie within this share of an end."""
 _LEVELS = (0.9, 0.5)
+_ENOUGH = 32
+"""Samples below which nothing is told: a neuron that fires for every tenth is silent in 3 % of such windows."""
 
 
 def saturated(layer: LayerSummary) -> Tensor | None:
@@ -79,6 +81,8 @@ def warnings_of(
         summary: Of the window.
         observed: The same, for its steps.
     """
+    if int(observed.samples.sum()) < _ENOUGH:
+        return
     steps = f"in the last {observed.steps} steps"
     if observed.batches < observed.steps:
         steps += f", {observed.batches} of them observed"

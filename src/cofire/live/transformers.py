@@ -34,7 +34,7 @@ class ActivationMonitor(TrainerCallback):
         # What is wrong with an option is said here, not once training has begun.
         self.monitor = Monitor(nn.Identity(), **options)
         self._hook, self._step = ExitStack(), ExitStack()
-        self._ended: tuple[float, int] | None = None
+        self._ended: float | None = None
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
@@ -48,14 +48,24 @@ class ActivationMonitor(TrainerCallback):
             log = [kinds[name] for name in reported if name in kinds]
         self.monitor = Monitor(given["model"], log=log or None, **self._options)
 
-    def on_step_begin(self, *_: Any, model: Any = None, **__: Any) -> None:
+    def on_step_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: Any = None,
+        **_: Any,
+    ) -> None:
         """See the next forward pass, which alone knows the batch."""
         self._hook.close()
+        self.monitor.updates = state.global_step + 1  # once this step is made
         self._hook.callback(model.register_forward_pre_hook(self._begin, with_kwargs=True).remove)
 
-    def on_substep_end(self, *given: Any, model: Any = None, **__: Any) -> None:
+    def on_substep_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
+    ) -> None:
         """The next batch of those whose gradients are added up."""
-        self.on_step_begin(*given, model=model)
+        self.on_step_begin(args, state, control, **given)
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
         """Hooks off."""
@@ -79,7 +89,7 @@ class ActivationMonitor(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """An epoch, whose row waits for the evaluation that may follow."""
-        self._ended = float(state.epoch or 0), state.global_step
+        self._ended = float(state.epoch or 0)
 
     def on_evaluate(self, *_: Any, metrics: Any = None, **__: Any) -> None:
         """A row of the tables, with the accuracy of the evaluation."""
@@ -98,4 +108,4 @@ class ActivationMonitor(TrainerCallback):
     def _row(self, accuracy: float | None = None) -> None:
         ended, self._ended = self._ended, None
         if ended is not None:
-            self.monitor.end_epoch(ended[0], accuracy=accuracy, step=ended[1])
+            self.monitor.end_epoch(ended, accuracy=accuracy)

@@ -37,7 +37,7 @@ def watching(
 
     Args:
         model: Unwrapped, as it is trained.
-        layers: Those of `hookable`.
+        layers: None of those of `unhooked`.
         observe: Called with a layer and its activations, with their history of gradients.
         logits: Called with the first output (batch, classes) of the model itself, detached.
     """
@@ -67,13 +67,13 @@ def watching(
         yield
 
 
-def hookable(
+def unhooked(
     network: Network,
     model: nn.Module,
     layers: Sequence[ActivationLayer],
     inputs: Tensor | tuple[Tensor, ...],
-) -> bool:
-    """Whether the outputs of modules are just these activations: held against the network's own on a batch.
+) -> list[ActivationLayer]:
+    """Layers whose activations are no module's output: held against the network's own on a batch.
 
     They are not where an activation is a function call within a module's forward, where a compiled
     model calls no hooks, or where copies of a model in several threads share them.
@@ -91,23 +91,25 @@ def hookable(
         "_orig_mod" in module._modules or module._compiled_call_impl is not None
         for module in modules.values()
     )
-    if compiled or any(layer.path not in modules for layer in layers):
-        return False
+    missing = [layer for layer in layers if compiled or layer.path not in modules]
+    layers = [layer for layer in layers if layer not in missing]
+    if not layers:
+        return missing
     prepared = network.prepared(inputs)
     twin = evaluation_twin(inner)
     hooked: dict[ActivationLayer, Tensor] = {}
-    same: list[bool] = []
     with without_autocast(), generators_kept(network.device), torch.no_grad():
         with watching(twin, layers, lambda layer, x: hooked.update({layer: x.clone()})):
             twin(*prepared)
 
         def compare(layer: ActivationLayer, x: Tensor) -> None:
             found = hooked.pop(layer, None)
-            same.append(
-                found is not None
-                and found.shape == x.shape
-                and torch.allclose(found, x, rtol=1e-3, atol=1e-5, equal_nan=True)
-            )
+            if (
+                found is None
+                or found.shape != x.shape
+                or not torch.allclose(found, x, rtol=1e-3, atol=1e-5, equal_nan=True)
+            ):
+                missing.append(layer)
 
         network.run(inputs, compare, layers)
-    return all(same)
+    return missing
