@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from cofire import Network, summarize
 from cofire.cli.main import app
 from cofire.errors import BatchError, DataError, ImageError, LabelError, NonFiniteError, OptionError
-from cofire.study import Trajectory, load_dataset
+from cofire.study import StudyOptions, Trajectory, load_dataset, run_study
 from cofire.study import data as study_data
 from cofire.study.data import open_data, open_study_data
 from cofire.study.samples import Samples, stratified
@@ -288,10 +288,26 @@ def test_samples_in_two_parts_are_counted(tmp_path, monkeypatch, limit):
     assert open_study_data(f"imagefolder:{tmp_path}").notes == ()
     for name in ("1.png", "2.png", "3.png", "4.png"):
         shutil.copy(tmp_path / "train" / "cat" / name, tmp_path / "test" / "cat" / f"as-{name}")
-    (note,) = open_study_data(f"imagefolder:{tmp_path}").notes
-    assert note.startswith(
-        "4 of 64 samples of the test data are in the training data as well; boost"
-    )
+    found = open_study_data(f"imagefolder:{tmp_path}")
+    assert found.notes == ("4 of 64 samples of the test data are in the training data as well",)
+    assert found.record["test_shared"] == 4
+    options = {
+        "data": f"imagefolder:{tmp_path}",
+        "hidden": (4,),
+        "boost": "readout",
+        "validation": 0.0,
+    }
+    with pytest.raises(DataError, match=r"test data of which 4 of 64 .*leave boost out"):
+        run_study(StudyOptions(**options), tmp_path / "study")
+    assert not (tmp_path / "study" / "checkpoints").exists()
+
+
+def test_classes_without_images_are_named(tmp_path):
+    images(tmp_path)
+    for name in ("ant", "bee"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(DataError, match=r"no image of class 'ant', nor of 1 more.*remove its"):
+        open_study_data(f"imagefolder:{tmp_path}", test=0.5)
 
 
 def test_loaders_give_their_data_set(own):

@@ -110,6 +110,22 @@ def test_whether_boosting_pays(run, gains, width, told):
     assert found(boosted, "boost").what.startswith(told)
 
 
+def test_a_booster_is_told_with_the_layers_that_it_reads(run):
+    boosted = with_boost(run)
+    assert "by reading all layers" in found(boosted, "boost").sure
+    last = [{**row, "layers": "LL"} for row in boosted.boosts.to_pylist()]
+    of_last = pa.Table.from_pylist(last, schema=boosted.boosts.schema)
+    told = found(dataclasses.replace(boosted, boosts=of_last), "boost").sure
+    assert "by reading the last layer" in told
+
+
+def test_test_data_that_was_trained_on_tells_nothing(run):
+    options = {**run.options, "test_samples": 60, "test_shared": 60}
+    told = found(dataclasses.replace(run, options=options), "course")
+    assert told.level == "problem"
+    assert told.what == "60 of 60 test samples are in the training data as well"
+
+
 @pytest.mark.parametrize(
     ("heat", "level"), [(0.97, "problem"), (0.8, "note"), (0.3, "fine"), (None, None)]
 )

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import nn
 
 from cofire import StudyOptions, run_study, save_weights
+from cofire.cli.study import Study
 from cofire.errors import OptionError, ResultError, WeightsError
 from cofire.study.augmentation import augmented
 from cofire.study.networks import build, load_start
@@ -320,7 +321,7 @@ def test_what_it_will_take_is_foretold_and_nothing_changes(tmp_path, monkeypatch
         ({"momentum": 0.9}, "optimizer of sgd or rmsprop"),
         ({"decay_every": 2.0}, "schedule of step"),
         ({"warmup": 0.2, "schedule": "cosine"}, "schedule of one-cycle"),
-        ({"checkpoints": 3, "checkpoint_every": "2 epochs"}, "not both"),
+        ({"checkpoints": 3, "checkpoint_every": "2 epochs"}, "leave checkpoints out"),
         ({"weights_key": "ema"}, "a file of weights"),
         ({"weights": "published"}, "torchvision or timm model"),
         ({"validation": 0.95}, "a share from 0 to 0.9, or data by name"),
@@ -340,9 +341,20 @@ def test_a_recipe_gives_defaults_and_what_it_says_of_other_networks_falls_away(t
     other = StudyOptions(recipe="p2-cifar10", model="torchvision:vgg11", checkpoint_every="1 epoch")
     assert (other.hidden, other.checkpoints, other.epochs) == (None, None, 40)
     assert StudyOptions(**other.model_dump()) == other
+    assert (plain.grey, other.grey) == (True, False)  # published networks take colours
     file = tmp_path / "study.toml"
     file.write_text('recipe = "p2-cifar10"\nepochs = 3\n')
     assert StudyOptions.of(file, seed=2).epochs == 3
+
+
+def test_flags_win_over_what_a_file_says_of_other_options_but_a_file_has_to_fit_itself(tmp_path):
+    file = tmp_path / "own.toml"
+    file.write_text('data = "digits"\nhidden = [16]\ncheckpoints = 3\n')
+    own = Study(config=file, model="torchvision:resnet18", checkpoint_every="1 epoch")
+    assert (own.hidden, own.checkpoints) == (None, None)
+    file.write_text('data = "digits"\nmodel = "torchvision:resnet18"\nhidden = [16]\n')
+    with pytest.raises(OptionError, match="leave hidden out"):
+        Study(config=file)
 
 
 def command(arguments, folder):

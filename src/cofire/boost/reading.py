@@ -263,9 +263,7 @@ nothing there.'
     )
 
 
-_DUPLICATES = 0.05
-
-
+SHARED = 0.05
 """Data sets hold some images twice; that much of the held-out data may lie in the training data as well."""
 
 
@@ -318,7 +316,7 @@ def check_apart_by_content(
         DataError: More than a twentieth of them are.
     """
     shared = int(torch.isin(held_out, training).sum())
-    if shared > _DUPLICATES * len(held_out):
+    if shared > SHARED * len(held_out):
         raise DataError(
             f"{what} of which {shared:,} of {len(held_out):,} samples are in {other} as well",
             f"samples that {other} does not have",

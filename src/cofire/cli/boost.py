@@ -136,7 +136,8 @@ def boost(options: Boost) -> dict[str, Any]:
         **options.prepared(preparation),
         "versions": versions(),
     }
-    tables = boost_tables(found, {"checkpoint": 1, "epoch": 1.0, "step": None}, names)
+    moment = {"checkpoint": 1, "epoch": 1.0, "step": None}
+    tables = boost_tables(found, moment, names, "+".join(layers) if layers else None)
     out.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
         write_table(table, out / f"{name}.parquet")

@@ -14,6 +14,7 @@ from cofire.options import option
 from cofire.report import write_report
 from cofire.study import StudyOptions, Trajectory, run_study
 from cofire.study.findings import digest
+from cofire.study.options import over_recipe
 from cofire.study.recipes import read_recipe, recipe_names
 
 
@@ -43,7 +44,7 @@ class Study(StudyOptions, Output):
 
     def __init__(self, **given: Any) -> None:
         if (file := given.get("config")) is not None:
-            given = read_recipe(file).options | given
+            given = over_recipe(read_recipe(file).options, given)
         super().__init__(**given)
 
 

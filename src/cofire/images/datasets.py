@@ -122,6 +122,13 @@ def folder_of_classes(folder: str | Path, preparation: Preparation | PreparedFor
         OSError,
         ValueError,
     ) as error:  # FileNotFoundError, also for a folder without classes or a class without images
+        if bare := _without_images(Path(folder)):
+            raise DataError(
+                f"'{folder}': no image of class '{bare[0]}'"
+                + (f", nor of {len(bare) - 1:,} more" if len(bare) > 1 else ""),
+                f"images of each class: {', '.join(ENDINGS)}",
+                "add images of it, or remove its folder",
+            ) from error
         raise DataError(
             f"'{folder}': {error}",
             f"a folder with one folder of images per class: {', '.join(ENDINGS)}",
@@ -135,6 +142,12 @@ def folder_of_classes(folder: str | Path, preparation: Preparation | PreparedFor
     reads.preparation = found.preparation = preparation
     found.reads = reads
     return found
+
+
+def _without_images(folder: Path) -> list[str]:
+    """Folders of classes in which no file is an image."""
+    folders = sorted(place for place in folder.glob("*") if place.is_dir())
+    return [one.name for one in folders if not any(_is_image(str(file)) for file in one.rglob("*"))]
 
 
 def _is_image(path: str) -> bool:

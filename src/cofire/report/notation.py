@@ -119,6 +119,8 @@ _LABELS = {
     "by_class": "kept per class",
     "boost_margin": "differences of accuracy that count as none, below",
     "validation_samples": "held-out samples",
+    "test_shared": "test samples that are in the training data as well",
+    "held_out_shared": "held-out samples that are in the training data as well",
     "prepared": "what was done to the images",
     "parameters_added": "parameters that the booster adds",
     "forward_pass": "time of a boosted forward pass",
@@ -151,15 +153,15 @@ class Setting:
 
 
 def settings(options: Mapping[str, Any]) -> list[Setting]:
-    """All options but the versions: known ones first and in their usual order, then the others.
+    """All options that are set but the versions: known ones first and in their usual order, then the others.
 
     Example:
-        >>> settings({"my_note": True, "bins": 100})
+        >>> settings({"my_note": True, "bins": 100, "clip": None})
         [Setting(label='my note', value='yes', full=''), Setting(label='bins', value='100', full='')]
     """
     first = [key for key in _ORDER if key in options]
     keys = [*first, *(key for key in options if key not in _ORDER and key not in _UNTOLD)]
-    return [_setting(key, options[key]) for key in keys]
+    return [_setting(key, options[key]) for key in keys if options[key] is not None]
 
 
 def is_fingerprint(value: object) -> bool:
@@ -199,8 +201,6 @@ def _setting(key: str, value: Any) -> Setting:
 
 
 def _text(value: Any) -> str:
-    if value is None:
-        return "not set"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):

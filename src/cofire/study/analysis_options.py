@@ -141,7 +141,8 @@ class AnalysisOptions(ObservationOptions):
     observe: PositiveInt | None = option(
         None,
         "Observed samples",
-        "On how many training samples neurons are observed, the same share of each class; all unless given.",
+        "On how many training samples neurons are observed and boosters fitted, the same share of each class; all "
+        "unless given.",
     )
     boost: Annotated[str, choice(("none", "auto", *METHODS))] = option(
         "none",

@@ -82,8 +82,13 @@ class Boost:
         return self._over(self.control, "base_gain", self.base)
 
     @property
+    def read(self) -> str:
+        """Which layers the booster reads, in words."""
+        return layers_in_words(self.booster["layers"])
+
+    @property
     def of_layers(self) -> Interval | None:
-        """What reading all layers instead of the last gains: the values alone less the best control."""
+        """What reading values of layers gains: the values alone less the best control."""
         return None if self.values is None else gain_of(self.values, "gain", self.samples)
 
     @property
@@ -137,6 +142,19 @@ def decimals(*gains: Interval) -> int:
         if not (hidden or narrow):
             return digits
     return 3 if any(0 < abs(end) < 0.005 for pair in known for end in pair) else 2
+
+
+_LAYERS = {"all": "all layers", "L2L": "the last two layers", "LL": "the last layer"}
+
+
+def layers_in_words(layers: str | None) -> str:
+    """Layers as `boost_layers` names them; results of earlier versions are of all.
+
+    Example:
+        >>> layers_in_words(None), layers_in_words("LL"), layers_in_words("relu1+relu2")
+        ('all layers', 'the last layer', 'relu1 and relu2')
+    """
+    return _LAYERS.get(layers or "all") or str(layers).replace("+", " and ")
 
 
 def choices_of(boosts: pa.Table) -> list[str | None]:
@@ -221,6 +239,7 @@ def boost_tables(
         known = read if one.kind in ("ablation", "method") else (None, None)
         row = {**moment, "role": roles.get(name, "")}
         row |= {column: getattr(one, attribute) for column, attribute in _ATTRIBUTES.items()}
+        row["title"] = row["title"].replace("all layers", layers_in_words(layers))
         row |= {"layers_read": known[0], "layers_always_active": known[1]}
         for gain in ("gain", "base_gain", "values_gain"):
             for end, attribute in (("", "value"), ("_low", "low"), ("_high", "high")):

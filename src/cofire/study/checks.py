@@ -93,8 +93,8 @@ def check_files(parts: Mapping[str, Samples], progress: bool | None = None) -> N
                 check_images(files, source.reads, done)
 
 
-def overlaps(train: Samples, others: Mapping[str, Samples]) -> list[str]:
-    """A sentence for each part that holds samples of the training data, found by their content.
+def shared_samples(train: Samples, others: Mapping[str, Samples]) -> dict[str, int]:
+    """How many samples of each part are in the training data as well, by their content; only parts with some.
 
     Args:
         train: The training data.
@@ -103,10 +103,10 @@ def overlaps(train: Samples, others: Mapping[str, Samples]) -> list[str]:
 
     Example:
         >>> train = Samples(torch.arange(6.0)[:, None], torch.arange(6) % 2, ("even", "odd"))
-        >>> overlaps(train, {"test": train.part(torch.tensor([0, 3]))})
-        ['2 of 2 samples of the test data are in the training data as well; boosters refuse more than a twentieth']
+        >>> shared_samples(train, {"test": train.part(torch.tensor([0, 3]))})
+        {'test': 2}
     """
-    found = []
+    found = {}
     for name, part in others.items():
         shared = 0
         if train.in_memory and part.in_memory:
@@ -114,10 +114,7 @@ def overlaps(train: Samples, others: Mapping[str, Samples]) -> list[str]:
         elif (files := _files(train)) and (of_part := _files(part)):
             shared = _shared(files, of_part)
         if shared:
-            found.append(
-                f"{shared:,} of {len(part):,} samples of the {name} data are in the training data as well"
-                + ("; boosters refuse more than a twentieth" if 20 * shared > len(part) else "")
-            )
+            found[name] = shared
     return found
 
 

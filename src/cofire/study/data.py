@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor
 from cofire.errors import OptionError
 from cofire.images.datasets import PARTS, folder_of_classes, folders_of_parts, torchvision_images
 from cofire.images.preparation import Preparation, preparation_of
-from cofire.study.checks import check_files, check_parts, overlaps, same_classes
+from cofire.study.checks import check_files, check_parts, same_classes, shared_samples
 from cofire.study.samples import Samples, samples_of
 from cofire.study.sources import (
     DATASETS,
@@ -144,6 +144,7 @@ class StudyData:
         held_out: What boosters are fitted and chosen by; None unless asked for.
         preparation: What is done to images; None where data are taken as they are given.
         notes: What somebody should know of how the parts came about, a sentence each.
+        shared: How many samples of other parts are in the training data as well, where some are.
     """
 
     train: Samples
@@ -151,6 +152,7 @@ class StudyData:
     held_out: Samples | None = None
     preparation: Preparation | None = None
     notes: tuple[str, ...] = ()
+    shared: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def parts(self) -> dict[str, Samples]:
@@ -175,6 +177,7 @@ class StudyData:
             "validation_samples": 0 if self.held_out is None else len(self.held_out),
             "test_samples": len(self.test),
             "classes": list(self.classes),
+            **{f"{name}_shared": count for name, count in self.shared.items()},
             **(prepared or {}),
         }
 
@@ -283,8 +286,13 @@ def open_study_data(
         whole = replace(whole, **read)
     else:
         check_files(whole.parts, progress)
-    notes += overlaps(whole.train, {name: whole.parts[name] for name in others})
-    return replace(whole, notes=tuple(notes))
+    shared = shared_samples(whole.train, {name: whole.parts[name] for name in others})
+    notes += [
+        f"{count:,} of {len(whole.parts[name]):,} samples of the {name.replace('_', '-')} data are in the training "
+        "data as well"
+        for name, count in shared.items()
+    ]
+    return replace(whole, notes=tuple(notes), shared=shared)
 
 
 def _as_share(option: str, given: float | str | None) -> float | None:

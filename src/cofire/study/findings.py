@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cofire.boost import MARGIN
+from cofire.boost.reading import SHARED
 from cofire.errors import ResultError
 from cofire.statistics import Interval, Outcome, wilson
 from cofire.study.boosts import boost_at, decimals, margin_of
@@ -274,7 +275,7 @@ def boosted(boosts: pa.Table, samples: int = 0, margin: float = MARGIN) -> Findi
 
     layers, patterns, why = boost.of_layers, boost.of_patterns, ""
     if layers is not None and patterns is not None:
-        why = f"; {points(layers)} of that by reading all layers, {points(patterns)} by who fires"
+        why = f"; {points(layers)} of that by reading {boost.read}, {points(patterns)} by who fires"
     sure = (
         f"{points(boost.over_base)} points of test accuracy over the model, {points(boost.over_control)} over the "
         f"best control ({boost.control['title']}){why}"
@@ -350,6 +351,15 @@ def generalisation(run: Trajectory) -> Finding | None:
     held = wilson(test, samples)
     sure = f"{100 * train:.1f}\N{NO-BREAK SPACE}% in training, {100 * test:.1f}\N{NO-BREAK SPACE}% on test data"
     sure += f" [{100 * held.low:.1f}, {100 * held.high:.1f}]"
+    if (shared := run.options.get("test_shared") or 0) > SHARED * samples:
+        return Finding(
+            "problem",
+            f"{shared:,} of {samples:,} test samples are in the training data as well",
+            "",
+            f"{sure}, which says little of other data",
+            "test on samples that the network was not trained on",
+            "course",
+        )
     if train - held.high > 0.05:
         return Finding(
             "problem",

@@ -212,7 +212,7 @@ class StudyOptions(AnalysisOptions, PreparationOptions):
         given = {name: value for name, value in given.items() if value is not None}
         given |= self._several(given)
         if (name := given.get("recipe")) is not None:
-            given = _over_recipe(recipe(name).options, given)
+            given = over_recipe(recipe(name).options, given)
         super().__init__(**given)
 
     def record(self) -> dict[str, Any]:
@@ -237,18 +237,32 @@ class StudyOptions(AnalysisOptions, PreparationOptions):
             given = {"validation": 0.1, **given}
         if given.get("optimizer") == "adamw":
             given = {"weight_decay": 0.01, **given}
-        if given.get("weights_key") is not None and given.get("weights", "none") in _NO_FILE:
-            raise ValueError("weights_key and a file of weights that holds it")
-        if given.get("weights") == "published" and not model.startswith(("torchvision:", "timm:")):
-            raise ValueError("published weights and a torchvision or timm model")
-        if given.get("checkpoint_every") is not None:
-            if given.get("checkpoints") is not None:
-                raise ValueError("checkpoints or checkpoint_every, not both")
+        weights, every = given.get("weights", "none"), given.get("checkpoint_every")
+        if given.get("weights_key") is not None and weights in _NO_FILE:
+            raise OptionError(
+                f"weights_key={given['weights_key']!r} with weights={weights!r}",
+                "a file of weights that holds it",
+                "leave weights_key out, or pass a file as weights",
+            )
+        if weights == "published" and not model.startswith(_PUBLISHED):
+            raise OptionError(
+                f"weights='published' with model={model!r}",
+                "a torchvision or timm model, whose weights are published",
+                "leave weights out, or pass a file",
+            )
+        if every is not None and (count := given.get("checkpoints")) is not None:
+            raise OptionError(
+                f"checkpoints={count} with checkpoint_every={every!r}",
+                "one of the two",
+                "leave checkpoints out",
+            )
+        if every is not None:
             given = {**given, "checkpoints": None}
         return given
 
 
 _NO_FILE = ("none", "published")
+_PUBLISHED = ("torchvision:", "timm:")
 _BOOSTERS = ("auto", *METHODS)
 _NEEDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "hidden": ("model", SMALL_NETWORKS),
@@ -276,17 +290,21 @@ def _unfit(given: Mapping[str, Any]) -> dict[str, tuple[str, tuple[str, ...]]]:
     }
 
 
-def _over_recipe(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's options below those given, without those of it that would do nothing then."""
+def over_recipe(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a recipe or a file below those given, without those of it that do not fit these."""
     kept = dict(recipe)
     if "checkpoint_every" in given or "checkpoints" in given:
         kept.pop("checkpoints", None), kept.pop("checkpoint_every", None)
-    if not str(given.get("data") or kept.get("data")).startswith(("imagefolder:", "torchvision:")):
+    if not str(given.get("data", "imagefolder:")).startswith(("imagefolder:", "torchvision:")):
         kept = {n: v for n, v in kept.items() if n not in PreparationOptions.model_fields}
     if "model" in given:
         kept.pop("weights", None), kept.pop("weights_key", None)
-    unfit = _unfit({**kept, **given})
-    return {name: value for name, value in kept.items() if name not in unfit} | dict(given)
+        if str(given["model"]).startswith(_PUBLISHED):
+            kept.pop("grey", None)  # these networks take colours
+    for name, (needed, _) in _unfit({**kept, **given}).items():
+        if needed in given:
+            kept.pop(name, None)
+    return kept | dict(given)
 
 
 def of_now(record: Mapping[str, Any]) -> dict[str, Any]:

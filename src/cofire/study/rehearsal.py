@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from cofire.activations import DEFAULT_CAP, cost_of
 from cofire.activations.batches import announce
 from cofire.activations.summarize import in_units
-from cofire.boost.reading import chosen_layers
-from cofire.errors import BudgetError, CofireError, OptionError
+from cofire.boost.reading import SHARED, chosen_layers
+from cofire.errors import BudgetError, CofireError, DataError, OptionError
 from cofire.network import Network
 from cofire.study.analyse import Analysis, Moment
 from cofire.study.cost import in_time
@@ -88,6 +88,7 @@ class Rehearsal:
 
         Raises:
             OptionError: Options that do not fit data or network, or too little space.
+            DataError: A booster is asked for, and would be judged on what the network was trained on.
         """
         options, shape = self.options, tuple(self._example.shape[1:])
         images = [
@@ -99,6 +100,14 @@ class Rehearsal:
                 "images, (1 or 3 channels, height, width)",
                 f"leave {' and '.join(images)} out",
             )
+        for name, count in self.data.shared.items() if options.boost != "none" else ():
+            if count > SHARED * (samples := len(self.data.parts[name])):
+                raise DataError(
+                    f"boost={options.boost!r} with {name.replace('_', '-')} data of which {count:,} of {samples:,} "
+                    "samples are in the training data as well",
+                    "samples that the training data does not have",
+                    "name other data, or leave boost out",
+                )
         size = sum(value.nbytes for value in self.model.state_dict().values())
         place = next(each for each in (folder, *folder.absolute().parents) if each.exists())
         # The optimiser's state is written twice, before the older one goes.

@@ -134,8 +134,9 @@ def _run(
     plan = _plan(options, data_root, progress)
 
     def read(record: Mapping[str, Any]) -> dict[str, Any]:
-        # A recipe is a name for options, which are compared themselves.
-        return {**StudyOptions.completed(record), "recipe": options.recipe}
+        # A recipe is a name for options, which are compared themselves; what is shared was not told once.
+        shared = {name: plan.described[name] for name in plan.described if "_shared" in name}
+        return {**shared, **StudyOptions.completed(record), "recipe": options.recipe}
 
     def start() -> None:
         begin(target / _ABOUT, plan.described, read=read, error=OptionError)

@@ -16,7 +16,15 @@ from cofire.report.section import Results, Section
 from cofire.report.sheet import png_uri
 from cofire.report.table import Cell, Column, Table
 from cofire.statistics import Interval, Outcome, samples_to_decide, verdicts
-from cofire.study.boosts import Boost, boost_at, choices_of, decimals, gain_of, margin_of
+from cofire.study.boosts import (
+    Boost,
+    boost_at,
+    choices_of,
+    decimals,
+    gain_of,
+    layers_in_words,
+    margin_of,
+)
 
 ALL_CLASSES, MOST_CHANGED = 20, 10
 """Up to so many classes are all shown; of more than that, so many."""
@@ -31,7 +39,6 @@ _LOOKS = {
     "ablation": ("values or patterns alone", 2),
     "method": ("with activation patterns", 0),
 }
-_CHOICES = {"all": "all layers", "L2L": "the last two layers", "LL": "the last layer"}
 _FLIPS = ("Wrong, then right", "Right, then wrong", "Wrong, then wrong in another way")
 
 
@@ -71,7 +78,7 @@ class Boosting(Section):
         found = [
             boost_at(boosts, number, self.last.samples, self.margin, layers=name) for name in names
         ]
-        titles = [_CHOICES.get(name, name) for name in names]
+        titles = [layers_in_words(name) for name in names]
         return dict(zip(titles, found, strict=True)) if len(names) > 1 else {}
 
     @property
@@ -206,7 +213,7 @@ class Boosting(Section):
         digits = decimals(*known)
         tried = [
             [
-                _KINDS.get(row["kind"], ""),
+                _KINDS.get(row["kind"], "").replace("all layers", self.last.read),
                 Cell(row["title"], tag="" if row["role"] == "base" else row["role"]),
                 row["fitted_on"] or "–",
                 row["validation_accuracy"],
