@@ -166,6 +166,23 @@ def test_a_published_architecture_has_as_many_outputs_as_the_data_has_classes(tm
     assert Trajectory.load(tmp_path / "out").classes["class_name"].to_pylist() == ["cat", "dog"]
 
 
+def test_checkpoints_of_a_study_are_followed_on_images_prepared_as_its_own(tmp_path):
+    draw = np.random.default_rng(0)
+    for place in ("train/dark", "train/light", "test/dark", "test/light"):
+        (tmp_path / "images" / place).mkdir(parents=True)
+        for number in range(4):
+            shades = draw.integers(0, 255, (34, 36, 3), dtype=np.uint8)
+            Image.fromarray(shades).save(tmp_path / "images" / place / f"{number}.png")
+    same = "--data imagefolder:images --model torchvision:squeezenet1_1 --bins 5 --pairs none"
+    study = "--image-size 33 --epochs 2 --checkpoints 2 --batch-size 4 --out study"
+    for line in (f"study {same} {study}", f"follow study/checkpoints {same} --out followed"):
+        told = run(tuple(line.split()), tmp_path)
+        assert told.exit == 0, told.err
+        assert "33 × 33, x from 0 to 1" in told.err
+    there, here = (Trajectory.load(tmp_path / name) for name in ("study", "followed"))
+    assert here.layers["entropy"].to_pylist() == there.layers["entropy"].to_pylist()
+
+
 def shaken(tiny, count):
     draw = torch.Generator().manual_seed(0)
     return [

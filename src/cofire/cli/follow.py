@@ -13,7 +13,9 @@ from cofire.cli.options import DATA, LabelledDataOptions, Output
 from cofire.cli.terminal import claim, command_line, note
 from cofire.errors import OptionError
 from cofire.images.classes import known_names
+from cofire.images.preparation import PreparationOptions
 from cofire.options import option
+from cofire.reading import read_json
 from cofire.report import write_report
 from cofire.study import Trajectory
 from cofire.study.analysis_options import AnalysisOptions
@@ -74,6 +76,7 @@ def follow(options: Follow) -> dict[str, Any]:
     if found.left_out:
         note(f"left out, as their names have no number: {', '.join(map(str, found.left_out))}")
     claim(options.out, "layers.parquet", "a trajectory", quiet=True)
+    options = options.model_copy(update=_as_trained(options, found.paths[0]))
     parts: list[tuple[str, str | Sequence[str]]] = [(options.data, "train")]
     if options.test is not None:
         parts.append((options.test, "test"))
@@ -138,6 +141,26 @@ def follow(options: Follow) -> dict[str, Any]:
         "checkpoints": [str(path) for path in found.paths],
         "network": trajectory.network().to_pylist(),
         "digest": said,
+    }
+
+
+def _as_trained(options: Follow, checkpoint: Path) -> dict[str, Any]:
+    """How a study whose checkpoint this is prepared its images, where nothing is said of it here."""
+    about = checkpoint.absolute().parent.parent / "study.json"
+    if options.model_fields_set & PreparationOptions.model_fields.keys() or not about.exists():
+        return {}
+    told = read_json(about)
+    known = told.get("preparation") if isinstance(told, dict) else None
+    if not isinstance(known, dict) or told.get("transform"):
+        return {}
+    channels, height, width = known["input_shape"]
+    return {
+        "image_size": width if height == width else None,
+        "resize": None if known["squash"] else known["resize"],
+        "crop": 0 if known["squash"] else None,
+        "mean": tuple(known["mean"]),
+        "std": tuple(known["std"]),
+        "grey": channels == 1,
     }
 
 
