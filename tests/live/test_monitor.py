@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import cofire
+from cofire.errors import OptionError
 from cofire.live import Monitor
 from cofire.patterns import MEASURES
 
@@ -420,3 +421,10 @@ def test_epochs_and_charts_go_on_where_a_run_was_stopped(tmp_path):
     train(again, model, epochs=2)
     assert again.trajectory.layers["epoch"].to_pylist() == [2, 2, 4, 4]
     assert set(told) == {12}
+
+
+def test_an_option_that_would_do_nothing_is_refused():
+    with pytest.raises(OptionError, match=r"checkpoints=True without folder.*pass folder"):
+        Monitor(nn.Identity(), checkpoints=True)
+    with pytest.raises(OptionError, match=r"graph_layers without reference.*pass reference"):
+        Monitor(nn.Identity(), graph_layers=["relu"])

@@ -18,7 +18,14 @@ from cofire.activations import DEFAULT_TOP, ActivationSummary, cost_of
 from cofire.activations.batches import check_labels
 from cofire.activations.labelling import Labelling
 from cofire.arguments import validated
-from cofire.errors import BatchError, BudgetError, CofireError, ExportError, LayerError
+from cofire.errors import (
+    BatchError,
+    BudgetError,
+    CofireError,
+    ExportError,
+    LayerError,
+    OptionError,
+)
 from cofire.live.drawing import graph_drawing
 from cofire.live.loggers import Log, logger
 from cofire.live.observed import Batch, Kept, Observed, Window
@@ -71,6 +78,9 @@ class Monitor:
         class_names: Names of the classes, in the order of the labels.
         max_bytes: The most that the states may take.
 
+    Raises:
+        OptionError: An option is out of bounds, or needs another one.
+
     Example:
         >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
         >>> monitor = Monitor(model, every=1)
@@ -102,6 +112,13 @@ class Monitor:
         class_names: Sequence[str] | None = None,
         max_bytes: PositiveInt = 1_000_000_000,
     ) -> None:
+        for fault, holds in {
+            "checkpoints=True without folder": checkpoints and folder is None,
+            "graph_layers without reference": graph_layers is not None and reference is None,
+        }.items():
+            if holds:
+                option, _, other = fault.partition(" without ")
+                raise OptionError(fault, f"{other} as well", f"pass {other}, or leave {option} out")
         self._model, self._every, self._length = model, every, window
         self._asked: dict[str, Any] = {
             "layers": layers,
