@@ -5,9 +5,10 @@ import weakref
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from cofire.errors import BatchError, ExportError, LayerError, OptionError
+from cofire.errors import BatchError, ExportError, LayerError, OptionError, RuleError
 from cofire.network import ActivationLayer, Network
 
 from .models import (
@@ -504,3 +505,41 @@ def test_a_dropout_in_place_has_a_counterpart_that_writes_nowhere():
     )
     network = Network(model.eval(), torch.zeros(1, 4))
     assert any("dropout" in str(node.target) for node in network.functional.graph.nodes)
+
+
+class Masked(nn.Module):
+    """Fills a mask of its own region by region, as shifted windows have it, and clears a part of a bias."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        bias = self.first.bias.clone()
+        bias[1:3].zero_()
+        hidden = F.linear(x, self.first.weight, bias)
+        mask = hidden.new_zeros(6)
+        for number, part in enumerate((slice(0, 2), slice(2, 6))):
+            mask[part] = number
+        return self.second(torch.relu(hidden * mask))
+
+
+def test_what_comes_of_no_input_may_be_written_in_place():
+    torch.manual_seed(0)
+    model, inputs = Masked().eval(), torch.randn(5, 4)
+    network = Network(model, inputs)
+    node = network.node(network.activation_layers[0])
+    for _ in range(2):
+        logits, values = network.trace(inputs, [node], gradients=True)
+        torch.testing.assert_close(logits, model(inputs))
+        assert torch.autograd.grad(logits.sum(), values[node])[0].shape == (5, 6)
+    with pytest.raises(RuleError, match="read through another view"):
+        Network(InPlaceView(), torch.zeros(1, 4)).functional  # noqa: B018
+
+
+def test_a_lazy_layer_is_named_until_it_has_seen_a_batch():
+    model, inputs = nn.Sequential(nn.LazyLinear(6), nn.ReLU(), nn.LazyLinear(3)), torch.randn(2, 4)
+    with pytest.raises(ExportError, match=r"layer '0', .* call the model once"):
+        Network(model, inputs)
+    model(inputs)
+    assert Network(model, inputs).num_classes == 3

@@ -7,7 +7,7 @@ from torch import nn
 import cofire
 from cofire import evaluate
 from cofire.boost.baselines import Energy, MaxSoftmax
-from cofire.errors import NonFiniteError, OptionError
+from cofire.errors import ExportError, NonFiniteError, OptionError
 from cofire.network.classifier import check_decides
 
 BOTH = pytest.mark.parametrize("capture", ["export", "calls"])
@@ -93,9 +93,63 @@ def test_an_explanation_starts_from_what_goes_into_the_softmax():
     torch.testing.assert_close(other, plain)
 
 
+ONE = {
+    "logit": [],
+    "sigmoid": [nn.Sigmoid()],
+    "log-sigmoid": [nn.LogSigmoid()],
+    "flat": [nn.Flatten(0)],
+    "flat sigmoid": [Lambda(lambda z: z[:, 0]), nn.Sigmoid()],
+    "sigmoid, then flat": [nn.Sigmoid(), Lambda(lambda p: p.squeeze(1))],
+}
+
+
+@BOTH
+@pytest.mark.parametrize("ending", ONE)
+def test_a_single_logit_is_read_as_two_classes_with_the_models_own_probability(capture, ending):
+    labels = LABELS % 2
+    network = cofire.Network(made(*ONE[ending], classes=1), IMAGES[:1], capture=capture)
+    assert (network.output, network.num_classes) == ("one logit", 2)
+    right = made(classes=1)(IMAGES).detach().sigmoid()[:, 0]
+    torch.testing.assert_close(network.run(IMAGES).softmax(1)[:, 1], right)
+    correct = cofire.summarize(network, (IMAGES, labels)).class_correct
+    assert int(correct.sum()) == int(((right > 0.5) == labels.bool()).sum())
+    if capture == "export":
+        for method in ("discernible", "gradcam", "lrp"):
+            found = cofire.explain(network, IMAGES, 1, method=method)
+            torch.testing.assert_close(found.probability[:, 0], right)
+
+
+class Heads(nn.Module):
+    """A backbone with a main head, an auxiliary one and one inside a mapping, as a tuple or by name."""
+
+    def __init__(self, named):
+        super().__init__()
+        self.body = nn.Sequential(*list(made())[:4])
+        self.main, self.aux, self.named = nn.Linear(6, 3), nn.Linear(6, 4), named
+
+    def forward(self, x):
+        x = self.body(x)
+        if self.named:
+            return {"main": self.main(x), "side": {"aux": self.aux(x), "features": x}}
+        return self.main(x), (self.aux(x), None)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("named", "output", "head"),
+    [(True, "main", "main"), (True, "side.aux", "aux"), (False, 0, "main"), (False, 1, "aux")],
+)
+def test_output_picks_the_head_that_is_meant(capture, named, output, head):
+    torch.manual_seed(0)
+    model = Heads(named).eval()
+    network = cofire.Network(model, IMAGES[:1], capture=capture, output=output)
+    right = getattr(model, head)(model.body(IMAGES)).detach()
+    torch.testing.assert_close(network.run(IMAGES), right)
+    with pytest.raises(ExportError, match=r"output='nowhere'.*say which with output="):
+        cofire.Network(model, IMAGES[:1], capture=capture, output="nowhere")
+
+
 REFUSED = {
-    "one logit": ([], 1, "one output per class, two at least"),
-    "one sigmoid": ([nn.Sigmoid()], 1, "one output per class, two at least"),
     "sigmoids": ([nn.Sigmoid()], 3, "sigmoids, each a probability by itself"),
     "by hand": (
         [Lambda(lambda x: x.exp() / x.exp().sum(1, keepdim=True))],
@@ -137,14 +191,6 @@ def test_other_outputs_are_refused_everywhere_alike(capture, ending):
 
 class TestRemedies:
     """What the messages say to do gives the model's own probabilities."""
-
-    def test_of_one_logit(self):
-        model = made(classes=1)
-        two = nn.Sequential(model, Lambda(lambda z: torch.cat([-z, z], dim=1) / 2))
-        found = cofire.explain(cofire.Network(two, IMAGES[:1]), IMAGES, 1)
-        torch.testing.assert_close(
-            found.probability[:, 0].float(), model(IMAGES).detach().sigmoid()[:, 0]
-        )
 
     def test_of_sigmoids(self):
         model, c = made(nn.Sigmoid()), 1

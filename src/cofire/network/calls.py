@@ -28,7 +28,15 @@ from cofire.network.operations import (
     is_users,
 )
 from cofire.network.operators import ACTIVATION_NAMES, kind_of
-from cofire.network.outputs import Output, choose_logits, ending_of, leaves_of, names_of
+from cofire.network.outputs import (
+    Chosen,
+    Output,
+    choose_logits,
+    ending_of,
+    leaves_of,
+    names_of,
+    two_logits,
+)
 from cofire.network.packing import packed_operations, unpacked_operations
 from cofire.network.untouched import (
     evaluation_twin,
@@ -84,12 +92,13 @@ class CallReading:
         return cls(**{**packed, "operations": operations, "result": operations[packed["result"]]})
 
 
-def read_calls(model: nn.Module, example: tuple[Tensor, ...]) -> CallReading:
+def read_calls(model: nn.Module, example: tuple[Tensor, ...], chosen: Chosen = None) -> CallReading:
     """Run a model on two batch sizes and note down every call; the model stays as it is.
 
     Args:
         model: The unwrapped model.
         example: Its inputs; their first sample is repeated.
+        chosen: Which of several outputs holds the logits.
 
     Raises:
         ExportError: The model fails on the example, or no output looks like logits.
@@ -128,7 +137,7 @@ def read_calls(model: nn.Module, example: tuple[Tensor, ...]) -> CallReading:
         if operation.key is not None or operation.role == "input":
             other = later.get(operation.key) if operation.key is not None else None
             operation.sizes = _combined(operation, other)
-    at = _logits_position(leaves, names)
+    at = _logits_position(leaves, names, chosen)
     result = small.made(leaves[0][at])
     kind, logits = ending_of(result)
     if logits.key is None:
@@ -140,7 +149,7 @@ def read_calls(model: nn.Module, example: tuple[Tensor, ...]) -> CallReading:
         logits,
         kind,
         logits.key if logits is not result else None,
-        leaves[0][at].shape[1],
+        2 if kind == "one logit" else leaves[0][at].shape[1],
         frozenset(small.changed),
         small.inputs_changed,
         moved,
@@ -316,21 +325,25 @@ def _memory(value: Tensor) -> int:
     return value.untyped_storage().data_ptr() or id(value)
 
 
-def _logits_position(leaves: Sequence[Sequence[Tensor]], names: Sequence[str]) -> int:
+def _logits_position(
+    leaves: Sequence[Sequence[Tensor]], names: Sequence[str], chosen: Chosen
+) -> int:
     small, large = leaves
-    fitting: list[int] = []
+    fitting: dict[int, int] = {}
     for position, (one, two) in enumerate(zip(small, large, strict=False)):
         fits = (*one.shape[:1], *two.shape[:1]) == batches_probed
         same = any(one is small[other] for other in fitting)
         if (
             one.is_floating_point()
-            and one.dim() == two.dim() == 2
+            and one.dim() == two.dim()
+            and one.dim() in (1, 2)
             and fits
-            and one.shape[1] == two.shape[1]
+            and one.shape[1:] == two.shape[1:]
             and not same
         ):
-            fitting.append(position)
-    return choose_logits([str(tuple(value.shape)) for value in small], fitting, names)
+            fitting[position] = one.dim()
+    shapes = [str(tuple(value.shape)) for value in small]
+    return choose_logits(shapes, fitting, names, chosen)
 
 
 def run_watched(
@@ -380,8 +393,9 @@ def run_watched(
             "the activation layers of the example pass",
             "leave it out with layers=, or pass batches that take the same way through the model",
         )
-    logits: Tensor = kept[0] if kept else leaves_of(output, Tensor)[reading.at]
-    return logits
+    with torch.inference_mode():
+        logits: Tensor = kept[0] if kept else leaves_of(output, Tensor)[reading.at]
+        return two_logits(logits.flatten()[:, None]) if reading.output == "one logit" else logits
 
 
 @contextmanager

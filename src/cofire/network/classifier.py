@@ -47,7 +47,7 @@ def check_decides(network: Network) -> None:
     """Refuse a network whose outputs are no logits of classes of which a sample has one (see `Network.output`).
 
     Raises:
-        OptionError: It has a single output, sigmoids, or probabilities that come out of no softmax.
+        OptionError: It has sigmoids, or probabilities that come out of no softmax.
     """
     output = network.output
     if output == "logits" and _sum_to_one(network):
@@ -55,13 +55,6 @@ def check_decides(network: Network) -> None:
             "a network whose outputs are probabilities, though it does not end with a softmax",
             "logits, or a softmax or log-softmax over the classes at the end",
             "wrap the model in a module whose forward returns torch.log of them",
-        )
-    if output == "one logit":
-        raise OptionError(
-            f"a network with {network.num_classes} output",
-            "a classifier with one output per class, two at least",
-            "wrap the model in a module whose forward returns torch.cat([-z, z], dim=1) / 2, where z is its logit, "
-            "(batch, 1): of a probability p that is torch.logit(p)",
         )
     if output == "sigmoids":
         raise OptionError(

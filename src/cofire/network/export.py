@@ -23,7 +23,8 @@ from torch.export import Dim, ExportedProgram
 
 from cofire.errors import ExportError, RuleError
 from cofire.network.operations import _TORCH, is_symbolic, is_users
-from cofire.network.reading import GraphReading, aliasing, name_of, source_of
+from cofire.network.operators import named
+from cofire.network.reading import GraphReading, aliasing, name_of, operator_of, source_of
 from cofire.network.untouched import evaluation_twin, plainly_computed
 
 
@@ -91,6 +92,8 @@ class _WithoutTorch:
         return getattr(self._stream, name)
 
 
+# What these give has the shape of their operand and nothing else of it.
+_FILLED = named("filled")
 _CALLS = 'pass capture="calls", which records activations without reading the graph'
 
 
@@ -207,7 +210,8 @@ def functionalize(reading: GraphReading) -> tuple[GraphReading, RuleError | None
 
     Each node keeps its name and what is noted on it. A write stays where a value is changed through
     a view of it and read through another one afterwards, and where the operator has no counterpart
-    that does not write.
+    that does not write. Writes into what comes of no input, such as a mask that is filled region by
+    region, may stay: it is the same for all samples.
 
     Args:
         reading: What an exported program says about the model.
@@ -217,8 +221,10 @@ def functionalize(reading: GraphReading) -> tuple[GraphReading, RuleError | None
     for node in reading.graph.nodes:
         if node.op != "output":
             groups[_memory(node)].append(node)
+    fed = _fed_memory(reading)
     graph = fx.Graph()
     now: dict[fx.Node, fx.Node] = {}
+    changed: set[str] = set()
     refusal: RuleError | None = None
     for node in reading.graph.nodes:
         if node.op == "output":
@@ -226,6 +232,9 @@ def functionalize(reading: GraphReading) -> tuple[GraphReading, RuleError | None
         written = aliasing(node)[1] if node.op == "call_function" else []
         now[node] = copied = graph.node_copy(node, now.__getitem__)
         if not written:
+            continue
+        if not any(_memory(one) in fed for one in written):
+            changed.update(_memory(one).name for one in written)
             continue
         plain = _without_writing(node.target)
         # Only the changed value itself may be read afterwards, not other views of the same memory.
@@ -253,10 +262,20 @@ def functionalize(reading: GraphReading) -> tuple[GraphReading, RuleError | None
         now[node] = now[written[0]] = _cast(graph, copied, node, written[0])
     graph.output(now[reading.logits])
     # Without the operations, which hold nodes of the graph that this one is made from.
-    changed = frozenset() if refusal is None else reading.changed
+    left = reading.changed & changed if refusal is None else reading.changed
     return replace(
-        reading, graph=graph, logits=now[reading.logits], operations=(), changed=changed
+        reading, graph=graph, logits=now[reading.logits], operations=(), changed=left
     ), refusal
+
+
+def _fed_memory(reading: GraphReading) -> set[fx.Node]:
+    """The nodes in whose memory something lies, at one time or another, that comes of an input."""
+    fed: set[fx.Node] = set()
+    for node in reading.graph.nodes:
+        takes = any(_memory(one) in fed for one in node.all_input_nodes)
+        if node.name in reading.inputs or (takes and operator_of(node) not in _FILLED):
+            fed.add(_memory(node))
+    return fed
 
 
 def _cast(graph: fx.Graph, result: fx.Node, node: fx.Node, written: fx.Node) -> fx.Node:

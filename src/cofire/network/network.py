@@ -20,6 +20,7 @@ from cofire.network.calls import read_calls
 from cofire.network.export import exported
 from cofire.network.layers import ActivationLayer, Selector, select
 from cofire.network.outputs import (
+    Chosen,
     Output,
     examples_of,
     inputs_of,
@@ -61,6 +62,9 @@ class Network:
             tuple of several inputs. One sample is enough.
         capture: "export" reads the model's operator graph. "calls" intercepts its function calls
             instead, for models that do not export; their graph is not available then.
+        output: Which of several outputs holds the logits, (batch, classes): a key or field, "." in
+            front of one further inside, or a position from 0 among all tensors that the model
+            returns. None for the only one, or the one called "logits".
 
     Raises:
         ExportError: The model cannot be read this way; the message says where, and what to do.
@@ -82,6 +86,7 @@ class Network:
         example_input: Annotated[Tensor | tuple[Tensor, ...], LATER],
         *,
         capture: Capture = "export",
+        output: Chosen = None,
     ) -> None:
         inner = unwrapped(model)
         reference = state_of(inner)
@@ -91,9 +96,9 @@ class Network:
         with without_autocast():
             if capture == "export":
                 program = exported(inner, two_samples(example))
-                engine = GraphEngine(read_program(program, alias_paths(inner)), device)
+                engine = GraphEngine(read_program(program, alias_paths(inner), output), device)
             else:
-                engine = CallEngine(inner, read_calls(inner, example))
+                engine = CallEngine(inner, read_calls(inner, example, output))
         self._settle(engine, LiveWeights(inner), reference, example, dtype, type(inner).__name__)
 
     def _settle(
@@ -115,13 +120,14 @@ class Network:
 
     @classmethod
     @reader(ExportError, "a file that torch.export.save wrote", "export the model again")
-    def load(cls, path: str | Path) -> Network:
+    def load(cls, path: str | Path, *, output: Chosen = None) -> Network:
         """A network from a program that `torch.export.save` wrote.
 
         Args:
             path: A `.pt2` file, exported in evaluation mode with a dynamic batch axis. No code from
                 it is run: one with pickled objects, operators that are not PyTorch's own, or sizes
                 that are more than arithmetic is refused.
+            output: Which of several outputs holds the logits.
 
         Raises:
             ExportError: The file is missing, damaged, unsafe, or not such a program.
@@ -130,7 +136,7 @@ class Network:
         if not file.is_file():
             raise ExportError(f"no file {str(file)!r}", "a .pt2 file", "check the path")
         program = load_program(file)
-        reading = read_program(program)
+        reading = read_program(program, chosen=output)
         nodes = {node.name: node for node in reading.graph.nodes if node.op == "placeholder"}
         examples = [nodes[name].meta["val"] for name in reading.inputs]
         state = dict(program.state_dict)
@@ -173,9 +179,10 @@ class Network:
         - "logits": one for each class; `run` gives them.
         - "probabilities", "log-probabilities": it ends with a softmax or log-softmax over the
           classes. `run` leaves that out and gives the logits that go in.
-        - "sigmoids": each a probability by itself, not of classes that exclude each other; "one
-          logit": a single output. `run` gives what the model gives; what asks for classes refuses
-          such networks.
+        - "one logit": a single output z, of class 1 against class 0, or its sigmoid. `run` gives
+          logits of these two, -z / 2 and z / 2, whose softmax is that sigmoid.
+        - "sigmoids": several, each a probability by itself, not of classes that exclude each other.
+          `run` gives what the model gives; what asks for classes refuses such networks.
         """
         return self._engine.output
 

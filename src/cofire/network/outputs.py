@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -31,64 +31,97 @@ _INVERSE: dict[tuple[str, Output], Output] = {
 }
 
 
+Chosen = str | int | None
+"""Which of a model's outputs are meant: a key or field, a position, or the one that looks like logits."""
+
+
 def leaves_of(output: Any, kind: type) -> list[Any]:
     """The leaves of one kind in what a model returns: a tensor, tuples, mappings, data classes."""
-    return [
-        leaf
-        for value in _parts(output).values()
-        for leaf in pytree.tree_leaves(value)
-        if isinstance(leaf, kind)
-    ]
+    return [leaf for _, leaf in _named_leaves(output) if isinstance(leaf, kind)]
 
 
 def names_of(output: Any, kind: type) -> list[str]:
     """For each of `leaves_of`, the key or field that holds it; "" where there is none.
 
     Example:
-        >>> names_of({"features": 1.0, "logits": (2.0, 3.0)}, float)
-        ['features', 'logits', 'logits']
+        >>> names_of({"features": 1.0, "logits": (2.0, 3.0), "side": {"logits": 4.0}}, float)
+        ['features', 'logits', 'logits', 'side.logits']
     """
-    parts = _parts(output).items()
-    return [
-        name
-        for name, value in parts
-        for leaf in pytree.tree_leaves(value)
-        if isinstance(leaf, kind)
-    ]
+    return [name for name, leaf in _named_leaves(output) if isinstance(leaf, kind)]
 
 
-def _parts(output: Any) -> Mapping[str, Any]:
-    if dataclasses.is_dataclass(output) and not isinstance(output, Mapping):
-        return {entry.name: getattr(output, entry.name) for entry in dataclasses.fields(output)}
+def _named_leaves(output: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    parts: Mapping[Any, Any] = {}
     if isinstance(output, Mapping):
-        return {str(name): value for name, value in output.items()}
-    return {"": output}
+        parts = output
+    elif dataclasses.is_dataclass(output):
+        parts = {entry.name: getattr(output, entry.name) for entry in dataclasses.fields(output)}
+    elif hasattr(output, "_fields"):
+        parts = output._asdict()
+    elif isinstance(output, (tuple, list)):
+        for value in output:
+            yield from _named_leaves(value, name)
+        return
+    else:
+        yield from ((name, leaf) for leaf in pytree.tree_leaves(output))
+        return
+    for part, value in parts.items():
+        yield from _named_leaves(value, f"{name}.{part}".lstrip("."))
 
 
-def choose_logits(shapes: Sequence[str], fitting: Sequence[int], names: Sequence[str]) -> int:
+def choose_logits(
+    shapes: Sequence[str], fitting: Mapping[int, int], names: Sequence[str], chosen: Chosen = None
+) -> int:
     """The position of the logits among a model's outputs.
 
     Args:
         shapes: Of all outputs, for messages.
-        fitting: Positions of those that could be logits: floating point, (batch, classes).
+        fitting: Positions of those that could be logits, floating point, and how many axes they
+            have: (batch, classes), or (batch,), which is taken where there is no other.
         names: The name of each output, "" where it has none.
+        chosen: The one that the user means, by name or position.
 
     Raises:
-        ExportError: None could be, or several and none alone is called "logits".
+        ExportError: None could be, or several and none alone is called "logits", or not the one
+            that is meant.
 
     Example:
-        >>> choose_logits(["(batch, 8)", "(batch, 3)"], [0, 1], ["features", "logits"])
+        >>> choose_logits(["(batch, 8)", "(batch, 3)"], {0: 2, 1: 2}, ["features", "logits"])
         1
+        >>> choose_logits(["(batch, 8)", "(batch, 3)"], {0: 2, 1: 2}, ["features", "logits"], 0)
+        0
     """
-    if len(fitting) > 1:
-        fitting = [at for at in fitting if at < len(names) and names[at] == _LOGITS] or fitting
-    if len(fitting) == 1:
-        return fitting[0]
+    if chosen is not None:
+        fits = [at for at in fitting if chosen in (at, names[at])]
+    else:
+        fits = [at for at, rank in fitting.items() if rank == 2] or list(fitting)
+        called = [at for at in fits if names[at] == _LOGITS]
+        fits = called if len(fits) > 1 and called else fits
+    if len(fits) == 1:
+        return fits[0]
+    told = [
+        f"{shape}{f' {name!r}' if name else ''}" for shape, name in zip(shapes, names, strict=True)
+    ]
+    asked = "" if chosen is None else f" and output={chosen!r}"
     raise ExportError(
-        f"outputs of shape {', '.join(shapes) or 'none'}",
+        f"outputs of shape {', '.join(told) or 'none'}{asked}",
         "one output (batch, classes), or one of them called 'logits'",
-        "wrap the model in a module whose forward returns the logits alone",
+        "say which with output=, a key, a field or a position from 0, or wrap the model in a module whose forward "
+        "returns the logits alone",
     )
+
+
+def two_logits(logit: Tensor) -> Tensor:
+    """Logits of two classes, (batch, 2), whose softmax gives the second one the sigmoid of a single logit.
+
+    Args:
+        logit: (batch, 1).
+
+    Example:
+        >>> two_logits(torch.tensor([[3.0]])).softmax(1)[:, 1] == torch.tensor([3.0]).sigmoid()
+        tensor([True])
+    """
+    return torch.cat([-logit, logit], dim=1) / 2
 
 
 def without_nan(logits: Tensor) -> Tensor:
@@ -125,10 +158,10 @@ def ending_of(result: Operation) -> tuple[Output, Operation]:
         >>> kind, logits is linear
         ('probabilities', True)
     """
+    if _is_one_number(result):
+        return "one logit", _without_sigmoid(result)
     operation = _passed(result)
     before = _passed(operation.first) if operation.first is not None else None
-    if result.sizes is not None and len(result.sizes) == 2 and result.sizes[1].small == 1:
-        return "one logit", result
     found = _softmax(operation)
     if found is not None:
         return found
@@ -138,6 +171,23 @@ def ending_of(result: Operation) -> tuple[Output, Operation]:
     if operation.name in ("sigmoid", "hardsigmoid", "log_sigmoid"):
         return "sigmoids", result
     return "logits", result
+
+
+def _is_one_number(operation: Operation | None) -> bool:
+    """Whether there is a single number for each sample."""
+    sizes = operation.sizes if operation is not None else None
+    return bool(sizes) and all(size == (1, 1) for size in sizes[1:])  # type: ignore[index]
+
+
+def _without_sigmoid(result: Operation) -> Operation:
+    operation: Operation | None = result
+    while operation is not None and _is_one_number(operation) and operation.role == "operation":
+        if operation.name in ("sigmoid", "log_sigmoid"):
+            return operation.first or result
+        if operation.name not in _UNCHANGED | named("part"):
+            break
+        operation = operation.first
+    return result
 
 
 def _softmax(operation: Operation) -> tuple[Output, Operation] | None:

@@ -26,7 +26,7 @@ from cofire.network.operations import (
     is_users,
 )
 from cofire.network.operators import ACTIVATION_NAMES
-from cofire.network.outputs import Output, choose_logits, ending_of, names_of
+from cofire.network.outputs import Chosen, Output, choose_logits, ending_of, names_of
 from cofire.network.untouched import plain_path
 
 
@@ -61,7 +61,9 @@ class GraphReading:
 
 
 def read_program(
-    program: ExportedProgram, aliases: Mapping[str, str] | None = None
+    program: ExportedProgram,
+    aliases: Mapping[str, str] | None = None,
+    chosen: Chosen = None,
 ) -> GraphReading:
     """Read an exported program.
 
@@ -69,6 +71,7 @@ def read_program(
         program: In evaluation mode, with a dynamic batch axis.
         aliases: For further paths of a module that the model holds under several names, the first
             of them.
+        chosen: Which of several outputs holds the logits.
 
     Raises:
         ExportError: The batch is fixed, no output looks like logits, or an operator of higher order
@@ -100,19 +103,21 @@ def read_program(
             "a program with a dynamic first axis",
             'export it with dynamic_shapes=({0: torch.export.Dim("batch")},)',
         )
-    operations, batch, changed = operations_of(
-        graph, roles, [placeholders[name] for name in inputs]
-    )
-    for operation in operations:
-        operation.path = (aliases or {}).get(operation.path, operation.path)
+    given = [placeholders[name] for name in inputs]
+    operations, batch, changed = operations_of(graph, roles, given)
     outputs = [
         spec.arg.name for spec in signature.output_specs if spec.kind is OutputKind.USER_OUTPUT
     ]
     returned = pytree.tree_unflatten(list(range(len(outputs))), program.call_spec.out_spec)
     names = names_of(returned, int)
     names = names if len(names) == len(outputs) else [""] * len(outputs)
-    logits = _logits(graph, operations, outputs, names, batch)
+    logits = _logits(graph, operations, outputs, names, batch, chosen)
     output, logits = _without_softmax(graph, operations, logits)
+    if output == "one logit":
+        logits = _of_two_classes(graph, logits)
+        operations, batch, changed = operations_of(graph, roles, given)
+    for operation in operations:
+        operation.path = (aliases or {}).get(operation.path, operation.path)
     held = set(graph.nodes)
     kept = tuple(operation for operation in operations if operation.node in held)
     return GraphReading(
@@ -238,6 +243,7 @@ def _logits(
     outputs: Sequence[str],
     names: Sequence[str],
     batch: Extent,
+    chosen: Chosen,
 ) -> fx.Node:
     by_name = {
         operation.node.name: operation for operation in operations if operation.node is not None
@@ -246,7 +252,7 @@ def _logits(
     shapes: list[str] = []
     nodes: list[fx.Node] = []
     called: list[str] = []
-    fitting: list[int] = []
+    fitting: dict[int, int] = {}
     for output, name in zip(outputs, names, strict=True):
         node = renamed.get(output)
         operation = by_name.get(node.name) if node is not None else None
@@ -255,16 +261,38 @@ def _logits(
         sizes = operation.sizes
         if (
             operation.floating
-            and len(sizes) == 2
+            and len(sizes) in (1, 2)
             and sizes[0] == batch
-            and sizes[1].constant
+            and all(size.constant for size in sizes[1:])
             and node not in nodes
         ):
-            fitting.append(len(nodes))
+            fitting[len(nodes)] = len(sizes)
         shapes.append(f"({', '.join('batch' if not s.constant else str(s.small) for s in sizes)})")
         nodes.append(node)
         called.append(name)
-    return nodes[choose_logits(shapes, fitting, called)]
+    return nodes[choose_logits(shapes, fitting, called, chosen)]
+
+
+def _of_two_classes(graph: fx.Graph, logit: fx.Node) -> fx.Node:
+    """Let a graph that ends with a single logit end with those of two classes."""
+    aten = torch.ops.aten
+    end = next(node for node in reversed(graph.nodes) if node.op == "output")
+
+    def added(target: Any, *args: Any) -> fx.Node:
+        node = graph.call_function(target, args)
+        node.meta = {**logit.meta, "val": target(*fx.map_arg(args, lambda n: n.meta["val"]))}
+        return node
+
+    with graph.inserting_before(end):
+        rank = logit.meta["val"].ndim
+        if rank == 1:
+            logit = added(aten.unsqueeze.default, logit, 1)
+        elif rank > 2:
+            logit = added(aten.flatten.using_ints, logit, 1)
+        both = added(aten.cat.default, [added(aten.neg.default, logit), logit], 1)
+        halved = added(aten.div.Tensor, both, 2)
+    end.args = (halved,)
+    return halved
 
 
 def _without_softmax(

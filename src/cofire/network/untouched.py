@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from cofire.errors import ExportError
 
@@ -96,7 +97,8 @@ def unwrapped(model: nn.Module) -> nn.Module:
     """The model inside `torch.compile`, `DataParallel` and `DistributedDataParallel`.
 
     Raises:
-        ExportError: It is a TorchScript model, which hides its operators, or no module at all.
+        ExportError: It is a TorchScript model, which hides its operators, or no module at all, or
+            a lazy layer of it has not seen a batch yet.
     """
     while True:
         if "_orig_mod" in getattr(model, "_modules", ()):
@@ -115,6 +117,13 @@ def unwrapped(model: nn.Module) -> nn.Module:
             "a model written in Python, whose operators can be read",
             "build the model from its Python class and load its weights with load_state_dict",
         )
+    for path, module in model.named_modules():
+        if any(map(is_lazy, (*module._parameters.values(), *module._buffers.values()))):
+            raise ExportError(
+                f"layer {path!r}, which is lazy and has no weights yet",
+                "a model with weights",
+                "call the model once with a batch, then read it",
+            )
     return model
 
 
