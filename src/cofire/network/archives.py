@@ -87,8 +87,10 @@ def load_program(file: Path) -> ExportedProgram:
         file: That `torch.export.save` wrote, with PyTorch 2.9 or later.
 
     Raises:
-        ExportError: The file is damaged, holds no program, or holds what could run code.
+        ExportError: The file is missing or damaged, holds no program, or holds what could run code.
     """
+    if not file.is_file():
+        raise ExportError(f"no file {str(file)!r}", "a .pt2 file", "check the path")
     try:
         with file.open("rb") as opened:
             _look_through(opened)

@@ -132,13 +132,9 @@ class Network:
         Raises:
             ExportError: The file is missing, damaged, unsafe, or not such a program.
         """
-        file = Path(path)
-        if not file.is_file():
-            raise ExportError(f"no file {str(file)!r}", "a .pt2 file", "check the path")
-        program = load_program(file)
+        program = load_program(Path(path))
         reading = read_program(program, chosen=output)
-        nodes = {node.name: node for node in reading.graph.nodes if node.op == "placeholder"}
-        examples = [nodes[name].meta["val"] for name in reading.inputs]
+        examples = [node.meta["val"] for node in reading.graph.nodes if node.name in reading.inputs]
         state = dict(program.state_dict)
         constants = {n: one for n, one in program.constants.items() if isinstance(one, Tensor)}
         floats = [value for value in (*state.values(), examples[0]) if value.is_floating_point()]
