@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -39,7 +38,7 @@ from cofire.network.untouched import (
     unwrapped,
     without_autocast,
 )
-from cofire.network.weights import digest_of, fitted, read_checkpoint
+from cofire.network.weights import digest_of, fingerprint_of, fitted, read_checkpoint
 from cofire.reading import reader
 from cofire.tensors import Values
 
@@ -226,14 +225,8 @@ class Network:
     def fingerprint(self) -> str:
         """A hash of the architecture, the same for all weights: layers, kinds, shapes and parameters."""
         layers = (*self.activation_layers, *self.gates)
-        tensors = sorted(self._reference.items())
-        described = {
-            "layers": [[layer.name, layer.kind, list(layer.shape)] for layer in layers],
-            "parameters": [[name, list(value.shape)] for name, value in tensors],
-            "inputs": [shape for shape, _ in self._kinds],
-            "classes": self.num_classes,
-        }
-        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+        told = [[layer.name, layer.kind, list(layer.shape)] for layer in layers]
+        return fingerprint_of(told, self._reference, self._kinds, self.num_classes)
 
     def digest(self) -> str:
         """A hash of the architecture and of the weights as they are now."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import pickle
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -203,6 +205,22 @@ def _named(word: str, names: list[str], most: int = 5) -> str:
         return ""
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{word} {', '.join(map(repr, names[:most]))}{rest}"
+
+
+def fingerprint_of(
+    layers: Sequence[Any],
+    tensors: Mapping[str, Tensor],
+    inputs: Sequence[tuple[tuple[int, ...], bool]],
+    classes: int,
+) -> str:
+    """A hash of an architecture: its layers as plain data, tensors' names and shapes, inputs, classes."""
+    described = {
+        "layers": layers,
+        "parameters": [[name, list(value.shape)] for name, value in sorted(tensors.items())],
+        "inputs": [shape for shape, _ in inputs],
+        "classes": classes,
+    }
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 
 @validated(finite=False)
