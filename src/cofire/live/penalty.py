@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field, PositiveInt
@@ -54,26 +54,55 @@ def soft_entropy(
             "(observations, neurons), floating",
             "bring each neuron to a column of its own",
         )
-    some = values != 0
-    low = torch.where(some, values, torch.inf).amin(dim=0)
-    high = torch.where(some, values, -torch.inf).amax(dim=0)
-    # Half precision overflows at times; an index made of infinity would end a process on a GPU.
-    finite = values.isfinite().all(dim=0)
-    counted = (low < high) & finite
-    if bins < 2 or not bool(counted.any()):
+    if bins < 2 or not len(values):
         return values.sum(dim=0) * 0.0
-    chosen, some = values[:, counted], some[:, counted]
-    low, high = low[counted], high[counted]
-    place = (chosen - low) / (high - low) * bins
-    edge = place.detach().round().clamp(1, bins - 1)
-    share = ((place - edge) / kernel + 0.5).clamp(0, 1)
-    into = edge.to(torch.int64)
-    counts = torch.zeros(bins, chosen.shape[1], dtype=values.dtype, device=values.device)
-    counts = counts.scatter_add(0, into - 1, (1 - share) * some)
-    counts = counts.scatter_add(0, into, share * some)
-    entropy = torch.special.entr(counts / some.sum(dim=0)).sum(dim=0)
-    others = torch.where(finite, 0.0, torch.nan).to(values.dtype)
-    return others.masked_scatter(counted, entropy)
+    found: Tensor = _SoftEntropy.apply(values, bins, kernel)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _SoftEntropy(torch.autograd.Function):
+    """Entropies, and what each changes by with each value, found on the same way."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, bins: int, kernel: float) -> Tensor:
+        some = values != 0
+        low, first = values.masked_fill(~some, torch.inf).min(dim=0)
+        high, last = values.masked_fill(~some, -torch.inf).max(dim=0)
+        # Half precision overflows at times; an index made of infinity would end a process on a GPU.
+        finite = (low > -torch.inf) & (high < torch.inf)
+        counted = (low < high) & finite
+        width = (high - low).where(counted, 1.0)
+        place = (values - low.where(counted, 0.0)).mul_(bins / width)
+        if not bool(finite.all()):
+            place.nan_to_num_(0.0, 0.0, 0.0)
+        edge = place.round().clamp_(1, bins - 1)
+        share = ((place - edge) / kernel).add_(0.5)
+        passing = some & (share >= 0) & (share <= 1)
+        share.clamp_(0, 1).mul_(some)
+        below = edge.sub_(1).to(torch.int64)
+        counts = values.new_zeros(bins, values.shape[1])
+        counts[1:].scatter_add_(0, below, share)
+        counts[:-1].scatter_add_(0, below, some.to(share.dtype).sub_(share))
+        observed = counts.sum(dim=0).clamp(min=1)
+        shares = counts / observed
+        if ctx.needs_input_grad[0]:
+            # An empty bin's would be infinite.
+            slope = -shares.clamp(min=torch.finfo(values.dtype).tiny).log() / (observed * kernel)
+            change = slope.diff(dim=0).gather(0, below).mul_(passing)
+            # Both ends of the range are values as well, by which all others' places go.
+            ends = (change * place).sum(dim=0)
+            starts = bins * change.sum(dim=0) - ends
+            change.mul_(bins)
+            change.scatter_add_(0, first[None], -starts[None])
+            change.scatter_add_(0, last[None], -ends[None])
+            ctx.save_for_backward(change.mul_(counted / width))
+        entropy = torch.special.entr(shares).sum(dim=0)
+        return entropy.where(counted, 0.0).where(finite, torch.nan)
+
+    @staticmethod
+    def backward(ctx: Any, given: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        (change,) = ctx.saved_tensors
+        return change * given, None, None
 
 
 @validated
