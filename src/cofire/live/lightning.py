@@ -51,17 +51,37 @@ class ActivationMonitor(Callback):
         # What is wrong with an option is said here, not once training has begun.
         self.monitor = Monitor(nn.Identity(), **options)
         self._step = ExitStack()
+        self._state: dict[str, Any] | None = None
+
+    @property
+    def state_key(self) -> str:
+        """What a checkpoint calls the state of this monitor, of several."""
+        return self._generate_state_key(model=self._path, layers=self._options.get("layers"))
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return self.monitor.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Of a checkpoint, from which the monitor will go on."""
+        self._state = state_dict
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Make the monitor."""
+        """Make the monitor, which goes on where the one of a checkpoint was."""
         log = list(trainer.loggers) if self._log is None else self._log
         self.monitor = Monitor(self._classifier(pl_module), log=log or None, **self._options)
+        state, self._state = self._state, None
+        if trainer.global_step:
+            self.monitor.go_on(lambda: state, trainer.current_epoch)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Hooks on, if this batch is observed."""
         self._step.close()
+        # A checkpoint was made just before the row of the epoch that it ended.
+        if trainer.current_epoch > self.monitor.epoch:
+            self.monitor.end_epoch(trainer.current_epoch)
         self._step.enter_context(self.monitor.step(*self._unpacked(batch)))
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:

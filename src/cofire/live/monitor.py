@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,20 +22,22 @@ from cofire.errors import (
     ExportError,
     LayerError,
     OptionError,
+    ResultError,
 )
 from cofire.live.drawing import graph_drawing
+from cofire.live.inputs import parts_of, some_of
 from cofire.live.loggers import Log, logger
 from cofire.live.observed import Batch, Kept, Observed, Window
+from cofire.live.processes import of_all_processes, processes, rank
 from cofire.live.ranges import FINER
 from cofire.live.rows import Rows
+from cofire.live.sayings import Sayings
 from cofire.live.signs import numbers_of, warnings_of
 from cofire.live.watching import unhooked, watching
 from cofire.marks import LATER
 from cofire.network import Network, Selector, Unit, check_decides
 from cofire.network.untouched import unwrapped
 from cofire.study import Trajectory
-
-_SAYS = logging.getLogger("cofire.live")
 
 
 @validated
@@ -135,14 +134,16 @@ class Monitor:
             checkpoints,
             {"observed": "training batches" if every == 1 else f"one of {every} training batches"},
         )
-        self._said: set[tuple[Any, ...]] = set()
-        self._log: Log | None = None if log is None else self._safely("log", logger, log)
+        self.said = Sayings()
+        self._log: Log | None = None if log is None else self.said.safely("log", logger, log)
         self._kept: Kept | None = None
         self._off = False
         # Not known yet unless there is no module.
         self._hooked: bool | None = False if isinstance(model, Network) else None
         self._window: Window | None = None
         self._whole: Observed | None = None
+        self._of: dict[str, Any] = {}
+        self._late: tuple[Any, ...] | None = None
         self.steps, self.epoch = 0, 0.0
         """Batches and epochs so far."""
         self.updates: int | None = None
@@ -178,7 +179,7 @@ class Monitor:
     @contextmanager
     def _observing(self, inputs: Any, labels: Any, *, own: bool) -> Iterator[None]:
         due = not self._off and self.steps % self._every == 0
-        batch = self._safely("batch", self._begin, inputs, labels) if due else None
+        batch = self.said.safely("batch", self._begin, inputs, labels) if due else None
         with ExitStack() as stack:
             if batch is not None and self._kept is not None:
                 see = self._guarded(batch, batch.observe)
@@ -187,7 +188,7 @@ class Monitor:
                     out = self._guarded(batch, batch.logits)
                     stack.enter_context(watching(inner, self._kept.layers, see, out))
                 else:
-                    self._safely("batch", self._pass, batch, inputs, see)
+                    self.said.safely("batch", self._pass, batch, inputs, see)
             try:
                 yield
             except BaseException:
@@ -196,12 +197,12 @@ class Monitor:
                 raise
             finally:
                 self.steps += 1
-        self._safely("window", self._ended, batch)
+        self.said.safely("window", self._ended, batch)
 
     def _pass(self, batch: Batch, given: Any, see: Callable[..., None]) -> None:
         kept = self._kept
         if kept is not None:
-            batch.logits(kept.network.run(self._parts(given, None)[0], see, kept.layers))
+            batch.logits(kept.network.run(parts_of(given, None, self._model)[0], see, kept.layers))
 
     def end_epoch(
         self,
@@ -222,27 +223,99 @@ class Monitor:
         """
         self.epoch = float(self.epoch + 1 if epoch is None else epoch)
         at = self._at if step is None else step
-        self._safely("window", self._close_window, at)
+        self.said.safely("window", self._close_window, at)
         due = round(self.epoch) % self._epochs == 0
         whole, self._whole = self._whole, None
         if not due:
             return
-        whole = self._safely("processes", _of_all_processes, whole)
+        whole = self.said.safely("processes", of_all_processes, whole)
+        row = (whole, self.epoch, at, accuracy)
         if whole is None:
-            if not self._off and _rank() == 0:
-                self._say(
+            if not self._off and rank() == 0:
+                self.said.say(
                     "no row of the tables: no forward pass was observed in this epoch",
                     "call the model that the monitor was given, within `monitor.step`",
                 )
             return
-        if _rank() == 0 and self._kept is not None:
-            graphs = self._safely("graphs", self._rows.graphs, self._kept)
-            told = self._safely(
-                "row", self._rows.add, whole, self._kept, self.epoch, at, accuracy, graphs
+        if self._kept is None:
+            # Nothing but a state was there yet: the first batch tells what network it is of.
+            self._late = row
+        elif rank() == 0:
+            self._row(self._kept, *row)
+
+    def _row(
+        self, kept: Kept, whole: Observed, epoch: float, at: int, accuracy: float | None
+    ) -> None:
+        graphs = self.said.safely("graphs", self._rows.graphs, kept)
+        told = self.said.safely("row", self._rows.add, whole, kept, epoch, at, accuracy, graphs)
+        self._give(told or {}, at)
+        if self._log is not None and graphs is not None:
+            self.said.safely("graphs", self._draw, graphs, at)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a run needs that goes on from a checkpoint, for that checkpoint.
+
+        In the middle of an epoch it holds what this process observed of it so far.
+
+        Returns:
+            Numbers and tensors, which `torch.load(…, weights_only=True)` gives back.
+        """
+        whole = self._with(self._window)
+        return {
+            "steps": self.steps,
+            "epoch": self.epoch,
+            "updates": self.updates,
+            "of": self._of,
+            "whole": None if whole is None else whole.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where a run was, in a loop that does so; earlier rows are those of `folder`.
+
+        Args:
+            state: What `state_dict` gave.
+
+        Raises:
+            ResultError: It is something else.
+        """
+        try:
+            whole = None if state["whole"] is None else Observed.of(state["whole"])
+            self.steps, self.epoch = int(state["steps"]), float(state["epoch"])
+            self.updates, self._of = state["updates"], state["of"]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ResultError(
+                f"a state of a monitor without {error}",
+                "what `monitor.state_dict()` gave",
+                "pass that part of the checkpoint, or leave it out: counting begins anew then",
+            ) from error
+        self._window, self._whole = None, whole if rank() == 0 else None
+        if whole is not None and processes() > 1:
+            self.said.say(
+                "of the epoch until the checkpoint, what other processes observed is not kept",
+                "save checkpoints at the ends of epochs",
             )
-            self._give(told or {}, at)
-            if self._log is not None and graphs is not None:
-                self._safely("graphs", self._draw, graphs, at)
+        if self.epoch and self._rows.folder is None:
+            self.said.say(
+                f"rows of the tables up to epoch {self.epoch:g} are not kept",
+                "pass folder, which keeps them",
+            )
+
+    def go_on(self, read: Callable[[], Mapping[str, Any] | None], epoch: float) -> None:
+        """`load_state_dict` for callbacks: what cannot be read, or is not there, is said.
+
+        Args:
+            read: Gives the state that a checkpoint holds; None where it holds none.
+            epoch: Whole epochs of the run so far.
+        """
+        state = self.said.safely("checkpoint", read)
+        if state is not None:
+            self.said.safely("checkpoint", self.load_state_dict, state)
+        else:
+            self.epoch = float(epoch)
+            self.said.say(
+                "the checkpoint holds no state of the monitor: batches are counted anew",
+                "nothing need be done",
+            )
 
     @property
     def _at(self) -> int:
@@ -254,13 +327,13 @@ class Monitor:
             self._give({f"{name}/graph": graph_drawing(graphs.graph(name))}, at)
 
     def _begin(self, given: Any, labels: Any) -> Batch | None:
-        inputs, labels = self._parts(given, labels)
+        inputs, labels = parts_of(given, labels, self._model)
         samples = len(inputs[0] if isinstance(inputs, tuple) else inputs)
         if not samples:
             return None
         if self._kept is None:
             if labels is None and isinstance(given, Mapping):
-                self._say(
+                self.said.say(
                     "nothing is kept by class: a batch without 'labels'", "nothing need be done"
                 )
             self._read(inputs, labels)
@@ -268,8 +341,10 @@ class Monitor:
         if kept is None:
             return None
         if self._hooked is None:
-            part = _some(inputs)
-            missing = self._safely("hooks", unhooked, kept.network, self._model, kept.layers, part)
+            part = some_of(inputs)
+            missing = self.said.safely(
+                "hooks", unhooked, kept.network, self._model, kept.layers, part
+            )
             # What could not be found out is looked at again with the next batch.
             self._hooked = None if missing is None else not missing
         if kept.labelling is None:
@@ -302,7 +377,7 @@ class Monitor:
                 )
         except CofireError as error:
             labelling = None
-            self._say(f"nothing is kept by class: {error.given}", error.remedy)
+            self.said.say(f"nothing is kept by class: {error.given}", error.remedy)
         layers = network.select(self._asked["layers"])
         if not layers:
             raise LayerError(
@@ -316,7 +391,7 @@ class Monitor:
         together = cost_of(layers, **sizes)
         if labelling is not None and 2 * by_class.bytes > self._max_bytes >= 2 * together.bytes:
             labelling = None
-            self._say(
+            self.said.say(
                 f"nothing is kept by class: {by_class} twice, of {classes} classes",
                 "raise max_bytes",
             )
@@ -327,48 +402,36 @@ class Monitor:
                 "choose fewer layers or bins",
             )
         rest = {name: value for name, value in self._asked.items() if name != "layers"}
-        self._kept = Kept(network, layers, labelling, **rest)
-        if _rank() == 0:
-            self._safely("folder", self._rows.begin, self._kept)
+        of = {
+            **rest,
+            "network": network.fingerprint,
+            "layers": [layer.name for layer in layers],
+            "classes": None if labelling is None else list(labelling.names),
+        }
+        if self._whole is not None and self._of != of:
+            apart = ", ".join(
+                name for name in of if name not in self._of or self._of[name] != of[name]
+            )
+            self._whole = None
+            self.said.say(
+                f"of the epoch until the checkpoint nothing is kept: other values of {apart}",
+                "go on with the options that the run had",
+            )
+        self._of, self._kept = of, Kept(network, layers, labelling, **rest)
+        if rank() == 0:
+            self.said.safely("folder", self._rows.begin, self._kept)
+            late, self._late = self._late, None
+            if late is not None and not self._rows.has(late[1]):
+                self._row(self._kept, *late)
         self._off = False
 
     def _network(self, inputs: Any) -> Network:
         try:
-            return Network(self._model, _some(inputs))  # type: ignore[arg-type]
+            return Network(self._model, some_of(inputs))  # type: ignore[arg-type]
         except ExportError as error:
-            network = Network(self._model, _some(inputs), capture="calls")  # type: ignore[arg-type]
-            self._say(f"the model is read by its calls: {error.given}", "nothing need be done")
+            network = Network(self._model, some_of(inputs), capture="calls")  # type: ignore[arg-type]
+            self.said.say(f"the model is read by its calls: {error.given}", "nothing need be done")
             return network
-
-    def _parts(self, given: Any, labels: Any) -> tuple[Any, Any]:
-        """Inputs as the network takes them, and labels."""
-        if isinstance(given, Mapping):
-            named = dict(given)
-            for name in ("labels", "label"):
-                found = named.pop(name, None)
-                labels = found if labels is None else labels
-            tensors = {name: value for name, value in named.items() if isinstance(value, Tensor)}
-            if len(tensors) > 1:
-                taken = [] if isinstance(self._model, Network) else _taken_by(self._model)
-                first = taken[: len(tensors)]
-                if set(first) != set(tensors):
-                    raise BatchError(
-                        f"a batch of {', '.join(tensors)} for a model that takes {', '.join(taken)}",
-                        "inputs by the names of the model's first parameters",
-                        "pass a tuple in the order in which the model takes them",
-                    )
-                tensors = {name: tensors[name] for name in first}
-            given = tuple(tensors.values())
-        if isinstance(given, list | tuple):
-            given = tuple(given)
-            given = given[0] if len(given) == 1 else given
-        if not isinstance(given, Tensor) and not (isinstance(given, tuple) and given):
-            raise BatchError(
-                f"a batch of type {type(given).__name__}",
-                "a tensor, a tuple of tensors or a mapping",
-                "pass what goes into the model to monitor.step",
-            )
-        return given, labels
 
     def _ended(self, batch: Batch | None) -> None:
         window = self._window
@@ -383,74 +446,35 @@ class Monitor:
         window, self._window = self._window, None
         if window is None or not window.batches or self._kept is None:
             return
-        found = window.close()
-        self._whole = found if self._whole is None else self._whole.merge(found)
-        if _rank() == 0:
+        self._whole, found = self._with(window), window.observed()
+        if rank() == 0:
             summary = found.summary(self._kept)
             for key, text, remedy in warnings_of(summary, found):
-                self._say(text, remedy, key)
+                self.said.say(text, remedy, key)
             if self._log is not None:
                 self._give(numbers_of(summary), at)
+
+    def _with(self, window: Window | None) -> Observed | None:
+        """What the row that is to come is made of, so far."""
+        parts = [self._whole, window.observed() if window is not None and window.batches else None]
+        found = [part for part in parts if part is not None]
+        return found[0].merge(found[1]) if len(found) == 2 else next(iter(found), None)
 
     def _give(self, told: Mapping[str, Any], step: int) -> None:
         if self._log is not None:
             for name, value in told.items():
-                self._safely("log", self._log, f"cofire/{name}", value, step)
+                self.said.safely("log", self._log, f"cofire/{name}", value, step)
 
     def _guarded(self, batch: Batch, function: Callable[..., None]) -> Callable[..., None]:
         def guarded(*given: Any) -> None:
-            if batch.window is self._window and not self._safely("batch", _done, function, *given):
+            if batch.window is self._window and not self.said.safely(
+                "batch", _done, function, *given
+            ):
                 self._window = None
 
         return guarded
-
-    def _safely(self, what: str, function: Callable[..., Any], *given: Any) -> Any:
-        """What a function gives; None where it fails, which is said once."""
-        try:
-            return function(*given)
-        except CofireError as error:
-            self._say(str(error.given), error.remedy, (what, type(error)))
-        except Exception as error:
-            self._say(
-                f"{what}: {type(error).__name__}: {error}", "training goes on", (what, type(error))
-            )
-        return None
-
-    def _say(self, text: str, remedy: str, key: tuple[Any, ...] | None = None) -> None:
-        """A line for a person, once."""
-        if (key or (text,)) not in self._said:
-            self._said.add(key or (text,))
-            _SAYS.warning("%s (%s)", text, remedy)
 
 
 def _done(function: Callable[..., None], *given: Any) -> bool:
     function(*given)
     return True
-
-
-def _some(inputs: Any) -> Any:
-    return tuple(one[:2] for one in inputs) if isinstance(inputs, tuple) else inputs[:2]
-
-
-def _taken_by(model: nn.Module) -> list[str]:
-    return list(inspect.signature(unwrapped(model).forward).parameters)
-
-
-def _rank() -> int:
-    there = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return torch.distributed.get_rank() if there else 0
-
-
-def _of_all_processes(own: Observed | None) -> Observed | None:
-    """What all processes of a distributed run observed."""
-    there = torch.distributed.is_available() and torch.distributed.is_initialized()
-    if not there or torch.distributed.get_world_size() == 1:
-        return own
-    gathered: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(gathered, own)
-    found = [part for part in gathered if part is not None]
-    whole: Observed | None = found[0] if found else None
-    for part in found[1:]:
-        whole = whole.merge(part)  # type: ignore[union-attr]
-    # All saw the same steps, each its share of the batches.
-    return whole if whole is None else replace(whole, steps=found[0].steps)

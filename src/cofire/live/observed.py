@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy, deepcopy
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -91,6 +92,25 @@ class Observed:
             steps=self.steps + other.steps,
             batches=self.batches + other.batches,
         )
+
+    def state_dict(self) -> dict[str, Any]:
+        """As numbers and tensors of its own, for a checkpoint; `of` reads it."""
+        parts = {"statistics": self.statistics, "histograms": self.histograms}
+        states = {
+            part: {name: state.__getstate__() for name, state in layers.items()}
+            for part, layers in parts.items()
+        }
+        return deepcopy({**vars(self), **states})
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> Self:
+        """What `state_dict` gave."""
+        kinds = {"statistics": ActivationStatistics, "histograms": ActivationHistograms}
+        states = {
+            part: {name: kind(**one) for name, one in state[part].items()}
+            for part, kind in kinds.items()
+        }
+        return cls(**{**state, **states})
 
     def summary(self, kept: Kept) -> ActivationSummary:
         """The same as `cofire.summarize` gives it.
@@ -196,10 +216,12 @@ class Window:
             right = batch.predicted.cpu() == outputs[batch.labels]
             self._correct.index_add_(0, batch.labels, right.to(torch.int64))
 
-    def close(self) -> Observed:
-        """What was observed, on the CPU; the window is not used any more."""
-        self._first.finish()
-        statistics = {name: state.cpu() for name, state in self._first.statistics.items()}
+    def observed(self) -> Observed:
+        """What was observed so far, on the CPU."""
+        first = copy(self._first)
+        first.statistics = dict(first.statistics)
+        first.finish()
+        statistics = {name: state.cpu() for name, state in first.statistics.items()}
         histograms = {name: state.cpu() for name, state in self._histograms.items()}
         return Observed(
             statistics, histograms, self._samples, self._correct, self.steps, self.batches

@@ -56,7 +56,7 @@ def soft_entropy(
         )
     if bins < 2 or not len(values):
         return values.sum(dim=0) * 0.0
-    found: Tensor = _SoftEntropy.apply(values, bins, kernel)  # type: ignore[no-untyped-call]
+    found: Tensor = _SoftEntropy.apply(values, bins, kernel)
     return found
 
 
@@ -96,11 +96,11 @@ class _SoftEntropy(torch.autograd.Function):
             change.scatter_add_(0, first[None], -starts[None])
             change.scatter_add_(0, last[None], -ends[None])
             ctx.save_for_backward(change.mul_(counted / width))
-        entropy = torch.special.entr(shares).sum(dim=0)
+        entropy: Tensor = torch.special.entr(shares).sum(dim=0)
         return entropy.where(counted, 0.0).where(finite, torch.nan)
 
     @staticmethod
-    def backward(ctx: Any, given: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, given: Tensor) -> tuple[Tensor, None, None]:
         (change,) = ctx.saved_tensors
         return change * given, None, None
 

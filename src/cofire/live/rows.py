@@ -40,7 +40,7 @@ class Rows:
         checkpoints: bool,
         noted: dict[str, Any],
     ) -> None:
-        self._folder, self._checkpoints, self._noted = folder, checkpoints, noted
+        self.folder, self._checkpoints, self._noted = folder, checkpoints, noted
         self._reference, self._graph_layers, self._top = reference, graph_layers, top
         self._refused = False
         self.trajectory = Trajectory.empty()
@@ -73,12 +73,16 @@ class Rows:
             options["outputs"] = "none"
         self.trajectory = Trajectory.empty(options)
         held = ("layers.parquet", "study.json")
-        if self._folder is not None and any((self._folder / one).exists() for one in held):
+        if self.folder is not None and any((self.folder / one).exists() for one in held):
             self._refused = True
-            earlier = Trajectory.load(self._folder)
+            earlier = Trajectory.load(self.folder)
             apart = {"versions": options["versions"]}
-            check_same(self._folder, {**earlier.options, **apart}, options)
+            check_same(self.folder, {**earlier.options, **apart}, options)
             self.trajectory, self._refused = replace(earlier, options=options), False
+
+    def has(self, epoch: float) -> bool:
+        """Whether there is a row of an epoch."""
+        return epoch in self.trajectory.layers["epoch"].to_pylist()
 
     def graphs(self, kept: Kept) -> ActivationSummary | None:
         """What the graphs of the reference are made of; None without one.
@@ -150,10 +154,10 @@ class Rows:
                 column = pa.repeat(pa.scalar(float(accuracy)), len(table))
                 part = replace(part, **{name: _with(table, "test_accuracy", column)})
         self.trajectory = Trajectory.concat([earlier, part]) if earlier.checkpoints else part
-        if self._folder is not None and not self._refused:
-            self.trajectory.save(self._folder)
+        if self.folder is not None and not self._refused:
+            self.trajectory.save(self.folder)
             if self._checkpoints:
-                weights = self._folder / "checkpoints"
+                weights = self.folder / "checkpoints"
                 weights.mkdir(exist_ok=True)
                 state = kept.network.state_dict()
                 save_weights(state, weights / f"{moment.checkpoint:04d}.safetensors")

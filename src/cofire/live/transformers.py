@@ -6,10 +6,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from cofire.atomic import atomic_path
 from cofire.live.monitor import Monitor
+
+_FILE = "activation_monitor.pt"
 
 
 class ActivationMonitor(TrainerCallback):
@@ -39,7 +43,7 @@ class ActivationMonitor(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
     ) -> None:
-        """Make the monitor."""
+        """Make the monitor, which goes on where the one of a checkpoint was."""
         log = self._log
         if log is None and state.is_world_process_zero:
             own = f"tensorboard:{Path(args.output_dir or '.') / 'runs' / 'cofire'}"
@@ -47,6 +51,8 @@ class ActivationMonitor(TrainerCallback):
             reported = args.report_to if isinstance(args.report_to, list) else [args.report_to]
             log = [kinds[name] for name in reported if name in kinds]
         self.monitor = Monitor(given["model"], log=log or None, **self._options)
+        if state.global_step:
+            self.monitor.go_on(lambda: _state(args, state), int(state.epoch or 0))
 
     def on_step_begin(
         self,
@@ -96,9 +102,25 @@ class ActivationMonitor(TrainerCallback):
         found = (metrics or {}).get(self._accuracy) if self._accuracy else None
         self._row(None if found is None else float(found))
 
-    def on_epoch_begin(self, *_: Any, **__: Any) -> None:
-        """The row of the epoch before."""
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """The state of the monitor beside that of the Trainer."""
         self._row()
+        if state.is_world_process_zero:
+            self.monitor.said.safely("checkpoint", self._save, _checkpoint(args, state))
+
+    def _save(self, checkpoint: Path) -> None:
+        with atomic_path(checkpoint / _FILE) as partial:
+            torch.save(self.monitor.state_dict(), partial)
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """The row of the epoch before, also where a checkpoint was made just before that."""
+        self._row()
+        if int(state.epoch or 0) > self.monitor.epoch:
+            self.monitor.end_epoch(int(state.epoch or 0))
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
         """The last row."""
@@ -109,3 +131,19 @@ class ActivationMonitor(TrainerCallback):
         ended, self._ended = self._ended, None
         if ended is not None:
             self.monitor.end_epoch(ended, accuracy=accuracy)
+
+
+def _checkpoint(args: TrainingArguments, state: TrainerState) -> Path:
+    return Path(args.output_dir or ".") / f"checkpoint-{state.global_step}"
+
+
+def _state(args: TrainingArguments, state: TrainerState) -> Any:
+    """What was kept beside the checkpoint that a run goes on from; None where that is not there."""
+    for folder in (Path(args.resume_from_checkpoint or "."), _checkpoint(args, state)):
+        if not (folder / _FILE).exists():
+            continue
+        # Another run may have left a checkpoint of that name.
+        own = TrainerState.load_from_json(str(folder / "trainer_state.json"))
+        if own.log_history == state.log_history:
+            return torch.load(folder / _FILE, weights_only=True)
+    return None
