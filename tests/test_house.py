@@ -38,6 +38,7 @@ ORDER = [
     "evaluate",
     "study",
     "report",
+    "trust",
     "live",
     "cli",
 ]

@@ -148,6 +148,17 @@ COMMANDS = (
         ("evaluated",),
     ),
     Command(
+        "trust-make",
+        f"trust make {_BOXES} --against net.pt2 --against-mean 0.4 --against-std 0.25 --count 4 "
+        "--checks 1 --repeats 1 --out trust",
+    ),
+    Command(
+        "trust-simulated",
+        "trust report trust --simulated 12",
+        ("trust/simulated.html", "trust/simulated.json"),
+        ("trust-make",),
+    ),
+    Command(
         "evaluate-all",
         f"evaluate {_BOXES} --method all --split all --limit 2 --out evaluated-all",
         ("evaluated-all",),
@@ -263,6 +274,9 @@ VERBS = (
     "explain",
     "evaluate",
     "tune",
+    "trust make",
+    "trust serve",
+    "trust report",
     "recipes",
     "doctor",
 )

@@ -93,7 +93,7 @@ class Session:
         """Options of each command, as its help shows them."""
         found = {}
         for verb in VERBS:
-            told = run((verb, "--help"), self._folder)
+            told = run((*verb.split(), "--help"), self._folder)
             groups = _OPTION.findall(told.out)
             found[verb] = sorted(name for group in groups for name in group if name)
         return found

@@ -26,6 +26,7 @@ _EXTRAS = {
         "figures of a report as PNG and SVG files (needs Chrome or Chromium as well)",
     ),
     "igraph": ("igraph", "Leiden's method and ActivationPatternGraph.to_igraph()"),
+    "trust": ("starlette", "cofire trust: studies with people"),
     "timm": ("timm", "the classifiers of timm, as --model timm:NAME"),
 }
 _DATA = {"MNIST": "MNIST/raw", "Fashion-MNIST": "FashionMNIST/raw"}

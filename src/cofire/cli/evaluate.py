@@ -13,9 +13,8 @@ from rich.markdown import Markdown
 from cofire.activations.batches import progress_over
 from cofire.atomic import write_text
 from cofire.cli.explain import asked_methods, check_tuned, options_of, setup_of
-from cofire.cli.options import BoxedImagesOptions, Output, tell
+from cofire.cli.options import BoxedImagesOptions, Output, RivalOptions, tell
 from cofire.cli.terminal import claim, print_table, say
-from cofire.errors import DataError, OptionError
 from cofire.evaluate.evaluation import OPTIONS, RECORDS, Evaluation
 from cofire.evaluate.judging import Judge
 from cofire.evaluate.measures import GROUPS, MARGIN, asked_groups, usual
@@ -47,12 +46,11 @@ from cofire.report.pages import (
 PAGE, TABLE = "evaluation.html", "table.md"
 
 _MORE = "More than the tables"
-_OTHER = ("weights", "weights_key", "mean", "std")
 _MOST_COMPARED = 300
 """Images that go through two networks at the most: all of them are held at once."""
 
 
-class Evaluate(BoxedImagesOptions, JudgingOptions):
+class Evaluate(RivalOptions, BoxedImagesOptions, JudgingOptions):
     """Which methods are judged, by what, on which images."""
 
     out: Path = option(
@@ -87,19 +85,6 @@ class Evaluate(BoxedImagesOptions, JudgingOptions):
         "All tables, how long it took, and where an error came from.",
         panel=Output.panel,
     )
-    against: str | None = option(
-        None, "Against", "Another network on the same images, named as --model.", panel=_MORE
-    )
-    against_weights: str | None = option(None, "Its weights", "Its weights.", panel=_MORE)
-    against_weights_key: str | None = option(
-        None, "Its copy of weights", "Which copy in that file.", panel=_MORE
-    )
-    against_mean: tuple[float, ...] | None = option(
-        None, "Its mean", "Its mean, where it is not the usual one.", panel=_MORE
-    )
-    against_std: tuple[float, ...] | None = option(
-        None, "Its deviation", "Its standard deviation.", panel=_MORE
-    )
 
 
 def evaluate(options: Evaluate) -> dict[str, Any]:
@@ -117,27 +102,12 @@ def evaluate(options: Evaluate) -> dict[str, Any]:
     learnt = options.weights_of_layers
     tuned = None if learnt is None else read_tuned(learnt)
     called = options_of(chosen, tuned=tuned)
-    other = {name: getattr(options, f"against_{name}") for name in _OTHER}
-    given = [f"--against-{name.replace('_', '-')}" for name, value in other.items() if value]
-    if against is None and given:
-        raise OptionError(
-            f"{' and '.join(given)} without --against",
-            "the other network",
-            "pass --against MODEL as well",
-        )
+    _ = options.rival  # refused before anything is read
     claim(out, OPTIONS, "an evaluation", f"{ROWS}/{IDENTITY}", quiet=started(out))
     network, preparation = options.opened()
     tell(preparation)
-    rival = None
-    if against is not None:
-        # Before all that takes long: what is wrong with it would end the run only after the tables.
-        rival = options.opened(model=against, **other)
-        if network.num_classes != rival[0].num_classes:
-            raise DataError(
-                f"--against {against}, a network of {rival[0].num_classes:,} classes",
-                f"{network.num_classes:,}, as --model has",
-                "name another network with --against, or its own trained weights with --against-weights",
-            )
+    # Before all that takes long: what is wrong with it would end the run only after the tables.
+    rival = options.opened_rival(network)
     check_tuned(tuned, network)
     collection, names = options.collection(network)
     setup = setup_of(options, preparation)
@@ -255,12 +225,9 @@ def _compare(
 ) -> tuple[str, str]:
     """Show images to two networks and write where one is right and the other wrong: the page's name, and what it is."""
     seen = [_all(images, preparation) for _, preparation, _ in sides]
-    # A model's own name is enough, unless both have the same.
-    short = [setup.network.split(":")[-1] for _, _, setup in sides]
-    told = short if len(set(short)) == len(short) else [setup.network for _, _, setup in sides]
     first, second = (
         Side(network, batch.inputs, batch.pixels, name, boxes=batch.boxes)
-        for (network, _, _), batch, name in zip(sides, seen, told, strict=True)
+        for (network, _, _), batch, name in zip(sides, seen, options.names_of_both(), strict=True)
     )
     with progress_over(f"Comparing two networks on {len(images)} images", len(images)) as advance:
         found = compare_networks(

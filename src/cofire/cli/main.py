@@ -25,12 +25,13 @@ VERBS = {
     "explain": "Which pixels of images carried the decisions of a network: a page, images and numbers.",
     "evaluate": "Judge explanations: do they show where the object is, and what the network uses?",
     "tune": "Learn options of a method, on images whose objects have boxes.",
+    "trust": "Whose maps do people trust? Two networks' maps, blinded: the study made, served and reported.",
     "recipes": "The experiments that a study has by name, with their options, the papers' numbers and their cost.",
     "doctor": "Versions, devices, what is installed, and what an extra would add.",
 }
 """The verbs and what the list of them says; the module of a verb is imported when it is called."""
 
-_GO_ON = ("demo", "study", "follow", "evaluate")
+_GO_ON = ("demo", "study", "follow", "evaluate", "serve")
 """Verbs that go on where they were when they are called again."""
 
 _MEASURED = ("demo", "study", "follow", "summarize")
@@ -49,9 +50,22 @@ class _Verbs(TyperGroup):
 
 
 def _verb(name: str) -> Any:
+    module = import_module(f"cofire.cli.{'study' if name == 'demo' else name}")
+    parts = getattr(module, "PARTS", ())
+    if not parts:
+        return _command(module, name)
+    return TyperGroup(
+        name=name,
+        help=VERBS[name],
+        commands={part: _command(module, part) for part in parts},
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["--help", "-h"]},
+    )
+
+
+def _command(module: Any, name: str) -> Any:
     from cofire.cli.parameters import command
 
-    module = import_module(f"cofire.cli.{'study' if name == 'demo' else name}")
     return command(
         name,
         getattr(module, name.capitalize()),

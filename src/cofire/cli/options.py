@@ -11,6 +11,7 @@ import typer
 from torch.utils.data import DataLoader, Dataset
 
 from cofire.cli.terminal import without_commands
+from cofire.errors import DataError, OptionError
 from cofire.images.classes import known_names, read_names
 from cofire.images.collection import Collection
 from cofire.images.layouts import open_collection
@@ -151,6 +152,69 @@ class LabelledDataOptions(ImageOptions):
         if preparation is None:
             return {}
         return {"prepared": preparation.told, "preparation": preparation.record}
+
+
+_OTHER = ("weights", "weights_key", "mean", "std")
+
+
+class RivalOptions(ImageOptions):
+    """Another network that sees the same images."""
+
+    panel: ClassVar[str] = "The other network"
+
+    against: str | None = option(
+        None, "Against", "Another network on the same images, named as --model."
+    )
+    against_weights: str | None = option(None, "Its weights", "Its weights.")
+    against_weights_key: str | None = option(
+        None, "Its copy of weights", "Which copy in that file."
+    )
+    against_mean: tuple[float, ...] | None = option(
+        None, "Its mean", "Its mean, where it is not the usual one."
+    )
+    against_std: tuple[float, ...] | None = option(None, "Its deviation", "Its standard deviation.")
+
+    @property
+    def rival(self) -> dict[str, Any]:
+        """What is said of the other network, as `opened` takes it.
+
+        Raises:
+            OptionError: Something is, and there is none.
+        """
+        other = {name: getattr(self, f"against_{name}") for name in _OTHER}
+        given = [f"--against-{name.replace('_', '-')}" for name, value in other.items() if value]
+        if self.against is None and given:
+            raise OptionError(
+                f"{' and '.join(given)} without --against",
+                "the other network",
+                "pass --against MODEL as well",
+            )
+        return other | {"model": self.against}
+
+    def opened_rival(self, network: Network) -> tuple[Network, Preparation] | None:
+        """The other network, and how images are prepared for it; None where none is asked for.
+
+        Raises:
+            DataError: It has another number of classes.
+        """
+        other = self.rival
+        if self.against is None:
+            return None
+        rival = self.opened(**other)
+        if network.num_classes != rival[0].num_classes:
+            raise DataError(
+                f"--against {self.against}, a network of {rival[0].num_classes:,} classes",
+                f"{network.num_classes:,}, as --model has",
+                "name another network with --against, or its own trained weights with --against-weights",
+            )
+        return rival
+
+    def names_of_both(self) -> tuple[str, str]:
+        """What the two are called: a model's own name is enough, unless both have the same."""
+        both = (named(self.model), named(self.against or ""))
+        short = tuple(name.split(":")[-1] for name in both)
+        first, second = short if short[0] != short[1] else both
+        return (first, second) if first != second else (f"{first} (first)", f"{second} (second)")
 
 
 class BoxedImagesOptions(ImageOptions):

@@ -29,6 +29,7 @@ from cofire.options import Options
 
 RENAMED = {
     "boost": {"--method": "--booster"},
+    "make": {"--images": "--data", "--methods": "--method"},
     "evaluate": {
         "--images": "--data",
         "--methods": "--method",

@@ -15,6 +15,8 @@ All intervals are of 95 %. Which one is right depends on what was measured:
 - several runs over the same samples: the bootstrap of both (`paired_bootstrap`), and beside it
   Student's t over the
   runs (`seed_interval`), as a bootstrap of three runs knows too little of how runs differ;
+- what many people say of the same things: the bootstrap of both (`crossed_interval`), and beside it the
+  exact binomial one (`exact_interval`), as though all answers were independent;
 - a correlation over the checkpoints of one run: `cofire.study.correlate`.
 
 What an interval says is one of four words, told by `verdict`: "better" or "worse" than 0, "equal"
@@ -22,6 +24,7 @@ within a margin, or "undecided", for which `samples_to_decide` says about how ma
 decide.
 """
 
+from cofire.statistics.crossed import crossed_interval, exact_interval
 from cofire.statistics.resampling import mean_interval, mean_intervals, paired_bootstrap, sign_flip
 from cofire.statistics.verdict import (
     Interval,
@@ -40,6 +43,8 @@ from cofire.statistics.verdict import (
 __all__ = [
     "Interval",
     "Outcome",
+    "crossed_interval",
+    "exact_interval",
     "holm",
     "mean_interval",
     "mean_intervals",
