@@ -8,7 +8,9 @@ from cofire.cli.main import VERBS
 from tests.golden.running import run
 
 
-@pytest.mark.parametrize("verb", [*(one for one in VERBS if one != "trust"), "trust make", "trust serve"])
+@pytest.mark.parametrize(
+    "verb", [*(one for one in VERBS if one != "trust"), "trust make", "trust serve"]
+)
 def test_every_verb_has_the_same_flags_for_what_it_says(verb, tmp_path):
     told = run((*verb.split(), "--help"), tmp_path).out
     for flag in ("--quiet", "-q", "--verbose", "-v", "--json", "--version", "-V", "-h"):

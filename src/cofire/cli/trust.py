@@ -214,22 +214,20 @@ def serve(options: Serve) -> dict[str, Any]:
         )
     answers = _answers(options, study)
     invites = None if options.invite is None else _invites(options.folder, options.invite)
-    listening = _listening(options.host, options.port)
-    port = listening.getsockname()[1]
-    host = f"[{options.host}]" if ":" in options.host else options.host
-    say("Study", f"http://{host}:{port}/")
-    if invites is not None:
-        for token in invites:
+    with _listening(options.host, options.port) as listening:
+        port = listening.getsockname()[1]
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        say("Study", f"http://{host}:{port}/")
+        for token in invites or ():
             say("Invite", f"http://{host}:{port}/p/{token}")
-        say("Kept", named(options.folder / INVITES))
-    if not _is_here(options.host):
-        note(
-            "answers cross the network as plain text. Put the pages behind a proxy with HTTPS "
-            f"(caddy reverse-proxy --from your.name --to 127.0.0.1:{port}) and serve on 127.0.0.1."
-        )
-    pages = Pages(options.folder, study, answers, invites)
-    config = uvicorn.Config(pages.app, log_level="warning", access_log=False, server_header=False)
-    uvicorn.Server(config).run(sockets=[listening])
+        if not _is_here(options.host):
+            note(
+                "answers cross the network as plain text. Put the pages behind a proxy with HTTPS "
+                f"(caddy reverse-proxy --from your.name --to 127.0.0.1:{port}) and serve on 127.0.0.1."
+            )
+        pages = Pages(options.folder, study, answers, invites)
+        config = uvicorn.Config(pages.app, log_level="warning", access_log=False)
+        uvicorn.Server(config).run(sockets=[listening])
     return {"port": port}
 
 
