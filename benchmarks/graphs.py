@@ -24,7 +24,8 @@ import torch
 from cofire import functional, summarize
 from cofire.activations.batches import Batches
 from cofire.activations.labelling import ClassRows, Labelling
-from cofire.activations.passes import FirstPass, RandomLabels, SecondPass, run_pass, shuffled_labels
+from cofire.activations.passes import FirstPass, SecondPass, run_pass
+from cofire.activations.random_labels import RandomLabels, shuffled_labels
 from cofire.graphs.communities import bisect, leiden
 from cofire.graphs.louvain import louvain
 from cofire.network import Network

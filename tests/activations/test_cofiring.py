@@ -15,7 +15,7 @@ from cofire import functional
 from cofire.activations import cost_of
 from cofire.activations.cofiring import CofiringCounts, adapted_top
 from cofire.activations.neurons import Grouping, NeuronView
-from cofire.activations.passes import shuffled_labels
+from cofire.activations.random_labels import shuffled_labels
 from cofire.errors import BudgetError, DataError, LayerError, MergeError, OptionError
 
 

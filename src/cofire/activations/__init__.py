@@ -5,9 +5,11 @@ from cofire.activations.histograms import ActivationHistograms, Range
 from cofire.activations.statistics import ActivationStatistics
 from cofire.activations.summarize import DEFAULT_CAP, DEFAULT_TOP, Cost, cost_of, summarize
 from cofire.activations.summary import ActivationSummary, ByClass, LayerSummary, SummaryOptions
+from cofire.activations.top_samples import DEFAULT_SAMPLES, NeuronSamples, TopSamples
 
 __all__ = [
     "DEFAULT_CAP",
+    "DEFAULT_SAMPLES",
     "DEFAULT_TOP",
     "ActivationHistograms",
     "ActivationStatistics",
@@ -16,9 +18,11 @@ __all__ = [
     "CofiringCounts",
     "Cost",
     "LayerSummary",
+    "NeuronSamples",
     "Pairs",
     "Range",
     "SummaryOptions",
+    "TopSamples",
     "cost_of",
     "summarize",
 ]

@@ -39,11 +39,13 @@ class Batch:
         index: Its number, from 0.
         inputs: (samples, ...).
         labels: (samples,), int64.
+        start: Number of its first sample, from 0, in the order of reading.
     """
 
     index: int
     inputs: Tensor
     labels: Tensor
+    start: int
 
 
 class Batches:
@@ -146,7 +148,7 @@ class Batches:
             inputs, labels = self._pair
             for index, start in enumerate(range(0, len(labels), self._size)):
                 part = slice(start, start + self._size)
-                yield Batch(index, inputs[part], labels[part])
+                yield Batch(index, inputs[part], labels[part], start)
             return
         source: Iterator[Any] | None = None
         index = read = 0
@@ -161,7 +163,7 @@ class Batches:
                 raise
             except Exception as error:
                 raise not_loaded(error, f"batch {index}") from error
-            batch = self._checked(given, index)
+            batch = self._checked(given, index, read)
             read += len(batch.labels)
             if len(batch.labels):
                 yield batch
@@ -176,7 +178,7 @@ class Batches:
                 "correct its __getitem__, or its __len__",
             )
 
-    def _checked(self, given: Any, index: int) -> Batch:
+    def _checked(self, given: Any, index: int, start: int) -> Batch:
         where = f"batch {index}"
         if not isinstance(given, tuple | list) or len(given) != 2:
             raise _not_a_batch(given, where)
@@ -188,7 +190,8 @@ class Batches:
             raise BatchError(error.given, error.expected, error.remedy) from error
         if inputs.ndim == 0 or labels.ndim == 0:
             raise _not_a_batch(given, where)
-        return Batch(index, inputs, check_labels(labels, len(inputs), self._num_classes, where))
+        labels = check_labels(labels, len(inputs), self._num_classes, where)
+        return Batch(index, inputs, labels, start)
 
 
 def first_inputs(data: Any) -> Tensor:

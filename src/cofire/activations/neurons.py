@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -21,10 +21,19 @@ class NeuronView:
         values: (samples, neurons, positions), or (samples, positions, neurons) if `neurons_last`.
             float32 or float64.
         neurons_last: Which of the two.
+        before: The same neurons with their positions, where each value is the maximum over them.
+        averaged: Whether each value is a mean over positions.
     """
 
     values: Tensor
     neurons_last: bool
+    before: Tensor | None = None
+    averaged: bool = False
+
+    @property
+    def with_positions(self) -> NeuronView:
+        """The neurons with all their positions, where each value is the maximum over them."""
+        return self if self.before is None else NeuronView(self.before.contiguous(), False)
 
     @property
     def samples(self) -> int:
@@ -73,9 +82,9 @@ def view_neurons(activation: Tensor, layer: ActivationLayer, unit: Unit) -> Neur
     if values.ndim == 2:
         return view_matrix(first)
     if unit == "channel-mean":
-        return view_matrix(first.flatten(2).mean(dim=2))
+        return replace(view_matrix(first.flatten(2).mean(dim=2)), averaged=True)
     if unit == "channel-max":
-        return view_matrix(first.flatten(2).amax(dim=2))
+        return replace(view_matrix(first.flatten(2).amax(dim=2)), before=first.flatten(2))
     last = values.movedim(axis, -1)
     if last.is_contiguous():
         return NeuronView(last.flatten(1, -2), neurons_last=True)

@@ -13,14 +13,17 @@ from torch import Tensor
 from cofire.activations.batches import Batches, progress_over
 from cofire.activations.cofiring import CofiringCounts, Pairs, adapted_top
 from cofire.activations.histograms import ActivationHistograms, Range, ranges_of
-from cofire.activations.kernels import add_by_label, over_neurons
 from cofire.activations.labelling import ClassRows, Labelling
 from cofire.activations.neurons import Grouping, NeuronView, view_neurons
+from cofire.activations.random_labels import RandomLabels
 from cofire.activations.statistics import ActivationStatistics, find_non_finite
+from cofire.activations.top_samples import TopSamples
 from cofire.errors import BatchError, DataError, LabelError, NonFiniteError
 from cofire.network import ActivationLayer, Network, Unit
 
 _ROUNDING = 1e-5
+
+
 """How far sums of float32 inner products may lie apart for the same samples in another order."""
 
 
@@ -33,12 +36,14 @@ class LayerBatch:
         classes: The samples by class.
         together: The samples as one class.
         index: The batch's number.
+        start: Number of its first sample.
     """
 
     view: NeuronView
     classes: Grouping
     together: Grouping
     index: int
+    start: int = 0
 
 
 Observer = Callable[[ActivationLayer, LayerBatch], None]
@@ -49,9 +54,9 @@ class DataSeen:
     """What a pass saw of the data, per class, to tell whether two passes saw the same.
 
     Attributes:
-        sums: Sums over the samples of each class, (classes, 4), float64: of 1, of 1 where the
+        sums: Sums over the samples of each class, (classes, 6), float64: of 1, of 1 where the
             network classifies the sample correctly, of the sample's inner product with `direction`,
-            and of the size of that.
+            of the size of that, and of the last two times the sample's number.
         direction: Random numbers, the same in every pass, (values of a sample,). Whatever changes
             in a sample, changes its inner product with them.
         outputs: Number of each class's output, (classes,); None where there is none.
@@ -64,7 +69,7 @@ class DataSeen:
     @classmethod
     def nothing(cls, network: Network, labelling: Labelling) -> Self:
         """Before any data."""
-        sums = torch.zeros(len(labelling.names), 4, dtype=torch.float64, device=network.device)
+        sums = torch.zeros(len(labelling.names), 6, dtype=torch.float64, device=network.device)
         direction = torch.randn(
             math.prod(network.input_shape), generator=torch.Generator().manual_seed(0)
         )
@@ -86,15 +91,16 @@ class DataSeen:
         """The classes that have samples, in order, int64, on the CPU."""
         return torch.nonzero(self.samples > 0).flatten().cpu()
 
-    def update(self, inputs: Tensor | None, labels: Tensor, logits: Tensor) -> None:
+    def update(self, inputs: Tensor | None, labels: Tensor, logits: Tensor, start: int = 0) -> None:
         """Add a batch, in place.
 
         Args:
             inputs: (samples, ...); None where they are known to be the same in every pass.
             labels: (samples,).
             logits: (samples, outputs).
+            start: Number of its first sample.
         """
-        values = torch.zeros(len(labels), 4, dtype=torch.float64, device=labels.device)
+        values = torch.zeros(len(labels), 6, dtype=torch.float64, device=labels.device)
         values[:, 0] = 1
         if self.outputs is not None:
             values[:, 1] = logits.argmax(dim=1) == self.outputs[labels]
@@ -102,12 +108,19 @@ class DataSeen:
             flat = inputs.to(self.direction).reshape(len(labels), -1)
             values[:, 2] = torch.nan_to_num(flat @ self.direction)
             values[:, 3] = values[:, 2].abs()
+            numbers = torch.arange(start, start + len(labels), device=labels.device)
+            values[:, 4:] = values[:, 2:4] * numbers[:, None]
         self.sums.index_add_(0, labels, values)
 
     def same(self, other: Self) -> bool:
         """Whether the other saw the same, up to the order of the samples."""
-        close = (self.sums - other.sums).abs()[:, 2:] <= _ROUNDING * self.sums[:, 3:]
+        close = (self.sums - other.sums).abs()[:, 2:4] <= _ROUNDING * self.sums[:, 3:4]
         return torch.equal(self.samples, other.samples) and bool(close.all())
+
+    def same_order(self, other: Self) -> bool:
+        """Whether the other, which saw the same, saw it in the same order."""
+        apart = (self.sums - other.sums).abs()[:, 4]
+        return bool((apart <= _ROUNDING * self.sums[:, 5]).all())
 
 
 def run_pass(
@@ -151,7 +164,12 @@ def run_pass(
             def each(
                 layer: ActivationLayer,
                 activation: Tensor,
-                rest: tuple[Grouping, Grouping, int] = (classes, classes.together(), index),
+                rest: tuple[Grouping, Grouping, int, int] = (
+                    classes,
+                    classes.together(),
+                    index,
+                    batch.start,
+                ),
             ) -> None:
                 observe(layer, LayerBatch(view_neurons(activation, layer, unit), *rest))
 
@@ -166,7 +184,7 @@ def run_pass(
                 raise error if f"batch {index}" in error.given else _wrong_logit(index) from error
             if not math.isfinite(float(logits.sum(dtype=torch.float64))):
                 raise _wrong_logit(index)
-            seen.update(None if batches.in_memory else batch.inputs, labels, logits)
+            seen.update(None if batches.in_memory else batch.inputs, labels, logits, batch.start)
             advance(len(labels))
     if int(seen.samples.sum()) == 0:
         raise DataError(
@@ -191,13 +209,20 @@ class FirstPass:
         rows: Of the classes, which grow in number as new ones are seen; None where nothing is kept
             by class.
         by_chance: Random labels by which means are found as well, if there are any.
+        top_samples: How many samples that each neuron fires most for are kept; 0 for none.
     """
 
     def __init__(
-        self, threshold: float, rows: ClassRows | None, by_chance: RandomLabels | None = None
+        self,
+        threshold: float,
+        rows: ClassRows | None,
+        by_chance: RandomLabels | None = None,
+        top_samples: int = 0,
     ) -> None:
         self.by_chance = by_chance
         self.statistics: dict[str, ActivationStatistics] = {}
+        self.top_samples: dict[str, TopSamples] = {}
+        self._k = top_samples
         self._rows = rows
         self._threshold = float(threshold)
 
@@ -225,8 +250,26 @@ class FirstPass:
                 "finite numbers",
                 "find what makes the network overflow (weights, learning rate, inputs), or leave that batch out",
             )
+        if self._k:
+            self._keep_top(layer.name, batch, room)
         if self.by_chance is not None:
             self.by_chance.add(layer.name, view, batch.index)
+
+    def _keep_top(self, name: str, batch: LayerBatch, room: int) -> None:
+        view, state = batch.view, self.top_samples.get(name)
+        numbers = None if self._rows is None else torch.arange(room, device=view.values.device)
+        if state is None:
+            state = TopSamples.empty(
+                view.neurons,
+                self._k,
+                classes=numbers,
+                dtype=view.values.dtype,
+                device=view.values.device,
+            )
+        elif numbers is not None and len(state.classes) < room:
+            state = state.spread(numbers)
+        self.top_samples[name] = state
+        state.update(view, batch.together if self._rows is None else batch.classes, batch.start)
 
     def finish(self) -> None:
         """Put the rows in the order of their classes, once everything was seen."""
@@ -235,6 +278,9 @@ class FirstPass:
             for name, state in self.statistics.items():
                 device = state.total.device
                 self.statistics[name] = state.rows(order.to(device), numbers.to(device))
+            for name, top in self.top_samples.items():
+                device = top.values.device
+                self.top_samples[name] = top.rows(order.to(device), numbers.to(device))
 
 
 class SecondPass:
@@ -354,119 +400,3 @@ def check_same(first: DataSeen, second: DataSeen) -> None:
             "the same samples in both passes",
             "turn random augmentation off, and do not let the loader drop or draw other samples each time",
         )
-
-
-def shuffled_labels(class_samples: Tensor, runs: int) -> Tensor:
-    """The labels of all samples in random order, several times: each class keeps its size.
-
-    Args:
-        class_samples: Samples of each class, (classes,), int64.
-        runs: How many orders.
-
-    Returns:
-        Labels by the samples' places in the data, (runs, samples), int32. The same for the same
-        counts.
-
-    Example:
-        >>> drawn = shuffled_labels(torch.tensor([1, 2]), runs=2)
-        >>> drawn.shape, (drawn == 1).sum(dim=1)
-        (torch.Size([2, 3]), tensor([2, 2]))
-    """
-    labels = torch.repeat_interleave(
-        torch.arange(len(class_samples), dtype=torch.int32), class_samples.cpu()
-    )
-    orders = [
-        torch.randperm(len(labels), generator=torch.Generator().manual_seed(run))
-        for run in range(runs)
-    ]
-    return torch.stack([labels[order] for order in orders])
-
-
-class RandomLabels:
-    """The random labels of a pass, batch by batch.
-
-    Args:
-        labels: What `shuffled_labels` gave.
-        class_samples: Samples of each class, (classes,).
-        device: Where the activations lie.
-    """
-
-    def __init__(self, labels: Tensor, class_samples: Tensor, device: torch.device) -> None:
-        self._labels = labels
-        self._class_samples = class_samples.to(device)
-        self._device = device
-        self._totals: dict[str, Tensor] = {}
-        self._start = 0
-        self._index = -1
-        self._size = 0
-        self._of_batch = torch.zeros(len(labels), 0, dtype=torch.int64)
-        self._groupings: list[Grouping] = []
-
-    def anew(self) -> RandomLabels:
-        """The same labels for another pass."""
-        return RandomLabels(self._labels, self._class_samples, self._device)
-
-    def groupings(self, index: int, samples: int) -> list[Grouping]:
-        """The samples of a batch by each run's labels.
-
-        Args:
-            index: Of the batch; batches come in order, each of them for several layers.
-            samples: How many it has.
-
-        Raises:
-            DataError: There are more samples than labels.
-        """
-        if index != self._index:
-            self._start += self._size
-            self._index, self._size = index, samples
-            if self._start + samples > self._labels.shape[1]:
-                raise DataError(
-                    f"more than the {self._labels.shape[1]} samples of the reading before",
-                    "the same samples in every reading of the data",
-                    "do not let the loader drop or draw other samples each time",
-                )
-            part = self._labels[:, self._start : self._start + samples]
-            self._of_batch = part.to(self._device, torch.int64).contiguous()
-            self._groupings = [Grouping(labels) for labels in self._of_batch]
-        return self._groupings
-
-    def add(self, name: str, view: NeuronView, index: int) -> None:
-        """Add the activations of one layer of one batch to the sums of the random classes.
-
-        Args:
-            name: Of the layer.
-            view: The batch.
-            index: Of the batch.
-        """
-        self.groupings(index, view.samples)
-        sums = view.neurons_first().sum(dim=2, dtype=torch.float64)
-        totals = self._totals.get(name)
-        if totals is None:
-            shape = (len(self._labels), len(self._class_samples), view.neurons)
-            totals = self._totals[name] = torch.zeros(
-                shape, dtype=torch.float64, device=sums.device
-            )
-        if sums.device.type == "cpu":
-            over_neurons(
-                add_by_label,
-                view.neurons,
-                sums.numel() * len(totals),
-                sums.numpy(),
-                self._of_batch.numpy(),
-                totals.numpy(),
-            )
-        else:
-            for of_run, labels in zip(totals, self._of_batch, strict=True):
-                of_run.index_add_(0, labels, sums)
-
-    def means(self, name: str, statistics: ActivationStatistics) -> Tensor:
-        """Mean activation over each random class, (runs, classes, neurons), float64.
-
-        Args:
-            name: Of the layer.
-            statistics: Of the layer; a mean never lies outside of a neuron's activations.
-        """
-        everything = statistics.over_classes()
-        low, high = everything.extremes()
-        seen = (self._class_samples * statistics.positions).clamp(min=1)
-        return (self._totals[name] / seen[:, None]).clamp(min=low, max=high)

@@ -17,7 +17,8 @@ from cofire.errors import DataError, MergeError
 
 _SUMS = ("samples", "total", "nonzero", "active")
 _TENSORS = (*_SUMS, "minimum", "maximum")
-_TOGETHER = -1
+TOGETHER = -1
+"""The number of all classes as one."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class ActivationStatistics(State):
         count = len(self.samples)
         if len(self.classes) != count:
             # Also of files from before there were numbers of classes.
-            numbers = torch.arange(count) if count > 1 else torch.full((count,), _TOGETHER)
+            numbers = torch.arange(count) if count > 1 else torch.full((count,), TOGETHER)
             object.__setattr__(self, "classes", numbers.to(self.samples.device))
 
     @classmethod
@@ -182,7 +183,7 @@ class ActivationStatistics(State):
         )
 
     def _kind(self) -> tuple[tuple[int, bool], int, float, str]:
-        by_class = not bool((self.classes == _TOGETHER).any())
+        by_class = not bool((self.classes == TOGETHER).any())
         return (self.total.shape[1], by_class), self.positions, self.threshold, self.precision
 
     def spread(self, classes: Tensor) -> Self:
@@ -224,7 +225,7 @@ class ActivationStatistics(State):
             **{name: getattr(self, name).sum(dim=0, keepdim=True) for name in _SUMS},
             minimum=self.minimum.amin(dim=0, keepdim=True),
             maximum=self.maximum.amax(dim=0, keepdim=True),
-            classes=torch.full_like(self.classes[:1], _TOGETHER),
+            classes=torch.full_like(self.classes[:1], TOGETHER),
         )
 
     def mean(self) -> Tensor:

@@ -14,16 +14,10 @@ from cofire.activations.batches import Batches, announce, first_inputs
 from cofire.activations.cofiring import Pairs, adapted_top, narrowed
 from cofire.activations.histograms import Range
 from cofire.activations.labelling import ClassRows, Labelling
-from cofire.activations.passes import (
-    FirstPass,
-    RandomLabels,
-    SecondPass,
-    check_classes,
-    check_same,
-    run_pass,
-    shuffled_labels,
-)
+from cofire.activations.passes import FirstPass, SecondPass, check_classes, check_same, run_pass
+from cofire.activations.random_labels import RandomLabels, shuffled_labels
 from cofire.activations.summary import ActivationSummary, ByClass, LayerSummary, SummaryOptions
+from cofire.activations.top_samples import DEFAULT_SAMPLES, SAMPLE_BYTES
 from cofire.arguments import validated
 from cofire.errors import BudgetError, LayerError, OptionError
 from cofire.network import ActivationLayer, Network, Selector, Unit, classifier
@@ -36,6 +30,7 @@ DEFAULT_TOP = 50
 """Representative neurons per class, as in P2."""
 
 
+_UNORDERED = "which samples neurons fire most for is left out: the data was read in another order the second time"
 _STATISTICS, _RANGE, _COUNT = 5 * 8, 2 * 8, 8
 """Bytes of a neuron's statistics, of its range, and of a bin."""
 
@@ -54,6 +49,7 @@ def summarize(
     pairs: Pairs | None = None,
     top: PositiveInt = DEFAULT_TOP,
     null_graphs: Annotated[int, Field(ge=0, le=1000)] = 0,
+    top_samples: Annotated[int, Field(ge=0, le=1000)] = DEFAULT_SAMPLES,
     class_names: Sequence[str] | None = None,
     outputs: Sequence[int] | None = None,
     min_class_samples: PositiveInt | None = None,
@@ -98,6 +94,9 @@ def summarize(
             alone gives. Two at least, ten say something; 0 for none. Data that is not in memory is
             read once more, for its labels, and each graph keeps 4 bytes per sample. A loader that
             shuffles gives other random labels in the second pass, which chance does not mind.
+        top_samples: How many samples that each neuron fires most for are kept, with `by_class` of
+            each class as well (`LayerSummary.top_samples`); 0 for none. A loader that reads in
+            another order each time has none: their numbers would mean nothing.
         class_names: Names of all classes, in the order of the labels; those of the data set
             (`classes`, also of the data set behind a loader or a part) unless given, else numbers.
         outputs: The number of each class's output, where class i is not output i.
@@ -146,6 +145,7 @@ def summarize(
             pairs=pairs,
             top=top,
             null_graphs=null_graphs,
+            top_samples=top_samples,
         )
 
     cost = cost_for(len(labelling.names))
@@ -161,6 +161,7 @@ def summarize(
             "fewer null_graphs": null_graphs > 0,
             "a smaller top": pairs is not None,
             "fewer bins": bins > 100,
+            "fewer top_samples": top_samples > 0,
         }
         raise BudgetError(
             f"{cost} with unit='{unit}', bins={bins}, by_class={kept!r}",
@@ -179,7 +180,7 @@ def summarize(
         of_rows = class_samples[known]
         by_chance = RandomLabels(shuffled_labels(of_rows, null_graphs), of_rows, network.device)
     rows = ClassRows(len(labelling.names), known) if kept else None
-    first = FirstPass(threshold, rows, by_chance)
+    first = FirstPass(threshold, rows, by_chance, top_samples)
     seen = run_pass(
         network, batches, labelling, rows, chosen, unit, first.observe, "pass 1 of 2", progress
     )
@@ -194,6 +195,9 @@ def summarize(
         network, batches, labelling, rows, chosen, unit, second.observe, "pass 2 of 2", progress
     )
     check_same(seen, again)
+    if top_samples and not seen.same_order(again):
+        announce(f"Note: {_UNORDERED}", progress)
+        first.top_samples, top_samples = {}, 0
 
     if line := narrowed({name: counts.top for name, counts in second.cofiring.items()}, top):
         announce(f"Note: {line}", progress)
@@ -209,6 +213,7 @@ def summarize(
         top=top,
         classes=tuple(occurring.tolist()),
         outputs=labelling.matched,
+        top_samples=top_samples,
     )
     results = tuple(
         LayerSummary(
@@ -218,6 +223,7 @@ def summarize(
             class_histograms=second.by_class[layer.name].cpu() if kept is True else None,
             cofiring=second.cofiring[layer.name].cpu() if pairs is not None else None,
             by_chance=tuple(counts.cpu() for counts in second.by_chance[layer.name]),
+            tops=first.top_samples[layer.name].cpu() if top_samples else None,
         )
         for layer in chosen
     )
@@ -306,6 +312,7 @@ def cost_of(
     pairs: Literal["class", "union"] | None = None,
     top: int = 50,
     null_graphs: int = 0,
+    top_samples: int = 0,
 ) -> Cost:
     """Neurons and bytes of state that a summary of these layers will hold.
 
@@ -318,6 +325,7 @@ def cost_of(
         pairs: Which pairs of neurons are counted, None for none.
         top: Representative neurons per class at the most.
         null_graphs: How many graphs with random labels.
+        top_samples: How many samples that each neuron fires most for.
 
     Returns:
         The cost.
@@ -326,7 +334,8 @@ def cost_of(
     neurons = sum(sizes)
     classes = num_classes if by_class else 1
     histograms = 1 + (num_classes if by_class is True else 0)
-    state = neurons * (_STATISTICS * classes + (_RANGE + _COUNT * bins) * histograms)
+    state = neurons * (_STATISTICS + SAMPLE_BYTES * top_samples) * classes
+    state += neurons * (_RANGE + _COUNT * bins) * histograms
     if pairs is not None:
         state += sum((1 + null_graphs) * _cofiring(size, num_classes, pairs, top) for size in sizes)
         state += null_graphs * num_classes * neurons * _COUNT

@@ -15,6 +15,7 @@ from cofire.activations.cofiring import CofiringCounts, Pairs, adapted_top
 from cofire.activations.histograms import ActivationHistograms, Range
 from cofire.activations.labelling import Outputs
 from cofire.activations.statistics import ActivationStatistics
+from cofire.activations.top_samples import NeuronSamples, TopSamples
 from cofire.arguments import validated
 from cofire.errors import DataError, LayerError, OptionError, ResultError, near_matches
 from cofire.graphs import ActivationPatternGraph
@@ -48,6 +49,7 @@ class SummaryOptions:
         classes: Numbers of the classes that occur, as the labels have them; from 0 up unless given.
         outputs: How classes and outputs of the network belong together; "none" where there is no
             accuracy.
+        top_samples: How many samples that each neuron fires most for were kept, 0 for none.
     """
 
     fingerprint: str
@@ -61,6 +63,7 @@ class SummaryOptions:
     top: int = 50
     classes: tuple[int, ...] = ()
     outputs: Outputs = "number"
+    top_samples: int = 0
 
     def __post_init__(self) -> None:
         if len(self.classes) != len(
@@ -82,6 +85,7 @@ class LayerSummary:
             for.
         cofiring: Which neurons fire together; None if not asked for.
         by_chance: The same with random labels, several times.
+        tops: The samples that each neuron fires most for; None if not kept. `top_samples` reads it.
     """
 
     layer: ActivationLayer
@@ -90,6 +94,7 @@ class LayerSummary:
     class_histograms: ActivationHistograms | None
     cofiring: CofiringCounts | None = None
     by_chance: tuple[CofiringCounts, ...] = ()
+    tops: TopSamples | None = None
 
     @property
     def neurons(self) -> int:
@@ -194,6 +199,18 @@ class LayerSummary:
     def information(self) -> Tensor:
         """Mutual information between a neuron's activity and the class in bits, (neurons,), float64."""
         return self.measure("information")
+
+    def top_samples(self, label: int | None = None) -> NeuronSamples:
+        """The samples that each neuron fires most for.
+
+        Args:
+            label: Those of one class alone, by its number; of all unless given.
+
+        Raises:
+            DataError: The summary was made without them, or without results by class.
+            LabelError: The class has no samples.
+        """
+        return NeuronSamples.of(self.tops, label, self.layer)
 
     def class_values(self) -> Tensor:
         """What `selectivity_of` says, (classes, neurons), float64."""
@@ -435,6 +452,7 @@ _STATES: dict[str, tuple[str, type[Any]]] = {
     "histograms": ("histograms", ActivationHistograms),
     "by_class": ("class_histograms", ActivationHistograms),
     "cofiring": ("cofiring", CofiringCounts),
+    "top_samples": ("tops", TopSamples),
 }
 """What a file calls the states of a layer: their attribute and class."""
 
