@@ -34,7 +34,7 @@ CASES = {
     "mnist": ("MNIST", (1, 28, 28), "fcnn", TRAIN, 10),
     "fashion-mnist": ("FashionMNIST", (1, 28, 28), "fcnn", TRAIN, 10),
     "cifar10": ("cifar10-jpeg", (3, 32, 32), "fcnn", TRAIN, 10),
-    "fashion-mnist-cnn": ("FashionMNIST", (1, 28, 28), "cnn", 4_000, 6),
+    "fashion-mnist-cnn": ("FashionMNIST", (1, 28, 28), "cnn", 2_500, 8),
 }
 TREATMENTS = {
     "none": {},
