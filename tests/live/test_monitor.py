@@ -1,13 +1,15 @@
 """A monitor sees what training sees, changes nothing of it, and says once what it cannot do."""
 
 import logging
+from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 import cofire
-from cofire.errors import OptionError
+from cofire.errors import LayerError, OptionError
 from cofire.live import Monitor
 from cofire.patterns import MEASURES
 
@@ -328,6 +330,24 @@ def test_inputs_by_name_are_put_in_the_order_of_the_models_parameters(caplog):
     )
 
 
+class Further(Several):
+    """Takes on what a trainer adds, as models of transformers do."""
+
+    def forward(self, inputs, mask=None, labels=None, **rest):
+        return super().forward(inputs, mask)
+
+
+def test_what_a_trainer_adds_to_the_inputs_is_no_input_of_the_network(caplog):
+    model, (inputs, labels) = Further(), batches()[0]
+    monitor = Monitor(model, every=1)
+    batch = {"inputs": inputs, "mask": torch.ones(16, 6), "labels": labels}
+    with monitor.step({**batch, "num_items_in_batch": torch.tensor(16)}):
+        model(**batch)
+    monitor.end_epoch()
+    assert not said(caplog)
+    assert monitor.trajectory.layers["information"].null_count == 0
+
+
 class Shared(nn.Module):
     """One ReLU that works in place and is called three times, as in a residual network."""
 
@@ -428,3 +448,45 @@ def test_an_option_that_would_do_nothing_is_refused():
         Monitor(nn.Identity(), checkpoints=True)
     with pytest.raises(OptionError, match=r"graph_layers without reference.*pass reference"):
         Monitor(nn.Identity(), graph_layers=["relu"])
+
+
+class Checkpointed(nn.Module):
+    """Activations that are let go of, and found again on the way back."""
+
+    def __init__(self, reentrant):
+        super().__init__()
+        self.body, self.reentrant = network(0.5), reentrant
+
+    def forward(self, x):
+        if self.reentrant is None:
+            return self.body(x)
+        return checkpoint(self.body, x, use_reentrant=self.reentrant)
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_checkpointed_activations_are_counted_once(reentrant, caplog):
+    found = []
+    for model in (Checkpointed(reentrant), Checkpointed(None)):
+        monitor = Monitor(model, every=1)
+        torch.manual_seed(0)
+        for inputs, labels in batches():
+            with monitor.step(inputs, labels):
+                loss = nn.functional.cross_entropy(model(inputs.requires_grad_()), labels)
+                loss.backward()
+        monitor.end_epoch()
+        found.append(monitor.trajectory.layers)
+    assert found[0] == found[1]
+    assert not said(caplog)
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_a_penalty_of_checkpointed_activations_has_its_gradient_or_is_refused(reentrant):
+    penalty, inputs = cofire.EntropyPenalty(model := Checkpointed(reentrant)), batches()[0][0]
+    refused = pytest.raises(LayerError, match="at first") if reentrant else nullcontext()
+    with refused, penalty.watch(inputs):
+        model(inputs)
+    if not reentrant:
+        penalty().backward()
+        assert float(model.body[0].weight.grad.abs().sum()) > 0

@@ -201,7 +201,7 @@ def test_a_checkpoint_of_elsewhere_is_named_once_and_counting_begins_anew(tmp_pa
 
 
 def test_other_options_or_no_folder_cost_what_the_checkpoint_held_and_are_said_once(
-    tmp_path, caplog
+    monkeypatch, caplog
 ):
     model, (inputs, labels) = network(), data().tensors
     first = Monitor(model, every=1)
@@ -224,6 +224,11 @@ def test_other_options_or_no_folder_cost_what_the_checkpoint_held_and_are_said_o
         "of the epoch until the checkpoint nothing is kept: other values of bins"
         " (go on with the options that the run had)",
     ]
+    monkeypatch.setattr("cofire.live.monitor.processes", lambda: 2)
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        Monitor(model, every=1).load_state_dict(state)
+    assert "what other processes observed is not kept" in said(caplog)[0]
     with pytest.raises(ResultError, match="a state of a monitor without 'whole'"):
         other.load_state_dict({"steps": 3})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any
 
 from torch import Tensor, nn
@@ -30,13 +30,12 @@ def parts_of(given: Any, labels: Any, model: nn.Module | Network) -> tuple[Any, 
             found = named.pop(name, None)
             labels = found if labels is None else labels
         tensors = {name: value for name, value in named.items() if isinstance(value, Tensor)}
+        taken = {} if isinstance(model, Network) else _parameters(model)
+        if any(one.kind is Parameter.VAR_KEYWORD for one in taken.values()):
+            # Trainers pass on what the loss needs; the network has no such input.
+            tensors = {name: value for name, value in tensors.items() if name in taken} or tensors
         if len(tensors) > 1:
-            taken = (
-                []
-                if isinstance(model, Network)
-                else list(signature(unwrapped(model).forward).parameters)
-            )
-            first = taken[: len(tensors)]
+            first = list(taken)[: len(tensors)]
             if set(first) != set(tensors):
                 raise BatchError(
                     f"a batch of {', '.join(tensors)} for a model that takes {', '.join(taken)}",
@@ -55,6 +54,10 @@ def parts_of(given: Any, labels: Any, model: nn.Module | Network) -> tuple[Any, 
             "pass what goes into the model to monitor.step",
         )
     return given, labels
+
+
+def _parameters(model: nn.Module) -> Mapping[str, Parameter]:
+    return signature(unwrapped(model).forward).parameters
 
 
 def some_of(inputs: Any) -> Any:

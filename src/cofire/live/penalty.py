@@ -153,13 +153,21 @@ class EntropyPenalty:
 
         Raises:
             ExportError: The model cannot be read.
-            LayerError: No such layer, or one that no module computes.
+            LayerError: No such layer, one that no module computes, or one whose history of gradients
+                the model hides.
         """
         if self._layers is None:
             self._layers = self._read(inputs)
         self._found, self._entropies = {}, {}
+        learning = torch.is_grad_enabled()
 
         def keep(layer: ActivationLayer, activation: Tensor) -> None:
+            if learning and not torch.is_grad_enabled():
+                raise LayerError(
+                    f"the layer '{layer.name}', which the model computes without gradients at first",
+                    "activations that the penalty's gradient can go through",
+                    "call torch.utils.checkpoint.checkpoint with use_reentrant=False, or choose other layers",
+                )
             first = activation.movedim(1 + layer.channel_axis, -1)
             rows = first.reshape(-1, first.shape[-1])
             # What follows may work in place, such as dropout.
