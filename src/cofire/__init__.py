@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cofire.explain import Explanation, Rule, explain, register_method, register_rule
     from cofire.graphs import ActivationPatternGraph, Communities
     from cofire.live import EntropyPenalty
-    from cofire.network import ActivationLayer, Network, load_weights, save_weights
+    from cofire.network import ActivationLayer, Network, load_weights, receptive_field, save_weights
     from cofire.patterns import register_measure
     from cofire.report import write_figures, write_report
     from cofire.study import StudyOptions, Trajectory, run_study
@@ -51,6 +51,7 @@ __all__ = [
     "functional",
     "live",
     "load_weights",
+    "receptive_field",
     "register_measure",
     "register_method",
     "register_rule",
@@ -67,7 +68,7 @@ _FROM = {
     "explain": ("Explanation", "Rule", "register_method", "register_rule"),
     "graphs": ("ActivationPatternGraph", "Communities"),
     "live": ("EntropyPenalty",),
-    "network": ("ActivationLayer", "Network", "load_weights", "save_weights"),
+    "network": ("ActivationLayer", "Network", "load_weights", "receptive_field", "save_weights"),
     "patterns": ("register_measure",),
     "report": ("write_figures", "write_report"),
     "study": ("StudyOptions", "Trajectory", "follow", "run_study"),

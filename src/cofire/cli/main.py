@@ -21,6 +21,7 @@ VERBS = {
     "summarize": "What the neurons of one model do on one data set: a summary file, tables and a report.",
     "report": "Write the report of finished results again, and its figures as files.",
     "graph": "Which neurons of a layer fire together: the graph of one checkpoint, as a file for Gephi.",
+    "neurons": "What neurons of a layer fire for: pictures of the samples with their highest activations.",
     "boost": "Boost a trained model by what its neurons do, and hold it against controls.",
     "explain": "Which pixels of images carried the decisions of a network: a page, images and numbers.",
     "evaluate": "Judge explanations: do they show where the object is, and what the network uses?",

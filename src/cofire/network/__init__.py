@@ -4,6 +4,7 @@ from cofire.network.classifier import check_decides, classifier
 from cofire.network.layers import ActivationLayer, Selector, Unit
 from cofire.network.network import Network
 from cofire.network.outputs import Output
+from cofire.network.receptive import ReceptiveField, receptive_field
 from cofire.network.weights import digest_of, load_weights, save_weights
 from cofire.renamed import removed
 
@@ -11,12 +12,14 @@ __all__ = [
     "ActivationLayer",
     "Network",
     "Output",
+    "ReceptiveField",
     "Selector",
     "Unit",
     "check_decides",
     "classifier",
     "digest_of",
     "load_weights",
+    "receptive_field",
     "save_weights",
 ]
 

@@ -53,6 +53,7 @@ def environment() -> jinja2.Environment:
     words = ("number", "signed", "percent", "count", "plural", "joined", "interval", "short")
     functions = {name: getattr(notation, name) for name in words} | {"title_of": title_of}
     found.filters.update(functions)
+    found.filters["zip"] = zip
     found.globals.update(
         functions,
         light=colours.LIGHT,

@@ -1,0 +1,117 @@
+"""What neurons fire for: strips of pictures, in the report and on the page of a neuron."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from cofire.images.pictures import Picture, address, encoded
+from cofire.report.notation import number
+from cofire.report.section import Results, Section
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture.
+
+    Attributes:
+        address: Of the picture, "" where none is shown.
+        about: The sample's class.
+        activation: The neuron's activation.
+        sample: Number of the sample.
+        hard: Whether its pixels are to be seen one by one.
+        whole: Address of the whole image, "" where the picture is that.
+        hard_whole: Whether those of the whole image are.
+        frame: Left, top, width and height of the picture on it, in percent.
+    """
+
+    address: str
+    about: str
+    activation: str
+    sample: int
+    hard: bool = False
+    whole: str = ""
+    hard_whole: bool = False
+    frame: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Strip:
+    """The pictures of one neuron.
+
+    Attributes:
+        name: What it is of, its heading.
+        words: What is known of it.
+        tiles: The highest activation first.
+    """
+
+    name: str
+    words: str
+    tiles: Sequence[Tile]
+
+
+_HARD = 32
+"""Up to so many pixels, each is seen."""
+
+
+def tile(picture: Picture, class_name: str, *, images: bool = True, whole: bool = False) -> Tile:
+    """A picture as a page shows it.
+
+    Args:
+        picture: What is shown.
+        class_name: Of its class.
+        images: Whether the picture itself is shown, or its number alone.
+        whole: Whether the image that it is cut from is shown as well.
+    """
+    shown = encoded(picture.crop) if images else b""
+    left, top, right, bottom = picture.window
+    width, height = picture.image.size
+    around = images and whole and not picture.whole
+    return Tile(
+        address(shown),
+        class_name,
+        number(picture.activation, 2),
+        picture.sample,
+        max(picture.crop.size) <= _HARD,
+        address(encoded(picture.image)) if around else "",
+        max(picture.image.size) <= _HARD,
+        (
+            100 * left / width,
+            100 * top / height,
+            100 * (right - left) / width,
+            100 * (bottom - top) / height,
+        ),
+    )
+
+
+class Strips(Section):
+    """Strips of pictures, one for each neuron or class."""
+
+    id, title = "pictures", "What do neurons fire for?"
+    label = "In pictures"
+    template = "sections/strips.html.j2"
+    wide = True
+
+    def __init__(
+        self, answer: str, strips: Sequence[Strip], rest: Sequence[Strip] = (), more: str = ""
+    ) -> None:
+        self.answer, self.strips, self.rest, self.more = answer, strips, rest, more
+
+    @classmethod
+    def of(cls, results: Results) -> Self | None:
+        return None
+
+    def lead(self) -> str:
+        return self.answer
+
+    @property
+    def shown(self) -> list[str]:
+        """Addresses of all pictures on the page."""
+        tiles = [tile for strip in (*self.strips, *self.rest) for tile in strip.tiles]
+        return [one for tile in tiles for one in (tile.address, tile.whole) if one]
+
+    @property
+    def size(self) -> str:
+        """How many pictures there are, and how many kB they take."""
+        return f"{len(self.shown):,} pictures, {sum(map(len, self.shown)) / 1000:,.0f} kB"
