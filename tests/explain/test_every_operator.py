@@ -52,6 +52,12 @@ CALLS = {
     "glu": lambda x, p: F.glu(x, 1),
     "clamp": lambda x, p: x.clamp(0, 6),
     "clamp_min": lambda x, p: A.clamp_min(x, 0),
+    "fake_quantize_per_tensor_affine": lambda x, p: torch.fake_quantize_per_tensor_affine(
+        x, 0.01, 0, -128, 127
+    ),
+    "fake_quantize_per_channel_affine": lambda x, p: torch.fake_quantize_per_channel_affine(
+        x, p.spread / 100, p.mean, 1, -128, 127
+    ),
     "clamp_max": lambda x, p: A.clamp_max(x, 1),
     "hardtanh": lambda x, p: F.hardtanh(x),
     "threshold": lambda x, p: F.threshold(x, 0.1, 0.0),

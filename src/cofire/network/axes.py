@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,7 +136,7 @@ def _find_fold(
         return Fold(axis)
     # The axis holds the batch and something else: which of the two is the outer one shows where
     # they met.
-    for operand in operation.operands():
+    for operand in _whole_operands(operation):
         if operand.sizes is None or all(size.constant for size in operand.sizes):
             continue
         found = _fold_of(operand, batch, known)
@@ -147,6 +147,12 @@ def _find_fold(
         if found.before * found.after == times:
             return Fold(axis, found.before, found.after)
     return f"how the batch lies in its shape {_readable(sizes, batch)} cannot be told"
+
+
+def _whole_operands(operation: Operation) -> Iterator[Operation]:
+    """The operands; of a part of a split, of which there are several, what was split."""
+    for operand in operation.operands():
+        yield from operand.operands() if operand.sizes is None else (operand,)
 
 
 def _fold_after_reshape(

@@ -92,6 +92,25 @@ class _WithoutTorch:
         return getattr(self._stream, name)
 
 
+# Of these PyTorch does not know the shape, so that it does not export them.
+_ROUNDING = (
+    "fake_quantize_per_tensor_affine_cachemask",
+    "_fake_quantize_per_tensor_affine_cachemask_tensor_qparams",
+    "fake_quantize_per_channel_affine_cachemask",
+)
+
+
+@contextmanager
+def _shapes_of_rounding() -> Iterator[None]:
+    def shapes(values: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+        return torch.empty_like(values), torch.empty_like(values, dtype=torch.bool)
+
+    with torch.library._scoped_library("aten", "IMPL") as library:
+        for name in _ROUNDING:
+            library.impl(name, shapes, "Meta")
+        yield
+
+
 # What these give has the shape of their operand and nothing else of it.
 _FILLED = named("filled")
 _CALLS = 'pass capture="calls", which records activations without reading the graph'
@@ -115,7 +134,7 @@ def exported(model: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
             if _takes_any_number(model):
                 shapes = (shapes,)
             try:
-                with _quietly():
+                with _quietly(), _shapes_of_rounding():
                     program = torch.export.export(
                         model, example, dynamic_shapes=shapes, strict=False
                     )

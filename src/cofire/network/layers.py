@@ -136,6 +136,7 @@ class LayersFound:
         unreadable: Names of activations that have no neurons of a sample, with the reason.
         sources: For each layer and gate the operation that computes it.
         layouts: For each layer and gate the way its tensor lies.
+        heads: Attention heads, chosen only where they are asked for.
     """
 
     layers: tuple[ActivationLayer, ...]
@@ -143,6 +144,7 @@ class LayersFound:
     unreadable: Mapping[str, str]
     sources: Mapping[ActivationLayer, Operation] = field(repr=False)
     layouts: Mapping[ActivationLayer, Layout] = field(repr=False)
+    heads: tuple[ActivationLayer, ...] = ()
 
 
 def find_layers(operations: Sequence[Operation], batch: Extent) -> LayersFound:
@@ -156,8 +158,8 @@ def find_layers(operations: Sequence[Operation], batch: Extent) -> LayersFound:
     """
     users = users_of(operations)
     found = activations_in(operations, users)
-    fed = _depending_on(operations, "input")
-    weighted = _depending_on(operations, "parameter") - fed
+    fed = depending_on(operations, "input")
+    weighted = depending_on(operations, "parameter") - fed
     before_parameters = _before_parameters(operations, users, fed, weighted)
     layers: list[ActivationLayer] = []
     gates: list[ActivationLayer] = []
@@ -198,7 +200,8 @@ def find_layers(operations: Sequence[Operation], batch: Extent) -> LayersFound:
     return LayersFound(tuple(layers), tuple(gates), unreadable, sources, layouts)
 
 
-def _depending_on(operations: Sequence[Operation], role: str) -> set[Operation]:
+def depending_on(operations: Sequence[Operation], role: str) -> set[Operation]:
+    """The operations of a role, such as "input", and all that is made of them."""
     depending: set[Operation] = set()
     for operation in operations:
         if operation.role == role or any(
@@ -328,16 +331,15 @@ def select(found: LayersFound, chosen: Selector) -> tuple[ActivationLayer, ...]:
     wanted: set[ActivationLayer] = set()
     for one in chosen if several else [chosen]:  # type: ignore[union-attr]
         wanted.update(_matching(found, one))  # type: ignore[arg-type]
-    order = {operation: place for place, operation in enumerate(found.sources.values())}
-    places = {layer: order[found.sources[layer]] for layer in wanted}
-    return tuple(sorted(wanted, key=places.__getitem__))
+    order = {layer: place for place, layer in enumerate((*found.sources, *found.heads))}
+    return tuple(sorted(wanted, key=order.__getitem__))
 
 
 def _matching(
     found: LayersFound, one: str | ActivationLayer | Callable[[ActivationLayer], bool]
 ) -> list[ActivationLayer]:
     if isinstance(one, ActivationLayer):
-        if one in found.sources:
+        if one in found.sources or one in found.heads:
             return [one]
         raise LayerError(
             f"layer {one.name!r}, which is not part of this network",
@@ -372,6 +374,7 @@ def _matching(
 def _named(found: LayersFound, text: str) -> list[ActivationLayer]:
     layers = found.layers
     if text.startswith(_KIND):
+        layers = (*layers, *found.heads)
         matches = [layer for layer in layers if layer.kind == text.removeprefix(_KIND)]
         if matches:
             return matches
@@ -390,6 +393,8 @@ def _named(found: LayersFound, text: str) -> list[ActivationLayer]:
     exact = [layer for layer in layers if layer.name == text]
     inside = [layer for layer in layers if layer.path == text or layer.path.startswith(f"{text}.")]
     matches = exact or inside or [layer for layer in layers if fnmatchcase(layer.name, text)]
+    exact_head = [layer for layer in found.heads if layer.name == text]
+    matches = exact_head or matches or [h for h in found.heads if fnmatchcase(h.name, text)]
     if matches:
         return matches
     if any(gate.name == text for gate in found.gates):
@@ -406,4 +411,4 @@ def _named(found: LayersFound, text: str) -> list[ActivationLayer]:
 
 
 def _near(found: LayersFound, name: str) -> str:
-    return near_matches(name, [layer.name for layer in found.layers])
+    return near_matches(name, [layer.name for layer in (*found.layers, *found.heads)])

@@ -158,6 +158,11 @@ class Network:
         return self._engine.found.gates
 
     @property
+    def heads(self) -> tuple[ActivationLayer, ...]:
+        """Heads of attention as neurons: each observes the attention that a token gets from it, on average."""
+        return self._engine.found.heads
+
+    @property
     def unreadable(self) -> Mapping[str, str]:
         """Names of activations that have no neurons of a sample, with the reason."""
         return dict(self._engine.found.unreadable)
@@ -289,7 +294,7 @@ class Network:
             LayerError: The layer is not part of this network.
         """
         (found,) = self.select(layer)
-        return self._graph_engine().nodes[found]
+        return self._graph_engine().node_of(found)
 
     def _graph_engine(self) -> GraphEngine:
         if not isinstance(self._engine, GraphEngine):
@@ -305,7 +310,8 @@ class Network:
 
         Args:
             layers: None for all; a name; the path of a module; a glob over names; "kind:relu"; a
-                predicate; a layer or a gate; or a sequence that mixes these.
+                predicate; a layer or a gate; or a sequence that mixes these. Attention heads are
+                taken by their kind, "kind:attention", by name, or out of `heads`.
 
         Returns:
             The chosen layers, each once, in order of execution.

@@ -41,6 +41,7 @@ activation elementwise bounded: clamp clamp_min hardtanh threshold
 activation signed: glu
 activation signed spelled: quick_gelu
 bound elementwise: clamp_max
+rounding elementwise: fake_quantize_per_tensor_affine fake_quantize_per_channel_affine
 softmax: softmax log_softmax softmin
 convolution: conv1d conv2d conv3d convolution conv_transpose1d conv_transpose2d conv_transpose3d
 linear head: linear addmm
@@ -66,8 +67,8 @@ scan: cumsum cumprod logcumsumexp
 sum: add sub rsub
 scale: mul div
 negative: neg
-function: abs exp log sqrt rsqrt square erf sin cos reciprocal
-power: pow
+function: abs exp log sqrt rsqrt erf sin cos reciprocal
+power: pow square
 extreme: maximum minimum
 blend: lerp addcmul addcdiv copy fill
 choice: where masked_fill index

@@ -323,9 +323,19 @@ def _last_outputs(graph: fx.Graph, count: int) -> list[fx.Node]:
     return [value for value in flat[len(flat) - count :] if isinstance(value, fx.Node)]
 
 
-# Where among their arguments these operators hold the region; its operands follow. Gradients are
-# off anyway when a network runs, and nothing is recomputed.
-_TRANSPARENT = {"wrap_with_set_grad_enabled": 1, "tag_activation_checkpoint": 0}
+# Where among their arguments these operators hold the region; its operands follow. Gradients and
+# autocast are off anyway when a network runs, and nothing is recomputed.
+_TRANSPARENT = {
+    "wrap_with_set_grad_enabled": 1,
+    "tag_activation_checkpoint": 0,
+    "wrap_with_autocast": 4,
+}
+
+
+def _is_transparent(node: fx.Node) -> bool:
+    """Whether a region computes what the same operators give outside of it: autocast that is switched off, say."""
+    name = name_of(node)
+    return name in _TRANSPARENT and (name != "wrap_with_autocast" or node.args[2] is False)
 
 
 def inlined(module: fx.GraphModule) -> tuple[fx.Graph, dict[str, nn.Module]]:
@@ -352,7 +362,7 @@ def inlined(module: fx.GraphModule) -> tuple[fx.Graph, dict[str, nn.Module]]:
 
     def called(node: fx.Node, values: dict[fx.Node, Any]) -> Any:
         name = name_of(node)
-        if name in _TRANSPARENT:
+        if _is_transparent(node):
             position = _TRANSPARENT[name]
             inner = values[node.args[position]]  # type: ignore[index]
             places = [other for other in inner.graph.nodes if other.op == "placeholder"]

@@ -13,10 +13,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor, fx, nn
 
-from cofire.errors import ExportError, RuleError
+from cofire.errors import ExportError, LayerError, RuleError, near_matches
 from cofire.network.axes import draws_numbers, refuse_chance_and_batch
 from cofire.network.calls import CallReading, run_watched
 from cofire.network.export import functionalize
+from cofire.network.heads import Heads, attention_weights, find_heads
 from cofire.network.layers import ActivationLayer, find_layers
 from cofire.network.outputs import Output, head_input
 from cofire.network.packing import packed_reading, unpacked_reading
@@ -79,7 +80,9 @@ class GraphEngine:
         result = next(one for one in reading.operations if one.node is reading.logits)
         refuse_chance_and_batch(reading.operations, result, reading.batch, saved=saved)
         self.reading = reading
-        self.found = find_layers(reading.operations, reading.batch)
+        found = find_layers(reading.operations, reading.batch)
+        self.heads = find_heads(reading.operations, reading.batch, found)
+        self.found = replace(found, heads=tuple(self.heads))
         self.nodes = {
             layer: operation.node
             for layer, operation in self.found.sources.items()
@@ -133,16 +136,37 @@ class GraphEngine:
         head: Callable[[Tensor], None] | None = None,
     ) -> Tensor:
         """Run the graph as it is and hand over the activations of some layers; gives the logits."""
-        chosen = {self.nodes[layer]: (layer, self.found.layouts[layer]) for layer in layers}
+        looking = {
+            self.heads[layer].source.node: self.heads[layer]
+            for layer in layers
+            if layer in self.heads
+        }
+        fused = {node: heads for node, heads in looking.items() if node is not None and heads.fused}
+        chosen = {
+            self.nodes[layer]: (layer, self.found.layouts[layer])
+            for layer in layers
+            if layer not in self.heads
+        }
         # The head's input is often the activation of a layer itself: a node is observed once.
-        at = self.head if head is not None else None
-        nodes = tuple(chosen if at is None else dict.fromkeys((*chosen, at)))
+        at = () if head is None or self.head is None else (self.head,)
+        plain = (node for node in looking if node is not None and node not in fused)
+        nodes = tuple(dict.fromkeys((*chosen, *plain, *at)))
         batch = given.inputs[0].shape[0]
+
+        def beside(node: fx.Node, heads: Heads) -> Callable[..., Any]:
+            def attend(*args: Any, **kwargs: Any) -> Any:
+                if observe is not None:
+                    observe(heads.layer, heads.received(attention_weights(*args, **kwargs), batch))
+                return node.target(*args, **kwargs)  # type: ignore[operator]
+
+            return attend
 
         def hand_over(number: int, value: Tensor) -> None:
             node = nodes[number]
-            if node is at and head is not None:
+            if node in at and head is not None:
                 head(value)
+            if observe is not None and node in looking:
+                observe(looking[node].layer, looking[node].received(value, batch))
             if observe is not None and node in chosen:
                 layer, layout = chosen[node]
                 observe(layer, layout.batch_first(value, batch))
@@ -150,7 +174,23 @@ class GraphEngine:
         with torch.inference_mode(), ExitStack() as stack:
             if self._draws:
                 stack.enter_context(generators_kept(given.device))
-            return self._execute(self.reading, given, nodes, hand_over, {})
+            functions = {node: beside(node, heads) for node, heads in fused.items()}
+            return self._execute(self.reading, given, nodes, hand_over, functions)
+
+    def node_of(self, layer: ActivationLayer) -> fx.Node:
+        """The node that computes a layer's activations.
+
+        Raises:
+            LayerError: It is of attention heads, which no node of the graph computes.
+        """
+        if layer in self.heads:
+            raise LayerError(
+                f"attention heads {layer.name!r}",
+                "the output of an activation function",
+                f"observe heads with cofire.summarize or network.run; near it are "
+                f"{near_matches(layer.name, [one.name for one in self.nodes])}",
+            )
+        return self.nodes[layer]
 
     def trace(
         self,
@@ -361,7 +401,7 @@ class _Module(nn.Module):
     ) -> None:
         super().__init__()
         heads = [] if engine.head is None else [engine.head]
-        nodes = [*(engine.nodes[layer] for layer in layers), *heads]
+        nodes = [*(engine.node_of(layer) for layer in layers), *heads]
         watched = tuple(dict.fromkeys(nodes))
         self._places = [watched.index(node) for node in nodes]
         self._layouts = [engine.found.layouts[layer] for layer in layers]

@@ -162,6 +162,26 @@ class _Eager(nn.Module):
         return self._modules["_orig_mod"](*args, **kwargs)  # type: ignore[misc]
 
 
+class _Rounding(nn.Module):
+    """Stands for a module of quantisation-aware training: rounds as it does now, and observes no ranges."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        if not self._rounds:
+            return values
+        scale, zero, seen = self.scale, self.zero_point, self.activation_post_process
+        if self.is_per_channel:
+            return torch.fake_quantize_per_channel_affine(
+                values, scale, zero, self.ch_axis, seen.quant_min, seen.quant_max
+            )
+        return torch.fake_quantize_per_tensor_affine(
+            values, scale, zero, seen.quant_min, seen.quant_max
+        )
+
+
+def _rounds(module: nn.Module) -> bool:
+    return any(kind.__name__ == "FakeQuantizeBase" for kind in type(module).__mro__)
+
+
 class _Twins:
     def __init__(self) -> None:
         self._known: dict[int, Any] = {}
@@ -211,7 +231,9 @@ class _Twins:
 
     def _module(self, module: nn.Module) -> nn.Module:
         compiled = "_orig_mod" in module._modules
-        twin: nn.Module = self._note(module, _Eager() if compiled else object.__new__(type(module)))
+        rounds = _rounds(module)
+        kind = _Rounding if rounds else type(module)
+        twin: nn.Module = self._note(module, _Eager() if compiled else object.__new__(kind))
         if compiled:
             twin._modules["_orig_mod"] = self.of(module._modules["_orig_mod"])
         else:
@@ -219,6 +241,8 @@ class _Twins:
             for name, value in dict(module.__dict__).items():
                 twin.__dict__[name] = self.of(value)
             twin.__dict__["_compiled_call_impl"] = None
+        if rounds:
+            twin.__dict__["_rounds"] = bool(module.fake_quant_enabled[0])  # type: ignore[index]
         twin.__dict__["training"] = False
         return twin
 

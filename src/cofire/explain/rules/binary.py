@@ -190,6 +190,39 @@ class Product(Rule):
         return result
 
 
+@register_rule("addcmul")
+class ScaledSum(Rule):
+    """A sum with a product, of which one part alone depends on the image: evidence is for that part, by its scale."""
+
+    def operands(self, step: Step) -> tuple[fx.Node, ...]:
+        """The one that depends on the image."""
+        found = tuple(node for node in self._parts(step) if _tensor(node) and is_batched(node))
+        if len(found) != 1 or step.shape_of(found[0]) != step.shape:
+            raise step.refuse("several values that depend on the image, or one that is spread")
+        return found
+
+    def needed(self, step: Step) -> tuple[fx.Node, ...]:
+        """What it is scaled by."""
+        scale = self._scale(step)
+        return (scale,) if scale is not None else ()
+
+    def trace(self, step: Step, values: Values, flow: Flow) -> list[tuple[fx.Node, Flow]]:
+        """To the same place."""
+        (node,), scale = self.operands(step), self._scale(step)
+        if scale is None:
+            return [(node, flow)]
+        by = _value(step, values, scale, flow) * float(step.arguments.get("value") or 1)
+        return [(node, flow.scaled(by).where(by != 0))]
+
+    def _parts(self, step: Step) -> tuple[Any, Any, Any]:
+        given = step.arguments
+        return given["self"], given["tensor1"], given["tensor2"]
+
+    def _scale(self, step: Step) -> fx.Node | None:
+        (node,), (_, one, two) = self.operands(step), self._parts(step)
+        return {one: two, two: one}.get(node)
+
+
 def _is_function_of(value: fx.Node, other: fx.Node, most: int = 12) -> bool:
     """Whether a value is made from another one, or from what that is a multiple of, in few steps."""
     while (

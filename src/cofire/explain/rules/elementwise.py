@@ -135,6 +135,31 @@ class Negative(Scaling):
         return torch.full_like(index, -1, dtype=torch.float64)
 
 
+@register_rule("pow", "square")
+class Power(Scaling):
+    """A power from 1 up: a value times a function of itself, which the value keeps the evidence of."""
+
+    def operands(self, step: Step) -> tuple[fx.Node, ...]:
+        """The base."""
+        self._exponent(step)
+        return super().operands(step)
+
+    def needed(self, step: Step) -> tuple[fx.Node, ...]:
+        """The base, for its sign."""
+        return (_first(step),)
+
+    def scale(self, step: Step, values: Values, image: Tensor, index: Tensor) -> Tensor:
+        """What a value is multiplied with: all its factors but one."""
+        base = at_places(values[_first(step)], image, index, step.shape, batched=True)
+        return base ** (self._exponent(step) - 1)
+
+    def _exponent(self, step: Step) -> float:
+        exponent = 2 if step.name == "square" else step.arguments.get("exponent")
+        if not isinstance(exponent, (int, float)) or exponent < 1:
+            raise step.refuse("a power below 1, or one that is no number")
+        return float(exponent)
+
+
 def at_places(
     value: Tensor, image: Tensor, index: Tensor, shape: tuple[int, ...], batched: bool
 ) -> Tensor:
