@@ -165,6 +165,13 @@ class _Eager(nn.Module):
 class _Rounding(nn.Module):
     """Stands for a module of quantisation-aware training: rounds as it does now, and observes no ranges."""
 
+    scale: Tensor
+    zero_point: Tensor
+    is_per_channel: bool
+    ch_axis: int
+    activation_post_process: Any
+    _rounds: bool
+
     def forward(self, values: Tensor) -> Tensor:
         if not self._rounds:
             return values
@@ -242,7 +249,7 @@ class _Twins:
                 twin.__dict__[name] = self.of(value)
             twin.__dict__["_compiled_call_impl"] = None
         if rounds:
-            twin.__dict__["_rounds"] = bool(module.fake_quant_enabled[0])  # type: ignore[index]
+            twin.__dict__["_rounds"] = bool(module.get_buffer("fake_quant_enabled")[0])
         twin.__dict__["training"] = False
         return twin
 
