@@ -10,7 +10,7 @@ from torch import distributed, nn
 from torch.nn.utils import parametrizations, prune
 
 import cofire
-from cofire.errors import RuleError
+from cofire.errors import BatchError, ExportError, RuleError
 from cofire.network import Network
 
 from .families import FAMILIES, shape_of
@@ -148,6 +148,10 @@ def test_a_model_in_distributed_training():
     distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
     try:
         works(nn.parallel.DistributedDataParallel(cnn()), IMAGES)
+        sharded = cnn()
+        distributed.fsdp.fully_shard(sharded)
+        with pytest.raises(ExportError, match=r"sharded .* plain copy"):
+            Network(sharded, IMAGES)
     finally:
         distributed.destroy_process_group()
 
@@ -200,3 +204,14 @@ def test_regions_without_autocast_and_powers():
         found.append(cofire.explain(model, IMAGES))
         assert found[-1].has_evidence.any()
         torch.testing.assert_close(found[-1].neurons.score, found[0].neurons.score)
+
+
+def test_a_plain_model_takes_one_image_and_refuses_another_size():
+    one, all_of_them = cofire.explain(cnn(), IMAGES[0]), cofire.explain(cnn(), IMAGES)
+    torch.testing.assert_close(one.heatmap(), all_of_them.heatmap()[:1])
+    torch.manual_seed(0)
+    vit = FAMILIES["torchvision-vit"]()
+    with pytest.raises(ExportError, match="Wrong image height"):
+        cofire.explain(vit, IMAGES)
+    with pytest.raises(BatchError, match="inputs of shape"):
+        cofire.explain(Network(vit, torch.zeros(1, 3, 64, 64)), IMAGES)

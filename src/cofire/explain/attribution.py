@@ -107,6 +107,8 @@ def explain_by(
     options: Mapping[str, Any],
 ) -> Explanation:
     """The explanation by a row of the table of methods; see `explain`."""
+    if isinstance(network, nn.Module) and getattr(inputs, "ndim", 0) in (1, 3):
+        inputs = inputs[None]
     network = classifier(network, inputs)
     if len(network.input_shape) not in (1, 3):
         raise ExplanationError(

@@ -93,12 +93,15 @@ def plain_path(name: str) -> str:
     return ".".join(part for part in name.split(".") if part != "_orig_mod")
 
 
+_SHARDED = ("FSDPModule", "FullyShardedDataParallel")
+
+
 def unwrapped(model: nn.Module) -> nn.Module:
     """The model inside `torch.compile`, `DataParallel` and `DistributedDataParallel`.
 
     Raises:
-        ExportError: It is a TorchScript model, which hides its operators, or no module at all, or
-            a lazy layer of it has not seen a batch yet.
+        ExportError: It is a TorchScript model, which hides its operators, or no module at all, its
+            parameters are sharded, or a lazy layer of it has not seen a batch yet.
     """
     while True:
         if "_orig_mod" in getattr(model, "_modules", ()):
@@ -116,6 +119,13 @@ def unwrapped(model: nn.Module) -> nn.Module:
             f"{type(model).__name__}, which is or contains a TorchScript module",
             "a model written in Python, whose operators can be read",
             "build the model from its Python class and load its weights with load_state_dict",
+        )
+    if any(kind.__name__ in _SHARDED for one in model.modules() for kind in type(one).__mro__):
+        raise ExportError(
+            f"{type(model).__name__}, whose parameters are sharded over processes",
+            "a model that holds its whole weights",
+            "load them into a plain copy of it: torch.distributed.checkpoint.state_dict.get_model_state_dict with "
+            "full_state_dict=True gives them",
         )
     for path, module in model.named_modules():
         if any(map(is_lazy, (*module._parameters.values(), *module._buffers.values()))):
