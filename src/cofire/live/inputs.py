@@ -30,7 +30,7 @@ def parts_of(given: Any, labels: Any, model: nn.Module | Network) -> tuple[Any, 
             found = named.pop(name, None)
             labels = found if labels is None else labels
         tensors = {name: value for name, value in named.items() if isinstance(value, Tensor)}
-        taken = {} if isinstance(model, Network) else _parameters(model)
+        taken = {} if isinstance(model, Network) else _taken_by(model)
         if any(one.kind is Parameter.VAR_KEYWORD for one in taken.values()):
             # Trainers pass on what the loss needs; the network has no such input.
             tensors = {name: value for name, value in tensors.items() if name in taken} or tensors
@@ -56,7 +56,7 @@ def parts_of(given: Any, labels: Any, model: nn.Module | Network) -> tuple[Any, 
     return given, labels
 
 
-def _parameters(model: nn.Module) -> Mapping[str, Parameter]:
+def _taken_by(model: nn.Module) -> Mapping[str, Parameter]:
     return signature(unwrapped(model).forward).parameters
 
 
