@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 
 import torch
@@ -9,9 +10,13 @@ from torch import Tensor, nn
 
 from cofire.errors import CofireError, OptionError
 from cofire.network.network import Network
+from cofire.network.trace import Engine
 
 _CLOSE = 1e-3
 """How far the sum of probabilities may be from one: bfloat16 over a thousand classes stays within."""
+
+_known: weakref.WeakKeyDictionary[Engine, bool] = weakref.WeakKeyDictionary()
+"""Whether what a model computes sums to one, whatever its weights: asked once, as it takes a forward pass."""
 
 
 def classifier(
@@ -68,6 +73,8 @@ def check_decides(network: Network) -> None:
 
 def _sum_to_one(network: Network) -> bool:
     """Whether outputs are probabilities all the same, such as the mean of several networks' or written out by hand."""
+    if network._engine in _known:
+        return _known[network._engine]
     draw = torch.Generator().manual_seed(0)
     inputs = tuple(
         torch.rand(2, *shape, generator=draw)
@@ -84,5 +91,8 @@ def _sum_to_one(network: Network) -> bool:
         return False
     sums = given.sum(1)
     # Outputs that are the same for whatever goes in tell nothing: logits can be 0, 1, 0.
-    constant = bool((given == given[:1]).all())
-    return not constant and bool((given >= 0).all() and ((sums - 1).abs() < _CLOSE).all())
+    if bool((given == given[:1]).all()):
+        return False
+    found = bool((given >= 0).all() and ((sums - 1).abs() < _CLOSE).all())
+    _known[network._engine] = found
+    return found
