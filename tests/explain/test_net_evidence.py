@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from cofire.errors import NonFiniteError
+from cofire.errors import ExplanationError, NonFiniteError, OptionError
 from cofire.explain import explain
 from cofire.explain.tracing.plan import plan_of
 from cofire.network import Network
@@ -368,3 +368,43 @@ def test_a_vector_that_becomes_a_map_inside_has_no_places():
     )
     assert judged(model, 16) == []
     assert explain(Network(model, torch.zeros(1, 16)), torch.rand(2, 16)).kind == "points"
+
+
+def test_without_points_heat_maps_and_boxes_are_the_same():
+    images = torch.rand(3, 1, 6, 8, dtype=torch.float64)
+    network = Network(small_cnn(), images[:1])
+    whole, maps = explain(network, images), explain(network, images, points=False)
+    traced = whole.has_evidence
+    assert traced.sum() == 2
+    assert torch.equal(maps.heatmap()[traced], whole.heatmap()[traced])
+    assert torch.equal(maps.boxes().corners[traced], whole.boxes().corners[traced])
+    assert (maps.kind, maps.neurons, maps.sites) == ("maps", None, ())
+    with pytest.raises(ExplanationError, match="which is made of maps"):
+        maps.points(0)
+    wider = explain(network, images, points=False, sigma=0.2, threshold=0.9)
+    assert torch.equal(wider.heatmap()[traced], whole.heatmap(0.2)[traced])
+    model = small_cnn()
+    model[-1].weight.data.abs_().neg_()
+    network = Network(model, images[:1])
+    assert not explain(network, images, contrast=0).has_evidence.any()
+    assert not explain(network, images, contrast=0, points=False).has_evidence.any()
+
+
+def test_points_are_traced_all_the_same_where_no_layer_has_maps():
+    network = Network(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), torch.rand(1, 4))
+    found = explain(network, torch.rand(2, 4), points=False)
+    assert found.kind == "points"
+    assert found.neurons is not None
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"contrast": None}, "points=False without a contrast"),
+        ({"radius": 0.2}, "a box of points, and points=False"),
+    ],
+)
+def test_without_points_nothing_of_points_is_asked_for(options, words):
+    network = Network(small_cnn(), torch.rand(1, 1, 6, 8, dtype=torch.float64))
+    with pytest.raises(OptionError, match=words):
+        explain(network, torch.rand(1, 1, 6, 8, dtype=torch.float64), points=False, **options)

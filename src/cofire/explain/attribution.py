@@ -65,11 +65,13 @@ def explain(
         images: What to draw the explanation on, (images, height, width, 3), uint8. Left out, the
             inputs themselves, each stretched to the full range of grey values or colours.
         **options: Of the method. Those that trace: `alpha`, `k`, `k_linear`, `n`, `most`,
-            `counted`, `carried`, `contrast` (see `cofire.explain.methods.discernible.Tracing`; None makes heat
-            maps and boxes of points), and of their heat maps and boxes `sigma`, and `threshold`,
-            `connected` for heat of layers, `min_share`, `radius`, `weighted` for boxes of points
-            (see `cofire.explain.result.regions.Regions`). Class activation maps: `layer`, the
-            activation layer to look at. Relevance: `sigma`, how wide it is blurred. Of the boxes of
+            `counted`, `carried`, `contrast` (see `cofire.explain.methods.discernible.TracingOptions`;
+            None makes heat maps and boxes of points), `points` (False leaves them and neurons out:
+            the same heat maps and boxes in less time, also where evidence would end on its way), and
+            of their heat maps and boxes `sigma`, and `threshold`, `connected` for heat of layers,
+            `min_share`, `radius`, `weighted` for boxes of points (see
+            `cofire.explain.result.regions.Regions`). Class activation maps: `layer`, the activation
+            layer to look at. Relevance: `sigma`, how wide it is blurred. Of the boxes of
             all maps: `threshold`, `connected`.
 
     Returns:
@@ -141,7 +143,18 @@ def explain_by(
     assert classes is not None
     if kind == "layers" and found.layer_maps is None:
         # No layer says where its evidence lies: heat maps and boxes are of points.
-        regions, chosen = method.read({**options, "contrast": None}, "points")
+        traced = {name: value for name, value in options.items() if name != "points"}
+        regions, chosen = method.read({**traced, "contrast": None}, "points")
+    maps, layer_maps = found.maps, found.layer_maps
+    if layer_maps is not None and found.neurons is None:
+        # Without points what the layers say together is all there is.
+        if regions.around == "points":
+            raise OptionError(
+                "a box of points, and points=False",
+                "an option of the heat map's box: threshold or connected",
+                "leave points out, or min_share, radius and weighted",
+            )
+        maps, layer_maps = layer_maps.together(_size(network), regions.sigma), None
     probabilities = probabilities_of(logits).cpu()
     confidence, predicted = probabilities.max(1)
     return Explanation(
@@ -154,18 +167,24 @@ def explain_by(
         input_shape=network.input_shape,
         sites=found.sites,
         neurons=found.neurons,
-        maps=None if found.maps is None else found.maps.cpu(),
+        maps=None if maps is None else maps.cpu(),
         images=shown,
         regions=regions,
-        layer_maps=found.layer_maps,
+        layer_maps=layer_maps,
     )
+
+
+def _size(network: Network) -> tuple[int, int]:
+    """Height and width of the images; vectors are one row of pixels."""
+    shape = network.input_shape
+    return (shape[1], shape[2]) if len(shape) == 3 else (1, shape[0])
 
 
 def _found(method: Method, network: Network, values: Any, classes: Tensor | None) -> Found:
     """What a method's tensor says: maps, or points at the pixels above 0."""
     assert classes is not None
     shape = network.input_shape
-    size = (len(classes), *(shape[1:] if len(shape) == 3 else (1, *shape)))
+    size = (len(classes), *_size(network))
     if (
         not isinstance(values, Tensor)
         or tuple(values.shape) != size

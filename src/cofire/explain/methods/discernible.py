@@ -64,6 +64,8 @@ class TracingOptions(Options):
             class, from 0 to 1, before heat maps and boxes are made of it (see
             `cofire.explain.result.layer_maps.net_evidence`); None makes them of the traced points
             alone, as the paper does.
+        points: Whether points and neurons are traced; else there are heat maps and boxes alone, for
+            less time. A network without layers that have net evidence is traced all the same.
     """
 
     literal: ClassVar[bool] = False
@@ -102,6 +104,19 @@ class TracingOptions(Options):
         title="Contrast",
         description="How much of the rival's evidence is taken away, 0 to 1; none makes maps of points.",
     )
+    points: bool = Field(
+        True, title="Points", description="Trace points and neurons; else heat maps alone, faster."
+    )
+
+    @model_validator(mode="after")
+    def _gives_something(self) -> Any:
+        if not self.points and self.contrast is None:
+            raise OptionError(
+                "points=False without a contrast",
+                "points, or net evidence to make heat maps of",
+                "leave points out, or pass contrast=0.7",
+            )
+        return self
 
     def scoring(self) -> Scoring:
         """How the inputs of neurons are scored."""
@@ -218,27 +233,37 @@ def traced(
     judged = {} if options.contrast is None else plan.judged
     table = Table(plan)
     explained, layers, said = [], [], []
+    whole = options.points or not judged
+    # For maps alone it is enough to know whether anything speaks for the classes.
+    way = plan if whole or scoring.preceding else plan.head
     each = images_at_once(plan, len(images), recorded=bool(judged))
     for first in range(0, len(images), each):
         part = slice(first, first + each)
-        logits, values = network.trace(images[part], plan.needed, gradients=bool(judged))
+        seen = dict.fromkeys([*way.needed, *judged])
+        logits, values = network.trace(images[part], seen, gradients=bool(judged))
         probabilities = probabilities_of(logits.detach(), first)
         chosen = probabilities.topk(options.n, dim=1).indices if classes is None else classes[part]
         chosen = chosen.to(logits.device)
         with without_autocast():
-            layers.append(
-                net_evidence(judged, logits, values, chosen, options.contrast or 0.0, first)
-            )
+            maps = net_evidence(judged, logits, values, chosen, options.contrast or 0.0, first)
         logits, values = logits.detach(), {node: value.detach() for node, value in values.items()}
         with torch.inference_mode(), without_autocast():
-            table.add(first, trace(plan, values, _start(chosen, logits), scoring))
+            record = trace(way, values, _start(chosen, logits), scoring)
+        if whole:
+            table.add(first, record)
+        elif maps is not None:
+            maps = maps.where(torch.isin(torch.arange(len(chosen)), record.reached.cpu()))
+        layers.append(maps)
         explained.append(chosen.cpu())
         said.append(logits.cpu())
-    sites, neurons = table.finished()
+    together = joined_maps(layers)
+    if together is None and not whole:
+        return traced(network, images, classes, options.model_copy(update={"points": True}))
+    sites, neurons = table.finished() if whole else ((), None)
     return Found(
         sites=sites,
         neurons=neurons,
-        layer_maps=joined_maps(layers),
+        layer_maps=together,
         logits=torch.cat(said),
         classes=torch.cat(explained),
     )

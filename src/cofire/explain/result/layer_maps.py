@@ -79,6 +79,10 @@ class LayerMaps:
         rows = torch.tensor(list(chosen), dtype=torch.int64)
         return LayerMaps(self.names, tuple(values[rows] for values in self.maps))
 
+    def where(self, kept: Tensor) -> LayerMaps:
+        """The same maps, zeros for images that are not kept, (images,)."""
+        return LayerMaps(self.names, tuple(one * kept[:, None, None] for one in self.maps))
+
     @validated(finite=False)
     def together(self, size: tuple[int, int], sigma: NonNegativeFloat = LAYER_SIGMA) -> Tensor:
         """Where the layers agree: the geometric mean of their maps, each brought to the image's size and blurred.

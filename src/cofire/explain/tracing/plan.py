@@ -6,7 +6,7 @@ import functools
 import math
 import weakref
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from torch import Tensor, fx
@@ -42,6 +42,17 @@ class Plan:
     needed: tuple[fx.Node, ...]
     layers: dict[fx.Node, ActivationLayer] = field(default_factory=dict)
     judged: dict[fx.Node, ActivationLayer] = field(default_factory=dict)
+
+    @property
+    def head(self) -> Plan:
+        """The way to the inputs of the last operator with weights: there evidence ends where nothing speaks for it."""
+        steps = {}
+        for node, step in self.steps.items():
+            steps[node] = step
+            if node is self.last:
+                break
+        needed = [node for step, rule in steps.values() for node in rule.needed(step)]
+        return replace(self, steps=steps, needed=tuple(needed))
 
 
 Made = TypeVar("Made")

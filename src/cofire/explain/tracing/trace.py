@@ -36,12 +36,14 @@ class Record:
         child: Of each link, the row nearer to the input.
         parent: The row that it supports.
         share: The evidence that was handed on.
+        reached: Images whose evidence came to where the plan ends.
     """
 
     found: list[tuple[fx.Node, Flow, int]] = field(default_factory=list)
     child: list[Tensor] = field(default_factory=list)
     parent: list[Tensor] = field(default_factory=list)
     share: list[Tensor] = field(default_factory=list)
+    reached: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     rows: int = 0
 
     def settle(
@@ -101,6 +103,8 @@ def trace(plan: Plan, values: Values, start: Flow, scoring: Scoring) -> Record:
             continue
         for operand, part in rule.trace(step, values, flow):
             pending.setdefault(operand, []).append(part)
+    ended = [part.image for parts in pending.values() for part in parts]
+    record.reached = torch.cat([start.image[:0], *ended])
     parts = [part for part in pending.get(plan.image, []) if len(part)]
     if parts:
         size = math.prod(next(iter(plan.steps.values()))[0].shape_of(plan.image))
