@@ -22,10 +22,10 @@ import numpy as np
 import torch
 
 from cofire import functional, summarize
-from cofire.activations.batches import Batches
 from cofire.activations.labelling import ClassRows, Labelling
-from cofire.activations.passes import FirstPass, SecondPass, run_pass
+from cofire.activations.passes import FirstPass, SecondPass, pass_over
 from cofire.activations.random_labels import RandomLabels, shuffled_labels
+from cofire.activations.together import alone
 from cofire.graphs.communities import bisect, leiden
 from cofire.graphs.louvain import louvain
 from cofire.network import Network
@@ -142,9 +142,9 @@ def cofiring(samples=60_000, size=256, repetitions=7):
     rows = ClassRows(10, torch.arange(10))
 
     def whole_pass(state):
-        data = Batches((inputs, labels), 10, batch_size=size)
         start = time.perf_counter()
-        run_pass(network, data, labelling, rows, layers, "channel", state.observe, "", False)
+        about = network, (inputs, labels), labelling, rows, layers, "channel", state.observe, ""
+        alone(network, pass_over(*about, batch_size=size), False)
         return time.perf_counter() - start
 
     class_samples = torch.bincount(labels)

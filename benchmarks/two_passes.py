@@ -26,9 +26,9 @@ from torch import nn
 from torchvision import models
 
 from cofire.activations import cost_of
-from cofire.activations.batches import Batches
 from cofire.activations.labelling import Labelling
-from cofire.activations.passes import FirstPass, SecondPass, run_pass
+from cofire.activations.passes import FirstPass, SecondPass, pass_over
+from cofire.activations.together import alone
 from cofire.network import Network
 from cofire.study import fcnn
 
@@ -125,9 +125,9 @@ def measure(name, samples, repetitions, device, rivals):
             model(part)
 
     def whole_pass(state):
-        data = Batches((inputs, labels), network.num_classes, batch_size=size)
         labelling = Labelling.of(network, (inputs, labels))
-        run_pass(network, data, labelling, None, layers, "channel", state.observe, "", False)
+        about = network, (inputs, labels), labelling, None, layers, "channel", state.observe, ""
+        alone(network, pass_over(*about, batch_size=size), False)
 
     forward(inputs[:size])
     known = FirstPass(0.0, None)

@@ -5,20 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from cofire.activations.batches import Batches, progress_over
+from cofire.activations.batches import Batch, Batches
 from cofire.activations.cofiring import CofiringCounts, Pairs, adapted_top
 from cofire.activations.histograms import ActivationHistograms, Range, ranges_of
 from cofire.activations.labelling import ClassRows, Labelling
 from cofire.activations.neurons import Grouping, NeuronView, view_neurons
 from cofire.activations.random_labels import RandomLabels
 from cofire.activations.statistics import ActivationStatistics, find_non_finite
+from cofire.activations.together import Pass, Task, Watch
 from cofire.activations.top_samples import TopSamples
-from cofire.errors import BatchError, DataError, LabelError, NonFiniteError
+from cofire.errors import DataError, LabelError, NonFiniteError
 from cofire.network import ActivationLayer, Network, Unit
 
 _ROUNDING = 1e-5
@@ -123,82 +124,54 @@ class DataSeen:
         return bool((apart <= _ROUNDING * self.sums[:, 5]).all())
 
 
-def run_pass(
+def pass_over(
     network: Network,
-    batches: Batches,
+    data: Any,
     labelling: Labelling,
     rows: ClassRows | None,
     layers: Sequence[ActivationLayer],
     unit: Unit,
     observe: Observer,
     title: str,
-    progress: bool | None,
-) -> DataSeen:
+    *,
+    batch_size: int = 256,
+) -> Task[DataSeen]:
     """One pass: every batch through the network, every layer's neurons to the observer.
 
     Args:
         network: The classifier.
-        batches: The data.
+        data: What `cofire.summarize` takes.
         labelling: What its labels mean.
         rows: Of the classes; None where nothing is kept by class.
         layers: Which layers.
         unit: What a neuron is.
         observe: What counts.
         title: Of the progress bar.
-        progress: Whether to show it; None shows it on a terminal.
+        batch_size: For data that does not come in batches.
 
     Returns:
         What it saw.
-
-    Raises:
-        BatchError: A batch does not fit the network.
-        NonFiniteError: The network gives NaN or infinite logits.
     """
     seen = DataSeen.nothing(network, labelling)
-    with progress_over(title, batches.samples, progress) as advance, torch.inference_mode():
-        for batch in batches:
-            labels = batch.labels.to(network.device)
-            classes = Grouping(labels if rows is None else rows.of(batch.labels).to(network.device))
-            index = batch.index
+    classes = len(labelling.names)
+    same = Batches(data, classes, batch_size=batch_size).in_memory
 
-            def each(
-                layer: ActivationLayer,
-                activation: Tensor,
-                rest: tuple[Grouping, Grouping, int, int] = (
-                    classes,
-                    classes.together(),
-                    index,
-                    batch.start,
-                ),
-            ) -> None:
-                observe(layer, LayerBatch(view_neurons(activation, layer, unit), *rest))
+    def watch(batch: Batch) -> Watch:
+        labels = batch.labels.to(network.device)
+        grouped = Grouping(labels if rows is None else rows.of(batch.labels).to(network.device))
+        together = grouped.together()
 
-            try:
-                logits = network.run(batch.inputs, each, layers)
-            except BatchError as error:
-                raise BatchError(
-                    f"batch {index}: {error.given}", error.expected, error.remedy
-                ) from error
-            except NonFiniteError as error:
-                # Activations are named with their batch already.
-                raise error if f"batch {index}" in error.given else _wrong_logit(index) from error
-            if not math.isfinite(float(logits.sum(dtype=torch.float64))):
-                raise _wrong_logit(index)
-            seen.update(None if batches.in_memory else batch.inputs, labels, logits, batch.start)
-            advance(len(labels))
-    if int(seen.samples.sum()) == 0:
-        raise DataError(
-            "no samples", "at least one batch of (inputs, labels)", "check what the loader returns"
-        )
+        def each(layer: ActivationLayer, activation: Tensor) -> None:
+            view = view_neurons(activation, layer, unit)
+            observe(layer, LayerBatch(view, grouped, together, batch.index, batch.start))
+
+        def finish(logits: Tensor) -> None:
+            seen.update(None if same else batch.inputs, labels, logits, batch.start)
+
+        return Watch(finish, layers, each)
+
+    yield Pass(data, classes, batch_size, title, watch)
     return seen
-
-
-def _wrong_logit(batch: int) -> NonFiniteError:
-    return NonFiniteError(
-        f"a NaN or infinite logit in batch {batch}",
-        "finite numbers",
-        "find what makes the network overflow (weights, learning rate, inputs), or leave that batch out",
-    )
 
 
 class FirstPass:

@@ -14,9 +14,10 @@ from cofire.activations.batches import Batches, announce, first_inputs
 from cofire.activations.cofiring import Pairs, adapted_top, narrowed
 from cofire.activations.histograms import Range
 from cofire.activations.labelling import ClassRows, Labelling
-from cofire.activations.passes import FirstPass, SecondPass, check_classes, check_same, run_pass
+from cofire.activations.passes import FirstPass, SecondPass, check_classes, check_same, pass_over
 from cofire.activations.random_labels import RandomLabels, shuffled_labels
 from cofire.activations.summary import ActivationSummary, ByClass, LayerSummary, SummaryOptions
+from cofire.activations.together import Task, alone
 from cofire.activations.top_samples import DEFAULT_SAMPLES, SAMPLE_BYTES
 from cofire.arguments import validated
 from cofire.errors import BudgetError, LayerError, OptionError
@@ -128,6 +129,54 @@ def summarize(
         (3, ['1'])
     """
     network = classifier(network, lambda: first_inputs(data))
+    return alone(
+        network,
+        summarizing(
+            network,
+            data,
+            layers=layers,
+            unit=unit,
+            bins=bins,
+            range=range,
+            threshold=threshold,
+            by_class=by_class,
+            pairs=pairs,
+            top=top,
+            null_graphs=null_graphs,
+            top_samples=top_samples,
+            class_names=class_names,
+            outputs=outputs,
+            min_class_samples=min_class_samples,
+            batch_size=batch_size,
+            max_bytes=max_bytes,
+            progress=progress,
+        ),
+        progress,
+    )
+
+
+def summarizing(
+    network: Network,
+    data: Any,
+    *,
+    layers: Selector = None,
+    unit: Unit = "channel",
+    bins: int = 100,
+    range: Range = "own",
+    threshold: float = 0.0,
+    by_class: ByClass = False,
+    pairs: Pairs | None = None,
+    top: int = DEFAULT_TOP,
+    null_graphs: int = 0,
+    top_samples: int = DEFAULT_SAMPLES,
+    class_names: Sequence[str] | None = None,
+    outputs: Sequence[int] | None = None,
+    min_class_samples: int | None = None,
+    batch_size: int = 256,
+    max_bytes: int = DEFAULT_CAP,
+    progress: bool | None = None,
+) -> Task[ActivationSummary]:
+    """The same as `summarize`, as a task whose passes others can join (see `cofire.activations.together`)."""
     chosen = _layers(network, layers)
     labelling = Labelling.of(network, data, class_names, outputs)
     # 1 equals True, but would be taken for "statistics" further on.
@@ -181,8 +230,9 @@ def summarize(
         by_chance = RandomLabels(shuffled_labels(of_rows, null_graphs), of_rows, network.device)
     rows = ClassRows(len(labelling.names), known) if kept else None
     first = FirstPass(threshold, rows, by_chance, top_samples)
-    seen = run_pass(
-        network, batches, labelling, rows, chosen, unit, first.observe, "pass 1 of 2", progress
+    seen = yield from pass_over(
+        *(network, data, labelling, rows, chosen, unit, first.observe, "pass 1 of 2"),
+        batch_size=batch_size,
     )
     if kept:
         check_classes(seen, min_class_samples, labelling.names)
@@ -191,8 +241,9 @@ def summarize(
     occurring = seen.occurring
     rows = ClassRows(len(labelling.names), occurring) if kept else None
     second = SecondPass(first, bins, range, histograms_by_class=kept is True, pairs=pairs, top=top)
-    again = run_pass(
-        network, batches, labelling, rows, chosen, unit, second.observe, "pass 2 of 2", progress
+    again = yield from pass_over(
+        *(network, data, labelling, rows, chosen, unit, second.observe, "pass 2 of 2"),
+        batch_size=batch_size,
     )
     check_same(seen, again)
     if top_samples and not seen.same_order(again):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from cofire.activations.neurons import view_neurons
+from cofire.activations.together import alone
 from cofire.arguments import validated
 from cofire.atomic import atomic_path
 from cofire.boost.evidence import Evidence
@@ -165,8 +166,8 @@ class Booster(nn.Module):
             **self._settings.model_dump() | {"batch_size": batch_size, "progress": progress}
         )
         methods = list(METHODS.values()) if self._asked == AUTO else [method_of(self._asked)]
-        with without_autocast():
-            fits = fit_methods(self._reader, methods, train_loader, validation_loader, settings)
+        task = fit_methods(self._reader, methods, train_loader, validation_loader, settings)
+        fits = alone(self.network, task, progress)
         return self.adopt(fits.fitted[best_of(fits, list(fits.fitted))], fits.always_active)
 
     def adopt(self, fitted: Fitted, always_active: Mapping[str, float] | None = None) -> Self:

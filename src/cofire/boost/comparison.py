@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from cofire.activations.batches import first_inputs
 from cofire.activations.labelling import Labelling
+from cofire.activations.together import Task, alone
 from cofire.arguments import validated
 from cofire.boost.booster import AUTO, Booster, best_of
 from cofire.boost.fitting import FitSettings, Fitted, answers, fit_methods, readings, reads_head
@@ -30,6 +31,7 @@ from cofire.boost.methods import (
 from cofire.boost.reading import (
     DEFAULT_UNIT,
     Reader,
+    Reading,
     Threshold,
     check_apart_by_content,
     check_apart_by_index,
@@ -40,7 +42,6 @@ from cofire.boost.reading import (
 )
 from cofire.errors import OptionError
 from cofire.network import Network, Selector, Unit, classifier
-from cofire.network.untouched import without_autocast
 from cofire.statistics import Interval, Outcome, mean_interval, weakest
 
 BASE = "base"
@@ -243,6 +244,45 @@ def compare(
         OptionError: An option has a value it cannot have.
     """
     network = classifier(network, lambda: first_inputs(training))
+    task = comparing(
+        network,
+        training,
+        held_out,
+        test,
+        layers=layers,
+        method=method,
+        methods=methods,
+        unit=unit,
+        threshold=threshold,
+        seed=seed,
+        max_bytes=max_bytes,
+        train_accuracy=train_accuracy,
+        batch_size=batch_size,
+        draws=draws,
+        margin=margin,
+    )
+    return alone(network, task, progress)
+
+
+def comparing(
+    network: Network,
+    training: Any,
+    held_out: Any,
+    test: Any,
+    *,
+    layers: Selector = None,
+    method: str = DEFAULT_METHOD,
+    methods: Sequence[str] | None = None,
+    unit: Unit = DEFAULT_UNIT,
+    threshold: Threshold = 0.0,
+    seed: int = 0,
+    max_bytes: int = 1_000_000_000,
+    train_accuracy: bool = True,
+    batch_size: int = 1024,
+    draws: int = 2000,
+    margin: float = MARGIN,
+) -> Task[Comparison]:
+    """The same as `compare`, as a task whose passes others can join (see `cofire.activations.together`)."""
     names = list(METHODS) if methods is None else [method_of(name).name for name in methods]
     if method != AUTO:
         check_booster("method", method)
@@ -259,26 +299,24 @@ def compare(
         seed=seed,
         batch_size=batch_size,
         max_bytes=max_bytes,
-        progress=progress,
     )
     Labelling.of(network, training).check_same(test, "the test data")
     check_apart_by_index(training, test, "test data")
     check_apart_by_index(held_out, test, "test data", "the held-out data")
-    with without_autocast():
-        fits = fit_methods(
-            reader,
-            [method_of(name) for name in names],
-            training,
-            held_out,
-            settings,
-            train_accuracy=train_accuracy,
-        )
+    fits = yield from fit_methods(
+        reader,
+        [method_of(name) for name in names],
+        training,
+        held_out,
+        settings,
+        train_accuracy=train_accuracy,
+    )
     best_control = best_of(fits, [name for name in names if method_of(name).kind == "control"])
     chosen = method
     if method == AUTO:
         chosen = best_of(fits, [name for name in names if method_of(name).kind == "method"])
     flips = FlipCollector()
-    tested = _judge(reader, fits.fitted, test, settings, chosen, flips)
+    tested = yield from _judge(reader, fits.fitted, test, settings, chosen, flips)
     check_apart_by_content(fits.training_hashes, tested.hashes, "test data")
     if held_out is not None:
         check_apart_by_content(
@@ -355,20 +393,22 @@ def _judge(
     settings: FitSettings,
     chosen: str,
     flips: FlipCollector,
-) -> _Answers:
+) -> Task[_Answers]:
     """One pass over data: what each method predicts, how sure it is, and its loss; all (samples,)."""
     labels, hashes = [], []
     parts: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {name: [] for name in fitted}
     title, head = "boost: test data", reads_head(fitted)
-    with torch.no_grad(), without_autocast():
-        for inputs, of_batch, reading in readings(reader, data, settings, title, head=head):
-            for name, better in answers(fitted, reading):
-                confidence, predicted = better.softmax(dim=1).max(dim=1)
-                loss = nn.functional.cross_entropy(better, of_batch, reduction="none")
-                parts[name].append((predicted.cpu(), confidence.cpu(), loss.cpu()))
-            labels.append(of_batch.cpu())
-            hashes.append(hashes_of(inputs))
-            flips.update(inputs, labels[-1], parts[BASE][-1], parts[chosen][-1])
+
+    def take(inputs: Tensor, of_batch: Tensor, reading: Reading) -> None:
+        for name, better in answers(fitted, reading):
+            confidence, predicted = better.softmax(dim=1).max(dim=1)
+            loss = nn.functional.cross_entropy(better, of_batch, reduction="none")
+            parts[name].append((predicted.cpu(), confidence.cpu(), loss.cpu()))
+        labels.append(of_batch.cpu())
+        hashes.append(hashes_of(inputs))
+        flips.update(inputs, labels[-1], parts[BASE][-1], parts[chosen][-1])
+
+    yield readings(reader, data, settings, title, take, head=head)
     joined = {
         name: tuple(torch.cat(column) for column in zip(*rows, strict=True))
         for name, rows in parts.items()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from cofire.activations.batches import Batches, progress_over
+from cofire.activations.batches import Batch
 from cofire.activations.labelling import Labelling
+from cofire.activations.together import Pass, Task, Watch
 from cofire.boost.evidence import ClassStatistics, Evidence, Sample
 from cofire.boost.measures import check_finite
 from cofire.boost.methods import EVIDENCE, LEARNT, Gathered, Method
@@ -25,7 +26,7 @@ from cofire.boost.reading import (
     check_apart_by_index,
     hashes_of,
 )
-from cofire.errors import BatchError, BudgetError, DataError
+from cofire.errors import BudgetError, DataError
 from cofire.options import Options, option
 from cofire.patterns import check_every_class
 
@@ -161,8 +162,8 @@ def fit_methods(
     settings: FitSettings,
     *,
     train_accuracy: bool = False,
-) -> Fits:
-    """Fit methods and controls.
+) -> Task[Fits]:
+    """Fit methods and controls, as a task (see `cofire.activations.together`).
 
     Args:
         reader: Of the classifier.
@@ -187,46 +188,45 @@ def fit_methods(
     labelling.check_same(held_out, "the held-out data")
     if held_out is not None:
         check_apart_by_index(training, held_out)
-    with torch.inference_mode(False), torch.no_grad():
-        gathered, hashes = _gather(
-            reader, methods, training, aside=held_out is None, settings=settings
-        )
-        needed = {m.evidence for m in methods if m.evidence}
-        candidates = {kind: EVIDENCE[kind](gathered) for kind in sorted(needed)}
-        found: dict[str, tuple[Fitted, Tensor, float | None]] = {}
+    gathered, hashes = yield from _gather(
+        reader, methods, training, aside=held_out is None, settings=settings
+    )
+    needed = {m.evidence for m in methods if m.evidence}
+    candidates = {kind: EVIDENCE[kind](gathered) for kind in sorted(needed)}
+    found: dict[str, tuple[Fitted, Tensor, float | None]] = {}
 
-        def fit(chosen: Sequence[Method], trained: Seen | None) -> None:
-            for one in chosen:
-                found[one.name] = _fit_one(one, candidates, trained, seen, words, settings)
-                found[one.name][0].to(reader.network.device)
+    def fit(chosen: Sequence[Method], trained: Seen | None) -> None:
+        for one in chosen:
+            found[one.name] = _fit_one(one, candidates, trained, seen, words, settings)
+            found[one.name][0].to(reader.network.device)
 
-        on_training = [m for m in methods if m.fit_on == "training"]
-        elsewhere = [m for m in methods if m.fit_on != "training"]
-        accuracies: dict[str, float] = {}
-        title = "boost: training data"
-        if held_out is not None:
-            seen = read_all(reader, candidates, held_out, settings, "boost: held-out data")
-            check_apart_by_content(hashes, seen.hashes)
-            words = "held-out data"
-            fit(elsewhere, None)
-            if on_training or train_accuracy:
-                # What was fitted already is judged on the way.
-                judged = {m.name: found[m.name][0] for m in elsewhere if train_accuracy}
-                wanted = {m.evidence: candidates[m.evidence] for m in on_training if m.evidence}
-                trained = read_all(reader, wanted, training, settings, title, judged)
-                accuracies |= trained.accuracy
-                fit(on_training, trained)
-        else:
-            trained = read_all(reader, candidates, training, settings, title)
-            if not torch.equal(hashes.sort().values, trained.hashes.sort().values):
-                raise DataError(
-                    "training data that changes from one reading to the next",
-                    "the same samples each time, where a part of them is set aside",
-                    "pass held-out data, or turn random augmentation off",
-                )
-            seen = trained.part(_aside(trained.hashes))
-            words = "training data set aside"
-            fit(methods, trained)
+    on_training = [m for m in methods if m.fit_on == "training"]
+    elsewhere = [m for m in methods if m.fit_on != "training"]
+    accuracies: dict[str, float] = {}
+    title = "boost: training data"
+    if held_out is not None:
+        seen = yield from read_all(reader, candidates, held_out, settings, "boost: held-out data")
+        check_apart_by_content(hashes, seen.hashes)
+        words = "held-out data"
+        fit(elsewhere, None)
+        if on_training or train_accuracy:
+            # What was fitted already is judged on the way.
+            judged = {m.name: found[m.name][0] for m in elsewhere if train_accuracy}
+            wanted = {m.evidence: candidates[m.evidence] for m in on_training if m.evidence}
+            trained = yield from read_all(reader, wanted, training, settings, title, judged)
+            accuracies |= trained.accuracy
+            fit(on_training, trained)
+    else:
+        trained = yield from read_all(reader, candidates, training, settings, title)
+        if not torch.equal(hashes.sort().values, trained.hashes.sort().values):
+            raise DataError(
+                "training data that changes from one reading to the next",
+                "the same samples each time, where a part of them is set aside",
+                "pass held-out data, or turn random augmentation off",
+            )
+        seen = trained.part(_aside(trained.hashes))
+        words = "training data set aside"
+        fit(methods, trained)
     sample = gathered.sample
     shares = always_active_shares(gathered.statistics.probability(), reader.sizes)
     active = dict(zip((layer.name for layer in reader.layers), shares, strict=True))
@@ -306,7 +306,7 @@ def _aside(hashes: Tensor) -> Tensor:
 
 def _gather(
     reader: Reader, methods: Sequence[Method], training: Any, *, aside: bool, settings: FitSettings
-) -> tuple[Gathered, Tensor]:
+) -> Task[tuple[Gathered, Tensor]]:
     network = reader.network
     kinds = {method.evidence for method in methods} - {""}
     sizes = reader.sizes
@@ -324,15 +324,14 @@ def _gather(
         max_bytes=settings.max_bytes,
     )
     if settings.threshold == MEAN:
-        statistics.threshold = _means(reader, training, aside=aside, settings=settings)
+        statistics.threshold = yield from _means(reader, training, aside=aside, settings=settings)
     else:
         statistics.threshold = settings.threshold
     samples = bool(LEARNT & kinds) or ("discriminant" in kinds and not moments)
     sample = Sample(settings.max_bytes, sizes[-1])
     everything = []
-    for inputs, labels, reading in readings(
-        reader, training, settings, "boost: evidence", head="last-layers" in kinds
-    ):
+
+    def take(inputs: Tensor, labels: Tensor, reading: Reading) -> None:
         hashes = hashes_of(inputs)
         everything.append(hashes)
         if aside:
@@ -345,6 +344,8 @@ def _gather(
         statistics.update(reading, labels)
         if samples:
             sample.update(reading, labels, hashes)
+
+    yield readings(reader, training, settings, "boost: evidence", take, head="last-layers" in kinds)
     check_every_class(statistics.samples)
     if samples and not sample.kept:
         raise BudgetError(
@@ -355,14 +356,18 @@ def _gather(
     return Gathered(statistics, sample, sizes), torch.cat(everything)
 
 
-def _means(reader: Reader, training: Any, *, aside: bool, settings: FitSettings) -> Tensor:
+def _means(reader: Reader, training: Any, *, aside: bool, settings: FitSettings) -> Task[Tensor]:
     """Each neuron's mean over the training samples, in a pass of its own: (neurons,), float32."""
     total = torch.zeros(sum(reader.sizes), dtype=torch.float64, device=reader.network.device)
     count = 0
-    for inputs, _, whole in readings(reader, training, settings, "boost: means", head=False):
+
+    def take(inputs: Tensor, _: Tensor, whole: Reading) -> None:
+        nonlocal count
         reading = whole.part(~_aside(hashes_of(inputs))) if aside else whole
-        total += torch.cat([layer.sum(dim=0, dtype=torch.float64) for layer in reading.layers])
+        total.add_(torch.cat([layer.sum(dim=0, dtype=torch.float64) for layer in reading.layers]))
         count += len(reading.logits)
+
+    yield readings(reader, training, settings, "boost: means", take, head=False)
     check_finite(total, "a NaN or infinite activation")
     return (total / max(count, 1)).to(torch.float32)
 
@@ -374,7 +379,7 @@ def read_all(
     settings: FitSettings,
     title: str,
     judged: Mapping[str, Fitted] | None = None,
-) -> Seen:
+) -> Task[Seen]:
     """One pass over data: logits and evidence of every sample.
 
     Args:
@@ -395,7 +400,8 @@ def read_all(
     fits = judged or {}
     hits = dict.fromkeys(fits, 0)
     head = "last-layers" in candidates or reads_head(fits)
-    for inputs, of_batch, reading in readings(reader, data, settings, title, head=head):
+
+    def take(inputs: Tensor, of_batch: Tensor, reading: Reading) -> None:
         for name, better in answers(fits, reading):
             hits[name] += int((better.argmax(dim=1) == of_batch).sum())
         logits.append(reading.logits.cpu())
@@ -404,6 +410,8 @@ def read_all(
         for kind, several in candidates.items():
             for parts, evidence in zip(found[kind], several, strict=True):
                 parts.append(evidence.of(reading).cpu())
+
+    yield readings(reader, data, settings, title, take, head=head)
     joined = {kind: [torch.cat(parts) for parts in lists] for kind, lists in found.items()}
     for every in joined.values():
         for one in every:
@@ -432,23 +440,19 @@ def answers(fitted: Mapping[str, Fitted], reading: Reading) -> Iterator[tuple[st
 
 
 def readings(
-    reader: Reader, data: Any, settings: FitSettings, title: str, *, head: bool
-) -> Iterator[tuple[Tensor, Tensor, Reading]]:
-    """Batch by batch inputs, labels on the network's device, and what was read; at least one."""
-    batches = Batches(data, reader.network.num_classes, batch_size=settings.batch_size)
-    count = 0
-    with progress_over(title, batches.samples, settings.progress) as advance:
-        for batch in batches:
-            try:
-                reading = reader(batch.inputs, head=head)
-            except BatchError as error:
-                raise BatchError(
-                    f"batch {batch.index}: {error.given}", error.expected, error.remedy
-                ) from error
-            count += len(batch.labels)
-            yield batch.inputs, batch.labels.to(reader.network.device), reading
-            advance(len(batch.labels))
-    if not count:
-        raise DataError(
-            "no samples", "at least one batch of (inputs, labels)", "check what the loader returns"
-        )
+    reader: Reader,
+    data: Any,
+    settings: FitSettings,
+    title: str,
+    take: Callable[[Tensor, Tensor, Reading], None],
+    *,
+    head: bool,
+) -> Pass:
+    """A pass in which each batch's inputs, labels on the network's device, and what was read are taken."""
+    network = reader.network
+
+    def watch(batch: Batch) -> Watch:
+        labels = batch.labels.to(network.device)
+        return reader.watch(lambda reading: take(batch.inputs, labels, reading), head=head)
+
+    return Pass(data, network.num_classes, settings.batch_size, title, watch)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from torch.utils.data import (
 )
 
 from cofire.activations.neurons import view_neurons
+from cofire.activations.together import Watch
 from cofire.boost.measures import check_finite
 from cofire.errors import DataError, LayerError, OptionError
 from cofire.network import ActivationLayer, Network, Selector, Unit, check_decides
@@ -121,6 +122,24 @@ class Reader:
             BatchError: The inputs do not fit the network.
             NonFiniteError: The network gives NaN or infinite logits.
         """
+        read: list[Reading] = []
+        watch = self.watch(read.append, head=head, layers=layers)
+        logits = self.network.run(
+            inputs, watch.observe if layers else None, watch.layers, watch.head
+        )
+        watch.finish(logits)
+        return read[0]
+
+    def watch(
+        self, take: Callable[[Reading], None], *, head: bool = False, layers: bool = True
+    ) -> Watch:
+        """What reads one batch, and hands over what was read once that was run.
+
+        Args:
+            take: Called with it.
+            head: As above.
+            layers: As above.
+        """
         found: dict[ActivationLayer, Tensor] = {}
         last: list[Tensor] = []
 
@@ -129,17 +148,16 @@ class Reader:
             own = neurons.data_ptr() != activation.data_ptr()
             found[layer] = neurons if own or not self._overwrites else neurons.clone()
 
-        observed = observe if layers else None
-
         def observe_head(value: Tensor) -> None:
             last.append(value.clone() if self._overwrites else value)
 
-        logits = self.network.run(inputs, observed, self.layers, observe_head if head else None)
-        check_finite(logits, "a NaN or infinite logit")
-        read = tuple(found[layer] for layer in self.layers) if layers else ()
-        return Reading(
-            _wide(logits), read, _wide(last[0]) if last else read[-1] if read else _wide(logits)
-        )
+        def finish(logits: Tensor) -> None:
+            check_finite(logits, "a NaN or infinite logit")
+            read = tuple(found[layer] for layer in self.layers) if layers else ()
+            own = read[-1] if read else _wide(logits)
+            take(Reading(_wide(logits), read, _wide(last[0]) if last else own))
+
+        return Watch(finish, self.layers if layers else (), observe, observe_head if head else None)
 
 
 def _wide(values: Tensor) -> Tensor:

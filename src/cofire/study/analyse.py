@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 import torch
 from torch import Tensor
 
-from cofire.activations import ActivationSummary, LayerSummary, summarize
-from cofire.activations.batches import Batches
+from cofire.activations import ActivationSummary, LayerSummary
 from cofire.activations.labelling import Labelling
-from cofire.activations.passes import run_pass
+from cofire.activations.passes import pass_over
+from cofire.activations.summarize import summarizing
+from cofire.activations.together import Task, alone, together
 from cofire.arguments import validated
-from cofire.boost import compare
+from cofire.boost.comparison import comparing
 from cofire.network import Network
 from cofire.patterns import MEASURES
 from cofire.study.analysis_options import AnalysisOptions
 from cofire.study.boosts import boost_tables
 from cofire.study.explanations import explanation_tables
 from cofire.study.graph_rows import GraphOptions, graph_tables
-from cofire.study.halves import entropy_columns, summaries_of_halves
+from cofire.study.halves import entropy_columns, tasks_of_halves
 from cofire.study.tables import TABLES
 from cofire.study.trajectory import Trajectory
+
+_HALVES = ("first half", "second half")
 
 
 @validated
@@ -72,9 +75,14 @@ def tally(
         DataError: No samples, or batches and labels that do not fit (see `cofire.summarize`).
     """
     labelling = labelling or Labelling.of(network, data)
-    batches = Batches(data, len(labelling.names), batch_size=batch_size)
-    seen = run_pass(
-        network, batches, labelling, None, (), "channel", lambda *_: None, "test data", False
+    return alone(network, tallying(network, data, labelling, batch_size), False)
+
+
+def tallying(network: Network, data: Any, labelling: Labelling, batch_size: int) -> Task[Tally]:
+    """The same as `tally`, as a task whose passes others can join (see `cofire.activations.together`)."""
+    seen = yield from pass_over(
+        *(network, data, labelling, None, (), "channel", lambda *_: None, "test data"),
+        batch_size=batch_size,
     )
     return Tally(seen.samples.cpu(), None if seen.correct is None else seen.correct.cpu())
 
@@ -109,7 +117,7 @@ class Analysis:
         outputs: The number of each class's output, where class i is not output i.
         labelling: What the labels mean; what the data says itself unless given.
         seed: Of boosters.
-        batches: `batch_size`, if it is asked for.
+        batch_size: For data that does not come in batches.
     """
 
     asked: AnalysisOptions
@@ -121,7 +129,7 @@ class Analysis:
     outputs: Sequence[int] | None = None
     labelling: Labelling | None = None
     seed: int = 0
-    batches: dict[str, Any] = field(default_factory=dict)
+    batch_size: int = 256
 
     def at(
         self, network: Network, moment: Moment, *, last: bool, progress: bool | None
@@ -135,43 +143,43 @@ class Analysis:
             progress: Show progress bars; None shows them on a terminal.
         """
         asked = self.asked
-        summary = summarize(
-            network,
-            self.train,
+        how: dict[str, Any] = {
             **asked.summary,
-            class_names=self.class_names,
-            outputs=self.outputs,
-            **self.batches,
-            progress=progress,
-        )
-        tested = (
-            None if self.test is None else tally(network, self.test, self.labelling, **self.batches)
-        )
-        graphs = GraphOptions(asked.resolution, asked.community_runs, asked.top)
-        halves = None
+            "top_samples": 0,  # which no table of a trajectory holds
+            "class_names": self.class_names,
+            "outputs": self.outputs,
+            "batch_size": self.batch_size,
+            "progress": progress,
+        }
+        tasks: dict[str, Task[Any]] = {"summary": summarizing(network, self.train, **how)}
+        if self.test is not None:
+            labelling = self.labelling or Labelling.of(network, self.test)
+            tasks["tally"] = tallying(network, self.test, labelling, self.batch_size)
         if asked.observe is not None:
-            how = {**asked.summary, **self.batches, "progress": progress}
-            how |= {"class_names": self.class_names, "outputs": self.outputs}
-            halves = summaries_of_halves(network, self.train, moment.checkpoint, self.seed, **how)
-        found = trajectory_of(summary, moment, tested, self.options, graphs, halves)
-        more: dict[str, list[pa.Table]] = {}
+            halves = tasks_of_halves(network, self.train, moment.checkpoint, self.seed, **how)
+            tasks |= dict(zip(_HALVES, halves, strict=True))
         for layers, options in asked.boosting.items():
-            compared = compare(
-                network,
-                self.train,
-                self.held_out,
-                self.test,
+            tasks[layers] = comparing(
+                *(network, self.train, self.held_out, self.test),
                 seed=self.seed,
+                batch_size=self.batch_size,
                 **options,
-                **self.batches,
-                progress=progress,
             )
-            made = boost_tables(compared, vars(moment), self.class_names, layers)
+        done = dict(zip(tasks, together(network, list(tasks.values()), progress), strict=True))
+        graphs = GraphOptions(asked.resolution, asked.community_runs, asked.top)
+        first, second = (done.get(half) for half in _HALVES)
+        found = trajectory_of(
+            *(done["summary"], moment, done.get("tally"), self.options, graphs),
+            None if first is None or second is None else (first, second),
+        )
+        more: dict[str, list[pa.Table]] = {}
+        for layers in asked.boosting:
+            made = boost_tables(done[layers], vars(moment), self.class_names, layers)
             for name, table in made.items():
                 more.setdefault(name, []).append(table)
         if asked.explain and last:
             made = explanation_tables(
-                network, self.test, asked.explain, vars(moment), **self.batches
+                network, self.test, asked.explain, vars(moment), batch_size=self.batch_size
             )
             more |= {name: [table] for name, table in made.items()}
         return replace(found, **{name: pa.concat_tables(tables) for name, tables in more.items()})

@@ -302,7 +302,7 @@ def follow_asked(
         outputs,
         labelling,
         seed,
-        batches={"batch_size": batch_size},
+        batch_size=batch_size,
     )
     claim: AbstractContextManager[object] = (
         nullcontext() if folder is None else claimed(folder, "a trajectory", [_TABLE], alone=False)

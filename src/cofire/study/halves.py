@@ -14,9 +14,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
+import torch
 from scipy import stats
 
-from cofire.activations import ActivationSummary, LayerSummary, summarize
+from cofire.activations import ActivationSummary, LayerSummary
+from cofire.activations.summarize import summarizing
+from cofire.activations.together import Task, in_part
 from cofire.graphs import Measure
 from cofire.network import Network
 from cofire.statistics import Interval
@@ -29,10 +32,10 @@ MODULARITY: Measure = "weighted-overlap"
 """Of which measure of modularity the halves are held against each other (P2 Eq. 4)."""
 
 
-def summaries_of_halves(
+def tasks_of_halves(
     network: Network, observed: Any, number: int, seed: int, **options: Any
-) -> tuple[ActivationSummary, ActivationSummary]:
-    """What the neurons do on each half of a sample; what they do by chance is left out.
+) -> list[Task[ActivationSummary]]:
+    """What the neurons do on each half of a sample, as tasks that read all of it; what they do by chance is left out.
 
     Args:
         network: At a checkpoint.
@@ -44,18 +47,17 @@ def summaries_of_halves(
     Raises:
         OptionError: A class has one sample alone.
     """
-    halves = samples_of(observed, "the observed sample").split(
-        0.5, drawn_seed(seed, _OF_HALVES, number), "observe"
-    )
-    options |= {
-        "null_graphs": 0,
-        "top_samples": 0,
-        "min_class_samples": 1 if options["by_class"] else None,
-    }
+    whole = samples_of(observed, "the observed sample")
+    halves = whole.split(0.5, drawn_seed(seed, _OF_HALVES, number), "observe")
+    options |= {"null_graphs": 0, "min_class_samples": 1 if options["by_class"] else None}
     if options["by_class"]:
         options["by_class"] = "statistics"
-    first, second = (summarize(network, half, **options) for half in halves)
-    return first, second
+    return [
+        in_part(
+            summarizing(network, half, **options), observed, torch.isin(whole.chosen, half.chosen)
+        )
+        for half in halves
+    ]
 
 
 def entropy_columns(
