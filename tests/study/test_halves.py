@@ -5,10 +5,11 @@ import torch
 from torch import nn
 
 import cofire
+from cofire.activations.together import together
 from cofire.errors import OptionError
 from cofire.study import Trajectory, follow
 from cofire.study.findings import digest
-from cofire.study.halves import sampling_interval, standard_error, summaries_of_halves
+from cofire.study.halves import sampling_interval, standard_error, tasks_of_halves
 from cofire.study.samples import Samples
 
 QUICK = {"bins": 20, "top": (2, 3), "community_runs": 2, "null_graphs": 0, "progress": False}
@@ -73,7 +74,7 @@ def test_halves_are_apart_and_are_the_sample_together():
     inputs, labels, models = toy(60, 1)
     network = cofire.Network(models[0], inputs[:2])
     options = {"by_class": True, "pairs": None, "progress": False}
-    first, second = summaries_of_halves(network, (inputs, labels), 1, 0, **options)
+    first, second = together(network, tasks_of_halves(network, (inputs, labels), 1, 0, **options))
     whole = cofire.summarize(network, (inputs, labels), **options)
     for layer in whole:
         halves = [half[layer.layer.name].statistics for half in (first, second)]
@@ -99,7 +100,9 @@ def test_the_interval_covers_what_samples_give_but_not_what_all_data_give():
         values.append([cofire.summarize(one, sample, **options).entropy() for one in networks])
         differences = []
         for number, one in enumerate(networks):
-            halves = summaries_of_halves(one, sample, number, seed, pairs=None, **options)
+            halves = together(
+                one, tasks_of_halves(one, sample, number, seed, pairs=None, **options)
+            )
             differences.append(halves[0].entropy() - halves[1].entropy())
         widths.append(sampling_interval(0.0, differences).high)
     found, half = torch.tensor(values), torch.tensor(widths)[:, None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +103,8 @@ class Batches:
                 "data that can be read twice, since ranges must be known before anything is counted",
                 "pass the DataLoader, the Dataset, a list of batches or a pair of tensors itself",
             )
+        elif _has_rows(data):
+            self._source = DataLoader(data, batch_size=self._size)
         elif isinstance(data, Iterable) and not isinstance(data, (*_ARRAYS, str, bytes)):
             self._source = data
         else:
@@ -179,7 +181,7 @@ class Batches:
             )
 
     def _checked(self, given: Any, index: int, start: int) -> Batch:
-        where = f"batch {index}"
+        where, given = f"batch {index}", pair_of(given)
         if not isinstance(given, tuple | list) or len(given) != 2:
             raise _not_a_batch(given, where)
         try:
@@ -192,6 +194,14 @@ class Batches:
             raise _not_a_batch(given, where)
         labels = check_labels(labels, len(inputs), self._num_classes, where)
         return Batch(index, inputs, labels, start)
+
+
+def _has_rows(data: Any) -> bool:
+    """Whether these are samples by number that have columns, as a data set of Hugging Face is."""
+    by_number = hasattr(data, "__getitem__") and hasattr(data, "__len__")
+    if not by_number or isinstance(data, list | tuple | str | bytes | Mapping | DataLoader):
+        return False
+    return hasattr(data, "column_names") or hasattr(data, "features")
 
 
 def first_inputs(data: Any) -> Tensor:
@@ -257,10 +267,30 @@ def _not_a_batch(given: Any, where: str) -> BatchError:
     )
 
 
+_INPUT_COLUMNS = ("pixel_values", "image", "img")
+
+
+"""What the column of inputs is called in Hugging Face's data sets."""
+
+
 _LABEL_COLUMNS = ("label", "labels", "fine_label", "class")
 
 
 """What the column of classes is called in Hugging Face's data sets."""
+
+
+def pair_of(item: Any) -> Any:
+    """(input, label) of a sample or batch that has them by name, as Hugging Face's have; any other as it is.
+
+    Example:
+        >>> pair_of({"pixel_values": 1.0, "labels": 3, "id": 9}), pair_of((1.0, 3))
+        ((1.0, 3), (1.0, 3))
+    """
+    if not isinstance(item, Mapping):
+        return item
+    columns = (_INPUT_COLUMNS, _LABEL_COLUMNS)
+    found = [next((name for name in names if name in item), None) for names in columns]
+    return item if None in found else tuple(item[name] for name in found)
 
 
 def classes_of(data: Any) -> tuple[str, ...] | None:

@@ -11,7 +11,7 @@ import typer
 from torch.utils.data import DataLoader, Dataset
 
 from cofire.cli.terminal import without_commands
-from cofire.errors import DataError, OptionError
+from cofire.errors import DataError, ExportError, OptionError
 from cofire.images.classes import known_names, read_names
 from cofire.images.collection import Collection
 from cofire.images.layouts import open_collection
@@ -139,7 +139,20 @@ class LabelledDataOptions(ImageOptions):
         ]
         preparation = getattr(found[0], "preparation", None)
         tell(preparation)
-        return network or self.open(first_inputs(found[0])), found, preparation
+        return network or self._read(first_inputs(found[0]), preparation), found, preparation
+
+    def _read(self, example: torch.Tensor, preparation: Preparation | None) -> Network:
+        """The network, or why it does not take images of this size."""
+        try:
+            return self.open(example)
+        except ExportError as error:
+            if preparation is None or "fails on the example" not in error.given:
+                raise
+            raise ExportError(
+                f"{error.given}, images of shape {tuple(example.shape[1:])}",
+                "images that the model accepts",
+                "prepare images otherwise: a larger --image-size, say, or without --grey",
+            ) from error
 
     def loader(self, data: Any) -> Any:
         """A data set in batches; what comes in batches already, or makes them itself, as it is."""

@@ -315,7 +315,8 @@ def in_shell_words(text: str, model: type[Options]) -> str:
         return (found["pass"] or "") + (said if value == "True" else f"{said} {value}")
 
     names = "|".join(sorted(model.model_fields, key=len, reverse=True))
-    text = re.sub(rf"\bleave ({names}) out", lambda found: f"leave {_flag(found[1])} out", text)
+    asked = rf"\b(leave (?=\w+ out)|pass another )({names})\b"
+    text = re.sub(asked, lambda found: found[1] + _flag(found[2]), text)
     value = r"(?:\[\d+\])?=(?P<value>'[^']*'|[^\s,;()]+)"
     said = re.sub(rf"(?P<pass>pass )?(?<!--try )(?<![\w.-])(?P<name>{names}){value}", flag, text)
     return re.sub(r"(--[\w-]+) \(\1\)", r"\1", said)

@@ -44,7 +44,7 @@ class Study(StudyOptions, Output):
 
     def __init__(self, **given: Any) -> None:
         if (file := given.get("config")) is not None:
-            given = over_recipe(read_recipe(file).options, given)
+            given = over_recipe(self.told_in(read_recipe(file)), given)
         super().__init__(**given)
 
 

@@ -338,6 +338,13 @@ def explanations(run: Trajectory) -> Finding | None:
     return Finding("fine", "Explanations depend on the class", "", sure, "", "explanations")
 
 
+def _by_chance(run: Trajectory) -> float:
+    """The accuracy of saying the largest class of the training data of every sample; 0 where sizes are not known."""
+    last = run.classes.filter(pc.field("checkpoint") == run.checkpoints[-1])
+    sizes: list[int] = last["samples"].to_pylist()
+    return max(sizes) / sum(sizes) if sizes and sum(sizes) else 0.0
+
+
 @register_finding
 def generalisation(run: Trajectory) -> Finding | None:
     """How much worse the network is on test data than on what it was trained on."""
@@ -360,13 +367,24 @@ def generalisation(run: Trajectory) -> Finding | None:
             "test on samples that the network was not trained on",
             "course",
         )
+    chance = _by_chance(run)
     if train - held.high > 0.05:
         return Finding(
             "problem",
-            f"Overfitted by {100 * (train - test):.0f} points",
+            f"Overfitted by {100 * (train - test):.0f} points"
+            + (", and on test data no better than chance" if held.low <= chance else ""),
             "",
             sure,
             "more data, augmentation or weight decay",
+            "course",
+        )
+    if held.low <= chance:
+        return Finding(
+            "problem",
+            "No better than chance",
+            "",
+            f"{sure}, where saying the largest class alone gives {100 * chance:.1f}\N{NO-BREAK SPACE}%",
+            "train longer or with another learning rate; see that labels belong to their samples",
             "course",
         )
     return Finding("fine", "Hardly overfitted", "", sure, "", "course")

@@ -14,7 +14,7 @@ from cofire.images.preparation import PreparationOptions
 from cofire.marks import Mark, Refused, shown
 from cofire.options import option
 from cofire.study.analysis_options import AnalysisOptions
-from cofire.study.recipes import recipe, recipe_names
+from cofire.study.recipes import Recipe, recipe, recipe_names
 from cofire.study.sources import DATASETS, DEVICE, WEIGHTS_KEY, WORKERS
 
 SMALL_NETWORKS = ("fcnn", "cnn")
@@ -212,8 +212,24 @@ class StudyOptions(AnalysisOptions, PreparationOptions):
         given = {name: value for name, value in given.items() if value is not None}
         given |= self._several(given)
         if (name := given.get("recipe")) is not None:
-            given = over_recipe(recipe(name).options, given)
+            given = over_recipe(self.told_in(recipe(name)), given)
         super().__init__(**given)
+
+    @classmethod
+    def told_in(cls, one: Recipe) -> dict[str, Any]:
+        """The options of a recipe or a file.
+
+        Raises:
+            OptionError: It has one that there is not.
+        """
+        for name in one.options.keys() - cls.model_fields.keys():
+            right = cls.renamed.get(name) or near_matches(name, cls.model_fields, 1).strip("'")
+            raise OptionError(
+                f"'{one.name}' with an option {name}",
+                "options of a study, as cofire study --help lists them",
+                f"write {right} in its place",
+            )
+        return one.options
 
     def record(self) -> dict[str, Any]:
         """What is stored of them, as JSON holds it: not where they are computed."""

@@ -21,7 +21,14 @@ from torch.utils.data import (
     default_collate,
 )
 
-from cofire.activations.batches import Batches, check_labels, classes_of, not_loaded, progress_over
+from cofire.activations.batches import (
+    Batches,
+    check_labels,
+    classes_of,
+    not_loaded,
+    pair_of,
+    progress_over,
+)
 from cofire.errors import (
     BatchError,
     CofireError,
@@ -124,7 +131,7 @@ class Samples(Dataset[tuple[Tensor, int]]):
         known = zip(self.chosen[at].tolist(), self.given[at].tolist(), strict=True)
         for place, before in known:
             try:
-                one, label = self.source[place]
+                one, label = pair_of(self.source[place])
                 inputs.append(torch.as_tensor(one))
             except CofireError:
                 raise
