@@ -6,6 +6,7 @@ import pytest
 
 from cofire.cli.main import VERBS
 from tests.golden.running import run
+from tests.study.shrunken import folders
 
 
 @pytest.mark.parametrize(
@@ -88,3 +89,25 @@ def test_options_of_methods_are_options_of_explain_in_panels_of_their_own(tmp_pa
     assert "Options of gradcam, gradcam++" in told
     assert "Options of discernible " in told
     assert "[default: 10]" in told
+
+
+def test_remedies_name_options_as_the_shell_does():
+    from cofire.cli.parameters import in_shell_words
+    from cofire.cli.study import Study
+
+    said = in_shell_words("pass another observe, or leave train_samples out", Study)
+    assert said == "pass another --observe, or leave --train-samples out"
+
+
+def test_images_that_a_network_is_too_deep_for_are_told_with_what_works(tmp_path):
+    data = f"imagefolder:{folders(tmp_path, 2, 16, (2, 2)) / 'train'}"
+    (tmp_path / "deep.py").write_text(
+        "from torch import nn\ndef model():\n    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), "
+        "nn.MaxPool2d(12), nn.Flatten(), nn.Linear(4, 2))\n"
+    )
+    command = ("summarize", "--model", "deep:model", "--data", data, "--out", "out")
+    told = run((*command, "--image-size", "8"), tmp_path)
+    assert told.exit == 1
+    assert "images of shape (3, 8, 8)" in told.err
+    assert "a larger --image-size" in told.err
+    assert run((*command, "--image-size", "16"), tmp_path).exit == 0

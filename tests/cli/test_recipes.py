@@ -56,7 +56,7 @@ def test_one_is_shown_with_options_numbers_and_cost(place):
         "0.25",
     ):
         assert part in told
-    assert "Cost here: 910 parameters; about " in told
+    assert "Cost here: about " in told
     found = json.loads(run(("recipes", "own.toml", "--json"), place).out)
     assert found["options"]["hidden"] == [12]
     assert found["cost"]["training"] > 0
@@ -96,3 +96,12 @@ def test_a_study_by_a_file_of_ones_own(arguments, folder, place):
         assert "+0.25" in re.sub("<[^>]*>", "", page)  # what its paper prints
     else:
         assert found.options["recipe"] is None
+
+
+def test_a_misspelt_option_names_the_file_it_is_in(place):
+    (place / "wrong.toml").write_text("epocs = 3\n")
+    for given in (("--config", "wrong.toml", "--data", "digits"), ("wrong.toml",)):
+        done = run(("study", *given), place)
+        assert done.exit == 1
+        assert "'wrong.toml' with an option epocs" in done.err
+        assert "write epochs in its place" in done.err

@@ -7,10 +7,12 @@ from PIL import Image
 from torchvision import datasets
 
 from cofire.errors import DataError, ImageError, OptionError
+from cofire.images.datasets import folder_of_classes
 from cofire.images.preparation import preparation_of
 from cofire.images.reading import read_image
 from cofire.study.data import open_data
 from tests.images.odd_images import odd_images
+from tests.study.shrunken import folders
 
 
 class Turned(datasets.VisionDataset):
@@ -138,3 +140,20 @@ def test_folders_of_classes_have_names_that_can_be_written(tmp_path):
         Image.new("RGB", (8, 8)).save(tmp_path / name / "a.png")
     with pytest.raises(OptionError, match="the folder of a class"):
         open_data(f"imagefolder:{tmp_path}", image_size=8)
+
+
+@pytest.mark.parametrize("side", [20, 16])
+def test_a_folder_of_classes_gives_what_torchvision_gives(side, tmp_path):
+    from torchvision.datasets import ImageFolder
+    from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
+
+    root = folders(tmp_path, 3, 20) / "train"
+    mean, std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
+    steps = [Resize(side), CenterCrop(side), ToTensor(), Normalize(mean, std)]
+    theirs = ImageFolder(str(root), transform=Compose(steps))
+    mine = folder_of_classes(root, preparation_of("", None, image_size=side, mean=mean, std=std))
+    assert (mine.classes, mine.targets) == (theirs.classes, theirs.targets)
+    assert [name for name, _ in mine.samples] == [name for name, _ in theirs.samples]
+    for (one, label), (other, same) in zip(mine, theirs, strict=True):
+        assert label == same
+        assert torch.allclose(one, other, atol=1e-6)

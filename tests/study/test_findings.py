@@ -141,3 +141,14 @@ def test_problems_come_first_and_there_are_few(run):
     order = ("problem", "note", "fine")
     assert levels == sorted(levels, key=order.index)
     assert 4 <= len(levels) <= MOST
+
+
+def test_a_network_that_knows_as_little_as_chance_is_no_good_one(run):
+    classes = len(run.class_names())
+    few = dataclasses.replace(run, options={**run.options, "test_samples": 300})
+    level = changed(few, train_accuracy=lambda r: 1 / classes, test_accuracy=lambda r: 1 / classes)
+    told = found(level, "course")
+    assert (told.level, told.what) == ("problem", "No better than chance")
+    assert "saying the largest class alone gives" in told.sure
+    by_heart = changed(few, train_accuracy=lambda r: 1.0, test_accuracy=lambda r: 1 / classes)
+    assert found(by_heart, "course").what.endswith(", and on test data no better than chance")

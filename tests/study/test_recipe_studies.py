@@ -20,7 +20,7 @@ WHOLE = ("p1-cifar10-resnet50", "p1-cifar10-inceptionv3")
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    return folders(tmp_path_factory.mktemp("images"), 10, 32)
+    return folders(tmp_path_factory.mktemp("images"), 10, 32, (10, 2))
 
 
 def shrunken(name, images):
@@ -39,7 +39,7 @@ def shrunken(name, images):
         own |= {"model": "tests.study.shrunken:narrow_vgg", "weights": "none", "image_size": 32}
     if name not in BOOSTED:
         own["boost"] = "none"
-    return StudyOptions(**own, train_samples=40 if name in WHOLE else 100)
+    return StudyOptions(**own, train_samples=20 if name in WHOLE else 100)
 
 
 @pytest.mark.slow

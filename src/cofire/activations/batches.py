@@ -268,15 +268,8 @@ def _not_a_batch(given: Any, where: str) -> BatchError:
 
 
 _INPUT_COLUMNS = ("pixel_values", "image", "img")
-
-
-"""What the column of inputs is called in Hugging Face's data sets."""
-
-
 _LABEL_COLUMNS = ("label", "labels", "fine_label", "class")
-
-
-"""What the column of classes is called in Hugging Face's data sets."""
+"""What the columns of inputs and classes are called in Hugging Face's data sets."""
 
 
 def pair_of(item: Any) -> Any:

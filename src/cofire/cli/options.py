@@ -139,9 +139,9 @@ class LabelledDataOptions(ImageOptions):
         ]
         preparation = getattr(found[0], "preparation", None)
         tell(preparation)
-        return network or self._read(first_inputs(found[0]), preparation), found, preparation
+        return network or self._opened_on(first_inputs(found[0]), preparation), found, preparation
 
-    def _read(self, example: torch.Tensor, preparation: Preparation | None) -> Network:
+    def _opened_on(self, example: torch.Tensor, preparation: Preparation | None) -> Network:
         """The network, or why it does not take images of this size."""
         try:
             return self.open(example)

@@ -139,7 +139,8 @@ def _cost(one: Recipe, asked: StudyOptions) -> dict[str, Any]:
         cost = expected_cost(asked, shape, one.classes, samples, one.test_samples or 0)
     except BudgetError as error:
         return {"said": f"not measured: {error.given}"}
-    return {"said": str(cost), **vars(cost)}
+    told = f"{cost}" if cost.analysis is not None else f"{cost}; what is analysed comes on top"
+    return {"said": told, **vars(cost)}
 
 
 def _table(*titles: str) -> Table:

@@ -133,6 +133,11 @@ _VALUES = {
 
 
 _ORDER = ("model", "data", "samples", "test_samples", "classes")
+_PANELS = (
+    *("Data", "What is done to the images", "Network", "Training"),
+    *("", "Activation pattern graph", "Boosting"),
+)
+"""Parts of a study's help, in the order in which its options are told."""
 _UNTOLD = ("versions", "command", "preparation")
 """Told elsewhere; of the preparation, `prepared` says in words what the record holds in numbers."""
 
@@ -153,15 +158,26 @@ class Setting:
 
 
 def settings(options: Mapping[str, Any]) -> list[Setting]:
-    """All options that are set but the versions: known ones first and in their usual order, then the others.
+    """All options that are set but the versions: what was looked at, then by the parts of a study's help, then others.
 
     Example:
-        >>> settings({"my_note": True, "bins": 100, "clip": None})
-        [Setting(label='my note', value='yes', full=''), Setting(label='bins', value='100', full='')]
+        >>> [one.label for one in settings({"my_note": True, "bins": 100, "clip": None, "epochs": 3})]
+        ['epochs', 'bins', 'my note']
     """
-    first = [key for key in _ORDER if key in options]
-    keys = [*first, *(key for key in options if key not in _ORDER and key not in _UNTOLD)]
+    keys = sorted((key for key in options if key not in _UNTOLD), key=_place)
     return [_setting(key, options[key]) for key in keys if options[key] is not None]
+
+
+def _place(key: str) -> tuple[int, int]:
+    """Where an option is told."""
+    if key in _ORDER:
+        return -1, _ORDER.index(key)
+    option = StudyOptions.model_fields.get(key)
+    if option is None:
+        return len(_PANELS), 0
+    extra = option.json_schema_extra
+    panel = str(extra.get("panel", "")) if isinstance(extra, dict) else ""
+    return _PANELS.index(panel), list(StudyOptions.model_fields).index(key)
 
 
 def is_fingerprint(value: object) -> bool:

@@ -1,76 +1,60 @@
-"""What a study will take on this machine, measured on a few steps before it begins."""
+"""What a study takes on this machine, before there are data: tried on images of noise."""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
+from torch import Tensor
+from torch.utils.data import Dataset
 
-from cofire.activations import summarize
 from cofire.arguments import validated
 from cofire.errors import BudgetError
 from cofire.network import Network
+from cofire.study.analyse import Analysis
+from cofire.study.data import StudyData
 from cofire.study.networks import build
 from cofire.study.options import StudyOptions
+from cofire.study.rehearsal import Expected, Rehearsal
 from cofire.study.samples import Samples
-from cofire.study.training import Course, Training, seeded
+from cofire.study.training import Course, seeded
 
-_FEW = 8
 _MOST_BYTES = 4e9
-_PATIENCE = 5.0
-"""Seconds that a measured step may take; of a slower one a part is measured."""
+_PATIENCE = 20.0
+"""Seconds that trying the analysis may take, about; of what takes longer the training alone is told."""
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What a study takes.
+class _Noise(Dataset[tuple[Tensor, int]]):
+    """Images of noise, made when they are read."""
 
-    Attributes:
-        parameters: Of its network.
-        training: Seconds.
-        looking: Seconds of observing neurons and testing at all checkpoints; graphs, boosters and
-            explanations come on top.
-    """
+    shape: tuple[int, ...]
+    classes: int
 
-    parameters: int
-    training: float
-    looking: float
+    def __getitem__(self, at: int) -> tuple[Tensor, int]:
+        return torch.rand(
+            self.shape, generator=torch.Generator().manual_seed(at)
+        ), at % self.classes
 
-    def __str__(self) -> str:
-        return (
-            f"{self.parameters:,} parameters; about {in_time(self.training)} of training and "
-            f"{in_time(self.looking)} of observing neurons; graphs and boosters come on top"
+    def samples(self, count: int) -> Samples:
+        """So many of them."""
+        return Samples(
+            self, torch.arange(count) % self.classes, [str(k) for k in range(self.classes)]
         )
-
-
-def in_time(seconds: float) -> str:
-    """A time as one says it.
-
-    Example:
-        >>> in_time(41), in_time(600), in_time(9000)
-        ('41 s', '10 min', '2.5 h')
-    """
-    if seconds < 100:
-        return f"{max(1, math.ceil(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 @validated
 def expected_cost(
     options: StudyOptions, shape: Sequence[int], classes: int, samples: int, test_samples: int
-) -> Cost:
-    """What a study will take here: a few of its steps are made with images of noise.
+) -> Expected:
+    """What a study will take here: some of it is done with images of noise (see `cofire.study.rehearsal`).
 
     Args:
         options: Of the study.
         shape: Of a sample.
         classes: Of the data.
-        samples: That it is trained on.
+        samples: That it is trained on, with those held out.
         test_samples: Of the test data.
 
     Raises:
@@ -80,10 +64,9 @@ def expected_cost(
 
     Example:
         >>> cost = expected_cost(StudyOptions(hidden=(8,)), (1, 8, 8), 10, 1437, 360)
-        >>> cost.parameters, cost.training < 100
-        (610, True)
+        >>> cost.training < 100, cost.checkpoints
+        (True, 20)
     """
-    course = Course.of(options, samples)
     with torch.device("meta"):
         parameters = sum(weight.numel() for weight in build(options, shape, classes).parameters())
     if 16 * parameters > _MOST_BYTES:
@@ -92,38 +75,16 @@ def expected_cost(
             f"at most {_MOST_BYTES / 1e9:g} GB to be measured",
             "start the study where there is as much memory and look at its first steps",
         )
-    with seeded(options.seed, "weights", 0), TemporaryDirectory() as folder:
+    noise = _Noise(tuple(shape), classes)
+    share = options.validation if isinstance(options.validation, float) else 0.0
+    kept = round(samples * share)
+    train, test = noise.samples(samples - kept), noise.samples(max(test_samples, classes))
+    data = StudyData(train, test, noise.samples(kept) if kept else None)
+    observed = train if options.observe is None else train.part(torch.arange(options.observe))
+    with seeded(options.seed, "weights"):
         model = build(options, shape, classes)
-        inputs = torch.rand(min(samples, options.batch_size), *shape)
-        data = Samples(
-            inputs, torch.arange(len(inputs)) % classes, [str(k) for k in range(classes)]
-        )
-
-        def steps(of: Samples) -> Callable[[], object]:
-            training = Training(model, options, of, course, Path(folder))
-            return lambda: training.train(0, 1)
-
-        few = data.part(torch.arange(min(_FEW, len(data) // 2)))
-        step = _seconds(steps(few)) * len(data) / len(few)
-        if step < _PATIENCE:
-            step = _seconds(steps(data))
-        else:
-            data = data.part(torch.arange(2 * len(few)))
-        network = Network(model, inputs[:2])
-        look = _seconds(lambda: summarize(network, data, bins=options.bins, progress=False)) / len(
-            data
-        )
-    seen = (options.observe or samples) + test_samples
-    return Cost(
-        parameters,
-        step * course.checkpoints[-1],
-        look * seen * len(course.checkpoints),
-    )
-
-
-def _seconds(run: Callable[[], object]) -> float:
-    """Of the second time: the first one prepares."""
-    run()
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
+    course = Course.of(options, len(train))
+    rehearsal = Rehearsal(options, data, model, course, len(course.checkpoints))
+    network = Network(model, train.batch([0, 1])[0])
+    analysis = Analysis(options, observed, test, data.classes, {}, data.held_out)
+    return rehearsal.expected(network, analysis, patience=_PATIENCE)

@@ -21,18 +21,33 @@ from cofire.boost.reading import SHARED, chosen_layers
 from cofire.errors import BudgetError, CofireError, DataError, OptionError
 from cofire.network import Network
 from cofire.study.analyse import Analysis, Moment
-from cofire.study.cost import in_time
 from cofire.study.data import StudyData
 from cofire.study.options import StudyOptions
 from cofire.study.samples import Samples
 from cofire.study.training import Course, Training, seeded
 
-_STEPS, _SECONDS = 5, 2.0
-"""Steps that are timed at the most, and for how long they are."""
+_FEW, _STEPS, _SECONDS = 8, 5, 2.0
+"""Samples of a first step, steps that are timed at the most, and for how long they are."""
+_PATIENCE = 5.0
+"""Seconds that a step may take; of one that would take longer a part is timed."""
 LONG = 60.0
 """Seconds from which on it is said how long training takes, and the analysis is tried too."""
 _PER_CLASS, _LEAST = 8, 64
 """Samples that the analysis is tried on: of each class, and altogether at least."""
+_PASSES = 1 + 1 + 4
+"""Of how many times as many samples the trials are together."""
+
+
+def in_time(seconds: float) -> str:
+    """A time as one says it.
+
+    Example:
+        >>> in_time(41), in_time(600), in_time(9000)
+        ('41 s', '10 min', '2.5 h')
+    """
+    if seconds < 100:
+        return f"{max(1, math.ceil(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 @dataclass(frozen=True)
@@ -174,28 +189,42 @@ class Rehearsal:
                 "pass fewer null_graphs, a smaller top, fewer bins, or pairs='none'",
             )
 
-    def expected(self, network: Network, analysis: Analysis) -> Expected:
+    def expected(
+        self, network: Network, analysis: Analysis, *, patience: float = math.inf
+    ) -> Expected:
         """How long the study will take, from a few steps and, if that is long, an analysis of a few samples.
 
         Args:
             network: The model's.
             analysis: What is done at each checkpoint.
+            patience: Seconds that trying the analysis may take, about.
 
         Raises:
             ResultError: The first steps already diverge.
         """
         steps = self.course.checkpoints
         ahead = steps[-1] - (steps[-1 - self.left] if self.left < len(steps) else 0)
-        training = self._seconds_of_a_step() * ahead
-        analysed = self._seconds_of_analysis(network, analysis) if training > LONG else None
+        step = self._seconds_of_a_step()
+        training, analysed = step * ahead, None
+        # Each sample of the trial is read about as long as one is trained on.
+        trial = _PASSES * self._few * step / self.options.batch_size
+        if training > LONG and trial < patience:
+            analysed = self._seconds_of_analysis(network, analysis)
         return Expected(training, None if analysed is None else analysed * self.left, self.left)
 
     def _seconds_of_a_step(self) -> float:
         nowhere = Path("nowhere")  # where no state is found, and none is written
-        model = copy.deepcopy(self.model)
-        trial = Training(model, self.options, self.data.train, self.course, nowhere)
-        at = [time.perf_counter()]
+        model, data = copy.deepcopy(self.model), self.data.train
+        few = data.part(torch.arange(min(_FEW, len(data))))
         with seeded(self.options.seed, "dropout", device=_device(model)):
+            part = Training(model, self.options, few, self.course, nowhere)
+            share = max(1.0, min(self.options.batch_size, len(data)) / len(few))
+            if share * (taken := _timed(lambda: part.train(0, 1))) > _PATIENCE:
+                taken = _timed(lambda: part.train(1, 2))
+            if share * taken > _PATIENCE:
+                return share * taken
+            trial = Training(model, self.options, data, self.course, nowhere)
+            at = [time.perf_counter()]
             # The first step finds memory, and which algorithms are fast.
             trial.train(0, 1, lambda _: at.append(time.perf_counter()))
             more = min(_STEPS, self.course.checkpoints[-1], int(_SECONDS / (at[1] - at[0])))
@@ -205,9 +234,14 @@ class Rehearsal:
             trial.train(1, 1 + more, lambda _: at.append(time.perf_counter()))
         return (at[-1] - at[0]) / (len(at) - 1)
 
+    @property
+    def _few(self) -> int:
+        """Samples of the smaller trial of the analysis."""
+        return max(_LEAST, _PER_CLASS * len(self.data.classes))
+
     def _seconds_of_analysis(self, network: Network, analysis: Analysis) -> float | None:
         """Of one checkpoint: what it takes anyway, and what it takes for each sample."""
-        few = max(_LEAST, _PER_CLASS * len(self.data.classes))
+        few = self._few
         every = len(self.data.train)
 
         def seconds(count: int) -> float:
