@@ -6,22 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from cofire.activations.batches import classes_of
 from cofire.cli.options import DATA, LabelledDataOptions, Output
-from cofire.cli.terminal import claim, command_line, note
+from cofire.cli.terminal import claim, note
+from cofire.cli.trajectories import line, reported
 from cofire.errors import OptionError
 from cofire.images.classes import known_names
 from cofire.images.preparation import PreparationOptions
 from cofire.options import option
 from cofire.reading import read_json
-from cofire.report import write_report
-from cofire.study import Trajectory
 from cofire.study.analysis_options import AnalysisOptions
 from cofire.study.checkpoint_files import checkpoint_files
 from cofire.study.data import open_data
-from cofire.study.findings import digest
 from cofire.study.follow import follow_asked
 from cofire.study.sources import outputs_of
 
@@ -92,17 +88,6 @@ def follow(options: Follow) -> dict[str, Any]:
         network.with_weights(path, weights_key=options.weights_key)
     names = None if classes_of(train) else known_names(options.model, network.num_classes)
 
-    def line(so_far: Trajectory, checkpoints: int) -> None:
-        now = so_far.network().to_pylist()[-1]
-        told = [f"checkpoint {now['checkpoint']:>3}/{checkpoints}", f"epoch {now['epoch']:g}"]
-        told.append(f"entropy {now['entropy']:,.1f} nats")
-        told += [
-            f"{part} {now[f'{part}_accuracy']:.4f}"
-            for part in ("train", "test")
-            if now[f"{part}_accuracy"] is not None
-        ]
-        typer.echo("  ".join(told), err=True)
-
     trajectory = follow_asked(
         AnalysisOptions(
             **{
@@ -131,16 +116,9 @@ def follow(options: Follow) -> dict[str, Any]:
         },
         report=line,
     )
-    page = write_report(trajectory, options.out / "report.html", command=command_line())
-    said = digest(trajectory)
-    typer.echo("\n".join(said))
-    typer.echo(f"Report: {page}")
-    return {
-        "report": page,
-        "folder": options.out,
+    return reported(trajectory, options.out) | {
         "checkpoints": [str(path) for path in found.paths],
         "network": trajectory.network().to_pylist(),
-        "digest": said,
     }
 
 

@@ -9,11 +9,10 @@ from typing import Any
 import typer
 
 from cofire.cli.options import DATA_ROOT, Output
-from cofire.cli.terminal import claim, command_line
+from cofire.cli.terminal import claim
+from cofire.cli.trajectories import line, reported
 from cofire.options import option
-from cofire.report import write_report
-from cofire.study import StudyOptions, Trajectory, run_study
-from cofire.study.findings import digest
+from cofire.study import StudyOptions, run_study
 from cofire.study.options import over_recipe
 from cofire.study.recipes import read_recipe, recipe_names
 
@@ -64,9 +63,9 @@ def demo(options: Demo) -> dict[str, Any]:
         "pairs": "none",
     }
     convolutional = StudyOptions(data="digits", seed=seed, explain=8, **cnn)
-    first = _run(dense, out, None)
+    first = _run(dense, out, None, where=False)
     typer.echo()
-    second = _run(convolutional, out / "cnn", None)
+    second = _run(convolutional, out / "cnn", None, where=False)
     typer.echo(f"\nReports: {first['report']} (fully connected), {second['report']} (CNN)")
     return {"fcnn": first, "cnn": second}
 
@@ -83,9 +82,7 @@ def study(options: Study) -> dict[str, Any]:
         )
     own = StudyOptions(**{name: getattr(options, name) for name in StudyOptions.model_fields})
     out = options.out or Path("runs") / f"{_named(own)}-seed{own.seed}"
-    found = _run(own, out, options.data_root)
-    typer.echo(f"Report: {found['report']}")
-    return found
+    return _run(own, out, options.data_root)
 
 
 def _named(options: StudyOptions) -> str:
@@ -106,25 +103,11 @@ def _last_word(spec: str) -> str:
     return re.sub(r"[^\w.-]+", "-", last)
 
 
-def _run(options: StudyOptions, out: Path, data_root: Path | None) -> dict[str, Any]:
+def _run(
+    options: StudyOptions, out: Path, data_root: Path | None, *, where: bool = True
+) -> dict[str, Any]:
     """Run a study, write its page and print its digest."""
-
-    def line(so_far: Trajectory, checkpoints: int) -> None:
-        now = so_far.network().slice(len(so_far.checkpoints) - 1).to_pylist()[0]
-        typer.echo(
-            f"checkpoint {now['checkpoint']:>3}/{checkpoints}  epoch {now['epoch']:g}  "
-            f"entropy {now['entropy']:,.1f} nats  train {now['train_accuracy']:.4f}  test {now['test_accuracy']:.4f}",
-            err=True,
-        )
-
     claim(out, "study.json", "a study", quiet=True)
     trajectory = run_study(options, out, data_root=data_root, report=line)
-    page = write_report(trajectory, out / "report.html", command=command_line())
-    said = digest(trajectory)
-    typer.echo("\n".join(said))
-    return {
-        "report": page,
-        "folder": out,
-        "network": trajectory.network().to_pylist(),
-        "digest": said,
-    }
+    found = reported(trajectory, out, where=where)
+    return found | {"network": trajectory.network().to_pylist()}

@@ -14,16 +14,15 @@ from cofire.activations.batches import classes_of
 from cofire.activations.cofiring import narrowed
 from cofire.activations.labelling import Labelling
 from cofire.cli.options import DATA, LabelledDataOptions, Output
-from cofire.cli.terminal import claim, command_line, note
+from cofire.cli.terminal import claim, note
+from cofire.cli.trajectories import reported
 from cofire.images.classes import known_names
 from cofire.options import option
 from cofire.patterns import information_floor
-from cofire.report import write_report
 from cofire.storage import versions
 from cofire.study import Moment, trajectory_of
 from cofire.study.analyse import classes_told
 from cofire.study.analysis_options import ByClassWord, ObservationOptions
-from cofire.study.findings import digest
 from cofire.study.graph_rows import GraphOptions
 from cofire.study.sources import outputs_of
 
@@ -116,13 +115,4 @@ def summarize(options: Summarize) -> dict[str, Any]:
     trajectory = trajectory_of(summary, Moment(1, 1.0, 1), None, record, graphs)
     summary.save(options.out / "summary.safetensors")
     trajectory.save(options.out)
-    page = write_report(trajectory, options.out / "report.html", command=command_line())
-    said = digest(trajectory)
-    typer.echo("\n".join(said))
-    typer.echo(f"Report: {page}")
-    return {
-        "report": page,
-        "folder": options.out,
-        "layers": trajectory.layers.to_pylist(),
-        "digest": said,
-    }
+    return reported(trajectory, options.out) | {"layers": trajectory.layers.to_pylist()}
