@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import secrets
 import socket
+from contextlib import closing
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -212,9 +213,11 @@ def serve(options: Serve) -> dict[str, Any]:
             "links for those who may take part, where others could reach the pages",
             "pass invite=12, or serve on 127.0.0.1",
         )
-    answers = _answers(options, study)
     invites = None if options.invite is None else _invites(options.folder, options.invite)
-    with _listening(options.host, options.port) as listening:
+    with (
+        closing(_answers(options, study)) as answers,
+        _listening(options.host, options.port) as listening,
+    ):
         port = listening.getsockname()[1]
         host = f"[{options.host}]" if ":" in options.host else options.host
         say("Study", f"http://{host}:{port}/")
@@ -226,7 +229,10 @@ def serve(options: Serve) -> dict[str, Any]:
                 f"(caddy reverse-proxy --from your.name --to 127.0.0.1:{port}) and serve on 127.0.0.1."
             )
         pages = Pages(options.folder, study, answers, invites)
-        config = uvicorn.Config(pages.app, log_level="warning", access_log=False)
+        # People think for longer than the usual 5 s before they send what they chose.
+        config = uvicorn.Config(
+            pages.app, log_level="warning", access_log=False, timeout_keep_alive=75
+        )
         uvicorn.Server(config).run(sockets=[listening])
     return {"port": port}
 
@@ -274,7 +280,8 @@ def report(options: Report) -> dict[str, Any]:
         rows = simulated(study, options.simulated, 0.65)
         table = answers_table(study, rows)
     else:
-        table = answers_table(study, _answers(options, study, begun=True).all())
+        with closing(_answers(options, study, begun=True)) as answers:
+            table = answers_table(study, answers.all())
         write_table(table, options.folder / "answers.parquet")
         _write_csv(table, options.folder / "answers.csv")
         say("Answers", f"{named(options.folder / 'answers.parquet')}, answers.csv ({len(table):,})")

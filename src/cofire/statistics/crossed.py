@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import NonNegativeInt, PositiveInt
-from scipy.stats import binomtest
+from scipy.stats import binomtest, t
 
 from cofire.arguments import validated
 from cofire.errors import DataError
-from cofire.statistics.verdict import Interval
+from cofire.statistics.verdict import Z95, Interval
 from cofire.tensors import Values
 
 
@@ -26,8 +27,10 @@ def crossed_interval(
 
     Each draw takes as many people and, apart from them, as many things with replacement; a cell
     counts as often as its person times as often as its thing (Owen 2007, the pigeonhole bootstrap).
-    An interval over single answers would take those of one person, or of one image, for independent
-    ones, and finds what is not there.
+    That counts what is neither the person's nor the thing's three times, and knows too little of
+    few people: the ends keep their shape and are moved to as far as the error clustered both ways
+    (Cameron, Gelbach and Miller 2011) reaches by Student's t. An interval over single answers would
+    take those of one person, or of one thing, for independent ones, and finds what is not there.
 
     Args:
         values: (people, things): the sum of what a person said of a thing, 0 where nothing.
@@ -50,7 +53,7 @@ def crossed_interval(
         >>> votes[:6, :10] = 0
         >>> found = crossed_interval(votes)
         >>> found.value, round(found.low, 2), round(found.high, 2)
-        (0.75, 0.55, 0.92)
+        (0.75, 0.53, 0.93)
     """
     table = np.asarray(values, np.float64)
     held = np.ones_like(table) if over is None else np.asarray(over, np.float64)
@@ -69,8 +72,21 @@ def crossed_interval(
     of_things = random.multinomial(things, np.full(things, 1 / things), size=draws)
     sums, counts = (((of_people @ each) * of_things).sum(axis=1) for each in (table, held))
     found = sums[counts > 0] / counts[counts > 0]
-    low, high = (float(end) for end in np.quantile(found, [0.025, 0.975]))
+    reach = _reach(table - value * held, float(held.sum()))
+    spread = Z95 * float(found.std())
+    wider = reach / spread if spread > 0 else 0.0
+    low, high = (value + wider * (float(end) - value) for end in np.quantile(found, [0.025, 0.975]))
     return Interval(value, min(low, value), max(high, value), people)
+
+
+def _reach(rest: NDArray[np.float64], total: float) -> float:
+    """How far an interval reaches: Student's t times the error of a ratio, clustered by people and by things."""
+    errors = [
+        (rest.sum(axis=1 - axis) ** 2).sum() * n / (n - 1) for axis, n in enumerate(rest.shape)
+    ]
+    # Of few of them both may be less than either alone.
+    both = max(sum(errors) - (rest**2).sum(), *errors)
+    return float(t.ppf(0.975, min(rest.shape) - 1) * np.sqrt(both) / total)
 
 
 @validated

@@ -115,6 +115,10 @@ class Answers:
             )
         self.key = found.key
 
+    def close(self) -> None:
+        """Let go of all connections."""
+        self.engine.dispose()
+
     def begin(self, person: str, device: str) -> Person:
         """The person of an id, who has begun by then; one who began before is the same."""
         with Session(self.engine, expire_on_commit=False) as session:

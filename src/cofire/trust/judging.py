@@ -179,9 +179,8 @@ class _Said:
     def preference(self) -> Interval:
         """Where all agree, as wide as independent answers would leave it: a bootstrap has no width there."""
         found, exact = crossed_interval(self.second, self.held), self.by_answer
-        return Interval(
-            found.value, min(found.low, exact.low), max(found.high, exact.high), found.counted
-        )
+        low, high = max(0.0, min(found.low, exact.low)), min(1.0, max(found.high, exact.high))
+        return Interval(found.value, low, high, found.counted)
 
     @property
     def by_answer(self) -> Interval:

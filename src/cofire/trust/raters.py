@@ -11,9 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import norm, t
 
-from cofire.statistics.verdict import Z95
 from cofire.trust.answers import Answer, Person
 from cofire.trust.design import Study
 
@@ -27,16 +26,15 @@ def detectable(people: int, images: int) -> float:
     """The weakest preference that four of five such studies find: a share of votes from 0.5 to 1.
 
     A vote's variance is p (1 - p), of which `PEOPLE` is the person's, `IMAGES` the image's and the
-    rest neither's. The interval of `cofire.statistics.crossed_interval` counts that rest three times,
-    as it is drawn with the person and with the image.
+    rest neither's; the interval is that of `cofire.statistics.crossed_interval`.
 
     Example:
         >>> round(detectable(12, 58), 3), round(detectable(100, 58), 3)
-        (0.627, 0.57)
+        (0.624, 0.569)
     """
     rest = (1 - PEOPLE - IMAGES) / (people * images)
-    shared = PEOPLE / people + IMAGES / images
-    errors = Z95 * math.sqrt(shared + 3 * rest) + _POWER * math.sqrt(shared + rest)
+    reach = float(t.ppf(0.975, min(people, images) - 1)) + _POWER
+    errors = reach * math.sqrt(PEOPLE / people + IMAGES / images + rest)
     # So many standard errors from 0.5, where an error is the root of p (1 - p) times that.
     return 0.5 + errors / (2 * math.sqrt(1 + errors**2))
 
@@ -53,9 +51,9 @@ def people_needed(preference: float, images: int) -> int | None:
 
     Example:
         >>> people_needed(0.65, 58), people_needed(0.52, 58)
-        (8, None)
+        (9, None)
     """
-    low, high = 1, MOST_PEOPLE
+    low, high = 2, MOST_PEOPLE
     if detectable(high, images) > preference:
         return None
     while low < high:

@@ -21,7 +21,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from cofire.explain.drawing import draw
@@ -198,8 +198,10 @@ class Pages:
         name = request.path_params["name"]
         if name not in self.pictures:
             raise HTTPException(404)
+        content = (self.folder / PICTURES / name).read_bytes()
+        kind = "image/png" if name.endswith(".png") else "image/jpeg"
         kept = {"Cache-Control": "private, max-age=86400, immutable"}
-        return FileResponse(self.folder / PICTURES / name, headers=kept)
+        return Response(content, media_type=kind, headers=kept)
 
     def style(self, request: Request, form: Form) -> Response:
         """How the pages look."""
