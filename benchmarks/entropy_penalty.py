@@ -34,7 +34,7 @@ CASES = {
     "mnist": ("MNIST", (1, 28, 28), "fcnn", TRAIN, 10),
     "fashion-mnist": ("FashionMNIST", (1, 28, 28), "fcnn", TRAIN, 10),
     "cifar10": ("cifar10-jpeg", (3, 32, 32), "fcnn", TRAIN, 10),
-    "fashion-mnist-cnn": ("FashionMNIST", (1, 28, 28), "cnn", 2_500, 8),
+    "fashion-mnist-cnn": ("FashionMNIST", (1, 14, 14), "cnn", 4_000, 10),
 }
 TREATMENTS = {
     "none": {},
@@ -70,6 +70,8 @@ def cell(case, treatment, seed, root):
     """Train once; logits on the test samples, and the mean entropy of a neuron at the end."""
     name, shape, kind, count, epochs = CASES[case]
     inputs, labels, tests, _ = samples(name, root)
+    if tests.shape[1:] != shape:
+        inputs, tests = (nn.functional.adaptive_avg_pool2d(x, shape[1:]) for x in (inputs, tests))
     given = TREATMENTS[treatment]
     torch.manual_seed(seed)
     share = given.get("dropout", 0.0)
