@@ -6,9 +6,9 @@
 One cell is a case (data and network), a treatment and a seed; each takes 5 to 25 seconds of a
 core. What is finished is kept under FOLDER, so that a stopped run goes on where it was; `--only`
 takes the beginning of a cell's name. All treatments of a case and seed start from the same weights
-and see the same batches. `--tables` prints Markdown from what is there: each treatment less none on
-the same test samples, with the 95 % interval over samples and seeds (paired bootstrap) and over
-seeds alone (Student's t); if they disagree, the wider one decides.
+and see the same batches. `--tables` prints Markdown from what is there: what no treatment gives, and
+each treatment less that on the same test samples, with the wider of two 95 % intervals: over samples
+and seeds (paired bootstrap), and over seeds alone (Student's t). Bold is what leaves out 0.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def run(root, out, only):
 
 
 def read(out, case, treatment):
-    """Of each seed that is there: right or wrong per sample, calibration error, entropy."""
+    """Of each seed that is there: right or wrong and log loss per sample, calibration error, entropy."""
     found = {}
     for seed in SEEDS:
         path = out / f"{case}_{treatment.replace(' ', '_')}_{seed}.npz"
@@ -127,49 +127,48 @@ def read(out, case, treatment):
             logits, labels = torch.from_numpy(kept["logits"]), torch.from_numpy(kept["labels"])
             error = calibration_error(logits.softmax(1), labels)
             right = (logits.argmax(1) == labels).numpy().astype(float)
-            found[seed] = right, error, float(kept["entropy"])
+            loss = nn.functional.cross_entropy(logits, labels, reduction="none").numpy()
+            found[seed] = (
+                100 * right,
+                loss.astype(float),
+                100 * np.float64(error),
+                float(kept["entropy"]),
+            )
     return found
+
+
+def less(apart, digits):
+    """A mean difference, the wider of its intervals, bold where that leaves out 0."""
+    by_seed = apart.reshape(len(apart), -1).mean(axis=1)
+    told = f"{by_seed.mean():+.{digits}f}"
+    found = [seed_interval(by_seed)] + [paired_bootstrap(apart)] * (apart.ndim > 1)
+    found = [one for one in found if np.isfinite(one.low)]
+    if not found:
+        return told
+    wide = max(found, key=lambda one: one.high - one.low)
+    told += f" ({wide.low:+.{digits}f} to {wide.high:+.{digits}f})"
+    return told if wide.low <= 0 <= wide.high else f"**{told}**"
 
 
 def tables(out):
     for case in CASES:
         base = read(out, case, "none")
-        print(f"\n### {case}\n")
-        print(
-            "| treatment | seeds | accuracy, % | less none, points: samples and seeds | seeds alone ",
-            end="",
-        )
-        print("| calibration error, % | less none, points: seeds alone | entropy, nats |")
-        print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+        if not base:
+            continue
+        names = ["", "seeds", "entropy, nats", "accuracy, %", "log loss", "calibration error, %"]
+        print(f"\n| {case}{' | '.join(names)} |\n|{' --- |' * len(names)}")
         for treatment in TREATMENTS:
             found = read(out, case, treatment)
-            shared = [seed for seed in found if seed in base]
-            if not shared:
+            seeds = [seed for seed in found if seed in base]
+            if not seeds:
                 continue
-            row = [
-                treatment,
-                str(len(shared)),
-                f"{100 * np.mean([found[seed][0].mean() for seed in shared]):.2f}",
-            ]
-            apart = np.stack([found[seed][0] - base[seed][0] for seed in shared])
-            errors = [found[seed][1] - base[seed][1] for seed in shared]
-            told = [
-                paired_bootstrap(apart),
-                seed_interval(apart.mean(axis=1)),
-                seed_interval(errors),
-            ]
-            shown = [
-                f"{100 * one.value:+.2f}"
-                + (
-                    ""
-                    if not np.isfinite(one.low)
-                    else f" ({100 * one.low:+.2f} to {100 * one.high:+.2f})"
-                )
-                for one in told
-            ]
-            error = f"{100 * np.mean([found[seed][1] for seed in shared]):.2f}"
-            entropy = f"{np.mean([found[seed][2] for seed in shared]):.3f}"
-            print("| " + " | ".join([*row, *shown[:2], error, shown[2], entropy]) + " |")
+            row = [treatment, str(len(seeds)), f"{np.mean([found[s][3] for s in seeds]):.2f}"]
+            for at, digits in ((0, 2), (1, 3), (2, 2)):
+                if treatment == "none":
+                    row.append(f"{np.mean([found[s][at].mean() for s in seeds]):.{digits}f}")
+                else:
+                    row.append(less(np.stack([found[s][at] - base[s][at] for s in seeds]), digits))
+            print(f"| {' | '.join(row)} |")
 
 
 if __name__ == "__main__":

@@ -6,13 +6,13 @@ import numpy as np
 import pyarrow as pa
 import torch
 from PIL import Image
-from torch import nn
 
 from cofire.evaluate.evaluation import Evaluation
 from cofire.evaluate.measures import records_schema
 from cofire.images.layouts import open_collection
 from cofire.images.preparation import Preparation
 from cofire.network import Network
+from tests.golden.place import colour_network
 
 SIDE = 16
 PREPARATION = Preparation((3, SIDE, SIDE), resize=0, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
@@ -20,26 +20,7 @@ PREPARATION = Preparation((3, SIDE, SIDE), resize=0, mean=(0.5, 0.5, 0.5), std=(
 
 def tiny_model():
     """A network of 3 classes: red, green or blue, with some noise among its weights."""
-    torch.manual_seed(3)
-    model = nn.Sequential(
-        nn.Conv2d(3, 6, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(6, 6, 3, padding=1),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(6, 3),
-    ).eval()
-    with torch.no_grad():
-        for at in (0, 3):
-            model[at].weight.mul_(0.3)
-            model[at].bias.zero_()
-        for colour in range(3):
-            model[0].weight[colour, colour, 1, 1] += 1.0
-            model[3].weight[colour, colour, 1, 1] += 1.0
-            model[7].weight[colour, colour] += 4.0
-    return model
+    return colour_network(0)
 
 
 def tiny_network():

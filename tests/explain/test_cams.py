@@ -19,6 +19,7 @@ from cofire import errors
 from cofire.explain.methods import cam
 from cofire.explain.methods.cam import choose_cam_layer
 from cofire.network import Network
+from tests.explain.networks import Written
 from tests.network.test_torchvision import built
 
 
@@ -38,19 +39,6 @@ class Small(nn.Module):
         x = self.last(F.relu(self.conv2(x).add_(x)))
         x = self.act(self.fc1(x.mean((2, 3))))
         return self.fc2(x)
-
-
-class Written(nn.Module):
-    """Modules, and a function that calls them."""
-
-    def __init__(self, function, **parts):
-        super().__init__()
-        self.function = function
-        for name, part in parts.items():
-            self.add_module(name, part)
-
-    def forward(self, x):
-        return self.function(self, x)
 
 
 def cam_maps(network, images, target, method, layer=None):

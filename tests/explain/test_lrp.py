@@ -25,20 +25,7 @@ from cofire import errors
 from cofire.explain import Explanation, explain
 from cofire.explain.methods.lrp import relevance
 from cofire.network import Network
-from tests.explain.networks import plain_cnn
-
-
-class Written(nn.Module):
-    """Modules, and a function that calls them."""
-
-    def __init__(self, function, **parts):
-        super().__init__()
-        self.function = function
-        for name, part in parts.items():
-            self.add_module(name, part)
-
-    def forward(self, x):
-        return self.function(self, x)
+from tests.explain.networks import Written, plain_cnn
 
 
 class Small(nn.Module):
