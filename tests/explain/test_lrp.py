@@ -260,27 +260,7 @@ def test_a_sum_is_shared_by_what_each_operand_contributes():
         torch.testing.assert_close(found, expected[[target]], rtol=0, atol=1e-4)
 
 
-def _attention(self, x):
-    x = self.embed(x).flatten(2).transpose(1, 2)
-    return self.fc(F.scaled_dot_product_attention(x, x, x).mean(1))
-
-
-def _softmax(self, x):
-    x = self.embed(x).flatten(2).transpose(1, 2)
-    return self.fc((torch.softmax(x @ x.transpose(1, 2), -1) @ x).mean(1))
-
-
-def _gate(self, x):
-    x = torch.relu(self.embed(x))
-    return self.fc((x * torch.sigmoid(x.mean((2, 3), keepdim=True))).mean((2, 3)))
-
-
 REFUSED = {
-    "scaled_dot_product_attention": _attention,
-    "matmul": _softmax,
-    "mul": _gate,
-    "layer_norm": lambda self, x: self.fc(F.layer_norm(self.embed(x).mean((2, 3)), (4,))),
-    "group_norm": lambda self, x: self.fc(F.group_norm(self.embed(x), 2).mean((2, 3))),
     "exp": lambda self, x: self.fc(self.embed(x).exp().mean((2, 3))),
     "pow": lambda self, x: self.fc((self.embed(x) ** 2).mean((2, 3))),
     "softmax": lambda self, x: self.fc(self.embed(x).mean((2, 3)).softmax(1)),

@@ -233,8 +233,8 @@ WRONG_USES = {
     "explain an empty folder": f"explain empty {_IMAGES} --out wrong",
     "explain a damaged image": f"explain bad.png {_IMAGES} --out wrong",
     "unknown method": f"explain images/000.png {_IMAGES} --method gradcan --out wrong",
-    "a method that cannot pass a gate": f"explain images/000.png {_BRANCHED} --method lrp "
-    "--out wrong",
+    "weights of attention where there is none": f"explain images/000.png {_BRANCHED} --method lrp "
+    "--attention weights --out wrong",
     "unknown class": f"explain images/000.png {_IMAGES} --classes names.txt --target yellow "
     "--out wrong",
     "class out of range": f"explain images/000.png {_IMAGES} --target 3 --out wrong",

@@ -67,11 +67,11 @@ def explain(
         **options: Of the method. Those that trace: `alpha`, `k`, `k_linear`, `n`, `most`,
             `counted`, `carried`, `contrast` (see `cofire.explain.methods.discernible.TracingOptions`;
             None makes heat maps and boxes of points), `points` (False leaves them and neurons out:
-            the same heat maps and boxes in less time, also where evidence would end on its way), and
-            of their heat maps and boxes `sigma`, and `threshold`, `connected` for heat of layers,
-            `min_share`, `radius`, `weighted` for boxes of points (see
+            the same heat maps and boxes in less time, also where evidence would end on its way),
+            `attention`, and of their heat maps and boxes `sigma`, and `threshold`, `connected` for
+            heat of layers, `min_share`, `radius`, `weighted` for boxes of points (see
             `cofire.explain.result.regions.Regions`). Class activation maps: `layer`, the activation
-            layer to look at. Relevance: `sigma`, how wide it is blurred. Of the boxes of
+            layer to look at. Relevance: `sigma`, how wide it is blurred, and `attention`. Of the boxes of
             all maps: `threshold`, `connected`.
 
     Returns:
@@ -155,11 +155,12 @@ def explain_by(
                 "leave points out, or min_share, radius and weighted",
             )
         maps, layer_maps = layer_maps.together(_size(network), regions.sigma), None
+    noted = {name: one for name, one in chosen.record().items() if name not in found.unused}
     probabilities = probabilities_of(logits).cpu()
     confidence, predicted = probabilities.max(1)
     return Explanation(
         method=method.name,
-        options=chosen.record() if found.options is None else found.options,
+        options=noted if found.options is None else found.options,
         target=classes.clone(),
         probability=probabilities.gather(1, classes).float(),
         predicted=predicted,

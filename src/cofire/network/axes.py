@@ -68,6 +68,45 @@ class Layout:
         split = tensor.reshape(*sizes[:axis], fold.before, batch, fold.after, *sizes[axis + 1 :])
         return split.movedim(axis + 1, 0).reshape(batch, *self.shape)
 
+    def batch_inside(self, tensor: Tensor) -> Tensor:
+        """The way back: a tensor (batch, *shape) as the model has it.
+
+        Example:
+            >>> layout = Layout((3, 4, 16), 2, Fold(1, after=4))
+            >>> layout.batch_inside(torch.zeros(2, 3, 4, 16)).shape
+            torch.Size([3, 8, 16])
+        """
+        fold, batch = self.fold, tensor.shape[0]
+        if fold.plain:
+            return tensor
+        front, parts = self.shape[: fold.axis], _parts(fold)
+        rest = self.shape[fold.axis + len(parts) :]
+        split = tensor.reshape(batch, *front, fold.before, fold.after, *rest)
+        size = fold.before * batch * fold.after
+        return split.movedim(0, len(front) + 1).reshape(*front, size, *rest)
+
+
+def folds_of(operations: Sequence[Operation], batch: Extent) -> dict[str, Fold]:
+    """How the batch lies in the result of each node of a graph, by name, where that can be told."""
+    known: dict[Operation, Fold | str] = {}
+    found = {one.node.name: _fold_of(one, batch, known) for one in operations if one.node}
+    return {name: fold for name, fold in found.items() if isinstance(fold, Fold)}
+
+
+def sample_shape(sizes: Sequence[int], fold: Fold) -> tuple[int, ...]:
+    """The shape of one sample of a tensor, of which the size of the axis with the batch does not matter.
+
+    Example:
+        >>> sample_shape((3, 8, 16), Fold(1, after=4)), sample_shape((3, 2, 16), Fold(1))
+        ((3, 4, 16), (3, 16))
+    """
+    return (*sizes[: fold.axis], *_parts(fold), *sizes[fold.axis + 1 :])
+
+
+def _parts(fold: Fold) -> list[int]:
+    """The axes that take the place of the one with the batch."""
+    return [part for part in (fold.before, fold.after) if part > 1]
+
 
 def layout_of(operation: Operation, batch: Extent) -> Layout | str:
     """The layout of an activation, or the reason why it cannot be told.
@@ -87,15 +126,12 @@ def layout_of(operation: Operation, batch: Extent) -> Layout | str:
     if len(sizes) < 2 and fold.before * fold.after == 1:
         return "it holds one number for each sample and no axis of neurons"
     channels = _channel_axis(operation, 0)
-    parts = [fold.before, fold.after] if fold.axis == 0 or fold.before * fold.after > 1 else []
-    parts = [part for part in parts if part > 1]
-    before = [size.small for size in sizes[: fold.axis]]
-    after = [size.small for size in sizes[fold.axis + 1 :]]
-    shape = (*before, *parts, *after)
+    parts = _parts(fold)
+    shape = sample_shape([size.small for size in sizes], fold)
     if channels == fold.axis:
         if not parts:
             return "its batch axis is also the axis of its features"
-        position = len(before) + len(parts) - 1
+        position = fold.axis + len(parts) - 1
     elif channels < fold.axis:
         position = channels
     else:

@@ -13,6 +13,9 @@ from torch.nn.functional import interpolate
 
 from cofire.errors import ExplanationError, LayerError, NonFiniteError
 from cofire.explain.methods.registry import Found, register_method
+from cofire.explain.rules.positions import TokenMap
+from cofire.explain.rules.registry import Step
+from cofire.explain.tracing.plan import plan_of
 from cofire.network import Network, Selector
 from cofire.network.axes import layout_of
 from cofire.network.operations import Operation, users_of
@@ -147,7 +150,9 @@ def cam_maps(
                 "name another layer, or leave it to choose_cam_layer",
             )
         values = feature.detach()
-        if chosen.channel_axis == 2:
+        if chosen.tokens is not None:
+            values, gradient = (chosen.tokens.features(part) for part in (values, gradient))
+        elif chosen.channel_axis == 2:
             values, gradient = values.permute(0, 3, 1, 2), gradient.permute(0, 3, 1, 2)
         if method == "gradcam":
             weights = gradient.mean((2, 3), keepdim=True)
@@ -183,15 +188,18 @@ class CamLayer:
 
     Attributes:
         name: The activation layer's name, or the path of the module in which the map is computed.
-        shape: Of one sample: (channels, height, width), or (height, width, channels).
-        channel_axis: The axis of `shape` with the channels: 0 or 2.
+        shape: Of one sample: (channels, height, width), or (height, width, channels); of a
+            transformer (tokens, channels).
+        channel_axis: The axis of `shape` with the channels.
         node: The node of the network's graph that computes it.
+        tokens: Of a transformer, where its tokens lie.
     """
 
     name: str
     shape: tuple[int, ...]
     channel_axis: int
     node: fx.Node = field(repr=False)
+    tokens: TokenMap | None = field(default=None, repr=False)
 
 
 def choose_cam_layer(network: Network, layer: Selector | CamLayer = None) -> CamLayer:
@@ -210,6 +218,10 @@ def choose_cam_layer(network: Network, layer: Selector | CamLayer = None) -> Cam
     - a map after the last operator with parameters, such as SqueezeNet's class map. It holds one
       channel for each
       class, so that gradients could not weight its channels; features are what they can weight.
+
+    In a transformer whose positions lie in a row, tokens on a grid are such a map: those after the
+    last block; before the last block where a class token ends up with everything, since after it
+    the others lead nowhere.
 
     Args:
         network: With a graph.
@@ -259,8 +271,7 @@ def choose_cam_layer(network: Network, layer: Selector | CamLayer = None) -> Cam
             "explain this network with method='discernible', which needs no feature map",
         )
     last = maps[-1]
-    _refuse_sequences(network, reading, last)
-    return last
+    return _tokens(network, reading, last) or last
 
 
 def _maps(reading: GraphReading, names: Mapping[fx.Node, str]) -> list[CamLayer]:
@@ -387,17 +398,31 @@ def _place(operation: Operation, operations: Sequence[Operation]) -> str:
     return f"{path}.{operation.name}".lstrip(".")
 
 
-def _refuse_sequences(network: Network, reading: GraphReading, last: CamLayer) -> None:
-    """A vision transformer lays its positions out in a row: what is a map there is made before it has looked."""
+def _tokens(network: Network, reading: GraphReading, last: CamLayer) -> CamLayer | None:
+    """Of a transformer its last tokens; the last map is made before it has looked."""
     nodes = [operation.node for operation in reading.operations]
     after = set(nodes[nodes.index(last.node) :])
-    for layer in network.activation_layers:
-        if network.node(layer) in after and len(layer.shape) == 2:
-            raise ExplanationError(
-                f"{network!r}, whose positions lie in a row from {layer.name!r} {layer.shape} on",
-                "a network whose last features before the classifier are a map (channels, height, width)",
-                "explain this network with another method",
-            )
+    row = [one for one in network.activation_layers if len(one.shape) == 2]
+    row = [one for one in row if network.node(one) in after]
+    if not row:
+        return None
+    judged = plan_of(network).judged if any(map(_mixes_tokens, reading.operations)) else {}
+    found = [(node, one) for node, one in judged.items() if isinstance(one, TokenMap)]
+    if not found:
+        raise ExplanationError(
+            f"{network!r}, whose positions lie in a row from {row[0].name!r} {row[0].shape} on",
+            "a network whose last features before the classifier are a map (channels, height, width)",
+            "explain this network with another method",
+        )
+    node, tokens = found[-1]
+    if len(found) > 1 and tokens.others:
+        node, tokens = found[-2]
+    shape = Step.of(node).shape
+    return CamLayer(tokens.name, shape, tokens.channel_axis, node, tokens)
+
+
+def _mixes_tokens(operation: Operation) -> bool:
+    return operation.name in named("product", "contraction", "attention")
 
 
 def _other_layers(network: Network) -> str:

@@ -15,7 +15,9 @@ from cofire.errors import OptionError
 from cofire.explain.inputs import probabilities_of
 from cofire.explain.methods.registry import Found, register_method
 from cofire.explain.result.layer_maps import joined_maps, net_evidence
+from cofire.explain.rules.attention import THROUGH, Through
 from cofire.explain.rules.flow import Flow
+from cofire.explain.rules.linear import attends, refuse_without_attention
 from cofire.explain.tracing.plan import images_at_once, plan_of
 from cofire.explain.tracing.scoring import Scoring
 from cofire.explain.tracing.trace import Table, trace
@@ -66,6 +68,8 @@ class TracingOptions(Options):
             alone, as the paper does.
         points: Whether points and neurons are traced; else there are heat maps and boxes alone, for
             less time. A network without layers that have net evidence is traced all the same.
+        attention: Which way evidence takes through attention: "values", mixed by the weights of
+            attention as numbers; or "weights", half of it through these, to queries and keys.
     """
 
     literal: ClassVar[bool] = False
@@ -117,6 +121,8 @@ class TracingOptions(Options):
                 "leave points out, or pass contrast=0.7",
             )
         return self
+
+    attention: Through = THROUGH
 
     def scoring(self) -> Scoring:
         """How the inputs of neurons are scored."""
@@ -229,7 +235,8 @@ def traced(
         )
     if options.n > network.num_classes:
         raise OptionError(f"n={options.n}", f"at most {network.num_classes} classes", "pass n=1")
-    plan, scoring = plan_of(network), options.scoring()
+    plan, scoring = plan_of(network, options.attention == "weights"), options.scoring()
+    refuse_without_attention(network, options.attention, attends(plan.steps))
     judged = {} if options.contrast is None else plan.judged
     table = Table(plan)
     explained, layers, said = [], [], []
@@ -240,7 +247,9 @@ def traced(
     for first in range(0, len(images), each):
         part = slice(first, first + each)
         seen = dict.fromkeys([*way.needed, *judged])
-        logits, values = network.trace(images[part], seen, gradients=bool(judged))
+        logits, values = network.trace(
+            images[part], seen, gradients=bool(judged), replace=plan.functions if judged else None
+        )
         probabilities = probabilities_of(logits.detach(), first)
         chosen = probabilities.topk(options.n, dim=1).indices if classes is None else classes[part]
         chosen = chosen.to(logits.device)
@@ -264,6 +273,7 @@ def traced(
         sites=sites,
         neurons=neurons,
         layer_maps=together,
+        unused=() if attends(plan.steps) else ("attention",),
         logits=torch.cat(said),
         classes=torch.cat(explained),
     )

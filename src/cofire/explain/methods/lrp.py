@@ -15,6 +15,15 @@ from cofire.errors import ExplanationError, NonFiniteError
 from cofire.explain.methods.lrp_plan import LrpPlan, Part, lrp_plan_of
 from cofire.explain.methods.registry import Found, register_method
 from cofire.explain.result.regions import SIGMA, blurred
+from cofire.explain.rules.attention import (
+    THROUGH,
+    Through,
+    attention_weights,
+    check_weights,
+    fit_of,
+    masked,
+)
+from cofire.explain.rules.linear import halved, normalized, refuse_without_attention, reshaped
 from cofire.explain.rules.registry import Step
 from cofire.network import Network
 from cofire.network.operators import named
@@ -29,6 +38,8 @@ _COPIES = 3
 
 _EPSILON = 1e-6
 
+_VIEWS = (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default)
+
 Function = Callable[..., Any]
 
 
@@ -37,11 +48,14 @@ class LrpOptions(Options):
 
     Attributes:
         sigma: Width of the blur as a share of the shorter side; 0 for none.
+        attention: Which way relevance takes through attention: "values", mixed by the weights of
+            attention as numbers; or "weights", half of it through these, to queries and keys.
     """
 
     sigma: float = Field(
         SIGMA, ge=0, title="Blur", description="Width of the blur, as a share of the shorter side."
     )
+    attention: Through = THROUGH
 
 
 @register_method(
@@ -52,11 +66,18 @@ class LrpOptions(Options):
 )
 def lrp(network: Network, images: Tensor, classes: Tensor, options: LrpOptions) -> Found:
     """The positive part of the relevance, blurred."""
-    maps = lrp_maps(network, images, classes, options.sigma)
-    return Found(maps=maps, options={"composite": "epsilon plus", "sigma": options.sigma})
+    maps = lrp_maps(network, images, classes, options.sigma, options.attention)
+    noted = options.record() if lrp_plan_of(network).attends else {"sigma": options.sigma}
+    return Found(maps=maps, options={"composite": "epsilon plus", **noted})
 
 
-def lrp_maps(network: Network, images: Tensor, target: Tensor, sigma: float = SIGMA) -> Tensor:
+def lrp_maps(
+    network: Network,
+    images: Tensor,
+    target: Tensor,
+    sigma: float = SIGMA,
+    attention: Through = "values",
+) -> Tensor:
     """Where the relevance of a class lies in each image: its positive part, summed over channels and blurred.
 
     Args:
@@ -64,6 +85,7 @@ def lrp_maps(network: Network, images: Tensor, target: Tensor, sigma: float = SI
         images: (images, channels, height, width) or (images, features).
         target: The class to explain for each image, (images,), whole numbers.
         sigma: Width of the blur as a share of the shorter side, 0 or more; 0 for none.
+        attention: See `relevance`.
 
     Returns:
         (images, height, width), float32, from 0 up, in units of the logit, on the CPU. Vectors are
@@ -87,12 +109,14 @@ def lrp_maps(network: Network, images: Tensor, target: Tensor, sigma: float = SI
         tensor([[[4., 0.],
                  [0., 0.]]])
     """
-    found = relevance(network, images, target)
+    found = relevance(network, images, target, attention)
     flat = found.sum(1) if found.ndim == 4 else found[:, None]
     return blurred(flat.clamp(min=0), sigma)
 
 
-def relevance(network: Network, images: Tensor, target: Tensor) -> Tensor:
+def relevance(
+    network: Network, images: Tensor, target: Tensor, attention: Through = "values"
+) -> Tensor:
     """The relevance of a class in every value of each image, by zennit's composite `EpsilonPlus` (LRP ε⁺).
 
     A class starts with its logit, which relevance shares out among the inputs i of every neuron j:
@@ -104,7 +128,12 @@ def relevance(network: Network, images: Tensor, target: Tensor) -> Tensor:
     - activation functions, shifts and batch normalisation hand on what they get. Batch
       normalisation that follows a
       convolution or a linear layer is merged into it first, as by zennit's canonizers;
-    - maxima and what moves values: to where each value came from.
+    - maxima and what moves values: to where each value came from;
+    - layer and group normalisation, ε, what they divide by a number; what a gate scales: on as it is;
+    - attention, ε: to the values, Rⱼ = Σᵢ Aᵢⱼvⱼ Rᵢ / Σⱼ Aᵢⱼvⱼ, with the weights A as numbers
+      (CP-LRP), or half of that, and half to the weights and on to queries and keys (AttnLRP): by the
+      gradient of the softmax times what goes in, then half each by their products. autolrp has the
+      same numbers.
 
     A sum, such as a residual connection, shares by what each operand contributes, as zennit's
     canonizer for ResNet has it. zennit without that canonizer would leave the sum to autograd,
@@ -123,6 +152,7 @@ def relevance(network: Network, images: Tensor, target: Tensor) -> Tensor:
         images: (images, *network.input_shape).
         target: The class to explain for each image, (images,), whole numbers of classes that there
             are.
+        attention: "values" or "weights": which way relevance takes through attention.
 
     Returns:
         (images, *network.input_shape), float32 or, of a network in double precision, float64, on
@@ -144,7 +174,8 @@ def relevance(network: Network, images: Tensor, target: Tensor) -> Tensor:
         >>> relevance(Network(model, vector), vector, torch.tensor([0])).round(decimals=3)
         tensor([[ 2., -1.]])
     """
-    plan = lrp_plan_of(network)
+    plan = lrp_plan_of(network, attention == "weights")
+    refuse_without_attention(network, attention, plan.attends)
     (prepared,) = network.prepared(images)
     each = max(1, _BYTES // max(1, _COPIES * sum(map(_bytes, plan.order))))
     found = []
@@ -183,6 +214,7 @@ def _functions(plan: LrpPlan) -> dict[fx.Node, Function]:
         for node in plan.order
         if node.op == "placeholder" or _casts(node)
     }
+    found |= {node: reshaped for node in plan.order if node.target in _VIEWS}
     merged = [part for part in plan.parts.values() if part.norm is not None]
     found |= {
         node: partial(_by_rule, part) for node, part in plan.parts.items() if not part.spelled
@@ -262,7 +294,6 @@ def _value(part: Part, given: dict[str, Any], weight: Tensor | None, bias: Tenso
         for name, node in step.arguments.items()
         if isinstance(node, fx.Node) and node in part.operands
     ]
-    value: Tensor = given[places[0]]
 
     def call(values: dict[str, Any], weight: Tensor | None, bias: Tensor | None) -> Tensor:
         now = given | values
@@ -274,8 +305,25 @@ def _value(part: Part, given: dict[str, Any], weight: Tensor | None, bias: Tenso
         found: Tensor = result[0] if _several(step) else result
         return found
 
+    if part.kind == "attention":
+        return _attended(part, given)
+    if part.kind == "product":
+        mixed = _divided(call(_factors(part, given), weight, bias))
+        return halved(mixed) if len(part.operands) == 2 else mixed
+    value: Tensor = given[places[0]]
     if part.kind == "same":
         return value
+    if part.kind == "gate":
+        signal = value.chunk(2, given["dim"])[0] if step.name == "glu" else value
+        return _passed(call({}, weight, bias), signal)
+    if part.kind == "spread":
+        listed = [given[one.name] for one in _signature(step)]
+        found = normalized(step, _times(value), *listed[1:])
+        return _divided(found[0] if _several(step) else found)
+    if part.kind == "softmax":
+        weights = call({places[0]: _finite_times(value)}, weight, bias)
+        check_weights(step, weights)
+        return _divided(weights)
     if part.kind in ("activation", "scaling"):
         return _passed(call({}, weight, bias), value)
     if part.kind != "convolution":
@@ -292,6 +340,39 @@ def _value(part: Part, given: dict[str, Any], weight: Tensor | None, bias: Tenso
     with torch.no_grad():
         whole = call({}, weight, bias)
     return _passed(whole, _divided(positive + negative))
+
+
+def _factors(part: Part, given: dict[str, Any]) -> dict[str, Any]:
+    """What a product is made of; what gets no relevance is a number."""
+
+    def one(node: Any, value: Any) -> Any:
+        if isinstance(node, list | tuple):
+            return [one(*pair) for pair in zip(node, value, strict=True)]
+        if not isinstance(value, Tensor):
+            return value
+        return _times(value) if node in part.operands else value.detach()
+
+    return {name: one(node, given[name]) for name, node in part.step.arguments.items()}
+
+
+def _attended(part: Part, given: dict[str, Any]) -> Tensor:
+    """Attention, with ε where values are mixed: weights are numbers, or get half as in AttnLRP."""
+    step = part.step
+    query, key, value = (given[name] for name in ("query", "key", "value"))
+    if not step.weights:
+        weights = attention_weights(step, query.detach(), key.detach(), given["attn_mask"])
+        return _divided(weights @ _times(value))
+    fit = halved(_divided(fit_of(step, _times(query), _times(key))))
+    weights = _finite_times(masked(step, fit, given["attn_mask"])).softmax(-1)
+    check_weights(step, weights)
+    return halved(_divided(_times(_divided(weights)) @ _times(value)))
+
+
+def _finite_times(value: Tensor) -> Tensor:
+    """Like `_times`; what a mask hides gets nothing."""
+    hidden = value.isinf()
+    shown = _times(value.masked_fill(hidden, 0.0))
+    return shown.masked_fill(hidden, -torch.inf)
 
 
 def _passed(value: Tensor, operand: Tensor) -> Tensor:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor, fx
 
 from cofire.errors import RuleError
-from cofire.explain.rules.registry import Step
+from cofire.explain.rules.attention import Attention, Products
+from cofire.explain.rules.binary import Product
+from cofire.explain.rules.registry import Step, carries_values, note_batches, rule_of
 from cofire.explain.tracing.plan import image_of, once_a_graph
 from cofire.network import Network
 from cofire.network.operations import users_of
@@ -19,15 +20,29 @@ from cofire.network.reading import source_of
 from cofire.network.trace import FunctionalGraph
 
 PartKind = Literal[
-    "convolution", "linear", "activation", "scaling", "average", "sum", "multiple", "same"
+    "convolution",
+    "linear",
+    "activation",
+    "scaling",
+    "average",
+    "sum",
+    "multiple",
+    "same",
+    "gate",
+    "product",
+    "softmax",
+    "attention",
+    "spread",
 ]
 """Which rule an operator gets; "same" hands on its operand, as dropout does in evaluation mode."""
 
 
 _NORMS, _SUMS = named("batch_norm"), named("sum")
+_SPREADS = named("layer_norm", "group_norm")
 # Each value of the result is one of the operand's: the gradient is the relevance. zennit has no
 # rule for any of these and leaves them to autograd as well; a maximum sends all to the place that
 # it was taken from.
+_MIXING = named("product", "contraction", "attention", "scale") - {"baddbmm", "rmatmul"}
 _PLACED = named(
     *("reshape", "squeeze", "reorder", "part", "split", "pad", "expand", "place", "resize"),
     *("join", "cast", "max_pool", "largest"),
@@ -74,10 +89,19 @@ class LrpPlan:
     order: tuple[fx.Node, ...]
     parts: dict[fx.Node, Part]
 
+    @property
+    def attends(self) -> bool:
+        """Whether relevance passes attention, or another product of two values of the image."""
+        return any(part.kind in ("attention", "product") for part in self.parts.values())
+
 
 @once_a_graph
-def lrp_plan_of(network: Network) -> LrpPlan:
+def lrp_plan_of(network: Network, weights: bool = False) -> LrpPlan:
     """The plan of a network, the same for all its weights.
+
+    Args:
+        network: With a graph.
+        weights: Whether relevance also goes through the weights of attention, to queries and keys.
 
     Raises:
         ExportError: The network has no graph.
@@ -95,7 +119,11 @@ def lrp_plan_of(network: Network) -> LrpPlan:
     order = tuple(node for node in functional.graph.nodes if node in needed)
     fed = {image}
     for node in order:
-        if _carries(node) and any(other in fed for other in node.all_input_nodes):
+        if (
+            node.op == "call_function"
+            and carries_values(node)
+            and any(other in fed for other in node.all_input_nodes)
+        ):
             fed.add(node)
     if functional.logits not in fed:
         raise RuleError(
@@ -103,17 +131,23 @@ def lrp_plan_of(network: Network) -> LrpPlan:
         )
     parts: dict[fx.Node, Part] = {}
     spelled = _spelled(network, functional)
-    # A picked result is a value of its operator, which is looked at by itself.
-    on_the_way = _needed(functional.logits, fed, spelled) - {image}
-    for node in (
-        node for node in order if node in on_the_way and node.target is not operator.getitem
-    ):
-        if node in spelled:
-            parts[node] = Part("activation", Step.of(node), (spelled[node],), spelled=True)
+    reading = network.reading
+    note_batches(reading.operations, reading.batch, functional.graph, image)
+    reached = {functional.logits}
+    for node in reversed(order):
+        if node not in reached or node is image:
             continue
-        part = _part(node, fed)
+        # A picked result is a value of its operator, which is looked at by itself.
+        picked = node.target is operator.getitem
+        if node in spelled:
+            part: Part | None = Part("activation", Step.of(node), (spelled[node],), spelled=True)
+        else:
+            part = None if picked else _part(Step.of(node, weights=weights), fed)
         if part is not None:
             parts[node] = part
+        before = node.all_input_nodes if part is None else part.operands
+        reached.update(other for other in before if other in fed)
+    parts = dict(reversed(parts.items()))
     return LrpPlan(functional, image, order, _merged(parts, functional))
 
 
@@ -133,40 +167,24 @@ def _spelled(network: Network, functional: FunctionalGraph) -> dict[fx.Node, fx.
     }
 
 
-def _needed(
-    logits: fx.Node,
-    among: Iterable[fx.Node] | None = None,
-    jumps: Mapping[fx.Node, fx.Node] | None = None,
-) -> set[fx.Node]:
-    """All that a node is computed from, or what of it is among some nodes; past what lies between jumps."""
-    allowed = None if among is None else set(among)
+def _needed(logits: fx.Node) -> set[fx.Node]:
+    """All that a node is computed from."""
     found, pending = {logits}, [logits]
     while pending:
-        node = pending.pop()
-        for other in [jumps[node]] if jumps and node in jumps else node.all_input_nodes:
-            if other not in found and (allowed is None or other in allowed):
+        for other in pending.pop().all_input_nodes:
+            if other not in found:
                 found.add(other)
                 pending.append(other)
     return found
 
 
-def _carries(node: fx.Node) -> bool:
-    """Whether values that can carry relevance come out of an operator."""
-    if node.op != "call_function" or Step.of(node).name in named("filled"):
-        return False
-    value = node.meta.get("val")
-    results = value if isinstance(value, (tuple, list)) else (value,)
-    return any(isinstance(one, Tensor) and one.is_floating_point() for one in results)
-
-
-def _part(node: fx.Node, fed: set[fx.Node]) -> Part | None:
+def _part(step: Step, fed: set[fx.Node]) -> Part | None:
     """The rule of an operator, None where the gradient is the relevance.
 
     Raises:
         RuleError: There is neither.
     """
-    step = Step.of(node)
-    name, given = step.name, step.arguments
+    node, name, given = step.node, step.name, step.arguments
     # Twice where a value meets itself, as in a square.
     pair = [
         value for value in (given.get("self"), given.get("other")) if isinstance(value, fx.Node)
@@ -175,11 +193,24 @@ def _part(node: fx.Node, fed: set[fx.Node]) -> Part | None:
         other for other in (pair if len(pair) == 2 else node.all_input_nodes) if other in fed
     )
     row = OPERATORS.get(name)
+    rule = rule_of(step) if name in _MIXING else None
+    if isinstance(rule, Attention) or (isinstance(rule, Products | Product) and len(operands) > 1):
+        through = rule.operands(step)
+        kind: PartKind = (
+            "attention"
+            if isinstance(rule, Attention)
+            else "product"
+            if isinstance(rule, Products) or len(through) == 2
+            else "gate"
+        )
+        return Part(kind, step, through)
+    if isinstance(rule, Products):
+        return Part("product", step, operands)
     if row is not None and row.weights is not None:
         operand, weight, bias = row.weights
         if operands != (given.get(operand),):
             raise _refuse(step, "weights that depend on the image")
-        kind: PartKind = "convolution" if row.family == "convolution" else "linear"
+        kind = "convolution" if row.family == "convolution" else "linear"
         return Part(kind, step, operands, weight, bias)
     if name in _SUMS and len(operands) == 2:
         return Part("sum", step, operands)
@@ -193,6 +224,14 @@ def _part(node: fx.Node, fed: set[fx.Node]) -> Part | None:
         if _sizes(node)[:1] != _sizes(operands[0])[:1]:
             raise _refuse(step, "a sum over samples")
         return Part("average", step, operands)
+    if name == "glu":
+        return Part("gate", step, operands)
+    if name == "softmax" and step.weights:
+        return Part("softmax", step, operands)
+    if name in named("interpolation"):
+        return Part("average", step, operands)
+    if name in _SPREADS:
+        return Part("spread", step, operands)
     if name in named("elementwise"):
         return Part("activation", step, operands)
     if name in _NORMS and given.get("running_var") is None:

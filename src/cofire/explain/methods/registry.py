@@ -30,6 +30,7 @@ class Found:
         layer_maps: Net evidence of layers, to make heat maps and boxes of; None makes them of
             points.
         options: What the explanation notes of the options; all of them unless given.
+        unused: Options that this network has no use for, which are not noted.
         logits: (images, classes), of a method that runs the network itself.
         classes: (images, n), the classes that it explained then.
     """
@@ -39,6 +40,7 @@ class Found:
     neurons: Neurons | None = None
     layer_maps: LayerMaps | None = None
     options: Mapping[str, Any] | None = None
+    unused: tuple[str, ...] = ()
     logits: Tensor | None = None
     classes: Tensor | None = None
 

@@ -16,6 +16,7 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate
 from cofire.arguments import validated
 from cofire.errors import ExplanationError, NonFiniteError
 from cofire.explain.result.regions import LAYER_SIGMA
+from cofire.explain.rules.positions import TokenMap
 from cofire.network import ActivationLayer
 
 _FLOOR = 0.005
@@ -169,7 +170,7 @@ _FINEST = 56
 
 
 def net_evidence(
-    layers: dict[fx.Node, ActivationLayer],
+    layers: dict[fx.Node, ActivationLayer | TokenMap],
     logits: Tensor,
     values: dict[fx.Node, Tensor],
     classes: Tensor,
@@ -220,7 +221,7 @@ def _shares(
     logits: Tensor,
     classes: Tensor,
     tensors: Sequence[Tensor],
-    layers: dict[fx.Node, ActivationLayer],
+    layers: dict[fx.Node, ActivationLayer | TokenMap],
     first: int,
 ) -> list[Tensor] | None:
     # The caller may be in a mode in which nothing is recorded, nor could what is recorded be read.
@@ -239,6 +240,8 @@ def _shares(
             evidence = torch.zeros_like(value.detach().select(axis, 0), dtype=wide)
         else:
             evidence = (value.detach().to(wide) * gradient.to(wide)).sum(axis)
+        if isinstance(layer, TokenMap):
+            evidence = layer.on_the_map(evidence)
         bad = ~evidence.isfinite().flatten(1).all(1)
         if bool(bad.any()):
             raise NonFiniteError(

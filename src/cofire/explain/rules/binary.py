@@ -12,7 +12,18 @@ from torch import Tensor, fx
 from cofire.explain.rules.elementwise import at_places
 from cofire.explain.rules.flow import Flow, coordinates, flat_index
 from cofire.explain.rules.pooling import shares_of
-from cofire.explain.rules.registry import Rule, Step, Values, is_batched, register_rule
+from cofire.explain.rules.registry import (
+    Rule,
+    Step,
+    Values,
+    depends,
+    fold_of,
+    is_batched,
+    laid_out,
+    register_rule,
+)
+from cofire.explain.rules.reshape import kept_table, places
+from cofire.network.axes import Fold
 from cofire.network.operators import named
 
 
@@ -22,11 +33,11 @@ def _pair(step: Step) -> tuple[Any, Any]:
 
 
 def _batched(step: Step) -> tuple[fx.Node, ...]:
-    found = tuple(node for node in _pair(step) if isinstance(node, fx.Node) and is_batched(node))
+    found = tuple(node for node in _pair(step) if isinstance(node, fx.Node) and depends(node))
     if not found:
         raise step.refuse("an operator without an operand that depends on the image")
     for node in _pair(step):
-        if _tensor(node) and node not in found:
+        if _tensor(node) and not is_batched(node):
             shape = node.meta["val"].shape
             if math.prod(shape[: max(0, len(shape) - len(step.shape))]) != 1:
                 raise step.refuse("a tensor that holds something else for each sample of a batch")
@@ -40,8 +51,17 @@ def _tensor(node: Any) -> bool:
 def _places(step: Step, node: fx.Node, index: Tensor) -> Tensor:
     """Where in an operand the values that broadcasting puts at these places of the result come from."""
     shape = step.shape_of(node)
-    if shape == step.shape:
+    folds = fold_of(node), fold_of(step.node)
+    if shape == step.shape and folds[0] == folds[1]:
         return index
+    if folds != (Fold(0), Fold(0)):
+
+        def spread(value: Tensor) -> Tensor:
+            layout = laid_out(step, step.node)
+            return value.expand(layout.batch_inside(torch.zeros(2, *step.shape)).shape)
+
+        table = kept_table(step, node.name, index.device, lambda: places(step, node, spread))
+        return table[index].to(torch.int64)
     where = coordinates(index, step.shape)
     if len(shape) != len(where):
         raise step.refuse(f"values of shapes {shape} and {step.shape} together")
@@ -56,6 +76,18 @@ def _value(step: Step, values: Values, node: Any, flow: Flow) -> Tensor:
         if not isinstance(node, (int, float)):
             raise step.refuse(f"an operand that is {node!r}")
         return torch.full_like(flow.score, float(node))
+    if is_batched(node) and not (fold_of(node) == fold_of(step.node) == Fold(0)):
+        value = values[node].flatten(1)
+        return value[flow.image, _places(step, node, flow.index)].double()
+    fold = fold_of(step.node)
+    if not is_batched(node) and fold is not None and fold.axis > 0:
+        # A tensor that is the same for all samples has an axis of its own where the batch lies.
+        value = values[node]
+        behind = value.ndim - (step.node.meta["val"].ndim - fold.axis)
+        if behind >= 0 and value.shape[behind] == 1 and fold.before * fold.after == 1:
+            return at_places(value.squeeze(behind), flow.image, flow.index, step.shape, False)
+        if behind >= 0:
+            raise step.refuse("a tensor that holds something else for each sample of a batch")
     return at_places(values[node], flow.image, flow.index, step.shape, is_batched(node))
 
 
@@ -72,8 +104,7 @@ class Sum(Rule):
 
     def needed(self, step: Step) -> tuple[fx.Node, ...]:
         """Both values where evidence has to be shared."""
-        found = _batched(step)
-        return found if len(found) == 2 else ()
+        return tuple(filter(_tensor, _pair(step))) if len(_batched(step)) == 2 else ()
 
     def signs(self, step: Step) -> tuple[float, float]:
         """How each operand enters the sum."""
@@ -267,7 +298,7 @@ class Extreme(Rule):
         first = left >= right if step.name == "maximum" else left <= right
         result = []
         for node, taken in zip(_pair(step), (first, ~first), strict=True):
-            if node in _batched(step):
+            if node in self.operands(step):
                 part = flow.where(taken)
                 result.append((node, part.moved(_places(step, node, part.index), own=False)))
         return result

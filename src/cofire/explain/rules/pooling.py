@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -145,11 +146,11 @@ def _adaptive(
 
 
 def _reduced(shape: Sequence[int], step: Step) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    given = step.arguments["dim"]
-    axes = [given] if isinstance(given, int) else list(given or range(1, len(shape) + 1))
-    over = sorted(axis % (len(shape) + 1) - 1 for axis in axes)
-    if -1 in over:
-        raise step.refuse("a reduction over samples")
+    given, node = step.arguments["dim"], _operand(step)
+    every = range(node.meta["val"].ndim)
+    over = sorted(
+        step.axis(node, axis) for axis in ([given] if isinstance(given, int) else given or every)
+    )
     kept = [axis for axis in range(len(shape)) if axis not in over]
 
     def places(index: Tensor) -> tuple[Tensor, Tensor]:
@@ -204,3 +205,57 @@ class AveragePool(_Pool):
                 )
             )
         return [(_operand(step), part) for part in parts]
+
+
+@register_rule(*named("interpolation"))
+class Interpolation(Rule):
+    """Interpolation: each place is an average of those around it, with weights."""
+
+    def operands(self, step: Step) -> tuple[fx.Node, ...]:
+        """What is interpolated."""
+        if len(step.shape_of(_first(step))) < 2:
+            raise step.refuse("interpolation of values that are no map")
+        return (_first(step),)
+
+    def needed(self, step: Step) -> tuple[fx.Node, ...]:
+        """Its values."""
+        return (_first(step),)
+
+    def trace(self, step: Step, values: Values, flow: Flow) -> list[tuple[fx.Node, Flow]]:
+        """To the places around, by what each contributes."""
+        node = _first(step)
+        given = values[node]
+        sources, weights = self._sources(step, given)
+        channel = torch.div(flow.index, len(sources), rounding_mode="floor")
+        at = flow.index - channel * len(sources)
+        index = channel[:, None] * math.prod(given.shape[2:]) + sources[at]
+        value = given.flatten(1)[flow.image[:, None], index].double()
+        contribution = value * weights[at] * flow.direction[:, None]
+        return [(node, shared(flow, contribution.masked_fill(weights[at] == 0, -math.inf), index))]
+
+    def _sources(self, step: Step, given: Tensor) -> tuple[Tensor, Tensor]:
+        """For each place of the result those that it is made of, and their weights, both (places, sources)."""
+        if "sources" not in step.memory:
+            size = given.shape[2:]
+            one = torch.eye(math.prod(size), dtype=torch.float64, device=given.device)
+            target: Any = step.node.target
+            rest = [
+                list(step.shape[1:]) if name == "output_size" else value
+                for name, value in step.arguments.items()
+            ][1:]
+            names = [argument.name for argument in target._schema.arguments[1:]]
+            rest = [
+                None if name.startswith("scale") and "output_size" in names else value
+                for name, value in zip(names, rest, strict=True)
+            ]
+            made: Tensor = target(one.reshape(-1, 1, *size), *rest).flatten(1).T
+            most = int((made != 0).sum(1).max())
+            sources = made.abs().topk(most, dim=1).indices
+            step.memory["sources"] = sources, made.gather(1, sources)
+        found: tuple[Tensor, Tensor] = step.memory["sources"]
+        return found
+
+
+def _first(step: Step) -> fx.Node:
+    node: fx.Node = step.arguments.get("self", step.arguments.get("input"))
+    return node

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -13,6 +13,8 @@ from torch import Tensor, fx
 from cofire.arguments import validated
 from cofire.errors import OptionError, RuleError
 from cofire.explain.rules.flow import Flow
+from cofire.network.axes import Fold, Layout, folds_of, sample_shape
+from cofire.network.operations import Extent, Operation
 from cofire.network.operators import named
 from cofire.network.reading import operator_of, source_of
 
@@ -28,6 +30,8 @@ class Step:
         name: The operator's bare name, the same for all its forms ("relu", "conv2d", "add").
         arguments: Its arguments by name, defaults filled in; nodes of the graph stand for tensors.
         gates: Nodes that only scale something else, as in squeeze-and-excitation.
+        weights: Whether evidence also goes through the weights of attention, to queries and keys;
+            else they are constants, by which values are mixed.
         memory: What a rule keeps from one batch to the next, such as tables of places.
     """
 
@@ -35,17 +39,20 @@ class Step:
     name: str
     arguments: Mapping[str, Any]
     gates: frozenset[fx.Node] = field(default_factory=frozenset)
+    weights: bool = False
     memory: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, node: fx.Node, gates: frozenset[fx.Node] = frozenset()) -> Step:
+    def of(
+        cls, node: fx.Node, gates: frozenset[fx.Node] = frozenset(), weights: bool = False
+    ) -> Step:
         """The step that a node computes; of an operator with several results the one that it picks."""
         if node.target is operator.getitem and isinstance(node.args[0], fx.Node):
-            whole = cls.of(node.args[0], gates)
+            whole = cls.of(node.args[0], gates, weights)
             # The parts of a split are alike; of others, such as a maximum with its indices, the
             # first is meant.
             if whole.name not in named("split") and node.args[1] == 0:
-                return cls(node, whole.name, whole.arguments, gates)
+                return cls(node, whole.name, whole.arguments, gates, weights)
         given: dict[str, Any] = dict(node.kwargs)
         if isinstance(node.target, torch._ops.OpOverload):
             for position, argument in enumerate(node.target._schema.arguments):
@@ -57,7 +64,7 @@ class Step:
                     )
         else:
             given |= {f"argument{position}": value for position, value in enumerate(node.args)}
-        return cls(node, operator_of(node), given, gates)
+        return cls(node, operator_of(node), given, gates, weights)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -73,18 +80,31 @@ class Step:
         known: tuple[int, ...] | None = node.meta.get("sample_shape")
         if known is not None:
             return known
-        value = node.meta.get("val")
-        if isinstance(value, Tensor) and value.ndim:
-            sizes = value.shape[1:]
-            if is_batched(node) and all(isinstance(size, int) for size in sizes):
-                node.meta["sample_shape"] = tuple(sizes)
-                return tuple(sizes)
+        value, fold = node.meta.get("val"), fold_of(node)
+        if isinstance(value, Tensor) and fold is not None:
+            shape = sample_shape(tuple(value.shape), fold)
+            if all(isinstance(size, int) for size in shape):
+                node.meta["sample_shape"] = shape
+                return shape
         raise RuleError(
-            f"{self.name} (node {self.node.name}, at {source_of(self.node)}) takes or gives values whose first axis is "
-            "not the batch's",
+            f"{self.name} (node {self.node.name}, at {source_of(self.node)}) takes or gives values in which the "
+            "batch cannot be told from other axes",
             "values of shape (batch, ...)",
             "keep the batch axis in front, or register a rule of your own with cofire.register_rule",
         )
+
+    def axis(self, node: fx.Node, given: int) -> int:
+        """The axis of one sample's value at a node that an operator calls by this number.
+
+        Raises:
+            RuleError: It is the batch's.
+        """
+        fold = fold_of(node) or Fold(0)
+        axis = given % int(node.meta["val"].ndim)
+        if axis == fold.axis:
+            raise self.refuse("a step along the axis of the samples")
+        parts = sum(part > 1 for part in (fold.before, fold.after))
+        return axis if axis < fold.axis else axis - 1 + parts
 
     def refuse(self, given: str) -> RuleError:
         """An error that says where the operator stands."""
@@ -96,16 +116,77 @@ class Step:
         )
 
 
-def is_batched(node: fx.Node) -> bool:
-    """Whether a node's first axis grows with the batch alone."""
+def note_batches(
+    operations: Sequence[Operation], batch: Extent, graph: fx.Graph, image: fx.Node
+) -> None:
+    """Note on the nodes of a graph how the batch lies in their values, and which depend on the image.
+
+    Args:
+        operations: That the graph was made from; their nodes have the same names.
+        batch: The batch size at the two probed sizes.
+        graph: Without writes in place.
+        image: The node of the input.
+    """
+    folds = folds_of(operations, batch)
+    for node in graph.nodes:
+        # A cast that was put in behind another operator lies as its operand.
+        before = next(iter(node.all_input_nodes), node)
+        node.meta["fold"] = folds.get(node.name, folds.get(before.name))
+        fed = any(other.meta.get("fed") for other in node.all_input_nodes)
+        node.meta["fed"] = node is image or (fed and carries_values(node))
+
+
+def carries_values(node: fx.Node) -> bool:
+    """Whether evidence can come to what a node computes: it gives numbers that are made from others."""
     value = node.meta.get("val")
-    if (
-        not isinstance(value, Tensor)
-        or not value.ndim
-        or not isinstance(value.shape[0], torch.SymInt)
-    ):
-        return False
-    return bool(value.shape[0].node.expr.is_Symbol)
+    results = value if isinstance(value, tuple | list) else (value,)
+    return operator_of(node) not in named("filled") and any(
+        isinstance(one, Tensor) and one.is_floating_point() for one in results
+    )
+
+
+def fold_of(node: fx.Node) -> Fold | None:
+    """How the batch lies in the value of a node; None where it has no batch, or that cannot be told."""
+    if "fold" in node.meta:
+        found: Fold | None = node.meta["fold"]
+        return found
+    value = node.meta.get("val")
+    if not isinstance(value, Tensor) or not value.ndim:
+        return None
+    first = value.shape[0]
+    plain = isinstance(first, torch.SymInt) and bool(first.node.expr.is_Symbol)
+    return Fold(0) if plain else None
+
+
+def is_batched(node: fx.Node) -> bool:
+    """Whether a node has a value of its own for each sample of a batch."""
+    return fold_of(node) is not None
+
+
+def depends(node: fx.Node) -> bool:
+    """Whether a node's value depends on the image; a class token, expanded to a batch, does not."""
+    return is_batched(node) and bool(node.meta.get("fed", True))
+
+
+def in_front(step: Step, values: Values, batch: int) -> Values:
+    """The same values with the batch in front, (batch, *step.shape_of(node)), where they have one.
+
+    Args:
+        step: Any of the graph.
+        values: As the network computed them.
+        batch: The number of samples.
+    """
+    found = {}
+    for node, value in values.items():
+        fold = fold_of(node)
+        plain = fold is None or fold.plain
+        found[node] = value if plain else laid_out(step, node).batch_first(value, batch)
+    return found
+
+
+def laid_out(step: Step, node: fx.Node) -> Layout:
+    """The way a node's value lies."""
+    return Layout(step.shape_of(node), 0, fold_of(node) or Fold(0))
 
 
 class Rule:
@@ -114,6 +195,10 @@ class Rule:
     A rule that can send two neurons to the same place says so with `own=False` in the flow that it
     hands on.
     """
+
+    def of(self, step: Step) -> Rule:
+        """The rule for an operator of this name; another one where what it does depends on its operands."""
+        return self
 
     def operands(self, step: Step) -> tuple[fx.Node, ...]:
         """The operands that evidence goes on to, each of shape (batch, ...).
@@ -188,4 +273,4 @@ def rule_of(step: Step) -> Rule:
     if found is None:
         whole = isinstance(step.node.target, torch._ops.OpOverload)
         raise step.refuse(f"operator {step.node.target if whole else step.name} has no rule")
-    return found
+    return found.of(step)

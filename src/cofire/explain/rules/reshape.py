@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
 from cofire.explain.rules.flow import Flow, coordinates, flat_index
-from cofire.explain.rules.registry import Rule, Step, Values, is_batched, register_rule
+from cofire.explain.rules.registry import (
+    Rule,
+    Step,
+    Values,
+    fold_of,
+    is_batched,
+    laid_out,
+    register_rule,
+)
 from cofire.network.operators import named
 
 
@@ -19,22 +28,6 @@ def _operand(step: Step) -> fx.Node:
     if node is None:
         raise step.refuse("an operator without an operand")
     return node
-
-
-@register_rule(*named("reshape", "squeeze"))
-class Reshape(Rule):
-    """Another shape of the same values: each keeps its place in row-major order."""
-
-    def operands(self, step: Step) -> tuple[fx.Node, ...]:
-        """The one there is."""
-        node = _operand(step)
-        if math.prod(step.shape_of(node)) != math.prod(step.shape):
-            raise step.refuse("a view that mixes samples")
-        return (node,)
-
-    def trace(self, step: Step, values: Values, flow: Flow) -> list[tuple[fx.Node, Flow]]:
-        """To the same place."""
-        return [(_operand(step), flow)]
 
 
 @register_rule(*named("reorder", "part", "split", "pad", "expand", "place", "resize"))
@@ -53,33 +46,86 @@ class Reorder(Rule):
 
     def trace(self, step: Step, values: Values, flow: Flow) -> list[tuple[fx.Node, Flow]]:
         """To where each came from; what was padded ends."""
-        table = step.memory.get("table")
-        if table is None:
-            table = step.memory["table"] = self._table(step)
-        if table.device != flow.index.device:
-            table = step.memory["table"] = table.to(flow.index.device)
         (operand,) = self.operands(step)
+        table = self.table(step, flow.index.device)
+        if table is None:
+            return [(operand, flow)]
         return [(operand, flow.moved(table[flow.index].to(torch.int64), own=False))]
 
-    def _table(self, step: Step) -> Tensor:
+    def table(self, step: Step, device: torch.device | None = None) -> Tensor | None:
+        """For each place of the result the place in the operand, -1 for none; None where all stay."""
         (operand,) = self.operands(step)
-        shape = step.shape_of(operand)
-        # Two samples, because a program may treat one as a constant; the second must be moved like
-        # the first.
-        numbers = torch.arange(2 * math.prod(shape), dtype=torch.float64).reshape(2, *shape)
+        return kept_table(step, "table", device, lambda: self._table(step, operand))
+
+    def _table(self, step: Step, operand: fx.Node) -> Tensor:
         if step.node.target is operator.getitem:
             parent = Step.of(_operand(step))
-            moved = _applied(parent, numbers, operand)[step.node.args[1]]
-        else:
-            moved = _applied(step, numbers, operand)
-        size = math.prod(shape)
-        if tuple(moved.shape) != (2, *step.shape):
-            raise step.refuse("a step that moves values between samples")
-        first, second = moved.reshape(2, -1)
-        if not bool(((second == first + size) | (first < 0)).all()):
-            raise step.refuse("a step that moves values between samples")
-        table: Tensor = first.to(torch.int32 if size < 2**31 else torch.int64)
-        return table
+            return places(
+                step, operand, lambda value: _applied(parent, value, operand)[step.node.args[1]]
+            )
+        return places(step, operand, lambda value: _applied(step, value, operand))
+
+
+@register_rule(*named("reshape", "squeeze"))
+class Reshape(Reorder):
+    """Another shape of the same values: each keeps its place in row-major order, if the batch stays in front."""
+
+    def operands(self, step: Step) -> tuple[fx.Node, ...]:
+        """The one there is."""
+        node = _operand(step)
+        if math.prod(step.shape_of(node)) != math.prod(step.shape):
+            raise step.refuse("a view that mixes samples")
+        return (node,)
+
+    def table(self, step: Step, device: torch.device | None = None) -> Tensor | None:
+        """None, where the batch is outermost before and after."""
+        stays = _leads(_operand(step)) and _leads(step.node)
+        return None if stays else super().table(step, device)
+
+
+def _leads(node: fx.Node) -> bool:
+    """Whether the batch is the outermost of all axes."""
+    fold = fold_of(node)
+    return fold is not None and fold.axis == 0 and fold.before == 1
+
+
+def kept_table(
+    step: Step, name: str, device: torch.device | None, make: Callable[[], Tensor]
+) -> Tensor:
+    """A table of places, made once for all batches."""
+    table: Tensor | None = step.memory.get(name)
+    if table is None:
+        table = step.memory[name] = make()
+    if device is not None and table.device != device:
+        table = step.memory[name] = table.to(device)
+    return table
+
+
+def places(step: Step, operand: fx.Node, move: Callable[[Tensor], Tensor]) -> Tensor:
+    """For each place of one sample's result the place in an operand that its value comes from, -1 for none.
+
+    Args:
+        step: The operator.
+        operand: Of whose values.
+        move: What is done to them: it is called with the numbers of the places.
+
+    Raises:
+        RuleError: Values move between samples.
+    """
+    shape = step.shape_of(operand)
+    size = math.prod(shape)
+    # Two samples, because a program may treat one as a constant; the second must be moved like the
+    # first.
+    numbers = torch.arange(2 * size, dtype=torch.float64).reshape(2, *shape)
+    moved = move(laid_out(step, operand).batch_inside(numbers).contiguous())
+    layout = laid_out(step, step.node)
+    if moved.numel() != 2 * math.prod(step.shape):
+        raise step.refuse("a step that moves values between samples")
+    first, second = layout.batch_first(moved, 2).reshape(2, -1)
+    if not bool(((second == first + size) | (first < 0)).all()):
+        raise step.refuse("a step that moves values between samples")
+    table: Tensor = first.to(torch.int32 if size < 2**31 else torch.int64)
+    return table
 
 
 def _applied(step: Step, numbers: Tensor, operand: fx.Node) -> Any:
@@ -114,29 +160,29 @@ def _applied(step: Step, numbers: Tensor, operand: fx.Node) -> Any:
     return moved
 
 
-@register_rule("cat")
+@register_rule(*named("join"))
 class Concatenation(Rule):
     """Each value goes back to the operand that it came from."""
 
     def operands(self, step: Step) -> tuple[fx.Node, ...]:
         """All of them."""
         nodes = tuple(step.arguments["tensors"])
-        if step.arguments["dim"] in (0, -len(step.shape) - 1) or not all(map(is_batched, nodes)):
-            raise step.refuse(
-                "a concatenation of samples, or of values that are the same for all samples"
-            )
+        if not all(map(is_batched, nodes)):
+            raise step.refuse("a concatenation of values that are the same for all samples")
+        step.axis(step.node, int(step.arguments["dim"]))
         return nodes
 
     def trace(self, step: Step, values: Values, flow: Flow) -> list[tuple[fx.Node, Flow]]:
         """Each to its own."""
-        axis = int(step.arguments["dim"])
-        axis = axis - 1 if axis > 0 else axis + len(step.shape)
+        axis = step.axis(step.node, int(step.arguments["dim"]))
         where = list(coordinates(flow.index, step.shape))
         found = []
         start = 0
         along = where[axis]
         for node in self.operands(step):
             shape = step.shape_of(node)
+            if step.name == "stack":
+                shape = (*shape[:axis], 1, *shape[axis:])
             end = start + shape[axis]
             inside = ((along >= start) & (along < end)).nonzero().squeeze(1)
             if len(inside):
@@ -145,3 +191,11 @@ class Concatenation(Rule):
                 found.append((node, flow.where(inside).moved(flat_index(part, shape))))
             start = end
         return found
+
+
+@register_rule("glu")
+class GatedHalf(Reorder):
+    """The first half of an axis, scaled by the second: what is scaled keeps the evidence."""
+
+    def _table(self, step: Step, operand: fx.Node) -> Tensor:
+        return places(step, operand, lambda value: value.chunk(2, step.arguments["dim"])[0])

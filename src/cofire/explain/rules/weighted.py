@@ -37,7 +37,7 @@ class Weighted(Rule):
         raise NotImplementedError
 
 
-@register_rule("linear", "matmul", "mm", "addmm")
+@register_rule("linear", "addmm")
 class Linear(Weighted):
     """A linear layer, over features in the last axis."""
 

@@ -7,17 +7,20 @@ import math
 import weakref
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from torch import Tensor, fx
 
 from cofire.errors import RuleError
 from cofire.explain.rules import Rule, Step, rule_of
-from cofire.explain.rules.registry import is_batched
+from cofire.explain.rules.binary import Sum
+from cofire.explain.rules.linear import attends, linear_functions
+from cofire.explain.rules.positions import TokenMap, token_maps
+from cofire.explain.rules.registry import depends, is_batched, note_batches
 from cofire.explain.rules.weighted import Weighted
 from cofire.network import ActivationLayer, Network
 from cofire.network.operators import named
-from cofire.network.reading import source_of
+from cofire.network.reading import module_of, source_of
 from cofire.network.trace import FunctionalGraph
 
 
@@ -33,6 +36,10 @@ class Plan:
         needed: Nodes whose values the rules want to see.
         layers: Nodes at which neurons are always recorded.
         judged: Feature maps that are asked where their evidence lies.
+        functions: What takes the place of operators where evidence of layers is worked out, in a
+            network with attention.
+        constants: Nodes at which evidence ends, as they do not depend on the image, by name: a
+            class token.
     """
 
     functional: FunctionalGraph
@@ -41,7 +48,9 @@ class Plan:
     last: fx.Node | None
     needed: tuple[fx.Node, ...]
     layers: dict[fx.Node, ActivationLayer] = field(default_factory=dict)
-    judged: dict[fx.Node, ActivationLayer] = field(default_factory=dict)
+    judged: dict[fx.Node, ActivationLayer | TokenMap] = field(default_factory=dict)
+    functions: dict[fx.Node, Callable[..., Any]] = field(default_factory=dict)
+    constants: dict[fx.Node, str] = field(default_factory=dict)
 
     @property
     def head(self) -> Plan:
@@ -52,23 +61,28 @@ class Plan:
             if node is self.last:
                 break
         needed = [node for step, rule in steps.values() for node in rule.needed(step)]
-        return replace(self, steps=steps, needed=tuple(needed))
+        return replace(self, steps=steps, needed=(self.image, *needed))
 
 
 Made = TypeVar("Made")
+Asked = ParamSpec("Asked")
 
 
-def once_a_graph(make: Callable[[Network], Made]) -> Callable[[Network], Made]:
+def once_a_graph(
+    make: Callable[Concatenate[Network, Asked], Made],
+) -> Callable[Concatenate[Network, Asked], Made]:
     """Make something of a network once, for all its weights: it follows from the graph alone."""
-    known: weakref.WeakKeyDictionary[fx.Graph, Made] = weakref.WeakKeyDictionary()
+    known: weakref.WeakKeyDictionary[fx.Graph, dict[Any, Made]] = weakref.WeakKeyDictionary()
 
     @functools.wraps(make)
-    def found(network: Network) -> Made:
-        if network.graph not in known:
-            known[network.graph] = make(network)
-        return known[network.graph]
+    def found(network: Network, *asked: Asked.args, **named: Asked.kwargs) -> Made:
+        made = known.setdefault(network.graph, {})
+        key = (asked, *named.items())
+        if key not in made:
+            made[key] = make(network, *asked, **named)
+        return made[key]
 
-    return found
+    return cast("Callable[Concatenate[Network, Asked], Made]", found)
 
 
 def image_of(network: Network) -> fx.Node:
@@ -87,8 +101,12 @@ def image_of(network: Network) -> fx.Node:
 
 
 @once_a_graph
-def plan_of(network: Network) -> Plan:
+def plan_of(network: Network, weights: bool = False) -> Plan:
     """The plan of a network, the same for all its weights.
+
+    Args:
+        network: With a graph.
+        weights: Whether evidence also goes through the weights of attention, to queries and keys.
 
     Raises:
         ExportError: The network has no graph.
@@ -99,15 +117,21 @@ def plan_of(network: Network) -> Plan:
         {node for node, layer in functional.layers.items() if layer in network.gates},
         functional.graph,
     )
+    reading = network.reading
+    note_batches(reading.operations, reading.batch, functional.graph, image)
     order = {node: number for number, node in enumerate(functional.graph.nodes)}
     steps: dict[fx.Node, tuple[Step, Rule]] = {}
+    constants: dict[fx.Node, str] = {}
     pending = {functional.logits}
     while pending:
         node = max(pending, key=order.__getitem__)
         pending.remove(node)
         if node is image:
             continue
-        step = Step.of(node, gates)
+        if steps and not depends(node):
+            constants[node] = _constant_name(functional, node)
+            continue
+        step = Step.of(node, gates, weights)
         if node.op != "call_function":
             raise step.refuse(f"{node.op} {node.name}, which does not depend on the image")
         rule = rule_of(step)
@@ -127,15 +151,28 @@ def plan_of(network: Network) -> Plan:
         )
     needed = [node for step, rule in steps.values() for node in rule.needed(step)]
     layers = {node: layer for node, layer in functional.layers.items() if node in steps}
+    judged: dict[fx.Node, ActivationLayer | TokenMap] = {}
+    functions: dict[fx.Node, Callable[..., Any]] = {}
     # A vector that the model makes a map of has no height and width to say where.
-    judged = (
-        judged_layers(functional.graph, layers, network.gates)
-        if len(network.input_shape) == 3
-        else {}
-    )
+    if len(network.input_shape) == 3 and attends(steps):
+        judged |= judged_blocks(functional.graph, image, steps)
+        functions = linear_functions(steps) if judged else {}
+    elif len(network.input_shape) == 3:
+        judged |= judged_layers(functional.graph, layers, network.gates)
     kept = tuple(dict.fromkeys([image, *needed, *judged]))
     last = next((node for node, (_, rule) in steps.items() if isinstance(rule, Weighted)), None)
-    return Plan(functional, steps, image, last, kept, layers, judged)
+    return Plan(functional, steps, image, last, kept, layers, judged, functions, constants)
+
+
+def _constant_name(functional: FunctionalGraph, node: fx.Node) -> str:
+    """The parameter that a constant is made of, or the node."""
+    pending = [node]
+    while pending:
+        one = pending.pop(0)
+        if one in functional.tensors:
+            return functional.tensors[one]
+        pending += one.all_input_nodes
+    return node.name
 
 
 def _refuse_without_rule(node: fx.Node) -> None:
@@ -186,6 +223,25 @@ def judged_layers(
         if len(grid) == 2 and max(grid) > 1 and layer not in gates:
             last[grid] = node
     return {node: layers[node] for node in sorted(last.values(), key=order.__getitem__)}
+
+
+def judged_blocks(
+    graph: fx.Graph, image: fx.Node, steps: Mapping[fx.Node, tuple[Step, Rule]]
+) -> dict[fx.Node, TokenMap]:
+    """The tokens after each block of a transformer, from the input up: after its last residual sum.
+
+    Args:
+        graph: The network's.
+        image: The node of the input.
+        steps: What evidence passes.
+    """
+    blocks: dict[str, fx.Node] = {}
+    for node, (step, rule) in reversed(list(steps.items())):
+        if isinstance(rule, Sum) and len(rule.operands(step)) == 2:
+            path, _ = module_of(node)
+            # A sum outside of modules is a block of its own.
+            blocks[path or node.name] = node
+    return token_maps(graph, image, {node: name for name, node in blocks.items()})
 
 
 def images_at_once(plan: Plan, images: int, *, recorded: bool = False) -> int:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx
 
 from cofire.explain.rules import Rule, Step, Values
+from cofire.explain.rules.attention import Attention, Products
 from cofire.explain.rules.binary import Product, Sum
 from cofire.explain.rules.elementwise import BatchNorm, Scaling
 from cofire.explain.rules.flow import Flow
@@ -54,7 +55,7 @@ def preceding_support(
 
 
 def _highest(plan: Plan, values: Values, node: fx.Node, flow: Flow, joined: bool = False) -> Tensor:
-    if node is plan.image or not len(flow):
+    if node not in plan.steps or not len(flow):
         return torch.zeros_like(flow.score)
     step, rule = plan.steps[node]
     if isinstance(rule, Weighted):
@@ -112,7 +113,7 @@ def _highest_of(fields: Fields, flow: Flow) -> Tensor:
 
 def _leads_to_weights(plan: Plan, node: fx.Node) -> bool:
     """Whether a part of a sum comes straight from weights, without an activation function or another sum between."""
-    while node is not plan.image and node not in plan.layers:
+    while node in plan.steps and node not in plan.layers:
         step, rule = plan.steps[node]
         if isinstance(rule, Weighted):
             return True
@@ -164,7 +165,7 @@ class UpperBounds:
 
     def _of(self, node: fx.Node) -> Tensor:
         image = self.values[self.plan.image]
-        if node is self.plan.image:
+        if node not in self.plan.steps:
             return torch.zeros(len(image), 1, dtype=torch.float64, device=image.device)
         step, rule = self.plan.steps[node]
         if isinstance(rule, Weighted):
@@ -189,7 +190,7 @@ class UpperBounds:
     def _scale(self, step: Step, rule: Rule) -> float:
         if isinstance(rule, BatchNorm):
             return float(rule.scales(step, self.values).abs().max())
-        if isinstance(rule, Scaling | Product | Sum):
+        if isinstance(rule, Scaling | Product | Products | Attention | Sum):
             return torch.inf
         return 1.0
 

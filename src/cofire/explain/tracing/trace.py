@@ -17,6 +17,7 @@ from cofire.compiled import compiler
 from cofire.explain.result.neurons import NEURON_COLUMNS, Neurons, Site
 from cofire.explain.rules import Step, Values
 from cofire.explain.rules.flow import Flow, coordinates, flat_index, joined, merged, strongest
+from cofire.explain.rules.registry import in_front
 from cofire.explain.rules.weighted import Linear, Weighted
 from cofire.explain.tracing.plan import Plan
 from cofire.explain.tracing.scoring import Scoring, choose, takes_all_features
@@ -78,6 +79,8 @@ def trace(plan: Plan, values: Values, start: Flow, scoring: Scoring) -> Record:
         scoring: How neurons are chosen.
     """
     record = Record()
+    step = next(iter(plan.steps.values()))[0]
+    values = in_front(step, values, len(values[plan.image]))
     if scoring.literal:
         # Batch norm and other factors are folded into weights.
         start = replace(start, direction=start.direction.double())
@@ -105,12 +108,13 @@ def trace(plan: Plan, values: Values, start: Flow, scoring: Scoring) -> Record:
             pending.setdefault(operand, []).append(part)
     ended = [part.image for parts in pending.values() for part in parts]
     record.reached = torch.cat([start.image[:0], *ended])
-    parts = [part for part in pending.get(plan.image, []) if len(part)]
-    if parts:
-        size = math.prod(next(iter(plan.steps.values()))[0].shape_of(plan.image))
-        if scoring.literal:
-            parts = [replace(part, direction=torch.ones_like(part.direction)) for part in parts]
-        record.settle(plan.image, parts, size, scoring.carried, scoring.most)
+    for node in (*plan.constants, plan.image):
+        parts = [part for part in pending.get(node, []) if len(part)]
+        if parts:
+            size = math.prod(step.shape_of(node))
+            if scoring.literal:
+                parts = [replace(part, direction=torch.ones_like(part.direction)) for part in parts]
+            record.settle(node, parts, size, scoring.carried, scoring.most)
     return record
 
 
@@ -272,7 +276,7 @@ class Table:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._order = [*plan.steps, plan.image]
+        self._order = [*plan.steps, *plan.constants, plan.image]
         self._number = {node: number for number, node in enumerate(self._order)}
         self._columns: dict[str, list[Tensor]] = {name: [] for name in NEURON_COLUMNS}
         self._rows = 0
@@ -334,7 +338,11 @@ class Table:
         layer = self._plan.layers.get(node)
         if layer is not None:
             return layer.channel_axis
-        return 0 if node is self._plan.image else _channel_axis(self._plan, node)
+        if node is self._plan.image:
+            return 0
+        if node in self._plan.constants:
+            return len(_shape(self._plan, node)) - 1
+        return _channel_axis(self._plan, node)
 
     def _sites(self, nodes: Sequence[fx.Node]) -> tuple[Site, ...]:
         plan = self._plan
@@ -347,6 +355,8 @@ class Table:
                 name, kind = "classes", "classes"
             elif node in plan.layers:
                 name, kind = plan.layers[node].name, "activation"
+            elif node in plan.constants:
+                name, kind = plan.constants[node], "constant"
             else:
                 path, _ = module_of(node)
                 name, kind = _operator_name(path, plan.steps[node][0].name), "operator"

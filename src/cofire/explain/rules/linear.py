@@ -1,0 +1,178 @@
+"""A network with attention as sums of what goes in: what else scales a value counts as a number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.utils._pytree import tree_leaves
+
+from cofire.errors import OptionError
+from cofire.explain.rules.attention import (
+    Attention,
+    Products,
+    Through,
+    attention_weights,
+    check_weights,
+    fit_of,
+    masked,
+)
+from cofire.explain.rules.binary import Product
+from cofire.explain.rules.registry import Rule, Step, depends
+from cofire.network import Network
+from cofire.network.operators import named
+
+Steps = Mapping[fx.Node, tuple[Step, Rule]]
+Function = Callable[..., Any]
+
+
+def attends(steps: Steps) -> bool:
+    """Whether evidence passes attention, or another product of two values of the image, on its way."""
+    return any(isinstance(rule, Attention | Products) for _, rule in steps.values())
+
+
+def refuse_without_attention(network: Network, attention: Through, there: bool) -> None:
+    """Refuse to follow weights of attention through a network that has none.
+
+    Raises:
+        OptionError: That was asked for.
+    """
+    if attention == "weights" and not there:
+        raise OptionError(
+            f"attention={attention!r} for {network!r}, without attention",
+            "a network with attention on its way to the logits",
+            "leave attention= out",
+        )
+
+
+def linear_functions(steps: Steps) -> dict[fx.Node, Function]:
+    """What takes the place of operators, so that a value times its gradient is what it adds to a logit.
+
+    The results are those of the operators; on the way back, weights of attention, what activation
+    functions scale by, and the spread that normalisation divides by are numbers. Then, up to biases
+    and what starts from no image, `Σ a · ∂z_c/∂a = z_c` over all values of a layer that everything
+    goes through. Of two values of which neither scales the other each gets half.
+
+    Args:
+        steps: What evidence passes; those of `Step.weights` follow weights of attention as well, by
+            the rules of AttnLRP: half goes to them, through the softmax by its own gradient.
+    """
+    found: dict[fx.Node, Function] = {}
+    for node, (step, rule) in steps.items():
+        target: Any = node.target
+        if step.name == "view":
+            found[node] = reshaped
+        elif isinstance(rule, Attention):
+            found[node] = partial(_attention, step)
+        elif isinstance(rule, Products | Product):
+            # A value that meets itself counts twice.
+            held = [other for other in tree_leaves(node.args) if isinstance(other, fx.Node)]
+            if sum(map(depends, held)) == 2:
+                found[node] = partial(_product, node, frozenset(rule.operands(step)))
+        elif step.name in named("layer_norm", "group_norm"):
+            found[node] = partial(normalized, step)
+        elif step.name in named("elementwise"):
+            found[node] = partial(_activation, target)
+        elif step.name == "glu":
+            found[node] = _gated
+        elif step.name == "softmax":
+            found[node] = partial(_softmax, step, target)
+    return found
+
+
+def reshaped(value: Tensor, shape: Any) -> Tensor:
+    """A view also of values that lie in memory in another way than a fused operator leaves them."""
+    moved: Tensor = value.reshape(shape)
+    return moved
+
+
+def halved(value: Tensor) -> Tensor:
+    """The same, whose gradient is half as large on the way back."""
+    return value / 2 + (value / 2).detach()
+
+
+def _product(
+    node: fx.Node, through: frozenset[fx.Node], *arguments: Any, **keywords: Any
+) -> Tensor:
+    def one(held: Any, value: Any) -> Any:
+        if isinstance(held, list | tuple):
+            return [one(*pair) for pair in zip(held, value, strict=True)]
+        return value.detach() if isinstance(value, Tensor) and held not in through else value
+
+    compute: Any = node.target
+    given = [one(held, value) for held, value in zip(node.args, arguments, strict=True)]
+    result: Tensor = compute(*given, **keywords)
+    both = all(held in through for held in tree_leaves(node.args) if isinstance(held, fx.Node))
+    return halved(result) if both else result
+
+
+def _gated(value: Tensor, dim: int = -1) -> Tensor:
+    signal, gate = value.chunk(2, dim)
+    found: Tensor = signal * gate.detach().sigmoid()
+    return found
+
+
+def _activation(compute: Function, value: Any, *arguments: Any, **keywords: Any) -> Tensor:
+    """f(0) + x · (f(x) − f(0)) / x, the quotient a number."""
+    with torch.no_grad():
+        whole = compute(value, *arguments, **keywords)
+        zero = compute(torch.zeros_like(value), *arguments, **keywords)
+        scale = torch.where(value == 0, 0.0, (whole - zero) / value)
+    moved = value * scale
+    found: Tensor = moved + (whole - moved).detach()
+    return found
+
+
+def normalized(step: Step, *arguments: Any, **keywords: Any) -> Any:
+    """What is normalized, less its mean, times numbers: the result of layer, RMS or group normalisation."""
+    compute: Any = step.node.target
+    value = arguments[0]
+    with torch.no_grad():
+        result = compute(*arguments, **keywords)
+    whole = result[0] if isinstance(result, tuple) else result
+    if step.name in named("layer_norm"):
+        over = tuple(range(-len(step.arguments["normalized_shape"]), 0))
+        parts, size = value, value.shape
+    else:
+        groups = step.arguments.get("num_groups") or step.arguments.get("group") or value.shape[1]
+        parts, size, over = value.reshape(value.shape[0], int(groups), -1), value.shape, (2,)
+    middle = 0.0 if step.name == "rms_norm" else parts.mean(over, keepdim=True)
+    less = (parts - middle).reshape(size)
+    eps = step.arguments.get("eps")
+    eps = torch.finfo(value.dtype).eps if eps is None else eps
+    with torch.no_grad():
+        scale = ((parts - middle).square().mean(over, keepdim=True) + eps).rsqrt()
+        scale = scale.expand_as(parts).reshape(size)
+        weight = _given(step, arguments, keywords, "weight")
+        if weight is not None:
+            last = step.name in named("layer_norm")
+            scale = scale * (weight if last else weight.reshape(-1, *[1] * (value.ndim - 2)))
+    moved = less * scale
+    moved = moved + (whole - moved).detach()
+    return (moved, *result[1:]) if isinstance(result, tuple) else moved
+
+
+def _given(step: Step, arguments: Any, keywords: Any, name: str) -> Any:
+    names = [argument.name for argument in step.node.target._schema.arguments]  # type: ignore[union-attr]
+    return {**dict(zip(names, arguments, strict=False)), **keywords}.get(name)
+
+
+def _softmax(step: Step, compute: Function, *arguments: Any, **keywords: Any) -> Tensor:
+    weights: Tensor = compute(*arguments, **keywords)
+    check_weights(step, weights)
+    return weights
+
+
+def _attention(
+    step: Step, query: Tensor, key: Tensor, value: Tensor, *rest: Any, **keywords: Any
+) -> Tensor:
+    mask = rest[0] if rest else keywords.get("attn_mask")
+    if not step.weights:
+        query, key = query.detach(), key.detach()
+        return attention_weights(step, query, key, mask) @ value
+    weights = masked(step, halved(fit_of(step, query, key)), mask).softmax(-1)
+    check_weights(step, weights)
+    return halved(weights @ value)
