@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -20,11 +21,13 @@ from cofire.errors import (
     OptionError,
     ResultError,
 )
+from cofire.images.collection import AnnotatedImage, Collection
+from cofire.images.preparation import Preparation
 from cofire.trust.answers import Answers
 from cofire.trust.design import PICTURES, Study
-from cofire.trust.making import name_of
+from cofire.trust.making import Side, choose, name_of
 from cofire.trust.raters import simulated
-from tests.evaluate.judged import SIDE, tiny_model, write_photos
+from tests.evaluate.judged import SIDE, tiny_model, tiny_network, write_photos
 
 PLAIN = ["--resize", "0", "--mean", "0.5", "--std", "0.25"]
 
@@ -112,6 +115,34 @@ def test_the_same_seed_makes_the_same_study_and_another_one_another(cofire, plac
         cofire(f"{MAKE} --count 4 --checks 1 --repeats 1 --seed {seed} --out {out}")
         chosen.append(Study.open(place / out).pairs)
     assert chosen[0] == chosen[1] != chosen[2]
+
+
+def test_a_study_takes_the_place_of_another_but_never_where_there_are_answers(cofire, place):
+    line = f"{MAKE} --count 4 --checks 1 --repeats 1 --out again"
+    cofire(f"{line} --seed 3")
+    cofire(f"{line} --seed 4")
+    study = Study.open(place / "again")
+    assert {file.name for file in (place / "again" / PICTURES).iterdir()} == study.files
+    Answers(f"sqlite:///{place}/again/answers.db", study).close()
+    with pytest.raises(OptionError, match="with answers to the study"):
+        cofire(f"{line} --seed 5")
+    assert Study.open(place / "again") == study
+
+
+def test_networks_that_see_other_parts_of_an_image_are_refused(place):
+    network = tiny_network()
+    images = Collection(
+        tuple(
+            AnnotatedImage(place / "photos" / f"{number:03d}.png", f"{number}.png", number % 3, ())
+            for number in range(12)
+        ),
+        place / "photos",
+    )
+    whole = Preparation((3, SIDE, SIDE), 0, (0.5,) * 3, (0.25,) * 3)
+    cut = replace(whole, resize=2 * SIDE, same_size="prepared")
+    sides = (Side(network, whole, "a"), Side(network, cut, "b"))
+    with pytest.raises(OptionError, match="networks that see other parts"):
+        choose(sides, images, {"edges": {}}, 4, least=4)
 
 
 def test_consent_and_contact_are_the_labs_own(cofire, place):

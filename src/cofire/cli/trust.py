@@ -24,13 +24,14 @@ from cofire.explain.drawing.draw import drawn_size
 from cofire.options import option
 from cofire.reading import named, read_text
 from cofire.storage import version_of, versions, write_table
-from cofire.trust.design import FILE, INVITES, Study
+from cofire.trust.design import FILE, INVITES, PICTURES, Study
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from cofire.trust.answers import Answers
 
+_ANSWERS = "answers.db"
 PARTS = ("make", "serve", "report")
 _NEEDED = ("starlette", "uvicorn", "sqlmodel", "itsdangerous", "krippendorff")
 _CONSENT = (
@@ -108,6 +109,12 @@ def make(options: Make) -> dict[str, Any]:
             "half of the pairs at the most",
             f"pass repeats={options.count // 2}",
         )
+    if (options.out / _ANSWERS).exists():
+        raise OptionError(
+            f"out='{options.out}' with answers to the study that it holds",
+            "a folder of its own for each study",
+            "choose another folder",
+        )
     consent = _CONSENT if options.consent is None else _paragraphs(options.consent)
     claim(options.out, FILE, "a study of trust")
     network, preparation = options.opened()
@@ -168,6 +175,9 @@ def make(options: Make) -> dict[str, Any]:
         },
     )
     study.save(options.out / FILE)
+    for file in (options.out / PICTURES).iterdir():
+        if file.name not in study.files:  # of a study that was made here before
+            file.unlink()
     say("Pairs", f"{len(pairs)}, and {len(checks)} checks; about {study.minutes} minutes a person")
     sizes = _tell_sizes(len(pairs), options.people)
     say("Study", named(options.out))
@@ -299,7 +309,7 @@ def report(options: Report) -> dict[str, Any]:
 def _answers(options: _Kept, study: Study, *, begun: bool = False) -> Answers:
     from cofire.trust.answers import Answers
 
-    file = options.folder / "answers.db"
+    file = options.folder / _ANSWERS
     if begun and options.database is None and not file.exists():
         raise ResultError(
             f"'{options.folder}' without answers",

@@ -76,7 +76,7 @@ def choose(
     """The first so many images of a random order that both networks classify rightly, with what explains them.
 
     Args:
-        sides: The two networks.
+        sides: The two networks, of the same classes.
         images: To choose from.
         methods: That draw the maps, with their options.
         count: How many, if there are so many.
@@ -88,17 +88,10 @@ def choose(
         advance: Called with the number of images chosen since the last call.
 
     Raises:
-        DataError: The networks have other numbers of classes, or too few images are right in both.
+        DataError: Too few images are right in both.
         OptionError: The networks do not see the same part of an image.
         ImageError: An image cannot be read.
     """
-    first, second = (side.network.num_classes for side in sides)
-    if first != second:
-        raise DataError(
-            f"networks of {first:,} and {second:,} classes",
-            "the same classes",
-            "name another network with --against",
-        )
     found: list[Right] = []
     for batches in _drawn(sides, images, seed, batch_size, skip_unreadable):
         labels = batches[0].labels
