@@ -64,7 +64,7 @@ class Neurons(LabelledDataOptions):
 
 
 def neurons(options: Neurons) -> dict[str, Any]:
-    """What neurons fire for: for each the samples with its highest activations, and what of them it sees."""
+    """What neurons of a layer fire for: pictures of the samples with their highest activations."""
     claim(options.out, "neurons.html", "pictures of neurons")
     network, (source,), preparation = options.opened_with(
         (options.data, "train"), split=options.split

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ from cofire.study import Moment, trajectory_of
 from cofire.study.analyse import classes_told
 from cofire.study.analysis_options import ByClassWord, ObservationOptions
 from cofire.study.graph_rows import GraphOptions
+from cofire.study.pictures import picture_tables
 from cofire.study.sources import outputs_of
 
 
@@ -69,7 +71,7 @@ def summarize(options: Summarize) -> dict[str, Any]:
     chosen = network.select(options.layers or None)
     asked = options.summary | {"layers": chosen}
     kept, counted = asked["by_class"], asked["pairs"]
-    counting = ("unit", "bins", "by_class", "pairs", "top", "null_graphs")
+    counting = ("unit", "bins", "by_class", "pairs", "top", "null_graphs", "top_samples")
     cost = cost_of(
         chosen,
         num_classes=len(labelling.names),
@@ -112,7 +114,9 @@ def summarize(options: Summarize) -> dict[str, Any]:
     tops = {layer.layer.name: layer.cofiring.top for layer in summary if layer.cofiring is not None}
     if (line := narrowed(tops, max(options.top))) and not silent:
         note(line)
-    trajectory = trajectory_of(summary, Moment(1, 1.0, 1), None, record, graphs)
+    moment = Moment(1, 1.0, 1)
+    shown = picture_tables(network, source, summary, vars(moment), images=not options.no_images)
+    trajectory = replace(trajectory_of(summary, moment, None, record, graphs), **shown)
     summary.save(options.out / "summary.safetensors")
     trajectory.save(options.out)
     return reported(trajectory, options.out) | {"layers": trajectory.layers.to_pylist()}

@@ -85,7 +85,7 @@ def write_report(
 
 
 def _trajectory(summary: ActivationSummary) -> Trajectory:
-    untold = ("fingerprint", "class_names", "classes", "outputs")
+    untold = ("fingerprint", "class_names", "classes", "outputs", "top_samples")
     options = {name: v for name, v in asdict(summary.options).items() if name not in untold}
     options |= classes_told(summary)
     return trajectory_of(summary, Moment(1, 1.0, None), None, options)

@@ -24,6 +24,7 @@ from cofire.study.boosts import boost_tables
 from cofire.study.explanations import explanation_tables
 from cofire.study.graph_rows import GraphOptions, graph_tables
 from cofire.study.halves import entropy_columns, tasks_of_halves
+from cofire.study.pictures import picture_tables
 from cofire.study.tables import TABLES
 from cofire.study.trajectory import Trajectory
 
@@ -145,7 +146,7 @@ class Analysis:
         asked = self.asked
         how: dict[str, Any] = {
             **asked.summary,
-            "top_samples": 0,  # which no table of a trajectory holds
+            "top_samples": asked.top_samples if last else 0,
             "class_names": self.class_names,
             "outputs": self.outputs,
             "batch_size": self.batch_size,
@@ -177,6 +178,12 @@ class Analysis:
             made = boost_tables(done[layers], vars(moment), self.class_names, layers)
             for name, table in made.items():
                 more.setdefault(name, []).append(table)
+        if asked.top_samples and last:
+            images = not asked.no_images
+            shown = picture_tables(
+                network, self.train, done["summary"], vars(moment), images=images
+            )
+            more |= {name: [table] for name, table in shown.items()}
         if asked.explain and last:
             made = explanation_tables(
                 network, self.test, asked.explain, vars(moment), batch_size=self.batch_size

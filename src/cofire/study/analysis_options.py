@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from cofire.activations import DEFAULT_TOP, ByClass, Range
+from cofire.activations import DEFAULT_SAMPLES, DEFAULT_TOP, ByClass, Range
 from cofire.boost import METHODS
 from cofire.boost.reading import DEFAULT_UNIT, BoosterUnit
 from cofire.errors import OptionError
@@ -47,6 +47,14 @@ class ObservationOptions(Options):
         None,
         "Samples of a class",
         "Fewest of a class that occurs; 2 unless given, 1 where not all occur.",
+    )
+    top_samples: Annotated[int, Field(ge=0, le=1000)] = option(
+        DEFAULT_SAMPLES,
+        "Top samples",
+        "How many samples each neuron fires most for are kept; 0 for none.",
+    )
+    no_images: bool = option(
+        False, "No images", "No picture of the data in the results: numbers of samples alone."
     )
     pairs: Literal["class", "union", "none"] = option(
         "class",
@@ -118,7 +126,7 @@ class ObservationOptions(Options):
     @property
     def summary(self) -> dict[str, Any]:
         """What `cofire.summarize` takes of them, the largest `top` of several."""
-        same = ("layers", "unit", "bins", "range", "threshold", "min_class_samples")
+        same = ("layers", "unit", "bins", "range", "threshold", "min_class_samples", "top_samples")
         found = {name: getattr(self, name) for name in same}
         found["by_class"] = BY_CLASS[self.by_class]
         counted = self.pairs != "none"

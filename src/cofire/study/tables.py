@@ -316,6 +316,21 @@ of which are `values`, else null. The points lie at `y`, `x`
 in pixels (0 and the feature for vectors); `score` is the share of the class's evidence that ended
 there."""
 
+_PICTURES = TableSpec(
+    "pictures",
+    _MOMENT
+    + "layer_index:int32 layer:string neuron:int64 role:string class:int32? value:float64 rank:int32 "
+    "sample:int64 label:int32 activation:float64 shown:list<int32> image:binary?",
+    "checkpoint layer_index neuron role rank",
+    within="layers",
+    option="top_samples",
+)
+"""One row per neuron that is shown at the last checkpoint and sample that it fires most for, `rank` 0 the most. `role`
+is "selective" (the most selective neuron for `class`), "broad" (of the least selective ones) or "graph" (a vertex of
+the layer's graph, the classes' first representatives); `value` is the selectivity. `sample` is its number in the
+order of reading, `label` its class, `activation` the neuron's highest in it. `image` is what the neuron sees of it, a
+WebP of at most 64 pixels, `shown` its width and height before; null where pictures are left out."""
+
 TABLES = {
     spec.name: spec
     for spec in (
@@ -331,6 +346,7 @@ TABLES = {
         _FLIPS,
         _TRACINGS,
         _EXPLANATIONS,
+        _PICTURES,
     )
 }
 """Every table of a trajectory by its name."""

@@ -58,6 +58,8 @@ class Trajectory:
             following one without rows unless that was asked for.
         explanations: Arrow table, one row per explained test sample and class
             (`explanations`).
+        pictures: Arrow table, one row per shown neuron and sample that it fires most for
+            (`pictures`).
     """
 
     layers: pa.Table
@@ -73,6 +75,7 @@ class Trajectory:
     flips: pa.Table = field(default_factory=TABLES["flips"].table)
     tracings: pa.Table = field(default_factory=TABLES["tracings"].table)
     explanations: pa.Table = field(default_factory=TABLES["explanations"].table)
+    pictures: pa.Table = field(default_factory=TABLES["pictures"].table)
 
     def __post_init__(self) -> None:
         for name, spec in TABLES.items():

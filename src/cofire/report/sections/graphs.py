@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 import pyarrow.compute as pc
 from markupsafe import Markup
 
+from cofire.images.pictures import address
 from cofire.report import plots
 from cofire.report.notation import interval, number, short, signed
 from cofire.report.section import Results, Section
@@ -220,7 +221,16 @@ class Graphs(Section):
     @property
     def data(self) -> Markup:
         """What the drawing is made from, as JSON that may stand in the page."""
-        return dumped(packed(self.scenes, self._names))
+        found = packed(self.scenes, self._names)
+        shown: dict[str, dict[str, list[tuple[str, str]]]] = {}
+        for row in self.results.trajectory.pictures.to_pylist():
+            if row["role"] == "graph" and row["image"]:
+                told = f"{self.results.class_name(row['label'])}, {number(row['activation'], 2)}"
+                of_layer = shown.setdefault(row["layer"], {})
+                of_layer.setdefault(str(row["neuron"]), []).append((address(row["image"]), told))
+        for scene in found["scenes"]:
+            scene["pictures"] = shown.get(scene["layer"], {})
+        return dumped(found)
 
     @property
     def _names(self) -> list[str]:

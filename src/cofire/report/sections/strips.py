@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from itertools import groupby
+from typing import Any, Self
 
 from cofire.images.pictures import Picture, address, encoded
-from cofire.report.notation import number
+from cofire.report.notation import number, plural
 from cofire.report.section import Results, Section
 
 
@@ -44,13 +45,22 @@ class Strip:
         name: What it is of, its heading.
         words: What is known of it.
         tiles: The highest activation first.
+        value: By which strips are put in order.
     """
 
     name: str
     words: str
     tiles: Sequence[Tile]
+    value: float = 0.0
+
+    @property
+    def number(self) -> str:
+        """The neuron's."""
+        return self.name.rpartition(" ")[2]
 
 
+SELECTIVE, BROAD = 4, 2
+"""So many of the most selective neurons are seen without unfolding, and of the least selective ones."""
 _HARD = 32
 """Up to so many pixels, each is seen."""
 
@@ -85,6 +95,17 @@ def tile(picture: Picture, class_name: str, *, images: bool = True, whole: bool 
     )
 
 
+def _told(row: Mapping[str, Any], results: Results) -> Tile:
+    """A row of the table of pictures."""
+    return Tile(
+        address(row["image"] or b""),
+        results.class_name(row["label"]),
+        number(row["activation"], 2),
+        row["sample"],
+        max(row["shown"]) <= _HARD,
+    )
+
+
 class Strips(Section):
     """Strips of pictures, one for each neuron or class."""
 
@@ -100,7 +121,38 @@ class Strips(Section):
 
     @classmethod
     def of(cls, results: Results) -> Self | None:
-        return None
+        found: dict[str, dict[str, list[Strip]]] = {}
+        rows = [row for row in results.trajectory.pictures.to_pylist() if row["role"] != "graph"]
+        for (layer, neuron, role), own in groupby(
+            rows, key=lambda row: (row["layer"], row["neuron"], row["role"])
+        ):
+            tiles = list(own)
+            first, roles = tiles[0], found.setdefault(layer, {"selective": [], "broad": []})
+            named = f"{layer}, neuron {neuron}"
+            words = f"selectivity {first['value']:.2f}"
+            if role == "selective":
+                words += f", for {results.class_name(first['class'])}"
+            pictures = [_told(row, results) for row in tiles]
+            roles[role].append(Strip(named, words, pictures, first["value"]))
+        if not found:
+            return None
+        layers = list(found)
+        order = [
+            sorted(found[layers[-1]][role], key=lambda one: -one.value)
+            for role in found[layers[-1]]
+        ]
+        selective, broad = order
+        others = [one for layer in layers[:-1] for part in found[layer].values() for one in part]
+        answer = f"In {layers[-1]}"
+        if selective:
+            answer += (
+                f" neuron {selective[0].number} is the most selective one: {selective[0].words}"
+            )
+        if broad:
+            answer += f"; neuron {broad[-1].number} is the least: {broad[-1].words}"
+        rest = [*selective[SELECTIVE:], *broad[:-BROAD], *others]
+        shown = [*selective[:SELECTIVE], *broad[-BROAD:]]
+        return cls(f"{answer}.", shown, rest, plural(len(rest), "more neuron"))
 
     def lead(self) -> str:
         return self.answer

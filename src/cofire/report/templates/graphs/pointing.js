@@ -23,6 +23,8 @@ function showTip(v) {
   const graph = graphNow();
   const place = placeOf(v);
   parts.tip.replaceChildren(element("b", `Neuron ${state.scene.neurons[graph.id[v]]}`), element("span", state.scene.roles[graph.role[v]]));
+  const shots = shotsOf(graph, v);
+  if (shots) parts.tip.append(shots);
   parts.tip.hidden = false;
   const width = parts.tip.offsetWidth;
   parts.tip.style.left = `${Math.min(canvas.clientWidth - width - 6, Math.max(6, place.x - width / 2))}px`;

@@ -43,7 +43,7 @@ function unpackScene(scene, extent) {
   for (const graph of graphs) {
     graph.radius = Float32Array.from(graph.strength, (s) => 3 + 5.4 * Math.sqrt(strongest > 0 ? s / strongest : 0));
   }
-  return { layer: scene.layer, neurons: scene.neurons, roles: scene.roles, graphs, reachX, reachY };
+  return { layer: scene.layer, neurons: scene.neurons, roles: scene.roles, pictures: scene.pictures, graphs, reachX, reachY };
 }
 
 // Which group a vertex belongs to: its own class, or its community if that is one of the largest.

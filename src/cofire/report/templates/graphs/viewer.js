@@ -147,7 +147,22 @@ function tell() {
     line.append(element("dt", label), element("dd", value));
     list.append(line);
   }
-  parts.neuron.replaceChildren(name, role, list);
+  const shots = shotsOf(graph, v);
+  parts.neuron.replaceChildren(name, role, ...(shots ? [element("p", "Fires most for", "role"), shots] : []), list);
+}
+
+// Pictures of what a neuron fires for, where there are some.
+function shotsOf(graph, v) {
+  const held = state.scene.pictures[state.scene.neurons[graph.id[v]]];
+  if (!held) return null;
+  const strip = element("div", "", "shots");
+  for (const [address, told] of held) {
+    const image = new Image();
+    image.src = address;
+    image.alt = image.title = told;
+    strip.append(image);
+  }
+  return strip;
 }
 
 function tellMoment() {
