@@ -62,7 +62,11 @@ def test_tables_are_as_they_were_written(results, kind):
     tables = tables_of(cofire.Trajectory.load(results / kind))
     assert len(tables["layers"]) > 0
     for name, table in tables.items():
-        same_values(pq.read_table(results / kind / f"{name}.parquet"), table)
+        path = results / kind / f"{name}.parquet"
+        if name == "pictures" and not path.exists():  # which there were not yet
+            assert not len(table)
+        else:
+            same_values(pq.read_table(path), table)
 
 
 def test_a_study_has_boosts_explanations_graphs_and_correlations(results):

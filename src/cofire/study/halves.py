@@ -49,7 +49,11 @@ def tasks_of_halves(
     """
     whole = samples_of(observed, "the observed sample")
     halves = whole.split(0.5, drawn_seed(seed, _OF_HALVES, number), "observe")
-    options |= {"null_graphs": 0, "min_class_samples": 1 if options["by_class"] else None}
+    options |= {
+        "null_graphs": 0,
+        "top_samples": 0,
+        "min_class_samples": 1 if options["by_class"] else None,
+    }
     if options["by_class"]:
         options["by_class"] = "statistics"
     return [
