@@ -215,3 +215,28 @@ def test_a_plain_model_takes_one_image_and_refuses_another_size():
         cofire.explain(vit, IMAGES)
     with pytest.raises(BatchError, match="inputs of shape"):
         cofire.explain(Network(vit, torch.zeros(1, 3, 64, 64)), IMAGES)
+
+
+class Probe(nn.Module):
+    """Pools tokens by attention from a learned query, as SigLIP does."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches, self.head = nn.Conv2d(3, 8, 4, 4), nn.Linear(16, 3)
+        self.probe, self.pool = (
+            nn.Parameter(torch.randn(1, 1, 8)),
+            nn.MultiheadAttention(8, 2, batch_first=True),
+        )
+        self.hidden = nn.Linear(8, 16)
+
+    def forward(self, x):
+        tokens = self.patches(x).flatten(2).transpose(1, 2)
+        probe = self.probe.repeat(x.shape[0], 1, 1)
+        pooled = self.pool(probe, tokens, tokens)[0][:, 0]
+        return self.head(nn.functional.gelu(self.hidden(pooled)))
+
+
+def test_tokens_pooled_by_a_learned_query():
+    torch.manual_seed(0)
+    network = works(Probe(), IMAGES)
+    assert [one.shape for one in network.heads] == [(2, 16)]

@@ -122,7 +122,9 @@ def _placed(node: fx.Node, known: dict[fx.Node, Tensor]) -> Tensor | None:
     if step.name in named("linear") or step.name in named("product"):
         if not before or len([n for n in node.all_input_nodes if depends(n)]) != 1:
             return None
-        return before[0].nanmean(-1, keepdim=True).expand(2, *step.shape)
+        # A factor on the left, such as a learned query, mixes what lies along the axis before the last.
+        axis = -2 if step.name in named("product") and node.args[1] in known else -1
+        return before[0].nanmean(axis, keepdim=True).expand(2, *step.shape)
     if isinstance(rule, Concatenation):
         nodes = rule.operands(step)
         parts = [known.get(one, torch.full((2, *step.shape_of(one)), torch.nan)) for one in nodes]
