@@ -110,6 +110,14 @@ def test_whether_boosting_pays(run, gains, width, told):
     assert found(boosted, "boost").what.startswith(told)
 
 
+def test_a_control_that_gains_more_is_what_to_use(run):
+    told = found(with_boost(run, gains=((0.002, 0.02),) * 4, width=0.002), "boost")
+    assert told.level == "note"
+    assert told.what.endswith("does better than boosting")
+    assert told.sure.startswith("+2.0 [")
+    assert "or train the model on" in told.advice
+
+
 def test_a_booster_is_told_with_the_layers_that_it_reads(run):
     boosted = with_boost(run)
     assert "by reading all layers" in found(boosted, "boost").sure
@@ -152,3 +160,20 @@ def test_a_network_that_knows_as_little_as_chance_is_no_good_one(run):
     assert "saying the largest class alone gives" in told.sure
     by_heart = changed(few, train_accuracy=lambda r: 1.0, test_accuracy=lambda r: 1 / classes)
     assert found(by_heart, "course").what.endswith(", and on test data no better than chance")
+
+
+def accuracies(run, *tested):
+    """The run with other test accuracies at its checkpoints, of 300 test samples."""
+    known = dict(zip(run.checkpoints, tested, strict=True))
+    few = dataclasses.replace(run, options={**run.options, "test_samples": 300})
+    return changed(few, test_accuracy=lambda r: known[r["checkpoint"]])
+
+
+def test_a_network_that_still_learns_or_was_better_before_is_told(run):
+    told = [f.what for f in findings(accuracies(run, 0.3, 0.5, 0.6, 0.8))]
+    assert "Still learning at the last checkpoint" in told
+    fell = [f for f in findings(accuracies(run, 0.3, 0.9, 0.6, 0.61)) if "Better at" in f.what]
+    assert [f.what for f in fell] == ["Better at checkpoint 2 than at the last"]
+    assert "90.0\N{NO-BREAK SPACE}% there, 61.0\N{NO-BREAK SPACE}% at the last" in fell[0].sure
+    even = [f.what for f in findings(accuracies(run, 0.3, 0.8, 0.81, 0.8))]
+    assert not any("Still learning" in what or "Better at" in what for what in even)

@@ -291,7 +291,10 @@ def boosted(boosts: pa.Table, samples: int = 0, margin: float = MARGIN) -> Findi
     if boost.verdict == "better" and patterns is not None and patterns.says(margin) != "better":
         what += ", but not shown to by activation patterns"
     if boost.verdict == "worse" and boost.of_control.says(margin) == "better":
-        advice = f"use the control ({boost.control['title']}), which is simpler"
+        level, what = "note", f"{boost.control['title'].capitalize()} does better than boosting"
+        over = f"{points(boost.of_control)} points of test accuracy over the model"
+        sure = f"{over}, the booster {points(boost.over_base)}"
+        advice = "use that, which is simpler, or train the model on"
     return Finding(level, what, "", sure, advice, "boost")
 
 
@@ -388,6 +391,42 @@ def generalisation(run: Trajectory) -> Finding | None:
             "course",
         )
     return Finding("fine", "Hardly overfitted", "", sure, "", "course")
+
+
+@register_finding
+def course(run: Trajectory) -> Finding | None:
+    """Whether the network was still learning when training stopped, or was better before."""
+    samples = run.options.get("test_samples")
+    tested = run.network()["test_accuracy"].to_pylist() if run.checkpoints else []
+    if len(tested) < 2 or None in tested or not isinstance(samples, int) or not samples:
+        return None
+    last, best = tested[-1], int(np.argmax(tested))
+    held, before = wilson(last, samples), wilson(tested[best], samples)
+
+    def points(share: float) -> str:
+        return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
+
+    if held.low > tested[-2]:
+        return Finding(
+            "note",
+            "Still learning at the last checkpoint",
+            "",
+            f"Test accuracy {points(tested[-2])} at the one before, {points(last)} now [{points(held.low)}, "
+            f"{points(held.high)}]",
+            "train longer: what is found here may change",
+            "course",
+        )
+    if held.high < before.low:
+        return Finding(
+            "problem",
+            f"Better at checkpoint {run.checkpoints[best]} than at the last",
+            "",
+            f"Test accuracy {points(tested[best])} there, {points(last)} at the last [{points(held.low)}, "
+            f"{points(held.high)}]",
+            "lower the learning rate towards the end, and choose the checkpoint by held-out data",
+            "course",
+        )
+    return None
 
 
 def digest(trajectory: Trajectory) -> list[str]:
