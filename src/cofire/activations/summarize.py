@@ -73,8 +73,9 @@ def summarize(
     Args:
         network: The classifier; a module is read with the first samples.
         data: A `DataLoader`, a `Dataset`, a pair (inputs, labels) of tensors or arrays, or any
-            iterable of (inputs, labels) batches that can be read twice. Both passes must see the
-            same data: random augmentation is noticed and refused.
+            iterable of (inputs, labels) batches that can be read twice. Samples may have columns,
+            `pixel_values` or `image` and `label`, as those of Hugging Face. Both passes must see
+            the same data: random augmentation is noticed and refused.
         layers: Which activation layers; None takes all (see `Network.select`).
         unit: What a neuron is: "channel" (each position one observation), "channel-mean",
             "channel-max" (one observation per sample) or "element" (channel × height × width
