@@ -204,6 +204,8 @@ def test_regions_without_autocast_and_powers():
         found.append(cofire.explain(model, IMAGES))
         assert found[-1].has_evidence.any()
         torch.testing.assert_close(found[-1].neurons.score, found[0].neurons.score)
+    with pytest.raises(RuleError, match=r"a power below 1.*pow.*node .* line "):
+        cofire.explain(Powers(lambda x: x**0.5), IMAGES)
 
 
 def test_a_plain_model_takes_one_image_and_refuses_another_size():
