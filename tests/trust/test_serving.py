@@ -258,6 +258,9 @@ def test_a_database_of_another_study_or_that_does_not_answer_is_told(tmp_path, s
     with pytest.raises(ResultError, match="does not answer") as refused:
         Answers(address, study)
     assert "secret" not in str(refused.value)
+    for wrong in ("answers", "nosuch://host/name"):
+        with pytest.raises(ResultError, match="does not answer"):
+            Answers(wrong, study)
     with pytest.raises(ResultError, match="does not answer"):
         Answers(f"sqlite:///{tmp_path}/no/folder/answers.db", study)
 

@@ -97,10 +97,11 @@ class Answers:
     TABLES: ClassVar[list[Any]] = [Person, Answer, _Whose]
 
     def __init__(self, address: str, study: Study) -> None:
-        self.engine = _engine(address)
         whose = checksum_of_json(study.described())
-        told = self.engine.url.render_as_string(hide_password=True)
+        # What an address tells in messages, without its password.
+        self.told = told = re.sub(r"//([^:@/]*):[^@]*@", r"//\1:***@", address)
         with _reached(told):
+            self.engine = _engine(address)
             SQLModel.metadata.create_all(self.engine, [kind.__table__ for kind in self.TABLES])
             with Session(self.engine) as session:
                 session.add(_Whose(study=whose, key=secrets.token_hex(32)))
@@ -143,7 +144,7 @@ class Answers:
     def all(self) -> list[tuple[Person, Answer]]:
         """Every answer with its person, in the order of coming and answering."""
         with (
-            _reached(self.engine.url.render_as_string(hide_password=True)),
+            _reached(self.told),
             Session(self.engine) as session,
         ):
             asked = select(Person, Answer).where(Answer.person == Person.number)
@@ -189,7 +190,7 @@ def _reached(told: str) -> Iterator[None]:
         yield
     except CofireError:
         raise
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, ImportError) as error:
         said = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         raise ResultError(
             f"the database '{told}' does not answer: {said}",
