@@ -6,15 +6,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pydantic import create_model
 from rich.table import Table
 from rich.text import Text
 
+from cofire.activations import ActivationSummary
 from cofire.activations.batches import progress_over
-from cofire.cli.options import ImageOptions, Output, tell
+from cofire.cli.options import DATA_ROOT, ImageOptions, Output, tell
 from cofire.cli.terminal import claim, command_line, note, print_table, say, without_commands
 from cofire.errors import OptionError, near_matches
 from cofire.evaluate.tuned import Tuned, read_tuned
@@ -45,10 +46,15 @@ from cofire.report.pages import (
     write_png,
     write_records,
 )
+from cofire.report.pages.carriers import carriers, check_summary
 from cofire.storage import version_of, versions
+from cofire.study.data import open_data
 
 OURS = "discernible"
 _LONGEST = 200
+
+
+_NEURONS = "What neurons fire for"
 
 
 class _Explain(ImageOptions):
@@ -77,6 +83,22 @@ class _Explain(ImageOptions):
     )
     weights_of_layers: Path | None = option(
         None, "Learnt options", "What cofire tune learnt; options given here come before it."
+    )
+    summary: Path | None = option(
+        None,
+        "Summary",
+        "summary.safetensors of cofire summarize: what the neurons that carried a decision fire for.",
+        panel=_NEURONS,
+    )
+    data: str | None = option(
+        None, "Data", "That the summary is of, by the same name.", panel=_NEURONS
+    )
+    split: Literal["train", "test", "validation"] | None = option(
+        None, "Split", "As the summary was made with.", panel=_NEURONS
+    )
+    data_root: Path | None = DATA_ROOT
+    no_images: bool = option(
+        False, "No images", "No picture of that data on the page.", panel=_NEURONS
     )
 
 
@@ -126,6 +148,8 @@ def explain(options: Explain) -> dict[str, Any]:
     network, preparation = options.opened()
     tell(preparation)
     check_tuned(tuned, network)
+    summarised = _summarised(options, network, methods)
+    carried: list[tuple[str, Explanation]] = []
     count = network.num_classes
     names = (
         read_names(options.classes, count) if options.classes else known_names(options.model, count)
@@ -151,9 +175,15 @@ def explain(options: Explain) -> dict[str, Any]:
             records.append(record_of(explained, names))
             if len(pages) < MOST_IMAGES:
                 pages.append(shown(explained, names, min(len(files), MOST_IMAGES)))
+                if summarised is not None:
+                    carried.append((explained.told, explained.rows[0][methods.index(OURS)]))
             _add_rows(table, records[-1], len(methods))
             advance(1)
-        write_explanations(staged / PAGE, pages, explained, setup, explained=len(files))
+        images = not options.no_images
+        further = summarised and [carriers(network, *summarised, carried, images=images)]
+        write_explanations(
+            staged / PAGE, pages, explained, setup, explained=len(files), further=further or ()
+        )
         record = {
             "model": named(options.model),
             "weights": options.weights and named(options.weights),
@@ -176,6 +206,39 @@ def explain(options: Explain) -> dict[str, Any]:
     say("Drawn", f"{named(out / IMAGES)} ({len(files)})")
     say("Page", named(out / PAGE))
     return {"report": out / PAGE, "numbers": out / MARK, "images": records}
+
+
+def _summarised(
+    options: _Explain, network: Network, methods: Sequence[str]
+) -> tuple[ActivationSummary, Any] | None:
+    """The summary and its data, checked before anything is explained; None where none is given."""
+    if options.summary is None:
+        if options.data is not None or options.split is not None or options.no_images:
+            raise OptionError(
+                "data, split or no_images without a summary",
+                "a summary whose data they are",
+                "pass --summary, or leave them out",
+            )
+        return None
+    if options.data is None or OURS not in methods:
+        raise OptionError(
+            f"summary={options.summary} {'without data' if options.data is None else f'without {OURS}'}",
+            f"the data that it is of, and a decision that {OURS} traces",
+            f"pass --data, and --method {OURS}",
+        )
+    summary = ActivationSummary.load(options.summary)
+    check_summary(summary, network)
+    files = options.data.startswith(("imagefolder:", "torchvision:"))
+    data = open_data(
+        options.data,
+        root=options.data_root,
+        split=options.split,
+        model=options.model,
+        shape=network.input_shape,
+        own_weights=options.weights is not None,
+        **options.asked if files else {},
+    )
+    return summary, data
 
 
 def setup_of(options: ImageOptions, preparation: Preparation, more: str = "") -> Setup:

@@ -156,6 +156,7 @@ def write_explanations(
     *,
     explained: int,
     title: str | None = None,
+    further: Sequence[Section] = (),
 ) -> Path:
     """Write the page.
 
@@ -166,6 +167,7 @@ def write_explanations(
         setup: How they were made.
         explained: How many images there were.
         title: Heading of the page.
+        further: Parts after the images.
 
     Returns:
         The path.
@@ -178,7 +180,7 @@ def write_explanations(
     width, height = drawn_size(first[0].size)
     return write_page(
         path,
-        [part],
+        [part, *further],
         findings(images, first, explained),
         name="explanations",
         title=title or ("Why the network decided so" if len(images) > 1 else one),
