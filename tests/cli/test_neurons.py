@@ -55,8 +55,8 @@ def test_a_page_and_a_sheet_show_the_samples_that_a_neuron_fires_most_for(place)
     shown = re.findall(r"data:image/webp;base64,[\w+/=]+", page)
     assert len(shown) == 2 * (9 + 9 + 90)  # with the whole images, and strips of ten classes
     assert sum(map(len, shown)) < 100_000
-    sheet = Image.open(place / found["sheets"][0])
-    assert sheet.width > 9 * 150
+    with Image.open(place / found["sheets"][0]) as sheet:
+        assert sheet.width > 9 * 150
     data = cofire.study.load_dataset("digits")
     network = Network(_model(place), data.test_inputs[:1])
     values = []
