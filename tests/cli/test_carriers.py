@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 from PIL import Image
+from torch import nn
 
 import cofire
+from cofire.errors import OptionError, ResultError
+from cofire.report.pages.carriers import check_summary
 from tests.cli.test_neurons import MODULE
 from tests.golden.running import run
 
@@ -50,3 +53,17 @@ def test_a_summary_without_its_data_or_other_data_is_refused(place, line, words)
     assert found.exit == 1
     assert words in found.err
     assert not (place / "wrong" / "explain.html").exists()
+
+
+def test_a_summary_of_another_network_or_of_elements_is_refused():
+    digits = cofire.study.load_dataset("digits")
+    data = digits.test_inputs[:20], digits.test_labels[:20]
+    models = [
+        nn.Sequential(nn.Conv2d(1, n, 3), nn.ReLU(), nn.Flatten(), nn.Linear(36 * n, 10))
+        for n in (2, 3)
+    ]
+    one, two = (cofire.Network(model, data[0][:1]) for model in models)
+    with pytest.raises(ResultError, match="another network"):
+        check_summary(cofire.summarize(one, data), two)
+    with pytest.raises(OptionError, match="unit='channel'"):
+        check_summary(cofire.summarize(one, data, unit="element"), one)
