@@ -13,6 +13,7 @@ import math
 import operator
 import os
 import re
+import types
 from collections import abc
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -295,13 +296,22 @@ def _instance(kind: type[Any]) -> Mark:
     return Mark(expected, check)
 
 
+def _plainly_takes(function: Any, count: int) -> bool:
+    """Whether a plain function clearly takes so many arguments: reading its signature takes longer than many a call."""
+    if not isinstance(function, types.FunctionType) or function.__dict__:
+        return False
+    code, defaults = function.__code__, len(function.__defaults__ or ())
+    enough = count <= code.co_argcount or bool(code.co_flags & inspect.CO_VARARGS)
+    return enough and code.co_argcount - defaults <= count and not code.co_kwonlyargcount
+
+
 def _function(takes: int | None) -> Mark:
     """Something that can be called, and is no class, with so many arguments; None for any."""
 
     def check(value: Any) -> Any:
         if not callable(value) or isinstance(value, type):
             raise TypeError
-        if takes is not None:
+        if takes is not None and not _plainly_takes(value, takes):
             try:
                 signature = inspect.signature(value)
             except ValueError:

@@ -18,6 +18,9 @@ from cofire.errors import DataError, MergeError
 
 _SPARE = 8
 
+_COST = 4
+"""How many times as long a value takes to be put into its bin as to be summed."""
+
 Range = Literal["own", "zero-to-max", "global"]
 """Over which range a neuron's histogram runs. `own`: its own non-zero activations, from the smallest to the
 largest. `zero-to-max`: the same, stretched to contain 0. `global`: one range for all neurons."""
@@ -197,7 +200,7 @@ class HistogramUpdate:
             over_neurons(
                 kernels.histogram_last if view.neurons_last else kernels.histogram_first,
                 view.neurons,
-                x.size,
+                _COST * x.size,
                 x,
                 *classes.arrays,
                 *self._arrays,

@@ -55,7 +55,8 @@ def over_neurons(kernel: Kernel, neurons: int, elements: int, *arguments: Any) -
     Args:
         kernel: Takes the first and the one-past-last neuron, then the arguments.
         neurons: How many neurons there are.
-        elements: Size of the batch, to decide whether threads pay.
+        elements: Size of the batch, to decide whether threads pay; more where an element takes
+            longer than to be summed.
         arguments: What the kernel takes besides.
 
     Returns:
@@ -71,8 +72,11 @@ def over_neurons(kernel: Kernel, neurons: int, elements: int, *arguments: Any) -
     slices = list(pairwise(bounds))
     if len(slices) < 2:
         return [kernel(0, neurons, *arguments)]
-    jobs = [_pool(os.getpid()).submit(kernel, low, high, *arguments) for low, high in slices]
-    return [job.result() for job in jobs]
+    *others, own = slices
+    jobs = [_pool(os.getpid()).submit(kernel, low, high, *arguments) for low, high in others]
+    # This thread works too: it is awake and holds the batch in its cache.
+    last = kernel(*own, *arguments)
+    return [*(job.result() for job in jobs), last]
 
 
 class Kernels(NamedTuple):

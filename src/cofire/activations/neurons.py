@@ -77,10 +77,10 @@ def view_neurons(activation: Tensor, layer: ActivationLayer, unit: Unit) -> Neur
     values = _with_precision(activation)
     if unit == "element":
         return view_matrix(values.reshape(values.shape[0], -1))
+    if values.ndim == 2:
+        return view_matrix(values)
     axis = 1 + layer.channel_axis
     first = values.movedim(axis, 1)
-    if values.ndim == 2:
-        return view_matrix(first)
     if unit == "channel-mean":
         return replace(view_matrix(first.flatten(2).mean(dim=2)), averaged=True)
     if unit == "channel-max":
