@@ -164,6 +164,8 @@ def at_places(
     value: Tensor, image: Tensor, index: Tensor, shape: tuple[int, ...], batched: bool
 ) -> Tensor:
     """The values that broadcasting puts at these places of a result of a given shape."""
+    if batched and value.ndim > 1 and value.shape[1:] == shape and value.is_contiguous():
+        return value.flatten(1)[image, index].double()
     where = coordinates(index, shape)
     if not batched:
         # Leading axes of size 1, as of a parameter (1, channels, 1, 1), stand for the batch.

@@ -34,7 +34,7 @@ class Flow:
     own: bool = True
 
     def __len__(self) -> int:
-        return len(self.image)
+        return int(self.image.shape[0])
 
     @property
     def folded(self) -> bool:
@@ -150,7 +150,8 @@ def coordinates(index: Tensor, shape: Sequence[int]) -> tuple[Tensor, ...]:
     found = []
     for axis in range(len(shape)):
         inner = math.prod(shape[axis + 1 :])
-        found.append(torch.div(index, inner, rounding_mode="floor") % shape[axis])
+        rest = torch.div(index, inner, rounding_mode="floor") if inner > 1 else index
+        found.append(rest % shape[axis] if axis else rest)
     return tuple(found)
 
 

@@ -209,7 +209,7 @@ def _collected(values: Any, weight: Any, seen: Any, last_resort: Any) -> Any:
     return neuron_of[:count], feature_of[:count], direction_of[:count], np.ones(count)
 
 
-_SMALL = 1 << 16
+_SMALL = 1 << 18
 """Products below which handing work to threads costs more than it saves."""
 
 
@@ -235,10 +235,9 @@ def over(kernel: Callable[..., Any], neurons: int, products: int, *arguments: An
         kernel(0, neurons, *arguments)
         return
     bounds = [neurons * part // threads for part in range(threads + 1)]
-    jobs = [
-        _pool(os.getpid()).submit(kernel, first, last, *arguments)
-        for first, last in pairwise(bounds)
-    ]
+    *others, own = pairwise(bounds)
+    jobs = [_pool(os.getpid()).submit(kernel, *part, *arguments) for part in others]
+    kernel(*own, *arguments)
     for job in jobs:
         job.result()
 

@@ -173,26 +173,15 @@ def settled(parts: list[Flow], size: int, carried: bool, most: int | None) -> tu
     together = parts[0] if len(parts) == 1 else joined(parts)
     if together.image.device.type != "cpu" or together.folded:
         return settled_by_definition(together, size, carried, most)
-    neurons = len(together)
-    key = (together.image * size + together.index) * 2 + (together.direction < 0)
-    found = torch.empty(neurons, dtype=torch.int64)
-    score = torch.empty(neurons, dtype=torch.float64)
-    row = torch.empty(neurons, dtype=torch.int64)
-    count = _settle(
-        key.numpy(),
-        together.score.numpy(),
-        2 * size,
+    parts_of = (together.image, together.index, together.direction, together.score)
+    *found, row = _settle(
+        *(part.contiguous().numpy() for part in parts_of),
+        size,
         carried,
         -1 if most is None else most,
-        found.numpy(),
-        score.numpy(),
-        row.numpy(),
     )
-    found, score = found[:count], score[:count]
-    place = found >> 1
-    image = torch.div(place, size, rounding_mode="floor")
-    direction = (1 - 2 * (found & 1)).to(torch.int8)
-    return Flow(image, place - image * size, direction, score, torch.arange(count)), row
+    image, index, direction, score = map(torch.from_numpy, found)
+    return Flow(image, index, direction, score, torch.arange(len(image))), torch.from_numpy(row)
 
 
 def settled_by_definition(
@@ -218,12 +207,20 @@ def settled_by_definition(
 
 @compiler()
 def _settle(
-    key: Any, given: Any, per_image: Any, carried: Any, most: Any, found: Any, score: Any, row: Any
+    image: Any, index: Any, direction: Any, given: Any, size: Any, carried: Any, most: Any
 ) -> Any:
-    """Fill what is found; gives how many are."""
-    count = 0
+    """Image, index, direction and score of each neuron once, and where each given one is among them."""
+    neurons = len(index)
+    per_image = 2 * size
+    key = np.empty(neurons, dtype=np.int64)
+    for number in range(neurons):
+        key[number] = (image[number] * size + index[number]) * 2 + (direction[number] < 0)
     order = np.argsort(key, kind="mergesort")
-    for number in range(len(order)):
+    found = np.empty(neurons, dtype=np.int64)
+    score = np.empty(neurons)
+    row = np.empty(neurons, dtype=np.int64)
+    count = 0
+    for number in range(neurons):
         at = order[number]
         if count == 0 or found[count - 1] != key[at]:
             found[count] = key[at]
@@ -233,8 +230,24 @@ def _settle(
         row[at] = count - 1
     if not carried:
         score[:count] = 1.0
-    if most < 0 or count <= most:
-        return count
+    if 0 <= most < count:
+        count = _keep_strongest(found, score, row, count, per_image, carried, most)
+    found = found[:count]
+    place = found // 2 % size
+    return (
+        found // per_image,
+        place,
+        (1 - 2 * (found % 2)).astype(np.int8),
+        score[:count].copy(),
+        row,
+    )
+
+
+@compiler()
+def _keep_strongest(
+    found: Any, score: Any, row: Any, count: Any, per_image: Any, carried: Any, most: Any
+) -> Any:
+    """Keep, in place, the neurons of each image that carry most; gives how many are left."""
     place = np.empty(count, dtype=np.int64)
     kept = 0
     start = 0

@@ -61,7 +61,7 @@ class WindowsOnCPU:
         # Neurons at one position see the same values: one after the other, they are gathered once.
         order = torch.arange(0)
         if len(flow):
-            place = (flow.image * (int(y.max()) + 1) + y) * (int(x.max()) + 1) + x
+            place = (flow.image * fields.result[1] + y) * fields.result[2] + x
             order = place.argsort(stable=True)
         seen = (order.numpy(), self._operator, self._seen)
         over(
