@@ -52,7 +52,17 @@ class Plan:
     functions: dict[fx.Node, Callable[..., Any]] = field(default_factory=dict)
     constants: dict[fx.Node, str] = field(default_factory=dict)
 
-    @property
+    @functools.cached_property
+    def bytes_alive(self) -> tuple[int, int, int]:
+        """Of one sample: at the worst moment of a forward pass, what rules want, and that with all that is recorded."""
+        rules = {node for step, rule in self.steps.values() for node in rule.needed(step)}
+        wanted = {node for node in rules if is_batched(node)}
+        computed = {node for node in self.functional.graph.nodes if node.op == "call_function"}
+        recorded = wanted | {node for node in computed if is_batched(node)}
+        traced, everything = (sum(map(_bytes, nodes)) for nodes in (wanted, recorded))
+        return _peak(self.functional.graph), traced, everything
+
+    @functools.cached_property
     def head(self) -> Plan:
         """The way to the inputs of the last operator with weights: there evidence ends where nothing speaks for it."""
         steps = {}
@@ -252,18 +262,8 @@ def images_at_once(plan: Plan, images: int, *, recorded: bool = False) -> int:
         images: Of the whole batch.
         recorded: Whether autograd keeps what gradients need, which can be every value.
     """
-    kept: set[fx.Node] = set()
-    if recorded:
-        kept.update(
-            node
-            for node in plan.functional.graph.nodes
-            if node.op == "call_function" and is_batched(node)
-        )
-    for step, rule in plan.steps.values():
-        kept.update(node for node in rule.needed(step) if is_batched(node))
-    traced = sum(_bytes(node) for node in kept)
-    bare = _peak(plan.functional.graph)
-    return max(1, min(images, int(bare * images / max(1, traced))))
+    bare, traced, everything = plan.bytes_alive
+    return max(1, min(images, int(bare * images / max(1, everything if recorded else traced))))
 
 
 def _bytes(node: fx.Node) -> int:
