@@ -182,7 +182,8 @@ def _run_batch(network: Network, batch: Batch, watches: Sequence[Watch]) -> None
         for head in heads:
             head(value)
 
-    layers = [layer for layer in network.activation_layers if layer in wanted]
+    # Heads, too, which are no activation layers.
+    layers = network.select(tuple(wanted)) if wanted else ()
     where = f"batch {batch.index}"
     try:
         logits = network.run(batch.inputs, observe, layers, observe_head if heads else None)
