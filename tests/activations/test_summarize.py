@@ -333,13 +333,13 @@ def test_nan_logits_are_no_accuracy(tiny):
         summarize(tiny.network, tiny.data)
 
 
-def test_networks_without_layers_or_with_one_output_are_refused():
+def test_networks_without_layers_are_refused_and_a_single_logit_is_two_classes():
     inputs = torch.randn(4, 5)
     with pytest.raises(LayerError, match="no activation layers"):
         summarize(Network(nn.Sequential(nn.Linear(5, 3)), inputs), (inputs, torch.zeros(4).long()))
     single = nn.Sequential(nn.Linear(5, 3), nn.ReLU(), nn.Linear(3, 1))
-    with pytest.raises(OptionError, match=r"torch\.cat"):
-        summarize(Network(single, inputs), (inputs, torch.zeros(4).long()))
+    found = summarize(Network(single, inputs), (inputs, torch.tensor([0, 1, 0, 1])))
+    assert found.class_samples.tolist() == [2, 2]
 
 
 def test_whole_number_inputs_are_taken_where_the_network_takes_them():
