@@ -18,7 +18,7 @@ from cofire.explain import METHODS, Explanation, Method, register_method
 from cofire.explain.attribution import explain_by
 from cofire.explain.inputs import Images, Inputs, Target
 from cofire.explain.methods.registry import BASELINES, kind_of, method_of
-from cofire.explain.result.regions import SIGMA, Kind, Regions, blurred, regions_of
+from cofire.explain.result.regions import SIGMA, Kind, Regions, blurred
 from cofire.explain.tracing.plan import plan_of
 from cofire.marks import choice
 from cofire.network import Network
@@ -106,7 +106,8 @@ def regions_for(network: Network, method: str, options: Mapping[str, Any]) -> Re
         >>> regions_for(network, "discernible", {"radius": 0.2}).used("points")["radius"]
         0.2
     """
-    return regions_of(options, kind_for(network, method, options))[0]
+    row = method_of(method, baselines=True)
+    return row.regions_of(options, kind_for(network, method, options))[0]
 
 
 def fitting(network: Network, method: str, options: Mapping[str, Any]) -> dict[str, Any]:

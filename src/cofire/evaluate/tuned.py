@@ -203,7 +203,7 @@ class Tuned(Stored):
         choice(METHODS).of("method", file.method)
         method, kind = file.method, kind_of(file.method, file.options)
         shown = file.box | ({} if kind == "maps" else {"sigma": file.sigma})
-        usual = regions_of({}, kind)[0].used(kind)
+        usual = method_of(method).regions_of({}, kind)[0].used(kind)
         if (file.kind, set(shown)) != (kind, set(usual)) or (
             kind == "maps" and file.sigma is not None
         ):
@@ -215,7 +215,7 @@ class Tuned(Stored):
         alike(method, file.options)
         return cls(
             **{name: getattr(file, name) for name in ("method", "options", *_PLAIN)},
-            regions=regions_of(shown, kind)[0],
+            regions=method_of(method).regions_of(shown, kind)[0],
             learned=tuple(_learned(run) for run in file.runs),
             gain=Interval(*file.gain, file.images),
         )
@@ -307,6 +307,7 @@ _USUAL: dict[Kind, dict[str, tuple[Any, ...]]] = {
     # The blur comes before the box: where the map's heat ends depends on it.
     "layers": {
         "contrast": (0.0, 0.25, 0.5, 0.7, 1.0),
+        "overlap": (0.5, 0.6, 0.67, 0.75, 0.85, 1.0),
         "sigma": (5 / 224, 8 / 224, 12 / 224, 16 / 224, 20 / 224, 30 / 224),
         **_HEAT,
     },
@@ -448,14 +449,15 @@ def defaults_of(method: str, kind: Kind | None = None) -> dict[str, Any]:
     own = {name: value for name, value in dict(row.options()).items() if name not in ("n", "layer")}
     if kind == "points" and "contrast" in own:
         own["contrast"] = None
-    return own | regions_of({}, kind)[0].used(kind)
+    return own | row.regions_of({}, kind)[0].used(kind)
 
 
 def _known(options: Mapping[str, Any], kind: Kind) -> list[str]:
     """The names of what can be learnt: what changes neither map nor box earns no reward."""
     if kind == "layers":
-        return ["contrast", *regions_of({}, kind)[0].used(kind)]
-    names = [name for name in options if name not in ("alpha", "contrast")]
+        of_maps = [name for name in ("contrast", "overlap") if name in options]
+        return [*of_maps, *regions_of({}, kind)[0].used(kind)]
+    names = [name for name in options if name not in ("alpha", "contrast", "overlap", "rows")]
     return [*(WEIGHTS if "alpha" in options else ()), *names]
 
 

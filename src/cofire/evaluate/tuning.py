@@ -28,8 +28,8 @@ from cofire.evaluate.tuned import (
     search_space,
 )
 from cofire.explain.drawing.captions import plural
-from cofire.explain.methods.registry import METHODS
-from cofire.explain.result.regions import Kind, regions_of
+from cofire.explain.methods.registry import METHODS, method_of
+from cofire.explain.result.regions import Kind
 from cofire.images.collection import Collection, sample
 from cofire.images.preparation import Preparation
 from cofire.marks import check_whole, choice
@@ -203,7 +203,7 @@ def tune(
         lambda done: advance(done, total),
     )
     after = _judged(rewards, now, lambda done: advance(done, total))
-    regions, own = regions_of(now, kind)
+    regions, own = method_of(method).regions_of(now, kind)
     better = torch.from_numpy(
         (after[0] >= asked.least_iou).astype(np.float64) - (before[0] >= asked.least_iou)
     )

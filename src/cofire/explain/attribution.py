@@ -46,6 +46,11 @@ def explain(
     1; hot is where all these layers agree. A network without such layers has heat maps and boxes of
     points.
 
+    "discernible-relevance" has the same neurons, points and paths. Its heat map is relevance that is
+    carried from the last places of the network down to a finer layer, less as much of its strongest
+    rival's as leaves the two maps no more than `overlap` in common (see
+    `cofire.explain.methods.contrasted.relevance_map`); where no rule carries it, that of "discernible".
+
     "discernible-p3" is the paper's form and nothing besides: the k inputs with the highest Ω are
     chosen, be they silent or speak against the neuron, each as a large value; neurons are chosen or
     not, without scores; heat maps and boxes are of points. "discernible-points" is that form with
@@ -60,8 +65,9 @@ def explain(
         inputs: A batch (images, *network.input_shape), prepared as for prediction; or one image.
         target: The class to explain: None for the one that each image is predicted as, a number for
             all images, (images,) for one each, (images, n) to start from several at once.
-        method: "discernible", "discernible-p3", "discernible-points", "cnn-fixations", "gradcam",
-            "gradcam++", "lrp", or one that was registered (see `cofire.register_method`).
+        method: "discernible", "discernible-p3", "discernible-points", "cnn-fixations",
+            "discernible-relevance", "gradcam", "gradcam++", "lrp", or one that was registered (see
+            `cofire.register_method`).
         images: What to draw the explanation on, (images, height, width, 3), uint8. Left out, the
             inputs themselves, each stretched to the full range of grey values or colours.
         **options: Of the method. Those that trace: `alpha`, `k`, `k_linear`, `n`, `most`,

@@ -110,7 +110,8 @@ def heat_told(explanation: Explanation, largest: float) -> tuple[str, str, str]:
         return "value of the map", "0", number(largest)
     place = "feature" if len(explanation.input_shape) == 1 else "pixel"
     if explanation.kind == "layers":
-        return f"share of the net evidence per {place}", "0", evidence_told(largest)
+        of = "relevance" if "overlap" in explanation.options else "net evidence"
+        return f"share of the {of} per {place}", "0", evidence_told(largest)
     if explanation.options.get("carried") is False:
         return f"points per {place}, spread", "0", number(largest)
     return f"share of the evidence per {place}", "0", evidence_told(largest)
@@ -154,6 +155,8 @@ def layers_told(options: Mapping[str, Any], regions: Regions) -> str:
     Example:
         >>> layers_told({"contrast": 0.7}, Regions(sigma=0))[-84:]
         'less 70\xa0% of the same for the strongest rival class. Hot is where these layers agree'
+        >>> layers_told({"contrast": 1.0, "overlap": 0.7}, Regions(sigma=0))[-55:]
+        'until the maps of both have no more than 70\xa0% in common'
     """
     contrast = options.get("contrast")
     rival = ""
@@ -168,6 +171,16 @@ def layers_told(options: Mapping[str, Any], regions: Regions) -> str:
             f"{_width(regions)} of the image’s shorter side"
         )
     )
+    if "overlap" in options:
+        taken = (
+            "; as much of that of the strongest rival class is taken away as it takes until the maps of both have no "
+            f"more than {_share(options['overlap'])} in common"
+        )
+        return (
+            "It is not made of the points but of relevance: what speaks for the class at the last places that the "
+            f"network has (activation × gradient of its output, where it is above 0), shared out among the inputs of "
+            f"each neuron by the z⁺ rule, down to a finer layer{blurred}{taken if contrast else ''}"
+        )
     return (
         "It is not made of the points but of net evidence, at the last activation layer of each resolution: activation "
         f"× gradient of the class’s output, where it is above 0{rival}. Hot is where these layers agree{blurred}"
@@ -175,7 +188,7 @@ def layers_told(options: Mapping[str, Any], regions: Regions) -> str:
 
 
 def _width(regions: Regions) -> str:
-    known = {SIGMA: "20/224", LAYER_SIGMA: "12/224"}
+    known = {SIGMA: "20/224", LAYER_SIGMA: "12/224", 6 / 224: "6/224"}
     return known.get(regions.sigma, _share(regions.sigma))
 
 

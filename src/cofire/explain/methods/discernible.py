@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cofire.errors import OptionError
 from cofire.explain.inputs import probabilities_of
+from cofire.explain.methods.contrasted import carrying_of, relevance_map
 from cofire.explain.methods.registry import Found, register_method
 from cofire.explain.result.layer_maps import joined_maps, net_evidence
 from cofire.explain.rules.attention import THROUGH, Through
@@ -152,6 +153,38 @@ def _with_defaults(name: str, base: type[Options], **defaults: Any) -> type[Any]
     return create_model(name, __base__=base, __module__=__name__, **fields)
 
 
+class RelevanceOptions(TracingOptions):
+    """Options of tracing, and of the map of relevance that is carried down.
+
+    Attributes:
+        contrast: What is taken from the relevance of the class is less than this share of the
+            rival's, from 0 to 1 (see `cofire.explain.methods.contrasted.relevance_map`); None makes
+            heat maps of the traced points alone.
+        overlap: What the maps of class and rival may have in common: no more of the rival's is taken
+            away than that asks for.
+        rows: How fine the layer is that relevance is carried down to: rows and columns at the least.
+            Fewer cost less; as many as the image has end at its pixels.
+    """
+
+    contrast: float | None = Field(
+        1.0,
+        ge=0,
+        le=1,
+        title="Contrast",
+        description="How much of the rival's relevance may be taken away, 0 to 1; none makes maps of points.",
+    )
+    overlap: float = Field(
+        0.67,
+        gt=0,
+        le=1,
+        title="Overlap",
+        description="What the maps of a class and of its rival may have in common, up to 1.",
+    )
+    rows: PositiveInt = Field(
+        48, title="Rows", description="Relevance goes down to a layer of so many rows."
+    )
+
+
 _Points = _with_defaults(
     "PointsOptions",
     TracingOptions,
@@ -181,6 +214,15 @@ class _P3Options(_Points):  # type: ignore[misc, valid-type]
         return self
 
 
+@register_method(
+    "discernible-relevance",
+    title="Discernible neurons, maps of relevance",
+    options=RelevanceOptions,
+    gives="points",
+    predicts=True,
+    regions={"sigma": 6 / 224, "threshold": 0.2},
+    meaning="The same neurons and points; maps of relevance that the strongest rival does not have as well.",
+)
 @register_method(
     "cnn-fixations",
     title="CNN-Fixations",
@@ -238,12 +280,17 @@ def traced(
     plan, scoring = plan_of(network, options.attention == "weights"), options.scoring()
     refuse_without_attention(network, options.attention, attends(plan.steps))
     judged = {} if options.contrast is None else plan.judged
+    carrying = None
+    if judged and isinstance(options, RelevanceOptions):
+        carrying = carrying_of(network, options.rows)
+        # What no rule carries down has maps of its layers' evidence.
+        judged = {} if carrying else judged
     table = Table(plan)
     explained, layers, said = [], [], []
-    whole = options.points or not judged
+    whole = options.points or not (judged or carrying)
     # For maps alone it is enough to know whether anything speaks for the classes.
     way = plan if whole or scoring.preceding else plan.head
-    each = images_at_once(plan, len(images), recorded=bool(judged))
+    each = images_at_once(plan, len(images), recorded=bool(judged or carrying))
     for first in range(0, len(images), each):
         part = slice(first, first + each)
         seen = dict.fromkeys([*way.needed, *judged])
@@ -254,7 +301,14 @@ def traced(
         chosen = probabilities.topk(options.n, dim=1).indices if classes is None else classes[part]
         chosen = chosen.to(logits.device)
         with without_autocast():
-            maps = net_evidence(judged, logits, values, chosen, options.contrast or 0.0, first)
+            if carrying:
+                assert isinstance(options, RelevanceOptions)
+                contrast, overlap = options.contrast or 0.0, options.overlap
+                maps = relevance_map(
+                    network, images[part], chosen, carrying, contrast, overlap, first
+                )
+            else:
+                maps = net_evidence(judged, logits, values, chosen, options.contrast or 0.0, first)
         logits, values = logits.detach(), {node: value.detach() for node, value in values.items()}
         with torch.inference_mode(), without_autocast():
             record = trace(way, values, _start(chosen, logits), scoring)
@@ -269,10 +323,16 @@ def traced(
     if together is None and not whole:
         return traced(network, images, classes, options.model_copy(update={"points": True}))
     sites, neurons = table.finished() if whole else ((), None)
+    noted = None
+    if together and judged and isinstance(options, RelevanceOptions):
+        # Without those of maps that were not to be had.
+        noted = options.record()
+        noted = {name: value for name, value in noted.items() if name not in ("overlap", "rows")}
     return Found(
         sites=sites,
         neurons=neurons,
         layer_maps=together,
+        options=noted,
         unused=() if attends(plan.steps) else ("attention",),
         logits=torch.cat(said),
         classes=torch.cat(explained),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import partial
 from typing import Any
 
@@ -184,7 +184,7 @@ def relevance(
         for first in range(0, len(prepared), each):
             part = slice(first, first + each)
             leaf = _wide(prepared[part].detach()).clone().requires_grad_()
-            logits, _ = network.trace(leaf, gradients=True, replace=_functions(plan))
+            logits, _ = network.trace(leaf, gradients=True, replace=relevance_functions(plan))
             classes = target[part].to(logits.device, torch.int64, copy=True)
             chosen = logits.gather(1, classes[:, None])
             back = torch.autograd.grad(chosen, leaf, chosen.detach(), allow_unused=True)[0]
@@ -206,8 +206,15 @@ def relevance(
     return whole
 
 
-def _functions(plan: LrpPlan) -> dict[fx.Node, Function]:
-    """What takes the place of the graph's operators: the same values, with relevance for gradients."""
+def relevance_functions(
+    plan: LrpPlan, among: Container[fx.Node] | None = None
+) -> dict[fx.Node, Function]:
+    """What takes the place of the graph's operators: the same values, with relevance for gradients.
+
+    Args:
+        plan: How relevance goes through the graph.
+        among: The operators that are replaced; all of them unless given.
+    """
     # Half precision stays out of the sums.
     found: dict[fx.Node, Function] = {
         node: _wide if node.op == "placeholder" else _wide_cast(node)
@@ -215,17 +222,16 @@ def _functions(plan: LrpPlan) -> dict[fx.Node, Function]:
         if node.op == "placeholder" or _casts(node)
     }
     found |= {node: reshaped for node in plan.order if node.target in _VIEWS}
-    merged = [part for part in plan.parts.values() if part.norm is not None]
-    found |= {
-        node: partial(_by_rule, part) for node, part in plan.parts.items() if not part.spelled
-    }
+    parts = {node: part for node, part in plan.parts.items() if among is None or node in among}
+    merged = [part for part in parts.values() if part.norm is not None]
+    found |= {node: partial(_by_rule, part) for node, part in parts.items() if not part.spelled}
     for part in merged:
         assert part.norm is not None
         # The weights are known where the normalisation that is merged into them is called.
         found[part.step.node] = partial(_given, part.step)
         found[part.norm.node] = partial(_by_merged_rule, part, part.norm)
     sources: dict[fx.Node, Tensor] = {}
-    for node, part in plan.parts.items():
+    for node, part in parts.items():
         if part.spelled:
             (source,) = part.operands
             found[source] = partial(_kept, sources, source, found.get(source) or _target_of(source))
@@ -336,10 +342,12 @@ def _value(part: Part, given: dict[str, Any], weight: Tensor | None, bias: Tenso
     positive = call(
         {place: once.clamp(min=0)}, weight.clamp(min=0), None if bias is None else bias.clamp(min=0)
     )
-    negative = call({place: once.clamp(max=0)}, weight.clamp(max=0), None)
     with torch.no_grad():
         whole = call({}, weight, bias)
-    return _passed(whole, _divided(positive + negative))
+    # Behind a ReLU there is nothing below zero, and nothing to add.
+    if bool((value < 0).any()):
+        positive = positive + call({place: once.clamp(max=0)}, weight.clamp(max=0), None)
+    return _passed(whole, _divided(positive))
 
 
 def _factors(part: Part, given: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -82,12 +83,19 @@ class LrpPlan:
         image: The node of the input.
         order: The nodes that the logits need, in order of execution.
         parts: Those with a rule.
+        passed: Values of shape (images, channels, height, width) that all relevance passes on its way,
+            from the image up.
     """
 
     functional: FunctionalGraph
     image: fx.Node
     order: tuple[fx.Node, ...]
     parts: dict[fx.Node, Part]
+    passed: tuple[fx.Node, ...] = ()
+
+    def between(self, below: fx.Node, above: fx.Node) -> frozenset[fx.Node]:
+        """The nodes behind one value up to another."""
+        return frozenset(self.order[self.order.index(below) + 1 : self.order.index(above) + 1])
 
     @property
     def attends(self) -> bool:
@@ -148,7 +156,20 @@ def lrp_plan_of(network: Network, weights: bool = False) -> LrpPlan:
         before = node.all_input_nodes if part is None else part.operands
         reached.update(other for other in before if other in fed)
     parts = dict(reversed(parts.items()))
-    return LrpPlan(functional, image, order, _merged(parts, functional))
+    return LrpPlan(functional, image, order, _merged(parts, functional), _passed(order, fed))
+
+
+def _passed(order: Sequence[fx.Node], fed: set[fx.Node]) -> tuple[fx.Node, ...]:
+    """Feature maps that no way from the image to the logits goes around."""
+    carrying = [node for node in order if node in fed]
+    place = {node: number for number, node in enumerate(carrying)}
+    found, reaching = [], 0
+    for number, node in enumerate(carrying):
+        value = node.meta.get("val")
+        if reaching <= number and isinstance(value, Tensor) and value.ndim == 4:
+            found.append(node)
+        reaching = max([reaching, *(place[user] for user in node.users if user in place)])
+    return tuple(found)
 
 
 def _spelled(network: Network, functional: FunctionalGraph) -> dict[fx.Node, fx.Node]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from torch import Tensor
@@ -57,6 +57,7 @@ class Method:
     meaning: str = ""
     baseline: bool = False
     predicts: bool = False
+    regions: Mapping[str, Any] = field(default_factory=dict)
 
     def kind(self, options: Mapping[str, Any] | None = None) -> Kind:
         """What heat maps and boxes are made of, where a network has what it needs.
@@ -77,13 +78,17 @@ class Method:
         usual = None if contrast is None else contrast.default
         return "points" if (options or {}).get("contrast", usual) is None else "layers"
 
+    def regions_of(self, options: Mapping[str, Any], kind: Kind) -> tuple[Regions, dict[str, Any]]:
+        """Options parted into those of heat maps and boxes, as this method has them, and all others."""
+        return regions_of({**self.regions, **options} if kind == "layers" else options, kind)
+
     def read(self, options: Mapping[str, Any], kind: Kind) -> tuple[Regions, Any]:
         """Options of `explain` parted into those of heat maps and boxes, and the method's own model.
 
         Raises:
             OptionError: An option is unknown, or has a value that it cannot have.
         """
-        regions, own = regions_of(options, kind)
+        regions, own = self.regions_of(options, kind)
         known = [*self.options.model_fields, *region_names(kind)]
         for name in own:
             if name not in self.options.model_fields:
@@ -118,6 +123,7 @@ def register_method(
     meaning: str = "",
     baseline: bool = False,
     predicts: bool = False,
+    regions: Mapping[str, Any] | None = None,
 ) -> Callable[[Function], Function]:
     """Register a function that explains; `explain`, `cofire evaluate` and the pages know it from then on.
 
@@ -135,6 +141,7 @@ def register_method(
         baseline: Whether it knows nothing of the network: it is judged, and does not explain.
         predicts: Whether the function runs the network itself. It then takes classes (images, n),
             or None for the predicted ones, and returns `Found` with logits and classes.
+        regions: How heat maps and boxes of its layers are made unless asked otherwise, by name.
 
     Raises:
         OptionError: The name is not of lower-case letters, digits, "+", "-" or "_".
@@ -167,7 +174,9 @@ def register_method(
 
     def registered(function: Function) -> Function:
         rows = BASELINES if baseline else METHODS
-        rows[name] = Method(name, function, title, options, gives, meaning, baseline, predicts)
+        rows[name] = Method(
+            name, function, title, options, gives, meaning, baseline, predicts, regions or {}
+        )
         return function
 
     return registered
