@@ -89,7 +89,7 @@ def relevance_map(
     """Where the evidence for a class comes from, as far as it is not the same as its rival's.
 
     At `carrying.top`, with activations a, each neuron starts with its part `(a · ∂z_c/∂a)⁺` of the
-    share of its place, `(Σ_channels a · ∂z_c/∂a)⁺`. By the z⁺ rule (see
+    share of its place, `(Σ_channels a · ∂z_c/∂a)⁺` (or, where no place has any, alone). By the z⁺ rule (see
     `cofire.explain.methods.lrp.relevance`) this goes down to `carrying.bottom`; there P_c is its sum
     over channels, and P_d the same for the rival d, the most probable class that is not explained.
     The map is `(P_c − g · P_d)⁺`, each P of sum 1, with the least g for which it and `(P_d − g · P_c)⁺`
@@ -181,16 +181,18 @@ def _carried(logits: Tensor, classes: Tensor, top: Tensor, bottom: Tensor) -> Te
     if gradient is None:
         return None
     evidence = top.detach().double() * gradient.double()
-    place = evidence.sum(1, keepdim=True)
-    share = place.clamp(min=0) / place.clamp(min=0).sum((2, 3), keepdim=True).clamp(min=_TINY)
-    part = evidence.clamp(min=0)
+    part, place = evidence.clamp(min=0), evidence.sum(1, keepdim=True)
+    # Where every place speaks against the class, what speaks for it does so in places all the same.
+    there = (place > 0).flatten(1).any(1)[:, None, None, None]
+    place = torch.where(there, place.clamp(min=0), part.sum(1, keepdim=True))
+    share = place / place.sum((2, 3), keepdim=True).clamp(min=_TINY)
     begun = (share * part / part.sum(1, keepdim=True).clamp(min=_TINY)).to(top.dtype)
     if top is bottom:
         found = begun
     else:
         (found,) = torch.autograd.grad(top, bottom, begun, retain_graph=True)
     # A clamp would hide what is not finite.
-    summed = found.double().sum(1) + 0 * place.sum((1, 2, 3))[:, None, None]
+    summed = found.double().sum(1) + 0 * evidence.sum((1, 2, 3))[:, None, None]
     summed = torch.where(summed < 0, 0.0, summed)
     if max(summed.shape[1:]) > _FINEST:
         height, width = (min(size, _FINEST) for size in summed.shape[1:])
