@@ -13,7 +13,7 @@ from cofire.explain.methods.lrp import relevance_functions
 from cofire.explain.methods.lrp_plan import LrpPlan, lrp_plan_of
 from cofire.explain.result.layer_maps import LayerMaps
 from cofire.explain.tracing.plan import once_a_graph, plan_of
-from cofire.network import Network
+from cofire.network import ActivationLayer, Network
 
 _FINEST = 56
 """More rows or columns are averaged down to so many: finer detail is blurred away anyhow."""
@@ -67,7 +67,8 @@ def carrying_of(network: Network, rows: int) -> Carrying | None:
 def _places(network: Network) -> tuple[LrpPlan | None, list[tuple[fx.Node, tuple[int, int]]]]:
     judged = plan_of(network).judged
     # Values of other shapes have their channels last, or are tokens.
-    if not judged or any(layer.channel_axis for layer in judged.values()):
+    first = [isinstance(one, ActivationLayer) and not one.channel_axis for one in judged.values()]
+    if not all(first) or not first:
         return None, []
     try:
         plan = lrp_plan_of(network)

@@ -323,17 +323,14 @@ def traced(
     if together is None and not whole:
         return traced(network, images, classes, options.model_copy(update={"points": True}))
     sites, neurons = table.finished() if whole else ((), None)
-    noted = None
-    if together and judged and isinstance(options, RelevanceOptions):
-        # Without those of maps that were not to be had.
-        noted = options.record()
-        noted = {name: value for name, value in noted.items() if name not in ("overlap", "rows")}
+    unused = () if attends(plan.steps) else ("attention",)
+    if judged and isinstance(options, RelevanceOptions):
+        unused += ("overlap", "rows")
     return Found(
         sites=sites,
         neurons=neurons,
         layer_maps=together,
-        options=noted,
-        unused=() if attends(plan.steps) else ("attention",),
+        unused=unused,
         logits=torch.cat(said),
         classes=torch.cat(explained),
     )
