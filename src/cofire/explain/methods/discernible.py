@@ -323,7 +323,7 @@ def traced(
     if together is None and not whole:
         return traced(network, images, classes, options.model_copy(update={"points": True}))
     sites, neurons = table.finished() if whole else ((), None)
-    unused = () if attends(plan.steps) else ("attention",)
+    unused: tuple[str, ...] = () if attends(plan.steps) else ("attention",)
     if judged and isinstance(options, RelevanceOptions):
         unused += ("overlap", "rows")
     return Found(
