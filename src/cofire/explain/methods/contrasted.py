@@ -9,7 +9,6 @@ from torch import Tensor, fx
 from torch.nn.functional import adaptive_avg_pool2d
 
 from cofire.errors import NonFiniteError, RuleError
-from cofire.explain.methods.lrp import relevance_functions
 from cofire.explain.methods.lrp_plan import LrpPlan, lrp_plan_of
 from cofire.explain.result.layer_maps import LayerMaps
 from cofire.explain.tracing.plan import once_a_graph, plan_of
@@ -111,6 +110,9 @@ def relevance_map(
     Raises:
         NonFiniteError: A gradient, or relevance, is NaN or infinite.
     """
+    # Methods are listed in the order in which their files are imported.
+    from cofire.explain.methods.lrp import relevance_functions
+
     plan, top, bottom = carrying.plan, carrying.top, carrying.bottom
     functions = relevance_functions(plan, plan.between(bottom, top))
     with torch.inference_mode(False), torch.enable_grad():
