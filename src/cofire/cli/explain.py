@@ -104,8 +104,10 @@ class _Explain(ImageOptions):
 
 def _takers(option: str) -> list[str]:
     """The methods whose own an option is; not those that only inherit it."""
-    owner = next(one for one in METHODS.values() if option in one.options.model_fields)
-    return [one.name for one in METHODS.values() if one.options is owner.options]
+    those = [one for one in METHODS.values() if option in one.options.model_fields]
+    first = those[0].options
+    inherit = [one for one in those if one.options is not first and issubclass(one.options, first)]
+    return [one.name for one in those if one not in inherit]
 
 
 def _of_methods() -> dict[str, Any]:

@@ -133,15 +133,20 @@ def note_batches(
         before = next(iter(node.all_input_nodes), node)
         node.meta["fold"] = folds.get(node.name, folds.get(before.name))
         fed = any(other.meta.get("fed") for other in node.all_input_nodes)
-        node.meta["fed"] = node is image or (fed and carries_values(node))
+        node.meta["fed"] = node is image or (fed and carries_values(node, floating=False))
 
 
-def carries_values(node: fx.Node) -> bool:
-    """Whether evidence can come to what a node computes: it gives numbers that are made from others."""
+def carries_values(node: fx.Node, floating: bool = True) -> bool:
+    """Whether what a node computes is numbers that are made from others, to which evidence can come.
+
+    Args:
+        node: Of the graph.
+        floating: Whether these have to be real numbers.
+    """
     value = node.meta.get("val")
     results = value if isinstance(value, tuple | list) else (value,)
     return operator_of(node) not in named("filled") and any(
-        isinstance(one, Tensor) and one.is_floating_point() for one in results
+        isinstance(one, Tensor) and (one.is_floating_point() or not floating) for one in results
     )
 
 
