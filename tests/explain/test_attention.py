@@ -269,7 +269,11 @@ def test_what_cannot_be_followed_is_refused_with_its_place():
     for call, match in (
         (lambda x: torch.einsum("bchw,bchw,bchw->bchw", x, x, x), "not of two values"),
         (lambda x: torch.einsum("bcii->bci", x), "einsum"),
-        (lambda x: x @ x[0, 0, 0].detach(), "vector"),
+        (lambda x: x @ torch.ones(4), "vector"),
+        (
+            lambda x: F.scaled_dot_product_attention(x, x, torch.ones(1, 2, 4, 4)),
+            "values that do not depend",
+        ),
         (
             lambda x: F.scaled_dot_product_attention(x.repeat(1, 2, 1, 1), x, x, enable_gqa=True),
             "groups",

@@ -184,12 +184,10 @@ class Products(Rule):
     def operands(self, step: Step) -> tuple[fx.Node, ...]:
         """What is mixed, and, where evidence goes through weights as well, these."""
         first, second, result = self._parts(step)
-        shared = list(_inside(step.node, result))
-        for one in (first, second):
-            if len(set(one.labels)) < len(one.labels) or not one.sizes:
-                raise step.refuse("a product with one axis twice")
-        if len(set(shared)) < len(shared) or set(shared) - {*first.labels, *second.labels}:
-            raise step.refuse("a product whose batch cannot be told from other axes")
+        shared = _inside(step.node, result)
+        unique = all(len(set(one)) == len(one) for one in (first.labels, second.labels, shared))
+        if not unique or set(shared) - {*first.labels, *second.labels}:
+            raise step.refuse("a product with one axis twice, or of samples with each other")
         pair = zip((first, second), self._receive(step), strict=True)
         return tuple(dict.fromkeys(one.node for one, takes in pair if takes))
 

@@ -213,8 +213,6 @@ class Interpolation(Rule):
 
     def operands(self, step: Step) -> tuple[fx.Node, ...]:
         """What is interpolated."""
-        if len(step.shape_of(_first(step))) < 2:
-            raise step.refuse("interpolation of values that are no map")
         return (_first(step),)
 
     def needed(self, step: Step) -> tuple[fx.Node, ...]:
