@@ -223,6 +223,17 @@ def test_relevance_that_overflows_is_an_error():
         explain(network, torch.ones(1, 1, 2, 2), target=0)
 
 
+def test_without_maps_of_relevance_their_options_are_not_noted():
+    network = Network(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), torch.rand(1, 4))
+    for found in (
+        explain(network, torch.rand(2, 4)),
+        explain(network, torch.rand(2, 4), points=False),
+        explain(Network(stacked(), torch.rand(1, 2, 6, 8)), torch.rand(1, 2, 6, 8), contrast=None),
+    ):
+        assert found.kind == "points"
+        assert not {"overlap", "rows"} & set(found.options)
+
+
 @pytest.mark.parametrize("options", [{"overlap": 0}, {"overlap": 1.1}, {"rows": 0}])
 def test_options_out_of_bounds_are_refused(options):
     network = Network(stacked(), torch.zeros(1, 2, 6, 8, dtype=torch.float64))

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from cofire.errors import ExplanationError, NonFiniteError, OptionError
-from cofire.explain import explain
+from cofire.explain import Explanation, explain
 from cofire.explain.tracing.plan import plan_of
 from cofire.network import Network
 from tests.explain.networks import SmallResidual
@@ -388,6 +388,21 @@ def test_without_points_heat_maps_and_boxes_are_the_same():
     network = Network(model, images[:1])
     assert not explain(network, images, contrast=0).has_evidence.any()
     assert not explain(network, images, contrast=0, points=False).has_evidence.any()
+
+
+def test_maps_without_points_note_their_blur_and_say_what_they_are_made_of(tmp_path):
+    images = torch.rand(2, 1, 6, 8, dtype=torch.float64)
+    found = explain(Network(small_cnn(), images[:1]), images, points=False, sigma=0.2)
+    assert found.options["sigma"] == 0.2
+    assert "sigma" not in explain(Network(small_cnn(), images[:1]), images, sigma=0.2).options
+    found.save(tmp_path / "found.cofire")
+    kept = Explanation.load(tmp_path / "found.cofire")
+    assert (kept.options, kept.regions) == (found.options, found.regions)
+    kept.write_html(tmp_path / "page.html")
+    told = (tmp_path / "page.html").read_text()
+    assert "It is made of net evidence, at the last activation layer" in told
+    assert "share of the net evidence per pixel" in told
+    assert "standard deviation of 20" in told
 
 
 def test_points_are_traced_all_the_same_where_no_layer_has_maps():

@@ -189,6 +189,21 @@ def test_other_outputs_are_refused_everywhere_alike(capture, ending):
             act()
 
 
+def test_a_network_is_asked_again_once_other_weights_are_in_place():
+    """A least-squares fit of one-hot rows sums to one; what it is trained into does not."""
+    torch.manual_seed(0)
+    head = nn.Linear(6, 3)
+    head.weight.data.mul_(0.01).sub_(head.weight.data.mean(0))
+    head.bias.data.fill_(1 / 3)
+    model = nn.Sequential(*list(made())[:4], head).eval()
+    network = cofire.Network(model, IMAGES[:1])
+    with pytest.raises(OptionError, match="outputs are probabilities"):
+        cofire.explain(network, IMAGES)
+    with torch.no_grad():
+        head.bias.add_(1)
+    assert cofire.explain(network, IMAGES).has_evidence.any()
+
+
 class TestRemedies:
     """What the messages say to do gives the model's own probabilities."""
 

@@ -151,7 +151,7 @@ def explain_by(
         # No layer says where its evidence lies: heat maps and boxes are of points.
         traced = {name: value for name, value in options.items() if name != "points"}
         regions, chosen = method.read({**traced, "contrast": None}, "points")
-    maps, layer_maps = found.maps, found.layer_maps
+    maps, layer_maps, blur = found.maps, found.layer_maps, {}
     if layer_maps is not None and found.neurons is None:
         # Without points what the layers say together is all there is.
         if regions.around == "points":
@@ -161,12 +161,13 @@ def explain_by(
                 "leave points out, or min_share, radius and weighted",
             )
         maps, layer_maps = layer_maps.together(_size(network), regions.sigma), None
+        blur = {"sigma": regions.sigma}
     noted = {name: one for name, one in chosen.record().items() if name not in found.unused}
     probabilities = probabilities_of(logits).cpu()
     confidence, predicted = probabilities.max(1)
     return Explanation(
         method=method.name,
-        options=noted if found.options is None else found.options,
+        options={**noted, **blur} if found.options is None else found.options,
         target=classes.clone(),
         probability=probabilities.gather(1, classes).float(),
         predicted=predicted,

@@ -15,8 +15,8 @@ from cofire.network.trace import Engine
 _CLOSE = 1e-3
 """How far the sum of probabilities may be from one: bfloat16 over a thousand classes stays within."""
 
-_known: weakref.WeakKeyDictionary[Engine, bool] = weakref.WeakKeyDictionary()
-"""Whether what a model computes sums to one, whatever its weights: asked once, as it takes a forward pass."""
+_known: weakref.WeakSet[Engine] = weakref.WeakSet()
+"""Of what does not sum to one, and will not with other weights: asked once, as it takes a forward pass."""
 
 
 def classifier(
@@ -74,7 +74,7 @@ def check_decides(network: Network) -> None:
 def _sum_to_one(network: Network) -> bool:
     """Whether outputs are probabilities all the same, such as the mean of several networks' or written out by hand."""
     if network._engine in _known:
-        return _known[network._engine]
+        return False
     draw = torch.Generator().manual_seed(0)
     inputs = tuple(
         torch.rand(2, *shape, generator=draw)
@@ -94,5 +94,7 @@ def _sum_to_one(network: Network) -> bool:
     if bool((given == given[:1]).all()):
         return False
     found = bool((given >= 0).all() and ((sums - 1).abs() < _CLOSE).all())
-    _known[network._engine] = found
+    # What is refused is asked again: other weights may give logits.
+    if not found:
+        _known.add(network._engine)
     return found

@@ -104,12 +104,19 @@ def evidence_told(share: float) -> str:
     return f"{number(100 * share)}\u00a0%"
 
 
+def are_layers_told(explanation: Explanation) -> bool:
+    """Whether heat maps are of layers: those of `points=False` are brought together already."""
+    options = explanation.options
+    alone = explanation.maps is not None and options.get("points") is False
+    return explanation.kind == "layers" or (alone and "contrast" in options)
+
+
 def heat_told(explanation: Explanation, largest: float) -> tuple[str, str, str]:
     """What the colour bar measures, and the numbers at its two ends."""
-    if explanation.maps is not None:
+    if explanation.maps is not None and not are_layers_told(explanation):
         return "value of the map", "0", number(largest)
     place = "feature" if len(explanation.input_shape) == 1 else "pixel"
-    if explanation.kind == "layers":
+    if are_layers_told(explanation):
         of = "relevance" if "overlap" in explanation.options else "net evidence"
         return f"share of the {of} per {place}", "0", evidence_told(largest)
     if explanation.options.get("carried") is False:
@@ -159,6 +166,7 @@ def layers_told(options: Mapping[str, Any], regions: Regions) -> str:
         'until the maps of both have no more than 70\xa0% in common'
     """
     contrast = options.get("contrast")
+    made = "made of" if options.get("points") is False else "not made of the points but of"
     rival = ""
     if contrast:
         part = "" if contrast == 1 else f"{_share(contrast)} of "
@@ -177,12 +185,12 @@ def layers_told(options: Mapping[str, Any], regions: Regions) -> str:
             f"more than {_share(options['overlap'])} in common"
         )
         return (
-            "It is not made of the points but of relevance: what speaks for the class at the last places that the "
+            f"It is {made} relevance: what speaks for the class at the last places that the "
             f"network has (activation × gradient of its output, where it is above 0), shared out among the inputs of "
             f"each neuron by the z⁺ rule, down to a finer layer{blurred}{taken if contrast else ''}"
         )
     return (
-        "It is not made of the points but of net evidence, at the last activation layer of each resolution: activation "
+        f"It is {made} net evidence, at the last activation layer of each resolution: activation "
         f"× gradient of the class’s output, where it is above 0{rival}. Hot is where these layers agree{blurred}"
     )
 

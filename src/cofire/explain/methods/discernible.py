@@ -324,7 +324,7 @@ def traced(
         return traced(network, images, classes, options.model_copy(update={"points": True}))
     sites, neurons = table.finished() if whole else ((), None)
     unused: tuple[str, ...] = () if attends(plan.steps) else ("attention",)
-    if judged and isinstance(options, RelevanceOptions):
+    if isinstance(options, RelevanceOptions) and not (carrying and together):
         unused += ("overlap", "rows")
     return Found(
         sites=sites,
