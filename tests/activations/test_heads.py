@@ -166,3 +166,22 @@ def test_heads_have_entropy_and_graphs_like_any_neurons(tmp_path):
     again = cofire.ActivationSummary.load(tmp_path / "heads")
     assert [one.layer.name for one in again.layers] == [one.layer.name for one in summary.layers]
     assert again.layers[0].layer.kind == "attention"
+
+
+def test_a_network_of_attention_alone_says_how_its_heads_are_taken():
+    class Alone(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.patches = nn.Conv2d(3, 8, 4, 4)
+            self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+            self.head = nn.Linear(8, 3)
+
+        def forward(self, x):
+            tokens = self.patches(x).flatten(2).mT
+            return self.head(self.attention(tokens, tokens, tokens, need_weights=False)[0].mean(1))
+
+    model = Alone().eval()
+    with pytest.raises(LayerError, match=r'no activation layers.*pass layers="kind:attention"'):
+        cofire.summarize(model, (IMAGES, LABELS))
+    found = cofire.summarize(model, (IMAGES, LABELS), layers="kind:attention")
+    assert [one.layer.name for one in found.layers] == ["attention"]

@@ -543,3 +543,16 @@ def test_a_lazy_layer_is_named_until_it_has_seen_a_batch():
         Network(model, inputs)
     model(inputs)
     assert Network(model, inputs).num_classes == 3
+
+
+def test_a_batch_size_that_is_written_down_is_named():
+    class Fixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(4, 6), nn.Linear(6, 3)
+
+        def forward(self, x):
+            return self.last(self.first(x).relu().view(2, 6))
+
+    with pytest.raises(ExportError, match=r"fixes the batch size to 2.*take sizes from the input"):
+        Network(Fixed(), torch.zeros(2, 4))

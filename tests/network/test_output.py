@@ -219,6 +219,9 @@ class TestRemedies:
         torch.testing.assert_close(
             found.probability[:, 0].float(), model(IMAGES).detach()[:, c], atol=1e-5, rtol=1e-4
         )
+        assert cofire.explain(network, IMAGES, 1).kind == "layers"
+        model[4].weight.data.mul_(1e4)
+        assert network.run(IMAGES).isfinite().all()
 
     def test_of_probabilities_without_a_softmax(self):
         model = made(*REFUSED["mean of two"][0])

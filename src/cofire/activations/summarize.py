@@ -299,7 +299,9 @@ def _layers(network: Network, layers: Selector) -> tuple[ActivationLayer, ...]:
         raise LayerError(
             "no activation layers",
             "at least one output of an activation function between two layers with weights",
-            "see what the network has in network.activation_layers, network.gates and network.unreadable",
+            'pass layers="kind:attention" for its heads of attention'
+            if network.heads
+            else "see what the network has in network.activation_layers, network.gates and network.unreadable",
         )
     return chosen
 

@@ -143,6 +143,8 @@ def exported(model: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
                 continue
             if _has_dynamic_batch(program):
                 return program
+            # Nothing else is in the way.
+            reason = None
         failure = _failure_of_model(model, example)
     if failure is not None:
         raise ExportError(

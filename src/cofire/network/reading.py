@@ -104,6 +104,7 @@ def read_program(
             'export it with dynamic_shapes=({0: torch.export.Dim("batch")},)',
         )
     given = [placeholders[name] for name in inputs]
+    _without_logit_of_sigmoid(graph)
     operations, batch, changed = operations_of(graph, roles, given)
     outputs = [
         spec.arg.name for spec in signature.output_specs if spec.kind is OutputKind.USER_OUTPUT
@@ -271,6 +272,22 @@ def _logits(
         nodes.append(node)
         called.append(name)
     return nodes[choose_logits(shapes, fitting, called, chosen)]
+
+
+def _without_logit_of_sigmoid(graph: fx.Graph) -> None:
+    """Let a graph go on from what a sigmoid is of, where its logit is taken: no rounding makes it infinite."""
+    for node in list(graph.nodes):
+        if (
+            node.op == "call_function"
+            and name_of(node) == "logit"
+            and node.args[1:] in ((), (None,))
+        ):
+            (inner,) = node.all_input_nodes
+            if inner.op == "call_function" and name_of(inner) == "sigmoid":
+                node.replace_all_uses_with(inner.args[0])
+                graph.erase_node(node)
+                if not inner.users:
+                    graph.erase_node(inner)
 
 
 def _of_two_classes(graph: fx.Graph, logit: fx.Node) -> fx.Node:
