@@ -108,6 +108,7 @@ def test_without_images_none_of_the_data_is_in_the_results(place):
         ("--layer 1 --neuron 6", "a number below 6"),
         ("--layer 7 --neuron 0", "no activation layer '7'"),
         ("--layer kind:relu --neuron 0", "the name of one layer"),
+        ("--layer 1 --neuron 0,1 --top-samples 900", "pass --top-samples 272"),
     ],
 )
 def test_neurons_and_layers_that_are_not_there_are_told(place, asked, words):
@@ -131,7 +132,10 @@ def test_samples_are_found_by_number_in_data_of_every_kind():
     own = DataLoader(
         whole, 3, collate_fn=lambda rows: tuple(map(torch.stack, zip(*rows, strict=True)))
     )
-    kinds = [data, whole, DataLoader(whole, 3), DataLoader(Streamed(data), 3), parts, own]
+    # A loader with batches of its own reads in their order, not in that of its data.
+    backwards = TensorDataset(*(part.flip(0) for part in data))
+    mixed = DataLoader(backwards, batch_sampler=[[7, 6, 5], [4, 3, 2], [1, 0]])
+    kinds = [data, whole, DataLoader(whole, 3), DataLoader(Streamed(data), 3), parts, own, mixed]
     for kind in kinds:
         found = samples_at(kind, [6, 2, 6], 3)
         assert list(found) == [2, 6]

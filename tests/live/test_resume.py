@@ -231,6 +231,9 @@ def test_other_options_or_no_folder_cost_what_the_checkpoint_held_and_are_said_o
     assert "what other processes observed is not kept" in said(caplog)[0]
     with pytest.raises(ResultError, match="a state of a monitor without 'whole'"):
         other.load_state_dict({"steps": 3})
+    with pytest.raises(ResultError, match="a state of a monitor without 'updates'"):
+        other.load_state_dict({"steps": 9, "epoch": 9, "whole": None})
+    assert (other.steps, other.epoch) == (3, 4.0)
 
 
 def test_a_state_holds_what_was_observed_when_it_was_made():

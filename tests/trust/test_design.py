@@ -2,6 +2,7 @@
 
 import itertools
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -71,6 +72,15 @@ def test_a_study_opens_as_it_was_and_not_without_its_pictures(tmp_path):
     assert Study.open(tmp_path) == study
     (tmp_path / PICTURES / study.example.shown).unlink()
     with pytest.raises(ResultError, match="without 1 of its pictures"):
+        Study.open(tmp_path)
+
+
+def test_a_study_names_no_file_beside_its_pictures(tmp_path):
+    study = small_study(tmp_path)
+    (tmp_path / "secret.png").write_bytes(b"mine")
+    other = replace(study, example=replace(study.example, shown="../secret.png"))
+    other.save(tmp_path / FILE)
+    with pytest.raises(ResultError, match=r"without 1 of its pictures, \.\./secret"):
         Study.open(tmp_path)
 
 

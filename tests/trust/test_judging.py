@@ -57,7 +57,10 @@ def test_where_all_agree_it_is_told_with_a_width(study):
     found = judge(study, answers_table(study, said(study)))
     assert (found.people, found.images, found.torn) == (4, 6, 0)
     assert found.preference.value == found.by_answer.value == 1.0
-    assert found.preference.low == found.by_answer.low == exact_interval(24, 24).low
+    # Four people who agree may be chance, however many pairs they saw.
+    assert found.by_answer.low == exact_interval(24, 24).low
+    assert found.preference.low == exact_interval(4, 4).low < 0.5
+    assert "No preference is found" in str(findings(found)[0])
     assert found.by_person == exact_interval(4, 4)
     assert [one.value for one in found.ratings] == [2.0, 4.0]
     assert [one.value for one in found.shares] == pytest.approx([2 / 6, 4 / 6])
@@ -99,6 +102,38 @@ def test_who_fails_a_check_changes_clear_preferences_or_does_not_finish_is_left_
     assert len(table) == len(rows)
     lines = [str(one) for one in findings(found)]
     assert "3 people of 4 left out" in lines[-1]
+
+
+def test_of_one_or_two_people_nothing_is_told_that_cannot_be(tmp_path, study):
+    def say(person, place, trial):
+        return ("second", 1, 5) if person else ("first", 3, 3)
+
+    found = judge(study, answers_table(study, said(study, 2, say)))
+    for held in found.ratings:
+        assert 1 <= held.low <= held.high <= 5
+    for held in found.shares:
+        assert 1 / 6 <= held.low <= held.high <= 5 / 6
+    page = write_judgement(tmp_path / "two.html", study, found).read_text()
+    assert "two points or more" in page
+    alone = judge(study, answers_table(study, said(study, 1)))
+    assert not alone.preference.known
+    page = write_judgement(tmp_path / "one.html", study, alone).read_text()
+    assert "not known from one person" in page
+    assert "all said the same" not in page
+
+
+def test_who_stopped_is_not_counted_with_those_who_failed_a_check(study):
+    def say(person, place, trial):
+        return ("wrong", 1, 5) if person == 1 and trial.kind == "check" else ("second", 2, 4)
+
+    rows = said(study, 2, say)
+    whole = len(study)
+    found = judge(
+        study,
+        answers_table(study, [one for one in rows if one[1].place < whole or one[0].id == "p0"]),
+    )
+    assert dict(found.left_out) == {"p1": UNFINISHED}
+    assert found.with_all.counted == 1
 
 
 def test_who_always_chooses_the_left_map_is_left_out(tmp_path):

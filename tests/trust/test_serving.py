@@ -227,7 +227,7 @@ def test_who_asks_too_often_waits_and_addresses_are_forgotten(tmp_path, study, a
     assert [allowance.takes(name, 0.0) for name in "aabca"] == [True, False, True, True, True]
 
 
-def test_a_database_that_is_away_loses_nothing(client, answers, monkeypatch):
+def test_a_database_that_is_away_loses_nothing(client, answers, monkeypatch, caplog):
     pages = begin(client)
     form = form_in(client.get(f"{pages}/1").text)
     sent = {"form": form, "best": "right", "left": "1", "right": "5"}
@@ -243,6 +243,10 @@ def test_a_database_that_is_away_loses_nothing(client, answers, monkeypatch):
     seen = client.get(f"{pages}/1")
     assert seen.status_code == 503
     assert "All answers that you gave so far are safe" in seen.text
+    assert "gone" not in seen.text
+    assert [one.getMessage() for one in caplog.records] == [
+        "the database does not answer: gone"
+    ] * 2
     monkeypatch.undo()
     again = sent | {"form": form_in(found.text)}
     assert client.post(f"{pages}/1", data=again).url.path == f"{pages}/2"
@@ -254,9 +258,15 @@ def test_a_database_of_another_study_or_that_does_not_answer_is_told(tmp_path, s
     other = small_study(tmp_path / "other", pairs=7)
     with pytest.raises(ResultError, match="answers of another study"):
         answers_of(tmp_path, other)
-    address = "postgresql://me:secret@127.0.0.1:1/none"
-    with pytest.raises(ResultError, match="does not answer") as refused:
-        Answers(address, study)
+    for address in (
+        "postgresql://me:secret@127.0.0.1:1/none",
+        "postgresql://me@127.0.0.1:1/none?password=secret",
+    ):
+        with pytest.raises(ResultError, match="does not answer") as refused:
+            Answers(address, study)
+        assert "secret" not in str(refused.value)
+    with pytest.raises(ResultError, match="write %40") as refused:
+        Answers("postgresql://me:my@secret@127.0.0.1:1/none", study)
     assert "secret" not in str(refused.value)
     for wrong in ("answers", "nosuch://host/name"):
         with pytest.raises(ResultError, match="does not answer"):

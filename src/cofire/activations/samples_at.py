@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 from torch.utils.data import (
+    BatchSampler,
     DataLoader,
     Dataset,
     IterableDataset,
@@ -42,7 +43,9 @@ def samples_at(
     """
     wanted = sorted(set(numbers))
     source, found = data, {}
-    if isinstance(data, DataLoader) and isinstance(data.sampler, SequentialSampler):
+    in_order = isinstance(data, DataLoader) and isinstance(data.sampler, SequentialSampler)
+    # One with batches of its own has a sampler as well, which it does not use.
+    if in_order and type(data.batch_sampler) in (BatchSampler, type(None)):
         source = data.dataset if data.collate_fn is default_collate else data
     whole = isinstance(source, Dataset) and not isinstance(
         source, DataLoader | TensorDataset | IterableDataset

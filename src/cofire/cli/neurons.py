@@ -30,6 +30,8 @@ from cofire.study.sources import outputs_of
 _CELL, _GAP, _LINE = 150, 12, 22
 _CLASSES = 12
 """Strips of so many classes at the most, those that the neuron fires most for."""
+_MOST = 6000
+"""Pictures of a page, which is 60 MB at the most then."""
 _OPEN = 4
 """Strips that are seen without unfolding."""
 
@@ -71,14 +73,25 @@ def neurons(options: Neurons) -> dict[str, Any]:
     )
     names = classes_of(source) or known_names(options.model, network.num_classes)
     (chosen,) = _one(network.select(options.layer), options.layer)
-    summary = _summary(options, network, source, chosen.name, names)
-    layer, of_unit = summary[chosen.name], summary.options.unit
-    if (largest := max(options.neuron)) >= layer.neurons:
+    given = None if options.summary is None else _given(options.summary, options.model, network)
+    of_unit = options.unit if given is None else given.options.unit
+    if (largest := max(options.neuron)) >= (count := chosen.neurons(of_unit)):
         raise OptionError(
             f"neuron={largest} of layer '{chosen.name}'",
-            f"a number below {layer.neurons}, as many neurons as it has",
-            f"pass neuron={layer.neurons - 1} or less",
+            f"a number below {count}, as many neurons as it has",
+            f"pass neuron={count - 1} or less",
         )
+    strips_of = 1 + min(_CLASSES, network.num_classes)
+    if (pictures := strips_of * options.top_samples * len(options.neuron)) > _MOST:
+        raise OptionError(
+            f"{pictures:,} pictures: top_samples={options.top_samples} for {len(options.neuron)} neurons",
+            f"at most {_MOST:,} on a page",
+            f"pass top_samples={max(1, _MOST // (strips_of * len(options.neuron)))}",
+        )
+    summary = given
+    if summary is None:
+        summary = _made(options, network, source, chosen.name, names)
+    layer = summary[chosen.name]
     called = f"layer {chosen.name}" if chosen.name[0].isdigit() else chosen.name
     told = {number: str(number) for number in range(network.num_classes)}
     told |= dict(enumerate(names or ()))
@@ -102,7 +115,7 @@ def neurons(options: Neurons) -> dict[str, Any]:
                 [number],
                 unit=of_unit,
                 most=options.top_samples,
-                num_classes=max(len(told), network.num_classes),
+                num_classes=max(told) + 1,
             )[number]
         facts = _facts(layer, number, told)
         strips = [
@@ -166,27 +179,29 @@ def _one(layers: Sequence[Any], asked: str) -> Sequence[Any]:
     return layers
 
 
-def _summary(
+def _made(
     options: Neurons, network: Network, source: Any, layer: str, names: Sequence[str] | None
 ) -> ActivationSummary:
-    if options.summary is None:
-        return run_summary(
-            network,
-            options.loader(source),
-            layers=layer,
-            unit=options.unit,
-            by_class="statistics",
-            top_samples=options.top_samples,
-            class_names=names,
-            outputs=outputs_of(source, options.model, network.num_classes),
-            min_class_samples=1,
-            batch_size=options.batch_size,
-        )
-    found = ActivationSummary.load(options.summary)
+    return run_summary(
+        network,
+        options.loader(source),
+        layers=layer,
+        unit=options.unit,
+        by_class="statistics",
+        top_samples=options.top_samples,
+        class_names=names,
+        outputs=outputs_of(source, options.model, network.num_classes),
+        min_class_samples=1,
+        batch_size=options.batch_size,
+    )
+
+
+def _given(path: Path, model: str, network: Network) -> ActivationSummary:
+    found = ActivationSummary.load(path)
     if found.options.fingerprint != network.fingerprint:
         raise ResultError(
-            f"'{options.summary}', a summary of another network",
-            f"one of {options.model}",
+            f"'{path}', a summary of another network",
+            f"one of {model}",
             "pass the network that it is of, or leave summary out",
         )
     return found

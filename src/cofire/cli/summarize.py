@@ -115,8 +115,11 @@ def summarize(options: Summarize) -> dict[str, Any]:
     if (line := narrowed(tops, max(options.top))) and not silent:
         note(line)
     moment = Moment(1, 1.0, 1)
-    shown = picture_tables(network, source, summary, vars(moment), images=not options.no_images)
-    trajectory = replace(trajectory_of(summary, moment, None, record, graphs), **shown)
+    trajectory = trajectory_of(summary, moment, None, record, graphs)
+    if options.top_samples:
+        images = not options.no_images
+        shown = picture_tables(network, source, summary, vars(moment), images=images)
+        trajectory = replace(trajectory, **shown)
     summary.save(options.out / "summary.safetensors")
     trajectory.save(options.out)
     return reported(trajectory, options.out) | {"layers": trajectory.layers.to_pylist()}

@@ -280,14 +280,16 @@ class Monitor:
         """
         try:
             whole = None if state["whole"] is None else Observed.of(state["whole"])
-            self.steps, self.epoch = int(state["steps"]), float(state["epoch"])
-            self.updates, self._of = state["updates"], state["of"]
+            steps, epoch = int(state["steps"]), float(state["epoch"])
+            updates, of = state["updates"], state["of"]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ResultError(
                 f"a state of a monitor without {error}",
                 "what `monitor.state_dict()` gave",
                 "pass that part of the checkpoint, or leave it out: counting begins anew then",
             ) from error
+        # All of it, or nothing.
+        self.steps, self.epoch, self.updates, self._of = steps, epoch, updates, of
         self._window, self._whole = None, whole if rank() == 0 else None
         if whole is not None and processes() > 1:
             self.said.say(
@@ -308,10 +310,10 @@ class Monitor:
             epoch: Whole epochs of the run so far.
         """
         state = self.said.safely("checkpoint", read)
+        self.epoch = float(epoch)
         if state is not None:
             self.said.safely("checkpoint", self.load_state_dict, state)
         else:
-            self.epoch = float(epoch)
             self.said.say(
                 "the checkpoint holds no state of the monitor: batches are counted anew",
                 "nothing need be done",

@@ -105,6 +105,13 @@ class Results:
         grid[i, j] = floats(table[column])
         return grid
 
+    @cached_property
+    def pictures(self) -> list[dict[str, Any]]:
+        """Rows of the table of pictures: those of the last checkpoint, where one that was the last is still there."""
+        rows: list[dict[str, Any]] = self.trajectory.pictures.to_pylist()
+        last = max((row["checkpoint"] for row in rows), default=0)
+        return [row for row in rows if row["checkpoint"] == last]
+
     @property
     def tops(self) -> list[int]:
         """The numbers of representatives per class that graphs were asked for, the one that is shown first."""

@@ -13,6 +13,8 @@ from cofire.patterns import MEASURES, Measure
 from cofire.renamed import WORDS
 
 _MOMENT = "checkpoint:int32 epoch:float64 step:int64? "
+WITHOUT = "without "
+"""How the keys of a table's metadata begin that say what it has no rows of, and why."""
 _ACCURACIES = " train_accuracy:float64? test_accuracy:float64?"
 
 
@@ -79,7 +81,7 @@ class TableSpec:
         Raises:
             ResultError: A column that is always there is not, or one is of another type.
         """
-        schema = self.schema
+        schema, notes = self.schema, table.schema.metadata
         # The words of now, where the table has none of them.
         now = [WORDS.get(name, name) for name in table.column_names]
         table = table.rename_columns(now) if len(set(now)) == len(now) else table
@@ -97,7 +99,7 @@ class TableSpec:
                 [*known, *(table[one.name] for one in others)],
                 [*schema.names, *(one.name for one in others)],
             )
-            return whole.cast(pa.schema([*schema, *others], table.schema.metadata))
+            return whole.cast(pa.schema([*schema, *others], notes))
         except (pa.ArrowException, ValueError) as error:
             raise ResultError(
                 f"a table '{self.name}': {error}",

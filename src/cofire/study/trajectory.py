@@ -23,7 +23,7 @@ from cofire.study.boosts import choices_of
 from cofire.study.correlation import Correlation, correlate
 from cofire.study.graph_rows import graph_from_tables
 from cofire.study.options import of_now
-from cofire.study.tables import TABLES
+from cofire.study.tables import TABLES, WITHOUT
 
 _MOMENT = ("checkpoint", "epoch", "step")
 
@@ -119,6 +119,7 @@ class Trajectory:
             name: pa.concat_tables([getattr(p, name) for p in pieces], promote_options="default")
             .sort_by([(key, "ascending") for key in spec.keys.split()])
             .combine_chunks()
+            .replace_schema_metadata(_missing([getattr(p, name) for p in pieces]) or None)
             for name, spec in TABLES.items()
         }
         return cls(**ordered, options=pieces[0].options)
@@ -321,7 +322,7 @@ class Trajectory:
             tables["correlations"] = self.correlations()
         for name, table in tables.items():
             metadata = {"cofire": json.dumps(self.options, sort_keys=True)}
-            whole = table.replace_schema_metadata(metadata)
+            whole = table.replace_schema_metadata(_missing([table]) | metadata)
             write_table(whole, target / f"{name}.parquet", compression="zstd")
         return target
 
@@ -374,7 +375,9 @@ class Trajectory:
                     "run the study again to make it, or name its folder",
                 ) from error
             notes.add((tables[name].schema.metadata or {}).get(b"cofire"))
-            tables[name] = spec.fit(tables[name].replace_schema_metadata(None))
+            tables[name] = spec.fit(
+                tables[name].replace_schema_metadata(_missing([tables[name]]) or None)
+            )
         if notes == {None}:
             raise ResultError(
                 f"{folder}: tables without cofire's options",
@@ -456,3 +459,9 @@ def _first_columns() -> dict[str, OfLayer]:
 
 if not TYPE_CHECKING:
     __getattr__ = removed(__name__)
+
+
+def _missing(tables: Iterable[pa.Table]) -> dict[Any, Any]:
+    """What tables have no rows of, as their metadata say."""
+    notes = [note for table in tables for note in (table.schema.metadata or {}).items()]
+    return {key: why for key, why in notes if key.startswith(WITHOUT.encode())}

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from sqlalchemy import Engine, event
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlmodel import Field, Session, SQLModel, col, create_engine, func, select
 
 from cofire.errors import CofireError, ResultError
@@ -99,7 +99,14 @@ class Answers:
     def __init__(self, address: str, study: Study) -> None:
         whose = checksum_of_json(study.described())
         # What an address tells in messages, without its password.
-        self.told = told = re.sub(r"//([^:@/]*):[^@]*@", r"//\1:***@", address)
+        self.told = told = _told(address)
+        if not address.startswith("sqlite") and address.count("@") > 1:
+            # A driver takes what follows the first one for the host, and tells it.
+            raise ResultError(
+                f"the database '{told}' with several @",
+                "an address with one, before the host",
+                "write %40 in place of each @ of its password",
+            )
         with _reached(told):
             self.engine = _engine(address)
             SQLModel.metadata.create_all(self.engine, [kind.__table__ for kind in self.TABLES])
@@ -151,9 +158,14 @@ class Answers:
             return list(session.exec(asked.order_by(col(Answer.person), col(Answer.place))))
 
 
-def is_away(error: SQLAlchemyError) -> bool:
-    """Whether an error says that the database cannot be reached, and not that what it was asked is wrong."""
-    return isinstance(error, OperationalError) or not isinstance(error, DBAPIError)
+def _told(address: str) -> str:
+    """An address without its password, which may hold any sign or stand among the options.
+
+    Example:
+        >>> _told("postgresql://me:a@b/c?d@host/name?password=e"), _told("sqlite:///study/answers.db")
+        ('postgresql://me:***@host/name', 'sqlite:///study/answers.db')
+    """
+    return re.sub(r"//([^:@/]*):.*@", r"//\1:***@", address).partition("?")[0]
 
 
 def _engine(address: str) -> Engine:

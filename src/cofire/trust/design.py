@@ -126,7 +126,10 @@ class Study(Stored):
             ResultError: There is none, or one of another version, or it is damaged.
         """
         study = cls.load(folder / FILE)
-        missing = sorted(name for name in study.files if not (folder / PICTURES / name).is_file())
+        pictures = folder / PICTURES
+        # A study that came from elsewhere opens no file beside its pictures.
+        held = {file.name for file in pictures.iterdir()} if pictures.is_dir() else set()
+        missing = sorted(study.files - held)
         if missing:
             raise ResultError(
                 f"'{folder}' without {len(missing)} of its pictures, {missing[0]} first",

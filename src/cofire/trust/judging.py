@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import krippendorff
@@ -22,6 +22,9 @@ PAPER = {"AlexNet": 36.07, "VGG-16": 38.08}
 """Normalised reliability of the maps of both networks as P3 §4.2 prints it; all 12 people preferred VGG-16's."""
 CLEAR = 2
 """Whoever rates the two maps so many points apart has a clear preference."""
+_SCALE = 1.0, 5.0
+_SHARES = 1 / 6, 5 / 6
+"""The least and the most that a rating can be, and one of two ratings of both."""
 WRONG_MAP = "chose an obviously wrong map"
 CHANGED = "changed a clear preference when a pair came again"
 UNFINISHED = "did not finish"
@@ -49,7 +52,7 @@ class Judgement(Stored):
         rating_gap: How much more reliable the second network's maps are.
         shares: Of all points given, those of both networks.
         agreement: Krippendorff's alpha of votes (nominal) and of ratings (ordinal); None where
-            nothing varies.
+            nothing varies, or nobody saw what another one did.
         repeated: Share of repeated pairs with the same vote; None where there are none.
         simulated: Whether the raters are no people.
     """
@@ -129,12 +132,12 @@ def _left_out(study: Study, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]
     for person, own in of.items():
         seen = {(row["image"], row["method"]): row for row in own if row["kind"] == "pair"}
         again = [row for row in own if row["kind"] == "repeat"]
-        if any(row["preferred"] == "wrong map" for row in own):
+        if len(own) < len(study):
+            reasons[person] = UNFINISHED
+        elif any(row["preferred"] == "wrong map" for row in own):
             reasons[person] = WRONG_MAP
         elif any(_changed(seen[row["image"], row["method"]], row) for row in again):
             reasons[person] = CHANGED
-        elif len(own) < len(study):
-            reasons[person] = UNFINISHED
     return reasons
 
 
@@ -177,10 +180,16 @@ class _Said:
 
     @property
     def preference(self) -> Interval:
-        """Where all agree, as wide as independent answers would leave it: a bootstrap has no width there."""
+        """Never narrower than of independent answers, nor, where all agree, than of as many people or images.
+
+        A bootstrap has no width where all agree: two people who do are what chance gives often.
+        """
         found, exact = crossed_interval(self.second, self.held), self.by_answer
-        low, high = max(0.0, min(found.low, exact.low)), min(1.0, max(found.high, exact.high))
-        return Interval(found.value, low, high, found.counted)
+        if found.value in (0.0, 1.0):
+            fewest = min(self.held.shape)
+            exact = exact_interval(round(found.value * fewest), fewest)
+        low, high = min(found.low, exact.low), max(found.high, exact.high)
+        return _within(Interval(found.value, low, high, found.counted), 0.0, 1.0)
 
     @property
     def by_answer(self) -> Interval:
@@ -232,18 +241,25 @@ def judge(study: Study, table: pa.Table, *, simulated: bool = False) -> Judgemen
             if pc.any(pc.equal(counted["method"], method)).as_py()
         },
         ratings=(
-            crossed_interval(said.ratings[0], said.held),
-            crossed_interval(said.ratings[1], said.held),
+            _within(crossed_interval(said.ratings[0], said.held), *_SCALE),
+            _within(crossed_interval(said.ratings[1], said.held), *_SCALE),
         ),
         rating_gap=crossed_interval(said.ratings[1] - said.ratings[0], said.held),
         shares=(
-            crossed_interval(said.ratings[0], points),
-            crossed_interval(said.ratings[1], points),
+            _within(crossed_interval(said.ratings[0], points), *_SHARES),
+            _within(crossed_interval(said.ratings[1], points), *_SHARES),
         ),
         agreement=_agreement(counted, second),
         repeated=_same_again(counted, again),
         simulated=simulated,
     )
+
+
+def _within(found: Interval, least: float, most: float) -> Interval:
+    """An interval within what can be; that of few people by Student's t reaches beyond it."""
+    if not found.known:
+        return found
+    return replace(found, low=max(least, found.low), high=min(most, found.high))
 
 
 def _agreement(counted: pa.Table, second: str) -> tuple[float | None, float | None]:

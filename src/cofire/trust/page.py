@@ -154,7 +154,9 @@ class Raters(Section):
         told = [
             f"{what}: {number(alpha)}"
             if alpha is not None
-            else f"{what}: none, as all said the same"
+            else f"{what}: not known, as all said the same"
+            if self.found.people > 1
+            else f"{what}: not known from one person"
             for what, alpha in (("votes", votes), ("ratings", ratings))
         ]
         again = self.found.repeated

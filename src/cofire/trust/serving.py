@@ -6,6 +6,7 @@ on by its link. There are no cookies, and addresses of the network are forgotten
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -32,6 +33,7 @@ from cofire.trust.guard import HEADERS, Allowance, Form, device_of, form_of, per
 
 _OPEN_SECONDS = 3 * 86400
 """So long a page may lie open before it is sent."""
+_LOGGER = logging.getLogger("cofire.trust")
 _SIDES, _RATINGS = ("left", "right"), ("1", "2", "3", "4", "5")
 _ASKED = {
     "best": (_SIDES, "which map is best"),
@@ -108,7 +110,7 @@ class Pages:
 
     def _told(self, request: Request, error: Exception) -> Response:
         """What went wrong, in words; of the database all that can be said is to try again."""
-        status = error.status_code if isinstance(error, HTTPException) else 503
+        status = error.status_code if isinstance(error, HTTPException) else _away(error)
         title, text = _TOLD.get(status, _TOLD[404])
         wait = {"Retry-After": "5"} if status in (429, 503) else {}
         return self._page("message", title, status, HEADERS | wait, text=text)
@@ -189,8 +191,8 @@ class Pages:
             # Pages come in their order.
             if found is not None and found[1] + 1 == place:
                 self.answers.keep(answer)
-        except SQLAlchemyError:
-            return self._question(token, number, place, form, {"away": _AWAY}, 503)
+        except SQLAlchemyError as error:
+            return self._question(token, number, place, form, {"away": _AWAY}, _away(error))
         return _to(token, place + 1)
 
     def picture(self, request: Request, form: Form) -> Response:
@@ -273,6 +275,13 @@ class Pages:
         made = self.templates.get_template(f"{template}.html.j2")
         text = made.render(title=title, study=self.study, **words)
         return HTMLResponse(text, status, headers)
+
+
+def _away(error: Exception) -> int:
+    """Tell whoever serves the study, on whose terminal people's pages are not seen."""
+    said = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+    _LOGGER.warning("the database does not answer: %s", said)
+    return 503
 
 
 def _to(token: str, place: int | str) -> Response:

@@ -223,7 +223,7 @@ class Graphs(Section):
         """What the drawing is made from, as JSON that may stand in the page."""
         found = packed(self.scenes, self._names)
         shown: dict[str, dict[str, list[tuple[str, str]]]] = {}
-        for row in self.results.trajectory.pictures.to_pylist():
+        for row in self.results.pictures:
             if row["role"] == "graph" and row["image"]:
                 told = f"{self.results.class_name(row['label'])}, {number(row['activation'], 2)}"
                 of_layer = shown.setdefault(row["layer"], {})

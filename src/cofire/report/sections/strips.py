@@ -8,8 +8,9 @@ from itertools import groupby
 from typing import Any, Self
 
 from cofire.images.pictures import Picture, address, encoded
-from cofire.report.notation import number, plural
+from cofire.report.notation import joined, number, plural
 from cofire.report.section import Results, Section
+from cofire.study.pictures import left_out
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,14 @@ class Strips(Section):
     @classmethod
     def of(cls, results: Results) -> Self | None:
         found: dict[str, dict[str, list[Strip]]] = {}
-        rows = [row for row in results.trajectory.pictures.to_pylist() if row["role"] != "graph"]
+        rows = [row for row in results.pictures if row["role"] != "graph"]
+        last = results.checkpoints[-1] if results.checkpoints else 0
+        reasons: dict[str, list[str]] = {}
+        for layer, why in left_out(results.trajectory.pictures, last).items():
+            reasons.setdefault(why, []).append(f"layer {layer}" if layer[0].isdigit() else layer)
+        missing = " ".join(
+            f"There are no pictures of {joined(names)}: {why}" for why, names in reasons.items()
+        )
         for (layer, neuron, role), own in groupby(
             rows, key=lambda row: (row["layer"], row["neuron"], row["role"])
         ):
@@ -135,7 +143,7 @@ class Strips(Section):
             pictures = [_told(row, results) for row in tiles]
             roles[role].append(Strip(named, words, pictures, first["value"]))
         if not found:
-            return None
+            return cls(missing, ()) if missing else None
         layers = list(found)
         order = [
             sorted(found[layers[-1]][role], key=lambda one: -one.value)
@@ -152,7 +160,7 @@ class Strips(Section):
             answer += f"; neuron {broad[-1].number} is the least: {broad[-1].words}"
         rest = [*selective[SELECTIVE:], *broad[:-BROAD], *others]
         shown = [*selective[:SELECTIVE], *broad[-BROAD:]]
-        return cls(f"{answer}.", shown, rest, plural(len(rest), "more neuron"))
+        return cls(f"{answer}. {missing}".rstrip(), shown, rest, plural(len(rest), "more neuron"))
 
     def lead(self) -> str:
         return self.answer
