@@ -344,20 +344,38 @@ def more_representatives_than_neurons(_, __):
 
 
 @remedy(errors.OptionError, "torch.cat([-z, z], dim=1) / 2")
-def one_logit(_, __):
-    class Two(nn.Module):
+def sigmoids_of_classes(_, __):
+    sigmoids = nn.Sequential(cnn(outputs=3), nn.Sigmoid()).eval()
+
+    class Against(nn.Module):
         def __init__(self):
             super().__init__()
-            self.inner = cnn(outputs=1)
+            self.inner = sigmoids
 
         def forward(self, x):
-            z = self.inner(x)
+            z = torch.logit(self.inner(x))[:, 1:2]
             return torch.cat([-z, z], dim=1) / 2
 
-    labels = torch.arange(4) % 2
     return (
-        lambda: cofire.summarize(Network(cnn(outputs=1), images()[:1]), (images(), labels)),
-        lambda: cofire.summarize(Network(Two().eval(), images()[:1]), (images(), labels)),
+        lambda: cofire.explain(Network(sigmoids, images()[:1]), images()),
+        lambda: cofire.explain(Network(Against().eval(), images()[:1]), images()),
+    )
+
+
+@remedy(errors.ExportError, "torch.logit of the output")
+def a_single_output_made_of_a_probability(_, __):
+    class Other(nn.Module):
+        def __init__(self, logit):
+            super().__init__()
+            self.inner, self.logit = cnn(outputs=1), logit
+
+        def forward(self, x):
+            share = 1 - self.inner(x).sigmoid()
+            return torch.logit(share) if self.logit else share
+
+    return (
+        lambda: Network(Other(False).eval(), images()[:1]),
+        lambda: Network(Other(True).eval(), images()[:1]),
     )
 
 

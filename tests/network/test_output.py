@@ -149,8 +149,47 @@ def test_output_picks_the_head_that_is_meant(capture, named, output, head):
         cofire.Network(model, IMAGES[:1], capture=capture, output="nowhere")
 
 
+@BOTH
+@pytest.mark.parametrize(
+    "ending",
+    [
+        [nn.Sigmoid(), Lambda(lambda p: 1 - p)],
+        [nn.Sigmoid(), Lambda(lambda p: p.clamp(0.1, 0.9)), nn.Flatten(0)],
+        [nn.Hardsigmoid()],
+        [nn.Softmax(1)],
+    ],
+)
+def test_a_single_probability_is_not_taken_for_a_logit(capture, ending):
+    model = made(*ending, classes=1)
+    with pytest.raises(ExportError, match=r"a single output by .*torch\.logit of the output"):
+        cofire.Network(model, IMAGES[:1], capture=capture)
+
+
+@BOTH
+def test_the_logit_of_a_single_probability_has_the_models_own_probability(capture):
+    ending = nn.Sigmoid(), Lambda(lambda p: 1 - p)
+    model = made(*ending, Lambda(torch.logit), classes=1)
+    network = cofire.Network(model, IMAGES[:1], capture=capture)
+    right = made(*ending, classes=1)(IMAGES).detach()[:, 0]
+    torch.testing.assert_close(network.run(IMAGES).softmax(1)[:, 1], right)
+
+
+@BOTH
+def test_hidden_sigmoids_and_bounded_outputs_are_single_logits_all_the_same(capture):
+    for ending in ([nn.Sigmoid(), nn.Linear(3, 1)], [nn.Sigmoid(), nn.Linear(3, 1), nn.Tanh()]):
+        model = made(*ending)
+        network = cofire.Network(model, IMAGES[:1], capture=capture)
+        right = model(IMAGES).detach()[:, 0]
+        torch.testing.assert_close(network.run(IMAGES).diff()[:, 0], right)
+
+
 REFUSED = {
     "sigmoids": ([nn.Sigmoid()], 3, "sigmoids, each a probability by itself"),
+    "sigmoids in bounds": (
+        [nn.Sigmoid(), Lambda(lambda p: p.clamp(1e-6, 1 - 1e-6))],
+        3,
+        "sigmoids, each a probability by itself",
+    ),
     "by hand": (
         [Lambda(lambda x: x.exp() / x.exp().sum(1, keepdim=True))],
         3,

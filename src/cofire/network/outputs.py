@@ -150,6 +150,9 @@ def ending_of(result: Operation) -> tuple[Output, Operation]:
     Args:
         result: The operation that gives (batch, classes).
 
+    Raises:
+        ExportError: A single output is made of a probability, and is none of its logit.
+
     Example:
         >>> from cofire.network.operations import Extent
         >>> sizes = (Extent(2, 3), Extent(5, 5))
@@ -159,7 +162,9 @@ def ending_of(result: Operation) -> tuple[Output, Operation]:
         ('probabilities', True)
     """
     if _is_one_number(result):
-        return "one logit", _without_sigmoid(result)
+        logit = _without_sigmoid(result)
+        _refuse_made_of_probabilities(logit)
+        return "one logit", logit
     operation = _passed(result)
     before = _passed(operation.first) if operation.first is not None else None
     found = _softmax(operation)
@@ -168,6 +173,8 @@ def ending_of(result: Operation) -> tuple[Output, Operation]:
     inner = _softmax(before) if before is not None else None
     if inner is not None and (operation.name, inner[0]) in _INVERSE:
         return _INVERSE[operation.name, inner[0]], inner[1]
+    if operation.name.startswith("clamp"):
+        operation = before or operation
     if operation.name in ("sigmoid", "hardsigmoid", "log_sigmoid"):
         return "sigmoids", result
     return "logits", result
@@ -188,6 +195,21 @@ def _without_sigmoid(result: Operation) -> Operation:
             break
         operation = operation.first
     return result
+
+
+def _refuse_made_of_probabilities(result: Operation) -> None:
+    """Refuse a single output that is not the sigmoid itself but made of it: its sign says nothing of the class."""
+    operation: Operation | None = result
+    while operation is not None and operation.role == "operation" and operation.name != "logit":
+        if operation.name in ("sigmoid", "hardsigmoid", *_SOFTMAX):
+            raise ExportError(
+                f"a single output by {result.name!r} of {operation.name!r}",
+                "a logit, or its sigmoid and nothing after that",
+                "let forward return the logit, or torch.logit of the output if that is a probability",
+            )
+        # What has weights, or mixes several values, is a value of its own.
+        operands = list(operation.operands())
+        operation = operands[0] if len(operands) == 1 else None
 
 
 def _softmax(operation: Operation) -> tuple[Output, Operation] | None:
