@@ -306,7 +306,7 @@ def test_what_zennit_has_no_rule_for_is_refused_by_name(name):
     told = str(caught.value)
     assert told.startswith(f"{name} (node ")
     assert all(
-        part in told for part in ("method 'lrp'", "test_lrp.py line", "zennit", "discernible")
+        part in told for part in ("method 'lrp'", "networks.py line", "zennit", "discernible")
     )
 
 
