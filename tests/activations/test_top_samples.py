@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import cofire
 from cofire.activations import ActivationSummary, TopSamples, cost_of
 from cofire.activations.neurons import Grouping, NeuronView
-from cofire.errors import BudgetError, DataError, LabelError, MergeError
+from cofire.errors import DataError, LabelError, MergeError
 from cofire.network import Network
 
 
@@ -214,5 +214,19 @@ def test_their_memory_is_counted_before_anything_runs(seen):
     state = cofire.summarize(network, (inputs, labels), unit="element", by_class=True)["1"].tops
     size = sum(p.numel() * p.element_size() for p in (state.values, state.samples, state.places))
     assert kept.bytes - without.bytes == size * (210 + 7) // 210
-    with pytest.raises(BudgetError, match="fewer top_samples"):
-        cofire.summarize(network, (inputs, labels), top_samples=1000, max_bytes=100_000)
+
+
+def test_they_take_a_quarter_of_the_memory_at_the_most_and_fewer_are_told(seen, capsys):
+    network, inputs, labels, _ = seen
+    layers = network.activation_layers
+    without = cost_of(layers, unit="channel", bins=100).bytes
+    neurons = sum(layer.neurons("channel") for layer in layers)
+    for free, kept in ((12 * neurons * 5, 5), (12 * neurons - 1, 0)):
+        given = {"max_bytes": without + free, "progress": True}
+        assert free < given["max_bytes"] // 4
+        summary = cofire.summarize(network, (inputs, labels), **given)
+        assert summary.options.top_samples == kept
+    assert "none of the 9 top samples" in capsys.readouterr().err
+    with pytest.raises(DataError, match="max_bytes"):
+        summary["1"].top_samples()
+    assert cofire.summarize(network, (inputs, labels), max_bytes=10**6).options.top_samples == 9

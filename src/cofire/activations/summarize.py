@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
@@ -18,7 +19,7 @@ from cofire.activations.passes import FirstPass, SecondPass, check_classes, chec
 from cofire.activations.random_labels import RandomLabels, shuffled_labels
 from cofire.activations.summary import ActivationSummary, ByClass, LayerSummary, SummaryOptions
 from cofire.activations.together import Task, alone
-from cofire.activations.top_samples import DEFAULT_SAMPLES, SAMPLE_BYTES
+from cofire.activations.top_samples import DEFAULT_SAMPLES, SAMPLE_BYTES, samples_that_fit
 from cofire.arguments import validated
 from cofire.errors import BudgetError, LayerError, OptionError
 from cofire.network import ActivationLayer, Network, Selector, Unit, classifier
@@ -96,9 +97,10 @@ def summarize(
             alone gives. Two at least, ten say something; 0 for none. Data that is not in memory is
             read once more, for its labels, and each graph keeps 4 bytes per sample. A loader that
             shuffles gives other random labels in the second pass, which chance does not mind.
-        top_samples: How many samples that each neuron fires most for are kept, with `by_class` of
-            each class as well (`LayerSummary.top_samples`); 0 for none. A loader that reads in
-            another order each time has none: their numbers would mean nothing.
+        top_samples: How many samples that each neuron fires most for are kept at the most, with
+            `by_class` of each class as well (`LayerSummary.top_samples`); 0 for none. Fewer where
+            they would take more than a quarter of `max_bytes`, which is told. A loader that reads
+            in another order each time has none: their numbers would mean nothing.
         class_names: Names of all classes, in the order of the labels; those of the data set
             (`classes`, also of the data set behind a loader or a part) unless given, else numbers.
         outputs: The number of each class's output, where class i is not output i.
@@ -185,8 +187,11 @@ def summarizing(
     _check_graph(pairs, kept, top, null_graphs)
     batches = Batches(data, len(labelling.names), batch_size=batch_size)
 
-    def cost_for(classes: int) -> Cost:
-        return cost_of(
+    neurons = sum(layer.neurons(unit) for layer in chosen)
+
+    def needed(classes: int) -> tuple[Cost, int]:
+        counting = partial(
+            cost_of,
             chosen,
             unit=unit,
             bins=bins,
@@ -195,14 +200,16 @@ def summarizing(
             pairs=pairs,
             top=top,
             null_graphs=null_graphs,
-            top_samples=top_samples,
         )
+        free = min(max_bytes // 4, max_bytes - counting().bytes)
+        fit = samples_that_fit(top_samples, neurons, classes if kept else 1, free)
+        return counting(top_samples=fit), fit
 
-    cost = cost_for(len(labelling.names))
+    cost, fit = needed(len(labelling.names))
     class_samples = None
-    if kept and (batches.in_memory or null_graphs or cost.bytes > max_bytes):
+    if kept and (batches.in_memory or null_graphs or cost.bytes > max_bytes or fit < top_samples):
         class_samples = batches.class_samples()
-        cost = cost_for(max(1, int((class_samples > 0).sum())))
+        cost, fit = needed(max(1, int((class_samples > 0).sum())))
     if cost.bytes > max_bytes:
         smaller = {
             "choose fewer layers": True,
@@ -211,7 +218,6 @@ def summarizing(
             "fewer null_graphs": null_graphs > 0,
             "a smaller top": pairs is not None,
             "fewer bins": bins > 100,
-            "fewer top_samples": top_samples > 0,
         }
         raise BudgetError(
             f"{cost} with unit='{unit}', bins={bins}, by_class={kept!r}",
@@ -223,6 +229,13 @@ def summarizing(
     announce(f"{len(chosen)} layers, {at_most}{cost}", progress)
     if reason := labelling.without_accuracy():
         announce(f"Note: {reason}", progress)
+    if fit < top_samples:
+        announce(
+            f"Note: {fit or 'none'} of the {top_samples} top samples of each neuron: more would take over a "
+            f"quarter of {in_units(max_bytes)} (max_bytes)",
+            progress,
+        )
+    top_samples = fit
 
     by_chance = None
     known = None if class_samples is None else torch.nonzero(class_samples > 0).flatten()

@@ -25,6 +25,22 @@ _MOST = 2**31 - 1
 _WHAT = ("values", "samples", "places")
 
 
+def samples_that_fit(samples: int, neurons: int, classes: int, free: int) -> int:
+    """How many top samples are kept: fewer than asked for where memory does not allow for more.
+
+    Args:
+        samples: Asked for.
+        neurons: Over all layers.
+        classes: Whose samples are kept apart.
+        free: Bytes that they may take.
+
+    Example:
+        >>> samples_that_fit(9, 512, 10, 10**9), samples_that_fit(9, 22_720, 1000, 10**9)
+        (9, 3)
+    """
+    return max(0, min(samples, free // (SAMPLE_BYTES * neurons * classes)))
+
+
 @dataclass(frozen=True)
 class TopSamples(State):
     """For each neuron of a layer the samples with its highest activations, per class; it merges.
@@ -219,7 +235,7 @@ class NeuronSamples:
             raise DataError(
                 "a summary without the samples that neurons fire most for",
                 f"one made with top_samples={DEFAULT_SAMPLES}, of data that is read in the same order each time",
-                "summarize again, with a loader that does not shuffle",
+                "summarize again, with a loader that does not shuffle and a max_bytes that they fit in",
             )
         if label is None:
             state, label = state.over_classes(), TOGETHER

@@ -176,7 +176,7 @@ class Rehearsal:
         options, asked = self.options, self.options.summary
         for booster in options.boosting.values():
             chosen_layers(network, booster["layers"])
-        counted = ("unit", "bins", "by_class", "pairs", "top", "null_graphs", "top_samples")
+        counted = ("unit", "bins", "by_class", "pairs", "top", "null_graphs")
         cost = cost_of(
             network.select(options.layers),
             num_classes=len(self.data.classes),
