@@ -23,19 +23,18 @@ from cofire.report.pages import (
 
 NAMES = ["ant", "bee", "cat"]
 
-ATTENTION = """
+WITHOUT_RULE = """
 import torch
 from torch import nn
 
 class Looking(nn.Module):
     def __init__(self):
         super().__init__()
-        self.look = nn.MultiheadAttention(3, 1, batch_first=True)
-        self.last = nn.Linear(3, 4)
+        self.look = nn.Conv3d(1, 1, (3, 1, 1))
+        self.last = nn.Linear(1, 4)
 
     def forward(self, x):
-        x = x.flatten(2).transpose(1, 2)
-        return self.last(torch.relu(self.look(x, x, x)[0]).mean(1))
+        return self.last(torch.relu(self.look(x[:, None])).mean((2, 3, 4)))
 
 def looking():
     torch.manual_seed(0)
@@ -72,7 +71,7 @@ def place(tmp_path_factory):
     exported(folder / "net.pt2")
     exported(folder / "grey.pt2", channels=1)
     exported(folder / "four.pt2", channels=4)
-    (folder / "looking.py").write_text(ATTENTION)
+    (folder / "looking.py").write_text(WITHOUT_RULE)
     (folder / "names.txt").write_text("ant\nbee\ncat\n")
     (folder / "photos").mkdir()
     rng = np.random.default_rng(0)
@@ -204,6 +203,7 @@ def test_options_reach_our_method_and_leave_the_published_one_alone(explain, tmp
         "counted": False,
         "carried": False,
         "contrast": None,
+        "points": True,
     }
     assert fixations["options"]["k"] == 1
     assert fixations["options"]["alpha"] == [1.0, 0.0, 1.0]

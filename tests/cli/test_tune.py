@@ -138,7 +138,7 @@ def test_explaining_uses_what_was_learnt_for_maps_boxes_and_page(learnt, run, tm
         run, tmp_path, "--weights-of-layers", path, "--method", "discernible,cnn-fixations"
     )
     ours, fixations = noted["images"][0]["explanations"]
-    assert ours["options"] == {**found.options, "n": 1}
+    assert {"attention": "values", **ours["options"]} == {**found.options, "n": 1}
     assert ours["regions"] == found.regions.used("points")
     assert fixations["regions"]["min_share"] == 0.05
     assert noted["setup"]["weights_of_layers"] == str(path)

@@ -181,8 +181,19 @@ def test_the_layer_is_the_last_map_before_the_classifier(name):
 
 
 @pytest.mark.slow
-def test_a_vision_transformer_has_no_such_map():
+def test_a_vision_transformer_has_its_tokens_on_a_grid():
     model, images = built("vit_b_16")
+    layer = choose_cam_layer(Network(model, images[:1]))
+    assert layer.name == "encoder.layers.encoder_layer_10"
+    assert layer.shape == (1 + 16, 768)  # the class token and 4 × 4 patches
+
+
+def test_places_in_a_row_are_no_map():
+    model = nn.Sequential(
+        *(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(2), nn.Conv1d(4, 5, 3), nn.ReLU()),
+        *(nn.Flatten(), nn.Linear(5 * 34, 3)),
+    )
+    images = torch.rand(2, 3, 8, 8)
     with pytest.raises(errors.ExplanationError, match="lie in a row"):
         choose_cam_layer(Network(model, images[:1]))
 

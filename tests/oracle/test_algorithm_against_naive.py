@@ -161,7 +161,7 @@ def test_of_equal_products_in_a_window_the_first_counts():
     def build(b, x):
         module = nn.Conv2d(1, 1, 3, bias=False).double()
         module.weight.data.fill_(1.0)
-        head(b, b.conv(x, 1, 3, module=module), 1)
+        head(b, b.conv(x, 1, 3, module=module), 2)
 
     assert pixels(Compared(build, (1, 3, 3), 0, True, np.ones((1, 1, 3, 3)))) == {0}
 

@@ -561,7 +561,7 @@ def test_networks_put_together_at_random(names, seed, whole, scoring):
 
 def test_adaptive_max_pools():
     def build(b, x):
-        fixed(b, b.move(b.adaptive(x, True, 1), nn.Flatten()), [[1.0]])
+        fixed(b, b.move(b.adaptive(x, True, 1), nn.Flatten()), [[1.0], [0.0]])
 
     one = Compared(build, (1, 2, 2), 0, True, np.array([[[[1.0, 4.0], [2.0, 3.0]]]]))
     assert one.check(Scoring())[one.builder.image] == {(0, 1, 1): 1.0}
@@ -570,7 +570,7 @@ def test_adaptive_max_pools():
 def test_a_quotient_before_the_layer_before():
     def build(b, x):
         x = b.scale(fixed(b, x, [[1.0, 0.0], [1.0, 4.0]]), lambda x: x / 4, 0.25)
-        fixed(b, b.act(x), [[1.0, 1.0]])
+        fixed(b, b.act(x), [[1.0, 1.0], [0.0, 0.0]])
 
     one = Compared(build, (2,), 0, True, np.array([[8.0, 4.0]]))
     one.check(Scoring(k_linear=None, preceding=1.0))
@@ -581,7 +581,7 @@ def test_a_weight_of_zero_wants_its_input_large():
         module = nn.Conv1d(1, 1, 2).double()
         module.weight.data = torch.tensor([[[0.0, 1.0]]], dtype=torch.float64)
         module.bias.data = torch.tensor([-5.0], dtype=torch.float64)
-        fixed(b, b.move(b.conv(x, 1, 2, module=module), nn.Flatten()), [[-1.0]])
+        fixed(b, b.move(b.conv(x, 1, 2, module=module), nn.Flatten()), [[-1.0], [0.0]])
 
     one = Compared(build, (1, 2), 0, True, np.array([[[1.0, 2.0]]]))
     assert one.check(Scoring())[one.builder.image] == {(0, 0, 1): 1.0}
@@ -590,7 +590,7 @@ def test_a_weight_of_zero_wants_its_input_large():
 def test_handwritten_swish():
     def build(b, x):
         x = fixed(b, x, [[1.0], [-1.0]])
-        fixed(b, b.gated(x, b.add("same", torch.sigmoid, x)), [[1.0, -1.0]])
+        fixed(b, b.gated(x, b.add("same", torch.sigmoid, x)), [[1.0, -1.0], [0.0, 0.0]])
 
     Compared(build, (1,), 0, True, np.array([[2.0]])).check(Scoring(k_linear=None))
 
@@ -598,7 +598,7 @@ def test_handwritten_swish():
 def test_all_inputs_are_as_many_as_there_are():
     def build(b, x):
         x = b.constant(fixed(b, x, [[-4.0, -2.0], [-3.0, -1.0], [2.0, 3.0]]), lambda x: x + 10)
-        fixed(b, x, [[1.0, 1.0, 1.0]])
+        fixed(b, x, [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]])
 
     one = Compared(build, (2,), 0, True, np.array([[1.0, 1.0]]))
     one.check(Scoring(k_linear=3))

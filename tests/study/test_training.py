@@ -186,8 +186,10 @@ def test_augmentation_is_of_training_alone(tmp_path, monkeypatch):
     )
     small = {"model": "cnn", "hidden": (4,), "pairs": "none", "epochs": 1, "checkpoints": 1}
     run_study(StudyOptions(**small, batch_size=1437, augment=("flip",)), tmp_path / "run")
-    assert seen == [1437] * len(seen)
-    assert len(seen) <= 3  # the step and its rehearsal
+    assert set(seen) <= {8, 1437}
+    assert (
+        seen.count(1437) <= 3
+    )  # the step, its rehearsal and its forecast, which begins with a few samples
 
 
 def test_training_that_diverges_keeps_what_was_finished_and_says_so_again(tmp_path):

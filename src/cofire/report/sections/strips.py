@@ -60,7 +60,7 @@ class Strip:
         return self.name.rpartition(" ")[2]
 
 
-SELECTIVE, BROAD = 4, 2
+SELECTIVE, BROAD = 2, 1
 """So many of the most selective neurons are seen without unfolding, and of the least selective ones."""
 _HARD = 32
 """Up to so many pixels, each is seen."""
