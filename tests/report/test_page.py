@@ -65,7 +65,7 @@ def test_what_is_not_folded_is_short(page):
     assert words <= 1500
     # A strip of small pictures is a row, no figure.
     assert page.evaluate(SEEN.format("main figure:not(.strip), main .figure")) <= 8
-    assert page.evaluate("document.documentElement.scrollHeight") < 6300
+    assert page.evaluate("document.documentElement.scrollHeight") < 5800
 
 
 def test_the_verdict_is_on_the_first_screen(page):
