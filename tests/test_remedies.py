@@ -362,6 +362,25 @@ def sigmoids_of_classes(_, __):
     )
 
 
+@remedy(errors.LabelError, "torch.cat([-z, z], dim=1) / 2")
+def one_logit_and_one_class(_, __):
+    class Two(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            z = self.inner(x)
+            return torch.cat([-z, z], dim=1) / 2
+
+    one = cnn(outputs=1)
+    data = images(), torch.zeros(len(images()), dtype=torch.int64)
+    return (
+        lambda: cofire.summarize(Network(one, images()[:1]), data),
+        lambda: cofire.summarize(Network(Two(one).eval(), images()[:1]), data),
+    )
+
+
 @remedy(errors.ExportError, "torch.logit of the output")
 def a_single_output_made_of_a_probability(_, __):
     class Other(nn.Module):

@@ -21,7 +21,7 @@ from cofire.activations.summary import ActivationSummary, ByClass, LayerSummary,
 from cofire.activations.together import Task, alone
 from cofire.activations.top_samples import DEFAULT_SAMPLES, SAMPLE_BYTES, samples_that_fit
 from cofire.arguments import validated
-from cofire.errors import BudgetError, LayerError, OptionError
+from cofire.errors import BudgetError, LabelError, LayerError, OptionError
 from cofire.network import ActivationLayer, Network, Selector, Unit, classifier
 
 DEFAULT_CAP = 4_000_000_000
@@ -250,6 +250,13 @@ def summarizing(
     )
     if kept:
         check_classes(seen, min_class_samples, labelling.names)
+    if network.output == "one logit" and len(seen.occurring) < 2:
+        raise LabelError(
+            f"a network with a single logit, and data of class '{labelling.names[int(seen.occurring)]}' alone",
+            "samples of both classes, where a logit decides between two: it could be any number else",
+            "add samples of the other class, or wrap the model in a module whose forward returns "
+            "torch.cat([-z, z], dim=1) / 2",
+        )
     first.finish()
 
     occurring = seen.occurring
