@@ -115,8 +115,11 @@ def test_a_single_logit_is_read_as_two_classes_with_the_models_own_probability(c
     assert int(correct.sum()) == int(((right > 0.5) == labels.bool()).sum())
     if capture == "export":
         for method in ("discernible", "gradcam", "lrp"):
-            found = cofire.explain(network, IMAGES, 1, method=method)
+            found = cofire.explain(network, IMAGES, method=method)
             torch.testing.assert_close(found.probability[:, 0], right)
+            assert found.target.tolist() == [[1]] * len(IMAGES)
+            against = cofire.explain(network, IMAGES, 0, method=method)
+            torch.testing.assert_close(against.probability[:, 0], 1 - right)
 
 
 class Heads(nn.Module):

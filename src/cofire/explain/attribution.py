@@ -63,8 +63,9 @@ def explain(
     Args:
         network: The classifier, read from its operator graph; a module is read with the inputs.
         inputs: A batch (images, *network.input_shape), prepared as for prediction; or one image.
-        target: The class to explain: None for the one that each image is predicted as, a number for
-            all images, (images,) for one each, (images, n) to start from several at once.
+        target: The class to explain: None for the one that each image is predicted as (of a network
+            with a single logit class 1, which that logit is of), a number for all images, (images,)
+            for one each, (images, n) to start from several at once.
         method: "discernible", "discernible-p3", "discernible-points", "cnn-fixations",
             "discernible-relevance", "gradcam", "gradcam++", "lrp", or one that was registered (see
             `cofire.register_method`).
@@ -127,6 +128,8 @@ def explain_by(
     batch = checked_inputs(network, inputs)
     kind = method.kind(options)
     regions, chosen = method.read(options, kind)
+    if target is None and network.output == "one logit" and options.get("n", 1) == 1:
+        target = 1
     classes = checked_classes(network, target, len(batch))
     if classes is not None and classes.shape[1] > 1 and "n" not in method.options.model_fields:
         raise OptionError(
