@@ -73,7 +73,9 @@ class _Explain(ImageOptions):
         "Names of all classes: one a line, or a JSON list. A torchvision model knows its own.",
     )
     target: str | None = option(
-        None, "Target", "Explain this class, a name or number; the predicted one unless given."
+        None,
+        "Target",
+        "Explain this class, a name or number; else the predicted one (class 1 of a single logit).",
     )
     top: int | None = option(
         None,
