@@ -52,17 +52,23 @@ def person(web, site):
     assert not complaints
 
 
+def goes(page, link):
+    """Clicks what leads to another page, and waits for that page."""
+    with page.expect_navigation():
+        page.click(link)
+
+
 def begins(page):
     page.check("input[name=agree]")
-    page.click("button")
-    page.click("a.go")
+    goes(page, "button")
+    goes(page, "a.go")
 
 
 def says(page, best, left, right):
     page.check(f"input[name=best][value={best}]")
     page.check(f"input[name=left][value='{left}']")
     page.check(f"input[name=right][value='{right}']")
-    page.click("button")
+    goes(page, "button")
 
 
 @pytest.mark.slow
@@ -158,7 +164,7 @@ def test_pages_fit_their_screen_and_can_be_read_touched_and_heard(person, viewpo
             if to_next == "button":
                 page.check("input[name=agree]")
             if to_next:
-                page.click(to_next)
+                goes(page, to_next)
         for label in page.locator("label").all():
             box = label.bounding_box()
             assert min(box["width"], box["height"]) >= 44
