@@ -27,6 +27,7 @@ ORDER = [
     "statistics",
     "references",
     "plugins",
+    "shown",
     "network",
     "patterns",
     "graphs",

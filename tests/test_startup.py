@@ -47,7 +47,7 @@ def test_help_and_version_import_nothing_heavy(arguments):
 
 def test_a_network_is_opened_without_what_reports_and_data_sets_need():
     found = loaded("import cofire\ncofire.Network, cofire.summarize, cofire.explain")
-    assert not found & {"plotly", "sklearn", "torchvision", "networkx"}
+    assert not found & {"plotly", "matplotlib", "sklearn", "torchvision", "networkx"}
 
 
 @pytest.mark.parametrize("name", cofire.__all__)

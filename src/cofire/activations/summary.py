@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
-from jinja2 import Environment
 from torch import Tensor
 
 from cofire.activations.cofiring import CofiringCounts, Pairs, adapted_top
@@ -23,6 +22,7 @@ from cofire.marks import check_whole
 from cofire.network import ActivationLayer, Unit
 from cofire.patterns import MEASURES
 from cofire.reading import reader
+from cofire.shown import Shown
 from cofire.storage import load_result, save_result
 
 _FORMAT = 2
@@ -74,7 +74,7 @@ class SummaryOptions:
 
 @validated
 @dataclass(frozen=True, repr=False)
-class LayerSummary:
+class LayerSummary(Shown):
     """What the neurons of one layer did.
 
     Attributes:
@@ -234,7 +234,7 @@ class LayerSummary:
 
 @validated
 @dataclass(frozen=True, repr=False)
-class ActivationSummary:
+class ActivationSummary(Shown):
     """What the neurons of a network did on a data set.
 
     Attributes:
@@ -432,20 +432,6 @@ class ActivationSummary:
             f"({self.options.unit}), entropy {self.entropy():.1f} nats, {dead} dead, {right})"
         )
 
-    def _repr_html_(self) -> str:
-        rows = [
-            {
-                "name": layer.layer.name,
-                "kind": layer.layer.kind,
-                "neurons": layer.neurons,
-                "entropy": float(layer.entropy().mean()),
-                "activity": float(layer.probability().mean()),
-                "dead": int(layer.dead().sum()),
-            }
-            for layer in self.layers
-        ]
-        return _NOTEBOOK.render(summary=repr(self), rows=rows)
-
 
 _STATES: dict[str, tuple[str, type[Any]]] = {
     "statistics": ("statistics", ActivationStatistics),
@@ -455,14 +441,6 @@ _STATES: dict[str, tuple[str, type[Any]]] = {
     "top_samples": ("tops", TopSamples),
 }
 """What a file calls the states of a layer: their attribute and class."""
-
-_NOTEBOOK = Environment(autoescape=True).from_string(
-    "<p>{{ summary }}</p><table><thead><tr><th>layer</th><th>kind</th><th>neurons</th>"
-    "<th>mean entropy (nats)</th><th>mean activity</th><th>dead</th></tr></thead><tbody>"
-    "{% for r in rows %}<tr><td>{{ r.name }}</td><td>{{ r.kind }}</td><td>{{ r.neurons }}</td>"
-    "<td>{{ '%.3f' % r.entropy }}</td><td>{{ '%.3f' % r.activity }}</td><td>{{ r.dead }}</td></tr>{% endfor %}"
-    "</tbody></table>"
-)
 
 
 def _inputs(

@@ -33,6 +33,7 @@ from cofire.errors import ExportError, LayerError, OptionError, ResultError
 from cofire.network import Network, Selector, Unit
 from cofire.network.untouched import without_autocast
 from cofire.reading import reader
+from cofire.shown import Shown
 from cofire.storage import load_result, save_result
 
 AUTO = "auto"
@@ -56,7 +57,7 @@ class Boosted(NamedTuple):
 
 
 @validated
-class Booster(nn.Module):
+class Booster(Shown, nn.Module):
     """A better classifier out of a trained one and its activation patterns (P1 §5.2).
 
     Once fitted, it takes images as the classifier does, runs it once, and gives class

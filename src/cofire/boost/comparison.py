@@ -42,6 +42,7 @@ from cofire.boost.reading import (
 )
 from cofire.errors import OptionError
 from cofire.network import Network, Selector, Unit, classifier
+from cofire.shown import Shown
 from cofire.statistics import Interval, Outcome, mean_interval, weakest
 
 BASE = "base"
@@ -98,7 +99,7 @@ class Judged:
 
 @validated
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Shown):
     """What methods and controls make of one classifier.
 
     Attributes:

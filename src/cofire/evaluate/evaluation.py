@@ -30,6 +30,7 @@ from cofire.images.collection import Collection
 from cofire.marks import choice
 from cofire.reading import reader
 from cofire.renamed import in_words_of_now
+from cofire.shown import Shown
 from cofire.statistics import Interval, Outcome, holm, mean_intervals, samples_to_decide, sign_flip
 from cofire.storage import load_json, read_table, save_json, write_table
 
@@ -84,7 +85,7 @@ class Difference(Interval):
 
 @validated
 @dataclass(frozen=True, eq=False, repr=False)
-class Evaluation:
+class Evaluation(Shown):
     """Methods judged on the same images.
 
     Attributes:

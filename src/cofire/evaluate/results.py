@@ -13,6 +13,7 @@ from cofire.arguments import validated
 from cofire.errors import DataError
 from cofire.explain import Explanation
 from cofire.marks import choice
+from cofire.shown import Shown
 from cofire.statistics import Interval, mean_interval
 from cofire.stored import Stored
 
@@ -124,7 +125,7 @@ class AttackCase:
 
 @validated
 @dataclass(frozen=True, eq=False)
-class Robustness(Stored):
+class Robustness(Shown, Stored):
     """How explanations stand up to an attack (P3 §4.3).
 
     Attributes:
@@ -271,7 +272,7 @@ class NetworkCase:
 
 
 @dataclass(frozen=True, eq=False)
-class TwoNetworks(Stored):
+class TwoNetworks(Shown, Stored):
     """What two networks made of the same images.
 
     Attributes:

@@ -18,6 +18,7 @@ from cofire.explain.methods.registry import METHODS, kind_of, method_of
 from cofire.explain.result.regions import Kind, Regions, regions_of
 from cofire.marks import choice
 from cofire.network import Network
+from cofire.shown import Shown
 from cofire.statistics import Interval
 from cofire.stored import Stored, typed
 
@@ -69,7 +70,7 @@ class Score:
 
 @validated
 @dataclass(frozen=True, eq=False, repr=False)
-class Tuned(Stored):
+class Tuned(Shown, Stored):
     """Options of a method that were learnt on tuning images.
 
     Attributes:

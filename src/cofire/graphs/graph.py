@@ -39,6 +39,7 @@ from cofire.patterns import (
     within_community_strength,
 )
 from cofire.reading import reader
+from cofire.shown import Shown
 from cofire.storage import load_result, save_result
 from cofire.tensors import Values
 
@@ -54,7 +55,7 @@ _TENSORS = ("neurons", "representatives", "class_means", "adjacency", "mean_acti
 
 @validated(finite=False)
 @dataclass(frozen=True, repr=False)
-class ActivationPatternGraph:
+class ActivationPatternGraph(Shown):
     """Which representative neurons of a layer fire together, at one moment of training (P2 §5.1).
 
     `cofire.summarize(…, by_class=True, pairs="class").graph(layer)` makes one. A *vertex* is the

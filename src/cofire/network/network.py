@@ -40,6 +40,7 @@ from cofire.network.untouched import (
 )
 from cofire.network.weights import digest_of, fingerprint_of, fitted, read_checkpoint
 from cofire.reading import reader
+from cofire.shown import Shown
 from cofire.tensors import Values
 
 Capture = Literal["export", "calls"]
@@ -48,7 +49,7 @@ _INPUTS = Values(finite=False, lists=False, error=BatchError)
 
 
 @validated
-class Network:
+class Network(Shown):
     """A classifier as its activation layers and operators.
 
     The model is read once. Its weights are shared, not copied, so that a network sees what training

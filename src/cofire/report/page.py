@@ -71,7 +71,7 @@ def write_report(
     if isinstance(result, Tuned):
         return write_tuned(result, target, title=title)
     if isinstance(result, Comparison):
-        return _write_comparison(result, target, title, command)
+        return _write(trajectory_shown(result), target, title, command)
     if isinstance(result, Robustness | TwoNetworks):
         attacked = isinstance(result, Robustness)
         name, given = ("robustness", "setup") if attacked else ("two_networks", "setups")
@@ -80,11 +80,16 @@ def write_report(
             "a result that knows all that its page tells",
             f"call cofire.report.pages.write_{name}(path, result, {given})",
         )
-    run = result if isinstance(result, Trajectory) else _trajectory(result)
+    run = result if isinstance(result, Trajectory) else trajectory_shown(result)
     return _write(_checked(run), target, title, command)
 
 
-def _trajectory(summary: ActivationSummary) -> Trajectory:
+def trajectory_shown(result: ActivationSummary | Comparison) -> Trajectory:
+    """The tables of one checkpoint that sections of the report read, of a summary or a comparison."""
+    return _of_summary(result) if isinstance(result, ActivationSummary) else _of_comparison(result)
+
+
+def _of_summary(summary: ActivationSummary) -> Trajectory:
     untold = ("fingerprint", "class_names", "classes", "outputs", "top_samples")
     options = {name: v for name, v in asdict(summary.options).items() if name not in untold}
     options |= classes_told(summary)
@@ -199,9 +204,7 @@ def write_boost_report(
     return _write(run, Path(path), title, command)
 
 
-def _write_comparison(
-    found: Comparison, path: Path, title: str | None, command: str | None
-) -> Path:
+def _of_comparison(found: Comparison) -> Trajectory:
     names = [str(number) for number in range(found.booster.network.num_classes)]
     tables = boost_tables(found, {"checkpoint": 1, "epoch": 1.0, "step": None}, names)
     options = {
@@ -212,13 +215,4 @@ def _write_comparison(
         "classes": names,
         "versions": own_versions(),
     }
-    return write_boost_report(
-        tables["boosts"],
-        tables["boost_classes"],
-        tables["flips"],
-        path,
-        class_names=names,
-        options=options,
-        title=title,
-        command=command,
-    )
+    return replace(Trajectory.empty(options), **tables)

@@ -18,6 +18,7 @@ from cofire.graphs import ActivationPatternGraph
 from cofire.patterns import MEASURES, OfLayer
 from cofire.reading import reader
 from cofire.renamed import removed
+from cofire.shown import Shown
 from cofire.storage import read_schema, read_table, write_table
 from cofire.study.boosts import choices_of
 from cofire.study.correlation import Correlation, correlate
@@ -37,7 +38,7 @@ _SUBJECT = ("scope", "name", "measure", "top", "accuracy", "mean")
 
 @validated
 @dataclass(frozen=True, repr=False)
-class Trajectory:
+class Trajectory(Shown):
     """What the neurons did at every checkpoint of a training run.
 
     Attributes:

@@ -26,8 +26,8 @@ MOST_ROWS = 1000
 """Neurons of a layer that the page holds at the most, the strongest first."""
 
 MOST_CHANNELS = 10
-_NOTEBOOK_IMAGES = 8
-_NOTEBOOK_SIDE = 224
+MOST_PICTURES, _PICTURE = 8, 224
+"""So many images are shown in a notebook, and so large."""
 
 
 def write_html(
@@ -83,31 +83,28 @@ def write_html(
     return Path(path)
 
 
-def notebook(explanation: Explanation) -> str:
-    """The first images with their heat maps, for notebooks."""
-    images = []
-    for at in range(min(len(explanation), _NOTEBOOK_IMAGES)):
-        panel = draw.panel(explanation, at, "heatmap")
-        told = captions.explained_told(explanation, at, None)
+def pictures(explanation: Explanation, what: str) -> list[dict[str, str]]:
+    """The first images as they are drawn, small, with their captions; for notebooks.
+
+    Args:
+        explanation: Of a batch.
+        what: Which drawing of them, see `draw.panel`.
+
+    Returns:
+        For each its address, what it is told to be, and a note of what colours mean.
+    """
+    found = []
+    for at in range(min(len(explanation), MOST_PICTURES)):
+        panel = draw.panel(explanation, at, what)
         note = panel.note
         if panel.largest:
-            what, _, high = captions.heat_told(explanation, panel.largest)
-            note = f"{what}: 0 (dark) to {high} (bright)"
-        drawn = draw.overlay(explanation, at, "heatmap", legend=False)
-        drawn.thumbnail((_NOTEBOOK_SIDE, _NOTEBOOK_SIDE))
-        images.append(
-            {
-                "address": paper.png_address(drawn),
-                "alt": f"Heat map for {told}",
-                "told": told,
-                "note": note,
-            }
-        )
-    left = len(explanation) - len(images)
-    more = f"{captions.plural(left, 'more image')}: write_html shows all" if left else ""
-    return _TEMPLATES.get_template("notebook.html.j2").render(
-        told=repr(explanation), images=images, side=_NOTEBOOK_SIDE, more=more
-    )
+            told, _, high = captions.heat_told(explanation, panel.largest)
+            note = f"{told}: 0 (dark) to {high} (bright)"
+        drawn = draw.overlay(explanation, at, what, legend=False)
+        drawn.thumbnail((_PICTURE, _PICTURE))
+        told = captions.explained_told(explanation, at, None)
+        found.append({"address": paper.png_address(drawn), "told": told, "note": note})
+    return found
 
 
 def _image(explanation: Explanation, at: int, names: Sequence[str] | None) -> dict[str, Any]:

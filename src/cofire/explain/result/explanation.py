@@ -23,12 +23,13 @@ from cofire.explain.result.neurons import NEURON_COLUMNS, LayerNeurons, Neurons,
 from cofire.explain.result.regions import SIGMA, Boxes, Kind, Points, Regions
 from cofire.explain.result.saving import TENSORS, check_parts, noted, parts_noted
 from cofire.reading import reader
+from cofire.shown import Shown
 from cofire.storage import load_result, save_result
 
 
 @validated(error=ExplanationError, finite=False)
 @dataclass(frozen=True, eq=False, repr=False)
-class Explanation:
+class Explanation(Shown):
     """Which pixels and neurons carried the decisions of a network on a batch of images.
 
     Methods that trace (`discernible`, `cnn-fixations`, ...) give `neurons`, from which points,
@@ -449,6 +450,3 @@ class Explanation:
             f"Explanation('{self.method}', {count} image{'s' * (count != 1)} of {height} × {width} pixels, {what}, "
             f"evidence in {int(np.count_nonzero(self.has_evidence))} of {count})"
         )
-
-    def _repr_html_(self) -> str:
-        return page.notebook(self)

@@ -88,11 +88,13 @@ class Methods(Section):
                 continue
             for title, chosen in self.groups.items():
                 heading = f"{which}. {title}" if which else title
-                found[f"means-{subset}-{chosen[0].group}"] = self._table(heading, chosen, subset)
+                found[f"means-{subset}-{chosen[0].group}"] = self.means_table(
+                    heading, chosen, subset
+                )
             found |= self._differences(which, subset)
         return found | self._draws() | self._rules()
 
-    def _table(self, title: str, chosen: Sequence[Criterion], subset: str) -> Table:
+    def means_table(self, title: str, chosen: Sequence[Criterion], subset: str = "all") -> Table:
         """The mean of each criterion by each method."""
         means = {one.name: self._means(one, subset) for one in chosen}
         best = {one.name: _best(one, means[one.name]) for one in chosen}
