@@ -236,9 +236,8 @@ class Network(Shown):
 
     def digest(self) -> str:
         """A hash of the architecture and of the weights as they are now."""
-        return hashlib.sha256(
-            f"{self.fingerprint} {digest_of(self.state_dict())}".encode()
-        ).hexdigest()
+        told = f"{self.fingerprint} {digest_of(self.state_dict())}"
+        return hashlib.sha256(told.encode()).hexdigest()
 
     @property
     def reference(self) -> Mapping[str, Tensor]:
