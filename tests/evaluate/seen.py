@@ -72,7 +72,7 @@ def mapped(place=4, target=1, method="gradcam"):
     )
 
 
-def attacked(fooled=True, label=1, levels=0.25, file="a.jpg"):
+def attacked(fooled=True, label=1, levels=0.25, file="a.jpg", covered=None):
     return AttackedImage(
         file=file,
         label=label,
@@ -88,6 +88,7 @@ def attacked(fooled=True, label=1, levels=0.25, file="a.jpg"):
         rounded=None if levels is None else False,
         steps=3,
         fooled=fooled,
+        covered=covered,
     )
 
 
@@ -95,7 +96,9 @@ def small_robustness(
     methods=("gradcam", "gradcam++"), names=("ant", "bee", "<cat>"), images=3, *, boxes=True
 ):
     far = {"noise": 0.01, "attack": 0.04, "decision": 0.2, "classes": 0.2}
-    inside = 0.5 if boxes else None
+    # Of the class that the attacked image is taken for less of the map lies in the box.
+    inside = {which: 0.25 if which == "decision" else 0.5 for which in COMPARISONS}
+    before = 0.5 if boxes else None
     shifts = tuple(
         MethodShift(
             image,
@@ -104,8 +107,8 @@ def small_robustness(
             far[which] + 0.001 * image,
             1 - far[which],
             1 - far[which],
-            inside,
-            inside,
+            before,
+            inside[which] if boxes else None,
         )
         for image in range(images)
         for method in methods
@@ -114,12 +117,15 @@ def small_robustness(
     shown = torch.full((SIZE, SIZE, 3), 90, dtype=torch.uint8).numpy()
     own = {method: (mapped(4), mapped(4), mapped(5), mapped(7, target=2)) for method in methods}
     cases = tuple(
-        AttackCase(image, (shown, shown, shown), shown, 50, own) for image in range(images)
+        AttackCase(
+            image, (shown, shown, shown), shown, 50, own, small_boxes()[0] if boxes else None
+        )
+        for image in range(images)
     )
     return Robustness(
         methods=tuple(methods),
         images=(
-            *(attacked(file=f"{at}.jpg") for at in range(images)),
+            *(attacked(file=f"{at}.jpg", covered=0.2 if boxes else None) for at in range(images)),
             attacked(fooled=False, file="no.jpg"),
         ),
         shifts=shifts,

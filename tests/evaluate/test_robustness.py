@@ -10,12 +10,12 @@ from cofire.errors import BatchError, DataError, ExplanationError, OptionError
 from cofire.evaluate import robustness
 from cofire.evaluate.deepfool import deepfool, noisy
 from cofire.evaluate.localisation import share_inside
-from cofire.evaluate.results import COMPARISONS, Robustness
+from cofire.evaluate.results import COMPARISONS, MethodShift, Robustness
 from cofire.evaluate.robustness import run_robustness
 from cofire.evaluate.sensitivity import shift
 from cofire.explain import explain
 from cofire.network import Network
-from tests.evaluate.seen import PREPARATION, small_boxes, small_network, small_photos
+from tests.evaluate.seen import PREPARATION, attacked, small_boxes, small_network, small_photos
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +62,14 @@ def test_shifts_are_those_between_the_explanations_of_the_photos(network):
                 assert value is None or value == pytest.approx(float(wanted.values[at]), abs=1e-3)
         assert [row.inside_before is not None for row in rows] == held.counted.tolist()
         assert rows[0].inside_before == pytest.approx(float(held.values[0]), abs=1e-6)
+        after = share_inside(others[comparison].heatmap(), small_boxes()).values
+        gaps = [float(after[at] - held.values[at]) for at in (0, 2, 4)]
+        change = found.change("discernible", comparison)
+        assert (change.value, change.counted) == (pytest.approx(sum(gaps) / 3, abs=1e-3), 3)
+    assert [image.covered for image in found.images] == [pytest.approx(42 / 144), None] * 2 + [
+        pytest.approx(42 / 144)
+    ]
+    assert found.covered.value == pytest.approx(42 / 144)
     for at, image in enumerate(found.images):
         assert image.norm == pytest.approx(float(attacked.norm[at]), rel=1e-4)
         change = ((attacked.images[at] - inputs[at]) * std * 255).double()
@@ -69,6 +77,21 @@ def test_shifts_are_those_between_the_explanations_of_the_photos(network):
         assert (image.before, image.after) == (int(attacked.before[at]), int(attacked.after[at]))
         assert image.kept <= image.confidence_after
         assert image.label == at % 4
+
+
+def test_how_much_of_a_map_stays_on_the_object_is_told_pair_by_pair():
+    # Shares in the box before and after, by hand: 0.75 → 0.5, 0.5 → 0.5, and one without a box.
+    shares = {0: (0.75, 0.5), 1: (0.5, 0.5), 2: (None, None)}
+    images = tuple(replace(attacked(), covered=0.25 if at < 2 else None) for at in shares)
+    shifts = tuple(
+        MethodShift(at, "gradcam", "decision", None, None, None, *pair)
+        for at, pair in shares.items()
+    )
+    found = Robustness(("gradcam",), images, shifts, {}, {})
+    change = found.change("gradcam", "decision")
+    assert (change.value, change.counted, change.left_out) == (-0.125, 2, 1)
+    assert found.covered.value == 0.25
+    assert found.change("gradcam", "attack") is None
 
 
 def test_cases_are_those_that_moved_most_and_show_what_changed(network):

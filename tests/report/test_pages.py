@@ -289,6 +289,8 @@ def test_numbers_come_first_and_images_after(pages):
     assert "0.25 grey levels, 3 steps" in first.inner_text()
     assert "moved 4.0" in first.locator(".explained").nth(2).inner_text()
     assert "50 times as strong" in first.inner_text()
+    assert "25.0\u00a0% on the object" in first.locator(".explained").nth(3).inner_text()
+    assert first.locator(".explained").nth(3).locator(".frame.truth").count() == 1
 
 
 def test_switches_hide_heat_and_boxes_without_a_script(files, visit):
@@ -297,7 +299,7 @@ def test_switches_hide_heat_and_boxes_without_a_script(files, visit):
     page.uncheck("#show-heat")
     page.uncheck("#show-box")
     assert page.locator(".heat:visible").count() == 0
-    assert page.locator(".explained .frame:visible").count() == 0
+    assert page.locator(".explained .frame:not(.truth):visible").count() == 0
 
 
 def test_a_result_from_a_file_has_numbers_alone(tmp_path, visit):
@@ -324,6 +326,14 @@ def test_the_verdict_on_attacks_claims_what_the_intervals_allow():
         "further under the attack than under noise. Grad-CAM (4.1\u00a0% of the diagonal" in line
         for line in lines
     )
+    (told,) = (line for line in lines if "covers less of the old object" in line)
+    assert (
+        "Grad-CAM 25.0\u00a0%, for the old class 50.0\u00a0%, untouched 50.0\u00a0% "
+        "(by −25.0 points [−25.0 to −25.0])" in told
+    )
+    assert "Spread evenly it would have 20.0\u00a0% there" in told
+    boxless = robustness_page.findings(small_robustness(boxes=False))
+    assert not any("old object" in str(one) for one in boxless)
     assert lines[0].startswith("An attack changes the decision on 3 of 4 images")
     assert "0.25 grey levels of 255" in lines[0]
     assert "None of 3 attacks still work" in lines[-1]

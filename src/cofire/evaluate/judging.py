@@ -22,7 +22,7 @@ from cofire.evaluate.faithfulness import (
     probability_of,
     soft_map,
 )
-from cofire.evaluate.localisation import best_iou, fixed_boxes, inside_boxes, threshold_boxes
+from cofire.evaluate.localisation import best_iou, fixed_boxes, share_inside, threshold_boxes
 from cofire.evaluate.measures import Criterion, measured
 from cofire.evaluate.methods import BOX_RULE, box_around_heat, explained, kind_for, regions_for
 from cofire.explain import Explanation
@@ -68,10 +68,8 @@ class View:
 
     def columns(self) -> Columns:
         """What the records have of each image whatever the method."""
-        inside = inside_boxes(self.boxes, *self.inputs.shape[2:]).double().mean((1, 2)).tolist()
-        shares = [
-            share if len(own) else None for share, own in zip(inside, self.boxes, strict=True)
-        ]
+        even = torch.ones(len(self.label), *self.inputs.shape[2:])
+        shares = share_inside(even, self.boxes).cells()
         return {
             "label": self.label.tolist(),
             "predicted": self.predicted.tolist(),

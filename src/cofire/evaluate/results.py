@@ -57,6 +57,8 @@ class AttackedImage:
             file has them; None where that is not known.
         steps: Of DeepFool.
         fooled: Whether the attack worked. Only then, and with noise, the image is explained.
+        covered: Share of the image that its ground-truth boxes cover: what a map spread evenly
+            would have inside; None without boxes.
     """
 
     file: str
@@ -73,6 +75,7 @@ class AttackedImage:
     rounded: bool | None
     steps: int
     fooled: bool
+    covered: float | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,7 @@ class AttackCase:
         times: How many times.
         explanations: By method four: of the first class on the image as it was, with noise, and
             attacked; of the new class on the attacked image. Each of one image.
+        boxes: The ground-truth boxes, (boxes, 4), in pixels of the input; None where not known.
     """
 
     image: int
@@ -121,6 +125,7 @@ class AttackCase:
     difference: NDArray[Any]
     times: int
     explanations: Mapping[str, tuple[Explanation, Explanation, Explanation, Explanation]]
+    boxes: Tensor | None = None
 
 
 @validated
@@ -192,6 +197,29 @@ class Robustness(Shown, Stored):
         return self._mean(
             [one[image] - other[image] for image in one if image in other], differences=True
         )
+
+    def change(self, method: str, comparison: str) -> Interval | None:
+        """How much more of the map lies in the object's boxes than of the image as it was; None without boxes.
+
+        The mean of `inside_after` less `inside_before` over images that have both, from -1 to 1:
+        below 0 the map leaves the object that is still there (P3 §4.3).
+
+        Raises:
+            OptionError: There is no such method or comparison.
+        """
+        before, after = (
+            self.values(method, comparison, f"inside_{when}") for when in ("before", "after")
+        )
+        return self._mean(
+            [after[image] - before[image] for image in after if image in before], differences=True
+        )
+
+    @property
+    def covered(self) -> Interval | None:
+        """The share of explained images that boxes cover, so of a map spread evenly; None without boxes."""
+        explained = {row.image for row in self.shifts}
+        shares = (self.images[image].covered for image in sorted(explained))
+        return self._mean([share for share in shares if share is not None])
 
     def _mean(self, values: list[float], *, differences: bool = False) -> Interval | None:
         if not values:

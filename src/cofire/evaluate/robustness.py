@@ -18,7 +18,7 @@ from cofire.errors import BatchError, DataError, ExplanationError
 from cofire.evaluate.deepfool import Attacked, Bounds, deepfool, fitting_noise
 from cofire.evaluate.localisation import share_inside
 from cofire.evaluate.methods import explained
-from cofire.evaluate.per_image import PerImage, check_counts
+from cofire.evaluate.per_image import check_counts
 from cofire.evaluate.results import (
     COMPARISONS,
     MEASURES,
@@ -147,7 +147,10 @@ def run_robustness(
         )
         fooled = fooled[fits]
         truth = None if labels is None else labels[part]
-        attacked += _attacked(network, start, noise, fooled, found, truth, told[part], preparation)
+        known = None if boxes is None else list(boxes[part])
+        attacked += _attacked(
+            network, start, noise, fooled, found, truth, told[part], preparation, known
+        )
         if len(fooled):
             # Whoever looks at the images sees what the network sees: changes in grey levels.
             scale, plain = _scale(start, preparation), images[part][fooled].cpu()
@@ -191,7 +194,15 @@ def run_robustness(
                 own = {
                     method: tuple(e[at] for e in four[:4]) for method, four in explanations.items()
                 }
-                case = AttackCase(number, (plain_, noisy_, attacked_), difference, times, own)  # type: ignore[arg-type]
+                held = None if some is None else some[at]
+                case = AttackCase(
+                    number,
+                    (plain_, noisy_, attacked_),
+                    difference,
+                    times,
+                    own,  # type: ignore[arg-type]
+                    held,
+                )
                 heapq.heappush(kept, (moved[number], -number, case))
                 # Only so many are held at a time, however many images there are.
                 if len(kept) > cases:
@@ -240,6 +251,7 @@ def _attacked(
     labels: Tensor | None,
     files: Sequence[str],
     preparation: Preparation | None,
+    boxes: Sequence[Tensor] | None,
 ) -> list[AttackedImage]:
     """What happened to the images of a batch, some of which have noise."""
     count, before = len(start), found.before
@@ -277,6 +289,7 @@ def _attacked(
         "rounded": rounded,
         "steps": found.steps.tolist(),
         "fooled": found.fooled.tolist(),
+        "covered": _inside(torch.ones(count, *start.shape[2:]), boxes),
     }
     rows = zip(*columns.values(), strict=True)
     return [AttackedImage(**dict(zip(columns, row, strict=True))) for row in rows]
@@ -289,12 +302,7 @@ def _shifts(
     boxes: Sequence[Tensor] | None,
 ) -> list[MethodShift]:
     """How far the explanations after the first have moved from it."""
-    inside = [
-        (
-            PerImage.of_none(len(numbers)) if boxes is None else share_inside(each.heatmap(), boxes)
-        ).cells()
-        for each in found
-    ]
+    inside = [_inside(each.heatmap(), boxes) for each in found]
     rows = []
     for comparison, second, held in zip(COMPARISONS, found[1:], inside[1:], strict=True):
         apart = shift(found[0], second)
@@ -302,6 +310,11 @@ def _shifts(
         for number, *values in zip(numbers, *cells, inside[0], held, strict=True):
             rows.append(MethodShift(number, method, comparison, *values))
     return rows
+
+
+def _inside(maps: Tensor, boxes: Sequence[Tensor] | None) -> list[float | None]:
+    """The share of each map that lies in its image's boxes, None where there are none."""
+    return [None] * len(maps) if boxes is None else share_inside(maps, boxes).cells()
 
 
 def _scale(start: Tensor, preparation: Preparation | None) -> Tensor:

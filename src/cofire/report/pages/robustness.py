@@ -8,12 +8,12 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from cofire.evaluate.measures import MARGIN
-from cofire.evaluate.results import COMPARISONS, AttackedImage, Robustness
+from cofire.evaluate.results import COMPARISONS, AttackCase, AttackedImage, Robustness
 from cofire.evaluate.results import MEASURES as SHIFTS
 from cofire.explain import title_of
 from cofire.explain.drawing.captions import class_told
-from cofire.report.notation import joined, percent, plural
-from cofire.report.pages.page import Setup, image_address, panel, write_page
+from cofire.report.notation import joined, percent, plural, signed
+from cofire.report.pages.page import Setup, framed, image_address, panel, write_page
 from cofire.report.plots import Point, intervals
 from cofire.report.section import Section
 from cofire.report.table import Cell, Column, Table
@@ -34,6 +34,11 @@ COLUMNS = {
     "rank_correlation": Column("rank correlation"),
 }
 """How the measures of a shift are written, in the order of `cofire.evaluate.results.MEASURES`."""
+_ON_OBJECT = (
+    Column("on the object", "%", 1),
+    Column("less the untouched image’s", "points", 1, signed=True),
+)
+"""The same of the share of a map in the object's boxes."""
 _INSIDE = (
     ("untouched, first class", 7, "attack", "inside_before"),
     (LABELS["attack"], 0, "attack", "inside_after"),
@@ -85,8 +90,11 @@ class Movement(Section):
         for method in self.found.methods:
             for which in COMPARISONS:
                 means = [self.found.mean(method, which, measure) for measure in SHIFTS]
+                if self.boxes:
+                    means.append(self.found.mean(method, which, "inside_after"))
+                    means.append(self.found.change(method, which))
                 rows.append([title_of(method), LABELS[which], *map(_counted, means)])
-        columns = [Column("compared"), *COLUMNS.values()]
+        columns = [Column("compared"), *COLUMNS.values(), *(_ON_OBJECT if self.boxes else ())]
         return {"moved": Table("All means, with 95 % intervals.", columns, rows, by=True)}
 
 
@@ -103,6 +111,16 @@ class Attacked(Section):
     def named(self, label: int | None) -> str:
         """A class by its name, or its number."""
         return "" if label is None else self.found.classes.get(label, class_told(label, None))
+
+    def boxes(self, case: AttackCase) -> list[tuple[float, ...]]:
+        """The object's boxes, as drawn."""
+        corners = [] if case.boxes is None else case.boxes.tolist()
+        return [framed(box, case.images[0].shape[:2]) for box in corners]
+
+    def inside(self, image: int, method: str, which: str) -> float | None:
+        """The share of a map in the object's boxes: of the image as it was, or of what is compared."""
+        row = self.shifts[image, method, "attack" if which == "image" else which]
+        return row.inside_before if which == "image" else row.inside_after
 
 
 def write_robustness(
@@ -177,12 +195,59 @@ def findings(found: Robustness) -> list[Finding]:
             "What hardly depends on the class is stable whatever happens, and is no better for that"
         )
         lines.append(Finding("note", what, sure=why))
+    lines += _covering(found)
     if known := [image for image in fooled if image.rounded is not None]:
         left = sum(bool(image.rounded) for image in known)
         what = f"{left or 'None'} of {plural(len(known), 'attack')} still work once images are saved as files"
         why = "Files hold whole grey levels; images are explained unrounded"
         lines.append(Finding("note" if left else "fine", what, sure=why))
     return lines
+
+
+def _covering(found: Robustness) -> list[Finding]:
+    """Whether the maps of attacked images still cover the object that is still there (P3 §4.3)."""
+    held: dict[Outcome, list[str]] = {}
+    for method in found.methods:
+        change = found.change(method, "decision")
+        before, old, new = (
+            found.mean(method, which, measure)
+            for which, measure in (
+                ("attack", "inside_before"),
+                ("attack", "inside_after"),
+                ("decision", "inside_after"),
+            )
+        )
+        if change and before and old and new:
+            told = (
+                f"{title_of(method)} {percent(new.value)}, for the old class {percent(old.value)}"
+            )
+            ends = f"{_points(change.low)} to {_points(change.high)}"
+            told += (
+                f", untouched {percent(before.value)} (by {_points(change.value)} points [{ends}])"
+            )
+            held.setdefault(change.says(MARGIN), []).append(told)
+    words: dict[Outcome, str] = {
+        "worse": "The map of the new class covers less of the old object",
+        "equal": "The map of the new class covers the old object as before",
+        "better": "The map of the new class covers more of the old object",
+        "undecided": "Whether the map of the new class covers less of the old object is undecided",
+    }
+    even = found.covered
+    rest = "" if even is None else f". Spread evenly it would have {percent(even.value)} there"
+    return [
+        Finding(
+            "note" if outcome == "undecided" else "fine",
+            what,
+            sure=f"On the object: {'; '.join(held[outcome])}{rest}",
+            about="moved",
+        )
+        for outcome, what in words.items()
+        if outcome in held
+    ]
+
+
+def _points(share: float) -> str:
+    return signed(100 * share, 1)
 
 
 def _length(fooled: list[AttackedImage]) -> str:
