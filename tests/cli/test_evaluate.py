@@ -93,7 +93,8 @@ def test_all_of_it(evaluate, tmp_path):
         assert words in told
     found = Evaluation.load(out)
     assert found.methods == ("discernible", "gradcam", "centre")
-    assert found.options["measures"] == ["localisation", "confidence", "soft", "sensitivity"]
+    usual = ["localisation", "confidence", "soft", "sensitivity", "mistakes"]
+    assert found.options["measures"] == usual
     assert "cofire" in found.options["command"]
     page = (out / "evaluation.html").read_text(encoding="utf-8")
     assert "two-networks.html" in page

@@ -17,6 +17,8 @@ from cofire.report.pages import (
     markdown,
     record_of,
     show_cases,
+    show_mistakes,
+    show_occluded,
     shown,
     tuned_figures,
     tuned_findings,
@@ -75,7 +77,16 @@ def evaluation_file(place):
     cases = show_cases(found, choose_cases(found), judge, collection, PREPARATION, names)
     assert cases
     links = [("robustness.html", "Robustness under attack")]
-    return write_evaluation(place / "evaluation.html", found, cases, size=(16, 16), links=links)
+    look = (judge, collection, PREPARATION, names)
+    return write_evaluation(
+        place / "evaluation.html",
+        found,
+        cases,
+        mistaken=show_mistakes(found, *look),
+        occluded=show_occluded(found, *look),
+        size=(16, 16),
+        links=links,
+    )
 
 
 def explanations_file(place):

@@ -38,6 +38,8 @@ from cofire.report.pages import (
     left_out,
     markdown,
     show_cases,
+    show_mistakes,
+    show_occluded,
     write_evaluation,
     write_robustness,
     write_two_networks,
@@ -151,9 +153,17 @@ def evaluate(options: Evaluate) -> dict[str, Any]:
         sides = ((network, preparation, setup), (*rival, told))
         shown = _some(images, _MOST_COMPARED, seed)
         pages.append(_compare(options, judge, shown, sides, names, chosen[0]))
-    cases = show_cases(found, choose_cases(found), judge, images, preparation, names)
+    look = (judge, images, preparation, names)
     height, width = preparation.shape[1:]
-    write_evaluation(out / PAGE, found, cases, size=(height, width), links=pages)
+    write_evaluation(
+        out / PAGE,
+        found,
+        show_cases(found, choose_cases(found), *look),
+        mistaken=show_mistakes(found, *look),
+        occluded=show_occluded(found, *look),
+        size=(height, width),
+        links=pages,
+    )
     tables = markdown(found)
     write_text(out / TABLE, tables)
     typer.echo(judged(found))

@@ -20,6 +20,7 @@ from cofire.evaluate.metrics import (
     ChangeInConfidence,
     ClassSensitivity,
     DeletionInsertion,
+    EvidenceInside,
     ExplanationShift,
     Localisation,
     Measure,
@@ -27,6 +28,7 @@ from cofire.evaluate.metrics import (
     SoftChange,
     as_torchmetric,
 )
+from cofire.evaluate.mistakes import BothClasses, mistakes
 from cofire.evaluate.per_image import PerImage
 from cofire.evaluate.results import Robustness
 from cofire.evaluate.robustness import run_robustness
@@ -55,6 +57,7 @@ __all__ = [
     "MEASURES",
     "Attacked",
     "BanditRun",
+    "BothClasses",
     "Cascade",
     "ChangeInConfidence",
     "ClassSensitivity",
@@ -63,6 +66,7 @@ __all__ = [
     "Difference",
     "Estimate",
     "Evaluation",
+    "EvidenceInside",
     "ExplanationShift",
     "Fill",
     "Localisation",
@@ -88,6 +92,7 @@ __all__ = [
     "iou",
     "jaccard",
     "kept",
+    "mistakes",
     "pointing_hits",
     "probability_of",
     "randomisation",

@@ -200,6 +200,7 @@ class Judged:
 
     Attributes:
         boxes: Ground truth, one (boxes, 4) for each image.
+        mistaken: The same of misclassified images, none of others.
         confidence: Softmax of the predicted class, (images,), float64.
         label: The explanation of the label, where one is asked for.
         predicted: That of the predicted class.
@@ -207,6 +208,7 @@ class Judged:
     """
 
     boxes: Sequence[Tensor]
+    mistaken: Sequence[Tensor]
     confidence: Tensor
     label: Explained | None = None
     predicted: Explained | None = None
@@ -272,7 +274,9 @@ class Judge:
             role: Explained(self, view, found, at, heat[at], boxes.corners[at], boxes.found[at])
             for role, at in rows.items()
         }
-        judged = Judged(view.boxes, view.confidence, **own)
+        wrong = (view.label != view.predicted).tolist()
+        mistaken = [boxes if at else boxes[:0] for boxes, at in zip(view.boxes, wrong, strict=True)]
+        judged = Judged(view.boxes, mistaken, view.confidence, **own)
         main = judged.label or judged.predicted or judged.other
         assert main is not None
         rule = found.regions if box_around_heat(found) else None

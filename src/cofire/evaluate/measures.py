@@ -19,6 +19,7 @@ from cofire.evaluate.metrics import (
     ChangeInConfidence,
     ClassSensitivity,
     DeletionInsertion,
+    EvidenceInside,
     Localisation,
     Measure,
     PointingGame,
@@ -52,8 +53,9 @@ class Criterion:
         meaning: In a sentence.
         measure: What judges it.
         takes: What the measure's `judge` takes, in order, as `cofire.evaluate.judging.Judged` has
-            it: "boxes", "confidence", and "label.heat", "predicted.after_box" and so on of the
-            explanation of the label, of the predicted class, or of the "other" next probable one.
+            it: "boxes", "mistaken" (those of misclassified images alone), "confidence", and
+            "label.heat", "predicted.after_box" and so on of the explanation of the label, of the
+            predicted class, or of the "other" next probable one.
         asks: The heading of the verdict that it answers; "" for none. Of several criteria with one
             heading the first that was measured answers.
     """
@@ -99,6 +101,7 @@ GROUPS: dict[str, str] = {
     "soft": "Change in confidence with the map itself in place of a box",
     "curves": "Deletion and insertion curves",
     "sensitivity": "Class sensitivity: does it depend on the class?",
+    "mistakes": "Misclassified images: what do the maps of both classes show?",
 }
 """What can be measured or left out, with the heading of its table; each needs explanations or passes of its own."""
 
@@ -247,6 +250,7 @@ _LOST = "The share of the predicted class’s probability that is lost when"
 _WINDOW = "all is filled but a quarter: the window with most of the map’s sum."
 _AREA = "Area under the probability of the predicted class while pixels are"
 _BOX = ("label.corners", "label.there", "boxes")
+_MISTAKEN = "Of misclassified images:"
 _CRITERIA = (
     Criterion(
         "pointing",
@@ -413,6 +417,46 @@ _CRITERIA = (
         ClassSensitivity("maps"),
         ("predicted.heat", "other.heat"),
         "Most sensitive to the class",
+    ),
+    Criterion(
+        "mistaken_pointing",
+        "pointing, true class",
+        "mistakes",
+        "higher",
+        "%",
+        f"{_MISTAKEN} the maximum of the true class’s map lies in a box of the object.",
+        PointingGame(),
+        ("label.heat", "mistaken"),
+    ),
+    Criterion(
+        "mistaken_pointing_predicted",
+        "pointing, predicted class",
+        "mistakes",
+        "neither",
+        "%",
+        f"{_MISTAKEN} the maximum of the predicted class’s map lies in a box of the object.",
+        PointingGame(),
+        ("predicted.heat", "mistaken"),
+    ),
+    Criterion(
+        "mistaken_inside",
+        "on the object, true class",
+        "mistakes",
+        "higher",
+        "%",
+        f"{_MISTAKEN} the share of the true class’s map in the object’s boxes.",
+        EvidenceInside(),
+        ("label.heat", "mistaken"),
+    ),
+    Criterion(
+        "mistaken_inside_predicted",
+        "on the object, predicted class",
+        "mistakes",
+        "neither",
+        "%",
+        f"{_MISTAKEN} the share of the predicted class’s map in the object’s boxes.",
+        EvidenceInside(),
+        ("predicted.heat", "mistaken"),
     ),
 )
 MEASURES.update({one.name: one for one in _CRITERIA})

@@ -21,7 +21,7 @@ from cofire.errors import (
     ResultError,
 )
 from cofire.evaluate.faithfulness import Curve, confidence_change
-from cofire.evaluate.localisation import best_iou, pointing_hits
+from cofire.evaluate.localisation import best_iou, pointing_hits, share_inside
 from cofire.evaluate.per_image import PerImage
 from cofire.evaluate.sensitivity import blurred_parts, jaccard, rank_correlation, shift
 from cofire.explain.result.explanation import Explanation
@@ -196,6 +196,15 @@ class PointingGame(Measure):
     def judge(self, maps: Tensor, boxes: Sequence[Tensor]) -> PerImage:
         """Per image, from maps (images, H, W) and ground-truth boxes."""
         return pointing_hits(maps, boxes, self._options["tolerance"])
+
+
+@validated
+class EvidenceInside(Measure):
+    """The share of a map that lies on the object (see `share_inside`)."""
+
+    def judge(self, maps: Tensor, boxes: Sequence[Tensor]) -> PerImage:
+        """Per image, from maps (images, H, W) and ground-truth boxes."""
+        return share_inside(maps, boxes)
 
 
 @validated

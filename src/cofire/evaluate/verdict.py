@@ -8,6 +8,7 @@ from typing import Literal
 
 from cofire.evaluate.evaluation import Evaluation
 from cofire.evaluate.measures import Criterion
+from cofire.evaluate.mistakes import mistakes
 from cofire.explain import BASELINES, title_of
 from cofire.explain.drawing.captions import plural
 from cofire.statistics import Interval, Outcome
@@ -29,11 +30,13 @@ class Finding:
         lead: In a few words, a sentence.
         text: With the numbers.
         level: "problem", "note" (undecided, or worth a look) or "fine".
+        about: The part of the page that says more.
     """
 
     lead: str
     text: str
     level: Level = "fine"
+    about: str = "methods"
 
     def __str__(self) -> str:
         return f"{self.lead} {self.text}".rstrip()
@@ -85,6 +88,8 @@ def verdict(evaluation: Evaluation) -> list[Finding]:
     located = [one for one in contests if one.criterion.group == "localisation"]
     if located and not set(contenders) <= set(BASELINES):
         found.insert(len(located), _centre(evaluation, contenders, located, estimates))
+    if "mistakes" in evaluation.options["measures"]:
+        found += _mistaken(evaluation, contenders)
     if len(contenders) > 1 and contests:
         found.append(_use(evaluation, contenders, contests))
     return found
@@ -223,6 +228,34 @@ def _centre(
     return Finding(f"Better than the centre: {who}.", " ".join(told), level)
 
 
+def _mistaken(evaluation: Evaluation, contenders: Sequence[str]) -> list[Finding]:
+    """Whether the true class's map of misclassified images points at the object more often than the predicted one's."""
+    both = {name: one for name, one in mistakes(evaluation).items() if name in contenders}
+    if not both:
+        return []
+    told, clear = [], dict[Outcome, list[str]]()
+    for name, one in both.items():
+        true, predicted, gap = one.true, one.predicted, one.difference
+        ends = " to ".join(map(_points, (gap.low, gap.high)))
+        told.append(
+            f"{title_of(name)} {100 * true.value:.1f}\u00a0%, for the predicted one "
+            f"{100 * predicted.value:.1f}\u00a0% ({_points(gap.value)} points [{ends}])"
+        )
+        clear.setdefault(gap.says(evaluation.margin), []).append(title_of(name))
+    words: dict[Outcome, str] = {"better": "more often by", "worse": "less often by"}
+    who = [f"{how} {_joined(clear[said])}" for said, how in words.items() if said in clear]
+    counted = max(one.true.counted for one in both.values())
+    return [
+        Finding(
+            "Where the network is wrong, the true class’s map points at the object "
+            f"{_joined(who) or 'not clearly more or less often than the predicted one’s'}.",
+            f"{'; '.join(told)}; {plural(counted, 'image')}.",
+            "fine" if who else "note",
+            "mistakes",
+        )
+    ]
+
+
 def _use(
     evaluation: Evaluation, contenders: Sequence[str], contests: Sequence[_Contest]
 ) -> Finding:
@@ -255,6 +288,10 @@ def _use(
         f"To use: {title_of(best)}.",
         f"Best, or not clearly behind the best, at {marks[best][0]} of {plural(len(contests), 'question')}.",
     )
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.1f}".replace("-", "−")
 
 
 def _joined(parts: Sequence[str]) -> str:

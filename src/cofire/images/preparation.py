@@ -221,6 +221,12 @@ class Preparation:
         mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
         return ((shades.float() / 255 - mean) / std).contiguous()
 
+    def shades(self, inputs: Tensor) -> Tensor:
+        """What `scaled` made a batch of, to look at, (images, height, width, 3), uint8."""
+        mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
+        levels = ((inputs * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+        return levels.permute(0, 2, 3, 1).expand(-1, -1, -1, 3)
+
     def pixels(self, seen: Sequence[Prepared]) -> Tensor:
         """The same to look at, (images, height, width, 3), uint8."""
         return torch.from_numpy(

@@ -14,6 +14,8 @@ from cofire.report.pages.explained import (
     write_records,
 )
 from cofire.report.pages.explanations import MOST_IMAGES, Shown, shown, write_explanations
+from cofire.report.pages.mistakes import Mistake, show_mistakes
+from cofire.report.pages.occluded import Occluded, show_occluded
 from cofire.report.pages.page import Setup, left_out
 from cofire.report.pages.robustness import write_robustness
 from cofire.report.pages.tuned import findings as tuned_findings
@@ -27,6 +29,8 @@ __all__ = [
     "PAGE",
     "Case",
     "Explained",
+    "Mistake",
+    "Occluded",
     "Setup",
     "Shown",
     "choose_cases",
@@ -37,6 +41,8 @@ __all__ = [
     "replaced",
     "settled",
     "show_cases",
+    "show_mistakes",
+    "show_occluded",
     "shown",
     "tuned_figures",
     "tuned_findings",

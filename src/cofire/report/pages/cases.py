@@ -16,7 +16,7 @@ from cofire.explain import BASELINES, title_of
 from cofire.explain.drawing.captions import NO_EVIDENCE, class_told, percent
 from cofire.images.collection import Collection
 from cofire.images.preparation import Preparation
-from cofire.images.seen import read_batches
+from cofire.images.seen import SeenBatch, read_batches
 from cofire.report.pages.page import Panel, framed, image_address, panel
 
 _FIRST = ("pointing", "iou")
@@ -98,6 +98,23 @@ def choose_cases(
     return [(int(held[at]), float(gaps[at])) for at in (*worse, *better)]
 
 
+def shown_method(evaluation: Evaluation) -> str:
+    """The method whose maps are looked at: the first one that looks at the network, if there is one."""
+    methods = evaluation.methods
+    return next((method for method in methods if method not in BASELINES), methods[0])
+
+
+def opened(
+    evaluation: Evaluation, place: int, collection: Collection, preparation: Preparation
+) -> tuple[dict[str, dict[str, Any]], SeenBatch]:
+    """The records of one of an evaluation's images by method, and the image as a batch of its own."""
+    methods = evaluation.methods
+    table = evaluation.records.slice(place * len(methods), len(methods)).to_pylist()
+    at = next(at for at, image in enumerate(collection) if image.name == table[0]["file"])
+    (batch,) = read_batches(collection[at : at + 1], preparation, 1)
+    return dict(zip(methods, table, strict=True)), batch
+
+
 def show_cases(
     evaluation: Evaluation,
     chosen: Sequence[tuple[int, float]],
@@ -116,16 +133,12 @@ def show_cases(
         preparation: Of the images.
         names: Of all classes.
     """
-    records, methods = evaluation.records, evaluation.methods
+    methods = evaluation.methods
     shown = [method for method in methods if method not in BASELINES] or list(methods)
-    by_name = {image.name: number for number, image in enumerate(collection)}
     found = []
     for place, gap in chosen:
-        table = records.slice(place * len(methods), len(methods)).to_pylist()
-        rows = dict(zip(methods, table, strict=True))
-        row = table[0]
-        at = by_name[row["file"]]
-        (batch,) = read_batches(collection[at : at + 1], preparation, 1)
+        rows, batch = opened(evaluation, place, collection, preparation)
+        row = rows[methods[0]]
         of = row["label" if of_label(evaluation) else "predicted"]
         panels = []
         for method in shown:

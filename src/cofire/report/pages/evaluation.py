@@ -13,6 +13,8 @@ from cofire.evaluate.verdict import judged, verdict
 from cofire.explain import BASELINES, title_of
 from cofire.report.notation import number, signed
 from cofire.report.pages.cases import Case, counted, of_label
+from cofire.report.pages.mistakes import Mistake, Mistakes
+from cofire.report.pages.occluded import Occluded, Occlusion
 from cofire.report.pages.page import write_page
 from cofire.report.plots import Point, intervals
 from cofire.report.section import Section
@@ -48,9 +50,11 @@ class Methods(Section):
         self.groups = {
             title: chosen
             for group, title in GROUPS.items()
-            if (chosen := [one for one in evaluation.criteria if one.group == group])
+            if group != "mistakes"
+            and (chosen := [one for one in evaluation.criteria if one.group == group])
         }
-        counted = [one for one in evaluation.criteria if one.better != "neither"]
+        held = [one for group in self.groups.values() for one in group]
+        counted = [one for one in held if one.better != "neither"]
         first = {one.asks: one for one in reversed(counted) if one.asks}
         asked = [one for one in counted if first.get(one.asks) is one] or counted[:1]
         self.asked = {f"judged-{one.name}": one for one in asked[:MOST_FIGURES]}
@@ -142,7 +146,8 @@ class Methods(Section):
     def _draws(self) -> dict[str, Table]:
         """The means of each draw by itself and their mean, where images were drawn more than once."""
         each = self.evaluation.draw_means()
-        measured = [one for one in self.evaluation.criteria if one.better != "neither"]
+        measured = [one for group in self.groups.values() for one in group]
+        measured = [one for one in measured if one.better != "neither"]
         chosen = [one for one in measured if one.name in OF_DRAWS] or measured[:1]
         found = {}
         for one in chosen if len(each) > 1 else ():
@@ -201,6 +206,8 @@ def write_evaluation(
     evaluation: Evaluation,
     cases: Sequence[Case] = (),
     *,
+    mistaken: Sequence[Mistake] = (),
+    occluded: Sequence[Occluded] = (),
     size: tuple[int, int] = (224, 224),
     links: Sequence[tuple[str, str]] = (),
     title: str | None = None,
@@ -211,6 +218,8 @@ def write_evaluation(
         path: Where to; the file appears whole or not at all.
         evaluation: What was judged; its options' "command" is printed.
         cases: Images to look at, as `cofire.report.pages.show_cases` gives them.
+        mistaken: Misclassified ones, as `cofire.report.pages.show_mistakes` gives them.
+        occluded: Occluded ones, as `cofire.report.pages.show_occluded` gives them.
         size: Height and width of the network's input in pixels.
         links: Other pages of the same run: address and what it is.
         title: Heading of the page.
@@ -220,9 +229,17 @@ def write_evaluation(
     """
     options = evaluation.options
     called: Mapping[str, Mapping[str, object]] = options.get("options", {})
+    methods = Methods(evaluation)
+    parts: list[Section] = [methods] if methods.groups else []
+    parts += [Disagreement(evaluation, cases)] if cases else []
+    if "confidence" in options["measures"]:
+        parts.append(Occlusion(evaluation, occluded, toggles=not cases))
+    if "mistakes" in options["measures"]:
+        toggles = not (cases or occluded)
+        parts.append(Mistakes(evaluation, mistaken, toggles=toggles))
     return write_page(
         path,
-        [Methods(evaluation), *([Disagreement(evaluation, cases)] if cases else [])],
+        parts,
         findings(evaluation),
         name="evaluation",
         title=title or "Which explanation shows what the network saw?",
@@ -239,7 +256,7 @@ def findings(evaluation: Evaluation) -> list[Finding]:
     """The verdict as lines of a page: what to use comes first."""
     found = verdict(evaluation)
     lines = [
-        Finding(one.level, one.lead.rstrip("."), sure=one.text.rstrip("."), about="methods")
+        Finding(one.level, one.lead.rstrip("."), sure=one.text.rstrip("."), about=one.about)
         for one in found
     ]
     return lines[-1:] + lines[:-1] if len(evaluation.methods) > 1 else lines
@@ -258,7 +275,10 @@ def markdown(evaluation: Evaluation) -> str:
         "bold. Differences are told with p of a two-sided sign-flip test, corrected by Holm’s method over the rivals; "
         f"equal: within ±{100 * evaluation.margin:g} points of a share, ±{evaluation.margin:g} of other measures."
     )
-    for table in Methods(evaluation).tables().values():
+    tables = list(Methods(evaluation).tables().values())
+    if "mistakes" in evaluation.options["measures"]:
+        tables += Mistakes(evaluation, ()).tables().values()
+    for table in tables:
         lines += [f"## {table.title}", table.markdown()]
     return "\n\n".join(lines) + "\n"
 

@@ -238,7 +238,7 @@ def _covering(found: Robustness) -> list[Finding]:
         Finding(
             "note" if outcome == "undecided" else "fine",
             what,
-            sure=f"On the object: {'; '.join(held[outcome])}{rest}",
+            sure=f"{'; '.join(held[outcome])}{rest}",
             about="moved",
         )
         for outcome, what in words.items()
