@@ -13,7 +13,7 @@ from rich.markdown import Markdown
 from cofire.activations.batches import progress_over
 from cofire.atomic import write_text
 from cofire.cli.explain import asked_methods, check_tuned, options_of, setup_of
-from cofire.cli.options import BoxedImagesOptions, Output, RivalOptions, tell
+from cofire.cli.options import BoxedImagesOptions, Output, RivalOptions, ViewOptions, tell
 from cofire.cli.terminal import claim, print_table, say
 from cofire.evaluate.evaluation import OPTIONS, RECORDS, Evaluation
 from cofire.evaluate.judging import Judge
@@ -52,7 +52,7 @@ _MOST_COMPARED = 300
 """Images that go through two networks at the most: all of them are held at once."""
 
 
-class Evaluate(RivalOptions, BoxedImagesOptions, JudgingOptions):
+class Evaluate(RivalOptions, BoxedImagesOptions, ViewOptions, JudgingOptions):
     """Which methods are judged, by what, on which images."""
 
     out: Path = option(
@@ -103,7 +103,7 @@ def evaluate(options: Evaluate) -> dict[str, Any]:
     groups = asked_groups(GROUPS if asked == ["all"] else asked)
     learnt = options.weights_of_layers
     tuned = None if learnt is None else read_tuned(learnt)
-    called = options_of(chosen, tuned=tuned)
+    called = options.with_views(options_of(chosen, tuned=tuned))
     _ = options.rival  # refused before anything is read
     claim(out, OPTIONS, "an evaluation", f"{ROWS}/{IDENTITY}", quiet=started(out))
     network, preparation = options.opened()

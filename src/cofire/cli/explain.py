@@ -15,7 +15,7 @@ from rich.text import Text
 
 from cofire.activations import ActivationSummary
 from cofire.activations.batches import progress_over
-from cofire.cli.options import DATA_ROOT, ImageOptions, Output, tell
+from cofire.cli.options import DATA_ROOT, ImageOptions, Output, ViewOptions, tell
 from cofire.cli.terminal import claim, command_line, note, print_table, say, without_commands
 from cofire.errors import OptionError, near_matches
 from cofire.evaluate.tuned import Tuned, read_tuned
@@ -57,7 +57,7 @@ _LONGEST = 200
 _NEURONS = "What neurons fire for"
 
 
-class _Explain(ImageOptions):
+class _Explain(ViewOptions):
     """What is explained, by what, and how."""
 
     images: list[Path] = option(
@@ -144,6 +144,7 @@ def explain(options: Explain) -> dict[str, Any]:
     tuned = None if learnt is None else read_tuned(learnt)
     given = options.model_fields_set - _Explain.model_fields.keys()
     called = options_of(methods, {name: getattr(options, name) for name in given}, tuned)
+    called = options.with_views(called)
     if target is not None and top is not None:
         raise OptionError("--target and --top", "one of the two", "leave one out")
     claim(out, MARK, "explanations")
@@ -224,6 +225,12 @@ def _summarised(
                 "pass --summary, or leave them out",
             )
         return None
+    if options.views is not None:
+        raise OptionError(
+            f"summary={options.summary} and views={options.views}",
+            "one of the two: maps of several views have no neurons",
+            "leave --views or --summary out",
+        )
     if options.data is None or OURS not in methods:
         raise OptionError(
             f"summary={options.summary} {'without data' if options.data is None else f'without {OURS}'}",

@@ -12,6 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from cofire.cli.terminal import without_commands
 from cofire.errors import DataError, ExportError, OptionError
+from cofire.explain import BASELINES
+from cofire.explain.views import views_told
 from cofire.images.classes import known_names, read_names
 from cofire.images.collection import Collection
 from cofire.images.layouts import open_collection
@@ -168,6 +170,26 @@ class LabelledDataOptions(ImageOptions):
 
 
 _OTHER = ("weights", "weights_key", "mean", "std")
+
+
+class ViewOptions(ImageOptions):
+    """In how many views of each image it is explained."""
+
+    views: Literal["mirror", "scale", "both"] | None = option(
+        None,
+        "Views",
+        "Mean map of views: mirrored, at a second scale, or both; 2, 2 or 4 times the time.",
+    )
+
+    def with_views(self, called: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """What methods are called with, in the views that are asked for, whose price is told."""
+        if self.views is None:
+            return called
+        typer.echo(views_told(self.views), err=True)
+        return {
+            name: own if name in BASELINES else {**own, "views": self.views}
+            for name, own in called.items()
+        }
 
 
 class RivalOptions(ImageOptions):

@@ -154,7 +154,10 @@ class Table:
             | relu | 50.00 |
         """
         places = range(len(self.columns))
-        lines = [[f"{c.title} ({c.unit})" if c.unit else c.title for c in self.columns]]
+        heads = [f"{c.group}, {c.title}" if c.group else c.title for c in self.columns]
+        lines = [
+            [f"{h} ({c.unit})" if c.unit else h for h, c in zip(heads, self.columns, strict=True)]
+        ]
         lines.append(["---:" if self.numeric(place) else "---" for place in places])
         for heading, rows in self.parts():
             lines += [[f"**{heading}**", *("" for _ in places[1:])]] if heading else []

@@ -113,6 +113,8 @@ def are_layers_told(explanation: Explanation) -> bool:
 
 def heat_told(explanation: Explanation, largest: float) -> tuple[str, str, str]:
     """What the colour bar measures, and the numbers at its two ends."""
+    if "views" in explanation.options:
+        return "share of the map per pixel, mean of views", "0", evidence_told(largest)
     if explanation.maps is not None and not are_layers_told(explanation):
         return "value of the map", "0", number(largest)
     place = "feature" if len(explanation.input_shape) == 1 else "pixel"

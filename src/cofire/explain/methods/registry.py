@@ -63,7 +63,7 @@ class Method:
         """What heat maps and boxes are made of, where a network has what it needs.
 
         A method that gives points and has the option `contrast` makes them of layers, unless that
-        is None.
+        is None; in several views all methods give maps.
 
         Args:
             options: Those that are not as usual.
@@ -72,7 +72,7 @@ class Method:
             >>> METHODS["discernible"].kind(), METHODS["discernible"].kind({"contrast": None})
             ('layers', 'points')
         """
-        if self.gives == "maps":
+        if self.gives == "maps" or (options or {}).get("views") is not None:
             return "maps"
         contrast = self.options.model_fields.get("contrast")
         usual = None if contrast is None else contrast.default
