@@ -120,7 +120,7 @@ def show_occluded(
                 why,
                 row["kept_area"],
                 tuple(image_address(one.numpy()) for one in preparation.shades(inputs)),  # type: ignore[arg-type]
-                tuple(judge.predict(inputs)[:, row["predicted"]].tolist()),  # type: ignore[arg-type]
+                tuple(judge.predict(inputs)[:, row["predicted"]].tolist()),
                 panel(explained, f"{title_of(method)} for {told}"),
             )
         )
