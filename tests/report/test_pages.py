@@ -339,7 +339,7 @@ def test_the_verdict_on_attacks_claims_what_the_intervals_allow():
     )
     (told,) = (line for line in lines if "covers less of the old object" in line)
     assert (
-        "Grad-CAM 25.0\u00a0%, for the old class 50.0\u00a0%, untouched 50.0\u00a0% "
+        "Grad-CAM 25.0\u00a0% on it, for the old class 50.0\u00a0%, untouched 50.0\u00a0% "
         "(by −25.0 points [−25.0 to −25.0])" in told
     )
     assert "Spread evenly it would have 20.0\u00a0% there" in told

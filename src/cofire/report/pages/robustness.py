@@ -218,9 +218,7 @@ def _covering(found: Robustness) -> list[Finding]:
             )
         )
         if change and before and old and new:
-            told = (
-                f"{title_of(method)} {percent(new.value)}, for the old class {percent(old.value)}"
-            )
+            told = f"{title_of(method)} {percent(new.value)} on it, for the old class {percent(old.value)}"
             ends = f"{_points(change.low)} to {_points(change.high)}"
             told += (
                 f", untouched {percent(before.value)} (by {_points(change.value)} points [{ends}])"
