@@ -44,6 +44,7 @@ def test_the_page_shows_what_the_strongest_channels_fire_for(place):
     [
         ("--data digits", "pass --summary, or leave them out"),
         ("--summary summed/summary.safetensors", "without data"),
+        ("--summary summed/summary.safetensors --views mirror", "views have no neurons"),
         ("--summary summed/summary.safetensors --data digits --method gradcam", "without discern"),
         ("--summary summed/summary.safetensors --data digits", "in the same order"),
     ],

@@ -114,6 +114,14 @@ def test_all_of_it(evaluate, tmp_path):
         evaluate(*asked, "--seed", "3")
 
 
+def test_methods_are_judged_in_several_views(evaluate, tmp_path):
+    asked = ("--method", "gradcam,centre", "--measures", "localisation", "--limit", "1")
+    told = evaluate("--out", tmp_path / "out", *asked, "--views", "mirror")
+    assert "each image is explained in 2 views" in told
+    found = Evaluation.load(tmp_path / "out")
+    assert found.options["options"] == {"gradcam": {"views": "mirror"}}
+
+
 def test_draws_measures_and_fill(evaluate, tmp_path):
     told = evaluate(
         "--out",

@@ -142,6 +142,15 @@ def test_a_folder_by_all_methods(explain, tmp_path):
         assert image.width > 4 * 400
 
 
+def test_an_image_is_explained_in_several_views_whose_price_is_told(explain, tmp_path):
+    told = explain(*SMALL, "--method", "discernible,gradcam", "--views", "both", "--out", tmp_path)
+    assert "explained in 4 views, 4 times the time of its heat map alone" in told
+    for one in records(tmp_path)["images"][0]["explanations"]:
+        assert (one["options"]["views"], one["heat_map_of"]) == ("both", "maps")
+    page = (tmp_path / "explain.html").read_text(encoding="utf-8")
+    assert "the mean over views of the image (views=both)" in page
+
+
 def test_a_class_is_explained_by_name_or_number(explain, tmp_path):
     for target in ("CAT", "2"):
         out = tmp_path / target

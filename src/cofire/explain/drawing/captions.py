@@ -158,6 +158,15 @@ def spread_told(regions: Regions) -> str:
     return f"each spread as a Gaussian with a standard deviation of {_width(regions)} of the image’s shorter side"
 
 
+def maps_told(explanation: Explanation) -> str:
+    """What the heat map of an explanation by maps is, as sentences without the last full stop."""
+    if views := explanation.options.get("views"):
+        return f"It is the mean over views of the image (views={views}), each a share of 1 and turned back onto it"
+    if are_layers_told(explanation):
+        return layers_told(explanation.options, explanation.regions)
+    return "The method’s map as it is, neither normalised nor cut off"
+
+
 def layers_told(options: Mapping[str, Any], regions: Regions) -> str:
     r"""What the heat map of layers is, as sentences without the last full stop.
 

@@ -14,6 +14,7 @@ from cofire.explain.drawing.captions import (
     explained_told,
     layers_told,
     map_box_rule,
+    maps_told,
     percent,
     point_box_rule,
     spread_told,
@@ -261,7 +262,7 @@ def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
 
 def _heat_rule(explanation: Explanation) -> str:
     if explanation.maps is not None:
-        return "The method’s map as it is, neither normalised nor cut off."
+        return f"{maps_told(explanation)}."
     if explanation.kind == "layers":
         return f"{layers_told(explanation.options, explanation.regions)}."
     counts = " It counts points: they have no shares." if alike(explanation) else ""
