@@ -15,6 +15,7 @@ SOURCE = Path(cofire.__file__).parent
 ORDER = [
     "renamed",
     "errors",
+    "remote",
     "reading",
     "atomic",
     "storage",

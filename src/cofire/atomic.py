@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from cofire.errors import CofireError, OptionError, ResultError
 from cofire.reading import read_json
+from cofire.remote import in_urls, local, place_of, send, settle
 
 _STALE = 3600
 
@@ -44,7 +45,8 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     """A path to write to, which takes the target's place when the block ends well.
 
     The partial file lies in the target's own folder, so that the last step is one rename; it is
-    removed when the block raises. A reader sees the old content or the new, never a part.
+    removed when the block raises. A reader sees the old content or the new, never a part. The file
+    of a URL is put there whole, once it is written here (see `cofire.remote`).
 
     Raises:
         ResultError: The file cannot be written, or the disk is full.
@@ -57,7 +59,7 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
         >>> (folder / "a.txt").read_text(), len(list(folder.iterdir()))
         ('whole', 1)
     """
-    path = Path(target)
+    path = place_of(target)
     partial = path.with_name(partial_name(path.name))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,6 +73,7 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
             with partial.open("rb+") as file:
                 os.fsync(file.fileno())
             partial.replace(path)
+            send(path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -82,7 +85,7 @@ def atomic_folder(target: str | Path) -> Iterator[Path]:
     Raises:
         ResultError: It cannot be written, or the target is there by then.
     """
-    path = Path(target)
+    path = place_of(target)
     partial = path.with_name(partial_name(path.name))
     try:
         with _told(path, partial):
@@ -98,6 +101,7 @@ def atomic_folder(target: str | Path) -> Iterator[Path]:
                     "one run in a folder at a time",
                     "wait until the other run has ended, or choose another folder",
                 ) from error
+            settle(path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -116,16 +120,17 @@ def partial_name(name: str) -> str:
 def unwritable(path: Path, error: BaseException) -> ResultError:
     """What is raised where a file cannot be written; it is told by the name that it would have had."""
     path = Path(*(_whole(part) for part in path.parts))
+    name = in_urls(str(path))
     said = (str(error).splitlines() or [type(error).__name__])[0]
     told = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else said
     if _is_full(error):
         return ResultError(
-            f"'{path}' cannot be written: the disk is full ({told})",
+            f"'{name}' cannot be written: the disk is full ({told})",
             "room for it on that disk, and in your quota",
             "free some room or choose another folder, and start again",
         )
     return ResultError(
-        f"'{path}' cannot be written: {told}", "a folder to write to", "choose another folder"
+        f"'{name}' cannot be written: {told}", "a folder to write to", "choose another folder"
     )
 
 
@@ -264,9 +269,10 @@ def claimed(
         Traceback (most recent call last):
         cofire.errors.OptionError: ...out' holds other files. Expected: a new or empty folder, or one of a summary...
     """
-    _check_place(Path(folder))
+    folder = local(folder)
+    _check_place(folder)
     try:
-        place = Path(folder).resolve()
+        place = folder.resolve()
         earlier = _is_of(place, folder, kind, results, alone)
         within = _held.get(place) == threading.get_ident()
         made = [] if within else _make(place)
@@ -288,9 +294,13 @@ def claimed(
             # What was begun stays claimed.
             if _MARK not in before and _names_in(place) <= before | {_MARK}:
                 (place / _MARK).unlink(missing_ok=True)
+                with suppress(OSError):
+                    settle(place)
             raise
         else:
             (place / _MARK).unlink(missing_ok=True)
+            with _told(place, place):
+                settle(place)
         finally:
             _held.pop(place, None)
             # Still under the lock: who opened it meanwhile is told that it is gone.

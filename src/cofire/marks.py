@@ -27,6 +27,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
 from cofire.errors import CofireError, OptionError, near_matches
+from cofire.remote import local
 
 _UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 """What XML, UTF-8 or a line of a table cannot hold."""
@@ -188,7 +189,7 @@ def _path(value: Any) -> Path:
     os.fsencode(text)
     if not isinstance(text, str) or "\0" in text or not text:
         raise Refused("a path of at least one letter, without NUL")
-    return Path(text)
+    return local(text)
 
 
 CLASS_NAME = Mark(_writable("a class name"), _text)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from cofire.errors import CofireError
+from cofire.remote import in_urls, is_url, local
 
 Reader = TypeVar("Reader", bound=Callable[..., Any])
 
@@ -54,11 +55,11 @@ def reading(
         # A library in Rust that fails within itself raises what is no Exception.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        raise kind(f"'{_named(path)}': {_said(error)}", expected, remedy) from error
+        raise kind(f"'{_named(path)}': {in_urls(_said(error))}", expected, remedy) from error
 
 
 def reader(kind: type[CofireError], expected: str, remedy: str) -> Callable[[Reader], Reader]:
-    """The same for a function, or below `classmethod` for a method, that takes the path first.
+    """The same for a function, or below `classmethod` for a method, that takes the path first; a URL is brought here.
 
     Example:
         >>> from cofire.errors import ResultError
@@ -77,6 +78,10 @@ def reader(kind: type[CofireError], expected: str, remedy: str) -> Callable[[Rea
         def read(*args: Any, **kwargs: Any) -> Any:
             path = args[at] if len(args) > at else next(iter(kwargs.values()), "")
             with reading(path, kind, expected, remedy):
+                if isinstance(path, str | os.PathLike) and is_url(os.fsdecode(path)):
+                    place = local(os.fsdecode(path))
+                    args = tuple(place if one is path else one for one in args)
+                    kwargs = {name: place if one is path else one for name, one in kwargs.items()}
                 return function(*args, **kwargs)
 
         return cast("Reader", read)
@@ -91,7 +96,7 @@ def named(name: str | os.PathLike[str]) -> str:
         >>> named(os.fsdecode(b"caf\xe9.png")), named("café.png")
         ('caf\\xe9.png', 'café.png')
     """
-    text = os.fspath(name)
+    text = in_urls(os.fspath(name))
     try:
         return os.fsencode(text).decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:

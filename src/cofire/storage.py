@@ -213,6 +213,19 @@ def write_tensors(
     with atomic_path(path) as partial:
         save_file(plain, partial, metadata={**metadata, _KEY: _of_tensors(plain, metadata)})
         _check_header(partial)
+        _sort_header(partial)
+
+
+def _sort_header(path: Path) -> None:
+    """Put the metadata of a safetensors file in order, which its library does not: the same result is the same file."""
+    with path.open("rb+") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        notes = {"__metadata__": dict(sorted(header.pop("__metadata__").items()))}
+        told = json.dumps(notes | header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(told) <= length:
+            file.seek(8)
+            file.write(told.ljust(length))
 
 
 def _check_header(path: str | Path) -> None:

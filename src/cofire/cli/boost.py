@@ -20,6 +20,7 @@ from cofire.cli.terminal import claim, command_line, note
 from cofire.errors import ExportError, OptionError
 from cofire.images.classes import known_names
 from cofire.options import option
+from cofire.reading import named
 from cofire.report import write_boost_report
 from cofire.storage import versions, write_table
 from cofire.study.boosts import boost_tables
@@ -172,8 +173,8 @@ def boost(options: Boost) -> dict[str, Any]:
         typer.echo(f"Patterns     {found.told_of_always_active}")
     typer.echo(f"Cost         {cost.parameters:,} more parameters, forward pass × {cost.time:.2f}")
     for path in written:
-        typer.echo(f"Booster: {path}")
-    typer.echo(f"Report: {page}")
+        typer.echo(f"Booster: {named(path)}")
+    typer.echo(f"Report: {named(page)}")
     return {
         "report": page,
         "boosters": written,

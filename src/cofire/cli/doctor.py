@@ -26,6 +26,7 @@ _EXTRAS = {
         "figures of a report as PNG and SVG files (needs Chrome or Chromium as well)",
     ),
     "igraph": ("igraph", "Leiden's method and ActivationPatternGraph.to_igraph()"),
+    "cloud": ("s3fs", "data and results in object stores, as s3://BUCKET/FOLDER"),
     "trust": ("starlette", "cofire trust: studies with people"),
     "timm": ("timm", "the classifiers of timm, as --model timm:NAME"),
 }

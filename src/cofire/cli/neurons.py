@@ -22,6 +22,7 @@ from cofire.images.classes import known_names
 from cofire.images.pictures import Picture, neuron_pictures
 from cofire.network import Network, Unit
 from cofire.options import option
+from cofire.reading import named
 from cofire.report.pages.page import Setup, write_page
 from cofire.report.sections.strips import Strip, Strips, tile
 from cofire.study.findings import Finding
@@ -163,9 +164,9 @@ def neurons(options: Neurons) -> dict[str, Any]:
         },
         setups=[("", setup)],
     )
-    typer.echo(f"Page: {page}")
+    typer.echo(f"Page: {named(page)}")
     for path in sheets:
-        typer.echo(f"Sheet: {path}")
+        typer.echo(f"Sheet: {named(path)}")
     return {"page": page, "sheets": sheets, "pictures": rows}
 
 

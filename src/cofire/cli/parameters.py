@@ -26,6 +26,7 @@ from typer.core import TyperCommand
 from cofire.cli.terminal import running, show_version
 from cofire.errors import CofireError, OptionError
 from cofire.options import Options
+from cofire.remote import in_urls
 
 RENAMED = {
     "boost": {"--method": "--booster"},
@@ -275,7 +276,7 @@ def _run(function: Callable[[Any], dict[str, Any]], options: Any) -> None:
             stack.enter_context(redirect_stdout(io.StringIO()))
         found = function(options)
     if options.as_json:
-        typer.echo(json.dumps(found, indent=2, default=str))
+        typer.echo(in_urls(json.dumps(found, indent=2, default=str)))
     if options.verbose:
         typer.echo(f"Took {time.monotonic() - start:.1f} s.", err=True)
 
@@ -319,4 +320,4 @@ def in_shell_words(text: str, model: type[Options]) -> str:
     text = re.sub(asked, lambda found: found[1] + _flag(found[2]), text)
     value = r"(?:\[\d+\])?=(?P<value>'[^']*'|[^\s,;()]+)"
     said = re.sub(rf"(?P<pass>pass )?(?<!--try )(?<![\w.-])(?P<name>{names}){value}", flag, text)
-    return re.sub(r"(--[\w-]+) \(\1\)", r"\1", said)
+    return in_urls(re.sub(r"(--[\w-]+) \(\1\)", r"\1", said))

@@ -13,6 +13,8 @@ from typing import Any
 
 import typer
 
+from cofire.remote import in_urls
+
 _running: ContextVar[ExitStack] = ContextVar("running")
 
 
@@ -56,7 +58,7 @@ def claim(out: Path, mark: str, what: str, *others: str, quiet: bool = False) ->
 
 def note(text: str) -> None:
     """Say something beside the results."""
-    typer.echo(f"Note: {text}", err=True)
+    typer.echo(f"Note: {in_urls(text)}", err=True)
 
 
 def say(label: str, value: Any) -> None:
@@ -70,7 +72,7 @@ def without_commands(words: str) -> str:
         sign.encode("unicode_escape").decode()
         if unicodedata.category(sign) in ("Cc", "Cs")
         else sign
-        for sign in words
+        for sign in in_urls(words)
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from cofire.cli.terminal import command_line
+from cofire.reading import named
 from cofire.report import write_report
 from cofire.study import Trajectory
 from cofire.study.findings import digest
@@ -41,5 +42,5 @@ def reported(trajectory: Trajectory, folder: Path, *, where: bool = True) -> dic
     said = digest(trajectory)
     typer.echo("\n".join(said))
     if where:
-        typer.echo(f"Report: {page}")
+        typer.echo(f"Report: {named(page)}")
     return {"report": page, "folder": folder, "digest": said}
