@@ -33,6 +33,7 @@ ORDER = [
     "patterns",
     "graphs",
     "activations",
+    "scale",
     "functional",
     "boost",
     "images",

@@ -213,19 +213,18 @@ def write_tensors(
     with atomic_path(path) as partial:
         save_file(plain, partial, metadata={**metadata, _KEY: _of_tensors(plain, metadata)})
         _check_header(partial)
-        _sort_header(partial)
+        _order_metadata(partial)
 
 
-def _sort_header(path: Path) -> None:
-    """Put the metadata of a safetensors file in order, which its library does not: the same result is the same file."""
-    with path.open("rb+") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
-        notes = {"__metadata__": dict(sorted(header.pop("__metadata__").items()))}
-        told = json.dumps(notes | header, separators=(",", ":"), ensure_ascii=False).encode()
-        if len(told) <= length:
-            file.seek(8)
-            file.write(told.ljust(length))
+def _order_metadata(path: Path) -> None:
+    """Sort the metadata of a safetensors file, which come in any order: the same result is the same file."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False)
+        file.seek(8)
+        file.write(text.encode().ljust(size))
 
 
 def _check_header(path: str | Path) -> None:

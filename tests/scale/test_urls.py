@@ -1,14 +1,21 @@
 """Results and data by URL, held against an object store that runs on loopback, and against fsspec's memory."""
 
+import io
 import json
+import tarfile
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 
 from cofire.atomic import atomic_folder, claimed, write_text
-from cofire.errors import MissingExtraError, OptionError, ResultError
+from cofire.errors import DataError, MissingExtraError, OptionError, ResultError
 from cofire.remote import content_of, in_urls, is_url, local, place_of
 from cofire.storage import load_json, save_json
+from cofire.study.data import open_data
 from tests.cli.test_cli import SMALL, cofire
 from tests.scale.store import BUCKET, object_store
 
@@ -152,3 +159,62 @@ def test_an_address_nobody_answers_at_is_an_error_in_seconds(monkeypatch):
     with pytest.raises(ResultError, match="'s3://some/thing' cannot be reached"):
         local("s3://some/thing")
     s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Images of two classes with parts, as folders, Parquet files as Hugging Face writes them, and tars."""
+    root = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 4), ("test", 2)):
+        rows = []
+        with tarfile.open(root / f"{part}-0.tar", "w") as tar:
+            for label, name in enumerate(("ant", "bee")):
+                (root / "folders" / part / name).mkdir(parents=True)
+                for number in range(count):
+                    image = Image.fromarray(rng.integers(0, 255, (9, 8, 3), dtype=np.uint8))
+                    file = root / "folders" / part / name / f"{number}.png"
+                    image.save(file)
+                    rows.append(
+                        {"image": {"bytes": file.read_bytes(), "path": None}, "label": label}
+                    )
+                    tar.add(file, f"{name}{number}.png")
+                    told = io.BytesIO(name.encode())
+                    note = tarfile.TarInfo(f"{name}{number}.cls")
+                    note.size = len(name)
+                    tar.addfile(note, told)
+        names = {"info": {"features": {"label": {"names": ["ant", "bee"]}}}}
+        table = pa.Table.from_pylist(rows).replace_schema_metadata(
+            {"huggingface": json.dumps(names)}
+        )
+        pq.write_table(table, root / f"{part}-0.parquet", row_group_size=3)
+    return root
+
+
+@pytest.mark.parametrize("kind", ["imagefolder", "parquet", "webdataset"])
+def test_images_are_the_same_wherever_they_lie(store, url, pictures, kind):
+    files = pictures / "folders" if kind == "imagefolder" else pictures
+    ending = {"parquet": "*.parquet", "webdataset": "*.tar"}.get(kind, "*")
+    for file in files.rglob(ending):
+        if file.is_file():
+            store.put_file(str(file), f"{url}/{file.relative_to(files).as_posix()}")
+    here = open_data(f"imagefolder:{pictures / 'folders'}", split="test")
+    there = open_data(f"{kind}:{url}", split="test")
+    assert (there.classes, there.targets) == (["ant", "bee"], here.targets)
+    assert all(torch.equal(one[0], two[0]) for one, two in zip(here, there, strict=True))
+    assert len(open_data(f"{kind}:{url}")) == 8
+    if kind != "imagefolder":
+        local = open_data(f"{kind}:{files}", split="test")
+        assert torch.equal(local[3][0], here[3][0])
+
+
+def test_data_that_is_not_there_or_is_none_is_told(store, url, tmp_path):
+    with pytest.raises(DataError, match="no parquet data at"):
+        open_data(f"parquet:{url}")
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo("one.png"))
+    with pytest.raises(DataError, match="sample /one without a class"):
+        open_data(f"webdataset:{tmp_path}")
+    pq.write_table(pa.table({"picture": [b""]}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="columns picture, none of images and labels"):
+        open_data(f"parquet:{tmp_path}")

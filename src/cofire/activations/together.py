@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -17,6 +17,8 @@ from cofire.network import ActivationLayer, Network
 from cofire.network.untouched import without_autocast
 
 T = TypeVar("T")
+Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
+"""Does a piece of work for each of some things and gives the results in their order: `map`, or actors of a cluster."""
 
 
 @dataclass(frozen=True)

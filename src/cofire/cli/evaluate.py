@@ -44,6 +44,7 @@ from cofire.report.pages import (
     write_robustness,
     write_two_networks,
 )
+from cofire.scale.ray_engine import EngineOptions
 
 PAGE, TABLE = "evaluation.html", "table.md"
 
@@ -52,7 +53,7 @@ _MOST_COMPARED = 300
 """Images that go through two networks at the most: all of them are held at once."""
 
 
-class Evaluate(RivalOptions, BoxedImagesOptions, ViewOptions, JudgingOptions):
+class Evaluate(EngineOptions, RivalOptions, BoxedImagesOptions, ViewOptions, JudgingOptions):
     """Which methods are judged, by what, on which images."""
 
     out: Path = option(
@@ -114,28 +115,30 @@ def evaluate(options: Evaluate) -> dict[str, Any]:
     collection, names = options.collection(network)
     setup = setup_of(options, preparation)
     seed, fill = options.seed, options.fill
-    found = run_evaluation(
-        network,
-        collection,
-        preparation,
-        chosen,
-        out,
-        options=called,
-        measures=groups,
-        **{name: getattr(options, name) for name in JudgingOptions.model_fields},
-        batch_size=options.batch_size,
-        skip_unreadable=options.skip_unreadable,
-        tell=lambda line: typer.echo(line, err=True),
-        note={
-            "model": setup.network,
-            "weights": setup.weights,
-            "weights_key": options.weights_key,
-            "images": named(options.folder),
-            "command": setup.command,
-            "margin": options.margin / 100,
-            "weights_of_layers": learnt and named(learnt),
-        },
-    )
+    with options.each() as each:
+        found = run_evaluation(
+            network,
+            collection,
+            preparation,
+            chosen,
+            out,
+            options=called,
+            measures=groups,
+            **{name: getattr(options, name) for name in JudgingOptions.model_fields},
+            batch_size=options.batch_size,
+            each=each,
+            skip_unreadable=options.skip_unreadable,
+            tell=lambda line: typer.echo(line, err=True),
+            note={
+                "model": setup.network,
+                "weights": setup.weights,
+                "weights_key": options.weights_key,
+                "images": named(options.folder),
+                "command": setup.command,
+                "margin": options.margin / 100,
+                "weights_of_layers": learnt and named(learnt),
+            },
+        )
     judge = judge_of(network, preparation, groups=groups, fill=fill, seed=seed, options=called)
     judge = judge.with_rules(found.options["thresholds"])
     images = _judged_images(found.images or collection, found)

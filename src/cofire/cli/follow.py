@@ -15,6 +15,7 @@ from cofire.images.classes import known_names
 from cofire.images.preparation import PreparationOptions
 from cofire.options import option
 from cofire.reading import read_json
+from cofire.scale.ray_engine import EngineOptions
 from cofire.study.analysis_options import AnalysisOptions
 from cofire.study.checkpoint_files import checkpoint_files
 from cofire.study.data import open_data
@@ -22,7 +23,7 @@ from cofire.study.follow import follow_asked
 from cofire.study.sources import outputs_of
 
 
-class Follow(AnalysisOptions, LabelledDataOptions):
+class Follow(EngineOptions, AnalysisOptions, LabelledDataOptions):
     """Which checkpoints are followed, on which data, and what is analysed."""
 
     files: tuple[Path, ...] = option(
@@ -88,34 +89,36 @@ def follow(options: Follow) -> dict[str, Any]:
         network.with_weights(path, weights_key=options.weights_key)
     names = None if classes_of(train) else known_names(options.model, network.num_classes)
 
-    trajectory = follow_asked(
-        AnalysisOptions(
-            **{
-                name: getattr(options, name)
-                for name in options.model_fields_set & AnalysisOptions.model_fields.keys()
-            }
-        ),
-        network,
-        found.paths,
-        options.loader(train),
-        others[0] if options.test is not None else None,
-        held_out=others[-1] if options.held_out is not None else None,
-        epochs=epochs,
-        steps=found.steps,
-        class_names=names,
-        outputs=outputs_of(train, options.model, network.num_classes),
-        weights_key=options.weights_key,
-        batch_size=options.batch_size,
-        folder=options.out,
-        told={
-            "model": options.model,
-            "data": options.data,
-            "test_data": options.test or "none",
-            "held_out_data": options.held_out or "none",
-            **options.prepared(preparation),
-        },
-        report=line,
-    )
+    with options.each() as each:
+        trajectory = follow_asked(
+            AnalysisOptions(
+                **{
+                    name: getattr(options, name)
+                    for name in options.model_fields_set & AnalysisOptions.model_fields.keys()
+                }
+            ),
+            network,
+            found.paths,
+            options.loader(train),
+            others[0] if options.test is not None else None,
+            held_out=others[-1] if options.held_out is not None else None,
+            epochs=epochs,
+            steps=found.steps,
+            class_names=names,
+            outputs=outputs_of(train, options.model, network.num_classes),
+            weights_key=options.weights_key,
+            batch_size=options.batch_size,
+            folder=options.out,
+            told={
+                "model": options.model,
+                "data": options.data,
+                "test_data": options.test or "none",
+                "held_out_data": options.held_out or "none",
+                **options.prepared(preparation),
+            },
+            report=line,
+            each=each,
+        )
     return reported(trajectory, options.out) | {
         "checkpoints": [str(path) for path in found.paths],
         "network": trajectory.network().to_pylist(),

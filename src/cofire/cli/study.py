@@ -12,6 +12,7 @@ from cofire.cli.options import DATA_ROOT, Output
 from cofire.cli.terminal import claim
 from cofire.cli.trajectories import line, reported
 from cofire.options import option
+from cofire.scale.ray_engine import EngineOptions
 from cofire.study import StudyOptions, run_study
 from cofire.study.options import over_recipe
 from cofire.study.recipes import read_recipe, recipe_names
@@ -24,7 +25,7 @@ class Demo(Output):
     seed: int = option(0, "Seed", "Of weights, order and dropout.", ge=0)
 
 
-class Study(StudyOptions, Output):
+class Study(EngineOptions, StudyOptions, Output):
     """A study's options, and where its data and results lie."""
 
     out: Path | None = option(
@@ -63,9 +64,9 @@ def demo(options: Demo) -> dict[str, Any]:
         "pairs": "none",
     }
     convolutional = StudyOptions(data="digits", seed=seed, explain=8, **cnn)
-    first = _run(dense, out, None, where=False)
+    first = _run(dense, out, None, EngineOptions(), where=False)
     typer.echo()
-    second = _run(convolutional, out / "cnn", None, where=False)
+    second = _run(convolutional, out / "cnn", None, EngineOptions(), where=False)
     typer.echo(f"\nReports: {first['report']} (fully connected), {second['report']} (CNN)")
     return {"fcnn": first, "cnn": second}
 
@@ -82,7 +83,7 @@ def study(options: Study) -> dict[str, Any]:
         )
     own = StudyOptions(**{name: getattr(options, name) for name in StudyOptions.model_fields})
     out = options.out or Path("runs") / f"{_named(own)}-seed{own.seed}"
-    return _run(own, out, options.data_root)
+    return _run(own, out, options.data_root, options)
 
 
 def _named(options: StudyOptions) -> str:
@@ -104,10 +105,16 @@ def _last_word(spec: str) -> str:
 
 
 def _run(
-    options: StudyOptions, out: Path, data_root: Path | None, *, where: bool = True
+    options: StudyOptions,
+    out: Path,
+    data_root: Path | None,
+    engine: EngineOptions,
+    *,
+    where: bool = True,
 ) -> dict[str, Any]:
     """Run a study, write its page and print its digest."""
     claim(out, "study.json", "a study", quiet=True)
-    trajectory = run_study(options, out, data_root=data_root, report=line)
+    with engine.each() as each:
+        trajectory = run_study(options, out, data_root=data_root, report=line, each=each)
     found = reported(trajectory, out, where=where)
     return found | {"network": trajectory.network().to_pylist()}

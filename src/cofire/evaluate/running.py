@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
 import torch
 from torch import nn
 
 from cofire.activations.batches import progress_over
+from cofire.activations.together import Each
 from cofire.arguments import validated
 from cofire.atomic import claimed
 from cofire.errors import DataError, ImageError, OptionError
@@ -27,7 +29,7 @@ from cofire.explain.drawing.captions import plural
 from cofire.images.collection import SPLITS, Collection, sample
 from cofire.images.preparation import Preparation
 from cofire.images.seen import SeenBatch, checked, read_batches
-from cofire.marks import choice
+from cofire.marks import LATER, choice
 from cofire.network import Network, classifier
 from cofire.storage import versions
 
@@ -53,6 +55,7 @@ def run_evaluation(
     note: Mapping[str, Any] | None = None,
     progress: bool | None = None,
     tell: Tell | None = None,
+    each: Annotated[Each, LATER] = map,
     **options: Any,
 ) -> Evaluation:
     """Judge methods that explain on images with boxes, all on the same ones.
@@ -76,6 +79,7 @@ def run_evaluation(
         progress: Show a bar; None shows it on a terminal.
         tell: Called with lines that say what the run costs: before anything is computed, and again
             when the first images have told how long one takes.
+        each: What judges the batches: `map` in this process, or `RayEngine.each` on a cluster.
         options: See `EvaluationOptions`.
 
     Returns:
@@ -149,12 +153,15 @@ def run_evaluation(
         learned = {method: rule for method, rule in rules.items() if rule is not None}
         judge, parts = judge.with_rules(learned), []
         title = f"Judging {len(chosen)} methods on {len(images):,} images"
+        known = [
+            chunks.get(number, [image.name for image in images[place]], chosen)
+            for number, place in enumerate(batches)
+        ]
+        missing = [images[batches[number]] for number, part in enumerate(known) if part is None]
+        judged = iter(each(functools.partial(_judged, judge, preparation, chosen, draws), missing))
         with progress_over(title, len(images), progress) as advance:
-            for number, place in enumerate(batches):
-                part = chunks.get(number, [image.name for image in images[place]], chosen)
-                if part is None:
-                    (batch,) = read_batches(images[place], preparation, size)
-                    part = chunks.put(number, _rows(judge, batch, chosen, draws))
+            for number, part in enumerate(known):
+                part = chunks.put(number, next(judged)) if part is None else part
                 parts.append(part)
                 advance(len(part) // len(chosen))
         told = {
@@ -347,6 +354,18 @@ def _digest(collections: Sequence[Collection]) -> str:
         for image in images
     ]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def _judged(
+    judge: Judge,
+    preparation: Preparation,
+    methods: Sequence[str],
+    draws: Mapping[str, list[int]],
+    images: Collection,
+) -> pa.Table:
+    """The records of some images, read as one batch."""
+    (batch,) = read_batches(images, preparation, len(images))
+    return _rows(judge, batch, methods, draws)
 
 
 def _rows(

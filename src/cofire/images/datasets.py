@@ -63,7 +63,7 @@ class ToInput:
         self.shades = False
 
     def __call__(self, image: Any) -> Any:
-        """The input, shades or image of a file, by its path, or of an image.
+        """The input, shades or image of a file, by its path, of what has its `content`, or of an image.
 
         Raises:
             ImageError: It cannot be read or prepared.
@@ -71,6 +71,9 @@ class ToInput:
         """
         if isinstance(image, str):
             image, name = read_image(image), named(image)
+        elif hasattr(image, "content"):
+            name = str(image)
+            image = read_image(name, image.content())
         elif isinstance(image, Image.Image):
             name = str(
                 getattr(image, "filename", "")

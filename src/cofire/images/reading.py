@@ -6,6 +6,7 @@ that a network sees the same pixels wherever it is shown a file.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -78,11 +79,15 @@ def _files_of(place: Path) -> list[Path]:
     return files
 
 
-def read_image(path: str | Path) -> Image.Image:
+def read_image(path: str | Path, content: bytes | None = None) -> Image.Image:
     """An image file, of mode "L" (grey) or "RGB".
 
     It stands upright, as its EXIF note says. What is transparent lies on white, as on a page. 16
     bits become 8 by division, not by cutting off. Of a moving image the first frame is taken.
+
+    Args:
+        path: The file, or what it is called.
+        content: Its bytes, where they were read elsewhere.
 
     Raises:
         ImageError: The file cannot be decoded, has more than `MOST_PIXELS` or `MOST_BYTES`, or
@@ -90,13 +95,14 @@ def read_image(path: str | Path) -> Image.Image:
     """
     try:
         # Opening what is no file, as a pipe, could wait for ever; a device has no size either.
-        if (bytes_ := _bytes_of(Path(path))) > MOST_BYTES:
+        if (bytes_ := _bytes_of(Path(path)) if content is None else len(content)) > MOST_BYTES:
             raise ImageError(
                 f"'{named(path)}' is a file of {bytes_:,} bytes",
                 f"at most {MOST_BYTES:,}, which hold any image that can be used",
                 "make the image smaller, or leave it out",
             )
-        with Image.open(path, formats=_FORMATS) as file:
+        held = path if content is None else io.BytesIO(content)
+        with Image.open(held, formats=_FORMATS) as file:
             return plain_image(file, named(path))
     except ImageError:
         raise

@@ -299,3 +299,16 @@ def _neurons(place: dict[str, Any], layer: LayerSummary, measured: dict[str, Ten
         for field in schema
     ]
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def analysed(
+    analysis: Analysis,
+    network: Network,
+    weights_key: str | None,
+    progress: bool | None,
+    piece: tuple[Any, Moment, bool],
+) -> Trajectory:
+    """The rows of one checkpoint: its weights, when it was taken, and whether it is the last."""
+    weights, moment, last = piece
+    now = network.with_weights(weights, weights_key=weights_key)
+    return analysis.at(now, moment, last=last, progress=progress)

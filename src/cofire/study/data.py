@@ -13,7 +13,9 @@ from torch import Tensor
 
 from cofire.errors import OptionError
 from cofire.images.datasets import PARTS, folder_of_classes, folders_of_parts, torchvision_images
+from cofire.images.elsewhere import KINDS, parts_elsewhere
 from cofire.images.preparation import Preparation, preparation_of
+from cofire.remote import is_url
 from cofire.study.checks import check_files, check_parts, same_classes, shared_samples
 from cofire.study.samples import Samples, samples_of
 from cofire.study.sources import (
@@ -50,9 +52,10 @@ def open_data(
 
     Args:
         spec: `digits`, `mnist`, `fashion-mnist`, `imagefolder:DIR` (one folder per class, or folders
-            train and test or val of them), `torchvision:NAME`, or `package.module:function` (called
-            without arguments, gives what `cofire.summarize` takes, or a dict or pair of training and
-            test data).
+            train and test or val of them), `parquet:PATH`, `webdataset:PATH` (a file, or a folder of
+            files whose names may begin with train, test or val), each also by URL, `torchvision:NAME`,
+            or `package.module:function` (called without arguments, gives what `cofire.summarize`
+            takes, or a dict or pair of training and test data).
         root: Where torchvision's data sets lie (see `cofire.study.data_root`).
         split: "train", "test" or "validation" of a data set that has such parts; refused for others.
         part: Without `split` the part that is meant where there are parts; of several the first
@@ -74,7 +77,7 @@ def open_data(
         refuse_idle(spec, split=split is not None)
     wanted = split or part
     opened = _part(spec, parts, *((wanted,) if isinstance(wanted, str) else wanted))
-    if spec.startswith("imagefolder:"):
+    if spec.partition(":")[0] in KINDS:
         return opened(preparation_of(model, shape, **asked))
 
     def how(first: tuple[int, int, int]) -> Preparation:
@@ -102,6 +105,8 @@ def _parts(
 ) -> dict[str, Opened]:
     """How the parts of a data set are opened, by their names; "" for one without parts."""
     kind, _, name = spec.partition(":")
+    if kind in KINDS and (kind != "imagefolder" or is_url(name)):
+        return dict(parts_elsewhere(kind, name))
     if kind == "imagefolder":
         return {
             part: partial(folder_of_classes, folder)

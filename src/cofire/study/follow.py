@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -14,6 +15,7 @@ from torch import nn
 from cofire.activations import DEFAULT_TOP, ByClass, Pairs, Range
 from cofire.activations.batches import Batches, first_inputs, name_of
 from cofire.activations.labelling import Labelling
+from cofire.activations.together import Each
 from cofire.arguments import validated
 from cofire.atomic import claimed
 from cofire.boost.methods import check_booster
@@ -21,8 +23,9 @@ from cofire.boost.reading import Threshold, chosen_layers
 from cofire.errors import OptionError
 from cofire.marks import LATER
 from cofire.network import ActivationLayer, Network, Selector, Unit, classifier
+from cofire.remote import in_urls
 from cofire.storage import versions
-from cofire.study.analyse import Analysis, Moment
+from cofire.study.analyse import Analysis, Moment, analysed
 from cofire.study.analysis_options import BY_CLASS, AnalysisOptions
 from cofire.study.fragments import Fragments
 from cofire.study.samples import samples_of
@@ -211,6 +214,7 @@ def follow_asked(
     progress: bool | None = None,
     seed: int = 0,
     report: Callable[[Trajectory, int], None] | None = None,
+    each: Each = map,
 ) -> Trajectory:
     """The same as `follow`, of what is asked in one model of options.
 
@@ -234,6 +238,8 @@ def follow_asked(
         seed: Of the observed sample, its halves and boosters.
         report: Called after every checkpoint that was not known before, with the trajectory so far
             and the number of checkpoints in all.
+        each: What analyses the checkpoints: `map` in this process, or `RayEngine.each` on a
+            cluster, where files of weights are read by path or URL.
 
     Raises:
         CofireError: As `follow`.
@@ -309,16 +315,21 @@ def follow_asked(
     )
     with claim:
         fragments = None if folder is None else Fragments(Path(folder), options, read)
-        parts = []
+        known, missing, identities = [], [], []
         for number, (weights, epoch) in enumerate(zip(checkpoints, moments, strict=True), start=1):
-            now = network.with_weights(weights, weights_key=weights_key)
-            step = None if steps is None else int(steps[number - 1])
-            identity = {"weights": now.digest(), "epoch": float(epoch), "step": step}
-            part = None if fragments is None else fragments.get(number, identity)
+            moment = Moment(number, float(epoch), None if steps is None else int(steps[number - 1]))
+            digest = network.with_weights(weights, weights_key=weights_key).digest()
+            identity = {"weights": digest, "epoch": moment.epoch, "step": moment.step}
+            identities.append(identity)
+            known.append(None if fragments is None else fragments.get(number, identity))
+            if known[-1] is None:
+                file = in_urls(str(weights)) if isinstance(weights, str | Path) else weights
+                missing.append((file, moment, number == count))
+        work = functools.partial(analysed, analysis, network, weights_key, progress)
+        rows, parts = iter(each(work, missing)), list[Trajectory]()
+        for number, (part, identity) in enumerate(zip(known, identities, strict=True), start=1):
             if part is None:
-                moment = Moment(number, float(epoch), step)
-                last = number == len(checkpoints)
-                part = analysis.at(now, moment, last=last, progress=progress)
+                part = next(rows)
                 if fragments is not None:
                     fragments.put(number, part, identity)
                 parts.append(part)

@@ -41,7 +41,9 @@ def _named(names: Iterable[str], *kinds: str) -> Mark:
 
 
 _FUNCTION = "package.module:function"
-DATA_NAME = _named(DATASETS, "imagefolder:DIR", "torchvision:NAME", _FUNCTION)
+DATA_NAME = _named(
+    DATASETS, "imagefolder:DIR", "parquet:PATH", "webdataset:PATH", "torchvision:NAME", _FUNCTION
+)
 _MODEL_NAME = _named(SMALL_NETWORKS, "torchvision:NAME", "timm:NAME", _FUNCTION)
 
 

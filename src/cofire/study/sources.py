@@ -226,7 +226,11 @@ def called(spec: str, what: str) -> Any:
             f"{what} '{spec}'",
             ("torchvision:NAME, timm:NAME, " if what == "model" else "torchvision:NAME, ")
             + "package.module:function, "
-            + ("or a .pt2 file" if what == "model" else "or imagefolder:DIR"),
+            + (
+                "or a .pt2 file"
+                if what == "model"
+                else "or imagefolder:DIR, parquet:PATH, webdataset:PATH"
+            ),
             "name it in one of these ways",
         )
     try:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor, nn
 
 from cofire.activations.batches import announce, progress_over
+from cofire.activations.together import Each
 from cofire.arguments import validated
 from cofire.atomic import claimed
 from cofire.errors import OptionError
 from cofire.images.preparation import PreparationOptions
+from cofire.marks import LATER
 from cofire.network import Network
 from cofire.patterns import information_floor
 from cofire.reading import named
+from cofire.remote import in_urls
 from cofire.storage import begin, versions
-from cofire.study.analyse import Analysis, Moment
+from cofire.study.analyse import Analysis, Moment, analysed
 from cofire.study.augmentation import black_of
 from cofire.study.data import StudyData, open_study_data
 from cofire.study.fragments import Fragments
@@ -40,6 +44,7 @@ def run_study(
     data_root: str | Path | None = None,
     progress: bool | None = None,
     report: Callable[[Trajectory, int], None] | None = None,
+    each: Annotated[Each, LATER] = map,
 ) -> Trajectory:
     """Train a classifier, keep checkpoints, and say at each what its neurons do.
 
@@ -55,6 +60,9 @@ def run_study(
         progress: Show progress bars; None shows them on a terminal.
         report: Called after every checkpoint that was not known before, with the trajectory so far
             and the number of checkpoints in all.
+        each: What analyses the checkpoints: `map` in this process, one after the other as training
+            goes on, or `RayEngine.each` on a cluster, all at once after it; the folder is then one
+            that all machines see, or a URL.
 
     Returns:
         The trajectory over all checkpoints.
@@ -68,7 +76,7 @@ def run_study(
             or the disk is full.
     """
     with claimed(folder, "a study", [_ABOUT]):
-        return _run(options, Path(folder), data_root, progress, report)
+        return _run(options, Path(folder), data_root, progress, report, each)
 
 
 @dataclass(frozen=True)
@@ -130,6 +138,7 @@ def _run(
     data_root: str | Path | None,
     progress: bool | None,
     report: Callable[[Trajectory, int], None] | None,
+    each: Each,
 ) -> Trajectory:
     plan = _plan(options, data_root, progress)
 
@@ -165,14 +174,20 @@ def _run(
         if expected.training > LONG:
             announce(f"Expected: {expected}.", True)
         start()
-    for moment in missing:
-        while training.done < moment.checkpoint:
-            title = f"checkpoint {training.done + 1}/{len(moments)}: training"
-            with progress_over(title, training.samples_ahead, progress) as advance:
-                training.advance(advance)
-        weights = checkpoint_path(target, moment.checkpoint)
-        last = moment is moments[-1]
-        part = plan.analysis.at(network.with_weights(weights), moment, last=last, progress=progress)
+
+    def trained() -> Iterator[tuple[str, Moment, bool]]:
+        for moment in missing:
+            while training.done < moment.checkpoint:
+                title = f"checkpoint {training.done + 1}/{len(moments)}: training"
+                with progress_over(title, training.samples_ahead, progress) as advance:
+                    training.advance(advance)
+            weights = in_urls(str(checkpoint_path(target, moment.checkpoint)))
+            yield weights, moment, moment is moments[-1]
+
+    # Here each checkpoint is analysed before training goes on; a cluster analyses them all at once.
+    if missing:
+        work = functools.partial(analysed, plan.analysis, network, None, progress)
+    for moment, part in zip(missing, each(work, trained()) if missing else (), strict=True):
         fragments.put(moment.checkpoint, part, vars(moment))
         parts[moment.checkpoint] = part
         so_far = Trajectory.concat(parts.values())

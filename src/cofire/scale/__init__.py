@@ -1,0 +1,1 @@
+"""One data set and network, and many processes or machines: the same bits, however the work is cut."""
