@@ -114,7 +114,7 @@ def content_of(url: str, start: int | None = None, end: int | None = None) -> by
     """
     with _reaching(url):
         found, path = opened(url)
-        content: bytes = found.cat_file(path, start, end)
+        content: bytes = found.cat_file(path, start=start, end=end)
         return content
 
 
