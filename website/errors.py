@@ -75,10 +75,10 @@ def messages() -> Iterator[tuple[str, str, str, str]]:
                 isinstance(node, ast.Call)
                 and isinstance(node.func, ast.Name)
                 and node.func.id in tree
-                and len(node.args) == 3
             ):
-                given, expected, remedy = (_template(a) for a in node.args)
-                yield node.func.id, given, expected, remedy
+                # Where all three come from elsewhere at once, their words are not known here.
+                words = [_template(a) for a in node.args] if len(node.args) == 3 else ["…"] * 3
+                yield node.func.id, words[0], words[1], words[2]
 
 
 def page() -> str:

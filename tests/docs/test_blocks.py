@@ -12,8 +12,9 @@ import tomllib
 import pytest
 import typer
 
-from cofire import evaluate, patterns
+from cofire import evaluate, patterns, report
 from cofire.cli.main import app
+from cofire.explain.rules.registry import _RULES
 from tests.golden.running import run
 from website.blocks import DOCS, ROOT, blocks, pages
 
@@ -62,6 +63,8 @@ def place(example, tmp_path, monkeypatch):
         patterns.MEASURES,
         importlib.import_module("cofire.explain").METHODS,
         evaluate.MEASURES,
+        report.SECTIONS,
+        _RULES,
     )
     known = [dict(registry) for registry in registries]
     yield folder
