@@ -183,7 +183,7 @@ def packed(thing: Any) -> bytes:
     """A thing for another process of this cluster: also functions within functions, which pickle does not know."""
     from ray import cloudpickle
 
-    found: bytes = cloudpickle.dumps(thing)  # type: ignore[no-untyped-call]
+    found: bytes = cloudpickle.dumps(thing)
     return found
 
 
