@@ -3,7 +3,7 @@ BIN := .venv/bin
 # One process for each core, each with one thread: two that share all cores get in each other's way.
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
-.PHONY: demo test quick lint types docs gallery clean
+.PHONY: demo test quick lint types docs gallery notebooks package lowest clean
 
 demo: .venv/ready
 	$(BIN)/cofire demo
@@ -29,6 +29,30 @@ docs: .venv/ready
 gallery: .venv/ready
 	PYTHONPATH=. $(BIN)/python -m website.gallery
 
+# The notebooks as files for Jupyter; their sources are notebooks/*.py.
+notebooks: .venv/ready
+	mkdir -p build/notebooks
+	for source in notebooks/*.py; do $(BIN)/jupytext --quiet --to ipynb --output build/notebooks/$$(basename $$source .py).ipynb $$source || exit 1; done
+
+# Wheel and sdist, checked, and the wheel tried in an environment of its own.
+package: .venv/ready
+	rm -rf dist build/installed
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
+	$(PYTHON) -m venv build/installed
+	build/installed/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt dist/*.whl
+	cd build/installed && PYTHONPATH= bin/cofire --version && PYTHONPATH= bin/python -m doctest lib/python*/site-packages/cofire/network/network.py
+
+# The oldest versions that pyproject.toml allows: what they cannot do is a bound to raise.
+lowest:
+	rm -rf build/lowest
+	$(PYTHON) -m venv build/lowest
+	build/lowest/bin/python -m pip install --quiet --disable-pip-version-check uv
+	VIRTUAL_ENV=build/lowest build/lowest/bin/uv pip install --quiet --resolution lowest-direct --editable ".[matplotlib]" --requirement tests/lowest.txt
+	cd build && PYTHONPATH= lowest/bin/cofire --version
+	OMP_NUM_THREADS=1 build/lowest/bin/python -m pytest -q --override-ini=filterwarnings=default src/cofire tests/patterns tests/graphs tests/activations tests/boost tests/report/test_notebook.py tests/cli/test_help.py tests/test_options.py
+
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit('cofire needs Python 3.11 or newer: make PYTHON=python3.12 ...' if sys.version_info < (3, 11) else 0)"
 	$(PYTHON) -m venv .venv
@@ -36,4 +60,4 @@ gallery: .venv/ready
 	touch $@
 
 clean:
-	rm -rf .venv cofire-demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv build dist cofire-demo .pytest_cache .mypy_cache .ruff_cache

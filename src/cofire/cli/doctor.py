@@ -20,16 +20,21 @@ Doctor = Output
 
 _LIBRARIES = ("torch", "torchvision", "numpy", "numba", "scipy", "scikit-learn")
 _NEEDED = ("cofire", *_LIBRARIES, "safetensors", "pyarrow", "plotly", "networkx")
-_EXTRAS = {
+EXTRAS = {
+    "matplotlib": ("matplotlib", "result.plot(backend='matplotlib')"),
+    "lightning": ("lightning", "cofire.live's callback for Lightning"),
+    "transformers": ("transformers", "cofire.live's callback for the Trainer of transformers"),
     "figures": (
         "kaleido",
         "figures of a report as PNG and SVG files (needs Chrome or Chromium as well)",
     ),
     "igraph": ("igraph", "Leiden's method and ActivationPatternGraph.to_igraph()"),
     "cloud": ("s3fs", "data and results in object stores, as s3://BUCKET/FOLDER"),
+    "ray": ("ray", "checkpoints and batches on a cluster of Ray"),
     "trust": ("starlette", "cofire trust: studies with people"),
     "timm": ("timm", "the classifiers of timm, as --model timm:NAME"),
 }
+"""For each extra the package that it is known by, and what it adds."""
 _DATA = {"MNIST": "MNIST/raw", "Fashion-MNIST": "FashionMNIST/raw"}
 
 
@@ -42,12 +47,10 @@ def doctor(options: Output) -> dict[str, Any]:
         found[f"cuda:{index}"] = torch.cuda.get_device_name(index)
     if not torch.cuda.is_available():
         found["gpu"] = "none that torch can use: everything runs on the processor"
-    for extra, (package, adds) in _EXTRAS.items():
+    for extra, (package, adds) in EXTRAS.items():
         version = version_of(package)
         found[f"extra '{extra}'"] = (
-            f"{package} {version}"
-            if version
-            else f'adds {adds}: pip install ".[{extra}]" in its folder'
+            f"{package} {version}" if version else f'adds {adds}: pip install "cofire[{extra}]"'
         )
     found["browser"] = browser() or "none on the path: figures as files need Chrome or Chromium"
     root = data_root()

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from cofire import plugins
+from cofire.cli.help import STATUS, VARIABLES, Ended, epilog, told
 from cofire.cli.terminal import show_version
 from cofire.errors import CofireError
 
@@ -38,7 +39,7 @@ _GO_ON = ("demo", "study", "follow", "evaluate", "serve")
 _MEASURED = ("demo", "study", "follow", "summarize")
 
 
-class _Verbs(TyperGroup):
+class _Verbs(Ended, TyperGroup):
     """Verbs that are known by name and line until one of them is called."""
 
     def __init__(self, **options: Any) -> None:
@@ -54,17 +55,17 @@ def _verb(name: str) -> Any:
     module = import_module(f"cofire.cli.{'study' if name == 'demo' else name}")
     parts = getattr(module, "PARTS", ())
     if not parts:
-        return _command(module, name)
+        return _command(module, name, name)
     return TyperGroup(
         name=name,
         help=VERBS[name],
-        commands={part: _command(module, part) for part in parts},
+        commands={part: _command(module, part, f"{name} {part}") for part in parts},
         no_args_is_help=True,
         context_settings={"help_option_names": ["--help", "-h"]},
     )
 
 
-def _command(module: Any, name: str) -> Any:
+def _command(module: Any, name: str, typed: str) -> Any:
     from cofire.cli.parameters import command
 
     return command(
@@ -72,7 +73,7 @@ def _command(module: Any, name: str) -> Any:
         getattr(module, name.capitalize()),
         getattr(module, name),
         goes_on=name in _GO_ON,
-        epilog=_measures() if name in _MEASURED else None,
+        epilog=epilog(typed, *([_measures()] if name in _MEASURED else [])),
     )
 
 
@@ -84,7 +85,9 @@ def _measures() -> str:
         f"{one.name}: {one.title}{f' ({one.unit})' if one.unit else ''}. {one.meaning}"
         for one in MEASURES.values()
     ]
-    return "\n\n".join(["Measures of neurons, to which --plugin adds:", *lines])
+    return "\n".join(
+        ["Measures of neurons, to which --plugin adds:", *(f"  {one}" for one in lines)]
+    )
 
 
 def _load(names: list[str]) -> list[str]:
@@ -96,6 +99,7 @@ app = typer.Typer(
     name="cofire",
     cls=_Verbs,
     help="Which neurons of a PyTorch classifier fire, which fire together, over training and next to its accuracy.",
+    epilog="\n\n".join((told("Exit status", STATUS), told("Environment", VARIABLES))),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import io
 import json
+import math
 import os
 import re
 import time
@@ -23,6 +24,7 @@ import typer
 from pydantic.fields import FieldInfo
 from typer.core import TyperCommand
 
+from cofire.cli.help import Ended
 from cofire.cli.terminal import running, show_version
 from cofire.errors import CofireError, OptionError
 from cofire.options import Options
@@ -86,7 +88,7 @@ def command(
     function: Callable[[Any], dict[str, Any]],
     *,
     goes_on: bool = False,
-    epilog: str | None = None,
+    epilog: str,
 ) -> Any:
     """A verb as a command of the shell.
 
@@ -133,7 +135,7 @@ def command(
     return typer.main.get_command(alone)
 
 
-class _Command(TyperCommand):
+class _Command(Ended, TyperCommand):
     """A command that tells a flag's new name."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -276,9 +278,18 @@ def _run(function: Callable[[Any], dict[str, Any]], options: Any) -> None:
             stack.enter_context(redirect_stdout(io.StringIO()))
         found = function(options)
     if options.as_json:
-        typer.echo(in_urls(json.dumps(found, indent=2, default=str)))
+        typer.echo(in_urls(json.dumps(_known(found), indent=2, default=str, allow_nan=False)))
     if options.verbose:
         typer.echo(f"Took {time.monotonic() - start:.1f} s.", err=True)
+
+
+def _known(found: Any) -> Any:
+    """Results without numbers that JSON does not have: what is not known is null."""
+    if isinstance(found, dict):
+        return {name: _known(value) for name, value in found.items()}
+    if isinstance(found, list | tuple):
+        return [_known(value) for value in found]
+    return None if isinstance(found, float) and not math.isfinite(found) else found
 
 
 @contextmanager
