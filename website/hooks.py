@@ -25,9 +25,12 @@ _LINK = re.compile(r"\]\((?P<target>[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
 
 
 def on_config(config: Any) -> Any:
-    """Puts the modules of the reference into the navigation."""
-    (reference,) = (part["Reference"] for part in config.nav if "Reference" in part)
-    reference[3:3] = [{path: f"reference/{path}.md"} for path in names.public()]
+    """Puts modules of the reference, and pages that nobody has named, into the navigation."""
+    parts = {title: part for one in config.nav for title, part in one.items()}
+    parts["Reference"][3:3] = [{path: f"reference/{path}.md"} for path in names.public()]
+    named = set(re.findall(r"[\w/.-]+\.md", str(config.nav)))
+    found = (str(page.relative_to(DOCS)) for page in sorted(DOCS.rglob("*.md")))
+    parts["How to"] += [page for page in found if page not in named]
     return config
 
 

@@ -69,11 +69,18 @@ def test_search_finds_a_message_in_a_page_that_is_opened_as_a_file(site, web):
 def test_pages_fit_a_phone(site, web, scheme):
     tab = web.new_context(viewport={"width": 360, "height": 800}, color_scheme=scheme).new_page()
     wide = []
-    for page in sorted(site.rglob("*.html")):
-        if page.name != "404.html":
-            tab.goto(page.as_uri())
-            if tab.evaluate("document.documentElement.scrollWidth") > 360:
-                wide.append(page.name)
+    # One of each kind: prose, formulas, tables, messages, docstrings, pictures.
+    for name in (
+        "index",
+        "howto",
+        "concepts/modularity",
+        "errors",
+        "reference/cofire.live",
+        "gallery",
+    ):
+        tab.goto((site / f"{name}.html").as_uri(), wait_until="domcontentloaded")
+        if tab.evaluate("document.documentElement.scrollWidth") > 360:
+            wide.append(name)
     assert not wide
 
 
