@@ -3,12 +3,13 @@
 import functools
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from cofire.errors import DataError, OptionError
+from cofire.errors import DataError, MissingExtraError, OptionError
 from cofire.scale.ray_engine import EngineOptions, RayEngine, cluster
 from cofire.study.analysis_options import AnalysisOptions
 from cofire.study.follow import follow_asked
@@ -104,4 +105,10 @@ def test_an_address_nobody_answers_at_is_told_in_seconds():
         pytest.raises(OptionError, match=r"no Ray cluster at '127\.0\.0\.1:9'"),
         cluster("127.0.0.1:9"),
     ):
+        pass
+
+
+def test_a_cluster_without_ray_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'cofire\[ray\]'"), cluster():
         pass

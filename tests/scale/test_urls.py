@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,9 @@ import torch
 from PIL import Image
 
 from cofire.atomic import atomic_folder, claimed, write_text
+from cofire.cli.options import BoxedImagesOptions
 from cofire.errors import DataError, MissingExtraError, OptionError, ResultError
+from cofire.reading import named
 from cofire.remote import content_of, in_urls, is_url, local, place_of
 from cofire.storage import load_json, save_json
 from cofire.study.data import open_data
@@ -218,3 +221,19 @@ def test_data_that_is_not_there_or_is_none_is_told(store, url, tmp_path):
     pq.write_table(pa.table({"picture": [b""]}), tmp_path / "a.parquet")
     with pytest.raises(DataError, match="columns picture, none of images and labels"):
         open_data(f"parquet:{tmp_path}")
+
+
+def test_what_does_not_fit_on_the_disk_is_told_before_it_is_fetched(monkeypatch):
+    import fsspec
+
+    fsspec.filesystem("memory").pipe_file("/large/a.bin", b"12345")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=4))
+    with pytest.raises(ResultError, match="'memory://large', 5 bytes"):
+        local("memory://large")
+
+
+def test_images_with_boxes_are_fetched(store, url, pictures):
+    store.put_file(str(pictures / "folders/test/ant/0.png"), f"{url}/ant/0.png")
+    folder = BoxedImagesOptions(model="torchvision:resnet18", data=url).folder
+    assert [file.name for file in folder.rglob("*.png")] == ["0.png"]
+    assert named(folder) == url

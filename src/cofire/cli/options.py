@@ -21,6 +21,7 @@ from cofire.images.preparation import Preparation, PreparationOptions, preparati
 from cofire.network import Network
 from cofire.options import Options, option
 from cofire.reading import named
+from cofire.remote import local
 from cofire.study.data import open_data
 from cofire.study.options import DATA_NAME
 from cofire.study.samples import Samples
@@ -294,7 +295,7 @@ class BoxedImagesOptions(ImageOptions):
     @property
     def folder(self) -> Path:
         """Where the images lie."""
-        return Path(self.data.removeprefix("imagefolder:"))
+        return local(self.data.removeprefix("imagefolder:"))
 
     def collection(self, network: Network) -> tuple[Collection, list[str] | None]:
         """The images with their boxes, and the names of all classes where they are known."""
