@@ -14,7 +14,7 @@ import socket
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
@@ -137,7 +137,7 @@ class RayEngine:
             results = rows.map_batches(
                 _Actor,
                 batch_size=None,
-                fn_constructor_args=(ray.put(packed(work)), max(1, int(self.cpus))),
+                fn_constructor_args=(ray.put(packed(work)), max(1, int(self.cpus)), str(Path.cwd())),
                 compute=ray.data.ActorPoolStrategy(min_size=1, max_size=count, initial_size=count),
                 num_cpus=self.cpus,
                 num_gpus=self.gpus or None,
@@ -163,9 +163,11 @@ class _OnItems:
 class _Actor:
     """Does the work in a process of the cluster, which sent it itself."""
 
-    def __init__(self, work: Any, threads: int) -> None:
+    def __init__(self, work: Any, threads: int, folder: str) -> None:
         import torch
 
+        with suppress(OSError):
+            os.chdir(folder)  # what paths begin at, where all machines see the same files
         torch.set_num_threads(threads)
         if not isinstance(work, bytes):
             work = _ray().get(work)
