@@ -137,7 +137,11 @@ class RayEngine:
             results = rows.map_batches(
                 _Actor,
                 batch_size=None,
-                fn_constructor_args=(ray.put(packed(work)), max(1, int(self.cpus)), str(Path.cwd())),
+                fn_constructor_args=(
+                    ray.put(packed(work)),
+                    max(1, int(self.cpus)),
+                    str(Path.cwd()),
+                ),
                 compute=ray.data.ActorPoolStrategy(min_size=1, max_size=count, initial_size=count),
                 num_cpus=self.cpus,
                 num_gpus=self.gpus or None,
