@@ -43,6 +43,8 @@ MAPS: dict[str, dict[str, Any]] = {
     "LRP": {"method": "lrp"},
     "default": {},
     "relevance": {"method": "discernible-relevance"},
+    "guided": {"method": "discernible-guided"},
+    "everything goes on": {"method": "discernible-guided", "guided": False},
     "contrast 0": {"method": "discernible-relevance", "contrast": 0.0},
     "rows 24": {"method": "discernible-relevance", "rows": 24},
     "overlap 0.5": {"method": "discernible-relevance", "overlap": 0.5},

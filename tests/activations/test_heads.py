@@ -149,6 +149,17 @@ def test_masks_and_grouped_queries_are_as_pytorch_has_them():
         )
 
 
+def test_products_that_half_precision_cannot_hold_are_scaled_before_they_are_summed():
+    query = torch.full((1, 2, 64), 40.0).half()
+    query[0, 1] *= 1.01
+    weights = attention_weights(query, query, query)
+    assert not (query @ query.transpose(-2, -1)).isfinite().all()
+    assert weights.isfinite().all()
+    torch.testing.assert_close(
+        weights @ query, nn.functional.scaled_dot_product_attention(query, query, query)
+    )
+
+
 def test_heads_are_asked_for_and_have_no_node():
     network = Network(vit(), IMAGES[:1])
     assert not {*network.heads} & {*network.select()}

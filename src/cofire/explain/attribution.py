@@ -52,6 +52,11 @@ def explain(
     rival's as leaves the two maps no more than `overlap` in common (see
     `cofire.explain.methods.contrasted.relevance_map`); where no rule carries it, that of "discernible".
 
+    "discernible-guided" has the same neurons, points and paths too. Class and rival are contrasted
+    once, at the last places of the network, and what is left is followed down once (see
+    `cofire.explain.methods.guided.guided_evidence`): half the price of the others, and in a network
+    with attention a map of pixels.
+
     "discernible-p3" is the paper's form and nothing besides: the k inputs with the highest Ω are
     chosen, be they silent or speak against the neuron, each as a large value; neurons are chosen or
     not, without scores; heat maps and boxes are of points. "discernible-points" is that form with
@@ -68,8 +73,8 @@ def explain(
             with a single logit class 1, which that logit is of), a number for all images, (images,)
             for one each, (images, n) to start from several at once.
         method: "discernible", "discernible-p3", "discernible-points", "cnn-fixations",
-            "discernible-relevance", "gradcam", "gradcam++", "lrp", or one that was registered (see
-            `cofire.register_method`).
+            "discernible-relevance", "discernible-guided", "gradcam", "gradcam++", "lrp", or
+            one that was registered (see `cofire.register_method`).
         images: What to draw the explanation on, (images, height, width, 3), uint8. Left out, the
             inputs themselves, each stretched to the full range of grey values or colours.
         **options: Of the method. Those that trace: `alpha`, `k`, `k_linear`, `n`, `most`,

@@ -82,18 +82,31 @@ def attention_weights(
     """
     if enable_gqa:
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
-    scores = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
+    fit = masked(fit_of(query, key, scale), attn_mask, is_causal)
+    hidden = (fit == -math.inf).all(-1, keepdim=True)
+    return fit.masked_fill(hidden, 0).softmax(-1).masked_fill(hidden, 0)
+
+
+def fit_of(query: Tensor, key: Tensor, scale: float | None = None) -> Tensor:
+    """How queries fit keys: their scaled products, (..., queries, keys).
+
+    Args:
+        query: (..., queries, features).
+        key: (..., keys, features).
+        scale: One over the root of the number of features unless given.
+    """
+    # Scaled before it is summed: in half precision the plain products can exceed what there is.
+    return (query * (query.shape[-1] ** -0.5 if scale is None else scale)) @ key.transpose(-2, -1)
+
+
+def masked(fit: Tensor, mask: Tensor | None, is_causal: bool = False) -> Tensor:
+    """The same with a mask, of what counts or of what is added: minus infinity where a key is hidden from a query."""
     if is_causal:
-        causal = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
-        scores = scores.masked_fill(~causal, -math.inf)
-    if attn_mask is not None:
-        scores = (
-            scores.masked_fill(~attn_mask, -math.inf)
-            if attn_mask.dtype == torch.bool
-            else scores + attn_mask
-        )
-    hidden = (scores == -math.inf).all(-1, keepdim=True)
-    return scores.masked_fill(hidden, 0).softmax(-1).masked_fill(hidden, 0)
+        causal = torch.ones(fit.shape[-2:], dtype=torch.bool, device=fit.device).tril()
+        fit = fit.masked_fill(~causal, -math.inf)
+    if mask is None:
+        return fit
+    return fit.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else fit + mask
 
 
 def find_heads(

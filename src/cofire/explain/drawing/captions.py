@@ -190,6 +190,15 @@ def layers_told(options: Mapping[str, Any], regions: Regions) -> str:
             f"{_width(regions)} of the image’s shorter side"
         )
     )
+    if "guided" in options:
+        only = (
+            ", of activation layers only where it speaks for the class" if options["guided"] else ""
+        )
+        return (
+            f"It is {made} evidence for the class at the last places that the network has "
+            f"(activation × gradient of its output, where it is above 0){rival}, followed down by gradients{only}. "
+            f"Hot is where the last activation layers of each resolution agree{blurred}"
+        )
     if "overlap" in options:
         taken = (
             "; as much of that of the strongest rival class is taken away as it takes until the maps of both have no "

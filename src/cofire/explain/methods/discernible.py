@@ -14,6 +14,7 @@ from torch import Tensor
 from cofire.errors import OptionError
 from cofire.explain.inputs import probabilities_of
 from cofire.explain.methods.contrasted import carrying_of, relevance_map
+from cofire.explain.methods.guided import guide_of, guided_evidence
 from cofire.explain.methods.registry import Found, register_method
 from cofire.explain.result.layer_maps import joined_maps, net_evidence
 from cofire.explain.rules.attention import THROUGH, Through
@@ -185,6 +186,30 @@ class RelevanceOptions(TracingOptions):
     )
 
 
+class GuidedOptions(TracingOptions):
+    """Options of tracing, and of the map of evidence that is contrasted once and followed down once.
+
+    Attributes:
+        contrast: How much of the rival's share of a place is taken from that of the class, from 0
+            to 1, at the last places of the network (see
+            `cofire.explain.methods.guided.guided_evidence`); None makes heat maps of the traced
+            points alone.
+        guided: Whether at activation layers only what speaks for the class goes on down; else
+            everything does, as net evidence has it.
+    """
+
+    contrast: float | None = Field(
+        0.5,
+        ge=0,
+        le=1,
+        title="Contrast",
+        description="How much of the rival's evidence is taken away at the top, 0 to 1; none makes maps of points.",
+    )
+    guided: bool = Field(
+        True, title="Guided", description="Follow only what speaks for the class; else everything."
+    )
+
+
 _Points = _with_defaults(
     "PointsOptions",
     TracingOptions,
@@ -222,6 +247,15 @@ class _P3Options(_Points):  # type: ignore[misc, valid-type]
     predicts=True,
     regions={"sigma": 6 / 224, "threshold": 0.2},
     meaning="The same neurons and points; maps of relevance that the strongest rival does not have as well.",
+)
+@register_method(
+    "discernible-guided",
+    title="Discernible neurons, guided maps",
+    options=GuidedOptions,
+    gives="points",
+    predicts=True,
+    regions={"sigma": 6 / 224, "threshold": 0.3},
+    meaning="The same neurons and points; maps of evidence contrasted once, at the top, and followed down.",
 )
 @register_method(
     "cnn-fixations",
@@ -285,6 +319,15 @@ def traced(
         carrying = carrying_of(network, options.rows)
         # What no rule carries down has maps of its layers' evidence.
         judged = {} if carrying else judged
+    guide = None
+    if judged and isinstance(options, GuidedOptions):
+        guide = guide_of(network, options.attention == "weights")
+    if guide:
+        looked, functions = [*guide.starts, *guide.read], plan.functions
+        if isinstance(options, GuidedOptions) and options.guided:
+            functions = plan.functions or guide.functions
+    else:
+        looked, functions = [*judged], plan.functions
     table = Table(plan)
     explained, layers, said = [], [], []
     whole = options.points or not (judged or carrying)
@@ -293,9 +336,9 @@ def traced(
     each = images_at_once(plan, len(images), recorded=bool(judged or carrying))
     for first in range(0, len(images), each):
         part = slice(first, first + each)
-        seen = dict.fromkeys([*way.needed, *judged])
+        seen = dict.fromkeys([*way.needed, *looked])
         logits, values = network.trace(
-            images[part], seen, gradients=bool(judged), replace=plan.functions if judged else None
+            images[part], seen, gradients=bool(judged), replace=functions if judged else None
         )
         probabilities = probabilities_of(logits.detach(), first)
         chosen = probabilities.topk(options.n, dim=1).indices if classes is None else classes[part]
@@ -307,6 +350,9 @@ def traced(
                 maps = relevance_map(
                     network, images[part], chosen, carrying, contrast, overlap, first
                 )
+            elif guide:
+                against = options.contrast or 0.0
+                maps = guided_evidence(guide, logits, values, chosen, against, first)
             else:
                 maps = net_evidence(judged, logits, values, chosen, options.contrast or 0.0, first)
         logits, values = logits.detach(), {node: value.detach() for node, value in values.items()}
@@ -326,6 +372,8 @@ def traced(
     unused: tuple[str, ...] = () if attends(plan.steps) else ("attention",)
     if isinstance(options, RelevanceOptions) and not (carrying and together):
         unused += ("overlap", "rows")
+    if isinstance(options, GuidedOptions) and not (guide and together and not plan.functions):
+        unused += ("guided",)
     return Found(
         sites=sites,
         neurons=neurons,

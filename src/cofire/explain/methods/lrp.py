@@ -20,12 +20,12 @@ from cofire.explain.rules.attention import (
     Through,
     attention_weights,
     check_weights,
-    fit_of,
-    masked,
+    masked_fit,
 )
 from cofire.explain.rules.linear import halved, normalized, refuse_without_attention, reshaped
 from cofire.explain.rules.registry import Step
 from cofire.network import Network
+from cofire.network.heads import fit_of
 from cofire.network.operators import named
 from cofire.network.untouched import without_autocast
 from cofire.options import Options
@@ -370,8 +370,8 @@ def _attended(part: Part, given: dict[str, Any]) -> Tensor:
     if not step.weights:
         weights = attention_weights(step, query.detach(), key.detach(), given["attn_mask"])
         return _divided(weights @ _times(value))
-    fit = halved(_divided(fit_of(step, _times(query), _times(key))))
-    weights = _finite_times(masked(step, fit, given["attn_mask"])).softmax(-1)
+    fit = halved(_divided(fit_of(_times(query), _times(key), step.arguments.get("scale"))))
+    weights = _finite_times(masked_fit(step, fit, given["attn_mask"])).softmax(-1)
     check_weights(step, weights)
     return halved(_divided(_times(_divided(weights)) @ _times(value)))
 

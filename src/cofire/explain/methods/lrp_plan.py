@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -156,11 +156,16 @@ def lrp_plan_of(network: Network, weights: bool = False) -> LrpPlan:
         before = node.all_input_nodes if part is None else part.operands
         reached.update(other for other in before if other in fed)
     parts = dict(reversed(parts.items()))
-    return LrpPlan(functional, image, order, _merged(parts, functional), _passed(order, fed))
+    return LrpPlan(functional, image, order, _merged(parts, functional), passed(order, fed))
 
 
-def _passed(order: Sequence[fx.Node], fed: set[fx.Node]) -> tuple[fx.Node, ...]:
-    """Feature maps that no way from the image to the logits goes around."""
+def passed(order: Sequence[fx.Node], fed: Container[fx.Node]) -> tuple[fx.Node, ...]:
+    """Feature maps that no way from the image to the logits goes around.
+
+    Args:
+        order: The nodes that the logits need, in order of execution.
+        fed: Those that depend on the image.
+    """
     carrying = [node for node in order if node in fed]
     place = {node: number for number, node in enumerate(carrying)}
     found, reaching = [], 0

@@ -242,23 +242,56 @@ def _shares(
             evidence = (value.detach().to(wide) * gradient.to(wide)).sum(axis)
         if isinstance(layer, TokenMap):
             evidence = layer.on_the_map(evidence)
-        bad = ~evidence.isfinite().flatten(1).all(1)
-        if bool(bad.any()):
-            raise NonFiniteError(
-                f"NaN or infinite gradients at '{layer.name}' ({node.name}), first for image "
-                f"{first + int(bad.nonzero()[0])}",
-                "finite images, weights, activations and gradients",
-                "look for NaN in the image and the weights; in half precision, use float32 or bfloat16",
-            )
-        evidence = evidence.clamp(min=0)
-        if max(evidence.shape[1:]) > _FINEST:
-            # Averages of whole numbers of pixels where sizes divide, of overlapping windows where
-            # they do not.
-            height, width = (min(size, _FINEST) for size in evidence.shape[1:])
-            evidence = adaptive_avg_pool2d(evidence[:, None], (height, width))[:, 0]
-        # Logits may be of any scale: in double precision no sum of finite single ones overflows.
-        total = (
-            evidence.double().sum((1, 2), keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
-        )
-        found.append((evidence.double() / total).float())
+        found.append(shares_on(evidence, f"'{layer.name}' ({node.name})", first))
     return found
+
+
+def shares_on(evidence: Tensor, name: str, first: int = 0) -> Tensor:
+    """Evidence of places as shares of 1 of what is above zero of it, at the most 56 rows and columns of it.
+
+    Args:
+        evidence: (images, rows, columns).
+        name: Where, for messages.
+        first: The number of the first image, for messages.
+
+    Returns:
+        (images, rows, columns), float32, of sum 1, or 0 where nothing is above zero.
+
+    Raises:
+        NonFiniteError: Evidence is NaN or infinite.
+
+    Example:
+        >>> shares_on(torch.tensor([[[3.0, -1.0], [1.0, 0.0]]]), "here")
+        tensor([[[0.7500, 0.0000],
+                 [0.2500, 0.0000]]])
+    """
+    refuse_not_finite(evidence, name, first)
+    evidence = evidence.clamp(min=0)
+    if max(evidence.shape[1:]) > _FINEST:
+        # Averages of whole numbers of pixels where sizes divide, of overlapping windows where
+        # they do not.
+        height, width = (min(size, _FINEST) for size in evidence.shape[1:])
+        evidence = adaptive_avg_pool2d(evidence[:, None], (height, width))[:, 0]
+    # Logits may be of any scale: in double precision no sum of finite single ones overflows.
+    total = evidence.double().sum((1, 2), keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
+    return (evidence.double() / total).float()
+
+
+def refuse_not_finite(evidence: Tensor, name: str, first: int = 0) -> None:
+    """Refuse evidence that is NaN or infinite.
+
+    Args:
+        evidence: (images, ...).
+        name: Where, for messages.
+        first: The number of the first image, for messages.
+
+    Raises:
+        NonFiniteError: It is.
+    """
+    bad = ~evidence.isfinite().flatten(1).all(1)
+    if bool(bad.any()):
+        raise NonFiniteError(
+            f"NaN or infinite gradients at {name}, first for image {first + int(bad.nonzero()[0])}",
+            "finite images, weights, activations and gradients",
+            "look for NaN in the image and the weights; in half precision, use float32 or bfloat16",
+        )

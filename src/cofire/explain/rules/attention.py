@@ -23,6 +23,7 @@ from cofire.explain.rules.registry import (
     register_rule,
 )
 from cofire.explain.rules.weighted import Linear
+from cofire.network.heads import fit_of, masked
 from cofire.network.operators import named
 from cofire.network.reading import source_of
 from cofire.options import option
@@ -338,25 +339,14 @@ def attention_weights(step: Step, query: Tensor, key: Tensor, mask: Tensor | Non
     Raises:
         NonFiniteError: A weight is NaN, or all keys are hidden from a query.
     """
-    weights = masked(step, fit_of(step, query, key), mask).softmax(-1)
+    weights = masked_fit(step, fit_of(query, key, step.arguments.get("scale")), mask).softmax(-1)
     check_weights(step, weights)
     return weights
 
 
-def fit_of(step: Step, query: Tensor, key: Tensor) -> Tensor:
-    """How queries fit keys: their scaled products, (..., queries, keys)."""
-    scale = step.arguments.get("scale")
-    by: float = query.shape[-1] ** -0.5 if scale is None else scale
-    return (query @ key.transpose(-2, -1)).mul(by)
-
-
-def masked(step: Step, fit: Tensor, mask: Tensor | None) -> Tensor:
-    """The same with an operator's mask: minus infinity where a key is hidden from a query."""
-    if step.arguments.get("is_causal"):
-        mask = torch.ones(fit.shape[-2:], dtype=torch.bool, device=fit.device).tril()
-    if mask is None:
-        return fit
-    return fit.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else fit + mask
+def masked_fit(step: Step, fit: Tensor, mask: Tensor | None) -> Tensor:
+    """How queries fit keys with an operator's mask: minus infinity where a key is hidden from a query."""
+    return masked(fit, mask, bool(step.arguments.get("is_causal")))
 
 
 def check_weights(step: Step, weights: Tensor) -> None:

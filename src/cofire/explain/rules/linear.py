@@ -17,12 +17,12 @@ from cofire.explain.rules.attention import (
     Through,
     attention_weights,
     check_weights,
-    fit_of,
-    masked,
+    masked_fit,
 )
 from cofire.explain.rules.binary import Product
 from cofire.explain.rules.registry import Rule, Step, depends
 from cofire.network import Network
+from cofire.network.heads import fit_of
 from cofire.network.operators import named
 
 Steps = Mapping[fx.Node, tuple[Step, Rule]]
@@ -173,6 +173,8 @@ def _attention(
     if not step.weights:
         query, key = query.detach(), key.detach()
         return attention_weights(step, query, key, mask) @ value
-    weights = masked(step, halved(fit_of(step, query, key)), mask).softmax(-1)
+    weights = masked_fit(
+        step, halved(fit_of(query, key, step.arguments.get("scale"))), mask
+    ).softmax(-1)
     check_weights(step, weights)
     return halved(weights @ value)

@@ -1,0 +1,240 @@
+"""Heat maps of evidence that is contrasted once, at the last places of a network, and followed down once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from cofire.explain.methods.lrp_plan import passed
+from cofire.explain.result.layer_maps import LayerMaps, refuse_not_finite, shares_on
+from cofire.explain.rules.positions import TokenMap
+from cofire.explain.rules.registry import Step
+from cofire.explain.tracing.plan import Plan, once_a_graph, plan_of
+from cofire.network import ActivationLayer, Network
+from cofire.network.reading import module_of
+
+Function = Callable[..., Any]
+
+_TINY = torch.finfo(torch.float64).tiny
+
+_NEVER_BELOW_ZERO = ("relu", "relu6", "sigmoid", "hardsigmoid")
+
+
+@dataclass(frozen=True, eq=False)
+class Guide:
+    """From where to where evidence goes down.
+
+    Attributes:
+        starts: Values at which class and rival are contrasted; the first at which the class has
+            any evidence, image by image.
+        read: Values at which it is looked where the evidence lies, from the input up.
+        functions: What takes the place of activation layers, so that only what speaks for the class
+            goes on.
+    """
+
+    starts: Mapping[fx.Node, TokenMap]
+    read: Mapping[fx.Node, TokenMap]
+    functions: Mapping[fx.Node, Function] = field(default_factory=dict)
+
+
+def guide_of(network: Network, weights: bool = False) -> Guide | None:
+    """The way of a network's evidence from its last places down; None where nothing has places.
+
+    A network of feature maps starts at the last value with places that everything passes, and is
+    read there and at the last activation layer of each resolution. One with attention starts behind
+    its last block whose tokens with places lead to the logits, and is read at the image.
+
+    Args:
+        network: With a graph.
+        weights: Whether evidence also goes through the weights of attention.
+
+    Raises:
+        RuleError: An operator has no rule.
+
+    Example:
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(18, 2))
+        >>> found = guide_of(Network(model, torch.zeros(1, 1, 8, 8)))
+        >>> [node.name for node in found.starts], [place.name for place in found.read.values()]
+        (['max_pool2d'], ['1', 'max_pool2d'])
+    """
+    return _guide(network, weights)
+
+
+@once_a_graph
+def _guide(network: Network, weights: bool) -> Guide | None:
+    plan = plan_of(network, weights)
+    if not plan.judged:
+        return None
+    judged = {node: _places(layer) for node, layer in plan.judged.items()}
+    last_first = dict(reversed(judged.items()))
+    if plan.functions:
+        height, width = network.input_shape[1:]
+        image = TokenMap("input", 0, (height, width), torch.arange(height * width))
+        return Guide(last_first, {plan.image: image})
+    channels_first = not any(place.channel_axis for place in judged.values())
+    starts = (_last_passed(plan) if channels_first else None) or last_first
+    order = {node: number for number, node in enumerate(plan.functional.graph.nodes)}
+    top = max(map(order.__getitem__, starts))
+    read = {node: place for node, place in {**starts, **judged}.items() if order[node] <= top}
+    return Guide(
+        starts,
+        {node: read[node] for node in sorted(read, key=order.__getitem__)},
+        {node: partial(_speaking, Step.of(node)) for node in plan.layers if order[node] < top},
+    )
+
+
+def _places(layer: ActivationLayer | TokenMap) -> TokenMap:
+    if isinstance(layer, TokenMap):
+        return layer
+    rows, columns = (size for axis, size in enumerate(layer.shape) if axis != layer.channel_axis)
+    return TokenMap(layer.name, layer.channel_axis, (rows, columns), torch.arange(rows * columns))
+
+
+def _last_passed(plan: Plan) -> dict[fx.Node, TokenMap] | None:
+    """The last feature map of several places that every way from the image to the logits goes through."""
+    nodes = plan.functional.graph.nodes
+    order = [node for node in nodes if node is plan.image or node in plan.steps]
+    for node in reversed(passed(order, set(order))[1:]):
+        rows, columns = (int(size) for size in node.meta["val"].shape[2:])
+        if rows * columns > 1:
+            name = (
+                plan.layers[node].name if node in plan.layers else (module_of(node)[0] or node.name)
+            )
+            return {node: TokenMap(name, 0, (rows, columns), torch.arange(rows * columns))}
+    return None
+
+
+def _speaking(step: Step, *arguments: Any, **keywords: Any) -> Tensor:
+    """An activation layer from which only evidence for the class goes on down."""
+    compute: Any = step.node.target
+    value: Tensor = compute(*arguments, **keywords)
+    if not value.requires_grad:
+        return value
+    held = None if step.name in _NEVER_BELOW_ZERO else value.detach() < 0
+
+    def speaking(gradient: Tensor) -> Tensor:
+        positive = gradient.clamp(min=0)
+        return positive if held is None else torch.where(held, gradient.clamp(max=0), positive)
+
+    value.register_hook(speaking)  # type: ignore[no-untyped-call]
+    return value
+
+
+def guided_evidence(
+    guide: Guide,
+    logits: Tensor,
+    values: Mapping[fx.Node, Tensor],
+    classes: Tensor,
+    contrast: float,
+    first: int = 0,
+) -> LayerMaps | None:
+    """Where the evidence for a class comes from, contrasted with its strongest rival's once, at the top.
+
+    At the start, with activations a, the class has the share `Ê_c` of each place, of its evidence
+    `(Σ_channels a · ∂z_c/∂a)⁺`, or of `Σ_channels (a · ∂z_c/∂a)⁺` where no place speaks for it.
+    `(Ê_c − contrast · Ê_d)⁺`, d the most probable class that is not explained, is what a place has
+    to hand on, to its channels in proportion to `(a · ∂z_c/∂a)⁺`. From there it goes down by
+    gradients; with `guide.functions`, at every activation layer only what speaks for the class goes
+    on: `a · g > 0`. In a network with attention, what scales a value is a number (see
+    `cofire.explain.rules.linear.linear_functions`). The map of a layer is `(Σ_channels a · g)⁺`, as
+    shares of 1.
+
+    Args:
+        guide: The way.
+        logits: (images, classes), recorded by autograd.
+        values: Of the guide's nodes, recorded too.
+        classes: The classes explained, (images, n); their logits are summed.
+        contrast: From 0 up to 1.
+        first: The number of the first image, for messages.
+
+    Returns:
+        None where no start leads to the logits by differentiable operators.
+
+    Raises:
+        NonFiniteError: A gradient is NaN or infinite.
+    """
+    starts = [node for node in guide.starts if values[node].requires_grad]
+    if not starts or not logits.requires_grad:
+        return None
+    which = [classes]
+    if contrast and classes.shape[1] < logits.shape[1]:
+        which.append(logits.detach().scatter(1, classes, -torch.inf).argmax(1, keepdim=True))
+    waiting = torch.ones(len(logits), dtype=torch.bool, device=logits.device)
+    begun: dict[fx.Node, Tensor] = {}
+    # The caller may be in a mode in which nothing is recorded, nor could what is recorded be read.
+    with torch.inference_mode(False), torch.no_grad():
+        for node in starts:
+            gradients = [_gradient(logits, one, values[node]) for one in which]
+            if gradients[0] is None:
+                continue
+            place, value = guide.starts[node], values[node].detach()
+            own, there = _begun(place, node, value, gradients, contrast, first)
+            begun[node] = own * (waiting & there).reshape(-1, *[1] * (own.ndim - 1))
+            waiting = waiting & ~there
+            if not bool(waiting.any()):
+                break
+        if not begun:
+            return None
+        read = [node for node in guide.read if values[node].requires_grad]
+        found = torch.autograd.grad(
+            [values[node] for node in begun],
+            [values[node] for node in read],
+            list(begun.values()),
+            retain_graph=True,
+            allow_unused=True,
+        )
+        maps = []
+        for node, gradient in zip(read, found, strict=True):
+            place, value = guide.read[node], values[node].detach()
+            evidence = torch.zeros_like(value) if gradient is None else value * gradient
+            summed = place.on_the_map(_wide(evidence).sum(place.channel_axis + 1))
+            maps.append(shares_on(summed, f"'{place.name}' ({node.name})", first))
+    return LayerMaps(tuple(guide.read[node].name for node in read), tuple(maps))
+
+
+def _gradient(logits: Tensor, classes: Tensor, value: Tensor) -> Tensor | None:
+    start = torch.zeros_like(logits).scatter(1, classes, 1.0)
+    return torch.autograd.grad(logits, value, start, retain_graph=True, allow_unused=True)[0]
+
+
+def _wide(value: Tensor) -> Tensor:
+    return value.to(torch.promote_types(value.dtype, torch.float32))
+
+
+def _begun(
+    place: TokenMap,
+    node: fx.Node,
+    value: Tensor,
+    gradients: Sequence[Tensor | None],
+    contrast: float,
+    first: int,
+) -> tuple[Tensor, Tensor]:
+    """The gradient with which evidence starts, and which images have any there."""
+    evidence = [_wide(value) * _wide(one) for one in gradients if one is not None]
+    shares = []
+    for one in evidence:
+        whole = place.on_the_map(one.sum(place.channel_axis + 1)).double()
+        parts = place.on_the_map(one.clamp(min=0).sum(place.channel_axis + 1)).double()
+        speaks = (whole > 0).flatten(1).any(1)[:, None, None]
+        refuse_not_finite(whole, f"'{place.name}' ({node.name})", first)
+        chosen = torch.where(speaks, whole.clamp(min=0), parts)
+        total = chosen.sum((1, 2), keepdim=True)
+        shares.append((chosen / total.clamp(min=_TINY), total[:, 0, 0] > 0))
+    (own, there), *rival = shares
+    for other, _ in rival:
+        own = (own - contrast * other).clamp(min=0)
+    axis = place.channel_axis + 1
+    parts = evidence[0].clamp(min=0).sum(axis, keepdim=True).double()
+    weight = torch.zeros_like(parts.squeeze(axis)).flatten(1)
+    weight[:, place.cells.to(weight.device)] = own.flatten(1)
+    weight = weight.reshape(parts.squeeze(axis).shape).unsqueeze(axis)
+    by = torch.where(parts > 0, weight / parts.clamp(min=_TINY), 0.0)
+    assert gradients[0] is not None
+    slope = torch.where(evidence[0] > 0, _wide(gradients[0]).double(), 0.0)
+    return (slope * by).to(value.dtype), there

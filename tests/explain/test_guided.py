@@ -1,0 +1,197 @@
+"""Maps that are contrasted once and followed down once: against loops written from the definition, and toys by hand."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from cofire.errors import NonFiniteError
+from cofire.explain import explain as explain_by
+from cofire.explain.methods.guided import guide_of
+from cofire.network import Network
+from tests.explain.test_contrasted import Colours, Last
+from tests.explain.test_net_evidence import slopes, small_cnn
+from tests.explain.transformers import OneHead
+
+explain = partial(explain_by, method="discernible-guided")
+
+
+def shares(values):
+    values = values.clamp(min=0)
+    return values / values.sum() if values.sum() > 0 else values
+
+
+@torch.no_grad()
+def slowly(model, image, which, contrast, guided):
+    """Maps of one image, place by place and neuron by neuron."""
+    logits = model(image[None])[0]
+    rival = int(logits.index_fill(0, torch.tensor(which), -torch.inf).argmax())
+    top = model[:7](image[None])[0]
+    gradient = {one: slopes(model[7:], top, [one]) for one in (which, rival)}
+
+    def share(one):
+        evidence = top * gradient[one]
+        parts = evidence.clamp(min=0).sum(0)
+        places = evidence.sum(0).clamp(min=0)
+        return shares(places if places.sum() > 0 else parts)
+
+    left = (share(which) - contrast * share(rival)).clamp(min=0)
+    channels, rows, columns = top.shape
+    down = torch.zeros_like(top)
+    for y in range(rows):
+        for x in range(columns):
+            parts = [float(top[c, y, x] * gradient[which][c, y, x]) for c in range(channels)]
+            whole = sum(part for part in parts if part > 0)
+            for channel, part in enumerate(parts):
+                if part > 0:
+                    down[channel, y, x] = left[y, x] * part / whole / top[channel, y, x]
+    found = [shares((top * down).sum(0))]
+    # From the last layer down: 5 to 3 by the slopes of what lies between, and 3 is read.
+    below = model[:4](image[None])[0]
+    back = torch.zeros_like(below)
+    for number, weight in enumerate(down.flatten().tolist()):
+        if weight:
+            back += weight * slopes(
+                lambda v, n=number: model[4:7](v).flatten(1)[:, [n]], below, [0]
+            )
+    if guided:
+        back = torch.where(below * back > 0, back, 0.0)
+    return [shares((below * back).sum(0)), found[0]]
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.SiLU])
+@pytest.mark.parametrize(("contrast", "guided"), [(0, True), (0.7, True), (0.7, False)])
+def test_it_is_the_definition(activation, contrast, guided):
+    model = small_cnn(activation)
+    images = torch.rand(2, 1, 6, 8, dtype=torch.float64)
+    network = Network(model, images[:1])
+    found = explain(network, images, target=2, contrast=contrast, guided=guided, points=True)
+    assert found.layer_maps.names == ("3", "6")
+    for image in range(2):
+        expected = slowly(model, images[image], 2, contrast, guided)
+        for values, wanted in zip(found.layer_maps.maps, expected, strict=True):
+            assert torch.allclose(values[image].double(), wanted, atol=1e-4)
+
+
+def test_it_finds_what_was_planted_and_tells_it_from_the_rival():
+    image = torch.zeros(1, 3, 32, 32)
+    image[0, 0, 4:12, 4:12], image[0, 1, 20:28, 18:26] = 1, 1
+    network = Network(Colours(), image)
+    for which, rows in ((0, slice(0, 16)), (1, slice(16, 32))):
+        heat = explain(network, image, target=which, sigma=1 / 32).heatmap()[0]
+        assert float(heat[rows].sum()) > 0.99
+    # Class 2 sees both; its rival, class 0 by a tie, only the one above.
+    alike = explain(network, image, target=2, sigma=1 / 32, contrast=0).heatmap()[0]
+    apart = explain(network, image, target=2, sigma=1 / 32, contrast=0.5).heatmap()[0]
+    assert float(alike[:16].sum()) == pytest.approx(0.5, abs=0.01)
+    assert float(apart[:16].sum()) == pytest.approx(0.0, abs=0.01)
+
+
+def test_points_are_those_of_the_default_and_the_model_is_as_before():
+    model = small_cnn()
+    images = torch.rand(3, 1, 6, 8, dtype=torch.float64)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    network = Network(model, images[:1])
+    found, usual = explain(network, images), explain_by(network, images)
+    assert torch.equal(found.neurons.score, usual.neurons.score)
+    assert (found.regions.sigma, found.regions.threshold) == (6 / 224, 0.3)
+    assert torch.equal(found.heatmap(), explain(network, images, points=False).heatmap())
+    alone = torch.cat([explain(network, image[None]).heatmap() for image in images])
+    assert torch.allclose(found.heatmap(), alone, atol=1e-7)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert not images.requires_grad
+
+
+def by_constants(model, tokens, first=0):
+    """Blocks of `OneHead` as linear maps: weights of attention, spreads and what GELU scales by are numbers."""
+
+    def normed(norm, x):
+        less = x - x.mean(-1, keepdim=True)
+        spread = (less.square().mean(-1, keepdim=True) + norm.eps).sqrt().detach()
+        return norm.weight * less / spread
+
+    for block in model.blocks[first:]:
+        q, k, v = block.qkv(normed(block.norm1, tokens)).chunk(3, -1)
+        tokens = tokens + block.out(
+            (q @ k.transpose(1, 2) * q.shape[-1] ** -0.5).softmax(-1).detach() @ v
+        )
+        up = block.up(normed(block.norm2, tokens))
+        tokens = tokens + block.down(up * (nn.functional.gelu(up) / up).detach())
+    return tokens
+
+
+def test_attention_is_read_at_the_pixels_and_nothing_is_lost_on_the_way():
+    model = OneHead().double().eval()
+    nn.init.zeros_(model.token)
+    model.token.data += 1e-9
+    images = torch.rand(2, 1, 8, 8, dtype=torch.float64)
+    network = Network(model, images[:1])
+    assert [place.name for place in guide_of(network).read.values()] == ["input"]
+    found = explain(network, images, target=1, contrast=0)
+    assert "guided" not in found.options
+    for number, image in enumerate(images):
+        pixels = image[None].clone().requires_grad_()
+        embedded = model.embed(pixels).flatten(2).transpose(1, 2)
+        whole = torch.cat([model.token.expand(1, -1, -1), embedded], 1)
+        # Behind the last block only the class token leads on: evidence starts behind the first.
+        with torch.enable_grad():
+            blocks = model.blocks
+            model.blocks = blocks[:1]
+            start = by_constants(model, whole)
+            model.blocks = blocks
+            logit = model.head(by_constants(model, start, 1)[:, 0])[0, 1]
+        (slope,) = torch.autograd.grad(logit, start, retain_graph=True)
+        down, places = torch.zeros_like(start), []
+        for token in range(1, start.shape[1]):
+            parts = (start * slope)[0, token].detach()
+            places.append(float(parts.sum().clamp(min=0)))
+            for channel, part in enumerate(parts.tolist()):
+                if part > 0:
+                    share = places[-1] * part / float(parts.clamp(min=0).sum())
+                    down[0, token, channel] = share / float(start[0, token, channel].detach())
+        down /= sum(places)
+        (back,) = torch.autograd.grad(start, pixels, down)
+        evidence = (pixels * back).detach()[0, 0]
+        assert float(evidence.sum()) == pytest.approx(1, abs=1e-5)
+        assert torch.allclose(
+            found.layer_maps.maps[0][number].double(), shares(evidence), atol=1e-4
+        )
+
+
+def test_channels_last_and_networks_without_places():
+    torch.manual_seed(0)
+    images = torch.rand(2, 1, 8, 8)
+    last = explain(Network(Last().eval(), images[:1]), images)
+    assert last.layer_maps.maps[0].shape == (2, 7, 7)
+    network = Network(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), torch.rand(1, 4))
+    assert explain(network, torch.rand(2, 4), points=False).kind == "points"
+
+
+def test_gradients_that_overflow_are_an_error():
+    model = nn.Sequential(
+        nn.Conv2d(1, 1, 1, bias=False),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(4, 1, bias=False),
+        nn.ReLU(),
+        nn.Linear(1, 2, bias=False),
+    )
+    for part, size in ((0, 1e-30), (3, 1e30), (5, 1e30)):
+        nn.init.constant_(model[part].weight, size)
+    network = Network(model.eval(), torch.zeros(1, 1, 2, 2))
+    with pytest.raises(NonFiniteError, match="first for image 0"):
+        explain(network, torch.ones(1, 1, 2, 2), target=0)
+
+
+def test_the_page_says_what_the_map_is(tmp_path):
+    images = torch.rand(1, 3, 6, 8)
+    model = small_cnn(channels=3).float()
+    network = Network(model, images)
+    for options, words in (
+        ({}, "followed down by gradients, of activation layers only where it speaks for the class"),
+        ({"guided": False}, "followed down by gradients. Hot is where"),
+    ):
+        page = explain(network, images, **options).write_html(tmp_path / "page.html")
+        assert words in page.read_text(encoding="utf-8")
