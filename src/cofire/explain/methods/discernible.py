@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field, PositiveInt, create_model, model_validator
-from torch import Tensor
+from torch import Tensor, fx
 
 from cofire.errors import OptionError
 from cofire.explain.inputs import probabilities_of
@@ -322,12 +322,13 @@ def traced(
     guide = None
     if judged and isinstance(options, GuidedOptions):
         guide = guide_of(network, options.attention == "weights")
+    functions: Mapping[fx.Node, Callable[..., Any]] = plan.functions
     if guide:
-        looked, functions = [*guide.starts, *guide.read], plan.functions
+        looked = [*guide.starts, *guide.read]
         if isinstance(options, GuidedOptions) and options.guided:
             functions = plan.functions or guide.functions
     else:
-        looked, functions = [*judged], plan.functions
+        looked = [*judged]
     table = Table(plan)
     explained, layers, said = [], [], []
     whole = options.points or not (judged or carrying)
