@@ -3,7 +3,7 @@ BIN := .venv/bin
 # One process for each core, each with one thread: two that share all cores get in each other's way.
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
-.PHONY: demo test quick lint types docs gallery notebooks package lowest clean
+.PHONY: demo test quick lint types docs gallery notebooks package lowest clean fuzz crash
 
 demo: .venv/ready
 	$(BIN)/cofire demo
@@ -13,6 +13,17 @@ test: .venv/ready
 
 quick: .venv/ready
 	$(TESTS) -m "not slow"
+
+# Bad input, other every day: a right answer or an error of ours.
+SEED ?= $(shell date +%Y%m%d)
+fuzz: .venv/ready
+	@echo "seed $(SEED)"
+	COFIRE_FUZZ=20 COFIRE_FUZZ_SEED=$(SEED) $(TESTS) tests/fuzz
+
+# Kills, full disks, folders without rights, two processes at once, for every command that writes.
+crash: .venv/ready
+	@echo "seed $(SEED)"
+	COFIRE_CRASHES=12 COFIRE_FUZZ_SEED=$(SEED) $(TESTS) tests/crash
 
 lint: .venv/ready
 	$(BIN)/ruff check .

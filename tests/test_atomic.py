@@ -1,6 +1,8 @@
 """Files appear whole or not at all."""
 
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -53,3 +55,16 @@ def test_an_error_of_the_system_without_a_word_names_the_file_as_well(tmp_path):
     ):
         raise OSError
     assert not list(tmp_path.iterdir())
+
+
+def test_the_next_that_writes_a_file_removes_what_killed_ones_left_of_it(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left, of_another = (tmp_path / f".{name}.{ended.pid}-0123abcd.partial" for name in "ab")
+    alive = tmp_path / f".a.{os.getppid()}-0123abcd.partial"
+    for path in (left, of_another, alive):
+        path.write_text("half")
+    write_text(tmp_path / "a", "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [alive.name, of_another.name, "a"]
+    )

@@ -128,7 +128,12 @@ def holder(tmp_path):
 
 def test_a_second_process_is_told_and_a_killed_one_gives_its_folder_free(tmp_path, holder):
     out = tmp_path / "out"
-    with pytest.raises(ResultError, match="another run of cofire writes"):
+    with pytest.raises(
+        ResultError, match=rf"another run of cofire writes: process {holder.pid} on .*, since 20"
+    ):
+        run_in(out)
+    (out / ".cofire.json").write_text('{"kind": "a summary", "by": "a\\u001b[2J"}')
+    with pytest.raises(ResultError, match=r"another run of cofire writes\. Expected"):
         run_in(out)
     assert names(out) == [".cofire.json", ".cofire.lock", "layers.parquet"]
     partial = out / partial_name("x.parquet").replace(f".{os.getpid()}-", f".{holder.pid}-")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import os
 import re
 import secrets
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -63,6 +66,8 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     partial = path.with_name(partial_name(path.name))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for left in _left_in(path.parent.absolute()).pop(path.name, []):
+            left.unlink(missing_ok=True)
         os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except OSError as error:
         raise unwritable(path, error) from error
@@ -172,6 +177,17 @@ def sweep(folder: Path) -> None:
             if name.startswith(".") and name.endswith(".partial") and _is_left(Path(place, name)):
                 _remove(Path(place, name))
         folders[:] = [name for name in folders if not name.endswith(".partial")]
+
+
+@functools.cache
+def _left_in(folder: Path) -> dict[str, list[Path]]:
+    """What killed processes left of files in a folder that nobody claims, by the files' names; looked up once."""
+    found: dict[str, list[Path]] = {}
+    for path in folder.glob(".*.partial"):
+        owner = _OWNER.search(path.name)
+        if owner is not None and not path.is_dir() and not _is_alive(int(owner[1])):
+            found.setdefault(_whole(path.name), []).append(path)
+    return found
 
 
 def _is_left(path: Path) -> bool:
@@ -286,7 +302,7 @@ def claimed(
         before = _names_in(place)
         try:
             earlier = _is_of(place, folder, kind, results, alone)
-            write_text(place / _MARK, json.dumps({"kind": kind}) + "\n")
+            write_text(place / _MARK, json.dumps({"kind": kind, "by": _by()}) + "\n")
             sweep(place)
             _held[place] = threading.get_ident()
             yield Claim(place, earlier)
@@ -318,10 +334,11 @@ def _locked(place: Path, folder: str | Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
+        by = _noted_in(place, "by")
         raise ResultError(
-            f"'{folder}', where another run of cofire writes",
+            f"'{folder}', where another run of cofire writes" + (f": {by}" if by else ""),
             "a folder of its own for each run",
-            "wait until the other has ended, or choose another folder",
+            "wait until the other has ended, or end it, or choose another folder",
         ) from error
     except OSError as error:
         if error.errno not in _NO_LOCKS:
@@ -387,7 +404,7 @@ def _is_of(place: Path, folder: str | Path, kind: str, results: Sequence[str], a
         raise OptionError(
             f"'{folder}' holds a study", "a folder of its own", "choose another folder with --out"
         )
-    begun = _kind_in(place)
+    begun = _noted_in(place, "kind")
     if begun == kind or any((place / name).exists() for name in results):
         return True
     if alone and held:
@@ -404,10 +421,16 @@ def _names_in(place: Path) -> set[str]:
     return {path.name for path in place.iterdir()}
 
 
-def _kind_in(place: Path) -> str | None:
-    """What kind of run claimed a folder and did not end."""
+def _by() -> str:
+    """This process, for somebody who wants to know what holds a folder."""
+    begun = datetime.now().astimezone().isoformat(" ", "seconds")
+    return f"process {os.getpid()} on {socket.gethostname()}, since {begun}"
+
+
+def _noted_in(place: Path, name: str) -> str | None:
+    """What the run noted that claimed a folder and did not end: its `kind` of results, and who it is (`by`)."""
     try:
-        found = read_json(place / _MARK, _MARK_BYTES)["kind"]
+        found = read_json(place / _MARK, _MARK_BYTES)[name]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return found if isinstance(found, str) and len(found) < 100 else None
+    return found if isinstance(found, str) and len(found) < 400 and found.isprintable() else None

@@ -111,8 +111,8 @@ class ActivationMonitor(TrainerCallback):
             self.monitor.said.safely("checkpoint", self._save, _checkpoint(args, state))
 
     def _save(self, checkpoint: Path) -> None:
-        with atomic_path(checkpoint / _FILE) as partial:
-            torch.save(self.monitor.state_dict(), partial)
+        with atomic_path(checkpoint / _FILE) as partial, partial.open("wb") as file:
+            torch.save(self.monitor.state_dict(), file)
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

@@ -198,10 +198,11 @@ class Training:
         save_weights(self.model.state_dict(), checkpoint_path(self.folder, number))
         # Written second: if only the first write happens, the interval is trained again, to the
         # same end.
-        with atomic_path(self.folder / _STATE) as partial:
-            state = {name: part.state_dict() for name, part in self._stateful.items()}
-            state |= {"checkpoint": number}
-            torch.save({**state, "sha256": _checksum(state)}, partial)
+        state = {name: part.state_dict() for name, part in self._stateful.items()}
+        state |= {"checkpoint": number}
+        # To an open file: torch writes the name of one that it opens itself into it.
+        with atomic_path(self.folder / _STATE) as partial, partial.open("wb") as file:
+            torch.save({**state, "sha256": _checksum(state)}, file)
         self.done = number
         return number
 
