@@ -124,6 +124,8 @@ class Values(Mark):
             )
         if tensor.numel() and (self._least is not None or self._most is not None):
             self._check_range(tensor)
+        if self._array and tensor.dtype == torch.bfloat16:  # which NumPy does not have
+            tensor = tensor.float()
         return tensor.cpu().numpy() if self._array else tensor
 
     def _refused(self, what: str, remedy: str, expected: str = "") -> Refused:

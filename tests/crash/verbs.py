@@ -78,6 +78,9 @@ def _rows(path):
             table.drop([n for n in table.column_names if _TIMES.search(n)]).to_pylist()
         ).encode()
     content = _SPEED.sub(b"", path.read_bytes())
+    if path.suffix == ".safetensors":
+        length = 8 + int.from_bytes(content[:8], "little")
+        return repr(_lasting(json.loads(content[8:length]))).encode() + content[length:]
     if path.suffix == ".json" and path.name != "bad.json":
         return repr(_lasting(json.loads(content))).encode()
     return content

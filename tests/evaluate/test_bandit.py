@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -163,3 +164,9 @@ def test_what_is_no_run_is_an_error(tmp_path, text):
         BanditRun.load(tmp_path / "run.json")
     with pytest.raises(ResultError):
         BanditRun.load(tmp_path / "none.json")
+
+
+def test_rewards_of_a_type_that_numpy_lacks_are_numbers_as_well():
+    table = torch.tensor([[0.25, 1.0], [0.5, 0.75], [0.0, 1.0]])
+    halved, plain = ucb1(2, table.bfloat16()), ucb1(2, table)
+    assert halved.rewards.tolist() == plain.rewards.tolist()
