@@ -12,8 +12,10 @@ import torch
 from torch import nn
 
 import cofire
-from cofire import evaluate, functional
+from cofire import evaluate, functional, receptive_field, statistics
 from cofire.errors import CofireError
+from cofire.graphs import force_layout
+from cofire.study import cnn, correlate, fcnn
 
 from .cage import cases, drawn, judged, told
 from .spoiling import spoiled
@@ -25,6 +27,7 @@ torch.manual_seed(0)
 X, Y = torch.rand(12, 4), torch.arange(12) % 3
 MAPS, FOUND = torch.rand(3, 8, 8), torch.tensor([True] * 3)
 CORNERS, BOXES = torch.tensor([[0.0, 0, 4, 4]] * 3), [torch.tensor([[1.0, 1, 6, 6]])] * 3
+MEMBERS = torch.tensor([0, 0, 1, 1])
 ADJACENCY = torch.tensor([[0, 1.0, 0.2, 0], [1, 0, 0, 0.5], [0.2, 0, 0, 1], [0, 0.5, 1, 0]])
 
 
@@ -40,9 +43,10 @@ def calls(network):
     """Calls that work: a function and its arguments."""
     state = {name: value.clone() for name, value in network.state_dict().items()}
     found = cofire.explain(network, X[:2])
-    graph = cofire.summarize(
-        network, (X, Y), by_class=True, pairs="class", top=2, progress=False
-    ).graph("1")
+    summary = cofire.summarize(network, (X, Y), by_class=True, pairs="class", top=2, progress=False)
+    graph = summary.graph("1")
+    booster = cofire.Booster(network).fit((X, Y), (X, Y), progress=False)
+    confidence = cofire.PatternConfidence(network).fit((X, Y))
     return [
         (functional.activation_entropy, {"activations": X, "bins": 10, "range": "own"}),
         (functional.mean_activation, {"activations": X, "labels": Y, "num_classes": 3}),
@@ -56,7 +60,7 @@ def calls(network):
         ),
         (
             functional.modularity,
-            {"adjacency": ADJACENCY, "membership": torch.tensor([0, 0, 1, 1]), "resolution": 1.0},
+            {"adjacency": ADJACENCY, "membership": MEMBERS, "resolution": 1.0},
         ),
         (
             functional.overlapping_modularity,
@@ -64,7 +68,7 @@ def calls(network):
         ),
         (
             functional.participation_coefficient,
-            {"adjacency": ADJACENCY, "membership": torch.tensor([0, 0, 1, 1])},
+            {"adjacency": ADJACENCY, "membership": MEMBERS},
         ),
         (functional.representative_neurons, {"mean_activation": X[:3], "top": 2}),
         (functional.unique_neuron_matrix, {"representatives": torch.tensor([[0, 1], [1, 2]])}),
@@ -93,6 +97,42 @@ def calls(network):
         (evaluate.rank_correlation, {"first": MAPS, "second": MAPS}),
         (evaluate.confidence_change, {"before": torch.rand(3), "after": torch.rand(3)}),
         (evaluate.ucb1, {"arms": 3, "pull": torch.rand(9, 3), "trials": 9}),
+        (summary.graph, {"layer": "1", "top": 2}),
+        (graph.modularity, {"measure": "weighted-overlap", "resolution": 1.0, "seed": 0}),
+        (graph.stability, {"method": "louvain", "runs": 2, "seed": 0}),
+        (functional.within_community_strength, {"adjacency": ADJACENCY, "membership": MEMBERS}),
+        (
+            functional.propose,
+            {
+                "predicted": torch.full((12, 3), 1 / 3),
+                "activation_probability": torch.rand(3, 4),
+                "activations": X,
+                "threshold": 0.5,
+            },
+        ),
+        (force_layout, {"adjacency": ADJACENCY, "iterations": 3, "gravity": 1.0, "seed": 0}),
+        (booster.predict, {"images": X}),
+        (booster.logits, {"images": X}),
+        (confidence.predict, {"images": X}),
+        (confidence.scores, {"images": X}),
+        (found.boxes, {"min_share": 0.1, "radius": 2.0, "threshold": 0.5}),
+        (found.path, {"image": 0, "y": 0, "x": 1}),
+        (found.layer, {"name": "1"}),
+        (evaluate.soft_map, {"images": torch.rand(3, 3, 8, 8), "maps": MAPS}),
+        (statistics.mean_interval, {"values": X[:, 0], "draws": 20, "seed": 0, "left_out": 1}),
+        (statistics.paired_bootstrap, {"differences": X.T, "draws": 20, "seed": 0}),
+        (statistics.sign_flip, {"differences": X, "flips": 20, "seed": 0}),
+        (statistics.crossed_interval, {"values": X, "draws": 20, "seed": 0}),
+        (statistics.exact_interval, {"successes": 3, "samples": 9}),
+        (statistics.seed_interval, {"values": X[0]}),
+        (statistics.wilson, {"share": 0.3, "samples": 9}),
+        (statistics.newcombe, {"area": 0.7, "negatives": 9, "positives": 8}),
+        (statistics.holm, {"p": [0.1, 0.01]}),
+        (statistics.verdict, {"low": 0.1, "high": 0.3, "margin": 0.0}),
+        (correlate, {"first": X[:, 0].tolist(), "second": X[:, 1].tolist(), "confidence": 0.9}),
+        (receptive_field, {"network": network, "layer": "1"}),
+        (fcnn, {"inputs": 4, "hidden": (3,), "classes": 2, "dropout": 0.1}),
+        (cnn, {"shape": (3, 16, 16), "hidden": (4,), "classes": 2, "dropout": 0.1}),
         (evaluate.PerImage, {"values": torch.rand(3), "counted": FOUND}),
         (
             cofire.StudyOptions.of,

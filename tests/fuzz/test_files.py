@@ -17,6 +17,8 @@ from .spoiling import damaged, resealed
 
 CASES = 250
 """In CI; `make fuzz` tries twenty times as many."""
+BEGUN = {"study.json", "training.pt", "options.json", "000000.parquet"}
+"""Where there is none of these, a run is begun."""
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,9 @@ def test_a_damaged_file_is_read_or_an_error_of_ours(files, tmp_path):
 
 @pytest.mark.parametrize("name", ["missing", "x" * 5000, "a\x00b", "lone\ud800"])
 def test_a_path_to_nothing_is_an_error_of_ours(files, tmp_path, name):
-    for read in files.values():
+    for path, read in files.items():
+        if path.name in BEGUN:
+            continue
         with pytest.raises(CofireError):
             read(tmp_path / name)
         with pytest.raises(CofireError):
