@@ -91,7 +91,7 @@ def good_files(place):
         place / "b.safetensors": lambda path: cofire.Booster.load(path, network),
         place / "c.safetensors": lambda path: cofire.PatternConfidence.load(path, network),
         place / "t" / "layers.parquet": in_folder(cofire.Trajectory.load),
-        **{path: in_folder(cofire.Trajectory.load) for path in old.glob("study/*.parquet")},
+        **{path: in_folder(cofire.Trajectory.load) for path in old.glob("study/[!c]*.parquet")},
         **{path: in_folder(Evaluation.load) for path in old.glob("evaluated/[er]*.*")},
         old / "evaluated" / "robustness.json": Robustness.load,
         old / "evaluated" / "two-networks.json": TwoNetworks.load,

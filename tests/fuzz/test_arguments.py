@@ -45,7 +45,7 @@ def calls(network):
     found = cofire.explain(network, X[:2])
     summary = cofire.summarize(network, (X, Y), by_class=True, pairs="class", top=2, progress=False)
     graph = summary.graph("1")
-    booster = cofire.Booster(network).fit((X, Y), (torch.rand(12, 4), Y), progress=False)
+    booster = cofire.Booster(network).fit((X, Y), (1 - X, Y), progress=False)
     confidence = cofire.PatternConfidence(network).fit((X, Y))
     return [
         (functional.activation_entropy, {"activations": X, "bins": 10, "range": "own"}),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cofire.arguments import validated
 from cofire.evaluate.evaluation import Evaluation
 from cofire.marks import choice
 from cofire.statistics import Interval, mean_interval
@@ -30,6 +31,7 @@ class BothClasses:
     difference: Interval
 
 
+@validated
 def mistakes(evaluation: Evaluation, measure: str = "pointing") -> dict[str, BothClasses]:
     """How far maps of both classes lie on the object of the images that the network gets wrong.
 
