@@ -98,7 +98,7 @@ def calls(network):
         (evaluate.confidence_change, {"before": torch.rand(3), "after": torch.rand(3)}),
         (evaluate.ucb1, {"arms": 3, "pull": torch.rand(9, 3), "trials": 9}),
         (summary.graph, {"layer": "1", "top": 2}),
-        (graph.modularity, {"measure": "weighted-overlap", "resolution": 1.0, "seed": 0}),
+        (graph.modularity, {"measure": "louvain", "resolution": 1.0, "seed": 0}),
         (graph.stability, {"method": "louvain", "runs": 2, "seed": 0}),
         (functional.within_community_strength, {"adjacency": ADJACENCY, "membership": MEMBERS}),
         (
