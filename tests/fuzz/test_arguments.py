@@ -220,6 +220,19 @@ def test_the_annotations_of_every_public_function_can_be_read():
             function.__declared__()
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"dropout": 1.0}, "below 1"),
+        ({"hidden": (0,)}, "from 1 to"),
+        ({"hidden": (2**20, 2**20)}, "weights.*take fewer hidden units"),
+    ],
+)
+def test_sizes_of_networks_are_checked_before_memory_is_taken(wrong, said):
+    with pytest.raises(CofireError, match=said):
+        fcnn(**{"inputs": 4, "hidden": (3,), "classes": 3, **wrong})
+
+
 class Faulty(torch.utils.data.Dataset):
     def __init__(self, fault):
         self.fault = fault

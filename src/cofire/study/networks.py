@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Annotated
 
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from cofire.activations.batches import announce
@@ -18,6 +21,10 @@ from cofire.study.sources import build_model, is_published
 _WITH_AUXILIARY = ("inception_v3", "googlenet")
 """Models of torchvision with further outputs, which need inputs of 299 pixels; studies leave those out."""
 _AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
+
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+_WEIGHTS = 1 << 32
+"""Which take 16 GiB."""
 
 
 def build(options: StudyOptions, shape: Sequence[int], classes: int) -> nn.Module:
@@ -89,7 +96,11 @@ _CHANNELS = (16, 32)
 
 @validated
 def cnn(
-    shape: Sequence[int], hidden: Sequence[int], classes: int, *, dropout: float = 0.0
+    shape: Sequence[PositiveInt],
+    hidden: Sequence[PositiveInt],
+    classes: PositiveInt,
+    *,
+    dropout: Dropout = 0.0,
 ) -> nn.Sequential:
     """A convolutional classifier: two 3 × 3 convolutions, each with ReLU and 2 × 2 max-pooling, then linear layers.
 
@@ -133,7 +144,11 @@ def cnn(
 
 @validated
 def fcnn(
-    inputs: int, hidden: Sequence[int], classes: int, *, dropout: float = 0.0
+    inputs: PositiveInt,
+    hidden: Sequence[PositiveInt],
+    classes: PositiveInt,
+    *,
+    dropout: Dropout = 0.0,
 ) -> nn.Sequential:
     """A fully connected classifier: ReLU and dropout after each hidden layer (P2 §6, Table 1).
 
@@ -162,6 +177,13 @@ def _with_dense(
     dropout: float,
 ) -> nn.Sequential:
     """The layers, the fully connected ones behind them, and the output."""
+    weights = sum(before * units for before, units in pairwise((inputs, *hidden, classes)))
+    if weights > _WEIGHTS:
+        raise OptionError(
+            f"fully connected layers of {weights:,} weights",
+            f"{_WEIGHTS:,} at the most",
+            "take fewer hidden units",
+        )
     first = 1 + sum(name.startswith("relu") for name in layers)
     for number, units in enumerate(hidden, start=first):
         layers[f"fc{number}"] = nn.Linear(inputs, units)
