@@ -48,7 +48,11 @@ def collect(view, labels, classes, compiled):
 
 def _update_torch(state, view, classes):
     state.samples.index_add_(0, classes.labels, torch.ones_like(classes.labels))
-    return state._update_torch(view, classes.labels)
+    present, _ = classes.present
+    sums = torch.zeros(len(present), view.neurons, dtype=torch.float64)
+    finite = state._update_torch(view, classes, sums)
+    state.total[present] = sums
+    return finite
 
 
 @settings(max_examples=30, deadline=None)

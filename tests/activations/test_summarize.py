@@ -275,7 +275,7 @@ def test_the_cost_is_known_and_a_cap_refuses_with_the_remedy(tiny):
 
 def test_progress_says_the_cost_first(tiny, capsys):
     summarize(tiny.network, tiny.data, progress=True)
-    assert capsys.readouterr().err.startswith("2 layers, 14 neurons, 13.5 kB of state")
+    assert capsys.readouterr().err.startswith("2 layers, 14 neurons, 13.8 kB of state")
 
 
 X, Y = torch.randn(6, 5), torch.tensor([0, 1, 2, 0, 1, 2])

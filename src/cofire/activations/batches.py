@@ -40,12 +40,31 @@ class Batch:
         inputs: (samples, ...).
         labels: (samples,), int64.
         start: Number of its first sample, from 0, in the order of reading.
+        sources: Where it was put together of several: the place in it where each begins, and the
+            number of each.
     """
 
     index: int
     inputs: Tensor
     labels: Tensor
     start: int
+    sources: tuple[tuple[int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sources", self.sources or ((0, self.index),))
+
+    def part(self, first: int, end: int) -> Batch:
+        """Some of its samples."""
+        some = slice(first, end)
+        return Batch(self.index, self.inputs[some], self.labels[some], self.start + first)
+
+    def where(self, sample: int | None = None) -> str:
+        """The batch as it was read, in words: that of one of its samples, or all."""
+        at = None if sample is None else [n for begin, n in self.sources if begin <= sample][-1]
+        first, last = self.sources[0][1], self.sources[-1][1]
+        if at is None and first != last:
+            return f"batches {first} to {last}"
+        return f"batch {first if at is None else at}"
 
 
 class Batches:

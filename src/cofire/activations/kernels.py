@@ -83,7 +83,8 @@ class Kernels(NamedTuple):
     """The four loops for one precision; each runs over a slice of the neurons.
 
     Samples are visited in the order of their labels, `order`, to which `labels` belong; where they
-    lie in memory does not change.
+    lie in memory does not change. Pass 1 writes its sums by `local`, the numbers of the classes
+    among those of the batch.
 
     Attributes:
         bits: Whole-number type of the same size.
@@ -135,7 +136,7 @@ def _sum_kernels(precision: Any, whole: Any) -> tuple[Kernel, Kernel]:
 
     @compiled
     def sums_first(  # type: ignore[no-untyped-def]
-        low, high, x, bits, labels, order, threshold, total, nonzero, active, minimum, maximum
+        low, high, x, bits, labels, order, local, threshold, total, nonzero, active, minimum, maximum
     ):
         worst = whole(0)
         keys = np.empty(2, whole)
@@ -161,7 +162,7 @@ def _sum_kernels(precision: Any, whole: Any) -> tuple[Kernel, Kernel]:
                     key = b ^ ((b >> sign) & mask)
                     least = min(least, key if size != 0 else mask)
                     most = max(most, key if size != 0 else lowest)
-                total[k, c] += s
+                total[local[at], c] += s
                 active[k, c] += on
                 nonzero[k, c] += some
                 if some > 0:
@@ -173,7 +174,7 @@ def _sum_kernels(precision: Any, whole: Any) -> tuple[Kernel, Kernel]:
 
     @compiled
     def sums_last(  # type: ignore[no-untyped-def]
-        low, high, x, bits, labels, order, threshold, total, nonzero, active, minimum, maximum
+        low, high, x, bits, labels, order, local, threshold, total, nonzero, active, minimum, maximum
     ):
         width = min(256, high - low)
         s = np.zeros(width, np.float64)
@@ -208,7 +209,7 @@ def _sum_kernels(precision: Any, whole: Any) -> tuple[Kernel, Kernel]:
                 # In the order of the labels, the lanes are written out once per class.
                 if at + 1 == samples or labels[at + 1] != k:
                     for c in range(m):
-                        total[k, start + c] += s[c]
+                        total[local[at], start + c] += s[c]
                         active[k, start + c] += on[c]
                         nonzero[k, start + c] += some[c]
                         minimum[k, start + c] = min(minimum[k, start + c], np.float64(least[c]))
@@ -404,10 +405,10 @@ def _count(low, high, bounds, labels, positions, worth, fired, counts):  # type:
 
 @compiler()
 def add_by_label(low, high, sums, labels, totals):  # type: ignore[no-untyped-def]
-    """Add each sample's activations to the sums of its class, for each of several labellings."""
+    """Add each sample's activations to the sums of its row, for each of several labellings."""
     for run in range(labels.shape[0]):
         for n in range(sums.shape[0]):
-            into = totals[run, labels[run, n], low:high]
+            into = totals[labels[run, n], low:high]
             row = sums[n, low:high]
             for c in range(len(row)):
                 into[c] += row[c]

@@ -131,6 +131,12 @@ class Grouping:
         return self.labels if self.one_class else self.labels[self.order]
 
     @cached_property
+    def present(self) -> tuple[Tensor, Tensor]:
+        """The classes that occur, (present,), and for each sample in that order which of them it is of, (samples,)."""
+        found = torch.unique_consecutive(self.ordered, return_inverse=True)
+        return found[0], found[1]
+
+    @cached_property
     def arrays(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """The classes in their order, and the order, for the compiled loops."""
         return self.ordered.numpy(), self.order.numpy()

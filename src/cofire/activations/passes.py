@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
@@ -16,8 +16,9 @@ from cofire.activations.histograms import ActivationHistograms, Range, ranges_of
 from cofire.activations.labelling import ClassRows, Labelling
 from cofire.activations.neurons import Grouping, NeuronView, view_neurons
 from cofire.activations.random_labels import RandomLabels
-from cofire.activations.statistics import ActivationStatistics, find_non_finite
-from cofire.activations.together import Pass, Task, Watch
+from cofire.activations.statistics import ActivationStatistics, State, find_non_finite
+from cofire.activations.sums import Sums
+from cofire.activations.together import Kept, Pass, Task, Watch
 from cofire.activations.top_samples import TopSamples
 from cofire.errors import DataError, LabelError, NonFiniteError
 from cofire.network import ActivationLayer, Network, Unit
@@ -36,14 +37,14 @@ class LayerBatch:
         view: Its neurons.
         classes: The samples by class.
         together: The samples as one class.
-        index: The batch's number.
+        where: The batch of one of its samples as it was read, in words.
         start: Number of its first sample.
     """
 
     view: NeuronView
     classes: Grouping
     together: Grouping
-    index: int
+    where: Callable[[int], str]
     start: int = 0
 
 
@@ -51,7 +52,7 @@ Observer = Callable[[ActivationLayer, LayerBatch], None]
 
 
 @dataclass(frozen=True)
-class DataSeen:
+class DataSeen(State):
     """What a pass saw of the data, per class, to tell whether two passes saw the same.
 
     Attributes:
@@ -113,6 +114,10 @@ class DataSeen:
             values[:, 4:] = values[:, 2:4] * numbers[:, None]
         self.sums.index_add_(0, labels, values)
 
+    def merge(self, other: Self) -> Self:
+        """What both saw."""
+        return replace(self, sums=self.sums + other.sums)
+
     def same(self, other: Self) -> bool:
         """Whether the other saw the same, up to the order of the samples."""
         close = (self.sums - other.sums).abs()[:, 2:4] <= _ROUNDING * self.sums[:, 3:4]
@@ -135,6 +140,7 @@ def pass_over(
     title: str,
     *,
     batch_size: int = 256,
+    kept: Kept | None = None,
 ) -> Task[DataSeen]:
     """One pass: every batch through the network, every layer's neurons to the observer.
 
@@ -148,6 +154,7 @@ def pass_over(
         observe: What counts.
         title: Of the progress bar.
         batch_size: For data that does not come in batches.
+        kept: What `observe` counts into, which several processes can share; None for nothing.
 
     Returns:
         What it saw.
@@ -163,15 +170,32 @@ def pass_over(
 
         def each(layer: ActivationLayer, activation: Tensor) -> None:
             view = view_neurons(activation, layer, unit)
-            observe(layer, LayerBatch(view, grouped, together, batch.index, batch.start))
+            observe(layer, LayerBatch(view, grouped, together, batch.where, batch.start))
 
         def finish(logits: Tensor) -> None:
             seen.update(None if same else batch.inputs, labels, logits, batch.start)
 
         return Watch(finish, layers, each)
 
-    yield Pass(data, classes, batch_size, title, watch)
+    yield Pass(data, classes, batch_size, title, watch, _Seen(seen, kept))
     return seen
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a pass saw, and what was counted of it."""
+
+    seen: DataSeen
+    kept: Kept | None
+
+    def counted(self) -> dict[str, State]:
+        return {"seen": self.seen, **({} if self.kept is None else self.kept.counted())}
+
+    def take(self, counted: Mapping[str, State]) -> None:
+        (sums, *_), (theirs, *_) = self.seen.tensors(), counted["seen"].tensors()
+        sums.copy_(theirs)
+        if self.kept is not None:
+            self.kept.take(counted)
 
 
 class FirstPass:
@@ -194,6 +218,7 @@ class FirstPass:
     ) -> None:
         self.by_chance = by_chance
         self.statistics: dict[str, ActivationStatistics] = {}
+        self.sums: dict[str, Sums] = {}
         self.top_samples: dict[str, TopSamples] = {}
         self._k = top_samples
         self._rows = rows
@@ -204,9 +229,9 @@ class FirstPass:
         view, state = batch.view, self.statistics.get(layer.name)
         room = 1 if self._rows is None else self._rows.capacity
         if state is not None and len(state.samples) < room:
-            state = self.statistics[layer.name] = state.spread(
-                torch.arange(room, device=view.values.device)
-            )
+            numbers = torch.arange(room, device=view.values.device)
+            self.sums[layer.name] = self.sums[layer.name].spread(numbers)
+            state = self.statistics[layer.name] = state.spread(numbers)
         if state is None:
             state = self.statistics[layer.name] = ActivationStatistics.empty(
                 view.neurons,
@@ -216,17 +241,19 @@ class FirstPass:
                 precision=str(view.values.dtype).removeprefix("torch."),
                 device=view.values.device,
             )
-        if not state.update(view, batch.together if self._rows is None else batch.classes):
-            _, neuron, value = find_non_finite(view)
+            self.sums[layer.name] = Sums.empty(room, view.neurons, view.values.device)
+        classes = batch.together if self._rows is None else batch.classes
+        if not state.update(view, classes, self.sums[layer.name].add):
+            sample, neuron, value = find_non_finite(view)
             raise NonFiniteError(
-                f"activation {value} of neuron {neuron} of layer '{layer.name}' in batch {batch.index}",
+                f"activation {value} of neuron {neuron} of layer '{layer.name}' in {batch.where(sample)}",
                 "finite numbers",
                 "find what makes the network overflow (weights, learning rate, inputs), or leave that batch out",
             )
         if self._k:
             self._keep_top(layer.name, batch, room)
         if self.by_chance is not None:
-            self.by_chance.add(layer.name, view, batch.index)
+            self.by_chance.add(layer.name, view, batch.start)
 
     def _keep_top(self, name: str, batch: LayerBatch, room: int) -> None:
         view, state = batch.view, self.top_samples.get(name)
@@ -244,16 +271,37 @@ class FirstPass:
         self.top_samples[name] = state
         state.update(view, batch.together if self._rows is None else batch.classes, batch.start)
 
-    def finish(self) -> None:
-        """Put the rows in the order of their classes, once everything was seen."""
+    def _kept(self) -> dict[str, dict[str, Any]]:
+        by_class = {
+            "statistics": self.statistics,
+            "sums": self.sums,
+            "top_samples": self.top_samples,
+        }
+        return by_class | ({} if self.by_chance is None else {"by_chance": self.by_chance.totals})
+
+    def counted(self) -> dict[str, State]:
+        """What was counted, by what it is and by layer, with rows in the order of their classes."""
+        kept = self._kept()
         if self._rows is not None:
             numbers, order = torch.sort(self._rows.numbers)
-            for name, state in self.statistics.items():
-                device = state.total.device
-                self.statistics[name] = state.rows(order.to(device), numbers.to(device))
-            for name, top in self.top_samples.items():
-                device = top.values.device
-                self.top_samples[name] = top.rows(order.to(device), numbers.to(device))
+            for states in (self.statistics, self.sums, self.top_samples):
+                for name, state in states.items():
+                    device = state.classes.device
+                    states[name] = state.rows(order.to(device), numbers.to(device))
+            self._rows = None
+        return {f"{kind}.{name}": one for kind, of in kept.items() for name, one in of.items()}
+
+    def take(self, counted: Mapping[str, State]) -> None:
+        """Take what several have counted in place of its own."""
+        self.counted()
+        for kind, states in self._kept().items():
+            states |= {k[len(kind) + 1 :]: v for k, v in counted.items() if k.startswith(f"{kind}.")}
+
+    def finish(self) -> None:
+        """Write the sums out, once everything was seen."""
+        self.counted()
+        for name, state in self.statistics.items():
+            self.statistics[name] = replace(state, total=self.sums[name].total())
 
 
 class SecondPass:
@@ -298,6 +346,7 @@ class SecondPass:
         self._by_class = {name: state.updater() for name, state in self.by_class.items()}
         self.cofiring: dict[str, CofiringCounts] = {}
         self.by_chance: dict[str, list[CofiringCounts]] = {name: [] for name in by_class}
+        self.shares: dict[str, list[Sums]] = {}
         self._labels: RandomLabels | None = None
         if pairs is not None:
 
@@ -314,6 +363,14 @@ class SecondPass:
                     self.by_chance[name] = [
                         counts(s, means) for means in first.by_chance.means(name, s)
                     ]
+        if pairs == "union":
+            self.shares = {
+                name: [
+                    Sums.empty(*state.counts.shape[1:], device=state.counts.device)
+                    for state in self._counted(name)
+                ]
+                for name in by_class
+            }
 
     def observe(self, layer: ActivationLayer, batch: LayerBatch) -> None:
         """Count one layer of one batch."""
@@ -321,12 +378,43 @@ class SecondPass:
         self._together[name](view, batch.together)
         if self._by_class:
             self._by_class[name](view, batch.classes)
-        if self.cofiring:
-            self.cofiring[name].update(view, batch.classes)
+        groupings = [batch.classes] if self.cofiring else []
         if self._labels is not None:
-            drawn = self._labels.groupings(batch.index, view.samples)
-            for state, of_run in zip(self.by_chance[name], drawn, strict=True):
-                state.update(view, of_run)
+            groupings += self._labels.groupings(batch.start, view.samples)
+        counted = self._counted(name)
+        for state, grouping in zip(counted, groupings, strict=True):
+            state.update(view, grouping)
+        for state, shares in zip(counted, self.shares.get(name, ()), strict=False):
+            shares.add(torch.arange(len(state.counts[0]), device=state.counts.device), state.counts[0])
+            state.counts.zero_()
+
+    def _counted(self, name: str) -> list[CofiringCounts]:
+        return [self.cofiring[name], *self.by_chance[name]] if self.cofiring else []
+
+    def _kept(self) -> dict[str, State]:
+        kept: dict[str, State] = {}
+        for kind, histograms in (("together", self.together), ("by_class", self.by_class)):
+            kept |= {f"{kind}.{name}": one for name, one in histograms.items()}
+        for name in self.cofiring:
+            counts = self.shares[name] if self.shares else self._counted(name)
+            kept |= {f"pairs{run}.{name}": one for run, one in enumerate(counts)}
+        return kept
+
+    def counted(self) -> dict[str, State]:
+        """What was counted, by what it is and by layer."""
+        return self._kept()
+
+    def take(self, counted: Mapping[str, State]) -> None:
+        """Take what several have counted in place of its own."""
+        for name, own in self._kept().items():
+            for mine, theirs in zip(own.tensors(), counted[name].tensors(), strict=True):
+                mine.copy_(theirs)
+
+    def finish(self) -> None:
+        """Write the sums out, once everything was seen."""
+        for name, several in self.shares.items():
+            for state, shares in zip(self._counted(name), several, strict=True):
+                state.counts[0] = shares.total()
 
 
 def check_classes(seen: DataSeen, fewest: int | None, names: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 from cofire.activations.kernels import add_by_label, over_neurons
 from cofire.activations.neurons import Grouping, NeuronView
 from cofire.activations.statistics import ActivationStatistics
+from cofire.activations.sums import Sums
 from cofire.errors import DataError
 
 
@@ -50,69 +51,64 @@ class RandomLabels:
         self._labels = labels
         self._class_samples = class_samples.to(device)
         self._device = device
-        self._totals: dict[str, Tensor] = {}
-        self._start = 0
-        self._index = -1
-        self._size = 0
-        self._of_batch = torch.zeros(len(labels), 0, dtype=torch.int64)
+        self.totals: dict[str, Sums] = {}
+        self._start = -1
+        self._rows = self._local = torch.zeros(len(labels), 0, dtype=torch.int64)
         self._groupings: list[Grouping] = []
 
     def anew(self) -> RandomLabels:
         """The same labels for another pass."""
         return RandomLabels(self._labels, self._class_samples, self._device)
 
-    def groupings(self, index: int, samples: int) -> list[Grouping]:
+    def groupings(self, start: int, samples: int) -> list[Grouping]:
         """The samples of a batch by each run's labels.
 
         Args:
-            index: Of the batch; batches come in order, each of them for several layers.
+            start: Number of its first sample; each batch comes for several layers.
             samples: How many it has.
 
         Raises:
             DataError: There are more samples than labels.
         """
-        if index != self._index:
-            self._start += self._size
-            self._index, self._size = index, samples
-            if self._start + samples > self._labels.shape[1]:
+        if start != self._start:
+            self._start = start
+            if start + samples > self._labels.shape[1]:
                 raise DataError(
                     f"more than the {self._labels.shape[1]} samples of the reading before",
                     "the same samples in every reading of the data",
                     "do not let the loader drop or draw other samples each time",
                 )
-            part = self._labels[:, self._start : self._start + samples]
-            self._of_batch = part.to(self._device, torch.int64).contiguous()
-            self._groupings = [Grouping(labels) for labels in self._of_batch]
+            part = self._labels[:, start : start + samples].to(self._device, torch.int64)
+            self._groupings = [Grouping(labels) for labels in part.contiguous()]
+            runs = torch.arange(len(part), device=self._device)[:, None]
+            self._rows, self._local = torch.unique(
+                part + runs * len(self._class_samples), return_inverse=True
+            )
         return self._groupings
 
-    def add(self, name: str, view: NeuronView, index: int) -> None:
+    def add(self, name: str, view: NeuronView, start: int) -> None:
         """Add the activations of one layer of one batch to the sums of the random classes.
 
         Args:
             name: Of the layer.
             view: The batch.
-            index: Of the batch.
+            start: Number of its first sample.
         """
-        self.groupings(index, view.samples)
-        sums = view.neurons_first().sum(dim=2, dtype=torch.float64)
-        totals = self._totals.get(name)
-        if totals is None:
-            shape = (len(self._labels), len(self._class_samples), view.neurons)
-            totals = self._totals[name] = torch.zeros(
-                shape, dtype=torch.float64, device=sums.device
-            )
+        runs = self.groupings(start, view.samples)
+        of_samples = view.neurons_first().sum(dim=2, dtype=torch.float64)
+        if name not in self.totals:
+            rows = len(self._labels) * len(self._class_samples)
+            self.totals[name] = Sums.empty(rows, view.neurons, of_samples.device)
+        sums = of_samples.new_zeros(len(self._rows), view.neurons)
         if sums.device.type == "cpu":
-            over_neurons(
-                add_by_label,
-                view.neurons,
-                sums.numel() * len(totals),
-                sums.numpy(),
-                self._of_batch.numpy(),
-                totals.numpy(),
-            )
+            size = of_samples.numel() * len(runs)
+            parts = (of_samples.numpy(), self._local.numpy(), sums.numpy())
+            over_neurons(add_by_label, view.neurons, size, *parts)
         else:
-            for of_run, labels in zip(totals, self._of_batch, strict=True):
-                of_run.index_add_(0, labels, sums)
+            ordered = torch.cat([of_samples[run.order] for run in runs])
+            counts = torch.bincount(self._local.flatten(), minlength=len(sums))
+            sums = torch.segment_reduce(ordered, "sum", lengths=counts, axis=0)
+        self.totals[name].add(self._rows, sums)
 
     def means(self, name: str, statistics: ActivationStatistics) -> Tensor:
         """Mean activation over each random class, (runs, classes, neurons), float64.
@@ -124,4 +120,5 @@ class RandomLabels:
         everything = statistics.over_classes()
         low, high = everything.extremes()
         seen = (self._class_samples * statistics.positions).clamp(min=1)
-        return (self._totals[name] / seen[:, None]).clamp(min=low, max=high)
+        totals = self.totals[name].total().unflatten(0, (len(self._labels), -1))
+        return (totals / seen[:, None]).clamp(min=low, max=high)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Self
@@ -32,8 +33,20 @@ class State:
 
     def cpu(self) -> Self:
         """The same on the CPU."""
+        return self.to("cpu")
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same on a device."""
         state = self.__getstate__()
-        return replace(self, **{k: v.cpu() for k, v in state.items() if isinstance(v, Tensor)})
+        return replace(self, **{k: v.to(device) for k, v in state.items() if isinstance(v, Tensor)})
+
+    def tensors(self) -> list[Tensor]:
+        """Its tensors, in the order of its attributes."""
+        return [value for value in self.__getstate__().values() if isinstance(value, Tensor)]
+
+    def merge(self, other: Self) -> Self:
+        """What both have counted."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -106,12 +119,16 @@ class ActivationStatistics(State):
         """Observations of each class, (classes,): samples × positions."""
         return self.samples * self.positions
 
-    def update(self, view: NeuronView, classes: Grouping) -> bool:
+    def update(
+        self, view: NeuronView, classes: Grouping, add: Callable[[Tensor, Tensor], None] | None = None
+    ) -> bool:
         """Count a batch, in place.
 
         Args:
             view: The batch.
             classes: Its samples by class.
+            add: Takes the classes that occur and the sums of their activations in this batch,
+                (present, neurons), float64; they are added to `total` unless given.
 
         Returns:
             False if an activation is NaN or infinite: the state is then of no use.
@@ -120,16 +137,22 @@ class ActivationStatistics(State):
             self.samples[0] += len(classes.labels)
         else:
             self.samples.index_add_(0, classes.labels, torch.ones_like(classes.labels))
-        if view.values.device.type == "cpu":
-            return self._update_compiled(view, classes)
-        return self._update_torch(view, classes.labels)
+        present, _ = classes.present
+        sums = self.total.new_zeros(len(present), view.neurons)
+        compiled = view.values.device.type == "cpu"
+        finite = (self._update_compiled if compiled else self._update_torch)(view, classes, sums)
+        if finite and add is None:
+            self.total.index_add_(0, present, sums)
+        elif finite and add is not None:
+            add(present, sums)
+        return finite
 
     @cached_property
     def _arrays(self) -> tuple[npt.NDArray[np.generic], ...]:
-        state = (self.total, self.nonzero, self.active, self.minimum, self.maximum)
+        state = (self.nonzero, self.active, self.minimum, self.maximum)
         return tuple(part.numpy() for part in state)
 
-    def _update_compiled(self, view: NeuronView, classes: Grouping) -> bool:
+    def _update_compiled(self, view: NeuronView, classes: Grouping, sums: Tensor) -> bool:
         kernels = kernels_for(view.values.dtype)
         x = view.values.numpy()
         bad = over_neurons(
@@ -139,16 +162,21 @@ class ActivationStatistics(State):
             x,
             x.view(kernels.bits),
             *classes.arrays,
+            classes.present[1].numpy(),
             x.dtype.type(self.threshold),
+            sums.numpy(),
             *self._arrays,
         )
         return not any(bad)
 
-    def _update_torch(self, view: NeuronView, labels: Tensor) -> bool:
+    def _update_torch(self, view: NeuronView, classes: Grouping, sums: Tensor) -> bool:
         """The definition, and the way on other devices."""
-        x = view.neurons_first()
+        x, labels = view.neurons_first(), classes.labels
         some = x != 0
-        self.total.index_add_(0, labels, x.sum(dim=2, dtype=torch.float64))
+        # Not `index_add_`, which adds in any order on a GPU.
+        of_samples = x.sum(dim=2, dtype=torch.float64)[classes.order]
+        counts = torch.bincount(classes.present[1], minlength=len(sums))
+        sums += torch.segment_reduce(of_samples, "sum", lengths=counts, axis=0)
         self.nonzero.index_add_(0, labels, some.sum(dim=2))
         self.active.index_add_(0, labels, (x > self.threshold).sum(dim=2))
         least = torch.where(some, x, torch.inf).amin(dim=2).to(torch.float64)

@@ -33,8 +33,8 @@ DEFAULT_TOP = 50
 
 
 _UNORDERED = "which samples neurons fire most for is left out: the data was read in another order the second time"
-_STATISTICS, _RANGE, _COUNT = 5 * 8, 2 * 8, 8
-"""Bytes of a neuron's statistics, of its range, and of a bin."""
+_STATISTICS, _SUM, _RANGE, _COUNT = 5 * 8, 3 * 8, 2 * 8, 8
+"""Bytes of a neuron's statistics, of an exact sum, of its range, and of a bin."""
 
 
 @validated
@@ -247,6 +247,7 @@ def summarizing(
     seen = yield from pass_over(
         *(network, data, labelling, rows, chosen, unit, first.observe, "pass 1 of 2"),
         batch_size=batch_size,
+        kept=first,
     )
     if kept:
         check_classes(seen, min_class_samples, labelling.names)
@@ -265,7 +266,9 @@ def summarizing(
     again = yield from pass_over(
         *(network, data, labelling, rows, chosen, unit, second.observe, "pass 2 of 2"),
         batch_size=batch_size,
+        kept=second,
     )
+    second.finish()
     check_same(seen, again)
     if top_samples and not seen.same_order(again):
         announce(f"Note: {_UNORDERED}", progress)
@@ -408,11 +411,11 @@ def cost_of(
     neurons = sum(sizes)
     classes = num_classes if by_class else 1
     histograms = 1 + (num_classes if by_class is True else 0)
-    state = neurons * (_STATISTICS + SAMPLE_BYTES * top_samples) * classes
+    state = neurons * (_STATISTICS + _SUM + SAMPLE_BYTES * top_samples) * classes
     state += neurons * (_RANGE + _COUNT * bins) * histograms
     if pairs is not None:
         state += sum((1 + null_graphs) * _cofiring(size, num_classes, pairs, top) for size in sizes)
-        state += null_graphs * num_classes * neurons * _COUNT
+        state += null_graphs * num_classes * neurons * _SUM
     return Cost(neurons, state)
 
 
@@ -422,4 +425,4 @@ def _cofiring(neurons: int, classes: int, pairs: str, top: int) -> int:
     if pairs == "class":
         return _COUNT * classes * (top * top + 4 * top)
     union = min(neurons, classes * top)
-    return _COUNT * (union * union + 2 * classes * (union + top))
+    return (_COUNT + _SUM) * union * union + _COUNT * 2 * classes * (union + top)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from itertools import pairwise
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from cofire.activations.batches import Batch, Batches, progress_over
+from cofire.activations.chunks import chunk_of, in_chunks
+from cofire.activations.statistics import State
 from cofire.errors import BatchError, DataError, NonFiniteError
 from cofire.network import ActivationLayer, Network
 from cofire.network.untouched import without_autocast
@@ -19,6 +22,16 @@ from cofire.network.untouched import without_autocast
 T = TypeVar("T")
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 """Does a piece of work for each of some things and gives the results in their order: `map`, or actors of a cluster."""
+
+
+class Kept(Protocol):
+    """What is counted in a pass, which several processes can share."""
+
+    def counted(self) -> dict[str, State]:
+        """What was counted, by name; after it nothing more is counted."""
+
+    def take(self, counted: Mapping[str, State]) -> None:
+        """Take what several have counted in place of its own."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +61,7 @@ class Pass:
         batch_size: For data that does not come in batches.
         title: Of the progress bar.
         watch: Says for a batch what is done with it.
+        kept: What is counted; None where it cannot be shared.
     """
 
     data: Any
@@ -55,6 +69,7 @@ class Pass:
     batch_size: int
     title: str
     watch: Callable[[Batch], Watch]
+    kept: Kept | None = None
     key: tuple[int, ...] = field(init=False, repr=False)
     """Passes of one key go together."""
 
@@ -145,7 +160,10 @@ class _PartWatch:
         self._start = end
         if not len(at):
             return Watch(lambda logits: None)
-        one = self.watch(Batch(batch.index, batch.inputs[at], batch.labels[at], self._taken))
+        sources = tuple((int((at < begin).sum()), index) for begin, index in batch.sources)
+        one = self.watch(
+            Batch(batch.index, batch.inputs[at], batch.labels[at], self._taken, sources)
+        )
         self._taken += len(at)
         head = one.head
         return Watch(
@@ -161,7 +179,7 @@ def _run(network: Network, passes: Sequence[Pass], progress: bool | None) -> Non
     batches = Batches(first.data, first.num_classes, batch_size=first.batch_size)
     title = ", ".join(dict.fromkeys(one.title for one in passes))
     with progress_over(title, batches.samples, progress) as advance:
-        for batch in batches:
+        for batch in in_chunks(batches, chunk_of(network)):
             _run_batch(network, batch, [one.watch(batch) for one in passes])
             count += len(batch.labels)
             advance(len(batch.labels))
@@ -186,23 +204,31 @@ def _run_batch(network: Network, batch: Batch, watches: Sequence[Watch]) -> None
 
     # Heads, too, which are no activation layers.
     layers = network.select(tuple(wanted)) if wanted else ()
-    where = f"batch {batch.index}"
     try:
         logits = network.run(batch.inputs, observe, layers, observe_head if heads else None)
     except BatchError as error:
-        raise BatchError(f"{where}: {error.given}", error.expected, error.remedy) from error
+        raise BatchError(f"{batch.where()}: {error.given}", error.expected, error.remedy) from error
     except NonFiniteError as error:
         # Activations are named with their batch already.
-        raise error if where in error.given else _wrong_logit(where) from error
+        raise error if "in batch" in error.given else _wrong_logit(network, batch) from error
     if not math.isfinite(float(logits.sum(dtype=torch.float64))):
-        raise _wrong_logit(where)
+        raise _wrong_logit(network, batch)
     for watch in watches:
         watch.finish(logits)
 
 
-def _wrong_logit(where: str) -> NonFiniteError:
+def _wrong_logit(network: Network, batch: Batch) -> NonFiniteError:
+    """Says in which batch, as they were read, it is."""
+    begins = [begin for begin, _ in batch.sources]
+    wrong = None
+    for begin, end in pairwise((*begins, len(batch.labels))):
+        try:
+            network.run(batch.inputs[begin:end])
+        except NonFiniteError:
+            wrong = begin
+            break
     return NonFiniteError(
-        f"a NaN or infinite logit in {where}",
+        f"a NaN or infinite logit in {batch.where(wrong)}",
         "finite numbers",
         "find what makes the network overflow (weights, learning rate, inputs), or leave that batch out",
     )

@@ -194,7 +194,7 @@ class Window:
                 "give the monitor the labels of the samples that go through the model, all of one size",
             )
         view = view_neurons(activation.detach(), layer, self._kept.unit)
-        part = LayerBatch(view, batch.classes, batch.together, batch.step)
+        part = LayerBatch(view, batch.classes, batch.together, lambda _: f"batch {batch.step}")
         self._first.observe(layer, part)
         state, name = self._first.statistics[layer.name], layer.name
         old = self._histograms.get(name)
@@ -219,7 +219,7 @@ class Window:
     def observed(self) -> Observed:
         """What was observed so far, on the CPU."""
         first = copy(self._first)
-        first.statistics = dict(first.statistics)
+        first.statistics, first.sums = dict(first.statistics), dict(first.sums)
         first.finish()
         statistics = {name: state.cpu() for name, state in first.statistics.items()}
         histograms = {name: state.cpu() for name, state in self._histograms.items()}

@@ -1,0 +1,80 @@
+"""The pieces in which a network runs a data set: by the samples' numbers, however these are read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+
+from cofire.activations.batches import Batch
+from cofire.network import Network
+
+BLOCK = 256
+"""Samples of a block: work is shared between processes and machines in whole blocks, by number."""
+_AT_ONCE, _LIVE = 1 << 30, 4
+"""Bytes that the largest activations of a chunk may take, and how many of that size are alive at once."""
+
+
+def chunk_of(network: Network) -> int:
+    """How many samples a network runs at once: a block, or the largest part of it that a GiB is enough for.
+
+    A forward pass gives other last bits for a batch of another size, so the size follows from the
+    network alone: neither from how the data is read nor from the machine.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+        >>> chunk_of(Network(model, torch.zeros(1, 4)))
+        256
+    """
+    shapes = (network.input_shape, *(layer.shape for layer in network.activation_layers))
+    sample = max(map(math.prod, shapes)) * network.dtype.itemsize * _LIVE
+    return max(1, min(BLOCK, 1 << max(1, _AT_ONCE // sample).bit_length() - 1))
+
+
+def in_chunks(batches: Iterable[Batch], size: int) -> Iterator[Batch]:
+    """The same samples in chunks that begin at multiples of a size, whatever the batches were.
+
+    A chunk ends early where the next sample has another shape.
+
+    Args:
+        batches: As they are read.
+        size: Of a chunk.
+
+    Example:
+        >>> from cofire.activations.batches import Batches
+        >>> read = Batches((torch.zeros(10, 2), torch.zeros(10, dtype=torch.int64)), 2, batch_size=3)
+        >>> [(chunk.start, len(chunk.labels), chunk.where()) for chunk in in_chunks(read, 4)]
+        [(0, 4, 'batches 0 to 1'), (4, 4, 'batches 1 to 2'), (8, 2, 'batches 2 to 3')]
+    """
+    parts: list[Batch] = []
+    for batch in batches:
+        at, end = 0, len(batch.labels)
+        if parts and _kind(parts[0]) != _kind(batch):
+            yield _joined(parts)
+            parts = []
+        while at < end:
+            start = batch.start + at
+            upto = min(end, at + size - start % size)
+            parts.append(batch if upto - at == end else batch.part(at, upto))
+            at = upto
+            if (batch.start + at) % size == 0:
+                yield _joined(parts)
+                parts = []
+    if parts:
+        yield _joined(parts)
+
+
+def _kind(batch: Batch) -> tuple[torch.Size, torch.dtype, torch.device]:
+    return batch.inputs.shape[1:], batch.inputs.dtype, batch.inputs.device
+
+
+def _joined(parts: Sequence[Batch]) -> Batch:
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    sources = tuple(
+        (one.start - first.start + offset, index) for one in parts for offset, index in one.sources
+    )
+    inputs, labels = (torch.cat([getattr(p, name) for p in parts]) for name in ("inputs", "labels"))
+    return Batch(first.index, inputs, labels, first.start, sources)
