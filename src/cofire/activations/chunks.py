@@ -8,10 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 
 from cofire.activations.batches import Batch
+from cofire.activations.sharing import BLOCK
 from cofire.network import Network
 
-BLOCK = 256
-"""Samples of a block: work is shared between processes and machines in whole blocks, by number."""
 _AT_ONCE, _LIVE = 1 << 30, 4
 """Bytes that the largest activations of a chunk may take, and how many of that size are alive at once."""
 

@@ -136,7 +136,19 @@ def _sum_kernels(precision: Any, whole: Any) -> tuple[Kernel, Kernel]:
 
     @compiled
     def sums_first(  # type: ignore[no-untyped-def]
-        low, high, x, bits, labels, order, local, threshold, total, nonzero, active, minimum, maximum
+        low,
+        high,
+        x,
+        bits,
+        labels,
+        order,
+        local,
+        threshold,
+        total,
+        nonzero,
+        active,
+        minimum,
+        maximum,
     ):
         worst = whole(0)
         keys = np.empty(2, whole)
@@ -174,7 +186,19 @@ def _sum_kernels(precision: Any, whole: Any) -> tuple[Kernel, Kernel]:
 
     @compiled
     def sums_last(  # type: ignore[no-untyped-def]
-        low, high, x, bits, labels, order, local, threshold, total, nonzero, active, minimum, maximum
+        low,
+        high,
+        x,
+        bits,
+        labels,
+        order,
+        local,
+        threshold,
+        total,
+        nonzero,
+        active,
+        minimum,
+        maximum,
     ):
         width = min(256, high - low)
         s = np.zeros(width, np.float64)

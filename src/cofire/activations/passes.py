@@ -295,7 +295,9 @@ class FirstPass:
         """Take what several have counted in place of its own."""
         self.counted()
         for kind, states in self._kept().items():
-            states |= {k[len(kind) + 1 :]: v for k, v in counted.items() if k.startswith(f"{kind}.")}
+            states |= {
+                k[len(kind) + 1 :]: v for k, v in counted.items() if k.startswith(f"{kind}.")
+            }
 
     def finish(self) -> None:
         """Write the sums out, once everything was seen."""
@@ -385,7 +387,9 @@ class SecondPass:
         for state, grouping in zip(counted, groupings, strict=True):
             state.update(view, grouping)
         for state, shares in zip(counted, self.shares.get(name, ()), strict=False):
-            shares.add(torch.arange(len(state.counts[0]), device=state.counts.device), state.counts[0])
+            shares.add(
+                torch.arange(len(state.counts[0]), device=state.counts.device), state.counts[0]
+            )
             state.counts.zero_()
 
     def _counted(self, name: str) -> list[CofiringCounts]:

@@ -120,7 +120,10 @@ class ActivationStatistics(State):
         return self.samples * self.positions
 
     def update(
-        self, view: NeuronView, classes: Grouping, add: Callable[[Tensor, Tensor], None] | None = None
+        self,
+        view: NeuronView,
+        classes: Grouping,
+        add: Callable[[Tensor, Tensor], None] | None = None,
     ) -> bool:
         """Count a batch, in place.
 

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from cofire.activations.batches import Batch, Batches, progress_over
 from cofire.activations.chunks import chunk_of, in_chunks
+from cofire.activations.samples_within import samples_within
+from cofire.activations.sharing import BLOCK, Counted, Sharing, joined, sharing_now
 from cofire.activations.statistics import State
 from cofire.errors import BatchError, DataError, NonFiniteError
 from cofire.network import ActivationLayer, Network
@@ -175,18 +177,79 @@ class _PartWatch:
 
 
 def _run(network: Network, passes: Sequence[Pass], progress: bool | None) -> None:
-    first, count = passes[0], 0
+    first, sharing = passes[0], sharing_now()
     batches = Batches(first.data, first.num_classes, batch_size=first.batch_size)
-    title = ", ".join(dict.fromkeys(one.title for one in passes))
-    with progress_over(title, batches.samples, progress) as advance:
+    samples = batches.samples
+    if sharing is None:
+        samples = _run_batches(network, passes, batches, samples, progress)
+    else:
+        samples = _share(network, passes, batches, sharing, progress)
+    if not samples:
+        raise DataError(
+            "no samples", "at least one batch of (inputs, labels)", "check what the loader returns"
+        )
+
+
+def _share(
+    network: Network,
+    passes: Sequence[Pass],
+    batches: Batches,
+    sharing: Sharing,
+    progress: bool | None,
+) -> int:
+    """Run the blocks that are this process's, and take what all have counted; how many samples there are."""
+    samples = batches.samples
+    if samples is None or any(one.kept is None for one in passes):
+        raise DataError(
+            "data whose size is not known"
+            if samples is None
+            else f"{passes[0].title}, which cannot be shared between processes",
+            "a data set that has a length, and a command that can share it",
+            "pass a data set, or a loader of one, or run the command in one process",
+        )
+    size, digest = samples, network.digest()
+
+    def count(blocks: range) -> Counted:
+        first, end = blocks.start * BLOCK, min(size, blocks.stop * BLOCK)
+        about = passes[0]
+        part = samples_within(
+            *(about.data, first, end, about.num_classes), batch_size=about.batch_size
+        )
+        _run_batches(network, passes, part, max(0, end - first), progress)
+        states = {
+            f"{number}.{name}": state
+            for number, one in enumerate(passes)
+            for name, state in ({} if one.kept is None else one.kept.counted()).items()
+        }
+        return Counted(joined([blocks]), size, digest, states)
+
+    found = sharing(count, size)
+    found.check(size, digest)
+    for number, one in enumerate(passes):
+        states = {
+            name.partition(".")[2]: state.to(network.device)
+            for name, state in found.states.items()
+            if name.startswith(f"{number}.")
+        }
+        if one.kept is not None and states:
+            one.kept.take(states)
+    return size
+
+
+def _run_batches(
+    network: Network,
+    passes: Sequence[Pass],
+    batches: Iterable[Batch],
+    samples: int | None,
+    progress: bool | None,
+) -> int:
+    count, title = 0, ", ".join(dict.fromkeys(one.title for one in passes))
+    with progress_over(title, samples, progress) as advance:
         for batch in in_chunks(batches, chunk_of(network)):
             _run_batch(network, batch, [one.watch(batch) for one in passes])
             count += len(batch.labels)
             advance(len(batch.labels))
-    if not count:
-        raise DataError(
-            "no samples", "at least one batch of (inputs, labels)", "check what the loader returns"
-        )
+    return count
 
 
 def _run_batch(network: Network, batch: Batch, watches: Sequence[Watch]) -> None:

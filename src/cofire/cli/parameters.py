@@ -71,6 +71,7 @@ _ARGUMENTS = {
     "files": "CHECKPOINT...",
     "folder": "FOLDER",
     "images": "IMAGE...",
+    "parts": "PART...",
 }
 """What is named without a flag."""
 

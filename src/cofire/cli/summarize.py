@@ -15,6 +15,7 @@ from cofire.activations.batches import classes_of
 from cofire.activations.cofiring import narrowed
 from cofire.activations.labelling import Labelling
 from cofire.cli.options import DATA, LabelledDataOptions, Output
+from cofire.cli.sharing import PARTS_OF, SharedOptions, run_shared
 from cofire.cli.terminal import claim, note
 from cofire.cli.trajectories import reported
 from cofire.images.classes import known_names
@@ -29,7 +30,7 @@ from cofire.study.pictures import picture_tables
 from cofire.study.sources import outputs_of
 
 
-class Summarize(ObservationOptions, LabelledDataOptions):
+class Summarize(ObservationOptions, SharedOptions, LabelledDataOptions):
     """What is summarised, and how."""
 
     data: str = option(..., "Data", DATA, panel="Data")
@@ -54,10 +55,21 @@ class Summarize(ObservationOptions, LabelledDataOptions):
 
 
 def summarize(options: Summarize) -> dict[str, Any]:
-    """What the neurons of one model do on one data set: a summary file, tables and a report."""
+    """What the neurons of one model do on one data set: a summary file, tables and a report.
+
+    Large data can be shared. Under torchrun (torchrun --nproc-per-node 8 -m cofire summarize …) the
+    processes share it. With --shard 3/16, sixteen commands count a part each, anywhere and in any
+    order, in two rounds: each writes its ranges, cofire merge puts them together, each counts again
+    with --ranges, and cofire merge gives the results. Any way gives the same numbers, to the last bit.
+    """
+    return run_shared("summarize", summarize_all, options)
+
+
+def summarize_all(options: Summarize) -> dict[str, Any]:
+    """All of it, or what of it is shared here."""
     options.check_used()
     graphs = GraphOptions(options.resolution, options.community_runs, options.top)
-    claim(options.out, "summary.safetensors", "a summary")
+    claim(options.out, "summary.safetensors", "a summary", *PARTS_OF)
     network, (source,), preparation = options.opened_with(
         (options.data, "train"), split=options.split
     )

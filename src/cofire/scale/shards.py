@@ -1,0 +1,165 @@
+"""Parts of a data set counted by commands of their own, by job arrays or on several machines, and merged."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cofire.activations.sharing import Count, Counted, blocks_of
+from cofire.errors import MergeError, OptionError
+from cofire.scale.parts import load_counts, save_counts
+from cofire.storage import check_same, hash_of_tensors
+
+_PASS = re.compile(r"pass(\d+)\.safetensors")
+
+
+class PartWritten(Exception):  # noqa: N818 (nothing went wrong)
+    """A shard's part of a pass is written: the command is done.
+
+    Attributes:
+        path: The file.
+        number: Of the pass, from 1.
+    """
+
+    def __init__(self, path: Path, number: int) -> None:
+        super().__init__(path)
+        self.path, self.number = path, number
+
+
+class Shard:
+    """Counts one shard's blocks of the first pass that is not known yet, and writes them.
+
+    Args:
+        shard: Such as "3/16", the third of sixteen.
+        out: Folder for its part.
+        record: What it is made with, as JSON holds it.
+        known: What all shards counted in earlier passes.
+
+    Raises:
+        OptionError: No such shard.
+    """
+
+    def __init__(
+        self, shard: str, out: Path, record: Mapping[str, Any], known: Sequence[Counted] = ()
+    ) -> None:
+        part, slash, parts = shard.partition("/")
+        if not (slash and part.isdecimal() and parts.isdecimal()):
+            raise OptionError(f"shard={shard}", "a part of several, such as 3/16", "pass shard=1/2")
+        blocks_of(0, int(part), int(parts))
+        self._part, self._parts = int(part), int(parts)
+        self._out, self._record, self._known = out, record, list(known)
+        self._done = 0
+
+    def __call__(self, count: Count, samples: int) -> Counted:
+        """What all shards counted in the next pass, if that is known."""
+        number, self._done = self._done, self._done + 1
+        if number < len(self._known):
+            return self._known[number]
+        found = count(blocks_of(samples, self._part, self._parts))
+        path = self._out / f"pass{number + 1}.safetensors"
+        about = {"shard": f"{self._part}/{self._parts}", "known": digest(self._known)}
+        save_counts(path, [found], {"made": dict(self._record), **about})
+        raise PartWritten(path, number + 1)
+
+
+class Known:
+    """Gives what was counted before: nothing is run.
+
+    Args:
+        passes: In their order.
+    """
+
+    def __init__(self, passes: Sequence[Counted]) -> None:
+        self._passes = iter(passes)
+
+    def __call__(self, count: Count, samples: int) -> Counted:
+        """The next pass."""
+        return next(self._passes)
+
+
+def digest(passes: Sequence[Counted]) -> str:
+    """A hash of what passes counted."""
+    tensors = {
+        f"{number}.{name}.{place}": tensor
+        for number, counted in enumerate(passes)
+        for name, state in counted.states.items()
+        for place, tensor in enumerate(state.tensors())
+    }
+    return hash_of_tensors(tensors)
+
+
+def merged(folders: Sequence[Path]) -> tuple[list[Counted], dict[str, Any]]:
+    """What all shards counted, pass by pass, and what they were made with.
+
+    Args:
+        folders: Of the parts, in any order.
+
+    Raises:
+        MergeError: A part is of other options, versions, weights or data, is there twice, or was
+            made over the ranges of others; or one is missing.
+        ResultError: A file is damaged, or a folder is no part.
+    """
+    files = {folder: _files_in(folder) for folder in folders}
+    passes: list[Counted] = []
+    made: dict[str, Any] = {}
+    for number in range(1, max(max(found) for found in files.values()) + 1):
+        ranges, whole = digest(passes), None
+        shards: dict[str, Path] = {}
+        for folder, found in files.items():
+            if number not in found:
+                continue
+            (counted,), record = load_counts(found[number])
+            made = made or record["made"]
+            check_same(folder, record["made"], made)
+            if record["known"] != ranges:
+                raise MergeError(
+                    f"pass {number} of '{folder}', made with other ranges than these parts have",
+                    "all parts with the ranges that merge wrote of them",
+                    f"run it again with --shard {record['shard']} and --ranges",
+                )
+            if other := shards.get(record["shard"]):
+                raise MergeError(
+                    f"shard {record['shard']} twice: '{other}' and '{folder}'",
+                    "each shard once",
+                    "leave one of them out",
+                )
+            shards[record["shard"]] = folder
+            try:
+                whole = counted if whole is None else whole.merge(counted)
+            except MergeError as error:
+                raise MergeError(
+                    f"'{folder}': {error.given}", error.expected, error.remedy
+                ) from error
+        assert whole is not None
+        _check_whole(whole, shards, number)
+        passes.append(whole)
+    return passes, made
+
+
+def _check_whole(whole: Counted, shards: Mapping[str, Path], number: int) -> None:
+    parts = next(iter(shards)).partition("/")[2]
+    missing = [p for p in range(1, int(parts) + 1) if f"{p}/{parts}" not in shards]
+    if whole.missing() and missing:
+        told = ", ".join(map(str, missing[:9])) + (" …" if len(missing) > 9 else "")
+        raise MergeError(
+            f"no pass {number} of shard {told} of {parts}",
+            f"pass {number} of all {parts} shards",
+            f"run --shard {missing[0]}/{parts} as the others were run, and name its folder too",
+        )
+
+
+def _files_in(folder: Path) -> dict[int, Path]:
+    found = {
+        int(match[1]): path
+        for path in folder.glob("pass*.safetensors")
+        if (match := _PASS.fullmatch(path.name))
+    }
+    if not found:
+        raise MergeError(
+            f"'{folder}', which holds no part",
+            "folders that commands with --shard wrote",
+            "name those folders",
+        )
+    return found
