@@ -211,7 +211,8 @@ def test_what_the_state_costs_is_said_before(tiny, pairs):
         cost_of(layers, **options, pairs=pairs, top=4, null_graphs=2).bytes
         - cost_of(layers, **options).bytes
     )
-    assert held <= graph <= 2 * held + 3 * 14 * 2 * 8
+    # Exact sums of random classes, and of shares of the union, take three numbers each beside.
+    assert held <= graph <= (2 if pairs == "class" else 5) * held + 3 * 14 * 2 * 24
     with pytest.raises(BudgetError, match="a smaller top"):
         cofire.summarize(
             tiny.network, tiny.data, by_class=True, pairs=pairs, top=4, max_bytes=20_000

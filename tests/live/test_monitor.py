@@ -245,7 +245,7 @@ def test_a_model_without_layers_too_small_a_budget_or_no_forward_pass_is_said_on
     with caplog.at_level(logging.WARNING):
         train(Monitor(plain, every=1), plain)
         train(Monitor(model, every=1, max_bytes=1000), model)
-        train(Monitor(model, every=1, max_bytes=2 * 20 * (400 * 8 + 16 + 40) + 1), model)
+        train(Monitor(model, every=1, max_bytes=2 * 20 * (400 * 8 + 16 + 64) + 1), model)
         idle = Monitor(model, every=1)
         train(idle, network(), epochs=2)
     told = said(caplog)

@@ -16,6 +16,7 @@ from cofire.activations.histograms import ActivationHistograms, Range, ranges_of
 from cofire.activations.labelling import ClassRows, Labelling
 from cofire.activations.neurons import Grouping, NeuronView, view_neurons
 from cofire.activations.random_labels import RandomLabels
+from cofire.activations.sharing import sharing_now
 from cofire.activations.statistics import ActivationStatistics, State, find_non_finite
 from cofire.activations.sums import Sums
 from cofire.activations.together import Kept, Pass, Task, Watch
@@ -161,7 +162,8 @@ def pass_over(
     """
     seen = DataSeen.nothing(network, labelling)
     classes = len(labelling.names)
-    same = Batches(data, classes, batch_size=batch_size).in_memory
+    # What two processes hold in memory can be different.
+    same = Batches(data, classes, batch_size=batch_size).in_memory and sharing_now() is None
 
     def watch(batch: Batch) -> Watch:
         labels = batch.labels.to(network.device)
@@ -272,7 +274,7 @@ class FirstPass:
         state.update(view, batch.together if self._rows is None else batch.classes, batch.start)
 
     def _kept(self) -> dict[str, dict[str, Any]]:
-        by_class = {
+        by_class: dict[str, dict[str, Any]] = {
             "statistics": self.statistics,
             "sums": self.sums,
             "top_samples": self.top_samples,
@@ -284,7 +286,7 @@ class FirstPass:
         kept = self._kept()
         if self._rows is not None:
             numbers, order = torch.sort(self._rows.numbers)
-            for states in (self.statistics, self.sums, self.top_samples):
+            for states in (kept["statistics"], kept["sums"], kept["top_samples"]):
                 for name, state in states.items():
                     device = state.classes.device
                     states[name] = state.rows(order.to(device), numbers.to(device))
@@ -368,7 +370,7 @@ class SecondPass:
         if pairs == "union":
             self.shares = {
                 name: [
-                    Sums.empty(*state.counts.shape[1:], device=state.counts.device)
+                    Sums.empty(len(state.counts[0]), len(state.counts[0]), state.counts.device)
                     for state in self._counted(name)
                 ]
                 for name in by_class

@@ -120,5 +120,7 @@ class RandomLabels:
         everything = statistics.over_classes()
         low, high = everything.extremes()
         seen = (self._class_samples * statistics.positions).clamp(min=1)
-        totals = self.totals[name].total().unflatten(0, (len(self._labels), -1))
-        return (totals / seen[:, None]).clamp(min=low, max=high)
+        shape = (len(self._labels), len(self._class_samples), -1)
+        totals = self.totals[name].total().reshape(shape)
+        means: Tensor = (totals / seen[:, None]).clamp(min=low, max=high)
+        return means

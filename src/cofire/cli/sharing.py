@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 import typer
 
-from cofire.activations.sharing import shared
+from cofire.activations.sharing import Counted, shared
 from cofire.options import Options, option
 from cofire.scale.parts import load_counts
 from cofire.scale.ranks import Follower, launched, ranks
@@ -65,7 +65,7 @@ def made_with(verb: str, options: SharedOptions) -> dict[str, Any]:
     return {"verb": verb, **told, "versions": versions()}
 
 
-def run_shared(verb: str, run: Callable[[O], dict[str, Any]], options: O, passes: int = 2) -> Any:
+def run_shared(verb: str, run: Callable[[O], dict[str, Any]], options: O, passes: int = 2) -> dict[str, Any]:
     """Run a verb: all of it, a shard of one of its passes, or as one of torchrun's processes.
 
     Args:
@@ -92,7 +92,8 @@ def run_shared(verb: str, run: Callable[[O], dict[str, Any]], options: O, passes
 def _run_shard(
     verb: str, run: Callable[[O], dict[str, Any]], options: O, shard: str, passes: int
 ) -> dict[str, Any]:
-    made, known = made_with(verb, options), []
+    made = made_with(verb, options)
+    known: list[Counted] = []
     if options.ranges is not None:
         known, theirs = load_counts(options.ranges)
         check_same(options.ranges.parent, theirs, made)

@@ -37,7 +37,8 @@ _KINDS = {kind.__name__: kind for kind in _STATES}
 
 
 def _packed(counted: Counted) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    tensors, states = {}, []
+    tensors: dict[str, Tensor] = {}
+    states = []
     for number, (name, state) in enumerate(sorted(counted.states.items())):
         values = {f.name: getattr(state, f.name) for f in fields(state)}
         # Each of its own memory, as a file must have them.
