@@ -65,7 +65,9 @@ def made_with(verb: str, options: SharedOptions) -> dict[str, Any]:
     return {"verb": verb, **told, "versions": versions()}
 
 
-def run_shared(verb: str, run: Callable[[O], dict[str, Any]], options: O, passes: int = 2) -> dict[str, Any]:
+def run_shared(
+    verb: str, run: Callable[[O], dict[str, Any]], options: O, passes: int = 2
+) -> dict[str, Any]:
     """Run a verb: all of it, a shard of one of its passes, or as one of torchrun's processes.
 
     Args:
