@@ -1,20 +1,16 @@
-"""Whatever holds a data set, as checked batches that can be read twice, and a bar of how far a pass is."""
+"""Whatever holds a data set, as checked batches that can be read twice."""
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, TensorDataset
 
@@ -240,7 +236,11 @@ def first_inputs(data: Any) -> Tensor:
 _OWN = re.compile(
     r"^cofire\.errors\.(\w+): (.*)\. Expected: (.*)\. To fix it: (.*)\.\s*\Z", re.M | re.S
 )
+
+
 """The last line of a worker's traceback, of an error of cofire's own."""
+
+
 _KINDS = (BatchError, DataError, ImageError, LabelError, NonFiniteError)
 
 
@@ -287,7 +287,11 @@ def _not_a_batch(given: Any, where: str) -> BatchError:
 
 
 _INPUT_COLUMNS = ("pixel_values", "image", "img")
+
+
 _LABEL_COLUMNS = ("label", "labels", "fine_label", "class")
+
+
 """What the columns of inputs and classes are called in Hugging Face's data sets."""
 
 
@@ -463,54 +467,3 @@ def _as_whole_numbers(labels: Tensor) -> str:
     if labels.is_complex() or not bool((labels == labels.to(torch.float64).round()).all()):
         return "pass the class number of each sample: these numbers are none, so rounding them would change the classes"
     return "convert them with labels.long()"
-
-
-Advance = Callable[[int], None]
-
-
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:,.0f} samples/s", style="progress.data.speed")
-
-
-@contextmanager
-def progress_over(title: str, samples: int | None, show: bool | None = None) -> Iterator[Advance]:
-    """A bar for one pass over the data.
-
-    Args:
-        title: What is under way.
-        samples: How many there are; None if not known, for a bar without an end.
-        show: Whether to show it; None shows it where the error stream is a terminal.
-
-    Yields:
-        A function to call with the number of samples done since the last call.
-    """
-    if not _shown(show):
-        yield lambda _: None
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %" if samples else "{task.completed:,.0f} samples"),
-        _Rate(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=samples)
-        yield lambda done: bar.advance(task, done)
-
-
-def announce(text: str, show: bool | None = None) -> None:
-    """A line to the error stream, where progress bars are shown.
-
-    Args:
-        text: What to say.
-        show: Whether to say it; None says it where the error stream is a terminal.
-    """
-    if _shown(show):
-        sys.stderr.write(f"{text}\n")
-
-
-def _shown(show: bool | None) -> bool:
-    return sys.stderr.isatty() if show is None else show

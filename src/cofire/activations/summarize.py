@@ -11,11 +11,12 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import nn
 
-from cofire.activations.batches import Batches, announce, first_inputs
+from cofire.activations.batches import Batches, first_inputs
 from cofire.activations.cofiring import Pairs, adapted_top, narrowed
 from cofire.activations.histograms import Range
 from cofire.activations.labelling import ClassRows, Labelling
 from cofire.activations.passes import FirstPass, SecondPass, check_classes, check_same, pass_over
+from cofire.activations.progress import announce
 from cofire.activations.random_labels import RandomLabels, shuffled_labels
 from cofire.activations.summary import ActivationSummary, ByClass, LayerSummary, SummaryOptions
 from cofire.activations.together import Task, alone

@@ -12,8 +12,9 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from cofire.activations.batches import Batch, Batches, progress_over
+from cofire.activations.batches import Batch, Batches
 from cofire.activations.chunks import chunk_of, in_chunks
+from cofire.activations.progress import progress_over
 from cofire.activations.samples_within import samples_within
 from cofire.activations.sharing import BLOCK, Counted, Sharing, joined, sharing_now
 from cofire.activations.statistics import State

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from rich.markdown import Markdown
 
-from cofire.activations.batches import progress_over
+from cofire.activations.progress import progress_over
 from cofire.atomic import write_text
 from cofire.cli.explain import asked_methods, check_tuned, options_of, setup_of
 from cofire.cli.options import BoxedImagesOptions, Output, RivalOptions, ViewOptions, tell

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cofire.activations import ActivationSummary
-from cofire.activations.batches import progress_over
+from cofire.activations.progress import progress_over
 from cofire.cli.options import DATA_ROOT, ImageOptions, Output, ViewOptions, tell
 from cofire.cli.terminal import claim, command_line, note, print_table, say, without_commands
 from cofire.errors import OptionError, near_matches

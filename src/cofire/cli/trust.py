@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import typer
 
-from cofire.activations.batches import progress_over
+from cofire.activations.progress import progress_over
 from cofire.atomic import atomic_path, write_text
 from cofire.cli.explain import asked_methods, options_of
 from cofire.cli.options import BoxedImagesOptions, Output, RivalOptions, tell

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from cofire.activations.batches import progress_over
+from cofire.activations.progress import progress_over
 from cofire.cli.explain import OURS, asked_methods
 from cofire.cli.options import BoxedImagesOptions, Output, tell
 from cofire.cli.terminal import claim, command_line, note, print_table, say

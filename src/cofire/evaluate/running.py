@@ -15,7 +15,7 @@ import pyarrow as pa
 import torch
 from torch import nn
 
-from cofire.activations.batches import progress_over
+from cofire.activations.progress import progress_over
 from cofire.activations.together import Each
 from cofire.arguments import validated
 from cofire.atomic import claimed

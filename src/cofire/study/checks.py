@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cofire.activations.batches import check_labels, progress_over
+from cofire.activations.batches import check_labels
+from cofire.activations.progress import progress_over
 from cofire.boost.reading import hashes_of
 from cofire.errors import BatchError, LabelError
 from cofire.images.datasets import check_images

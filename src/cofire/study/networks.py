@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from cofire.activations.batches import announce
+from cofire.activations.progress import announce
 from cofire.arguments import validated
 from cofire.errors import OptionError
 from cofire.network.weights import copy_of, fitted, read_checkpoint

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cofire.activations import DEFAULT_CAP, cost_of
-from cofire.activations.batches import announce
+from cofire.activations.progress import announce
 from cofire.activations.summarize import in_units
 from cofire.boost.reading import SHARED, chosen_layers
 from cofire.errors import BudgetError, CofireError, DataError, OptionError

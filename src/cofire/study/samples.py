@@ -21,14 +21,8 @@ from torch.utils.data import (
     default_collate,
 )
 
-from cofire.activations.batches import (
-    Batches,
-    check_labels,
-    classes_of,
-    not_loaded,
-    pair_of,
-    progress_over,
-)
+from cofire.activations.batches import Batches, check_labels, classes_of, not_loaded, pair_of
+from cofire.activations.progress import progress_over
 from cofire.errors import (
     BatchError,
     CofireError,

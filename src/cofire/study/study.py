@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from torch import Tensor, nn
 
-from cofire.activations.batches import announce, progress_over
+from cofire.activations.progress import announce, progress_over
 from cofire.activations.together import Each
 from cofire.arguments import validated
 from cofire.atomic import claimed
