@@ -45,6 +45,16 @@ EXAMPLES = {
             "--model my.models:net --weights net.safetensors --data my.data:training --layer relu4 --layer relu5 "
             "--by-class statistics --pairs class",
         ),
+        (
+            "The third of sixteen parts of a job array, for `cofire merge`:",
+            "--model torchvision:resnet50 --data imagefolder:photos/val --shard 3/16 --out part3",
+        ),
+    ),
+    "merge": (
+        (
+            "Ranges of two parts after their first pass, the results after their second:",
+            "part1 part2 --out whole",
+        ),
     ),
     "report": (
         ("The page of a finished study, written again:", "runs/digits-seed0"),
