@@ -69,7 +69,7 @@ class Raises:
         (("report", "absent"), None, 1, "cofire: 'absent' is no folder. Expected: "),
         (("doctor",), DataError("a", "b", "c"), 1, "cofire: a. Expected: b. To fix it: c."),
         (("doctor",), ZeroDivisionError("zero"), 1, "COFIRE_DEBUG=1 shows where"),
-        (("doctor", "--loud"), None, 2, "No such option: --loud"),
+        (("doctor", "--loud"), None, 2, "--loud"),
         (("docter",), None, 2, "No such command 'docter'"),
         (("doctor",), KeyboardInterrupt(), 130, "Stopped. The same command starts anew."),
     ],
