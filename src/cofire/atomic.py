@@ -44,12 +44,16 @@ _FULL_TOLD = re.compile(
 
 
 @contextmanager
-def atomic_path(target: str | Path) -> Iterator[Path]:
+def atomic_path(target: str | Path, mode: int = 0o666) -> Iterator[Path]:
     """A path to write to, which takes the target's place when the block ends well.
 
     The partial file lies in the target's own folder, so that the last step is one rename; it is
     removed when the block raises. A reader sees the old content or the new, never a part. The file
     of a URL is put there whole, once it is written here (see `cofire.remote`).
+
+    Args:
+        target: Where the file is to be.
+        mode: Who may read it, less what the process takes from all files (umask).
 
     Raises:
         ResultError: The file cannot be written, or the disk is full.
@@ -68,7 +72,7 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         for left in _left_in(path.parent.absolute()).pop(path.name, []):
             left.unlink(missing_ok=True)
-        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
     except OSError as error:
         raise unwritable(path, error) from error
     try:
@@ -111,9 +115,9 @@ def atomic_folder(target: str | Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def write_text(target: str | Path, content: str) -> None:
+def write_text(target: str | Path, content: str, mode: int = 0o666) -> None:
     """Write a text file (UTF-8) whole or not at all."""
-    with atomic_path(target) as partial:
+    with atomic_path(target, mode) as partial:
         partial.write_text(content, encoding="utf-8")
 
 

@@ -216,6 +216,20 @@ def test_their_memory_is_counted_before_anything_runs(seen):
     assert kept.bytes - without.bytes == size * (210 + 7) // 210
 
 
+def test_networks_in_double_precision_count_for_what_they_keep(seen):
+    _, inputs, labels, _ = seen
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(84, 3), torch.nn.ReLU())
+    network = Network(
+        torch.nn.Sequential(model, torch.nn.Linear(3, 3)).double(), inputs[:1].double()
+    )
+    bare = cost_of(network.activation_layers, unit="channel", bins=100).bytes
+    data = inputs.double(), labels
+    found = cofire.summarize(network, data, max_bytes=bare + 16 * 3 * 4 + 15)
+    assert found.options.top_samples == 4
+    state = found.layers[0].tops
+    assert state.values.element_size() + 8 == 16
+
+
 def test_they_take_a_quarter_of_the_memory_at_the_most_and_fewer_are_told(seen, capsys):
     network, inputs, labels, _ = seen
     layers = network.activation_layers

@@ -8,6 +8,7 @@ from torch import nn
 import cofire
 from cofire.errors import OptionError, ResultError
 from cofire.report.pages.carriers import check_summary
+from tests.browser import seen_everywhere
 from tests.cli.test_neurons import MODULE
 from tests.golden.running import run
 
@@ -29,12 +30,13 @@ def told(place, line):
     return run(f"explain four.png --model mine:model {HOW} {line}".split(), place)
 
 
-def test_the_page_shows_what_the_strongest_channels_fire_for(place):
+def test_the_page_shows_what_the_strongest_channels_fire_for(place, visit):
     more = "--summary summed/summary.safetensors --data digits --split test"
     assert told(place, f"{more} --out shown").exit == 0
     page = (place / "shown" / "explain.html").read_text()
     assert page.count("of the decision on four.png; it fires most for these") == 4
     assert page.count("data:image/webp") == 4 * 9
+    seen_everywhere(visit(place / "shown" / "explain.html"))
     assert told(place, f"{more} --no-images --out bare").exit == 0
     assert "data:image/webp" not in (place / "bare" / "explain.html").read_text()
 

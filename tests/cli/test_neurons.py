@@ -12,11 +12,12 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import cofire
 from cofire.activations.samples_at import samples_at
-from cofire.errors import DataError
+from cofire.errors import DataError, ResultError
 from cofire.images.datasets import folder_of_classes
 from cofire.images.pictures import address, as_image, neuron_pictures
 from cofire.images.preparation import Preparation
 from cofire.network import Network
+from tests.browser import seen_everywhere
 from tests.golden.running import run
 
 MODULE = """
@@ -67,6 +68,14 @@ def test_a_page_and_a_sheet_show_the_samples_that_a_neuron_fires_most_for(place)
     assert [row["label"] for row in rows] == data.test_labels[best].tolist()
 
 
+def test_its_page_is_seen_everywhere(place, visit):
+    assert called(place, f"{ASKED} --layer 3 --neuron 2,0 --out sheet")[0] == 0
+    page = visit(place / "sheet" / "neurons.html")
+    seen_everywhere(page)
+    assert page.locator("figure.strip").count() == 2 * 11
+    assert page.locator("figure.strip img:not([alt])").count() == 0
+
+
 def _model(place):
     space = {}
     exec((place / "mine.py").read_text(), space)
@@ -82,6 +91,11 @@ def test_a_summary_is_read_in_place_of_the_passes_and_gives_the_same(place):
         for more in ("--out fresh", f"--out again {summary}")
     )
     assert one == two
+    status, _, error = called(
+        place, f"{ASKED} --layer 1 --neuron 5 {summary} --unit element --out x"
+    )
+    assert status == 1
+    assert "--unit 'element', and a summary whose neurons are of --unit 'channel'" in error
     wrong = f"neurons --model mine:other --data digits --layer 2 --neuron 1 {summary} --out wrong"
     status, _, error = called(place, wrong)
     assert status == 1
@@ -100,6 +114,52 @@ def test_without_images_none_of_the_data_is_in_the_results(place):
     assert "data:image/webp" not in page
     assert "Pictures are left out" in page
     assert not list((place / "bare").glob("*.png"))
+
+
+def test_a_study_names_its_network_and_data_itself(place):
+    made = "study digits --epochs 2 --checkpoints 2 --hidden 12 --null-graphs 0 --out studied"
+    assert called(place, made)[0] == 0
+    status, said, _ = called(
+        place, "neurons --model studied --layer relu1 --neuron 3 --split test --out of-study --json"
+    )
+    assert status == 0
+    network, data, options = cofire.study.open_study(place / "studied")
+    assert options.hidden == (12,)
+    values = []
+    inputs, _ = data.test.batch(range(len(data.test)))
+    network.run(inputs, lambda _, v: values.append(v), ["relu1"])
+    best = values[0][:, 3].argsort(descending=True, stable=True)[:9].tolist()
+    rows = [row for row in json.loads(said)["pictures"] if row["of_class"] is None]
+    assert [row["sample"] for row in rows] == best
+    first, _, _ = cofire.study.open_study(place / "studied", 1)
+    assert first.fingerprint == network.fingerprint
+    with pytest.raises(ResultError, match="one of 1 to 2"):
+        cofire.study.open_study(place / "studied", 3)
+    for more, words in (
+        ("--data digits", "--data 'digits' beside a study"),
+        ("--split validation", "without validation data"),
+    ):
+        line = f"neurons --model studied --layer relu1 --neuron 3 --out none {more}"
+        status, _, error = called(place, line)
+        assert status == 1
+        assert words in error
+    status, _, error = called(place, "neurons --model mine:model --layer 1 --neuron 0 --out none")
+    assert status == 1
+    assert "without --data" in error
+
+
+def test_data_of_one_class_have_pictures_too(place):
+    (place / "fours.py").write_text(
+        "import cofire, torch\nfrom torch.utils.data import TensorDataset\n"
+        "def data():\n    found = cofire.study.load_dataset('digits')\n"
+        "    of = found.test_labels == 4\n"
+        "    return TensorDataset(found.test_inputs[of], found.test_labels[of])\n"
+    )
+    line = "neurons --model mine:model --data fours:data --layer 1 --neuron 0 --out fours --json"
+    status, said, error = called(place, line)
+    assert (status, error.count("Error")) == (0, 0)
+    rows = json.loads(said)["pictures"]
+    assert {(row["of_class"], row["label"]) for row in rows} == {(None, 4)}
 
 
 @pytest.mark.parametrize(

@@ -238,8 +238,7 @@ def test_the_page_is_quiet_and_draws_everything(report, visit):
     stroke = "getComputedStyle(document.querySelector('#plot-boost-gains .xerror')).stroke"
     before = page.evaluate(stroke)
     page.click("#theme")
-    page.wait_for_timeout(100)
-    assert page.evaluate(stroke) != before
+    page.wait_for_function(f"{stroke} !== {before!r}")
     page.evaluate("document.querySelectorAll('#boost details').forEach(d => { d.open = true; })")
     page.wait_for_selector("#plot-boost-gain .main-svg")
     images = "[...document.querySelectorAll('.flips img')].every(i => i.naturalWidth === 28)"

@@ -75,7 +75,7 @@ def test_the_verdict_is_on_the_first_screen(page):
 
 def test_the_contents_stay_in_view(page):
     page.evaluate("document.getElementById('setup').scrollIntoView()")
-    page.wait_for_timeout(700)
+    page.wait_for_function("document.querySelector('nav').getBoundingClientRect().y < 5")
     assert 0 <= page.locator("nav").bounding_box()["y"] < 5
     page.evaluate("scrollTo(0, 0)")
 
@@ -179,13 +179,13 @@ def test_the_theme_recolours_page_and_figures_by_button_and_system(page):
     ground = "getComputedStyle(document.body).backgroundColor"
     light = page.evaluate(ink), page.evaluate(ground)
     page.emulate_media(color_scheme="dark")
-    page.wait_for_timeout(200)
+    page.wait_for_function(f"{ink} !== {light[0]!r} && {ground} !== {light[1]!r}")
     dark = page.evaluate(ink), page.evaluate(ground)
     assert light[0] != dark[0]
     assert light[1] != dark[1]
     assert page.inner_text("#theme") == "Light"
     page.click("#theme")
-    assert (page.evaluate(ink), page.evaluate(ground)) == light
+    page.wait_for_function(f"{ink} === {light[0]!r} && {ground} === {light[1]!r}")
     page.evaluate("delete document.documentElement.dataset.theme")
     page.emulate_media(color_scheme="light")
     page.wait_for_timeout(200)
@@ -207,8 +207,7 @@ def test_printing_is_light_and_fits_the_paper(page):
     assert page.evaluate(f"{layout}.font.color") == "#1c2430"
     assert page.evaluate(f"{layout}.width") <= 680
     page.evaluate("dispatchEvent(new Event('afterprint'))")
-    page.wait_for_timeout(300)
-    assert page.evaluate(f"{layout}.font.color") != "#1c2430"
+    page.wait_for_function(f"{layout}.font.color !== '#1c2430'")
     page.emulate_media(color_scheme="light")
     assert page.pdf()[:4] == b"%PDF"
 

@@ -35,7 +35,7 @@ def served(folder, study, answers, invites=None):
     running = threading.Thread(target=server.run)
     running.start()
     try:
-        while not server.started:
+        while not server.started and running.is_alive():
             time.sleep(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]
         yield f"http://127.0.0.1:{port}"

@@ -41,7 +41,7 @@ def person(web, site):
             context = web.new_context(viewport=viewport, **how)
             stack.callback(context.close)
             page = context.new_page()
-            page.set_default_timeout(20_000)
+            page.set_default_timeout(60_000)
             for event in ("pageerror", "dialog", "crash"):
                 page.on(event, lambda what: complaints.append(str(what)))
             page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
@@ -140,6 +140,22 @@ def test_back_and_again_lead_to_where_one_is_and_change_nothing(person, site):
         ("left", 4),
         ("right", 1),
     ]
+
+
+def test_who_changes_their_mind_withdraws_by_a_button(person, site):
+    _, answers, _ = site
+    page = person(NARROW)
+    begins(page)
+    says(page, "left", 4, 2)
+    goes(page, "text=withdraw")
+    assert page.evaluate(CONTRAST) == []
+    goes(page, "text=No, go on")
+    assert "Pair 2" in page.title()
+    goes(page, "text=withdraw")
+    goes(page, "button")
+    assert "You have withdrawn" in page.inner_text("main")
+    assert answers.all() == []
+    assert answers.people() == []
 
 
 def test_a_browser_asks_for_what_is_missing_before_anything_is_sent(person, site):

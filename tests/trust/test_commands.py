@@ -193,11 +193,14 @@ def test_report_writes_every_answer_and_what_they_amount_to(cofire, made):
     study = Study.open(folder)
     with pytest.raises(ResultError, match="without answers"):
         cofire("report made")
+    with pytest.raises(ResultError, match="where no study was served"):
+        cofire("report made --database sqlite:///made/empty.db")
     answers = Answers(f"sqlite:///{folder}/answers.db", study)
     rows = simulated(study, 5, 0.8, careless=(2,))
     for person, answer in rows:
         answers.begin(person.id, person.device)
         answers.keep(answer)
+    answers.begin("silent", "phone")
     told = cofire("report made")
     table = pq.read_table(folder / "answers.parquet")
     assert len(table) == len(rows) == 50
@@ -205,7 +208,9 @@ def test_report_writes_every_answer_and_what_they_amount_to(cofire, made):
     with (folder / "answers.csv").open(newline="") as file:
         again = list(csv.DictReader(file))
     assert [row["image"] for row in again] == table["image"].to_pylist()
-    assert "1 person of 5 left out" in told
+    assert "2 people of 6 left out" in told
+    left_out = json.loads((folder / "report.json").read_text())["left_out"]
+    assert ["silent", "did not answer anything"] in left_out
     page = (folder / "report.html").read_text()
     assert "Simulated raters" not in page
     assert json.loads((folder / "report.json").read_text())["people"] == 4
@@ -243,6 +248,43 @@ def test_others_reach_a_study_by_invitation_only(cofire, made, place, monkeypatc
     assert "Note: answers cross the network as plain text" in first
     assert "Note" not in again
     assert len(served) == 2
+
+
+def test_behind_a_proxy_links_are_those_that_people_open(cofire, made, monkeypatch):
+    monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: None)
+    line = "serve made --port 0 --behind-proxy"
+    told = cofire(f"{line} https://study.example/ --invite 1")
+    assert "https://study.example/p/" in told
+    assert "passes https://study.example on to http://127.0.0.1:" in told
+    assert "plain text" not in told
+    assert "plain text" in cofire(f"{line} http://study.example --invite 1")
+    with pytest.raises(OptionError, match="without --invite"):
+        cofire(f"{line} https://study.example")
+    for wrong in (
+        "study.example",
+        "ftp://a",
+        "https://a/b",
+        "https://a?b",
+        "https://a:b",
+        "https://[a",
+    ):
+        with pytest.raises(OptionError, match="--behind-proxy"):
+            cofire(f"{line} {wrong} --invite 1")
+
+
+def test_links_are_never_readable_by_others(cofire, made, place, monkeypatch):
+    (place / "made" / "invites.txt").unlink(missing_ok=True)
+    modes = []
+    replace_ = type(place).replace
+
+    def seen(self, target):
+        modes.append((self.stat().st_mode & 0o777, str(target)))
+        return replace_(self, target)
+
+    monkeypatch.setattr(type(place), "replace", seen)
+    monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: None)
+    cofire("serve made --port 0 --invite 1")
+    assert [mode for mode, name in modes if name.endswith("invites.txt")] == [0o600]
 
 
 def test_a_port_that_is_taken_and_a_host_that_is_none_are_told(cofire, made):

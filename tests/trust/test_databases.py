@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from cofire.cli.trust import Report, report
+from cofire.errors import ResultError
 from cofire.trust.answers import Answers
 from cofire.trust.guard import person_of
 from cofire.trust.raters import simulated
@@ -20,7 +21,7 @@ def test_kill_9_loses_no_confirmed_answer_and_people_go_on(tmp_path):
     confirmed, asked, pages = {}, threading.Event(), []
 
     def answering(address):
-        with httpx.Client(base_url=address, follow_redirects=True, timeout=20) as client:
+        with httpx.Client(base_url=address, follow_redirects=True, timeout=120) as client:
             own = begin(client)
             pages.append(own)
             for place in range(1, len(study) + 1):
@@ -37,7 +38,7 @@ def test_kill_9_loses_no_confirmed_answer_and_people_go_on(tmp_path):
         people = [threading.Thread(target=answering, args=(address,)) for _ in range(4)]
         for one in people:
             one.start()
-        assert asked.wait(60)
+        assert asked.wait(300)
         process.kill()
         for one in people:
             one.join()
@@ -69,10 +70,18 @@ def postgres(tmp_path_factory):
 def test_postgresql_keeps_answers_of_many_at_once_and_may_be_away(tmp_path, postgres):
     study = small_study(tmp_path)
     address = postgres.get_uri()
+    with pytest.raises(ResultError, match="where no study was served"):
+        report(Report(folder=tmp_path, database=address))
+    assert "trust_" not in postgres.psql("SELECT tablename FROM pg_tables;")
     answers = Answers(address, study)
     # A second server at the same database, as behind a proxy.
     other = Answers(address, study)
     assert other.key == answers.key
+    for _ in range(3):  # somebody's page twice, which uses no number up
+        assert answers.begin("first", "phone").number == 1
+    assert other.begin("second", "phone").number == 2
+    answers.withdraw("first")
+    answers.withdraw("second")
     rows = simulated(study, 8, 0.7)
     ids = {person.id for person, _ in rows}
     numbers = {one: answers.begin(one, "phone").number for one in ids}
@@ -94,7 +103,7 @@ def test_postgresql_keeps_answers_of_many_at_once_and_may_be_away(tmp_path, post
     assert (tmp_path / "report.html").exists()
     with (
         served(tmp_path, study, answers) as site,
-        httpx.Client(base_url=site, follow_redirects=True, timeout=30) as client,
+        httpx.Client(base_url=site, follow_redirects=True, timeout=120) as client,
     ):
         own = begin(client)
         form = form_in(client.get(f"{own}/1").text)

@@ -9,6 +9,7 @@ from cofire.trust.answers import Answer, Person
 from cofire.trust.judging import (
     CHANGED,
     PAPER,
+    SILENT,
     UNFINISHED,
     WRONG_MAP,
     Judgement,
@@ -65,6 +66,13 @@ def test_where_all_agree_it_is_told_with_a_width(study):
     assert [one.value for one in found.ratings] == [2.0, 4.0]
     assert [one.value for one in found.shares] == pytest.approx([2 / 6, 4 / 6])
     assert found.rating_gap.value == 2.0
+    # Of people like these four so many may say otherwise, and as much otherwise as can be.
+    others = 1 - exact_interval(4, 4).low
+    assert found.rating_gap.low == pytest.approx(2 - 6 * others) < 0
+    assert found.rating_gap.high == pytest.approx(2 + 2 * others)
+    assert found.ratings[0].high == pytest.approx(2 + 3 * others)
+    for held in (found.rating_gap, *found.ratings, *found.shares):
+        assert held.low < held.value < held.high
     # All votes are the same: they cannot be told from chance.
     assert found.agreement[0] is None
     assert found.agreement[1] == pytest.approx(1.0)
@@ -134,6 +142,12 @@ def test_who_stopped_is_not_counted_with_those_who_failed_a_check(study):
     )
     assert dict(found.left_out) == {"p1": UNFINISHED}
     assert found.with_all.counted == 1
+
+
+def test_who_began_and_answered_nothing_is_told_too(study):
+    found = judge(study, answers_table(study, said(study, 2)), ["p0", "p1", "silent"])
+    assert found.left_out == (("silent", SILENT),)
+    assert "1 person of 3 left out" in " ".join(map(str, findings(found)))
 
 
 def test_who_always_chooses_the_left_map_is_left_out(tmp_path):

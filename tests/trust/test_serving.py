@@ -166,6 +166,41 @@ def test_forms_of_other_pages_people_and_makers_are_refused(client, answers):
     assert client.post(f"{one}/1", data=sent).url.path == f"{one}/2"
 
 
+def test_a_proxy_may_hide_what_was_asked_for(tmp_path, study, answers):
+    for home, sent, status in (
+        (None, {"origin": "https://study.example"}, 403),
+        ("https://study.example", {"origin": "https://study.example"}, 200),
+        ("https://study.example", {"origin": "https://other.example"}, 403),
+        # New browsers say so themselves.
+        (None, {"origin": "https://study.example", "sec-fetch-site": "same-origin"}, 200),
+        ("https://study.example", {"sec-fetch-site": "cross-site"}, 403),
+    ):
+        client = TestClient(Pages(tmp_path, study, answers, home=home).app)
+        form = {"form": form_in(client.get("/").text), "agree": "yes"}
+        assert client.post("/", data=form, headers=sent).status_code == status
+
+
+def test_who_withdraws_leaves_nothing_behind_and_nobody_else_can_do_it(client, answers):
+    one, other = begin(client), begin(client)
+    for address in (one, other):
+        reply(client, f"{address}/1")
+    open_form = form_in(client.get(f"{one}/2").text)
+    page = client.get(f"{one}/withdraw")
+    assert "1 answer of yours is deleted" in page.text
+    assert client.post(f"{other}/withdraw", data={"form": form_in(page.text)}).status_code == 403
+    assert client.post(f"{one}/withdraw", data={"form": open_form}).status_code == 403
+    assert len(answers.all()) == 2
+    found = client.post(f"{one}/withdraw", data={"form": form_in(page.text)})
+    assert "You have withdrawn" in found.text
+    assert [person.id for person, _ in answers.all()] == answers.people()
+    assert answers.people() == [person_of(other.rpartition("/")[2])]
+    # Neither the page that lay open nor the link brings them back.
+    sent = {"form": open_form, "best": "left", "left": "1", "right": "1"}
+    assert client.post(f"{one}/2", data=sent).status_code == 404
+    assert client.get(one).status_code == 404
+    assert "withdraw</a>" in client.get(f"{other}/2").text
+
+
 def test_a_page_that_lay_open_for_days_is_told(client, monkeypatch):
     pages = begin(client)
     form = form_in(client.get(f"{pages}/1").text)

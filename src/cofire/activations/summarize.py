@@ -20,7 +20,7 @@ from cofire.activations.progress import announce
 from cofire.activations.random_labels import RandomLabels, shuffled_labels
 from cofire.activations.summary import ActivationSummary, ByClass, LayerSummary, SummaryOptions
 from cofire.activations.together import Task, alone
-from cofire.activations.top_samples import DEFAULT_SAMPLES, SAMPLE_BYTES, samples_that_fit
+from cofire.activations.top_samples import DEFAULT_SAMPLES, sample_bytes, samples_that_fit
 from cofire.arguments import validated
 from cofire.errors import BudgetError, LabelError, LayerError, OptionError
 from cofire.network import ActivationLayer, Network, Selector, Unit, classifier
@@ -201,9 +201,10 @@ def summarizing(
             pairs=pairs,
             top=top,
             null_graphs=null_graphs,
+            dtype=network.dtype,
         )
         free = min(max_bytes // 4, max_bytes - counting().bytes)
-        fit = samples_that_fit(top_samples, neurons, classes if kept else 1, free)
+        fit = samples_that_fit(top_samples, neurons, classes if kept else 1, free, network.dtype)
         return counting(top_samples=fit), fit
 
     cost, fit = needed(len(labelling.names))
@@ -391,6 +392,7 @@ def cost_of(
     top: int = 50,
     null_graphs: int = 0,
     top_samples: int = 0,
+    dtype: torch.dtype = torch.float32,
 ) -> Cost:
     """Neurons and bytes of state that a summary of these layers will hold.
 
@@ -404,6 +406,7 @@ def cost_of(
         top: Representative neurons per class at the most.
         null_graphs: How many graphs with random labels.
         top_samples: How many samples that each neuron fires most for.
+        dtype: Of the network.
 
     Returns:
         The cost.
@@ -412,7 +415,7 @@ def cost_of(
     neurons = sum(sizes)
     classes = num_classes if by_class else 1
     histograms = 1 + (num_classes if by_class is True else 0)
-    state = neurons * (_STATISTICS + _SUM + SAMPLE_BYTES * top_samples) * classes
+    state = neurons * (_STATISTICS + _SUM + sample_bytes(dtype) * top_samples) * classes
     state += neurons * (_RANGE + _COUNT * bins) * histograms
     if pairs is not None:
         state += sum((1 + null_graphs) * _cofiring(size, num_classes, pairs, top) for size in sizes)

@@ -11,20 +11,23 @@ import torch
 from cofire.activations.kernels import Kernel
 from cofire.compiled import compiler
 
-_WIDTH = 64
-"""Neurons handled side by side where they are the innermost axis, a multiple of 8."""
+_WIDTH, _ROWS = 512, 16
+"""Neurons handled side by side where they are the innermost axis."""
 
 
 # Outside of the functions that use it, as in `kernels`.
 @numba.njit(nogil=True, inline="always")
-def _insert(values, samples, places, value, number, place):  # type: ignore[no-untyped-def]
-    at = len(values) - 1
+def _insert(values, samples, places, row, c, value, number, place):  # type: ignore[no-untyped-def]
+    at = values.shape[2] - 1
     while at > 0 and (
-        value > values[at - 1] or (value == values[at - 1] and number < samples[at - 1])
+        value > values[row, c, at - 1]
+        or (value == values[row, c, at - 1] and number < samples[row, c, at - 1])
     ):
-        values[at], samples[at], places[at] = values[at - 1], samples[at - 1], places[at - 1]
+        values[row, c, at] = values[row, c, at - 1]
+        samples[row, c, at] = samples[row, c, at - 1]
+        places[row, c, at] = places[row, c, at - 1]
         at -= 1
-    values[at], samples[at], places[at] = value, number, place
+    values[row, c, at], samples[row, c, at], places[row, c, at] = value, number, place
 
 
 @lru_cache(maxsize=2)
@@ -37,7 +40,9 @@ def kernels_of(dtype: torch.dtype) -> tuple[Kernel, Kernel]:
     compiled = compiler(error_model="numpy")
 
     @compiled
-    def first(low, high, x, bits, labels, order, start, placed, values, samples, places):  # type: ignore[no-untyped-def]
+    def first(  # type: ignore[no-untyped-def]
+        low, high, x, bits, labels, order, start, placed, limits, values, samples, places
+    ):
         end = values.shape[2] - 1
         keys = np.empty(1, whole)
         floats = keys.view(precision)
@@ -49,54 +54,59 @@ def kernels_of(dtype: torch.dtype) -> tuple[Kernel, Kernel]:
                     b = bits[n, c, p]
                     most = max(most, b ^ ((b >> sign) & mask))
                 keys[0] = most ^ ((most >> sign) & mask)
-                value, number, least = floats[0], np.int32(start + n), values[row, c, end]
+                value, number, least = floats[0], np.int32(start + n), limits[row, c]
                 if value > least or (value == least and number < samples[row, c, end]):
                     place = np.int32(0 if placed else -1)
                     while placed and x[n, c, place] != value:
                         place += np.int32(1)
-                    _insert(values[row, c], samples[row, c], places[row, c], value, number, place)
+                    _insert(values, samples, places, row, c, value, number, place)
+                    limits[row, c] = values[row, c, end]
 
     @compiled
-    def last(low, high, x, bits, labels, order, start, placed, values, samples, places):  # type: ignore[no-untyped-def]
-        end = values.shape[2] - 1
-        width = min(_WIDTH, high - low)
-        most, least = np.empty(width, precision), np.empty(width, precision)
-        least_number = np.empty(width, np.int32)
-        words = np.zeros(-(-width // 8), np.uint64)
-        better = words.view(np.uint8)
+    def last(  # type: ignore[no-untyped-def]
+        low, high, x, bits, labels, order, start, placed, limits, values, samples, places
+    ):
+        end, width, count = values.shape[2] - 1, min(_WIDTH, high - low), len(order)
+        # Of each sample the highest of its positions, where there are several.
+        most = np.empty((count if x.shape[1] > 1 else 1, width), precision)
+        highest = np.empty(width, precision)
         for begin in range(low, high, width):
             m = min(width, high - begin)
-            words[:] = 0
-            for at in range(len(order)):
-                n, row = order[at], labels[at]
-                if at == 0 or row != labels[at - 1]:
+            at = 0
+            while at < count:
+                row, of_class = labels[at], at
+                highest[:] = below
+                while at < count and labels[at] == row and at - of_class < _ROWS:
+                    line = x[order[at], 0, begin : begin + m]
+                    if x.shape[1] > 1:
+                        most[at, :m] = line
+                        for p in range(1, x.shape[1]):
+                            line = x[order[at], p, begin : begin + m]
+                            best = most[at]
+                            for c in range(m):
+                                best[c] = line[c] if line[c] > best[c] else best[c]
+                        line = most[at, :m]
                     for c in range(m):
-                        least[c] = values[row, begin + c, end]
-                        least_number[c] = samples[row, begin + c, end]
-                most[:] = below
-                for p in range(x.shape[1]):
-                    line = x[n, p, begin : begin + m]
-                    for c in range(m):
-                        most[c] = line[c] if line[c] > most[c] else most[c]
-                number = np.int32(start + n)
+                        highest[c] = line[c] if line[c] > highest[c] else highest[c]
+                    at += 1
+                # Where the best of a class is no better than what is kept, none is looked at.
                 for c in range(m):
-                    better[c] = (most[c] > least[c]) | (
-                        (most[c] == least[c]) & (number < least_number[c])
-                    )
-                # Eight at a time: hardly any is.
-                for word in range((m + 7) // 8):
-                    if words[word] == 0:
+                    j = begin + c
+                    least = limits[row, j]
+                    if highest[c] < least or (
+                        highest[c] == least and start + order[of_class] >= samples[row, j, end]
+                    ):
                         continue
-                    for c in range(8 * word, min(8 * word + 8, m)):
-                        if not better[c]:
-                            continue
-                        place = np.int32(0 if placed else -1)
-                        while placed and x[n, place, begin + c] != most[c]:
-                            place += np.int32(1)
-                        j = begin + c
-                        _insert(
-                            values[row, j], samples[row, j], places[row, j], most[c], number, place
-                        )
-                        least[c], least_number[c] = values[row, j, end], samples[row, j, end]
+                    for i in range(of_class, at):
+                        n = order[i]
+                        number = np.int32(start + n)
+                        value = most[i, c] if x.shape[1] > 1 else x[n, 0, j]
+                        if value > least or (value == least and number < samples[row, j, end]):
+                            place = np.int32(0 if placed else -1)
+                            while placed and x[n, place, j] != value:
+                                place += np.int32(1)
+                            _insert(values, samples, places, row, j, value, number, place)
+                            least = values[row, j, end]
+                    limits[row, j] = least
 
     return first, last

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Self
+from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -19,13 +21,18 @@ from cofire.network import ActivationLayer
 
 DEFAULT_SAMPLES = 9
 """Samples of each neuron that are kept, per class as well: a sheet of three by three."""
-SAMPLE_BYTES = 12
-"""Of one of them: its activation, its number and the place."""
 _MOST = 2**31 - 1
 _WHAT = ("values", "samples", "places")
 
 
-def samples_that_fit(samples: int, neurons: int, classes: int, free: int) -> int:
+def sample_bytes(dtype: torch.dtype) -> int:
+    """Of one of them: its activation, its number and the place."""
+    return (8 if dtype == torch.float64 else 4) + 4 + 4
+
+
+def samples_that_fit(
+    samples: int, neurons: int, classes: int, free: int, dtype: torch.dtype = torch.float32
+) -> int:
     """How many top samples are kept: fewer than asked for where memory does not allow for more.
 
     Args:
@@ -33,12 +40,13 @@ def samples_that_fit(samples: int, neurons: int, classes: int, free: int) -> int
         neurons: Over all layers.
         classes: Whose samples are kept apart.
         free: Bytes that they may take.
+        dtype: Of the network.
 
     Example:
         >>> samples_that_fit(9, 512, 10, 10**9), samples_that_fit(9, 22_720, 1000, 10**9)
         (9, 3)
     """
-    return max(0, min(samples, free // (SAMPLE_BYTES * neurons * classes)))
+    return max(0, min(samples, free // (sample_bytes(dtype) * neurons * classes)))
 
 
 @dataclass(frozen=True)
@@ -94,6 +102,11 @@ class TopSamples(State):
         """Samples of each neuron and class."""
         return self.values.shape[2]
 
+    @cached_property
+    def _limits(self) -> npt.NDArray[Any]:
+        """The last of `values` side by side, (classes, neurons): most batches touch nothing else."""
+        return np.ascontiguousarray(self.values.numpy()[:, :, -1])
+
     def update(self, view: NeuronView, classes: Grouping, start: int) -> None:
         """Take a batch in, in place.
 
@@ -115,7 +128,7 @@ class TopSamples(State):
         if view.values.device.type == "cpu":
             first, last = kernels_of(of.values.dtype)
             x = of.values.numpy()
-            state = (self.values.numpy(), self.samples.numpy(), self.places.numpy())
+            state = (self._limits, self.values.numpy(), self.samples.numpy(), self.places.numpy())
             kernel = last if of.neurons_last else first
             bits = x.view(np.int32 if x.dtype == np.float32 else np.int64)
             over_neurons(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,17 +15,19 @@ from cofire.activations import ActivationSummary, LayerSummary
 from cofire.activations import summarize as run_summary
 from cofire.activations.batches import classes_of
 from cofire.atomic import atomic_path
-from cofire.cli.options import DATA, LabelledDataOptions, Output
+from cofire.cli.options import DATA, LabelledDataOptions, NetworkOptions, Output
 from cofire.cli.terminal import claim, command_line
-from cofire.errors import OptionError, ResultError
+from cofire.errors import LabelError, OptionError, ResultError
 from cofire.explain.drawing.paper import PixelPaper, shortened
 from cofire.images.classes import known_names
 from cofire.images.pictures import Picture, neuron_pictures
+from cofire.images.preparation import Preparation, PreparationOptions
 from cofire.network import Network, Unit
 from cofire.options import option
 from cofire.reading import named
 from cofire.report.pages.page import Setup, write_page
 from cofire.report.sections.strips import Strip, Strips, tile
+from cofire.study import open_study
 from cofire.study.findings import Finding
 from cofire.study.sources import outputs_of
 
@@ -40,7 +43,13 @@ _OPEN = 4
 class Neurons(LabelledDataOptions):
     """Which neurons, of which network, on which data."""
 
-    data: str = option(..., "Data", DATA, panel="Data")
+    model: str = option(
+        ...,
+        "Network",
+        f"{NetworkOptions.model_fields['model'].description} | the folder of a study",
+        panel=NetworkOptions.panel,
+    )
+    data: str | None = option(None, "Data", f"{DATA} A study has its own.", panel="Data")
     split: Literal["train", "test", "validation"] | None = option(
         None, "Split", "Which part of data that have several; train unless given.", panel="Data"
     )
@@ -48,7 +57,9 @@ class Neurons(LabelledDataOptions):
     neuron: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1, max_length=50)] = option(
         ..., "Neurons", "Number of a neuron; several with commas.", panel="Neurons"
     )
-    unit: Unit = option("channel", "Unit", "What a neuron is.", panel="Neurons")
+    unit: Unit | None = option(
+        None, "Unit", "What a neuron is; channel, or as in --summary.", panel="Neurons"
+    )
     top_samples: PositiveInt = option(
         9, "Samples", "Pictures of each neuron, and of each class.", panel="Neurons"
     )
@@ -69,13 +80,17 @@ class Neurons(LabelledDataOptions):
 def neurons(options: Neurons) -> dict[str, Any]:
     """What neurons of a layer fire for: pictures of the samples with their highest activations."""
     claim(options.out, "neurons.html", "pictures of neurons")
-    network, (source,), preparation = options.opened_with(
-        (options.data, "train"), split=options.split
-    )
+    network, source, preparation = _opened(options)
     names = classes_of(source) or known_names(options.model, network.num_classes)
     (chosen,) = _one(network.select(options.layer), options.layer)
     given = None if options.summary is None else _given(options.summary, options.model, network)
-    of_unit = options.unit if given is None else given.options.unit
+    of_unit = options.unit or ("channel" if given is None else given.options.unit)
+    if given is not None and of_unit != given.options.unit:
+        raise OptionError(
+            f"unit='{of_unit}', and a summary whose neurons are of unit='{given.options.unit}'",
+            "the same in both",
+            "leave unit out, or leave summary out",
+        )
     if (largest := max(options.neuron)) >= (count := chosen.neurons(of_unit)):
         raise OptionError(
             f"neuron={largest} of layer '{chosen.name}'",
@@ -91,7 +106,7 @@ def neurons(options: Neurons) -> dict[str, Any]:
         )
     summary = given
     if summary is None:
-        summary = _made(options, network, source, chosen.name, names)
+        summary = _made(options, network, source, chosen.name, of_unit, names)
     layer = summary[chosen.name]
     called = f"layer {chosen.name}" if chosen.name[0].isdigit() else chosen.name
     told = {number: str(number) for number in range(network.num_classes)}
@@ -180,21 +195,70 @@ def _one(layers: Sequence[Any], asked: str) -> Sequence[Any]:
     return layers
 
 
+def _opened(options: Neurons) -> tuple[Network, Any, Preparation | None]:
+    """The network, the data, and how images are prepared, which a study says itself."""
+    folder = Path(options.model)
+    if not (folder / "study.json").exists():
+        if options.data is None:
+            raise OptionError(
+                f"model='{options.model}' without --data",
+                "the data that its neurons are looked at on; a study's folder has its own",
+                "pass data=test=imagefolder:photos, say, or the folder of a study as model",
+            )
+        network, (source,), preparation = options.opened_with(
+            (options.data, "train"), split=options.split
+        )
+        return network, source, preparation
+    idle = {
+        "data",
+        "weights",
+        "weights_key",
+        "num_classes",
+        "capture",
+        *PreparationOptions.model_fields,
+    }
+    if told := sorted(options.model_fields_set & idle):
+        raise OptionError(
+            f"{told[0]}={getattr(options, told[0])!r} beside a study",
+            "its own network and data",
+            f"leave {told[0]} out",
+        )
+    network, data, _ = open_study(folder, data_root=options.data_root, device=options.device)
+    parts = {"train": data.train, "test": data.test, "validation": data.held_out}
+    source = parts[options.split or "train"]
+    if source is None:
+        raise OptionError(
+            "split='validation' of a study without validation data",
+            "train or test",
+            "pass split=test",
+        )
+    return network, source, data.preparation
+
+
 def _made(
-    options: Neurons, network: Network, source: Any, layer: str, names: Sequence[str] | None
+    options: Neurons,
+    network: Network,
+    source: Any,
+    layer: str,
+    unit: Unit,
+    names: Sequence[str] | None,
 ) -> ActivationSummary:
-    return run_summary(
+    summed = partial(
+        run_summary,
         network,
         options.loader(source),
         layers=layer,
-        unit=options.unit,
-        by_class="statistics",
+        unit=unit,
         top_samples=options.top_samples,
         class_names=names,
         outputs=outputs_of(source, options.model, network.num_classes),
         min_class_samples=1,
         batch_size=options.batch_size,
     )
+    try:
+        return summed(by_class="statistics")
+    except LabelError:  # of data of one class there is nothing to tell by class
+        return summed()
 
 
 def _given(path: Path, model: str, network: Network) -> ActivationSummary:

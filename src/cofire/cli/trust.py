@@ -9,6 +9,7 @@ from contextlib import closing
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit
 
 import typer
 
@@ -80,6 +81,9 @@ class Serve(_Kept):
     port: int = option(8765, "Port", "To serve on; 0 for any.", ge=0, le=65535)
     invite: int | None = option(
         None, "Invite", "Only who has one of so many links may take part.", ge=1, le=10_000
+    )
+    behind_proxy: str | None = option(
+        None, "Behind proxy", "Address by which a proxy passes people on, https://your.name."
     )
 
 
@@ -217,11 +221,14 @@ def serve(options: Serve) -> dict[str, Any]:
     from cofire.trust.serving import Pages
 
     study = Study.open(options.folder)
-    if options.invite is None and not _is_here(options.host):
+    home = None if options.behind_proxy is None else _home(options.behind_proxy)
+    alone = _is_here(options.host)
+    if options.invite is None and (home or not alone):
+        way = f"behind_proxy={home!r}" if home else f"host={options.host!r}"
         raise OptionError(
-            f"host={options.host!r} without --invite",
+            f"{way} without --invite",
             "links for those who may take part, where others could reach the pages",
-            "pass invite=12, or serve on 127.0.0.1",
+            "pass invite=12, or serve on 127.0.0.1 for this machine alone",
         )
     invites = None if options.invite is None else _invites(options.folder, options.invite)
     with (
@@ -230,21 +237,45 @@ def serve(options: Serve) -> dict[str, Any]:
     ):
         port = listening.getsockname()[1]
         host = f"[{options.host}]" if ":" in options.host else options.host
-        say("Study", f"http://{host}:{port}/")
+        here = f"http://{host}:{port}"
+        say("Study", f"{home or here}/")
         for token in invites or ():
-            say("Invite", f"http://{host}:{port}/p/{token}")
-        if not _is_here(options.host):
+            say("Invite", f"{home or here}/p/{token}")
+        if home:
+            say("Proxy", f"passes {home} on to {here}")
+        if not alone or (home and home.startswith("http:")):
             note(
                 "answers cross the network as plain text. Put the pages behind a proxy with HTTPS "
-                f"(caddy reverse-proxy --from your.name --to 127.0.0.1:{port}) and serve on 127.0.0.1."
+                f"(caddy reverse-proxy --from your.name --to 127.0.0.1:{port}), serve on 127.0.0.1, and pass "
+                "--behind-proxy https://your.name."
             )
-        pages = Pages(options.folder, study, answers, invites)
+        pages = Pages(options.folder, study, answers, invites, home=home)
         # People think for longer than the usual 5 s before they send what they chose.
         config = uvicorn.Config(
             pages.app, log_level="warning", access_log=False, timeout_keep_alive=75
         )
         uvicorn.Server(config).run(sockets=[listening])
     return {"port": port}
+
+
+def _home(address: str) -> str:
+    """The address of a proxy, without a slash at its end."""
+    try:
+        parts = urlsplit(address)
+        fits = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        fits = False
+    if (
+        not fits
+        or parts.scheme not in ("http", "https")
+        or any((*parts[3:], parts.path.strip("/")))
+    ):
+        raise OptionError(
+            f"behind_proxy={address!r}",
+            "https:// and a name, to which the proxy answers with these pages and nothing else",
+            "pass behind_proxy=https://your.name",
+        )
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _is_here(host: str) -> bool:
@@ -272,8 +303,7 @@ def _invites(folder: Path, count: int) -> list[str]:
     known = read_text(file).split() if file.exists() else []
     more = [secrets.token_urlsafe(18) for _ in range(count - len(known))]
     if more:
-        write_text(file, "\n".join([*known, *more]) + "\n")
-        file.chmod(0o600)
+        write_text(file, "\n".join([*known, *more]) + "\n", mode=0o600)
     return [*known, *more]
 
 
@@ -286,16 +316,17 @@ def report(options: Report) -> dict[str, Any]:
 
     study = Study.open(options.folder)
     stem = "simulated" if options.simulated else "report"
+    began: list[str] = []
     if options.simulated:
         rows = simulated(study, options.simulated, 0.65)
         table = answers_table(study, rows)
     else:
         with closing(_answers(options, study, begun=True)) as answers:
-            table = answers_table(study, answers.all())
+            table, began = answers_table(study, answers.all()), answers.people()
         write_table(table, options.folder / "answers.parquet")
         _write_csv(table, options.folder / "answers.csv")
         say("Answers", f"{named(options.folder / 'answers.parquet')}, answers.csv ({len(table):,})")
-    found = judge(study, table, simulated=bool(options.simulated))
+    found = judge(study, table, began, simulated=bool(options.simulated))
     found.save(options.folder / f"{stem}.json")
     page = write_judgement(options.folder / f"{stem}.html", study, found)
     lines = [str(one) for one in findings(found)]
@@ -316,7 +347,7 @@ def _answers(options: _Kept, study: Study, *, begun: bool = False) -> Answers:
             "answers.db, which cofire trust serve writes, or --database",
             "serve the study first; simulated=12 shows what a report looks like",
         )
-    return Answers(options.database or f"sqlite:///{file}", study)
+    return Answers(options.database or f"sqlite:///{file}", study, begun=begun)
 
 
 def _write_csv(table: pa.Table, path: Path) -> None:

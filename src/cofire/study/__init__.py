@@ -6,7 +6,7 @@ from cofire.study.follow import follow
 from cofire.study.networks import cnn, fcnn
 from cofire.study.options import StudyOptions
 from cofire.study.sources import DATASETS, LabelledData, data_root, load_dataset
-from cofire.study.study import run_study
+from cofire.study.study import open_study, run_study
 from cofire.study.trajectory import Trajectory
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "fcnn",
     "follow",
     "load_dataset",
+    "open_study",
     "run_study",
     "tally",
     "trajectory_of",

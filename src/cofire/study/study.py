@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from cofire.activations.progress import announce, progress_over
 from cofire.activations.together import Each
 from cofire.arguments import validated
 from cofire.atomic import claimed
-from cofire.errors import OptionError
+from cofire.errors import OptionError, ResultError
 from cofire.images.preparation import PreparationOptions
 from cofire.marks import LATER
 from cofire.network import Network
 from cofire.patterns import information_floor
-from cofire.reading import named
+from cofire.reading import named, read_json, reading
 from cofire.remote import in_urls
 from cofire.storage import begin, versions
 from cofire.study.analyse import Analysis, Moment, analysed
@@ -27,7 +28,7 @@ from cofire.study.augmentation import black_of
 from cofire.study.data import StudyData, open_study_data
 from cofire.study.fragments import Fragments
 from cofire.study.networks import build, load_start
-from cofire.study.options import StudyOptions
+from cofire.study.options import StudyOptions, of_now
 from cofire.study.rehearsal import LONG, Expected, Rehearsal
 from cofire.study.sources import OF_OBSERVED, drawn_seed, place
 from cofire.study.training import Course, Training, checkpoint_path, seeded
@@ -77,6 +78,47 @@ def run_study(
     """
     with claimed(folder, "a study", [_ABOUT]):
         return _run(options, Path(folder), data_root, progress, report, each)
+
+
+@validated
+def open_study(
+    folder: str | Path,
+    checkpoint: PositiveInt | None = None,
+    *,
+    data_root: str | Path | None = None,
+    device: str = "cpu",
+) -> tuple[Network, StudyData, StudyOptions]:
+    """The network of a study at a checkpoint, its data, and its options.
+
+    Args:
+        folder: What `run_study` wrote.
+        checkpoint: Which, from 1; the last one unless given.
+        data_root: Where data sets lie (see `cofire.study.data_root`).
+        device: Where the network runs.
+
+    Raises:
+        ResultError: The folder holds no study, or a damaged one, or has no such checkpoint.
+        DataError: The data set is not there.
+    """
+    about = Path(folder) / _ABOUT
+    with reading(about, ResultError, "study.json, as cofire study writes it"):
+        record = of_now(read_json(about))
+        known = {name: record[name] for name in StudyOptions.model_fields if name in record}
+        options = StudyOptions(**known | {"device": device})
+    there = sorted(
+        int(path.stem)
+        for path in checkpoint_path(Path(folder), 1).parent.glob("[0-9]*.safetensors")
+    )
+    number = checkpoint or max(there, default=0)
+    if number not in there:
+        raise ResultError(
+            f"checkpoint {number} of '{folder}'",
+            f"one of {there[0]} to {there[-1]}" if there else "a study that has checkpoints",
+            "name another checkpoint" if there else "run the study to its end",
+        )
+    data = _opened(options, data_root, None)
+    network = Network(_fresh(options, data), _example(data))
+    return network.with_weights(checkpoint_path(Path(folder), number)), data, options
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, inspect
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-from sqlmodel import Field, Session, SQLModel, col, create_engine, func, select
+from sqlmodel import Field, Session, SQLModel, col, create_engine, delete, func, select
 
 from cofire.errors import CofireError, ResultError
 from cofire.storage import checksum_of_json
@@ -86,17 +86,18 @@ class Answers:
     Args:
         address: Such as "sqlite:///study/answers.db" or "postgresql://user@host/name".
         study: Whose answers they are.
+        begun: Whether there must be answers, rather than an empty database to fill.
 
     Attributes:
         key: That forms are signed with; made once for each database.
 
     Raises:
-        ResultError: The database cannot be reached, or holds the answers of another study.
+        ResultError: The database cannot be reached, or holds the answers of another study or none.
     """
 
     TABLES: ClassVar[list[Any]] = [Person, Answer, _Whose]
 
-    def __init__(self, address: str, study: Study) -> None:
+    def __init__(self, address: str, study: Study, *, begun: bool = False) -> None:
         whose = checksum_of_json(study.described())
         # What an address tells in messages, without its password.
         self.told = told = _told(address)
@@ -109,6 +110,12 @@ class Answers:
             )
         with _reached(told):
             self.engine = _engine(address)
+            if begun and not inspect(self.engine).has_table(_Whose.__tablename__):
+                raise ResultError(
+                    f"'{told}', where no study was served",
+                    "the database that cofire trust serve was given",
+                    "correct --database, or serve the study first",
+                )
             SQLModel.metadata.create_all(self.engine, [kind.__table__ for kind in self.TABLES])
             with Session(self.engine) as session:
                 session.add(_Whose(study=whose, key=secrets.token_hex(32)))
@@ -129,11 +136,15 @@ class Answers:
 
     def begin(self, person: str, device: str) -> Person:
         """The person of an id, who has begun by then; one who began before is the same."""
+        asked = select(Person).where(Person.id == person)
         with Session(self.engine, expire_on_commit=False) as session:
+            # Sides and orders follow from numbers: one that is tried in vain may be used up.
+            if (found := session.exec(asked).one_or_none()) is not None:
+                return found
             session.add(Person(id=person, device=device))
             with _once(session):
                 session.commit()
-            return session.exec(select(Person).where(Person.id == person)).one()
+            return session.exec(asked).one()
 
     def find(self, person: str) -> tuple[Person, int] | None:
         """A person, and how many pages they have answered; None for nobody."""
@@ -148,12 +159,26 @@ class Answers:
             with _once(session):
                 session.commit()
 
+    def withdraw(self, person: str) -> None:
+        """Forget a person and all that they answered."""
+        with Session(self.engine) as session:
+            # An answer that is being written is waited for.
+            found = session.exec(
+                select(Person).where(Person.id == person).with_for_update()
+            ).first()
+            if found is not None:
+                session.exec(delete(Answer).where(col(Answer.person) == found.number))
+                session.delete(found)
+                session.commit()
+
+    def people(self) -> list[str]:
+        """The ids of all who began, in the order of coming."""
+        with _reached(self.told), Session(self.engine) as session:
+            return list(session.exec(select(Person.id).order_by(col(Person.number))))
+
     def all(self) -> list[tuple[Person, Answer]]:
         """Every answer with its person, in the order of coming and answering."""
-        with (
-            _reached(self.told),
-            Session(self.engine) as session,
-        ):
+        with _reached(self.told), Session(self.engine) as session:
             asked = select(Person, Answer).where(Answer.person == Person.number)
             return list(session.exec(asked.order_by(col(Answer.person), col(Answer.place))))
 

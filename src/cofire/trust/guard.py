@@ -60,19 +60,22 @@ class Allowance:
         return left >= 1
 
 
-async def form_of(request: Request) -> Form:
+async def form_of(request: Request, home: str | None = None) -> Form:
     """The fields of a form, each the last one of its name.
+
+    Args:
+        request: That brought it.
+        home: Address by which a proxy passes people on, which may not tell what it was asked for.
 
     Raises:
         HTTPException: It is too long, is no form, or was not sent from a page of ours.
     """
-    origin = request.headers.get("origin")
-    from_elsewhere = request.headers.get("sec-fetch-site", "same-origin") not in (
-        "same-origin",
-        "none",
-    )
-    if from_elsewhere or (
-        origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
+    ours = {request.headers.get("host"), home and urlsplit(home).netloc}
+    # What a browser says by itself holds behind any proxy; old ones, and pages without HTTPS, say
+    # where a form is from alone.
+    if site not in ("same-origin", "none", None) or (
+        site is None and origin is not None and urlsplit(origin).netloc not in ours
     ):
         raise HTTPException(403)
     body = b""

@@ -23,11 +23,12 @@ PAPER = {"AlexNet": 36.07, "VGG-16": 38.08}
 CLEAR = 2
 """Whoever rates the two maps so many points apart has a clear preference."""
 _SCALE = 1.0, 5.0
+_GAPS = -4.0, 4.0
 _SHARES = 1 / 6, 5 / 6
 """The least and the most that a rating can be, and one of two ratings of both."""
 WRONG_MAP = "chose an obviously wrong map"
 CHANGED = "changed a clear preference when a pair came again"
-UNFINISHED = "did not finish"
+UNFINISHED, SILENT = "did not finish", "did not answer anything"
 
 Floats = NDArray[np.float64]
 
@@ -180,28 +181,41 @@ class _Said:
 
     @property
     def preference(self) -> Interval:
-        """Never narrower than of independent answers, nor, where all agree, than of as many people or images.
-
-        A bootstrap has no width where all agree: two people who do are what chance gives often.
-        """
-        found, exact = crossed_interval(self.second, self.held), self.by_answer
-        if found.value in (0.0, 1.0):
-            fewest = min(self.held.shape)
-            exact = exact_interval(round(found.value * fewest), fewest)
-        low, high = min(found.low, exact.low), max(found.high, exact.high)
-        return _within(Interval(found.value, low, high, found.counted), 0.0, 1.0)
+        """Never narrower than of independent answers."""
+        found, exact = self.over(self.second, self.held, 0.0, 1.0), self.by_answer
+        return replace(found, low=min(found.low, exact.low), high=max(found.high, exact.high))
 
     @property
     def by_answer(self) -> Interval:
         return exact_interval(int(self.second.sum()), int(self.held.sum()))
 
+    def over(self, sums: Floats, counts: Floats, least: float, most: float) -> Interval:
+        """A ratio that can be from `least` to `most`, for other people and images.
 
-def judge(study: Study, table: pa.Table, *, simulated: bool = False) -> Judgement:
+        Where all said the same a bootstrap has no width: then, of others, as large a share may say
+        anything as would rarely be missed by so few people or images (exact, at 95 %).
+        """
+        found = crossed_interval(sums, counts)
+        if not found.known:
+            return found
+        low, high = found.low, found.high
+        if np.isclose(low, high):
+            fewest = min(counts.shape)
+            others = 1 - exact_interval(fewest, fewest).low
+            low, high = (found.value + others * (end - found.value) for end in (least, most))
+        # That of few people by Student's t reaches beyond what can be.
+        return replace(found, low=max(least, low), high=min(most, high))
+
+
+def judge(
+    study: Study, table: pa.Table, began: Sequence[str] = (), *, simulated: bool = False
+) -> Judgement:
     """What the answers of a study amount to.
 
     Args:
         study: What was asked.
         table: What `answers_table` gives.
+        began: Ids of all who agreed to take part, also of those without an answer.
         simulated: Whether nobody answered it but a program.
 
     Raises:
@@ -221,7 +235,8 @@ def judge(study: Study, table: pa.Table, *, simulated: bool = False) -> Judgemen
     points = said.ratings[0] + said.ratings[1]
     by_person = said.second.sum(axis=1) / said.held.sum(axis=1)
     decided = by_person[by_person != 0.5]
-    reasons = dict(zip(table["person"].to_pylist(), table["left_out"].to_pylist(), strict=True))
+    reasons = dict.fromkeys(began, SILENT)
+    reasons |= zip(table["person"].to_pylist(), table["left_out"].to_pylist(), strict=True)
     again = table.filter((pc.field("kind") == "repeat") & (pc.field("left_out") == ""))
     return Judgement(
         networks=study.networks,
@@ -241,25 +256,18 @@ def judge(study: Study, table: pa.Table, *, simulated: bool = False) -> Judgemen
             if pc.any(pc.equal(counted["method"], method)).as_py()
         },
         ratings=(
-            _within(crossed_interval(said.ratings[0], said.held), *_SCALE),
-            _within(crossed_interval(said.ratings[1], said.held), *_SCALE),
+            said.over(said.ratings[0], said.held, *_SCALE),
+            said.over(said.ratings[1], said.held, *_SCALE),
         ),
-        rating_gap=crossed_interval(said.ratings[1] - said.ratings[0], said.held),
+        rating_gap=said.over(said.ratings[1] - said.ratings[0], said.held, *_GAPS),
         shares=(
-            _within(crossed_interval(said.ratings[0], points), *_SHARES),
-            _within(crossed_interval(said.ratings[1], points), *_SHARES),
+            said.over(said.ratings[0], points, *_SHARES),
+            said.over(said.ratings[1], points, *_SHARES),
         ),
         agreement=_agreement(counted, second),
         repeated=_same_again(counted, again),
         simulated=simulated,
     )
-
-
-def _within(found: Interval, least: float, most: float) -> Interval:
-    """An interval within what can be; that of few people by Student's t reaches beyond it."""
-    if not found.known:
-        return found
-    return replace(found, low=max(least, found.low), high=min(most, found.high))
 
 
 def _agreement(counted: pa.Table, second: str) -> tuple[float | None, float | None]:

@@ -60,12 +60,19 @@ class Pages:
         study: What is asked.
         answers: Where it is kept.
         invites: Tokens of those who may take part; None for anybody.
+        home: Address by which a proxy passes people on; None where they come by themselves.
     """
 
     def __init__(
-        self, folder: Path, study: Study, answers: Answers, invites: list[str] | None = None
+        self,
+        folder: Path,
+        study: Study,
+        answers: Answers,
+        invites: list[str] | None = None,
+        *,
+        home: str | None = None,
     ) -> None:
-        self.folder, self.study, self.answers = folder, study, answers
+        self.folder, self.study, self.answers, self.home = folder, study, answers, home
         self.invited = None if invites is None else {person_of(token) for token in invites}
         self.pictures = study.files
         self.forms = URLSafeTimedSerializer(answers.key, salt="form")
@@ -85,13 +92,15 @@ class Pages:
             Route("/p/{token}/instructions", self._asked(self.instructions)),
             Route("/p/{token}/{place:int}", self._asked(self.trial)),
             Route("/p/{token}/{place:int}", self._asked(self.answer), methods=["POST"]),
-            Route("/pictures/{name}", self._asked(self.picture)),
-            Route("/style.css", self._asked(self.style)),
+            Route("/p/{token}/withdraw", self._asked(self.leaving)),
+            Route("/p/{token}/withdraw", self._asked(self.withdraw), methods=["POST"]),
+            Route("/pictures/{name}", self._asked(self.picture, waits=False)),
+            Route("/style.css", self._asked(self.style, waits=False)),
         ]
         handlers: dict[Any, Any] = {HTTPException: self._told, SQLAlchemyError: self._told}
         return Starlette(routes=routes, exception_handlers=handlers)
 
-    def _asked(self, handler: Callable[[Request, Form], Response]) -> Any:
+    def _asked(self, handler: Callable[[Request, Form], Response], *, waits: bool = True) -> Any:
         """A handler that may wait for the database, called once a request is found in order."""
 
         async def endpoint(request: Request) -> Response:
@@ -100,8 +109,11 @@ class Pages:
             arrives = posted and "place" not in request.path_params
             if not self.visits.takes(address) or (arrives and not self.arrivals.takes(address)):
                 raise HTTPException(429)
-            form = await form_of(request) if posted else {}
-            response = await run_in_threadpool(handler, request, form)
+            form = await form_of(request, self.home) if posted else {}
+            # Half of all requests are for pictures, read sooner than a thread wakes.
+            response = (
+                await run_in_threadpool(handler, request, form) if waits else handler(request, form)
+            )
             response.headers.update(HEADERS)
             response.headers.setdefault("Cache-Control", "no-store")
             return response
@@ -150,7 +162,9 @@ class Pages:
         token, _, answered = self._person(request)
         example = Trial("check", self.study.example, 0, first_left=True)
         onward = f"/p/{token}/{answered + 1}"
-        return self._page("instructions", "What you will see", trial=example, onward=onward)
+        return self._page(
+            "instructions", "What you will see", trial=example, onward=onward, token=token
+        )
 
     def trial(self, request: Request, form: Form) -> Response:
         """The page that somebody is at; all others lead there."""
@@ -160,7 +174,7 @@ class Pages:
             return _to(token, place)
         if place > len(self.study):
             text = f"All {answered} answers are kept. You may close this page."
-            return self._page("message", "Thank you", text=text)
+            return self._page("message", "Thank you", text=text, token=token)
         return self._question(token, number, place)
 
     def answer(self, request: Request, form: Form) -> Response:
@@ -194,6 +208,22 @@ class Pages:
         except SQLAlchemyError as error:
             return self._question(token, number, place, form, {"away": _AWAY}, _away(error))
         return _to(token, place + 1)
+
+    def leaving(self, request: Request, form: Form) -> Response:
+        """What withdrawing means."""
+        token, _, answered = self._person(request)
+        signed = self.forms.dumps(["withdraw", person_of(token)])
+        title = "Do you want to withdraw?"
+        return self._page("withdraw", title, form=signed, onward=f"/p/{token}", answered=answered)
+
+    def withdraw(self, request: Request, form: Form) -> Response:
+        """Somebody changed their mind: nothing of theirs stays."""
+        token, _, _ = self._person(request)
+        if self._signed(form)[0] != ["withdraw", person_of(token)]:
+            raise HTTPException(403)
+        self.answers.withdraw(person_of(token))
+        text = "All that was kept of you is deleted. You may close this page."
+        return self._page("message", "You have withdrawn", text=text)
 
     def picture(self, request: Request, form: Form) -> Response:
         """A picture of the study."""
@@ -259,6 +289,7 @@ class Pages:
             status,
             trial=self.study.trials(number - 1)[place - 1],
             place=place,
+            token=token,
             form=form,
             given=given or {},
             faults=faults or {},
@@ -273,7 +304,7 @@ class Pages:
         **words: Any,
     ) -> Response:
         made = self.templates.get_template(f"{template}.html.j2")
-        text = made.render(title=title, study=self.study, **words)
+        text = made.render(title=title, study=self.study, **{"token": ""} | words)
         return HTMLResponse(text, status, headers)
 
 
