@@ -186,7 +186,7 @@ def test_who_withdraws_leaves_nothing_behind_and_nobody_else_can_do_it(client, a
         reply(client, f"{address}/1")
     open_form = form_in(client.get(f"{one}/2").text)
     page = client.get(f"{one}/withdraw")
-    assert "1 answer of yours is deleted" in page.text
+    assert "1 answer of yours will be deleted" in page.text
     assert client.post(f"{other}/withdraw", data={"form": form_in(page.text)}).status_code == 403
     assert client.post(f"{one}/withdraw", data={"form": open_form}).status_code == 403
     assert len(answers.all()) == 2

@@ -98,7 +98,6 @@ class Answers:
     TABLES: ClassVar[list[Any]] = [Person, Answer, _Whose]
 
     def __init__(self, address: str, study: Study, *, begun: bool = False) -> None:
-        whose = checksum_of_json(study.described())
         # What an address tells in messages, without its password.
         self.told = told = _told(address)
         if not address.startswith("sqlite") and address.count("@") > 1:
@@ -110,9 +109,17 @@ class Answers:
             )
         with _reached(told):
             self.engine = _engine(address)
+        try:
+            self.key = self._key(checksum_of_json(study.described()), begun)
+        except BaseException:
+            self.close()
+            raise
+
+    def _key(self, whose: str, begun: bool) -> str:
+        with _reached(self.told):
             if begun and not inspect(self.engine).has_table(_Whose.__tablename__):
                 raise ResultError(
-                    f"'{told}', where no study was served",
+                    f"'{self.told}', where no study was served",
                     "the database that cofire trust serve was given",
                     "correct --database, or serve the study first",
                 )
@@ -124,11 +131,11 @@ class Answers:
                 found = session.exec(select(_Whose)).one()
         if found.study != whose:
             raise ResultError(
-                f"'{told}' holds the answers of another study",
+                f"'{self.told}' holds the answers of another study",
                 "a database of its own for each study",
                 "pass another --database, or the folder that these answers are of",
             )
-        self.key = found.key
+        return found.key
 
     def close(self) -> None:
         """Let go of all connections."""
