@@ -99,6 +99,15 @@ def open_study(
     Raises:
         ResultError: The folder holds no study, or a damaged one, or has no such checkpoint.
         DataError: The data set is not there.
+
+    Example:
+        >>> import tempfile
+        >>> asked = StudyOptions(data="digits", hidden=(4,), epochs=1, checkpoints=1, null_graphs=0)
+        >>> folder = tempfile.mkdtemp()
+        >>> _ = run_study(asked, folder, progress=False)
+        >>> network, data, options = open_study(folder)
+        >>> network.num_classes, len(data.test), options.hidden
+        (10, 360, (4,))
     """
     about = Path(folder) / _ABOUT
     with reading(about, ResultError, "study.json, as cofire study writes it"):
