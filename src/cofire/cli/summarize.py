@@ -18,9 +18,12 @@ from cofire.cli.options import DATA, LabelledDataOptions, Output
 from cofire.cli.sharing import PARTS_OF, SharedOptions, run_shared
 from cofire.cli.terminal import claim, note
 from cofire.cli.trajectories import reported
+from cofire.errors import OptionError
 from cofire.images.classes import known_names
 from cofire.options import option
 from cofire.patterns import information_floor
+from cofire.scale.ray_engine import EngineOptions
+from cofire.scale.ray_passes import on_actors
 from cofire.storage import versions
 from cofire.study import Moment, trajectory_of
 from cofire.study.analyse import classes_told
@@ -30,7 +33,7 @@ from cofire.study.pictures import picture_tables
 from cofire.study.sources import outputs_of
 
 
-class Summarize(ObservationOptions, SharedOptions, LabelledDataOptions):
+class Summarize(ObservationOptions, EngineOptions, SharedOptions, LabelledDataOptions):
     """What is summarised, and how."""
 
     data: str = option(..., "Data", DATA, panel="Data")
@@ -60,9 +63,20 @@ def summarize(options: Summarize) -> dict[str, Any]:
     Large data can be shared. Under torchrun (torchrun --nproc-per-node 8 -m cofire summarize …) the
     processes share it. With --shard 3/16, sixteen commands count a part each, anywhere and in any
     order, in two rounds: each writes its ranges, cofire merge puts them together, each counts again
-    with --ranges, and cofire merge gives the results. Any way gives the same numbers, to the last bit.
+    with --ranges, and cofire merge gives the results. With --engine ray the actors of a Ray cluster
+    share it. Any way gives the same numbers, to the last bit.
     """
-    return run_shared("summarize", summarize_all, options)
+    if options.engine == "ray" and options.shard is not None:
+        raise OptionError(
+            f"shard={options.shard} with engine='ray'",
+            "one way of sharing: a cluster shares all of it",
+            "leave one of them out",
+        )
+    with options.each() as each:
+        if options.engine == "here":
+            return run_shared("summarize", summarize_all, options)
+        with on_actors(each):
+            return summarize_all(options)
 
 
 def summarize_all(options: Summarize) -> dict[str, Any]:

@@ -60,9 +60,10 @@ class EngineOptions(Options):
             MissingExtraError: Ray is not installed.
         """
         if self.engine == "here":
-            told = self.model_fields_set & {"address", "actors", "actor_cpus", "actor_gpus"}
-            if told:
-                name = sorted(told)[0]
+            fields = type(self).model_fields
+            for name in ("address", "actors", "actor_cpus", "actor_gpus"):
+                if getattr(self, name) == fields[name].default:
+                    continue
                 raise OptionError(
                     f"{name}={getattr(self, name)} without engine='ray'",
                     "the engine that it is an option of",

@@ -1,0 +1,191 @@
+"""Passes over data that the actors of a Ray cluster share: each counts whole blocks, and what all counted is merged."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from cofire.activations import ActivationSummary
+from cofire.activations import summarize as summarize_here
+from cofire.activations.batches import pair_of, progress_over
+from cofire.activations.sharing import BLOCK, Count, Counted, blocks_of, shared
+from cofire.activations.together import Each
+from cofire.errors import DataError
+from cofire.network import Network
+from cofire.network.untouched import without_autocast
+from cofire.scale.parts import from_bytes, to_bytes
+from cofire.scale.ray_engine import RayEngine, cluster, packed
+
+_PIECES = 64
+"""In about how many pieces a pass is cut: enough for actors of unlike speed, and few states to move."""
+
+
+def summarize(
+    network: Network | nn.Module,
+    data: Any,
+    *,
+    engine: RayEngine | None = None,
+    address: str | None = None,
+    progress: bool | None = None,
+    **options: Any,
+) -> ActivationSummary:
+    """`cofire.summarize` on a Ray cluster: the same summary, to the last bit.
+
+    Args:
+        network: The classifier; each actor holds it.
+        data: A `ray.data.Dataset` whose columns are those of a sample, `pixel_values` or `image` and
+            `label`, say: its rows are read where they lie, piece by piece, in their order. Or what
+            `cofire.summarize` takes, with samples by number, which actors read themselves.
+        engine: How many actors, and what each takes; as many as fit unless given.
+        address: Of the cluster (see `cofire.scale.ray_engine.cluster`).
+        progress: Show a bar for each pass; None shows it on a terminal.
+        options: Of `cofire.summarize`.
+
+    Raises:
+        CofireError: As `cofire.summarize`.
+        DataError: The rows have no such columns.
+        OptionError: Nobody answers at the address.
+        MissingExtraError: Ray is not installed.
+    """
+    engine = engine or RayEngine()
+    with cluster(address):
+        each: Each = engine.each
+        if hasattr(data, "iter_batches") and hasattr(data, "map_batches"):
+            data = RayRows(data)
+            each = data.on(engine)
+        with on_actors(each, progress):
+            return summarize_here(network, data, progress=progress, **options)
+
+
+@contextmanager
+def on_actors(each: Each, progress: bool | None = None) -> Iterator[None]:
+    """Each pass over data inside is shared between what `each` runs on: `RayEngine.each`, say.
+
+    Args:
+        each: Counts pieces of the data.
+        progress: Show a bar; None shows it on a terminal.
+    """
+
+    def sharing(count: Count, samples: int) -> Counted:
+        blocks = blocks_of(samples)
+        size = max(1, -(-len(blocks) // _PIECES))
+        pieces = [blocks[at : at + size] for at in range(0, len(blocks), size)] or [blocks]
+        found: Counted | None = None
+        with progress_over(f"{len(pieces)} pieces on a cluster", samples, progress) as advance:
+            for piece, counted in zip(pieces, each(_Counting(count), pieces), strict=True):
+                one = from_bytes(counted)
+                found = one if found is None else found.merge(one)
+                advance(min(samples, piece.stop * BLOCK) - piece.start * BLOCK)
+        assert found is not None
+        return found
+
+    with shared(sharing):
+        yield
+
+
+class _Counting:
+    """Counts pieces in another process, each from nothing: of one that was lost nothing is counted twice."""
+
+    def __init__(self, count: Count) -> None:
+        self._packed = packed(count)
+
+    def __call__(self, blocks: range) -> bytes:
+        count: Count = pickle.loads(self._packed)
+        with torch.inference_mode(False), torch.no_grad(), without_autocast():
+            return to_bytes(count(blocks))
+
+
+class RayRows(Dataset[tuple[Tensor, int]]):
+    """A Ray data set as one of (input, label) whose inputs stay where they lie.
+
+    Attributes:
+        labels: (samples,), int64; read once.
+
+    Args:
+        rows: The Ray data set.
+
+    Raises:
+        DataError: It has no columns of inputs and labels.
+    """
+
+    in_memory = False
+
+    def __init__(self, rows: Any) -> None:
+        names = rows.columns() or []
+        found = pair_of({name: name for name in names})
+        if not isinstance(found, tuple):
+            raise DataError(
+                f"a Ray data set with columns {', '.join(names) or 'of no name'}",
+                "a column of inputs (pixel_values, image) and one of classes (label)",
+                "rename them with rename_columns({'yours': 'label'})",
+            )
+        self._names: tuple[str, str] = found
+        self._rows = rows.select_columns(list(found))
+        self._rows.context.execution_options.preserve_order = True
+        read = self._rows.select_columns([found[1]]).iter_batches(batch_size=None)
+        self.labels = torch.as_tensor(np.concatenate([part[found[1]] for part in read]))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What actors count comes to them; the rows themselves stay here.
+        return vars(self) | {"_rows": None}
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def in_batches(self, size: int) -> Iterable[tuple[Tensor, Tensor]]:
+        """All samples in order in batches of a size."""
+        for part in self._rows.iter_batches(batch_size=size):
+            yield self._tensors(part)
+
+    def part(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        """Samples of the piece that this actor was sent, by their numbers."""
+        start, rows = _HERE["piece"]
+        inputs, labels = self._tensors(rows)
+        return inputs[numbers - start], labels[numbers - start]
+
+    def on(self, engine: RayEngine) -> Each:
+        """What does work for pieces of these rows: `RayEngine.each` that sends the rows along."""
+
+        def each(work: Callable[[range], bytes], pieces: Iterable[range]) -> Iterator[bytes]:
+            import ray
+
+            first = next(iter(pieces))
+            numbered = self._rows.zip(ray.data.range(len(self)))
+            size = len(first) * BLOCK
+            return engine.over(
+                numbered.repartition(target_num_rows_per_block=size, strict=True), _OnRows(work)
+            )
+
+        return each
+
+    def _tensors(self, rows: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        inputs, labels = (rows[name] for name in self._names)
+        if inputs.dtype == object:
+            inputs = np.stack(list(inputs))
+        return torch.tensor(inputs), torch.tensor(labels)
+
+
+_HERE: dict[str, tuple[int, dict[str, Any]]] = {}
+"""The rows of the piece that this process works on, and the number of the first."""
+
+
+class _OnRows:
+    """Work for a piece, beside whose rows it is done."""
+
+    def __init__(self, work: Callable[[range], bytes]) -> None:
+        self._work = work
+
+    def __call__(self, rows: dict[str, Any]) -> bytes:
+        first, count = int(rows["id"][0]), len(rows["id"])
+        _HERE["piece"] = (first, rows)
+        try:
+            return self._work(range(first // BLOCK, -(-(first + count) // BLOCK)))
+        finally:
+            _HERE.clear()
