@@ -127,9 +127,8 @@ class RayRows(Dataset[tuple[Tensor, int]]):
                 "rename them with rename_columns({'yours': 'label'})",
             )
         self._names: tuple[str, str] = found
-        self._rows = rows.select_columns(list(found))
-        self._rows.context.execution_options.preserve_order = True
-        read = self._rows.select_columns([found[1]]).iter_batches(batch_size=None)
+        self._rows = _in_order(rows.select_columns(list(found)))
+        read = _in_order(rows.select_columns([found[1]])).iter_batches(batch_size=None)
         self.labels = torch.as_tensor(np.concatenate([part[found[1]] for part in read]))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -170,6 +169,11 @@ class RayRows(Dataset[tuple[Tensor, int]]):
         if inputs.dtype == object:
             inputs = np.stack(list(inputs))
         return torch.tensor(inputs), torch.tensor(labels)
+
+
+def _in_order(rows: Any) -> Any:
+    rows.context.execution_options.preserve_order = True
+    return rows
 
 
 _HERE: dict[str, tuple[int, dict[str, Any]]] = {}
