@@ -14,7 +14,8 @@ from torch.utils.data import Dataset
 
 from cofire.activations import ActivationSummary
 from cofire.activations import summarize as summarize_here
-from cofire.activations.batches import pair_of, progress_over
+from cofire.activations.batches import pair_of
+from cofire.activations.progress import progress_over
 from cofire.activations.sharing import BLOCK, Count, Counted, blocks_of, shared
 from cofire.activations.together import Each
 from cofire.errors import DataError
