@@ -30,7 +30,7 @@ def machines():
 
 
 class Data(Dataset):
-    """Samples on which the process dies that reads number 1,000, at one of its readings.
+    """Samples on which an actor's process dies that reads number 1,000, at one of its readings.
 
     A machine that is to be removed is waited for there instead.
     """
@@ -40,17 +40,19 @@ class Data(Dataset):
         self.inputs = torch.randn(SAMPLES, 5, generator=draw)
         self.labels = (torch.arange(SAMPLES) % 3).tolist()
         self.place, self.dies_at, self.waits = str(place), dies_at, waits
+        self.at_home = os.getpid()
 
     def __len__(self):
         return SAMPLES
 
     def __getitem__(self, at):
-        if at == 1000 and (self.dies_at is not None or self.waits):
+        away = os.getpid() != self.at_home
+        if at == 1000 and away and (self.dies_at is not None or self.waits):
             readings = len(list(Path(self.place).glob("read-*")))
             Path(self.place, f"read-{readings}").touch()
             if readings == self.dies_at:
                 os.kill(os.getpid(), signal.SIGKILL)
-        if self.waits and at % 256 == 0:
+        if self.waits and away and at % 256 == 0:
             time.sleep(0.3)
         return self.inputs[at], self.labels[at]
 
