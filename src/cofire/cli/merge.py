@@ -29,7 +29,10 @@ class Merge(Output):
 
 
 def merge(options: Merge) -> dict[str, Any]:
-    """Parts of a data set, counted with --shard, as one: ranges after the first pass, the results after the last."""
+    """The parts that commands with --shard counted, as one result.
+
+    After the first pass that is the ranges, after the last the results.
+    """
     passes, made = merged(options.parts)
     check_same(options.parts[0], {"versions": made["versions"]}, {"versions": versions()})
     verb = made["verb"]
