@@ -116,6 +116,9 @@ def test_the_page_shows_both_classes_side_by_side_and_what_is_occluded(
         assert one.area == pytest.approx(1 / SIDE**2)
         # Grey takes the place of red, which speaks for the class.
         assert alone < rest < before
+    # No box of a grey that says nothing makes the network surer, so the first is where least is lost.
+    falls = [one.probabilities[0] - one.probabilities[1] for one in shown["occluded"]]
+    assert falls == sorted(falls)
     opened = visit(path)
     assert "3 of 5 images are misclassified, 2 of them with a box." in opened.inner_text(
         "#mistakes"

@@ -11,7 +11,7 @@ from cofire.evaluate.measures import Criterion
 from cofire.evaluate.mistakes import mistakes
 from cofire.explain import BASELINES, title_of
 from cofire.explain.drawing.captions import plural
-from cofire.statistics import Interval, Outcome
+from cofire.statistics import Interval, Outcome, verdicts
 
 SAME_MAP = 0.9
 """From this rank correlation on, maps of two classes are called nearly the same."""
@@ -234,16 +234,17 @@ def _mistaken(evaluation: Evaluation, contenders: Sequence[str]) -> list[Finding
     if not both:
         return []
     told, clear = [], dict[Outcome, list[str]]()
-    for name, one in both.items():
+    said = verdicts([one.difference for one in both.values()], evaluation.margin)
+    for (name, one), outcome in zip(both.items(), said, strict=True):
         true, predicted, gap = one.true, one.predicted, one.difference
         ends = " to ".join(map(_points, (gap.low, gap.high)))
         told.append(
             f"{title_of(name)} {100 * true.value:.1f}\u00a0%, for the predicted one "
             f"{100 * predicted.value:.1f}\u00a0% ({_points(gap.value)} points [{ends}])"
         )
-        clear.setdefault(gap.says(evaluation.margin), []).append(title_of(name))
+        clear.setdefault(outcome, []).append(title_of(name))
     words: dict[Outcome, str] = {"better": "more often by", "worse": "less often by"}
-    who = [f"{how} {_joined(clear[said])}" for said, how in words.items() if said in clear]
+    who = [f"{how} {_joined(clear[each])}" for each, how in words.items() if each in clear]
     counted = max(one.true.counted for one in both.values())
     return [
         Finding(

@@ -82,6 +82,8 @@ def show_occluded(
 ) -> list[Occluded]:
     """Three images, by what becomes of the predicted class when the box alone is kept: least, middle and most lost.
 
+    Where it rises on several, the one with the smallest box is shown.
+
     Args:
         evaluation: What was judged; nothing is shown where it did not measure "confidence".
         judge: That judged them.
@@ -96,7 +98,8 @@ def show_occluded(
     rises, lost, areas = (
         evaluation.values(name)[:, at] for name in ("increase", "drop", "kept_area")
     )
-    order = np.argsort(np.where(rises > 0.5, -1.0, lost), kind="stable")
+    # By how far it rises is not recorded: of those the smallest box says most.
+    order = np.lexsort((areas, np.where(rises > 0.5, -1.0, lost)))
     order = order[np.isfinite(lost[order]) & (areas[order] > 0)]
     places = [order[number] for number in (0, len(order) // 2, -1)] if len(order) else []
     held = np.flatnonzero(evaluation.chosen())
