@@ -94,13 +94,13 @@ class Pages:
             Route("/p/{token}/{place:int}", self._asked(self.answer), methods=["POST"]),
             Route("/p/{token}/withdraw", self._asked(self.leaving)),
             Route("/p/{token}/withdraw", self._asked(self.withdraw), methods=["POST"]),
-            Route("/pictures/{name}", self._asked(self.picture, waits=False)),
-            Route("/style.css", self._asked(self.style, waits=False)),
+            Route("/pictures/{name}", self._asked(self.picture)),
+            Route("/style.css", self._asked(self.style)),
         ]
         handlers: dict[Any, Any] = {HTTPException: self._told, SQLAlchemyError: self._told}
         return Starlette(routes=routes, exception_handlers=handlers)
 
-    def _asked(self, handler: Callable[[Request, Form], Response], *, waits: bool = True) -> Any:
+    def _asked(self, handler: Callable[[Request, Form], Response]) -> Any:
         """A handler that may wait for the database, called once a request is found in order."""
 
         async def endpoint(request: Request) -> Response:
@@ -110,10 +110,7 @@ class Pages:
             if not self.visits.takes(address) or (arrives and not self.arrivals.takes(address)):
                 raise HTTPException(429)
             form = await form_of(request, self.home) if posted else {}
-            # Half of all requests are for pictures, read sooner than a thread wakes.
-            response = (
-                await run_in_threadpool(handler, request, form) if waits else handler(request, form)
-            )
+            response = await run_in_threadpool(handler, request, form)
             response.headers.update(HEADERS)
             response.headers.setdefault("Cache-Control", "no-store")
             return response
