@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cofire.errors import DataError
 from cofire.graphs.layout import force_layout
 from tests.graphs.examples import overlapping_cliques, planted, symmetric
 
@@ -183,3 +184,16 @@ def test_less_gravity_leaves_more_space_between_communities():
         within, between = distances(force_layout(adjacency, gravity=gravity), group)
         ratios.append(within / between)
     assert ratios == sorted(ratios)
+
+
+@pytest.mark.parametrize(
+    ("adjacency", "said"),
+    [
+        (torch.tensor(1.0), "vertices"),
+        (-torch.ones(2, 2), "negative|from 0 up"),
+        (torch.ones(2, 3), "vertices"),
+    ],
+)
+def test_a_matrix_that_is_no_graph_has_no_layout(adjacency, said):
+    with pytest.raises(DataError, match=said):
+        force_layout(adjacency)

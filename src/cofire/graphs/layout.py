@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -12,6 +12,8 @@ from torch import Tensor
 from cofire.arguments import validated
 from cofire.compiled import compiler
 from cofire.errors import DataError
+from cofire.patterns.adjacency import ArrayLike, graph_of
+from cofire.tensors import Values
 
 _Array = np.ndarray[Any, np.dtype[np.float64]]
 _SOFTENING = 1e-4
@@ -34,9 +36,9 @@ _GOLDEN = np.pi * (3 - np.sqrt(5))
 
 @validated
 def force_layout(
-    adjacency: Tensor,
+    adjacency: ArrayLike,
     *,
-    initial: Tensor | None = None,
+    initial: Annotated[Tensor, Values()] | None = None,
     iterations: NonNegativeInt = 200,
     gravity: NonNegativeFloat = 1.0,
     seed: NonNegativeInt = 0,
@@ -71,7 +73,7 @@ def force_layout(
         it is 1, unless all of them coincide.
 
     Raises:
-        DataError: Starting places of another shape, or not finite.
+        DataError: A matrix that is no graph, starting places of another shape, or numbers that are not finite.
         OptionError: `iterations` or `seed` is no whole number from 0 up.
 
     Example:
@@ -81,14 +83,15 @@ def force_layout(
         >>> bool(apart[:3, :3].max() < 0.5 * apart[:3, 3:].min())
         True
     """
-    n = len(adjacency)
+    given = graph_of(adjacency).adjacency
+    n = len(given)
     if initial is not None and (initial.shape != (n, 2) or not bool(torch.isfinite(initial).all())):
         raise DataError(
             f"initial of shape {tuple(initial.shape)}",
             f"({n}, 2) finite numbers",
             "give every vertex a place",
         )
-    weights = np.array(adjacency.detach().cpu().numpy(), np.float64)
+    weights = np.array(given.cpu().numpy(), np.float64)
     np.fill_diagonal(weights, 0)
     largest = weights.max(initial=0.0)
     if largest > 0:
@@ -104,7 +107,7 @@ def force_layout(
     unfolding = 0
     spread = 0.0
     if initial is not None:
-        given = np.asarray(initial.detach().cpu().numpy(), np.float64)[drawn]
+        given = np.asarray(initial.cpu().numpy(), np.float64)[drawn]
         given = given - given.mean(0) if len(given) else given
         spread = np.abs(given).max(initial=0.0)
     if spread > 0:
