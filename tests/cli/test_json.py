@@ -16,7 +16,8 @@ _OWN = "--model mine:digits_network"
 WALK = {
     "study": f"digits --hidden 12,12 --epochs 1 --checkpoints 1 --top 2 {_STUDIED} --out run",
     "follow": f"run/checkpoints --model mine:studied --data mine:train --top 2 {_STUDIED} --out followed",
-    "summarize": f"{_OWN} --data mine:test --bins 5 --out summary",
+    "summarize": f"{_OWN} --data mine:test --bins 5 --shard 1/1 --out part",
+    "merge": "part --out whole",
     "report": "run",
     "graph": "run",
     "neurons": f"{_OWN} --data mine:test --layer 2 --neuron 0 --out neurons",
