@@ -83,7 +83,7 @@ PICTURES = (
         "A sheet of explanations, with points and boxes",
         f"cofire explain photos/test/one/one-120.png photos/test/seven/seven-125.png {_MINE} "
         "--classes classes.txt --out sheet",
-        "sheet/*.png",
+        "sheet/*/*.png",
     ),
     Picture(
         "boosted",
