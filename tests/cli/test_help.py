@@ -104,3 +104,17 @@ def test_completion_is_installed_for_the_shell(monkeypatch, tmp_path):
     assert "_COFIRE_COMPLETE=complete_bash" in (
         tmp_path / ".bash_completions" / "cofire.sh"
     ).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("rank", "said"), [("0", "call `cofire study` without torchrun"), ("1", "")]
+)
+def test_a_verb_that_processes_cannot_share_is_refused_once(rank, said, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", rank)
+    told = run(("study", "digits", "--out", "x"), tmp_path)
+    assert told.exit == 1
+    assert said in told.err
+    assert bool(said) == bool(told.err)
+    assert not (tmp_path / "x").exists()

@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 from cofire import plugins
 from cofire.cli.help import STATUS, VARIABLES, Ended, epilog, told
 from cofire.cli.terminal import show_version
-from cofire.errors import CofireError
+from cofire.errors import CofireError, OptionError
 
 VERBS = {
     "demo": "The study on scikit-learn's digits: train, watch the neurons, boost, explain, report.",
@@ -37,6 +37,9 @@ VERBS = {
 _GO_ON = ("demo", "study", "follow", "evaluate", "serve")
 """Verbs that go on where they were when they are called again."""
 
+_SHARED = ("summarize",)
+"""Verbs whose passes over the data torchrun's processes share."""
+
 _MEASURED = ("demo", "study", "follow", "summarize")
 
 
@@ -49,7 +52,23 @@ class _Verbs(Ended, TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
+        if name not in _SHARED:
+            _alone(name)
         return name, name and command and _verb(name), rest
+
+
+def _alone(name: str | None) -> None:
+    """Refuses a verb that several processes of torchrun would each run whole, into one folder."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes == 1 or "TORCHELASTIC_RUN_ID" not in os.environ:
+        return
+    if os.environ.get("RANK") != "0":
+        sys.exit(1)  # the first process says it, once
+    raise OptionError(
+        f"`cofire {name}` in {processes} processes of torchrun",
+        f"one process: those that share their work are {', '.join(_SHARED)}",
+        f"call `cofire {name}` without torchrun",
+    )
 
 
 def _verb(name: str) -> Any:
