@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import secrets
 import socket
 from contextlib import closing
@@ -251,8 +252,13 @@ def serve(options: Serve) -> dict[str, Any]:
             )
         pages = Pages(options.folder, study, answers, invites, home=home)
         # People think for longer than the usual 5 s before they send what they chose.
+        # Without a proxy nobody else may say where a request is from.
         config = uvicorn.Config(
-            pages.app, log_level="warning", access_log=False, timeout_keep_alive=75
+            pages.app,
+            log_level="warning",
+            access_log=False,
+            proxy_headers=home is not None,
+            timeout_keep_alive=75,
         )
         uvicorn.Server(config).run(sockets=[listening])
     return {"port": port}
@@ -263,6 +269,7 @@ def _home(address: str) -> str:
     try:
         parts = urlsplit(address)
         fits = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        fits = fits and re.fullmatch(r"[\w.:\[\]-]+", parts.netloc) is not None
     except ValueError:
         fits = False
     if (

@@ -202,8 +202,9 @@ def _(layer: LayerSummary) -> Display:
             *(Column(name, digits=3) for name in ("least", "median", "most")),
         ]
         rows = [
-            [MEASURES[name].title, *map(float, np.quantile(values, (0, 0.5, 1)))]
+            [MEASURES[name].title, *map(float, np.quantile(said, (0, 0.5, 1)))]
             for name, values in known().items()
+            if len(said := values[np.isfinite(values)])
         ]
         return Table("Measures of the neurons.", columns, rows)
 
@@ -213,9 +214,11 @@ def _(layer: LayerSummary) -> Display:
             unit = MEASURES[name].unit
             title = MEASURES[name].title.lower() + (f" ({unit})" if unit else "")
             found[name] = canvas(320, "neurons, by what they have", title)
+            order = np.argsort(-values, kind="stable")
+            order = order[np.isfinite(values[order])]
             found[name].add_scatter(
-                y=np.sort(values)[::-1],
-                text=[str(n) for n in np.argsort(-values, kind="stable").tolist()],
+                y=values[order],
+                text=[str(n) for n in order.tolist()],
                 hovertemplate="neuron %{text}: %{y:.3g}<extra></extra>",
                 **series(0),
             )

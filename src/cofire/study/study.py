@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +91,8 @@ def open_study(
 ) -> tuple[Network, StudyData, StudyOptions]:
     """The network of a study at a checkpoint, its data, and its options.
 
+    A study of `package.module:function` runs that code: open only those that you trust.
+
     Args:
         folder: What `run_study` wrote.
         checkpoint: Which, from 1; the last one unless given.
@@ -117,6 +120,7 @@ def open_study(
     there = sorted(
         int(path.stem)
         for path in checkpoint_path(Path(folder), 1).parent.glob("[0-9]*.safetensors")
+        if path.stem.isdecimal()
     )
     number = checkpoint or max(there, default=0)
     if number not in there:
@@ -126,6 +130,16 @@ def open_study(
             "name another checkpoint" if there else "run the study to its end",
         )
     data = _opened(options, data_root, None)
+    now = json.loads(
+        json.dumps({name: data.record[name] for name in data.record if name in record})
+    )
+    if now != (then := {name: record[name] for name in now}):
+        other = [name for name in now if now[name] != then[name]]
+        raise ResultError(
+            f"{', '.join(f'{name}={now[name]!r}' for name in other)} for the study in '{folder}'",
+            f"its data: {', '.join(f'{name}={then[name]!r}' for name in other)}",
+            "put its data back where they were, or pass data_root",
+        )
     network = Network(_fresh(options, data), _example(data))
     return network.with_weights(checkpoint_path(Path(folder), number)), data, options
 

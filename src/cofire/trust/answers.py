@@ -34,6 +34,8 @@ class Person(SQLModel, table=True):
     """
 
     __tablename__ = "trust_person"
+    # The number of somebody who withdrew is not given to another.
+    __table_args__: ClassVar[dict[str, bool]] = {"sqlite_autoincrement": True}
 
     number: int | None = Field(default=None, primary_key=True)
     id: str = Field(unique=True)

@@ -71,11 +71,11 @@ async def form_of(request: Request, home: str | None = None) -> Form:
         HTTPException: It is too long, is no form, or was not sent from a page of ours.
     """
     origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
-    ours = {request.headers.get("host"), home and urlsplit(home).netloc}
+    ours = {_place(f"//{request.headers.get('host', '')}"), _place(home or "")} - {None}
     # What a browser says by itself holds behind any proxy; old ones, and pages without HTTPS, say
     # where a form is from alone.
     if site not in ("same-origin", "none", None) or (
-        site is None and origin is not None and urlsplit(origin).netloc not in ours
+        site is None and origin is not None and _place(origin) not in ours
     ):
         raise HTTPException(403)
     body = b""
@@ -88,6 +88,16 @@ async def form_of(request: Request, home: str | None = None) -> Form:
     except ValueError as error:
         raise HTTPException(403) from error
     return {name: values[-1] for name, values in fields.items()}
+
+
+def _place(address: str) -> tuple[str, int | None] | None:
+    """Name and port of an address, None where it has none; names have no case, and usual ports are not told."""
+    try:
+        parts = urlsplit(address)
+        name, port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    return None if not name else (name, None if port in (80, 443) else port)
 
 
 def person_of(token: str) -> str:

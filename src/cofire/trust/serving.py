@@ -200,7 +200,7 @@ class Pages:
         try:
             found = self.answers.find(person_of(token))
             # Pages come in their order.
-            if found is not None and found[1] + 1 == place:
+            if found is not None and (found[0].number, found[1] + 1) == (number, place):
                 self.answers.keep(answer)
         except SQLAlchemyError as error:
             return self._question(token, number, place, form, {"away": _AWAY}, _away(error))
@@ -219,7 +219,7 @@ class Pages:
         if self._signed(form)[0] != ["withdraw", person_of(token)]:
             raise HTTPException(403)
         self.answers.withdraw(person_of(token))
-        text = "All that was kept of you is deleted. You may close this page."
+        text = "Your answers are deleted. You may close this page."
         return self._page("message", "You have withdrawn", text=text)
 
     def picture(self, request: Request, form: Form) -> Response:

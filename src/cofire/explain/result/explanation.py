@@ -435,7 +435,9 @@ class Explanation(Shown):
             raise ExplanationError(
                 f"{what} of a {self.method} explanation, which is made of maps",
                 "an explanation that traces neurons",
-                "explain with method='discernible'",
+                "explain without views"
+                if "views" in self.options
+                else "explain with method='discernible'",
             )
         return self.neurons
 

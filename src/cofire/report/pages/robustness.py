@@ -17,7 +17,7 @@ from cofire.report.pages.page import Setup, framed, image_address, panel, write_
 from cofire.report.plots import Point, intervals
 from cofire.report.section import Section
 from cofire.report.table import Cell, Column, Table
-from cofire.statistics import Interval, Outcome
+from cofire.statistics import Interval, Outcome, verdicts
 from cofire.study.findings import Finding, Level
 
 LABELS = {
@@ -168,10 +168,12 @@ def findings(found: Robustness) -> list[Finding]:
     what = f"An attack changes the decision on {len(fooled)} of {count}"
     level: Level = "note" if len(fooled) == len(found.images) else "fine"
     lines = [Finding(level, what, sure=need, about="images")]
+    moved = [(method, found.difference(method, "centroid")) for method in found.methods]
+    known = [(method, difference) for method, difference in moved if difference is not None]
     held: dict[Outcome, list[str]] = {}
-    for method in found.methods:
-        if (difference := found.difference(method, "centroid")) is not None:
-            held.setdefault(difference.says(MARGIN), []).append(_told(found, method))
+    said = verdicts([difference for _, difference in known], MARGIN)
+    for (method, _), outcome in zip(known, said, strict=True):
+        held.setdefault(outcome, []).append(_told(found, method))
     careful = "do not trust a single explanation of an image that somebody may have changed"
     more, within = "attack more images: cofire evaluate --robustness N", f"{100 * MARGIN:g} %"
     further = "Evidence moves {} under the attack than under noise"
@@ -206,7 +208,8 @@ def findings(found: Robustness) -> list[Finding]:
 
 def _covering(found: Robustness) -> list[Finding]:
     """Whether the maps of attacked images still cover the object that is still there (P3 §4.3)."""
-    held: dict[Outcome, list[str]] = {}
+    lines: list[str] = []
+    changes: list[Interval] = []
     for method in found.methods:
         change = found.change(method, "decision")
         before, old, new = (
@@ -223,7 +226,11 @@ def _covering(found: Robustness) -> list[Finding]:
             told += (
                 f", untouched {percent(before.value)} (by {_points(change.value)} points [{ends}])"
             )
-            held.setdefault(change.says(MARGIN), []).append(told)
+            lines.append(told)
+            changes.append(change)
+    held: dict[Outcome, list[str]] = {}
+    for told, outcome in zip(lines, verdicts(changes, MARGIN), strict=True):
+        held.setdefault(outcome, []).append(told)
     words: dict[Outcome, str] = {
         "worse": "The map of the new class covers less of the old object",
         "equal": "The map of the new class covers the old object as before",
