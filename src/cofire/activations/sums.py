@@ -148,7 +148,13 @@ class Sums(State):
 
     def total(self) -> Tensor:
         """The sums as numbers, (rows, columns), float64."""
-        high, middle, low = self.digits.to(torch.float64)
+        digits = list(self.digits)
+        # Carried before they are rounded: digits that cancel would leave what was lost of them.
+        for at in (2, 1):
+            carry = (digits[at] + (1 << (_BITS - 1))) >> _BITS
+            digits[at - 1] = digits[at - 1] + carry
+            digits[at] = digits[at] - (carry << _BITS)
+        high, middle, low = (digit.to(torch.float64) for digit in digits)
         together = high + (middle + low / _BASE) / _BASE
         return torch.ldexp(together, _BITS * self.level)
 

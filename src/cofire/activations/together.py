@@ -218,7 +218,7 @@ def _share(
         )
         _run_batches(network, passes, part, max(0, end - first), progress)
         states = {
-            f"{number}.{name}": state
+            f"{number}.{name}": state.to("cpu")  # where what other processes counted arrives
             for number, one in enumerate(passes)
             for name, state in ({} if one.kept is None else one.kept.counted()).items()
         }

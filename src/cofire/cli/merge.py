@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from cofire.cli.options import Output
+from cofire.cli.options import DATA_ROOT, Output
 from cofire.cli.sharing import RANGES, run_known
 from cofire.cli.terminal import claim
 from cofire.errors import MergeError
@@ -25,6 +25,7 @@ class Merge(Output):
 
     parts: tuple[Path, ...] = option(..., "Parts", "Folders that commands with --shard wrote.")
     out: Path = option(..., "Folder", "Folder for the ranges or, after the last pass, the results.")
+    data_root: Path | None = DATA_ROOT
     workers: int = option(0, "Workers", "Processes that read pictures.", ge=0)
 
 
@@ -46,7 +47,7 @@ def merge(options: Merge) -> dict[str, Any]:
     module = import_module(f"cofire.cli.{verb}")
     model = getattr(module, verb.capitalize())
     told = {k: v for k, v in made.items() if k in model.model_fields}
-    whole = model(**told, out=options.out, workers=options.workers)
+    whole = model(**told, out=options.out, workers=options.workers, data_root=options.data_root)
     try:
         return run_known(getattr(module, f"{verb}_all"), whole, passes)
     except MergeError as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
@@ -13,6 +15,7 @@ import torch
 import typer
 
 from cofire.activations.sharing import Counted, shared
+from cofire.errors import MergeError, OptionError
 from cofire.options import Options, option
 from cofire.scale.parts import load_counts
 from cofire.scale.ranks import Follower, launched, ranks
@@ -77,12 +80,16 @@ def run_shared(
         passes: Over the data.
     """
     if options.shard is None and options.ranges is not None:
-        from cofire.errors import OptionError
-
         raise OptionError(
             f"ranges='{options.ranges}' without shard",
             "the shard whose second pass this is",
             "pass shard=1/2, say, or leave ranges out",
+        )
+    if launched() and (options.shard is not None or getattr(options, "engine", None) == "ray"):
+        raise OptionError(
+            "torchrun with --shard or --engine ray",
+            "one way of sharing the data",
+            "start the command without torchrun, or leave these options out",
         )
     if options.shard is not None:
         return _run_shard(verb, run, options, options.shard, passes)
@@ -124,12 +131,16 @@ def _run_ranks(
     gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
     if gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    kept = out / RANGES
     with ExitStack() as stack:
-        sharing = stack.enter_context(
-            ranks(out / RANGES, made_with(verb, options), passes, gpu=gpu)
-        )
+        try:
+            sharing = stack.enter_context(ranks(kept, made_with(verb, options), passes, gpu=gpu))
+        except Follower:
+            return {}
         if not sharing.leads:
-            scratch = stack.enter_context(tempfile.TemporaryDirectory())
+            scratch = tempfile.mkdtemp(prefix="cofire-rank-")
+            # After the claim on it has ended.
+            atexit.register(shutil.rmtree, scratch, ignore_errors=True)
             nowhere = stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
             stack.enter_context(redirect_stderr(nowhere))
             stack.enter_context(redirect_stdout(nowhere))
@@ -139,5 +150,13 @@ def _run_ranks(
                 found = run(options)
         except Follower:
             return {}
-        (out / RANGES).unlink(missing_ok=True)
+        except MergeError as error:
+            if not (sharing.leads and kept.exists()):
+                raise
+            raise MergeError(
+                f"'{kept}', kept by a job that was stopped: {error.given}",
+                error.expected,
+                "delete that file to start anew",
+            ) from error
+        kept.unlink(missing_ok=True)
         return found

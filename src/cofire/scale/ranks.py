@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +174,8 @@ def ranks(
         passes: See `Ranks`.
         gpu: Whether networks are on GPUs: nccl in place of gloo.
     """
-    dist.init_process_group("nccl" if gpu else "gloo")
+    # Others may count far longer than this one; where a process dies torchrun ends the job itself.
+    dist.init_process_group("nccl" if gpu else "gloo", timeout=timedelta(days=30))
     try:
         yield Ranks(kept, record, passes)
     finally:

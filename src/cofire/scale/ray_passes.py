@@ -18,7 +18,7 @@ from cofire.activations.batches import pair_of
 from cofire.activations.progress import progress_over
 from cofire.activations.sharing import BLOCK, Count, Counted, blocks_of, shared
 from cofire.activations.together import Each
-from cofire.errors import DataError
+from cofire.errors import BatchError, DataError
 from cofire.network import Network
 from cofire.network.untouched import without_autocast
 from cofire.scale.parts import from_bytes, to_bytes
@@ -130,7 +130,8 @@ class RayRows(Dataset[tuple[Tensor, int]]):
         self._names: tuple[str, str] = found
         self._rows = _in_order(rows.select_columns(list(found)))
         read = _in_order(rows.select_columns([found[1]])).iter_batches(batch_size=None)
-        self.labels = torch.as_tensor(np.concatenate([part[found[1]] for part in read]))
+        parts = [part[found[1]] for part in read]
+        self.labels = torch.as_tensor(np.concatenate(parts)) if parts else torch.zeros(0).long()
 
     def __getstate__(self) -> dict[str, Any]:
         # What actors count comes to them; the rows themselves stay here.
@@ -168,7 +169,14 @@ class RayRows(Dataset[tuple[Tensor, int]]):
     def _tensors(self, rows: dict[str, Any]) -> tuple[Tensor, Tensor]:
         inputs, labels = (rows[name] for name in self._names)
         if inputs.dtype == object:
-            inputs = np.stack(list(inputs))
+            try:
+                inputs = np.stack(list(inputs))
+            except ValueError as error:
+                raise BatchError(
+                    "rows whose inputs differ in shape",
+                    "inputs of one shape",
+                    "resize or crop them to one size",
+                ) from error
         return torch.tensor(inputs), torch.tensor(labels)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cofire.activations.sharing import Count, Counted, blocks_of
-from cofire.errors import MergeError, OptionError
+from cofire.errors import MergeError, OptionError, ResultError
 from cofire.scale.parts import load_counts, save_counts
 from cofire.storage import check_same, hash_of_tensors
 
@@ -60,6 +60,10 @@ class Shard:
         found = count(blocks_of(samples, self._part, self._parts))
         path = self._out / f"pass{number + 1}.safetensors"
         about = {"shard": f"{self._part}/{self._parts}", "known": digest(self._known)}
+        for later in self._out.glob("pass*.safetensors"):
+            match = _PASS.fullmatch(later.name)
+            if match and int(match[1]) > number + 1:
+                later.unlink()  # over ranges that are no longer these
         save_counts(path, [found], {"made": dict(self._record), **about})
         raise PartWritten(path, number + 1)
 
@@ -110,7 +114,7 @@ def merged(folders: Sequence[Path]) -> tuple[list[Counted], dict[str, Any]]:
         for folder, found in files.items():
             if number not in found:
                 continue
-            (counted,), record = load_counts(found[number])
+            counted, record = _part(found[number])
             made = made or record["made"]
             check_same(folder, record["made"], made)
             if record["known"] != ranges:
@@ -136,6 +140,22 @@ def merged(folders: Sequence[Path]) -> tuple[list[Counted], dict[str, Any]]:
         _check_whole(whole, shards, number)
         passes.append(whole)
     return passes, made
+
+
+def _part(path: Path) -> tuple[Counted, dict[str, Any]]:
+    counts, record = load_counts(path)
+    if (
+        len(counts) != 1
+        or not isinstance(record, dict)
+        or not {"made", "known", "shard"} <= record.keys()
+        or not re.fullmatch(r"\d+/\d+", str(record["shard"]))
+    ):
+        raise ResultError(
+            f"'{path}', which is no part of a command with --shard",
+            "what such a command wrote",
+            "run that shard again",
+        )
+    return counts[0], record
 
 
 def _check_whole(whole: Counted, shards: Mapping[str, Path], number: int) -> None:

@@ -168,11 +168,11 @@ def findings(found: Robustness) -> list[Finding]:
     what = f"An attack changes the decision on {len(fooled)} of {count}"
     level: Level = "note" if len(fooled) == len(found.images) else "fine"
     lines = [Finding(level, what, sure=need, about="images")]
-    moved = [(method, found.difference(method, "centroid")) for method in found.methods]
-    known = [(method, difference) for method, difference in moved if difference is not None]
+    shifts = [(method, found.difference(method, "centroid")) for method in found.methods]
+    told_of = [(method, shift) for method, shift in shifts if shift is not None]
     held: dict[Outcome, list[str]] = {}
-    said = verdicts([difference for _, difference in known], MARGIN)
-    for (method, _), outcome in zip(known, said, strict=True):
+    said = verdicts([shift for _, shift in told_of], MARGIN)
+    for (method, _), outcome in zip(told_of, said, strict=True):
         held.setdefault(outcome, []).append(_told(found, method))
     careful = "do not trust a single explanation of an image that somebody may have changed"
     more, within = "attack more images: cofire evaluate --robustness N", f"{100 * MARGIN:g} %"
