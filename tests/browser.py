@@ -117,6 +117,15 @@ def visit_once(web):
         yield lambda path, **how: _opened(web, stack, path, **how)
 
 
+def until(page, holds, seconds=20):
+    """Waits until something holds in a page; asked from outside, since pages let no text be run as code."""
+    for _ in range(20 * seconds):
+        if page.evaluate(holds):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"not in {seconds} s: {holds}")
+
+
 def seen_everywhere(page):
     """A page as it is seen on a screen, a phone and a narrow one, by day and by night, with all unfolded."""
     page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
@@ -125,10 +134,10 @@ def seen_everywhere(page):
         page.set_viewport_size({"width": width, "height": 900})
         for scheme in ("dark", "light"):
             page.emulate_media(color_scheme=scheme)
-            page.wait_for_function(f"matchMedia('(prefers-color-scheme: {scheme})').matches")
+            until(page, f"matchMedia('(prefers-color-scheme: {scheme})').matches")
             assert page.evaluate(CONTRAST) == []
     whole = "[...document.images].every(i => i.complete && i.naturalWidth > 0)"
-    page.wait_for_function(whole)
+    until(page, whole)
     assert page.complaints == []
     assert all(url.startswith(("file:", "data:")) for url in page.requested)
 
@@ -140,8 +149,8 @@ def widths(page, *wanted):
     for width in wanted:
         page.set_viewport_size({"width": width, "height": 900})
         # On a busy machine figures follow late; that they do not follow shows in what is given.
-        with contextlib.suppress(Exception):
-            page.wait_for_function(f"{content} <= {width}", timeout=20_000)
+        with contextlib.suppress(AssertionError):
+            until(page, f"{content} <= {width}")
         found.append(page.evaluate(content))
     page.set_viewport_size(before)
     return found

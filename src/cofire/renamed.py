@@ -19,7 +19,6 @@ from typing import Any
 MODULES = {
     "cofire.checksums": "cofire.storage",
     "cofire.evaluate.comparisons": "cofire.evaluate.results",
-    "cofire.activations.progress": "cofire.activations.batches",
     "cofire.noted": "cofire.storage",
     "cofire.study.datasets": "cofire.study.sources",
     "cofire.report.evaluate": "cofire.report.pages",

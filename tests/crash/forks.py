@@ -4,6 +4,7 @@ A moment is a number of things done to the user's folder: files opened for writi
 Between two of them nothing changes there but what is in a file that has no name yet.
 """
 
+import contextlib
 import ctypes
 import multiprocessing
 import os
@@ -115,7 +116,8 @@ def begun(line, place, strike=None, at=0, before=None):
         yield ended
     finally:
         if process.is_alive():
-            os.kill(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it may have ended just now
+                os.kill(process.pid, signal.SIGKILL)
         process.join()
         ours.close()
 

@@ -13,7 +13,7 @@ from cofire.report.section import Results
 from cofire.report.sections.boost import Boosting
 from cofire.statistics import Interval
 from cofire.study.boosts import boost_at, decimals
-from tests.browser import widths
+from tests.browser import until, widths
 
 from . import synthetic
 from .synthetic_boost import DIGITS, with_boost
@@ -238,7 +238,7 @@ def test_the_page_is_quiet_and_draws_everything(report, visit):
     stroke = "getComputedStyle(document.querySelector('#plot-boost-gains .xerror')).stroke"
     before = page.evaluate(stroke)
     page.click("#theme")
-    page.wait_for_function(f"{stroke} !== {before!r}")
+    until(page, f"{stroke} !== {before!r}")
     page.evaluate("document.querySelectorAll('#boost details').forEach(d => { d.open = true; })")
     page.wait_for_selector("#plot-boost-gain .main-svg")
     images = "[...document.querySelectorAll('.flips img')].every(i => i.naturalWidth === 28)"

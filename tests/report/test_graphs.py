@@ -8,7 +8,7 @@ import pytest
 from cofire.report import figures, write_report
 from cofire.report.section import Results
 from cofire.report.sections.graphs import Graphs
-from tests.browser import widths
+from tests.browser import until, widths
 
 from . import synthetic
 from .synthetic_graphs import with_graphs
@@ -125,7 +125,7 @@ def test_the_slider_moves_through_the_checkpoints(page):
     assert "Checkpoint 5" in page.inner_text("[data-part=moment]")
     slide(page, "checkpoint", 0)
     assert "Checkpoint 1" in page.inner_text("[data-part=moment]")
-    page.wait_for_function(f"{CANVAS} !== {json.dumps(before[0])}")
+    until(page, f"{CANVAS} !== {json.dumps(before[0])}")
     assert page.inner_text("[data-part=said]") != before[1]
     assert page.get_attribute("[data-part=checkpoint]", "aria-valuetext").startswith("Checkpoint 1")
     slide(page, "checkpoint", 3)
@@ -133,7 +133,7 @@ def test_the_slider_moves_through_the_checkpoints(page):
     assert page.inner_text("[data-part=play]") == "Pause"
     page.wait_for_selector("[data-part=play]:text-is('Play')", timeout=60_000)
     assert "Checkpoint 5" in page.inner_text("[data-part=moment]")
-    page.wait_for_function(f"{CANVAS} === {json.dumps(before[0])}")
+    until(page, f"{CANVAS} === {json.dumps(before[0])}")
 
 
 def test_less_motion_is_respected(page):

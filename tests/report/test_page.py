@@ -7,7 +7,7 @@ from cofire.errors import ResultError
 from cofire.report import figures, write_report
 from cofire.report.section import SECTIONS
 from cofire.study.trajectory import Trajectory
-from tests.browser import CONTRAST, SEEN, WORDS, widths
+from tests.browser import CONTRAST, SEEN, WORDS, until, widths
 
 from . import synthetic
 from .synthetic_boost import with_boost
@@ -75,7 +75,7 @@ def test_the_verdict_is_on_the_first_screen(page):
 
 def test_the_contents_stay_in_view(page):
     page.evaluate("document.getElementById('setup').scrollIntoView()")
-    page.wait_for_function("document.querySelector('nav').getBoundingClientRect().y < 5")
+    until(page, "document.querySelector('nav').getBoundingClientRect().y < 5")
     assert 0 <= page.locator("nav").bounding_box()["y"] < 5
     page.evaluate("scrollTo(0, 0)")
 
@@ -179,13 +179,13 @@ def test_the_theme_recolours_page_and_figures_by_button_and_system(page):
     ground = "getComputedStyle(document.body).backgroundColor"
     light = page.evaluate(ink), page.evaluate(ground)
     page.emulate_media(color_scheme="dark")
-    page.wait_for_function(f"{ink} !== {light[0]!r} && {ground} !== {light[1]!r}")
+    until(page, f"{ink} !== {light[0]!r} && {ground} !== {light[1]!r}")
     dark = page.evaluate(ink), page.evaluate(ground)
     assert light[0] != dark[0]
     assert light[1] != dark[1]
     assert page.inner_text("#theme") == "Light"
     page.click("#theme")
-    page.wait_for_function(f"{ink} === {light[0]!r} && {ground} === {light[1]!r}")
+    until(page, f"{ink} === {light[0]!r} && {ground} === {light[1]!r}")
     page.evaluate("delete document.documentElement.dataset.theme")
     page.emulate_media(color_scheme="light")
     page.wait_for_timeout(200)
@@ -207,7 +207,7 @@ def test_printing_is_light_and_fits_the_paper(page):
     assert page.evaluate(f"{layout}.font.color") == "#1c2430"
     assert page.evaluate(f"{layout}.width") <= 680
     page.evaluate("dispatchEvent(new Event('afterprint'))")
-    page.wait_for_function(f"{layout}.font.color !== '#1c2430'")
+    until(page, f"{layout}.font.color !== '#1c2430'")
     page.emulate_media(color_scheme="light")
     assert page.pdf()[:4] == b"%PDF"
 

@@ -109,6 +109,7 @@ def test_a_machine_that_is_removed_changes_nothing(machines, model, here, tmp_pa
     assert written(found, tmp_path / "summary") == here
 
 
+@pytest.mark.filterwarnings("ignore:This API is deprecated:DeprecationWarning")
 def test_rows_of_a_ray_data_set_are_counted_where_they_lie(machines, model, here, tmp_path):
     import ray.data
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from cofire import StudyOptions, Trajectory, run_study
-from cofire.errors import MergeError, OptionError, ResultError, WeightsError
+from cofire.errors import CofireError, MergeError, OptionError, ResultError, WeightsError
 from cofire.patterns import MEASURES
 from cofire.storage import write_table
 from cofire.study import follow, load_dataset
@@ -305,9 +305,17 @@ def test_following_ones_own_checkpoints(tiny, tmp_path):
         follow(tiny.network, [tmp_path / "absent.safetensors"], tiny.data)
 
 
-def test_finished_checkpoints_survive_a_bad_one(tiny, tmp_path):
+def test_a_checkpoint_that_is_missing_is_told_before_any_is_analysed(tiny, tmp_path):
     states = [tiny.model.state_dict(), tmp_path / "absent.safetensors"]
     with pytest.raises(WeightsError):
+        follow(tiny.network, states, tiny.data, bins=10, folder=tmp_path / "f")
+    assert not (tmp_path / "f" / "rows" / "0001").exists()
+
+
+def test_finished_checkpoints_survive_a_bad_one(tiny, tmp_path):
+    good = tiny.model.state_dict()
+    states = [good, {name: values * 1e30 for name, values in good.items()}]
+    with pytest.raises(CofireError):
         follow(tiny.network, states, tiny.data, bins=10, folder=tmp_path / "f")
     assert (tmp_path / "f" / "rows" / "0001" / "layers.parquet").exists()
 

@@ -279,7 +279,7 @@ def asked_methods(text: str, known: Sequence[str] = tuple(METHODS)) -> list[str]
 
     Example:
         >>> asked_methods("gradcam++, discernible"), len(asked_methods("all"))
-        (['gradcam++', 'discernible'], 8)
+        (['gradcam++', 'discernible'], 9)
     """
     if text.strip() == "all":
         return list(known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -158,7 +159,9 @@ class RayRows(Dataset[tuple[Tensor, int]]):
             import ray
 
             first = next(iter(pieces))
-            numbered = self._rows.zip(ray.data.range(len(self)))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                numbered = self._rows.zip(ray.data.range(len(self)))
             size = len(first) * BLOCK
             return engine.over(
                 numbered.repartition(target_num_rows_per_block=size, strict=True), _OnRows(work)

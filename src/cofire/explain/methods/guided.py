@@ -61,7 +61,7 @@ def guide_of(network: Network, weights: bool = False) -> Guide | None:
         >>> model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(18, 2))
         >>> found = guide_of(Network(model, torch.zeros(1, 1, 8, 8)))
         >>> [node.name for node in found.starts], [place.name for place in found.read.values()]
-        (['max_pool2d'], ['1', 'max_pool2d'])
+        (['max_pool2d'], ['1', '2'])
     """
     return _guide(network, weights)
 
