@@ -135,6 +135,12 @@ def test_a_study_names_its_network_and_data_itself(place):
     assert first.fingerprint == network.fingerprint
     with pytest.raises(ResultError, match="one of 1 to 2"):
         cofire.study.open_study(place / "studied", 3)
+    about = place / "studied" / "study.json"
+    kept = about.read_text()
+    about.write_text(json.dumps(json.loads(kept) | {"classes": ["another"] * 10}))
+    with pytest.raises(ResultError, match=r"for the study in .* Expected: its data: classes="):
+        cofire.study.open_study(place / "studied")
+    about.write_text(kept)
     for more, words in (
         ("--data digits", "--data 'digits' beside a study"),
         ("--split validation", "without validation data"),

@@ -6,13 +6,15 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import Dataset
 
 from cofire import summarize
-from cofire.errors import DataError, OptionError
+from cofire.errors import BatchError, DataError, OptionError
 from cofire.scale.ray_engine import RayEngine
+from cofire.scale.ray_passes import RayRows
 from cofire.scale.ray_passes import summarize as on_ray
 from tests.cli.test_cli import cofire
 from tests.scale.clusters import STORE, ray_cluster
@@ -144,3 +146,12 @@ def test_the_command_gives_the_same_files_on_a_cluster(machines, tmp_path):
         assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes()
     told = cofire(*command, "--shard", "1/2", "--engine", "ray", cwd=tmp_path, ok=False)
     assert "--shard 1/2 with --engine 'ray'" in told.stderr
+
+
+def test_rows_of_other_shapes_are_refused():
+    rows = RayRows.__new__(RayRows)
+    rows._names = ("image", "label")
+    image = np.empty(2, dtype=object)
+    image[:] = [np.zeros((2, 2)), np.zeros((2, 3))]
+    with pytest.raises(BatchError, match="differ in shape"):
+        rows._tensors({"image": image, "label": np.zeros(2)})
