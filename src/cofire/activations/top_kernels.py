@@ -11,7 +11,7 @@ import torch
 from cofire.activations.kernels import Kernel
 from cofire.compiled import compiler
 
-_WIDTH, _ROWS = 512, 16
+_WIDTH, _ROWS = 512, 32
 """Neurons handled side by side where they are the innermost axis."""
 
 
