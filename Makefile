@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # One process for each core, each with one thread: two that share all cores get in each other's way.
-TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 .PHONY: demo test quick lint types docs gallery notebooks package lowest clean fuzz crash
 

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import settings
 from torch import nn
 
 from cofire.network import Network
+from tests.golden.running import forget_modules_of
 
 pytest_plugins = ["tests.browser", "tests.every_message"]
 
@@ -27,6 +29,35 @@ SHARED = Path(os.environ.get("COFIRE_SHARED", Path(__file__).resolve().parents[2
 @pytest.fixture(autouse=True)
 def _seeded():
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def all_tests_folder(tmp_path_factory) -> Path:
+    """A folder of this run of the tests; processes that run part of them each share it."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def made_once(all_tests_folder):
+    """`made_once(name, make)`: a folder that `make(folder)` fills for whoever asks first, in all processes."""
+
+    def made(name, make) -> Path:
+        place = all_tests_folder / name
+        with FileLock(f"{place}.lock"):
+            if not place.exists():
+                making = place.with_name(f"{name}-in-the-making")
+                make(making)
+                making.replace(place)
+        return place
+
+    return made
+
+
+@pytest.fixture(autouse=True)
+def _own_modules_are_forgotten(all_tests_folder):
+    yield
+    forget_modules_of(all_tests_folder)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,6 @@ from cofire.errors import OptionError, RuleError
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "loaded_plugins", [], raising=False)
     return tmp_path
 

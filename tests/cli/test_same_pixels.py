@@ -52,7 +52,6 @@ def place(tmp_path, monkeypatch):
     ]
     (tmp_path / "boxes.json").write_text(json.dumps(entries))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
     return tmp_path
 
 

@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from tests.crash.forks import Struck, begun, command, without_rights
 from tests.crash.verbs import DEMO, VERBS, prepared, rows_in
@@ -25,14 +24,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="session")
-def inputs(tmp_path_factory):
-    """A folder that commands read; processes that run part of the tests each share it."""
-    base = tmp_path_factory.getbasetemp()
-    place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "crash"
-    with FileLock(f"{place}.lock"):
-        if not place.exists():
-            prepared(place.with_name("preparing")).replace(place)
-    return place
+def inputs(made_once):
+    """A folder that commands read."""
+    return made_once("crash", prepared)
 
 
 @pytest.fixture

@@ -71,7 +71,6 @@ def place(example, tmp_path, monkeypatch):
     for registry, before in zip(registries, known, strict=True):
         registry.clear()
         registry.update(before)
-    sys.modules.pop("mine", None)
 
 
 def parsed(command):

@@ -45,7 +45,23 @@ def run(arguments: tuple[str, ...], folder: Path) -> Told:
         os.environ.pop("COFIRE_DEBUG", None)
         torch.manual_seed(0)
         code = _exit_code()
+    forget_modules_of(folder)
     return Told(code, out.getvalue(), err.getvalue())
+
+
+_OTHERS: set[str] = set()
+"""Modules that are of no such folder."""
+
+
+def forget_modules_of(folder: Path) -> None:
+    """Modules that were imported from a folder are so no longer: names like `mine` are of many folders."""
+    within = f"{folder}{os.sep}"
+    for name in sys.modules.keys() - _OTHERS:
+        if str(getattr(sys.modules[name], "__file__", None)).startswith(within):
+            del sys.modules[name]
+        else:
+            _OTHERS.add(name)
+    sys.path[:] = [path for path in sys.path if not f"{path}{os.sep}".startswith(within)]
 
 
 def _exit_code() -> int:
@@ -55,6 +71,4 @@ def _exit_code() -> int:
         if left.code is None or isinstance(left.code, int):
             return left.code or 0
         return 1
-    finally:
-        sys.modules.pop("mine", None)
     return 0

@@ -1,7 +1,5 @@
 """Commands give what they gave. On purpose otherwise? `python -m tests.golden.record [NAME…]`."""
 
-import os
-
 import pytest
 
 from tests.golden.commands import COMMANDS
@@ -13,10 +11,8 @@ COMMAND_NAMES = [command.name for command in COMMANDS]
 
 
 @pytest.fixture(scope="session")
-def session(tmp_path_factory):
-    base = tmp_path_factory.getbasetemp()
-    # Processes that run part of the tests each share what one of them ran.
-    return Session((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "golden")
+def session(all_tests_folder):
+    return Session(all_tests_folder / "golden")
 
 
 def held(expected, got):

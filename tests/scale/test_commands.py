@@ -1,7 +1,6 @@
 """Shards and merge on the command line: two rounds give the files of one command."""
 
 import socket
-import sys
 
 import pytest
 
@@ -32,7 +31,6 @@ ASKED = (
 def test_two_rounds_of_shards_give_the_files_of_one_command(tmp_path, monkeypatch):
     (tmp_path / "shared_net.py").write_text(MODEL)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
 
     def called(*arguments):
         told = run(arguments, tmp_path)
@@ -62,7 +60,6 @@ def test_what_was_left_of_another_job_and_ways_of_sharing_that_do_not_go_togethe
 ):
     (tmp_path / "left_net.py").write_text(MODEL)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
     asked = ("summarize", "--model", "left_net:net", *ASKED[3:])
     for part in (1, 2):
         run((*asked, "--shard", f"{part}/2", "--out", f"part{part}"), tmp_path)
@@ -77,7 +74,6 @@ def test_what_was_left_of_another_job_and_ways_of_sharing_that_do_not_go_togethe
     )
 
     (tmp_path / "left_net.py").write_text(MODEL.replace("manual_seed(0)", "manual_seed(1)"))
-    sys.modules.pop("left_net")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

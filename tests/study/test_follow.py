@@ -1,5 +1,6 @@
 """Following checkpoints that somebody else trained, from files and on the command line."""
 
+import contextlib
 import json
 import shutil
 from dataclasses import replace
@@ -13,10 +14,11 @@ from torch import nn
 
 import cofire
 from cofire.errors import MergeError, OptionError, WeightsError
+from cofire.references import imported
 from cofire.study import Trajectory, follow
 from cofire.study.checkpoint_files import checkpoint_files
 from tests.golden.place import build
-from tests.golden.running import run
+from tests.golden.running import forget_modules_of, run
 
 QUICK = {"bins": 10, "community_runs": 2, "null_graphs": 2, "progress": False}
 
@@ -80,14 +82,9 @@ def lightning(module, folder):
 
 
 def mine(place):
-    import sys
-
-    sys.path.insert(0, str(place))
-    try:
-        import mine as module
-    finally:
-        sys.path.remove(str(place))
-        sys.modules.pop("mine", None)
+    with contextlib.chdir(place):
+        module = imported("mine")
+    forget_modules_of(place)
     return module
 
 

@@ -255,8 +255,6 @@ FAULTS = {
 def own_models(tmp_path, monkeypatch):
     (tmp_path / "own_models.py").write_text(MODELS)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "own_models", raising=False)
     return tmp_path
 
 
