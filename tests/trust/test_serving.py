@@ -2,6 +2,7 @@
 
 import re
 import threading
+from pathlib import Path
 
 import pytest
 import sqlalchemy.exc
@@ -199,6 +200,12 @@ def test_who_withdraws_leaves_nothing_behind_and_nobody_else_can_do_it(client, a
     assert client.post(f"{one}/2", data=sent).status_code == 404
     assert client.get(one).status_code == 404
     assert "withdraw</a>" in client.get(f"{other}/2").text
+    # Nor do the bytes of the database, to which who is still there is known.
+    files = b"".join(
+        file.read_bytes() for file in Path(answers.engine.url.database).parent.glob("*.db*")
+    )
+    assert person_of(one.rpartition("/")[2]).encode() not in files
+    assert person_of(other.rpartition("/")[2]).encode() in files
 
 
 def test_a_page_that_lay_open_for_days_is_told(client, monkeypatch):

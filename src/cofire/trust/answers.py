@@ -169,7 +169,7 @@ class Answers:
                 session.commit()
 
     def withdraw(self, person: str) -> None:
-        """Forget a person and all that they answered."""
+        """Forget a person and all that they answered, in the files of SQLite too once nobody reads them."""
         with Session(self.engine) as session:
             # An answer that is being written is waited for.
             found = session.exec(
@@ -179,6 +179,9 @@ class Answers:
                 session.exec(delete(Answer).where(col(Answer.person) == found.number))
                 session.delete(found)
                 session.commit()
+        if self.engine.dialect.name == "sqlite":
+            with self.engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def people(self) -> list[str]:
         """The ids of all who began, in the order of coming."""
@@ -215,7 +218,13 @@ def _engine(address: str) -> Engine:
     @event.listens_for(engine, "connect")
     def safe(connection: Any, _: Any) -> None:
         # What is committed is on disk, and readers do not wait for writers.
-        for said in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        # What is deleted is overwritten: who withdraws has to be gone from the file as well.
+        for said in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            "secure_delete=ON",
+        ):
             connection.execute(f"PRAGMA {said}")
 
     return engine
