@@ -43,15 +43,18 @@ def test_numbers_that_cancel_leave_what_a_float_would_lose():
 
 
 def test_the_definition_gives_the_same_digits_as_the_compiled_loop():
-    values = torch.randn(7, 30, dtype=torch.float64)
-    values *= torch.logspace(-250, 250, 30, dtype=torch.float64)
-    rows = torch.tensor([3, 0, 5, 1, 2, 8, 4])
-    fast, slow = Sums.empty(9, 30), Sums.empty(9, 30)
-    fast.add(rows, values)
-    slow._add_torch(rows, values, slow._scale(values))
-    assert torch.equal(fast.digits, slow.digits)
-    assert torch.equal(fast.level, slow.level)
-    assert torch.allclose(fast.total()[rows], values, rtol=1e-12, atol=0)
+    draw = torch.Generator().manual_seed(0)
+    fast, slow = Sums.empty(9, 300), Sums.empty(9, 300)
+    for power in (0, 40, -300, 3, 250, 251):
+        rows = torch.randperm(9, generator=draw)[:7]
+        values = torch.randn(7, 300, dtype=torch.float64, generator=draw)
+        values *= torch.logspace(-1, 1, 300, dtype=torch.float64) ** power
+        values[torch.rand(7, 300, generator=draw) < 0.2] = 0.0
+        values[torch.rand(7, 300, generator=draw) < 0.1] = -5e-324
+        fast.add(rows, values)
+        slow._add_torch(rows, values)
+        assert torch.equal(fast.digits, slow.digits)
+        assert torch.equal(fast.level, slow.level)
 
 
 def test_sums_beyond_the_largest_float_are_refused():

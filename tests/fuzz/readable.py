@@ -1,10 +1,14 @@
 """A good file of every kind that is read, with its reader."""
 
+import io
 import json
+import tarfile
 import zipfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
@@ -19,12 +23,21 @@ from cofire.evaluate.tuned import read_tuned
 from cofire.graphs import ActivationPatternGraph
 from cofire.images.boxes import read_boxes
 from cofire.images.classes import read_names
+from cofire.images.datasets import folder_of_classes
+from cofire.images.elsewhere import parts_elsewhere
+from cofire.images.layouts import open_collection
+from cofire.images.preparation import Preparation
 from cofire.images.reading import read_image
 from cofire.study import StudyOptions, run_study
 from cofire.study.networks import fcnn
 from cofire.study.samples import Samples
 from cofire.study.training import Course, Training
+from cofire.trust.answers import Answers
+from cofire.trust.design import FILE, Study
+from cofire.trust.judging import Judgement, answers_table, judge
+from cofire.trust.raters import simulated
 from tests.conftest import Tiny
+from tests.trust.small import answers_of, small_study
 
 HELD = {"file": "a.png", "label": 0, "size": [8, 8], "boxes": [[0, 0, 4, 4]]}
 COCO = {
@@ -75,6 +88,8 @@ def good_files(place):
         Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(place / f"i.{ending}")
     options = StudyOptions.of(data="digits", hidden=(4,), epochs=1, checkpoints=1, pairs="none")
     run_study(options, place / "study", progress=False)
+    people = trust_study(place / "trust")
+    labelled_images(place)
     archive = max((Path(__file__).parents[1] / "old_results").glob("*.zip"))
     with zipfile.ZipFile(archive) as results:
         results.extractall(place / "old")
@@ -116,11 +131,74 @@ def good_files(place):
             options, path.parent, progress=False
         ),
         place / "study" / "training.pt": lambda path: state(options, path),
+        place / "trust" / FILE: lambda path: Study.open(path.parent).trials(1),
+        place / "trust" / "answers.db": lambda path: answered(path, people),
+        place / "trust" / "judgement.json": Judgement.load,
+        place / "folder" / "a" / "one.png": lambda path: whole(path.parents[1], "imagefolder"),
+        place / "folder" / "boxes.json": lambda path: open_collection(path.parent, path),
+        place / "parquet" / "train.parquet": lambda path: whole(path, "parquet"),
+        place / "tar" / "train.tar": lambda path: whole(path, "webdataset"),
     }
 
 
 def in_folder(load):
     return lambda path: load(path.parent)
+
+
+def trust_study(place):
+    """A study with answers of all kinds, and what they amount to."""
+    study = small_study(place, pairs=3)
+    said = simulated(study, 6, 0.7)
+    judge(study, answers_table(study, said)).save(place / "judgement.json")
+    study_answers = answers_of(place, study)
+    for person in {person.id: person for person, _ in said}.values():
+        study_answers.begin(person.id, person.device)
+    for _, answer in said:
+        study_answers.keep(answer)
+    study_answers.close()
+    return study
+
+
+def answered(path, study):
+    """Reads a database of answers, of which it leaves the file alone."""
+    for beside in path.parent.glob(f"{path.name}-*"):
+        beside.unlink()
+    found = Answers(f"sqlite:///{path}", study, begun=True)
+    try:
+        judge(study, answers_table(study, found.all()), found.people())
+    finally:
+        found.close()
+
+
+def labelled_images(place):
+    """The same images in folders of classes, in a table and in a tar."""
+    for folder in ("folder/a", "folder/b", "parquet", "tar"):
+        (place / folder).mkdir(parents=True)
+    rows = []
+    with tarfile.open(place / "tar" / "train.tar", "w") as tar:
+        for label, name in enumerate("ab"):
+            file = place / "folder" / name / "one.png"
+            Image.fromarray(np.full((8, 8, 3), 9 * label, np.uint8)).save(file)
+            content = file.read_bytes()
+            rows.append({"image": {"bytes": content, "path": None}, "label": label})
+            for member, held in ((f"{name}.png", content), (f"{name}.cls", name.encode())):
+                entry = tarfile.TarInfo(member)
+                entry.size = len(held)
+                tar.addfile(entry, io.BytesIO(held))
+    pq.write_table(pa.Table.from_pylist(rows), place / "parquet" / "train.parquet")
+    boxed = [HELD | {"file": f"{name}/one.png", "label": label} for label, name in enumerate("ab")]
+    (place / "folder" / "boxes.json").write_text(json.dumps(boxed))
+
+
+def whole(path, kind):
+    """Reads all images of a data set."""
+    look = Preparation((3, 8, 8), 0, (0.5,) * 3, (0.5,) * 3)
+    if kind == "imagefolder":
+        for image, _ in folder_of_classes(path, look):
+            assert image.shape == look.shape
+    for opened in parts_elsewhere(kind, str(path)).values():
+        for image, _ in opened(look):
+            assert image.shape == look.shape
 
 
 def state(options, path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -66,29 +67,27 @@ class Sums(State):
         """
         if not len(rows):
             return
-        scale = self._scale(values)
         if values.device.type == "cpu":
-            state = (self.digits.numpy(), rows.numpy(), scale.numpy(), values.numpy())
-            over_neurons(_add_digits, values.shape[1], 4 * values.numel(), *state)
+            state = (self.digits, self.level, rows, values, values.view(torch.int64))
+            arrays = (part.numpy() for part in state)
+            bad = over_neurons(_add_digits, values.shape[1], 4 * values.numel(), *arrays)
+            if any(bad):
+                raise _infinite()
         else:
-            self._add_torch(rows, values, scale)
+            self._add_torch(rows, values)
 
     def _scale(self, values: Tensor) -> Tensor:
         """What makes the highest digit of each column one of whole numbers, once there is room for these."""
         most = values.abs().amax(dim=0)
         if not bool(torch.isfinite(most).all()):
-            raise NonFiniteError(
-                "activations whose sums exceed 1.8e+308, the largest float64 number",
-                "activations that can be added up",
-                "find what makes the network blow up (weights, learning rate, inputs)",
-            )
+            raise _infinite()
         level = (torch.frexp(most).exponent.to(torch.int64) - 1).div(_BITS, rounding_mode="floor")
         self._raise(level.masked_fill(most == 0, _LOWEST))
         return torch.ldexp(torch.ones_like(values[0]), -_BITS * self.level)
 
-    def _add_torch(self, rows: Tensor, values: Tensor, scale: Tensor) -> None:
+    def _add_torch(self, rows: Tensor, values: Tensor) -> None:
         """The definition, and the way on other devices."""
-        rest = values * scale
+        rest = values * self._scale(values)
         for place in self.digits:
             digit = rest.trunc()
             place.index_add_(0, rows, digit.to(torch.int64))
@@ -159,15 +158,71 @@ class Sums(State):
         return torch.ldexp(together, _BITS * self.level)
 
 
+def _infinite() -> NonFiniteError:
+    return NonFiniteError(
+        "activations whose sums exceed 1.8e+308, the largest float64 number",
+        "activations that can be added up",
+        "find what makes the network blow up (weights, learning rate, inputs)",
+    )
+
+
+_STRIP = 256
+"""Columns handled together, whose numbers stay in the first cache."""
+_WHOLE = 1.5 * 2.0**52
+"""Added to a whole number below 2⁵¹, it puts that number into the lowest bits, with which compilers work in vectors."""
+_SIZE, _INFINITE = np.int64(0x7FFFFFFFFFFFFFFF), np.int64(0x7FF << 52)
+_DIGIT, _NEXT = np.int64(_BITS), 2.0**_BITS
+
+
 @compiler(error_model="numpy")
-def _add_digits(low: Any, high: Any, digits: Any, rows: Any, scale: Any, values: Any) -> None:
-    for at in range(len(rows)):
-        first, second, third = digits[0, rows[at]], digits[1, rows[at]], digits[2, rows[at]]
-        for c in range(low, high):
-            rest = values[at, c] * scale[c]
-            digit = int(rest)
-            first[c] += digit
-            rest = (rest - digit) * 4294967296.0
-            digit = int(rest)
-            second[c] += digit
-            third[c] += int((rest - digit) * 4294967296.0)
+def _add_digits(  # type: ignore[no-untyped-def]
+    low, high, digits, level, rows, values, bits
+):
+    """The definition in one go; whether a number is NaN or infinite, and then the sums are of no use."""
+    most = np.empty(_STRIP, np.int64)
+    scale = np.empty(_STRIP)
+    rest = np.empty(_STRIP)
+    held = np.empty(_STRIP)
+    held_bits = held.view(np.int64)
+    zero = np.full(1, _WHOLE).view(np.int64)[0]
+    power = np.empty(1, np.int64)
+    for start in range(low, high, _STRIP):
+        m = min(_STRIP, high - start)
+        most[:] = 0
+        for at in range(len(rows)):
+            row_bits = bits[at, start : start + m]
+            for c in range(m):
+                size = row_bits[c] & _SIZE
+                most[c] = size if size > most[c] else most[c]
+        worst = np.int64(0)
+        for c in range(m):
+            worst = max(worst, most[c])
+        if worst >= _INFINITE:
+            return True
+        for c in range(m):
+            # The exponent as frexp gives it; of zero and of what is denormal one below the lowest level.
+            up = ((most[c] >> 52) - 1023) // _DIGIT - level[start + c]
+            if up > 0:
+                for k in range(digits.shape[1]):
+                    for place in range(_DIGITS - 1, -1, -1):
+                        moved = digits[place - up, k, start + c] if place >= up else 0
+                        digits[place, k, start + c] = moved
+                level[start + c] += up
+            power[0] = (1023 - _DIGIT * level[start + c]) << 52
+            scale[c] = power.view(np.float64)[0]
+        for at in range(len(rows)):
+            row = values[at, start : start + m]
+            for c in range(m):
+                rest[c] = row[c] * scale[c]
+            for place in range(_DIGITS):
+                into = digits[place, rows[at], start : start + m]
+                for c in range(m):
+                    whole = (rest[c] + _WHOLE) - _WHOLE
+                    # Towards zero: what was rounded away from it goes back by one.
+                    away = abs(whole) > abs(rest[c])
+                    whole -= (1.0 if rest[c] > 0 else -1.0) if away else 0.0
+                    held[c] = whole + _WHOLE
+                    rest[c] = (rest[c] - whole) * _NEXT
+                for c in range(m):
+                    into[c] += held_bits[c] - zero
+    return False

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from sqlalchemy import Engine, event, inspect
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, Session, SQLModel, col, create_engine, delete, func, select
 
 from cofire.errors import CofireError, ResultError
@@ -245,8 +245,10 @@ def _reached(told: str) -> Iterator[None]:
         yield
     except CofireError:
         raise
-    except (SQLAlchemyError, ImportError) as error:
-        said = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+    except (
+        Exception
+    ) as error:  # drivers have kinds of their own, and of damaged rows any kind comes
+        said = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
         raise ResultError(
             f"the database '{told}' does not answer: {said}",
             "a database that runs and lets this user in",
