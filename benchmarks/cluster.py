@@ -23,7 +23,7 @@ from cofire.activations import summarize
 from cofire.activations.sharing import shared
 from cofire.images.preparation import preparation_of
 from cofire.network import Network
-from cofire.scale import from_bytes, to_bytes
+from cofire.scale.parts import from_bytes, to_bytes
 
 IMAGES, CLASSES, IMAGE_BYTES = 1_281_167, 1000, 110_000
 """Of ImageNet's training data; a file of it has about 110 kB."""

@@ -13,7 +13,7 @@ from cofire import errors
 from cofire.renamed import removed
 
 if TYPE_CHECKING:
-    from cofire import evaluate, functional, live
+    from cofire import evaluate, functional, live, scale
     from cofire.activations import ActivationSummary, LayerSummary, summarize
     from cofire.boost import Boosted, Booster, Comparison, PatternConfidence, compare
     from cofire.explain import Explanation, Rule, explain, register_method, register_rule
@@ -57,6 +57,7 @@ __all__ = [
     "register_rule",
     "run_study",
     "save_weights",
+    "scale",
     "summarize",
     "write_figures",
     "write_report",
@@ -74,7 +75,7 @@ _FROM = {
     "study": ("StudyOptions", "Trajectory", "follow", "run_study"),
 }
 _FOLDER = {name: folder for folder, names in _FROM.items() for name in names}
-_MODULES = ("evaluate", "functional", "statistics", *_FROM)
+_MODULES = ("evaluate", "functional", "scale", "statistics", *_FROM)
 
 
 def __getattr__(name: str) -> Any:

@@ -383,6 +383,10 @@ def _check_size(path: Path) -> None:
     check("{} columns", about.num_columns, _COLUMNS)
     check("{} parts of columns", about.num_columns * len(groups), _CHUNKS)
     check("{} rows", about.num_rows, _VALUES)
+    with pq.ParquetFile(path) as file:
+        for part, _ in enumerate(groups):
+            # A fault of a column's description, an error here, would end the whole process below.
+            next(file.iter_batches(1, row_groups=[part], use_threads=False), None)
     chunks = [(group, group.column(at)) for group in groups for at in range(about.num_columns)]
     values = sum(max(chunk.num_values, group.num_rows) for group, chunk in chunks)
     check("{} values", values, _VALUES)

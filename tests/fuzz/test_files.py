@@ -4,12 +4,16 @@
 """
 
 import time
+from contextlib import suppress
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import cofire
 from cofire.errors import CofireError, OptionError
 from cofire.reading import read_json
+from cofire.storage import read_table
 
 from .cage import cases, drawn, judged, told
 from .readable import good_files
@@ -40,6 +44,19 @@ def test_a_damaged_file_is_read_or_an_error_of_ours(files, tmp_path):
             read(path)
         path.write_bytes(whole)
     assert not faults, told(faults, "files")
+
+
+@pytest.mark.parametrize("bit", [0, 6])
+def test_no_damage_to_what_a_table_says_of_itself_ends_the_process(tmp_path, bit):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"a": [1, None, 3]}), path, store_schema=False)
+    whole = path.read_bytes()
+    for at in range(-8 - int.from_bytes(whole[-8:-4], "little"), 0):
+        spoiled = bytearray(whole)
+        spoiled[at] ^= 1 << bit
+        path.write_bytes(spoiled)
+        with suppress(OSError, ValueError):
+            read_table(path)
 
 
 @pytest.mark.parametrize("name", ["missing", "x" * 5000, "a\x00b", "lone\ud800"])

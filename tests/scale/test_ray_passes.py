@@ -13,9 +13,9 @@ from torch.utils.data import Dataset
 
 from cofire import summarize
 from cofire.errors import BatchError, DataError, OptionError
+from cofire.scale import summarize as on_ray
 from cofire.scale.ray_engine import RayEngine
 from cofire.scale.ray_passes import RayRows
-from cofire.scale.ray_passes import summarize as on_ray
 from tests.cli.test_cli import cofire
 from tests.scale.clusters import STORE, ray_cluster
 

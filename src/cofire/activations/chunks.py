@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import torch
@@ -12,23 +11,24 @@ from cofire.activations.sharing import BLOCK
 from cofire.network import Network
 
 _AT_ONCE, _LIVE = 1 << 30, 4
-"""Bytes that the largest activations of a chunk may take, and how many of that size are alive at once."""
+"""Bytes that a chunk may take on its way, and how many results of the largest size are alive at once."""
 
 
 def chunk_of(network: Network) -> int:
     """How many samples a network runs at once: a block, or the largest part of it that a GiB is enough for.
 
     A forward pass gives other last bits for a batch of another size, so the size follows from the
-    network alone: neither from how the data is read nor from the machine.
+    network alone: neither from how the data is read nor from the machine. All that the network
+    computes counts, not the layers that are observed alone.
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
         >>> chunk_of(Network(model, torch.zeros(1, 4)))
         256
     """
-    shapes = (network.input_shape, *(layer.shape for layer in network.activation_layers))
-    sample = max(map(math.prod, shapes)) * network.dtype.itemsize * _LIVE
-    return max(1, min(BLOCK, 1 << max(1, _AT_ONCE // sample).bit_length() - 1))
+    sample = network.most_values * network.dtype.itemsize * _LIVE
+    fit = _AT_ONCE // sample if sample else BLOCK
+    return min(BLOCK, 1 << max(1, fit).bit_length() - 1)
 
 
 def in_chunks(batches: Iterable[Batch], size: int) -> Iterator[Batch]:

@@ -175,9 +175,9 @@ _DIGIT, _NEXT = np.int64(_BITS), 2.0**_BITS
 
 
 @compiler(error_model="numpy")
-def _add_digits(  # type: ignore[no-untyped-def]
-    low, high, digits, level, rows, values, bits
-):
+def _add_digits(
+    low: Any, high: Any, digits: Any, level: Any, rows: Any, values: Any, bits: Any
+) -> Any:
     """The definition in one go; whether a number is NaN or infinite, and then the sums are of no use."""
     most = np.empty(_STRIP, np.int64)
     scale = np.empty(_STRIP)

@@ -106,7 +106,13 @@ class LabelledDataOptions(ImageOptions):
 
     panel: ClassVar[str] = "Data"
 
-    batch_size: int = option(64, "Batch size", "Samples at a time.", ge=1)
+    batch_size: int = option(
+        64,
+        "Batch size",
+        "Samples read at a time. The network runs 256 at once, or fewer where these would take over a GiB: "
+        "so no result depends on it.",
+        ge=1,
+    )
     capture: Literal["export", "calls"] = option(
         "export",
         "Capture",

@@ -62,9 +62,8 @@ class Network(Shown):
             tuple of several inputs. One sample is enough.
         capture: "export" reads the model's operator graph. "calls" intercepts its function calls
             instead, for models that do not export; their graph is not available then.
-        output: Which of several outputs holds the logits, (batch, classes): a key or field, "." in
-            front of one further inside, or a position from 0 among all tensors that the model
-            returns. None for the only one, or the one called "logits".
+        output: Which of several outputs holds the logits, (batch, classes): a key or field, "." in front of one
+            further inside, or a position from 0 among all tensors that come out. None for the only one, or "logits".
 
     Raises:
         ExportError: The model cannot be read this way; the message says where, and what to do.
@@ -124,9 +123,8 @@ class Network(Shown):
         """A network from a program that `torch.export.save` wrote.
 
         Args:
-            path: A `.pt2` file, exported in evaluation mode with a dynamic batch axis. No code from
-                it is run: one with pickled objects, operators that are not PyTorch's own, or sizes
-                that are more than arithmetic is refused.
+            path: A `.pt2` file, exported in evaluation mode with a dynamic batch axis. No code from it is run: one
+                with pickled objects, operators not PyTorch's own, or sizes that are more than arithmetic is refused.
             output: Which of several outputs holds the logits.
 
         Raises:
@@ -191,6 +189,11 @@ class Network(Shown):
     def input_shape(self) -> tuple[int, ...]:
         """The shape of one sample."""
         return self._kinds[0][0]
+
+    @property
+    def most_values(self) -> int:
+        """Numbers that the largest of all results on the way has for each sample."""
+        return self._engine.most_values
 
     @property
     def device(self) -> torch.device:
@@ -338,12 +341,10 @@ class Network(Shown):
         Args:
             inputs: A batch (batch, *input_shape); it is brought to the network's device and, if
                 floating, to its type.
-            observe: Called with a layer and its activations (batch, *layer.shape) the moment they
-                are computed. It must not modify the tensor, and must copy what it keeps: the model
-                may write over it later.
+            observe: Called with a layer and its activations (batch, *layer.shape) the moment they are computed. It
+                must not modify the tensor, and must copy what it keeps: the model may write over it later.
             layers: What to observe.
-            head: Called with what goes into the last linear layer, (batch, features), if the
-                network `has_head`.
+            head: Called with what goes into the last linear layer, (batch, features), if the network `has_head`.
 
         Returns:
             The logits (batch, classes), without a softmax that the model ends with (see `output`).
@@ -383,11 +384,10 @@ class Network(Shown):
         Args:
             inputs: A batch, as `run` takes it.
             nodes: Of `graph` or of `functional`.
-            gradients: Whether autograd records what is computed, whatever mode the caller is in:
-                from `nodes` on, and from inputs that require gradients, which go in as they are, in
-                their own type. Nothing of the model records anything.
-            replace: Functions that are called in place of the operators of some nodes, with the
-                operators' arguments; in place of a parameter or an input, with its tensor.
+            gradients: Whether autograd records what is computed, whatever mode the caller is in: from `nodes` on, and
+                from inputs that require gradients, which go in as they are. Nothing of the model records anything.
+            replace: Functions that are called in place of the operators of some nodes, with the operators'
+                arguments; in place of a parameter or an input, with its tensor.
 
         Returns:
             The logits (batch, classes), and the values of `nodes`.

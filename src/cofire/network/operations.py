@@ -8,6 +8,7 @@ decided in one place.
 from __future__ import annotations
 
 import keyword
+import math
 import sysconfig
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -135,6 +136,26 @@ def _operations_in(values: Sequence[Any]) -> Iterator[Operation]:
             yield value
         elif isinstance(value, (tuple, list)):
             yield from _operations_in(value)
+
+
+def most_values(operations: Sequence[Operation]) -> int:
+    """How many numbers the largest result has for each sample; what has one size for all batches does not count.
+
+    Example:
+        >>> weight = Operation("t", sizes=(Extent(99, 99),))
+        >>> most_values([weight, Operation("linear", (weight,), sizes=(Extent(2, 3), Extent(5, 5)))])
+        5
+    """
+    known = (one.sizes for one in operations if one.sizes and UNKNOWN not in one.sizes)
+    small, large = batches_probed
+    return max(
+        (
+            (math.prod(s.large for s in sizes) - math.prod(s.small for s in sizes))
+            // (large - small)
+            for sizes in known
+        ),
+        default=0,
+    )
 
 
 def users_of(operations: Sequence[Operation]) -> dict[Operation, list[Operation]]:

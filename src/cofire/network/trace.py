@@ -19,6 +19,7 @@ from cofire.network.calls import CallReading, run_watched
 from cofire.network.export import functionalize
 from cofire.network.heads import Heads, attention_weights, find_heads
 from cofire.network.layers import ActivationLayer, find_layers
+from cofire.network.operations import most_values
 from cofire.network.outputs import Output, head_input
 from cofire.network.packing import packed_reading, unpacked_reading
 from cofire.network.reading import GraphReading, aliasing
@@ -83,6 +84,7 @@ class GraphEngine:
         found = find_layers(reading.operations, reading.batch)
         self.heads = find_heads(reading.operations, reading.batch, found)
         self.found = replace(found, heads=tuple(self.heads))
+        self.most_values = most_values(reading.operations)
         self.nodes = {
             layer: operation.node
             for layer, operation in self.found.sources.items()
@@ -452,6 +454,7 @@ class CallEngine:
     def __init__(self, model: nn.Module, reading: CallReading) -> None:
         refuse_chance_and_batch(reading.operations, reading.result, reading.batch)
         self.found = find_layers(reading.operations, reading.batch)
+        self.most_values = most_values(reading.operations)
         self.classes = reading.classes
         self.output: Output = reading.output
         self._model = model

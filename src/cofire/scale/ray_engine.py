@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
 from cofire.activations.together import Each
-from cofire.errors import CofireError, MissingExtraError, OptionError
+from cofire.errors import MissingExtraError, OptionError, ResultError
 from cofire.options import Options, option
 
 Item = TypeVar("Item")
@@ -28,6 +28,8 @@ Result = TypeVar("Result")
 
 _ANSWERS_WITHIN = 5.0
 """Seconds in which a cluster's address must answer."""
+_RETRIES = 5
+"""How often a piece of work is done again whose process ended: each time it may have been the work that ended it."""
 _STORE_BYTES = 256 << 20
 """Of the object store of a cluster that is started here alone: states pass through it one by one."""
 
@@ -100,6 +102,7 @@ class RayEngine:
         Raises:
             CofireError: What the work raised.
             OptionError: The cluster has no actor's room.
+            ResultError: A piece of work ended its process again and again.
         """
         ray = _ray()
         items = list(items)
@@ -134,7 +137,7 @@ class RayEngine:
                 "pass smaller actor_cpus and actor_gpus, or start more machines",
             )
         count = min(fit, self.actors or fit, most or fit)
-        with _quiet():
+        with quiet(), _known_errors(ray):
             results = rows.map_batches(
                 _Actor,
                 batch_size=None,
@@ -146,11 +149,12 @@ class RayEngine:
                 compute=ray.data.ActorPoolStrategy(min_size=1, max_size=count, initial_size=count),
                 num_cpus=self.cpus,
                 num_gpus=self.gpus or None,
+                max_task_retries=_RETRIES,
             )
             results.context.execution_options.preserve_order = True
             for row in results.iter_rows():
                 result = pickle.loads(row["result"])
-                if isinstance(result, CofireError):
+                if isinstance(result, Exception):
                     raise result
                 yield result
 
@@ -166,7 +170,10 @@ class _OnItems:
 
 
 class _Actor:
-    """Does the work in a process of the cluster, which sent it itself."""
+    """Does the work in a process of the cluster, which sent it itself.
+
+    Whatever is raised is a result: Ray would wrap it in its own, or start the process again.
+    """
 
     def __init__(self, work: Any, threads: int, folder: str) -> None:
         import torch
@@ -174,16 +181,40 @@ class _Actor:
         with suppress(OSError):
             os.chdir(folder)  # what paths begin at, where all machines see the same files
         torch.set_num_threads(threads)
-        if not isinstance(work, bytes):
-            work = _ray().get(work)
-        self._work = pickle.loads(work)
+        self._packed = work
+        self._work: Callable[[dict[str, Any]], Any] | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         try:
-            found = self._work(batch)
-        except CofireError as error:
-            found = error  # which Ray would wrap in its own
-        return {"result": [packed(found)]}
+            if self._work is None:
+                held = self._packed
+                self._work = pickle.loads(held if isinstance(held, bytes) else _ray().get(held))
+            return {"result": [packed(self._work(batch))]}
+        except (Exception, SystemExit) as error:
+            return {"result": [_packed_error(error)]}
+
+
+def _packed_error(error: BaseException) -> bytes:
+    """An error for another process: itself, or what it said where it cannot be sent."""
+    with suppress(Exception):
+        content = packed(error)
+        if isinstance(pickle.loads(content), Exception):
+            return content
+    return packed(RuntimeError(f"{type(error).__name__}: {error}"))
+
+
+@contextmanager
+def _known_errors(ray: Any) -> Iterator[None]:
+    """Says in our words that Ray has given up."""
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        said = next((line for line in reversed(str(error).splitlines()) if line.strip()), "")
+        raise ResultError(
+            f"work on the cluster that failed: {type(error).__name__}: {said.strip()}",
+            f"work whose process lives, or a cluster that does it anew (up to {_RETRIES} times)",
+            "see what ends the processes (memory?), and try fewer actors, or engine='here'",
+        ) from error
 
 
 def packed(thing: Any) -> bytes:
@@ -265,11 +296,11 @@ def _unanswered(address: str, error: Exception) -> OptionError:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without what Ray Data tells of itself: progress is shown by who asked."""
     logger = logging.getLogger("ray.data")
     before = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

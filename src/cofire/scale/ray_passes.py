@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,7 +22,7 @@ from cofire.errors import BatchError, DataError
 from cofire.network import Network
 from cofire.network.untouched import without_autocast
 from cofire.scale.parts import from_bytes, to_bytes
-from cofire.scale.ray_engine import RayEngine, cluster, packed
+from cofire.scale.ray_engine import RayEngine, cluster, packed, quiet
 
 _PIECES = 64
 """In about how many pieces a pass is cut: enough for actors of unlike speed, and few states to move."""
@@ -40,6 +39,8 @@ def summarize(
 ) -> ActivationSummary:
     """`cofire.summarize` on a Ray cluster: the same summary, to the last bit.
 
+    It is called as `cofire.scale.summarize`; Ray is imported when it is.
+
     Args:
         network: The classifier; each actor holds it.
         data: A `ray.data.Dataset` whose columns are those of a sample, `pixel_values` or `image` and
@@ -55,6 +56,12 @@ def summarize(
         DataError: The rows have no such columns.
         OptionError: Nobody answers at the address.
         MissingExtraError: Ray is not installed.
+
+    Example:
+        >>> import ray.data  # doctest: +SKIP
+        >>> rows = ray.data.read_parquet("s3://data/prepared")  # doctest: +SKIP
+        >>> cofire.scale.summarize(network, rows, by_class=True).samples  # doctest: +SKIP
+        1281167
     """
     engine = engine or RayEngine()
     with cluster(address):
@@ -120,7 +127,8 @@ class RayRows(Dataset[tuple[Tensor, int]]):
     in_memory = False
 
     def __init__(self, rows: Any) -> None:
-        names = rows.columns() or []
+        with quiet():
+            names = rows.columns() or []
         found = pair_of({name: name for name in names})
         if not isinstance(found, tuple):
             raise DataError(
@@ -130,8 +138,9 @@ class RayRows(Dataset[tuple[Tensor, int]]):
             )
         self._names: tuple[str, str] = found
         self._rows = _in_order(rows.select_columns(list(found)))
-        read = _in_order(rows.select_columns([found[1]])).iter_batches(batch_size=None)
-        parts = [part[found[1]] for part in read]
+        labels = _in_order(rows.select_columns([found[1]]))
+        with quiet():
+            parts = [part[found[1]] for part in labels.iter_batches(batch_size=None)]
         self.labels = torch.as_tensor(np.concatenate(parts)) if parts else torch.zeros(0).long()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -143,8 +152,9 @@ class RayRows(Dataset[tuple[Tensor, int]]):
 
     def in_batches(self, size: int) -> Iterable[tuple[Tensor, Tensor]]:
         """All samples in order in batches of a size."""
-        for part in self._rows.iter_batches(batch_size=size):
-            yield self._tensors(part)
+        with quiet():
+            for part in self._rows.iter_batches(batch_size=size):
+                yield self._tensors(part)
 
     def part(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
         """Samples of the piece that this actor was sent, by their numbers."""
@@ -159,8 +169,7 @@ class RayRows(Dataset[tuple[Tensor, int]]):
             import ray
 
             first = next(iter(pieces))
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)
+            with quiet():
                 numbered = self._rows.zip(ray.data.range(len(self)))
             size = len(first) * BLOCK
             return engine.over(
