@@ -421,6 +421,11 @@ def _is_of(place: Path, folder: str | Path, kind: str, results: Sequence[str], a
     return False
 
 
+def unfinished(folder: Path) -> bool:
+    """Whether a run was begun in a folder and has not ended."""
+    return (folder / _MARK).exists()
+
+
 def _names_in(place: Path) -> set[str]:
     return {path.name for path in place.iterdir()}
 

@@ -66,7 +66,7 @@ def test_what_was_left_of_another_job_and_ways_of_sharing_that_do_not_go_togethe
     assert run(("merge", "part1", "part2", "--out", "whole"), tmp_path).exit == 0
     (tmp_path / "odd").mkdir()
     (tmp_path / "job").mkdir()
-    for other in ("odd/pass1.safetensors", "job/ranges.safetensors"):
+    for other in ("odd/summarize-pass1.safetensors", "job/ranges.safetensors"):
         (tmp_path / other).write_bytes((tmp_path / "whole/ranges.safetensors").read_bytes())
     assert (
         "which is no part of a command with --shard"

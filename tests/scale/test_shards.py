@@ -58,7 +58,7 @@ def two_passes(data, names, place, later=None):
     folders = [place / name.replace("/", "-of-") for name in names]
     for name, folder in zip(names, folders, strict=True):
         shard(data, name, folder)
-    known, _ = merged(folders)
+    known = merged(folders).passes
     save_counts(place / "ranges.safetensors", known, MADE)
     known, _ = load_counts(place / "ranges.safetensors")
     for name, folder in zip(names, folders, strict=True):
@@ -74,7 +74,7 @@ def test_any_cut_merged_in_any_order_gives_the_same_file(
     place = tmp_path_factory.mktemp("parts")
     folders = two_passes(data, [f"{part}/{parts}" for part in range(1, parts + 1)], place)
     draw.shuffle(folders)
-    passes, made = merged(folders)
+    passes, made, _ = merged(folders)
     assert made == MADE
     with shared(Known(passes)):
         whole = cofire.summarize(network(), data, **HOW)
@@ -94,7 +94,7 @@ def test_data_that_comes_in_batches_is_shared_too(data, alone, tmp_path):
         torch.utils.data.TensorDataset(inputs, labels), batch_size=70
     )
     folders = two_passes(loader, ["1/2", "2/2"], tmp_path)
-    passes, _ = merged(folders)
+    passes = merged(folders).passes
     with shared(Known(passes)):
         whole = cofire.summarize(network(), loader, **HOW)
     assert whole.save(tmp_path / "summary.safetensors").read_bytes() == alone
@@ -133,12 +133,12 @@ def test_parts_that_do_not_belong_together_are_refused(data, tmp_path):
     with pytest.raises(MergeError, match="which holds no part"):
         merged([one, tmp_path / "nothing"])
     shard(data, "2/2", two)
-    known, _ = merged([one, two])
+    known = merged([one, two]).passes
     shard(data, "1/2", one, known)
     changed = data[0].clone()
     changed[700:] += 0.5
     shard((changed, data[1]), "2/2", two, known)
-    passes, _ = merged([one, two])
+    passes = merged([one, two]).passes
     with pytest.raises(DataError, match="second pass saw other data"), shared(Known(passes)):
         cofire.summarize(network(), data, **HOW)
 

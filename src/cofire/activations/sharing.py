@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Self
+from typing import Protocol, Self
 
 from cofire.activations.statistics import State
 from cofire.errors import MergeError, OptionError
@@ -16,13 +16,14 @@ BLOCK = 256
 """Samples of a block: work is shared between processes and machines in whole blocks, by number."""
 
 
-def blocks_of(samples: int, part: int = 1, parts: int = 1) -> range:
+def blocks_of(samples: int, part: int = 1, parts: int = 1, size: int = BLOCK) -> range:
     """The blocks of a data set that one of several processes takes: neighbours, as many as the others have or one less.
 
     Args:
         samples: Of the data set.
         part: Which process, from 1.
         parts: How many there are.
+        size: Samples of a block.
 
     Raises:
         OptionError: There is no such part.
@@ -35,7 +36,7 @@ def blocks_of(samples: int, part: int = 1, parts: int = 1) -> range:
         raise OptionError(
             f"part {part} of {parts}", "a part from 1 to their number", "count parts from 1"
         )
-    blocks = -(-samples // BLOCK)
+    blocks = -(-samples // size)
     return range(blocks * (part - 1) // parts, blocks * part // parts)
 
 
@@ -47,13 +48,17 @@ class Counted:
         blocks: Which, ascending, apart from each other.
         samples: Of the whole data set.
         network: Its digest, of architecture and weights.
-        states: What was counted, by name.
+        states: What was counted, by name; nothing where each block has left a file of its own.
+        size: Samples of a block.
+        data: A digest of the whole data set, "" where it is not known without reading all of it.
     """
 
     blocks: tuple[range, ...]
     samples: int
     network: str
     states: Mapping[str, State]
+    size: int = BLOCK
+    data: str = ""
 
     def merge(self, other: Self) -> Self:
         """What was counted in the blocks of both.
@@ -63,10 +68,10 @@ class Counted:
         """
         blocks = sorted((*self.blocks, *other.blocks), key=lambda part: part.start)
         twice = [two.start for one, two in pairwise(blocks) if two.start < one.stop]
-        other.check_of(self.samples, self.network)
+        other.check_of(self.samples, self.network, self.size, self.data)
         if twice:
             raise MergeError(
-                f"block {twice[0]} twice (samples {twice[0] * BLOCK:,} and on)",
+                f"block {twice[0]} twice (samples {twice[0] * self.size:,} and on)",
                 "each block of the data once",
                 "leave out the part that was given twice",
             )
@@ -75,9 +80,9 @@ class Counted:
             name: self.states[name].merge(other.states[name])
             for name in self.states.keys() & other.states.keys()
         }
-        return type(self)(joined(blocks), self.samples, self.network, states)
+        return replace(self, blocks=joined(blocks), states=states)
 
-    def check_of(self, samples: int, network: str) -> None:
+    def check_of(self, samples: int, network: str, size: int = BLOCK, data: str = "") -> None:
         """Refuse what was counted of other data or another network.
 
         Raises:
@@ -95,26 +100,38 @@ class Counted:
                 "parts of one network",
                 "make all parts with the same model and weights",
             )
+        if self.data != data:
+            raise MergeError(
+                f"counts of other data ({self.data[:12]}, not {data[:12]})",
+                "parts of one data set",
+                "make all parts of the same data: files of the same names that hold the same",
+            )
+        if self.size != size:
+            raise MergeError(
+                f"counts of blocks of {self.size:,} samples, and of {size:,}",
+                "parts of one cut",
+                "make all parts with the same --batch-size",
+            )
 
-    def check(self, samples: int, network: str) -> None:
+    def check(self, samples: int, network: str, size: int = BLOCK, data: str = "") -> None:
         """Refuse what is not of all this data and of this network.
 
         Raises:
             MergeError: It is not.
         """
-        self.check_of(samples, network)
+        self.check_of(samples, network, size, data)
         if missing := self.missing():
             part = missing[0]
-            first, last = part.start * BLOCK, min(samples, part.stop * BLOCK) - 1
+            first, last = part.start * size, min(samples, part.stop * size) - 1
             raise MergeError(
                 f"no counts of blocks {part.start} to {part.stop - 1} (samples {first:,} to {last:,})",
-                f"all {blocks_of(samples).stop:,} blocks",
+                f"all {blocks_of(samples, size=size).stop:,} blocks",
                 "make and name the part that is missing",
             )
 
     def missing(self) -> tuple[range, ...]:
         """Blocks of the data that nobody has counted."""
-        every = range(blocks_of(self.samples).stop)
+        every = blocks_of(self.samples, size=self.size)
         ends = (range(0, 0), *self.blocks, range(every.stop, every.stop))
         return tuple(range(a.stop, b.start) for a, b in pairwise(ends) if b.start > a.stop)
 
@@ -132,8 +149,15 @@ def joined(blocks: Sequence[range]) -> tuple[range, ...]:
 
 Count = Callable[[range], Counted]
 """Runs some blocks here, once."""
-Sharing = Callable[[Count, int], Counted]
-"""Gives what all processes counted in a pass, of which it may run blocks here; takes the number of samples as well."""
+
+
+class Sharing(Protocol):
+    """Gives what all processes counted in a pass over some samples, of which it may run blocks here."""
+
+    def __call__(self, count: Count, samples: int, size: int = BLOCK) -> Counted:
+        """What all counted; `size` is the samples of a block."""
+
+
 _SHARING: ContextVar[Sharing | None] = ContextVar("sharing", default=None)
 
 
@@ -150,3 +174,30 @@ def shared(sharing: Sharing) -> Iterator[None]:
 def sharing_now() -> Sharing | None:
     """How passes are shared here; None where they are not."""
     return _SHARING.get()
+
+
+def share_files(
+    make: Callable[[range], object], samples: int, network: str, size: int, data: str
+) -> None:
+    """Have a file made for each block of a data set: of all of them, or of those that are this process's.
+
+    Args:
+        make: Makes them for some blocks.
+        samples: Of the data set.
+        network: Its digest.
+        size: Samples of a block.
+        data: See `Counted`.
+
+    Raises:
+        MergeError: What others made is of other data or another network.
+    """
+    sharing = sharing_now()
+    if sharing is None:
+        make(blocks_of(samples, size=size))
+        return
+
+    def count(blocks: range) -> Counted:
+        make(blocks)
+        return Counted(joined([blocks]), samples, network, {}, size, data)
+
+    sharing(count, samples, size).check(samples, network, size, data)

@@ -14,12 +14,20 @@ from cofire.activations.progress import progress_over
 from cofire.atomic import write_text
 from cofire.cli.explain import asked_methods, check_tuned, options_of, setup_of
 from cofire.cli.options import BoxedImagesOptions, Output, RivalOptions, ViewOptions, tell
+from cofire.cli.sharing import ShardOptions, run_shared
 from cofire.cli.terminal import claim, print_table, say
 from cofire.evaluate.evaluation import OPTIONS, RECORDS, Evaluation
 from cofire.evaluate.judging import Judge
 from cofire.evaluate.measures import GROUPS, MARGIN, asked_groups, usual
 from cofire.evaluate.methods import EVALUATED
-from cofire.evaluate.records import IDENTITY, ROWS, JudgingOptions, check_methods, started
+from cofire.evaluate.records import (
+    IDENTITY,
+    ROWS,
+    JudgingOptions,
+    check_methods,
+    join_rows,
+    started,
+)
 from cofire.evaluate.robustness import run_robustness
 from cofire.evaluate.running import judge_of, run_evaluation
 from cofire.evaluate.tuned import read_tuned
@@ -45,6 +53,7 @@ from cofire.report.pages import (
     write_two_networks,
 )
 from cofire.scale.ray_engine import EngineOptions
+from cofire.scale.shards import Part
 
 PAGE, TABLE = "evaluation.html", "table.md"
 
@@ -53,7 +62,9 @@ _MOST_COMPARED = 300
 """Images that go through two networks at the most: all of them are held at once."""
 
 
-class Evaluate(EngineOptions, RivalOptions, BoxedImagesOptions, ViewOptions, JudgingOptions):
+class Evaluate(
+    EngineOptions, ShardOptions, RivalOptions, BoxedImagesOptions, ViewOptions, JudgingOptions
+):
     """Which methods are judged, by what, on which images."""
 
     out: Path = option(
@@ -97,6 +108,20 @@ def evaluate(options: Evaluate) -> dict[str, Any]:
     for tuning: on them the rules of boxes around heat are learned; methods are judged on the
     others. Every mean has a 95 % interval, and the first method is held against each of the others
     image by image.
+
+    With --shard 3/16, sixteen commands judge a part of the images each, anywhere and in any order,
+    and cofire merge puts their records together: tables, verdict and pages are made of the whole,
+    attacks and the other network are run then.
+    """
+    return run_shared("evaluate", evaluate_all, options)
+
+
+def evaluate_all(options: Evaluate, parts: Sequence[Sequence[Part]] = ()) -> dict[str, Any]:
+    """All of it, or what of it is shared here.
+
+    Args:
+        options: As given.
+        parts: What shards have judged.
     """
     out, against = options.out, options.against
     chosen = list(check_methods(asked_methods(options.method, tuple(EVALUATED))))
@@ -107,6 +132,8 @@ def evaluate(options: Evaluate) -> dict[str, Any]:
     called = options.with_views(options_of(chosen, tuned=tuned))
     _ = options.rival  # refused before anything is read
     claim(out, OPTIONS, "an evaluation", f"{ROWS}/{IDENTITY}", quiet=started(out))
+    for judged_parts in parts:
+        join_rows(out, judged_parts)
     network, preparation = options.opened()
     tell(preparation)
     # Before all that takes long: what is wrong with it would end the run only after the tables.

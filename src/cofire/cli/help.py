@@ -52,7 +52,7 @@ EXAMPLES = {
     ),
     "merge": (
         (
-            "Ranges of two parts after their first pass, the results after their second:",
+            "The results of two parts; of summarize the ranges first, and the results after the second pass:",
             "part1 part2 --out whole",
         ),
     ),
@@ -112,6 +112,10 @@ EXAMPLES = {
             "How far maps move under an attack, and where another network looks:",
             "--data photos --boxes annotations --model torchvision:vgg16 --robustness 50 "
             "--against torchvision:resnet50",
+        ),
+        (
+            "The second of four parts of a job array, for `cofire merge`:",
+            "--data photos --boxes boxes.json --model torchvision:resnet50 --shard 2/4 --out part2",
         ),
     ),
     "tune": (

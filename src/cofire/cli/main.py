@@ -20,7 +20,7 @@ VERBS = {
     "study": "Train a classifier, keep checkpoints, and hold what its neurons do against its accuracy.",
     "follow": "What the neurons did over the checkpoints of a finished training run, next to its accuracy.",
     "summarize": "What the neurons of one model do on one data set: a summary file, tables and a report.",
-    "merge": "The parts that commands with --shard counted, as one result.",
+    "merge": "The parts that commands with --shard did, as one result.",
     "report": "Write the report of finished results again, and its figures as files.",
     "graph": "Which neurons of a layer fire together: the graph of one checkpoint, as a file for Gephi.",
     "neurons": "What neurons of a layer fire for: pictures of the samples with their highest activations.",

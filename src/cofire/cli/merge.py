@@ -1,4 +1,4 @@
-"""`cofire merge`: the parts that shards counted, as one result."""
+"""`cofire merge`: the parts that shards did, as one result."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 import typer
 
+from cofire.activations.sharing import shared
 from cofire.cli.options import DATA_ROOT, Output
-from cofire.cli.sharing import RANGES, run_known
+from cofire.cli.sharing import RANGES, ROUNDS, made_again
 from cofire.cli.terminal import claim
-from cofire.errors import MergeError
+from cofire.errors import MergeError, OptionError
 from cofire.options import option
+from cofire.reading import named
 from cofire.scale.parts import save_counts
-from cofire.scale.shards import merged
+from cofire.scale.shards import Known, merged
 from cofire.storage import check_same, versions
-
-_PASSES = {"summarize": 2}
 
 
 class Merge(Output):
@@ -30,26 +30,35 @@ class Merge(Output):
 
 
 def merge(options: Merge) -> dict[str, Any]:
-    """The parts that commands with --shard counted, as one result.
+    """The parts that commands with --shard did, as one result.
 
-    After the first pass that is the ranges, after the last the results.
+    Of summarize that is the ranges after the first pass, and the results after the second; of
+    evaluate, explain and boost the results. Network and data must be there too.
     """
-    passes, made = merged(options.parts)
-    check_same(options.parts[0], {"versions": made["versions"]}, {"versions": versions()})
+    out = options.out
+    if out.resolve() in [part.resolve() for part in options.parts]:
+        raise OptionError(
+            f"out='{out}', which is one of the parts",
+            "a folder of its own for the whole",
+            "choose another folder with --out",
+        )
+    passes, made, parts = merged(options.parts)
     verb = made["verb"]
-    if len(passes) < _PASSES[verb]:
-        claim(options.out, RANGES, "a merge")
-        path = options.out / RANGES
+    check_same(options.parts[0], {"versions": made["versions"]}, {"versions": versions()})
+    if len(passes) < ROUNDS[verb]:
+        claim(out, RANGES, "a merge")
+        path = out / RANGES
         save_counts(path, passes, made)
-        typer.echo(f"Pass {len(passes)} of {_PASSES[verb]}, all shards: {path}")
-        typer.echo(f"Next: the same commands again, each with --ranges {path}")
+        typer.echo(f"Pass {len(passes)} of {ROUNDS[verb]}, all shards: {named(path)}")
+        typer.echo(f"Next: the same commands again, each with --ranges {named(path)}")
         return {"ranges": path, "pass": len(passes)}
     module = import_module(f"cofire.cli.{verb}")
     model = getattr(module, verb.capitalize())
-    told = {k: v for k, v in made.items() if k in model.model_fields}
-    whole = model(**told, out=options.out, workers=options.workers, data_root=options.data_root)
+    whole = made_again(model, made, out=out, workers=options.workers, data_root=options.data_root)
     try:
-        return run_known(getattr(module, f"{verb}_all"), whole, passes)
+        with shared(Known(passes)):
+            found: dict[str, Any] = getattr(module, f"{verb}_all")(whole, parts)
+            return found
     except MergeError as error:
         raise MergeError(
             f"parts that do not fit the data and network here: {error.given}",

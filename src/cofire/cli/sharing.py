@@ -6,7 +6,7 @@ import atexit
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,9 +17,10 @@ import typer
 from cofire.activations.sharing import Counted, shared
 from cofire.errors import MergeError, OptionError
 from cofire.options import Options, option
+from cofire.reading import named
 from cofire.scale.parts import load_counts
 from cofire.scale.ranks import Follower, launched, ranks
-from cofire.scale.shards import Known, PartWritten, Shard
+from cofire.scale.shards import PartWritten, Shard, part_file
 from cofire.storage import check_same, versions
 
 _WHERE = "Several machines"
@@ -27,7 +28,6 @@ _FREE = (
     "out",
     "shard",
     "ranges",
-    "batch_size",
     "workers",
     "data_root",
     "quiet",
@@ -37,19 +37,24 @@ _FREE = (
 """Options in which parts may differ."""
 RANGES = "ranges.safetensors"
 """The file with what all parts counted in the passes before the last."""
-PARTS_OF = ("pass1.safetensors", "pass2.safetensors", RANGES)
-"""Files that a folder of results may hold already when the command that makes these is called."""
+ROUNDS = {"summarize": 2, "evaluate": 1, "explain": 1, "boost": 1}
+"""Verbs that have shards, and how often all of these are run until `cofire merge` gives the results."""
 
 
-class SharedOptions(Options):
-    """Which part of the data this command counts."""
+class ShardOptions(Options):
+    """Which part of the data this command does."""
 
     shard: str | None = option(
         None,
         "Shard",
-        "Count a part of the data alone, such as 3/16; cofire merge puts all parts together.",
+        "Do a part of the data alone, such as 3/16; cofire merge puts all parts together.",
         panel=_WHERE,
     )
+
+
+class RangesOptions(ShardOptions):
+    """The same, in rounds."""
+
     ranges: Path | None = option(
         None,
         "Ranges",
@@ -58,69 +63,91 @@ class SharedOptions(Options):
     )
 
 
-O = TypeVar("O", bound=SharedOptions)  # noqa: E741
-Verb = Callable[[Any], dict[str, Any]]
+O = TypeVar("O", bound=ShardOptions)  # noqa: E741
 
 
-def made_with(verb: str, options: SharedOptions) -> dict[str, Any]:
-    """What parts of one result have in common, as JSON holds it."""
-    told = {name: value for name, value in options.record().items() if name not in _FREE}
-    return {"verb": verb, **told, "versions": versions()}
+def made_with(verb: str, options: ShardOptions) -> dict[str, Any]:
+    """What parts of one result have in common, as JSON holds it; "given" names what was not left at its default."""
+    # A summary's samples go through the network in pieces of its own.
+    free = (*_FREE, "batch_size") if verb == "summarize" else _FREE
+    told = {name: value for name, value in options.record().items() if name not in free}
+    given = sorted(options.model_fields_set & told.keys())
+    return {"verb": verb, **told, "given": given, "versions": versions()}
 
 
-def run_shared(
-    verb: str, run: Callable[[O], dict[str, Any]], options: O, passes: int = 2
-) -> dict[str, Any]:
-    """Run a verb: all of it, a shard of one of its passes, or as one of torchrun's processes.
+def made_again(model: type[O], made: Mapping[str, Any], **free: Any) -> O:
+    """The options that parts were made with.
+
+    Args:
+        model: Of the verb.
+        made: What `made_with` gave.
+        free: Options in which parts may differ; those that the verb has not are left out.
+
+    Raises:
+        CofireError: These are none of its options.
+    """
+    given = {name: made[name] for name in made["given"]}
+    return model(**given, **{name: one for name, one in free.items() if name in model.model_fields})
+
+
+def parts_of(verb: str) -> list[str]:
+    """Files that a folder of results may hold already when the verb that makes these is called."""
+    return [part_file(verb, number + 1) for number in range(3)] + [RANGES]
+
+
+def run_shared(verb: str, run: Callable[[O], dict[str, Any]], options: O) -> dict[str, Any]:
+    """Run a verb: all of it, a shard, or as one of torchrun's processes.
 
     Args:
         verb: Its name.
         run: What it does.
         options: As given.
-        passes: Over the data.
     """
-    if options.shard is None and options.ranges is not None:
+    ranges: Path | None = getattr(options, "ranges", None)
+    if options.shard is None and ranges is not None:
         raise OptionError(
-            f"ranges='{options.ranges}' without shard",
+            f"ranges='{ranges}' without shard",
             "the shard whose second pass this is",
             "pass shard=1/2, say, or leave ranges out",
         )
-    if launched() and (options.shard is not None or getattr(options, "engine", None) == "ray"):
+    on_ray = getattr(options, "engine", None) == "ray"
+    if options.shard is not None and on_ray:
+        raise OptionError(
+            f"shard={options.shard} with engine='ray'",
+            "one way of sharing: a cluster shares all of it",
+            "leave one of them out",
+        )
+    if launched() and (options.shard is not None or (on_ray and ROUNDS[verb] > 1)):
         raise OptionError(
             "torchrun with --shard or --engine ray",
             "one way of sharing the data",
             "start the command without torchrun, or leave these options out",
         )
     if options.shard is not None:
-        return _run_shard(verb, run, options, options.shard, passes)
-    if launched():
-        return _run_ranks(verb, run, options, passes)
+        return _run_shard(verb, run, options, options.shard, ranges)
+    if launched() and ROUNDS[verb] > 1:
+        return _run_ranks(verb, run, options, ROUNDS[verb])
     return run(options)
 
 
 def _run_shard(
-    verb: str, run: Callable[[O], dict[str, Any]], options: O, shard: str, passes: int
+    verb: str, run: Callable[[O], dict[str, Any]], options: O, shard: str, ranges: Path | None
 ) -> dict[str, Any]:
-    made = made_with(verb, options)
+    made, rounds = made_with(verb, options), ROUNDS[verb]
     known: list[Counted] = []
-    if options.ranges is not None:
-        known, theirs = load_counts(options.ranges)
-        check_same(options.ranges.parent, theirs, made)
+    if ranges is not None:
+        known, theirs = load_counts(ranges)
+        check_same(ranges.parent, theirs, made)
     out: Path = options.out  # type: ignore[attr-defined]
     try:
         with shared(Shard(shard, out, made, known)):
             return run(options)
     except PartWritten as part:
-        typer.echo(f"Pass {part.number} of {passes}, shard {shard}: {part.path}")
-        again = f", then this again with --ranges WHOLE/{RANGES}" if part.number < passes else ""
+        which = f"Pass {part.number} of {rounds}, shard" if rounds > 1 else "Shard"
+        typer.echo(f"{which} {shard}: {named(part.path)}")
+        again = f", then this again with --ranges WHOLE/{RANGES}" if part.number < rounds else ""
         typer.echo(f"Next, once all shards are there: cofire merge FOLDER… --out WHOLE{again}")
         return {"part": part.path, "pass": part.number, "shard": shard}
-
-
-def run_known(run: Verb, options: SharedOptions, passes: list[Any]) -> dict[str, Any]:
-    """Run a verb over what shards have counted."""
-    with shared(Known(passes)):
-        return run(options)
 
 
 def _run_ranks(

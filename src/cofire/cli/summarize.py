@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,15 +17,15 @@ from cofire.activations.batches import classes_of
 from cofire.activations.cofiring import narrowed
 from cofire.activations.labelling import Labelling
 from cofire.cli.options import DATA, LabelledDataOptions, Output
-from cofire.cli.sharing import PARTS_OF, SharedOptions, run_shared
+from cofire.cli.sharing import RangesOptions, parts_of, run_shared
 from cofire.cli.terminal import claim, note
 from cofire.cli.trajectories import reported
-from cofire.errors import OptionError
 from cofire.images.classes import known_names
 from cofire.options import option
 from cofire.patterns import information_floor
 from cofire.scale.ray_engine import EngineOptions
 from cofire.scale.ray_passes import on_actors
+from cofire.scale.shards import Part
 from cofire.storage import versions
 from cofire.study import Moment, trajectory_of
 from cofire.study.analyse import classes_told
@@ -33,7 +35,7 @@ from cofire.study.pictures import picture_tables
 from cofire.study.sources import outputs_of
 
 
-class Summarize(ObservationOptions, EngineOptions, SharedOptions, LabelledDataOptions):
+class Summarize(ObservationOptions, EngineOptions, RangesOptions, LabelledDataOptions):
     """What is summarised, and how."""
 
     data: str = option(..., "Data", DATA, panel="Data")
@@ -66,24 +68,19 @@ def summarize(options: Summarize) -> dict[str, Any]:
     with --ranges, and cofire merge gives the results. With --engine ray the actors of a Ray cluster
     share it. Any way gives the same numbers, to the last bit.
     """
-    if options.engine == "ray" and options.shard is not None:
-        raise OptionError(
-            f"shard={options.shard} with engine='ray'",
-            "one way of sharing: a cluster shares all of it",
-            "leave one of them out",
-        )
-    with options.each() as each:
-        if options.engine == "here":
-            return run_shared("summarize", summarize_all, options)
-        with on_actors(each):
-            return summarize_all(options)
+    return run_shared("summarize", summarize_all, options)
 
 
-def summarize_all(options: Summarize) -> dict[str, Any]:
+def summarize_all(options: Summarize, parts: Sequence[Sequence[Part]] = ()) -> dict[str, Any]:
     """All of it, or what of it is shared here."""
+    with options.each() as each, nullcontext() if options.engine == "here" else on_actors(each):
+        return _summarize(options)
+
+
+def _summarize(options: Summarize) -> dict[str, Any]:
     options.check_used()
     graphs = GraphOptions(options.resolution, options.community_runs, options.top)
-    claim(options.out, "summary.safetensors", "a summary", *PARTS_OF)
+    claim(options.out, "summary.safetensors", "a summary", *parts_of("summarize"))
     network, (source,), preparation = options.opened_with(
         (options.data, "train"), split=options.split
     )

@@ -9,13 +9,13 @@ from typing import Any, ClassVar, Literal
 import pyarrow as pa
 from pydantic import PositiveInt, field_validator, model_validator
 
-from cofire.errors import OptionError, ResultError, near_matches
+from cofire.errors import MergeError, OptionError, ResultError, near_matches
 from cofire.evaluate.measures import asked_groups, records_schema
 from cofire.evaluate.methods import EVALUATED
 from cofire.options import Options, option
 from cofire.reading import reader
 from cofire.renamed import in_words_of_now
-from cofire.storage import Read, begin, load_json, read_table, save_json, write_table
+from cofire.storage import Read, begin, check_same, load_json, read_table, save_json, write_table
 
 FILLS = ("mean", "blur", "black")
 _WHICH = "Which images and boxes"
@@ -160,6 +160,40 @@ def started(folder: str | Path) -> bool:
         False
     """
     return (Path(folder) / ROWS / IDENTITY).is_file()
+
+
+def join_rows(folder: str | Path, parts: Sequence[tuple[Path, Sequence[range]]]) -> None:
+    """Put what others have judged into one run's folder, from where it goes on.
+
+    Args:
+        folder: The run's.
+        parts: Folders of others, of each the batches that are its own.
+
+    Raises:
+        MergeError: They judged under other options, or with boxes that were learned otherwise.
+        ResultError: What a part holds is damaged or missing.
+    """
+    into, first = Path(folder) / ROWS, parts[0][0]
+    options = _part(first / ROWS / IDENTITY, lambda path: dict(load_json(path)))
+    begin(into / IDENTITY, options)
+    boxes = None
+    for part, blocks in parts:
+        theirs = _part(part / ROWS / IDENTITY, lambda path: dict(load_json(path)))
+        check_same(part, theirs, options)
+        learned = part / ROWS / "boxes.json"
+        if learned.exists():
+            found = _part(learned, load_json)
+            boxes = found if boxes is None else boxes
+            if found != boxes:
+                raise MergeError(
+                    f"'{part}', whose boxes were learned otherwise than those of '{first}'",
+                    "one rule of each method, as devices of one kind learn it",
+                    "make all parts on one kind of device",
+                )
+            save_json(into / learned.name, found)
+        for number in (number for block in blocks for number in block):
+            name = f"{number:06d}.parquet"
+            write_table(_part(part / ROWS / name, read_table), into / name)
 
 
 class Chunks:

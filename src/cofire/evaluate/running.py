@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from cofire.activations.progress import progress_over
+from cofire.activations.sharing import share_files
 from cofire.activations.together import Each
 from cofire.arguments import validated
 from cofire.atomic import claimed
@@ -128,12 +129,7 @@ def run_evaluation(
     }
     with claimed(out, "an evaluation", [OPTIONS, f"{ROWS}/{IDENTITY}"], alone=False):
         chunks = Chunks(out, identity, lambda theirs: _as_now(theirs, identity))
-        batches = [slice(at, at + size) for at in range(0, len(images), size)]
-        if tell is not None and len(images) + len(tuning) >= _TIMED:
-            left = [part for at, part in enumerate(batches) if not chunks.has(at)]
-            left_images = sum(len(images[part]) for part in left)
-            learned_on = 0 if chunks.has("boxes") or not heated else len(tuning)
-            tell(_time_told(judge, images, preparation, chosen, left_images, learned_on, heated))
+        batches = [images[at : at + size] for at in range(0, len(images), size)]
 
         def learn() -> dict[str, Any]:
             title = f"Learning boxes on {len(tuning):,} images"
@@ -145,29 +141,37 @@ def run_evaluation(
             # is damaged.
             return {method: rules.get(method) for method in heated}
 
-        rules = (
-            chunks.once("boxes", learn, lambda rules: fault_of_rules(rules, heated))
-            if heated
-            else {}
-        )
-        learned = {method: rule for method, rule in rules.items() if rule is not None}
-        judge, parts = judge.with_rules(learned), []
-        title = f"Judging {len(chosen)} methods on {len(images):,} images"
-        known = [
-            chunks.get(number, [image.name for image in images[place]], chosen)
-            for number, place in enumerate(batches)
-        ]
-        missing = [images[batches[number]] for number, part in enumerate(known) if part is None]
-        judged = iter(each(functools.partial(_judged, judge, preparation, chosen, draws), missing))
-        with progress_over(title, len(images), progress) as advance:
-            for number, part in enumerate(known):
-                part = chunks.put(number, next(judged)) if part is None else part
-                parts.append(part)
-                advance(len(part) // len(chosen))
+        def learned() -> dict[str, Any]:
+            rules = chunks.once("boxes", learn, lambda rules: fault_of_rules(rules, heated))
+            return {method: rule for method, rule in rules.items() if rule is not None}
+
+        def rows_of(number: int) -> pa.Table | None:
+            return chunks.get(number, [image.name for image in batches[number]], chosen)
+
+        def judge_batches(numbers: range) -> None:
+            missing = [number for number in numbers if rows_of(number) is None]
+            left, all_of = (sum(len(batches[at]) for at in part) for part in (missing, numbers))
+            if tell is not None and len(images) + len(tuning) >= _TIMED:
+                learned_on = 0 if chunks.has("boxes") or not heated else len(tuning)
+                tell(_time_told(judge, images, preparation, chosen, left, learned_on, heated))
+            if not missing:
+                return
+            ready = judge.with_rules(learned()) if heated else judge
+            judging = functools.partial(_judged, ready, preparation, chosen, draws)
+            title = f"Judging {len(chosen)} methods on {all_of:,} images"
+            with progress_over(title, all_of, progress) as advance:
+                advance(all_of - left)
+                found = each(judging, [batches[number] for number in missing])
+                for number, rows in zip(missing, found, strict=True):
+                    chunks.put(number, rows)
+                    advance(len(batches[number]))
+
+        share_files(judge_batches, len(images), identity["network"], size, identity["files"])
+        parts = [rows_of(number) for number, _ in enumerate(batches)]
         told = {
             "collection": images.told,
             "left_out": images.left_out,
-            "thresholds": learned,
+            "thresholds": learned() if heated else {},
             **(note or {}),
         }
         found = Evaluation(pa.concat_tables(parts), {**identity, **told}, images)

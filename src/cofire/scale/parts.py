@@ -50,6 +50,8 @@ def _packed(counted: Counted) -> tuple[dict[str, Any], dict[str, Tensor]]:
         "blocks": [[part.start, part.stop] for part in counted.blocks],
         "samples": counted.samples,
         "network": counted.network,
+        "size": counted.size,
+        "data": counted.data,
         "states": states,
     }
     return note, tensors
@@ -62,7 +64,7 @@ def _unpacked(note: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Counted
         held = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
         states[told["name"]] = _KINDS[told["kind"]](**held, **told["plain"])
     blocks = tuple(range(*ends) for ends in note["blocks"])
-    return Counted(blocks, note["samples"], note["network"], states)
+    return Counted(blocks, note["samples"], note["network"], states, note["size"], note["data"])
 
 
 def to_bytes(counted: Counted) -> bytes:

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from cofire.activations.sharing import Count, Counted, blocks_of
+from cofire.activations.sharing import BLOCK, Count, Counted, blocks_of
 from cofire.errors import CofireError, ResultError
 from cofire.scale.parts import from_bytes, load_counts, save_counts, to_bytes
 from cofire.storage import check_same
@@ -55,13 +55,15 @@ class Ranks:
         """Whether this process writes results."""
         return self._rank == 0
 
-    def __call__(self, count: Count, samples: int) -> Counted:
+    def __call__(self, count: Count, samples: int, size: int = BLOCK) -> Counted:
         """What all processes counted in the next pass."""
         number, self._next = self._next, self._next + 1
         self._left -= 1
         whole = self._done[number] if number < len(self._done) else None
         if number >= self._known:
-            whole = self._gathered(lambda: count(blocks_of(samples, self._rank + 1, self._size)))
+            whole = self._gathered(
+                lambda: count(blocks_of(samples, self._rank + 1, self._size, size))
+            )
             if whole is not None and self._left:
                 self._done.append(whole)
                 save_counts(self._kept, self._done, self._record)

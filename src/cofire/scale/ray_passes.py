@@ -82,16 +82,16 @@ def on_actors(each: Each, progress: bool | None = None) -> Iterator[None]:
         progress: Show a bar; None shows it on a terminal.
     """
 
-    def sharing(count: Count, samples: int) -> Counted:
-        blocks = blocks_of(samples)
-        size = max(1, -(-len(blocks) // _PIECES))
-        pieces = [blocks[at : at + size] for at in range(0, len(blocks), size)] or [blocks]
+    def sharing(count: Count, samples: int, size: int = BLOCK) -> Counted:
+        blocks = blocks_of(samples, size=size)
+        most = max(1, -(-len(blocks) // _PIECES))
+        pieces = [blocks[at : at + most] for at in range(0, len(blocks), most)] or [blocks]
         found: Counted | None = None
         with progress_over(f"{len(pieces)} pieces on a cluster", samples, progress) as advance:
             for piece, counted in zip(pieces, each(_Counting(count), pieces), strict=True):
                 one = from_bytes(counted)
                 found = one if found is None else found.merge(one)
-                advance(min(samples, piece.stop * BLOCK) - piece.start * BLOCK)
+                advance(min(samples, piece.stop * size) - piece.start * size)
         assert found is not None
         return found
 

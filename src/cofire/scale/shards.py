@@ -5,14 +5,40 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from cofire.activations.sharing import Count, Counted, blocks_of
+from cofire.activations.sharing import BLOCK, Count, Counted, blocks_of
+from cofire.atomic import unfinished
 from cofire.errors import MergeError, OptionError, ResultError
 from cofire.scale.parts import load_counts, save_counts
 from cofire.storage import check_same, hash_of_tensors
 
-_PASS = re.compile(r"pass(\d+)\.safetensors")
+_PASS = re.compile(r"\w+-pass(\d+)\.safetensors")
+
+
+def part_file(verb: str, number: int) -> str:
+    """What the file of a part is called, which says that it is whole.
+
+    Args:
+        verb: The command that counts.
+        number: Of the pass, from 1.
+    """
+    return f"{verb}-pass{number}.safetensors"
+
+
+class Part(NamedTuple):
+    """What one shard did of a pass: its folder, and which blocks."""
+
+    folder: Path
+    blocks: tuple[range, ...]
+
+
+class Merged(NamedTuple):
+    """What all shards counted, pass by pass; what they were made with; of each pass its parts, by their first block."""
+
+    passes: list[Counted]
+    made: dict[str, Any]
+    parts: list[list[Part]]
 
 
 class PartWritten(Exception):  # noqa: N818 (nothing went wrong)
@@ -34,7 +60,7 @@ class Shard:
     Args:
         shard: Such as "3/16", the third of sixteen.
         out: Folder for its part.
-        record: What it is made with, as JSON holds it.
+        record: What it is made with, as JSON holds it; the verb among it.
         known: What all shards counted in earlier passes.
 
     Raises:
@@ -52,18 +78,17 @@ class Shard:
         self._out, self._record, self._known = out, record, list(known)
         self._done = 0
 
-    def __call__(self, count: Count, samples: int) -> Counted:
+    def __call__(self, count: Count, samples: int, size: int = BLOCK) -> Counted:
         """What all shards counted in the next pass, if that is known."""
         number, self._done = self._done, self._done + 1
         if number < len(self._known):
             return self._known[number]
-        found = count(blocks_of(samples, self._part, self._parts))
-        path = self._out / f"pass{number + 1}.safetensors"
+        path = self._out / part_file(self._record["verb"], number + 1)
         about = {"shard": f"{self._part}/{self._parts}", "known": digest(self._known)}
-        for later in self._out.glob("pass*.safetensors"):
-            match = _PASS.fullmatch(later.name)
-            if match and int(match[1]) > number + 1:
-                later.unlink()  # over ranges that are no longer these
+        for later, file in _files_in(self._out).items():
+            if later > number:
+                file.unlink()  # of another part, or over ranges that are no longer these
+        found = count(blocks_of(samples, self._part, self._parts, size))
         save_counts(path, [found], {"made": dict(self._record), **about})
         raise PartWritten(path, number + 1)
 
@@ -78,9 +103,15 @@ class Known:
     def __init__(self, passes: Sequence[Counted]) -> None:
         self._passes = iter(passes)
 
-    def __call__(self, count: Count, samples: int) -> Counted:
+    def __call__(self, count: Count, samples: int, size: int = BLOCK) -> Counted:
         """The next pass."""
-        return next(self._passes)
+        if (found := next(self._passes, None)) is None:
+            raise MergeError(
+                "parts in which a pass is missing",
+                "parts that were made to their end",
+                "run the same commands again",
+            )
+        return found
 
 
 def digest(passes: Sequence[Counted]) -> str:
@@ -94,8 +125,8 @@ def digest(passes: Sequence[Counted]) -> str:
     return hash_of_tensors(tensors)
 
 
-def merged(folders: Sequence[Path]) -> tuple[list[Counted], dict[str, Any]]:
-    """What all shards counted, pass by pass, and what they were made with.
+def merged(folders: Sequence[Path]) -> Merged:
+    """What all shards counted.
 
     Args:
         folders: Of the parts, in any order.
@@ -105,12 +136,13 @@ def merged(folders: Sequence[Path]) -> tuple[list[Counted], dict[str, Any]]:
             made over the ranges of others; or one is missing.
         ResultError: A file is damaged, or a folder is no part.
     """
-    files = {folder: _files_in(folder) for folder in folders}
+    files = {folder: _part_in(folder) for folder in folders}
+    parts: list[list[Part]] = []
     passes: list[Counted] = []
     made: dict[str, Any] = {}
     for number in range(1, max(max(found) for found in files.values()) + 1):
         ranges, whole = digest(passes), None
-        shards: dict[str, Path] = {}
+        shards, places = dict[str, Path](), list[Part]()
         for folder, found in files.items():
             if number not in found:
                 continue
@@ -130,6 +162,7 @@ def merged(folders: Sequence[Path]) -> tuple[list[Counted], dict[str, Any]]:
                     "leave one of them out",
                 )
             shards[record["shard"]] = folder
+            places.append(Part(folder, counted.blocks))
             try:
                 whole = counted if whole is None else whole.merge(counted)
             except MergeError as error:
@@ -139,7 +172,12 @@ def merged(folders: Sequence[Path]) -> tuple[list[Counted], dict[str, Any]]:
         assert whole is not None
         _check_whole(whole, shards, number)
         passes.append(whole)
-    return passes, made
+        parts.append(sorted((one for one in places if one.blocks), key=_first))
+    return Merged(passes, made, parts)
+
+
+def _first(part: Part) -> int:
+    return part.blocks[0].start
 
 
 def _part(path: Path) -> tuple[Counted, dict[str, Any]]:
@@ -171,11 +209,21 @@ def _check_whole(whole: Counted, shards: Mapping[str, Path], number: int) -> Non
 
 
 def _files_in(folder: Path) -> dict[int, Path]:
-    found = {
+    return {
         int(match[1]): path
-        for path in folder.glob("pass*.safetensors")
+        for path in folder.glob("*-pass*.safetensors")
         if (match := _PASS.fullmatch(path.name))
     }
+
+
+def _part_in(folder: Path) -> dict[int, Path]:
+    found = _files_in(folder)
+    if unfinished(folder):
+        raise MergeError(
+            f"'{folder}', where a command was begun and has not ended",
+            "folders in which --shard was done",
+            "wait until it has ended, or run it again",
+        )
     if not found:
         raise MergeError(
             f"'{folder}', which holds no part",

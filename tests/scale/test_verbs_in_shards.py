@@ -1,0 +1,139 @@
+"""Commands with shards, merged, leave the files of one command: any number of shards, in any order."""
+
+import random
+import shutil
+
+import pytest
+import torch
+
+from tests.crash.verbs import rows_in
+from tests.golden.place import build
+from tests.golden.running import run
+
+_PLAIN = "--resize 0 --mean 0.5 --std 0.25"
+_BOXES = f"--data images --boxes boxes.json --model net.pt2 {_PLAIN}"
+VERBS = {
+    "evaluate": f"evaluate {_BOXES} --method centre,discernible --measures localisation,soft "
+    "--split all --limit 10 --batch-size 3",
+}
+"""What each verb is asked; evaluate has four batches of images, the last one of one."""
+CUTS = {"evaluate": (2, 3, 7)}
+"""Into how many shards: as many as are equal, ragged ones, and some that have nothing to do."""
+OTHERWISE = {"evaluate": "--fill black"}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A user's folder, and what each verb wrote in one command."""
+    place = build(tmp_path_factory.mktemp("shards") / "user")
+    with pytest.MonkeyPatch.context() as patch:
+        # Pages and records tell the command, which is another one.
+        for module in ("explain", "boost"):
+            patch.setattr(f"cofire.cli.{module}.command_line", lambda: "cofire")
+        for verb in VERBS:
+            called(place, f"{VERBS[verb]} --out {verb}")
+        yield place
+
+
+def called(place, line):
+    told = run(tuple(line.split()), place)
+    assert told.exit == 0, (line, told.err)
+    return told
+
+
+def refused(place, line):
+    told = run(tuple(line.split()), place)
+    assert told.exit == 1, (line, told.out)
+    assert "Traceback" not in told.err
+    assert "Error:" not in told.err
+    return told.err
+
+
+def shards_of(place, verb, count, name="part", more=""):
+    """The folders of all shards, each made once."""
+    folders = [f"{verb}-{name}{part}of{count}" for part in range(1, count + 1)]
+    for part, folder in enumerate(folders, start=1):
+        if not (place / folder).exists():
+            called(place, f"{VERBS[verb]} {more} --shard {part}/{count} --out {folder}")
+    return folders
+
+
+@pytest.mark.parametrize(("verb", "count"), [(verb, cut) for verb in VERBS for cut in CUTS[verb]])
+def test_merged_shards_are_the_files_of_one_command(place, verb, count):
+    folders = shards_of(place, verb, count)
+    random.Random(count).shuffle(folders)
+    whole = f"{verb}-whole{count}"
+    said = called(place, f"merge {' '.join(folders)} --out {whole}").out
+    assert rows_in(place / whole) == rows_in(place / verb)
+    assert whole in said
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_shard_that_is_missing_or_there_twice_or_another_is_refused(place, verb):
+    one, two = shards_of(place, verb, 2)
+    assert "no pass 1 of shard 2 of 2" in refused(place, f"merge {one} --out x")
+    shutil.copytree(place / one, place / "again", dirs_exist_ok=True)
+    assert "shard 1/2 twice" in refused(place, f"merge {one} {two} again --out x")
+    shutil.rmtree(place / "again")
+    (other, _) = shards_of(place, verb, 2, "other", OTHERWISE[verb])
+    told = OTHERWISE[verb].split()[0].removeprefix("--")
+    assert f"other values of {told}" in refused(place, f"merge {other} {two} --out x")
+    assert "one of the parts" in refused(place, f"merge {one} {two} --out {one}")
+    assert "holds" in refused(place, f"summarize --model net.pt2 --data digits --out {one}")
+    assert not (place / "x").exists()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_shards_of_other_weights_are_refused(place, verb):
+    one, two = shards_of(place, verb, 2)
+    kept = (place / "net.pt2").read_bytes(), (place / "mine.py").read_bytes()
+    try:
+        change_weights(place)
+        called(place, f"{VERBS[verb]} --shard 2/2 --out {verb}-weights")
+        told = refused(place, f"merge {one} {verb}-weights --out x")
+        assert f"{verb}-weights': counts of a network with other weights" in told
+        told = refused(place, f"merge {one} {two} --out x")
+        assert "parts that do not fit the data and network here" in told
+    finally:
+        (place / "net.pt2").write_bytes(kept[0])
+        (place / "mine.py").write_bytes(kept[1])
+        shutil.rmtree(place / "x", ignore_errors=True)
+
+
+def change_weights(place):
+    program = torch.export.load(place / "net.pt2")
+    for value in program.state_dict.values():
+        if value.is_floating_point():
+            value.data *= 1.01
+    torch.export.save(program, place / "net.pt2")
+    text = (place / "mine.py").read_text()
+    (place / "mine.py").write_text(
+        text.replace(
+            "torch.optim.SGD(model.parameters(), 0.2)", "torch.optim.SGD(model.parameters(), 0.1)"
+        )
+    )
+
+
+def test_parts_of_two_verbs_are_refused(place):
+    parts = [shards_of(place, verb, 2)[at] for at, verb in enumerate(list(VERBS)[:2])]
+    if len(parts) == 2:
+        assert "other values of" in refused(place, f"merge {' '.join(parts)} --out x")
+
+
+def test_a_shard_goes_on_and_one_that_was_begun_is_not_merged(place):
+    folders = shards_of(place, "evaluate", 3)
+    killed = place / "killed"
+    shutil.copytree(place / folders[0], killed)
+    (killed / "evaluate-pass1.safetensors").unlink()
+    (killed / ".cofire.json").write_text('{"kind": "an evaluation", "by": "process 1"}')
+    assert "begun and has not ended" in refused(place, "merge killed --out x")
+    called(place, f"{VERBS['evaluate']} --shard 1/3 --out killed")
+    assert rows_in(killed) == rows_in(place / folders[0])
+    (killed / "rows/000000.parquet").write_bytes(b"PAR1")
+    told = refused(place, f"merge killed {folders[1]} {folders[2]} --out x")
+    assert "killed/rows/000000.parquet" in told
+
+
+def test_shards_on_a_cluster_are_refused(place):
+    told = refused(place, f"{VERBS['evaluate']} --shard 1/2 --engine ray --out x")
+    assert "--shard 1/2 with --engine 'ray'" in told
