@@ -24,6 +24,8 @@ WALK = {
     "boost": f"{_OWN} --train mine:train --validation mine:held_out --test mine:test --out boost",
     "explain": f"images/000.png --model net.pt2 {_PLAIN} --out explained",
     "evaluate": f"{_BOXES} --method centre,random --split all --limit 2 --out evaluated",
+    "evaluate --shard 1/1": f"{_BOXES} --method centre --split all --limit 2 --out judged-part",
+    "merge judged-part": "--out judged",
     "tune": f"{_BOXES} --trials 11 --try sigma=0.05,0.2 --out tuned",
     "trust make": f"{_BOXES} --against net.pt2 --count 4 --checks 1 --repeats 1 --out trust",
     "trust report": "trust --simulated 8",

@@ -5,7 +5,9 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from cofire.storage import save_result
 from tests.crash.verbs import rows_in
 from tests.golden.place import build
 from tests.golden.running import run
@@ -15,23 +17,27 @@ _BOXES = f"--data images --boxes boxes.json --model net.pt2 {_PLAIN}"
 VERBS = {
     "evaluate": f"evaluate {_BOXES} --method centre,discernible --measures localisation,soft "
     "--split all --limit 10 --batch-size 3",
+    "explain": f"explain images --model net.pt2 {_PLAIN} --method discernible,gradcam --batch-size 4",
+    "boost": "boost --model mine:digits_network --train mine:train --test mine:test "
+    "--validation mine:held_out --booster readout",
 }
 """What each verb is asked; evaluate has four batches of images, the last one of one."""
-CUTS = {"evaluate": (2, 3, 7)}
+CUTS = {"evaluate": (2, 3, 7), "explain": (3, 5), "boost": (4,)}
 """Into how many shards: as many as are equal, ragged ones, and some that have nothing to do."""
-OTHERWISE = {"evaluate": "--fill black"}
+OTHERWISE = {"evaluate": "--fill black", "explain": "--top 2", "boost": "--unit element"}
+
+QUICK = {verb: () if verb == "evaluate" else (pytest.mark.slow,) for verb in VERBS}
+EVERY = pytest.mark.parametrize("verb", [pytest.param(v, marks=QUICK[v]) for v in VERBS])
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A user's folder, and what each verb wrote in one command."""
+    """A user's folder."""
     place = build(tmp_path_factory.mktemp("shards") / "user")
     with pytest.MonkeyPatch.context() as patch:
         # Pages and records tell the command, which is another one.
         for module in ("explain", "boost"):
             patch.setattr(f"cofire.cli.{module}.command_line", lambda: "cofire")
-        for verb in VERBS:
-            called(place, f"{VERBS[verb]} --out {verb}")
         yield place
 
 
@@ -58,17 +64,28 @@ def shards_of(place, verb, count, name="part", more=""):
     return folders
 
 
-@pytest.mark.parametrize(("verb", "count"), [(verb, cut) for verb in VERBS for cut in CUTS[verb]])
+@pytest.mark.parametrize(
+    ("verb", "count"),
+    [pytest.param(*(v, cut), marks=QUICK[v]) for v in VERBS for cut in CUTS[v]],
+)
 def test_merged_shards_are_the_files_of_one_command(place, verb, count):
+    if not (place / verb).exists():
+        called(place, f"{VERBS[verb]} --out {verb}")
     folders = shards_of(place, verb, count)
     random.Random(count).shuffle(folders)
     whole = f"{verb}-whole{count}"
     said = called(place, f"merge {' '.join(folders)} --out {whole}").out
-    assert rows_in(place / whole) == rows_in(place / verb)
+    assert files_in(place / whole) == files_in(place / verb)
     assert whole in said
 
 
-@pytest.mark.parametrize("verb", VERBS)
+def files_in(folder):
+    """Names and contents; an exported program numbers what its process has traced before."""
+    found = rows_in(folder)
+    return {name: "" if name == "boosted.pt2" else content for name, content in found.items()}
+
+
+@EVERY
 def test_a_shard_that_is_missing_or_there_twice_or_another_is_refused(place, verb):
     one, two = shards_of(place, verb, 2)
     assert "no pass 1 of shard 2 of 2" in refused(place, f"merge {one} --out x")
@@ -83,7 +100,7 @@ def test_a_shard_that_is_missing_or_there_twice_or_another_is_refused(place, ver
     assert not (place / "x").exists()
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@EVERY
 def test_shards_of_other_weights_are_refused(place, verb):
     one, two = shards_of(place, verb, 2)
     kept = (place / "net.pt2").read_bytes(), (place / "mine.py").read_bytes()
@@ -100,6 +117,22 @@ def test_shards_of_other_weights_are_refused(place, verb):
         shutil.rmtree(place / "x", ignore_errors=True)
 
 
+@EVERY
+def test_shards_of_other_data_are_refused(place, verb):
+    one, _ = shards_of(place, verb, 2)
+    image, module = place / "images/000.png", place / "mine.py"
+    kept = image.read_bytes(), module.read_text()
+    try:
+        image.write_bytes((place / "images/001.png").read_bytes())
+        module.write_text(kept[1].replace("return IMAGES[800:1100]", "return 1 - IMAGES[800:1100]"))
+        called(place, f"{VERBS[verb]} --shard 2/2 --out {verb}-data")
+        told = refused(place, f"merge {one} {verb}-data --out x")
+        assert f"{verb}-data': counts of other data" in told
+    finally:
+        image.write_bytes(kept[0])
+        module.write_text(kept[1])
+
+
 def change_weights(place):
     program = torch.export.load(place / "net.pt2")
     for value in program.state_dict.values():
@@ -114,6 +147,7 @@ def change_weights(place):
     )
 
 
+@pytest.mark.slow
 def test_parts_of_two_verbs_are_refused(place):
     parts = [shards_of(place, verb, 2)[at] for at, verb in enumerate(list(VERBS)[:2])]
     if len(parts) == 2:
@@ -132,6 +166,36 @@ def test_a_shard_goes_on_and_one_that_was_begun_is_not_merged(place):
     (killed / "rows/000000.parquet").write_bytes(b"PAR1")
     told = refused(place, f"merge killed {folders[1]} {folders[2]} --out x")
     assert "killed/rows/000000.parquet" in told
+
+
+@pytest.mark.slow
+def test_readings_that_a_killed_shard_left_are_kept_and_damaged_ones_refused(place):
+    one, two = shards_of(place, "boost", 2)
+    killed = place / "killed-boost"
+    shutil.copytree(place / two, killed)
+    left = sorted((killed / "readings").glob("*.safetensors"))
+    for file in (*killed.glob("boost-pass*"), *left[1:]):
+        file.unlink()
+    before = left[0].stat().st_mtime_ns
+    called(place, f"{VERBS['boost']} --shard 2/2 --out killed-boost")
+    assert rows_in(killed) == rows_in(place / two)
+    assert left[0].stat().st_mtime_ns == before
+    found = load_file(left[0])
+    for name, value in (("layer0", found["layer0"][:, 1:]), ("labels", found["labels"] + 99)):
+        save_result(left[0], "readings", {}, found | {name: value.contiguous()})
+        told = refused(place, f"merge killed-boost {one} --out damaged")
+        assert f"{left[0].name} is no readings of this version" in told
+
+
+def test_a_shard_of_a_loader_that_has_no_length_is_refused(place):
+    (place / "endless.py").write_text(
+        "from mine import test, digits_network\n"
+        "class Batches:\n"
+        "    def __iter__(self):\n"
+        "        return iter([test()])\n"
+    )
+    line = VERBS["boost"].replace("--test mine:test", "--test endless:Batches")
+    assert "data whose size is not known" in refused(place, f"{line} --shard 1/2 --out y")
 
 
 def test_shards_on_a_cluster_are_refused(place):

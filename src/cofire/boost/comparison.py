@@ -30,6 +30,7 @@ from cofire.boost.methods import (
 )
 from cofire.boost.reading import (
     DEFAULT_UNIT,
+    Inputs,
     Reader,
     Reading,
     Threshold,
@@ -37,7 +38,6 @@ from cofire.boost.reading import (
     check_apart_by_index,
     chosen_layers,
     count_always_active,
-    hashes_of,
     told_of_always_active,
 )
 from cofire.errors import OptionError
@@ -400,16 +400,16 @@ def _judge(
     parts: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {name: [] for name in fitted}
     title, head = "boost: test data", reads_head(fitted)
 
-    def take(inputs: Tensor, of_batch: Tensor, reading: Reading) -> None:
+    def take(inputs: Inputs, of_batch: Tensor, reading: Reading) -> None:
         for name, better in answers(fitted, reading):
             confidence, predicted = better.softmax(dim=1).max(dim=1)
             loss = nn.functional.cross_entropy(better, of_batch, reduction="none")
             parts[name].append((predicted.cpu(), confidence.cpu(), loss.cpu()))
         labels.append(of_batch.cpu())
-        hashes.append(hashes_of(inputs))
+        hashes.append(inputs.hashes())
         flips.update(inputs, labels[-1], parts[BASE][-1], parts[chosen][-1])
 
-    yield readings(reader, data, settings, title, take, head=head)
+    yield from readings(reader, data, settings, title, take, head=head)
     joined = {
         name: tuple(torch.cat(column) for column in zip(*rows, strict=True))
         for name, rows in parts.items()

@@ -13,18 +13,19 @@ from cofire.activations.batches import Batch
 from cofire.activations.labelling import Labelling
 from cofire.activations.together import Pass, Task, Watch
 from cofire.boost.evidence import ClassStatistics, Evidence, Sample
+from cofire.boost.kept_readings import kept_of
 from cofire.boost.measures import check_finite
 from cofire.boost.methods import EVIDENCE, LEARNT, Gathered, Method
 from cofire.boost.reading import (
     DEFAULT_UNIT,
     MEAN,
     BoosterUnit,
+    Inputs,
     Reader,
     Reading,
     always_active_shares,
     check_apart_by_content,
     check_apart_by_index,
-    hashes_of,
 )
 from cofire.errors import BudgetError, DataError
 from cofire.options import Options, option
@@ -331,8 +332,8 @@ def _gather(
     sample = Sample(settings.max_bytes, sizes[-1])
     everything = []
 
-    def take(inputs: Tensor, labels: Tensor, reading: Reading) -> None:
-        hashes = hashes_of(inputs)
+    def take(inputs: Inputs, labels: Tensor, reading: Reading) -> None:
+        hashes = inputs.hashes()
         everything.append(hashes)
         if aside:
             kept = ~_aside(hashes)
@@ -345,7 +346,9 @@ def _gather(
         if samples:
             sample.update(reading, labels, hashes)
 
-    yield readings(reader, training, settings, "boost: evidence", take, head="last-layers" in kinds)
+    yield from readings(
+        reader, training, settings, "boost: evidence", take, head="last-layers" in kinds
+    )
     check_every_class(statistics.samples)
     if samples and not sample.kept:
         raise BudgetError(
@@ -361,13 +364,13 @@ def _means(reader: Reader, training: Any, *, aside: bool, settings: FitSettings)
     total = torch.zeros(sum(reader.sizes), dtype=torch.float64, device=reader.network.device)
     count = 0
 
-    def take(inputs: Tensor, _: Tensor, whole: Reading) -> None:
+    def take(inputs: Inputs, _: Tensor, whole: Reading) -> None:
         nonlocal count
-        reading = whole.part(~_aside(hashes_of(inputs))) if aside else whole
+        reading = whole.part(~_aside(inputs.hashes())) if aside else whole
         total.add_(torch.cat([layer.sum(dim=0, dtype=torch.float64) for layer in reading.layers]))
         count += len(reading.logits)
 
-    yield readings(reader, training, settings, "boost: means", take, head=False)
+    yield from readings(reader, training, settings, "boost: means", take, head=False)
     check_finite(total, "a NaN or infinite activation")
     return (total / max(count, 1)).to(torch.float32)
 
@@ -401,17 +404,17 @@ def read_all(
     hits = dict.fromkeys(fits, 0)
     head = "last-layers" in candidates or reads_head(fits)
 
-    def take(inputs: Tensor, of_batch: Tensor, reading: Reading) -> None:
+    def take(inputs: Inputs, of_batch: Tensor, reading: Reading) -> None:
         for name, better in answers(fits, reading):
             hits[name] += int((better.argmax(dim=1) == of_batch).sum())
         logits.append(reading.logits.cpu())
         labels.append(of_batch.cpu())
-        hashes.append(hashes_of(inputs))
+        hashes.append(inputs.hashes())
         for kind, several in candidates.items():
             for parts, evidence in zip(found[kind], several, strict=True):
                 parts.append(evidence.of(reading).cpu())
 
-    yield readings(reader, data, settings, title, take, head=head)
+    yield from readings(reader, data, settings, title, take, head=head)
     joined = {kind: [torch.cat(parts) for parts in lists] for kind, lists in found.items()}
     for every in joined.values():
         for one in every:
@@ -444,15 +447,23 @@ def readings(
     data: Any,
     settings: FitSettings,
     title: str,
-    take: Callable[[Tensor, Tensor, Reading], None],
+    take: Callable[[Inputs, Tensor, Reading], None],
     *,
     head: bool,
-) -> Pass:
-    """A pass in which each batch's inputs, labels on the network's device, and what was read are taken."""
+) -> Task[None]:
+    """A pass in which each batch's inputs, labels on the network's device, and what was read are taken.
+
+    It needs no network where shards have read the data (see `cofire.boost.kept_readings`).
+    """
+    if (kept := kept_of(data)) is not None:
+        for chunk in kept.chunks(reader):
+            take(*chunk)
+        return
     network = reader.network
 
     def watch(batch: Batch) -> Watch:
         labels = batch.labels.to(network.device)
-        return reader.watch(lambda reading: take(batch.inputs, labels, reading), head=head)
+        inputs = Inputs(batch.inputs)
+        return reader.watch(lambda reading: take(inputs, labels, reading), head=head)
 
-    return Pass(data, network.num_classes, settings.batch_size, title, watch)
+    yield Pass(data, network.num_classes, settings.batch_size, title, watch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL import Image
@@ -177,7 +178,7 @@ class FlipCollector:
 
     def update(
         self,
-        inputs: Tensor,
+        inputs: Any,
         labels: Tensor,
         base: tuple[Tensor, Tensor, Tensor],
         boosted: tuple[Tensor, Tensor, Tensor],
@@ -185,7 +186,7 @@ class FlipCollector:
         """Look through a batch.
 
         Args:
-            inputs: (samples, ...).
+            inputs: Gives each by its place, (...).
             labels: (samples,).
             base: Predictions, confidences and losses, (samples,) each.
             boosted: The same of the booster.

@@ -191,6 +191,25 @@ def hashes_of(inputs: Tensor) -> Tensor:
     return (mixed ^ ((mixed >> 32) & 0xFFFFFFFF)) & ((1 << 62) - 1)
 
 
+class Inputs:
+    """The inputs of a batch, of which most are known by their hashes alone.
+
+    Args:
+        values: (samples, ...).
+    """
+
+    def __init__(self, values: Tensor) -> None:
+        self._values = values
+
+    def hashes(self) -> Tensor:
+        """A number for each sample, (samples,) (see `hashes_of`)."""
+        return hashes_of(self._values)
+
+    def __getitem__(self, at: int) -> Tensor:
+        """One of them."""
+        return self._values[at]
+
+
 MEAN: Literal["mean"] = "mean"
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,23 +13,38 @@ import typer
 from pydantic import Field
 from torch.utils.data import Dataset, Subset
 
+from cofire.activations.sharing import BLOCK, share_files, sharing_now
 from cofire.atomic import write_text
 from cofire.boost import DEFAULT_METHOD, MARGIN, METHODS, compare, cost_of_boosting
 from cofire.boost.fitting import BoostOptions
+from cofire.boost.kept_readings import (
+    READINGS,
+    KeptReadings,
+    digest_of,
+    keep_readings,
+    kept_readings,
+    samples_of,
+)
+from cofire.boost.reading import Reader, chosen_layers
 from cofire.cli.options import DATA, LabelledDataOptions, Output
+from cofire.cli.sharing import ShardOptions, made_with, parts_of, run_shared
 from cofire.cli.terminal import claim, command_line, note
 from cofire.errors import ExportError, OptionError
 from cofire.images.classes import known_names
 from cofire.options import option
 from cofire.reading import named
 from cofire.report import write_boost_report
-from cofire.storage import versions, write_table
+from cofire.scale.shards import Part, PartWritten
+from cofire.storage import begin, versions, write_table
 from cofire.study.boosts import boost_tables
 from cofire.study.findings import boosted
 from cofire.study.sources import class_names_of, first_inputs
 
+STARTED = "options.json"
+"""What a shard was started with, below its readings."""
 
-class Boost(LabelledDataOptions, BoostOptions):
+
+class Boost(ShardOptions, LabelledDataOptions, BoostOptions):
     """What is boosted, by what, and how."""
 
     train: str = option(
@@ -76,21 +92,34 @@ def boost(options: Boost) -> dict[str, Any]:
     who fires, add to values, how strongly.
 
     Writes booster.safetensors, boosted.pt2 (runs without cofire), tables and report.html.
+
+    With --shard 3/16, sixteen commands run the network on a part of the data each, anywhere and in
+    any order, and keep what a booster reads of it; cofire merge fits and judges on all of that.
+    """
+    return run_shared("boost", boost_all, options)
+
+
+def boost_all(options: Boost, parts: Sequence[Sequence[Part]] = ()) -> dict[str, Any]:
+    """All of it, or what of it is shared here.
+
+    Args:
+        options: As given.
+        parts: What shards have read: of training, test and validation data.
     """
     out, model = options.out, options.model
-    claim(out, "boost.json", "a booster")
+    claim(out, "boost.json", "a booster", *parts_of("boost"), f"{READINGS}/{STARTED}")
     if options.validation is not None and options.validation_from_test is not None:
         raise OptionError(
             "--validation and --validation-from-test", "one of the two", "leave one out"
         )
     held = options.validation
-    parts: list[tuple[str, str | Sequence[str]]] = [
+    named_sets: list[tuple[str, str | Sequence[str]]] = [
         (options.train, "train"),
         (options.test, "test"),
     ]
     if held is not None:
-        parts.append((held, ("validation", "test" if held != options.test else "train")))
-    network, (training, testing, *others), preparation = options.opened_with(*parts)
+        named_sets.append((held, ("validation", "test" if held != options.test else "train")))
+    network, (training, testing, *others), preparation = options.opened_with(*named_sets)
     held_out = others[0] if others else None
     if options.validation_from_test is not None:
         held_out, testing = _parted(testing, options.validation_from_test, options.seed)
@@ -103,20 +132,32 @@ def boost(options: Boost) -> dict[str, Any]:
             "less is learnt and choices are worse."
         )
     layers = options.layers
-    found = compare(
-        network,
-        options.loader(training),
-        None if held_out is None else options.loader(held_out),
-        options.loader(testing),
-        layers=layers[0] if layers and len(layers) == 1 else layers or None,
-        method=options.booster,
-        unit=options.unit,
-        threshold=options.threshold,
-        seed=options.seed,
-        max_bytes=options.max_bytes,
-        batch_size=options.batch_size,
-        margin=options.margin / 100,
-    )
+    chosen = layers[0] if layers and len(layers) == 1 else layers or None
+    sets = {"training": options.loader(training), "test": options.loader(testing)}
+    if held_out is not None:
+        sets["validation"] = options.loader(held_out)
+    if sharing_now() is not None:
+        reader = Reader(network, chosen_layers(network, chosen), options.unit)
+        _share(options, reader, sets)
+    every = [
+        KeptReadings(name, data, part)
+        for (name, data), part in zip(sets.items(), parts, strict=False)
+    ]
+    with kept_readings(every):
+        found = compare(
+            network,
+            sets["training"],
+            sets.get("validation"),
+            sets["test"],
+            layers=chosen,
+            method=options.booster,
+            unit=options.unit,
+            threshold=options.threshold,
+            seed=options.seed,
+            max_bytes=options.max_bytes,
+            batch_size=options.batch_size,
+            margin=options.margin / 100,
+        )
     batch = example[:1].repeat(options.batch_size, *(1 for _ in example.shape[1:]))
     cost = cost_of_boosting(found.booster, batch)
     record = {
@@ -181,6 +222,34 @@ def boost(options: Boost) -> dict[str, Any]:
         "verdict": found.verdict,
         "methods": tables["boosts"].to_pylist(),
     }
+
+
+def _share(options: Boost, reader: Reader, sets: Mapping[str, Any]) -> None:
+    """Have a shard read its part of each data set, and end there; or hold what all have read against these."""
+    network, out = reader.network.digest(), options.out
+    digests = {name: digest_of(reader, data) for name, data in sets.items()}
+    if options.shard is not None:
+        begin(
+            out / READINGS / STARTED, made_with("boost", options) | digests | {"network": network}
+        )
+        each = 4 * (sum(reader.sizes) + reader.network.num_classes)
+        typer.echo(
+            f"Kept of each sample: {sum(reader.sizes):,} neurons, {each / 1e3:,.1f} kB", err=True
+        )
+    done: PartWritten | None = None
+    for name, data in sets.items():
+        try:
+            share_files(
+                partial(keep_readings, reader, data, out, name),
+                samples_of(reader, data),
+                network,
+                BLOCK,
+                digests[name],
+            )
+        except PartWritten as part:
+            done = part
+    if done is not None:
+        raise done
 
 
 def _parted(data: Any, share: float, seed: int) -> tuple[Any, Any]:

@@ -15,7 +15,9 @@ from rich.text import Text
 
 from cofire.activations import ActivationSummary
 from cofire.activations.progress import progress_over
+from cofire.activations.sharing import blocks_of, share_files, sharing_now
 from cofire.cli.options import DATA_ROOT, ImageOptions, Output, ViewOptions, tell
+from cofire.cli.sharing import ShardOptions, parts_of, run_shared
 from cofire.cli.terminal import claim, command_line, note, print_table, say, without_commands
 from cofire.errors import OptionError, near_matches
 from cofire.evaluate.tuned import Tuned, read_tuned
@@ -38,6 +40,7 @@ from cofire.report.pages import (
     Explained,
     Setup,
     Shown,
+    join_explained,
     record_of,
     replaced,
     settled,
@@ -47,7 +50,8 @@ from cofire.report.pages import (
     write_records,
 )
 from cofire.report.pages.carriers import carriers, check_summary
-from cofire.storage import version_of, versions
+from cofire.scale.shards import Part
+from cofire.storage import checksum_of_json, version_of, versions
 from cofire.study.data import open_data
 
 OURS = "discernible"
@@ -57,7 +61,7 @@ _LONGEST = 200
 _NEURONS = "What neurons fire for"
 
 
-class _Explain(ViewOptions):
+class _Explain(ShardOptions, ViewOptions):
     """What is explained, by what, and how."""
 
     images: list[Path] = option(
@@ -137,6 +141,19 @@ def explain(options: Explain) -> dict[str, Any]:
     torchvision model gets them as its trained weights want them, another colour network as
     ImageNet's: shorter side to 256, centre crop of 224, ImageNet's mean and standard deviation.
     Grey inputs and those below 128 pixels get no mean: pass --mean and --std.
+
+    With --shard 3/16, sixteen commands explain a part of the images each, anywhere and in any
+    order, and cofire merge puts them together; for the page it explains the first images once more.
+    """
+    return run_shared("explain", explain_all, options)
+
+
+def explain_all(options: Explain, parts: Sequence[Sequence[Part]] = ()) -> dict[str, Any]:
+    """All of it, or what of it is shared here.
+
+    Args:
+        options: As given.
+        parts: What shards have explained.
     """
     out, target, top = options.out, options.target, options.top
     methods = asked_methods(options.method)
@@ -147,7 +164,7 @@ def explain(options: Explain) -> dict[str, Any]:
     called = options.with_views(called)
     if target is not None and top is not None:
         raise OptionError("--target and --top", "one of the two", "leave one out")
-    claim(out, MARK, "explanations")
+    claim(out, MARK, "explanations", *parts_of("explain"))
     settled(out)
     files = find_images(options.images)
     network, preparation = options.opened()
@@ -166,40 +183,65 @@ def explain(options: Explain) -> dict[str, Any]:
     for name in methods:
         if name.startswith("gradcam"):
             choose_cam_layer(network, called[name].get("layer"))
-    seen = [preparation.crop(read_image(file), str(file)) for file in files]
     setup = setup_of(options, preparation, f", {count:,} class{'' if count == 1 else 'es'}")
-    table = _table(methods, one_each=top is None and wanted is None)
+    record = {
+        "model": named(options.model),
+        "weights": options.weights and named(options.weights),
+        "weights_key": options.weights_key,
+        "classes": count,
+        **preparation.record,
+        "command": setup.command,
+        "weights_of_layers": learnt and named(learnt),
+        "versions": versions(),
+    }
     pages: list[Shown] = []
     records: list[dict[str, Any]] = []
-    title = f"Explaining {plural(len(files), 'image')}"
-    with replaced(out) as staged, progress_over(title, len(files)) as advance:
-        for explained in _all(
-            network, preparation, files, seen, called, wanted, top or 1, options.batch_size
-        ):
-            write_png(explained, staged / IMAGES / f"{explained.name}.png", names)
-            records.append(record_of(explained, names))
-            if len(pages) < MOST_IMAGES:
-                pages.append(shown(explained, names, min(len(files), MOST_IMAGES)))
-                if summarised is not None:
-                    carried.append((explained.told, explained.rows[0][methods.index(OURS)]))
-            _add_rows(table, records[-1], len(methods))
-            advance(1)
+    of_page = min(len(files), MOST_IMAGES)
+    size = options.batch_size
+
+    def explain_batches(numbers: range, staged: Path | None) -> Explained | None:
+        """What the page shows of some batches; images and records as well where there is a folder for them."""
+        first = None
+        chosen = range(numbers.start * size, min(len(files), numbers.stop * size))
+        seen = {at: preparation.crop(read_image(files[at]), str(files[at])) for at in chosen}
+        title = f"Explaining {plural(len(chosen), 'image')}"
+        with progress_over(title, len(chosen)) as advance:
+            every = _all(network, preparation, files, seen, called, wanted, top or 1, size)
+            for at, explained in zip(chosen, every, strict=True):
+                first = first or explained
+                if staged is not None:
+                    write_png(explained, staged / IMAGES / f"{explained.name}.png", names)
+                    records.append(record_of(explained, names))
+                if at < of_page:
+                    pages.append(shown(explained, names, of_page))
+                    if summarised is not None:
+                        carried.append((explained.told, explained.rows[0][methods.index(OURS)]))
+                advance(1)
+        return first
+
+    def explain_part(numbers: range) -> None:
+        with replaced(out) as staged:
+            explain_batches(numbers, staged)
+            write_records(staged / MARK, record, records)
+
+    if sharing_now() is not None:
+        data = checksum_of_json([(named(file), file.stat().st_size) for file in files])
+        share_files(explain_part, len(files), network.digest(), size, data)
+    with replaced(out) as staged:
+        for explained_parts in parts:
+            records += join_explained(staged, explained_parts, files, size)
+        whole = blocks_of(of_page if parts else len(files), size=size)
+        example = explain_batches(whole, None if parts else staged)
+        assert example is not None
         images = not options.no_images
         further = summarised and [carriers(network, *summarised, carried, images=images)]
         write_explanations(
-            staged / PAGE, pages, explained, setup, explained=len(files), further=further or ()
+            staged / PAGE, pages, example, setup, explained=len(files), further=further or ()
         )
-        record = {
-            "model": named(options.model),
-            "weights": options.weights and named(options.weights),
-            "weights_key": options.weights_key,
-            "classes": count,
-            **preparation.record,
-            "command": setup.command,
-            "weights_of_layers": learnt and named(learnt),
-            "versions": versions(),
-        }
         write_records(staged / MARK, record, records)
+    table = _table(methods, one_each=top is None and wanted is None)
+    for one in records:
+        _add_rows(table, one, len(methods))
     print_table(table)
     height, width = preparation.shape[1:]
     say("Images", preparation.told)
@@ -345,16 +387,16 @@ def _all(
     network: Network,
     preparation: Preparation,
     files: Sequence[Path],
-    seen: Sequence[Prepared],
+    seen: Mapping[int, Prepared],
     options: Mapping[str, Mapping[str, Any]],
     wanted: int | None,
     top: int,
     batch_size: int,
 ) -> Iterator[Explained]:
-    """Every image with its explanations, a batch at a time, so that as many as one likes can be explained."""
+    """Every image that is given with its explanations, a batch at a time: as many as one likes can be explained."""
     names, plain = _unique([file.stem for file in files]), Counter(file.name for file in files)
-    for start in range(0, len(files), batch_size):
-        part = seen[start : start + batch_size]
+    for start in range(min(seen, default=0), max(seen, default=-1) + 1, batch_size):
+        part = [seen[at] for at in range(start, start + batch_size) if at in seen]
         inputs, images = preparation.inputs(part), preparation.pixels(part)
         if wanted is None:
             classes = network.run(inputs).topk(top, dim=1).indices.cpu()

@@ -91,6 +91,10 @@ EXAMPLES = {
             "--model net.pt2 --train imagefolder:photos/train --test imagefolder:photos/test --layer L2L "
             "--booster auto",
         ),
+        (
+            "The second of four parts of a job array, for `cofire merge`:",
+            "--model my.models:net --train my.data:training --test my.data:test --shard 2/4 --out part2",
+        ),
     ),
     "explain": (
         ("Why this class?", "cat.jpg --model torchvision:resnet50"),
@@ -101,6 +105,10 @@ EXAMPLES = {
         (
             "Why class 281, in a network of your own?",
             "cat.jpg --model net.pt2 --classes names.txt --target 281",
+        ),
+        (
+            "The second of four parts of a job array, for `cofire merge`:",
+            "photos --model torchvision:resnet18 --shard 2/4 --out part2",
         ),
     ),
     "evaluate": (

@@ -20,8 +20,8 @@ from cofire.options import Options, option
 from cofire.reading import named
 from cofire.scale.parts import load_counts
 from cofire.scale.ranks import Follower, launched, ranks
-from cofire.scale.shards import PartWritten, Shard, part_file
-from cofire.storage import check_same, versions
+from cofire.scale.shards import PartWritten, Shard, check_made, part_file
+from cofire.storage import versions
 
 _WHERE = "Several machines"
 _FREE = (
@@ -137,7 +137,7 @@ def _run_shard(
     known: list[Counted] = []
     if ranges is not None:
         known, theirs = load_counts(ranges)
-        check_same(ranges.parent, theirs, made)
+        check_made(ranges.parent, theirs, made)
     out: Path = options.out  # type: ignore[attr-defined]
     try:
         with shared(Shard(shard, out, made, known)):

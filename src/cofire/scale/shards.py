@@ -148,7 +148,7 @@ def merged(folders: Sequence[Path]) -> Merged:
                 continue
             counted, record = _part(found[number])
             made = made or record["made"]
-            check_same(folder, record["made"], made)
+            check_made(folder, record["made"], made)
             if record["known"] != ranges:
                 raise MergeError(
                     f"pass {number} of '{folder}', made with other ranges than these parts have",
@@ -178,6 +178,18 @@ def merged(folders: Sequence[Path]) -> Merged:
 
 def _first(part: Part) -> int:
     return part.blocks[0].start
+
+
+def check_made(folder: Path, theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> None:
+    """Refuse parts of other options, first by their values, then by which of them were given.
+
+    Raises:
+        MergeError: They are.
+    """
+    for left_out in ({"given"}, set[str]()):
+        check_same(
+            folder, *({k: made[k] for k in made.keys() - left_out} for made in (theirs, mine))
+        )
 
 
 def _part(path: Path) -> tuple[Counted, dict[str, Any]]:

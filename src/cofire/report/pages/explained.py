@@ -16,6 +16,7 @@ from typing import Any
 from PIL import Image
 
 from cofire.atomic import atomic_path, unwritable, write_text
+from cofire.errors import ResultError
 from cofire.explain import Explanation, title_of
 from cofire.explain.drawing import draw
 from cofire.explain.drawing.captions import (
@@ -29,7 +30,7 @@ from cofire.explain.drawing.captions import (
     plural,
 )
 from cofire.explain.drawing.paper import PixelPaper, shortened
-from cofire.reading import read_json
+from cofire.reading import named, read_json, reading
 from cofire.renamed import in_words_of_now
 from cofire.report.notation import joined
 from cofire.report.pages.page import box_of
@@ -208,6 +209,39 @@ def write_records(
     """
     whole = {"format": FORMAT, "setup": dict(setup), "images": list(records)}
     write_text(path, json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def join_explained(
+    staged: Path, parts: Sequence[tuple[Path, Sequence[range]]], files: Sequence[Path], size: int
+) -> list[dict[str, Any]]:
+    """Put what others have explained into one folder.
+
+    Args:
+        staged: The folder.
+        parts: Folders of others, of each the batches that are its own.
+        files: All images, in order.
+        size: Images of a batch.
+
+    Returns:
+        The records of all images.
+
+    Raises:
+        ResultError: What a part holds is damaged, missing, or of other images.
+    """
+    found: list[dict[str, Any]] = []
+    for part, blocks in parts:
+        at = [at for block in blocks for at in range(block.start * size, block.stop * size)]
+        with reading(part / MARK, ResultError, "what a shard of these images wrote"):
+            records = read_json(part / MARK)["images"]
+            if [one["file"] for one in records] != [named(files[i]) for i in at if i < len(files)]:
+                raise ValueError("it does not hold its own images, each once")
+            for path in (Path(one["image"]) for one in records):
+                if path.parent != Path(IMAGES) or path.suffix != ".png":
+                    raise ValueError(f"'{path}', which is no image of its own")
+                (staged / IMAGES).mkdir(exist_ok=True)
+                shutil.copyfile(part / path, staged / path)
+        found += records
+    return found
 
 
 def write_png(explained: Explained, path: str | Path, names: Sequence[str] | None) -> Path:
