@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import lzma
 import os
 from pathlib import Path
@@ -104,6 +105,11 @@ class Tiny:
         return seen
 
 
-@pytest.fixture
-def tiny() -> Tiny:
+@pytest.fixture(scope="session")
+def _tiny() -> Tiny:
     return Tiny()
+
+
+@pytest.fixture
+def tiny(_tiny) -> Tiny:
+    return copy.deepcopy(_tiny)

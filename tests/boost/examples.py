@@ -1,11 +1,21 @@
 """Small classifiers and data that the tests of boosting share."""
 
+import copy
+import functools
+
 import torch
 from torch import nn
 
 from cofire.network import Network
 
 
+def _made_once(make):
+    """Each call gives a copy of its own."""
+    made = functools.cache(make)
+    return functools.wraps(make)(lambda *given, **named: copy.deepcopy(made(*given, **named)))
+
+
+@_made_once
 def toy(samples=600, seed=0, classes=3):
     """A network of two hidden layers, trained a little, with training, held-out and test data."""
     draw = torch.Generator().manual_seed(seed)
@@ -34,6 +44,7 @@ def toy(samples=600, seed=0, classes=3):
     return model, Network(model, inputs[:2]), parts
 
 
+@_made_once
 def images(samples=240, seed=0):
     """A convolutional network on small images: pools, in-place activations, and a head behind a flatten."""
     draw = torch.Generator().manual_seed(seed)

@@ -117,6 +117,7 @@ def test_what_cannot_be_done_is_one_message_and_writes_nothing(place, more, said
 OPTIONS = {"data": "digits", "hidden": (16, 12), "epochs": 2, "checkpoints": 2, "pairs": "none"}
 
 
+@pytest.mark.slow
 def test_a_study_boosts_every_checkpoint_and_goes_on_after_a_stop(tmp_path):
     options = StudyOptions(**OPTIONS, boost="auto", boost_layers="LL")
     assert options.validation == 0.1

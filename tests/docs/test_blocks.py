@@ -19,7 +19,7 @@ from tests.golden.running import run
 from website.blocks import DOCS, ROOT, blocks, pages
 
 EXAMPLE = DOCS / "start" / "example.md"
-SLOW = ("training.md",)
+SLOW = ("training.md", "five-minutes.md")
 """Pages whose code takes longer than a few seconds."""
 
 NEEDS_NOTHING = ("pip install", "git clone", "cd ", "python -m venv", ". .venv/bin/activate")

@@ -80,6 +80,7 @@ def test_wandb_takes_numbers_histograms_and_images_offline(tmp_path):
     assert list(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))
 
 
+@pytest.mark.slow
 def test_trackio_reads_numbers_from_its_own_database(tmp_path):
     code = """
 import json, sys

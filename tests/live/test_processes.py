@@ -25,6 +25,7 @@ def part(rank, folder):
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_the_states_of_all_processes_merge(tmp_path):
     from cofire import Trajectory
 

@@ -177,6 +177,7 @@ def trainer(folder, stop=None, checkpoint=None, name="run", **more):
     return callback.monitor.trajectory
 
 
+@pytest.mark.slow
 @STOPS
 @pytest.mark.parametrize("when", ["no", "epoch"])
 def test_the_trainer(tmp_path, stop, when, monkeypatch):

@@ -188,6 +188,7 @@ def forget(path, *names):
     path.write_text(json.dumps({k: v for k, v in record.items() if k not in names}))
 
 
+@pytest.mark.slow
 def test_the_same_study_finishes_in_its_older_folder_with_the_same_rows(results, tmp_path):
     shutil.copytree(results / "study", tmp_path / "study")
     before = tables_of(cofire.Trajectory.load(tmp_path / "study"))

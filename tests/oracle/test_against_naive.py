@@ -28,7 +28,7 @@ STEPS = (0.1, 1 / 3, 0.25, 1e-3, 1e30, 3e-40, 1e-45)
 CLASSES = 3
 
 often = settings(deadline=None, database=None)
-seldom = settings(deadline=None, max_examples=30, database=None)
+seldom = settings(deadline=None, max_examples=15, database=None)
 
 
 def close(found, expected, scale=1.0):

@@ -30,7 +30,7 @@ FORMS = (torch.from_numpy, np.asarray)
 THRESHOLDS = (0.0, 0.1, 1 / 3, -0.5, 2.5)
 
 often = settings(deadline=None, database=None)
-seldom = settings(deadline=None, max_examples=30, database=None)
+seldom = settings(deadline=None, max_examples=15, database=None)
 
 
 def close(found, expected, tolerance=1e-12):

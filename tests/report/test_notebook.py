@@ -76,6 +76,7 @@ def test_every_result_draws_itself(results, kind, backend, tmp_path):
         figure.savefig(tmp_path / "figure.png")
 
 
+@pytest.mark.slow
 def test_every_figure_of_a_run_is_drawn_by_both(tmp_path):
     run = trajectory(checkpoints=4)
     for make in display(run).figures:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypedDict, Unpack
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, PositiveInt
@@ -352,16 +352,15 @@ class Curve:
         return len(self.probability)
 
 
-class _Drawn(TypedDict, total=False):
-    """How curves are drawn: see `deletion`."""
-
-    steps: int
-    fill: Fill | None
-    at_once: int
-
-
 def deletion(
-    predict: Predict, images: Tensor, maps: Tensor, classes: Tensor, **options: Unpack[_Drawn]
+    predict: Predict,
+    images: Tensor,
+    maps: Tensor,
+    classes: Tensor,
+    *,
+    steps: int = 28,
+    fill: Fill | None = None,
+    at_once: int = 64,
 ) -> Curve:
     """Pixels go, those where the map is highest first (Petsiuk et al. 2018).
 
@@ -371,9 +370,9 @@ def deletion(
         maps: (images, H, W), from 0 up; H = 1 for features. Of equal values the upper, then the
             left one comes first.
         classes: Whose probability it is, (images,), whole numbers.
-        options: `steps`, in how many portions, equal to a pixel (28; at most the number of pixels);
-            `fill`, what takes the pixels' place (each image's own mean colour); `at_once`, how many
-            inputs are predicted at a time (64).
+        steps: In how many portions, equal to a pixel; at most the number of pixels.
+        fill: What takes the pixels' place; each image's own mean colour unless given.
+        at_once: How many inputs are predicted at a time.
 
     Raises:
         DataError: Shapes that do not fit, values below 0, or predictions that are no probabilities.
@@ -391,11 +390,19 @@ def deletion(
         >>> curve.probability.tolist(), curve.area.values.tolist()
         ([[1.0, 0.0, 0.0]], [0.25])
     """
-    return _curve(predict, images, maps, classes, **options)
+    background = fill or Fill("mean")
+    return _curve(predict, images, maps, classes, background, steps, at_once, inserted=False)
 
 
 def insertion(
-    predict: Predict, images: Tensor, maps: Tensor, classes: Tensor, **options: Unpack[_Drawn]
+    predict: Predict,
+    images: Tensor,
+    maps: Tensor,
+    classes: Tensor,
+    *,
+    steps: int = 28,
+    fill: Fill | None = None,
+    at_once: int = 64,
 ) -> Curve:
     """Pixels come, those where the map is highest first, onto a blurred image (Petsiuk et al. 2018).
 
@@ -404,7 +411,9 @@ def insertion(
         images: Inputs of the network.
         maps: (images, H, W).
         classes: Whose probability it is, (images,).
-        options: The same; without a `fill` pixels come onto the image itself, blurred.
+        steps: In how many portions.
+        fill: What pixels come onto; the image itself, blurred, unless given.
+        at_once: How many inputs are predicted at a time.
 
     Example:
         >>> curve = insertion(lambda inputs: torch.stack([inputs[:, 0], 1 - inputs[:, 0]], dim=1),
@@ -413,7 +422,8 @@ def insertion(
         >>> curve.probability.tolist(), curve.area.values.tolist()
         ([[0.0, 1.0, 1.0]], [0.75])
     """
-    return _curve(predict, images, maps, classes, inserted=True, **options)
+    background = fill or Fill("blur")
+    return _curve(predict, images, maps, classes, background, steps, at_once, inserted=True)
 
 
 @validated
@@ -450,13 +460,13 @@ def _curve(
     images: Tensor,
     maps: Tensor,
     classes: Tensor,
+    fill: Fill,
+    steps: PositiveInt,
+    at_once: PositiveInt,
     *,
-    steps: PositiveInt = 28,
-    fill: Fill | None = None,
-    at_once: PositiveInt = 64,
-    inserted: bool = False,
+    inserted: bool,
 ) -> Curve:
-    background = filled(images, fill or Fill("blur" if inserted else "mean"))
+    background = filled(images, fill)
     given = images.detach()
     planes = given if given.ndim == 4 else given[:, None, None, :]
     values = same_size(maps, planes)
