@@ -14,8 +14,12 @@ With `--maps`: heat maps and their boxes on all photos with small boxes. The thr
 learned on one half (by the parity of the file name's SHA-256) and used on the other, both ways, so that
 no photo is judged by what it taught. For each set of options the share of photos whose maximum
 lies in a box, the IoU of the box, Spearman's correlation of the maps of the true class and of the most
-probable other one, and the paired difference from LRP with a 95 % bootstrap interval. `--keep FOLDER`
-keeps what was found of each set of options, and a second run goes on from it.
+probable other one, and the paired difference of each from the first set, with a 95 % interval over
+photos. `--keep FOLDER` keeps what was found of each set of options, and a second run goes on from it.
+
+With `--choose PREFIX` the set is learned like the threshold: of those whose names begin so, the one with
+the highest sum of pointing and IoU on the half that teaches, among those whose correlation there is at
+most 0.5 (the least correlated, where none is), judged on the other half.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ import argparse
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torchvision
@@ -36,6 +40,7 @@ from torchvision.transforms import v2
 from cofire.evaluate import best_iou, pointing_hits, rank_correlation, threshold_boxes
 from cofire.explain import Explanation, explain
 from cofire.network import Network, load_weights
+from cofire.statistics import mean_interval
 
 # What is traced: heat maps are the points, blurred.
 POINTS = {"contrast": None}
@@ -45,6 +50,10 @@ MAPS: dict[str, dict[str, Any]] = {
     "relevance": {"method": "discernible-relevance"},
     "guided": {"method": "discernible-guided"},
     "everything goes on": {"method": "discernible-guided", "guided": False},
+    **{
+        f"guided, contrast {contrast}": {"method": "discernible-guided", "contrast": contrast}
+        for contrast in (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    },
     "contrast 0": {"method": "discernible-relevance", "contrast": 0.0},
     "rows 24": {"method": "discernible-relevance", "rows": 24},
     "overlap 0.5": {"method": "discernible-relevance", "overlap": 0.5},
@@ -170,18 +179,17 @@ def on_maps(
     half: Tensor,
     sets: list[str],
     keep: Path | None,
+    prefix: str | None,
 ) -> None:
     truth = [torch.tensor(found) for found in boxes]
     best = network.run(images).topk(2, dim=1).indices
     others = torch.where(best[:, 0] == labels, best[:, 1], best[:, 0])
     print(
-        f"\n| {name}, {len(images)} | in a box, % | IoU, % | correlation | in a box − LRP | IoU − LRP | thresholds |"
+        f"\n| {name}, {len(images)} | in a box, % | IoU, % | correlation | in a box − {sets[0]} | IoU − {sets[0]} | "
+        f"correlation − {sets[0]} | thresholds |"
     )
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    draws = torch.randint(
-        len(images), (10000, len(images)), generator=torch.Generator().manual_seed(0)
-    )
-    rival: tuple[Tensor, Tensor] | None = None
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    tables = {}
     for words in sets:
         kept = None if keep is None else keep / f"{name}-{words.replace('/', '_')}.safetensors"
         if kept is not None and kept.exists():
@@ -191,20 +199,63 @@ def on_maps(
             if kept is not None:
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 save_file(found, kept)
-        learned = [
-            int(found["overlaps"][half == other].mean(0).argmax()) for other in (True, False)
+        tables[words] = {one: values.double() for one, values in found.items()}
+    first: Judged | None = None
+    for words, table in tables.items():
+        judged = judged_across([table], half)
+        told(words, judged, first, ", ".join(str(GRID[at]) for _, at in judged.learned))
+        first = first or judged
+    if prefix is not None:
+        among = [words for words in tables if words.startswith(prefix)]
+        judged = judged_across([tables[words] for words in among], half)
+        which = "; ".join(f"{among[number]} at {GRID[at]}" for number, at in judged.learned)
+        told(f"{prefix} chosen", judged, first, which)
+
+
+class Judged(NamedTuple):
+    """Each photo by what the other half chose: pointing, IoU and correlation; and what each half chose."""
+
+    hits: Tensor
+    overlaps: Tensor
+    alike: Tensor
+    learned: list[tuple[int, int]]
+
+
+def judged_across(tables: list[dict[str, Tensor]], half: Tensor) -> Judged:
+    """Set and threshold learned on one half and used on the other, both ways."""
+    columns = [torch.full((len(half),), torch.nan, dtype=torch.float64) for _ in range(3)]
+    learned = []
+    for teaching in (half, ~half):
+        thresholds = [int(table["overlaps"][teaching].mean(0).argmax()) for table in tables]
+        alike = [float(table["alike"][teaching].nanmean()) for table in tables]
+        worth = [
+            float((table["overlaps"][teaching, at] + table["hits"][teaching]).mean())
+            for table, at in zip(tables, thresholds, strict=True)
         ]
-        rule = torch.where(half, learned[1], learned[0])
-        overlap = found["overlaps"].gather(1, rule[:, None])[:, 0]
-        hits, alike = found["hits"].double(), found["alike"][found["alike"].isfinite()]
-        cells = [f"{100 * hits.mean():.1f}", f"{100 * overlap.mean():.1f}", f"{alike.mean():.2f}"]
-        for own, theirs in zip((hits, overlap), rival or (hits, overlap), strict=True):
-            means = (own - theirs)[draws].mean(1).quantile(torch.tensor([0.025, 0.975]).double())
-            low, high = (100 * means).tolist()
-            cells.append(f"{100 * (own - theirs).mean():+.1f} [{low:+.1f}, {high:+.1f}]")
-        rival = rival or (hits, overlap)
-        cells.append(", ".join(str(GRID[number]) for number in learned))
-        print(f"| {words} | {' | '.join(cells)} |", flush=True)
+        least = min(range(len(tables)), key=alike.__getitem__)
+        fine = [number for number, value in enumerate(alike) if value <= 0.5] or [least]
+        best = max(fine, key=worth.__getitem__)
+        learned.append((best, thresholds[best]))
+        table, judging = tables[best], ~teaching
+        found = (table["hits"], table["overlaps"][:, thresholds[best]], table["alike"])
+        for column, values in zip(columns, found, strict=True):
+            column[judging] = values[judging]
+    return Judged(*columns, learned)
+
+
+def told(words: str, judged: Judged, first: Judged | None, learned: str) -> None:
+    """A row of the table: means, and differences from the first set."""
+    means = [float(values.nanmean()) for values in judged[:3]]
+    cells = [f"{100 * means[0]:.1f}", f"{100 * means[1]:.1f}", f"{means[2]:.2f}"]
+    for own, theirs, scale in zip(judged[:3], (first or judged)[:3], (100, 100, 1), strict=True):
+        found = mean_interval((own - theirs)[(own - theirs).isfinite()], differences=True)
+        digits = 1 if scale > 1 else 2
+        value, low, high = (
+            f"{scale * one:+.{digits}f}" for one in (found.value, found.low, found.high)
+        )
+        said = f" {found.says()}" if scale > 1 else ""
+        cells.append(f"{value} [{low}, {high}]{said}" if first else "")
+    print(f"| {words} | {' | '.join(cells)} | {learned} |", flush=True)
 
 
 def on_digits(root: Path) -> None:
@@ -248,6 +299,7 @@ def main() -> None:
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--maps", nargs="*", choices=MAPS, metavar="SET")
     parser.add_argument("--keep", type=Path)
+    parser.add_argument("--choose", metavar="PREFIX")
     parser.add_argument("--networks", nargs="+", default=["squeezenet1_0", "mobilenet_v2"])
     given = parser.parse_args()
     root: Path = given.data_root
@@ -267,7 +319,7 @@ def main() -> None:
             on_photos(name, network, images, labels, boxes)
         else:
             sets = given.maps or list(MAPS)
-            on_maps(name, network, images, labels, boxes, half, sets, given.keep)
+            on_maps(name, network, images, labels, boxes, half, sets, given.keep, given.choose)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -376,7 +376,7 @@ class Network(Shown):
         inputs: Annotated[Tensor | tuple[Tensor, ...], LATER],
         nodes: Annotated[Iterable[fx.Node], LATER] = (),
         *,
-        gradients: bool = False,
+        gradients: Annotated[bool | Collection[fx.Node], LATER] = False,
         replace: Annotated[Mapping[fx.Node, Callable[..., Any]] | None, LATER] = None,
     ) -> tuple[Tensor, dict[fx.Node, Tensor]]:
         """Run the operator graph without writes in place, and keep the values of some of its nodes.
@@ -384,8 +384,8 @@ class Network(Shown):
         Args:
             inputs: A batch, as `run` takes it.
             nodes: Of `graph` or of `functional`.
-            gradients: Whether autograd records what is computed, whatever mode the caller is in: from `nodes` on, and
-                from inputs that require gradients, which go in as they are. Nothing of the model records anything.
+            gradients: Whether autograd records what is computed, whatever mode the caller is in: from `nodes`, or
+                those of them given here, and from inputs that require gradients, which go in as they are.
             replace: Functions that are called in place of the operators of some nodes, with the operators'
                 arguments; in place of a parameter or an input, with its tensor.
 

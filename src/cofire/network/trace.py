@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import operator
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -198,12 +198,13 @@ class GraphEngine:
         self,
         given: Given,
         nodes: Iterable[fx.Node],
-        gradients: bool,
+        gradients: bool | Collection[fx.Node],
         replaced: Mapping[fx.Node, Callable[..., Any]],
     ) -> tuple[Tensor, dict[fx.Node, Tensor]]:
         """Run the graph without writes in place, see `Network.trace`."""
         reading, refusal = self._functionalized()
         asked = list(nodes)
+        recorded = asked if isinstance(gradients, bool) else gradients
         if refusal is not None and asked:
             raise refusal
         functional = {node.name: node for node in reading.graph.nodes}
@@ -217,13 +218,14 @@ class GraphEngine:
             held = node.op == "placeholder" and node.name not in reading.inputs
             # Behind a `detach` of the model nothing would be recorded any more: from here on it is
             # again.
-            if gradients and value.is_floating_point() and not (held or value.requires_grad):
+            wanted = gradients and observed[node] in recorded and value.is_floating_point()
+            if wanted and not (held or value.requires_grad):
                 value.requires_grad_()
             kept[observed[node]] = value
 
         def run(*inputs: Tensor) -> Tensor:
             now = replace(given, inputs=inputs)
-            return self._execute(reading, now, tuple(placed), observe, functions, gradients)
+            return self._execute(reading, now, tuple(placed), observe, functions, bool(gradients))
 
         if not gradients:
             with torch.inference_mode():

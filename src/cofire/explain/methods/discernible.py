@@ -14,7 +14,7 @@ from torch import Tensor, fx
 from cofire.errors import OptionError
 from cofire.explain.inputs import probabilities_of
 from cofire.explain.methods.contrasted import carrying_of, relevance_map
-from cofire.explain.methods.guided import guide_of, guided_evidence
+from cofire.explain.methods.guided import ROWS, guide_of, guided_evidence
 from cofire.explain.methods.registry import Found, register_method
 from cofire.explain.result.layer_maps import joined_maps, net_evidence
 from cofire.explain.rules.attention import THROUGH, Through
@@ -182,7 +182,7 @@ class RelevanceOptions(TracingOptions):
         description="What the maps of a class and of its rival may have in common, up to 1.",
     )
     rows: PositiveInt = Field(
-        48, title="Rows", description="Relevance goes down to a layer of so many rows."
+        ROWS, title="Rows", description="Relevance goes down to a layer of so many rows."
     )
 
 
@@ -196,6 +196,8 @@ class GuidedOptions(TracingOptions):
             points alone.
         guided: Whether at activation layers only what speaks for the class goes on down; else
             everything does, as net evidence has it.
+        rows: How fine the finest layer is that evidence goes down to: the coarsest of so many rows
+            and columns. Fewer cost less; as many as the image has read all layers.
     """
 
     contrast: float | None = Field(
@@ -207,6 +209,9 @@ class GuidedOptions(TracingOptions):
     )
     guided: bool = Field(
         True, title="Guided", description="Follow only what speaks for the class; else everything."
+    )
+    rows: PositiveInt = Field(
+        ROWS, title="Rows", description="Evidence goes down to a layer of so many rows."
     )
 
 
@@ -321,7 +326,7 @@ def traced(
         judged = {} if carrying else judged
     guide = None
     if judged and isinstance(options, GuidedOptions):
-        guide = guide_of(network, options.attention == "weights")
+        guide = guide_of(network, options.attention == "weights", options.rows)
     functions: Mapping[fx.Node, Callable[..., Any]] = plan.functions
     if guide:
         looked = [*guide.starts, *guide.read]
@@ -339,7 +344,7 @@ def traced(
         part = slice(first, first + each)
         seen = dict.fromkeys([*way.needed, *looked])
         logits, values = network.trace(
-            images[part], seen, gradients=bool(judged), replace=functions if judged else None
+            images[part], seen, gradients=looked, replace=functions if judged else None
         )
         probabilities = probabilities_of(logits.detach(), first)
         chosen = probabilities.topk(options.n, dim=1).indices if classes is None else classes[part]
@@ -374,7 +379,7 @@ def traced(
     if isinstance(options, RelevanceOptions) and not (carrying and together):
         unused += ("overlap", "rows")
     if isinstance(options, GuidedOptions) and not (guide and together and not plan.functions):
-        unused += ("guided",)
+        unused += ("guided", "rows")
     return Found(
         sites=sites,
         neurons=neurons,

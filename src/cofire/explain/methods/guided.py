@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +22,9 @@ from cofire.network.reading import module_of
 Function = Callable[..., Any]
 
 _TINY = torch.finfo(torch.float64).tiny
+
+ROWS = 48
+"""The finest layer that is read is the coarsest of so many rows and columns."""
 
 _NEVER_BELOW_ZERO = ("relu", "relu6", "sigmoid", "hardsigmoid")
 
@@ -42,16 +46,19 @@ class Guide:
     functions: Mapping[fx.Node, Function] = field(default_factory=dict)
 
 
-def guide_of(network: Network, weights: bool = False) -> Guide | None:
+def guide_of(network: Network, weights: bool = False, rows: int = ROWS) -> Guide | None:
     """The way of a network's evidence from its last places down; None where nothing has places.
 
     A network of feature maps starts at the last value with places that everything passes, and is
-    read there and at the last activation layer of each resolution. One with attention starts behind
-    its last block whose tokens with places lead to the logits, and is read at the image.
+    read there and at the last activation layer of each resolution, the finest of them the coarsest
+    that has `rows` rows and columns: what is finer is blurred away, and evidence has not to go
+    there. One with attention starts behind its last block whose tokens with places lead to the
+    logits, and is read at the image.
 
     Args:
         network: With a graph.
         weights: Whether evidence also goes through the weights of attention.
+        rows: How fine the finest layer is that is read.
 
     Raises:
         RuleError: An operator has no rule.
@@ -63,11 +70,11 @@ def guide_of(network: Network, weights: bool = False) -> Guide | None:
         >>> [node.name for node in found.starts], [place.name for place in found.read.values()]
         (['max_pool2d'], ['1', '2'])
     """
-    return _guide(network, weights)
+    return _guide(network, weights, rows)
 
 
 @once_a_graph
-def _guide(network: Network, weights: bool) -> Guide | None:
+def _guide(network: Network, weights: bool, rows: int) -> Guide | None:
     plan = plan_of(network, weights)
     if not plan.judged:
         return None
@@ -81,12 +88,18 @@ def _guide(network: Network, weights: bool) -> Guide | None:
     starts = (_last_passed(plan) if channels_first else None) or last_first
     order = {node: number for number, node in enumerate(plan.functional.graph.nodes)}
     top = max(map(order.__getitem__, starts))
-    read = {node: place for node, place in {**starts, **judged}.items() if order[node] <= top}
+    finest = min((size for size in map(_side, judged.values()) if size >= rows), default=math.inf)
+    read = {node: place for node, place in judged.items() if _side(place) <= finest} | starts
+    read = {node: place for node, place in read.items() if order[node] <= top}
     return Guide(
         starts,
         {node: read[node] for node in sorted(read, key=order.__getitem__)},
-        {node: partial(_speaking, Step.of(node)) for node in plan.layers if order[node] < top},
+        {n: partial(_speaking, Step.of(n), n in read) for n in plan.layers if order[n] < top},
     )
+
+
+def _side(place: TokenMap) -> int:
+    return min(place.grid)
 
 
 def _places(layer: ActivationLayer | TokenMap) -> TokenMap:
@@ -110,12 +123,13 @@ def _last_passed(plan: Plan) -> dict[fx.Node, TokenMap] | None:
     return None
 
 
-def _speaking(step: Step, *arguments: Any, **keywords: Any) -> Tensor:
-    """An activation layer from which only evidence for the class goes on down."""
+def _speaking(step: Step, read: bool, *arguments: Any, **keywords: Any) -> Tensor:
+    """An activation layer from which only evidence for the class goes on down, or is read."""
     compute: Any = step.node.target
     value: Tensor = compute(*arguments, **keywords)
-    if not value.requires_grad:
+    if not (read or value.requires_grad):
         return value
+    value.requires_grad_()
     held = None if step.name in _NEVER_BELOW_ZERO else value.detach() < 0
 
     def speaking(gradient: Tensor) -> Tensor:
