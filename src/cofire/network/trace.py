@@ -204,7 +204,6 @@ class GraphEngine:
         """Run the graph without writes in place, see `Network.trace`."""
         reading, refusal = self._functionalized()
         asked = list(nodes)
-        recorded = asked if isinstance(gradients, bool) else gradients
         if refusal is not None and asked:
             raise refusal
         functional = {node.name: node for node in reading.graph.nodes}
@@ -216,10 +215,9 @@ class GraphEngine:
         def observe(number: int, value: Tensor) -> None:
             node = placed[number]
             held = node.op == "placeholder" and node.name not in reading.inputs
-            # Behind a `detach` of the model nothing would be recorded any more: from here on it is
-            # again.
-            wanted = gradients and observed[node] in recorded and value.is_floating_point()
-            if wanted and not (held or value.requires_grad):
+            # Behind a `detach` of the model nothing would be recorded: from here on it is again.
+            wanted = gradients if isinstance(gradients, bool) else observed[node] in gradients
+            if wanted and value.is_floating_point() and not (held or value.requires_grad):
                 value.requires_grad_()
             kept[observed[node]] = value
 
