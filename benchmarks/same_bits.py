@@ -1,23 +1,38 @@
 """What it costs that any cut of the data gives the same bits: exact sums against plain ones, processor time.
 
-    OMP_NUM_THREADS=1 python benchmarks/same_bits.py
+    OMP_NUM_THREADS=1 python benchmarks/same_bits.py [--repetitions 15]
 
-A summary (both passes) of a network of 784-512-512-10, all classes as one, ten and a thousand classes;
-the two in turn, the median of the ratios with the smallest and the largest.
+Whole summaries (both passes) of three networks: the fully connected one is the cheapest that we know, so what
+comes on top weighs most there. The two in turn, whichever first changing places; the median of the ratios with
+the interval in which it lies at 95 %, and the smallest and the largest.
 """
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import time
 
 import torch
+from torchvision import models
 
 from cofire import Network, summarize
 from cofire.activations.sums import Sums
-from cofire.study import fcnn
+from cofire.study import cnn, fcnn
 
-SAMPLES, REPETITIONS = 10_240, 7
+NETWORKS = {
+    "784-512-512-10": (lambda classes: fcnn(784, (512, 512), classes), (1, 28, 28), 10_240),
+    "CNN, 32 px": (lambda classes: cnn((3, 32, 32), (256,), classes), (3, 32, 32), 1024),
+    "ResNet-18, 32 px": (
+        lambda classes: models.resnet18(weights=None, num_classes=classes),
+        (3, 32, 32),
+        512,
+    ),
+}
+CASES = [
+    *((name, 10, by_class) for name in NETWORKS for by_class in (False, "statistics")),
+    ("784-512-512-10", 1000, "statistics"),
+]
 
 
 def plain(self, rows, values):
@@ -25,13 +40,22 @@ def plain(self, rows, values):
     self.digits[0].view(torch.float64).index_add_(0, rows, values)
 
 
-def main():
-    torch.manual_seed(0)
-    inputs = torch.rand(SAMPLES, 1, 28, 28)
+def interval(values):
+    """The order statistics between which the median lies at 95 %, by the binomial distribution."""
+    ordered, held = sorted(values), torch.distributions.Binomial(len(values), torch.tensor(0.5))
+    below = held.log_prob(torch.arange(len(values) + 1.0)).exp().cumsum(0)
+    at = max(0, int((below <= 0.025).sum()) - 1)
+    return ordered[at], ordered[-1 - at]
+
+
+def main(repetitions):
     exact = Sums.add
-    for classes, by_class in ((10, False), (10, "statistics"), (1000, "statistics")):
-        network = Network(fcnn(784, (512, 512), classes), inputs[:2])
-        data = inputs, torch.randint(classes, (SAMPLES,))
+    for name, classes, by_class in CASES:
+        torch.manual_seed(0)
+        make, shape, samples = NETWORKS[name]
+        inputs = torch.rand(samples, *shape)
+        network = Network(make(classes).eval(), inputs[:2])
+        data = inputs, torch.randint(classes, (samples,))
 
         def spent(add, network=network, data=data, by_class=by_class):
             Sums.add = add
@@ -42,13 +66,22 @@ def main():
             return time.process_time() - start
 
         spent(exact)
-        ratios = [spent(exact) / spent(plain) for _ in range(REPETITIONS)]
+        ratios = []
+        for number in range(repetitions):
+            order = (exact, plain) if number % 2 else (plain, exact)
+            took = {add: spent(add) for add in order}
+            ratios.append(took[exact] / took[plain])
+        low, high = interval(ratios)
         told = f"{classes} classes" if by_class else "all classes as one"
         print(
-            f"{told:20s} {statistics.median(ratios):.3f} × plain sums "
-            f"({min(ratios):.3f} to {max(ratios):.3f})"
+            f"{name:17s} {told:19s} × {statistics.median(ratios):.3f} (95 %: {low:.3f} to {high:.3f}; "
+            f"all: {min(ratios):.3f} to {max(ratios):.3f})",
+            flush=True,
         )
+    Sums.add = exact
 
 
 if __name__ == "__main__":
-    main()
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("--repetitions", type=int, default=15)
+    main(**vars(asked.parse_args()))

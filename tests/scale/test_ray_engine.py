@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -9,12 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from cofire.errors import DataError, MissingExtraError, OptionError
+from cofire.errors import DataError, MissingExtraError, OptionError, ResultError
+from cofire.evaluate.running import run_evaluation
 from cofire.scale.ray_engine import EngineOptions, RayEngine, cluster
 from cofire.study.analysis_options import AnalysisOptions
 from cofire.study.follow import follow_asked
 from cofire.study.tables import TABLES
 from tests.cli.test_cli import SMALL, cofire
+from tests.evaluate.judged import PREPARATION, tiny_collection, tiny_network, write_photos
 from tests.scale.clusters import ray_cluster
 
 pytestmark = pytest.mark.slow
@@ -45,6 +48,34 @@ def failing(number):
     return number
 
 
+class Judging:
+    """Judges batches of images, notes on which machine, and dies once."""
+
+    def __init__(self, work, place):
+        self.work, self.place = work, str(place)
+
+    def __call__(self, images):
+        import ray
+
+        Path(self.place, f"on-{ray.get_runtime_context().get_node_id()}").touch()
+        if images[0].name == "006.png":
+            dying(self.place, 3)
+        return self.work(images)
+
+
+def exiting(number):
+    sys.exit(number)
+
+
+class Unsendable(Exception):  # noqa: N818  no error of ours
+    def __reduce__(self):
+        raise TypeError
+
+
+def raising(number):
+    raise Unsendable("odd")
+
+
 @pytest.mark.parametrize("actors", [2, 3, 5])
 def test_results_come_in_order(machines, actors):
     assert list(RayEngine(actors).each(squared, range(7))) == [n * n for n in range(7)]
@@ -60,6 +91,44 @@ def test_what_a_killed_process_was_at_is_done_again(machines, tmp_path):
 def test_an_error_of_ours_comes_as_it_was_raised(machines):
     with pytest.raises(DataError, match=r"^a\. Expected: b\. To fix it: c\.$"):
         list(RayEngine(2).each(failing, range(4)))
+
+
+def test_whatever_else_is_raised_ends_the_work_too(machines):
+    with pytest.raises(RuntimeError, match="SystemExit: 4"):
+        list(RayEngine(2).each(exiting, [4]))
+    with pytest.raises(RuntimeError, match="Unsendable: odd"):
+        list(RayEngine(2).each(raising, [4]))
+
+
+def always_dying(number):
+    os._exit(1)
+
+
+def test_work_that_ends_its_process_each_time_is_given_up(machines):
+    with pytest.raises(ResultError, match="work on the cluster that failed: Actor"):
+        list(RayEngine(2).each(always_dying, [4]))
+
+
+def test_explanations_are_judged_on_two_machines_as_here_also_where_a_process_dies(
+    machines, tmp_path
+):
+    place = write_photos(tmp_path)
+    methods = ("discernible", "gradcam", "random")
+
+    def judged(out, each=map):
+        given = (tiny_network(), tiny_collection(place), PREPARATION, methods, tmp_path / out)
+        how = {"batch_size": 3, "split": "all", "measures": ("localisation", "sensitivity")}
+        return run_evaluation(*given, progress=False, each=each, **how).records
+
+    # Neither machine has room for both.
+    engine = RayEngine(2, cpus=3)
+    here = judged("here")
+    there = judged("there", lambda work, items: engine.each(Judging(work, tmp_path), items))
+    assert (tmp_path / "died").exists()
+    assert len(list(tmp_path.glob("on-*"))) == 2
+    lasting = [name for name in here.column_names if not re.search("seconds|forward_pass", name)]
+    assert there.select(lasting).equals(here.select(lasting))
+    assert len(there) == 14 * len(methods)
 
 
 def test_actors_that_do_not_fit_are_refused(machines):
