@@ -6,6 +6,10 @@ import subprocess
 import sys
 
 import pytest
+import torch.distributed as dist
+
+from cofire.errors import OptionError
+from cofire.scale.ranks import first_to_tell, on_gpu
 
 SCRIPT = """
 import os, sys, signal
@@ -62,6 +66,54 @@ def job(size, place, what="all"):
     ]
     outputs = [process.communicate(timeout=500) for process in processes]
     return [p.returncode for p in processes], "".join(out for out, _ in outputs), outputs
+
+
+def test_each_process_takes_a_gpu_of_its_own(monkeypatch):
+    taken = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.set_device", taken.append)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert [on_gpu(device) for device in ("cpu", "cuda", "auto")] == [False, True, True]
+    assert taken == [1, 1]
+    with pytest.raises(OptionError, match="device='cuda:1' under torchrun"):
+        on_gpu("cuda:1")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    with pytest.raises(OptionError, match=r"3 processes on a machine with 2 GPUs.*per-node 2"):
+        on_gpu("cuda")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    with pytest.raises(OptionError, match="pass device='cpu'"):
+        on_gpu("cuda")
+
+
+def test_one_process_of_a_job_tells_an_error(monkeypatch):
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port, "RANK": 0, "WORLD_SIZE": 2}
+    for name, value in (told | {"TORCHELASTIC_RUN_ID": "some"}).items():
+        monkeypatch.setenv(name, str(value))
+    assert [first_to_tell() for _ in range(3)] == [True, False, False]
+    monkeypatch.setattr("cofire.scale.ranks._ANSWERS_WITHIN", 1)
+    monkeypatch.setenv("MASTER_PORT", "9")
+    assert first_to_tell()
+    monkeypatch.setenv("RANK", "1")
+    assert not first_to_tell()
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert first_to_tell()
+
+
+@pytest.mark.slow
+def test_an_error_before_the_data_is_read_is_said_once():
+    started = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    told = subprocess.run(
+        [*started, "-m", "cofire", "summarize", "--model", "nowhere:net", "--data", "digits"],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert told.returncode
+    assert told.stderr.count("To fix it") == 1, told.stderr
 
 
 @pytest.mark.slow

@@ -166,5 +166,11 @@ def main() -> None:
 
 
 def _stop(message: str) -> None:
-    typer.echo(f"cofire: {message}", err=True)
+    told = True
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        from cofire.scale.ranks import first_to_tell
+
+        told = first_to_tell()
+    if told:
+        typer.echo(f"cofire: {message}", err=True)
     sys.exit(1)

@@ -11,7 +11,6 @@ from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 import typer
 
 from cofire.activations.sharing import Counted, shared
@@ -19,7 +18,7 @@ from cofire.errors import MergeError, OptionError
 from cofire.options import Options, option
 from cofire.reading import named
 from cofire.scale.parts import load_counts
-from cofire.scale.ranks import Follower, launched, ranks
+from cofire.scale.ranks import Follower, launched, on_gpu, ranks
 from cofire.scale.shards import PartWritten, Shard, check_made, part_file
 from cofire.storage import versions
 
@@ -155,9 +154,7 @@ def _run_ranks(
 ) -> dict[str, Any]:
     out: Path = options.out  # type: ignore[attr-defined]
     device = str(getattr(options, "device", None) or "cpu")
-    gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
-    if gpu:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    gpu = on_gpu(device)
     kept = out / RANGES
     with ExitStack() as stack:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -14,14 +15,63 @@ import torch.distributed as dist
 from torch import Tensor
 
 from cofire.activations.sharing import BLOCK, Count, Counted, blocks_of
-from cofire.errors import CofireError, ResultError
+from cofire.errors import CofireError, OptionError, ResultError
 from cofire.scale.parts import from_bytes, load_counts, save_counts, to_bytes
 from cofire.storage import check_same
+
+_ANSWERS_WITHIN = 5
+"""Seconds in which torchrun must answer."""
 
 
 def launched() -> bool:
     """Whether torchrun started this process."""
     return dist.is_available() and dist.is_torchelastic_launched()
+
+
+def on_gpu(device: str) -> bool:
+    """Whether this process computes on a GPU, which is then one of its own.
+
+    Args:
+        device: As it is asked for: cpu, cuda, auto.
+
+    Raises:
+        OptionError: It names one GPU for all processes, or they are more than the GPUs of this machine.
+    """
+    if not (device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())):
+        return False
+    processes, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if ":" in device:
+        raise OptionError(
+            f"device='{device}' under torchrun",
+            "device='cuda': each process takes a GPU of its own",
+            "pass device='cuda', and choose GPUs with CUDA_VISIBLE_DEVICES",
+        )
+    if processes > gpus:
+        raise OptionError(
+            f"{processes} processes on a machine with {gpus} GPUs",
+            "a GPU for each process",
+            f"start torchrun with --nproc-per-node {gpus}" if gpus else "pass device='cpu'",
+        )
+    torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    return True
+
+
+def first_to_tell() -> bool:
+    """Whether this process is the first of its job that has an error to tell: the others need not repeat it."""
+    told = os.environ
+    if not launched() or told.get("WORLD_SIZE", "1") == "1":
+        return True
+    try:
+        # Of torchrun itself, which was there before the processes.
+        store = dist.TCPStore(
+            told["MASTER_ADDR"],
+            int(told["MASTER_PORT"]),
+            is_master=False,
+            timeout=timedelta(seconds=_ANSWERS_WITHIN),
+        )
+        return store.add(f"cofire/told/{told.get('TORCHELASTIC_RESTART_COUNT')}", 1) == 1
+    except RuntimeError:
+        return told["RANK"] == "0"
 
 
 class Follower(Exception):  # noqa: N818 (nothing went wrong)
