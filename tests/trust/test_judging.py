@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cofire.errors import DataError
+from cofire.errors import DataError, ResultError
 from cofire.statistics import crossed_interval, exact_interval
 from cofire.trust.answers import Answer, Person
 from cofire.trust.judging import (
@@ -52,6 +52,15 @@ def said(study, people=4, say=lambda person, place, trial: ("second", 2, 4), unt
 @pytest.fixture
 def study(tmp_path):
     return small_study(tmp_path)
+
+
+@pytest.mark.parametrize("wrong", [{"image": "other"}, {"method": "other"}, {"kind": "repeat"}])
+def test_answers_to_what_was_not_asked_are_refused(study, wrong):
+    answers = said(study)
+    for name, value in wrong.items():
+        setattr(answers[0][1], name, value)
+    with pytest.raises(ResultError, match="which was not asked"):
+        answers_table(study, answers)
 
 
 def test_where_all_agree_it_is_told_with_a_width(study):

@@ -63,15 +63,16 @@ def first_to_tell() -> bool:
         return True
     try:
         # Of torchrun itself, which was there before the processes.
-        store = dist.TCPStore(
+        store = dist.TCPStore(  # type: ignore[attr-defined]
             told["MASTER_ADDR"],
             int(told["MASTER_PORT"]),
             is_master=False,
             timeout=timedelta(seconds=_ANSWERS_WITHIN),
         )
-        return store.add(f"cofire/told/{told.get('TORCHELASTIC_RESTART_COUNT')}", 1) == 1
+        count: int = store.add(f"cofire/told/{told.get('TORCHELASTIC_RESTART_COUNT')}", 1)
     except RuntimeError:
         return told["RANK"] == "0"
+    return count == 1
 
 
 class Follower(Exception):  # noqa: N818 (nothing went wrong)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from cofire.errors import DataError
+from cofire.errors import DataError, ResultError
 from cofire.statistics import Interval, crossed_interval, exact_interval, wilson
 from cofire.stored import Stored
 from cofire.trust.answers import Answer, Person
@@ -83,7 +83,11 @@ def answers_table(study: Study, answers: Sequence[tuple[Person, Answer]]) -> pa.
     Args:
         study: What was asked.
         answers: As the database gives them.
+
+    Raises:
+        ResultError: One is no answer to what this study asks.
     """
+    _check_asked(study, answers)
     rows = [_row(study, person, answer) for person, answer in answers]
     reasons = _left_out(study, rows)
     for row in rows:
@@ -102,6 +106,20 @@ def answers_table(study: Study, answers: Sequence[tuple[Person, Answer]]) -> pa.
         ]
     )
     return pa.Table.from_pylist(rows, schema)
+
+
+def _check_asked(study: Study, answers: Sequence[tuple[Person, Answer]]) -> None:
+    images = {one.image for one in (*study.pairs, *study.checks)}
+    pairs = {(one.person, one.image, one.method) for _, one in answers if one.kind == "pair"}
+    for person, one in answers:
+        strange = one.image not in images or one.method not in study.methods
+        alone = one.kind == "repeat" and (one.person, one.image, one.method) not in pairs
+        if strange or alone:
+            raise ResultError(
+                f"an answer of '{person.id}' to {one.image!r} by {one.method!r}, which was not asked",
+                "answers as cofire trust serve wrote them",
+                "restore the database from a copy",
+            )
 
 
 def _row(study: Study, person: Person, answer: Answer) -> dict[str, Any]:
