@@ -104,7 +104,8 @@ def always_dying(number):
     os._exit(1)
 
 
-def test_work_that_ends_its_process_each_time_is_given_up(machines):
+def test_work_that_ends_its_process_each_time_is_given_up(machines, monkeypatch):
+    monkeypatch.setattr("cofire.scale.ray_engine._RETRIES", 1)
     with pytest.raises(ResultError, match="work on the cluster that failed: Actor"):
         list(RayEngine(2).each(always_dying, [4]))
 
