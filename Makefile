@@ -3,7 +3,7 @@ BIN := .venv/bin
 # One process for each core, each with one thread: two that share all cores get in each other's way.
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: demo test quick lint types docs gallery notebooks package lowest clean fuzz crash
+.PHONY: demo test quick lint types docs docs-version gallery notebooks package lowest clean fuzz crash
 
 demo: .venv/ready
 	$(BIN)/cofire demo
@@ -37,6 +37,11 @@ types: .venv/ready
 docs: .venv/ready
 	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(BIN)/python -m mkdocs build --strict
 
+# The same as one of the versions on the branch `gh-pages`, between which readers choose: make docs-version VERSION=0.2
+docs-version: .venv/ready
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mike deploy --update-aliases $(VERSION) latest
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mike set-default latest
+
 gallery: .venv/ready
 	PYTHONPATH=. $(BIN)/python -m website.gallery
 
@@ -60,7 +65,7 @@ lowest:
 	rm -rf build/lowest
 	$(PYTHON) -m venv build/lowest
 	build/lowest/bin/python -m pip install --quiet --disable-pip-version-check uv
-	VIRTUAL_ENV=build/lowest build/lowest/bin/uv pip install --quiet --resolution lowest-direct --editable ".[matplotlib]" --requirement tests/lowest.txt
+	VIRTUAL_ENV=build/lowest build/lowest/bin/uv pip install --quiet --resolution lowest-direct --editable ".[matplotlib,trust,lightning,transformers]" --requirement tests/lowest.txt
 	cd build && PYTHONPATH= lowest/bin/cofire --version
 	OMP_NUM_THREADS=1 build/lowest/bin/python -m pytest -q --override-ini=filterwarnings=default src/cofire tests/patterns tests/graphs tests/activations tests/boost tests/report/test_notebook.py tests/cli/test_help.py tests/test_options.py
 

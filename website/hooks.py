@@ -25,7 +25,12 @@ _LINK = re.compile(r"\]\((?P<target>[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
 
 
 def on_config(config: Any) -> Any:
-    """Puts modules of the reference, and pages that nobody has named, into the navigation."""
+    """Puts modules of the reference, and pages that nobody has named, into the navigation.
+
+    Readers switch between versions where `mike` builds one of several.
+    """
+    if "MIKE_DOCS_VERSION" in os.environ:
+        config.extra["version"] = {"provider": "mike"}
     parts = {title: part for one in config.nav for title, part in one.items()}
     parts["Reference"][3:3] = [{path: f"reference/{path}.md"} for path in names.public()]
     named = set(re.findall(r"[\w/.-]+\.md", str(config.nav)))
