@@ -1,5 +1,8 @@
 """Shards of any cut, in any order, give the files of one run; what does not belong together is refused."""
 
+import json
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,9 +11,10 @@ from torch import nn
 
 import cofire
 from cofire.activations.sharing import BLOCK, Counted, blocks_of, joined, shared
-from cofire.errors import DataError, MergeError, OptionError
+from cofire.errors import CofireError, DataError, MergeError, OptionError
 from cofire.scale.parts import from_bytes, load_counts, save_counts, to_bytes
 from cofire.scale.shards import Known, PartWritten, Shard, merged
+from cofire.storage import read_tensors, save_result
 
 MADE = {"verb": "summarize", "bins": 20}
 HOW = {
@@ -183,3 +187,66 @@ def test_counts_reach_another_process_as_they_were(data, tmp_path):
     for name, state in counted.states.items():
         for one, two in zip(state.tensors(), again.states[name].tensors(), strict=True):
             assert torch.equal(one, two)
+
+
+def changed(path, name, value, note=None):
+    """The file again with one tensor, or what its note says, made otherwise, and a checksum that fits."""
+    tensors, metadata = read_tensors(path)
+    told = json.loads(metadata["cofire.counts"])
+    if note is not None:
+        told["passes"][0] |= note
+    save_result(path, "counts", told, tensors | ({name: value(tensors[name])} if name else {}))
+
+
+def test_crafted_parts_give_an_error_of_the_tree(data, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    shard(data, "1/2", one)
+    path = shard(data, "2/2", two)
+    whole = path.read_bytes()
+    names = [name for name in read_tensors(path)[0] if name != "passes"]
+    for name in names:
+        for value in (
+            lambda t: t[..., :1].clone() if t.ndim else t,
+            lambda t: t.flatten(),
+            lambda t: t.to(torch.float16),
+            lambda t: t.reshape(*t.shape, 1),
+            lambda t: torch.zeros(0, dtype=t.dtype),
+        ):
+            path.write_bytes(whole)
+            changed(path, name, value)
+            try:
+                passes = merged([one, two]).passes
+                with shared(Known(passes)):
+                    cofire.summarize(network(), data, **HOW)
+            except CofireError:
+                continue
+    for note in (
+        {"blocks": [[0, 10**12]]},
+        {"blocks": [["a", 1]]},
+        {"blocks": [[5, 4]]},
+        {"samples": "many"},
+        {"samples": -1},
+        {"size": 0},
+        {"network": None},
+        {"states": {}},
+        {"states": [{"name": "a", "kind": "Path", "plain": {}}]},
+    ):
+        path.write_bytes(whole)
+        changed(path, "", None, note)
+        with pytest.raises(CofireError):
+            merged([one, two])
+
+
+def test_counts_of_other_layers_are_refused(data, tmp_path):
+    shard(data, "1/1", tmp_path)
+    wide = nn.Sequential(nn.Linear(4, 9), nn.ReLU(), nn.Linear(9, 3))
+    other = cofire.Network(wide, torch.zeros(2, 4))
+    (counted,) = merged([tmp_path]).passes
+    counted = replace(counted, network=other.digest())
+    with (
+        pytest.raises(MergeError, match="other layers, neurons or classes"),
+        shared(Known([counted])),
+    ):
+        cofire.summarize(other, data, **HOW)
+    with pytest.raises(MergeError, match="in which a pass is missing"), shared(Known([])):
+        cofire.summarize(other, data, **HOW)

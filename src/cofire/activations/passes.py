@@ -21,7 +21,7 @@ from cofire.activations.statistics import ActivationStatistics, State, find_non_
 from cofire.activations.sums import Sums
 from cofire.activations.together import Kept, Pass, Task, Watch
 from cofire.activations.top_samples import TopSamples
-from cofire.errors import DataError, LabelError, NonFiniteError
+from cofire.errors import DataError, LabelError, MergeError, NonFiniteError
 from cofire.network import ActivationLayer, Network, Unit
 
 _ROUNDING = 1e-5
@@ -179,7 +179,14 @@ def pass_over(
 
         return Watch(finish, layers, each)
 
-    yield Pass(data, classes, batch_size, title, watch, _Seen(seen, kept))
+    yield Pass(
+        data,
+        classes,
+        batch_size,
+        title,
+        watch,
+        _Seen(seen, kept, {one.name: one.neurons(unit) for one in layers}),
+    )
     return seen
 
 
@@ -189,13 +196,19 @@ class _Seen:
 
     seen: DataSeen
     kept: Kept | None
+    neurons: Mapping[str, int]
 
     def counted(self) -> dict[str, State]:
         return {"seen": self.seen, **({} if self.kept is None else self.kept.counted())}
 
     def take(self, counted: Mapping[str, State]) -> None:
-        (sums, *_), (theirs, *_) = self.seen.tensors(), counted["seen"].tensors()
-        sums.copy_(theirs)
+        _take(self.seen, counted.get("seen"), 1)
+        for kind in ("statistics", "sums") if isinstance(self.kept, FirstPass) else ():
+            for name, neurons in self.neurons.items():
+                state: Any = counted.get(f"{kind}.{name}")
+                held = getattr(state, "total" if kind == "statistics" else "digits", None)
+                if held is None or held.shape[-1] != neurons:
+                    raise _others()
         if self.kept is not None:
             self.kept.take(counted)
 
@@ -413,14 +426,30 @@ class SecondPass:
     def take(self, counted: Mapping[str, State]) -> None:
         """Take what several have counted in place of its own."""
         for name, own in self._kept().items():
-            for mine, theirs in zip(own.tensors(), counted[name].tensors(), strict=True):
-                mine.copy_(theirs)
+            _take(own, counted.get(name))
 
     def finish(self) -> None:
         """Write the sums out, once everything was seen."""
         for name, several in self.shares.items():
             for state, shares in zip(self._counted(name), several, strict=True):
                 state.counts[0] = shares.total()
+
+
+def _take(own: State, counted: State | None, tensors: int | None = None) -> None:
+    """Take what others have counted in place of what a state holds: all of its tensors, or the first ones."""
+    pairs = list(zip(own.tensors(), counted.tensors() if counted else [], strict=False))[:tensors]
+    if type(own) is not type(counted) or any(a.shape != b.shape for a, b in pairs):
+        raise _others()
+    for mine, theirs in pairs:
+        mine.copy_(theirs)
+
+
+def _others() -> MergeError:
+    return MergeError(
+        "counts of other layers, neurons or classes than network and data have here",
+        "counts of this network and data",
+        "make all parts with the network and data that merge opens",
+    )
 
 
 def check_classes(seen: DataSeen, fewest: int | None, names: Sequence[str]) -> None:

@@ -75,6 +75,12 @@ class Counted:
                 "each block of the data once",
                 "leave out the part that was given twice",
             )
+        if self.blocks and other.blocks and self.states.keys() != other.states.keys():
+            raise MergeError(
+                "counts of other layers",
+                "what one command counts, in both",
+                "make all parts with the same command",
+            )
         states = {**self.states, **other.states}
         states |= {
             name: self.states[name].merge(other.states[name])

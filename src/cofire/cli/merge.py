@@ -12,7 +12,7 @@ from cofire.activations.sharing import shared
 from cofire.cli.options import DATA_ROOT, Output
 from cofire.cli.sharing import RANGES, ROUNDS, made_again
 from cofire.cli.terminal import claim
-from cofire.errors import MergeError, OptionError
+from cofire.errors import MergeError, OptionError, ResultError
 from cofire.options import option
 from cofire.reading import named
 from cofire.scale.parts import save_counts
@@ -43,7 +43,13 @@ def merge(options: Merge) -> dict[str, Any]:
             "choose another folder with --out",
         )
     passes, made, parts = merged(options.parts)
-    verb = made["verb"]
+    verb = made.get("verb")
+    if verb not in ROUNDS or not isinstance(made.get("versions"), dict):
+        raise ResultError(
+            f"'{options.parts[0]}', parts of '{verb}'",
+            f"parts of {', '.join(ROUNDS)}",
+            "run the commands with --shard again",
+        )
     check_same(options.parts[0], {"versions": made["versions"]}, {"versions": versions()})
     if len(passes) < ROUNDS[verb]:
         claim(out, RANGES, "a merge")

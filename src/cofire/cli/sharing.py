@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import typer
 
 from cofire.activations.sharing import Counted, shared
-from cofire.errors import MergeError, OptionError
+from cofire.errors import MergeError, OptionError, ResultError
 from cofire.options import Options, option
 from cofire.reading import named
 from cofire.scale.parts import load_counts
@@ -85,7 +85,14 @@ def made_again(model: type[O], made: Mapping[str, Any], **free: Any) -> O:
     Raises:
         CofireError: These are none of its options.
     """
-    given = {name: made[name] for name in made["given"]}
+    try:
+        given = {str(name): made[name] for name in made["given"]}
+    except (KeyError, TypeError) as error:
+        raise ResultError(
+            "parts that do not say what they were made with",
+            "what commands with --shard write",
+            "run them again",
+        ) from error
     return model(**given, **{name: one for name, one in free.items() if name in model.model_fields})
 
 

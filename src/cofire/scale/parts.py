@@ -20,9 +20,11 @@ from cofire.activations import (
     TopSamples,
 )
 from cofire.activations.passes import DataSeen
-from cofire.activations.sharing import Counted
+from cofire.activations.sharing import Counted, blocks_of
 from cofire.activations.statistics import State
 from cofire.activations.sums import Sums
+from cofire.errors import ResultError
+from cofire.reading import reading
 from cofire.storage import load_result, save_result
 
 _STATES: tuple[type[State], ...] = (
@@ -34,6 +36,44 @@ _STATES: tuple[type[State], ...] = (
     TopSamples,
 )
 _KINDS = {kind.__name__: kind for kind in _STATES}
+_WHOLE, _EXACT = (torch.int64,), (torch.float64,)
+_SHORT, _FLOAT = (torch.int32,), (torch.float32, torch.float64)
+_SHAPES: dict[str, dict[str, tuple[tuple[torch.dtype, ...], str]]] = {
+    "ActivationHistograms": {
+        "lower": (_EXACT, "cn"),
+        "upper": (_EXACT, "cn"),
+        "counts": (_WHOLE, "cnb"),
+    },
+    "ActivationStatistics": {
+        "samples": (_WHOLE, "c"),
+        **dict.fromkeys(("total", "minimum", "maximum"), (_EXACT, "cn")),
+        **dict.fromkeys(("nonzero", "active"), (_WHOLE, "cn")),
+        "classes": (_WHOLE, "c"),
+    },
+    "CofiringCounts": {
+        "observations": (_WHOLE, "c"),
+        "representatives": (_WHOLE, "ct"),
+        "means": (_EXACT, "ct"),
+        "neurons": (_WHOLE, "cp"),
+        "thresholds": (_EXACT, "cp"),
+        "counts": (_EXACT, "spp"),
+    },
+    "DataSeen": {"sums": (_EXACT, "c6"), "direction": (_FLOAT, "v"), "outputs": (_WHOLE, "c")},
+    "Sums": {"digits": (_WHOLE, "3cn"), "level": (_WHOLE, "n"), "classes": (_WHOLE, "c")},
+    "TopSamples": {
+        "values": (_FLOAT, "cnk"),
+        "samples": (_SHORT, "cnk"),
+        "places": (_SHORT, "cnk"),
+        "classes": (_WHOLE, "c"),
+    },
+}
+"""Types and shapes of each state's tensors: a letter is the same size wherever it stands in a state."""
+_PLAIN: dict[str, tuple[type, ...]] = {
+    "positions": (int,),
+    "threshold": (int, float),
+    "precision": (str,),
+    "outputs": (type(None),),
+}
 
 
 def _packed(counted: Counted) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -62,9 +102,34 @@ def _unpacked(note: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Counted
     for number, told in enumerate(note["states"]):
         start = f"{number}."
         held = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
-        states[told["name"]] = _KINDS[told["kind"]](**held, **told["plain"])
+        state = states[told["name"]] = _KINDS[told["kind"]](**held, **told["plain"])
+        _check(state)
     blocks = tuple(range(*ends) for ends in note["blocks"])
+    of = (note["samples"], note["network"], note["size"], note["data"])
+    if [type(one) for one in of] != [int, str, int, str] or min(note["samples"], note["size"]) < 0:
+        raise ValueError("a note of other types")
+    last = blocks_of(note["samples"], size=max(1, note["size"])).stop
+    ends = [0, *(end for one in blocks for end in (one.start, one.stop)), last]
+    if ends != sorted(ends) or not all(blocks):
+        raise ValueError("blocks that the data has not")
     return Counted(blocks, note["samples"], note["network"], states, note["size"], note["data"])
+
+
+def _check(state: State) -> None:
+    """Refuse a state whose tensors are not of its types, or do not fit each other."""
+    shapes, sizes = _SHAPES[type(state).__name__], dict[str, int]()
+    for name, value in ((one.name, getattr(state, one.name)) for one in fields(state)):
+        if not isinstance(value, Tensor):
+            if not isinstance(value, _PLAIN[name]):
+                raise ValueError(f"{name} of another type")
+            continue
+        types, dims = shapes[name]
+        wanted = [int(d) if d.isdigit() else sizes.get(d) for d in dims]
+        if value.dtype not in types or value.ndim != len(dims):
+            raise ValueError(f"{name} of another type")
+        for dim, size, known in zip(dims, value.shape, wanted, strict=True):
+            if sizes.setdefault(dim, size if known is None else known) != size:
+                raise ValueError(f"{name} of another shape")
 
 
 def to_bytes(counted: Counted) -> bytes:
@@ -111,4 +176,5 @@ def load_counts(path: Path) -> tuple[list[Counted], dict[str, Any]]:
             passes.append(_unpacked(told, held))
         return passes, note["record"]
 
-    return load_result(path, "counts", read)
+    with reading(path, ResultError, "what a command with --shard wrote"):
+        return load_result(path, "counts", read)

@@ -198,6 +198,7 @@ def _part(path: Path) -> tuple[Counted, dict[str, Any]]:
         len(counts) != 1
         or not isinstance(record, dict)
         or not {"made", "known", "shard"} <= record.keys()
+        or not isinstance(record["made"], dict)
         or not re.fullmatch(r"\d+/\d+", str(record["shard"]))
     ):
         raise ResultError(
