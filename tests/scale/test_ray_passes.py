@@ -82,9 +82,9 @@ def here(model, tmp_path_factory):
     return written(summarize(model, Data(place), **ASKED), place / "summary")
 
 
-@pytest.mark.parametrize("actors", [2, 3, 5])
-def test_any_number_of_actors_gives_the_same_bytes(machines, model, here, tmp_path, actors):
-    found = on_ray(model, Data(tmp_path), engine=RayEngine(actors), **ASKED)
+# Of 2 and 12 actors see below.
+def test_any_number_of_actors_gives_the_same_bytes(machines, model, here, tmp_path):
+    found = on_ray(model, Data(tmp_path), engine=RayEngine(5), **ASKED)
     assert written(found, tmp_path / "summary") == here
 
 
