@@ -53,8 +53,14 @@ CANVAS = "document.querySelector('#graph-viewer canvas').toDataURL()"
 
 
 def drawing(page):
-    page.wait_for_timeout(60)
-    return page.evaluate(CANVAS)
+    """What is drawn once it stands still: a busy machine draws late."""
+    seen = []
+    for _ in range(200):
+        page.wait_for_timeout(60)
+        seen.append(page.evaluate(CANVAS))
+        if len(seen) > 2 and len(set(seen[-3:])) == 1:
+            return seen[-1]
+    raise AssertionError("the drawing does not come to rest")
 
 
 def slide(page, name, value):
