@@ -70,7 +70,7 @@ def first_to_tell() -> bool:
             timeout=timedelta(seconds=_ANSWERS_WITHIN),
         )
         count: int = store.add(f"cofire/told/{told.get('TORCHELASTIC_RESTART_COUNT')}", 1)
-    except RuntimeError:
+    except (RuntimeError, KeyError):  # nobody answers, or it is not said who would
         return told["RANK"] == "0"
     return count == 1
 

@@ -28,8 +28,11 @@ Result = TypeVar("Result")
 
 _ANSWERS_WITHIN = 5.0
 """Seconds in which a cluster's address must answer."""
-_RETRIES = 5
-"""How often a piece of work is done again whose process ended: each time it may have been the work that ended it."""
+_RETRIES = 100
+"""How often a piece of work is done again whose process ended, which it may have been that ended it.
+
+Ray counts each time that it asks a machine that is gone, of which there are many until it knows.
+"""
 _STORE_BYTES = 256 << 20
 """Of the object store of a cluster that is started here alone: states pass through it one by one."""
 
