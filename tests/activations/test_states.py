@@ -116,7 +116,7 @@ def test_the_compiled_second_pass_equals_its_definition_and_numpy(
                 continue  # NumPy refuses ranges too narrow for that many bins
             assert np.array_equal(numpys, edges[k, j])
             if np.lib.NumpyVersion(np.__version__) >= "2.1.0":
-                # Before, its counts of values next to the smallest numbers did not follow its edges.
+                # Counts of NumPy 2.0.0 were seen that do not follow its own edges.
                 assert np.array_equal(expected, state.counts[k, j].numpy())
 
 
