@@ -238,3 +238,28 @@ def test_the_named_neuron_and_sample_of_a_bad_value_are_the_given_ones():
     activations[4, 2] = torch.nan
     with pytest.raises(NonFiniteError, match="neuron 2 in sample 4"):
         functional.mean_activation(activations, torch.tensor([1, 0, 1, 0, 0, 1]), 2)
+
+
+def test_more_classes_than_samples_are_told_before_anything_is_kept_for_each():
+    values, labels = np.random.default_rng(0).random((30, 4)), np.arange(30) % 3
+    with pytest.raises(DataError, match="no samples of class 3: 1,000,000,000 classes and 30"):
+        functional.mean_activation(values, labels, num_classes=10**9)
+    assert functional.mean_activation(values, labels, num_classes=3).shape == (3, 4)
+
+
+def test_lists_nested_without_end_are_no_matrix():
+    values = 0.0
+    for _ in range(70):
+        values = [values]
+    with pytest.raises(DataError, match=r"nested more than 64 deep.*pass an array"):
+        functional.activation_entropy(values)
+
+
+def test_sparse_values_that_torch_cannot_spread_out_are_told_with_a_type_that_it_can():
+    def sparse(values):
+        places = [[0, 1], [0, 1]]
+        return torch.sparse_coo_tensor(places, values, (2, 2), check_invariants=True)
+
+    with pytest.raises(DataError, match=r"sparse_coo, torch.float8_e4m3fn.*of float32 values"):
+        functional.activation_entropy(sparse(torch.ones(2).to(torch.float8_e4m3fn)))
+    assert functional.activation_entropy(sparse(torch.ones(2))).tolist() == [0.0, 0.0]

@@ -5,6 +5,7 @@ import pytest
 import torch
 from pydantic import Field, PositiveInt
 
+from cofire.cli.merge import Merge
 from cofire.errors import OptionError
 from cofire.options import Options
 from cofire.study import StudyOptions
@@ -85,3 +86,8 @@ def test_a_wrong_value_of_what_may_be_none_is_refused_and_not_taken_for_none():
     for wrong in (2, True, float("nan"), [0.5]):
         with pytest.raises(OptionError, match="share="):
             Shares(share=wrong)
+
+
+def test_an_option_that_must_be_given_is_told_with_what_it_is():
+    with pytest.raises(OptionError, match=r"no parts.*a path.*pass parts"):
+        Merge()

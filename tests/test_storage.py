@@ -343,3 +343,10 @@ def test_a_stopped_command_gives_its_folder_free(tmp_path, monkeypatch):
     assert told.exit_code == 130
     assert "starts anew" in told.output
     assert names(tmp_path) == []
+
+
+def test_a_note_that_could_not_be_read_again_is_not_written(tmp_path, monkeypatch, tiny):
+    monkeypatch.setattr("cofire.storage._HEADER_BYTES", 100)
+    with pytest.raises(ResultError, match=r"a summary whose note does not fit.*save it in parts"):
+        cofire.summarize(tiny.network, tiny.data).save(tmp_path / "summary.safetensors")
+    assert not list(tmp_path.iterdir())

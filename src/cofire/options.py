@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cofire.arguments import NONE, Check, check_of
 from cofire.errors import OptionError, near_matches
-from cofire.marks import in_words, shown
+from cofire.marks import in_words
 from cofire.reading import read_toml, reader
 
 
@@ -175,9 +175,7 @@ class Options(BaseModel):
         if first["type"] == "missing":
             hint = cls.model_fields[name].annotation
             return OptionError(f"no {name}", in_words(hint, name), f"pass {name}")
-        if not name:
-            return OptionError("options that do not go together", said, "correct one of them")
-        return OptionError(f"{name}={shown(first['input'])}", said, f"correct {name}")
+        return OptionError("options that do not go together", said, "correct one of them")
 
 
 def _as_text(value: Any) -> str:

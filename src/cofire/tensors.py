@@ -212,7 +212,7 @@ def _ordinary(values: Tensor, what: str) -> Tensor:
             raise DataError(
                 f"{what} of layout {values.layout}, {values.dtype}",
                 "a dense tensor",
-                "pass the tensor's .to_dense()",
+                "make it of float32 values, or dense from the start",
             ) from error
     if values.dtype in _WIDER:
         wider = values.to(_WIDER[values.dtype])

@@ -460,3 +460,21 @@ def test_a_shuffling_loader_is_fine(tiny):
     for one, other in zip(summary, expected, strict=True):
         assert torch.allclose(one.mean(), other.mean(), atol=1e-6)
         assert torch.equal(one.dead(), other.dead())
+
+
+def test_a_network_on_mps_is_told_where_it_can_be_read(tiny, monkeypatch):
+    monkeypatch.setattr(Network, "device", torch.device("mps"))
+    with pytest.raises(OptionError, match=r"a network on mps.*move it to the cpu"):
+        summarize(tiny.network, tiny.data)
+
+
+def test_data_without_a_sample_is_told_before_a_module_is_read(tiny):
+    with pytest.raises(DataError, match=r"no samples.*check what the loader returns"):
+        summarize(tiny.model, [])
+
+
+def test_a_measure_that_nobody_registered_is_told_with_the_nearest(tiny):
+    layer = summarize(tiny.network, tiny.data).layers[0]
+    with pytest.raises(OptionError, match=r"no measure 'entropie'.*try 'entropy'"):
+        layer.measure("entropie")
+    assert torch.equal(layer.measure("entropy"), layer.entropy())

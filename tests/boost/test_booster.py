@@ -10,6 +10,8 @@ from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, Subset, SubsetRandomSampler, TensorDataset
 
 from cofire.boost import CONTROLS, METHODS, Booster
+from cofire.boost.comparison import cost_of_boosting
+from cofire.boost.kept_readings import KeptReadings, keep_readings
 from cofire.boost.reading import Reader, hashes_of
 from cofire.errors import (
     BatchError,
@@ -18,6 +20,7 @@ from cofire.errors import (
     ExportError,
     LabelError,
     LayerError,
+    MergeError,
     NonFiniteError,
     OptionError,
     ResultError,
@@ -445,3 +448,55 @@ def test_options_without_effect_or_sense_are_refused():
 
     with pytest.raises(OptionError, match="2 inputs"):
         Booster(Network(Two(), (train[0][:2], train[0][:2])))
+
+
+class Words(nn.Module):
+    """A classifier of whole numbers, which a program of images cannot hold."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedded, self.act, self.last = nn.Embedding(5, 6), nn.ReLU(), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.last(self.act(self.embedded(x).mean(1)))
+
+
+def test_what_does_not_export_is_saved_all_the_same(tmp_path):
+    data = (torch.arange(120).reshape(30, 4) % 5, torch.arange(30) % 3)
+    booster = Booster(Network(Words(), data[0][:2])).fit(data)
+    with pytest.raises(ExportError, match=r"does not export: .*use booster\.save"):
+        booster.export(tmp_path / "words.pt2")
+    assert not list(tmp_path.iterdir())
+    booster.save(tmp_path / "words.safetensors")
+
+
+def test_what_boosting_costs_is_known_once_it_is_fitted():
+    _, network, (train, _, test) = toy()
+    booster = Booster(network)
+    with pytest.raises(OptionError, match=r"not fitted.*call booster\.fit first"):
+        cost_of_boosting(booster, test[0])
+    assert cost_of_boosting(booster.fit(train), test[0], repeats=1).time > 0
+
+
+def test_a_sample_that_has_no_room_is_told():
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
+    data = (torch.rand(30, 1, 8, 8), torch.arange(30) % 3)
+    network = Network(model, data[0][:2])
+    with pytest.raises(BudgetError, match=r"activations of no training sample.*raise max_bytes"):
+        Booster(network, method="last-layer", max_bytes=200).fit(data)
+    Booster(network, method="last-layer", max_bytes=100_000).fit(data)
+
+
+def test_readings_of_data_that_changed_since_are_refused_where_one_is_looked_at(tmp_path):
+    _, network, ((inputs, labels), _, _) = toy()
+    reader = Reader(network, network.activation_layers, "element")
+    keep_readings(reader, (inputs, labels), tmp_path, "test", range(1))
+    others = inputs.clone()
+    others[3] += 1
+    for data, refused in ((inputs, False), (others, True)):
+        kept = KeptReadings("test", (data, labels), [(tmp_path, [range(1)])])
+        found = next(kept.chunks(reader))[0]
+        assert torch.equal(found[2], inputs[2])
+        if refused:
+            with pytest.raises(MergeError, match=r"sample 3.*make all parts of the same data"):
+                found[3]

@@ -334,3 +334,25 @@ def test_classifiers_of_double_precision_are_compared():
     model, _, (train, held, test) = toy()
     network = Network(copy.deepcopy(model).double(), test[0][:2].double())
     assert compare(network, train, held, test, progress=False).judged["readout"].test_accuracy > 0.8
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (torch.zeros(3), r"scores of shape \(3,\).*one row a sample"),
+        (torch.tensor([[2.0, 3.0]]), r"do not sum to one.*logits\.softmax\(1\)"),
+    ],
+)
+def test_calibration_is_of_probabilities(rows, said):
+    with pytest.raises(DataError, match=said):
+        calibration_error(rows, torch.zeros(len(rows), dtype=torch.int64))
+    assert 0 <= calibration_error(rows.reshape(1, -1).softmax(1), torch.tensor([0])) <= 1
+
+
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+def test_a_training_that_diverges_is_told_and_standardised_it_does_not():
+    logits, labels = torch.rand(20, 3) * 1e30, torch.arange(20) % 3
+    with pytest.raises(NonFiniteError, match=r"diverged.*on standardised inputs"):
+        fit_auxiliary(logits, None, labels, standardise=False, probabilities=False)
+    head = fit_auxiliary(logits, None, labels, probabilities=False, epochs=1)
+    assert bool(torch.isfinite(head.hidden.weight).all())

@@ -40,6 +40,9 @@ def held_out():
 
 def test():
     return torch.utils.data.TensorDataset(DIGITS.test_inputs, DIGITS.test_labels)
+
+def batches():
+    return [(DIGITS.test_inputs, DIGITS.test_labels)]
 """
 
 
@@ -100,6 +103,7 @@ def test_boost_writes_a_booster_a_program_tables_and_a_page(place):
         (("--validation", "mine:train"), "in the training data as well"),
         (("--validation", "mine:held_out", "--validation-from-test", "0.5"), "one of the two"),
         (("--validation-from-test", "1.5"), "above 0 and below 1"),
+        (("--test", "mine:batches", "--validation-from-test", "0.5"), "with data of type list"),
         (("--layer", "relu9"), "relu9"),
         (("--threshold", "median"), "'mean'"),
         (("--out", "."), "holds other files"),

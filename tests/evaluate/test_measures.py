@@ -3,7 +3,10 @@
 import pytest
 import torch
 
+from cofire.errors import DataError, OptionError
 from cofire.evaluate import GROUPS, MEASURES, PerImage, as_torchmetric, register_measure
+from cofire.evaluate.faithfulness import probability_of
+from cofire.evaluate.measures import asked_groups
 from cofire.evaluate.running import run_evaluation
 from cofire.report.pages import markdown
 from tests.evaluate.judged import PREPARATION, tiny_collection, tiny_network, write_photos
@@ -55,3 +58,23 @@ def test_every_row_says_all_of_itself(row):
     assert row.meaning.endswith(".")
     assert row.percent == (row.digits == 1)
     assert type(row.measure).from_state(row.measure.state()).options == row.measure.options
+
+
+def test_no_measures_are_not_the_usual_ones():
+    with pytest.raises(OptionError, match=r"no measures.*leave them out to get the usual ones"):
+        asked_groups([])
+    assert set(asked_groups(None)) <= set(GROUPS)
+
+
+def test_what_a_users_own_function_raises_is_told_with_the_inputs_it_got():
+    inputs, classes = torch.zeros(2, 4), torch.tensor([0, 1])
+    with pytest.raises(
+        DataError, match=r"RuntimeError for inputs \(2, 4\), torch.float32.*correct"
+    ):
+        probability_of(lambda given: given @ torch.zeros(9, 3), inputs, classes)
+    assert (
+        probability_of(
+            lambda given: (given @ torch.zeros(4, 4)).softmax(1), inputs, classes
+        ).tolist()
+        == [0.25] * 2
+    )

@@ -1,5 +1,6 @@
 """A whole run on tiny photos: the right numbers, again after it was killed, and never mixed with another run's."""
 
+import shutil
 from dataclasses import replace
 
 import pyarrow.parquet as pq
@@ -12,12 +13,13 @@ from cofire.evaluate.evaluation import Evaluation
 from cofire.evaluate.judging import GRID, Judge, learn_thresholds, with_threshold
 from cofire.evaluate.localisation import best_iou, pointing_hits
 from cofire.evaluate.measures import MEASURES, records_schema
-from cofire.evaluate.records import ROWS, Chunks
+from cofire.evaluate.records import ROWS, Chunks, join_rows
 from cofire.evaluate.running import fill_of, judge_of, run_evaluation
 from cofire.explain import explain
 from cofire.images.preparation import Preparation
 from cofire.images.seen import read_batches
 from cofire.network import Network
+from cofire.storage import load_json, save_json
 from tests.evaluate.judged import PREPARATION, tiny_collection, tiny_network, write_photos
 
 METHODS = ("discernible", "gradcam", "centre", "random", "edges")
@@ -501,3 +503,31 @@ class TestCost:
         assert lines[1] == "Time: less than a minute on cpu, as the first image tells"
         judged(network, collection, tmp_path / "told", tell=lines.append, **options)
         assert lines[3] == "Time: everything was computed before"
+
+
+def test_no_image_left_to_judge_on_is_told(network, tmp_path):
+    write_photos(tmp_path, 12)
+    photos = tiny_collection(tmp_path)
+    for photo in photos.split("evaluation"):
+        photo.file.write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"none of \d+ images to judge on.*replace the files"):
+        judged(network, photos, tmp_path / "out", split="evaluation", skip_unreadable=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_photo_that_vanishes_while_the_run_begins_is_told(network, tmp_path, monkeypatch):
+    write_photos(tmp_path, 4)
+    photos = tiny_collection(tmp_path)
+    monkeypatch.setattr(Network, "digest", lambda _: photos[0].file.unlink())
+    with pytest.raises(ImageError, match=r"cannot be read any more.*begin again"):
+        judged(network, photos, tmp_path / "out", methods=("centre",))
+
+
+def test_parts_whose_boxes_were_learned_otherwise_are_not_joined(whole, tmp_path):
+    parts = [tmp_path / name for name in ("one", "two")]
+    for part in parts:
+        shutil.copytree(whole[1] / ROWS, part / ROWS)
+    learned = parts[1] / ROWS / "boxes.json"
+    save_json(learned, load_json(learned) | {"another": 0.5})
+    with pytest.raises(MergeError, match=r"boxes were learned otherwise.*one kind of device"):
+        join_rows(tmp_path / "whole", [(part, []) for part in parts])

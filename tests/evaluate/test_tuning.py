@@ -413,3 +413,20 @@ def test_what_learning_costs_is_said_before_it_and_changes_nothing(network, coll
         silent.regions,
         silent.after,
     )
+
+
+def test_a_collection_without_a_photo_for_tuning_is_told(network, collection):
+    others = collection.split("evaluation")
+    with pytest.raises(DataError, match=r"no image of the tuning half.*add images"):
+        tune(network, others, PREPARATION, candidates=LAYERS)
+
+
+def test_a_contrast_of_none_among_others_is_told_with_what_to_begin_with():
+    with pytest.raises(OptionError, match=r"a contrast of none among.*to learn options of points"):
+        search_space("discernible", {"contrast": [0.5, None]})
+    assert "k" in [one.name for one in search_space("discernible", kind="points")]
+
+
+def test_what_to_begin_with_is_an_option_of_the_method(network, collection):
+    with pytest.raises(OptionError, match=r"sigmaa= to begin with.*pass 'sigma'"):
+        tune(network, collection, PREPARATION, candidates=LAYERS, start={"sigmaa": 0.1})

@@ -1,15 +1,18 @@
 """Two networks on the same photos: who is right, what they share, and the result's means and file."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from cofire.errors import BatchError, DataError, LabelError, OptionError, ResultError
 from cofire.evaluate.localisation import area_overlap, share_inside
 from cofire.evaluate.results import TwoNetworks
 from cofire.evaluate.two_networks import Side, compare_networks
 from cofire.explain import explain
+from cofire.network import Network
 from tests.evaluate.seen import (
     network_row,
     small_boxes,
@@ -156,3 +159,15 @@ def test_what_does_not_fit_is_refused(sides, labels):
         compare_networks(*sides, labels + 4)
     with pytest.raises(OptionError):
         compare_networks(*sides, labels, area=0)
+
+
+def test_sides_are_networks_of_images_with_a_label_each(sides, labels):
+    with pytest.raises(OptionError, match=r"network='resnet18'.*pass a Network"):
+        replace(sides[0], network="resnet18")
+    with pytest.raises(BatchError, match=r"labels of shape \(0,\).*pass one for each image"):
+        compare_networks(*sides, labels[:0])
+    flat = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, sides[0].network.num_classes))
+    rows = torch.zeros(len(labels), 4)
+    side = replace(sides[0], network=Network(flat, rows[:2]), inputs=rows, name="flat")
+    with pytest.raises(BatchError, match=r"inputs of shape \(4,\).*that take images"):
+        compare_networks(side, sides[1], labels)

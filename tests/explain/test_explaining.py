@@ -485,3 +485,17 @@ def test_lines_are_refused_before_they_are_traced():
 def test_the_largest_weights_of_supports_do_not_overflow(residual, images):
     found = explain(residual[1], images, alpha=(1e308, 1e308, 1e-300))
     assert_same(found, explain(residual[1], images, alpha=(1.0, 1.0, 1.0)))
+
+
+def test_logits_that_do_not_come_from_the_image_are_told_with_their_line():
+    class Blind(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.act, self.last = nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)
+
+        def forward(self, x):
+            return self.last(self.act(self.first(torch.zeros_like(x))))
+
+    images = torch.rand(2, 4)
+    with pytest.raises(RuleError, match=r"no way from the classes back.*torch.zeros_like\(x\)"):
+        explain(Network(Blind(), images), images)

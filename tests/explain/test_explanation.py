@@ -383,3 +383,10 @@ def test_what_it_is_can_be_read():
         "Explanation('discernible', 2 images of 4 × 6 pixels, 10 neurons at 3 sites, evidence in 2 of 2)"
     )
     assert repr(camera()).endswith("maps, evidence in 1 of 2)")
+
+
+def test_images_are_chosen_as_from_a_list():
+    found = toy()
+    with pytest.raises(ExplanationError, match=r"slice.*choose images as from a list"):
+        found["first":]
+    assert len(found[0:1]) == 1

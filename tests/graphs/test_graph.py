@@ -366,3 +366,9 @@ def test_a_graph_introduces_itself():
     assert "the 2 classes themselves, 3 neurons each, overlapping" in repr(toy().communities())
     assert "at γ = 2, " in repr(toy().communities("louvain", resolution=2.0))
     assert "over 3 seeds, ARI between seeds" in repr(toy().stability(runs=3))
+
+
+def test_every_class_of_a_graph_has_a_name():
+    names = toy().class_names
+    with pytest.raises(DataError, match=r"class names, and representatives of.*name every class"):
+        toy(class_names=names[:-1])

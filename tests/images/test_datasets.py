@@ -8,6 +8,7 @@ from torchvision import datasets
 
 from cofire.errors import DataError, ImageError, OptionError
 from cofire.images.datasets import folder_of_classes
+from cofire.images.files import files_below
 from cofire.images.preparation import preparation_of
 from cofire.images.reading import read_image
 from cofire.study.data import open_data
@@ -157,3 +158,18 @@ def test_a_folder_of_classes_gives_what_torchvision_gives(side, tmp_path):
     for (one, label), (other, same) in zip(mine, theirs, strict=True):
         assert label == same
         assert torch.allclose(one, other, atol=1e-6)
+
+
+def test_a_data_set_that_is_not_there_and_cannot_be_had_is_told(tmp_path, monkeypatch):
+    def offline(*_, **__):
+        raise RuntimeError("no route to host")
+
+    monkeypatch.setattr(datasets, "MNIST", offline)
+    with pytest.raises(DataError, match=r"no MNIST under .*no route to host.*--data-root"):
+        open_data("torchvision:MNIST", root=tmp_path)
+
+
+def test_a_folder_that_cannot_be_entered_is_told(tmp_path):
+    # As it is with folders of others, which this user may be allowed to read.
+    with pytest.raises(DataError, match=r"'.*gone' cannot be entered.*let this user read it"):
+        files_below(tmp_path / "gone", (".png",))

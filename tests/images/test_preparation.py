@@ -243,3 +243,9 @@ def test_a_preparation_can_be_called_as_a_transform():
     image = plain(40, 20)
     wanted = Preparation((3, 16, 16), 16, (0.5,) * 3, (0.5,) * 3)
     assert torch.equal(wanted(image), wanted.inputs([wanted.crop(image, "a")])[0])
+
+
+def test_a_published_network_of_colour_takes_no_grey_images():
+    with pytest.raises(OptionError, match=r"--grey with 'torchvision:resnet18'.*leave it out"):
+        preparation_of("torchvision:resnet18", grey=True)
+    assert preparation_of("torchvision:resnet18").shape == (3, 224, 224)

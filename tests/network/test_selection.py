@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from cofire.errors import LayerError
+from cofire.errors import ExportError, LayerError
 from cofire.network import ActivationLayer, Network
 
 
@@ -55,3 +55,59 @@ def test_what_finds_nothing_names_what_is_near(network, chosen, said):
         network.select(chosen)
     with pytest.raises(LayerError, match=said):
         network.run(torch.zeros(1, 4), lambda layer, values: None, chosen)
+
+
+class Scaled(nn.Module):
+    """With an activation of weights alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.act, self.last = nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)
+        self.gate, self.scale = nn.Sigmoid(), nn.Parameter(torch.zeros(6))
+
+    def forward(self, x):
+        return self.last(self.act(self.first(x)) * self.gate(self.scale))
+
+
+def test_what_no_layer_can_be_chosen_by_is_told():
+    network = Network(Scaled(), torch.zeros(2, 4))
+    with pytest.raises(
+        LayerError, match="'gate', which cannot be observed because it does not depe"
+    ):
+        network.select("gate")
+    with pytest.raises(LayerError, match=r"a predicate that raises AttributeError: .*'nmae'"):
+        network.select(lambda layer: layer.nmae)
+    assert len(network.select(lambda layer: layer.name == "act")) == 1
+
+
+def test_a_network_is_read_from_a_module_and_a_program_has_one_input():
+    class Pair(Scaled):
+        def forward(self, x, y):
+            return super().forward(x + y)
+
+    one = torch.zeros(2, 4)
+    with pytest.raises(ExportError, match=r"a model of type str.*pass the module itself"):
+        Network("resnet18", one)
+    with pytest.raises(ExportError, match=r"a network of 2 inputs.*wrap the model"):
+        Network(Pair(), (one, one)).module()
+
+
+def test_a_batch_that_takes_another_way_past_a_layer_is_told():
+    class Sometimes(Scaled):
+        def forward(self, x):
+            found = self.first(x)
+            return self.last(self.act(found) if bool(x.sum() > 0) else found)
+
+    network = Network(Sometimes(), torch.ones(2, 4), capture="calls")
+    with pytest.raises(
+        LayerError, match=r"call 0 of relu in 'act' was not made.*the same way through"
+    ):
+        network.run(-torch.ones(2, 4), lambda layer, values: None)
+    network.run(torch.ones(2, 4), lambda layer, values: None)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+def test_a_module_of_torchscript_hides_its_operators():
+    one = torch.zeros(2, 4)
+    with pytest.raises(ExportError, match=r"a TorchScript module.*from its Python class"):
+        Network(torch.jit.trace(Scaled(), one), one)

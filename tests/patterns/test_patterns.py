@@ -14,7 +14,10 @@ from cofire.patterns import (
     entropy_of_counts,
     information_floor,
     mutual_information,
+    partition_of,
     register_measure,
+    representative_neurons,
+    unique_neuron_matrix,
 )
 
 
@@ -123,3 +126,12 @@ def test_a_measure_gives_one_number_for_each_neuron(monkeypatch):
     undefined = torch.tensor([1.0, float("nan"), 3.0])
     assert measure.over(undefined, "mean") == 2.0
     assert measure.over(undefined[1:2], "mean") is None
+
+
+def test_representatives_are_of_several_classes_and_of_this_layer():
+    means = torch.tensor([[3.0, 1.0, 2.0, 0.0], [0.0, 5.0, 5.0, 0.0]])
+    with pytest.raises(DataError, match=r"of shape \(1, 2\).*at least two classes"):
+        unique_neuron_matrix(torch.tensor([[0, 1]]))
+    with pytest.raises(DataError, match=r"representative neuron 9.*from 0 to 3.*for this layer"):
+        partition_of(means, torch.tensor([[0, 1], [2, 9]]))
+    assert partition_of(means, representative_neurons(means, top=2)).tolist() == [0, 1, 1, -1]

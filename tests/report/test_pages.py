@@ -12,6 +12,7 @@ from cofire.evaluate.judging import Judge
 from cofire.evaluate.results import Robustness, TwoNetworks
 from cofire.evaluate.running import judge_of, run_evaluation
 from cofire.evaluate.verdict import judged
+from cofire.report import write_report
 from cofire.report.pages import (
     choose_cases,
     markdown,
@@ -580,3 +581,10 @@ def test_the_page_tells_layers_from_points_and_maps():
     assert box["Discernible neurons of P3"].startswith("Around the points that are no outliers")
     options = page.tables()["options"].rows
     assert ["Discernible neurons", "Inputs of a convolution (k)", "5"] in options
+
+
+def test_a_page_that_tells_more_than_its_result_knows_names_the_function_to_call(tmp_path):
+    for result, name in ((small_robustness(), "robustness"), (small_comparison(), "two_networks")):
+        with pytest.raises(OptionError, match=f"call cofire.report.pages.write_{name}"):
+            write_report(result, tmp_path / "page.html")
+    assert not list(tmp_path.iterdir())

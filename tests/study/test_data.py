@@ -15,12 +15,20 @@ from typer.testing import CliRunner
 
 from cofire import Network, summarize
 from cofire.cli.main import app
-from cofire.errors import BatchError, DataError, ImageError, LabelError, NonFiniteError, OptionError
+from cofire.errors import (
+    BatchError,
+    DataError,
+    ImageError,
+    LabelError,
+    MissingExtraError,
+    NonFiniteError,
+    OptionError,
+)
 from cofire.study import StudyOptions, Trajectory, load_dataset, run_study
 from cofire.study import data as study_data
 from cofire.study.data import open_data, open_study_data
 from cofire.study.samples import Samples, stratified
-from cofire.study.sources import hold_out
+from cofire.study.sources import build_model, hold_out, open_network
 
 
 def images(folder, classes=("cat", "dog"), each=6, size=(8, 8)):
@@ -348,3 +356,26 @@ def test_summaries_take_the_same_names(tmp_path, monkeypatch):
         assert Trajectory.load(out).options["samples"] == samples
     run("summarize", "--model", "net:grey", "--data", "digits", "--split", "test", "--out", "d")
     assert Trajectory.load("d").options["samples"] == 360
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"weights": "none"}, "--weights none with 'mine:model'.*the weights are its own"),
+        ({"weights_key": "ema"}, "--weights-key ema without a file.*leave the key out"),
+    ],
+)
+def test_options_of_weights_that_do_nothing_are_refused(given, said):
+    with pytest.raises(OptionError, match=said):
+        open_network("mine:model", torch.zeros(2, 4), **given)
+
+
+def test_a_data_set_of_no_such_name_is_told_with_the_nearest():
+    with pytest.raises(OptionError, match=r"data set 'digit'.*did you mean 'digits'"):
+        load_dataset("digit")
+
+
+def test_timm_is_asked_for_where_it_is_needed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(MissingExtraError, match=r"'timm:resnet18' without timm.*pip install timm"):
+        build_model("timm:resnet18")

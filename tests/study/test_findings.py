@@ -5,7 +5,8 @@ import dataclasses
 import pyarrow as pa
 import pytest
 
-from cofire.study.findings import MOST, findings
+from cofire.errors import ResultError
+from cofire.study.findings import MOST, digest, findings
 from tests.report import synthetic
 from tests.report.synthetic_boost import with_boost
 from tests.report.synthetic_explanations import with_explanations
@@ -177,3 +178,9 @@ def test_a_network_that_still_learns_or_was_better_before_is_told(run):
     assert "90.0\N{NO-BREAK SPACE}% there, 61.0\N{NO-BREAK SPACE}% at the last" in fell[0].sure
     even = [f.what for f in findings(accuracies(run, 0.3, 0.8, 0.81, 0.8))]
     assert not any("Still learning" in what or "Better at" in what for what in even)
+
+
+def test_there_is_nothing_to_tell_of_no_checkpoint():
+    run = synthetic.trajectory()
+    with pytest.raises(ResultError, match=r"without checkpoints.*analyse a checkpoint first"):
+        digest(dataclasses.replace(run, layers=run.layers[:0], classes=run.classes[:0]))

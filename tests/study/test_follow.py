@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
 from torch import nn
 
 import cofire
-from cofire.errors import MergeError, OptionError, WeightsError
+from cofire.errors import MergeError, OptionError, ResultError, WeightsError
 from cofire.references import imported
 from cofire.study import Trajectory, follow
 from cofire.study.checkpoint_files import checkpoint_files
@@ -275,3 +276,12 @@ def test_a_graph_of_fewer_representatives_comes_out_of_a_summary(tiny):
         assert torch.equal(one.representatives, other.representatives)
     with pytest.raises(OptionError, match="top=5"):
         whole.graph(layer.layer.name, top=5)
+
+
+def test_tables_of_somebody_else_are_no_trajectory(tiny, tmp_path):
+    found = cofire.follow(tiny.network, [tiny.model.state_dict()], tiny.data, pairs=None)
+    found.save(tmp_path)
+    for file in tmp_path.glob("*.parquet"):
+        pq.write_table(pq.read_table(file).replace_schema_metadata(None), file)
+    with pytest.raises(ResultError, match=r"tables without cofire's options.*a folder of a study"):
+        Trajectory.load(tmp_path)

@@ -266,21 +266,16 @@ class ActivationSummary(Shown):
         return None if self.class_correct is None else int(self.class_correct.sum()) / self.samples
 
     def class_accuracy(self) -> Tensor:
-        """The same for the samples of each class, (classes,), float64; every class must have samples.
+        """The same for the samples of each class, (classes,), float64.
 
         Raises:
-            DataError: The network's outputs have nothing to do with the classes, or a class has no
-                samples.
+            DataError: The network's outputs have nothing to do with the classes.
         """
         if self.class_correct is None:
             raise DataError(
                 "classes that the network has no outputs for",
                 "an output of the network for each class",
                 "summarize with outputs=…, the number of each class's output",
-            )
-        if bool((self.class_samples == 0).any()):
-            raise DataError(
-                "a class without samples", "samples of every class", "add samples of every class"
             )
         return self.class_correct.to(torch.float64) / self.class_samples
 

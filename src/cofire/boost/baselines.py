@@ -14,7 +14,7 @@ from cofire.arguments import validated
 from cofire.boost.confidence import not_fitted
 from cofire.boost.measures import check_finite
 from cofire.errors import DataError, LayerError
-from cofire.network import Network, classifier
+from cofire.network import Network, check_decides
 from cofire.network.operators import named
 from cofire.network.reading import operator_of
 
@@ -67,7 +67,8 @@ class MaxSoftmax(_OfLogits):
     """
 
     def __init__(self, network: Network) -> None:
-        self.network = classifier(network)
+        check_decides(network)
+        self.network = network
 
     def _score(self, logits: Tensor) -> Tensor:
         return -logits.softmax(dim=1).amax(dim=1)
@@ -92,7 +93,8 @@ class Energy(_OfLogits):
     """
 
     def __init__(self, network: Network, temperature: PositiveFloat = 1.0) -> None:
-        self.network = classifier(network)
+        check_decides(network)
+        self.network = network
         self.temperature = temperature
 
     def _score(self, logits: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from cofire.evaluate.per_image import PerImage, check_alike, check_counts, check
 from cofire.explain.result.explanation import Explanation
 from cofire.explain.result.regions import Points
 from cofire.marks import check_whole
-from cofire.network import Network, classifier
+from cofire.network import Network, check_decides
 
 
 @validated
@@ -151,7 +151,7 @@ def randomisation(
         >>> found.layers, len(found.rank_correlation)
         ((('2',), ('0',)), 2)
     """
-    network = classifier(network)
+    check_decides(network)
     original = explained(network)
     before = original.heatmap(sigma)
     layers, found = [], []

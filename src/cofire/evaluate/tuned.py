@@ -417,13 +417,13 @@ def search_space(
             turned = dimension.with_value(
                 {**options, "alpha": (1.0, 1.0, 1.0)} if "alpha" in options else options, value
             )
-            alike(method, turned)
             if kind_of(method, turned) != kind_of(method, options):
                 raise OptionError(
                     "a contrast of none among values for maps of layers",
                     "numbers from 0 to 1",
                     "begin with a contrast of none to learn options of points",
                 )
+            alike(method, turned)
     if not found:
         raise OptionError(
             "no option to learn", f"some of {', '.join(known)}", "leave values for one of them"

@@ -49,7 +49,7 @@ def files_below(folder: Path, endings: Sequence[str]) -> list[tuple[str, Path]]:
         raise DataError(
             f"'{error.filename}' cannot be entered: {error}",
             "a folder to read",
-            "change its rights",
+            "let this user read it, or move it out of there",
         )
 
     found: list[tuple[str, Path]] = []

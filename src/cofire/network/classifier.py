@@ -19,31 +19,23 @@ _known: weakref.WeakSet[Engine] = weakref.WeakSet()
 """Of what does not sum to one, and will not with other weights: asked once, as it takes a forward pass."""
 
 
-def classifier(
-    model: Network | nn.Module, example: Tensor | Callable[[], Tensor] | None = None
-) -> Network:
+def classifier(model: Network | nn.Module, example: Tensor | Callable[[], Tensor]) -> Network:
     """The network that a public function was given, or that it reads from a module, checked by `check_decides`.
 
     Args:
         model: Either of the two.
-        example: A batch as the model takes it, or what gives one; a module is refused without.
+        example: A batch as the model takes it, or what gives one, to read a module with.
 
     Raises:
         ExportError: The module cannot be read.
-        OptionError: It is neither of the two, or does not decide between classes.
+        OptionError: It does not decide between classes.
 
     Example:
         >>> classifier(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), torch.zeros(1, 4))
         Network(Sequential: 1 activation layers, 3 channels, input (4,), 2 classes)
     """
-    if isinstance(model, nn.Module) and example is not None:
-        model = Network(model, example() if callable(example) else example)
     if not isinstance(model, Network):
-        raise OptionError(
-            f"a network of type {type(model).__name__}",
-            "a cofire.Network" + ("" if example is None else ", or a torch.nn.Module"),
-            "pass cofire.Network(model, example_input)",
-        )
+        model = Network(model, example() if callable(example) else example)
     check_decides(model)
     return model
 

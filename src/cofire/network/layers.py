@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from cofire.arguments import validated
-from cofire.errors import LayerError, OptionError, near_matches
+from cofire.errors import LayerError, near_matches
 from cofire.marks import LATER
 from cofire.network.axes import Layout, layout_of
 from cofire.network.operations import Extent, Operation, users_of
@@ -85,7 +85,6 @@ class ActivationLayer:
         Raises:
             OptionError: The unit is none of the four.
         """
-        _check_unit(unit)
         return math.prod(self.shape) if unit == "element" else self.shape[self.channel_axis]
 
     def observations(self, unit: Unit = "channel") -> int:
@@ -97,7 +96,6 @@ class ActivationLayer:
         Raises:
             OptionError: The unit is none of the four.
         """
-        _check_unit(unit)
         return math.prod(self.shape) // self.shape[self.channel_axis] if unit == "channel" else 1
 
     def bytes(self, unit: Unit = "channel", bins: int = 100) -> int:
@@ -115,15 +113,6 @@ class ActivationLayer:
             51200
         """
         return self.neurons(unit) * bins * _BYTES_PER_BIN
-
-
-def _check_unit(unit: str) -> None:
-    if unit not in get_args(Unit):
-        raise OptionError(
-            f"unit={unit!r}",
-            f"one of {', '.join(map(repr, get_args(Unit)))}",
-            f"pass one of {near_matches(str(unit), get_args(Unit), most=2)}",
-        )
 
 
 @dataclass(frozen=True)
