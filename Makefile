@@ -3,16 +3,14 @@ BIN := .venv/bin
 # One process for each core, each with one thread: two that share all cores get in each other's way.
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: demo test quick lint types docs docs-version gallery notebooks package lowest clean fuzz crash
+.PHONY: demo test lint types docs docs-version gallery notebooks package lowest clean fuzz crash
 
 demo: .venv/ready
 	$(BIN)/cofire demo
 
+# All but the slow ones; `make test ALL=1` runs these too, and lists the error messages that none provokes.
 test: .venv/ready
-	$(TESTS) --every-message
-
-quick: .venv/ready
-	$(TESTS) -m "not slow"
+	$(TESTS) $(if $(ALL),--every-message,-m "not slow")
 
 # Bad input, other every day: a right answer or an error of ours.
 SEED ?= $(shell date +%Y%m%d)

@@ -7,7 +7,12 @@ from tests.golden.compare import differences, told
 from tests.golden.record import EXPECTED, NAMES, page_file, pages_recorded, recorded
 from tests.golden.session import OTHER, Session
 
-COMMAND_NAMES = [command.name for command in COMMANDS]
+SLOW = {"follow", "study-cnn", "boost-auto", "boost-auxiliary"}
+"""Commands that take longer than a few seconds; others are like each of them."""
+COMMAND_NAMES = [
+    pytest.param(command.name, marks=[pytest.mark.slow] if command.name in SLOW else [])
+    for command in COMMANDS
+]
 
 
 @pytest.fixture(scope="session")
