@@ -13,6 +13,7 @@ import argparse
 import functools
 import io
 import time
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -108,8 +109,8 @@ def main(gpus, gpu_images, gbit, price):
             size = len(packed) * (1 if sizes else rows)
             other = from_bytes(packed)
             # Two halves of the data: merging refuses what was counted twice.
-            other = type(other)((range(1, 2),), 512, other.network, other.states)
-            one = type(counted)(counted.blocks, 512, counted.network, counted.states)
+            other = replace(other, blocks=(range(1, 2),), samples=512)
+            one = replace(counted, samples=512)
             work = seconds(functools.partial(merged, packed, one, other))
             merging += PIECES * work * size / len(packed)
             sizes.append(size)

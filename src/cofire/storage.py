@@ -192,7 +192,9 @@ def hash_of_tensors(weights: Mapping[str, Tensor]) -> str:
         if isinstance(value, Tensor):
             plain = value.detach().cpu().contiguous()
             found.update(f"{name} {plain.dtype} {tuple(plain.shape)}".encode())
-            found.update(plain.flatten().view(torch.uint8).numpy().data)
+            # One number alone counts as contiguous whatever its stride, and then has no bytes to view.
+            flat = plain.as_strided((plain.numel(),), (1,))
+            found.update(flat.view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 

@@ -1,6 +1,7 @@
 """Whatever stops a command, the same command then gives what an undisturbed run gives, and leaves nothing else.
 
-`COFIRE_CRASHES=12` kills each so often instead of once, `COFIRE_FUZZ_SEED` at other moments; what fails says when.
+`COFIRE_CRASHES=12` kills each so often instead of once, and those of shards too, `COFIRE_FUZZ_SEED` at other moments;
+what fails says when.
 """
 
 import os
@@ -13,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from tests.crash.forks import Struck, begun, command, without_rights
-from tests.crash.verbs import DEMO, VERBS, prepared, rows_in
+from tests.crash.verbs import DEMO, SHARDS, VERBS, prepared, rows_in, shards_prepared
 
 TIMES = int(os.environ.get("COFIRE_CRASHES", "1"))
 SEED = os.environ.get("COFIRE_FUZZ_SEED", "0")
-LINES = VERBS if TIMES < 12 else {**VERBS, "demo": DEMO}
+WHOLE = TIMES >= 12
+LINES = {**VERBS, **SHARDS, "demo": DEMO} if WHOLE else VERBS
 KEPT = {".cofire.json", ".cofire.lock"}
 
 pytestmark = pytest.mark.slow
@@ -26,7 +28,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="session")
 def inputs(made_once):
     """A folder that commands read."""
-    return made_once("crash", prepared)
+    return made_once("crash", shards_prepared if WHOLE else prepared)
 
 
 @pytest.fixture
@@ -72,7 +74,8 @@ def test_a_killed_command_gives_the_same_when_it_is_given_again(verb, fresh, und
     draw = random.Random(f"{SEED} {verb}")
     for number in range(TIMES):
         place = fresh(f"killed-{number}")
-        for moment in sorted(draw.sample(range(1, done + 1), 2)):
+        # Every fourth is killed once more when it is given again.
+        for moment in sorted(draw.sample(range(1, done + 1), 1 + (number % 4 == 0))):
             sys.stdout.write(f"cofire {LINES[verb]}: killed before its change {moment} of {done}\n")
             try:
                 told, _ = command(LINES[verb], place, "kill", moment)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 
 import pyarrow.parquet as pq
 
@@ -37,6 +38,19 @@ VERBS = {
 }
 """What each verb is given; all but two write to `out`."""
 
+_IN_SHARDS = {verb: VERBS[verb] for verb in ("summarize", "evaluate", "explain", "boost")}
+_AGAIN = "--ranges summarize0/ranges.safetensors --out"
+SHARDS = {
+    **{
+        f"{v} --shard": line.replace("--out", "--shard 2/2 --out") for v, line in _IN_SHARDS.items()
+    },
+    "merge ranges": "merge ranges1 ranges2 --out out",
+    **{f"merge {verb}": f"merge {verb}1 {verb}2 --out out" for verb in _IN_SHARDS},
+}
+VERBS["summarize --shard"] = SHARDS.pop("summarize --shard")
+SHARDS["summarize --ranges"] = VERBS["summarize --shard"].replace("--out", _AGAIN)
+"""The same for parts of the data, and for what puts them together."""
+
 DEMO = "demo --out out"
 
 _OWN = """
@@ -56,9 +70,28 @@ def prepared(place):
     build(place)
     (place / "own.py").write_text(_OWN, encoding="utf-8")
     for line in (f"{_STUDY} --hidden 8 --out done", f"{_TRUST} --out asked"):
-        told = run(tuple(line.split()), place)
-        assert not told.exit, told.err
+        _give(line, place)
     return place
+
+
+def shards_prepared(place):
+    """The same with parts, of each pass."""
+    prepared(place)
+    for verb, line in _IN_SHARDS.items():
+        for part in (1, 2):
+            _give(line.replace("--out out", f"--shard {part}/2 --out {verb}{part}"), place)
+    for part in (1, 2):
+        shutil.copytree(place / f"summarize{part}", place / f"ranges{part}")
+    _give("merge ranges1 ranges2 --out summarize0", place)
+    for part in (1, 2):
+        shard = f"--shard {part}/2 {_AGAIN} summarize{part}"
+        _give(_IN_SHARDS["summarize"].replace("--out out", shard), place)
+    return place
+
+
+def _give(line, place):
+    told = run(tuple(line.split()), place)
+    assert not told.exit, told.err
 
 
 def rows_in(place):

@@ -139,17 +139,41 @@ def test_parts_that_do_not_belong_together_are_refused(data, tmp_path):
     shard(data, "2/2", two)
     known = merged([one, two]).passes
     shard(data, "1/2", one, known)
-    changed = data[0].clone()
-    changed[700:] += 0.5
-    shard((changed, data[1]), "2/2", two, known)
+    shard(data_with(data, 1001), "2/2", two, known)
     passes = merged([one, two]).passes
     with pytest.raises(DataError, match="second pass saw other data"), shared(Known(passes)):
         cofire.summarize(network(), data, **HOW)
 
 
+def data_with(data, sample):
+    """The data with one sample that is another; every 24th, from 0 on, is looked at before the data is counted."""
+    inputs = data[0].clone()
+    inputs[sample] += 50
+    return inputs, data[1]
+
+
+def test_shards_of_other_data_are_refused(data, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    shard(data, "1/2", one)
+    labels = data[1].clone()
+    labels[7] = 1 - labels[7]
+    loader = torch.utils.data.DataLoader(
+        torch.utils.data.TensorDataset(data[0], labels), batch_size=9
+    )
+    for other in (data_with(data, 24), (data[0], labels), loader):
+        shard(other, "2/2", two)
+        with pytest.raises(MergeError, match=r"two': counts of other data"):
+            merged([one, two])
+    shard(data, "2/2", two)
+    known = merged([one, two]).passes
+    for other in (data_with(data, 0), loader):
+        with pytest.raises(MergeError, match="counts of other data"), shared(Known(known)):
+            cofire.summarize(network(), other, **HOW)
+
+
 def test_a_pass_over_other_ranges_is_refused(data, tmp_path):
     folders = two_passes(data, ["1/2", "2/2"], tmp_path)
-    shard((data[0] * 2, data[1]), "2/2", folders[1])
+    shard(data_with(data, 1001), "2/2", folders[1])
     with pytest.raises(MergeError, match=r"pass 2 of .* made with other ranges"):
         merged(folders)
 

@@ -1,12 +1,15 @@
-"""A range of a data set's samples as batches, without reading the others where that can be avoided."""
+"""Some of a data set's samples by their numbers, without reading the others where that can be avoided."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -20,6 +23,10 @@ from torch.utils.data import (
 
 from cofire.activations.batches import Batch, Batches
 from cofire.errors import DataError
+from cofire.storage import hash_of_tensors
+
+_LOOKED_AT = 64
+"""Samples by which one data set is told from another."""
 
 
 def samples_within(
@@ -57,15 +64,53 @@ def samples_within(
             yield batch.part(*here)
 
 
+def digest_of_data(data: Any, samples: int) -> str:
+    """What tells a data set from another without reading it: all labels where they are known, and 64 of its samples.
+
+    Of data that cannot be read by number it is the first sample, of rows that lie elsewhere the labels alone.
+
+    Args:
+        data: What `cofire.summarize` takes.
+        samples: How many it has.
+
+    Example:
+        >>> labels = torch.tensor([0, 1, 0])
+        >>> one, other = ((torch.tensor(inputs), labels) for inputs in ([1.0, 2.0, 3.0], [1.0, 2.0, 4.0]))
+        >>> digest_of_data(one, 3) == digest_of_data(other, 3)
+        False
+    """
+    held = {"samples": torch.tensor(samples), "labels": _labels(data)}
+    if samples and not getattr(data, "elsewhere", False):
+        some = _part(data, range(0, samples, -(-samples // _LOOKED_AT)))
+        # Labels are checked once they are counted, where it is known which samples these are.
+        for batch in Batches(data if some is None else some, sys.maxsize, batch_size=1):
+            held |= {f"{batch.start}.input": batch.inputs, f"{batch.start}.label": batch.labels}
+            if some is None:
+                break
+    return hash_of_tensors(held)
+
+
+def _labels(data: Any) -> Tensor:
+    """Of all samples, none where they are not known."""
+    if isinstance(data, DataLoader):
+        return _labels(data.dataset)
+    pair = data.tensors if isinstance(data, TensorDataset) else data
+    named = next((getattr(data, name) for name in ("labels", "targets") if hasattr(data, name)), ())
+    known = pair[1] if isinstance(pair, tuple) and len(pair) == 2 else named
+    with suppress(TypeError, ValueError, RuntimeError):  # labels of another kind, or as text
+        return torch.as_tensor(known).cpu()
+    return torch.zeros(0)
+
+
 def _part(data: Any, numbers: range) -> Any:
     """These samples alone, where they can be had by number; None where not."""
     if isinstance(data, TensorDataset):
         data = data.tensors
     if isinstance(data, tuple) and len(data) == 2 and hasattr(data[0], "ndim"):
-        return tuple(of[numbers.start : numbers.stop] for of in data)
+        return tuple(of[numbers.start : numbers.stop : numbers.step] for of in data)
     if hasattr(data, "in_batches"):
         # `cofire.study.samples.Samples`
-        return data.part(torch.arange(numbers.start, numbers.stop))
+        return data.part(torch.arange(numbers.start, numbers.stop, numbers.step))
     if not isinstance(data, DataLoader):
         by_number = isinstance(data, Dataset) and not isinstance(data, IterableDataset)
         return Subset(data, numbers) if by_number else None

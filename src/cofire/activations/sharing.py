@@ -50,7 +50,7 @@ class Counted:
         network: Its digest, of architecture and weights.
         states: What was counted, by name; nothing where each block has left a file of its own.
         size: Samples of a block.
-        data: A digest of the whole data set, "" where it is not known without reading all of it.
+        data: A digest that tells the whole data set from others (see `digest_of_data`).
     """
 
     blocks: tuple[range, ...]

@@ -15,7 +15,7 @@ from torch import Tensor
 from cofire.activations.batches import Batch, Batches
 from cofire.activations.chunks import chunk_of, in_chunks
 from cofire.activations.progress import progress_over
-from cofire.activations.samples_within import samples_within
+from cofire.activations.samples_within import digest_of_data, samples_within
 from cofire.activations.sharing import BLOCK, Counted, Sharing, joined, sharing_now
 from cofire.activations.statistics import State
 from cofire.errors import BatchError, DataError, NonFiniteError
@@ -209,6 +209,7 @@ def _share(
             "pass a data set, or a loader of one, or run the command in one process",
         )
     size, digest = samples, network.digest()
+    data = digest_of_data(passes[0].data, size)
 
     def count(blocks: range) -> Counted:
         first, end = blocks.start * BLOCK, min(size, blocks.stop * BLOCK)
@@ -222,10 +223,10 @@ def _share(
             for number, one in enumerate(passes)
             for name, state in ({} if one.kept is None else one.kept.counted()).items()
         }
-        return Counted(joined([blocks]), size, digest, states)
+        return Counted(joined([blocks]), size, digest, states, BLOCK, data)
 
     found = sharing(count, size)
-    found.check(size, digest)
+    found.check(size, digest, BLOCK, data)
     for number, one in enumerate(passes):
         states = {
             name.partition(".")[2]: state.to(network.device)

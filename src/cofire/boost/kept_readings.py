@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -9,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
-from cofire.activations.batches import Batches, first_inputs
+from cofire.activations.batches import Batches
 from cofire.activations.chunks import chunk_of, in_chunks
 from cofire.activations.progress import progress_over
 from cofire.activations.samples_at import samples_at
@@ -21,7 +24,7 @@ from cofire.activations.sharing import BLOCK
 from cofire.boost.reading import Inputs, Reader, Reading, hashes_of
 from cofire.errors import DataError, MergeError
 from cofire.network.untouched import without_autocast
-from cofire.storage import checksum_of_json, load_result, save_result
+from cofire.storage import load_result, save_result
 
 READINGS = "readings"
 """The folder of a shard's files, below its own: one for each block of samples."""
@@ -41,12 +44,6 @@ def samples_of(reader: Reader, data: Any) -> int:
             "pass a data set, or a loader of one, or leave --shard out",
         )
     return found
-
-
-def digest_of(reader: Reader, data: Any) -> str:
-    """What tells one data set from another before all of it was read: its length and its first sample."""
-    first = hashes_of(first_inputs(data)[:1]).tolist()
-    return checksum_of_json([samples_of(reader, data), first])
 
 
 def keep_readings(reader: Reader, data: Any, folder: Path, name: str, blocks: range) -> None:
@@ -97,9 +94,35 @@ def _write(path: Path, parts: Sequence[tuple[Tensor, Tensor, Reading]]) -> None:
             for at, _ in enumerate(readings[0].layers)
         },
     }
-    tensors = {name: torch.cat(column).cpu() for name, column in columns.items()}
+    values = {name: torch.cat(column).cpu() for name, column in columns.items()}
+    # What goes into the last linear layer is what the layer before gives, as a rule.
+    head = next(
+        (n for n, v in values.items() if n != "head" and torch.equal(v, values["head"])), None
+    )
+    if head is not None:
+        del values["head"]
+    note = {"head": head, "shapes": {name: list(one.shape) for name, one in values.items()}}
+    note["type"] = str(values["logits"].dtype).removeprefix("torch.")
+    tensors = {name: _packed(one) for name, one in values.items()}
     tensors |= {"hashes": torch.cat(hashes), "labels": torch.cat(labels)}
-    save_result(path, "readings", {}, tensors)
+    save_result(path, "readings", note, tensors)
+
+
+def _packed(values: Tensor) -> Tensor:
+    """Values as fewer bytes, from which they come back to the bit: first bytes of all, second ones, and so on."""
+    whole = values.contiguous().numpy()
+    planes = whole.reshape(-1).view(np.uint8).reshape(-1, whole.itemsize).T
+    return torch.frombuffer(
+        bytearray(pa.compress(planes.tobytes(), "zstd", asbytes=True)), dtype=torch.uint8
+    )
+
+
+def _unpacked(packed: Tensor, shape: tuple[int, ...], kind: torch.dtype) -> Tensor:
+    """The values of a shape and type again."""
+    size = math.prod(shape)
+    content = pa.decompress(packed.numpy().tobytes(), size * kind.itemsize, "zstd", asbytes=True)
+    planes = torch.frombuffer(bytearray(content), dtype=torch.uint8).reshape(kind.itemsize, size)
+    return planes.T.contiguous().view(kind).reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -140,21 +163,27 @@ class KeptReadings:
         classes = reader.network.num_classes
         wide = {f"layer{at}": size for at, size in enumerate(reader.sizes)}
 
-        def read(_: Mapping[str, Any], tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-            shapes: dict[str, tuple[int, ...]] = {
-                name: (count, size) for name, size in wide.items()
-            }
-            shapes |= {"logits": (count, classes), "hashes": (count,), "labels": (count,)}
-            shapes["head"] = (count, *tensors["head"].shape[1:2])
-            if {name: tuple(value.shape) for name, value in tensors.items()} != shapes:
-                raise ValueError("other shapes")
-            whole = {n for n, value in tensors.items() if value.dtype == torch.int64}
-            labels = tensors["labels"]
-            if whole != {"hashes", "labels"} or not bool(
-                ((labels >= 0) & (labels < classes)).all()
+        def read(note: Mapping[str, Any], tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+            shapes = {name: (count, size) for name, size in wide.items()}
+            shapes["logits"] = (count, classes)
+            if note["head"] is None:
+                shapes["head"] = (count, int(note["shapes"]["head"][1]))
+            kind = {"float32": torch.float32, "float64": torch.float64}[note["type"]]
+            hashes, labels = tensors.pop("hashes"), tensors.pop("labels")
+            if {n: list(shape) for n, shape in shapes.items()} != note["shapes"] or (
+                tensors.keys() != shapes.keys()
             ):
-                raise ValueError("other types")
-            return {name: value.to(reader.network.device) for name, value in tensors.items()}
+                raise ValueError("other shapes")
+            for whole in (hashes, labels):
+                if whole.dtype != torch.int64 or whole.shape != (count,):
+                    raise ValueError("other types")
+            if not bool(((labels >= 0) & (labels < classes)).all()):
+                raise ValueError("other labels")
+            found = {name: _unpacked(tensors[name], shape, kind) for name, shape in shapes.items()}
+            if note["head"] is not None:
+                found["head"] = found[note["head"]]
+            found |= {"hashes": hashes, "labels": labels}
+            return {name: value.to(reader.network.device) for name, value in found.items()}
 
         return load_result(path, "readings", read)
 

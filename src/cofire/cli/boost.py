@@ -13,6 +13,7 @@ import typer
 from pydantic import Field
 from torch.utils.data import Dataset, Subset
 
+from cofire.activations.samples_within import digest_of_data
 from cofire.activations.sharing import BLOCK, share_files, sharing_now
 from cofire.atomic import write_text
 from cofire.boost import DEFAULT_METHOD, MARGIN, METHODS, compare, cost_of_boosting
@@ -20,7 +21,6 @@ from cofire.boost.fitting import BoostOptions
 from cofire.boost.kept_readings import (
     READINGS,
     KeptReadings,
-    digest_of,
     keep_readings,
     kept_readings,
     samples_of,
@@ -227,7 +227,7 @@ def boost_all(options: Boost, parts: Sequence[Sequence[Part]] = ()) -> dict[str,
 def _share(options: Boost, reader: Reader, sets: Mapping[str, Any]) -> None:
     """Have a shard read its part of each data set, and end there; or hold what all have read against these."""
     network, out = reader.network.digest(), options.out
-    digests = {name: digest_of(reader, data) for name, data in sets.items()}
+    digests = {name: digest_of_data(data, samples_of(reader, data)) for name, data in sets.items()}
     if options.shard is not None:
         begin(
             out / READINGS / STARTED, made_with("boost", options) | digests | {"network": network}

@@ -125,6 +125,7 @@ class RayRows(Dataset[tuple[Tensor, int]]):
     """
 
     in_memory = False
+    elsewhere = True
 
     def __init__(self, rows: Any) -> None:
         with quiet():
