@@ -122,7 +122,7 @@ def test_a_folder_that_cannot_be_written_to_is_said_and_left_alone(verb, fresh):
 def test_of_two_in_one_folder_the_second_is_told_and_the_first_goes_on(verb, fresh, undisturbed):
     expected, done = undisturbed(verb)
     place = fresh("two")
-    with begun(LINES[verb], place, "stop", done // 2) as first:
+    with begun(LINES[verb], place, "stop", done * 3 // 4) as first:
         process = first()
         second, _ = command(LINES[verb], place)
         if LINES[verb].endswith("--out out"):

@@ -1,13 +1,15 @@
 """Commands with shards, merged, leave the files of one command: any number of shards, in any order."""
 
+import json
 import random
 import shutil
 
+import pyarrow as pa
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from cofire.storage import save_result
+from cofire.storage import load_json, read_tensors, save_json, save_result
 from tests.crash.verbs import rows_in
 from tests.golden.place import build
 from tests.golden.running import run
@@ -181,10 +183,33 @@ def test_readings_that_a_killed_shard_left_are_kept_and_damaged_ones_refused(pla
     assert rows_in(killed) == rows_in(place / two)
     assert left[0].stat().st_mtime_ns == before
     found = load_file(left[0])
-    for name, value in (("layer0", found["layer0"][:, 1:]), ("labels", found["labels"] + 99)):
-        save_result(left[0], "readings", {}, found | {name: value.contiguous()})
+    note = json.loads(read_tensors(left[0])[1]["cofire.readings"])
+    for name, value, told in (
+        ("layer0", found["layer0"][1:], {}),
+        ("layer0", _bytes(pa.compress(b"few", "zstd", asbytes=True)), {}),
+        ("labels", found["labels"] + 99, {}),
+        ("labels", found["labels"].float(), {}),
+        ("hashes", found["hashes"], {"head": "layer9"}),
+        ("hashes", found["hashes"], {"shapes": {}}),
+    ):
+        save_result(left[0], "readings", note | told, found | {name: value.contiguous()})
         told = refused(place, f"merge killed-boost {one} --out damaged")
         assert f"{left[0].name} is no readings of this version" in told
+
+
+def _bytes(content):
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8)
+
+
+def test_evaluations_that_learned_other_boxes_are_refused(place):
+    one, two = shards_of(place, "evaluate", 2)
+    shutil.copytree(place / two, place / "boxes")
+    file = place / "boxes/rows/boxes.json"
+    found = load_json(file)
+    (method,) = list(found)[:1]
+    save_json(file, {name: rule for name, rule in found.items() if name != method})
+    told = refused(place, f"merge {one} boxes --out x")
+    assert "'boxes', whose boxes were learned otherwise than those of" in told
 
 
 def test_a_shard_of_a_loader_that_has_no_length_is_refused(place):

@@ -95,15 +95,15 @@ def _write(path: Path, parts: Sequence[tuple[Tensor, Tensor, Reading]]) -> None:
         },
     }
     values = {name: torch.cat(column).cpu() for name, column in columns.items()}
+    tensors = {name: _packed(one) for name, one in values.items()}
     # What goes into the last linear layer is what the layer before gives, as a rule.
     head = next(
-        (n for n, v in values.items() if n != "head" and torch.equal(v, values["head"])), None
+        (n for n, one in tensors.items() if n != "head" and torch.equal(one, tensors["head"])), None
     )
     if head is not None:
-        del values["head"]
+        del values["head"], tensors["head"]
     note = {"head": head, "shapes": {name: list(one.shape) for name, one in values.items()}}
     note["type"] = str(values["logits"].dtype).removeprefix("torch.")
-    tensors = {name: _packed(one) for name, one in values.items()}
     tensors |= {"hashes": torch.cat(hashes), "labels": torch.cat(labels)}
     save_result(path, "readings", note, tensors)
 
@@ -120,7 +120,12 @@ def _packed(values: Tensor) -> Tensor:
 def _unpacked(packed: Tensor, shape: tuple[int, ...], kind: torch.dtype) -> Tensor:
     """The values of a shape and type again."""
     size = math.prod(shape)
-    content = pa.decompress(packed.numpy().tobytes(), size * kind.itemsize, "zstd", asbytes=True)
+    try:
+        content = pa.decompress(
+            packed.numpy().tobytes(), size * kind.itemsize, "zstd", asbytes=True
+        )
+    except OSError as error:
+        raise ValueError("values that cannot be unpacked") from error
     planes = torch.frombuffer(bytearray(content), dtype=torch.uint8).reshape(kind.itemsize, size)
     return planes.T.contiguous().view(kind).reshape(shape)
 

@@ -234,7 +234,8 @@ def _share(options: Boost, reader: Reader, sets: Mapping[str, Any]) -> None:
         )
         each = 4 * (sum(reader.sizes) + reader.network.num_classes)
         typer.echo(
-            f"Kept of each sample: {sum(reader.sizes):,} neurons, {each / 1e3:,.1f} kB", err=True
+            f"Kept of each sample: {sum(reader.sizes):,} neurons, {each / 1e3:,.1f} kB before packing",
+            err=True,
         )
     done: PartWritten | None = None
     for name, data in sets.items():

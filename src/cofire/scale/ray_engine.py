@@ -7,6 +7,7 @@ again, changes nothing.
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import pickle
@@ -220,12 +221,20 @@ def _known_errors(ray: Any) -> Iterator[None]:
         ) from error
 
 
-def packed(thing: Any) -> bytes:
-    """A thing for another process of this cluster: also functions within functions, which pickle does not know."""
+def packed(thing: Any, apart: Callable[[Any], int | None] = lambda part: None) -> bytes:
+    """A thing for another process of this cluster: also functions within functions, which pickle does not know.
+
+    Args:
+        thing: What to pack.
+        apart: The number of a part of it that reaches the other process otherwise; None for all others.
+    """
     from ray import cloudpickle
 
-    found: bytes = cloudpickle.dumps(thing)
-    return found
+    content = io.BytesIO()
+    writing = cloudpickle.Pickler(content)
+    writing.persistent_id = apart
+    writing.dump(thing)
+    return content.getvalue()
 
 
 def _ray() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from cofire.activations import ActivationSummary
 from cofire.activations import summarize as summarize_here
@@ -100,13 +101,27 @@ def on_actors(each: Each, progress: bool | None = None) -> Iterator[None]:
 
 
 class _Counting:
-    """Counts pieces in another process, each from nothing: of one that was lost nothing is counted twice."""
+    """Counts pieces in another process, each from nothing: of one that was lost nothing is counted twice.
+
+    Network and data, which no piece changes, are there once for all pieces of a process.
+    """
 
     def __init__(self, count: Count) -> None:
-        self._packed = packed(count)
+        self._once: list[Any] = []
+        self._packed = packed(count, self._kept)
+
+    def _kept(self, thing: Any) -> int | None:
+        """The number of a thing that all pieces share."""
+        if not isinstance(thing, Network | Dataset | DataLoader):
+            return None
+        number = next((n for n, one in enumerate(self._once) if one is thing), len(self._once))
+        self._once[number:] = self._once[number:] or [thing]
+        return number
 
     def __call__(self, blocks: range) -> bytes:
-        count: Count = pickle.loads(self._packed)
+        reading = pickle.Unpickler(io.BytesIO(self._packed))
+        reading.persistent_load = self._once.__getitem__
+        count: Count = reading.load()
         with torch.inference_mode(False), torch.no_grad(), without_autocast():
             return to_bytes(count(blocks))
 
