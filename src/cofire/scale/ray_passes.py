@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -100,6 +100,17 @@ def on_actors(each: Each, progress: bool | None = None) -> Iterator[None]:
         yield
 
 
+class _Unpickler(pickle.Unpickler):
+    """Unpacks what this command sent, with things that are here already in their places, by number."""
+
+    def __init__(self, content: bytes, here: Sequence[Any]) -> None:
+        super().__init__(io.BytesIO(content))
+        self._here = here
+
+    def persistent_load(self, number: int) -> Any:
+        return self._here[number]
+
+
 class _Counting:
     """Counts pieces in another process, each from nothing: of one that was lost nothing is counted twice.
 
@@ -119,9 +130,7 @@ class _Counting:
         return number
 
     def __call__(self, blocks: range) -> bytes:
-        reading = pickle.Unpickler(io.BytesIO(self._packed))
-        reading.persistent_load = self._once.__getitem__
-        count: Count = reading.load()
+        count: Count = _Unpickler(self._packed, self._once).load()
         with torch.inference_mode(False), torch.no_grad(), without_autocast():
             return to_bytes(count(blocks))
 
