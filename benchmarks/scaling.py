@@ -6,6 +6,11 @@ Each way is the whole command line, on a small ResNet at 32 pixels and data made
 samples is taken off, which is what starting and writing takes. All ways and one worker in turn; the median of
 the ratios, with the smallest and the largest, and the load of the machine meanwhile: with more work than cores
 beside it, no ratio means anything.
+
+    python benchmarks/scaling.py --begun [--samples 16384]
+
+Two actors of Ray from when both have counted a piece, against one process: what remains of starting once a pass
+takes minutes.
 """
 
 from __future__ import annotations
@@ -123,6 +128,54 @@ def spent(way, samples):
     return took[1] - took[0], took[1], written
 
 
+class Clocked:
+    """Counts a piece, and says when that was done."""
+
+    def __init__(self, work):
+        self.work = work
+
+    def __call__(self, piece):
+        return self.work(piece), time.time()
+
+
+def begun(samples):
+    """Blocks a second of one process, and of two actors that have begun, both passes."""
+    import torch
+
+    from cofire import summarize
+    from cofire.scale.ray_engine import RayEngine, cluster
+    from cofire.scale.ray_passes import on_actors
+
+    torch.set_num_threads(1)
+    rates = []
+
+    def each(work, pieces):
+        start = time.time()
+        counted, ended = zip(*RayEngine(2).each(Clocked(work), pieces), strict=True)
+        first, last = sorted(ended)[1], max(ended)
+        blocks = sum(len(piece) for piece in pieces)
+        rates.append(blocks * (1 - 2 / len(pieces)) / (last - first))
+        print(
+            f"  a pass of two actors: {first - start:.1f} s until both have counted a piece, {last - first:.1f} s more"
+        )
+        return iter(counted)
+
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "made.py").write_text(MODULE.format(samples=samples))
+        sys.path.insert(0, folder)
+        import made
+
+        start = time.time()
+        summarize(made.net(), made.data(), progress=False)
+        alone = 2 * samples / 256 / (time.time() - start)
+        with cluster(), on_actors(each, False):
+            summarize(made.net(), made.data(), progress=False)
+    told = ", ".join(f"× {rate / alone:.2f}" for rate in rates)
+    print(
+        f"one process {alone:.2f} blocks/s, two actors {told} in the two passes; load {os.getloadavg()[0]:.1f}"
+    )
+
+
 def main(samples, repetitions, ways):
     beyond, whole = ({name: [] for name in ways} for _ in range(2))
     for _ in range(repetitions):
@@ -150,4 +203,9 @@ if __name__ == "__main__":
     asked.add_argument("--samples", type=int, default=12_288)
     asked.add_argument("--repetitions", type=int, default=3)
     asked.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
-    main(**vars(asked.parse_args()))
+    asked.add_argument("--begun", action="store_true")
+    given = vars(asked.parse_args())
+    if given.pop("begun"):
+        begun(given["samples"])
+    else:
+        main(**given)
