@@ -5,7 +5,6 @@ are some left, most of them behind the checks of arguments that come first; a ru
 where they have become more.
 """
 
-import ast
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from cofire import errors
+from website.errors import SOURCE, calls
 
-SOURCE = Path(errors.__file__).parent
 Place = tuple[str, int]
 MOST = 10
 """As many are left. The number may only fall."""
@@ -24,15 +23,8 @@ SKIPPED = 5
 
 def messages() -> Iterator[tuple[str, int, int]]:
     """Where the package makes its errors: file below the package, first and last line of the call."""
-    tree = {name for name in errors.__all__ if name.endswith("Error")}
-    for path in sorted(SOURCE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if (
-                isinstance(node, ast.Call)
-                and isinstance(node.func, ast.Name)
-                and node.func.id in tree
-            ):
-                yield str(path.relative_to(SOURCE)), node.lineno, node.end_lineno or node.lineno
+    for path, _, node in calls():
+        yield str(path.relative_to(SOURCE)), node.lineno, node.end_lineno or node.lineno
 
 
 class EveryMessage:

@@ -66,19 +66,26 @@ def _word(node: ast.expr) -> str:
     return plain[0].replace("_", " ") if plain else "…"
 
 
-def messages() -> Iterator[tuple[str, str, str, str]]:
-    """Every error that is made: its class, what was given, what was expected, what to do."""
-    tree = {name for name in errors.__all__ if name != "CofireError"}
+def calls() -> Iterator[tuple[Path, str, ast.Call]]:
+    """Where the package makes its errors: the file, the error's class, the call."""
     for path in sorted(SOURCE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if (
-                isinstance(node, ast.Call)
-                and isinstance(node.func, ast.Name)
-                and node.func.id in tree
-            ):
-                # Where all three come from elsewhere at once, their words are not known here.
-                words = [_template(a) for a in node.args] if len(node.args) == 3 else ["…"] * 3
-                yield node.func.id, words[0], words[1], words[2]
+            name = (
+                node.func.id
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+                else ""
+            )
+            if name.endswith("Error") and name in errors.__all__:
+                yield path, name, node
+
+
+def messages() -> Iterator[tuple[str, str, str, str]]:
+    """Every error that is made: its class, what was given, what was expected, what to do."""
+    for _, name, node in calls():
+        if name != "CofireError":
+            # Where all three come from elsewhere at once, their words are not known here.
+            words = [_template(a) for a in node.args] if len(node.args) == 3 else ["…"] * 3
+            yield name, words[0], words[1], words[2]
 
 
 def page() -> str:

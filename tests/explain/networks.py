@@ -4,6 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from cofire.network import Network
+
 
 class SmallResidual(nn.Module):
     """Convolution, batch norm with both signs, shortcut, gate, concatenation, pools; some of it functional."""
@@ -136,3 +138,18 @@ class Written(nn.Module):
 
     def forward(self, x):
         return self.function(self, x)
+
+
+def overflowing():
+    """A network whose logits are finite, and no gradient of them."""
+    model = nn.Sequential(
+        nn.Conv2d(1, 1, 1, bias=False),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(4, 1, bias=False),
+        nn.ReLU(),
+        nn.Linear(1, 2, bias=False),
+    )
+    for part, size in ((0, 1e-30), (3, 1e30), (5, 1e30)):
+        nn.init.constant_(model[part].weight, size)
+    return Network(model.eval(), torch.zeros(1, 1, 2, 2))

@@ -13,6 +13,7 @@ from cofire.errors import NonFiniteError, OptionError
 from cofire.explain import explain as explain_by
 from cofire.explain.methods.contrasted import apart, carrying_of
 from cofire.network import Network
+from tests.explain.networks import overflowing
 
 explain = partial(explain_by, method="discernible-relevance")
 
@@ -208,17 +209,7 @@ def test_where_it_is_not_carried_maps_are_of_layers_and_say_so():
 
 
 def test_relevance_that_overflows_is_an_error():
-    model = nn.Sequential(
-        nn.Conv2d(1, 1, 1, bias=False),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(4, 1, bias=False),
-        nn.ReLU(),
-        nn.Linear(1, 2, bias=False),
-    )
-    for part, size in ((0, 1e-30), (3, 1e30), (5, 1e30)):
-        nn.init.constant_(model[part].weight, size)
-    network = Network(model.eval(), torch.zeros(1, 1, 2, 2))
+    network = overflowing()
     with pytest.raises(NonFiniteError, match="first for image 0"):
         explain(network, torch.ones(1, 1, 2, 2), target=0)
 

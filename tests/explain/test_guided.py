@@ -10,6 +10,7 @@ from cofire.errors import NonFiniteError
 from cofire.explain import explain as explain_by
 from cofire.explain.methods.guided import guide_of
 from cofire.network import Network
+from tests.explain.networks import overflowing
 from tests.explain.test_contrasted import Colours, Last
 from tests.explain.test_net_evidence import slopes, small_cnn
 from tests.explain.transformers import OneHead
@@ -170,17 +171,7 @@ def test_channels_last_and_networks_without_places():
 
 
 def test_gradients_that_overflow_are_an_error():
-    model = nn.Sequential(
-        nn.Conv2d(1, 1, 1, bias=False),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(4, 1, bias=False),
-        nn.ReLU(),
-        nn.Linear(1, 2, bias=False),
-    )
-    for part, size in ((0, 1e-30), (3, 1e30), (5, 1e30)):
-        nn.init.constant_(model[part].weight, size)
-    network = Network(model.eval(), torch.zeros(1, 1, 2, 2))
+    network = overflowing()
     with pytest.raises(NonFiniteError, match="first for image 0"):
         explain(network, torch.ones(1, 1, 2, 2), target=0)
 

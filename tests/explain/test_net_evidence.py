@@ -12,7 +12,7 @@ from cofire.errors import ExplanationError, NonFiniteError, OptionError
 from cofire.explain import Explanation, explain
 from cofire.explain.tracing.plan import plan_of
 from cofire.network import Network
-from tests.explain.networks import SmallResidual
+from tests.explain.networks import SmallResidual, overflowing
 
 
 def small_cnn(activation=nn.ReLU, channels=1):
@@ -186,17 +186,7 @@ def test_maps_larger_than_needed_are_averaged_down():
 
 
 def test_gradients_that_overflow_are_an_error():
-    model = nn.Sequential(
-        nn.Conv2d(1, 1, 1, bias=False),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(4, 1, bias=False),
-        nn.ReLU(),
-        nn.Linear(1, 2, bias=False),
-    )
-    for part, size in ((0, 1e-30), (3, 1e30), (5, 1e30)):
-        nn.init.constant_(model[part].weight, size)
-    network = Network(model.eval(), torch.zeros(1, 1, 2, 2))
+    network = overflowing()
     with pytest.raises(NonFiniteError, match="gradients at '1'"):
         explain(network, torch.ones(1, 1, 2, 2), target=0)
     assert explain(network, torch.ones(1, 1, 2, 2), target=0, contrast=None).has_evidence.all()

@@ -21,7 +21,7 @@ from cofire.boost.heads import fit_temperature
 from cofire.boost.measures import calibration_error, false_counts, negative_log_likelihood
 from cofire.errors import CofireError
 from cofire.functional import activation_probability, propose
-from cofire.patterns import discriminant_of_samples, linear_discriminant, pattern_log_likelihood
+from cofire.patterns import discriminant_of_samples, linear_discriminant, log_odds_of_patterns
 from cofire.statistics import paired_bootstrap
 
 from . import naive_boost as naive
@@ -239,6 +239,11 @@ def test_a_threshold_that_is_not_finite_is_refused(threshold):
 # Evidence of the pattern
 
 
+def evidence_of_patterns(probability, samples, fires):
+    weights, bias = log_odds_of_patterns(probability, samples)
+    return torch.as_tensor(fires, dtype=torch.float64) @ weights.T + bias
+
+
 @often
 @given(st.data(), generators(), st.sampled_from(THRESHOLDS), st.sampled_from(FORMS))
 def test_the_evidence_of_a_pattern_is_naive_bayes(data, generator, threshold, form):
@@ -248,8 +253,8 @@ def test_the_evidence_of_a_pattern_is_naive_bayes(data, generator, threshold, fo
     seen, new = everything[:-others], everything[-others:]
     probability = activation_probability(form(seen), form(labels), int(classes), threshold)
 
-    found = pattern_log_likelihood(
-        probability, form(np.bincount(labels)), form(new), threshold=threshold
+    found = evidence_of_patterns(
+        probability, torch.from_numpy(np.bincount(labels)), new > threshold
     )
 
     assert found.dtype == torch.float64
@@ -264,7 +269,7 @@ def test_evidence_worked_out_by_hand():
     samples = torch.tensor([3, 4])
     p = [[4 / 5, 1 / 5], [3 / 6, 2 / 6]]
 
-    found = pattern_log_likelihood(probability, samples, torch.tensor([[1.0, 0.0], [-1.0, 2.0]]))
+    found = evidence_of_patterns(probability, samples, [[1, 0], [0, 1]])
 
     expected = [
         [math.log(first) + math.log(1 - second) for first, second in p],
@@ -274,9 +279,7 @@ def test_evidence_worked_out_by_hand():
 
 
 def test_evidence_stays_finite_where_the_class_never_did_this():
-    found = pattern_log_likelihood(
-        torch.tensor([[0.0, 1.0]]), torch.tensor([10**6]), torch.tensor([[1.0, 0.0]])
-    )
+    found = evidence_of_patterns(torch.tensor([[0.0, 1.0]]), torch.tensor([10**6]), [[1, 0]])
 
     close(found, [[-2 * math.log(10**6 + 2)]], 1e-9)
 

@@ -28,7 +28,7 @@ from cofire.study import StudyOptions, Trajectory, load_dataset, run_study
 from cofire.study import data as study_data
 from cofire.study.data import open_data, open_study_data
 from cofire.study.samples import Samples, stratified
-from cofire.study.sources import build_model, hold_out, open_network
+from cofire.study.sources import build_model, open_network
 
 
 def images(folder, classes=("cat", "dog"), each=6, size=(8, 8)):
@@ -66,14 +66,17 @@ def tensors(samples, classes=2, start=0):
     return TensorDataset(inputs, torch.arange(samples) % classes)
 
 
-def test_data_sets_with_a_name_are_as_they_were():
-    found = open_study_data("digits-mixed", validation=0.1, seed=3)
-    old, (inputs, labels) = hold_out(load_dataset("digits-mixed", seed=3), 0.1, seed=3)
-    assert torch.equal(found.train.batch(range(len(found.train)))[0], old.train_inputs)
-    assert torch.equal(found.train.labels, old.train_labels)
-    assert torch.equal(found.held_out.batch(range(len(labels)))[0], inputs)
-    assert torch.equal(found.held_out.labels, labels)
-    assert torch.equal(found.test.labels, old.test_labels)
+def test_held_out_samples_are_neither_trained_nor_observed_on():
+    data, found = load_dataset("digits"), open_study_data("digits", validation=0.25, seed=3)
+    inputs, labels = found.held_out.batch(range(len(found.held_out)))
+    rest, rest_labels = found.train.batch(range(len(found.train)))
+    assert len(rest_labels) + len(labels) == len(data.train_labels)
+    rows = {tuple(row.flatten().tolist()) for row in rest}
+    # Two, which the set itself holds twice.
+    assert sum(tuple(row.flatten().tolist()) in rows for row in inputs) <= 2
+    assert torch.bincount(labels).min() >= 30
+    with pytest.raises(OptionError, match="validation"):
+        open_study_data("digits", validation=0.001)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -12,7 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from cofire import plugins
 from cofire.cli.help import STATUS, VARIABLES, Ended, epilog, told
-from cofire.cli.terminal import show_version
+from cofire.cli.terminal import version_flag
 from cofire.errors import CofireError, OptionError
 
 VERBS = {
@@ -128,16 +128,7 @@ app = typer.Typer(
 
 @app.callback()
 def _root(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version",
-            "-V",
-            callback=show_version,
-            is_eager=True,
-            help="Print the version and stop.",
-        ),
-    ] = False,
+    version: Annotated[bool, version_flag()] = False,
     plugin: Annotated[
         list[str],
         typer.Option(

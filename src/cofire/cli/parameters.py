@@ -25,7 +25,7 @@ from pydantic.fields import FieldInfo
 from typer.core import TyperCommand
 
 from cofire.cli.help import Ended
-from cofire.cli.terminal import running, show_version
+from cofire.cli.terminal import running, version_flag
 from cofire.errors import CofireError, OptionError
 from cofire.options import Options
 from cofire.remote import in_urls
@@ -43,17 +43,7 @@ RENAMED = {
 }
 """Flags by their old names, for each verb."""
 
-_VERSION = Annotated[
-    bool,
-    typer.Option(
-        "--version",
-        "-V",
-        callback=show_version,
-        is_eager=True,
-        help="Print the version and stop.",
-        rich_help_panel="Output",
-    ),
-]
+_VERSION = Annotated[bool, version_flag("Output")]
 
 _FLAGS = {
     "as_json": ("--json",),

@@ -88,10 +88,22 @@ def command_line() -> str:
     return shlex.join(["cofire", *sys.argv[1:]])
 
 
-def show_version(show: bool) -> None:
+def _show_version(show: bool) -> None:
     """Print the version and stop, if asked for."""
     if show:
         import cofire
 
         typer.echo(f"cofire {cofire.__version__}")
         raise typer.Exit
+
+
+def version_flag(panel: str | None = None) -> Any:
+    """The flag `--version` of every verb, under a heading of its help."""
+    return typer.Option(
+        "--version",
+        "-V",
+        callback=_show_version,
+        is_eager=True,
+        help="Print the version and stop.",
+        rich_help_panel=panel,
+    )

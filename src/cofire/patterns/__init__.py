@@ -21,7 +21,6 @@ from cofire.patterns.evidence import (
     discriminant_of_samples,
     linear_discriminant,
     log_odds_of_patterns,
-    pattern_log_likelihood,
     propose,
 )
 from cofire.patterns.measures import (
@@ -65,7 +64,6 @@ __all__ = [
     "overlapping_modularity",
     "participation_coefficient",
     "partition_of",
-    "pattern_log_likelihood",
     "propose",
     "register_measure",
     "representative_neurons",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cofire.arguments import validated
 from cofire.errors import DataError, LabelError
-from cofire.patterns.adjacency import Array, ArrayLike
+from cofire.patterns.adjacency import Array
 from cofire.tensors import Values
 from cofire.tensors import dense as tensor_of
 
@@ -54,45 +54,6 @@ def log_odds_of_patterns(
     p = (activation_probability.to(torch.float64) * samples + 1) / (samples + 2)
     silent = torch.log1p(-p)
     return p.log() - silent, silent.sum(dim=1)
-
-
-def pattern_log_likelihood(
-    activation_probability: ArrayLike,
-    class_samples: ArrayLike,
-    activations: ArrayLike,
-    threshold: float = 0.0,
-) -> Tensor:
-    """Log-likelihood of each sample's activity pattern under each class, neurons taken as independent.
-
-    The proposal of Eq. 16 in the log domain (naive Bayes): unlike `P · U*`, silent neurons count as
-    well.
-
-    Args:
-        activation_probability: P of Eq. 14, (classes, neurons).
-        class_samples: Samples it was found on, (classes,); probabilities are smoothed by one more
-            active and one more silent sample (Laplace).
-        activations: (samples, neurons).
-        threshold: A neuron is active above it.
-
-    Returns:
-        In nats, (samples, classes), float64.
-
-    Raises:
-        OptionError: The threshold is no finite number.
-        LabelError: A class has no samples.
-
-    Example:
-        >>> p, n = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([8, 8])
-        >>> pattern_log_likelihood(p, n, torch.tensor([[1.0, 0.0]])).exp()
-        tensor([[0.8100, 0.0100]], dtype=torch.float64)
-    """
-    samples = tensor_of(class_samples, "class_samples")
-    check_every_class(samples)
-    weights, bias = log_odds_of_patterns(
-        tensor_of(activation_probability, "activation_probability"), samples
-    )
-    fires = tensor_of(activations, "activations") > threshold
-    return fires.to(torch.float64) @ weights.T + bias
 
 
 def linear_discriminant(

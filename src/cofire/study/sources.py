@@ -27,7 +27,6 @@ from cofire.network import Network
 from cofire.options import option
 from cofire.references import referenced
 from cofire.renamed import removed
-from cofire.study.samples import Samples
 
 __all__ = ["class_names_of", "first_inputs", "open_network", "outputs_of"]
 
@@ -359,35 +358,6 @@ def load_dataset(name: str, root: str | Path | None = None, *, seed: int = 0) ->
         train_labels=data.train_labels[torch.randperm(len(data.train_labels), generator=draw)],
         test_labels=data.test_labels[torch.randperm(len(data.test_labels), generator=draw)],
     )
-
-
-def hold_out(
-    data: LabelledData, share: float, *, seed: int = 0
-) -> tuple[LabelledData, tuple[Tensor, Tensor]]:
-    """Part of the training data held out, the same share of each class.
-
-    Args:
-        data: The data.
-        share: Above 0 and below 1.
-        seed: Of the choice.
-
-    Returns:
-        The data without the part, and the part as (inputs, labels).
-
-    Raises:
-        OptionError: Too few samples of a class for both parts.
-
-    Example:
-        >>> rest, (inputs, labels) = hold_out(load_dataset("digits"), 0.1)
-        >>> len(rest.train_labels), len(labels)
-        (1293, 144)
-    """
-    whole = Samples(data.train_inputs, data.train_labels, data.class_names)
-    rest, held = (
-        part.batch(range(len(part)))
-        for part in whole.split(share, drawn_seed(seed, 2), "validation")
-    )
-    return replace(data, train_inputs=rest[0], train_labels=rest[1]), held
 
 
 OF_OBSERVED = 5
