@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cofire.errors import DataError
+from cofire.errors import DataError, OptionError
 from cofire.graphs.layout import force_layout
 from tests.graphs.examples import overlapping_cliques, planted, symmetric
 
@@ -175,6 +175,11 @@ def test_no_iterations_leave_a_start_in_its_place():
     assert (force_layout(adjacency, initial=initial, iterations=0) - initial).norm(
         dim=1
     ).max() < 0.01
+
+
+def test_gravity_that_overflows_is_refused():
+    with pytest.raises(OptionError, match="gravity"):
+        force_layout(torch.ones(3, 3).double(), gravity=1e308)
 
 
 def test_less_gravity_leaves_more_space_between_communities():

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from pydantic import NonNegativeFloat, NonNegativeInt
+from pydantic import Field, NonNegativeInt
 from torch import Tensor
 
 from cofire.arguments import validated
@@ -40,7 +40,7 @@ def force_layout(
     *,
     initial: Annotated[Tensor, Values()] | None = None,
     iterations: NonNegativeInt = 200,
-    gravity: NonNegativeFloat = 1.0,
+    gravity: Annotated[float, Field(ge=0, le=1e6)] = 1.0,
     seed: NonNegativeInt = 0,
 ) -> Tensor:
     """Positions at which neighbours attract, all vertices repel, and communities come apart.
@@ -63,7 +63,7 @@ def force_layout(
             drawing moves only as far as the graph has changed. A random start if absent, or if all
             of them coincide.
         iterations: How often every vertex is moved, from 0 up.
-        gravity: g, from 0 up: how strongly everything is drawn to the centre. Less leaves more
+        gravity: g, from 0 to a million: how strongly everything is drawn to the centre. Less leaves more
             space between communities, more fills the drawing; with 0 the parts of a graph that is
             not connected drift apart.
         seed: Fixes the random start, and with it the result.
@@ -74,7 +74,7 @@ def force_layout(
 
     Raises:
         DataError: A matrix that is no graph, starting places of another shape, or numbers that are not finite.
-        OptionError: `iterations` or `seed` is no whole number from 0 up.
+        OptionError: `iterations` or `seed` is no whole number from 0 up, or `gravity` out of range.
 
     Example:
         >>> adjacency = torch.block_diag(torch.ones(3, 3), torch.ones(3, 3)).double().fill_diagonal_(0)
