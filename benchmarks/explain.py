@@ -55,6 +55,9 @@ def made(name: str, weights: Path | None = None) -> tuple[torch.nn.Module, Netwo
     torch.manual_seed(0)
     extra = {"init_weights": False} if name == "inception_v3" else {}
     model = getattr(torchvision.models, name)(weights=None, **extra).eval()
+    if name == "vit_b_16":
+        # Made of zeros, it says nothing for any class.
+        torch.nn.init.normal_(model.heads.head.weight, std=0.02)
     if weights is not None:
         model.load_state_dict(load_file(weights / f"{name}-imagenet.safetensors"))
     return model, Network(model, torch.zeros(1, 3, 224, 224))

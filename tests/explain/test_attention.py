@@ -211,6 +211,79 @@ def test_evidence_passes_what_models_do_with_tokens_besides(step):
 # Bad input
 
 
+def in_slices(x, weight):
+    return torch.stack([F.conv2d(one, weight[..., 0], padding=1) for one in x.unbind(4)], 4)
+
+
+def cut(x):
+    windows = x.reshape(x.shape[0], 2, 3, 2, 3, 2).permute(0, 1, 3, 5, 2, 4)
+    return windows.reshape(x.shape[0], 8, 9)
+
+
+def put_together(x):
+    windows = x.reshape(x.shape[0], 2, 2, 2, 3, 3).permute(0, 1, 4, 2, 5, 3)
+    return windows.reshape(x.shape[0], 2, 6, 6)
+
+
+def each_twice(x):
+    return x.repeat_interleave(2, 1)
+
+
+WEIGHT = torch.linspace(-1, 1, 36).reshape(2, 2, 3, 3, 1)
+# What is written in two ways is explained alike: each with operators whose rules are held against definitions.
+ALIKE = {
+    "heads that share keys and values": (
+        lambda x: F.scaled_dot_product_attention(
+            x.repeat(1, 2, 1, 1) - 0.5, x, x * 2, enable_gqa=True
+        ),
+        lambda x: F.scaled_dot_product_attention(
+            x.repeat(1, 2, 1, 1) - 0.5, each_twice(x), each_twice(x * 2)
+        ),
+    ),
+    "windows as columns": (lambda x: F.unfold(x, 2, stride=2), cut),
+    "padded windows as columns": (
+        lambda x: F.unfold(x, 2, stride=2, padding=1),
+        lambda x: F.unfold(F.pad(x, (1, 1, 1, 1)), 2, stride=2),
+    ),
+    "columns as windows": (
+        lambda x: F.fold(cut(x), 6, 2, stride=2),
+        lambda x: put_together(cut(x)),
+    ),
+    "a maximum with its place": (lambda x: x.max(2).values, lambda x: x.amax(2)),
+    "a convolution that leaves an axis alone": (
+        lambda x: F.conv3d(x.reshape(-1, 2, 6, 2, 3), WEIGHT, padding=(1, 1, 0)),
+        lambda x: in_slices(x.reshape(-1, 2, 6, 2, 3), WEIGHT),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ALIKE)
+def test_what_is_written_in_two_ways_is_explained_alike(name):
+    class Written(nn.Module):
+        def __init__(self, step):
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv, self.head, self.step = nn.Conv2d(1, 2, 3, padding=1), nn.LazyLinear(3), step
+
+        def forward(self, x):
+            return self.head(self.step(self.conv(x).relu()).flatten(1))
+
+    images, given, wanted = torch.rand(3, 1, 6, 6), *map(Written, ALIKE[name])
+    for model in (given, wanted):
+        model(images)
+    wanted.load_state_dict(given.state_dict())
+    ways = [{}, {"contrast": None, "most": None, "k": None, "k_linear": None}, {"method": "lrp"}]
+    if "heads" in name:
+        ways += [{"attention": "weights"}, {"attention": "weights", "contrast": None}]
+    ways.append({"alpha": (1, 1, 1), "contrast": None})
+    for way in ways:
+        one, other = (
+            explain(Network(model.eval(), images), images, **way) for model in (given, wanted)
+        )
+        assert one.heatmap().sum() > 0
+        torch.testing.assert_close(one.heatmap(), other.heatmap(), atol=1e-6, rtol=1e-4)
+
+
 class Hiding(nn.Module):
     def __init__(self, written="fused"):
         super().__init__()
@@ -274,10 +347,8 @@ def test_what_cannot_be_followed_is_refused_with_its_place():
             lambda x: F.scaled_dot_product_attention(x, x, torch.ones(1, 2, 4, 4)),
             "values that do not depend",
         ),
-        (
-            lambda x: F.scaled_dot_product_attention(x.repeat(1, 2, 1, 1), x, x, enable_gqa=True),
-            "groups",
-        ),
+        (lambda x: F.conv3d(x[:, None], torch.ones(1, 1, 1, 2, 2)), "three axes"),
+        (lambda x: F.fold(F.unfold(x, 2), 4, 2), "overlap"),
     ):
         model = Odd(call)
         model(images)

@@ -192,6 +192,8 @@ CALLS = {
     "flip": lambda x, p: x.flip(3),
     "roll": lambda x, p: x.roll(1, 3),
     "unfold": lambda x, p: x.unfold(2, 2, 2),
+    "im2col": lambda x, p: F.unfold(x, 2),
+    "col2im": lambda x, p: F.fold(F.unfold(x, 2), 6, 2),
     "pixel_shuffle": lambda x, p: F.pixel_shuffle(x, 2),
     "pixel_unshuffle": lambda x, p: F.pixel_unshuffle(x, 2),
     "channel_shuffle": lambda x, p: F.channel_shuffle(x, 2),

@@ -77,7 +77,7 @@ ese_vovnet19b_slim edgenext_xx_small efficientvit_b0 fasternet_t0 fastvit_t8 hgn
 mambaout_femto convformer_s18 nest_tiny pvt_v2_b0 rdnet_tiny starnet_s1 mobilevitv2_050
 visformer_tiny vit_tiny_patch16_224 vit_relpos_small_patch16_224 beit_base_patch16_224
 cait_xxs24_224 convit_tiny deit_tiny_distilled_patch16_224 eva02_tiny_patch14_224 flexivit_small
-pit_ti_224 swin_tiny_patch4_window7_224 swinv2_cr_tiny_224 xcit_nano_12_p16_224 gcresnext26ts
+pit_ti_224 swin_tiny_patch4_window7_224 swinv2_cr_tiny_224 xcit_nano_12_p16_224 gcresnext26ts lambda_resnet26t
 """
 
 HUGGING_FACE = {
@@ -105,6 +105,9 @@ HUGGING_FACE = {
     "FocalNet": {"image_size": 32, "embed_dim": 16, "hidden_sizes": [16, 32], "depths": [1, 1]}
     | {"focal_levels": [2, 2], "focal_windows": [3, 3], "patch_size": 4},
     "MobileNetV1": {},
+    "MobileViTV2": {"image_size": 64, "width_multiplier": 0.5},
+    "Hiera": {"embed_dim": 16, "depths": [1, 1, 1, 1], "num_heads": [1, 2, 2, 2]}
+    | {"image_size": [64, 64]},
 }
 
 
@@ -152,4 +155,5 @@ def shape_of(name, model):
     if library == "transformers":
         given = HUGGING_FACE[family]
         size = given.get("image_size", given.get("vision_config", {}).get("image_size", 64))
+        size = size[0] if isinstance(size, list) else size
     return (3, size, size)

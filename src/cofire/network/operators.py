@@ -61,8 +61,8 @@ max_pool: max_pool1d max_pool2d max_pool3d max_pool2d_with_indices max_pool3d_wi
 max_pool: adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d
 mean: mean
 total: sum
-largest: amax
-reduction: amin prod var std var_mean std_mean logsumexp nanmean nansum median max min argmax argmin all any
+largest: amax max
+reduction: amin prod var std var_mean std_mean logsumexp nanmean nansum median min argmax argmin all any
 scan: cumsum cumprod logcumsumexp
 sum: add sub rsub
 scale: mul div
@@ -80,7 +80,8 @@ part: slice select narrow getitem
 split: chunk split split_with_sizes unbind tensor_split unsafe_chunk unsafe_split
 pad: constant_pad_nd pad zero_pad2d reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d
 expand: expand expand_as repeat
-place: flip roll unfold pixel_shuffle pixel_unshuffle channel_shuffle repeat_interleave
+place: flip roll unfold im2col pixel_shuffle pixel_unshuffle channel_shuffle repeat_interleave
+fold: col2im
 resize: upsample_nearest1d upsample_nearest2d upsample_nearest3d
 interpolation: interpolate upsample_linear1d upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d
 identity: alias clone contiguous detach identity lift_fresh_copy

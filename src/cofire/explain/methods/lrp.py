@@ -20,6 +20,7 @@ from cofire.explain.rules.attention import (
     Through,
     attention_weights,
     check_weights,
+    for_each_head,
     masked_fit,
 )
 from cofire.explain.rules.linear import halved, normalized, refuse_without_attention, reshaped
@@ -359,7 +360,8 @@ def _factors(part: Part, given: dict[str, Any]) -> dict[str, Any]:
 def _attended(part: Part, given: dict[str, Any]) -> Tensor:
     """Attention, with ε where values are mixed: weights are numbers, or get half as in AttnLRP."""
     step = part.step
-    query, key, value = (given[name] for name in ("query", "key", "value"))
+    query = given["query"]
+    key, value = (for_each_head(step, query, given[name]) for name in ("key", "value"))
     if not step.weights:
         weights = attention_weights(step, query.detach(), key.detach(), given["attn_mask"])
         return _divided(weights @ _times(value))

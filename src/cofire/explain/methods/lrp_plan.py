@@ -254,7 +254,7 @@ def _part(step: Step, fed: set[fx.Node]) -> Part | None:
         return Part("gate", step, operands)
     if name == "softmax" and step.weights:
         return Part("softmax", step, operands)
-    if name in named("interpolation"):
+    if name in named("interpolation", "fold"):
         return Part("average", step, operands)
     if name in _SPREADS:
         return Part("spread", step, operands)

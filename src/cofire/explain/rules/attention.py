@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -275,11 +275,11 @@ class Attention(Rule):
     def operands(self, step: Step) -> tuple[fx.Node, ...]:
         """Values; queries and keys as well where evidence goes through weights."""
         query, key, value = (step.arguments[name] for name in ("query", "key", "value"))
-        if step.arguments.get("enable_gqa"):
-            raise step.refuse("attention of groups of queries")
+        grouped = step.arguments.get("enable_gqa")
         for node in (query, key, value):
             if is_batched(node):
-                step.axis(node, -1), step.axis(node, -2)
+                for axis in (-1, -2, -3) if grouped else (-1, -2):
+                    step.axis(node, axis)
         through = (query, key, value) if step.weights else (value,)
         found = tuple(dict.fromkeys(node for node in through if depends(node)))
         if not found:
@@ -296,7 +296,8 @@ class Attention(Rule):
     def trace(self, step: Step, values: Values, flow: Flow) -> list[tuple[fx.Node, Flow]]:
         """To values, and where weights are followed to queries and keys."""
         nodes = [step.arguments[name] for name in ("query", "key", "value")]
-        query, key, value = (values[node] for node in nodes)
+        query = values[nodes[0]]
+        key, value = (for_each_head(step, query, values[node]) for node in nodes[1:])
         mask = step.arguments["attn_mask"]
         weights = attention_weights(step, query, key, None if mask is None else values[mask])
         rank = step.node.meta["val"].ndim
@@ -304,7 +305,11 @@ class Attention(Rule):
 
         def operand(node: fx.Node, rows: str, columns: str) -> Operand:
             own = lead[rank - node.meta["val"].ndim :]
-            return Operand.of(step, node, (*own, rows, columns))
+            found = Operand.of(step, node, (*own, rows, columns))
+            if not step.arguments.get("enable_gqa"):
+                return found
+            *outer, _, tokens, features = found.sizes
+            return replace(found, sizes=(*outer, query.shape[-3], tokens, features))
 
         labels = _inside(step.node, (*lead, "query", "feature"))
         inside = labels[:-2]
@@ -324,7 +329,24 @@ class Attention(Rule):
                 result += handed_on(
                     *(step, part, fits, (query, key), (*inside, "query", "key"), sizes, takes)
                 )
+        if step.arguments.get("enable_gqa"):
+            result = [(node, _shared_head(step, node, query, part)) for node, part in result]
         return result
+
+
+def for_each_head(step: Step, query: Tensor, shared: Tensor) -> Tensor:
+    """Keys or values for each head of the queries, where several heads share them."""
+    if not step.arguments.get("enable_gqa"):
+        return shared
+    return shared.repeat_interleave(query.shape[-3] // shared.shape[-3], -3)
+
+
+def _shared_head(step: Step, node: fx.Node, query: Tensor, flow: Flow) -> Flow:
+    """Evidence for keys or values of each head of the queries, at those that they share."""
+    heads, tokens, features = (int(size) for size in node.meta["val"].shape[-3:])
+    each, times = tokens * features, query.shape[-3] // heads
+    head = torch.div(flow.index, each * times, rounding_mode="floor")
+    return flow.moved(head * each + flow.index % each, own=False)
 
 
 def attention_weights(step: Step, query: Tensor, key: Tensor, mask: Tensor | None) -> Tensor:

@@ -17,6 +17,7 @@ from cofire.explain.rules.attention import (
     Through,
     attention_weights,
     check_weights,
+    for_each_head,
     masked_fit,
 )
 from cofire.explain.rules.binary import Product
@@ -170,6 +171,7 @@ def _attention(
     step: Step, query: Tensor, key: Tensor, value: Tensor, *rest: Any, **keywords: Any
 ) -> Tensor:
     mask = rest[0] if rest else keywords.get("attn_mask")
+    key, value = (for_each_head(step, query, shared) for shared in (key, value))
     if not step.weights:
         query, key = query.detach(), key.detach()
         return attention_weights(step, query, key, mask) @ value

@@ -30,7 +30,7 @@ def _operand(step: Step) -> fx.Node:
     return node
 
 
-@register_rule(*named("reorder", "part", "split", "pad", "expand", "place", "resize"))
+@register_rule(*named("reorder", "part", "split", "pad", "expand", "place", "resize", "fold"))
 class Reorder(Rule):
     """Where each value of the result comes from is read off by moving the numbers of the places themselves."""
 
@@ -115,13 +115,15 @@ def places(step: Step, operand: fx.Node, move: Callable[[Tensor], Tensor]) -> Te
     shape = step.shape_of(operand)
     size = math.prod(shape)
     # Two samples, because a program may treat one as a constant; the second must be moved like the
-    # first.
-    numbers = torch.arange(2 * size, dtype=torch.float64).reshape(2, *shape)
-    moved = move(laid_out(step, operand).batch_inside(numbers).contiguous())
-    layout = laid_out(step, step.node)
+    # first. They count from 1, because zeros are what is put in where nothing was.
+    numbers = torch.arange(1, 2 * size + 1, dtype=torch.float64).reshape(2, *shape)
+    counted = laid_out(step, operand).batch_inside(numbers).contiguous()
+    if step.name in named("fold") and bool((move(torch.ones_like(counted)) > 1).any()):
+        raise step.refuse("windows that overlap where they are put together")
+    moved, layout = move(counted), laid_out(step, step.node)
     if moved.numel() != 2 * math.prod(step.shape):
         raise step.refuse("a step that moves values between samples")
-    first, second = layout.batch_first(moved, 2).reshape(2, -1)
+    first, second = layout.batch_first(moved - 1, 2).reshape(2, -1)
     if not bool(((second == first + size) | (first < 0)).all()):
         raise step.refuse("a step that moves values between samples")
     table: Tensor = first.to(torch.int32 if size < 2**31 else torch.int64)
@@ -147,7 +149,7 @@ def _applied(step: Step, numbers: Tensor, operand: fx.Node) -> Any:
         given = [plain(value) for value in step.node.args[:2]]
         mode = step.arguments.get("mode") or "constant"
         if mode == "constant":
-            return torch.constant_pad_nd(given[0], given[1], -1.0)
+            return torch.constant_pad_nd(given[0], given[1], 0.0)
     positional = [
         [plain(item) for item in value] if isinstance(value, (list, tuple)) else plain(value)
         for value in step.node.args

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,24 +67,31 @@ class Linear(Weighted):
         )
 
 
-@register_rule("conv2d", "conv1d", "convolution")
+@register_rule("conv2d", "conv1d", "conv3d", "convolution")
 class Convolution(Weighted):
     """A convolution: one candidate for each channel of the window, at the place of its largest product."""
 
     def parts(self, step: Step) -> tuple[fx.Node, fx.Node]:
         """What is weighted, and the weights."""
         operand = step.arguments["input"]
-        if step.arguments.get("transposed") or len(step.shape_of(operand)) not in (2, 3):
-            raise step.refuse("a convolution that is transposed or has three axes")
-        return operand, step.arguments["weight"]
+        weight, axes = step.arguments["weight"], len(step.shape_of(operand)) - 1
+        if step.arguments.get("transposed") or axes not in (1, 2, 3):
+            raise step.refuse("a convolution that is transposed")
+        if axes == 3 and not _flat(step, weight.meta["val"].shape[2:]):
+            raise step.refuse("a convolution over three axes at once")
+        return operand, weight
 
     def fields(self, step: Step, values: Values) -> Fields:
         """As it is; one axis becomes a map of one row."""
         operand, weight_node = self.parts(step)
         given, weight = values[operand], values[weight_node]
-        if given.ndim == 3:
+        one, apart = len(step.shape) == 2, 1
+        if one:
             given, weight = given[:, :, None], weight[:, :, None]
-        one = len(step.shape) == 2
+        elif given.ndim == 5:
+            # Nothing is summed along the last axis: a step along the one before it is so many places.
+            apart = given.shape[4]
+            given, weight = given.flatten(3), weight[..., 0]
         stride, dilation = (_both(step.arguments[name], one, 1) for name in ("stride", "dilation"))
         kernel = (weight.shape[2], weight.shape[3])
         asked: Any = step.arguments["padding"]
@@ -92,15 +100,23 @@ class Convolution(Weighted):
             padding = (gaps[0], gaps[1]) if asked == "same" else (0, 0)
         else:
             padding = _both(asked, one, 0)
+        padding, dilation = ((along, gap * apart) for along, gap in (padding, dilation))
         shape = step.shape
-        result = (shape[0], 1 if one else shape[1], shape[-1])
+        result = (shape[0], 1 if one else shape[1], math.prod(shape[1 if one else 2 :]))
         windows = Windows((given.shape[2], given.shape[3]), kernel, stride, padding, dilation)
         return Fields(given, weight, windows, result, int(step.arguments["groups"]))
 
 
+def _flat(step: Step, kernel: Sequence[int]) -> bool:
+    """Whether a convolution over three axes leaves the last one as it is, and does not jump along the second."""
+    stride, padding = (step.arguments[name] for name in ("stride", "padding"))
+    still = isinstance(padding, str) or not padding[-1]
+    return still and kernel[2] == 1 and set(stride[-2:]) == {1}
+
+
 def _both(value: Any, one: bool, absent: int) -> tuple[int, int]:
-    """A setting for height and width."""
-    return (absent, pair(value)[-1]) if one else pair(value)
+    """A setting for height and width, or for the first two axes of three."""
+    return (absent, pair(value)[-1]) if one else pair(value[:2])
 
 
 @dataclass(frozen=True)
