@@ -54,6 +54,15 @@ MAPS: dict[str, dict[str, Any]] = {
         f"guided, contrast {contrast}": {"method": "discernible-guided", "contrast": contrast}
         for contrast in (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
     },
+    **{
+        f"guided in {views}, contrast {contrast}": {
+            "method": "discernible-guided",
+            "contrast": contrast,
+            "views": views,
+        }
+        for contrast in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+        for views in ("mirror", "scale", "both")
+    },
     "contrast 0": {"method": "discernible-relevance", "contrast": 0.0},
     "rows 24": {"method": "discernible-relevance", "rows": 24},
     "overlap 0.5": {"method": "discernible-relevance", "overlap": 0.5},

@@ -9,6 +9,7 @@ from torch import nn
 from cofire.errors import NonFiniteError
 from cofire.explain import explain as explain_by
 from cofire.explain.methods.guided import guide_of
+from cofire.explain.rules.rows import rows_weighted
 from cofire.network import Network
 from tests.explain.networks import overflowing
 from tests.explain.test_contrasted import Colours, Last
@@ -186,3 +187,18 @@ def test_the_page_says_what_the_map_is(tmp_path):
     ):
         page = explain(network, images, **options).write_html(tmp_path / "page.html")
         assert words in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("shape", [(1, 7, 5), (3, 2, 4), (2, 900, 400), (9, 30, 8)])
+def test_rows_that_count_nothing_are_left_out_of_a_product(shape):
+    sums, rows, columns = shape
+    torch.manual_seed(0)
+    weight = torch.randn(rows, columns)
+    by = torch.randn(sums, rows) * (torch.arange(rows) % 3 == 1)
+    for given in (by, by.double(), torch.zeros_like(by)):
+        torch.testing.assert_close(
+            rows_weighted(given, weight.to(given.dtype)),
+            given @ weight.to(given.dtype),
+            atol=1e-4,
+            rtol=1e-4,
+        )

@@ -19,7 +19,7 @@ from cofire.explain.methods.registry import Found, register_method
 from cofire.explain.result.layer_maps import joined_maps, net_evidence
 from cofire.explain.rules.attention import THROUGH, Through
 from cofire.explain.rules.flow import Flow
-from cofire.explain.rules.linear import attends, refuse_without_attention
+from cofire.explain.rules.linear import attends, refuse_without_attention, skipping_functions
 from cofire.explain.tracing.plan import images_at_once, plan_of
 from cofire.explain.tracing.scoring import Scoring
 from cofire.explain.tracing.trace import Table, trace
@@ -334,6 +334,7 @@ def traced(
             functions = plan.functions or guide.functions
     else:
         looked = [*judged]
+    functions = {**skipping_functions(plan.steps), **functions}
     table = Table(plan)
     explained, layers, said = [], [], []
     whole = options.points or not (judged or carrying)

@@ -22,6 +22,7 @@ from cofire.explain.rules.attention import (
 )
 from cofire.explain.rules.binary import Product
 from cofire.explain.rules.registry import Rule, Step, depends
+from cofire.explain.rules.rows import FEW, rows_weighted
 from cofire.network import Network
 from cofire.network.heads import fit_of
 from cofire.network.operators import named
@@ -84,6 +85,53 @@ def linear_functions(steps: Steps) -> dict[fx.Node, Function]:
     return found
 
 
+def skipping_functions(steps: Steps) -> dict[fx.Node, Function]:
+    """Linear layers that on the way back leave out the rows of weights for which no evidence comes.
+
+    Behind a ReLU half of the neurons get none, of logits all but one, and of queries, keys and
+    values in one layer only the values get any.
+
+    Args:
+        steps: What evidence passes.
+    """
+    return {
+        node: partial(_linear, any(Step.of(user).name in _PARTED for user in node.users))
+        for node, (step, _) in steps.items()
+        if step.name == "linear" and node.target is torch.ops.aten.linear.default
+    }
+
+
+_PARTED = named("reshape", "squeeze", "reorder", "split", "part")
+
+
+def _linear(parted: bool, value: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    found: Tensor = _Skipping.apply(value, weight, bias, parted)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _Skipping(torch.autograd.Function):
+    """A linear layer, to whose weights no gradient goes."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, value: Tensor, weight: Tensor, bias: Tensor | None, parted: bool
+    ) -> Tensor:
+        ctx.save_for_backward(weight)
+        ctx.parted = parted
+        return torch.nn.functional.linear(value, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        (weight,) = ctx.saved_tensors
+        gradient = gradients[0].reshape(-1, len(weight))
+        found = (
+            rows_weighted(gradient, weight)
+            if ctx.parted or len(gradient) <= FEW
+            else gradient @ weight
+        )
+        return found.reshape(*gradients[0].shape[:-1], weight.shape[1]), None, None, None
+
+
 def reshaped(value: Tensor, shape: Any) -> Tensor:
     """A view also of values that lie in memory in another way than a fused operator leaves them."""
     moved: Tensor = value.reshape(shape)
@@ -120,11 +168,28 @@ def _activation(compute: Function, value: Any, *arguments: Any, **keywords: Any)
     """f(0) + x · (f(x) − f(0)) / x, the quotient a number."""
     with torch.no_grad():
         whole = compute(value, *arguments, **keywords)
-        zero = compute(torch.zeros_like(value), *arguments, **keywords)
-        scale = torch.where(value == 0, 0.0, (whole - zero) / value)
-    moved = value * scale
-    found: Tensor = moved + (whole - moved).detach()
+        alike = not any(isinstance(one, Tensor) for one in tree_leaves((arguments, keywords)))
+        zero = compute(
+            value.new_zeros(1) if alike else torch.zeros_like(value), *arguments, **keywords
+        )
+        scale = (whole - zero).div_(value) if bool(zero.any()) else whole / value
+        scale.nan_to_num_(0.0, torch.inf, -torch.inf)
+    found: Tensor = _Scaled.apply(value, whole, scale)  # type: ignore[no-untyped-call]
     return found
+
+
+class _Scaled(torch.autograd.Function):
+    """A value that counts as another one times a number."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, whole: Tensor, scale: Tensor) -> Tensor:
+        ctx.save_for_backward(scale)
+        return whole
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (scale,) = ctx.saved_tensors
+        return gradients[0] * scale, None, None
 
 
 def normalized(step: Step, *arguments: Any, **keywords: Any) -> Any:
@@ -140,19 +205,18 @@ def normalized(step: Step, *arguments: Any, **keywords: Any) -> Any:
     else:
         groups = step.arguments.get("num_groups") or step.arguments.get("group") or value.shape[1]
         parts, size, over = value.reshape(value.shape[0], int(groups), -1), value.shape, (2,)
-    middle = 0.0 if step.name == "rms_norm" else parts.mean(over, keepdim=True)
-    less = (parts - middle).reshape(size)
+    plain = step.name == "rms_norm"
+    less = value if plain else (parts - parts.mean(over, keepdim=True)).reshape(size)
     eps = step.arguments.get("eps")
     eps = torch.finfo(value.dtype).eps if eps is None else eps
     with torch.no_grad():
-        scale = ((parts - middle).square().mean(over, keepdim=True) + eps).rsqrt()
-        scale = scale.expand_as(parts).reshape(size)
+        spread = less.detach().reshape(parts.shape).square().mean(over, keepdim=True)
+        scale = (spread + eps).rsqrt().expand_as(parts).reshape(size)
         weight = _given(step, arguments, keywords, "weight")
         if weight is not None:
             last = step.name in named("layer_norm")
             scale = scale * (weight if last else weight.reshape(-1, *[1] * (value.ndim - 2)))
-    moved = less * scale
-    moved = moved + (whole - moved).detach()
+    moved = _Scaled.apply(less, whole, scale)  # type: ignore[no-untyped-call]
     return (moved, *result[1:]) if isinstance(result, tuple) else moved
 
 

@@ -5,11 +5,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -207,39 +202,6 @@ def _collected(values: Any, weight: Any, seen: Any, last_resort: Any) -> Any:
             )
             count += 1
     return neuron_of[:count], feature_of[:count], direction_of[:count], np.ones(count)
-
-
-_SMALL = 1 << 18
-"""Products below which handing work to threads costs more than it saves."""
-
-
-@lru_cache(maxsize=1)
-def _pool(process: int) -> ThreadPoolExecutor:
-    # Keyed by process: threads do not survive a fork.
-    return ThreadPoolExecutor(
-        max_workers=os.cpu_count() or 1, thread_name_prefix=f"cofire-trace-{process}"
-    )
-
-
-def over(kernel: Callable[..., Any], neurons: int, products: int, *arguments: Any) -> None:
-    """Run a kernel over all neurons.
-
-    Args:
-        kernel: Takes the first and the one-past-last neuron, then the arguments.
-        neurons: How many there are.
-        products: How many products it computes, to decide whether threads pay.
-        *arguments: What the kernel takes besides.
-    """
-    threads = 1 if products < _SMALL else min(torch.get_num_threads(), neurons)
-    if threads <= 1:
-        kernel(0, neurons, *arguments)
-        return
-    bounds = [neurons * part // threads for part in range(threads + 1)]
-    *others, own = pairwise(bounds)
-    jobs = [_pool(os.getpid()).submit(kernel, *part, *arguments) for part in others]
-    kernel(*own, *arguments)
-    for job in jobs:
-        job.result()
 
 
 def plain(tensor: Tensor) -> Tensor:

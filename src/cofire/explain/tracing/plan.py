@@ -254,8 +254,14 @@ def judged_blocks(
     return token_maps(graph, image, {node: name for name, node in blocks.items()})
 
 
+ENOUGH = 192 << 20
+"""Bytes of values that may be kept in any case."""
+
+
 def images_at_once(plan: Plan, images: int, *, recorded: bool = False) -> int:
     """As many that keeping the values that the rules want to see at most doubles the memory of a bare forward pass.
+
+    Or as many as fit into `ENOUGH`: one by one they would take longer.
 
     Args:
         plan: The way back.
@@ -263,7 +269,8 @@ def images_at_once(plan: Plan, images: int, *, recorded: bool = False) -> int:
         recorded: Whether autograd keeps what gradients need, which can be every value.
     """
     bare, traced, everything = plan.bytes_alive
-    return max(1, min(images, int(bare * images / max(1, everything if recorded else traced))))
+    kept = max(bare * images, ENOUGH)
+    return max(1, min(images, int(kept / max(1, everything if recorded else traced))))
 
 
 def _bytes(node: fx.Node) -> int:

@@ -12,7 +12,7 @@ from cofire.explain.rules.flow import Flow
 from cofire.explain.rules.weighted import Candidates, Fields, candidates_of
 from cofire.explain.tracing.features_on_cpu import choose_all_features
 from cofire.explain.tracing.support import Preceding
-from cofire.explain.tracing.windows_on_cpu import Chosen, WindowsOnCPU
+from cofire.explain.tracing.windows_on_cpu import WindowsOnCPU
 
 
 @dataclass(frozen=True)
@@ -90,13 +90,7 @@ def choose(
             preceding = replace(preceding, flow=flow)
     on_cpu = flow.image.device.type == "cpu" and not scoring.literal
     chosen = _chosen_on_cpu if on_cpu else chosen_by_definition
-    channel, place, direction, share = chosen(scoring, flow, fields, preceding, most, last_resort)
-    neuron, position = (share > 0).nonzero(as_tuple=True)
-    index = fields.index(channel[neuron, position], place[neuron, position])
-    carried = flow.score[neuron] * share[neuron, position]
-    return Flow(
-        flow.image[neuron], index, direction[neuron, position], carried, flow.row[neuron], own=False
-    )
+    return chosen(scoring, flow, fields, preceding, most, last_resort)
 
 
 def takes_all_features(scoring: Scoring, flow: Flow, fields: Fields, most: int | None) -> bool:
@@ -113,7 +107,7 @@ def _chosen_on_cpu(
     preceding: Preceding,
     most: int | None,
     last_resort: bool,
-) -> Chosen:
+) -> Flow:
     seen = WindowsOnCPU(fields, flow)
     most = seen.support.shape[1] if most is None else min(most, seen.support.shape[1])
     if not scoring.preceding:
@@ -124,10 +118,7 @@ def _chosen_on_cpu(
     takes_part = seen.support > -torch.inf
 
     def support(neuron: Tensor, candidate: Tensor) -> Tensor:
-        place, direction = seen.places(neuron, candidate)
-        return preceding.support(
-            neuron, fields.index(seen.first[neuron] + candidate, place), direction
-        )
+        return preceding.support(neuron, *seen.places(neuron, candidate))
 
     own = times * scoring.current * seen.support.masked_fill(~takes_part, 0.0)
     bound = preceding.upper_bound()
@@ -142,8 +133,8 @@ def chosen_by_definition(
     preceding: Preceding,
     most: int | None,
     last_resort: bool,
-) -> Chosen:
-    """The same as compiled code gives on the CPU, on any device; both as `WindowsOnCPU.chosen` gives it."""
+) -> Flow:
+    """The same as compiled code gives on the CPU, on any device."""
     literal = scoring.literal
     inputs = candidates_of(fields, flow, first_largest=literal)
     takes_part = torch.ones_like(inputs.matters) if literal else inputs.matters
@@ -166,8 +157,13 @@ def chosen_by_definition(
     picked, share = pick(score.masked_fill_(~takes_part, -torch.inf), most, last_resort)
     if literal:
         share = torch.full_like(share, 1 / most)
-    channel = inputs.first[:, None] + picked
-    return channel, inputs.place.gather(1, picked), directions.gather(1, picked), share
+    neuron, position = (share > 0).nonzero(as_tuple=True)
+    at = picked[neuron, position]
+    index = fields.index(inputs.first[neuron] + at, inputs.place[neuron, at])
+    carried = flow.score[neuron] * share[neuron, position]
+    return Flow(
+        flow.image[neuron], index, directions[neuron, at], carried, flow.row[neuron], own=False
+    )
 
 
 def pruned(

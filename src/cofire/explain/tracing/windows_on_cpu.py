@@ -11,17 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cofire.compiled import compiler
+from cofire.compiled import compiler, over
 from cofire.explain.rules.flow import Flow
 from cofire.explain.rules.weighted import Fields
-from cofire.explain.tracing.features_on_cpu import memory_of, over, plain
+from cofire.explain.tracing.features_on_cpu import memory_of, plain
 
 _NONE = -np.inf
 _LEAST = -1.7976931348623157e308
 # Without regard for NaN and the order of sums: neither is there, and a maximum has no order.
 _quick = compiler(fastmath={"nnan", "nsz", "reassoc"})
-Chosen = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Channel, place, direction and share of 1 of the chosen inputs, each (neurons, most); a share of 0 where fewer are."""
 
 
 class WindowsOnCPU:
@@ -34,17 +32,14 @@ class WindowsOnCPU:
     Attributes:
         support: (neurons, candidates) float64, `Z_cur`; minus infinity where a candidate
             contributes nothing.
-        first: (neurons,), the channel of the first candidate.
     """
 
     def __init__(self, fields: Fields, flow: Flow) -> None:
         given = plain(fields.given)
         weight = plain(fields.weight).to(given.dtype).contiguous()
         per_group, height, width = weight.shape[1:]
-        output, y, x = fields.seen_from(flow.index)
         windows = fields.windows
-        group = torch.div(output * fields.groups, fields.result[0], rounding_mode="floor")
-        self.first = group * per_group
+        self._flow, self._shape = flow, tuple(given.shape)
         self._operator = (
             memory_of(given),
             given.stride(),
@@ -53,58 +48,31 @@ class WindowsOnCPU:
             (height, width),
             (*windows.stride, *windows.padding, *windows.dilation, per_group),
         )
-        columns = (flow.image, output, y, x, flow.direction, self.first)
-        self._seen = tuple(column.numpy() for column in columns)
-        self._image, self._shape = flow.image, given.shape
-        self.support = torch.empty(len(flow), per_group, dtype=torch.float64)
-        self._best = torch.empty(len(flow), dtype=torch.int64)
-        # Neurons at one position see the same values: one after the other, they are gathered once.
-        order = torch.arange(0)
-        if len(flow):
-            place = (flow.image * fields.result[1] + y) * fields.result[2] + x
-            order = place.argsort(stable=True)
-        seen = (order.numpy(), self._operator, self._seen)
-        over(
-            _sum_products,
-            len(flow),
-            len(flow) * fields.width,
-            *seen,
-            self.support.numpy(),
-            self._best.numpy(),
+        columns = (flow.image.numpy(), flow.index.numpy(), flow.direction.numpy())
+        order, *self._seen = _looking(
+            *columns, fields.result, fields.last, fields.groups, per_group
         )
-        self._products = fields.width / max(1, per_group)
+        self._seen = tuple(self._seen)
+        self.support = torch.empty(len(flow), per_group, dtype=torch.float64)
+        self._best = np.empty(len(flow), dtype=np.int64)
+        seen = (order, self._operator, self._seen)
+        products = len(flow) * fields.width
+        over(_sum_products, len(flow), products, *seen, self.support.numpy(), self._best)
+        self._last = fields.last
 
     def places(self, neuron: Tensor, candidate: Tensor) -> tuple[Tensor, Tensor]:
-        """Place and direction of some candidates, both given and returned as (candidates,)."""
-        seen = tuple(column[neuron.numpy()] for column in self._seen)
-        place, towards = self._find(seen, (self.first[neuron] + candidate)[:, None])
-        return place[:, 0], towards[:, 0]
-
-    def _find(self, seen: tuple[Any, ...], channel: Tensor) -> tuple[Tensor, Tensor]:
-        place, towards = torch.empty_like(channel), torch.empty(channel.shape, dtype=torch.int8)
-        found = (place.numpy(), towards.numpy())
-        products = int(channel.numel() * self._products)
-        over(_find_places, len(channel), products, self._operator, seen, channel.numpy(), *found)
+        """Place in what goes in, in row-major order, and direction of some candidates, all (candidates,)."""
+        place, towards = torch.empty_like(candidate), torch.empty_like(candidate, dtype=torch.int8)
+        asked = (neuron.numpy(), candidate.numpy(), self._shape[1:], self._last)
+        _find_places(self._operator, self._seen, *asked, place.numpy(), towards.numpy())
         return place, towards
 
     def reward(self, score: Tensor) -> None:
         """Multiply, in place, scores (neurons, candidates) of inputs with the highest support for several neurons."""
-        best = (self._best >= 0).nonzero().squeeze(1)
-        channel = self.first + self._best
-        place, _ = self._find(self._seen, channel.clamp(min=0)[:, None])
-        channels, positions = self._shape[1], self._shape[2] * self._shape[3]
-        key = (self._image[best] * channels + channel[best]) * positions + place[best, 0]
-        found, count = torch.unique(key, return_counts=True)
-        found, count = found[count > 1], count[count > 1]
-        if len(found):
-            rest = torch.div(found, positions, rounding_mode="floor")
-            image = torch.div(rest, channels, rounding_mode="floor")
-            parts = (image, rest - image * channels, found - rest * positions, count)
-            winners = tuple(part.numpy() for part in parts)
-            over(_reward, len(score), 0, self._operator, self._seen, score.numpy(), winners)
+        _reward(self._operator, self._seen, self._shape[1:], self._best, score.numpy())
 
-    def chosen(self, score: Tensor, most: int, counted: bool, last_resort: bool) -> Chosen:
-        """The inputs that are chosen for each neuron.
+    def chosen(self, score: Tensor, most: int, counted: bool, last_resort: bool) -> Flow:
+        """The inputs that are chosen, with what each carries of its neuron's score.
 
         Args:
             score: (neurons, candidates), minus infinity where a candidate takes no part; changed in
@@ -119,9 +87,69 @@ class WindowsOnCPU:
         share = torch.empty(len(score), most, dtype=torch.float64)
         parts = (score.numpy(), last_resort, picked.numpy(), share.numpy())
         over(_pick, len(score), score.numel(), *parts)
-        channel = self.first[:, None] + picked
-        place, towards = self._find(self._seen, channel)
-        return channel, place, towards, share
+        given = (self._flow.score.numpy(), self._flow.row.numpy(), self._shape[1:], self._last)
+        found = _handed_on(self._operator, self._seen, *parts[2:], *given)
+        return Flow(*map(torch.from_numpy, found), own=False)
+
+
+@compiler()
+def _looking(
+    image: Any, index: Any, direction: Any, result: Any, last: Any, groups: Any, per_group: Any
+) -> Any:
+    """An order of neurons, and image, output, row, column, direction and channel of the first candidate of each.
+
+    Neurons at one position see the same values: one after the other, these are gathered once.
+    """
+    neurons = len(index)
+    output, row, column = np.empty_like(index), np.empty_like(index), np.zeros_like(index)
+    place, first = np.empty_like(index), np.empty_like(index)
+    for neuron in range(neurons):
+        if last:
+            row[neuron] = index[neuron] // result[0]
+            output[neuron] = index[neuron] - row[neuron] * result[0]
+        else:
+            rest = index[neuron] // result[2]
+            column[neuron] = index[neuron] - rest * result[2]
+            output[neuron] = rest // result[1]
+            row[neuron] = rest - output[neuron] * result[1]
+        first[neuron] = output[neuron] * groups // result[0] * per_group
+        place[neuron] = (image[neuron] * result[1] + row[neuron]) * result[2] + column[neuron]
+    order = np.argsort(place, kind="mergesort")
+    return order, image, output, row, column, direction, first
+
+
+@compiler()
+def _at(channel: Any, place: Any, size: Any, last: Any) -> Any:
+    """Where a channel's place lies in one sample, (channels, height, width) or with channels last."""
+    if last:
+        return place * size[0] + channel
+    return channel * size[1] * size[2] + place
+
+
+@compiler()
+def _handed_on(
+    operator: Any, seen: Any, picked: Any, share: Any, score: Any, rows: Any, size: Any, last: Any
+) -> Any:
+    """Image, index, direction, score and row of each chosen input."""
+    count = 0
+    for neuron in range(len(share)):
+        for number in range(share.shape[1]):
+            count += share[neuron, number] > 0.0
+    image, index = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
+    direction, carried = np.empty(count, dtype=np.int8), np.empty(count)
+    row = np.empty(count, dtype=np.int64)
+    at = 0
+    for neuron in range(len(share)):
+        for number in range(share.shape[1]):
+            if share[neuron, number] <= 0.0:
+                continue
+            channel = seen[5][neuron] + picked[neuron, number]
+            place, towards = _largest(operator, seen, neuron, channel)
+            image[at], row[at] = seen[0][neuron], rows[neuron]
+            index[at], direction[at] = _at(channel, place, size, last), towards
+            carried[at] = score[neuron] * share[neuron, number]
+            at += 1
+    return image, index, direction, carried, row
 
 
 @compiler()
@@ -240,13 +268,20 @@ def _first_highest(values: Any) -> Any:
 
 @compiler()
 def _find_places(
-    begin: Any, end: Any, operator: Any, seen: Any, channels: Any, place: Any, towards: Any
+    operator: Any,
+    seen: Any,
+    neuron: Any,
+    candidate: Any,
+    size: Any,
+    last: Any,
+    place: Any,
+    towards: Any,
 ) -> None:
-    """The place of the largest product in some channels of each neuron, and whether it is wanted large or small."""
-    for neuron in range(begin, end):
-        for number in range(channels.shape[1]):
-            found = _largest(operator, seen, neuron, channels[neuron, number])
-            place[neuron, number], towards[neuron, number] = found
+    """The place of the largest product of some candidates, and whether it is wanted large or small."""
+    for number in range(len(neuron)):
+        channel = seen[5][neuron[number]] + candidate[number]
+        found, towards[number] = _largest(operator, seen, neuron[number], channel)
+        place[number] = _at(channel, found, size, last)
 
 
 @compiler()
@@ -281,26 +316,49 @@ def _largest(operator: Any, seen: Any, neuron: Any, channel: Any) -> Any:
 
 
 @compiler()
-def _reward(begin: Any, end: Any, operator: Any, seen: Any, score: Any, winners: Any) -> None:
-    """Scores times counts where a candidate is one of the given inputs, which are sorted by image."""
+def _reward(operator: Any, seen: Any, shape: Any, best: Any, score: Any) -> None:
+    """Scores times how many neurons of its image a candidate is the highest of, where it is of several."""
     _, _, size, _, kernel, geometry = operator
     image, _, row, column, _, first = seen
-    at_image, at_channel, at_place, count = winners
     stride_y, stride_x, padding_y, padding_x, dilation_y, dilation_x, _ = geometry
-    for neuron in range(begin, end):
+    positions = shape[1] * shape[2]
+    keys = np.empty(len(best), dtype=np.int64)
+    held = 0
+    for neuron in range(len(best)):
+        if best[neuron] >= 0:
+            channel = first[neuron] + best[neuron]
+            place, _ = _largest(operator, seen, neuron, channel)
+            keys[held] = (image[neuron] * shape[0] + channel) * positions + place
+            held += 1
+    keys = np.sort(keys[:held])
+    winners, count = np.empty(held, dtype=np.int64), np.empty(held, dtype=np.int64)
+    several, start = 0, 0
+    for end in range(1, held + 1):
+        if end == held or keys[end] != keys[start]:
+            if end - start > 1:
+                winners[several], count[several] = keys[start], end - start
+                several += 1
+            start = end
+    winners = winners[:several]
+    if several == 0:
+        return
+    for neuron in range(len(score)):
         top, left = row[neuron] * stride_y - padding_y, column[neuron] * stride_x - padding_x
         bottom, right = top + (kernel[0] - 1) * dilation_y, left + (kernel[1] - 1) * dilation_x
-        low = np.searchsorted(at_image, image[neuron], side="left")
-        high = np.searchsorted(at_image, image[neuron], side="right")
+        of_image = shape[0] * positions
+        low = np.searchsorted(winners, image[neuron] * of_image)
+        high = np.searchsorted(winners, (image[neuron] + 1) * of_image)
         for winner in range(low, high):
-            y, x = at_place[winner] // size[1], at_place[winner] % size[1]
+            rest = winners[winner] % of_image
+            at_channel, at_place = rest // positions, rest % positions
+            y, x = at_place // size[1], at_place % size[1]
             if y < top or y > bottom or x < left or x > right:
                 continue
-            candidate = at_channel[winner] - first[neuron]
+            candidate = at_channel - first[neuron]
             if candidate < 0 or candidate >= score.shape[1] or score[neuron, candidate] == _NONE:
                 continue
-            place, _ = _largest(operator, seen, neuron, at_channel[winner])
-            if place == at_place[winner]:
+            place, _ = _largest(operator, seen, neuron, at_channel)
+            if place == at_place:
                 score[neuron, candidate] *= count[winner]
 
 
