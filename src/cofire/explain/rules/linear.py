@@ -105,7 +105,7 @@ _PARTED = named("reshape", "squeeze", "reorder", "split", "part")
 
 
 def _linear(parted: bool, value: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    found: Tensor = _Skipping.apply(value, weight, bias, parted)  # type: ignore[no-untyped-call]
+    found: Tensor = _Skipping.apply(value, weight, bias, parted)
     return found
 
 
@@ -174,7 +174,7 @@ def _activation(compute: Function, value: Any, *arguments: Any, **keywords: Any)
         )
         scale = (whole - zero).div_(value) if bool(zero.any()) else whole / value
         scale.nan_to_num_(0.0, torch.inf, -torch.inf)
-    found: Tensor = _Scaled.apply(value, whole, scale)  # type: ignore[no-untyped-call]
+    found: Tensor = _Scaled.apply(value, whole, scale)
     return found
 
 
@@ -216,7 +216,7 @@ def normalized(step: Step, *arguments: Any, **keywords: Any) -> Any:
         if weight is not None:
             last = step.name in named("layer_norm")
             scale = scale * (weight if last else weight.reshape(-1, *[1] * (value.ndim - 2)))
-    moved = _Scaled.apply(less, whole, scale)  # type: ignore[no-untyped-call]
+    moved = _Scaled.apply(less, whole, scale)
     return (moved, *result[1:]) if isinstance(result, tuple) else moved
 
 

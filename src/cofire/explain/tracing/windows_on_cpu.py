@@ -89,7 +89,8 @@ class WindowsOnCPU:
         over(_pick, len(score), score.numel(), *parts)
         given = (self._flow.score.numpy(), self._flow.row.numpy(), self._shape[1:], self._last)
         found = _handed_on(self._operator, self._seen, *parts[2:], *given)
-        return Flow(*map(torch.from_numpy, found), own=False)
+        image, index, direction, carried, row = map(torch.from_numpy, found)
+        return Flow(image, index, direction, carried, row, own=False)
 
 
 @compiler()
