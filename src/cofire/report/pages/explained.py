@@ -235,11 +235,15 @@ def join_explained(
             records = read_json(part / MARK)["images"]
             if [one["file"] for one in records] != [named(files[i]) for i in at if i < len(files)]:
                 raise ValueError("it does not hold its own images, each once")
-            for path in (Path(one["image"]) for one in records):
-                if path.parent != Path(IMAGES) or path.suffix != ".png":
-                    raise ValueError(f"'{path}', which is no image of its own")
-                (staged / IMAGES).mkdir(exist_ok=True)
-                shutil.copyfile(part / path, staged / path)
+            paths = [Path(one["image"]) for one in records]
+            if odd := [p for p in paths if p.parent != Path(IMAGES) or p.suffix != ".png"]:
+                raise ValueError(f"'{odd[0]}', which is no image of its own")
+        for path in paths:
+            with reading(part / path, ResultError, "what a shard of these images wrote"):
+                content = (part / path).read_bytes()
+            # What cannot be written is no fault of what was read.
+            with atomic_path(staged / path) as partial:
+                partial.write_bytes(content)
         found += records
     return found
 
