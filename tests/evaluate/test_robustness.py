@@ -8,7 +8,7 @@ import torch
 
 from cofire.errors import BatchError, DataError, ExplanationError, OptionError
 from cofire.evaluate import robustness
-from cofire.evaluate.deepfool import deepfool, noisy
+from cofire.evaluate.deepfool import deepfool, fitting_noise
 from cofire.evaluate.localisation import share_inside
 from cofire.evaluate.results import COMPARISONS, MethodShift, Robustness
 from cofire.evaluate.robustness import run_robustness
@@ -41,7 +41,7 @@ def test_shifts_are_those_between_the_explanations_of_the_photos(network):
     bounds = (-mean / std, (1 - mean) / std)
     attacked = deepfool(network, inputs, bounds=bounds)
     assert bool(attacked.fooled.all())
-    noise = noisy(inputs, attacked.norm, bounds=bounds, seed=3)
+    noise, _ = fitting_noise(inputs, attacked.norm, bounds=bounds, seed=3)
     first = explain(network, inputs, attacked.before)
     others = {
         "noise": explain(network, noise, attacked.before),

@@ -131,7 +131,7 @@ def trajectory(
 
 def _options(layers, epochs, classes, random_labels):
     return {
-        "data": "mnist",
+        "data": "mnist-mixed" if random_labels else "mnist",
         "seed": 0,
         "hidden": list(layers) if len(layers) < 8 else None,
         "epochs": epochs,
@@ -139,7 +139,6 @@ def _options(layers, epochs, classes, random_labels):
         "optimizer": "adam",
         "learning_rate": 0.001,
         "dropout": 0.5,
-        "random_labels": random_labels,
         "bins": 100,
         "range": "own",
         "unit": "channel",

@@ -265,44 +265,6 @@ _ROUNDS = 60
 _NEAR = 1e-5
 
 
-def noisy(images: Tensor, norm: Tensor, *, bounds: Bounds | None = None, seed: int = 0) -> Tensor:
-    """Images with Gaussian noise of a given Euclidean length.
-
-    The direction of an image's noise follows from the seed and from the image itself: it is the
-    same in every batch. Within bounds the noise is cut off at them and made so much stronger that
-    its length is still the one given.
-
-    Args:
-        images: (images, ...), float32.
-        norm: Of the change of each image in units of the input, (images,), finite, 0 or more.
-        bounds: What values an input can have.
-        seed: A whole number from 0 up.
-
-    Returns:
-        The changed images, of the same shape.
-
-    Raises:
-        BatchError: Not one norm for each image.
-        OptionError: A norm is below 0 or longer than the bounds allow, or the bounds are wrong.
-
-    Example:
-        >>> images = torch.zeros(2, 1, 4, 4)
-        >>> changed = noisy(images, torch.tensor([0.5, 2.0]))
-        >>> (changed - images).flatten(1).norm(dim=1)
-        tensor([0.5000, 2.0000])
-    """
-    changed, fits = fitting_noise(images, norm, bounds=bounds, seed=seed)
-    if not bool(fits.all()):
-        at = int((~fits).nonzero()[0])
-        reached = float((changed[at] - images[at].detach().cpu().float()).double().norm())
-        raise OptionError(
-            f"noise of length {float(norm[at]):.4g}, of which {reached:.4g} fits",
-            "noise that fits within the bounds",
-            "pass a smaller norm, or no bounds",
-        )
-    return changed
-
-
 @validated
 def fitting_noise(
     images: Tensor,
@@ -311,11 +273,15 @@ def fitting_noise(
     bounds: Bounds | None = None,
     seed: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """The same as `noisy`, with word of the images on which noise of that length does not fit.
+    """Images with Gaussian noise of a given Euclidean length, and word of those on which it does not fit.
+
+    The direction of an image's noise follows from the seed and from the image itself: it is the
+    same in every batch. Within bounds the noise is cut off at them and made so much stronger that
+    its length is still the one given.
 
     Args:
         images: (images, ...), float32.
-        norm: Of the change of each image, (images,), finite, 0 or more.
+        norm: Of the change of each image in units of the input, (images,), finite, 0 or more.
         bounds: What values an input can have.
         seed: A whole number from 0 up.
 

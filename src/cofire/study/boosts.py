@@ -107,12 +107,6 @@ class Boost:
         return weakest(self.over_base.says(self.margin), self.over_control.says(self.margin))
 
     @property
-    def patterns_verdict(self) -> Outcome:
-        """Whether activation patterns help: only if the booster does, and is better than the values alone as well."""
-        gain = self.of_patterns
-        return weakest(self.verdict, "undecided" if gain is None else gain.says(self.margin))
-
-    @property
     def needed(self) -> int | None:
         """About how many test samples would decide what is undecided; None where nothing is, or none would."""
         asked = [

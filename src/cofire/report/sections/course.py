@@ -55,21 +55,6 @@ def movement(values: Floats) -> str:
     return "rose" if last > first else "fell"
 
 
-def labels_are_random(options: Mapping[str, Any]) -> bool:
-    """Whether the options say that the run was trained on randomised labels, the control.
-
-    Example:
-        >>> labels_are_random({"labels": "random"}), labels_are_random({"data": "mnist"})
-        (True, False)
-    """
-    stems = ("random_labels", "randomised_labels", "randomized_labels", "randomise_labels")
-    if any(options.get(name) for name in (*stems, "shuffle_labels", "mixed")):
-        return True
-    labels = str(options.get("labels", "")).lower()
-    mixed = str(options.get("data", "")).lower().endswith("mixed")
-    return mixed or any(word in labels for word in ("random", "shuffle", "mixed"))
-
-
 def correlation_columns(test: bool) -> list[Column]:
     """Columns of correlations with training accuracy, and with test accuracy where it is known."""
     return [
@@ -116,7 +101,7 @@ class Course(Section):
         self.results = results
         self.entropy = results.network("entropy")
         self.error = results.sampling_error(results.trajectory.layers, "entropy_halves")
-        self.random_labels = labels_are_random(results.options)
+        self.random_labels = str(results.options.get("data", "")).endswith("-mixed")
         self.movement = movement
         self.moves_together = moves_together
         self.is_clear = is_clear
