@@ -7,11 +7,11 @@ from tests.evaluate.judged import records, synthetic
 
 
 def leads(evaluation):
-    return [told.lead for told in verdict(evaluation)]
+    return [f"{told.what}." for told in verdict(evaluation)]
 
 
 def told(evaluation, lead):
-    return next(str(one) for one in verdict(evaluation) if one.lead.startswith(lead))
+    return next(str(one) for one in verdict(evaluation) if one.what.startswith(lead))
 
 
 def test_the_verdict_names_who_is_clearly_best():

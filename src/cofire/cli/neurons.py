@@ -27,8 +27,8 @@ from cofire.options import option
 from cofire.reading import named
 from cofire.report.pages.page import Setup, write_page
 from cofire.report.sections.strips import Strip, Strips, tile
+from cofire.statistics import Finding
 from cofire.study import open_study
-from cofire.study.findings import Finding
 from cofire.study.sources import outputs_of
 
 _CELL, _GAP, _LINE = 150, 12, 22

@@ -1,31 +1,24 @@
 """What is measured of explanations: a row for each, from which run, records, verdict, tables and metrics follow.
 
 A row of `MEASURES` says what is measured of each image, what it takes for that, and what it means;
-`register_measure` adds one.
+`measures.toml` has those of the package, `register_measure` adds one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, TypeVar
 
 import pyarrow as pa
 
 from cofire.arguments import validated
 from cofire.errors import OptionError, near_matches
-from cofire.evaluate.metrics import (
-    BoxArea,
-    ChangeInConfidence,
-    ClassSensitivity,
-    DeletionInsertion,
-    EvidenceInside,
-    Localisation,
-    Measure,
-    PointingGame,
-    SoftChange,
-)
+from cofire.evaluate import metrics
+from cofire.evaluate.metrics import Measure
 from cofire.evaluate.per_image import PerImage
+from cofire.reading import read_toml
 
 Better = Literal["higher", "lower", "neither"]
 Unit = Literal["images", "%", ""]
@@ -64,10 +57,10 @@ class Criterion:
     title: str
     group: str
     better: Better
-    unit: Unit
     meaning: str
     measure: Measure
     takes: tuple[str, ...]
+    unit: Unit = ""
     asks: str = ""
 
     @property
@@ -155,7 +148,7 @@ def register_measure(
         kind = type(name, (Measure,), {"judge": staticmethod(judge), "__doc__": meaning})
         GROUPS.setdefault(group or name, f"{title[:1].upper()}{title[1:]}")
         MEASURES[name] = Criterion(
-            name, title, group or name, better, unit, meaning, kind(), tuple(takes), asks
+            name, title, group or name, better, meaning, kind(), tuple(takes), unit, asks
         )
         return judge
 
@@ -245,218 +238,11 @@ def records_schema() -> pa.Schema:
     )
 
 
-_CLASS = "The predicted class gets more probable when"
-_LOST = "The share of the predicted class’s probability that is lost when"
-_WINDOW = "all is filled but a quarter: the window with most of the map’s sum."
-_AREA = "Area under the probability of the predicted class while pixels are"
-_BOX = ("label.corners", "label.there", "boxes")
-_MISTAKEN = "Of misclassified images:"
-_CRITERIA = (
-    Criterion(
-        "pointing",
-        "pointing game",
-        "localisation",
-        "higher",
-        "%",
-        "The map’s maximum lies in a box of the image’s class; ties give the share of tied pixels that do.",
-        PointingGame(),
-        ("label.heat", "boxes"),
-        "Best at pointing",
-    ),
-    Criterion(
-        "pointing_15",
-        "pointing, 15 px",
-        "localisation",
-        "higher",
-        "%",
-        "The same, with 15 pixels around the boxes allowed.",
-        PointingGame(15.0),
-        ("label.heat", "boxes"),
-    ),
-    Criterion(
-        "iou",
-        "IoU",
-        "localisation",
-        "higher",
-        "%",
-        "Intersection over union of the explanation’s box and the best box of the image’s class; 0 without a box.",
-        Localisation(),
-        _BOX,
-        "Best boxes",
-    ),
-    Criterion(
-        "iou_50",
-        "IoU ≥ 0.5",
-        "localisation",
-        "higher",
-        "images",
-        "The share of images whose IoU reaches one half.",
-        Localisation(at=0.5),
-        _BOX,
-    ),
-    Criterion(
-        "box_area",
-        "box area",
-        "localisation",
-        "neither",
-        "%",
-        "How much of what the network sees the explanation’s box takes up.",
-        BoxArea(),
-        ("label.area", "boxes"),
-    ),
-    Criterion(
-        "increase",
-        "increase",
-        "confidence",
-        "higher",
-        "images",
-        f"{_CLASS} all but the explanation’s box is filled.",
-        ChangeInConfidence("increase"),
-        ("confidence", "predicted.after_box"),
-    ),
-    Criterion(
-        "drop",
-        "drop",
-        "confidence",
-        "lower",
-        "%",
-        f"{_LOST} all but the box is filled; 0 where it rises.",
-        ChangeInConfidence("drop"),
-        ("confidence", "predicted.after_box"),
-    ),
-    Criterion(
-        "kept_area",
-        "area kept",
-        "confidence",
-        "neither",
-        "%",
-        "How much that box keeps: one that keeps everything drops nothing.",
-        BoxArea(),
-        ("predicted.area",),
-    ),
-    Criterion(
-        "equal_increase",
-        "increase at equal area",
-        "confidence",
-        "higher",
-        "images",
-        f"{_CLASS} {_WINDOW}",
-        ChangeInConfidence("increase"),
-        ("confidence", "predicted.after_window"),
-    ),
-    Criterion(
-        "equal_drop",
-        "drop at equal area",
-        "confidence",
-        "lower",
-        "%",
-        f"{_LOST} {_WINDOW}",
-        ChangeInConfidence("drop"),
-        ("confidence", "predicted.after_window"),
-        "Most faithful",
-    ),
-    Criterion(
-        "soft_increase",
-        "increase, soft map",
-        "soft",
-        "higher",
-        "images",
-        f"{_CLASS} each pixel is kept as far as the map, scaled to 0 to 1, says.",
-        SoftChange("increase"),
-        ("confidence", "predicted.after_soft"),
-    ),
-    Criterion(
-        "soft_drop",
-        "drop, soft map",
-        "soft",
-        "lower",
-        "%",
-        f"{_LOST} pixels are kept as far as the map says.",
-        SoftChange("drop"),
-        ("confidence", "predicted.after_soft"),
-        "Most faithful",
-    ),
-    Criterion(
-        "deletion",
-        "deletion",
-        "curves",
-        "lower",
-        "",
-        f"{_AREA} removed, hottest first.",
-        DeletionInsertion("deletion"),
-        ("predicted.deletion",),
-        "Most faithful",
-    ),
-    Criterion(
-        "insertion",
-        "insertion",
-        "curves",
-        "higher",
-        "",
-        f"{_AREA} put in, hottest first.",
-        DeletionInsertion("insertion"),
-        ("predicted.insertion",),
-    ),
-    Criterion(
-        "jaccard",
-        "points shared",
-        "sensitivity",
-        "lower",
-        "%",
-        "Points that the predicted class and the next probable one have in common, of all points of the two.",
-        ClassSensitivity("points"),
-        ("predicted.points", "other.points"),
-    ),
-    Criterion(
-        "rank_correlation",
-        "rank correlation",
-        "sensitivity",
-        "lower",
-        "",
-        "Spearman’s correlation of the maps of the predicted class and of the next probable one: 1 is the same map.",
-        ClassSensitivity("maps"),
-        ("predicted.heat", "other.heat"),
-        "Most sensitive to the class",
-    ),
-    Criterion(
-        "mistaken_pointing",
-        "pointing, true class",
-        "mistakes",
-        "higher",
-        "%",
-        f"{_MISTAKEN} the maximum of the true class’s map lies in a box of the object.",
-        PointingGame(),
-        ("label.heat", "mistaken"),
-    ),
-    Criterion(
-        "mistaken_pointing_predicted",
-        "pointing, predicted class",
-        "mistakes",
-        "neither",
-        "%",
-        f"{_MISTAKEN} the maximum of the predicted class’s map lies in a box of the object.",
-        PointingGame(),
-        ("predicted.heat", "mistaken"),
-    ),
-    Criterion(
-        "mistaken_inside",
-        "on the object, true class",
-        "mistakes",
-        "higher",
-        "%",
-        f"{_MISTAKEN} the share of the true class’s map in the object’s boxes.",
-        EvidenceInside(),
-        ("label.heat", "mistaken"),
-    ),
-    Criterion(
-        "mistaken_inside_predicted",
-        "on the object, predicted class",
-        "mistakes",
-        "neither",
-        "%",
-        f"{_MISTAKEN} the share of the predicted class’s map in the object’s boxes.",
-        EvidenceInside(),
-        ("predicted.heat", "mistaken"),
-    ),
-)
-MEASURES.update({one.name: one for one in _CRITERIA})
+def _measured_here() -> Iterator[Criterion]:
+    for name, row in read_toml(Path(__file__).with_suffix(".toml")).items():
+        kind, takes = row["measure"].pop("kind"), tuple(row["takes"])
+        measure: Measure = getattr(metrics, kind)(**row["measure"])
+        yield Criterion(**{"name": name, **row, "takes": takes, "measure": measure})
+
+
+MEASURES.update({one.name: one for one in _measured_here()})

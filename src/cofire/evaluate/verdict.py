@@ -4,42 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from cofire.evaluate.evaluation import Evaluation
 from cofire.evaluate.measures import Criterion
 from cofire.evaluate.mistakes import mistakes
 from cofire.explain import BASELINES, title_of
 from cofire.explain.drawing.captions import plural
-from cofire.statistics import Interval, Outcome, verdicts
+from cofire.statistics import Finding, Interval, Level, Outcome, verdicts
 
 SAME_MAP = 0.9
 """From this rank correlation on, maps of two classes are called nearly the same."""
 
-Level = Literal["problem", "note", "fine"]
 _CENTRE = "centre"
+_METHODS = "methods"
+"""The part of the page that says more."""
 _NAMED = 3
 """Methods that a list names; of more it says how many."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was found.
-
-    Attributes:
-        lead: In a few words, a sentence.
-        text: With the numbers.
-        level: "problem", "note" (undecided, or worth a look) or "fine".
-        about: The part of the page that says more.
-    """
-
-    lead: str
-    text: str
-    level: Level = "fine"
-    about: str = "methods"
-
-    def __str__(self) -> str:
-        return f"{self.lead} {self.text}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -159,32 +139,32 @@ def _answer(
     ahead = "" if title_of(best) in who else f"{title_of(best)} is ahead with "
     words = [
         f"{ahead}{criterion.title} {criterion.told(mean.value)} [{low} to {high}], "
-        f"{plural(mean.counted, 'image')}."
+        f"{plural(mean.counted, 'image')}"
     ]
     words[0] = words[0][:1].upper() + words[0][1:]
     within = evaluation.margin * (100 if criterion.percent else 1)
     if equal:
         points = " points" if criterion.percent else ""
-        words.append(f"Equal within ±{within:g}{points}: {contest.told(equal)}.")
+        words.append(f"Equal within ±{within:g}{points}: {contest.told(equal)}")
     if open_:
         needed = f" (about {contest.needed:,} images would decide)" if contest.needed else ""
-        words.append(f"Undecided: {contest.told(open_)}{needed}.")
+        words.append(f"Undecided: {contest.told(open_)}{needed}")
     if behind:
-        words.append(f"Clearly behind: {contest.told(behind)}.")
+        words.append(f"Clearly behind: {contest.told(behind)}")
     if centre is not None and criterion.group != "localisation":
         clear = {"better": "clearly worse", "worse": "clearly better", "equal": "equal"}
         value = criterion.told(estimates[_CENTRE][criterion.name].value)
-        words.append(f"The centre: {value}, {clear.get(centre, 'undecided')}.")
+        words.append(f"The centre: {value}, {clear.get(centre, 'undecided')}")
     if criterion.name == "rank_correlation":
         same = [method for method, each in contest.means.items() if each.value >= SAME_MAP]
         if same:
             names = _joined([title_of(method) for method in same])
             words.append(
-                f"Nearly the same map for both, which explains the image and not the decision: {names}."
+                f"Nearly the same map for both, which explains the image and not the decision: {names}"
             )
     open_question = alike or (contest.stands and not behind)
     level: Level = "problem" if centre == "worse" else "note" if open_question else "fine"
-    return Finding(f"{criterion.asks}: {who}.", " ".join(words), level)
+    return Finding(level, f"{criterion.asks}: {who}", sure=". ".join(words), about=_METHODS)
 
 
 def _by_centre(evaluation: Evaluation, method: str, name: str) -> Outcome | None:
@@ -203,10 +183,11 @@ def _centre(
 ) -> Finding:
     if _CENTRE not in evaluation.methods:
         return Finding(
-            "Better than the centre: not judged.",
-            "Objects tend to lie in the middle of images: without the centre nobody can say what a method shows "
-            "beyond that.",
             "note",
+            "Better than the centre: not judged",
+            sure="Objects tend to lie in the middle of images: without the centre nobody can say what a method shows "
+            "beyond that",
+            about=_METHODS,
         )
     criteria = [one.criterion for one in located]
     reached = [f"{one.title} {one.told(estimates[_CENTRE][one.name].value)}" for one in criteria]
@@ -217,15 +198,15 @@ def _centre(
     winners = [title_of(method) for method, outcomes in stands.items() if "better" in outcomes]
     nothing = [title_of(method) for method, outcomes in stands.items() if "better" not in outcomes]
     who = "nobody clearly" if not winners else "all" if not nothing else _joined(winners)
-    told = [f"It looks at nothing, and reaches {_joined(reached)}."]
+    told = [f"It looks at nothing, and reaches {_joined(reached)}"]
     if nothing:
-        told.append(f"No better, so that nothing is shown: {_joined(nothing)}.")
+        told.append(f"No better, so that nothing is shown: {_joined(nothing)}")
     for at, criterion in enumerate(criteria):
         worse = [title_of(method) for method, own in stands.items() if own[at] == "worse"]
         if worse:
-            told.append(f"Clearly worse than it by {criterion.title}: {_joined(worse)}.")
+            told.append(f"Clearly worse than it by {criterion.title}: {_joined(worse)}")
     level: Level = "problem" if not winners else "note" if nothing else "fine"
-    return Finding(f"Better than the centre: {who}.", " ".join(told), level)
+    return Finding(level, f"Better than the centre: {who}", sure=". ".join(told), about=_METHODS)
 
 
 def _mistaken(evaluation: Evaluation, contenders: Sequence[str]) -> list[Finding]:
@@ -248,11 +229,11 @@ def _mistaken(evaluation: Evaluation, contenders: Sequence[str]) -> list[Finding
     counted = max(one.true.counted for one in both.values())
     return [
         Finding(
-            "Where the network is wrong, the true class’s map points at the object "
-            f"{_joined(who) or 'not clearly more or less often than the predicted one’s'}.",
-            f"{'; '.join(told)}; {plural(counted, 'image')}.",
             "fine" if who else "note",
-            "mistakes",
+            "Where the network is wrong, the true class’s map points at the object "
+            f"{_joined(who) or 'not clearly more or less often than the predicted one’s'}",
+            sure=f"{'; '.join(told)}; {plural(counted, 'image')}",
+            about="mistakes",
         )
     ]
 
@@ -273,22 +254,17 @@ def _use(
         for method in contenders
     }
     best = max(contenders, key=lambda method: marks[method])
+    level: Level = "fine"
     if marks[best][1] < 0:
-        return Finding(
-            "To use: none of them yet.",
-            f"{title_of(best)} is ahead, and the centre, which looks at nothing, is clearly better than it.",
-            "problem",
-        )
-    if all(mark[0] == len(contests) for mark in marks.values()):
-        return Finding(
-            "To use: any of them.",
-            f"These images set none apart; {title_of(best)} is ahead most often.",
-            "note",
-        )
-    return Finding(
-        f"To use: {title_of(best)}.",
-        f"Best, or not clearly behind the best, at {marks[best][0]} of {plural(len(contests), 'question')}.",
-    )
+        level, who = "problem", "none of them yet"
+        why = f"{title_of(best)} is ahead, and the centre, which looks at nothing, is clearly better than it"
+    elif all(mark[0] == len(contests) for mark in marks.values()):
+        level, who = "note", "any of them"
+        why = f"These images set none apart; {title_of(best)} is ahead most often"
+    else:
+        who, of = title_of(best), plural(len(contests), "question")
+        why = f"Best, or not clearly behind the best, at {marks[best][0]} of {of}"
+    return Finding(level, f"To use: {who}", sure=why, about=_METHODS)
 
 
 def _points(share: float) -> str:

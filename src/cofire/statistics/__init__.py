@@ -27,7 +27,9 @@ decide.
 from cofire.statistics.crossed import crossed_interval, exact_interval
 from cofire.statistics.resampling import mean_interval, mean_intervals, paired_bootstrap, sign_flip
 from cofire.statistics.verdict import (
+    Finding,
     Interval,
+    Level,
     Outcome,
     holm,
     newcombe,
@@ -41,7 +43,9 @@ from cofire.statistics.verdict import (
 )
 
 __all__ = [
+    "Finding",
     "Interval",
+    "Level",
     "Outcome",
     "crossed_interval",
     "exact_interval",

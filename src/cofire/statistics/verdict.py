@@ -17,6 +17,7 @@ from cofire.errors import DataError, OptionError
 from cofire.tensors import Values
 
 Outcome = Literal["better", "worse", "equal", "undecided"]
+Level = Literal["problem", "note", "fine"]
 Margin = Annotated[float, Field(ge=0, examples=[0.005])]
 """A difference below it counts as none."""
 Z95 = float(norm.ppf(0.975))
@@ -386,3 +387,29 @@ def seed_interval(values: Annotated[Any, Values("runs", array=True)]) -> Interva
     return Interval(
         float(table.mean()), float(table.mean()) - half, float(table.mean()) + half, runs
     )
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of a verdict.
+
+    Attributes:
+        level: "problem", "note" (undecided, or worth a look) or "fine".
+        what: What was found, in a few words with numbers.
+        where: In which layer or class, "" for the whole.
+        sure: How sure that is, "" where there is nothing to say.
+        advice: What to do, "" for nothing.
+        about: Id of the section of the page that shows it.
+    """
+
+    level: Level
+    what: str
+    where: str = ""
+    sure: str = ""
+    advice: str = ""
+    about: str = ""
+
+    def __str__(self) -> str:
+        where = f" ({self.where})" if self.where else ""
+        sure = f" {self.sure}." if self.sure else ""
+        return f"{self.what}{where}.{sure}" + (f" To do: {self.advice}." if self.advice else "")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,12 +12,11 @@ import pyarrow.compute as pc
 from cofire.boost import MARGIN
 from cofire.boost.reading import SHARED
 from cofire.errors import ResultError
-from cofire.statistics import Interval, Outcome, wilson
+from cofire.statistics import Finding, Interval, Level, Outcome, wilson
 from cofire.study.boosts import boost_at, decimals, margin_of
 from cofire.study.halves import entropy_interval
 from cofire.study.trajectory import Trajectory
 
-Level = Literal["problem", "note", "fine"]
 MOST = 6
 """So many findings are told."""
 DEEP, NAMED = 6, 3
@@ -29,32 +27,6 @@ COLLAPSED = 0.5
 """A layer with at least this share of its neurons dead or always active has collapsed."""
 ALIKE = 0.95, 0.75
 """From where on heat maps of different classes count as the same, and as hardly different."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of a verdict.
-
-    Attributes:
-        level: "problem", "note" (undecided, or worth a look) or "fine".
-        what: What was found, in a few words with numbers.
-        where: In which layer or class, "" for the whole network.
-        sure: How sure that is, "" where there is nothing to say.
-        advice: What to do, "" for nothing.
-        about: Id of the report's section that shows it.
-    """
-
-    level: Level
-    what: str
-    where: str = ""
-    sure: str = ""
-    advice: str = ""
-    about: str = ""
-
-    def __str__(self) -> str:
-        where = f" ({self.where})" if self.where else ""
-        sure = f" {self.sure}." if self.sure else ""
-        return f"{self.what}{where}.{sure}" + (f" To do: {self.advice}." if self.advice else "")
 
 
 FINDINGS: list[Callable[[Trajectory], Finding | None]] = []

@@ -12,8 +12,7 @@ from cofire.report.pages.page import write_page
 from cofire.report.plots import Point, intervals
 from cofire.report.section import Section
 from cofire.report.table import Column, Table
-from cofire.statistics import Interval
-from cofire.study.findings import Finding, Level
+from cofire.statistics import Finding, Interval, Level
 from cofire.trust.design import Study
 from cofire.trust.judging import PAPER, Judgement
 

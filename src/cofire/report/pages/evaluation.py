@@ -19,8 +19,7 @@ from cofire.report.pages.page import write_page
 from cofire.report.plots import Point, intervals
 from cofire.report.section import Section
 from cofire.report.table import Cell, Column, Table
-from cofire.statistics import Interval
-from cofire.study.findings import Finding
+from cofire.statistics import Finding, Interval
 
 MOST_FIGURES = 6
 """So many criteria are drawn at first sight; the figures of the others are folded."""
@@ -254,11 +253,7 @@ def write_evaluation(
 
 def findings(evaluation: Evaluation) -> list[Finding]:
     """The verdict as lines of a page: what to use comes first."""
-    found = verdict(evaluation)
-    lines = [
-        Finding(one.level, one.lead.rstrip("."), sure=one.text.rstrip("."), about=one.about)
-        for one in found
-    ]
+    lines = verdict(evaluation)
     return lines[-1:] + lines[:-1] if len(evaluation.methods) > 1 else lines
 
 
@@ -269,7 +264,7 @@ def markdown(evaluation: Evaluation) -> str:
         evaluation: What was judged.
     """
     lines = ["# Explanations judged", judged(evaluation)]
-    lines.append("\n".join(f"- **{one.lead}** {one.text}" for one in verdict(evaluation)))
+    lines.append("\n".join(f"- **{one.what}.** {one.sure}." for one in verdict(evaluation)))
     lines.append(
         "Means with 95 % intervals over images. ↑ higher is better, ↓ lower is better; the best mean of a column is "
         "bold. Differences are told with p of a two-sided sign-flip test, corrected by Holm’s method over the rivals; "

@@ -32,7 +32,7 @@ from cofire.report.pages.page import Panel, Setup, image_address, panel, write_p
 from cofire.report.section import Section
 from cofire.report.sheet import dumped
 from cofire.report.table import Column, Table
-from cofire.study.findings import Finding
+from cofire.statistics import Finding
 
 MOST_IMAGES = 60
 """Images that a page has at the most."""

@@ -22,7 +22,7 @@ from cofire.images.files import listed
 from cofire.report.notation import settings, versions
 from cofire.report.section import Section
 from cofire.report.sheet import render
-from cofire.study.findings import Finding
+from cofire.statistics import Finding
 
 _SHADES = 256
 _SMALL_SIDE = 64

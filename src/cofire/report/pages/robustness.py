@@ -17,8 +17,7 @@ from cofire.report.pages.page import Setup, framed, image_address, panel, write_
 from cofire.report.plots import Point, intervals
 from cofire.report.section import Section
 from cofire.report.table import Cell, Column, Table
-from cofire.statistics import Interval, Outcome, verdicts
-from cofire.study.findings import Finding, Level
+from cofire.statistics import Finding, Interval, Level, Outcome, verdicts
 
 LABELS = {
     "noise": "noise, same class",

@@ -16,8 +16,7 @@ from cofire.report.pages.page import write_page
 from cofire.report.plots import Point, canvas, intervals, plain, series
 from cofire.report.section import Section
 from cofire.report.table import Cell, Column, Table
-from cofire.statistics import Interval, Outcome, mean_interval, samples_to_decide
-from cofire.study.findings import Finding, Level
+from cofire.statistics import Finding, Interval, Level, Outcome, mean_interval, samples_to_decide
 
 _TITLES = {
     "current": "weight of current support",

@@ -18,8 +18,7 @@ from cofire.report.pages.page import Setup, framed, image_address, panel, write_
 from cofire.report.plots import Point, intervals
 from cofire.report.section import Section
 from cofire.report.table import Column, Table
-from cofire.statistics import Interval, samples_to_decide, wilson
-from cofire.study.findings import Finding, Level
+from cofire.statistics import Finding, Interval, Level, samples_to_decide, wilson
 
 OPEN_CASES = 4
 """So many images are shown at first sight."""
