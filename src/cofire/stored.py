@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, fields
 from pathlib import Path
-from typing import Any, ClassVar, Self, cast, get_type_hints
+from typing import Any, ClassVar, Self, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
@@ -44,15 +44,9 @@ class Stored:
     format: ClassVar[int] = 1
     apart: ClassVar[tuple[str, ...]] = ()
 
-    @classmethod
-    def _kept(cls) -> dict[str, Any]:
-        """The fields that are kept, and their types."""
-        hints, both = get_type_hints(cls, include_extras=True), fields(cast("Any", cls))
-        return {one.name: hints[one.name] for one in both if one.name not in cls.apart}
-
     def described(self) -> dict[str, Any]:
         """As JSON can hold it."""
-        told = {name: getattr(self, name) for name in self._kept()}
+        told = {one.name: getattr(self, one.name) for one in kept_in(type(self), self.apart)}
         return {"format": self.format, "kind": self.stored_as, **to_jsonable_python(told)}
 
     @classmethod
@@ -64,10 +58,7 @@ class Stored:
         """
         if (described["format"], described["kind"]) != (cls.format, cls.stored_as):
             raise ValueError(f"{described['kind']!r:.80} of format {described['format']!r:.80}")
-
-        return cls(
-            **{name: typed(kind, described[name], name) for name, kind in cls._kept().items()}
-        )
+        return cls(**fields_of(cls, described, cls.apart))
 
     def save(self, path: str | Path) -> Path:
         """Write it to a JSON file, whole or not at all.
@@ -94,6 +85,24 @@ class Stored:
         guard = reader(ResultError, f"what {cls.__name__}.save wrote", "make it again")
         found: Self = guard(read)(path)
         return found
+
+
+def kept_in(kind: Any, apart: Sequence[str] = ()) -> list[Field[Any]]:
+    """The fields of a dataclass, but for some."""
+    return [one for one in fields(kind) if one.name not in apart]
+
+
+def fields_of(kind: Any, held: Mapping[str, Any], apart: Sequence[str] = ()) -> dict[str, Any]:
+    """The fields of a dataclass, but for some, from what JSON held of them.
+
+    Raises:
+        ValueError: A field is of another type.
+        KeyError: It is missing.
+    """
+    hints = get_type_hints(kind, include_extras=True)
+    return {
+        one.name: typed(hints[one.name], held[one.name], one.name) for one in kept_in(kind, apart)
+    }
 
 
 def typed(kind: Any, value: Any, name: str) -> Any:

@@ -11,7 +11,7 @@ def leads(evaluation):
 
 
 def told(evaluation, lead):
-    return next(str(one) for one in verdict(evaluation) if one.what.startswith(lead))
+    return next(str(one) for one in verdict(evaluation) if f"{one.what}.".startswith(lead))
 
 
 def test_the_verdict_names_who_is_clearly_best():

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import Field, FiniteFloat
 from pydantic_core import to_jsonable_python
 
 from cofire.arguments import validated
@@ -20,13 +20,8 @@ from cofire.marks import choice
 from cofire.network import Network
 from cofire.shown import Shown
 from cofire.statistics import Interval
-from cofire.stored import Stored, typed
+from cofire.stored import Stored, fields_of, kept_in, typed
 
-_PLAIN = (
-    *("network", "architecture", "images", "without_box", "seed", "least_iou"),
-    *("before", "after", "setup"),
-)
-"""Fields that a file has as they are."""
 _Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -48,7 +43,7 @@ class Learned:
     values: tuple[Any, ...]
     start: Any
     chosen: Any
-    judged: str
+    judged: Literal["iou", "pointing"]
     alike: bool
     run: BanditRun
 
@@ -97,7 +92,7 @@ class Tuned(Shown, Stored):
     architecture: str
     images: int
     without_box: int
-    least_iou: float
+    least_iou: _Share
     seed: int
     learned: tuple[Learned, ...]
     before: Score
@@ -105,6 +100,8 @@ class Tuned(Shown, Stored):
     gain: Interval
     setup: Mapping[str, Any] = field(default_factory=dict)
     format = 2
+    # A file has them in other words.
+    apart = ("regions", "learned", "gain")
 
     @property
     def kind(self) -> Kind:
@@ -174,15 +171,13 @@ class Tuned(Shown, Stored):
         sigma = shown.pop("sigma", None)
         told = {
             "format": self.format,
-            "method": self.method,
             "kind": self.kind,
-            "options": self.options,
             "sigma": sigma,
             "box": shown,
             "split": "tuning",
-            **{name: getattr(self, name) for name in _PLAIN},
+            **{one.name: getattr(self, one.name) for one in kept_in(type(self), self.apart)},
             "gain": [self.gain.value, self.gain.low, self.gain.high],
-            "runs": [_run(**vars(one)) for one in self.learned],
+            "runs": [{**vars(one), **one.run.described()} for one in self.learned],
         }
         plain: dict[str, Any] = to_jsonable_python(told)
         return plain
@@ -198,27 +193,26 @@ class Tuned(Shown, Stored):
             raise ValueError(
                 "it is of an earlier version, which knew heat maps and boxes of points alone"
             )
-        file: _File = typed(_File, described, "file")
-        if file.format != cls.format:
-            raise ValueError(f"format {file.format!r}")
-        choice(METHODS).of("method", file.method)
-        method, kind = file.method, kind_of(file.method, file.options)
-        shown = file.box | ({} if kind == "maps" else {"sigma": file.sigma})
+        if described["format"] != cls.format:
+            raise ValueError(f"format {described['format']!r:.80}")
+        plain = fields_of(cls, described, cls.apart)
+        method, options = choice(METHODS).of("method", plain["method"]), plain["options"]
+        kind, box = kind_of(method, options), typed(dict[str, Any], described["box"], "box")
+        shown = box | ({} if described["sigma"] is None else {"sigma": described["sigma"]})
         usual = method_of(method).regions_of({}, kind)[0].used(kind)
-        if (file.kind, set(shown)) != (kind, set(usual)) or (
-            kind == "maps" and file.sigma is not None
-        ):
+        if (described["kind"], set(shown)) != (kind, set(usual)):
             raise ValueError(
-                f"{file.kind!r:.80} with a box of {', '.join(sorted(file.box))} for {kind}"
+                f"{described['kind']!r:.80} with a box of {', '.join(sorted(shown))} for {kind}"
             )
-        if unknown := set(file.options) - (set(defaults_of(method, kind)) - set(usual)):
+        if unknown := set(options) - (set(defaults_of(method, kind)) - set(usual)):
             raise ValueError(f"options {sorted(unknown)}")
-        alike(method, file.options)
+        alike(method, options)
+        gain = typed(tuple[FiniteFloat, FiniteFloat, FiniteFloat], described["gain"], "gain")
         return cls(
-            **{name: getattr(file, name) for name in ("method", "options", *_PLAIN)},
+            **plain,
             regions=method_of(method).regions_of(shown, kind)[0],
-            learned=tuple(_learned(run) for run in file.runs),
-            gain=Interval(*file.gain, file.images),
+            learned=tuple(map(_learned, typed(list[dict[str, Any]], described["runs"], "runs"))),
+            gain=Interval(*gain, plain["images"]),
         )
 
     def __repr__(self) -> str:
@@ -239,46 +233,11 @@ def read_tuned(path: str | Path) -> Tuned:
     return Tuned.load(path)
 
 
-class _Run(BaseModel, extra="allow"):
-    name: str
-    values: list[Any]
-    start: Any
-    chosen: Any
-    judged: Literal["iou", "pointing"]
-    alike: bool
-
-
-class _File(BaseModel, allow_inf_nan=False):
-    format: int
-    method: str
-    kind: str
-    options: dict[str, Any]
-    sigma: float | None
-    box: dict[str, Any]
-    network: str
-    architecture: str
-    images: int
-    without_box: int
-    seed: int
-    least_iou: _Share
-    before: Score
-    after: Score
-    gain: tuple[float, float, float]
-    runs: list[_Run]
-    setup: dict[str, Any]
-
-
-def _run(run: BanditRun, **learned: Any) -> dict[str, Any]:
-    return learned | run.described()
-
-
-def _learned(stored: _Run) -> Learned:
-    run, values = BanditRun.of(stored.model_extra or {}), tuple(stored.values)
-    if len(values) != len(run.names):
-        raise ValueError(f"a run of {len(run.names)} arms for {len(values)} values")
-    return Learned(
-        stored.name, values, stored.start, stored.chosen, stored.judged, stored.alike, run
-    )
+def _learned(stored: Mapping[str, Any]) -> Learned:
+    own, run = fields_of(Learned, stored, ("run",)), BanditRun.of(stored)
+    if len(own["values"]) != len(run.names):
+        raise ValueError(f"a run of {len(run.names)} arms for {len(own['values'])} values")
+    return Learned(**own, run=run)
 
 
 WEIGHTS = ("current", "preceding", "succeeding")
