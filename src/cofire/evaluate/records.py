@@ -9,9 +9,10 @@ from typing import Any, ClassVar, Literal
 import pyarrow as pa
 from pydantic import PositiveInt, field_validator, model_validator
 
-from cofire.errors import MergeError, OptionError, ResultError, near_matches
+from cofire.errors import MergeError, OptionError, ResultError
 from cofire.evaluate.measures import asked_groups, records_schema
 from cofire.evaluate.methods import EVALUATED
+from cofire.marks import choice
 from cofire.options import Options, option
 from cofire.reading import reader
 from cofire.renamed import in_words_of_now
@@ -138,12 +139,7 @@ def check_methods(methods: Sequence[str]) -> tuple[str, ...]:
         ('gradcam', 'centre')
     """
     for name in methods:
-        if name not in EVALUATED:
-            raise OptionError(
-                f"method '{name}'",
-                f"some of {', '.join(EVALUATED)}",
-                f"try {near_matches(str(name), EVALUATED, most=1)}",
-            )
+        choice(EVALUATED).of("method", name)
     if not methods or len(set(methods)) < len(methods):
         raise OptionError(
             f"methods {', '.join(methods) or 'none'}", "one or more, each once", "name each once"

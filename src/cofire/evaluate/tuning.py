@@ -12,7 +12,7 @@ from pydantic import PositiveInt
 from torch import nn
 
 from cofire.arguments import validated
-from cofire.errors import DataError, OptionError, near_matches
+from cofire.errors import DataError, OptionError
 from cofire.evaluate.bandit import ucb1
 from cofire.evaluate.methods import kind_for, regions_for
 from cofire.evaluate.rewards import Rewards, samples_of
@@ -235,12 +235,7 @@ def _start(
         # be learnt.
         options["alpha"] = (1.0, 1.0, 1.0)
     for name in given or {}:
-        if name not in options:
-            raise OptionError(
-                f"{name}= to begin with, for method {method!r}",
-                f"one of {', '.join(options)}",
-                f"pass {near_matches(str(name), options, most=1)}",
-            )
+        choice(options).of(f"start of {method}", name)
     options |= dict(given or {})
     if kind == "points" and "contrast" in options:
         # Without layers that have places there is nothing to contrast.

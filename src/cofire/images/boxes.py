@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from cofire.errors import DataError, OptionError
+from cofire.errors import DataError
 from cofire.images import voc
 from cofire.images.annotations import UNITS, Annotation, BoxList, Corners, Gathering, size_of
 from cofire.images.classes import ClassTable
 from cofire.images.files import MOST_LIST, files_below
+from cofire.marks import choice
 from cofire.reading import read_text, reading
 
 __all__ = ["Annotation", "BoxList", "Corners", "read_boxes"]
@@ -72,12 +73,9 @@ def read_boxes(
         >>> read_boxes(file, ["dog", "cat"]).entries[0]
         Annotation(name='a.jpg', label=1, labels=(1,), boxes=((0.0, 0.0, 4.0, 8.0),), size=(8, 8))
     """
-    if first_pixel not in (None, 0, 1) or isinstance(first_pixel, bool):
-        raise OptionError(f"first_pixel={first_pixel!r}", "0 or 1", "leave it out (--first-pixel)")
-    if unit not in UNITS:
-        raise OptionError(
-            f"unit={unit!r}", " or ".join(UNITS), "pass unit='fraction' (--box-unit fraction), say"
-        )
+    if first_pixel is not None:
+        choice((0, 1)).of("first_pixel", first_pixel)
+    choice(UNITS).of("unit", unit)
     gathering = Gathering(
         ClassTable(names, synsets, num_classes), difficult, skip_unknown, skip_faulty, unit
     )

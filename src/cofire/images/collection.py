@@ -14,6 +14,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from cofire.arguments import validated
 from cofire.errors import OptionError
 from cofire.images.annotations import Corners
+from cofire.marks import choice
 from cofire.reading import named
 
 SPLITS = ("tuning", "evaluation")
@@ -141,8 +142,7 @@ class Collection(Sequence[AnnotatedImage]):
         Raises:
             OptionError: It is neither.
         """
-        if which not in SPLITS:
-            raise OptionError(f"split '{which}'", " or ".join(SPLITS), "pass one of these")
+        choice(SPLITS).of("split", which)
         return replace(self, images=tuple(image for image in self.images if image.split == which))
 
 

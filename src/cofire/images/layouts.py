@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cofire.errors import DataError, ImageError, LabelError, OptionError
+from cofire.errors import DataError, ImageError, LabelError
 from cofire.images.annotations import Annotation, BoxList
 from cofire.images.boxes import read_boxes
 from cofire.images.classes import ClassTable, is_wnid, read_synsets
 from cofire.images.collection import AnnotatedImage, Collection
 from cofire.images.files import files_below, listed, refuse_all
 from cofire.images.reading import ENDINGS
+from cofire.marks import choice
 from cofire.reading import named, reading
 
 _KAGGLE_IMAGES = "Data/CLS-LOC/val"
@@ -227,10 +228,7 @@ def match(
         LabelError: An image has no class or several, or its folder and its boxes do not agree.
         OptionError: `several` is none of the three, or the numbers of classes do not agree.
     """
-    if several not in SEVERAL:
-        raise OptionError(
-            f"several='{several}'", ", ".join(SEVERAL), "pass one of these (--several)"
-        )
+    choice(SEVERAL).of("several", several)
     table, source = ClassTable(names, synsets, num_classes), Path(images)
     files = images_below(source)
     no_entry: list[str] = []

@@ -16,7 +16,8 @@ import plotly.graph_objects as go
 
 from cofire.arguments import validated
 from cofire.atomic import atomic_path
-from cofire.errors import MissingExtraError, OptionError
+from cofire.errors import MissingExtraError
+from cofire.marks import choice
 from cofire.report.page import figures
 from cofire.study.trajectory import Trajectory
 
@@ -98,13 +99,7 @@ def write_images(
 
 def _wanted(formats: Iterable[str]) -> tuple[str, ...]:
     wanted = (formats,) if isinstance(formats, str) else tuple(formats)
-    if unknown := [f for f in wanted if f not in FORMATS]:
-        raise OptionError(
-            f"the image format {unknown[0]!r}",
-            f"one of {', '.join(FORMATS)}",
-            'pass formats=("png",)',
-        )
-    return wanted
+    return tuple(choice(FORMATS).of("formats", one) for one in wanted)
 
 
 async def _write(

@@ -23,6 +23,7 @@ from cofire.errors import (
     near_matches,
 )
 from cofire.images.classes import ClassTable, known_names, known_synsets
+from cofire.marks import choice
 from cofire.network import Network
 from cofire.options import option
 from cofire.references import referenced
@@ -342,12 +343,7 @@ def load_dataset(name: str, root: str | Path | None = None, *, seed: int = 0) ->
         >>> tuple(data.train_inputs.shape), tuple(data.test_inputs.shape)
         ((1437, 1, 8, 8), (360, 1, 8, 8))
     """
-    if name not in DATASETS:
-        raise OptionError(
-            f"data set '{name}'",
-            f"one of {', '.join(DATASETS)}",
-            f"did you mean {near_matches(name, DATASETS, 1)}?",
-        )
+    choice(DATASETS).of("name", name)
     plain = name.removesuffix(_MIXED)
     data = _digits() if plain == "digits" else _torchvision(plain, data_root(root))
     if name == plain:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from cofire.arguments import validated
-from cofire.errors import LayerError, MergeError, OptionError, ResultError, near_matches
+from cofire.errors import LayerError, MergeError, ResultError, near_matches
 from cofire.graphs import ActivationPatternGraph
+from cofire.marks import choice
 from cofire.patterns import MEASURES, OfLayer
 from cofire.reading import reader
 from cofire.renamed import removed
@@ -232,7 +233,7 @@ class Trajectory(Shown):
         asked = self.options.get("top")
         tops = asked if isinstance(asked, list | tuple) else []
         if len(tops) > 1:
-            wanted = tops[0] if top is None else _one_of("top", top, tops)
+            wanted = tops[0] if top is None else choice(tops).of("top", top)
             # The largest number up to it, in each layer.
             rows = self.graphs.select(["layer_index", "top"]).to_pylist()
             best: dict[int, int] = {}
@@ -246,7 +247,7 @@ class Trajectory(Shown):
                 tables[name] = _rows_of(getattr(self, name), keys).sort_by(order)
         choices = choices_of(self.boosts)
         if len(choices) > 1:
-            of = choices[0] if boost_layers is None else _one_of("layers", boost_layers, choices)
+            of = choices[0] if boost_layers is None else choice(choices).of("layers", boost_layers)
             for name in ("boosts", "boost_classes", "flips"):
                 tables[name] = getattr(self, name).filter(
                     (pc.field("layers") == of) | pc.field("layers").is_null()
@@ -435,14 +436,6 @@ def _check_together(tables: Mapping[str, pa.Table], folder: str, apart: bool) ->
             f"{', '.join(f'{name}.parquet' for name in TABLES)} of one trajectory",
             "start the study again: it writes them anew from the checkpoints it knows",
         )
-
-
-def _one_of(name: str, value: Any, known: Sequence[Any]) -> Any:
-    if value not in known:
-        raise OptionError(
-            f"{name}={value!r}", f"one of {', '.join(map(str, known))}", "name one of them"
-        )
-    return value
 
 
 def _rows_of(table: pa.Table, keys: pa.Table) -> pa.Table:
