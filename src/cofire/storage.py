@@ -24,6 +24,7 @@ from torch import Tensor
 from cofire.atomic import atomic_path, write_text
 from cofire.errors import CofireError, MergeError, ResultError
 from cofire.reading import read_json
+from cofire.renamed import WORDS
 
 Result = TypeVar("Result")
 
@@ -355,6 +356,43 @@ def read_table(path: Path) -> pa.Table:
     if kept is not None and kept != _of_table(plain).encode():
         raise pa.ArrowInvalid(_CHANGED)
     return plain
+
+
+def with_columns(table: pa.Table, schema: pa.Schema, told: str) -> pa.Table:
+    """A table that an earlier version may have written, with the columns of now; those that are its own come last.
+
+    Args:
+        table: As it was read.
+        schema: The columns of now; one that the table lacks is null.
+        told: What the table is, for a message.
+
+    Raises:
+        ResultError: A column that is never null is missing, or one is of another type.
+    """
+    # The words of now, where the table has none of them.
+    now = [WORDS.get(name, name) for name in table.column_names]
+    table = table.rename_columns(now) if len(set(now)) == len(now) else table
+    names = set(table.column_names)
+    missing = [one.name for one in schema if one.name not in names and not one.nullable]
+    try:
+        if missing:
+            raise ValueError(f"no column {', '.join(missing)}")
+        others = [one for one in table.schema if one.name not in schema.names]
+        known = [
+            table[one.name] if one.name in names else pa.nulls(len(table), one.type)
+            for one in schema
+        ]
+        whole = pa.table(
+            [*known, *(table[one.name] for one in others)],
+            [*schema.names, *(one.name for one in others)],
+        )
+        return whole.cast(pa.schema([*schema, *others], table.schema.metadata))
+    except (pa.ArrowException, ValueError) as error:
+        raise ResultError(
+            f"{told}: {error}",
+            f"the columns {', '.join(f'{one.name} ({one.type})' for one in schema)}",
+            "make it again with this version of cofire",
+        ) from error
 
 
 def read_schema(path: Path) -> pa.Schema:

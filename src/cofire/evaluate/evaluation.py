@@ -20,7 +20,6 @@ from cofire.evaluate.judging import fault_of_rules
 from cofire.evaluate.measures import (
     GROUPS,
     MARGIN,
-    MEASURES,
     SUBSETS,
     Criterion,
     measured,
@@ -32,7 +31,7 @@ from cofire.reading import reader
 from cofire.renamed import in_words_of_now
 from cofire.shown import Shown
 from cofire.statistics import Interval, Outcome, holm, mean_intervals, samples_to_decide, sign_flip
-from cofire.storage import load_json, read_table, save_json, write_table
+from cofire.storage import load_json, read_table, save_json, with_columns, write_table
 
 RECORDS = "records.parquet"
 OPTIONS = "evaluation.json"
@@ -121,30 +120,9 @@ class Evaluation(Shown):
 
     def __post_init__(self) -> None:
         _check_options(self.options)
-        methods, wanted = list(self.options["methods"]), records_schema()
-        names, kinds = (
-            set(self.records.column_names),
-            dict(zip(self.records.column_names, self.records.schema.types, strict=True)),
-        )
-        # A measure that an earlier version did not have is null.
-        added = [name for name in MEASURES if name not in names]
-        if wrong := [
-            f"{one.name} ({kinds.get(one.name, 'missing')})"
-            for one in wanted
-            if one.name not in added and kinds.get(one.name) != one.type
-        ]:
-            raise ResultError(
-                f"records with the columns {', '.join(wrong)}",
-                f"the columns {', '.join(f'{one.name} ({one.type})' for one in wanted)}",
-                "make them again with this version of cofire",
-            )
-        held = {
-            one.name: pa.nulls(len(self.records), one.type)
-            if one.name in added
-            else self.records[one.name]
-            for one in wanted
-        }
-        object.__setattr__(self, "records", pa.table(held, schema=wanted))
+        methods, schema = list(self.options["methods"]), records_schema()
+        held = with_columns(self.records, schema, "records").select(schema.names)
+        object.__setattr__(self, "records", held.replace_schema_metadata())
         images, rest = divmod(len(self.records), len(methods))
         files = self.records["file"].to_pylist()
         if (

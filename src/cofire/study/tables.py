@@ -8,9 +8,8 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from cofire.errors import ResultError
 from cofire.patterns import MEASURES, Measure
-from cofire.renamed import WORDS
+from cofire.storage import with_columns
 
 _MOMENT = "checkpoint:int32 epoch:float64 step:int64? "
 WITHOUT = "without "
@@ -81,31 +80,7 @@ class TableSpec:
         Raises:
             ResultError: A column that is always there is not, or one is of another type.
         """
-        schema, notes = self.schema, table.schema.metadata
-        # The words of now, where the table has none of them.
-        now = [WORDS.get(name, name) for name in table.column_names]
-        table = table.rename_columns(now) if len(set(now)) == len(now) else table
-        names = set(table.column_names)
-        missing = [one.name for one in schema if one.name not in names and not one.nullable]
-        try:
-            if missing:
-                raise ValueError(f"no column {', '.join(missing)}")
-            others = [one for one in table.schema if one.name not in schema.names]
-            known = [
-                table[one.name] if one.name in names else pa.nulls(len(table), one.type)
-                for one in schema
-            ]
-            whole = pa.table(
-                [*known, *(table[one.name] for one in others)],
-                [*schema.names, *(one.name for one in others)],
-            )
-            return whole.cast(pa.schema([*schema, *others], notes))
-        except (pa.ArrowException, ValueError) as error:
-            raise ResultError(
-                f"a table '{self.name}': {error}",
-                f"the columns {', '.join(f'{one.name} ({one.type})' for one in schema)}",
-                "make the trajectory again with this version of cofire",
-            ) from error
+        return with_columns(table, self.schema, f"a table '{self.name}'")
 
 
 def _type(name: str) -> pa.DataType:

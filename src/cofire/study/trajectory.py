@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from cofire.arguments import validated
-from cofire.errors import LayerError, MergeError, ResultError, near_matches
+from cofire.errors import LayerError, MergeError, OptionError, ResultError, near_matches
 from cofire.graphs import ActivationPatternGraph
 from cofire.marks import choice
 from cofire.patterns import MEASURES, OfLayer
