@@ -196,8 +196,16 @@ def encoded(image: Image.Image, side: int = SIDE) -> bytes:
     return file.getvalue()
 
 
-def address(picture: bytes) -> str:
-    """What `encoded` gives as an address within a page; "" for what is none."""
-    if picture[:4] != b"RIFF" or picture[8:12] != b"WEBP":
-        return ""
-    return f"data:image/webp;base64,{base64.b64encode(picture).decode('ascii')}"
+_BEGINS = {b"\x89PNG\r\n\x1a\n": "png", b"RIFF": "webp", b"\xff\xd8\xff": "jpeg"}
+
+
+def address(picture: bytes | None) -> str:
+    """The bytes of a picture as an address within a page; "" for what is none.
+
+    Example:
+        >>> address(encoded(Image.new("L", (2, 2))))[:23], address(b"<script>")
+        ('data:image/webp;base64,', '')
+    """
+    held = picture or b""
+    kind = next((kind for begins, kind in _BEGINS.items() if held.startswith(begins)), None)
+    return f"data:image/{kind};base64,{base64.b64encode(held).decode('ascii')}" if kind else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections.abc import Mapping
@@ -18,8 +17,6 @@ from plotly.offline import get_plotlyjs
 from cofire.explain import title_of
 from cofire.report import colours, notation
 from cofire.report.plots import FONT, on_sheet
-
-_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @cache
@@ -92,13 +89,6 @@ def render(template: str, figures: Mapping[str, go.Figure] | None = None, **word
 def dumped(value: object) -> Markup:
     """A value as JSON that may stand in a page."""
     return _inert(json.dumps(value))
-
-
-def png_uri(png: bytes | None) -> str:
-    """The address of a PNG within a page; "" for what is none."""
-    if png is None or not png.startswith(_PNG):
-        return ""
-    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
 
 
 def _own(path: str) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from cofire.explain import Explanation
 from cofire.explain.drawing import draw, paper
 from cofire.explain.drawing.captions import NO_EVIDENCE, heat_told
 from cofire.images.files import listed
+from cofire.images.pictures import address
 from cofire.report.notation import settings, versions
 from cofire.report.section import Section
 from cofire.report.sheet import render
@@ -127,7 +127,7 @@ def image_address(pixels: NDArray[Any]) -> str:
         return paper.png_address(image)
     file = io.BytesIO()
     image.save(file, "JPEG", quality=90, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return address(file.getvalue())
 
 
 def left_out(options: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -10,10 +10,10 @@ import plotly.graph_objects as go
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cofire.images.pictures import address
 from cofire.report.notation import interval, plural, signed
 from cofire.report.plots import Line, Point, courses, intervals
 from cofire.report.section import Results, Section
-from cofire.report.sheet import png_uri
 from cofire.report.table import Cell, Column, Table
 from cofire.statistics import Interval, Outcome, samples_to_decide, verdicts
 from cofire.study.boosts import (
@@ -130,7 +130,7 @@ class Boosting(Section):
                 for name in ("label", "base_class", "boosted_class")
             }
             flip = {**row, **told, "base_right": right[0], "boosted_right": right[1]}
-            flip["image"] = png_uri(row["image"])
+            flip["image"] = address(row["image"])
             found[0 if right[1] else 1 if right[0] else 2].append(flip)
         totals = (self.last.booster["repaired"], self.last.booster["broken"], None)
         return [part for part in zip(_FLIPS, found, totals, strict=True) if part[1]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,9 +17,10 @@ from cofire.explain import title_of
 from cofire.explain.drawing import draw as drawing
 from cofire.explain.drawing.captions import evidence_told, percent
 from cofire.explain.drawing.captions import number as short_number
+from cofire.explain.drawing.paper import png_address
 from cofire.explain.result.regions import Points, heat
+from cofire.images.pictures import address
 from cofire.report.section import Results, Section
-from cofire.report.sheet import png_uri
 from cofire.study.explanations import heat_overlap
 
 OPEN = 1
@@ -195,7 +195,7 @@ class Explanations(Section):
                 t.name,
                 t.probability,
                 t.points,
-                _address(Image.fromarray(drawing.coloured(values / hottest))) if t.found else "",
+                png_address(Image.fromarray(drawing.coloured(values / hottest))) if t.found else "",
                 tuple(
                     (round(x * size[1], 3), round(y * size[0], 3), round(r * max(size), 3))
                     for x, y, r in drawing.dots_of(t.points, size)
@@ -208,8 +208,8 @@ class Explanations(Section):
             tuple(classes),
             size,
             None,
-            png_uri(row["image"]),
-            _address(Image.fromarray(_opposed(apart / farthest))) if farthest > 0 else "",
+            address(row["image"]),
+            png_address(Image.fromarray(_opposed(apart / farthest))) if farthest > 0 else "",
             hottest,
             farthest,
         )
@@ -231,7 +231,7 @@ class Explanations(Section):
         for bar in colours:
             ground = Image.new("RGBA", (bar.shape[1], 1), _GROUND)
             ground.alpha_composite(Image.fromarray(bar))
-            found.append(_address(ground.convert("RGB")))
+            found.append(png_address(ground.convert("RGB")))
         return found[0], found[1]
 
 
@@ -240,9 +240,3 @@ def _opposed(share: NDArray[Any]) -> NDArray[Any]:
     colours = np.where(share[..., None] > 0, _MORE, _LESS)
     opacity = 235 * np.sqrt(np.abs(share))
     return np.concatenate([colours, opacity[..., None]], axis=-1).round().astype(np.uint8)
-
-
-def _address(image: Image.Image) -> str:
-    file = io.BytesIO()
-    image.save(file, "PNG", optimize=True)
-    return png_uri(file.getvalue())

@@ -99,7 +99,7 @@ def tile(picture: Picture, class_name: str, *, images: bool = True, whole: bool 
 def _told(row: Mapping[str, Any], results: Results) -> Tile:
     """A row of the table of pictures."""
     return Tile(
-        address(row["image"] or b""),
+        address(row["image"]),
         results.class_name(row["label"]),
         number(row["activation"], 2),
         row["sample"],
