@@ -97,7 +97,7 @@ def test_both_classes_of_misclassified_images_are_held_against_each_other(
     assert centre.difference.value == 0.0
     (line,) = (one for one in verdict(found) if one.about == "mistakes")
     assert "Planted 100.0\u00a0%, for the predicted one 0.0\u00a0%" in line.sure
-    assert line.sure.endswith("2 images.")
+    assert line.sure.endswith("2 images")
     assert "maps of both classes" in markdown(found)
 
 
