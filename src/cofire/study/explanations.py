@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,25 +139,9 @@ def _spread(ranked: list[Case], most: int) -> list[Case]:
     return sorted(chosen, key=lambda case: (case.label, case.index))
 
 
-@dataclass(frozen=True)
-class Overlap:
-    """How far the evidence for two classes on one image lies in the same places.
-
-    Attributes:
-        jaccard: Pixels that are points for both classes, as a share of those that are for either: 1
-            where they are the same.
-        heat: The same of the heat maps, which do not ask for the very same pixels (see
-            `heat_overlap`).
-        chance: The `jaccard` to be expected of as many pixels drawn at random from those that can
-            be points.
-    """
-
-    jaccard: float
-    heat: float
-    chance: float
-
-
-def overlap(first: Points, second: Points, size: tuple[int, int], pixels: int) -> Overlap | None:
+def overlap(
+    first: Points, second: Points, size: tuple[int, int], pixels: int
+) -> dict[str, float] | None:
     """Hold the points of two classes on one image against each other.
 
     Args:
@@ -167,7 +151,11 @@ def overlap(first: Points, second: Points, size: tuple[int, int], pixels: int) -
         pixels: How many pixels of it can be points: those that are not zero.
 
     Returns:
-        None where neither has a point.
+        As the columns of `tracings`: `jaccard`, the pixels that are points for both classes, as a
+        share of those that are for either; `jaccard_heat`, the same of the heat maps, which do not
+        ask for the very same pixels (see `heat_overlap`); `jaccard_chance`, the `jaccard` to be
+        expected of as many pixels drawn at random from those that can be points. None where neither
+        has a point.
 
     Example:
         Two points each, one of them shared, on a row of 8 pixels, 4 of which are not zero:
@@ -175,9 +163,8 @@ def overlap(first: Points, second: Points, size: tuple[int, int], pixels: int) -
         >>> row = torch.zeros(2, dtype=torch.int32)
         >>> one = Points(row, torch.tensor([0, 1], dtype=torch.int32), torch.tensor([0.5, 0.5]))
         >>> two = Points(row, torch.tensor([1, 2], dtype=torch.int32), torch.tensor([0.2, 0.6]))
-        >>> found = overlap(one, two, (1, 8), 4)
-        >>> round(found.jaccard, 4), round(found.heat, 4), round(found.chance, 4)
-        (0.3333, 0.1429, 0.3333)
+        >>> {name: round(share, 4) for name, share in overlap(one, two, (1, 8), 4).items()}
+        {'jaccard': 0.3333, 'jaccard_heat': 0.1429, 'jaccard_chance': 0.3333}
     """
     one, two = (
         set(zip(points.y.tolist(), points.x.tolist(), strict=True)) for points in (first, second)
@@ -187,11 +174,11 @@ def overlap(first: Points, second: Points, size: tuple[int, int], pixels: int) -
         return None
     expected = len(one) * len(two) / max(pixels, len(either))
     shared = heat_overlap(first, second, size)
-    return Overlap(
-        len(one & two) / len(either),
-        shared / (2 - shared),
-        expected / (len(one) + len(two) - expected),
-    )
+    return {
+        "jaccard": len(one & two) / len(either),
+        "jaccard_heat": shared / (2 - shared),
+        "jaccard_chance": expected / (len(one) + len(two) - expected),
+    }
 
 
 def heat_overlap(first: Points, second: Points, size: tuple[int, int]) -> float:
@@ -210,19 +197,6 @@ def heat_overlap(first: Points, second: Points, size: tuple[int, int]) -> float:
     if not all(totals):
         return 0.0
     return min(1.0, float(torch.minimum(maps[0] / totals[0], maps[1] / totals[1]).sum()))
-
-
-def mean_overlap(overlaps: Sequence[Overlap]) -> Overlap | None:
-    """The mean of each number, None of nothing.
-
-    Example:
-        >>> mean_overlap([Overlap(1.0, 0.5, 1.0), Overlap(0.5, 0.1, 0.2)])
-        Overlap(jaccard=0.75, heat=0.3, chance=0.6)
-    """
-    if not overlaps:
-        return None
-    columns = zip(*((one.jaccard, one.heat, one.chance) for one in overlaps), strict=True)
-    return Overlap(*(sum(column) / len(overlaps) for column in columns))
 
 
 METHOD = "discernible"
@@ -251,7 +225,7 @@ def explanation_tables(
     """
     cases = cases_of(network, data, most, batch_size=batch_size)
     rows: list[dict[str, Any]] = []
-    overlaps: list[Overlap] = []
+    overlaps: list[dict[str, float]] = []
     error: str | None = None
     try:
         for case in cases.chosen:
@@ -263,7 +237,10 @@ def explanation_tables(
         # reason.
         error, rows, overlaps = str(refused), [], []
     explained = {row["index"]: row["label"] == row["predicted"] for row in rows}
-    mean = mean_overlap(overlaps)
+    mean = {
+        name: sum(one[name] for one in overlaps) / len(overlaps)
+        for name in next(iter(overlaps), ())
+    }
     tracing = {
         **moment,
         "method": METHOD,
@@ -272,16 +249,14 @@ def explanation_tables(
         "right_explained": sum(explained.values()),
         "mistakes_explained": len(explained) - sum(explained.values()),
         "compared": len(overlaps),
-        "jaccard": mean and mean.jaccard,
-        "jaccard_heat": mean and mean.heat,
-        "jaccard_chance": mean and mean.chance,
+        **mean,
         "error": error,
     }
     tables = {"tracings": [tracing], "explanations": rows}
     return {name: TABLES[name].table(of_table) for name, of_table in tables.items()}
 
 
-def _explained(network: Network, case: Case) -> tuple[list[dict[str, Any]], list[Overlap]]:
+def _explained(network: Network, case: Case) -> tuple[list[dict[str, Any]], list[dict[str, float]]]:
     """Rows of the predicted class and, if it is another, of the true one; and overlaps with other classes."""
     shown = [case.predicted] if case.right else [case.predicted, case.label]
     targets = [*shown, *(other for other in case.runners_up if other not in shown)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,7 +29,7 @@ from cofire.study.data import StudyData, open_study_data
 from cofire.study.fragments import Fragments
 from cofire.study.networks import build, load_start
 from cofire.study.options import StudyOptions, of_now
-from cofire.study.rehearsal import LONG, Expected, Rehearsal
+from cofire.study.rehearsal import LONG, Rehearsal
 from cofire.study.sources import OF_OBSERVED, drawn_seed, place
 from cofire.study.training import Course, Training, checkpoint_path, seeded
 from cofire.study.trajectory import Trajectory
@@ -144,36 +143,6 @@ def open_study(
     return network.with_weights(checkpoint_path(Path(folder), number)), data, options
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """What a study does, its data read."""
-
-    data: StudyData
-    described: dict[str, Any]
-    course: Course
-    analysis: Analysis
-
-
-def _plan(options: StudyOptions, data_root: str | Path | None, progress: bool | None) -> _Plan:
-    data = _opened(options, data_root, progress)
-    observed = data.train
-    if options.observe is not None:
-        seed = drawn_seed(options.seed, OF_OBSERVED)
-        observed = observed.sample(options.observe, seed, "observe")
-    described = _described(options, data, len(observed))
-    course = Course.of(options, len(data.train))
-    analysis = Analysis(
-        options,
-        observed,
-        data.test,
-        data.classes,
-        described,
-        data.held_out,
-        seed=options.seed,
-    )
-    return _Plan(data, described, course, analysis)
-
-
 def _fresh(options: StudyOptions, data: StudyData) -> nn.Module:
     """The network with the seed's random weights."""
     with seeded(options.seed, "weights"):
@@ -186,17 +155,6 @@ def _example(data: StudyData) -> Tensor:
     return data.train.batch([0, min(1, len(data.train) - 1)])[0]
 
 
-def _rehearsed(
-    options: StudyOptions, plan: _Plan, model: nn.Module, left: int, folder: Path
-) -> tuple[Network, Expected]:
-    """The network, once everything was tried, and how long it will take."""
-    rehearsal = Rehearsal(options, plan.data, model, plan.course, left)
-    rehearsal.check(folder)
-    network = Network(model, _example(plan.data))
-    rehearsal.check_network(network)
-    return network, rehearsal.expected(network, plan.analysis)
-
-
 def _run(
     options: StudyOptions,
     target: Path,
@@ -205,22 +163,31 @@ def _run(
     report: Callable[[Trajectory, int], None] | None,
     each: Each,
 ) -> Trajectory:
-    plan = _plan(options, data_root, progress)
+    data = _opened(options, data_root, progress)
+    observed = data.train
+    if options.observe is not None:
+        seed = drawn_seed(options.seed, OF_OBSERVED)
+        observed = observed.sample(options.observe, seed, "observe")
+    described = _described(options, data, len(observed))
+    course = Course.of(options, len(data.train))
+    analysis = Analysis(
+        options, observed, data.test, data.classes, described, data.held_out, seed=options.seed
+    )
 
     def read(record: Mapping[str, Any]) -> dict[str, Any]:
         # A recipe is a name for options, which are compared themselves; what is shared was not told once.
-        shared = {name: plan.described[name] for name in plan.described if "_shared" in name}
+        shared = {name: described[name] for name in described if "_shared" in name}
         return {**shared, **StudyOptions.completed(record), "recipe": options.recipe}
 
     def start() -> None:
-        begin(target / _ABOUT, plan.described, read=read, error=OptionError)
+        begin(target / _ABOUT, described, read=read, error=OptionError)
 
     if (target / _ABOUT).exists():
         start()
-    fragments = Fragments(target, plan.described, read)
+    fragments = Fragments(target, described, read)
     moments = [
-        Moment(number, step / plan.course.epoch, step)
-        for number, step in enumerate(plan.course.checkpoints, start=1)
+        Moment(number, step / course.epoch, step)
+        for number, step in enumerate(course.checkpoints, start=1)
     ]
     parts = {
         m.checkpoint: part
@@ -229,13 +196,17 @@ def _run(
     }
     missing = [moment for moment in moments if moment.checkpoint not in parts]
     if missing:
-        model = _fresh(options, plan.data)
-        black = black_of(plan.data.preparation)
-        training = Training(model, options, plan.data.train, plan.course, target, black)
+        model = _fresh(options, data)
+        black = black_of(data.preparation)
+        training = Training(model, options, data.train, course, target, black)
         if not training.done:
             load_start(model, options)
         left = len(moments) - training.done
-        network, expected = _rehearsed(options, plan, model, left, target)
+        rehearsal = Rehearsal(options, data, model, course, left)
+        rehearsal.check(target)
+        network = Network(model, _example(data))
+        rehearsal.check_network(network)
+        expected = rehearsal.expected(network, analysis)
         if expected.training > LONG:
             announce(f"Expected: {expected}.", True)
         start()
@@ -251,7 +222,7 @@ def _run(
 
     # Here each checkpoint is analysed before training goes on; a cluster analyses them all at once.
     if missing:
-        work = functools.partial(analysed, plan.analysis, network, None, progress)
+        work = functools.partial(analysed, analysis, network, None, progress)
     for moment, part in zip(missing, each(work, trained()) if missing else (), strict=True):
         fragments.put(moment.checkpoint, part, vars(moment))
         parts[moment.checkpoint] = part
