@@ -167,7 +167,7 @@ def test_follow_boosts_a_users_checkpoints():
         follow(network, [model.state_dict()], train, boost="readout")
     with pytest.raises(OptionError, match="without boost"):
         follow(network, [model.state_dict()], train, held_out=held_out)
-    with pytest.raises(OptionError, match="without boost"):
+    with pytest.raises(OptionError, match="with boost='none'"):
         follow(network, [model.state_dict()], train, boost_threshold="mean")
     assert found.options["boost_threshold"] == 0.0
     by_mean = follow(

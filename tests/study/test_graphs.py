@@ -235,7 +235,7 @@ def test_edges_of_another_moment_are_refused(made, tmp_path):
 
 def test_options_of_graphs_need_graphs(tiny):
     for given in ({"resolution": 3.0}, {"top": 7}, {"community_runs": 3}, {"null_graphs": 5}):
-        with pytest.raises(OptionError, match="without pairs"):
+        with pytest.raises(OptionError, match="with pairs='none'"):
             follow(tiny.network, [tiny.model.state_dict()], tiny.data, pairs=None, **given)
 
 

@@ -22,6 +22,8 @@ from cofire.shown import Shown
 from cofire.statistics import Interval
 from cofire.stored import Stored, fields_of, kept_in, typed
 
+Rewarded = Literal["iou", "pointing"]
+"""What a reward is given for: the box, or where the map points."""
 _Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -43,7 +45,7 @@ class Learned:
     values: tuple[Any, ...]
     start: Any
     chosen: Any
-    judged: Literal["iou", "pointing"]
+    judged: Rewarded
     alike: bool
     run: BanditRun
 
@@ -207,12 +209,13 @@ class Tuned(Shown, Stored):
         if unknown := set(options) - (set(defaults_of(method, kind)) - set(usual)):
             raise ValueError(f"options {sorted(unknown)}")
         alike(method, options)
-        gain = typed(tuple[FiniteFloat, FiniteFloat, FiniteFloat], described["gain"], "gain")
+        ends = typed(tuple[FiniteFloat, FiniteFloat, FiniteFloat], described["gain"], "gain")
+        value, low, high = ends
         return cls(
             **plain,
             regions=method_of(method).regions_of(shown, kind)[0],
             learned=tuple(map(_learned, typed(list[dict[str, Any]], described["runs"], "runs"))),
-            gain=Interval(*gain, plain["images"]),
+            gain=Interval(value, low, high, plain["images"]),
         )
 
     def __repr__(self) -> str:
@@ -287,7 +290,7 @@ class Dimension:
 
     name: str
     values: tuple[Any, ...]
-    judged: str = "iou"
+    judged: Rewarded = "iou"
 
     def now(self, options: Mapping[str, Any]) -> Any:
         """The value that options have."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
@@ -11,7 +11,7 @@ from cofire.activations import DEFAULT_SAMPLES, DEFAULT_TOP, ByClass, Range
 from cofire.boost import METHODS
 from cofire.boost.reading import DEFAULT_UNIT, BoosterUnit
 from cofire.errors import OptionError
-from cofire.marks import choice
+from cofire.marks import choice, shown
 from cofire.network import Unit
 from cofire.options import Options, option
 
@@ -21,8 +21,34 @@ BY_CLASS: dict[ByClassWord, ByClass] = {"none": False, "statistics": "statistics
 
 _GRAPH = "Activation pattern graph"
 _BOOSTING = "Boosting"
-_OF_GRAPHS = ("top", "resolution", "community_runs", "null_graphs")
-_OF_BOOSTING = ("boost_layers", "boost_unit", "boost_threshold")
+Needs = Mapping[str, tuple[str, tuple[str, ...]]]
+"""Options that do nothing but with some values of another."""
+_OF_GRAPHS: Needs = dict.fromkeys(
+    ("top", "resolution", "community_runs", "null_graphs"), ("pairs", ("class", "union"))
+)
+
+
+def idle(kind: type[Options], given: Mapping[str, Any], needs: Needs) -> Needs:
+    """Options of a kind that would do nothing beside the others, each with what it needs."""
+    fields = kind.model_fields
+    return {
+        name: (needed, values)
+        for name, (needed, values) in needs.items()
+        if name in given
+        and given[name] != fields[name].default
+        and given.get(needed, fields[needed].default) not in values
+    }
+
+
+def refuse_idle(kind: type[Options], given: Mapping[str, Any], needs: Needs) -> None:
+    """Refuse options that would do nothing."""
+    for name, (needed, values) in idle(kind, given, needs).items():
+        asked = given.get(needed, kind.model_fields[needed].default)
+        raise OptionError(
+            f"{name}={shown(given[name])} with {needed}={asked!r}",
+            f"{needed} of {' or '.join(values)}",
+            f"leave {name} out, or choose another {needed}",
+        )
 
 
 class ObservationOptions(Options):
@@ -110,18 +136,9 @@ class ObservationOptions(Options):
         Raises:
             OptionError: There are options of graphs, and no graph.
         """
-        if self.pairs == "none" and self._changed(_OF_GRAPHS):
-            raise OptionError(
-                "options of graphs without pairs",
-                "a graph that they are options of",
-                "pass pairs='class', or leave them out",
-            )
-
-    def _changed(self, names: tuple[str, ...]) -> bool:
-        """Whether some were given that are not as they would be unless given."""
-        fields = type(self).model_fields
-        given = self.model_fields_set & set(names)
-        return any(getattr(self, name) != fields[name].default for name in given)
+        refuse_idle(
+            type(self), {name: getattr(self, name) for name in self.model_fields_set}, _OF_GRAPHS
+        )
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -145,6 +162,10 @@ class AnalysisOptions(ObservationOptions):
         >>> AnalysisOptions(boost="readout", boost_layers=("all", "LL"), unit="element").boost_unit
         'element'
     """
+
+    needs: ClassVar[Needs] = dict.fromkeys(
+        ("boost_layers", "boost_unit", "boost_threshold"), ("boost", ("auto", *METHODS))
+    )
 
     observe: PositiveInt | None = option(
         None,
@@ -185,20 +206,11 @@ class AnalysisOptions(ObservationOptions):
     @model_validator(mode="before")
     @classmethod
     def _unit_of_booster(cls, given: dict[str, Any]) -> dict[str, Any]:
+        refuse_idle(cls, given, cls.needs)
         unit = given.get("unit", "channel")
         if given.get("boost", "none") != "none" and unit != "channel":
             return {"boost_unit": unit, **given}
         return given
-
-    @model_validator(mode="after")
-    def _boosted(self) -> AnalysisOptions:
-        if self.boost == "none" and self._changed(_OF_BOOSTING):
-            raise OptionError(
-                "options of boosting without boost",
-                "a booster that they are options of",
-                "pass boost='readout', or leave them out",
-            )
-        return self
 
     @property
     def boosting(self) -> dict[str, dict[str, Any]]:

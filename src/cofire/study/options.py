@@ -8,12 +8,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from cofire.boost import METHODS
 from cofire.errors import OptionError, near_matches
 from cofire.images.preparation import PreparationOptions
-from cofire.marks import Mark, Refused, shown
+from cofire.marks import Mark, Refused
 from cofire.options import option
-from cofire.study.analysis_options import AnalysisOptions
+from cofire.study.analysis_options import AnalysisOptions, Needs, idle
 from cofire.study.recipes import Recipe, recipe, recipe_names
 from cofire.study.sources import DATASETS, DEVICE, WEIGHTS_KEY, WORKERS
 
@@ -89,6 +88,16 @@ class StudyOptions(AnalysisOptions, PreparationOptions):
     renamed: ClassVar[Mapping[str, str]] = {"dataset": "data", "network": "model"}
     elsewhere: ClassVar[tuple[str, ...]] = ("device", "workers")
     """Where a study is computed, which is no part of what it is."""
+
+    needs: ClassVar[Needs] = {
+        **AnalysisOptions.needs,
+        "hidden": ("model", SMALL_NETWORKS),
+        "dropout": ("model", SMALL_NETWORKS),
+        "momentum": ("optimizer", ("sgd", "rmsprop")),
+        "decay": ("schedule", ("step",)),
+        "decay_every": ("schedule", ("step",)),
+        "warmup": ("schedule", ("one-cycle",)),
+    }
 
     recipe: Annotated[str, RECIPE] | None = option(
         None, "Recipe", "Options under one name, or a TOML file; others win over them."
@@ -240,14 +249,6 @@ class StudyOptions(AnalysisOptions, PreparationOptions):
     @model_validator(mode="before")
     @classmethod
     def _dependent(cls, given: dict[str, Any]) -> dict[str, Any]:
-        refusals = _unfit(given)
-        for name, (needed, values) in refusals.items():
-            asked = given.get(needed, cls.model_fields[needed].default)
-            raise OptionError(
-                f"{name}={shown(given[name])} with {needed}={asked!r}",
-                f"{needed} of {' or '.join(values)}",
-                f"leave {name} out, or choose another {needed}",
-            )
         model = given.get("model", "fcnn")
         if model in SMALL_NETWORKS:
             given = {"hidden": (512, 512) if model == "fcnn" else (128,), "dropout": 0.5, **given}
@@ -281,31 +282,6 @@ class StudyOptions(AnalysisOptions, PreparationOptions):
 
 _NO_FILE = ("none", "published")
 _PUBLISHED = ("torchvision:", "timm:")
-_BOOSTERS = ("auto", *METHODS)
-_NEEDS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "hidden": ("model", SMALL_NETWORKS),
-    "dropout": ("model", SMALL_NETWORKS),
-    "momentum": ("optimizer", ("sgd", "rmsprop")),
-    "decay": ("schedule", ("step",)),
-    "decay_every": ("schedule", ("step",)),
-    "warmup": ("schedule", ("one-cycle",)),
-    "boost_layers": ("boost", _BOOSTERS),
-    "boost_unit": ("boost", _BOOSTERS),
-    "boost_threshold": ("boost", _BOOSTERS),
-}
-"""Options that do nothing but with some values of another."""
-
-
-def _unfit(given: Mapping[str, Any]) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Options that would do nothing beside the others, each with what it needs."""
-    fields = StudyOptions.model_fields
-    return {
-        name: (needed, values)
-        for name, (needed, values) in _NEEDS.items()
-        if name in given
-        and given[name] != fields[name].default
-        and given.get(needed, fields[needed].default) not in values
-    }
 
 
 def over_recipe(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -319,7 +295,7 @@ def over_recipe(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str
         kept.pop("weights", None), kept.pop("weights_key", None)
         if str(given["model"]).startswith(_PUBLISHED):
             kept.pop("grey", None)  # these networks take colours
-    for name, (needed, _) in _unfit({**kept, **given}).items():
+    for name, (needed, _) in idle(StudyOptions, {**kept, **given}, StudyOptions.needs).items():
         if needed in given:
             kept.pop(name, None)
     return kept | dict(given)
