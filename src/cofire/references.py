@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from cofire.errors import CofireError, OptionError
 
 
 def referenced(spec: str) -> Any:
@@ -36,3 +40,24 @@ def imported(module: str) -> ModuleType:
     if here not in sys.path:
         sys.path.insert(0, here)
     return importlib.import_module(module)
+
+
+@contextmanager
+def theirs(
+    told: str, expected: str, remedy: str, kind: type[CofireError] = OptionError
+) -> Iterator[None]:
+    """Turn whatever a user's own code raises into an error that says what was called; cofire's own go through.
+
+    Example:
+        >>> with theirs("'mine:data' failed", "a data set", "correct it"):
+        ...     raise KeyError("a")
+        Traceback (most recent call last):
+        cofire.errors.OptionError: 'mine:data' failed: KeyError: 'a'. Expected: a data set. To fix it: correct it.
+    """
+    try:
+        yield
+    except CofireError:
+        raise
+    except Exception as error:
+        said = (str(error).splitlines() or [""])[0]
+        raise kind(f"{told}: {type(error).__name__}: {said}", expected, remedy) from error

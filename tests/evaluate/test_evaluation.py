@@ -107,7 +107,7 @@ def test_it_is_the_same_after_saving(tmp_path):
 
 
 def test_nothing_is_read_that_is_no_evaluation(tmp_path):
-    with pytest.raises(ResultError, match="no evaluation"):
+    with pytest.raises(ResultError, match="cofire evaluate"):
         Evaluation.load(tmp_path)
     found = synthetic(images=2)
     found.save(tmp_path)

@@ -348,17 +348,10 @@ class Evaluation(Shown):
             ResultError: The files are missing, damaged, or hold something else.
         """
         place = Path(folder)
-        try:
-            options = dict(load_json(place / OPTIONS))
-            if "thresholds" in options:
-                options["thresholds"] = in_words_of_now(options["thresholds"])
-            records = read_table(place / RECORDS)
-        except (OSError, ValueError, TypeError, pa.ArrowException) as error:
-            raise ResultError(
-                f"'{folder}' holds no evaluation: {error}",
-                f"a folder with {RECORDS} and {OPTIONS}",
-                "name the folder that `cofire evaluate` wrote",
-            ) from error
+        options = dict(load_json(place / OPTIONS))
+        if "thresholds" in options:
+            options["thresholds"] = in_words_of_now(options["thresholds"])
+        records = read_table(place / RECORDS)
         if options.pop("format", None) != _FORMAT:
             told = f"'{place / OPTIONS}' of another version"
             raise ResultError(told, f"format {_FORMAT}", "judge again with this version")

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cofire.arguments import validated
-from cofire.errors import CofireError, DataError, LabelError, OptionError
+from cofire.errors import DataError, LabelError, OptionError
 from cofire.evaluate.per_image import (
     PerImage,
     check_corners,
@@ -24,6 +24,7 @@ from cofire.evaluate.per_image import (
     pixels_of,
 )
 from cofire.network.untouched import without_autocast
+from cofire.references import theirs
 from cofire.tensors import Values
 
 _Each = Annotated[Tensor, Values("images", finite=False)]
@@ -234,17 +235,13 @@ def probability_of(predict: Predict, inputs: Tensor, classes: Tensor) -> Tensor:
         [0.25, 0.25]
     """
     check_classes(classes, len(inputs))
-    try:
+    with theirs(
+        f"predict failed for inputs {tuple(inputs.shape)}, {inputs.dtype}",
+        "a function that takes such inputs",
+        "convert the images as in training, or correct predict",
+        DataError,
+    ):
         found = predict(inputs)
-    except CofireError:
-        raise
-    except Exception as error:  # the caller's own function
-        said = (str(error).splitlines() or [""])[0]
-        raise DataError(
-            f"predict raised {type(error).__name__} for inputs {tuple(inputs.shape)}, {inputs.dtype}: {said}",
-            "a function that takes such inputs",
-            "convert the images as in training, or correct predict",
-        ) from error
     found = Values("inputs classes", finite=False, lists=False).of("predictions", found)
     check_counts(len(inputs), predictions=found)
     each = _probabilities(found)

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from cofire.errors import CofireError, ImageError, OptionError
+from cofire.errors import ImageError, OptionError
 from cofire.images.preparation import Preparation, Prepared
-from cofire.references import referenced
+from cofire.references import referenced, theirs
 
 _PROBE = (256, 256)
 """Height and width of the images that the function is tried on, where those of the data are not known."""
@@ -130,16 +130,10 @@ class OwnPreparation(Preparation):
         return torch.from_numpy(np.stack([one.values for one in seen if one.values is not None]))
 
     def _values(self, image: Image.Image, name: str) -> NDArray[np.float32]:
-        try:
+        told = f"--transform {self.name} fails on '{name}'"
+        remedy = "correct the function, or leave the image out"
+        with theirs(told, _MADE_OF, remedy, ImageError):
             values = _tensor(self.function(image.convert(self._mode)))
-        except CofireError:
-            raise
-        except Exception as error:
-            raise ImageError(
-                f"--transform {self.name} fails on '{name}': {type(error).__name__}: {error}",
-                _MADE_OF,
-                "correct the function, or leave the image out",
-            ) from error
         if values is None or tuple(values.shape) != self.shape:
             raise ImageError(
                 f"--transform {self.name} makes {'no tensor' if values is None else tuple(values.shape)} of '{name}', "
@@ -155,14 +149,12 @@ class OwnPreparation(Preparation):
 
     def _tried(self, image: Image.Image) -> Tensor:
         """What the function makes of an image that it is tried on."""
-        try:
+        with theirs(
+            f"--transform {self.name} fails",
+            "a function that takes an image (PIL.Image) and returns a tensor (channels, height, width)",
+            "check that it can be called with one image",
+        ):
             found = _tensor(self.function(image))
-        except Exception as error:
-            raise OptionError(
-                f"--transform {self.name} fails: {type(error).__name__}: {error}",
-                "a function that takes an image (PIL.Image) and returns a tensor (channels, height, width)",
-                "check that it can be called with one image",
-            ) from error
         if found is None or found.ndim != 3 or len(found) not in (1, 3):
             raise OptionError(
                 f"--transform {self.name} gives {'no tensor' if found is None else f'a tensor {tuple(found.shape)}'}",
@@ -257,15 +249,13 @@ def own_preparation(
     Raises:
         OptionError: There is no such function, it fails, or what it gives does not fit the network.
     """
-    try:
+    with theirs(
+        f"--transform '{spec}'",
+        "package.module:function that takes an image (PIL.Image) and returns a tensor",
+        "check that it can be imported from the current folder",
+    ):
         function = referenced(spec)
         function = function() if _is_maker(function) else function
-    except Exception as error:
-        raise OptionError(
-            f"--transform '{spec}': {type(error).__name__}: {error}",
-            "package.module:function that takes an image (PIL.Image) and returns a tensor",
-            "check that it can be imported from the current folder",
-        ) from error
     if not callable(function):
         raise OptionError(
             f"--transform '{spec}', a {type(function).__name__}",

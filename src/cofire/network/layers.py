@@ -15,6 +15,7 @@ from cofire.marks import LATER
 from cofire.network.axes import Layout, layout_of
 from cofire.network.operations import Extent, Operation, users_of
 from cofire.network.operators import ACTIVATION_NAMES, GATE_KINDS, activations_in, is_signed, named
+from cofire.references import theirs
 
 Unit = Literal["channel", "channel-mean", "channel-max", "element"]
 
@@ -338,14 +339,9 @@ def _matching(
     if isinstance(one, str):
         return _named(found, one)
     if callable(one):
-        try:
+        told, remedy = "a predicate fails", "correct it; it gets each of network.activation_layers"
+        with theirs(told, "a function of a layer", remedy, LayerError):
             layers = [layer for layer in found.layers if one(layer)]
-        except Exception as error:  # the caller's own function
-            raise LayerError(
-                f"a predicate that raises {type(error).__name__}: {error}",
-                "a function of a layer",
-                "correct it; it gets each of network.activation_layers",
-            ) from error
         if layers:
             return layers
         raise LayerError(

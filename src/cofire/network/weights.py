@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from cofire.arguments import validated
@@ -65,7 +64,7 @@ def read_checkpoint(path: str | Path) -> Any:
             "a file of weights",
             f"check the path; near it are {near_matches(file.name, beside)}",
         )
-    return _read_safetensors(file) if file.suffix == ".safetensors" else _read_pickle(file)
+    return read_tensors(file)[0] if file.suffix == ".safetensors" else _read_pickle(file)
 
 
 @validated
@@ -143,17 +142,6 @@ def fitted(
                 "use a checkpoint from before the training diverged",
             )
     return {n: t.detach().to(reference[n].device, reference[n].dtype) for n, t in given.items()}
-
-
-def _read_safetensors(file: Path) -> dict[str, Tensor]:
-    try:
-        return read_tensors(file)[0]
-    except (SafetensorError, OSError, ValueError) as error:
-        raise WeightsError(
-            f"{str(file)!r} is no readable safetensors file: {error}",
-            "a complete safetensors file",
-            "copy or download it again; it may have been cut off",
-        ) from error
 
 
 def _read_pickle(file: Path) -> Any:

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from cofire.activations.batches import classes_of, first_inputs
 from cofire.arguments import validated
 from cofire.errors import (
-    CofireError,
     DataError,
     MissingExtraError,
     OptionError,
@@ -26,7 +25,7 @@ from cofire.images.classes import ClassTable, known_names, known_synsets
 from cofire.marks import choice
 from cofire.network import Network
 from cofire.options import option
-from cofire.references import referenced
+from cofire.references import referenced, theirs
 from cofire.renamed import removed
 
 __all__ = ["class_names_of", "first_inputs", "open_network", "outputs_of"]
@@ -233,16 +232,12 @@ def called(spec: str, what: str) -> Any:
             ),
             "name it in one of these ways",
         )
-    try:
+    with theirs(
+        f"'{spec}' failed",
+        f"a function without arguments that returns the {what}",
+        "check that it can be imported and called from the current folder",
+    ):
         return referenced(spec)()
-    except CofireError:
-        raise
-    except Exception as error:
-        raise OptionError(
-            f"'{spec}' failed: {type(error).__name__}: {error}",
-            f"a function without arguments that returns the {what}",
-            "check that it can be imported and called from the current folder",
-        ) from error
 
 
 def class_names_of(data: Any, num_classes: int) -> list[str] | None:

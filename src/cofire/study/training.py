@@ -17,7 +17,7 @@ from torch.optim import lr_scheduler
 from cofire.atomic import atomic_path, write_text
 from cofire.errors import OptionError, ResultError, WeightsError
 from cofire.network import load_weights, save_weights
-from cofire.reading import read_json
+from cofire.reading import read_json, reading
 from cofire.renamed import removed
 from cofire.storage import checksum_of_json, hash_of_tensors
 from cofire.study.augmentation import augmented
@@ -144,7 +144,8 @@ class Training:
         path = self.folder / _STATE
         if not path.exists():
             return 0
-        try:
+        remedy = "delete it to train again from the start"
+        with reading(path, WeightsError, "a whole file of the optimiser's state", remedy):
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             kept = state.pop("sha256", None)
             if kept is not None and kept != _checksum(state):
@@ -153,13 +154,6 @@ class Training:
             for name, part in self._stateful.items():
                 if name in state:  # before there were schedules, none was written
                     part.load_state_dict(state[name])
-        except Exception as error:
-            # torch's message goes on for pages.
-            raise WeightsError(
-                f"{path}: {(str(error).splitlines() or [repr(error)])[0]}",
-                "a whole file of the optimiser's state",
-                "delete it to train again from the start",
-            ) from error
         self.model.load_state_dict(load_weights(checkpoint_path(self.folder, number)))
         return number
 
