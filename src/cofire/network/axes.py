@@ -240,7 +240,7 @@ def _map_axis(operation: Operation, source: Operation, axis: int) -> int:
         return axis
     rank, name = len(source.sizes), operation.name
     if name in _REORDERING:
-        return _reordered(operation, rank, axis)
+        return reordered(operation, rank, axis)
     if name in _RESHAPING:
         return _reshaped(source.sizes, operation.sizes, axis)
     if name == "squeeze" and len(operation.sizes) < rank:
@@ -261,7 +261,8 @@ def _map_axis(operation: Operation, source: Operation, axis: int) -> int:
     return axis + max(0, len(operation.sizes) - rank)
 
 
-def _reordered(operation: Operation, rank: int, axis: int) -> int:
+def reordered(operation: Operation, rank: int, axis: int) -> int:
+    """Where an axis is after an operator that changes their order."""
     if operation.name in ("t", "T"):
         return rank - 1 - axis
     if operation.name == "mT":

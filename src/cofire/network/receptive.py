@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from cofire.arguments import validated
 from cofire.errors import OptionError
+from cofire.network.axes import reordered
 from cofire.network.layers import ActivationLayer
 from cofire.network.network import Network
 from cofire.network.operations import Operation
@@ -340,17 +341,7 @@ def _reshaped(operation: Operation, first: Operation, spans: Spans) -> Spans:
 
 def _reordered(operation: Operation, first: Operation, spans: Spans) -> Spans:
     rank = len(_sizes(first))
-    if operation.name == "permute":
-        given = operation.argument(1, "dims")
-        order = given if isinstance(given, tuple | list) else operation.args[1:]
-    elif operation.name == "transpose":
-        a, b = (operation.argument(1, "dim0"), operation.argument(2, "dim1"))
-        order = list(range(rank))
-        order[a], order[b] = order[b], order[a]
-    else:
-        return {}
-    where = {int(old) % rank: new for new, old in enumerate(order)}
-    return {where[axis]: span for axis, span in spans.items()}
+    return {reordered(operation, rank, axis): span for axis, span in spans.items()}
 
 
 def _part(operation: Operation, first: Operation, spans: Spans) -> Spans:

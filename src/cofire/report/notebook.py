@@ -28,7 +28,7 @@ from cofire.report.pages.evaluation import Methods
 from cofire.report.pages.robustness import Movement
 from cofire.report.pages.tuned import Learnt, tuned_figures
 from cofire.report.pages.two_networks import Compared
-from cofire.report.plots import Point, canvas, intervals, layer_axis, matrix, plain, series
+from cofire.report.plots import Point, bars, canvas, intervals, matrix, plain, series
 from cofire.report.section import Results, Section
 from cofire.report.sections import SECTIONS
 from cofire.report.sections.graph_drawing import Graph, drawings, spread, still
@@ -110,31 +110,6 @@ def _figures(shown: Display) -> Iterator[tuple[str, go.Figure]]:
     return chain.from_iterable(make().items() for make in shown.figures)
 
 
-def bars(names: Sequence[str], values: Sequence[float], title: str, hover: str) -> go.Figure:
-    """A number of every layer as bars, from input (top) to output.
-
-    Args:
-        names: Of the layers.
-        values: One for each.
-        title: Of the number, with its unit.
-        hover: Plotly's words of the hover box.
-    """
-    figure, style = canvas(min(900, 130 + 28 * len(names)), title, ""), series(0)
-    figure.add_bar(
-        x=list(values),
-        y=list(range(len(names))),
-        orientation="h",
-        text=[plain(name) for name in names],
-        textposition="none",
-        hovertemplate=hover,
-        marker={"color": style["line"]["color"]},
-        meta=style["meta"],
-    )
-    figure.update_yaxes(autorange="reversed", **layer_axis(names, values))
-    figure.update_xaxes(rangemode="tozero")
-    return figure
-
-
 @display.register
 def _(network: Network) -> Display:
     layers = network.activation_layers
@@ -149,9 +124,8 @@ def _(network: Network) -> Display:
 
     def figures() -> Figures:
         values = [one.neurons() for one in layers]
-        return {
-            "channels": bars([one.name for one in layers], values, "channels", "%{text}: %{x:,}")
-        }
+        names = [one.name for one in layers]
+        return {"channels": bars(names, {"": values}, "channels", "%{text}: %{x:,}")}
 
     return Display(table, [figures] if layers else [])
 
@@ -182,7 +156,7 @@ def _(summary: ActivationSummary) -> Display:
         names = [one.layer.name for one in summary]
         values = [float(one.entropy().mean()) for one in summary]
         hover = "%{text}: %{x:.3f} nats"
-        return {"mean-entropy": bars(names, values, "entropy per neuron (nats)", hover)}
+        return {"mean-entropy": bars(names, {"": values}, "entropy per neuron (nats)", hover)}
 
     return Display(table, [entropy, *_of_report(lambda: trajectory_shown(summary))])
 
@@ -262,9 +236,7 @@ def _(graph: ActivationPatternGraph) -> Display:
         return {"graph": still(drawings([whole], len(names))[0], names)}
 
     def shared() -> Figures:
-        hover = [[f"{a} alone" if a == b else f"{a} and {b}" for b in names] for a in names]
-        hover = [[plain(words) for words in row] for row in hover]
-        return {"unique-neurons": matrix(names, graph.unique_neuron_matrix().numpy(), hover)}
+        return {"unique-neurons": matrix(names, graph.unique_neuron_matrix().numpy())}
 
     return Display(table, [drawn, shared])
 
@@ -336,7 +308,7 @@ def _(booster: Booster) -> Display:
     def figures() -> Figures:
         shares = [100 * share for share in known.values()]
         title = "always active (% of neurons and classes)"
-        return {"always-active": bars(list(known), shares, title, "%{text}: %{x:.1f} %")}
+        return {"always-active": bars(list(known), {"": shares}, title, "%{text}: %{x:.1f} %")}
 
     return Display(table, [figures] if known else [], told)
 

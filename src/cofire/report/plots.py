@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -315,6 +315,38 @@ def layer_axis(layers: Sequence[str], size: Any) -> dict[str, Any]:
     }
 
 
+def bars(
+    layers: Sequence[str], numbers: Mapping[str, Sequence[float]], title: str, hover: str
+) -> go.Figure:
+    """Numbers of every layer as bars, from input (top) to output; several behind each other.
+
+    Args:
+        layers: Their names.
+        numbers: One for each layer, by what they are of; "" for what the title says.
+        title: Of the numbers, with their unit.
+        hover: Plotly's words of the hover box.
+    """
+    figure = canvas(min(960, 130 + 34 * len(layers)), title, "", barmode="stack")
+    for look, (name, values) in enumerate(numbers.items()):
+        style = series(look)
+        figure.add_bar(
+            x=list(values),
+            y=list(range(len(layers))),
+            orientation="h",
+            name=name,
+            showlegend=bool(name),
+            text=[plain(layer) for layer in layers],
+            textposition="none",
+            hovertemplate=hover,
+            marker={"color": style["line"]["color"]},
+            meta=style["meta"],
+        )
+    sizes = np.sum(list(numbers.values()), axis=0)
+    figure.update_yaxes(autorange="reversed", **layer_axis(layers, sizes))
+    figure.update_xaxes(rangemode="tozero")
+    return figure
+
+
 def _scale(name: str, title: str = "") -> dict[str, Any]:
     return {
         "colorscale": LIGHT.scale(name),
@@ -328,15 +360,15 @@ def _scale(name: str, title: str = "") -> dict[str, Any]:
     }
 
 
-def matrix(names: Sequence[str], values: Any, hover: Sequence[Sequence[str]]) -> go.Figure:
+def matrix(names: Sequence[str], values: Any) -> go.Figure:
     """Whole numbers by two classes each, in a square; written into the cells where they have room.
 
     Args:
         names: Of the classes.
         values: Shape (classes, classes).
-        hover: What a cell's hover box says before its number.
     """
     side, told = len(names), len(names) <= 12
+    shown = [plain(short(name, 14)) for name in names]
     figure = canvas(400, "class", "class", dragmode=False)
     figure.add_heatmap(
         x=list(range(side)),
@@ -347,14 +379,17 @@ def matrix(names: Sequence[str], values: Any, hover: Sequence[Sequence[str]]) ->
         showscale=not told,
         xgap=1.5 if told else 0.5,
         ygap=1.5 if told else 0.5,
-        customdata=hover,
+        customdata=[
+            [f"{a} alone" if i == j else f"{a} and {b}" for j, b in enumerate(shown)]
+            for i, a in enumerate(shown)
+        ],
         texttemplate="%{z:.0f}" if told else None,
         hovertemplate="%{customdata}: %{z:.0f} neurons<extra></extra>",
         **_scale("sequential"),
     )
     ticks = list(range(0, side, max(1, -(-side // 20))))
-    shown = [plain(short(names[i], 14)) for i in ticks]
-    axis = {"tickmode": "array", "tickvals": ticks, "ticktext": shown, "showgrid": False}
+    axis = {"tickmode": "array", "tickvals": ticks, "showgrid": False}
+    axis["ticktext"] = [shown[i] for i in ticks]
     figure.update_xaxes(**axis, side="bottom")
     figure.update_yaxes(**axis, autorange="reversed")
     return figure

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from cofire.images.pictures import address
 from cofire.report import plots
-from cofire.report.notation import interval, number, short, signed
+from cofire.report.notation import interval, number, signed
 from cofire.report.section import Results, Section
 from cofire.report.sections.course import correlation_cells, correlation_columns
 from cofire.report.sections.graph_drawing import (
@@ -79,12 +79,7 @@ class Classes(Section):
                 if not 0 < len(values) <= CLASSES:
                     continue
                 names = [self.graphs.name(c) for c in range(len(values))]
-                shown = [plots.plain(short(name, 14)) for name in names]
-                hover = [
-                    [f"{a} alone" if i == j else f"{a} and {b}" for j, b in enumerate(shown)]
-                    for i, a in enumerate(shown)
-                ]
-                found[self.figure_name(layer, checkpoint)] = plots.matrix(names, values, hover)
+                found[self.figure_name(layer, checkpoint)] = plots.matrix(names, values)
         return found
 
     def figure_name(self, layer: str, checkpoint: int | None = None) -> str:

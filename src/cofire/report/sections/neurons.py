@@ -19,9 +19,9 @@ from cofire.report.plots import (
     MANY_LAYERS,
     NAMED,
     Line,
+    bars,
     canvas,
     courses,
-    layer_axis,
     layer_courses,
     plain,
     series,
@@ -80,10 +80,13 @@ class Idle(Section):
             column: np.divide(values, sizes, out=np.zeros_like(values), where=sizes > 0)
             for column, values in self.counts.items()
         }
-        held = {_KINDS[c]: share[self.drawn, -1] for c, share in shares.items() if self.total(c)}
+        held = {
+            _KINDS[c]: 100 * share[self.drawn, -1] for c, share in shares.items() if self.total(c)
+        }
         if held:
             names = [results.layers[i] for i in self.drawn]
-            found["idle-neurons"] = _bars(names, held, "% of the layer’s neurons", "neurons")
+            hover = "%{text}: %{x:.1f} % of neurons %{fullData.name}<extra></extra>"
+            found["idle-neurons"] = bars(names, held, "% of the layer’s neurons", hover)
         for column, name in _KINDS.items():
             if results.single or not np.nansum(self.counts[column]):
                 continue
@@ -239,35 +242,6 @@ class Neurons(Section):
 def _known(value: Floats) -> float | int | None:
     number = float(value)
     return None if number != number else int(number) if number.is_integer() else number
-
-
-def _bars(layers: Sequence[str], shares: Mapping[str, Any], title: str, told: str) -> go.Figure:
-    """Shares of every layer from 0 to 1 as stacked bars, from input (top) to output.
-
-    Args:
-        layers: Their names.
-        shares: By what they are of, shape (layers,) each.
-        title: What is measured.
-        told: What a share is of, for the hover box.
-    """
-    figure = canvas(130 + 34 * len(layers), title, "", barmode="stack")
-    for look, (name, values) in enumerate(shares.items()):
-        style = series(look)
-        figure.add_bar(
-            x=100 * values,
-            y=list(range(len(layers))),
-            orientation="h",
-            name=name,
-            showlegend=True,
-            text=[plain(layer) for layer in layers],
-            textposition="none",
-            hovertemplate=f"%{{text}}: %{{x:.1f}} % of {told} {name}<extra></extra>",
-            marker={"color": style["line"]["color"]},
-            meta=style["meta"],
-        )
-    figure.update_yaxes(autorange="reversed", **layer_axis(layers, range(len(layers))))
-    figure.update_xaxes(rangemode="tozero")
-    return figure
 
 
 def _distributions(
