@@ -68,6 +68,17 @@ def _channels(colour: str) -> tuple[int, int, int]:
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
 
 
+def fade(colour: str, opacity: float) -> str:
+    """A hex colour made transparent.
+
+    Example:
+        >>> fade("#0072b2", 0.25)
+        'rgba(0,114,178,0.25)'
+    """
+    red, green, blue = _channels(colour)
+    return f"rgba({red},{green},{blue},{opacity})"
+
+
 def mix(anchors: tuple[str, ...], position: float) -> str:
     """The colour at a position from 0 to 1 on a scale of evenly spaced anchors.
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from cofire.report.colours import LIGHT
+from cofire.report.colours import LIGHT, fade
 from cofire.report.notation import interval, number, short
 from cofire.statistics import Interval
 
@@ -33,17 +33,6 @@ def plain(text: object) -> str:
         '&lt;b&gt;cat&lt;/b&gt;'
     """
     return html.escape(str(text), quote=False)
-
-
-def fade(colour: str, opacity: float) -> str:
-    """A hex colour made transparent.
-
-    Example:
-        >>> fade("#0072b2", 0.25)
-        'rgba(0,114,178,0.25)'
-    """
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},{opacity})"
 
 
 def series(
@@ -126,16 +115,6 @@ def canvas(height: int, x: str, y: str, **layout: Any) -> go.Figure:
     )
     figure.update_layout(**layout)
     return figure
-
-
-def on_sheet(figure: go.Figure) -> go.Figure:
-    """A figure that was drawn without `canvas`, on the same sheet as the others: a theme can recolour it."""
-    if figure.layout.uirevision == "kept":
-        return figure
-    given = figure.layout.to_plotly_json()
-    given.pop("template", None)
-    sheet = canvas(int(figure.layout.height or 400), "", "")
-    return go.Figure(figure.data, sheet.layout).update_layout(given)
 
 
 def checkpoint_axis(numbers: Sequence[int]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from plotly.offline import get_plotlyjs
 
 from cofire.explain import title_of
 from cofire.report import colours, notation
-from cofire.report.plots import FONT, on_sheet
+from cofire.report.plots import FONT, canvas
 
 
 @cache
@@ -84,6 +84,16 @@ def render(template: str, figures: Mapping[str, go.Figure] | None = None, **word
             **words,
         )
     )
+
+
+def on_sheet(figure: go.Figure) -> go.Figure:
+    """A figure that was drawn without `canvas`, on the same sheet as the others: a theme can recolour it."""
+    if figure.layout.uirevision == "kept":
+        return figure
+    given = figure.layout.to_plotly_json()
+    given.pop("template", None)
+    sheet = canvas(int(figure.layout.height or 400), "", "")
+    return go.Figure(figure.data, sheet.layout).update_layout(given)
 
 
 def dumped(value: object) -> Markup:

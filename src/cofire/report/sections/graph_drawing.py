@@ -14,9 +14,9 @@ import plotly.graph_objects as go
 import torch
 
 from cofire.graphs.layout import force_layout
-from cofire.report.colours import CLASS_COLOURS, LIGHT, palette
+from cofire.report.colours import CLASS_COLOURS, LIGHT, fade, palette
 from cofire.report.notation import count, joined, plural, short
-from cofire.report.plots import canvas, fade, plain
+from cofire.report.plots import canvas, plain
 from cofire.report.section import Floats
 
 Ints = npt.NDArray[np.int64]
