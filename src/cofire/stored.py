@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import Field, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar, Self, get_type_hints
 
@@ -46,8 +46,8 @@ class Stored:
 
     def described(self) -> dict[str, Any]:
         """As JSON can hold it."""
-        told = {one.name: getattr(self, one.name) for one in kept_in(type(self), self.apart)}
-        return {"format": self.format, "kind": self.stored_as, **to_jsonable_python(told)}
+        told = to_jsonable_python(values_of(self, self.apart))
+        return {"format": self.format, "kind": self.stored_as, **told}
 
     @classmethod
     def of(cls, described: Mapping[str, Any]) -> Self:
@@ -87,9 +87,9 @@ class Stored:
         return found
 
 
-def kept_in(kind: Any, apart: Sequence[str] = ()) -> list[Field[Any]]:
-    """The fields of a dataclass, but for some."""
-    return [one for one in fields(kind) if one.name not in apart]
+def values_of(held: Any, apart: Sequence[str] = ()) -> dict[str, Any]:
+    """The fields of a dataclass, but for some, with what they hold."""
+    return {one.name: getattr(held, one.name) for one in fields(held) if one.name not in apart}
 
 
 def fields_of(kind: Any, held: Mapping[str, Any], apart: Sequence[str] = ()) -> dict[str, Any]:
@@ -101,7 +101,9 @@ def fields_of(kind: Any, held: Mapping[str, Any], apart: Sequence[str] = ()) -> 
     """
     hints = get_type_hints(kind, include_extras=True)
     return {
-        one.name: typed(hints[one.name], held[one.name], one.name) for one in kept_in(kind, apart)
+        one.name: typed(hints[one.name], held[one.name], one.name)
+        for one in fields(kind)
+        if one.name not in apart
     }
 
 

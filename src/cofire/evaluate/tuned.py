@@ -20,7 +20,7 @@ from cofire.marks import choice
 from cofire.network import Network
 from cofire.shown import Shown
 from cofire.statistics import Interval
-from cofire.stored import Stored, fields_of, kept_in, typed
+from cofire.stored import Stored, fields_of, typed, values_of
 
 Rewarded = Literal["iou", "pointing"]
 """What a reward is given for: the box, or where the map points."""
@@ -177,9 +177,9 @@ class Tuned(Shown, Stored):
             "sigma": sigma,
             "box": shown,
             "split": "tuning",
-            **{one.name: getattr(self, one.name) for one in kept_in(type(self), self.apart)},
+            **values_of(self, self.apart),
             "gain": [self.gain.value, self.gain.low, self.gain.high],
-            "runs": [{**vars(one), **one.run.described()} for one in self.learned],
+            "runs": [{**values_of(one, ("run",)), **one.run.described()} for one in self.learned],
         }
         plain: dict[str, Any] = to_jsonable_python(told)
         return plain
