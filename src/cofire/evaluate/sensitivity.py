@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -381,29 +381,14 @@ def _blurred(explanation: Explanation, sigma: float | None) -> Explanation:
 
 @validated
 @dataclass(frozen=True, eq=False)
-class Stability:
-    """How far a method's explanations move when the images do.
+class Stability(Shift):
+    """How far a method's explanations move when images do: each image's mean over what counts for it.
 
     Attributes:
         shifts: One for each perturbation, in the order in which they were given.
     """
 
     shifts: tuple[Shift, ...]
-
-    @property
-    def centroid(self) -> PerImage:
-        """The mean of each image's shifts of the centroid, over the perturbations that count for it."""
-        return _averaged([each.centroid for each in self.shifts])
-
-    @property
-    def box_iou(self) -> PerImage:
-        """The same of the boxes' intersection over union."""
-        return _averaged([each.box_iou for each in self.shifts])
-
-    @property
-    def rank_correlation(self) -> PerImage:
-        """The same of the maps' rank correlation."""
-        return _averaged([each.rank_correlation for each in self.shifts])
 
 
 @validated
@@ -437,9 +422,9 @@ def stability(
             "perturb the batch without changing its shape",
         )
     before = explained(images)
-    return Stability(
-        tuple(shift(before, explained(each), sigma=sigma, box=box) for each in perturbed)
-    )
+    shifts = tuple(shift(before, explained(each), sigma=sigma, box=box) for each in perturbed)
+    parts = [_averaged([getattr(each, part.name) for each in shifts]) for part in fields(Shift)]
+    return Stability(*parts, shifts)
 
 
 def _averaged(parts: Sequence[PerImage]) -> PerImage:
