@@ -439,7 +439,7 @@ class TestUnit:
             read_boxes(file, NAMES, unit="fraction")
         with pytest.raises(DataError, match="is not from 0 to 1"):
             read_boxes(self.boxes(tmp_path, "json", (0.25, 0.5, 7, 8)), NAMES, unit="fraction")
-        with pytest.raises(OptionError, match="pixel or fraction"):
+        with pytest.raises(OptionError, match="'pixel' or 'fraction'"):
             read_boxes(file, NAMES, unit="percent")
 
 

@@ -423,8 +423,11 @@ def stability(
         )
     before = explained(images)
     shifts = tuple(shift(before, explained(each), sigma=sigma, box=box) for each in perturbed)
-    parts = [_averaged([getattr(each, part.name) for each in shifts]) for part in fields(Shift)]
-    return Stability(*parts, shifts)
+    parts: dict[str, Any] = {
+        part.name: _averaged([getattr(each, part.name) for each in shifts])
+        for part in fields(Shift)
+    }
+    return Stability(**parts, shifts=shifts)
 
 
 def _averaged(parts: Sequence[PerImage]) -> PerImage:
