@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -295,7 +295,7 @@ def layer_axis(layers: Sequence[str], size: Any) -> dict[str, Any]:
 
 
 def bars(
-    layers: Sequence[str], numbers: Mapping[str, Iterable[float]], title: str, hover: str
+    layers: Sequence[str], numbers: Mapping[str, Sequence[float]], title: str, hover: str
 ) -> go.Figure:
     """Numbers of every layer as bars, from input (top) to output; several behind each other.
 

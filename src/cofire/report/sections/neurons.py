@@ -81,7 +81,9 @@ class Idle(Section):
             for column, values in self.counts.items()
         }
         held = {
-            _KINDS[c]: 100 * share[self.drawn, -1] for c, share in shares.items() if self.total(c)
+            _KINDS[c]: (100 * share[self.drawn, -1]).tolist()
+            for c, share in shares.items()
+            if self.total(c)
         }
         if held:
             names = [results.layers[i] for i in self.drawn]
