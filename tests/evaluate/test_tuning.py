@@ -428,5 +428,5 @@ def test_a_contrast_of_none_among_others_is_told_with_what_to_begin_with():
 
 
 def test_what_to_begin_with_is_an_option_of_the_method(network, collection):
-    with pytest.raises(OptionError, match=r"sigmaa= to begin with.*pass 'sigma'"):
+    with pytest.raises(OptionError, match=r"start of discernible='sigmaa'.*pass 'sigma'"):
         tune(network, collection, PREPARATION, candidates=LAYERS, start={"sigmaa": 0.1})
