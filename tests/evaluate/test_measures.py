@@ -68,9 +68,7 @@ def test_no_measures_are_not_the_usual_ones():
 
 def test_what_a_users_own_function_raises_is_told_with_the_inputs_it_got():
     inputs, classes = torch.zeros(2, 4), torch.tensor([0, 1])
-    with pytest.raises(
-        DataError, match=r"RuntimeError for inputs \(2, 4\), torch.float32.*correct"
-    ):
+    with pytest.raises(DataError, match=r"inputs \(2, 4\), torch.float32: RuntimeError.*correct"):
         probability_of(lambda given: given @ torch.zeros(9, 3), inputs, classes)
     assert (
         probability_of(

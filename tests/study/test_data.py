@@ -374,7 +374,7 @@ def test_options_of_weights_that_do_nothing_are_refused(given, said):
 
 
 def test_a_data_set_of_no_such_name_is_told_with_the_nearest():
-    with pytest.raises(OptionError, match=r"data set 'digit'.*did you mean 'digits'"):
+    with pytest.raises(OptionError, match=r"data set='digit'.*pass 'digits'"):
         load_dataset("digit")
 
 

@@ -338,7 +338,7 @@ def load_dataset(name: str, root: str | Path | None = None, *, seed: int = 0) ->
         >>> tuple(data.train_inputs.shape), tuple(data.test_inputs.shape)
         ((1437, 1, 8, 8), (360, 1, 8, 8))
     """
-    choice(DATASETS).of("name", name)
+    choice(DATASETS).of("data set", name)
     plain = name.removesuffix(_MIXED)
     data = _digits() if plain == "digits" else _torchvision(plain, data_root(root))
     if name == plain:
