@@ -75,7 +75,7 @@ def test_what_no_layer_can_be_chosen_by_is_told():
         LayerError, match="'gate', which cannot be observed because it does not depe"
     ):
         network.select("gate")
-    with pytest.raises(LayerError, match=r"a predicate that raises AttributeError: .*'nmae'"):
+    with pytest.raises(LayerError, match=r"a predicate fails: AttributeError: .*'nmae'"):
         network.select(lambda layer: layer.nmae)
     assert len(network.select(lambda layer: layer.name == "act")) == 1
 
