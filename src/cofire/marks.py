@@ -277,6 +277,8 @@ def choice(values: Iterable[Any]) -> Mark:
 
     def check(value: Any) -> Any:
         for each in choices:
+            if isinstance(value, bool) and not isinstance(each, bool):
+                continue  # True is no 1
             if isinstance(value, type(each)) and value == each:
                 return each
         words = [each for each in choices if isinstance(each, str)]

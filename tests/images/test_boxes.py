@@ -195,7 +195,8 @@ class TestXml:
         found = read_boxes(tmp_path / "v" / "a.xml", ["dog"], first_pixel=0)
         assert (found.kind, found.entries[0].name) == ("VOC XML", "a")
         assert found.entries[0].boxes == ((1.0, 1.0, 21.0, 11.0),)
-        refused(OptionError, tmp_path / "v", ["dog"], first_pixel=2)
+        for given in (2, True):
+            refused(OptionError, tmp_path / "v", ["dog"], first_pixel=given)
 
     def test_a_box_of_one_pixel_is_a_box_and_a_part_of_a_thing_is_none(self, tmp_path):
         part = "<part><name>head</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox></part>"
