@@ -14,7 +14,7 @@ from cofire.activations.batches import classes_of, name_of
 from cofire.activations.labelling import ClassRows, Labelling
 from cofire.activations.neurons import Grouping, NeuronView
 from cofire.activations.statistics import ActivationStatistics
-from cofire.errors import BudgetError, DataError, LabelError, MergeError, OptionError
+from cofire.errors import BudgetError, DataError, LabelError, MergeError, OptionError, ResultError
 
 OCCURRING = torch.tensor([3, 17, 998])
 
@@ -258,6 +258,10 @@ def test_a_summary_from_before_there_were_numbers_of_classes_opens(tiny, tmp_pat
         name: value for name, value in tensors.items() if not name.endswith("statistics.classes")
     }
     assert len(older) == len(tensors) - 2
+    layers = [{**layer, "by_chance": 10**15} for layer in note["layers"]]
+    save_file(older, path, metadata={"cofire.summary": json.dumps({**note, "layers": layers})})
+    with pytest.raises(ResultError, match="no summary of this version"):
+        ActivationSummary.load(path)  # at once
     save_file(older, path, metadata={"cofire.summary": json.dumps(note)})
     again = ActivationSummary.load(path)
     assert again.options == summary.options

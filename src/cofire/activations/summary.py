@@ -400,6 +400,11 @@ class ActivationSummary(Shown):
             rest = {k.removeprefix(f"{part}."): v for k, v in plain if k.startswith(f"{part}.")}
             return kind(**named, **rest) if named else None
 
+        for index, described in enumerate(header["layers"]):
+            runs = {name.split(".")[1] for name in tensors if name.startswith(f"{index}.by_chance")}
+            if len(runs) != described["by_chance"]:
+                raise ValueError("runs by chance that are not there")
+
         layers = tuple(
             LayerSummary(
                 layer=ActivationLayer(**tuples(described["layer"])),
