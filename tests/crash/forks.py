@@ -26,7 +26,7 @@ _CHANGES = {
     "os.symlink",
 }
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-_PATIENCE = 600
+_PATIENCE = 3600
 
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(["tests.crash.loaded"])
