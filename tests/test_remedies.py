@@ -600,7 +600,7 @@ def boosting_without_test_data(tiny, _):
     )
 
 
-@remedy(errors.OptionError, "leave them out")
+@remedy(errors.OptionError, "leave boost_layers out")
 def options_of_boosting_without_it(tiny, _):
     states = [tiny.model.state_dict()]
     return (

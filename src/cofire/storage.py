@@ -369,6 +369,7 @@ def with_columns(table: pa.Table, schema: pa.Schema, told: str) -> pa.Table:
     Raises:
         ResultError: A column that is never null is missing, or one is of another type.
     """
+    notes = table.schema.metadata  # which new names would take away
     # The words of now, where the table has none of them.
     now = [WORDS.get(name, name) for name in table.column_names]
     table = table.rename_columns(now) if len(set(now)) == len(now) else table
@@ -386,7 +387,7 @@ def with_columns(table: pa.Table, schema: pa.Schema, told: str) -> pa.Table:
             [*known, *(table[one.name] for one in others)],
             [*schema.names, *(one.name for one in others)],
         )
-        return whole.cast(pa.schema([*schema, *others], table.schema.metadata))
+        return whole.cast(pa.schema([*schema, *others], notes))
     except (pa.ArrowException, ValueError) as error:
         raise ResultError(
             f"{told}: {error}",

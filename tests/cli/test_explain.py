@@ -30,7 +30,7 @@ from torch import nn
 class Looking(nn.Module):
     def __init__(self):
         super().__init__()
-        self.look = nn.Conv3d(1, 1, (3, 1, 1))
+        self.look = nn.Conv3d(1, 1, 3)
         self.last = nn.Linear(1, 4)
 
     def forward(self, x):

@@ -400,6 +400,10 @@ class Finding:
         sure: How sure that is, "" where there is nothing to say.
         advice: What to do, "" for nothing.
         about: Id of the section of the page that shows it.
+
+    Example:
+        >>> print(Finding("problem", "79 of 240 neurons are dead", "layer 2", advice="lower the rate"))
+        79 of 240 neurons are dead (layer 2). To do: lower the rate.
     """
 
     level: Level
