@@ -1,6 +1,6 @@
 """What it costs that any cut of the data gives the same bits: exact sums against plain ones, processor time.
 
-    OMP_NUM_THREADS=1 python benchmarks/same_bits.py [--repetitions 15] [--only "1000 classes"]
+    OMP_NUM_THREADS=1 python benchmarks/same_bits.py [--repetitions 15] [--only "1000 classes"] [--of-a-class 40]
 
 Whole summaries (both passes) of three networks: the fully connected one is the cheapest that we know, so what
 comes on top weighs most there. The two in turn, whichever first changing places; the median of the ratios with
@@ -49,7 +49,7 @@ def interval(values):
     return ordered[at], ordered[-1 - at]
 
 
-def main(repetitions, only):
+def main(repetitions, only, of_a_class):
     exact, inside = Sums.add, 0.0
 
     def clocked(add):
@@ -67,6 +67,7 @@ def main(repetitions, only):
             continue
         torch.manual_seed(0)
         make, shape, samples = NETWORKS[name]
+        samples = max(samples, of_a_class * classes)
         inputs = torch.rand(samples, *shape)
         network = Network(make(classes).eval(), inputs[:2])
         data = inputs, torch.randint(classes, (samples,))
@@ -100,5 +101,6 @@ def main(repetitions, only):
 if __name__ == "__main__":
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--repetitions", type=int, default=15)
+    asked.add_argument("--of-a-class", type=int, default=40, help="samples of each class at least")
     asked.add_argument("--only", default="", help="cases in whose name this is")
     main(**vars(asked.parse_args()))

@@ -44,13 +44,14 @@ def test_numbers_that_cancel_leave_what_a_float_would_lose():
 
 def test_the_definition_gives_the_same_digits_as_the_compiled_loop():
     draw = torch.Generator().manual_seed(0)
-    fast, slow = Sums.empty(9, 300), Sums.empty(9, 300)
-    for power in (0, 40, -300, 3, 250, 251):
+    fast, slow = Sums.empty(9, 1100), Sums.empty(9, 1100)
+    for power in (-301, 0, 40, -300, 3, 250, 251):
         rows = torch.randperm(9, generator=draw)[:7]
-        values = torch.randn(7, 300, dtype=torch.float64, generator=draw)
-        values *= torch.logspace(-1, 1, 300, dtype=torch.float64) ** power
-        values[torch.rand(7, 300, generator=draw) < 0.2] = 0.0
-        values[torch.rand(7, 300, generator=draw) < 0.1] = -5e-324
+        values = torch.randn(7, 1100, dtype=torch.float64, generator=draw)
+        values *= torch.logspace(-1, 1, 1100, dtype=torch.float64) ** power
+        values[torch.rand(7, 1100, generator=draw) < 0.2] = 0.0
+        values[torch.rand(7, 1100, generator=draw) < 0.1] = -1.6e-308
+        values[:, torch.rand(1100, generator=draw) < 0.1] *= 1e-290
         fast.add(rows, values)
         slow._add_torch(rows, values)
         assert torch.equal(fast.digits, slow.digits)

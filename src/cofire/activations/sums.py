@@ -18,6 +18,9 @@ _DIGITS, _BITS = 3, 32
 _BASE = float(1 << _BITS)
 _LOWEST = -29
 """A level below it would need numbers smaller than float64 has: what lies that low counts as zero."""
+_SMALLEST = torch.finfo(torch.float64).tiny
+_NOTHING = _LOWEST - 1
+"""The level of a column without a number yet, or of zeros alone: it is raised without digits to be moved."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,8 @@ class Sums(State):
     @classmethod
     def empty(cls, rows: int, columns: int, device: torch.device | str = "cpu") -> Self:
         """Before any number, which changes nothing when merged."""
-        digits = torch.zeros(_DIGITS, rows, columns, dtype=torch.int64, device=device)
-        level = torch.full((columns,), _LOWEST, dtype=torch.int64, device=device)
+        digits = torch.from_numpy(np.zeros((_DIGITS, rows, columns), np.int64)).to(device)
+        level = torch.full((columns,), _NOTHING, dtype=torch.int64, device=device)
         return cls(digits, level, torch.arange(rows, device=device))
 
     def add(self, rows: Tensor, values: Tensor) -> None:
@@ -82,8 +85,9 @@ class Sums(State):
         if not bool(torch.isfinite(most).all()):
             raise _infinite()
         level = (torch.frexp(most).exponent.to(torch.int64) - 1).div(_BITS, rounding_mode="floor")
-        self._raise(level.masked_fill(most == 0, _LOWEST))
-        return torch.ldexp(torch.ones_like(values[0]), -_BITS * self.level)
+        self._raise(level.clamp(min=_LOWEST).masked_fill(most < _SMALLEST, _NOTHING))
+        some = (self.level > _NOTHING).to(values.dtype)
+        return torch.ldexp(some, -_BITS * self.level)
 
     def _add_torch(self, rows: Tensor, values: Tensor) -> None:
         """The definition, and the way on other devices."""
@@ -166,12 +170,33 @@ def _infinite() -> NonFiniteError:
     )
 
 
-_STRIP = 256
-"""Columns handled together, whose numbers stay in the first cache."""
-_WHOLE = 1.5 * 2.0**52
-"""Added to a whole number below 2⁵¹, it puts that number into the lowest bits, with which compilers work in vectors."""
-_SIZE, _INFINITE = np.int64(0x7FFFFFFFFFFFFFFF), np.int64(0x7FF << 52)
-_DIGIT, _NEXT = np.int64(_BITS), 2.0**_BITS
+_STRIP = 1024
+"""Columns handled together: memory is read ahead in long rows, and what is kept of them stays in the first cache."""
+_SIZE, _FIELD, _INFINITE = np.int64(0x7FFFFFFFFFFFFFFF), np.int64(52), np.int64(0x7FF)
+_DIGIT, _NEXT, _BIAS = np.int64(_BITS), 2.0**_BITS, np.int64(1023)
+
+
+@compiler(error_model="numpy")
+def _make_room(bits: Any, digits: Any, level: Any, start: Any, largest: Any, scale: Any) -> Any:
+    """Raise the columns from `start` on that one of these numbers is too large for; whether one is NaN or infinite."""
+    power = np.empty(1, np.int64)
+    for c in range(len(bits)):
+        # The exponent as frexp gives it, less one; of zero and of what is denormal it is none.
+        exponent = (bits[c] & _SIZE) >> _FIELD
+        if exponent == _INFINITE:
+            return True
+        held, needed = level[start + c], max((exponent - _BIAS) // _DIGIT, _LOWEST)
+        if exponent > 0 and needed > held:
+            up = needed - held
+            for k in range(digits.shape[1] if held != _NOTHING else 0):
+                for place in range(_DIGITS - 1, -1, -1):
+                    moved = digits[place - up, k, start + c] if place >= up else 0
+                    digits[place, k, start + c] = moved
+            level[start + c] = held = needed
+        largest[c] = _DIGIT * held + _DIGIT - 1 + _BIAS if held != _NOTHING else 0
+        power[0] = (_BIAS - _DIGIT * held) << _FIELD if held != _NOTHING else 0
+        scale[c] = power.view(np.float64)[0]
+    return False
 
 
 @compiler(error_model="numpy")
@@ -179,50 +204,34 @@ def _add_digits(
     low: Any, high: Any, digits: Any, level: Any, rows: Any, values: Any, bits: Any
 ) -> Any:
     """The definition in one go; whether a number is NaN or infinite, and then the sums are of no use."""
-    most = np.empty(_STRIP, np.int64)
+    largest = np.empty(_STRIP, np.int64)
     scale = np.empty(_STRIP)
     rest = np.empty(_STRIP)
-    held = np.empty(_STRIP)
-    held_bits = held.view(np.int64)
-    zero = np.full(1, _WHOLE).view(np.int64)[0]
-    power = np.empty(1, np.int64)
     for start in range(low, high, _STRIP):
         m = min(_STRIP, high - start)
-        most[:] = 0
+        _make_room(np.zeros(m, np.int64), digits, level, start, largest, scale)
         for at in range(len(rows)):
-            row_bits = bits[at, start : start + m]
+            row, row_bits = values[at, start : start + m], bits[at, start : start + m]
+            over = np.int64(0)
             for c in range(m):
-                size = row_bits[c] & _SIZE
-                most[c] = size if size > most[c] else most[c]
-        worst = np.int64(0)
-        for c in range(m):
-            worst = max(worst, most[c])
-        if worst >= _INFINITE:
-            return True
-        for c in range(m):
-            # The exponent as frexp gives it; of zero and of what is denormal one below the lowest level.
-            up = ((most[c] >> 52) - 1023) // _DIGIT - level[start + c]
-            if up > 0:
-                for k in range(digits.shape[1]):
-                    for place in range(_DIGITS - 1, -1, -1):
-                        moved = digits[place - up, k, start + c] if place >= up else 0
-                        digits[place, k, start + c] = moved
-                level[start + c] += up
-            power[0] = (1023 - _DIGIT * level[start + c]) << 52
-            scale[c] = power.view(np.float64)[0]
-        for at in range(len(rows)):
-            row = values[at, start : start + m]
+                over |= largest[c] - ((row_bits[c] & _SIZE) >> _FIELD)
+            if over < 0 and _make_room(row_bits, digits, level, start, largest, scale):
+                return True
+            high_digits = digits[0, rows[at], start : start + m]
+            middle_digits = digits[1, rows[at], start : start + m]
+            some = np.int64(0)
             for c in range(m):
-                rest[c] = row[c] * scale[c]
-            for place in range(_DIGITS):
-                into = digits[place, rows[at], start : start + m]
+                left = row[c] * scale[c]
+                digit = np.trunc(left)
+                high_digits[c] += np.int64(digit)
+                left = (left - digit) * _NEXT
+                digit = np.trunc(left)
+                middle_digits[c] += np.int64(digit)
+                rest[c] = (left - digit) * _NEXT
+                some |= np.int64(rest[c])
+            # Mostly nothing is left, and a third of the memory need not be read and written.
+            if some != 0:
+                low_digits = digits[2, rows[at], start : start + m]
                 for c in range(m):
-                    whole = (rest[c] + _WHOLE) - _WHOLE
-                    # Towards zero: what was rounded away from it goes back by one.
-                    away = abs(whole) > abs(rest[c])
-                    whole -= (1.0 if rest[c] > 0 else -1.0) if away else 0.0
-                    held[c] = whole + _WHOLE
-                    rest[c] = (rest[c] - whole) * _NEXT
-                for c in range(m):
-                    into[c] += held_bits[c] - zero
+                    low_digits[c] += np.int64(rest[c])
     return False
