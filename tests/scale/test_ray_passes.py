@@ -83,8 +83,9 @@ def here(model, tmp_path_factory):
 
 
 # Of 2 and 12 actors see below.
-def test_any_number_of_actors_gives_the_same_bytes(machines, model, here, tmp_path):
-    found = on_ray(model, Data(tmp_path), engine=RayEngine(5), **ASKED)
+@pytest.mark.parametrize("actors", [3, 5])
+def test_any_number_of_actors_gives_the_same_bytes(machines, model, here, tmp_path, actors):
+    found = on_ray(model, Data(tmp_path), engine=RayEngine(actors), **ASKED)
     assert written(found, tmp_path / "summary") == here
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cofire.storage import load_json, read_tensors, save_json, save_result
+from cofire.storage import load_json, read_tensors, save_json, save_result, versions
 from tests.crash.verbs import rows_in
 from tests.golden.place import build
 from tests.golden.running import run
@@ -147,6 +147,20 @@ def change_weights(place):
             "torch.optim.SGD(model.parameters(), 0.2)", "torch.optim.SGD(model.parameters(), 0.1)"
         )
     )
+
+
+def test_shards_of_other_versions_are_refused(place, monkeypatch):
+    one, two = shards_of(place, "evaluate", 2)
+    monkeypatch.setattr("cofire.cli.sharing.versions", lambda: {**versions(), "torch": "2.9.0"})
+    called(place, f"{VERBS['evaluate']} --shard 2/2 --out older")
+    told = refused(place, f"merge {one} older --out x")
+    assert "other values of versions" in told
+    assert "'torch': '2.9.0'" in told
+    monkeypatch.undo()
+    monkeypatch.setattr("cofire.cli.merge.versions", lambda: {**versions(), "torch": "2.9.0"})
+    told = refused(place, f"merge {one} {two} --out x")
+    assert "other values of versions" in told
+    assert not (place / "x").exists()
 
 
 @pytest.mark.slow
