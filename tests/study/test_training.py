@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
@@ -18,6 +19,7 @@ from cofire import StudyOptions, run_study, save_weights
 from cofire.cli.study import Study
 from cofire.errors import OptionError, ResultError, WeightsError
 from cofire.study.augmentation import augmented
+from cofire.study.cost import expected_cost
 from cofire.study.networks import build, load_start
 from cofire.study.samples import Samples
 from cofire.study.tables import TABLES
@@ -310,6 +312,20 @@ def test_what_it_will_take_is_foretold_and_nothing_changes(tmp_path, monkeypatch
     monkeypatch.setattr("cofire.study.rehearsal.LONG", 60.0)
     assert run_study(StudyOptions(**small), tmp_path / "b").neurons.equals(first.neurons)
     assert "Expected" not in capsys.readouterr().err
+
+
+def test_what_a_step_takes_anyway_is_not_taken_for_each_sample(monkeypatch):
+    now = 0.0
+
+    def train(self, start, end, done=None):
+        nonlocal now
+        now += (end - start) * (2.0 + 0.1 * min(self.options.batch_size, len(self.data)))
+
+    monkeypatch.setattr("cofire.study.rehearsal.time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr(Training, "train", train)
+    options = StudyOptions(hidden=(8,), batch_size=128, epochs=2)
+    told = expected_cost(options, (1, 8, 8), 10, 1280, 360)
+    assert told.training == pytest.approx(20 * (2.0 + 0.1 * 128))
 
 
 @pytest.mark.parametrize(

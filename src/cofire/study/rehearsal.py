@@ -29,7 +29,9 @@ from cofire.study.training import Course, Training, seeded
 _FEW, _STEPS, _SECONDS = 8, 5, 2.0
 """Samples of a first step, steps that are timed at the most, and for how long they are."""
 _PATIENCE = 5.0
-"""Seconds that a step may take; of one that would take longer a part is timed."""
+"""Seconds that a step may take; of one that would take longer parts are timed."""
+_MORE = 4
+"""How many times as many samples the larger of two trials has, which tell what each sample takes."""
 LONG = 60.0
 """Seconds from which on it is said how long training takes, and the analysis is tried too."""
 _PER_CLASS, _LEAST = 8, 64
@@ -218,11 +220,17 @@ class Rehearsal:
         few = data.part(torch.arange(min(_FEW, len(data))))
         with seeded(self.options.seed, "dropout", device=_device(model)):
             part = Training(model, self.options, few, self.course, nowhere)
-            share = max(1.0, min(self.options.batch_size, len(data)) / len(few))
+            whole = max(len(few), min(self.options.batch_size, len(data)))
+            share = whole / len(few)
             if share * (taken := _timed(lambda: part.train(0, 1))) > _PATIENCE:
                 taken = _timed(lambda: part.train(1, 2))
             if share * taken > _PATIENCE:
-                return share * taken
+                # Updating many weights takes as long for few samples as for all.
+                more = data.part(torch.arange(min(_MORE * len(few), whole)))
+                part = Training(model, self.options, more, self.course, nowhere)
+                part.train(0, 1)
+                longer = _timed(lambda: part.train(1, 2))
+                return _grown(whole, (len(few), taken), (len(more), longer))
             trial = Training(model, self.options, data, self.course, nowhere)
             at = [time.perf_counter()]
             # The first step finds memory, and which algorithms are fast.
@@ -259,12 +267,18 @@ class Rehearsal:
 
         try:
             seconds(few)  # compiles loops
-            small, large = seconds(few), seconds(4 * few)
+            small, large = seconds(few), seconds(_MORE * few)
         except CofireError as error:
             announce(f"Note: a trial of the analysis on {few} samples failed: {error}", True)
             return None
-        each = max(0.0, large - small) / (min(4 * few, every) - few) if every > few else 0.0
-        return small + each * max(0, every - few)
+        return _grown(every, (few, small), (min(_MORE * few, every), large))
+
+
+def _grown(samples: int, few: tuple[int, float], more: tuple[int, float]) -> float:
+    """Seconds of so many samples, by those of a few and of more: what is taken anyway, and for each."""
+    if more[0] <= few[0]:
+        return few[1]
+    return few[1] + max(0.0, more[1] - few[1]) / (more[0] - few[0]) * max(0, samples - few[0])
 
 
 def _part(data: Samples | None, count: int) -> Samples | None:
