@@ -17,6 +17,7 @@ import cofire
 from cofire.errors import MergeError, OptionError, ResultError, WeightsError
 from cofire.references import imported
 from cofire.study import Trajectory, follow
+from cofire.study.analysis_options import AnalysisOptions
 from cofire.study.checkpoint_files import checkpoint_files
 from tests.golden.place import build
 from tests.golden.running import forget_modules_of, run
@@ -285,3 +286,10 @@ def test_tables_of_somebody_else_are_no_trajectory(tiny, tmp_path):
         pq.write_table(pq.read_table(file).replace_schema_metadata(None), file)
     with pytest.raises(ResultError, match=r"tables without cofire's options.*a folder of a study"):
         Trajectory.load(tmp_path)
+
+
+@pytest.mark.parametrize("value", [{}, [], [[]]])
+def test_a_damaged_record_is_read_as_far_as_it_goes(value):
+    read = AnalysisOptions.completed({"pairs": None, "by_class": value})
+    assert (read["pairs"], read["by_class"]) == ("none", value)
+    assert AnalysisOptions.completed({"by_class": True})["by_class"] == "full"

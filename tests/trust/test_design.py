@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from cofire.errors import ResultError
+from cofire.storage import save_json
 from cofire.trust.design import FILE, PICTURES, Study, order
 
 from .small import small_study
@@ -96,3 +97,13 @@ def test_a_study_of_another_version_or_a_damaged_one_is_refused(tmp_path):
         Study.open(tmp_path)
     with pytest.raises(ResultError, match=r"trust\.json"):
         Study.open(tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("repeats", 10**15), ("repeats", -1), ("methods", ["one", "other"])]
+)
+def test_a_study_that_does_not_add_up_is_refused(tmp_path, name, value):
+    described = small_study(tmp_path).described()
+    save_json(tmp_path / FILE, {**described, name: value})
+    with pytest.raises(ResultError, match=r"(repeats|pairs of maps) of"):
+        Study.open(tmp_path)

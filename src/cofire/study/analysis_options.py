@@ -223,12 +223,13 @@ class AnalysisOptions(ObservationOptions):
     @classmethod
     def completed(cls, record: Mapping[str, Any]) -> dict[str, Any]:
         """As of all options; results of `cofire.follow` said `None` and `True` in place of words."""
-        words: dict[str, dict[Any, str]] = {
-            "pairs": {None: "none"},
-            "by_class": {kept: word for word, kept in BY_CLASS.items()},
+        words: dict[str, list[tuple[Any, str]]] = {
+            "pairs": [(None, "none")],
+            "by_class": [(kept, word) for word, kept in BY_CLASS.items()],
         }
+        # Of a damaged record a value can be a list, which is no key.
         told = {
-            name: words[name].get(value, value) if name in words else value
+            name: next((word for kept, word in words.get(name, ()) if kept == value), value)
             for name, value in record.items()
         }
         return super().completed(told)

@@ -101,6 +101,14 @@ class Study(Stored):
     options: dict[str, Any] = field(default_factory=dict)
     stored_as = "trust study"
 
+    def __post_init__(self) -> None:
+        if not 0 <= 2 * self.repeats <= len(self.pairs):
+            raise ValueError(f"{self.repeats} repeats of {len(self.pairs)} pairs")
+        for pictures, count in ((self.pairs, len(self.methods)), (self.checks, 1)):
+            for one in pictures:
+                if len(one.maps) != count:
+                    raise ValueError(f"{len(one.maps)} pairs of maps of {one.image!r:.80}")
+
     def __len__(self) -> int:
         """How many pages with questions a person sees."""
         return len(self.pairs) + len(self.checks) + self.repeats
