@@ -226,11 +226,11 @@ class Rehearsal:
                 taken = _timed(lambda: part.train(1, 2))
             if share * taken > _PATIENCE:
                 # Updating many weights takes as long for few samples as for all.
-                more = data.part(torch.arange(min(_MORE * len(few), whole)))
-                part = Training(model, self.options, more, self.course, nowhere)
+                larger = data.part(torch.arange(min(_MORE * len(few), whole)))
+                part = Training(model, self.options, larger, self.course, nowhere)
                 part.train(0, 1)
                 longer = _timed(lambda: part.train(1, 2))
-                return _grown(whole, (len(few), taken), (len(more), longer))
+                return _grown(whole, (len(few), taken), (len(larger), longer))
             trial = Training(model, self.options, data, self.course, nowhere)
             at = [time.perf_counter()]
             # The first step finds memory, and which algorithms are fast.
