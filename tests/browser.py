@@ -89,6 +89,8 @@ def _opened(web, stack, path, *, width=1280, scheme="light", script=True):
         viewport={"width": width, "height": 900}, color_scheme=scheme, java_script_enabled=script
     )
     stack.callback(context.close)
+    # A machine with much other work is no fault of a page's.
+    context.set_default_timeout(180_000)
     page = context.new_page()
     page.requested, page.complaints = [], []
     page.on("request", lambda r: page.requested.append(r.url))
