@@ -36,7 +36,7 @@ class Sums(State):
     Attributes:
         digits: Sums of digits, the highest place first, (3, rows, columns), int64.
         level: Place of each column's highest digit: it counts multiples of 2^(32 × level),
-            (columns,), int64.
+            (columns,), int64; -30 where there was no number but zeros.
         classes: Number of each row's class, ascending, (rows,), int64.
 
     Example:
@@ -54,6 +54,7 @@ class Sums(State):
     @classmethod
     def empty(cls, rows: int, columns: int, device: torch.device | str = "cpu") -> Self:
         """Before any number, which changes nothing when merged."""
+        # NumPy asks the system for large pages, of which fewer are to be found at first touch.
         digits = torch.from_numpy(np.zeros((_DIGITS, rows, columns), np.int64)).to(device)
         level = torch.full((columns,), _NOTHING, dtype=torch.int64, device=device)
         return cls(digits, level, torch.arange(rows, device=device))
@@ -212,7 +213,7 @@ def _add_digits(
         _make_room(np.zeros(m, np.int64), digits, level, start, largest, scale)
         for at in range(len(rows)):
             row, row_bits = values[at, start : start + m], bits[at, start : start + m]
-            over = np.int64(0)
+            over = np.int64(0)  # below zero as soon as one number is too large
             for c in range(m):
                 over |= largest[c] - ((row_bits[c] & _SIZE) >> _FIELD)
             if over < 0 and _make_room(row_bits, digits, level, start, largest, scale):
