@@ -1,5 +1,6 @@
 """Maps that are contrasted once and followed down once: against loops written from the definition, and toys by hand."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -8,8 +9,10 @@ from torch import nn
 
 from cofire.errors import NonFiniteError
 from cofire.explain import explain as explain_by
-from cofire.explain.methods.guided import guide_of
-from cofire.explain.rules.rows import rows_weighted
+from cofire.explain.methods.discernible import skipping_functions
+from cofire.explain.methods.guided import guide_of, guided_evidence
+from cofire.explain.rules.rows import rows_weighted, sums_weighted
+from cofire.explain.tracing.plan import plan_of
 from cofire.network import Network
 from tests.explain.networks import overflowing
 from tests.explain.test_contrasted import Colours, Last
@@ -202,3 +205,51 @@ def test_rows_that_count_nothing_are_left_out_of_a_product(shape):
             atol=1e-4,
             rtol=1e-4,
         )
+
+
+@pytest.mark.parametrize("spoken", [0, 1, 3, 9])
+def test_sums_of_zeros_are_left_out_of_a_product(spoken):
+    torch.manual_seed(0)
+    by, weight = torch.zeros(9, 30), torch.randn(30, 8)
+    by[torch.randperm(9)[:spoken], 3:] = torch.randn(spoken, 27)
+    torch.testing.assert_close(sums_weighted(by, weight), by @ weight, atol=1e-5, rtol=1e-5)
+
+
+def evidence(model, images, *, together, functions=()):
+    network = Network(model, images[:1])
+    guide = guide_of(network)
+    assert guide.together == frozenset(guide.starts)
+    replaced = {**guide.functions, **dict(functions), **skipping_functions(plan_of(network).steps)}
+    looked = [*guide.starts, *guide.read]
+    logits, values = network.trace(images, looked, gradients=looked, replace=replaced)
+    guide = replace(guide, together=guide.together if together else frozenset())
+    return guided_evidence(guide, logits, values, torch.tensor([[0], [2]]), 0.7)
+
+
+def test_class_and_rival_go_down_a_head_at_once_as_they_do_one_after_the_other():
+    torch.manual_seed(0)
+    head = [nn.Flatten(), nn.Linear(4 * 16, 60), nn.GELU(), nn.Dropout(), nn.Linear(60, 5)]
+    model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), *head).eval()
+    images = torch.rand(2, 1, 8, 8)
+    both, one = (evidence(model, images, together=way) for way in (True, False))
+    for first, second in zip(both.maps, one.maps, strict=True):
+        torch.testing.assert_close(first, second, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(8, 12), (9, 14)])
+def test_patches_go_back_as_a_convolution_does(size):
+    torch.manual_seed(0)
+    conv, values = nn.Conv2d(3, 5, 4, stride=4), torch.rand(2, 3, *size, requires_grad=True)
+    model = nn.Sequential(conv, nn.ReLU(), nn.Flatten(), nn.LazyLinear(3))
+    model(values)
+    network = Network(model, values.detach()[:1])
+    replaced = skipping_functions(plan_of(network).steps)
+    assert {node.name for node in replaced} >= {"conv2d", "linear"}
+    found, expected = (
+        torch.autograd.grad(logits[:, 1].sum(), values)[0]
+        for logits in (
+            network.trace(values, gradients=True, replace=replaced)[0],
+            network.trace(values, gradients=True)[0],
+        )
+    )
+    torch.testing.assert_close(found, expected)

@@ -17,6 +17,7 @@ from cofire.explain.rules.positions import TokenMap
 from cofire.explain.rules.registry import Step
 from cofire.explain.tracing.plan import Plan, once_a_graph, plan_of
 from cofire.network import ActivationLayer, Network
+from cofire.network.operators import named
 from cofire.network.reading import module_of
 
 Function = Callable[..., Any]
@@ -27,6 +28,13 @@ ROWS = 48
 """The finest layer that is read is the coarsest of so many rows and columns."""
 
 _NEVER_BELOW_ZERO = ("relu", "relu6", "sigmoid", "hardsigmoid")
+
+_HEAD = named("elementwise", "reshape", "squeeze", "identity", "dropout") | {
+    "linear",
+    "mean",
+    "adaptive_avg_pool2d",
+    "avg_pool2d",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +47,14 @@ class Guide:
         read: Values at which it is looked where the evidence lies, from the input up.
         functions: What takes the place of activation layers, so that only what speaks for the class
             goes on.
+        together: Starts to which the evidence of class and rival goes down at once, so that weights of
+            fully connected layers are read once for both.
     """
 
     starts: Mapping[fx.Node, TokenMap]
     read: Mapping[fx.Node, TokenMap]
     functions: Mapping[fx.Node, Function] = field(default_factory=dict)
+    together: frozenset[fx.Node] = frozenset()
 
 
 def guide_of(network: Network, weights: bool = False, rows: int = ROWS) -> Guide | None:
@@ -95,7 +106,17 @@ def _guide(network: Network, weights: bool, rows: int) -> Guide | None:
         starts,
         {node: read[node] for node in sorted(read, key=order.__getitem__)},
         {n: partial(_speaking, Step.of(n), n in read) for n in plan.layers if order[n] < top},
+        frozenset(start for start in starts if _fully_connected(plan, start)),
     )
+
+
+def _fully_connected(plan: Plan, start: fx.Node) -> bool:
+    """Whether what comes behind a start is a head of linear layers, of which reading the weights takes longest."""
+    behind = {start}
+    for node in reversed(plan.steps):
+        if node is not start and not behind.isdisjoint(node.all_input_nodes):
+            behind.add(node)
+    return {plan.steps[node][0].name for node in behind - {start}} <= _HEAD
 
 
 def _side(place: TokenMap) -> int:
@@ -184,7 +205,7 @@ def guided_evidence(
     # The caller may be in a mode in which nothing is recorded, nor could what is recorded be read.
     with torch.inference_mode(False), torch.no_grad():
         for node in starts:
-            gradients = [_gradient(logits, one, values[node]) for one in which]
+            gradients = _gradients(logits, which, values[node], node in guide.together)
             if gradients[0] is None:
                 continue
             place, value = guide.starts[node], values[node].detach()
@@ -212,9 +233,15 @@ def guided_evidence(
     return LayerMaps(tuple(guide.read[node].name for node in read), tuple(maps))
 
 
-def _gradient(logits: Tensor, classes: Tensor, value: Tensor) -> Tensor | None:
-    start = torch.zeros_like(logits).scatter(1, classes, 1.0)
-    return torch.autograd.grad(logits, value, start, retain_graph=True, allow_unused=True)[0]
+def _gradients(
+    logits: Tensor, which: Sequence[Tensor], value: Tensor, together: bool
+) -> list[Tensor | None]:
+    """Of the logits of each of some classes by a value."""
+    starts = [torch.zeros_like(logits).scatter(1, one, 1.0) for one in which]
+    by = partial(torch.autograd.grad, logits, value, retain_graph=True)
+    if together and len(starts) > 1:
+        return list(torch.func.vmap(lambda start: by(start)[0])(torch.stack(starts)))
+    return [by(start, allow_unused=True)[0] for start in starts]
 
 
 def _wide(value: Tensor) -> Tensor:

@@ -22,6 +22,9 @@ from cofire.network import ActivationLayer
 _FLOOR = 0.005
 """What a layer says at the least, as a share of an even map: one layer alone cannot forbid a place."""
 
+_AT_ONCE = 16
+"""Values of so many layers are multiplied: each is at most 200 times the pixels of an image."""
+
 
 @dataclass(frozen=True, eq=False)
 class LayerMaps:
@@ -110,22 +113,26 @@ class LayerMaps:
 
     def _together(self, size: tuple[int, int], sigma: float) -> Tensor:
         floor = _FLOOR / (size[0] * size[1])
-        logs = torch.zeros(len(self), *size, dtype=torch.float64)
-        layers = torch.zeros(len(self), 1, 1, dtype=torch.float64)
+        product = torch.ones(len(self), *size, dtype=torch.float64)
+        logs, layers = torch.zeros(()), torch.zeros(len(self), 1, 1, dtype=torch.float64)
         width = float(sigma * min(size))
-        for values in self.maps:
+        for number, values in enumerate(self.maps, 1):
             down, across = (
                 _spreading(*pair, width) for pair in zip(values.shape[1:], size, strict=True)
             )
-            spread = down @ values.double() @ across.T
-            total = spread.sum((1, 2), keepdim=True)
+            wide = values.double()
+            # The sum of what it spreads to, known before it is spread.
+            total = (down.sum(0)[:, None] * wide * across.sum(0)).sum((1, 2), keepdim=True)
             there = total > 0
-            logs += torch.where(
-                there, (spread / total.where(there, torch.ones(())) + floor).log(), 0.0
-            )
+            # In floors, so that a place of which no layer says anything is at 1 to the last bit.
+            wide = wide / (total * floor).where(there, torch.ones(()))
+            product *= (down @ wide @ across.T).add_(1)
             layers += there
-        agreed = ((logs / layers.clamp(min=1)).exp() - floor).clamp(min=0)
-        agreed = agreed.where(layers > 0, torch.zeros(()))
+            # One logarithm for several layers.
+            if number % _AT_ONCE == 0 or number == len(self.maps):
+                logs = logs + product.log()
+                product.fill_(1)
+        agreed = (logs / layers.clamp(min=1)).expm1()
         return (
             agreed / agreed.sum((1, 2), keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
         ).float()

@@ -95,9 +95,13 @@ class LayerNorm(Scaling):
         ].double()
         eps = step.arguments["eps"]
         eps = torch.finfo(given.dtype).eps if eps is None else eps
-        spread = rows.square().mean(1) if step.name == "rms_norm" else rows.var(1, correction=0)
+        scale = (
+            (rows.square().mean(1) + eps).rsqrt()
+            if step.name == "rms_norm"
+            # The kernel that normalises tells by what it divides.
+            else torch.native_layer_norm(rows, (size,), None, None, eps)[2].squeeze(1)
+        )
         weight = _parameter(values, step.arguments.get("weight"))
-        scale = (spread + eps).rsqrt()
         return scale if weight is None else scale * weight.double().reshape(-1)[index % size]
 
 

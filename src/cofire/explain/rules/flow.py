@@ -48,6 +48,8 @@ class Flow:
 
     def where(self, kept: Tensor | slice) -> Flow:
         """Those that a mask or an index keeps."""
+        if isinstance(kept, Tensor) and kept.dtype == torch.bool and bool(kept.all()):
+            return self
         parts = (
             self.image[kept],
             self.index[kept],
@@ -60,8 +62,7 @@ class Flow:
     def moved(self, index: Tensor, own: bool | None = None) -> Flow:
         """The same evidence at other places; -1 where it leaves the image and ends."""
         moved = replace(self, index=index, own=self.own if own is None else own)
-        inside = index >= 0
-        return moved if bool(inside.all()) else moved.where(inside)
+        return moved.where(index >= 0)
 
 
 def merged(together: Flow, size: int, carried: bool = True) -> tuple[Flow, Tensor]:

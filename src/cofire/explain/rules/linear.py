@@ -22,7 +22,7 @@ from cofire.explain.rules.attention import (
 )
 from cofire.explain.rules.binary import Product
 from cofire.explain.rules.registry import Rule, Step, depends
-from cofire.explain.rules.rows import FEW, rows_weighted
+from cofire.explain.rules.rows import FEW, rows_weighted, sums_weighted
 from cofire.network import Network
 from cofire.network.heads import fit_of
 from cofire.network.operators import named
@@ -86,19 +86,30 @@ def linear_functions(steps: Steps) -> dict[fx.Node, Function]:
 
 
 def skipping_functions(steps: Steps) -> dict[fx.Node, Function]:
-    """Linear layers that on the way back leave out the rows of weights for which no evidence comes.
+    """What takes the place of layers with weights that can go back faster than by the gradient of all.
 
-    Behind a ReLU half of the neurons get none, of logits all but one, and of queries, keys and
-    values in one layer only the values get any.
+    Linear layers leave out the rows of weights for which no evidence comes: behind a ReLU half of
+    the neurons get none, of logits all but one, and of queries, keys and values in one layer only
+    the values get any. Convolutions of patches that lie side by side are products of matrices.
 
     Args:
         steps: What evidence passes.
     """
-    return {
-        node: partial(_linear, any(Step.of(user).name in _PARTED for user in node.users))
-        for node, (step, _) in steps.items()
-        if step.name == "linear" and node.target is torch.ops.aten.linear.default
-    }
+    found: dict[fx.Node, Function] = {}
+    for node, (step, _) in steps.items():
+        if node.target is torch.ops.aten.linear.default:
+            parted = any(Step.of(user).name in _PARTED for user in node.users)
+            found[node] = partial(_linear, parted)
+        elif node.target is torch.ops.aten.conv2d.default and _of_patches(step):
+            found[node] = _patches
+    return found
+
+
+def _of_patches(step: Step) -> bool:
+    weight, given = step.arguments["weight"], step.arguments
+    shape = tuple(weight.meta["val"].shape[2:]) if isinstance(weight, fx.Node) else ()
+    ones = {*given["dilation"], given["groups"]} == {1}
+    return tuple(given["stride"]) == shape and max(shape) > 1 and not any(given["padding"]) and ones
 
 
 _PARTED = named("reshape", "squeeze", "reorder", "split", "part")
@@ -123,13 +134,60 @@ class _Skipping(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         (weight,) = ctx.saved_tensors
-        gradient = gradients[0].reshape(-1, len(weight))
-        found = (
-            rows_weighted(gradient, weight)
-            if ctx.parted or len(gradient) <= FEW
-            else gradient @ weight
+        return _Weighted.apply(gradients[0], weight, ctx.parted), None, None, None
+
+
+class _Weighted(torch.autograd.Function):
+    """Gradients behind a linear layer as those before it; those of several classes at once count as one."""
+
+    @staticmethod
+    def forward(gradient: Tensor, weight: Tensor, parted: bool) -> Tensor:
+        sums = gradient.reshape(-1, len(weight))
+        few = len(sums) <= FEW
+        found = rows_weighted(sums, weight) if parted or few else sums_weighted(sums, weight)
+        return found.reshape(*gradient.shape[:-1], weight.shape[1])
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        pass
+
+    @staticmethod
+    def vmap(
+        info: Any, axes: Any, gradient: Tensor, weight: Tensor, parted: bool
+    ) -> tuple[Tensor, int]:
+        return _Weighted.forward(gradient.movedim(axes[0], 0), weight, parted), 0
+
+
+def _patches(value: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, *_: Any) -> Tensor:
+    found: Tensor = _Patches.apply(value, weight, bias, tuple(stride))
+    return found
+
+
+class _Patches(torch.autograd.Function):
+    """A convolution whose stride is the size of its kernel, to whose weights no gradient goes."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, value: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, int]
+    ) -> Tensor:
+        ctx.save_for_backward(weight)
+        ctx.shape = value.shape
+        return torch.nn.functional.conv2d(value, weight, bias, stride)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        (weight,) = ctx.saved_tensors
+        images, _, rows, columns = gradients[0].shape
+        _, depth, high, wide = weight.shape
+        patches = gradients[0].flatten(2).transpose(1, 2) @ weight.flatten(1)
+        shape = (images, rows, columns, depth, high, wide)
+        whole = patches.reshape(shape).permute(0, 3, 1, 4, 2, 5)
+        found = gradients[0].new_zeros(ctx.shape)
+        # Rows and columns at the border that fill no patch have been in none.
+        found[..., : rows * high, : columns * wide] = whole.reshape(
+            images, depth, rows * high, columns * wide
         )
-        return found.reshape(*gradients[0].shape[:-1], weight.shape[1]), None, None, None
+        return found, None, None, None
 
 
 def reshaped(value: Tensor, shape: Any) -> Tensor:
@@ -199,25 +257,53 @@ def normalized(step: Step, *arguments: Any, **keywords: Any) -> Any:
     with torch.no_grad():
         result = compute(*arguments, **keywords)
     whole = result[0] if isinstance(result, tuple) else result
+    weight = _given(step, arguments, keywords, "weight")
     if step.name in named("layer_norm"):
         over = tuple(range(-len(step.arguments["normalized_shape"]), 0))
-        parts, size = value, value.shape
+        parts = value
     else:
         groups = step.arguments.get("num_groups") or step.arguments.get("group") or value.shape[1]
-        parts, size, over = value.reshape(value.shape[0], int(groups), -1), value.shape, (2,)
+        parts, over = value.reshape(value.shape[0], int(groups), -1), (2,)
+        weight = None if weight is None else weight.reshape(-1, *[1] * (value.ndim - 2))
     plain = step.name == "rms_norm"
-    less = value if plain else (parts - parts.mean(over, keepdim=True)).reshape(size)
     eps = step.arguments.get("eps")
     eps = torch.finfo(value.dtype).eps if eps is None else eps
     with torch.no_grad():
-        spread = less.detach().reshape(parts.shape).square().mean(over, keepdim=True)
-        scale = (spread + eps).rsqrt().expand_as(parts).reshape(size)
-        weight = _given(step, arguments, keywords, "weight")
-        if weight is not None:
-            last = step.name in named("layer_norm")
-            scale = scale * (weight if last else weight.reshape(-1, *[1] * (value.ndim - 2)))
-    moved = _Scaled.apply(less, whole, scale)
+        if plain:
+            scale = (parts.square().mean(over, keepdim=True) + eps).rsqrt()
+        else:
+            # The kernel that normalises tells by what it divides.
+            shape = parts.shape[-len(over) :]
+            scale = torch.native_layer_norm(parts, shape, None, None, eps)[2].to(value.dtype)
+    moved = _Normalized.apply(parts, whole, scale, weight, None if plain else over)
     return (moved, *result[1:]) if isinstance(result, tuple) else moved
+
+
+class _Normalized(torch.autograd.Function):
+    """Values of groups, less their mean if axes are given, that count as scaled by numbers."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        parts: Tensor,
+        whole: Tensor,
+        scale: Tensor,
+        weight: Tensor | None,
+        over: tuple[int, ...] | None,
+    ) -> Tensor:
+        ctx.save_for_backward(scale, weight)
+        ctx.shape, ctx.over = parts.shape, over
+        return whole
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
+        scale, weight = ctx.saved_tensors
+        (gradient,) = gradients
+        gradient = gradient if weight is None else gradient * weight
+        parts = gradient.reshape(ctx.shape) * scale
+        if ctx.over is not None:
+            parts = parts - parts.mean(ctx.over, keepdim=True)
+        return parts, None, None, None, None
 
 
 def _given(step: Step, arguments: Any, keywords: Any, name: str) -> Any:

@@ -27,7 +27,8 @@ def rows_weighted(by: Tensor, weight: Tensor) -> Tensor:
         >>> rows_weighted(torch.tensor([[0.0, 2.0, 0.0]]), torch.tensor([[1.0, 1.0], [3.0, 4.0], [5.0, 6.0]]))
         tensor([[6., 8.]])
     """
-    rows = by.any(0).nonzero().squeeze(1)
+    # The largest of each column is found faster than whether there is any.
+    rows = (by.abs().amax(0) if len(by) else by.any(0)).nonzero().squeeze(1)
     if not len(rows):
         return by.new_zeros(len(by), weight.shape[1])
     plain = by.device.type == "cpu" and by.dtype == weight.dtype == torch.float32
@@ -38,6 +39,33 @@ def rows_weighted(by: Tensor, weight: Tensor) -> Tensor:
         return found
     first, end = int(rows[0]), int(rows[-1]) + 1
     return by[:, first:end] @ weight[first:end]
+
+
+def sums_weighted(by: Tensor, weight: Tensor) -> Tensor:
+    """The product of two matrices, of which the first has many rows of zeros.
+
+    Args:
+        by: (sums, rows), how much each row counts.
+        weight: (rows, columns).
+
+    Returns:
+        (sums, columns).
+
+    Example:
+        >>> sums_weighted(torch.tensor([[0.0, 0.0], [2.0, 1.0]]), torch.tensor([[1.0], [3.0]]))
+        tensor([[0.],
+                [5.]])
+    """
+    # A row without zeros in front is not one of zeros: most matrices need not be read.
+    sums = by[:, 0].nonzero().squeeze(1)
+    if 2 * len(sums) <= len(by):
+        sums = by.any(1).nonzero().squeeze(1)
+    if 2 * len(sums) > len(by):
+        return by @ weight
+    part = by[sums]
+    return by.new_zeros(len(by), weight.shape[1]).index_copy_(
+        0, sums, rows_weighted(part, weight) if len(part) <= FEW else part @ weight
+    )
 
 
 @compiler(fastmath={"contract"})

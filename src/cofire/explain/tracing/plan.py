@@ -12,6 +12,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 from torch import Tensor, fx
 
 from cofire.errors import RuleError
+from cofire.explain.result.neurons import Site
 from cofire.explain.rules import Rule, Step, rule_of
 from cofire.explain.rules.binary import Sum
 from cofire.explain.rules.linear import attends, linear_functions
@@ -40,6 +41,7 @@ class Plan:
             network with attention.
         constants: Nodes at which evidence ends, as they do not depend on the image, by name: a
             class token.
+        sites: Which sites there are of nodes that evidence reached, as far as that was asked.
     """
 
     functional: FunctionalGraph
@@ -51,6 +53,7 @@ class Plan:
     judged: dict[fx.Node, ActivationLayer | TokenMap] = field(default_factory=dict)
     functions: dict[fx.Node, Callable[..., Any]] = field(default_factory=dict)
     constants: dict[fx.Node, str] = field(default_factory=dict)
+    sites: dict[tuple[fx.Node, ...], tuple[Site, ...]] = field(default_factory=dict)
 
     @functools.cached_property
     def bytes_alive(self) -> tuple[int, int, int]:

@@ -108,6 +108,8 @@ def _chosen_on_cpu(
     most: int | None,
     last_resort: bool,
 ) -> Flow:
+    if most == 1 and not scoring.preceding and not scoring.counted:
+        return WindowsOnCPU(fields, flow, all_of_them=False).one(last_resort)
     seen = WindowsOnCPU(fields, flow)
     most = seen.support.shape[1] if most is None else min(most, seen.support.shape[1])
     if not scoring.preceding:

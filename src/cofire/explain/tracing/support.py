@@ -107,8 +107,7 @@ def _highest_of(fields: Fields, flow: Flow) -> Tensor:
     """The highest contribution to each neuron; what contributes nothing counts as 0."""
     if flow.image.device.type != "cpu":
         return candidates_of(fields, flow).support.amax(1)
-    support = WindowsOnCPU(fields, flow).support
-    return support.masked_fill_(support == -torch.inf, 0.0).amax(1)
+    return WindowsOnCPU(fields, flow, all_of_them=False).highest()
 
 
 def _leads_to_weights(plan: Plan, node: fx.Node) -> bool:

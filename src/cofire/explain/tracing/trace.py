@@ -27,6 +27,9 @@ from cofire.network.reading import module_of
 _CHUNK = 1 << 21
 """Products looked at together."""
 
+_DENSE = 64
+"""Places for each neuron up to which neurons are found by looking at all places."""
+
 
 @dataclass
 class Record:
@@ -215,19 +218,33 @@ def _settle(
     key = np.empty(neurons, dtype=np.int64)
     for number in range(neurons):
         key[number] = (image[number] * size + index[number]) * 2 + (direction[number] < 0)
-    order = np.argsort(key, kind="mergesort")
+    places = per_image * (1 + image.max()) if neurons else 0
     found = np.empty(neurons, dtype=np.int64)
-    score = np.empty(neurons)
+    score = np.zeros(neurons)
     row = np.empty(neurons, dtype=np.int64)
     count = 0
+    if places <= _DENSE * neurons:
+        # So many that looking at every place takes less time than sorting them.
+        number_of = np.zeros(places, dtype=np.int32)
+        for number in range(neurons):
+            number_of[key[number]] = 1
+        for at in range(places):
+            if number_of[at]:
+                found[count] = at
+                number_of[at] = count
+                count += 1
+        for number in range(neurons):
+            row[number] = number_of[key[number]]
+    else:
+        order = np.argsort(key, kind="mergesort")
+        for number in range(neurons):
+            at = order[number]
+            if count == 0 or found[count - 1] != key[at]:
+                found[count] = key[at]
+                count += 1
+            row[at] = count - 1
     for number in range(neurons):
-        at = order[number]
-        if count == 0 or found[count - 1] != key[at]:
-            found[count] = key[at]
-            score[count] = 0.0
-            count += 1
-        score[count - 1] += given[at]
-        row[at] = count - 1
+        score[row[number]] += given[number]
     if not carried:
         score[:count] = 1.0
     if 0 <= most < count:
@@ -359,6 +376,9 @@ class Table:
 
     def _sites(self, nodes: Sequence[fx.Node]) -> tuple[Site, ...]:
         plan = self._plan
+        known = plan.sites.get(tuple(nodes))
+        if known is not None:
+            return known
         names: Counter[str] = Counter()
         found = []
         for node in nodes:
@@ -376,7 +396,7 @@ class Table:
             names[name] += 1
             unique = name if names[name] == 1 else f"{name}:{names[name] - 1}"
             found.append(Site(unique, kind, _shape(plan, node), self._channel_axis(node)))
-        return tuple(found)
+        return plan.sites.setdefault(tuple(nodes), tuple(found))
 
 
 def _shape(plan: Plan, node: fx.Node) -> tuple[int, ...]:

@@ -18,6 +18,9 @@ from cofire.explain.tracing.features_on_cpu import memory_of, plain
 
 _NONE = -np.inf
 _LEAST = -1.7976931348623157e308
+_BLOCK = 32
+"""Candidates of which none is looked at alone where their highest score is too low."""
+
 # Without regard for NaN and the order of sums: neither is there, and a maximum has no order.
 _quick = compiler(fastmath={"nnan", "nsz", "reassoc"})
 
@@ -28,13 +31,15 @@ class WindowsOnCPU:
     Args:
         fields: The operator.
         flow: Neurons of its result.
+        all_of_them: Whether the support of all candidates is kept, not of the highest alone: writing
+            it takes as long as working it out.
 
     Attributes:
         support: (neurons, candidates) float64, `Z_cur`; minus infinity where a candidate
-            contributes nothing.
+            contributes nothing. Without rows where it is not kept.
     """
 
-    def __init__(self, fields: Fields, flow: Flow) -> None:
+    def __init__(self, fields: Fields, flow: Flow, all_of_them: bool = True) -> None:
         given = plain(fields.given)
         weight = plain(fields.weight).to(given.dtype).contiguous()
         per_group, height, width = weight.shape[1:]
@@ -53,11 +58,13 @@ class WindowsOnCPU:
             *columns, fields.result, fields.last, fields.groups, per_group
         )
         self._seen = tuple(self._seen)
-        self.support = torch.empty(len(flow), per_group, dtype=torch.float64)
-        self._best = np.empty(len(flow), dtype=np.int64)
-        seen = (order, self._operator, self._seen)
+        kept = len(flow) if all_of_them else 0
+        self.support = torch.empty(kept, per_group, dtype=torch.float64)
+        self._best, self._top = np.empty(len(flow), dtype=np.int64), np.empty(len(flow))
+        self._silent = np.empty(len(flow), dtype=np.bool_)
+        seen = (order, self._operator, self._seen, self.support.numpy())
         products = len(flow) * fields.width
-        over(_sum_products, len(flow), products, *seen, self.support.numpy(), self._best)
+        over(_sum_products, len(flow), products, *seen, self._best, self._top, self._silent)
         self._last = fields.last
 
     def places(self, neuron: Tensor, candidate: Tensor) -> tuple[Tensor, Tensor]:
@@ -85,10 +92,27 @@ class WindowsOnCPU:
             self.reward(score)
         picked = torch.empty(len(score), most, dtype=torch.int64)
         share = torch.empty(len(score), most, dtype=torch.float64)
-        parts = (score.numpy(), last_resort, picked.numpy(), share.numpy())
-        over(_pick, len(score), score.numel(), *parts)
+        parts = (picked.numpy(), share.numpy())
+        over(_pick, len(score), score.numel(), score.numpy(), last_resort, *parts)
+        return self._handed_on(picked, share)
+
+    def one(self, last_resort: bool) -> Flow:
+        """The input with the highest support of each neuron, if any; the same as `chosen` with one, not counted.
+
+        Args:
+            last_resort: Whether it is chosen where it speaks against the neuron.
+        """
+        there = (self._best >= 0) & (self._top > 0 if not last_resort else True)
+        picked = torch.from_numpy(np.maximum(self._best, 0))
+        return self._handed_on(picked[:, None], torch.from_numpy(there[:, None].astype(float)))
+
+    def highest(self) -> Tensor:
+        """The highest support of each neuron, (neurons,); what contributes nothing counts as 0."""
+        return torch.from_numpy(np.where(self._silent, np.maximum(self._top, 0.0), self._top))
+
+    def _handed_on(self, picked: Tensor, share: Tensor) -> Flow:
         given = (self._flow.score.numpy(), self._flow.row.numpy(), self._shape[1:], self._last)
-        found = _handed_on(self._operator, self._seen, *parts[2:], *given)
+        found = _handed_on(self._operator, self._seen, picked.numpy(), share.numpy(), *given)
         image, index, direction, carried, row = map(torch.from_numpy, found)
         return Flow(image, index, direction, carried, row, own=False)
 
@@ -167,15 +191,24 @@ def _inside(start: Any, count: Any, gap: Any, size: Any) -> Any:
 
 @compiler()
 def _sum_products(
-    begin: Any, end: Any, order: Any, operator: Any, seen: Any, support: Any, best: Any
+    begin: Any,
+    end: Any,
+    order: Any,
+    operator: Any,
+    seen: Any,
+    support: Any,
+    best: Any,
+    highest: Any,
+    silent: Any,
 ) -> None:
-    """Support of all candidates, and the candidate with the highest, -1 where none contributes."""
+    """Support of all candidates, the one with the highest, -1 where none contributes, and whether one does not."""
     given, strides, size, weight, kernel, geometry = operator
     image, output, row, column, direction, first = seen
     stride_y, stride_x, padding_y, padding_x, dilation_y, dilation_x, candidates = geometry
     positions = kernel[0] * kernel[1]
     window = np.empty(candidates * positions, dtype=given.dtype)
     taps = np.empty(positions, dtype=np.int64)
+    scratch = np.empty(candidates)
     held = 0
     last_image = last_row = last_column = last_first = -1
     for number in range(begin, end):
@@ -201,13 +234,15 @@ def _sum_products(
                         window[channel * positions + held] = given[at + channel * strides[1]]
                     held += 1
         weights = output[neuron] * candidates * positions
-        row_of = support[neuron]
+        row_of = support[neuron] if len(support) else scratch
         sign = np.float64(direction[neuron])
         if positions == 1:
             _products(window, weight, weights, sign, held, row_of)
         else:
             _window_sums(window, weight, weights, taps, held, positions, sign, row_of)
         best[neuron] = _first_highest(row_of)
+        highest[neuron] = row_of[best[neuron]] if best[neuron] >= 0 else _NONE
+        silent[neuron] = _lowest(row_of) == _NONE
 
 
 @_quick
@@ -254,6 +289,14 @@ def _highest(values: Any) -> Any:
     for value in values:
         best = max(best, value)
     return best
+
+
+@_quick
+def _lowest(values: Any) -> Any:
+    least = np.inf
+    for value in values:
+        least = min(least, value)
+    return least
 
 
 @compiler()
@@ -376,25 +419,29 @@ def _pick(begin: Any, end: Any, score: Any, last_resort: Any, picked: Any, share
             continue
         count = 0
         bar = _NONE
-        for candidate in range(score.shape[1]):
-            value = score[neuron, candidate]
-            if value <= bar:
+        for start in range(0, score.shape[1], _BLOCK):
+            stop = min(start + _BLOCK, score.shape[1])
+            if count == most and _highest(score[neuron, start:stop]) <= bar:
                 continue
-            at = min(count, most - 1)
-            if most < score.shape[1]:
-                while at > 0 and share[neuron, at - 1] < value:
-                    share[neuron, at] = share[neuron, at - 1]
-                    picked[neuron, at] = picked[neuron, at - 1]
-                    at -= 1
-            elif at > 0 and share[neuron, 0] < value:
-                # All are chosen: only the highest has to come first.
-                share[neuron, at], picked[neuron, at] = share[neuron, 0], picked[neuron, 0]
-                at = 0
-            share[neuron, at] = value
-            picked[neuron, at] = candidate
-            count = min(count + 1, most)
-            if count == most:
-                bar = share[neuron, most - 1]
+            for candidate in range(start, stop):
+                value = score[neuron, candidate]
+                if value <= bar:
+                    continue
+                at = min(count, most - 1)
+                if most < score.shape[1]:
+                    while at > 0 and share[neuron, at - 1] < value:
+                        share[neuron, at] = share[neuron, at - 1]
+                        picked[neuron, at] = picked[neuron, at - 1]
+                        at -= 1
+                elif at > 0 and share[neuron, 0] < value:
+                    # All are chosen: only the highest has to come first.
+                    share[neuron, at], picked[neuron, at] = share[neuron, 0], picked[neuron, 0]
+                    at = 0
+                share[neuron, at] = value
+                picked[neuron, at] = candidate
+                count = min(count + 1, most)
+                if count == most:
+                    bar = share[neuron, most - 1]
         total = 0.0
         for position in range(count):
             total += max(share[neuron, position], 0.0)
