@@ -17,12 +17,8 @@ from cofire.explain.rules.weighted import Fields
 from cofire.explain.tracing.features_on_cpu import memory_of, plain
 
 _NONE = -np.inf
-_LEAST = -1.7976931348623157e308
-_BLOCK = 32
-"""Candidates of which none is looked at alone where their highest score is too low."""
-
-# Without regard for NaN and the order of sums: neither is there, and a maximum has no order.
-_quick = compiler(fastmath={"nnan", "nsz", "reassoc"})
+_BLOCK = 64
+"""Candidates of which none is looked at alone where none of them is wanted."""
 
 
 class WindowsOnCPU:
@@ -208,7 +204,7 @@ def _sum_products(
     positions = kernel[0] * kernel[1]
     window = np.empty(candidates * positions, dtype=given.dtype)
     taps = np.empty(positions, dtype=np.int64)
-    scratch = np.empty(candidates)
+    scratch, room = np.empty(candidates), np.empty(candidates)
     held = 0
     last_image = last_row = last_column = last_first = -1
     for number in range(begin, end):
@@ -234,35 +230,30 @@ def _sum_products(
                         window[channel * positions + held] = given[at + channel * strides[1]]
                     held += 1
         weights = output[neuron] * candidates * positions
+        # A part of its own: with a start to add to each index compilers do less at once.
+        own = weight[weights : weights + candidates * positions]
         row_of = support[neuron] if len(support) else scratch
         sign = np.float64(direction[neuron])
         if positions == 1:
-            _products(window, weight, weights, sign, held, row_of)
+            _products(window, own, sign, held, row_of)
         else:
-            _window_sums(window, weight, weights, taps, held, positions, sign, row_of)
-        best[neuron] = _first_highest(row_of)
+            _window_sums(window, own, taps, held, positions, sign, row_of)
+        best[neuron] = _first_highest(row_of, room)
         highest[neuron] = row_of[best[neuron]] if best[neuron] >= 0 else _NONE
-        silent[neuron] = _lowest(row_of) == _NONE
+        silent[neuron] = _more_than(row_of, _NONE) < candidates
 
 
-@_quick
-def _products(window: Any, weight: Any, start: Any, sign: Any, held: Any, support: Any) -> None:
+@compiler()
+def _products(values: Any, weight: Any, sign: Any, held: Any, support: Any) -> None:
     """Values times weights; minus infinity where there is nothing."""
     for channel in range(len(support)):
-        product = np.float64(window[channel]) * weight[start + channel] * sign
+        product = np.float64(values[channel]) * weight[channel] * sign
         support[channel] = product if product != 0.0 and held == 1 else _NONE
 
 
 @compiler()
 def _window_sums(
-    window: Any,
-    weight: Any,
-    start: Any,
-    taps: Any,
-    held: Any,
-    positions: Any,
-    sign: Any,
-    support: Any,
+    window: Any, weight: Any, taps: Any, held: Any, positions: Any, sign: Any, support: Any
 ) -> None:
     """Sums over the places of a window; minus infinity where all products are zero."""
     for channel in range(len(support)):
@@ -270,43 +261,59 @@ def _window_sums(
         at = channel * positions
         if held == positions:
             for tap in range(positions):
-                total += np.float64(window[at + tap]) * weight[start + at + tap]
+                total += np.float64(window[at + tap]) * weight[at + tap]
         else:
             for tap in range(held):
-                total += np.float64(window[at + tap]) * weight[start + at + taps[tap]]
+                total += np.float64(window[at + tap]) * weight[at + taps[tap]]
         if total == 0.0:
             matters = False
             for tap in range(held):
-                matters |= window[at + tap] * weight[start + at + taps[tap]] != 0.0
+                matters |= window[at + tap] * weight[at + taps[tap]] != 0.0
             support[channel] = 0.0 if matters else _NONE
         else:
             support[channel] = total * sign
 
 
-@_quick
-def _highest(values: Any) -> Any:
-    best = _LEAST
-    for value in values:
-        best = max(best, value)
-    return best
-
-
-@_quick
-def _lowest(values: Any) -> Any:
-    least = np.inf
-    for value in values:
-        least = min(least, value)
-    return least
+@compiler()
+def _more_than(values: Any, bar: Any) -> Any:
+    """How many values are higher."""
+    count = 0
+    for place in range(len(values)):
+        count += values[place] > bar
+    return count
 
 
 @compiler()
-def _first_highest(values: Any) -> Any:
+def _highest(values: Any, room: Any) -> Any:
+    """The highest value: of the first half and the second half place by place, and so on."""
+    left = (len(values) + 1) // 2
+    for place in range(left):
+        room[place] = values[place]
+    for place in range(len(values) - left):
+        room[place] = max(room[place], values[left + place])
+    while left > 1:
+        half = (left + 1) // 2
+        for place in range(left - half):
+            room[place] = max(room[place], room[half + place])
+        left = half
+    return room[0]
+
+
+@compiler()
+def _first_highest(values: Any, room: Any) -> Any:
     """The first place of the highest value, -1 where all are minus infinity."""
-    best = _highest(values)
-    if best > _LEAST:
-        for place in range(len(values)):
-            if values[place] == best:
-                return place
+    best = _highest(values, room)
+    if best == _NONE:
+        return -1
+    for start in range(0, len(values), _BLOCK):
+        part = values[start : start + _BLOCK]
+        found = 0
+        for place in range(len(part)):
+            found += part[place] == best
+        if found:
+            for place in range(len(part)):
+                if part[place] == best:
+                    return start + place
     return -1
 
 
@@ -410,9 +417,10 @@ def _reward(operator: Any, seen: Any, shape: Any, best: Any, score: Any) -> None
 def _pick(begin: Any, end: Any, score: Any, last_resort: Any, picked: Any, share: Any) -> None:
     """The highest scores, the lower candidate first where several are equal, and their shares of 1."""
     most = picked.shape[1]
+    room = np.empty(score.shape[1])
     for neuron in range(begin, end):
         if most == 1:
-            at = _first_highest(score[neuron])
+            at = _first_highest(score[neuron], room)
             chosen = at >= 0 and (last_resort or score[neuron, at] > 0.0)
             picked[neuron, 0] = max(at, 0)
             share[neuron, 0] = 1.0 if chosen else 0.0
@@ -421,7 +429,7 @@ def _pick(begin: Any, end: Any, score: Any, last_resort: Any, picked: Any, share
         bar = _NONE
         for start in range(0, score.shape[1], _BLOCK):
             stop = min(start + _BLOCK, score.shape[1])
-            if count == most and _highest(score[neuron, start:stop]) <= bar:
+            if count == most and not _more_than(score[neuron, start:stop], bar):
                 continue
             for candidate in range(start, stop):
                 value = score[neuron, candidate]
