@@ -79,3 +79,12 @@ def test_the_highest_support_is_that_of_all(channels, kernel, groups):
     found = WindowsOnCPU(fields, flow, all_of_them=False)
     assert len(found.support) == 0
     assert torch.equal(found.highest(), candidates_of(fields, flow).support.amax(1))
+
+
+def test_an_infinite_support_is_none():
+    given, weight = torch.zeros(1, 1, 1, 2), torch.tensor([[[[-1.0, 2.0]]]])
+    given[..., 0] = torch.inf
+    fields = Fields(given, weight, Windows((1, 2), (1, 2)), (1, 1, 1))
+    one = torch.zeros(1, dtype=torch.int64)
+    flow = Flow(one, one, torch.ones(1, dtype=torch.int8), torch.ones(1, dtype=torch.float64), one)
+    assert WindowsOnCPU(fields, flow).support.tolist() == [[-torch.inf]]

@@ -253,3 +253,38 @@ def test_patches_go_back_as_a_convolution_does(size):
         )
     )
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("activation", [nn.Mish, nn.RReLU, nn.Hardswish, nn.GELU])
+def test_heads_of_which_no_two_gradients_go_at_once_are_explained_without_a_warning(activation):
+    torch.manual_seed(0)
+    head = [nn.Flatten(), nn.Linear(64, 20), activation(), nn.Linear(20, 5)]
+    model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), *head).eval()
+    heat = explain(model, torch.rand(2, 1, 8, 8)).heatmap()
+    torch.testing.assert_close(heat.sum((1, 2)), torch.ones(2))
+
+
+class Cut(nn.Module):
+    """Channels last, with a cut between two of its layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.mixed, self.head = (
+            nn.Conv2d(1, 4, 3, padding=1),
+            nn.Linear(4, 4),
+            nn.Linear(4, 2),
+        )
+        with torch.no_grad():
+            self.head.weight.copy_(torch.tensor([[1.0] * 4, [-1.0] * 4]))
+
+    def forward(self, x):
+        y = torch.relu(self.conv(x).permute(0, 2, 3, 1))
+        y = y.reshape(-1, 4, 2, 4, 2, 4).mean((2, 4)).detach()
+        return self.head(torch.relu(self.mixed(y)).mean((1, 2)))
+
+
+def test_a_cut_between_layers_ends_evidence():
+    torch.manual_seed(0)
+    found = explain(Cut().eval(), torch.rand(2, 1, 8, 8), 1)
+    assert all(float(one.sum()) == 0 for one in found.layer_maps.maps)

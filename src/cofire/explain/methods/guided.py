@@ -29,11 +29,10 @@ ROWS = 48
 
 _NEVER_BELOW_ZERO = ("relu", "relu6", "sigmoid", "hardsigmoid")
 
-_HEAD = named("elementwise", "reshape", "squeeze", "identity", "dropout") | {
-    "linear",
-    "mean",
-    "adaptive_avg_pool2d",
-    "avg_pool2d",
+# Of these PyTorch works out several gradients at once; of mish or rounding, say, it does not.
+_HEAD = (named("reshape", "squeeze", "identity", "dropout") - {"detach"}) | {
+    *("linear", "relu", "relu6", "hardtanh", "leaky_relu", "gelu", "silu", "tanh", "sigmoid"),
+    *("mean", "adaptive_avg_pool2d", "avg_pool2d"),
 }
 
 

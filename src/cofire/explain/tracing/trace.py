@@ -27,6 +27,9 @@ from cofire.network.reading import module_of
 _CHUNK = 1 << 21
 """Products looked at together."""
 
+_KNOWN = 32
+"""Sets of nodes whose sites are remembered."""
+
 _DENSE = 64
 """Places for each neuron up to which neurons are found by looking at all places."""
 
@@ -396,7 +399,10 @@ class Table:
             names[name] += 1
             unique = name if names[name] == 1 else f"{name}:{names[name] - 1}"
             found.append(Site(unique, kind, _shape(plan, node), self._channel_axis(node)))
-        return plan.sites.setdefault(tuple(nodes), tuple(found))
+        if len(plan.sites) >= _KNOWN:
+            plan.sites.clear()
+        plan.sites[tuple(nodes)] = tuple(found)
+        return plan.sites[tuple(nodes)]
 
 
 def _shape(plan: Plan, node: fx.Node) -> tuple[int, ...]:

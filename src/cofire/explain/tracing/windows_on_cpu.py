@@ -284,10 +284,14 @@ def _sum_window(window: Any, weight: Any, taps: Any, held: Any, sign: Any, suppo
     if held > 1 and _more_than(support, _NONE) < len(support):
         for candidate in range(len(support)):
             if support[candidate] == _NONE:
+                # Products that add up to nothing; a sum that is infinite is left as it is.
+                some, finite = False, True
                 for tap in range(held):
-                    # Products that add up to nothing.
-                    if window[tap, candidate] * weight[taps[tap], candidate] != 0.0:
-                        support[candidate] = 0.0
+                    product = np.float64(window[tap, candidate]) * weight[taps[tap], candidate]
+                    some |= product != 0.0
+                    finite &= np.isfinite(product)
+                if some and finite:
+                    support[candidate] = 0.0
 
 
 @compiler()
