@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, distributed, fx, nn
 from torch.export import Dim, ExportedProgram
 
 from cofire.errors import ExportError, RuleError
@@ -26,6 +26,11 @@ from cofire.network.operations import _TORCH, is_symbolic, is_users
 from cofire.network.operators import named
 from cofire.network.reading import GraphReading, aliasing, name_of, operator_of, source_of
 from cofire.network.untouched import evaluation_twin, plainly_computed
+
+if distributed.is_available():
+    # Its functions take the group of processes of their import as a default. Exporting imports it: where
+    # there is a group by then, its threads outlive its end, and now and then abort a process that ends.
+    import torch.distributed.nn.functional
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from cofire.activations.sharing import BLOCK, Count, Counted, blocks_of
 from cofire.errors import CofireError, OptionError, ResultError
+from cofire.network import export  # noqa: F401 (there before the group is, as it asks for)
 from cofire.scale.parts import from_bytes, load_counts, save_counts, to_bytes
 from cofire.storage import check_same
 
