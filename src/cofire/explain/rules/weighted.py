@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from cofire.explain.rules.flow import Flow, coordinates, signs_of
 from cofire.explain.rules.registry import Rule, Step, Values, is_batched, register_rule
@@ -266,6 +266,28 @@ class Windows:
             rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None, :]
         )
         return place.flatten(1), inside.flatten(1)
+
+    def highest(self, values: Tensor, result: tuple[int, int]) -> Tensor:
+        """The highest value in each window, zero where nothing is higher.
+
+        Args:
+            values: (images, height, width), of the map.
+            result: Rows and columns of windows.
+
+        Example:
+            >>> Windows((1, 3), (1, 2)).highest(torch.tensor([[[1.0, 3.0, 2.0]]]), (1, 2)).tolist()
+            [[[3.0, 3.0]]]
+        """
+        if self.kernel == (1, 1) and self.stride == (1, 1) and not any(self.padding):
+            return values.clamp(min=0)
+        gaps = []
+        for axis in (1, 0):
+            reach = (result[axis] - 1) * self.stride[axis]
+            reach += (self.kernel[axis] - 1) * self.dilation[axis] + 1
+            gaps += [self.padding[axis], reach - self.size[axis] - self.padding[axis]]
+        padded = nn.functional.pad(values[:, None], gaps)
+        found = nn.functional.max_pool2d(padded, self.kernel, self.stride, 0, self.dilation)
+        return found[:, 0].clamp(min=0)
 
     def outwards(self, device: torch.device) -> Tensor:
         """The places of the kernel from its middle outwards, the first ones first where they are equally far.

@@ -123,7 +123,7 @@ def _chosen_on_cpu(
         return preceding.support(neuron, *seen.places(neuron, candidate))
 
     own = times * scoring.current * seen.support.masked_fill(~takes_part, 0.0)
-    bound = preceding.upper_bound()
+    bound = preceding.upper_bound(fields)
     score = pruned(own, scoring.preceding * times, takes_part, most, bound, support)
     return seen.chosen(score, most, False, last_resort)
 
@@ -154,7 +154,7 @@ def chosen_by_definition(
         times = _times_highest(inputs, takes_part, flow, fields).double()
     score = times * scoring.current * inputs.support
     if scoring.preceding:
-        weight, bound = scoring.preceding * times, preceding.upper_bound()
+        weight, bound = scoring.preceding * times, preceding.upper_bound(fields)
         score = pruned(score, weight, takes_part, most, bound, support)
     picked, share = pick(score.masked_fill_(~takes_part, -torch.inf), most, last_resort)
     if literal:
@@ -187,7 +187,7 @@ def pruned(
         weight: (neurons, candidates), of this support.
         takes_part: (neurons, candidates), who can be chosen.
         most: How many are chosen.
-        bound: (neurons, 1), the highest support there can be.
+        bound: (neurons, candidates) or (neurons, 1), the highest support there can be.
         support: Gives it, from neurons and candidates.
     """
     known = torch.full_like(own, -torch.inf)

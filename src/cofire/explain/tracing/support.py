@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, fx
 
-from cofire.explain.rules import Rule, Step, Values
+from cofire.compiled import compiler, over
+from cofire.explain.rules import Values
 from cofire.explain.rules.attention import Attention, Products
 from cofire.explain.rules.binary import Product, Sum
-from cofire.explain.rules.elementwise import BatchNorm, Scaling
+from cofire.explain.rules.elementwise import BatchNorm, Elementwise, Scaling
 from cofire.explain.rules.flow import Flow
-from cofire.explain.rules.pooling import AveragePool
+from cofire.explain.rules.pooling import AveragePool, MaxPool
 from cofire.explain.rules.weighted import Fields, Weighted, candidates_of
 from cofire.explain.tracing.plan import Plan
 from cofire.explain.tracing.windows_on_cpu import WindowsOnCPU
@@ -60,10 +62,12 @@ def _highest(plan: Plan, values: Values, node: fx.Node, flow: Flow, joined: bool
     step, rule = plan.steps[node]
     if isinstance(rule, Weighted):
         fields = rule.fields(step, values)
+        if flow.image.device.type == "cpu":
+            return WindowsOnCPU(fields, flow, all_of_them=False).highest()
         each = max(1, _CHUNK // fields.width)
-        cuts = [*range(0, len(flow), each), len(flow)]
-        parts = [_highest_of(fields, flow.where(slice(a, b))) for a, b in pairwise(cuts)]
-        return torch.cat(parts) if parts else torch.zeros_like(flow.score)
+        parts = [flow.where(slice(a, a + each)) for a in range(0, len(flow), each)]
+        # What contributes nothing counts as 0.
+        return torch.cat([candidates_of(fields, part).support.amax(1) for part in parts])
     if isinstance(rule, AveragePool):
         value, _, inside = rule.look(step, values, flow)
         contribution = (value * flow.direction[:, None]).masked_fill(~inside, -torch.inf)
@@ -103,13 +107,6 @@ def _highest(plan: Plan, values: Values, node: fx.Node, flow: Flow, joined: bool
     return torch.where(result.isinf(), 0.0, result)
 
 
-def _highest_of(fields: Fields, flow: Flow) -> Tensor:
-    """The highest contribution to each neuron; what contributes nothing counts as 0."""
-    if flow.image.device.type != "cpu":
-        return candidates_of(fields, flow).support.amax(1)
-    return WindowsOnCPU(fields, flow, all_of_them=False).highest()
-
-
 def _leads_to_weights(plan: Plan, node: fx.Node) -> bool:
     """Whether a part of a sum comes straight from weights, without an activation function or another sum between."""
     while node in plan.steps and node not in plan.layers:
@@ -137,9 +134,105 @@ class Preceding:
         image = self.flow.image[neuron]
         return preceding_support(plan, values, self.operand, image, place, direction)
 
-    def upper_bound(self) -> Tensor:
-        """What it can be at the most: (neurons, 1)."""
-        return self.bounds.of(self.operand)[self.flow.image]
+    def upper_bound(self, fields: Fields) -> Tensor:
+        """What it can be at the most for the inputs of each neuron: (neurons, candidates), or (neurons, 1).
+
+        Args:
+            fields: What the neurons see.
+        """
+        return self.bounds.of(self.operand).of_inputs(fields, self.flow)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What `Z_pre` of the values of a node can be at the most, from one number for each channel and each place.
+
+    Attributes:
+        products: The bound is the highest of these products of a channel's number, (images or 1,
+            channels or 1), and a place's, (images or 1, places or 1).
+        values: And of these: the lower of both numbers.
+        last: Whether channels are the last axis of one sample, not the first.
+    """
+
+    products: tuple[tuple[Tensor, Tensor], ...] = ()
+    values: tuple[tuple[Tensor, Tensor], ...] = ()
+    last: bool = False
+
+    def scaled(self, by: Tensor) -> Bound:
+        """With values multiplied by a number, or one for each channel, (1,) or (channels,)."""
+        return replace(
+            self,
+            products=tuple((channels * by, places) for channels, places in self.products),
+            values=tuple((channels * by, places * by.amax()) for channels, places in self.values),
+        )
+
+    def over_places(self) -> Bound:
+        """For each channel alone."""
+        return self._highest(lambda channels, places: (channels, places.amax(1, keepdim=True)))
+
+    def over_all(self) -> Bound:
+        """For each image alone, whatever becomes of channels and places."""
+        return self._highest(
+            lambda channels, places: (channels.amax(1, keepdim=True), places.amax(1, keepdim=True))
+        )
+
+    def of_inputs(self, fields: Fields, flow: Flow) -> Tensor:
+        """For the inputs of neurons: (neurons, candidates) or (neurons, 1).
+
+        Args:
+            fields: What the neurons see, this node's values.
+            flow: The neurons.
+        """
+        channels, *size = fields.given.shape[1:]
+        bound = self if self._fits(channels, size[0] * size[1], fields.last) else self.over_all()
+        output, y, x = fields.seen_from(flow.index)
+        place, inside = fields.windows.places(y, x)
+        per_group = fields.weight.shape[1]
+        group = torch.div(output * fields.groups, fields.result[0], rounding_mode="floor")
+        among = group[:, None] * per_group + torch.arange(per_group, device=group.device)
+
+        def of_channels(each: Tensor) -> Tensor:
+            found = each[flow.image if len(each) > 1 else slice(0, 1)]
+            if each.shape[1] == 1 or fields.groups == 1:
+                return found
+            return found.expand(len(among), -1).gather(1, among)
+
+        def of_windows(each: Tensor) -> Tensor:
+            found = each[flow.image if len(each) > 1 else slice(0, 1)].expand(len(place), -1)
+            if each.shape[1] == 1:
+                return found
+            return found.gather(1, place).masked_fill(~inside, 0.0).amax(1, keepdim=True)
+
+        parts = [of_channels(one) * of_windows(other) for one, other in bound.products]
+        parts += [torch.minimum(of_channels(one), of_windows(other)) for one, other in bound.values]
+        highest = flow.score.new_zeros(len(flow), 1)
+        for part in parts:
+            highest = torch.maximum(highest, part)
+        return highest
+
+    def _fits(self, channels: int, places: int, last: bool) -> bool:
+        parts = (*self.products, *self.values)
+        return (self.last == last or places == 1) and all(
+            one.shape[1] in (1, channels) and other.shape[1] in (1, places) for one, other in parts
+        )
+
+    def _highest(self, of: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Bound:
+        return replace(
+            self,
+            products=tuple(of(*part) for part in self.products),
+            values=tuple(of(*part) for part in self.values),
+        )
+
+
+def joint(bounds: Sequence[Bound]) -> Bound:
+    """The highest of some bounds of the same values."""
+    if len({bound.last for bound in bounds}) > 1:
+        bounds = [bound.over_all() for bound in bounds]
+    return Bound(
+        tuple(part for bound in bounds for part in bound.products),
+        tuple(part for bound in bounds for part in bound.values),
+        bounds[0].last,
+    )
 
 
 class UpperBounds:
@@ -153,65 +246,119 @@ class UpperBounds:
     def __init__(self, plan: Plan, values: Values) -> None:
         self.plan = plan
         self.values = values
-        self._known: dict[fx.Node, Tensor] = {}
+        self._known: dict[tuple[fx.Node, bool], Bound] = {}
 
-    def of(self, node: fx.Node) -> Tensor:
-        """A bound for all neurons of a node, (images, 1); infinite where there is none that is cheap."""
-        found = self._known.get(node)
+    def of(self, node: fx.Node, joined: bool = False) -> Bound:
+        """A bound for all neurons of a node; infinite where there is none that is cheap.
+
+        Args:
+            node: Where the neurons are.
+            joined: Whether a sum below counts as it is, see `preceding_support`.
+        """
+        found = self._known.get((node, joined))
         if found is None:
-            found = self._known[node] = self._of(node)
+            found = self._known[node, joined] = self._of(node, joined)
         return found
 
-    def _of(self, node: fx.Node) -> Tensor:
-        image = self.values[self.plan.image]
+    def _of(self, node: fx.Node, joined: bool) -> Bound:
         if node not in self.plan.steps:
-            return torch.zeros(len(image), 1, dtype=torch.float64, device=image.device)
+            return Bound()
         step, rule = self.plan.steps[node]
         if isinstance(rule, Weighted):
-            return self._weighted(step, rule)
+            return self._weighted(rule.fields(step, self.values))
         operands = rule.operands(step)
         if isinstance(rule, AveragePool):
-            return self._largest(operands[0])
-        below = [self.of(operand) for operand in operands]
+            return self._own(operands[0]).over_all()
         if isinstance(rule, Sum) and len(operands) == 2:
-            own = [self._largest(operand) for operand in operands]
-            signs = rule.signs(step)
-            parts = [
-                part * abs(sign)
-                for pair in (below, own)
-                for part, sign in zip(pair, signs, strict=True)
-            ]
-            return torch.stack(parts).amax(0)
-        highest = torch.stack(below).amax(0)
-        # Without anything before, whatever the scale.
-        return torch.where(highest == 0, 0.0, highest * self._scale(step, rule))
-
-    def _scale(self, step: Step, rule: Rule) -> float:
+            found = []
+            for operand, sign in zip(operands, rule.signs(step), strict=True):
+                alone = joined or not _leads_to_weights(self.plan, operand)
+                below = self._own(operand) if alone else self.of(operand, joined=True)
+                if step.shape_of(operand) != step.shape:
+                    below = below.over_all()
+                found.append(below.scaled(torch.full((1,), abs(sign)).to(self._like)))
+            return joint(found)
+        below = joint([self.of(operand, joined) for operand in operands])
         if isinstance(rule, BatchNorm):
-            return float(rule.scales(step, self.values).abs().max())
+            return below.scaled(rule.scales(step, self.values).abs())
         if isinstance(rule, Scaling | Product | Products | Attention | Sum):
-            return torch.inf
-        return 1.0
-
-    def _largest(self, node: fx.Node) -> Tensor:
-        """The largest absolute value of each image, (images, 1)."""
-        return self.values[node].abs().flatten(1).amax(1, keepdim=True).double()
-
-    def _weighted(self, step: Step, rule: Weighted) -> Tensor:
-        """The largest value times the largest sum of one channel's weights over the window."""
-        low, high = (
-            part.double() for part in self.values[rule.parts(step)[0]].flatten(1).aminmax(dim=1)
+            # Without anything before, whatever the scale.
+            below = below.over_all()
+            return (
+                Bound(tuple((one * torch.inf, other) for one, other in below.products))
+                if below.products or below.values
+                else below
+            )
+        if isinstance(rule, Elementwise):
+            return below
+        return (
+            below.over_places()
+            if isinstance(rule, MaxPool) and len(step.shape) == 3
+            else below.over_all()
         )
-        weight = rule.fields(step, self.values).weight.flatten(2)
-        if weight.shape[2] == 1:
-            # One look at the weights, without a copy: those of a fully connected layer can be a
-            # hundred million.
-            least, most = (float(part) for part in weight.aminmax())
-            reach = max(most, -least, 0.0)
-        elif bool((low >= 0).all()):
-            # Values from zero up: weights above zero speak for a neuron, or those below zero
-            # against it, never both.
-            reach = max(float(part.clamp(min=0).sum(2).max()) for part in (weight, -weight))
-        else:
-            reach = float(weight.abs().sum(2).max())
-        return torch.maximum(high, -low)[:, None] * reach
+
+    @property
+    def _like(self) -> Tensor:
+        image = self.values[self.plan.image]
+        return torch.empty(0, dtype=torch.float64, device=image.device)
+
+    def _own(self, node: fx.Node) -> Bound:
+        """The largest absolute values of each channel and of each place."""
+        given = (
+            self.values[node].flatten(2)
+            if self.values[node].ndim > 2
+            else self.values[node][..., None]
+        )
+        size = given.abs()
+        return Bound(values=((size.amax(2).double(), size.amax(1).double()),))
+
+    def _weighted(self, fields: Fields) -> Bound:
+        """The largest value in a window times the largest sum of a channel's weights over it."""
+        high, low = fields.given.amax(1), fields.given.amin(1)
+        signed = bool((low < 0).any())
+        size = torch.maximum(high, -low) if signed else high
+        places = fields.windows.highest(size, fields.result[1:]).flatten(1).double()
+        return Bound(((reach_of(fields.weight, signed)[None], places),), last=fields.last)
+
+
+def reach_of(weight: Tensor, signed: bool) -> Tensor:
+    """By how much a window of values up to 1 can speak for or against each output, by one channel.
+
+    Args:
+        weight: (outputs, channels, height, width).
+        signed: Whether values may be below zero; else weights above zero speak for an output, or
+            those below zero against it, never both.
+
+    Returns:
+        (outputs,) float64.
+
+    Example:
+        >>> weight = torch.tensor([[[[1.0, -3.0]], [[2.0, 0.5]]]])
+        >>> reach_of(weight, signed=False).tolist(), reach_of(weight, signed=True).tolist()
+        ([3.0], [4.0])
+    """
+    taps = weight.flatten(2)
+    if taps.shape[2] == 1:
+        # One look at the weights, without a copy: those of a fully connected layer can be a
+        # hundred million.
+        return torch.maximum(taps[..., 0].amax(1), -taps[..., 0].amin(1)).double()
+    if taps.device.type == "cpu" and taps.dtype in (torch.float32, torch.float64):
+        found = torch.empty(len(taps), dtype=torch.float64)
+        over(_reach, len(taps), taps.numel(), taps.detach().numpy(), signed, found.numpy())
+        return found
+    taps = taps.double()
+    whole = taps.abs().sum(2)
+    return (whole if signed else (whole + taps.sum(2).abs()) / 2).amax(1)
+
+
+@compiler()
+def _reach(begin: Any, end: Any, weight: Any, signed: Any, found: Any) -> None:
+    for output in range(begin, end):
+        most = 0.0
+        for channel in range(weight.shape[1]):
+            whole = total = 0.0
+            for tap in range(weight.shape[2]):
+                whole += abs(weight[output, channel, tap])
+                total += weight[output, channel, tap]
+            most = max(most, whole if signed else (whole + abs(total)) / 2)
+        found[output] = most
