@@ -12,7 +12,7 @@ from cofire.explain.rules.flow import Flow
 from cofire.explain.rules.weighted import Candidates, Fields, candidates_of
 from cofire.explain.tracing.features_on_cpu import choose_all_features
 from cofire.explain.tracing.support import Preceding
-from cofire.explain.tracing.windows_on_cpu import WindowsOnCPU
+from cofire.explain.tracing.windows_on_cpu import WindowsOnCPU, few_highest
 
 
 @dataclass(frozen=True)
@@ -200,11 +200,11 @@ def pruned(
 
     if most < own.shape[1]:
         at_most = (own + weight * bound).masked_fill_(~takes_part, -torch.inf)
-        first = torch.zeros_like(takes_part).scatter_(
-            1, at_most.topk(min(2 * most, own.shape[1])).indices, True
-        )
-        settle(first & takes_part)
-        bar = known.topk(most).values[:, -1:]
+        highest = few_highest if own.device.type == "cpu" else torch.topk
+        likely = highest(at_most, min(2 * most, own.shape[1]))[1]
+        first = torch.zeros_like(takes_part).scatter_(1, likely, True) & takes_part
+        settle(first)
+        bar = highest(known, most)[0][:, -1:]
         settle((at_most >= bar) & takes_part & ~first)
     else:
         settle(takes_part)

@@ -204,43 +204,65 @@ def _sum_products(
     silent: Any,
 ) -> None:
     """Support of all candidates, the one with the highest, -1 where none contributes, and whether one does not."""
-    given, strides, size, _, kernel, geometry = operator
+    given, _, _, _, kernel, geometry = operator
     image, _, row, column, direction, first = seen
-    stride_y, stride_x, padding_y, padding_x, dilation_y, dilation_x, candidates = geometry
-    positions = kernel[0] * kernel[1]
+    positions, candidates = kernel[0] * kernel[1], geometry[6]
     window = np.empty((positions, candidates), dtype=given.dtype)
     taps = np.empty(positions, dtype=np.int64)
     scratch, room = np.empty(candidates), np.empty(candidates)
-    held = 0
-    last_image = last_row = last_column = last_first = -1
+    held = alive = 0
+    last = -1
     for number in range(begin, end):
         neuron = order[number]
         if (
-            image[neuron] != last_image
-            or row[neuron] != last_row
-            or column[neuron] != last_column
-            or first[neuron] != last_first
+            last < 0
+            or image[neuron] != image[last]
+            or row[neuron] != row[last]
+            or column[neuron] != column[last]
+            or first[neuron] != first[last]
         ):
-            last_image, last_row, last_column = image[neuron], row[neuron], column[neuron]
-            last_first = first[neuron]
-            top, left = last_row * stride_y - padding_y, last_column * stride_x - padding_x
-            row_from, row_to = _inside(top, kernel[0], dilation_y, size[0])
-            column_from, column_to = _inside(left, kernel[1], dilation_x, size[1])
-            held = 0
-            for y in range(row_from, row_to):
-                for x in range(column_from, column_to):
-                    taps[held] = y * kernel[1] + x
-                    at = last_image * strides[0] + last_first * strides[1]
-                    at += (top + y * dilation_y) * strides[2] + (left + x * dilation_x) * strides[3]
-                    for channel in range(candidates):
-                        window[held, channel] = given[at + channel * strides[1]]
-                    held += 1
+            last = neuron
+            held = _gather(operator, seen, neuron, window, taps)
+            alive = _alive(window, held, room)
         row_of = support[neuron] if len(support) else scratch
-        own = weights[number_of[neuron]]
-        _sum_window(window, own, taps, held, np.float64(direction[neuron]), row_of)
+        own, sign = weights[number_of[neuron]], np.float64(direction[neuron])
+        _sum_window(window, own, taps, held, alive, sign, row_of)
         best[neuron] = _first_highest(row_of, room)
         highest[neuron] = row_of[best[neuron]] if best[neuron] >= 0 else _NONE
         silent[neuron] = _more_than(row_of, _NONE) < candidates
+
+
+@compiler()
+def _gather(operator: Any, seen: Any, neuron: Any, window: Any, taps: Any) -> Any:
+    """What a neuron sees, tap by tap, which taps lie inside, and how many."""
+    given, strides, size, _, kernel, geometry = operator
+    image, _, row, column, _, first = seen
+    stride_y, stride_x, padding_y, padding_x, dilation_y, dilation_x, candidates = geometry
+    top = row[neuron] * stride_y - padding_y
+    left = column[neuron] * stride_x - padding_x
+    row_from, row_to = _inside(top, kernel[0], dilation_y, size[0])
+    column_from, column_to = _inside(left, kernel[1], dilation_x, size[1])
+    held = 0
+    for y in range(row_from, row_to):
+        for x in range(column_from, column_to):
+            taps[held] = y * kernel[1] + x
+            at = image[neuron] * strides[0] + first[neuron] * strides[1]
+            at += (top + y * dilation_y) * strides[2] + (left + x * dilation_x) * strides[3]
+            for channel in range(candidates):
+                window[held, channel] = given[at + channel * strides[1]]
+            held += 1
+    return held
+
+
+@compiler()
+def _alive(window: Any, held: Any, room: Any) -> Any:
+    """How many candidates have a value that is not zero; the others contribute nothing, whatever their weights."""
+    room[:] = 0.0
+    for tap in range(held):
+        line = window[tap]
+        for candidate in range(len(room)):
+            room[candidate] = max(room[candidate], abs(line[candidate]))
+    return _more_than(room, 0.0)
 
 
 @compiler()
@@ -266,8 +288,16 @@ def _tap_by_tap(output: Any, weight: Any) -> Any:
 
 
 @compiler()
-def _sum_window(window: Any, weight: Any, taps: Any, held: Any, sign: Any, support: Any) -> None:
+def _sum_window(
+    window: Any, weight: Any, taps: Any, held: Any, alive: Any, sign: Any, support: Any
+) -> None:
     """Sums over the taps of a window, in their order; minus infinity where all products are zero."""
+    if held == 1:
+        line, only = window[0], weight[taps[0]]
+        for candidate in range(len(support)):
+            product = np.float64(line[candidate]) * only[candidate]
+            support[candidate] = product * sign if product != 0.0 else _NONE
+        return
     if len(support) < _FEW:
         for candidate in range(len(support)):
             support[candidate] = 0.0
@@ -281,7 +311,7 @@ def _sum_window(window: Any, weight: Any, taps: Any, held: Any, sign: Any, suppo
     for candidate in range(len(support)):
         total = support[candidate]
         support[candidate] = total * sign if total != 0.0 else _NONE
-    if held > 1 and _more_than(support, _NONE) < len(support):
+    if _more_than(support, _NONE) < alive:
         for candidate in range(len(support)):
             if support[candidate] == _NONE:
                 # Products that add up to nothing; a sum that is infinite is left as it is.
@@ -451,31 +481,21 @@ def _pick(begin: Any, end: Any, score: Any, last_resort: Any, picked: Any, share
             picked[neuron, 0] = max(at, 0)
             share[neuron, 0] = 1.0 if chosen else 0.0
             continue
-        count = 0
-        bar = _NONE
-        for start in range(0, score.shape[1], _BLOCK):
-            stop = min(start + _BLOCK, score.shape[1])
-            if count == most and not _more_than(score[neuron, start:stop], bar):
-                continue
-            for candidate in range(start, stop):
+        if most < score.shape[1]:
+            count = _few_highest(score[neuron], share[neuron], picked[neuron])
+        else:
+            count = 0
+            for candidate in range(score.shape[1]):
                 value = score[neuron, candidate]
-                if value <= bar:
+                if value == _NONE:
                     continue
-                at = min(count, most - 1)
-                if most < score.shape[1]:
-                    while at > 0 and share[neuron, at - 1] < value:
-                        share[neuron, at] = share[neuron, at - 1]
-                        picked[neuron, at] = picked[neuron, at - 1]
-                        at -= 1
-                elif at > 0 and share[neuron, 0] < value:
+                at = count
+                if at > 0 and share[neuron, 0] < value:
                     # All are chosen: only the highest has to come first.
                     share[neuron, at], picked[neuron, at] = share[neuron, 0], picked[neuron, 0]
                     at = 0
-                share[neuron, at] = value
-                picked[neuron, at] = candidate
-                count = min(count + 1, most)
-                if count == most:
-                    bar = share[neuron, most - 1]
+                share[neuron, at], picked[neuron, at] = value, candidate
+                count += 1
         total = 0.0
         for position in range(count):
             total += max(share[neuron, position], 0.0)
@@ -487,3 +507,54 @@ def _pick(begin: Any, end: Any, score: Any, last_resort: Any, picked: Any, share
                 picked[neuron, position] = 0
             else:
                 share[neuron, position] /= total
+
+
+@compiler()
+def _few_highest(values: Any, found: Any, place: Any) -> Any:
+    """The highest values in order, the lower place first where several are equal; gives how many there are."""
+    most, count, bar = len(found), 0, _NONE
+    for start in range(0, len(values), _BLOCK):
+        stop = min(start + _BLOCK, len(values))
+        if count == most and not _more_than(values[start:stop], bar):
+            continue
+        for candidate in range(start, stop):
+            value = values[candidate]
+            if value <= bar:
+                continue
+            at = min(count, most - 1)
+            while at > 0 and found[at - 1] < value:
+                found[at], place[at] = found[at - 1], place[at - 1]
+                at -= 1
+            found[at], place[at] = value, candidate
+            count = min(count + 1, most)
+            if count == most:
+                bar = found[most - 1]
+    return count
+
+
+@compiler()
+def _few_of_rows(begin: Any, end: Any, values: Any, found: Any, place: Any) -> None:
+    for row in range(begin, end):
+        _few_highest(values[row], found[row], place[row])
+
+
+def few_highest(values: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """The highest values of each row and their places, in order.
+
+    Faster than `torch.topk` where few of many are asked for.
+
+    Args:
+        values: (rows, columns) float64.
+        most: How many of each row.
+
+    Returns:
+        Values, minus infinity where there are no more that are higher, and places, then 0; (rows, most).
+
+    Example:
+        >>> few_highest(torch.tensor([[1.0, 3.0, 2.0]], dtype=torch.float64), 2)
+        (tensor([[3., 2.]], dtype=torch.float64), tensor([[1, 2]]))
+    """
+    found = torch.full((len(values), most), _NONE, dtype=torch.float64)
+    place = torch.zeros(len(values), most, dtype=torch.int64)
+    over(_few_of_rows, len(values), values.numel(), values.numpy(), found.numpy(), place.numpy())
+    return found, place
