@@ -440,6 +440,26 @@ def test_unusual_networks_and_that_pruning_is_exact(name, preceding, monkeypatch
     assert_same(found, explain(network, images, alpha=(1.0, preceding, 1.0), k=2))
 
 
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_nothing_before_a_neuron_supports_it_more_than_its_bound(name, monkeypatch):
+    torch.manual_seed(4)
+    model = UNUSUAL[name]().double().eval()
+    images = torch.randn(5, 3, 16, 20, dtype=torch.float64)
+    module = sys.modules["cofire.explain.tracing.scoring"]
+    pruned, tight = module.pruned, []
+
+    def watched(own, weight, takes_part, most, bound, support):
+        found = support(*takes_part.nonzero(as_tuple=True))
+        most_there_can_be = bound.expand_as(own)[takes_part]
+        assert (found <= most_there_can_be).all()
+        tight.append(bool(torch.isfinite(most_there_can_be).any()))
+        return pruned(own, weight, takes_part, most, bound, support)
+
+    monkeypatch.setattr(module, "pruned", watched)
+    explain(Network(model, images[:1]), images, alpha=(1.0, 0.5, 1.0), k=2)
+    assert any(tight)
+
+
 def test_other_weights_in_the_same_memory_are_seen():
     torch.manual_seed(0)
     model, images = plain_cnn().eval(), torch.rand(1, 1, 12, 12)

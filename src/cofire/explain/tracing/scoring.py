@@ -118,13 +118,13 @@ def _chosen_on_cpu(
     if scoring.counted:
         seen.reward(times)
     takes_part = seen.support > -torch.inf
+    own = seen.support.masked_fill(~takes_part, 0.0).mul_(times * scoring.current)
 
     def support(neuron: Tensor, candidate: Tensor) -> Tensor:
         return preceding.support(neuron, *seen.places(neuron, candidate))
 
-    own = times * scoring.current * seen.support.masked_fill(~takes_part, 0.0)
     bound = preceding.upper_bound(fields)
-    score = pruned(own, scoring.preceding * times, takes_part, most, bound, support)
+    score = pruned(own, times.mul_(scoring.preceding), takes_part, most, bound, support)
     return seen.chosen(score, most, False, last_resort)
 
 
@@ -192,22 +192,23 @@ def pruned(
     """
     known = torch.full_like(own, -torch.inf)
 
-    def settle(wanted: Tensor) -> None:
-        neuron, candidate = wanted.nonzero(as_tuple=True)
+    def settle(neuron: Tensor, candidate: Tensor) -> None:
         known[neuron, candidate] = own[neuron, candidate] + weight[neuron, candidate] * support(
             neuron, candidate
         )
 
-    if most < own.shape[1]:
-        at_most = (own + weight * bound).masked_fill_(~takes_part, -torch.inf)
-        highest = few_highest if own.device.type == "cpu" else torch.topk
-        likely = highest(at_most, min(2 * most, own.shape[1]))[1]
-        first = torch.zeros_like(takes_part).scatter_(1, likely, True) & takes_part
-        settle(first)
-        bar = highest(known, most)[0][:, -1:]
-        settle((at_most >= bar) & takes_part & ~first)
-    else:
-        settle(takes_part)
+    if most == own.shape[1]:
+        settle(*takes_part.nonzero(as_tuple=True))
+        return known
+    highest = few_highest if own.device.type == "cpu" else torch.topk
+    at_most = torch.addcmul(own, weight, bound).masked_fill_(~takes_part, -torch.inf)
+    found, likely = highest(at_most, min(3 * most // 2, own.shape[1]))
+    neuron, number = (found > -torch.inf).nonzero(as_tuple=True)
+    settle(neuron, likely[neuron, number])
+    at_most[neuron, likely[neuron, number]] = -torch.inf
+    bar = highest(known, most)[0][:, -1:]
+    # Above minus infinity, which all have that take no part or are known.
+    settle(*(at_most >= bar.clamp(min=torch.finfo(bar.dtype).min)).nonzero(as_tuple=True))
     return known
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any
 
 import torch
@@ -21,6 +22,9 @@ from cofire.explain.tracing.plan import Plan
 from cofire.explain.tracing.windows_on_cpu import WindowsOnCPU
 
 _CHUNK = 1 << 21
+
+_SLACK = 1.0 + 1e-6
+"""By how much bounds are above what sums can be, so that rounding does not take any above them."""
 
 
 def preceding_support(
@@ -176,6 +180,11 @@ class Bound:
             lambda channels, places: (channels.amax(1, keepdim=True), places.amax(1, keepdim=True))
         )
 
+    def endless(self) -> Bound:
+        """Whatever values are multiplied by: infinite where there is anything before them."""
+        some = [channels[:1, :1] for channels, _ in (*self.products, *self.values)]
+        return Bound(tuple((torch.full_like(one, torch.inf), torch.ones_like(one)) for one in some))
+
     def of_inputs(self, fields: Fields, flow: Flow) -> Tensor:
         """For the inputs of neurons: (neurons, candidates) or (neurons, 1).
 
@@ -205,10 +214,7 @@ class Bound:
 
         parts = [of_channels(one) * of_windows(other) for one, other in bound.products]
         parts += [torch.minimum(of_channels(one), of_windows(other)) for one, other in bound.values]
-        highest = flow.score.new_zeros(len(flow), 1)
-        for part in parts:
-            highest = torch.maximum(highest, part)
-        return highest
+        return reduce(torch.maximum, parts) if parts else flow.score.new_zeros(len(flow), 1)
 
     def _fits(self, channels: int, places: int, last: bool) -> bool:
         parts = (*self.products, *self.values)
@@ -280,22 +286,15 @@ class UpperBounds:
             return joint(found)
         below = joint([self.of(operand, joined) for operand in operands])
         if isinstance(rule, BatchNorm):
+            if below.last and len(step.shape) > 1:
+                below = replace(below.over_all(), last=False)
             return below.scaled(rule.scales(step, self.values).abs())
         if isinstance(rule, Scaling | Product | Products | Attention | Sum):
-            # Without anything before, whatever the scale.
-            below = below.over_all()
-            return (
-                Bound(tuple((one * torch.inf, other) for one, other in below.products))
-                if below.products or below.values
-                else below
-            )
+            return below.endless()
         if isinstance(rule, Elementwise):
             return below
-        return (
-            below.over_places()
-            if isinstance(rule, MaxPool) and len(step.shape) == 3
-            else below.over_all()
-        )
+        of_maps = isinstance(rule, MaxPool) and len(step.shape) == 3
+        return below.over_places() if of_maps else below.over_all()
 
     @property
     def _like(self) -> Tensor:
@@ -304,12 +303,8 @@ class UpperBounds:
 
     def _own(self, node: fx.Node) -> Bound:
         """The largest absolute values of each channel and of each place."""
-        given = (
-            self.values[node].flatten(2)
-            if self.values[node].ndim > 2
-            else self.values[node][..., None]
-        )
-        size = given.abs()
+        given = self.values[node]
+        size = given.reshape(*given.shape[:2], -1).abs()
         return Bound(values=((size.amax(2).double(), size.amax(1).double()),))
 
     def _weighted(self, fields: Fields) -> Bound:
@@ -317,8 +312,13 @@ class UpperBounds:
         high, low = fields.given.amax(1), fields.given.amin(1)
         signed = bool((low < 0).any())
         size = torch.maximum(high, -low) if signed else high
-        places = fields.windows.highest(size, fields.result[1:]).flatten(1).double()
-        return Bound(((reach_of(fields.weight, signed)[None], places),), last=fields.last)
+        places = fields.windows.highest(size, fields.result[1:]).flatten(1)
+        places = places.double() * _SLACK
+        if fields.last:
+            # One look at the weights: those of a fully connected layer can be a hundred million.
+            least, most = fields.weight.aminmax()
+            return Bound(((torch.maximum(most, -least).double().reshape(1, 1), places),), last=True)
+        return Bound(((reach_of(fields.weight, signed)[None], places),))
 
 
 def reach_of(weight: Tensor, signed: bool) -> Tensor:
@@ -339,8 +339,6 @@ def reach_of(weight: Tensor, signed: bool) -> Tensor:
     """
     taps = weight.flatten(2)
     if taps.shape[2] == 1:
-        # One look at the weights, without a copy: those of a fully connected layer can be a
-        # hundred million.
         return torch.maximum(taps[..., 0].amax(1), -taps[..., 0].amin(1)).double()
     if taps.device.type == "cpu" and taps.dtype in (torch.float32, torch.float64):
         found = torch.empty(len(taps), dtype=torch.float64)

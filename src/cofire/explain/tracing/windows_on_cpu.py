@@ -229,7 +229,8 @@ def _sum_products(
         _sum_window(window, own, taps, held, alive, sign, row_of)
         best[neuron] = _first_highest(row_of, room)
         highest[neuron] = row_of[best[neuron]] if best[neuron] >= 0 else _NONE
-        silent[neuron] = _more_than(row_of, _NONE) < candidates
+        # Asked for where all that contributes speaks against the neuron.
+        silent[neuron] = highest[neuron] < 0.0 and _more_than(row_of, _NONE) < candidates
 
 
 @compiler()
