@@ -93,6 +93,18 @@ def choose(
     return chosen(scoring, flow, fields, preceding, most, last_resort)
 
 
+def one_by_one(scoring: Scoring, flow: Flow, fields: Fields, most: int | None) -> bool:
+    """Whether neurons are looked at one after the other, so that nothing is kept for all their inputs."""
+    return takes_all_features(scoring, flow, fields, most) or (
+        takes_the_highest(scoring, most) and flow.image.device.type == "cpu" and not scoring.literal
+    )
+
+
+def takes_the_highest(scoring: Scoring, most: int | None) -> bool:
+    """Whether the input with the highest support is chosen, by nothing else."""
+    return most == 1 and not scoring.preceding and not scoring.counted
+
+
 def takes_all_features(scoring: Scoring, flow: Flow, fields: Fields, most: int | None) -> bool:
     """Whether every input that speaks for a neuron is chosen, so that pairs of both need no list."""
     plain = not scoring.preceding and (scoring.carried or not scoring.counted)
@@ -108,7 +120,7 @@ def _chosen_on_cpu(
     most: int | None,
     last_resort: bool,
 ) -> Flow:
-    if most == 1 and not scoring.preceding and not scoring.counted:
+    if takes_the_highest(scoring, most):
         return WindowsOnCPU(fields, flow, all_of_them=False).one(last_resort)
     seen = WindowsOnCPU(fields, flow)
     most = seen.support.shape[1] if most is None else min(most, seen.support.shape[1])

@@ -20,7 +20,7 @@ from cofire.explain.rules.flow import Flow, coordinates, flat_index, joined, mer
 from cofire.explain.rules.registry import in_front
 from cofire.explain.rules.weighted import Linear, Weighted
 from cofire.explain.tracing.plan import Plan
-from cofire.explain.tracing.scoring import Scoring, choose, takes_all_features
+from cofire.explain.tracing.scoring import Scoring, choose, one_by_one
 from cofire.explain.tracing.support import Preceding, UpperBounds
 from cofire.network.reading import module_of
 
@@ -60,11 +60,13 @@ class Record:
         flow, row = settled(parts, size, carried, most)
         ends = list(accumulate(len(part) for part in parts))
         for part, end in zip(parts, ends, strict=True):
-            child = row[end - len(part) : end]
-            here = child >= 0
-            self.child.append(child[here] + self.rows)
-            self.parent.append(part.row[here])
-            self.share.append(part.score[here])
+            child, parent, share = row[end - len(part) : end], part.row, part.score
+            if most is not None:
+                here = child >= 0
+                child, parent, share = child[here], parent[here], share[here]
+            self.child.append(child + self.rows)
+            self.parent.append(parent)
+            self.share.append(share)
         return self.add(node, flow)
 
     def add(self, node: fx.Node, flow: Flow) -> Flow:
@@ -136,7 +138,7 @@ def _chosen(
     operand = rule.parts(step)[0]
     fields = rule.fields(step, values)
     most = scoring.k_linear if isinstance(rule, Linear) else scoring.k
-    whole = takes_all_features(scoring, flow, fields, most)
+    whole = one_by_one(scoring, flow, fields, most)
     each = len(flow) if whole else max(1, _CHUNK // fields.width)
     # The count is over all neurons of an image: those of one image stay together.
     cuts = (
@@ -351,21 +353,20 @@ class Table:
         position = torch.zeros(len(self._order), dtype=torch.int32)
         for site, node in enumerate(nodes):
             position[self._number[node]] = site
-        # Stable: the images of one group come after those of the one before, and rows of an image
-        # keep their order.
-        order = table["site"].argsort(stable=True)
-        place = torch.empty(len(order), dtype=torch.int32)
-        place[order] = torch.arange(len(order), dtype=torch.int32)
+        if bool((torch.diff(table["site"]) < 0).any()):
+            # Stable: the images of one group come after those of the one before, and rows of an
+            # image keep their order.
+            order = table["site"].argsort(stable=True)
+            place = torch.empty(len(order), dtype=torch.int32)
+            place[order] = torch.arange(len(order), dtype=torch.int32)
+            for name in ("image", "site", "channel", "y", "x", "score"):
+                table[name] = table[name][order]
+            for name in ("child", "parent"):
+                table[name] = place[table[name].long()]
         table["site"] = position[table["site"].long()]
-        smallest = torch.finfo(torch.float32).tiny
-        ordered = {
-            name: table[name][order] for name in ("image", "site", "channel", "y", "x", "score")
-        }
-        ordered["score"].clamp_(min=smallest)
-        links = {name: place[table[name].long()] for name in ("child", "parent")}
-        return self._sites(nodes), Neurons(
-            **ordered, **links, share=table["share"].clamp(min=smallest)
-        )
+        for name in ("score", "share"):
+            table[name].clamp_(min=torch.finfo(torch.float32).tiny)
+        return self._sites(nodes), Neurons(**table)
 
     def _channel_axis(self, node: fx.Node) -> int:
         layer = self._plan.layers.get(node)

@@ -20,6 +20,9 @@ _NONE = -np.inf
 _FEW = 8
 """Candidates for which going through taps in the inner loop is faster."""
 
+_LANES = 16
+"""Values that are compared at once."""
+
 _BLOCK = 64
 """Candidates of which none is looked at alone where none of them is wanted."""
 
@@ -342,18 +345,21 @@ def _more_than(values: Any, bar: Any) -> Any:
 
 @compiler()
 def _highest(values: Any, room: Any) -> Any:
-    """The highest value: of the first half and the second half place by place, and so on."""
-    left = (len(values) + 1) // 2
-    for place in range(left):
-        room[place] = values[place]
-    for place in range(len(values) - left):
-        room[place] = max(room[place], values[left + place])
-    while left > 1:
-        half = (left + 1) // 2
-        for place in range(left - half):
-            room[place] = max(room[place], room[half + place])
-        left = half
-    return room[0]
+    """The highest value, from the highest of every so many."""
+    lanes = min(_LANES, len(values))
+    for lane in range(lanes):
+        room[lane] = values[lane]
+    whole = len(values) // _LANES * _LANES
+    for start in range(_LANES, whole, _LANES):
+        part = values[start : start + _LANES]
+        for lane in range(_LANES):
+            room[lane] = max(room[lane], part[lane])
+    best = room[0]
+    for lane in range(1, lanes):
+        best = max(best, room[lane])
+    for place in range(max(whole, lanes), len(values)):
+        best = max(best, values[place])
+    return best
 
 
 @compiler()
