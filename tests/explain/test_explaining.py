@@ -360,6 +360,20 @@ def head(channels=6):
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 4))
 
 
+def without_a_channel(norm):
+    with torch.no_grad():
+        norm.weight[2] = 0.0
+    return norm
+
+
+def uneven(layer):
+    """With weights of very different size from channel to channel."""
+    with torch.no_grad():
+        layer.weight[0] *= 0.01
+        layer.weight[1] *= 0.1
+    return layer
+
+
 relu = torch.relu
 UNUSUAL = {
     "layer scale (1, C, 1, 1)": lambda: Made(
@@ -415,20 +429,66 @@ UNUSUAL = {
         d=conv(24, 6),
         h=head(),
     ),
+    "a sum with one value for each channel": lambda: Made(
+        lambda s, x: (lambda y: s.h(relu(s.e(relu(s.d(y) + s.g(y.mean((2, 3), keepdim=True)))))))(
+            relu(s.c(x))
+        ),
+        c=conv(),
+        d=conv(6, 6),
+        e=conv(6, 6),
+        g=nn.Conv2d(6, 6, 1),
+        h=head(),
+    ),
+    "a channel scaled by zero after a scale of the image's own": lambda: Made(
+        lambda s, x: s.l(relu(s.n(s.g(s.c(x)))).flatten(1)),
+        c=conv(),
+        g=nn.GroupNorm(2, 6),
+        n=without_a_channel(nn.BatchNorm2d(6)),
+        l=nn.Linear(1920, 4),
+    ),
+    "a sum of one number for each image": lambda: Made(
+        lambda s, x: (lambda y: torch.stack([y, -y], 1))(
+            relu(s.c(x)).mean((1, 2, 3)) + relu(s.d(x)).mean((1, 2, 3))
+        ),
+        c=conv(),
+        d=conv(),
+    ),
+    "a sum scaled by a tensor": lambda: Made(
+        lambda s, x: s.h(relu(s.d(torch.addcmul(s.b, s.c(x), s.g, value=5.0)))),
+        c=conv(),
+        d=conv(6, 6),
+        h=head(),
+        b=nn.Parameter(torch.randn(6, 1, 1)),
+        g=nn.Parameter(torch.randn(6, 1, 1)),
+    ),
+    "the highest of channels with two axes behind them": lambda: Made(
+        lambda s, x: s.h(relu(s.d(relu(s.c(x.unflatten(2, (4, 4)))).amax(1)))),
+        c=uneven(nn.Conv3d(3, 4, (3, 3, 1), padding=(1, 1, 0))),
+        d=conv(4, 6),
+        h=head(),
+    ),
     "gelu by hand": lambda: Made(
         lambda s, x: s.h((lambda y: y * 0.5 * (1 + torch.tanh(y)))(s.c(x))), c=conv(), h=head()
     ),
 }
 
 
-@pytest.mark.parametrize("preceding", [0.0, 0.5])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"alpha": (1.0, 0.0, 1.0), "k": 2},
+        {"alpha": (1.0, 0.5, 1.0), "k": 2},
+        {"method": "discernible-p3", "k": 2},
+    ],
+    ids=["plain", "with the layer before", "by the letter"],
+)
 @pytest.mark.parametrize("name", UNUSUAL)
-def test_unusual_networks_and_that_pruning_is_exact(name, preceding, monkeypatch):
+def test_unusual_networks_and_that_pruning_is_exact(name, how, monkeypatch):
     torch.manual_seed(3)
     model = UNUSUAL[name]().double().eval()
     images = torch.randn(5, 3, 16, 20, dtype=torch.float64)
     network = Network(model, images[:1])
-    found = explain(network, images, alpha=(1.0, preceding, 1.0), k=2)
+    found = explain(network, images, **how)
     assert torch.isfinite(found.heatmap()).all()
     module = sys.modules["cofire.explain.tracing.support"]
     endless = torch.full((5, 1), torch.inf, dtype=torch.float64)
@@ -437,7 +497,7 @@ def test_unusual_networks_and_that_pruning_is_exact(name, preceding, monkeypatch
         "of",
         lambda self, node, joined=False: module.Bound(((endless, endless),)),
     )
-    assert_same(found, explain(network, images, alpha=(1.0, preceding, 1.0), k=2))
+    assert_same(found, explain(network, images, **how))
 
 
 @pytest.mark.parametrize("name", UNUSUAL)

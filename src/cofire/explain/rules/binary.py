@@ -48,7 +48,7 @@ def _tensor(node: Any) -> bool:
     return isinstance(node, fx.Node) and isinstance(node.meta.get("val"), Tensor)
 
 
-def _places(step: Step, node: fx.Node, index: Tensor) -> Tensor:
+def places_of(step: Step, node: fx.Node, index: Tensor) -> Tensor:
     """Where in an operand the values that broadcasting puts at these places of the result come from."""
     shape = step.shape_of(node)
     folds = fold_of(node), fold_of(step.node)
@@ -78,7 +78,7 @@ def _value(step: Step, values: Values, node: Any, flow: Flow) -> Tensor:
         return torch.full_like(flow.score, float(node))
     if is_batched(node) and not (fold_of(node) == fold_of(step.node) == Fold(0)):
         value = values[node].flatten(1)
-        return value[flow.image, _places(step, node, flow.index)].double()
+        return value[flow.image, places_of(step, node, flow.index)].double()
     fold = fold_of(step.node)
     if not is_batched(node) and fold is not None and fold.axis > 0:
         # A tensor that is the same for all samples has an axis of its own where the batch lies.
@@ -99,7 +99,7 @@ class Sum(Rule):
         """Those that depend on the image."""
         found = _batched(step)
         for node in found:
-            _places(step, node, torch.zeros(1, dtype=torch.int64))
+            places_of(step, node, torch.zeros(1, dtype=torch.int64))
         return found
 
     def needed(self, step: Step) -> tuple[fx.Node, ...]:
@@ -135,7 +135,10 @@ class Sum(Rule):
             same = step.shape_of(found[0]) == step.shape
             turned = _turned(flow, sign)
             return [
-                (found[0], turned.moved(_places(step, found[0], flow.index), own=flow.own and same))
+                (
+                    found[0],
+                    turned.moved(places_of(step, found[0], flow.index), own=flow.own and same),
+                )
             ]
         share = shares_of(self.contributions(step, values, flow), silent=flow.folded)
         share = share / share.sum(1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
@@ -147,7 +150,7 @@ class Sum(Rule):
                 score = part.score * share[kept, number]
                 part = Flow(
                     part.image,
-                    _places(step, node, part.index),
+                    places_of(step, node, part.index),
                     part.direction,
                     score,
                     part.row,
@@ -216,7 +219,7 @@ class Product(Rule):
             whole = len(scaled) == 1 and step.shape_of(node) == step.shape
             turned = flow.scaled(1 / scale if step.name == "div" else scale)
             score, own = flow.score / len(scaled), flow.own and whole
-            part = replace(turned, index=_places(step, node, flow.index), score=score, own=own)
+            part = replace(turned, index=places_of(step, node, flow.index), score=score, own=own)
             result.append((node, part.where(scale != 0)))
         return result
 
@@ -300,5 +303,5 @@ class Extreme(Rule):
         for node, taken in zip(_pair(step), (first, ~first), strict=True):
             if node in self.operands(step):
                 part = flow.where(taken)
-                result.append((node, part.moved(_places(step, node, part.index), own=False)))
+                result.append((node, part.moved(places_of(step, node, part.index), own=False)))
         return result

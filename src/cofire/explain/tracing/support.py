@@ -12,11 +12,11 @@ from torch import Tensor, fx
 
 from cofire.compiled import compiler, over
 from cofire.explain.rules import Values
-from cofire.explain.rules.attention import Attention, Products
-from cofire.explain.rules.binary import Product, Sum
+from cofire.explain.rules.binary import Extreme, Product, Sum, places_of
 from cofire.explain.rules.elementwise import BatchNorm, Elementwise, Scaling
 from cofire.explain.rules.flow import Flow
 from cofire.explain.rules.pooling import AveragePool, MaxPool
+from cofire.explain.rules.reshape import Concatenation, Reorder
 from cofire.explain.rules.weighted import Fields, Weighted, candidates_of
 from cofire.explain.tracing.plan import Plan
 from cofire.explain.tracing.windows_on_cpu import WindowsOnCPU
@@ -87,7 +87,8 @@ def _highest(plan: Plan, values: Values, node: fx.Node, flow: Flow, joined: bool
                 continue
             # Folded directions hold the whole factor; others need it here.
             by = torch.tensor(sign, dtype=torch.float64, device=flow.direction.device)
-            value = _highest(plan, values, operand, flow.scaled(by), joined=True)
+            part = replace(flow.scaled(by), index=places_of(step, operand, flow.index))
+            value = _highest(plan, values, operand, part, joined=True)
             found.append(value if flow.folded else value * abs(sign))
         return torch.stack(found, 1).amax(1)
     scales = {}
@@ -164,11 +165,13 @@ class Bound:
 
     def scaled(self, by: Tensor) -> Bound:
         """With values multiplied by a number, or one for each channel, (1,) or (channels,)."""
-        return replace(
-            self,
-            products=tuple((channels * by, places) for channels, places in self.products),
-            values=tuple((channels * by, places * by.amax()) for channels, places in self.values),
+        products = tuple(
+            # What is scaled by zero has nothing before it, whatever it is.
+            (torch.where(by == 0, 0.0, channels * by), places)
+            for channels, places in self.products
         )
+        values = tuple((channels * by, places * by.amax()) for channels, places in self.values)
+        return replace(self, products=products, values=values)
 
     def over_places(self) -> Bound:
         """For each channel alone."""
@@ -201,16 +204,17 @@ class Bound:
         among = group[:, None] * per_group + torch.arange(per_group, device=group.device)
 
         def of_channels(each: Tensor) -> Tensor:
-            found = each[flow.image if len(each) > 1 else slice(0, 1)]
+            image = flow.image if len(each) > 1 else torch.zeros_like(flow.image)
             if each.shape[1] == 1 or fields.groups == 1:
-                return found
-            return found.expand(len(among), -1).gather(1, among)
+                return each[image] if len(each) > 1 else each
+            return each[image[:, None], among]
 
         def of_windows(each: Tensor) -> Tensor:
-            found = each[flow.image if len(each) > 1 else slice(0, 1)].expand(len(place), -1)
+            image = flow.image if len(each) > 1 else torch.zeros_like(flow.image)
             if each.shape[1] == 1:
-                return found
-            return found.gather(1, place).masked_fill(~inside, 0.0).amax(1, keepdim=True)
+                return each[image]
+            seen = each[image[:, None], place]
+            return seen.masked_fill(~inside, 0.0).amax(1, keepdim=True)
 
         parts = [of_channels(one) * of_windows(other) for one, other in bound.products]
         parts += [torch.minimum(of_channels(one), of_windows(other)) for one, other in bound.values]
@@ -289,12 +293,15 @@ class UpperBounds:
             if below.last and len(step.shape) > 1:
                 below = replace(below.over_all(), last=False)
             return below.scaled(rule.scales(step, self.values).abs())
-        if isinstance(rule, Scaling | Product | Products | Attention | Sum):
-            return below.endless()
-        if isinstance(rule, Elementwise):
+        if isinstance(rule, Elementwise) and type(rule).trace is Elementwise.trace:
             return below
-        of_maps = isinstance(rule, MaxPool) and len(step.shape) == 3
-        return below.over_places() if of_maps else below.over_all()
+        if isinstance(rule, MaxPool):
+            shapes = (step.shape, step.shape_of(operands[0]))
+            of_maps = {len(shape) for shape in shapes} == {3} and shapes[0][0] == shapes[1][0]
+            return below.over_places() if of_maps else below.over_all()
+        if isinstance(rule, Reorder | Concatenation | Extreme):
+            return below.over_all()
+        return below.endless()
 
     @property
     def _like(self) -> Tensor:
@@ -304,8 +311,9 @@ class UpperBounds:
     def _own(self, node: fx.Node) -> Bound:
         """The largest absolute values of each channel and of each place."""
         given = self.values[node]
-        size = given.reshape(*given.shape[:2], -1).abs()
-        return Bound(values=((size.amax(2).double(), size.amax(1).double()),))
+        channels = given.shape[1:2] or (1,)
+        size = given.reshape(len(given), *channels, -1).abs().double() * _SLACK
+        return Bound(values=((size.amax(2), size.amax(1)),))
 
     def _weighted(self, fields: Fields) -> Bound:
         """The largest value in a window times the largest sum of a channel's weights over it."""
