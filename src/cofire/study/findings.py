@@ -131,7 +131,8 @@ def collapsed(run: Trajectory) -> Finding | None:
         others = f"; then {_few(worst[1:])}" if len(idle) > DEEP and worst[1:] else ""
         return Finding(
             "problem",
-            f"{len(gone)} of {len(idle)} layers are saturated: most neurons always or never fire",
+            f"{len(gone)} of {len(idle)} layers {'is' if len(gone) == 1 else 'are'} saturated: most neurons "
+            "always or never fire",
             f"worst in {worst[0]}: {100 * idle[worst[0]]:.0f}\N{NO-BREAK SPACE}%{others}",
             "Who fires tells nothing there; how strongly may",
             "normalise before the activation, or raise the threshold above which a neuron counts as active",
@@ -164,10 +165,12 @@ def redundant(run: Trajectory) -> Finding | None:
         return None
     return Finding(
         "note",
-        f"{len(mute)} of {len(layers)} layers tell next to nothing of the class by who fires",
+        f"{len(mute)} of {len(layers)} layers {'tells' if len(mute) == 1 else 'tell'} next to nothing of "
+        "the class by who fires",
         _few(mute),
         "Less than a tenth of what a layer before them tells",
-        "try the network without them, or narrower ones",
+        "try the network without "
+        + ("it, or a narrower one" if len(mute) == 1 else "them, or narrower ones"),
         "neurons",
     )
 
