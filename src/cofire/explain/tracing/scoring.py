@@ -12,7 +12,8 @@ from cofire.explain.rules.flow import Flow
 from cofire.explain.rules.weighted import Candidates, Fields, candidates_of
 from cofire.explain.tracing.features_on_cpu import choose_all_features
 from cofire.explain.tracing.support import Preceding
-from cofire.explain.tracing.windows_on_cpu import WindowsOnCPU, few_highest
+from cofire.explain.tracing.topk_on_cpu import few_highest
+from cofire.explain.tracing.windows_on_cpu import WindowsOnCPU
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,155 @@
+"""The highest of some values on the CPU: compiled loops that look at most values many at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cofire.compiled import compiler, over
+
+_NONE = -np.inf
+_LANES = 16
+"""Values that are compared at once."""
+
+_BLOCK = 64
+"""Candidates of which none is looked at alone where none of them is wanted."""
+
+
+@compiler()
+def more_than(values: Any, bar: Any) -> Any:
+    """How many values are higher."""
+    count = 0
+    for place in range(len(values)):
+        count += values[place] > bar
+    return count
+
+
+@compiler()
+def _highest(values: Any, room: Any) -> Any:
+    """The highest value, from the highest of every so many."""
+    lanes = min(_LANES, len(values))
+    for lane in range(lanes):
+        room[lane] = values[lane]
+    whole = len(values) // _LANES * _LANES
+    for start in range(_LANES, whole, _LANES):
+        part = values[start : start + _LANES]
+        for lane in range(_LANES):
+            room[lane] = max(room[lane], part[lane])
+    best = room[0]
+    for lane in range(1, lanes):
+        best = max(best, room[lane])
+    for place in range(max(whole, lanes), len(values)):
+        best = max(best, values[place])
+    return best
+
+
+@compiler()
+def first_highest(values: Any, room: Any) -> Any:
+    """The first place of the highest value, -1 where all are minus infinity."""
+    best = _highest(values, room)
+    if best == _NONE:
+        return -1
+    for start in range(0, len(values), _BLOCK):
+        part = values[start : start + _BLOCK]
+        found = 0
+        for place in range(len(part)):
+            found += part[place] == best
+        if found:
+            for place in range(len(part)):
+                if part[place] == best:
+                    return start + place
+    return -1
+
+
+@compiler()
+def pick(begin: Any, end: Any, score: Any, last_resort: Any, picked: Any, share: Any) -> None:
+    """The highest scores, the lower candidate first where several are equal, and their shares of 1."""
+    most = picked.shape[1]
+    room = np.empty(score.shape[1])
+    for neuron in range(begin, end):
+        if most == 1:
+            at = first_highest(score[neuron], room)
+            chosen = at >= 0 and (last_resort or score[neuron, at] > 0.0)
+            picked[neuron, 0] = max(at, 0)
+            share[neuron, 0] = 1.0 if chosen else 0.0
+            continue
+        if most < score.shape[1]:
+            count = _few_highest(score[neuron], share[neuron], picked[neuron])
+        else:
+            count = 0
+            for candidate in range(score.shape[1]):
+                value = score[neuron, candidate]
+                if value == _NONE:
+                    continue
+                at = count
+                if at > 0 and share[neuron, 0] < value:
+                    # All are chosen: only the highest has to come first.
+                    share[neuron, at], picked[neuron, at] = share[neuron, 0], picked[neuron, 0]
+                    at = 0
+                share[neuron, at], picked[neuron, at] = value, candidate
+                count += 1
+        total = 0.0
+        for position in range(count):
+            total += max(share[neuron, position], 0.0)
+        if total == 0.0 and count > 0 and last_resort:
+            share[neuron, 0] = total = 1.0
+        for position in range(most):
+            if position >= count or share[neuron, position] <= 0.0:
+                share[neuron, position] = 0.0
+                picked[neuron, position] = 0
+            else:
+                share[neuron, position] /= total
+
+
+@compiler()
+def _few_highest(values: Any, found: Any, place: Any) -> Any:
+    """The highest values in order, the lower place first where several are equal; gives how many there are."""
+    most, count, bar = len(found), 0, _NONE
+    for start in range(0, len(values), _BLOCK):
+        stop = min(start + _BLOCK, len(values))
+        if count == most and not more_than(values[start:stop], bar):
+            continue
+        for candidate in range(start, stop):
+            value = values[candidate]
+            if value <= bar:
+                continue
+            at = min(count, most - 1)
+            while at > 0 and found[at - 1] < value:
+                found[at], place[at] = found[at - 1], place[at - 1]
+                at -= 1
+            found[at], place[at] = value, candidate
+            count = min(count + 1, most)
+            if count == most:
+                bar = found[most - 1]
+    return count
+
+
+@compiler()
+def _few_of_rows(begin: Any, end: Any, values: Any, found: Any, place: Any) -> None:
+    for row in range(begin, end):
+        _few_highest(values[row], found[row], place[row])
+
+
+def few_highest(values: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """The highest values of each row and their places, in order.
+
+    Faster than `torch.topk` where few of many are asked for.
+
+    Args:
+        values: (rows, columns) float64.
+        most: How many of each row.
+
+    Returns:
+        Values, minus infinity where there are no more that are higher, and places, then 0; (rows, most).
+
+    Example:
+        >>> few_highest(torch.tensor([[1.0, 3.0, 2.0]], dtype=torch.float64), 2)
+        (tensor([[3., 2.]], dtype=torch.float64), tensor([[1, 2]]))
+    """
+    found = torch.full((len(values), most), _NONE, dtype=torch.float64)
+    place = torch.zeros(len(values), most, dtype=torch.int64)
+    over(_few_of_rows, len(values), values.numel(), values.numpy(), found.numpy(), place.numpy())
+    return found, place
