@@ -29,7 +29,7 @@ from cofire.network.untouched import evaluation_twin, plainly_computed
 
 if distributed.is_available():
     # Its functions take the group of processes of their import as a default. Exporting imports it: where
-    # there is a group by then, its threads outlive its end, and now and then abort a process that ends.
+    # there is a group by then, its threads outlive its end, and may abort a process that ends.
     import torch.distributed.nn.functional
 
 
