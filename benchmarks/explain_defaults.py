@@ -17,6 +17,9 @@ lies in a box, the IoU of the box, Spearman's correlation of the maps of the tru
 probable other one, and the paired difference of each from the first set, with a 95 % interval over
 photos. `--keep FOLDER` keeps what was found of each set of options, and a second run goes on from it.
 
+With `--tuning` the half that defaults are chosen by is all there is, for the threshold as well: the best
+IoU of any, and at which.
+
 With `--choose PREFIX` the set is learned like the threshold: of those whose names begin so, the one with
 the highest sum of pointing and IoU on the half that teaches, among those whose correlation there is at
 most 0.5 (the least correlated, where none is), judged on the other half.
@@ -46,28 +49,17 @@ from cofire.statistics import mean_interval
 POINTS = {"contrast": None}
 MAPS: dict[str, dict[str, Any]] = {
     "LRP": {"method": "lrp"},
-    "default": {},
+    "layers": {"method": "discernible-layers"},
     "relevance": {"method": "discernible-relevance"},
-    "guided": {"method": "discernible-guided"},
-    "everything goes on": {"method": "discernible-guided", "guided": False},
+    "relevance, contrast 0": {"method": "discernible-relevance", "contrast": 0.0},
+    "default": {},
+    "everything goes on": {"guided": False},
+    "rows 24": {"rows": 24},
+    "sigma 12/224": {"sigma": 12 / 224},
     **{
-        f"guided, contrast {contrast}": {"method": "discernible-guided", "contrast": contrast}
-        for contrast in (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+        f"contrast {contrast}": {"contrast": contrast}
+        for contrast in (0.0, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
     },
-    **{
-        f"guided in {views}, contrast {contrast}": {
-            "method": "discernible-guided",
-            "contrast": contrast,
-            "views": views,
-        }
-        for contrast in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-        for views in ("mirror", "scale", "both")
-    },
-    "contrast 0": {"method": "discernible-relevance", "contrast": 0.0},
-    "rows 24": {"method": "discernible-relevance", "rows": 24},
-    "overlap 0.5": {"method": "discernible-relevance", "overlap": 0.5},
-    "overlap 0.8": {"method": "discernible-relevance", "overlap": 0.8},
-    "sigma 12/224": {"method": "discernible-relevance", "sigma": 12 / 224},
     "grad-cam": {"method": "gradcam"},
 }
 GRID = [step / 20 for step in range(1, 20)]
@@ -165,10 +157,12 @@ def found_of(
 ) -> dict[str, Tensor]:
     """Pointing, IoU by threshold and correlation of each photo."""
     found: dict[str, list[Tensor]] = {"hits": [], "overlaps": [], "alike": []}
+    traces = options.get("method", "discernible").startswith("discernible")
+    seen = options | ({"points": False} if traces else {})
     for first in range(0, len(images), 8):
         part = slice(first, first + 8)
         own, other = (
-            explain(network, images[part], target=which[part], **options).heatmap()
+            explain(network, images[part], target=which[part], **seen).heatmap()
             for which in (labels, others)
         )
         found["hits"].append(pointing_hits(own, truth[part]).values)
@@ -189,18 +183,19 @@ def on_maps(
     sets: list[str],
     keep: Path | None,
     prefix: str | None,
+    tuning: bool,
 ) -> None:
     truth = [torch.tensor(found) for found in boxes]
     best = network.run(images).topk(2, dim=1).indices
     others = torch.where(best[:, 0] == labels, best[:, 1], best[:, 0])
-    print(
-        f"\n| {name}, {len(images)} | in a box, % | IoU, % | correlation | in a box − {sets[0]} | IoU − {sets[0]} | "
-        f"correlation − {sets[0]} | thresholds |"
-    )
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    heads = [f"{name}, {len(images)}", "in a box, %", "IoU, %", "correlation"]
+    if not tuning:
+        heads += [f"{what} − {sets[0]}" for what in ("in a box", "IoU", "correlation")]
+    heads.append("threshold")
+    print(f"\n| {' | '.join(heads)} |\n|{' --- |' * len(heads)}")
     tables = {}
     for words in sets:
-        kept = None if keep is None else keep / f"{name}-{words.replace('/', '_')}.safetensors"
+        kept = None if keep is None else keep / f"{name}-{'tuning-' * tuning}{words.replace('/', '_')}.safetensors"
         if kept is not None and kept.exists():
             found = load_file(kept)
         else:
@@ -209,6 +204,17 @@ def on_maps(
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 save_file(found, kept)
         tables[words] = {one: values.double() for one, values in found.items()}
+    if tuning:
+        for words, table in tables.items():
+            mean = table["overlaps"].mean(0)
+            best_at = int(mean.argmax())
+            cells = (
+                f"{100 * table['hits'].mean():.1f}",
+                f"{100 * mean[best_at]:.1f}",
+                f"{table['alike'].nanmean():.2f}",
+            )
+            print(f"| {words} | {' | '.join(cells)} | {GRID[best_at]} |", flush=True)
+        return
     first: Judged | None = None
     for words, table in tables.items():
         judged = judged_across([table], half)
@@ -308,6 +314,7 @@ def main() -> None:
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--maps", nargs="*", choices=MAPS, metavar="SET")
     parser.add_argument("--keep", type=Path)
+    parser.add_argument("--tuning", action="store_true")
     parser.add_argument("--choose", metavar="PREFIX")
     parser.add_argument("--networks", nargs="+", default=["squeezenet1_0", "mobilenet_v2"])
     given = parser.parse_args()
@@ -322,13 +329,16 @@ def main() -> None:
         mean, std = kinds[name]
         model = getattr(torchvision.models, name)(weights=None).eval()
         model.load_state_dict(load_weights(root / "weights" / f"{name}-imagenet.safetensors"))
-        images, labels, boxes, half = photos(root, mean, std, every=given.maps is not None)
+        images, labels, boxes, half = photos(
+            root, mean, std, every=given.maps is not None and not given.tuning
+        )
         network = Network(model, images[:1])
         if given.maps is None:
             on_photos(name, network, images, labels, boxes)
         else:
             sets = given.maps or list(MAPS)
-            on_maps(name, network, images, labels, boxes, half, sets, given.keep, given.choose)
+            kept, chosen = given.keep, given.choose
+            on_maps(name, network, images, labels, boxes, half, sets, kept, chosen, given.tuning)
 
 
 if __name__ == "__main__":

@@ -125,7 +125,7 @@ MAPS = {
     '`discernible`, `attention="weights"`': by_cofire(
         "discernible", attention="weights", points=False
     ),
-    "`discernible-guided`, values alone": by_cofire("discernible-guided", points=False),
+    "`discernible-layers`, values alone": by_cofire("discernible-layers", points=False),
     "`lrp`, values alone (CP-LRP)": by_cofire("lrp"),
     '`lrp`, `attention="weights"` (AttnLRP)': by_cofire("lrp", attention="weights"),
     "`gradcam`": by_cofire("gradcam"),

@@ -203,7 +203,7 @@ def test_where_it_is_not_carried_maps_are_of_layers_and_say_so():
     network = Network(Last().eval(), images[:1])
     assert carrying_of(network, 1) is None
     found = explain(network, images, contrast=0.7)
-    layers = explain(network, images, method="discernible", contrast=0.7)
+    layers = explain(network, images, method="discernible-layers", contrast=0.7)
     assert torch.equal(found.layer_maps.maps[0], layers.layer_maps.maps[0])
     assert "overlap" not in found.options
 

@@ -1,16 +1,17 @@
-"""Maps that are contrasted once and followed down once: against loops written from the definition, and toys by hand."""
+"""Maps of evidence that is followed down once: against loops written from the definition, and toys by hand."""
 
-from dataclasses import replace
-from functools import partial
+import importlib
+import threading
 
 import pytest
 import torch
 from torch import nn
 
 from cofire.errors import NonFiniteError
-from cofire.explain import explain as explain_by
+from cofire.explain import explain
 from cofire.explain.methods.discernible import skipping_functions
-from cofire.explain.methods.guided import guide_of, guided_evidence
+from cofire.explain.methods.guided import guide_of
+from cofire.explain.result.neurons import NEURON_COLUMNS
 from cofire.explain.rules.rows import rows_weighted, sums_weighted
 from cofire.explain.tracing.plan import plan_of
 from cofire.network import Network
@@ -19,7 +20,7 @@ from tests.explain.test_contrasted import Colours, Last
 from tests.explain.test_net_evidence import slopes, small_cnn
 from tests.explain.transformers import OneHead
 
-explain = partial(explain_by, method="discernible-guided")
+discernible = importlib.import_module("cofire.explain.methods.discernible")
 
 
 def shares(values):
@@ -33,20 +34,16 @@ def slowly(model, image, which, contrast, guided):
     logits = model(image[None])[0]
     rival = int(logits.index_fill(0, torch.tensor(which), -torch.inf).argmax())
     top = model[:7](image[None])[0]
-    gradient = {one: slopes(model[7:], top, [one]) for one in (which, rival)}
-
-    def share(one):
-        evidence = top * gradient[one]
-        parts = evidence.clamp(min=0).sum(0)
-        places = evidence.sum(0).clamp(min=0)
-        return shares(places if places.sum() > 0 else parts)
-
-    left = (share(which) - contrast * share(rival)).clamp(min=0)
+    class_, against = (slopes(model[7:], top, [one]) for one in (which, rival))
+    gradient = class_ - contrast * against
+    evidence = top * gradient
+    places = evidence.sum(0).clamp(min=0)
+    left = shares(places if places.sum() > 0 else evidence.clamp(min=0).sum(0))
     channels, rows, columns = top.shape
     down = torch.zeros_like(top)
     for y in range(rows):
         for x in range(columns):
-            parts = [float(top[c, y, x] * gradient[which][c, y, x]) for c in range(channels)]
+            parts = [float(evidence[c, y, x]) for c in range(channels)]
             whole = sum(part for part in parts if part > 0)
             for channel, part in enumerate(parts):
                 if part > 0:
@@ -88,18 +85,50 @@ def test_it_finds_what_was_planted_and_tells_it_from_the_rival():
         assert float(heat[rows].sum()) > 0.99
     # Class 2 sees both; its rival, class 0 by a tie, only the one above.
     alike = explain(network, image, target=2, sigma=1 / 32, contrast=0).heatmap()[0]
-    apart = explain(network, image, target=2, sigma=1 / 32, contrast=0.5).heatmap()[0]
+    half = explain(network, image, target=2, sigma=1 / 32, contrast=0.5).heatmap()[0]
+    apart = explain(network, image, target=2, sigma=1 / 32, contrast=1).heatmap()[0]
     assert float(alike[:16].sum()) == pytest.approx(0.5, abs=0.01)
+    # Half of what lies above is the rival's, and all of it.
+    assert float(half[:16].sum()) == pytest.approx(1 / 3, abs=0.05)
     assert float(apart[:16].sum()) == pytest.approx(0.0, abs=0.01)
 
 
-def test_points_are_those_of_the_default_and_the_model_is_as_before():
+def test_where_nothing_speaks_for_the_class_rather_than_its_rival_the_class_alone_is_followed():
+    model = nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU(), nn.Flatten(), nn.Linear(4, 2))
+    for parameter, values in zip(
+        model.parameters(),
+        ([1.0], [0.0], [[1.0, 0, 0, 0], [4.0, 4.0, 4.0, 4.0]], [0.0, 0.0]),
+        strict=True,
+    ):
+        parameter.data.copy_(torch.tensor(values).reshape(parameter.shape))
+    image = torch.ones(1, 1, 2, 2)
+    found = explain(Network(model, image), image, target=0)
+    assert found.layer_maps.maps[0].tolist() == [[[1, 0], [0, 0]]]
+
+
+def test_where_evidence_starts_does_not_hang_on_parts_and_frames_of_a_value():
+    class Cut(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(1, 3, 3, padding=1), nn.Linear(3 * 16, 2)
+
+        def forward(self, x):
+            return self.head(
+                nn.functional.pad(self.conv(x).relu(), (1, 1, 1, 1))[:, :, :4, :4].flatten(1)
+            )
+
+    assert [
+        place.name for place in guide_of(Network(Cut(), torch.ones(1, 1, 4, 4))).starts.values()
+    ] == ["relu"]
+
+
+def test_points_are_those_of_other_maps_and_the_model_is_as_before():
     model = small_cnn()
     images = torch.rand(3, 1, 6, 8, dtype=torch.float64)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     network = Network(model, images[:1])
-    found, usual = explain(network, images), explain_by(network, images)
-    assert torch.equal(found.neurons.score, usual.neurons.score)
+    found, layers = explain(network, images), explain(network, images, method="discernible-layers")
+    assert torch.equal(found.neurons.score, layers.neurons.score)
     assert (found.regions.sigma, found.regions.threshold) == (6 / 224, 0.3)
     assert torch.equal(found.heatmap(), explain(network, images, points=False).heatmap())
     alone = torch.cat([explain(network, image[None]).heatmap() for image in images])
@@ -133,9 +162,15 @@ def test_attention_is_read_at_the_pixels_and_nothing_is_lost_on_the_way():
     model.token.data += 1e-9
     images = torch.rand(2, 1, 8, 8, dtype=torch.float64)
     network = Network(model, images[:1])
-    assert [place.name for place in guide_of(network).read.values()] == ["input"]
+    assert [place.name for place in guide_of(network).read.values()] == [
+        "input",
+        "add",
+        "add_1",
+        "add_2",
+        "add_3",
+    ]
     found = explain(network, images, target=1, contrast=0)
-    assert "guided" not in found.options
+    assert found.options["guided"] is False
     for number, image in enumerate(images):
         pixels = image[None].clone().requires_grad_()
         embedded = model.embed(pixels).flatten(2).transpose(1, 2)
@@ -215,27 +250,6 @@ def test_sums_of_zeros_are_left_out_of_a_product(spoken):
     torch.testing.assert_close(sums_weighted(by, weight), by @ weight, atol=1e-5, rtol=1e-5)
 
 
-def evidence(model, images, *, together, functions=()):
-    network = Network(model, images[:1])
-    guide = guide_of(network)
-    assert guide.together == frozenset(guide.starts)
-    replaced = {**guide.functions, **dict(functions), **skipping_functions(plan_of(network).steps)}
-    looked = [*guide.starts, *guide.read]
-    logits, values = network.trace(images, looked, gradients=looked, replace=replaced)
-    guide = replace(guide, together=guide.together if together else frozenset())
-    return guided_evidence(guide, logits, values, torch.tensor([[0], [2]]), 0.7)
-
-
-def test_class_and_rival_go_down_a_head_at_once_as_they_do_one_after_the_other():
-    torch.manual_seed(0)
-    head = [nn.Flatten(), nn.Linear(4 * 16, 60), nn.GELU(), nn.Dropout(), nn.Linear(60, 5)]
-    model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), *head).eval()
-    images = torch.rand(2, 1, 8, 8)
-    both, one = (evidence(model, images, together=way) for way in (True, False))
-    for first, second in zip(both.maps, one.maps, strict=True):
-        torch.testing.assert_close(first, second, atol=1e-6, rtol=1e-5)
-
-
 @pytest.mark.parametrize("size", [(8, 12), (9, 14)])
 def test_patches_go_back_as_a_convolution_does(size):
     torch.manual_seed(0)
@@ -253,16 +267,6 @@ def test_patches_go_back_as_a_convolution_does(size):
         )
     )
     torch.testing.assert_close(found, expected)
-
-
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("activation", [nn.Mish, nn.RReLU, nn.Hardswish, nn.GELU])
-def test_heads_of_which_no_two_gradients_go_at_once_are_explained_without_a_warning(activation):
-    torch.manual_seed(0)
-    head = [nn.Flatten(), nn.Linear(64, 20), activation(), nn.Linear(20, 5)]
-    model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), *head).eval()
-    heat = explain(model, torch.rand(2, 1, 8, 8)).heatmap()
-    torch.testing.assert_close(heat.sum((1, 2)), torch.ones(2))
 
 
 class Cut(nn.Module):
@@ -288,3 +292,37 @@ def test_a_cut_between_layers_ends_evidence():
     torch.manual_seed(0)
     found = explain(Cut().eval(), torch.rand(2, 1, 8, 8), 1)
     assert all(float(one.sum()) == 0 for one in found.layer_maps.maps)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("method", ["discernible", "discernible-layers", "discernible-relevance"])
+def test_tracing_beside_the_gradients_changes_nothing(monkeypatch, method, threads):
+    images = torch.rand(3, 1, 6, 8, dtype=torch.float64)
+    network = Network(small_cnn(), images[:1])
+    alone = explain(network, images, method=method)
+    used = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    plain = discernible.trace
+    monkeypatch.setattr(
+        discernible, "trace", lambda *a: used.append(threading.current_thread()) or plain(*a)
+    )
+    found = explain(network, images, method=method)
+    assert [one is threading.main_thread() for one in used] == [threads == 1]
+    assert torch.equal(found.heatmap(), alone.heatmap())
+    assert all(
+        torch.equal(getattr(found.neurons, name), getattr(alone.neurons, name))
+        for name in NEURON_COLUMNS
+    )
+
+
+@pytest.mark.parametrize("broken", ["trace", "guided_evidence"])
+def test_what_goes_wrong_beside_is_raised(monkeypatch, broken):
+    def breaks(*_):
+        raise NonFiniteError("one", "two", "three")
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(discernible, broken, breaks)
+    before = threading.active_count()
+    with pytest.raises(NonFiniteError):
+        explain(small_cnn(), torch.rand(1, 1, 6, 8, dtype=torch.float64))
+    assert threading.active_count() == before

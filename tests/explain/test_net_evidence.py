@@ -2,6 +2,7 @@
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 import torch
@@ -9,10 +10,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from cofire.errors import ExplanationError, NonFiniteError, OptionError
-from cofire.explain import Explanation, explain
+from cofire.explain import Explanation
+from cofire.explain import explain as explain_by
 from cofire.explain.tracing.plan import plan_of
 from cofire.network import Network
 from tests.explain.networks import SmallResidual, overflowing
+
+explain = partial(explain_by, method="discernible-layers")
 
 
 def small_cnn(activation=nn.ReLU, channels=1):

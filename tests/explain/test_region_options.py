@@ -108,7 +108,7 @@ def test_they_come_back_from_a_file_and_files_without_them_still_load(network, i
     assert (
         again.regions
         == told.regions
-        == Regions(sigma=0.3, threshold=0.45, connected=True, around="heat")
+        == Regions(sigma=0.3, threshold=0.3, connected=True, around="heat")
     )
     note, tensors = load_result(
         tmp_path / "a.safetensors", "explanation", lambda note, tensors: (note, tensors)
@@ -142,10 +142,10 @@ def test_pages_say_what_heat_maps_of_layers_are(network, images, tmp_path):
     told = explain(network, images, contrast=0.6)
     page = told.write_html(tmp_path / "page.html").read_text(encoding="utf-8")
     for words in (
-        "12/224 of the image’s shorter side",
-        "less 60\u00a0% of the same for the strongest rival class",
-        "Of the heat map, the box is tight around the pixels that reach 45\u00a0% of its maximum and hang together",
-        "share of the net evidence per pixel",
+        "6/224 of the image’s shorter side",
+        "less 60\u00a0% of that of the strongest rival class",
+        "Of the heat map, the box is tight around the pixels that reach 30\u00a0% of its maximum and hang together",
+        "share of the evidence per pixel",
     ):
         assert words in page
     assert "The heat map is the points" not in page

@@ -76,7 +76,7 @@ def test_evidence_goes_to_values_and_through_weights_as_defined(written, attenti
 def test_net_evidence_of_tokens_is_what_the_logit_loses_without_them(fused):
     model = OneHead(fused=fused).double()
     images = torch.randn(2, 1, 4, 6, dtype=torch.float64)
-    found = explain(Network(model.eval(), images), images, target=2, contrast=0)
+    found = explain(Network(model.eval(), images), images, 2, "discernible-layers", contrast=0)
     # Two sums a block, of which the second ends it.
     assert len(found.layer_maps.names) == 4
     blocks = [

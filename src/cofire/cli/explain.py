@@ -112,7 +112,8 @@ def _takers(option: str) -> list[str]:
     """The methods whose own an option is; not those that only inherit it."""
     those = [one for one in METHODS.values() if option in one.options.model_fields]
     first = those[0].options
-    inherit = [one for one in those if one.options is not first and issubclass(one.options, first)]
+    owner = [kind for kind in first.__mro__ if option in vars(kind).get("__annotations__", {})][-1]
+    inherit = [one for one in those if one.options is not first and issubclass(one.options, owner)]
     return [one.name for one in those if one not in inherit]
 
 

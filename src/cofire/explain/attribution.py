@@ -41,21 +41,22 @@ def explain(
     "discernible" follows evidence from the class down, operator by operator: of the inputs of a
     neuron with weights those are chosen that score highest by P3's Eq. 1, `Ω = α_suc · Z_suc ·
     (α_cur · Z_cur + α_pre · Z_pre)`, and each neuron hands its evidence on to them in proportion.
-    That gives neurons, points and paths. Its heat map, and the box around it, are made of net
-    evidence: at the last activation layer of each resolution `(Ê_c − contrast · Ê_d)⁺`, where `E_c
-    = (Σ_channels a · ∂z_c/∂a)⁺` for the class, `E_d` for its strongest rival, and `Ê` is a share of
-    1; hot is where all these layers agree. A network without such layers has heat maps and boxes of
-    points.
+    That gives neurons, points and paths. Its heat map, and the box around it, show where the
+    evidence for `z_c − contrast · z_d` comes from, the output of the class less that of its
+    strongest rival: begun at the last places of the network, and followed down once by gradients,
+    of activation layers only where it speaks for the class (see
+    `cofire.explain.methods.guided.guided_evidence`); hot is where the layers on its way agree. A
+    network without layers that have places has heat maps and boxes of points.
 
-    "discernible-relevance" has the same neurons, points and paths. Its heat map is relevance that is
+    "discernible-layers" has the same neurons, points and paths. Its heat map is made of the net
+    evidence of the last activation layer of each resolution, class and rival contrasted in each:
+    `(Ê_c − contrast · Ê_d)⁺`, where `E_c = (Σ_channels a · ∂z_c/∂a)⁺` and `Ê` is a share of 1.
+
+    "discernible-relevance" has the same neurons, points and paths too. Its heat map is relevance that is
     carried from the last places of the network down to a finer layer, less as much of its strongest
     rival's as leaves the two maps no more than `overlap` in common (see
-    `cofire.explain.methods.contrasted.relevance_map`); where no rule carries it, that of "discernible".
-
-    "discernible-guided" has the same neurons, points and paths too. Class and rival are contrasted
-    once, at the last places of the network, and what is left is followed down once (see
-    `cofire.explain.methods.guided.guided_evidence`): half the price of the others, and in a network
-    with attention a map of pixels.
+    `cofire.explain.methods.contrasted.relevance_map`); where no rule carries it, that of
+    "discernible-layers".
 
     "discernible-p3" is the paper's form and nothing besides: the k inputs with the highest Ω are
     chosen, be they silent or speak against the neuron, each as a large value; neurons are chosen or
@@ -73,7 +74,7 @@ def explain(
             with a single logit class 1, which that logit is of), a number for all images, (images,)
             for one each, (images, n) to start from several at once.
         method: "discernible", "discernible-p3", "discernible-points", "cnn-fixations",
-            "discernible-relevance", "discernible-guided", "gradcam", "gradcam++", "lrp", or
+            "discernible-layers", "discernible-relevance", "gradcam", "gradcam++", "lrp", or
             one that was registered (see `cofire.register_method`).
         images: What to draw the explanation on, (images, height, width, 3), uint8. Left out, the
             inputs themselves, each stretched to the full range of grey values or colours.
@@ -182,7 +183,8 @@ def explain_by(
             )
         maps, layer_maps = layer_maps.together(_size(network), regions.sigma), None
         blur = {"sigma": regions.sigma}
-    noted = {name: one for name, one in chosen.record().items() if name not in found.unused}
+    record = {**chosen.record(), **found.instead}
+    noted = {name: one for name, one in record.items() if name not in found.unused}
     probabilities = probabilities_of(logits).cpu()
     confidence, predicted = probabilities.max(1)
     return Explanation(

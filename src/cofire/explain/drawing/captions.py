@@ -119,7 +119,8 @@ def heat_told(explanation: Explanation, largest: float) -> tuple[str, str, str]:
         return "value of the map", "0", number(largest)
     place = "feature" if len(explanation.input_shape) == 1 else "pixel"
     if are_layers_told(explanation):
-        of = "relevance" if "overlap" in explanation.options else "net evidence"
+        kinds = {"overlap": "relevance", "guided": "evidence"}
+        of = next((kinds[name] for name in kinds if name in explanation.options), "net evidence")
         return f"share of the {of} per {place}", "0", evidence_told(largest)
     if explanation.options.get("carried") is False:
         return f"points per {place}, spread", "0", number(largest)
@@ -173,6 +174,8 @@ def layers_told(options: Mapping[str, Any], regions: Regions) -> str:
     Example:
         >>> layers_told({"contrast": 0.7}, Regions(sigma=0))[-84:]
         'less 70\xa0% of the same for the strongest rival class. Hot is where these layers agree'
+        >>> layers_told({"contrast": 0.6, "guided": False}, Regions(sigma=0))[-72:]
+        'followed down by gradients. Hot is where the layers on its way agree'
         >>> layers_told({"contrast": 1.0, "overlap": 0.7}, Regions(sigma=0))[-55:]
         'until the maps of both have no more than 70\xa0% in common'
     """
@@ -181,7 +184,7 @@ def layers_told(options: Mapping[str, Any], regions: Regions) -> str:
     rival = ""
     if contrast:
         part = "" if contrast == 1 else f"{_share(contrast)} of "
-        rival = f", less {part}the same for the strongest rival class"
+        rival = f", less {part}{'that of' if 'guided' in options else 'the same for'} the strongest rival class"
     blurred = (
         ""
         if regions.sigma == 0
@@ -195,9 +198,9 @@ def layers_told(options: Mapping[str, Any], regions: Regions) -> str:
             ", of activation layers only where it speaks for the class" if options["guided"] else ""
         )
         return (
-            f"It is {made} evidence for the class at the last places that the network has "
-            f"(activation × gradient of its output, where it is above 0){rival}, followed down by gradients{only}. "
-            f"Hot is where the last activation layers of each resolution agree{blurred}"
+            f"It is {made} evidence for the class: at the last places that the network has, activation × gradient of "
+            f"the class’s output{rival}, where that is above 0, followed down by gradients{only}. Hot is where the "
+            f"layers on its way agree{blurred}"
         )
     if "overlap" in options:
         taken = (

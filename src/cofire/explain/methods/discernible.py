@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import torch
 from pydantic import Field, PositiveInt, create_model, model_validator
@@ -16,17 +18,21 @@ from cofire.explain.inputs import probabilities_of
 from cofire.explain.methods.contrasted import carrying_of, relevance_map
 from cofire.explain.methods.guided import ROWS, guide_of, guided_evidence
 from cofire.explain.methods.registry import Found, register_method
-from cofire.explain.result.layer_maps import joined_maps, net_evidence
+from cofire.explain.result.layer_maps import LayerMaps, joined_maps, net_evidence
 from cofire.explain.rules.attention import THROUGH, Through
 from cofire.explain.rules.flow import Flow
 from cofire.explain.rules.linear import attends, refuse_without_attention, skipping_functions
-from cofire.explain.tracing.plan import images_at_once, plan_of
+from cofire.explain.rules.registry import Values
+from cofire.explain.tracing.plan import Plan, images_at_once, plan_of
 from cofire.explain.tracing.scoring import Scoring
-from cofire.explain.tracing.trace import Table, trace
+from cofire.explain.tracing.trace import Record, Table, trace
 from cofire.marks import Mark, Refused
 from cofire.network import Network
 from cofire.network.untouched import without_autocast
 from cofire.options import Options
+
+One = TypeVar("One")
+Other = TypeVar("Other")
 
 
 def _alpha(given: Any) -> tuple[float, float, float]:
@@ -120,7 +126,7 @@ class TracingOptions(Options):
             raise OptionError(
                 "points=False without a contrast",
                 "points, or net evidence to make heat maps of",
-                "leave points out, or pass contrast=0.7",
+                "leave points out, or pass contrast=0.6",
             )
         return self
 
@@ -187,11 +193,11 @@ class RelevanceOptions(TracingOptions):
 
 
 class GuidedOptions(TracingOptions):
-    """Options of tracing, and of the map of evidence that is contrasted once and followed down once.
+    """Options of tracing, and of the map of evidence that is followed down once.
 
     Attributes:
-        contrast: How much of the rival's share of a place is taken from that of the class, from 0
-            to 1, at the last places of the network (see
+        contrast: How much of the strongest rival's output is taken from that of the class, from 0
+            to 1, before its evidence is followed (see
             `cofire.explain.methods.guided.guided_evidence`); None makes heat maps of the traced
             points alone.
         guided: Whether at activation layers only what speaks for the class goes on down; else
@@ -201,11 +207,11 @@ class GuidedOptions(TracingOptions):
     """
 
     contrast: float | None = Field(
-        0.5,
+        0.6,
         ge=0,
         le=1,
         title="Contrast",
-        description="How much of the rival's evidence is taken away at the top, 0 to 1; none makes maps of points.",
+        description="How much of the rival's output is taken from the class's, 0 to 1; none makes maps of points.",
     )
     guided: bool = Field(
         True, title="Guided", description="Follow only what speaks for the class; else everything."
@@ -246,7 +252,7 @@ class _P3Options(_Points):  # type: ignore[misc, valid-type]
 
 @register_method(
     "discernible-relevance",
-    title="Discernible neurons, maps of relevance",
+    title="Contrasted relevance",
     options=RelevanceOptions,
     gives="points",
     predicts=True,
@@ -254,13 +260,12 @@ class _P3Options(_Points):  # type: ignore[misc, valid-type]
     meaning="The same neurons and points; maps of relevance that the strongest rival does not have as well.",
 )
 @register_method(
-    "discernible-guided",
-    title="Discernible neurons, guided maps",
-    options=GuidedOptions,
+    "discernible-layers",
+    title="Agreeing layers",
+    options=TracingOptions,
     gives="points",
     predicts=True,
-    regions={"sigma": 6 / 224, "threshold": 0.3},
-    meaning="The same neurons and points; maps of evidence contrasted once, at the top, and followed down.",
+    meaning="The same neurons and points; maps of net evidence, contrasted in each layer, where layers agree.",
 )
 @register_method(
     "cnn-fixations",
@@ -290,10 +295,11 @@ class _P3Options(_Points):  # type: ignore[misc, valid-type]
 @register_method(
     "discernible",
     title="Discernible neurons",
-    options=TracingOptions,
+    options=GuidedOptions,
     gives="points",
     predicts=True,
-    meaning="The decision traced back to the neurons and pixels that carried it; maps of net evidence.",
+    regions={"sigma": 6 / 224, "threshold": 0.3},
+    meaning="The decision traced back to the neurons and pixels that carried it; maps of what spoke for the class.",
 )
 def traced(
     network: Network, images: Tensor, classes: Tensor | None, options: TracingOptions
@@ -324,7 +330,7 @@ def traced(
         carrying = carrying_of(network, options.rows)
         # What no rule carries down has maps of its layers' evidence.
         judged = {} if carrying else judged
-    guide = None
+    guide, against = None, options.contrast or 0.0
     if judged and isinstance(options, GuidedOptions):
         guide = guide_of(network, options.attention == "weights", options.rows)
     functions: Mapping[fx.Node, Callable[..., Any]] = plan.functions
@@ -335,6 +341,19 @@ def traced(
     else:
         looked = [*judged]
     functions = {**skipping_functions(plan.steps), **functions}
+
+    def mapped(
+        images: Tensor, logits: Tensor, values: Values, classes: Tensor, first: int
+    ) -> LayerMaps | None:
+        with without_autocast():
+            if carrying:
+                assert isinstance(options, RelevanceOptions)
+                of = (carrying, against, options.overlap, first)
+                return relevance_map(network, images, classes, *of)
+            if guide:
+                return guided_evidence(guide, logits, values, classes, against, first)
+            return net_evidence(judged, logits, values, classes, against, first)
+
     table = Table(plan)
     explained, layers, said = [], [], []
     whole = options.points or not (judged or carrying)
@@ -350,28 +369,18 @@ def traced(
         probabilities = probabilities_of(logits.detach(), first)
         chosen = probabilities.topk(options.n, dim=1).indices if classes is None else classes[part]
         chosen = chosen.to(logits.device)
-        with without_autocast():
-            if carrying:
-                assert isinstance(options, RelevanceOptions)
-                contrast, overlap = options.contrast or 0.0, options.overlap
-                maps = relevance_map(
-                    network, images[part], chosen, carrying, contrast, overlap, first
-                )
-            elif guide:
-                against = options.contrast or 0.0
-                maps = guided_evidence(guide, logits, values, chosen, against, first)
-            else:
-                maps = net_evidence(judged, logits, values, chosen, options.contrast or 0.0, first)
-        logits, values = logits.detach(), {node: value.detach() for node, value in values.items()}
-        with torch.inference_mode(), without_autocast():
-            record = trace(way, values, _start(chosen, logits), scoring)
+        maps, record = _side_by_side(
+            partial(mapped, images[part], logits, values, chosen, first),
+            partial(_record, way, logits, values, chosen, scoring),
+            whole and not logits.is_cuda,
+        )
         if whole:
             table.add(first, record)
         elif maps is not None:
             maps = maps.where(torch.isin(torch.arange(len(chosen)), record.reached.cpu()))
         layers.append(maps)
         explained.append(chosen.cpu())
-        said.append(logits.cpu())
+        said.append(logits.detach().cpu())
     together = joined_maps(layers)
     if together is None and not whole:
         return traced(network, images, classes, options.model_copy(update={"points": True}))
@@ -379,16 +388,38 @@ def traced(
     unused: tuple[str, ...] = () if attends(plan.steps) else ("attention",)
     if isinstance(options, RelevanceOptions) and not (carrying and together):
         unused += ("overlap", "rows")
-    if isinstance(options, GuidedOptions) and not (guide and together and not plan.functions):
+    instead = {}
+    if isinstance(options, GuidedOptions) and not (guide and together):
         unused += ("guided", "rows")
+    elif isinstance(options, GuidedOptions) and plan.functions:
+        # Through attention everything goes on, to the pixels.
+        unused, instead = (*unused, "rows"), {"guided": False}
     return Found(
         sites=sites,
         neurons=neurons,
         layer_maps=together,
         unused=unused,
+        instead=instead,
         logits=torch.cat(said),
         classes=torch.cat(explained),
     )
+
+
+def _record(way: Plan, logits: Tensor, values: Values, classes: Tensor, scoring: Scoring) -> Record:
+    plain = {node: value.detach() for node, value in values.items()}
+    with torch.inference_mode(), without_autocast():
+        return trace(way, plain, _start(classes, logits.detach()), scoring)
+
+
+def _side_by_side(
+    first: Callable[[], One], second: Callable[[], Other], apart: bool
+) -> tuple[One, Other]:
+    """What two functions give, the second in a thread of its own: gradients leave a core free, tracing is one loop."""
+    if not apart or torch.get_num_threads() == 1:
+        return first(), second()
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(second)
+        return first(), other.result()
 
 
 def _start(classes: Tensor, logits: Tensor) -> Flow:

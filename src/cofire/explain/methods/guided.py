@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from typing import Any
 
 import torch
@@ -27,13 +28,10 @@ _TINY = torch.finfo(torch.float64).tiny
 ROWS = 48
 """The finest layer that is read is the coarsest of so many rows and columns."""
 
-_NEVER_BELOW_ZERO = ("relu", "relu6", "sigmoid", "hardsigmoid")
+# What only a part or a frame of another value is: evidence starts at the whole.
+_PARTS = named("part", "split", "pad")
 
-# Of these PyTorch works out several gradients at once; of mish or rounding, say, it does not.
-_HEAD = (named("reshape", "squeeze", "identity", "dropout") - {"detach"}) | {
-    *("linear", "relu", "relu6", "hardtanh", "leaky_relu", "gelu", "silu", "tanh", "sigmoid"),
-    *("mean", "adaptive_avg_pool2d", "avg_pool2d"),
-}
+_NEVER_BELOW_ZERO = ("relu", "relu6", "sigmoid", "hardsigmoid")
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,19 +39,15 @@ class Guide:
     """From where to where evidence goes down.
 
     Attributes:
-        starts: Values at which class and rival are contrasted; the first at which the class has
-            any evidence, image by image.
+        starts: Values at which evidence starts; the first at which there is any, image by image.
         read: Values at which it is looked where the evidence lies, from the input up.
         functions: What takes the place of activation layers, so that only what speaks for the class
             goes on.
-        together: Starts to which the evidence of class and rival goes down at once, so that weights of
-            fully connected layers are read once for both.
     """
 
     starts: Mapping[fx.Node, TokenMap]
     read: Mapping[fx.Node, TokenMap]
     functions: Mapping[fx.Node, Function] = field(default_factory=dict)
-    together: frozenset[fx.Node] = frozenset()
 
 
 def guide_of(network: Network, weights: bool = False, rows: int = ROWS) -> Guide | None:
@@ -93,7 +87,7 @@ def _guide(network: Network, weights: bool, rows: int) -> Guide | None:
     if plan.functions:
         height, width = network.input_shape[1:]
         image = TokenMap("input", 0, (height, width), torch.arange(height * width))
-        return Guide(last_first, {plan.image: image})
+        return Guide(last_first, {plan.image: image, **judged})
     channels_first = not any(place.channel_axis for place in judged.values())
     starts = (_last_passed(plan) if channels_first else None) or last_first
     order = {node: number for number, node in enumerate(plan.functional.graph.nodes)}
@@ -105,17 +99,7 @@ def _guide(network: Network, weights: bool, rows: int) -> Guide | None:
         starts,
         {node: read[node] for node in sorted(read, key=order.__getitem__)},
         {n: partial(_speaking, Step.of(n), n in read) for n in plan.layers if order[n] < top},
-        frozenset(start for start in starts if _fully_connected(plan, start)),
     )
-
-
-def _fully_connected(plan: Plan, start: fx.Node) -> bool:
-    """Whether what comes behind a start is a head of linear layers, of which reading the weights takes longest."""
-    behind = {start}
-    for node in reversed(plan.steps):
-        if node is not start and not behind.isdisjoint(node.all_input_nodes):
-            behind.add(node)
-    return {plan.steps[node][0].name for node in behind - {start}} <= _HEAD
 
 
 def _side(place: TokenMap) -> int:
@@ -134,6 +118,8 @@ def _last_passed(plan: Plan) -> dict[fx.Node, TokenMap] | None:
     nodes = plan.functional.graph.nodes
     order = [node for node in nodes if node is plan.image or node in plan.steps]
     for node in reversed(passed(order, set(order))[1:]):
+        if Step.of(node).name in _PARTS:
+            continue
         rows, columns = (int(size) for size in node.meta["val"].shape[2:])
         if rows * columns > 1:
             name = (
@@ -168,12 +154,13 @@ def guided_evidence(
     contrast: float,
     first: int = 0,
 ) -> LayerMaps | None:
-    """Where the evidence for a class comes from, contrasted with its strongest rival's once, at the top.
+    """Where the evidence for a class rather than its strongest rival comes from, followed down once.
 
-    At the start, with activations a, the class has the share `Ê_c` of each place, of its evidence
-    `(Σ_channels a · ∂z_c/∂a)⁺`, or of `Σ_channels (a · ∂z_c/∂a)⁺` where no place speaks for it.
-    `(Ê_c − contrast · Ê_d)⁺`, d the most probable class that is not explained, is what a place has
-    to hand on, to its channels in proportion to `(a · ∂z_c/∂a)⁺`. From there it goes down by
+    What is explained is `z_c − contrast · z_d`, d the most probable class that is not explained, or
+    `z_c` alone where nothing speaks for that. At
+    the start, with activations a and the gradient g of that number, each place has the share
+    `(Σ_channels a · g)⁺` of it, or `Σ_channels (a · g)⁺` where no place speaks for it; it hands that
+    on to its channels in proportion to `(a · g)⁺`. From there it goes down by
     gradients; with `guide.functions`, at every activation layer only what speaks for the class goes
     on: `a · g > 0`. In a network with attention, what scales a value is a number (see
     `cofire.explain.rules.linear.linear_functions`). The map of a layer is `(Σ_channels a · g)⁺`, as
@@ -183,7 +170,7 @@ def guided_evidence(
         guide: The way.
         logits: (images, classes), recorded by autograd.
         values: Of the guide's nodes, recorded too.
-        classes: The classes explained, (images, n); their logits are summed.
+        classes: The classes explained, (images, n); z_c is the mean of their logits.
         contrast: From 0 up to 1.
         first: The number of the first image, for messages.
 
@@ -196,20 +183,24 @@ def guided_evidence(
     starts = [node for node in guide.starts if values[node].requires_grad]
     if not starts or not logits.requires_grad:
         return None
-    which = [classes]
+    asked = [torch.zeros_like(logits).scatter(1, classes, 1.0 / classes.shape[1])]
     if contrast and classes.shape[1] < logits.shape[1]:
-        which.append(logits.detach().scatter(1, classes, -torch.inf).argmax(1, keepdim=True))
+        rivals = logits.detach().scatter(1, classes, -torch.inf).argmax(1, keepdim=True)
+        asked.insert(0, asked[0].scatter(1, rivals, -contrast))
     waiting = torch.ones(len(logits), dtype=torch.bool, device=logits.device)
     begun: dict[fx.Node, Tensor] = {}
     # The caller may be in a mode in which nothing is recorded, nor could what is recorded be read.
     with torch.inference_mode(False), torch.no_grad():
-        for node in starts:
-            gradients = _gradients(logits, which, values[node], node in guide.together)
-            if gradients[0] is None:
+        for node, of in product(starts, asked):
+            (gradient,) = torch.autograd.grad(
+                logits, values[node], of, retain_graph=True, allow_unused=True
+            )
+            if gradient is None:
                 continue
             place, value = guide.starts[node], values[node].detach()
-            own, there = _begun(place, node, value, gradients, contrast, first)
-            begun[node] = own * (waiting & there).reshape(-1, *[1] * (own.ndim - 1))
+            own, there = _begun(place, node, value, gradient, first)
+            own = own * (waiting & there).reshape(-1, *[1] * (own.ndim - 1))
+            begun[node] = begun[node] + own if node in begun else own
             waiting = waiting & ~there
             if not bool(waiting.any()):
                 break
@@ -232,49 +223,24 @@ def guided_evidence(
     return LayerMaps(tuple(guide.read[node].name for node in read), tuple(maps))
 
 
-def _gradients(
-    logits: Tensor, which: Sequence[Tensor], value: Tensor, together: bool
-) -> list[Tensor | None]:
-    """Of the logits of each of some classes by a value."""
-    starts = [torch.zeros_like(logits).scatter(1, one, 1.0) for one in which]
-    by = partial(torch.autograd.grad, logits, value, retain_graph=True)
-    if together and len(starts) > 1:
-        return list(torch.func.vmap(lambda start: by(start)[0])(torch.stack(starts)))
-    return [by(start, allow_unused=True)[0] for start in starts]
-
-
 def _wide(value: Tensor) -> Tensor:
     return value.to(torch.promote_types(value.dtype, torch.float32))
 
 
 def _begun(
-    place: TokenMap,
-    node: fx.Node,
-    value: Tensor,
-    gradients: Sequence[Tensor | None],
-    contrast: float,
-    first: int,
+    place: TokenMap, node: fx.Node, value: Tensor, gradient: Tensor, first: int
 ) -> tuple[Tensor, Tensor]:
     """The gradient with which evidence starts, and which images have any there."""
-    evidence = [_wide(value) * _wide(one) for one in gradients if one is not None]
-    shares = []
-    for one in evidence:
-        whole = place.on_the_map(one.sum(place.channel_axis + 1)).double()
-        parts = place.on_the_map(one.clamp(min=0).sum(place.channel_axis + 1)).double()
-        speaks = (whole > 0).flatten(1).any(1)[:, None, None]
-        refuse_not_finite(whole, f"'{place.name}' ({node.name})", first)
-        chosen = torch.where(speaks, whole.clamp(min=0), parts)
-        total = chosen.sum((1, 2), keepdim=True)
-        shares.append((chosen / total.clamp(min=_TINY), total[:, 0, 0] > 0))
-    (own, there), *rival = shares
-    for other, _ in rival:
-        own = (own - contrast * other).clamp(min=0)
-    axis = place.channel_axis + 1
-    parts = evidence[0].clamp(min=0).sum(axis, keepdim=True).double()
+    axis, slope = place.channel_axis + 1, _wide(gradient)
+    evidence = _wide(value) * slope
+    parts = evidence.clamp(min=0).sum(axis, keepdim=True).double()
+    whole = place.on_the_map(evidence.sum(axis)).double()
+    refuse_not_finite(whole, f"'{place.name}' ({node.name})", first)
+    speaks = (whole > 0).flatten(1).any(1)[:, None, None]
+    chosen = torch.where(speaks, whole.clamp(min=0), place.on_the_map(parts.squeeze(axis)))
+    total = chosen.sum((1, 2), keepdim=True)
     weight = torch.zeros_like(parts.squeeze(axis)).flatten(1)
-    weight[:, place.cells.to(weight.device)] = own.flatten(1)
+    weight[:, place.cells.to(weight.device)] = (chosen / total.clamp(min=_TINY)).flatten(1)
     weight = weight.reshape(parts.squeeze(axis).shape).unsqueeze(axis)
     by = torch.where(parts > 0, weight / parts.clamp(min=_TINY), 0.0)
-    assert gradients[0] is not None
-    slope = torch.where(evidence[0] > 0, _wide(gradients[0]).double(), 0.0)
-    return (slope * by).to(value.dtype), there
+    return (torch.where(evidence > 0, slope, 0.0) * by).to(value.dtype), total[:, 0, 0] > 0

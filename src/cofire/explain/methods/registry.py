@@ -31,6 +31,7 @@ class Found:
             points.
         options: What the explanation notes of the options; all of them unless given.
         unused: Options that this network has no use for, which are not noted.
+        instead: Options that this network takes otherwise, which are noted so.
         logits: (images, classes), of a method that runs the network itself.
         classes: (images, n), the classes that it explained then.
     """
@@ -41,6 +42,7 @@ class Found:
     layer_maps: LayerMaps | None = None
     options: Mapping[str, Any] | None = None
     unused: tuple[str, ...] = ()
+    instead: Mapping[str, Any] = field(default_factory=dict)
     logits: Tensor | None = None
     classes: Tensor | None = None
 

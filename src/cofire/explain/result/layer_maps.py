@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -113,8 +113,9 @@ class LayerMaps:
 
     def _together(self, size: tuple[int, int], sigma: float) -> Tensor:
         floor = _FLOOR / (size[0] * size[1])
-        product = torch.ones(len(self), *size, dtype=torch.float64)
-        logs, layers = torch.zeros(()), torch.zeros(len(self), 1, 1, dtype=torch.float64)
+        product: Tensor | None = None
+        logs: Tensor | None = None
+        layers = torch.zeros(len(self), 1, 1, dtype=torch.float64)
         width = float(sigma * min(size))
         for number, values in enumerate(self.maps, 1):
             down, across = (
@@ -125,17 +126,18 @@ class LayerMaps:
             total = (down.sum(0)[:, None] * wide * across.sum(0)).sum((1, 2), keepdim=True)
             there = total > 0
             # In floors, so that a place of which no layer says anything is at 1 to the last bit.
-            wide = wide / (total * floor).where(there, torch.ones(()))
-            product *= (down @ wide @ across.T).add_(1)
+            wide /= (total * floor).where(there, torch.ones(()))
+            spread = (down @ wide @ across.T).add_(1)
+            product = spread if product is None else product.mul_(spread)
             layers += there
             # One logarithm for several layers.
             if number % _AT_ONCE == 0 or number == len(self.maps):
-                logs = logs + product.log()
-                product.fill_(1)
-        agreed = (logs / layers.clamp(min=1)).expm1()
-        return (
-            agreed / agreed.sum((1, 2), keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
-        ).float()
+                logs = product.log_() if logs is None else logs.add_(product.log_())
+                product = None
+        assert logs is not None
+        agreed = logs.div_(layers.clamp_(min=1)).expm1_()
+        whole = agreed.sum((1, 2), keepdim=True).clamp_(min=torch.finfo(torch.float64).tiny)
+        return agreed.div_(whole).float()
 
 
 def joined_maps(parts: Sequence[LayerMaps | None]) -> LayerMaps | None:
@@ -179,7 +181,7 @@ _FINEST = 56
 def net_evidence(
     layers: dict[fx.Node, ActivationLayer | TokenMap],
     logits: Tensor,
-    values: dict[fx.Node, Tensor],
+    values: Mapping[fx.Node, Tensor],
     classes: Tensor,
     contrast: float,
     first: int = 0,

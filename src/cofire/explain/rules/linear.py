@@ -134,28 +134,11 @@ class _Skipping(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         (weight,) = ctx.saved_tensors
-        return _Weighted.apply(gradients[0], weight, ctx.parted), None, None, None
-
-
-class _Weighted(torch.autograd.Function):
-    """Gradients behind a linear layer as those before it; those of several classes at once count as one."""
-
-    @staticmethod
-    def forward(gradient: Tensor, weight: Tensor, parted: bool) -> Tensor:
+        (gradient,) = gradients
         sums = gradient.reshape(-1, len(weight))
-        few = len(sums) <= FEW
-        found = rows_weighted(sums, weight) if parted or few else sums_weighted(sums, weight)
-        return found.reshape(*gradient.shape[:-1], weight.shape[1])
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        pass
-
-    @staticmethod
-    def vmap(
-        info: Any, axes: Any, gradient: Tensor, weight: Tensor, parted: bool
-    ) -> tuple[Tensor, int]:
-        return _Weighted.forward(gradient.movedim(axes[0], 0), weight, parted), 0
+        few = ctx.parted or len(sums) <= FEW
+        found = rows_weighted(sums, weight) if few else sums_weighted(sums, weight)
+        return found.reshape(*gradient.shape[:-1], weight.shape[1]), None, None, None
 
 
 def _patches(value: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, *_: Any) -> Tensor:
