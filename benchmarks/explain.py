@@ -39,8 +39,8 @@ NETWORKS = ("vgg16", "resnet50", "alexnet", "inception_v3", "vit_b_16")
 WAYS = {
     "everything": {},
     "heat map": {"points": False},
-    "guided": {"method": "discernible-guided"},
-    "guided heat map": {"method": "discernible-guided", "points": False},
+    "layers": {"method": "discernible-layers"},
+    "layers heat map": {"method": "discernible-layers", "points": False},
     "points": {"contrast": None},
     "full score": {"contrast": None, "alpha": (1.0, 0.1, 1.0)},
     "cnn-fixations": {"method": "cnn-fixations"},
@@ -78,7 +78,7 @@ def bare(model: torch.nn.Module, images: torch.Tensor) -> None:
 def explained(network: Network, images: torch.Tensor, way: str) -> None:
     """The explanation and what is read off it: heat maps, and points and neurons where they are asked for."""
     found = explain(network, images, **WAYS[way])
-    if way in ("everything", "heat map", "guided", "guided heat map"):
+    if way in ("everything", "heat map", "layers", "layers heat map"):
         found.heatmap()
     if found.neurons is not None:
         for image in range(len(found)):

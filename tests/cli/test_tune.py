@@ -138,7 +138,8 @@ def test_explaining_uses_what_was_learnt_for_maps_boxes_and_page(learnt, run, tm
         run, tmp_path, "--weights-of-layers", path, "--method", "discernible,cnn-fixations"
     )
     ours, fixations = noted["images"][0]["explanations"]
-    assert {"attention": "values", **ours["options"]} == {**found.options, "n": 1}
+    unused = {"attention": "values", "guided": True, "rows": 48}
+    assert {**unused, **ours["options"]} == {**found.options, "n": 1}
     assert ours["regions"] == found.regions.used("points")
     assert fixations["regions"]["min_share"] == 0.05
     assert noted["setup"]["weights_of_layers"] == str(path)

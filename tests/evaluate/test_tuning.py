@@ -259,7 +259,8 @@ def test_what_was_learnt_comes_back_and_explains(network, collection, tuned, tmp
     found = explain(network, torch.rand(2, 1, 16, 16), **again.explain_options)
     assert found.regions == tuned.regions
     # A network without attention has no use for the way through it, and does not note it.
-    assert {"attention": "values", **found.options} == {**tuned.options, "n": 1}
+    unused = {"attention": "values", "guided": True, "rows": 48}
+    assert {**unused, **found.options} == {**tuned.options, "n": 1}
 
 
 def test_a_note_says_where_options_were_learnt(network, tuned):

@@ -1,5 +1,6 @@
 """Maps of evidence that is followed down once: against loops written from the definition, and toys by hand."""
 
+import copy
 import importlib
 import threading
 
@@ -106,20 +107,89 @@ def test_where_nothing_speaks_for_the_class_rather_than_its_rival_the_class_alon
     assert found.layer_maps.maps[0].tolist() == [[[1, 0], [0, 0]]]
 
 
-def test_where_evidence_starts_does_not_hang_on_parts_and_frames_of_a_value():
-    class Cut(nn.Module):
+MOVED = {
+    "nothing": lambda x: x,
+    "channels last": lambda x: x.permute(0, 2, 3, 1),
+    "turned": lambda x: x.transpose(2, 3),
+    "mirrored": lambda x: x.flip(3),
+    "rolled": lambda x: torch.roll(x, 4, 3),
+    "in a column": lambda x: x.reshape(x.shape[0], 4, 64, 1),
+    "channels as rows": lambda x: x.reshape(x.shape[0], 1, 4, 64),
+    "framed": lambda x: nn.functional.pad(x, (1, 1, 2, 2)),
+    "a part": lambda x: x[:, :, :7],
+    "parts": lambda x: torch.cat(x.chunk(2, 3), 2),
+    "channels last, normalised": lambda x: (
+        nn.functional.layer_norm(x.permute(0, 2, 3, 1), (4,)) + x.permute(0, 2, 3, 1)
+    ),
+}
+
+
+@pytest.mark.parametrize("moved", MOVED)
+def test_where_evidence_starts_does_not_hang_on_how_values_lie(moved):
+    class Moving(nn.Module):
         def __init__(self):
             super().__init__()
-            self.conv, self.head = nn.Conv2d(1, 3, 3, padding=1), nn.Linear(3 * 16, 2)
+            self.conv, self.head = nn.Conv2d(1, 4, 1, bias=False), nn.LazyLinear(2, bias=False)
 
         def forward(self, x):
+            values = MOVED[moved](nn.functional.max_pool2d(self.conv(x).relu(), 2))
+            return self.head(values.flatten(1))
+
+    image = torch.zeros(1, 1, 16, 16)
+    image[0, 0, 2:4, 12:14] = 1
+    model = Moving()
+    model(image)
+    for weight, value in ((model.conv.weight, torch.arange(1.0, 5)), (model.head.weight, 1.0)):
+        weight.data = (
+            torch.ones_like(weight).flatten(1) * torch.as_tensor(value).reshape(-1, 1)
+        ).reshape(weight.shape)
+    model.head.weight.data[1] *= 0.1
+    heat = explain(model, image, target=0).heatmap()[0]
+    assert divmod(int(heat.argmax()), 16) in ((2, 12), (2, 13), (3, 12), (3, 13))
+    assert float(heat[2:4, 12:14].sum()) > 0.6
+
+
+def test_a_network_of_towers_is_read_layer_by_layer():
+    class Towers(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = nn.Conv2d(1, 2, 1), nn.Conv2d(1, 2, 1)
+            self.head = nn.Linear(4, 3)
+
+        def forward(self, x):
+            one = self.one(x).relu().mean((2, 3))
             return self.head(
-                nn.functional.pad(self.conv(x).relu(), (1, 1, 1, 1))[:, :, :4, :4].flatten(1)
+                torch.cat([one, self.two(nn.functional.avg_pool2d(x, 2)).relu().mean((2, 3))], 1)
             )
 
-    assert [
-        place.name for place in guide_of(Network(Cut(), torch.ones(1, 1, 4, 4))).starts.values()
-    ] == ["relu"]
+    images = torch.rand(2, 1, 8, 8)
+    network = Network(Towers().eval(), images[:1])
+    assert guide_of(network) is None
+    found = explain(network, images, contrast=0.5)
+    layers = explain(network, images, method="discernible-layers", contrast=0.5)
+    assert "guided" not in found.options
+    assert len(found.layer_maps.names) == 2
+    for one, other in zip(found.layer_maps.maps, layers.layer_maps.maps, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_small_gradients_are_not_lost_in_half_precision():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(16, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(16 * 32 * 32, 3),
+    ).eval()
+    model[0].weight.data *= 64
+    images = torch.rand(2, 1, 32, 32)
+    exact, half = (
+        explain(net, images.to(kind), target=1, points=False).heatmap().float()
+        for net, kind in ((model, torch.float32), (copy.deepcopy(model).half(), torch.float16))
+    )
+    assert float((exact - half).abs().sum() / exact.sum()) < 0.02
 
 
 def test_points_are_those_of_other_maps_and_the_model_is_as_before():
@@ -288,10 +358,12 @@ class Cut(nn.Module):
         return self.head(torch.relu(self.mixed(y)).mean((1, 2)))
 
 
-def test_a_cut_between_layers_ends_evidence():
+def test_where_a_cut_leaves_no_gradients_maps_are_of_points():
     torch.manual_seed(0)
-    found = explain(Cut().eval(), torch.rand(2, 1, 8, 8), 1)
-    assert all(float(one.sum()) == 0 for one in found.layer_maps.maps)
+    for options in ({}, {"points": False}):
+        found = explain(Cut().eval(), torch.rand(2, 1, 8, 8), 1, **options)
+        assert found.kind == "points"
+        assert found.heatmap().isfinite().all()
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -52,7 +52,7 @@ class Tune(BoxedImagesOptions, LearningOptions):
         None, "Alpha", "Weights of current, preceding, succeeding support to begin with: 1,1,1."
     )
     contrast: float | None = option(
-        0.7,
+        METHODS[OURS].options.model_fields["contrast"].default,
         "Contrast",
         "To begin with; none makes maps and boxes of points, whose options are learnt.",
         ge=0,

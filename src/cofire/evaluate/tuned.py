@@ -155,9 +155,9 @@ class Tuned(Shown, Stored):
 
         ```
         {"format": 2, "method": "discernible", "kind": "layers",         or "points", or "maps"
-         "options": {"alpha": [1.0, 0.25, 1.0], "k": 5, "contrast": 0.7, ...},   of the method;
-         null: all, or none "sigma": 0.054,                                                 of the
-         heat map; null for maps "box": {"threshold": 0.45, "connected": true},   or, of points,
+         "options": {"alpha": [1.0, 0.25, 1.0], "k": 5, "contrast": 0.6, ...},   of the method;
+         null: all, or none "sigma": 0.027,                                                 of the
+         heat map; null for maps "box": {"threshold": 0.3, "connected": true},   or, of points,
          {"min_share": 0.05, "radius": 0.1,
                                                                           "weighted": false}
          "network": digest, "architecture": fingerprint,
@@ -269,13 +269,17 @@ _USUAL: dict[Kind, dict[str, tuple[Any, ...]]] = {
     "points": _POINTS,
     # The blur comes before the box: where the map's heat ends depends on it.
     "layers": {
-        "contrast": (0.0, 0.25, 0.5, 0.7, 1.0),
+        "contrast": (0.0, 0.3, 0.5, 0.6, 0.7, 0.85, 1.0),
         "overlap": (0.5, 0.6, 0.67, 0.75, 0.85, 1.0),
-        "sigma": (5 / 224, 8 / 224, 12 / 224, 16 / 224, 20 / 224, 30 / 224),
+        "sigma": (4 / 224, 6 / 224, 8 / 224, 12 / 224, 16 / 224, 20 / 224, 30 / 224),
         **_HEAT,
     },
     "maps": {"sigma": _POINTS["sigma"], **_HEAT},
 }
+
+
+_OF_MAPS = ("contrast", "overlap", "guided", "rows")
+"""Options of a method that change its maps of layers, and no points."""
 
 
 @dataclass(frozen=True)
@@ -404,7 +408,7 @@ def defaults_of(method: str, kind: Kind | None = None) -> dict[str, Any]:
         >>> defaults_of("gradcam")
         {'threshold': 0.5, 'connected': False}
         >>> defaults_of("discernible")["contrast"], defaults_of("discernible", "points")["contrast"]
-        (0.7, None)
+        (0.6, None)
     """
     row = method_of(method)
     kind = row.kind() if kind is None else kind
@@ -418,7 +422,7 @@ def defaults_of(method: str, kind: Kind | None = None) -> dict[str, Any]:
 def _known(options: Mapping[str, Any], kind: Kind) -> list[str]:
     """The names of what can be learnt: what changes neither map nor box earns no reward."""
     if kind == "layers":
-        of_maps = [name for name in ("contrast", "overlap") if name in options]
+        of_maps = [name for name in _OF_MAPS if name in options]
         return [*of_maps, *regions_of({}, kind)[0].used(kind)]
     names = [
         name for name in options if name not in ("alpha", "contrast", "overlap", "guided", "rows")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from cofire.explain.result.explanation import Explanation
 
 NO_EVIDENCE = "no evidence found"
-NO_NET_EVIDENCE = "no net evidence in any layer"
+NO_NET_EVIDENCE = "no evidence in any layer"
 
 
 def percent(share: float, digits: int = 1) -> str:
@@ -219,7 +219,7 @@ def layers_told(options: Mapping[str, Any], regions: Regions) -> str:
 
 
 def _width(regions: Regions) -> str:
-    known = {SIGMA: "20/224", LAYER_SIGMA: "12/224", 6 / 224: "6/224"}
+    known = {SIGMA: "20/224", 12 / 224: "12/224", LAYER_SIGMA: "6/224"}
     return known.get(regions.sigma, _share(regions.sigma))
 
 

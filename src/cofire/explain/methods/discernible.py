@@ -125,8 +125,8 @@ class TracingOptions(Options):
         if not self.points and self.contrast is None:
             raise OptionError(
                 "points=False without a contrast",
-                "points, or net evidence to make heat maps of",
-                "leave points out, or pass contrast=0.6",
+                "points, or evidence at layers to make heat maps of",
+                "leave points out, or pass a contrast",
             )
         return self
 
@@ -250,13 +250,17 @@ class _P3Options(_Points):  # type: ignore[misc, valid-type]
         return self
 
 
+_OF_EACH_LAYER = {"sigma": 12 / 224, "threshold": 0.45}
+"""How heat maps and boxes of net evidence, contrasted in each layer, are made."""
+
+
 @register_method(
     "discernible-relevance",
     title="Contrasted relevance",
     options=RelevanceOptions,
     gives="points",
     predicts=True,
-    regions={"sigma": 6 / 224, "threshold": 0.2},
+    regions={"threshold": 0.2},
     meaning="The same neurons and points; maps of relevance that the strongest rival does not have as well.",
 )
 @register_method(
@@ -265,6 +269,7 @@ class _P3Options(_Points):  # type: ignore[misc, valid-type]
     options=TracingOptions,
     gives="points",
     predicts=True,
+    regions=_OF_EACH_LAYER,
     meaning="The same neurons and points; maps of net evidence, contrasted in each layer, where layers agree.",
 )
 @register_method(
@@ -273,6 +278,7 @@ class _P3Options(_Points):  # type: ignore[misc, valid-type]
     options=_Fixations,
     gives="points",
     predicts=True,
+    regions=_OF_EACH_LAYER,
     meaning="The forerunner: of each neuron the inputs with the largest product.",
 )
 @register_method(
@@ -281,6 +287,7 @@ class _P3Options(_Points):  # type: ignore[misc, valid-type]
     options=_Points,
     gives="points",
     predicts=True,
+    regions=_OF_EACH_LAYER,
     meaning="P3 with three repairs: what is silent takes no part, and inputs with negative weights are asked why they "
     "are small.",
 )
@@ -290,6 +297,7 @@ class _P3Options(_Points):  # type: ignore[misc, valid-type]
     options=_P3Options,
     gives="points",
     predicts=True,
+    regions=_OF_EACH_LAYER,
     meaning="Eqs. 1 to 5 and Algorithm 1 of the paper, and nothing besides.",
 )
 @register_method(
@@ -298,7 +306,6 @@ class _P3Options(_Points):  # type: ignore[misc, valid-type]
     options=GuidedOptions,
     gives="points",
     predicts=True,
-    regions={"sigma": 6 / 224, "threshold": 0.3},
     meaning="The decision traced back to the neurons and pixels that carried it; maps of what spoke for the class.",
 )
 def traced(

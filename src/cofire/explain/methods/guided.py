@@ -14,11 +14,11 @@ from torch import Tensor, fx
 
 from cofire.explain.methods.lrp_plan import passed
 from cofire.explain.result.layer_maps import LayerMaps, refuse_not_finite, shares_on
-from cofire.explain.rules.positions import TokenMap
+from cofire.explain.rules.positions import TokenMap, token_maps
 from cofire.explain.rules.registry import Step
+from cofire.explain.rules.reshape import Reorder
 from cofire.explain.tracing.plan import Plan, once_a_graph, plan_of
 from cofire.network import ActivationLayer, Network
-from cofire.network.operators import named
 from cofire.network.reading import module_of
 
 Function = Callable[..., Any]
@@ -27,9 +27,6 @@ _TINY = torch.finfo(torch.float64).tiny
 
 ROWS = 48
 """The finest layer that is read is the coarsest of so many rows and columns."""
-
-# What only a part or a frame of another value is: evidence starts at the whole.
-_PARTS = named("part", "split", "pad")
 
 _NEVER_BELOW_ZERO = ("relu", "relu6", "sigmoid", "hardsigmoid")
 
@@ -51,13 +48,14 @@ class Guide:
 
 
 def guide_of(network: Network, weights: bool = False, rows: int = ROWS) -> Guide | None:
-    """The way of a network's evidence from its last places down; None where nothing has places.
+    """The way of a network's evidence from its last places down; None where there are none that everything passes.
 
-    A network of feature maps starts at the last value with places that everything passes, and is
+    A network of feature maps starts at the last value with places that everything passes (what is
+    only moved, or a part, counts as what it was before), and is
     read there and at the last activation layer of each resolution, the finest of them the coarsest
     that has `rows` rows and columns: what is finer is blurred away, and evidence has not to go
     there. One with attention starts behind its last block whose tokens with places lead to the
-    logits, and is read at the image.
+    logits, and is read after each block and at the image.
 
     Args:
         network: With a graph.
@@ -83,13 +81,13 @@ def _guide(network: Network, weights: bool, rows: int) -> Guide | None:
     if not plan.judged:
         return None
     judged = {node: _places(layer) for node, layer in plan.judged.items()}
-    last_first = dict(reversed(judged.items()))
     if plan.functions:
         height, width = network.input_shape[1:]
         image = TokenMap("input", 0, (height, width), torch.arange(height * width))
-        return Guide(last_first, {plan.image: image, **judged})
-    channels_first = not any(place.channel_axis for place in judged.values())
-    starts = (_last_passed(plan) if channels_first else None) or last_first
+        return Guide(dict(reversed(judged.items())), {plan.image: image, **judged})
+    starts = _last_passed(plan)
+    if starts is None:
+        return None
     order = {node: number for number, node in enumerate(plan.functional.graph.nodes)}
     top = max(map(order.__getitem__, starts))
     finest = min((size for size in map(_side, judged.values()) if size >= rows), default=math.inf)
@@ -114,18 +112,21 @@ def _places(layer: ActivationLayer | TokenMap) -> TokenMap:
 
 
 def _last_passed(plan: Plan) -> dict[fx.Node, TokenMap] | None:
-    """The last feature map of several places that every way from the image to the logits goes through."""
-    nodes = plan.functional.graph.nodes
-    order = [node for node in nodes if node is plan.image or node in plan.steps]
-    for node in reversed(passed(order, set(order))[1:]):
-        if Step.of(node).name in _PARTS:
-            continue
-        rows, columns = (int(size) for size in node.meta["val"].shape[2:])
-        if rows * columns > 1:
-            name = (
-                plan.layers[node].name if node in plan.layers else (module_of(node)[0] or node.name)
-            )
-            return {node: TokenMap(name, 0, (rows, columns), torch.arange(rows * columns))}
+    """The last value with places that every way from the image to the logits goes through."""
+    graph = plan.functional.graph
+    order = [node for node in graph.nodes if node is plan.image or node in plan.steps]
+    names = {
+        node: plan.layers[node].name if node in plan.layers else module_of(node)[0] or node.name
+        for node in passed(order, set(order))[1:]
+    }
+    # What was moved after it was computed, or cut, lies where it came from.
+    computed = [node for node in names if not isinstance(plan.steps[node][1], Reorder)]
+    # The last will nearly always do; to look at all of them takes long.
+    for among in (computed[-1:], computed, names):
+        placed = token_maps(graph, plan.image, {node: names[node] for node in among})
+        if placed:
+            last = list(placed)[-1]
+            return {last: placed[last]}
     return None
 
 
@@ -217,8 +218,8 @@ def guided_evidence(
         maps = []
         for node, gradient in zip(read, found, strict=True):
             place, value = guide.read[node], values[node].detach()
-            evidence = torch.zeros_like(value) if gradient is None else value * gradient
-            summed = place.on_the_map(_wide(evidence).sum(place.channel_axis + 1))
+            evidence = _wide(value) * (0.0 if gradient is None else _wide(gradient))
+            summed = place.on_the_map(evidence.sum(place.channel_axis + 1))
             maps.append(shares_on(summed, f"'{place.name}' ({node.name})", first))
     return LayerMaps(tuple(guide.read[node].name for node in read), tuple(maps))
 
@@ -243,4 +244,8 @@ def _begun(
     weight[:, place.cells.to(weight.device)] = (chosen / total.clamp(min=_TINY)).flatten(1)
     weight = weight.reshape(parts.squeeze(axis).shape).unsqueeze(axis)
     by = torch.where(parts > 0, weight / parts.clamp(min=_TINY), 0.0)
-    return (torch.where(evidence > 0, slope, 0.0) * by).to(value.dtype), total[:, 0, 0] > 0
+    begun = torch.where(evidence > 0, slope, 0.0) * by
+    # Shares of it alone are read: near 1 its gradients are not lost in half precision.
+    scale = begun.flatten(1).amax(1).frexp().exponent
+    begun = begun.ldexp(-scale.reshape(-1, *[1] * (begun.ndim - 1)))
+    return begun.to(value.dtype), total[:, 0, 0] > 0

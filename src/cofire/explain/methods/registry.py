@@ -27,7 +27,7 @@ class Found:
         maps: (images, height, width), from 0 up; None of a method that gives points.
         sites: Of the neurons, from the input to the classes.
         neurons: What was traced.
-        layer_maps: Net evidence of layers, to make heat maps and boxes of; None makes them of
+        layer_maps: Evidence at layers, to make heat maps and boxes of; None makes them of
             points.
         options: What the explanation notes of the options; all of them unless given.
         unused: Options that this network has no use for, which are not noted.

@@ -53,7 +53,7 @@ class Explanation(Shown):
         maps: Raw maps at input size, (images, H, W), float32, 0 or more; None for neurons.
         images: What to draw the explanation on, (images, H, W, 3), uint8.
         regions: How points, layers and maps become heat maps and boxes where nothing else is said.
-        layer_maps: Net evidence of feature maps, with neurons; None to make heat maps and boxes of
+        layer_maps: Evidence at feature maps, with neurons; None to make heat maps and boxes of
             the points.
 
     Raises:
@@ -171,7 +171,7 @@ class Explanation(Shown):
 
         Args:
             sigma: Standard deviation as a share of the image's shorter side, 0 or more; not for
-                maps. That of `regions` unless given: 12/224 for layers, 20/224 for points.
+                maps. That of `regions` unless given; usually 6/224 for layers, 20/224 for points.
 
         Raises:
             OptionError: `sigma` is out of bounds, or given for maps, which are not blurred.
@@ -217,7 +217,7 @@ class Explanation(Shown):
             min_share: Share of the points' number, or of their score where `weighted`. 0.05 by
                 default.
             radius: Share of the image's diagonal, for points. 0.1 by default.
-            threshold: Share of the heat map's maximum. 0.5 by default, 0.45 for layers.
+            threshold: Share of the heat map's maximum. That of `regions` unless given; usually 0.5, 0.3 for layers.
             weighted: Count points by their score. The paper counts each as one.
             connected: Only around pixels that hang together with the heat map's maximum; so by
                 default for layers.

@@ -235,11 +235,11 @@ def heat(
     return blurred(image, sigma if len(y) else 0)[0]
 
 
-LAYER_SIGMA = 12 / 224
+LAYER_SIGMA = 6 / 224
 """Width of the Gaussian by which layers' maps are spread, as a share of the image's shorter side."""
 
 Kind = Literal["points", "layers", "maps"]
-"""What heat maps and boxes are made of: traced points, net evidence of layers, or a method's own maps."""
+"""What heat maps and boxes are made of: traced points, evidence at layers, or a method's own maps."""
 
 _OF_POINTS = ("min_share", "radius", "weighted")
 _OF_HEAT = ("threshold", "connected")
@@ -250,7 +250,7 @@ _OPTIONS: dict[Kind, tuple[str, ...]] = {
 }
 
 
-LAYER_THRESHOLD = 0.45
+LAYER_THRESHOLD = 0.3
 """Share of the maximum from which the heat of layers is in the box."""
 
 

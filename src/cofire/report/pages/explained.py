@@ -125,7 +125,7 @@ def record_of(explained: Explained, names: Sequence[str] | None) -> dict[str, An
        {"method": "discernible",
         "options": {"alpha": [1.0, 0.0, 1.0], "k": 5, ...},
         "heat_map_of": "layers",              or "points", or "maps": those that the method gives
-        "regions": {"sigma": 0.054, "threshold": 0.45, ...},        how heat maps and boxes are made
+        "regions": {"sigma": 0.027, "threshold": 0.3, ...} ,        how heat maps and boxes are made
         "target_layer": null,                 of a class activation map
         "class": 281, "name": "tabby", "probability": 0.61,
         "evidence": true,                     false: nothing speaks for the class; the rest is empty
