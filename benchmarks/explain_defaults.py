@@ -195,7 +195,11 @@ def on_maps(
     print(f"\n| {' | '.join(heads)} |\n|{' --- |' * len(heads)}")
     tables = {}
     for words in sets:
-        kept = None if keep is None else keep / f"{name}-{'tuning-' * tuning}{words.replace('/', '_')}.safetensors"
+        kept = (
+            None
+            if keep is None
+            else keep / f"{name}-{'tuning-' * tuning}{words.replace('/', '_')}.safetensors"
+        )
         if kept is not None and kept.exists():
             found = load_file(kept)
         else:
