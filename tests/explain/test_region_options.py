@@ -164,8 +164,8 @@ def test_why_there_is_no_box_is_said_also_where_the_rival_has_as_much(network, i
     nothing = replace(found, layer_maps=LayerMaps(("a",), (torch.zeros(3, 8, 8),)))
     assert not nothing.boxes().found.any()
     assert nothing.has_evidence.all()
-    assert panel(nothing, 0, "heatmap").note == "no net evidence in any layer"
-    assert panel(nothing, 0, "box").note == "no box: no net evidence in any layer"
+    assert panel(nothing, 0, "heatmap").note == "no evidence in any layer"
+    assert panel(nothing, 0, "box").note == "no box: no evidence in any layer"
     assert panel(found, 0, "heatmap").note == ""
 
 

@@ -561,7 +561,7 @@ def test_records_say_what_heat_maps_are_made_of():
     rows = ((layered(sigma=0), layered(radius=0.3)),)
     ours, around_points = record_of(explained(rows=rows), None)["explanations"]
     assert ours["heat_map_of"] == around_points["heat_map_of"] == "layers"
-    assert ours["regions"] == {"sigma": 0, "threshold": 0.45, "connected": True}
+    assert ours["regions"] == {"sigma": 0, "threshold": 0.3, "connected": True}
     assert around_points["regions"].keys() == {"sigma", "min_share", "radius", "weighted"}
     assert around_points["box"] == [12.0, 10.0, 15.0, 13.0]
     left, top, right, bottom = ours["box"]
@@ -577,7 +577,7 @@ def test_the_page_tells_layers_from_points_and_maps():
     assert heat["Discernible neurons"].startswith("It is not made of the points")
     assert heat["Discernible neurons of P3"].startswith("The points, each spread")
     assert heat["Grad-CAM++"].startswith("The method’s map as it is")
-    assert "45\u00a0% of its maximum and hang together with it" in box["Discernible neurons"]
+    assert "30\u00a0% of its maximum and hang together with it" in box["Discernible neurons"]
     assert box["Discernible neurons of P3"].startswith("Around the points that are no outliers")
     options = page.tables()["options"].rows
     assert ["Discernible neurons", "Inputs of a convolution (k)", "5"] in options

@@ -174,7 +174,7 @@ def layers_told(options: Mapping[str, Any], regions: Regions) -> str:
     Example:
         >>> layers_told({"contrast": 0.7}, Regions(sigma=0))[-84:]
         'less 70\xa0% of the same for the strongest rival class. Hot is where these layers agree'
-        >>> layers_told({"contrast": 0.6, "guided": False}, Regions(sigma=0))[-72:]
+        >>> layers_told({"contrast": 0.6, "guided": False}, Regions(sigma=0))[-68:]
         'followed down by gradients. Hot is where the layers on its way agree'
         >>> layers_told({"contrast": 1.0, "overlap": 0.7}, Regions(sigma=0))[-55:]
         'until the maps of both have no more than 70\xa0% in common'

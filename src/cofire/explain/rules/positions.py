@@ -135,7 +135,7 @@ def _placed(node: fx.Node, known: dict[fx.Node, Tensor]) -> Tensor | None:
         if operand not in known:
             return None
         table = rule.table(step)
-        flat = known[operand].flatten(1)
+        flat = known[operand].reshape(2, -1)
         moved = (
             flat
             if table is None
