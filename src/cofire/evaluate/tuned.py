@@ -424,9 +424,7 @@ def _known(options: Mapping[str, Any], kind: Kind) -> list[str]:
     if kind == "layers":
         of_maps = [name for name in _OF_MAPS if name in options]
         return [*of_maps, *regions_of({}, kind)[0].used(kind)]
-    names = [
-        name for name in options if name not in ("alpha", "contrast", "overlap", "guided", "rows")
-    ]
+    names = [name for name in options if name not in ("alpha", *_OF_MAPS)]
     return [*(WEIGHTS if "alpha" in options else ()), *names]
 
 

@@ -1,4 +1,4 @@
-"""Heat maps of evidence that is contrasted once, at the last places of a network, and followed down once."""
+"""Heat maps of what speaks for a class rather than its rival, begun at the last places and followed down once."""
 
 from __future__ import annotations
 
