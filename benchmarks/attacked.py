@@ -28,7 +28,7 @@ from cofire.images.preparation import Preparation
 from cofire.images.seen import read_batches
 from cofire.network import Network
 
-METHOD, SIDE = "discernible-layers", 224
+METHOD, SIDE = "discernible", 224
 USUAL = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 STATISTICS = {"squeezenet1_0": USUAL, "mobilenet_v2": ((0.5,) * 3, (0.5,) * 3)}
 

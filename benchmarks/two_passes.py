@@ -26,6 +26,7 @@ from torch import nn
 from torchvision import models
 
 from cofire.activations import cost_of
+from cofire.activations.chunks import chunk_of
 from cofire.activations.labelling import Labelling
 from cofire.activations.passes import FirstPass, SecondPass, pass_over
 from cofire.activations.together import alone
@@ -124,33 +125,38 @@ def measure(name, samples, repetitions, device, rivals):
         with torch.inference_mode():
             model(part)
 
-    def whole_pass(state):
+    def whole_pass(observe):
         labelling = Labelling.of(network, (inputs, labels))
-        about = network, (inputs, labels), labelling, None, layers, "channel", state.observe, ""
+        about = network, (inputs, labels), labelling, None, layers, "channel", observe, ""
         alone(network, pass_over(*about, batch_size=size), False)
 
     forward(inputs[:size])
     known = FirstPass(0.0, None)
-    whole_pass(known)
+    whole_pass(known.observe)
     second = SecondPass(known, BINS, "own")
-    whole_pass(second)
+    whole_pass(second.observe)
 
-    ratios = {"pass 1": [], "pass 2": []}
+    chunk = chunk_of(network)
+    ratios = {f"forward, {chunk} at once": [], "nothing counted": [], "pass 1": [], "pass 2": []}
     bare = []
     for _ in range(repetitions):
         first = FirstPass(0.0, None)
         spent = {
             "forward": timed(device, lambda: [forward(part) for part in inputs.split(size)]),
-            "pass 1": timed(device, lambda state=first: whole_pass(state)),
-            "pass 2": timed(device, lambda: whole_pass(second)),
+            f"forward, {chunk} at once": timed(
+                device, lambda: [forward(part) for part in inputs.split(chunk)]
+            ),
+            "nothing counted": timed(device, lambda: whole_pass(lambda layer, batch: None)),
+            "pass 1": timed(device, lambda state=first: whole_pass(state.observe)),
+            "pass 2": timed(device, lambda: whole_pass(second.observe)),
         }
         bare.append(spent["forward"])
         for key, found in ratios.items():
             found.append(spent[key] / spent["forward"])
-    print(f"  forward pass  {statistics.median(bare):8.2f} s for {samples} samples")
+    print(f"  {'forward pass':24s}{statistics.median(bare):8.2f} s for {samples} samples")
     for key, found in ratios.items():
         print(
-            f"  {key:12s}  {statistics.median(found):8.2f} × forward  ({min(found):.2f} to {max(found):.2f})"
+            f"  {key:24s}{statistics.median(found):8.2f} × forward  ({min(found):.2f} to {max(found):.2f})"
         )
     if not rivals:
         return

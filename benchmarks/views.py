@@ -34,7 +34,7 @@ def _maps(network: Network, images: Tensor, classes: Tensor, views: str | None) 
 
     if views is None:
         return once(images, classes, {"points": False}).heatmap()
-    return in_views(once, METHODS["discernible-layers"], images, classes, {}, views).heatmap()
+    return in_views(once, METHODS["discernible"], images, classes, {}, views).heatmap()
 
 
 def _register(name: str, views: str | None) -> None:

@@ -70,14 +70,14 @@ def test_sums_of_other_neurons_do_not_merge():
 
 @pytest.fixture(scope="module")
 def images():
-    """A convolutional network, and 600 images of three classes."""
+    """A convolutional network, and 2,600 images of three classes."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = torch.nn.Sequential(
             *(torch.nn.Conv2d(1, 6, 3), torch.nn.ReLU(), torch.nn.Flatten()),
             *(torch.nn.Linear(6 * 16, 20), torch.nn.ReLU(), torch.nn.Linear(20, 3)),
         )
-        inputs, labels = torch.randn(600, 1, 6, 6), torch.randint(3, (600,))
+        inputs, labels = torch.randn(2600, 1, 6, 6), torch.randint(3, (2600,))
     return cofire.Network(model, inputs[:2]), inputs, labels
 
 
@@ -88,7 +88,7 @@ def test_whatever_the_batches_the_file_is_the_same(images, tmp_path, pairs):
     data = torch.utils.data.TensorDataset(inputs, labels)
     loaders = [
         torch.utils.data.DataLoader(data, batch_size=batch, num_workers=workers)
-        for batch, workers in ((1, 0), (77, 0), (256, 0), (600, 0), (50, 2))
+        for batch, workers in ((1, 0), (77, 0), (1024, 0), (2600, 0), (50, 2))
     ]
     files = set()
     for loader in ((inputs, labels), *loaders):

@@ -29,8 +29,8 @@ def left():
 from tests.scale.test_shards import HOW, MADE, network
 
 draw = torch.Generator().manual_seed(1)
-labels = torch.randint(3, (1500,), generator=draw)
-inputs = torch.randn(1500, 4, generator=draw)
+labels = torch.randint(3, (6000,), generator=draw)
+inputs = torch.randn(6000, 4, generator=draw)
 out, what = Path(sys.argv[1]), sys.argv[2]
 if what == "wrong" and os.environ["RANK"] == "1":
     inputs[-1] = torch.nan

@@ -21,7 +21,7 @@ from tests.scale.clusters import STORE, ray_cluster
 
 pytestmark = pytest.mark.slow
 
-SAMPLES = 2000
+SAMPLES = 8000
 ASKED = {"by_class": True, "pairs": "union", "top": 2, "bins": 8, "null_graphs": 2}
 
 
@@ -54,7 +54,7 @@ class Data(Dataset):
             Path(self.place, f"read-{readings}").touch()
             if readings == self.dies_at:
                 os.kill(os.getpid(), signal.SIGKILL)
-        if self.waits and away and at % 256 == 0:
+        if self.waits and away and at % 1024 == 0:
             time.sleep(0.3)
         return self.inputs[at], self.labels[at]
 

@@ -36,11 +36,11 @@ def network(seed=0):
 
 @pytest.fixture(scope="module")
 def data():
-    """1,500 samples, of three classes, the last of which comes late."""
+    """6,000 samples, of three classes, the last of which comes late."""
     draw = torch.Generator().manual_seed(1)
-    labels = torch.randint(2, (1500,), generator=draw)
-    labels[1300:] = 2
-    return torch.randn(1500, 4, generator=draw), labels
+    labels = torch.randint(2, (6000,), generator=draw)
+    labels[5200:] = 2
+    return torch.randn(6000, 4, generator=draw), labels
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_any_cut_merged_in_any_order_gives_the_same_file(
 
 def test_data_that_comes_in_batches_is_shared_too(data, alone, tmp_path):
     inputs, labels = data
-    batches = [(inputs[at : at + 70], labels[at : at + 70]) for at in range(0, 1500, 70)]
+    batches = [(inputs[at : at + 70], labels[at : at + 70]) for at in range(0, 6000, 70)]
 
     class Listed(list):
         pass
@@ -128,8 +128,8 @@ def test_parts_that_do_not_belong_together_are_refused(data, tmp_path):
     shard(data, "2/2", other, net=network(seed=1))
     with pytest.raises(MergeError, match=r"other': counts of a network with other weights"):
         merged([one, other])
-    shard((data[0][:1400], data[1][:1400]), "2/2", other)
-    with pytest.raises(MergeError, match="counts of data of 1,400 samples, and data of 1,500"):
+    shard((data[0][:5600], data[1][:5600]), "2/2", other)
+    with pytest.raises(MergeError, match="counts of data of 5,600 samples, and data of 6,000"):
         merged([one, other])
     shard(data, "1/3", other)
     with pytest.raises(MergeError, match=r"other': block 0 twice"):
@@ -139,14 +139,14 @@ def test_parts_that_do_not_belong_together_are_refused(data, tmp_path):
     shard(data, "2/2", two)
     known = merged([one, two]).passes
     shard(data, "1/2", one, known)
-    shard(data_with(data, 1001), "2/2", two, known)
+    shard(data_with(data, 4001), "2/2", two, known)
     passes = merged([one, two]).passes
     with pytest.raises(DataError, match="second pass saw other data"), shared(Known(passes)):
         cofire.summarize(network(), data, **HOW)
 
 
 def data_with(data, sample):
-    """The data with one sample that is another; every 24th, from 0 on, is looked at before the data is counted."""
+    """The data with one sample that is another; every 94th, from 0 on, is looked at before the data is counted."""
     inputs = data[0].clone()
     inputs[sample] += 50
     return inputs, data[1]
@@ -160,7 +160,7 @@ def test_shards_of_other_data_are_refused(data, tmp_path):
     loader = torch.utils.data.DataLoader(
         torch.utils.data.TensorDataset(data[0], labels), batch_size=9
     )
-    for other in (data_with(data, 24), (data[0], labels), loader):
+    for other in (data_with(data, 94), (data[0], labels), loader):
         shard(other, "2/2", two)
         with pytest.raises(MergeError, match=r"two': counts of other data"):
             merged([one, two])
@@ -173,7 +173,7 @@ def test_shards_of_other_data_are_refused(data, tmp_path):
 
 def test_a_pass_over_other_ranges_is_refused(data, tmp_path):
     folders = two_passes(data, ["1/2", "2/2"], tmp_path)
-    shard(data_with(data, 1001), "2/2", folders[1])
+    shard(data_with(data, 4001), "2/2", folders[1])
     with pytest.raises(MergeError, match=r"pass 2 of .* made with other ranges"):
         merged(folders)
 
@@ -181,7 +181,7 @@ def test_a_pass_over_other_ranges_is_refused(data, tmp_path):
 def test_counts_of_other_data_or_of_a_part_are_not_taken_for_all(data, tmp_path):
     part = shard(data, "1/2", tmp_path)
     (counted,), _ = load_counts(part)
-    missing = r"no counts of blocks 3 to 5 \(samples 768 to 1,499\)"
+    missing = r"no counts of blocks 3 to 5 \(samples 3,072 to 5,999\)"
     with pytest.raises(MergeError, match=missing), shared(Known([counted])):
         cofire.summarize(network(), data, **HOW)
 

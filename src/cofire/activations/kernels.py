@@ -22,7 +22,7 @@ import torch
 
 from cofire.compiled import compiler
 
-_SMALL = 1 << 18
+_SMALL = 1 << 20
 """Elements below which handing work to threads costs more than it saves."""
 
 

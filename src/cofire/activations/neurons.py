@@ -133,6 +133,8 @@ class Grouping:
     @cached_property
     def present(self) -> tuple[Tensor, Tensor]:
         """The classes that occur, (present,), and for each sample in that order which of them it is of, (samples,)."""
+        if self.one_class:
+            return self.labels[:1], torch.zeros_like(self.labels)
         found = torch.unique_consecutive(self.ordered, return_inverse=True)
         return found[0], found[1]
 

@@ -13,7 +13,7 @@ from cofire.activations.statistics import State
 from cofire.errors import MergeError, OptionError
 
 BLOCK = 256
-"""Samples of a block: work is shared between processes and machines in whole blocks, by number."""
+"""Fewest samples of a block: work is shared between processes and machines in whole blocks, by number."""
 
 
 def blocks_of(samples: int, part: int = 1, parts: int = 1, size: int = BLOCK) -> range:

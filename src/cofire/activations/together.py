@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from cofire.activations.batches import Batch, Batches
-from cofire.activations.chunks import chunk_of, in_chunks
+from cofire.activations.chunks import block_of, chunk_of, in_chunks
 from cofire.activations.progress import progress_over
 from cofire.activations.samples_within import digest_of_data, samples_within
-from cofire.activations.sharing import BLOCK, Counted, Sharing, joined, sharing_now
+from cofire.activations.sharing import Counted, Sharing, joined, sharing_now
 from cofire.activations.statistics import State
 from cofire.errors import BatchError, DataError, NonFiniteError
 from cofire.network import ActivationLayer, Network
@@ -209,10 +209,10 @@ def _share(
             "pass a data set, or a loader of one, or run the command in one process",
         )
     size, digest = samples, network.digest()
-    data = digest_of_data(passes[0].data, size)
+    data, block = digest_of_data(passes[0].data, size), block_of(network)
 
     def count(blocks: range) -> Counted:
-        first, end = blocks.start * BLOCK, min(size, blocks.stop * BLOCK)
+        first, end = blocks.start * block, min(size, blocks.stop * block)
         about = passes[0]
         part = samples_within(
             *(about.data, first, end, about.num_classes), batch_size=about.batch_size
@@ -223,10 +223,10 @@ def _share(
             for number, one in enumerate(passes)
             for name, state in ({} if one.kept is None else one.kept.counted()).items()
         }
-        return Counted(joined([blocks]), size, digest, states, BLOCK, data)
+        return Counted(joined([blocks]), size, digest, states, block, data)
 
-    found = sharing(count, size)
-    found.check(size, digest, BLOCK, data)
+    found = sharing(count, size, block)
+    found.check(size, digest, block, data)
     for number, one in enumerate(passes):
         states = {
             name.partition(".")[2]: state.to(network.device)

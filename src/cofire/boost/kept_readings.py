@@ -16,11 +16,10 @@ import torch
 from torch import Tensor
 
 from cofire.activations.batches import Batches
-from cofire.activations.chunks import chunk_of, in_chunks
+from cofire.activations.chunks import block_of, chunk_of, in_chunks
 from cofire.activations.progress import progress_over
 from cofire.activations.samples_at import samples_at
 from cofire.activations.samples_within import samples_within
-from cofire.activations.sharing import BLOCK
 from cofire.boost.reading import Inputs, Reader, Reading, hashes_of
 from cofire.errors import DataError, MergeError
 from cofire.network.untouched import without_autocast
@@ -61,7 +60,8 @@ def keep_readings(reader: Reader, data: Any, folder: Path, name: str, blocks: ra
     """
     left = next((at for at in blocks if not _path(folder, name, at).exists()), blocks.stop)
     samples, classes = samples_of(reader, data), reader.network.num_classes
-    first, end = left * BLOCK, min(samples, blocks.stop * BLOCK)
+    block = block_of(reader.network)
+    first, end = left * block, min(samples, blocks.stop * block)
     parts: list[tuple[Tensor, Tensor, Reading]] = []
     with (
         progress_over(f"Reading {name} data", max(0, end - first)) as advance,
@@ -74,8 +74,8 @@ def keep_readings(reader: Reader, data: Any, folder: Path, name: str, blocks: ra
             reading = reader(batch.inputs, head=True)
             parts.append((hashes_of(batch.inputs), batch.labels.cpu(), reading))
             upto = batch.start + len(batch.labels)
-            if upto % BLOCK == 0 or upto == end:
-                _write(_path(folder, name, batch.start // BLOCK), parts)
+            if upto % block == 0 or upto == end:
+                _write(_path(folder, name, batch.start // block), parts)
                 parts = []
             advance(len(batch.labels))
 
@@ -151,17 +151,18 @@ class KeptReadings:
             ResultError: A file is damaged, missing, or of another network.
         """
         samples, size = samples_of(reader, self.data), chunk_of(reader.network)
-        for folder, blocks in self.parts:
-            for number in (number for block in blocks for number in block):
-                start = number * BLOCK
-                count = min(samples, start + BLOCK) - start
+        block = block_of(reader.network)
+        for folder, parts in self.parts:
+            for number in (number for part in parts for number in part):
+                start = number * block
+                count = min(samples, start + block) - start
                 found = self._block(_path(folder, self.name, number), reader, count)
                 for at in range(0, count, size):
-                    part = {name: value[at : at + size] for name, value in found.items()}
-                    layers = tuple(part[f"layer{place}"] for place, _ in enumerate(reader.layers))
-                    reading = Reading(part["logits"], layers, part["head"])
-                    inputs = _KeptInputs(part["hashes"].cpu(), start + at, self.data, reader)
-                    yield inputs, part["labels"], reading
+                    some = {name: value[at : at + size] for name, value in found.items()}
+                    layers = tuple(some[f"layer{place}"] for place, _ in enumerate(reader.layers))
+                    reading = Reading(some["logits"], layers, some["head"])
+                    inputs = _KeptInputs(some["hashes"].cpu(), start + at, self.data, reader)
+                    yield inputs, some["labels"], reading
 
     @staticmethod
     def _block(path: Path, reader: Reader, count: int) -> dict[str, Tensor]:

@@ -13,8 +13,9 @@ import typer
 from pydantic import Field
 from torch.utils.data import Dataset, Subset
 
+from cofire.activations.chunks import block_of
 from cofire.activations.samples_within import digest_of_data
-from cofire.activations.sharing import BLOCK, share_files, sharing_now
+from cofire.activations.sharing import share_files, sharing_now
 from cofire.atomic import write_text
 from cofire.boost import DEFAULT_METHOD, MARGIN, METHODS, compare, cost_of_boosting
 from cofire.boost.fitting import BoostOptions
@@ -244,7 +245,7 @@ def _share(options: Boost, reader: Reader, sets: Mapping[str, Any]) -> None:
                 partial(keep_readings, reader, data, out, name),
                 samples_of(reader, data),
                 network,
-                BLOCK,
+                block_of(reader.network),
                 digests[name],
             )
         except PartWritten as part:

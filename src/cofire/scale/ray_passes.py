@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -89,7 +89,7 @@ def on_actors(each: Each, progress: bool | None = None) -> Iterator[None]:
         pieces = [blocks[at : at + most] for at in range(0, len(blocks), most)] or [blocks]
         found: Counted | None = None
         with progress_over(f"{len(pieces)} pieces on a cluster", samples, progress) as advance:
-            for piece, counted in zip(pieces, each(_Counting(count), pieces), strict=True):
+            for piece, counted in zip(pieces, each(_Counting(count, size), pieces), strict=True):
                 one = from_bytes(counted)
                 found = one if found is None else found.merge(one)
                 advance(min(samples, piece.stop * size) - piece.start * size)
@@ -115,9 +115,13 @@ class _Counting:
     """Counts pieces in another process, each from nothing: of one that was lost nothing is counted twice.
 
     Network and data, which no piece changes, are there once for all pieces of a process.
+
+    Attributes:
+        block: Samples of a block.
     """
 
-    def __init__(self, count: Count) -> None:
+    def __init__(self, count: Count, block: int) -> None:
+        self.block = block
         self._once: list[Any] = []
         self._packed = packed(count, self._kept)
 
@@ -190,13 +194,13 @@ class RayRows(Dataset[tuple[Tensor, int]]):
     def on(self, engine: RayEngine) -> Each:
         """What does work for pieces of these rows: `RayEngine.each` that sends the rows along."""
 
-        def each(work: Callable[[range], bytes], pieces: Iterable[range]) -> Iterator[bytes]:
+        def each(work: Any, pieces: Iterable[range]) -> Iterator[bytes]:
             import ray
 
             first = next(iter(pieces))
             with quiet():
                 numbered = self._rows.zip(ray.data.range(len(self)))
-            size = len(first) * BLOCK
+            size = len(first) * work.block
             return engine.over(
                 numbered.repartition(target_num_rows_per_block=size, strict=True), _OnRows(work)
             )
@@ -229,13 +233,13 @@ _HERE: dict[str, tuple[int, dict[str, Any]]] = {}
 class _OnRows:
     """Work for a piece, beside whose rows it is done."""
 
-    def __init__(self, work: Callable[[range], bytes]) -> None:
+    def __init__(self, work: _Counting) -> None:
         self._work = work
 
     def __call__(self, rows: dict[str, Any]) -> bytes:
-        first, count = int(rows["id"][0]), len(rows["id"])
+        first, count, block = int(rows["id"][0]), len(rows["id"]), self._work.block
         _HERE["piece"] = (first, rows)
         try:
-            return self._work(range(first // BLOCK, -(-(first + count) // BLOCK)))
+            return self._work(range(first // block, -(-(first + count) // block)))
         finally:
             _HERE.clear()

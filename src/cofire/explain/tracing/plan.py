@@ -257,7 +257,7 @@ def judged_blocks(
     return token_maps(graph, image, {node: name for name, node in blocks.items()})
 
 
-ENOUGH = 192 << 20
+ENOUGH = 2 << 30
 """Bytes of values that may be kept in any case."""
 
 
