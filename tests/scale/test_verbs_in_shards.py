@@ -40,6 +40,8 @@ def place(tmp_path_factory):
         # Pages and records tell the command, which is another one.
         for module in ("explain", "boost"):
             patch.setattr(f"cofire.cli.{module}.command_line", lambda: "cofire")
+        # So few digits would be one block of a network as small as this.
+        patch.setattr("cofire.activations.chunks._MANY", 256)
         yield place
 
 
@@ -117,6 +119,17 @@ def test_shards_of_other_weights_are_refused(place, verb):
         (place / "net.pt2").write_bytes(kept[0])
         (place / "mine.py").write_bytes(kept[1])
         shutil.rmtree(place / "x", ignore_errors=True)
+
+
+@pytest.mark.slow
+def test_a_shard_that_was_begun_in_other_blocks_is_not_gone_on_with(place, monkeypatch):
+    one, _ = shards_of(place, "boost", 2)
+    begun = shutil.copytree(place / one, place / "boost-blocks")
+    for file in begun.glob("boost-pass*"):
+        file.unlink()
+    monkeypatch.setattr("cofire.activations.chunks._MANY", 1024)
+    told = refused(place, f"{VERBS['boost']} --shard 1/2 --out boost-blocks")
+    assert "samples of a block 256 there, 1024 now" in told
 
 
 @EVERY

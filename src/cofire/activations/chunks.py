@@ -41,7 +41,8 @@ def chunk_of(network: Network) -> int:
     fit = min(BLOCK, _fitting(sample, _AT_ONCE))
     if network.device.type == "cpu":
         fit = min(fit, max(_FEW, _fitting(sample, _NEAR)))
-    return min(_MANY, max(fit, _fitting(sample, _LITTLE)))
+    # Where no size is known there is nothing to go by.
+    return min(_MANY, max(fit, _fitting(sample, _LITTLE))) if sample else BLOCK
 
 
 def block_of(network: Network) -> int:

@@ -116,7 +116,7 @@ class Counted:
             raise MergeError(
                 f"counts of blocks of {self.size:,} samples, and of {size:,}",
                 "parts of one cut",
-                "make all parts with the same --batch-size",
+                "make all parts anew with this version, and with the same --batch-size",
             )
 
     def check(self, samples: int, network: str, size: int = BLOCK, data: str = "") -> None:

@@ -108,9 +108,10 @@ def summarize(
         min_class_samples: With `by_class`, the fewest samples that a class that occurs may have, 1
             at least. Unless given 2, or 1 where not every class occurs: of a thousand classes a few
             images show most of theirs once.
-        batch_size: Samples read at once, of data that does not come in batches. The network runs
-            256 at once, or as many as a GiB is enough for by the largest of all results on the way:
-            other sizes would give other last bits. So no result depends on it.
+        batch_size: Samples read at once, of data that does not come in batches. How many
+            the network runs at once follows from the largest of all results on the way, and from
+            the kind of its device: other sizes would give other last bits. So no result depends
+            on it.
         max_bytes: Refuse to start if the state would be larger.
         progress: Show a progress bar; None shows it on a terminal.
 

@@ -231,7 +231,10 @@ def _share(options: Boost, reader: Reader, sets: Mapping[str, Any]) -> None:
     digests = {name: digest_of_data(data, samples_of(reader, data)) for name, data in sets.items()}
     if options.shard is not None:
         begin(
-            out / READINGS / STARTED, made_with("boost", options) | digests | {"network": network}
+            out / READINGS / STARTED,
+            made_with("boost", options)
+            | digests
+            | {"network": network, "samples of a block": block_of(reader.network)},
         )
         each = 4 * (sum(reader.sizes) + reader.network.num_classes)
         typer.echo(

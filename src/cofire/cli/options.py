@@ -109,8 +109,8 @@ class LabelledDataOptions(ImageOptions):
     batch_size: int = option(
         64,
         "Batch size",
-        "Samples read at a time. The network runs 256 at once, or fewer where these would take over a GiB: "
-        "so no result depends on it.",
+        "Samples read at a time. How many the network runs at once follows from its size alone: so no result "
+        "depends on it.",
         ge=1,
     )
     capture: Literal["export", "calls"] = option(

@@ -13,6 +13,7 @@ import torch
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from torch import Tensor
 
+from cofire.activations.chunks import chunk_of
 from cofire.evaluate.faithfulness import (
     Curve,
     Fill,
@@ -319,8 +320,9 @@ class Judge:
         return replace(self, rules=learned)
 
     def predict(self, inputs: Tensor) -> Tensor:
-        """Softmax probabilities, (inputs, classes), float64."""
-        return probabilities_of(self.network.run(inputs)).cpu().double()
+        """Softmax probabilities, (inputs, classes), float64; as many inputs run at once as take the least time."""
+        parts = torch.split(inputs, chunk_of(self.network))
+        return torch.cat([probabilities_of(self.network.run(p)).cpu().double() for p in parts])
 
 
 GRID = tuple(step / 20 for step in range(1, 20))

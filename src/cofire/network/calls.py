@@ -129,14 +129,15 @@ def read_calls(model: nn.Module, example: tuple[Tensor, ...], chosen: Chosen = N
         leaves.append(leaves_of(output, Tensor))
     small, large = tracers
     later = {
-        operation.key: operation.sizes
-        for operation in large.operations
-        if operation.key is not None
+        operation.key: operation for operation in large.operations if operation.key is not None
     }
     for operation in small.operations:
         if operation.key is not None or operation.role == "input":
             other = later.get(operation.key) if operation.key is not None else None
-            operation.sizes = _combined(operation, other)
+            operation.sizes = _combined(operation, other.sizes if other else None)
+            if operation.values is not None:
+                more = other.values if other else None
+                operation.values = more and Extent(operation.values.small, more.large)
     at = _logits_position(leaves, names, chosen)
     result = small.made(leaves[0][at])
     kind, logits = ending_of(result)
@@ -247,6 +248,7 @@ class _Tracer(_Calls):
     ) -> Operation:
         path, module = self.paths[-1]
         single = result if isinstance(result, Tensor) else None
+        most = max((value.numel() for value in given), default=0)
         operation = Operation(
             name=name,
             args=tuple(self._with_operations(value) for value in args),
@@ -254,6 +256,7 @@ class _Tracer(_Calls):
             path=path,
             module=module,
             sizes=None if single is None else tuple(Extent(size, size) for size in single.shape),
+            values=None if single is not None or not given else Extent(most, most),
             key=self.key(name),
             floating=single is not None and single.is_floating_point(),
             place=_users_line(),

@@ -89,6 +89,7 @@ class Operation:
         path: The module path in which the call happened.
         module: The class of that module, with its Python module in front.
         sizes: The extents of the result's axes; None where the result is not one tensor.
+        values: How many numbers the largest tensor of the result has, where it is several.
         waits: Operations that changed this one's operands in place, through another view of them.
         role: What it is.
         node: Where it came from an exported graph, the node.
@@ -105,6 +106,7 @@ class Operation:
     path: str = ""
     module: str = ""
     sizes: tuple[Extent, ...] | None = None
+    values: Extent | None = None
     waits: tuple[Operation, ...] = ()
     role: Role = "operation"
     node: fx.Node | None = None
@@ -146,16 +148,14 @@ def most_values(operations: Sequence[Operation]) -> int:
         >>> most_values([weight, Operation("linear", (weight,), sizes=(Extent(2, 3), Extent(5, 5)))])
         5
     """
-    known = (one.sizes for one in operations if one.sizes and UNKNOWN not in one.sizes)
     small, large = batches_probed
-    return max(
-        (
-            (math.prod(s.large for s in sizes) - math.prod(s.small for s in sizes))
-            // (large - small)
-            for sizes in known
-        ),
-        default=0,
-    )
+    counts = [one.values for one in operations if one.values]
+    counts += [
+        Extent(math.prod(s.small for s in one.sizes), math.prod(s.large for s in one.sizes))
+        for one in operations
+        if one.sizes and UNKNOWN not in one.sizes
+    ]
+    return max(((count.large - count.small) // (large - small) for count in counts), default=0)
 
 
 def users_of(operations: Sequence[Operation]) -> dict[Operation, list[Operation]]:

@@ -7,9 +7,11 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, fx
 
+from cofire.compiled import compiler
 from cofire.errors import NonFiniteError
 from cofire.explain.rules.flow import Flow, coordinates
 from cofire.explain.rules.pooling import shares_of
@@ -40,6 +42,8 @@ THROUGH: Any = option(
 
 _CHUNK = 1 << 21
 """Products looked at together."""
+
+_TINY = np.finfo(np.float64).tiny
 
 _SAME_WEIGHTS = named(
     *("dropout", "identity", "cast", "reshape", "squeeze", "reorder", "part", "expand", "scale"),
@@ -90,10 +94,10 @@ class Operand:
         return cls(node, _inside(node, labels), sizes, batched)
 
     def places(self, at: dict[Hashable, Tensor]) -> Tensor:
-        """Where its factors lie, from the coordinates of all axes."""
+        """Where its factors lie, from the coordinates along some axes: those of others count as 0."""
         place = torch.zeros((), dtype=torch.int64)
         for label, size in zip(self.labels, self.sizes, strict=True):
-            place = place * size + (at[label] if size > 1 else 0)
+            place = place * size + (at.get(label, 0) if size > 1 else 0)
         return place
 
 
@@ -135,35 +139,28 @@ def handed_on(
             sizes[label] = max(size, sizes.get(label, 1))
     summed = [label for label in sizes if label not in result]
     width = math.prod(sizes[label] for label in summed)
-    inner = coordinates(
-        torch.arange(width, device=flow.index.device), [sizes[label] for label in summed]
-    )
+    along = torch.arange(width, device=flow.index.device)
+    inner = dict(zip(summed, coordinates(along, [sizes[label] for label in summed]), strict=True))
     found: list[tuple[fx.Node, Flow]] = []
-    each = max(1, _CHUNK // max(1, width))
+    on_cpu = flow.index.device.type == "cpu" and not flow.folded
+    each = max(1, (_CHUNK >> 3 if on_cpu else _CHUNK) // max(1, width))
     for start in range(0, len(flow), each):
         part = flow.where(slice(start, start + each))
-        outer = coordinates(part.index, shape)
-        at = {label: where[:, None] for label, where in zip(result, outer, strict=True)}
-        at |= {label: where[None] for label, where in zip(summed, inner, strict=True)}
-        places = [one.places(at).expand(len(part), width) for one in pair]
-        left, right = (
-            (
-                value.flatten(1)[part.image[:, None], place]
-                if one.batched
-                else value.flatten()[place]
-            )
+        outer = dict(zip(result, coordinates(part.index, shape), strict=True))
+        # A place is a sum of what its coordinates count for: those of the neuron, and those of the product.
+        places = [(one.places(outer), one.places(inner)) for one in pair]
+        parts = [
+            _Factors(value.flatten(1) if one.batched else value.flatten()[None], *place)
             for one, value, place in zip(pair, factors, places, strict=True)
-        )
-        share = shares_of(left.double() * right * part.direction[:, None], silent=part.folded)
-        share = share / share.sum(1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
-        neuron, product = (share > 0).nonzero(as_tuple=True)
-        score = part.score[neuron] * share[neuron, product] / sum(receive)
-        for one, place, other, takes in zip(pair, places, (right, left), receive, strict=True):
+        ]
+        shares = _shares_on_cpu if on_cpu else _shares_by_definition
+        neuron, product, share, *others = shares(part, parts[0], parts[1])
+        score = part.score[neuron] * share / sum(receive)
+        for one, (base, step_on), by, takes in zip(pair, places, others, receive, strict=True):
             if takes:
-                by = other[neuron, product].double()
                 handed = Flow(
                     part.image[neuron],
-                    place[neuron, product],
+                    base.expand(len(part))[neuron] + step_on.expand(width)[product],
                     part.direction[neuron],
                     score,
                     part.row[neuron],
@@ -171,6 +168,107 @@ def handed_on(
                 )
                 found.append((one.node, handed.scaled(by).where(by != 0)))
     return found
+
+
+@dataclass(frozen=True)
+class _Factors:
+    """One factor of each product of each neuron.
+
+    Attributes:
+        values: Of all images, (images, places), or (1, places) of one that is the same for all.
+        base: Where a neuron's lie, (neurons,).
+        further: How much further on each product's is, (products,).
+    """
+
+    values: Tensor
+    base: Tensor
+    further: Tensor
+
+
+_Shares = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+"""Neuron, product and share of each product that has one, and for each operand the other factor or its sign."""
+
+
+def _shares_by_definition(flow: Flow, first: _Factors, second: _Factors) -> _Shares:
+    """On any device; it defines the result."""
+    width = max(one.further.numel() for one in (first, second))
+    left, right = (
+        one.values[
+            flow.image[:, None] if len(one.values) > 1 else 0,
+            (one.base.reshape(-1, 1) + one.further.reshape(1, -1)).expand(len(flow), width),
+        ].double()
+        for one in (first, second)
+    )
+    share = shares_of(left * right * flow.direction[:, None], silent=flow.folded)
+    share = share / share.sum(1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
+    neuron, product = (share > 0).nonzero(as_tuple=True)
+    at = neuron, product
+    return neuron, product, share[at], right[at], left[at]
+
+
+def _shares_on_cpu(flow: Flow, first: _Factors, second: _Factors) -> _Shares:
+    """The same in one loop, the other factors as 1, -1 or 0."""
+    width = max(one.further.numel() for one in (first, second))
+    arrays: list[Any] = []
+    for one in (first, second):
+        values = one.values.detach()
+        values = values if values.dtype in (torch.float32, torch.float64) else values.double()
+        whole = values, one.base.expand(len(flow)), one.further.expand(width)
+        arrays += [part.contiguous().numpy() for part in whole]
+    found = _speaking(flow.image.numpy(), flow.direction.numpy(), *arrays)
+    neuron, product, share, right, left = map(torch.from_numpy, found)
+    return neuron, product, share, right, left
+
+
+@compiler(error_model="numpy")
+def _speaking(
+    image: Any,
+    direction: Any,
+    left: Any,
+    left_base: Any,
+    left_further: Any,
+    right: Any,
+    right_base: Any,
+    right_further: Any,
+) -> Any:
+    neurons, width = len(image), len(left_further)
+    neuron = np.empty(neurons * width, np.int64)
+    product = np.empty(neurons * width, np.int64)
+    share = np.empty(neurons * width)
+    by_right = np.empty(neurons * width, np.int8)
+    by_left = np.empty(neurons * width, np.int8)
+    worth = np.empty(width)
+    count = 0
+    for n in range(neurons):
+        a = left[image[n] if len(left) > 1 else 0]
+        b = right[image[n] if len(right) > 1 else 0]
+        total, top, best, matters = 0.0, -np.inf, -1, False
+        for p in range(width):
+            value = (
+                np.float64(a[left_base[n] + left_further[p]])
+                * np.float64(b[right_base[n] + right_further[p]])
+                * direction[n]
+            )
+            worth[p] = value
+            matters |= value != 0 and value > -np.inf
+            # What is NaN makes the sum NaN, and nobody gets a share.
+            total += value if not value <= 0 else 0.0
+            if best < 0 or value > top:
+                top, best = value, p
+        if matters and top <= 0 and total == 0:
+            for p in range(width):
+                worth[p] = 0.0
+            worth[best] = total = 1.0
+        total = max(total, _TINY) if total == total else total
+        for p in range(width):
+            part = worth[p] / total
+            if part > 0:
+                neuron[count], product[count], share[count] = n, p, part
+                by_left[count] = np.sign(a[left_base[n] + left_further[p]])
+                by_right[count] = np.sign(b[right_base[n] + right_further[p]])
+                count += 1
+    some = slice(0, count)
+    return neuron[some], product[some], share[some], by_right[some], by_left[some]
 
 
 class Products(Rule):
