@@ -33,6 +33,7 @@ from torchvision.transforms import v2
 
 from cofire.errors import CofireError
 from cofire.explain import explain
+from cofire.explain.tracing import plan
 from cofire.network import Network
 
 NETWORKS = ("vgg16", "resnet50", "alexnet", "inception_v3", "vit_b_16")
@@ -181,5 +182,7 @@ if __name__ == "__main__":
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--keep", type=int, help="MiB of values kept at once, in place of ENOUGH")
     chosen = parser.parse_args()
+    plan.ENOUGH = chosen.keep << 20 if chosen.keep else plan.ENOUGH
     memory(chosen) if chosen.memory else times(chosen)
