@@ -23,7 +23,7 @@ def alike(first, second):
     torch.testing.assert_close(first.score, second.score, atol=1e-12, rtol=1e-12)
 
 
-# Few neurons among many places are sorted, many among few are looked up.
+# Keys of eleven bits, and of more, which are sorted several times.
 @pytest.mark.parametrize(("count", "size"), [(0, 5), (1, 1), (60, 7), (60, 200), (60, 100_000)])
 @pytest.mark.parametrize("most", [None, 1, 20])
 @pytest.mark.parametrize("carried", [True, False])

@@ -21,7 +21,7 @@ system again for each result, and ResNet-50 takes half as long again for an imag
 
 _MANY, _LITTLE = 1024, 1 << 24
 """Samples of a chunk of which all results take no more than these bytes: each chunk costs some tenths of a millisecond
-beside what is computed, and 256 samples of a small fully connected network take hardly longer than two."""
+beside what is computed, a sixth of what 256 samples of a small fully connected network take."""
 
 
 def chunk_of(network: Network) -> int:

@@ -320,7 +320,7 @@ class Judge:
         return replace(self, rules=learned)
 
     def predict(self, inputs: Tensor) -> Tensor:
-        """Softmax probabilities, (inputs, classes), float64; as many inputs run at once as take the least time."""
+        """Softmax probabilities, (inputs, classes), float64, as many at once as in a pass over data."""
         parts = torch.split(inputs, chunk_of(self.network))
         return torch.cat([probabilities_of(self.network.run(p)).cpu().double() for p in parts])
 

@@ -30,9 +30,6 @@ _CHUNK = 1 << 21
 _KNOWN = 32
 """Sets of nodes whose sites are remembered."""
 
-_DENSE = 64
-"""Places for each neuron up to which neurons are found by looking at all places."""
-
 
 @dataclass
 class Record:
@@ -223,31 +220,17 @@ def _settle(
     key = np.empty(neurons, dtype=np.int64)
     for number in range(neurons):
         key[number] = (image[number] * size + index[number]) * 2 + (direction[number] < 0)
-    places = per_image * (1 + image.max()) if neurons else 0
     found = np.empty(neurons, dtype=np.int64)
     score = np.zeros(neurons)
     row = np.empty(neurons, dtype=np.int64)
     count = 0
-    if places <= _DENSE * neurons:
-        # So many that looking at every place takes less time than sorting them.
-        number_of = np.zeros(places, dtype=np.int32)
-        for number in range(neurons):
-            number_of[key[number]] = 1
-        for at in range(places):
-            if number_of[at]:
-                found[count] = at
-                number_of[at] = count
-                count += 1
-        for number in range(neurons):
-            row[number] = number_of[key[number]]
-    else:
-        order = np.argsort(key, kind="mergesort")
-        for number in range(neurons):
-            at = order[number]
-            if count == 0 or found[count - 1] != key[at]:
-                found[count] = key[at]
-                count += 1
-            row[at] = count - 1
+    order = _ascending(key)
+    for number in range(neurons):
+        at = order[number]
+        if count == 0 or found[count - 1] != key[at]:
+            found[count] = key[at]
+            count += 1
+        row[at] = count - 1
     for number in range(neurons):
         score[row[number]] += given[number]
     if not carried:
@@ -266,6 +249,27 @@ def _settle(
 
 
 @compiler()
+def _ascending(key: Any) -> Any:
+    """The order of whole numbers from 0 up, equal ones as they come, sorted by eleven bits at a time."""
+    order, other = np.arange(len(key)), np.empty(len(key), dtype=np.int64)
+    largest = key.max() if len(key) else 0
+    shift = 0
+    while largest >> shift > 0:
+        start = np.zeros(2049, dtype=np.int64)
+        for number in range(len(key)):
+            start[((key[number] >> shift) & 2047) + 1] += 1
+        for digit in range(2048):
+            start[digit + 1] += start[digit]
+        for number in range(len(key)):
+            digit = (key[order[number]] >> shift) & 2047
+            other[start[digit]] = order[number]
+            start[digit] += 1
+        order, other = other, order
+        shift += 11
+    return order
+
+
+@compiler()
 def _keep_strongest(
     found: Any, score: Any, row: Any, count: Any, per_image: Any, carried: Any, most: Any
 ) -> Any:
@@ -279,13 +283,18 @@ def _keep_strongest(
         while end < count and found[end] // per_image == image:
             end += 1
         if end - start > most:
-            by_score = np.argsort(-score[start:end], kind="mergesort")
-            place[start:end] = -1
-            whole = score[start:end].sum()
-            left = 0.0
-            for number in range(most):
-                place[start + by_score[number]] = 0
-                left += score[start + by_score[number]]
+            bar = np.partition(score[start:end], end - start - most)[end - start - most]
+            whole, left, above = 0.0, 0.0, 0
+            for number in range(start, end):
+                whole += score[number]
+                above += score[number] > bar
+            equal = most - above
+            for number in range(start, end):
+                # Of several as low as the last, the first.
+                stays = score[number] > bar or (score[number] == bar and equal > 0)
+                equal -= stays and score[number] == bar
+                place[number] = 0 if stays else -1
+                left += score[number] if stays else 0.0
             if carried:
                 score[start:end] *= whole / left
         else:
