@@ -264,7 +264,7 @@ ENOUGH = 2 << 30
 def images_at_once(plan: Plan, images: int, *, recorded: bool = False) -> int:
     """As many that keeping the values that the rules want to see at most doubles the memory of a bare forward pass.
 
-    Or as many as fit into `ENOUGH`: one by one they would take longer.
+    Or as many as fit into `ENOUGH`: one by one they would take longer. Groups are as large as each other.
 
     Args:
         plan: The way back.
@@ -273,7 +273,8 @@ def images_at_once(plan: Plan, images: int, *, recorded: bool = False) -> int:
     """
     bare, traced, everything = plan.bytes_alive
     kept = max(bare * images, ENOUGH)
-    return max(1, min(images, int(kept / max(1, everything if recorded else traced))))
+    most = max(1, int(kept / max(1, everything if recorded else traced)))
+    return max(1, math.ceil(images / math.ceil(images / most)))
 
 
 def _bytes(node: fx.Node) -> int:
