@@ -5,8 +5,9 @@ import torch
 
 from cofire.explain.rules.flow import Flow
 from cofire.explain.rules.weighted import Fields, Windows, candidates_of
+from cofire.explain.tracing.merging import settled, settled_by_definition
 from cofire.explain.tracing.scoring import Scoring, _chosen_on_cpu, chosen_by_definition
-from cofire.explain.tracing.trace import settled, settled_by_definition
+from cofire.explain.tracing.support import InputBounds
 from cofire.explain.tracing.windows_on_cpu import WindowsOnCPU
 
 
@@ -71,6 +72,56 @@ def test_inputs_are_chosen_as_defined(most, counted, last_resort, channels, kern
     first[1:] = torch.diff(found.row) != 0
     alike(found.where(first), expected.where(first))
     alike(*(one.where((one.row * 10_000 + one.index).argsort()) for one in (found, expected)))
+
+
+class Before:
+    """What the layer before says of inputs: a number made of place and direction, below a bound."""
+
+    def __init__(self, fields, flow, parts):
+        generator = torch.Generator().manual_seed(parts)
+        images, channels = fields.given.shape[:2]
+        neurons = len(flow)
+        of_channels = torch.randint(4, (parts, images, channels), generator=generator).double()
+        of_windows = torch.randint(4, (parts, neurons), generator=generator).double()
+        self.bounds = InputBounds(of_channels, of_windows, (parts + 1) // 2)
+        self.asked = 0
+
+    def upper_bounds(self, fields):
+        return self.bounds
+
+    def support(self, neuron, place, direction):
+        self.asked += len(neuron)
+        positions = self.positions
+        channel = torch.div(place, positions, rounding_mode="floor")
+        image = self.images[neuron]
+        most = torch.zeros(len(neuron), dtype=torch.float64)
+        for part in range(len(self.bounds.windows)):
+            one = self.bounds.channels[part, image, channel]
+            other = self.bounds.windows[part, neuron]
+            here = one * other if part < self.bounds.products else torch.minimum(one, other)
+            most = torch.maximum(most, here)
+        return most * ((place * 7 + direction) % 3 == 0)
+
+
+@pytest.mark.parametrize("most", [1, 3, 40, None])
+@pytest.mark.parametrize("counted", [True, False])
+@pytest.mark.parametrize("parts", [0, 1, 3])
+@SHAPES
+def test_few_are_asked_what_comes_before_them(most, counted, parts, channels, kernel, groups):
+    fields, flow = few_values(channels, kernel, groups)
+    scoring = Scoring(counted=counted, current=0.5, preceding=2.0)
+    results, asked = [], []
+    for choose in (_chosen_on_cpu, chosen_by_definition):
+        before = Before(fields, flow, parts)
+        before.images, before.positions = flow.image, fields.given[0, 0].numel()
+        results.append(choose(scoring, flow, fields, before, most, True))
+        asked.append(before.asked)
+    found, expected = results
+    alike(*(one.where((one.row * 10_000 + one.index).argsort()) for one in (found, expected)))
+    # Of inputs that are equally likely either may be asked first.
+    assert asked[0] == pytest.approx(asked[1], rel=0.1)
+    if most == 1 and channels == 100:
+        assert asked[0] < channels * len(flow) / 4
 
 
 @SHAPES

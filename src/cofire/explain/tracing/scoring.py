@@ -11,8 +11,8 @@ from torch import Tensor
 from cofire.explain.rules.flow import Flow
 from cofire.explain.rules.weighted import Candidates, Fields, candidates_of
 from cofire.explain.tracing.features_on_cpu import choose_all_features
+from cofire.explain.tracing.pruning_on_cpu import Scores, highest_with_bounds
 from cofire.explain.tracing.support import Preceding
-from cofire.explain.tracing.topk_on_cpu import few_highest
 from cofire.explain.tracing.windows_on_cpu import WindowsOnCPU
 
 
@@ -124,21 +124,26 @@ def _chosen_on_cpu(
     if takes_the_highest(scoring, most):
         return WindowsOnCPU(fields, flow, all_of_them=False).one(last_resort)
     seen = WindowsOnCPU(fields, flow)
-    most = seen.support.shape[1] if most is None else min(most, seen.support.shape[1])
+    candidates = seen.support.shape[1]
+    most = candidates if most is None else min(most, candidates)
     if not scoring.preceding:
         return seen.chosen(seen.support, most, scoring.counted, last_resort)
-    times = torch.ones_like(seen.support)
+    times = torch.ones_like(seen.support, dtype=torch.float32)
     if scoring.counted:
         seen.reward(times)
-    takes_part = seen.support > -torch.inf
-    own = seen.support.masked_fill(~takes_part, 0.0).mul_(times * scoring.current)
 
     def support(neuron: Tensor, candidate: Tensor) -> Tensor:
         return preceding.support(neuron, *seen.places(neuron, candidate))
 
-    bound = preceding.upper_bound(fields)
-    score = pruned(own, times.mul_(scoring.preceding), takes_part, most, bound, support)
-    return seen.chosen(score, most, False, last_resort)
+    if most == candidates:
+        takes_part = seen.support > -torch.inf
+        score, weight = times * scoring.current * seen.support, scoring.preceding * times
+        score = pruned(score, weight, takes_part, most, None, support)
+        return seen.chosen(score, most, False, last_resort)
+    scores = Scores(seen.support, times, scoring.current, scoring.preceding)
+    bounds = preceding.upper_bounds(fields)
+    parts = (bounds, flow.image, seen.first, most, last_resort, support)
+    return seen.handed_on(*highest_with_bounds(scores, *parts))
 
 
 def chosen_by_definition(
@@ -167,7 +172,10 @@ def chosen_by_definition(
         times = _times_highest(inputs, takes_part, flow, fields).double()
     score = times * scoring.current * inputs.support
     if scoring.preceding:
-        weight, bound = scoring.preceding * times, preceding.upper_bound(fields)
+        weight, bound = scoring.preceding * times, None
+        if most < inputs.support.shape[1]:
+            bounds = preceding.upper_bounds(fields)
+            bound = bounds.of_each(flow.image, inputs.first, inputs.support.shape[1])
         score = pruned(score, weight, takes_part, most, bound, support)
     picked, share = pick(score.masked_fill_(~takes_part, -torch.inf), most, last_resort)
     if literal:
@@ -186,7 +194,7 @@ def pruned(
     weight: Tensor,
     takes_part: Tensor,
     most: int,
-    bound: Tensor,
+    bound: Tensor | None,
     support: Callable[[Tensor, Tensor], Tensor],
 ) -> Tensor:
     """Scores of all inputs that can be among the highest; minus infinity for the others.
@@ -200,7 +208,7 @@ def pruned(
         weight: (neurons, candidates), of this support.
         takes_part: (neurons, candidates), who can be chosen.
         most: How many are chosen.
-        bound: (neurons, candidates) or (neurons, 1), the highest support there can be.
+        bound: (neurons, candidates), the highest support there can be; None where all are chosen.
         support: Gives it, from neurons and candidates.
     """
     known = torch.full_like(own, -torch.inf)
@@ -210,16 +218,15 @@ def pruned(
             neuron, candidate
         )
 
-    if most == own.shape[1]:
+    if bound is None:
         settle(*takes_part.nonzero(as_tuple=True))
         return known
-    highest = few_highest if own.device.type == "cpu" else torch.topk
     at_most = torch.addcmul(own, weight, bound).masked_fill_(~takes_part, -torch.inf)
-    found, likely = highest(at_most, min(3 * most // 2, own.shape[1]))
+    found, likely = torch.topk(at_most, min(3 * most // 2, own.shape[1]))
     neuron, number = (found > -torch.inf).nonzero(as_tuple=True)
     settle(neuron, likely[neuron, number])
     at_most[neuron, likely[neuron, number]] = -torch.inf
-    bar = highest(known, most)[0][:, -1:]
+    bar = torch.topk(known, most)[0][:, -1:]
     # Above minus infinity, which all have that take no part or are known.
     settle(*(at_most >= bar.clamp(min=torch.finfo(bar.dtype).min)).nonzero(as_tuple=True))
     return known

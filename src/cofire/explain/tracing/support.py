@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from cofire.explain.rules.flow import Flow
 from cofire.explain.rules.pooling import AveragePool, MaxPool
 from cofire.explain.rules.reshape import Concatenation, Reorder
 from cofire.explain.rules.weighted import Fields, Weighted, candidates_of
+from cofire.explain.tracing.merging import settled
 from cofire.explain.tracing.plan import Plan
 from cofire.explain.tracing.windows_on_cpu import WindowsOnCPU
 
@@ -48,15 +48,10 @@ def preceding_support(
     Returns:
         (neurons,) float64.
     """
-    size = values[node][0].numel()
-    keys, back = torch.unique((image * size + index) * 2 + (direction < 0), return_inverse=True)
-    place = keys >> 1
-    image = torch.div(place, size, rounding_mode="floor")
-    direction = (1 - 2 * (keys & 1)).to(direction.dtype)
-    score = torch.zeros(len(keys), dtype=torch.float64, device=keys.device)
-    flow = Flow(
-        image, place - image * size, direction, score, torch.arange(len(keys), device=keys.device)
-    )
+    row = torch.arange(len(index), device=index.device)
+    nothing = torch.zeros(len(index), dtype=torch.float64, device=index.device)
+    flow = Flow(image, index, direction, nothing, row, own=False)
+    flow, back = settled([flow], values[node][0].numel(), True, None)
     return _highest(plan, values, node, flow)[back]
 
 
@@ -139,13 +134,48 @@ class Preceding:
         image = self.flow.image[neuron]
         return preceding_support(plan, values, self.operand, image, place, direction)
 
-    def upper_bound(self, fields: Fields) -> Tensor:
-        """What it can be at the most for the inputs of each neuron: (neurons, candidates), or (neurons, 1).
+    def upper_bounds(self, fields: Fields) -> InputBounds:
+        """What it can be at the most for the inputs of each neuron.
 
         Args:
             fields: What the neurons see.
         """
         return self.bounds.of(self.operand).of_inputs(fields, self.flow)
+
+
+@dataclass(frozen=True, eq=False)
+class InputBounds:
+    """What `Z_pre` of the inputs of some neurons can be at the most, without a number for each of them.
+
+    Attributes:
+        channels: (parts, images or 1, channels or 1) float64.
+        windows: (parts, neurons) float64.
+        products: Of so many parts the product of both counts, of the others the lower; of all
+            parts the highest.
+    """
+
+    channels: Tensor
+    windows: Tensor
+    products: int
+
+    def of_each(self, image: Tensor, first: Tensor, candidates: int) -> Tensor:
+        """All of them, (neurons, candidates).
+
+        Args:
+            image: (neurons,), whose they are.
+            first: (neurons,), the channel of the first candidate.
+            candidates: How many each has.
+        """
+        found = self.windows.new_zeros(len(first), candidates)
+        among = first[:, None] + torch.arange(candidates, device=first.device)
+        _, images, channels = self.channels.shape
+        row = image[:, None] if images > 1 else torch.zeros_like(among[:, :1])
+        for part, window in enumerate(self.windows):
+            each = self.channels[part][row, among if channels > 1 else torch.zeros_like(among)]
+            both = each * window[:, None]
+            lower = torch.minimum(each, window[:, None])
+            found = torch.maximum(found, both if part < self.products else lower)
+        return found
 
 
 @dataclass(frozen=True)
@@ -188,8 +218,8 @@ class Bound:
         some = [channels[:1, :1] for channels, _ in (*self.products, *self.values)]
         return Bound(tuple((torch.full_like(one, torch.inf), torch.ones_like(one)) for one in some))
 
-    def of_inputs(self, fields: Fields, flow: Flow) -> Tensor:
-        """For the inputs of neurons: (neurons, candidates) or (neurons, 1).
+    def of_inputs(self, fields: Fields, flow: Flow) -> InputBounds:
+        """For the inputs of neurons.
 
         Args:
             fields: What the neurons see, this node's values.
@@ -197,28 +227,28 @@ class Bound:
         """
         channels, *size = fields.given.shape[1:]
         bound = self if self._fits(channels, size[0] * size[1], fields.last) else self.over_all()
-        output, y, x = fields.seen_from(flow.index)
-        place, inside = fields.windows.places(y, x)
-        per_group = fields.weight.shape[1]
-        group = torch.div(output * fields.groups, fields.result[0], rounding_mode="floor")
-        among = group[:, None] * per_group + torch.arange(per_group, device=group.device)
-
-        def of_channels(each: Tensor) -> Tensor:
-            image = flow.image if len(each) > 1 else torch.zeros_like(flow.image)
-            if each.shape[1] == 1 or fields.groups == 1:
-                return each[image] if len(each) > 1 else each
-            return each[image[:, None], among]
+        parts = (*bound.products, *bound.values)
+        if not parts:
+            none = flow.score.new_zeros(0, 1, 1)
+            return InputBounds(none, flow.score.new_zeros(0, len(flow)), 0)
+        widest = [max(sizes) for sizes in zip(*(one.shape for one, _ in parts), strict=True)]
+        seen: list[tuple[Tensor, Tensor]] = []
 
         def of_windows(each: Tensor) -> Tensor:
             image = flow.image if len(each) > 1 else torch.zeros_like(flow.image)
             if each.shape[1] == 1:
-                return each[image]
-            seen = each[image[:, None], place]
-            return seen.masked_fill(~inside, 0.0).amax(1, keepdim=True)
+                return each[image, 0]
+            if not seen:
+                _, y, x = fields.seen_from(flow.index)
+                seen.append(fields.windows.places(y, x))
+            (place, inside) = seen[0]
+            return each[image[:, None], place].masked_fill_(~inside, 0.0).amax(1)
 
-        parts = [of_channels(one) * of_windows(other) for one, other in bound.products]
-        parts += [torch.minimum(of_channels(one), of_windows(other)) for one, other in bound.values]
-        return reduce(torch.maximum, parts) if parts else flow.score.new_zeros(len(flow), 1)
+        return InputBounds(
+            torch.stack([one.expand(widest) for one, _ in parts]),
+            torch.stack([of_windows(other) for _, other in parts]),
+            len(bound.products),
+        )
 
     def _fits(self, channels: int, places: int, last: bool) -> bool:
         parts = (*self.products, *self.values)
@@ -311,9 +341,9 @@ class UpperBounds:
     def _own(self, node: fx.Node) -> Bound:
         """The largest absolute values of each channel and of each place."""
         given = self.values[node]
-        channels = given.shape[1:2] or (1,)
-        size = given.reshape(len(given), *channels, -1).abs().double() * _SLACK
-        return Bound(values=((size.amax(2), size.amax(1)),))
+        size = given.reshape(len(given), *(given.shape[1:2] or (1,)), -1).abs()
+        of_channels, of_places = size.amax(2), size.amax(1)
+        return Bound(values=((of_channels.double() * _SLACK, of_places.double() * _SLACK),))
 
     def _weighted(self, fields: Fields) -> Bound:
         """The largest value in a window times the largest sum of a channel's weights over it."""

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from cofire.compiled import compiler, over
+from cofire.compiled import compiler
 
 _NONE = -np.inf
 _LANES = 16
@@ -77,7 +75,7 @@ def pick(begin: Any, end: Any, score: Any, last_resort: Any, picked: Any, share:
             share[neuron, 0] = 1.0 if chosen else 0.0
             continue
         if most < score.shape[1]:
-            count = _few_highest(score[neuron], share[neuron], picked[neuron])
+            count = few_highest(score[neuron], share[neuron], picked[neuron])
         else:
             count = 0
             for candidate in range(score.shape[1]):
@@ -91,21 +89,27 @@ def pick(begin: Any, end: Any, score: Any, last_resort: Any, picked: Any, share:
                     at = 0
                 share[neuron, at], picked[neuron, at] = value, candidate
                 count += 1
-        total = 0.0
-        for position in range(count):
-            total += max(share[neuron, position], 0.0)
-        if total == 0.0 and count > 0 and last_resort:
-            share[neuron, 0] = total = 1.0
-        for position in range(most):
-            if position >= count or share[neuron, position] <= 0.0:
-                share[neuron, position] = 0.0
-                picked[neuron, position] = 0
-            else:
-                share[neuron, position] /= total
+        into_shares(share[neuron], picked[neuron], count, last_resort)
 
 
 @compiler()
-def _few_highest(values: Any, found: Any, place: Any) -> Any:
+def into_shares(share: Any, picked: Any, count: Any, last_resort: Any) -> None:
+    """What some candidates have of 1, in place of their scores, the highest first; those without any are no one."""
+    total = 0.0
+    for position in range(count):
+        total += max(share[position], 0.0)
+    if total == 0.0 and count > 0 and last_resort:
+        share[0] = total = 1.0
+    for position in range(len(share)):
+        if position >= count or share[position] <= 0.0:
+            share[position] = 0.0
+            picked[position] = 0
+        else:
+            share[position] /= total
+
+
+@compiler()
+def few_highest(values: Any, found: Any, place: Any) -> Any:
     """The highest values in order, the lower place first where several are equal; gives how many there are."""
     most, count, bar = len(found), 0, _NONE
     for start in range(0, len(values), _BLOCK):
@@ -125,31 +129,3 @@ def _few_highest(values: Any, found: Any, place: Any) -> Any:
             if count == most:
                 bar = found[most - 1]
     return count
-
-
-@compiler()
-def _few_of_rows(begin: Any, end: Any, values: Any, found: Any, place: Any) -> None:
-    for row in range(begin, end):
-        _few_highest(values[row], found[row], place[row])
-
-
-def few_highest(values: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """The highest values of each row and their places, in order.
-
-    Faster than `torch.topk` where few of many are asked for.
-
-    Args:
-        values: (rows, columns) float64.
-        most: How many of each row.
-
-    Returns:
-        Values, minus infinity where there are no more that are higher, and places, then 0; (rows, most).
-
-    Example:
-        >>> few_highest(torch.tensor([[1.0, 3.0, 2.0]], dtype=torch.float64), 2)
-        (tensor([[3., 2.]], dtype=torch.float64), tensor([[1, 2]]))
-    """
-    found = torch.full((len(values), most), _NONE, dtype=torch.float64)
-    place = torch.zeros(len(values), most, dtype=torch.int64)
-    over(_few_of_rows, len(values), values.numel(), values.numpy(), found.numpy(), place.numpy())
-    return found, place

@@ -7,18 +7,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, fx
 
-from cofire.compiled import compiler
 from cofire.explain.result.neurons import NEURON_COLUMNS, Neurons, Site
 from cofire.explain.rules import Step, Values
-from cofire.explain.rules.flow import Flow, coordinates, flat_index, joined, merged, strongest
+from cofire.explain.rules.flow import Flow, coordinates, flat_index
 from cofire.explain.rules.registry import in_front
 from cofire.explain.rules.weighted import Linear, Weighted
+from cofire.explain.tracing.merging import settled
 from cofire.explain.tracing.plan import Plan
 from cofire.explain.tracing.scoring import Scoring, choose, one_by_one
 from cofire.explain.tracing.support import Preceding, UpperBounds
@@ -159,156 +157,6 @@ def _cuts_between_images(flow: Flow, each: int) -> list[int]:
         if starts[position + 1] - cuts[-1] > each:
             cuts.append(start)
     return [*cuts, len(flow)]
-
-
-def settled(parts: list[Flow], size: int, carried: bool, most: int | None) -> tuple[Flow, Tensor]:
-    """One flow out of several, in which each neuron and direction is there once.
-
-    Args:
-        parts: Evidence that came in from different operators.
-        size: How many values one sample has at this node.
-        carried: Whether scores of the same neuron are added; else each neuron carries 1.
-        most: How many neurons of an image stay, those that carry most, and take over what the
-            others carried, in proportion; None for all.
-
-    Returns:
-        The flow, sorted by image and index, with rows from 0, and for each neuron of the parts, one
-        part after the other, its row in the flow, -1 where it ended.
-    """
-    together = parts[0] if len(parts) == 1 else joined(parts)
-    if together.image.device.type != "cpu" or together.folded:
-        return settled_by_definition(together, size, carried, most)
-    parts_of = (together.image, together.index, together.direction, together.score)
-    *found, row = _settle(
-        *(part.contiguous().numpy() for part in parts_of),
-        size,
-        carried,
-        -1 if most is None else most,
-    )
-    image, index, direction, score = map(torch.from_numpy, found)
-    return Flow(image, index, direction, score, torch.arange(len(image))), torch.from_numpy(row)
-
-
-def settled_by_definition(
-    together: Flow, size: int, carried: bool, most: int | None
-) -> tuple[Flow, Tensor]:
-    """The same on any device; it defines the result."""
-    flow, row = merged(together, size, carried)
-    if most is not None and len(flow) > most:
-        kept = strongest(flow, most)
-        number = torch.where(kept, kept.cumsum(0) - 1, -1)
-        images = int(flow.image.max()) + 1
-        whole = flow.score.new_zeros(images).index_add_(0, flow.image, flow.score)
-        flow = flow.where(kept)
-        rows = torch.arange(len(flow), device=row.device)
-        score = flow.score
-        if carried:
-            left = score.new_zeros(images).index_add_(0, flow.image, score)
-            score = score * (whole / left)[flow.image]
-        flow = Flow(flow.image, flow.index, flow.direction, score, rows)
-        row = number[row]
-    return flow, row
-
-
-@compiler()
-def _settle(
-    image: Any, index: Any, direction: Any, given: Any, size: Any, carried: Any, most: Any
-) -> Any:
-    """Image, index, direction and score of each neuron once, and where each given one is among them."""
-    neurons = len(index)
-    per_image = 2 * size
-    key = np.empty(neurons, dtype=np.int64)
-    for number in range(neurons):
-        key[number] = (image[number] * size + index[number]) * 2 + (direction[number] < 0)
-    found = np.empty(neurons, dtype=np.int64)
-    score = np.zeros(neurons)
-    row = np.empty(neurons, dtype=np.int64)
-    count = 0
-    order = _ascending(key)
-    for number in range(neurons):
-        at = order[number]
-        if count == 0 or found[count - 1] != key[at]:
-            found[count] = key[at]
-            count += 1
-        row[at] = count - 1
-    for number in range(neurons):
-        score[row[number]] += given[number]
-    if not carried:
-        score[:count] = 1.0
-    if 0 <= most < count:
-        count = _keep_strongest(found, score, row, count, per_image, carried, most)
-    found = found[:count]
-    place = found // 2 % size
-    return (
-        found // per_image,
-        place,
-        (1 - 2 * (found % 2)).astype(np.int8),
-        score[:count].copy(),
-        row,
-    )
-
-
-@compiler()
-def _ascending(key: Any) -> Any:
-    """The order of whole numbers from 0 up, equal ones as they come, sorted by eleven bits at a time."""
-    order, other = np.arange(len(key)), np.empty(len(key), dtype=np.int64)
-    largest = key.max() if len(key) else 0
-    shift = 0
-    while largest >> shift > 0:
-        start = np.zeros(2049, dtype=np.int64)
-        for number in range(len(key)):
-            start[((key[number] >> shift) & 2047) + 1] += 1
-        for digit in range(2048):
-            start[digit + 1] += start[digit]
-        for number in range(len(key)):
-            digit = (key[order[number]] >> shift) & 2047
-            other[start[digit]] = order[number]
-            start[digit] += 1
-        order, other = other, order
-        shift += 11
-    return order
-
-
-@compiler()
-def _keep_strongest(
-    found: Any, score: Any, row: Any, count: Any, per_image: Any, carried: Any, most: Any
-) -> Any:
-    """Keep, in place, the neurons of each image that carry most; gives how many are left."""
-    place = np.empty(count, dtype=np.int64)
-    kept = 0
-    start = 0
-    while start < count:
-        image = found[start] // per_image
-        end = start
-        while end < count and found[end] // per_image == image:
-            end += 1
-        if end - start > most:
-            bar = np.partition(score[start:end], end - start - most)[end - start - most]
-            whole, left, above = 0.0, 0.0, 0
-            for number in range(start, end):
-                whole += score[number]
-                above += score[number] > bar
-            equal = most - above
-            for number in range(start, end):
-                # Of several as low as the last, the first.
-                stays = score[number] > bar or (score[number] == bar and equal > 0)
-                equal -= stays and score[number] == bar
-                place[number] = 0 if stays else -1
-                left += score[number] if stays else 0.0
-            if carried:
-                score[start:end] *= whole / left
-        else:
-            place[start:end] = 0
-        for number in range(start, end):
-            if place[number] == 0:
-                place[number] = kept
-                found[kept] = found[number]
-                score[kept] = score[number]
-                kept += 1
-        start = end
-    for number in range(len(row)):
-        row[number] = place[row[number]]
-    return kept
 
 
 class Table:

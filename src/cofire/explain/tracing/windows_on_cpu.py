@@ -14,12 +14,16 @@ from torch import Tensor
 from cofire.compiled import compiler, over
 from cofire.explain.rules.flow import Flow
 from cofire.explain.rules.weighted import Fields
+from cofire.explain.tracing.argsort_on_cpu import argsort
 from cofire.explain.tracing.features_on_cpu import memory_of, plain
 from cofire.explain.tracing.topk_on_cpu import first_highest, more_than, pick
 
 _NONE = -np.inf
 _FEW = 8
 """Candidates for which going through taps in the inner loop is faster."""
+
+_FAR = 16
+"""Products that could be summed while one is fetched."""
 
 
 class WindowsOnCPU:
@@ -34,6 +38,7 @@ class WindowsOnCPU:
     Attributes:
         support: (neurons, candidates) float64, `Z_cur`; minus infinity where a candidate
             contributes nothing. Without rows where it is not kept.
+        first: (neurons,), the channel of the first candidate.
     """
 
     def __init__(self, fields: Fields, flow: Flow, all_of_them: bool = True) -> None:
@@ -55,6 +60,7 @@ class WindowsOnCPU:
             *columns, fields.result, fields.last, fields.groups, per_group
         )
         self._seen = tuple(self._seen)
+        self.first = torch.from_numpy(self._seen[5])
         kept = len(flow) if all_of_them else 0
         self.support = torch.empty(kept, per_group, dtype=torch.float64)
         self._best, self._top = np.empty(len(flow), dtype=np.int64), np.empty(len(flow))
@@ -69,7 +75,10 @@ class WindowsOnCPU:
         """Place in what goes in, in row-major order, and direction of some candidates, all (candidates,)."""
         place, towards = torch.empty_like(candidate), torch.empty_like(candidate, dtype=torch.int8)
         asked = (neuron.numpy(), candidate.numpy(), self._shape[1:], self._last)
-        _find_places(self._operator, self._seen, *asked, place.numpy(), towards.numpy())
+        found = (place.numpy(), towards.numpy())
+        # Each is far from the last in memory, which takes as long as many products.
+        products = _FAR * len(neuron) * self._operator[4][0] * self._operator[4][1]
+        over(_find_places, len(neuron), products, self._operator, self._seen, *asked, *found)
         return place, towards
 
     def reward(self, score: Tensor) -> None:
@@ -92,7 +101,7 @@ class WindowsOnCPU:
         share = torch.empty(len(score), most, dtype=torch.float64)
         parts = (picked.numpy(), share.numpy())
         over(pick, len(score), score.numel(), score.numpy(), last_resort, *parts)
-        return self._handed_on(picked, share)
+        return self.handed_on(picked, share)
 
     def one(self, last_resort: bool) -> Flow:
         """The input with the highest support of each neuron, if any; the same as `chosen` with one, not counted.
@@ -102,13 +111,19 @@ class WindowsOnCPU:
         """
         there = (self._best >= 0) & (self._top > 0 if not last_resort else True)
         picked = torch.from_numpy(np.maximum(self._best, 0))
-        return self._handed_on(picked[:, None], torch.from_numpy(there[:, None].astype(float)))
+        return self.handed_on(picked[:, None], torch.from_numpy(there[:, None].astype(float)))
 
     def highest(self) -> Tensor:
         """The highest support of each neuron, (neurons,); what contributes nothing counts as 0."""
         return torch.from_numpy(np.where(self._silent, np.maximum(self._top, 0.0), self._top))
 
-    def _handed_on(self, picked: Tensor, share: Tensor) -> Flow:
+    def handed_on(self, picked: Tensor, share: Tensor) -> Flow:
+        """The evidence of each neuron at the inputs that share it.
+
+        Args:
+            picked: (neurons, chosen), candidates.
+            share: (neurons, chosen), of the neuron's score; 0 for none.
+        """
         given = (self._flow.score.numpy(), self._flow.row.numpy(), self._shape[1:], self._last)
         found = _handed_on(self._operator, self._seen, picked.numpy(), share.numpy(), *given)
         image, index, direction, carried, row = map(torch.from_numpy, found)
@@ -137,8 +152,7 @@ def _looking(
             row[neuron] = rest - output[neuron] * result[1]
         first[neuron] = output[neuron] * groups // result[0] * per_group
         place[neuron] = (image[neuron] * result[1] + row[neuron]) * result[2] + column[neuron]
-    order = np.argsort(place, kind="mergesort")
-    return order, image, output, row, column, direction, first
+    return argsort(place), image, output, row, column, direction, first
 
 
 @compiler()
@@ -331,6 +345,8 @@ def _add_products(values: Any, weight: Any, sums: Any) -> None:
 
 @compiler()
 def _find_places(
+    begin: Any,
+    end: Any,
     operator: Any,
     seen: Any,
     neuron: Any,
@@ -341,7 +357,7 @@ def _find_places(
     towards: Any,
 ) -> None:
     """The place of the largest product of some candidates, and whether it is wanted large or small."""
-    for number in range(len(neuron)):
+    for number in range(begin, end):
         channel = seen[5][neuron[number]] + candidate[number]
         found, towards[number] = _largest(operator, seen, neuron[number], channel)
         place[number] = _at(channel, found, size, last)
