@@ -11,8 +11,9 @@ from typing import Any
 
 import numba
 import torch
+from torch import Tensor
 
-__all__ = ["compiler", "over"]
+__all__ = ["compiler", "memory_of", "over", "plain"]
 
 Kernel = Callable[..., Any]
 
@@ -61,3 +62,16 @@ def over(kernel: Callable[..., Any], neurons: int, products: int, *arguments: An
     kernel(*own, *arguments)
     for job in jobs:
         job.result()
+
+
+def plain(tensor: Tensor) -> Tensor:
+    """In a type that compiled code knows."""
+    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
+
+
+def memory_of(tensor: Tensor) -> Any:
+    """The memory behind a tensor as one line: with strides beside it one compiled form serves every layout."""
+    length = 1 + sum(
+        (size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True)
+    )
+    return tensor.as_strided((length,), (1,)).numpy()

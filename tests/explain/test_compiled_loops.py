@@ -1,14 +1,20 @@
 """Loops that are compiled for the CPU against what defines them on any device."""
 
+import math
+
 import pytest
 import torch
+from torch import nn
 
 from cofire.explain.rules.flow import Flow
+from cofire.explain.rules.pooling import MaxPool
 from cofire.explain.rules.weighted import Fields, Windows, candidates_of
 from cofire.explain.tracing.merging import settled, settled_by_definition
+from cofire.explain.tracing.plan import plan_of
 from cofire.explain.tracing.scoring import Scoring, _chosen_on_cpu, chosen_by_definition
 from cofire.explain.tracing.support import InputBounds
 from cofire.explain.tracing.windows_on_cpu import WindowsOnCPU
+from cofire.network import Network
 
 
 def neurons(count, images, size):
@@ -139,3 +145,27 @@ def test_an_infinite_support_is_none():
     one = torch.zeros(1, dtype=torch.int64)
     flow = Flow(one, one, torch.ones(1, dtype=torch.int8), torch.ones(1, dtype=torch.float64), one)
     assert WindowsOnCPU(fields, flow).support.tolist() == [[-torch.inf]]
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("line", [False, True])
+def test_the_place_of_a_maximum_is_the_first(padding, stride, dilation, line):
+    torch.manual_seed(0)
+    settings = {"padding": padding, "stride": stride, "dilation": dilation}
+    pool = (nn.MaxPool1d if line else nn.MaxPool2d)(3, ceil_mode=True, **settings)
+    shape = (4, 11) if line else (4, 9, 11)
+    features = pool(torch.zeros(1, *shape)).numel()
+    model = nn.Sequential(pool, nn.Flatten(), nn.Linear(features, 2))
+    network = Network(model, torch.zeros(1, *shape))
+    plan = plan_of(network)
+    (node,) = (node for node, (_, rule) in plan.steps.items() if isinstance(rule, MaxPool))
+    step, rule = plan.steps[node]
+    # Whole numbers, of which many are equal; channels may be last in memory.
+    given = torch.randint(-3, 3, (2, *shape)).float()
+    given = given if line else given.to(memory_format=torch.channels_last)
+    values = {plan.image: given}
+    flow = neurons(300, 2, math.prod(step.shape))
+    ((_, found),) = rule.trace(step, values, flow)
+    assert torch.equal(found.index, rule.first_largest(step, values, flow))

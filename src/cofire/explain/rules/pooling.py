@@ -6,9 +6,11 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx
 
+from cofire.compiled import compiler, memory_of, over, plain
 from cofire.explain.rules.flow import Flow, coordinates, flat_index
 from cofire.explain.rules.registry import Rule, Step, Values, register_rule
 from cofire.explain.rules.weighted import Windows, pair
@@ -16,6 +18,9 @@ from cofire.network.operators import named
 
 _CHUNK = 1 << 21
 """Places looked at together."""
+
+_FAR = 16
+"""Products that could be summed while one value is fetched."""
 
 
 def shares_of(contribution: Tensor, silent: bool = False) -> Tensor:
@@ -78,17 +83,17 @@ class _Pool(Rule):
 
     def _places(self, step: Step) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
         """From places of the result to places of the operand (neurons, places), and which of them exist."""
-        shape = step.shape_of(_operand(step))
         if step.name in named("mean", "total", "largest"):
-            return _reduced(shape, step)
-        result = step.shape
+            return _reduced(step.shape_of(_operand(step)), step)
+        shape, result = _maps(step)
+        windows = self.windows(step)
+        return _adaptive(shape, result) if windows is None else _windowed(shape, result, windows)
+
+    def windows(self, step: Step) -> Windows | None:
+        """Where the places of the result look, None where that is not the same for each of them."""
+        if step.name in named("mean", "total", "largest") or step.name.startswith("adaptive"):
+            return None
         line = step.name.endswith("1d")
-        if line and len(shape) == 2:
-            shape, result = (shape[0], 1, shape[1]), (result[0], 1, result[1])
-        if len(shape) != 3:
-            raise step.refuse(f"pooling over values of shape {shape}")
-        if step.name.startswith("adaptive"):
-            return _adaptive(shape, result)
 
         def setting(name: str, absent: int) -> tuple[int, int]:
             given = step.arguments.get(name)
@@ -98,11 +103,8 @@ class _Pool(Rule):
         kernel = setting("kernel_size", 1)
         stride = setting("stride", 1) if step.arguments["stride"] else kernel
         dilation = setting("dilation", 1) if step.arguments.get("dilation") else (1, 1)
-        return _windowed(
-            shape,
-            result,
-            Windows((shape[1], shape[2]), kernel, stride, setting("padding", 0), dilation),
-        )
+        (_, *size), _ = _maps(step)
+        return Windows((size[0], size[1]), kernel, stride, setting("padding", 0), dilation)
 
     def look(self, step: Step, values: Values, flow: Flow) -> tuple[Tensor, Tensor, Tensor]:
         """Values, places and whether they exist, each (neurons, places)."""
@@ -110,6 +112,16 @@ class _Pool(Rule):
         value = values[_operand(step)]
         where = coordinates(index, step.shape_of(_operand(step)))
         return value[(flow.image[:, None], *where)].double(), index, inside
+
+
+def _maps(step: Step) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Channels, height and width of what is pooled and of the result; a line is a map of one row."""
+    shape, result = step.shape_of(_operand(step)), step.shape
+    if step.name.endswith("1d") and len(shape) == 2:
+        shape, result = (shape[0], 1, shape[1]), (result[0], 1, result[1])
+    if len(shape) != 3:
+        raise step.refuse(f"pooling over values of shape {shape}")
+    return shape, result
 
 
 def _windowed(
@@ -180,10 +192,68 @@ class MaxPool(_Pool):
 
     def trace(self, step: Step, values: Values, flow: Flow) -> list[tuple[fx.Node, Flow]]:
         """To the maximum."""
+        windows = self.windows(step)
+        if windows is not None and flow.index.device.type == "cpu":
+            return [
+                (_operand(step), flow.moved(_first_largest(step, windows, values, flow), False))
+            ]
+        return [(_operand(step), flow.moved(self.first_largest(step, values, flow), own=False))]
+
+    def first_largest(self, step: Step, values: Values, flow: Flow) -> Tensor:
+        """Where the maximum is, (neurons,): defines what compiled loops give."""
         value, index, inside = self.look(step, values, flow)
         best = value.masked_fill_(~inside, -math.inf).max(1, keepdim=True).values
         first = ((value == best) & inside).to(torch.int8).argmax(1, keepdim=True)
-        return [(_operand(step), flow.moved(index.gather(1, first).squeeze(1), own=False))]
+        return index.gather(1, first).squeeze(1)
+
+
+def _first_largest(step: Step, windows: Windows, values: Values, flow: Flow) -> Tensor:
+    """The same on the CPU."""
+    shape, result = _maps(step)
+    given = plain(values[_operand(step)])
+    given = given.unsqueeze(2) if given.ndim == 3 else given
+    place = torch.empty_like(flow.index)
+    looked = (flow.image.numpy(), flow.index.contiguous().numpy(), shape, result)
+    geometry = (*windows.kernel, *windows.stride, *windows.padding, *windows.dilation)
+    parts = (*looked, memory_of(given), given.stride(), geometry, place.numpy())
+    over(_find_largest, len(place), len(place) * math.prod(windows.kernel) * _FAR, *parts)
+    return place
+
+
+@compiler()
+def _find_largest(
+    begin: Any,
+    end: Any,
+    image: Any,
+    index: Any,
+    shape: Any,
+    result: Any,
+    given: Any,
+    strides: Any,
+    geometry: Any,
+    place: Any,
+) -> None:
+    """The first place of the largest value in the window of some neurons, in row-major order of one sample."""
+    height, width, stride_y, stride_x, padding_y, padding_x, dilation_y, dilation_x = geometry
+    for neuron in range(begin, end):
+        row = index[neuron] // result[2]
+        channel = row // result[1]
+        top = (row - channel * result[1]) * stride_y - padding_y
+        left = (index[neuron] - row * result[2]) * stride_x - padding_x
+        start = image[neuron] * strides[0] + channel * strides[1]
+        largest, found = -np.inf, -1
+        for down in range(height):
+            y = top + down * dilation_y
+            if y < 0 or y >= shape[1]:
+                continue
+            for across in range(width):
+                x = left + across * dilation_x
+                if x < 0 or x >= shape[2]:
+                    continue
+                value = given[start + y * strides[2] + x * strides[3]]
+                if found < 0 or value > largest:
+                    largest, found = value, (channel * shape[1] + y) * shape[2] + x
+        place[neuron] = found
 
 
 @register_rule(*named("average_pool", "mean", "total"))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cofire.compiled import compiler
+from cofire.compiled import compiler, plain
 from cofire.explain.rules.flow import Flow
 from cofire.explain.rules.weighted import Fields
 
@@ -202,16 +202,3 @@ def _collected(values: Any, weight: Any, seen: Any, last_resort: Any) -> Any:
             )
             count += 1
     return neuron_of[:count], feature_of[:count], direction_of[:count], np.ones(count)
-
-
-def plain(tensor: Tensor) -> Tensor:
-    """In a type that compiled code knows."""
-    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
-
-
-def memory_of(tensor: Tensor) -> Any:
-    """The memory behind a tensor as one line: with strides beside it one compiled form serves every layout."""
-    length = 1 + sum(
-        (size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True)
-    )
-    return tensor.as_strided((length,), (1,)).numpy()

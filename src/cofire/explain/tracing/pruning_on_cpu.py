@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cofire.compiled import compiler, over
 from cofire.explain.tracing.support import InputBounds
-from cofire.explain.tracing.topk_on_cpu import few_highest, into_shares
+from cofire.explain.tracing.topk_on_cpu import BLOCK, few_highest, into_shares
 
 _NONE = -np.inf
 
@@ -161,13 +161,20 @@ def _that_can_be_higher(own: Any, limits: Any, highest: Any, place: Any, best: A
             continue
         _at_most(own, limits, row, room)
         room[place[row]] = _NONE
-        for one in range(len(room)):
-            if room[one] >= bar and room[one] > _NONE:
-                if count == len(neuron):
-                    neuron = np.concatenate((neuron, np.empty_like(neuron)))
-                    candidate = np.concatenate((candidate, np.empty_like(candidate)))
-                neuron[count], candidate[count] = row, one
-                count += 1
+        for start in range(0, len(room), BLOCK):
+            part = room[start : start + BLOCK]
+            higher = 0
+            for one in range(len(part)):
+                higher += part[one] >= bar
+            if not higher:
+                continue
+            if count + higher > len(neuron):
+                neuron = np.concatenate((neuron, np.empty_like(neuron)))
+                candidate = np.concatenate((candidate, np.empty_like(candidate)))
+            for one in range(len(part)):
+                if part[one] >= bar:
+                    neuron[count], candidate[count] = row, start + one
+                    count += 1
     return neuron[:count], candidate[:count]
 
 

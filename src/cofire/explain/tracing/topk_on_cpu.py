@@ -12,7 +12,7 @@ _NONE = -np.inf
 _LANES = 16
 """Values that are compared at once."""
 
-_BLOCK = 64
+BLOCK = 64
 """Candidates of which none is looked at alone where none of them is wanted."""
 
 
@@ -50,8 +50,8 @@ def first_highest(values: Any, room: Any) -> Any:
     best = _highest(values, room)
     if best == _NONE:
         return -1
-    for start in range(0, len(values), _BLOCK):
-        part = values[start : start + _BLOCK]
+    for start in range(0, len(values), BLOCK):
+        part = values[start : start + BLOCK]
         found = 0
         for place in range(len(part)):
             found += part[place] == best
@@ -112,8 +112,8 @@ def into_shares(share: Any, picked: Any, count: Any, last_resort: Any) -> None:
 def few_highest(values: Any, found: Any, place: Any) -> Any:
     """The highest values in order, the lower place first where several are equal; gives how many there are."""
     most, count, bar = len(found), 0, _NONE
-    for start in range(0, len(values), _BLOCK):
-        stop = min(start + _BLOCK, len(values))
+    for start in range(0, len(values), BLOCK):
+        stop = min(start + BLOCK, len(values))
         if count == most and not more_than(values[start:stop], bar):
             continue
         for candidate in range(start, stop):

@@ -11,11 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cofire.compiled import compiler, over
+from cofire.compiled import compiler, memory_of, over, plain
 from cofire.explain.rules.flow import Flow
 from cofire.explain.rules.weighted import Fields
 from cofire.explain.tracing.argsort_on_cpu import argsort
-from cofire.explain.tracing.features_on_cpu import memory_of, plain
 from cofire.explain.tracing.topk_on_cpu import first_highest, more_than, pick
 
 _NONE = -np.inf
