@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
 import numba
 import torch
+from numba.core.caching import FunctionCache
+from numba.core.dispatcher import Dispatcher
 from torch import Tensor
 
 __all__ = ["compiler", "memory_of", "over", "plain"]
@@ -22,13 +26,42 @@ def compiler(**options: Any) -> Callable[[Kernel], Kernel]:
     """A decorator that compiles, and keeps what it compiled for the next process where it may write."""
 
     def compiled(function: Kernel) -> Kernel:
-        try:
-            kept: Kernel = numba.njit(nogil=True, cache=True, **options)(function)
-        except RuntimeError:  # no folder to keep it in, as in a container that cannot be written to
-            kept = numba.njit(nogil=True, **options)(function)
-        return kept
+        kernel: Any = numba.njit(nogil=True, **options)(function)
+        # Without a folder to keep it in, as in a container that cannot be written to, it is compiled anew.
+        with suppress(RuntimeError):
+            kernel._cache = _Kept(function)  # type: ignore[no-untyped-call]
+        made: Kernel = kernel
+        return made
 
     return compiled
+
+
+class _Kept(FunctionCache):
+    """What was compiled, as long as nothing has changed that it was compiled from.
+
+    Numba by itself looks at the file of a function alone, not at what the function calls.
+    """
+
+    def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
+        whole = repr(_meaning(self._py_func, set()))
+        digest = hashlib.sha256(whole.encode()).hexdigest()
+        return (*super()._index_key(sig, codegen), digest)  # type: ignore[no-untyped-call]
+
+
+def _meaning(function: Any, seen: set[Any]) -> list[Any]:
+    """Code and numbers of a function, and of all compiled ones that it calls."""
+    if function in seen:
+        return []
+    seen.add(function)
+    code = function.__code__
+    found: list[Any] = [code.co_code, code.co_consts, code.co_names]
+    for name in code.co_names:
+        value = function.__globals__.get(name)
+        if isinstance(value, Dispatcher):
+            found.append(_meaning(value.py_func, seen))
+        elif isinstance(value, int | float | str | tuple):
+            found.append(value)
+    return found
 
 
 _SMALL = 1 << 18

@@ -50,7 +50,16 @@ class Reorder(Rule):
         table = self.table(step, flow.index.device)
         if table is None:
             return [(operand, flow)]
-        return [(operand, flow.moved(table[flow.index].to(torch.int64), own=False))]
+        # Neurons that only move are the same ones; where several come from one place, they meet there.
+        own = flow.own and self._apart(step, table)
+        return [(operand, flow.moved(table[flow.index].to(torch.int64), own=own))]
+
+    def _apart(self, step: Step, table: Tensor) -> bool:
+        """Whether no two values of the result come from the same place."""
+        if "apart" not in step.memory:
+            there = table[table >= 0]
+            step.memory["apart"] = len(torch.unique(there)) == len(there)
+        return bool(step.memory["apart"])
 
     def table(self, step: Step, device: torch.device | None = None) -> Tensor | None:
         """For each place of the result the place in the operand, -1 for none; None where all stay."""

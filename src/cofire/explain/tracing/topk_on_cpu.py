@@ -112,20 +112,45 @@ def into_shares(share: Any, picked: Any, count: Any, last_resort: Any) -> None:
 def few_highest(values: Any, found: Any, place: Any) -> Any:
     """The highest values in order, the lower place first where several are equal; gives how many there are."""
     most, count, bar = len(found), 0, _NONE
+    floor = _floor(values, most) if len(values) >= 4 * BLOCK and most <= BLOCK // 2 else _NONE
+    high = np.empty(BLOCK, dtype=np.int64)
     for start in range(0, len(values), BLOCK):
-        stop = min(start + BLOCK, len(values))
-        if count == most and not more_than(values[start:stop], bar):
-            continue
-        for candidate in range(start, stop):
-            value = values[candidate]
+        part = values[start : start + BLOCK]
+        # Without branches: which of them will do cannot be foreseen.
+        some = 0
+        for number in range(len(part)):
+            high[some] = number
+            some += part[number] >= floor and part[number] > bar
+        for number in high[:some]:
+            value = part[number]
             if value <= bar:
                 continue
             at = min(count, most - 1)
             while at > 0 and found[at - 1] < value:
                 found[at], place[at] = found[at - 1], place[at - 1]
                 at -= 1
-            found[at], place[at] = value, candidate
+            found[at], place[at] = value, start + number
             count = min(count + 1, most)
             if count == most:
                 bar = found[most - 1]
     return count
+
+
+@compiler()
+def _floor(values: Any, most: Any) -> Any:
+    """What the highest values are not below: so many of the parts into which all are dealt have one as high."""
+    highest = np.full(BLOCK, _NONE)
+    for start in range(0, len(values) // BLOCK * BLOCK, BLOCK):
+        part = values[start : start + BLOCK]
+        for lane in range(BLOCK):
+            highest[lane] = max(highest[lane], part[lane])
+    few = np.full(most, _NONE)
+    for lane in range(BLOCK):
+        value = highest[lane]
+        if value > few[most - 1]:
+            at = most - 1
+            while at > 0 and few[at - 1] < value:
+                few[at] = few[at - 1]
+                at -= 1
+            few[at] = value
+    return few[most - 1]
