@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from cofire.explain.rules.flow import Flow
-from cofire.explain.rules.pooling import MaxPool
+from cofire.explain.rules.pooling import MaxPool, shares_by_definition, shares_of
 from cofire.explain.rules.weighted import Fields, Windows, candidates_of
 from cofire.explain.tracing.merging import settled, settled_by_definition
 from cofire.explain.tracing.plan import plan_of
@@ -38,8 +38,7 @@ def test_neurons_that_several_brought_get_one_row(count, size, most, carried):
     torch.manual_seed(count + size)
     flow = neurons(count, 3, size)
     (found, row), (expected, other) = (
-        settle([flow] if settle is settled else flow, size, carried, most)
-        for settle in (settled, settled_by_definition)
+        settle(flow, size, carried, most) for settle in (settled, settled_by_definition)
     )
     alike(found, expected)
     assert torch.equal(row, other)
@@ -54,7 +53,7 @@ def few_values(channels, kernel, groups):
     rows, columns = (5 + 2 - kernel) // 2 + 1, 6 + 2 - kernel + 1
     fields = Fields(given, weight, windows, (8, rows, columns), groups)
     size = 8 * rows * columns
-    return fields, settled([neurons(90, 2, size)], size, True, None)[0]
+    return fields, settled(neurons(90, 2, size), size, True, None)[0]
 
 
 SHAPES = pytest.mark.parametrize(
@@ -169,3 +168,21 @@ def test_the_place_of_a_maximum_is_the_first(padding, stride, dilation, line):
     flow = neurons(300, 2, math.prod(step.shape))
     ((_, found),) = rule.trace(step, values, flow)
     assert torch.equal(found.index, rule.first_largest(step, values, flow))
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_contributions_above_zero_share(silent):
+    torch.manual_seed(0)
+    odd = [
+        [0.0, 0.0],
+        [-0.0, -torch.inf],
+        [-torch.inf, -torch.inf],
+        [torch.nan, -1.0],
+        [-2.0, -2.0],
+    ]
+    some = torch.randint(-2, 3, (200, 3)).double()
+    for given in (torch.tensor(odd, dtype=torch.float64), some, some.T, some[:0]):
+        expected = shares_by_definition(given, silent) if given.numel() else given
+        torch.testing.assert_close(
+            shares_of(given, silent), expected, equal_nan=True, rtol=0, atol=0
+        )

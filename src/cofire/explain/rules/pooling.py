@@ -33,10 +33,36 @@ def shares_of(contribution: Tensor, silent: bool = False) -> Tensor:
         >>> shares_of(torch.tensor([[3.0, -1.0], [-2.0, -1.0], [0.0, 0.0]])).tolist()
         [[3.0, 0.0], [0.0, 1.0], [0.0, 0.0]]
     """
+    if contribution.device.type != "cpu" or contribution.dtype != torch.float64:
+        return shares_by_definition(contribution, silent)
+    found = contribution.clone(memory_format=torch.contiguous_format)
+    _into_shares(found.numpy(), silent)
+    return found
+
+
+def shares_by_definition(contribution: Tensor, silent: bool) -> Tensor:
+    """The same on any device."""
     matters = (((contribution != 0) | silent) & (contribution > -torch.inf)).any(1, keepdim=True)
     top, first = contribution.max(1, keepdim=True)
     alone = torch.zeros_like(contribution).scatter_(1, first, 1.0)
     return torch.where((top <= 0) & matters, alone, contribution.clamp(min=0))
+
+
+@compiler()
+def _into_shares(contribution: Any, silent: Any) -> None:
+    for row in contribution:
+        best, speaks, matters = 0, False, False
+        for place in range(len(row)):
+            # What is NaN stays, and is not taken for silence.
+            speaks |= not row[place] <= 0
+            matters |= row[place] > -np.inf and (silent or row[place] != 0)
+            if row[place] > row[best]:
+                best = place
+        for place in range(len(row)):
+            if row[place] <= 0:
+                row[place] = 0.0
+        if matters and not speaks:
+            row[best] = 1.0
 
 
 def shared(flow: Flow, contribution: Tensor, index: Tensor) -> Flow:

@@ -9,34 +9,29 @@ import torch
 from torch import Tensor
 
 from cofire.compiled import compiler
-from cofire.explain.rules.flow import Flow, joined, merged, strongest
+from cofire.explain.rules.flow import Flow, merged, strongest
 from cofire.explain.tracing.argsort_on_cpu import argsort
 
 
-def settled(parts: list[Flow], size: int, carried: bool, most: int | None) -> tuple[Flow, Tensor]:
-    """One flow out of several, in which each neuron and direction is there once.
+def settled(together: Flow, size: int, carried: bool, most: int | None) -> tuple[Flow, Tensor]:
+    """Evidence in which each neuron and direction is there once.
 
     Args:
-        parts: Evidence that came in from different operators.
+        together: Evidence that came in from different operators, in any order.
         size: How many values one sample has at this node.
         carried: Whether scores of the same neuron are added; else each neuron carries 1.
         most: How many neurons of an image stay, those that carry most, and take over what the
             others carried, in proportion; None for all.
 
     Returns:
-        The flow, sorted by image and index, with rows from 0, and for each neuron of the parts, one
-        part after the other, its row in the flow, -1 where it ended.
+        The flow, sorted by image and index, with rows from 0, and for each neuron given its row in
+        the flow, -1 where it ended.
     """
-    together = parts[0] if len(parts) == 1 else joined(parts)
     if together.image.device.type != "cpu" or together.folded:
         return settled_by_definition(together, size, carried, most)
-    parts_of = (together.image, together.index, together.direction, together.score)
-    *found, row = _settle(
-        *(part.contiguous().numpy() for part in parts_of),
-        size,
-        carried,
-        -1 if most is None else most,
-    )
+    parts = (together.image, together.index, together.direction, together.score)
+    columns = (part.contiguous().numpy() for part in parts)
+    *found, row = _settle(*columns, size, carried, -1 if most is None else most)
     image, index, direction, score = map(torch.from_numpy, found)
     return Flow(image, index, direction, score, torch.arange(len(image))), torch.from_numpy(row)
 

@@ -51,7 +51,7 @@ def preceding_support(
     row = torch.arange(len(index), device=index.device)
     nothing = torch.zeros(len(index), dtype=torch.float64, device=index.device)
     flow = Flow(image, index, direction, nothing, row, own=False)
-    flow, back = settled([flow], values[node][0].numel(), True, None)
+    flow, back = settled(flow, values[node][0].numel(), True, None)
     return _highest(plan, values, node, flow)[back]
 
 

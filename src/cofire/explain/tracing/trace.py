@@ -6,14 +6,15 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate, pairwise
+from functools import lru_cache
+from itertools import pairwise
 
 import torch
 from torch import Tensor, fx
 
 from cofire.explain.result.neurons import NEURON_COLUMNS, Neurons, Site
 from cofire.explain.rules import Step, Values
-from cofire.explain.rules.flow import Flow, coordinates, flat_index
+from cofire.explain.rules.flow import Flow, joined
 from cofire.explain.rules.registry import in_front
 from cofire.explain.rules.weighted import Linear, Weighted
 from cofire.explain.tracing.merging import settled
@@ -52,16 +53,15 @@ class Record:
         self, node: fx.Node, parts: list[Flow], size: int, carried: bool, most: int | None
     ) -> Flow:
         """Give each neuron that several parts brought to a node one row."""
-        flow, row = settled(parts, size, carried, most)
-        ends = list(accumulate(len(part) for part in parts))
-        for part, end in zip(parts, ends, strict=True):
-            child, parent, share = row[end - len(part) : end], part.row, part.score
-            if most is not None:
-                here = child >= 0
-                child, parent, share = child[here], parent[here], share[here]
-            self.child.append(child + self.rows)
-            self.parent.append(parent)
-            self.share.append(share)
+        together = parts[0] if len(parts) == 1 else joined(parts)
+        flow, child = settled(together, size, carried, most)
+        parent, share = together.row, together.score
+        if most is not None and len(child) and int(child.min()) < 0:
+            here = (child >= 0).nonzero().squeeze(1)
+            child, parent, share = child[here], parent[here], share[here]
+        self.child.append(child + self.rows)
+        self.parent.append(parent)
+        self.share.append(share)
         return self.add(node, flow)
 
     def add(self, node: fx.Node, flow: Flow) -> Flow:
@@ -135,12 +135,11 @@ def _chosen(
     most = scoring.k_linear if isinstance(rule, Linear) else scoring.k
     whole = one_by_one(scoring, flow, fields, most)
     each = len(flow) if whole else max(1, _CHUNK // fields.width)
-    # The count is over all neurons of an image: those of one image stay together.
-    cuts = (
-        _cuts_between_images(flow, each)
-        if scoring.counted
-        else [*range(0, len(flow), each), len(flow)]
-    )
+    cuts = [0, len(flow)]
+    if len(flow) > each:
+        # The count is over all neurons of an image: those of one image stay together.
+        parts = _cuts_between_images(flow, each) if scoring.counted else range(0, len(flow), each)
+        cuts = [*parts, len(flow)]
     last_resort = step.node is not plan.last
     found = []
     for first, last in pairwise(cuts):
@@ -156,7 +155,7 @@ def _cuts_between_images(flow: Flow, each: int) -> list[int]:
     for position, start in enumerate(starts[1:-1], 1):
         if starts[position + 1] - cuts[-1] > each:
             cuts.append(start)
-    return [*cuts, len(flow)]
+    return cuts
 
 
 class Table:
@@ -181,22 +180,21 @@ class Table:
             record: What was found.
         """
         columns = self._columns
-        for node, flow, _ in record.found:
-            shape, axis = _shape(self._plan, node), self._channel_axis(node)
-            where = coordinates(flow.index, shape)
-            rest = [part for at, part in enumerate(where) if at != axis]
-            zero = torch.zeros_like(flow.index)
-            sizes = [size for at, size in enumerate(shape) if at != axis]
-            found = {
-                "image": flow.image + first,
-                "site": torch.full_like(flow.index, self._number[node]),
-                "channel": where[axis],
-                "y": flat_index(rest[:-1], sizes[:-1]) if len(rest) > 1 else zero,
-                "x": rest[-1] if rest else zero,
-            }
-            for name, column in found.items():
-                columns[name].append(column.to("cpu", torch.int32))
-            columns["score"].append(flow.score.to("cpu", torch.float32))
+        flows = [flow for _, flow, _ in record.found]
+        image, index, score = (
+            torch.cat([getattr(flow, name) for flow in flows]).cpu()
+            for name in ("image", "index", "score")
+        )
+        many = torch.tensor([len(flow) for flow in flows])
+        axes = [(_shape(self._plan, node), self._channel_axis(node)) for node, _, _ in record.found]
+        rank = max(len(shape) for shape, _ in axes)
+        layout = torch.tensor([_layout(*each, rank) for each in axes])
+        number = torch.tensor([self._number[node] for node, _, _ in record.found])
+        found = {"image": image + first, "site": number.repeat_interleave(many)}
+        found |= dict(zip(("channel", "y", "x"), _where(index, layout, many), strict=True))
+        for name, column in found.items():
+            columns[name].append(column.to(torch.int32))
+        columns["score"].append(score.to(torch.float32))
         for name, parts in (("child", record.child), ("parent", record.parent)):
             columns[name] += [(part + self._rows).to("cpu", torch.int32) for part in parts]
         columns["share"] += [part.to("cpu", torch.float32) for part in record.share]
@@ -261,6 +259,30 @@ class Table:
             plan.sites.clear()
         plan.sites[tuple(nodes)] = tuple(found)
         return plan.sites[tuple(nodes)]
+
+
+@lru_cache(maxsize=4096)
+def _layout(shape: tuple[int, ...], axis: int, rank: int) -> list[list[int]]:
+    """Of each axis its step and size in row-major order, and how much it counts in channel, row and column."""
+    found = []
+    rest = [number for number in range(len(shape)) if number != axis]
+    for number, size in enumerate(shape):
+        row = math.prod(shape[other] for other in rest[:-1] if other > number)
+        last = number == rest[-1] if rest else False
+        counts = [int(number == axis), 0 if last or number == axis else row, int(last)]
+        found.append([math.prod(shape[number + 1 :]), size, *counts])
+    return found + [[1, 1, 0, 0, 0]] * (rank - len(shape))
+
+
+def _where(index: Tensor, layout: Tensor, many: Tensor) -> Tensor:
+    """Channel, row and column (3, neurons) of places, of so many neurons of each layout (nodes, axes, 5)."""
+    found = torch.zeros(3, len(index), dtype=torch.int64)
+    for axis in range(layout.shape[1]):
+        step, size, *counts = layout[:, axis].T.repeat_interleave(many, dim=1)
+        along = torch.div(index, step, rounding_mode="floor") % size
+        for column, count in zip(found, counts, strict=True):
+            column.addcmul_(along, count)
+    return found
 
 
 def _shape(plan: Plan, node: fx.Node) -> tuple[int, ...]:
