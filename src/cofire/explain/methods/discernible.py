@@ -366,6 +366,7 @@ def traced(
     whole = options.points or not (judged or carrying)
     # For maps alone it is enough to know whether anything speaks for the classes.
     way = plan if whole or scoring.preceding else plan.head
+    *_, of_each = plan.bytes_alive
     each = images_at_once(plan, len(images), recorded=bool(judged or carrying))
     for first in range(0, len(images), each):
         part = slice(first, first + each)
@@ -379,7 +380,7 @@ def traced(
         maps, record = _side_by_side(
             partial(mapped, images[part], logits, values, chosen, first),
             partial(_record, way, logits, values, chosen, scoring),
-            whole and not logits.is_cuda,
+            whole and not logits.is_cuda and of_each * len(chosen) >= _LONG,
         )
         if whole:
             table.add(first, record)
@@ -410,6 +411,10 @@ def traced(
         logits=torch.cat(said),
         classes=torch.cat(explained),
     )
+
+
+_LONG = 1 << 25
+"""Bytes of values through which gradients take longer than threads lose by waiting for each other."""
 
 
 def _record(way: Plan, logits: Tensor, values: Values, classes: Tensor, scoring: Scoring) -> Record:

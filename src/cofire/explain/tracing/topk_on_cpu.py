@@ -116,6 +116,11 @@ def few_highest(values: Any, found: Any, place: Any) -> Any:
     high = np.empty(BLOCK, dtype=np.int64)
     for start in range(0, len(values), BLOCK):
         part = values[start : start + BLOCK]
+        some = 0
+        for number in range(len(part)):
+            some += part[number] >= floor
+        if not some or (count == most and not more_than(part, bar)):
+            continue
         # Without branches: which of them will do cannot be foreseen.
         some = 0
         for number in range(len(part)):

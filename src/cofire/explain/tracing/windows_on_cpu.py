@@ -420,21 +420,25 @@ def _reward(operator: Any, seen: Any, shape: Any, best: Any, score: Any) -> None
     winners = winners[:several]
     if several == 0:
         return
+    of_image = shape[0] * positions
+    channels, rows, columns = winners.copy(), winners.copy(), winners.copy()
+    for winner in range(several):
+        rest = winners[winner] % of_image
+        channels[winner] = rest // positions
+        rows[winner] = rest % positions // size[1]
+        columns[winner] = rest % size[1]
     for neuron in range(len(score)):
         top, left = row[neuron] * stride_y - padding_y, column[neuron] * stride_x - padding_x
         bottom, right = top + (kernel[0] - 1) * dilation_y, left + (kernel[1] - 1) * dilation_x
-        of_image = shape[0] * positions
         low = np.searchsorted(winners, image[neuron] * of_image)
         high = np.searchsorted(winners, (image[neuron] + 1) * of_image)
         for winner in range(low, high):
-            rest = winners[winner] % of_image
-            at_channel, at_place = rest // positions, rest % positions
-            y, x = at_place // size[1], at_place % size[1]
+            y, x = rows[winner], columns[winner]
             if y < top or y > bottom or x < left or x > right:
                 continue
-            candidate = at_channel - first[neuron]
+            candidate = channels[winner] - first[neuron]
             if candidate < 0 or candidate >= score.shape[1] or score[neuron, candidate] == _NONE:
                 continue
-            place, _ = _largest(operator, seen, neuron, at_channel)
-            if place == at_place:
+            place, _ = _largest(operator, seen, neuron, channels[winner])
+            if place == y * size[1] + x:
                 score[neuron, candidate] *= count[winner]
