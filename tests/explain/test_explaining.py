@@ -523,6 +523,30 @@ def test_nothing_before_a_neuron_supports_it_more_than_its_bound(name, monkeypat
     assert any(tight)
 
 
+def test_values_that_only_move_are_where_they_came_from_and_those_that_meet_have_a_place():
+    torch.manual_seed(0)
+    moving = Made(
+        lambda s, x: s.h(s.c(x).permute(0, 2, 3, 1).flip(1).flatten(1)),
+        c=nn.Conv2d(1, 2, 3),
+        h=nn.Linear(72, 3),
+    )
+    meeting = Made(
+        lambda s, x: s.h(s.c(x).expand(-1, 4, -1, -1).flatten(1)),
+        c=nn.Conv2d(1, 1, 3),
+        h=nn.Linear(144, 3),
+    )
+    image = torch.rand(1, 1, 8, 8)
+    for model in (moving, meeting):
+        found = explain(Network(model.eval(), image), image)
+        assert [site.name for site in found.sites] == ["input", "c", "classes"]
+        (middle,) = (number for number, site in enumerate(found.sites) if site.name == "c")
+        there = found.neurons.site == middle
+        assert float(found.neurons.score[there].sum()) == pytest.approx(1)
+        places = [getattr(found.neurons, name)[there] for name in ("channel", "y", "x")]
+        each = torch.stack(places, 1).tolist()
+        assert len(each) == len({tuple(place) for place in each})
+
+
 def test_other_weights_in_the_same_memory_are_seen():
     torch.manual_seed(0)
     model, images = plain_cnn().eval(), torch.rand(1, 1, 12, 12)

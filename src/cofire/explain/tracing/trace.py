@@ -16,6 +16,7 @@ from cofire.explain.result.neurons import NEURON_COLUMNS, Neurons, Site
 from cofire.explain.rules import Step, Values
 from cofire.explain.rules.flow import Flow, joined
 from cofire.explain.rules.registry import in_front
+from cofire.explain.rules.reshape import Reorder
 from cofire.explain.rules.weighted import Linear, Weighted
 from cofire.explain.tracing.merging import settled
 from cofire.explain.tracing.plan import Plan
@@ -50,10 +51,9 @@ class Record:
     rows: int = 0
 
     def settle(
-        self, node: fx.Node, parts: list[Flow], size: int, carried: bool, most: int | None
+        self, node: fx.Node, together: Flow, size: int, carried: bool, most: int | None
     ) -> Flow:
-        """Give each neuron that several parts brought to a node one row."""
-        together = parts[0] if len(parts) == 1 else joined(parts)
+        """Give each neuron that was brought to a node one row."""
         flow, child = settled(together, size, carried, most)
         parent, share = together.row, together.score
         if most is not None and len(child) and int(child.min()) < 0:
@@ -94,13 +94,11 @@ def trace(plan: Plan, values: Values, start: Flow, scoring: Scoring) -> Record:
         parts = [part for part in pending.pop(node, []) if len(part)]
         if not parts:
             continue
-        flow = parts[0]
-        if (
-            len(parts) > 1
-            or not flow.own
-            or (node in plan.layers and node is not plan.functional.logits)
-        ):
-            flow = record.settle(node, parts, math.prod(step.shape), scoring.carried, scoring.most)
+        flow = parts[0] if len(parts) == 1 else joined(parts)
+        layer = node in plan.layers and node is not plan.functional.logits
+        # What only moves gets its row where it comes from.
+        if layer or not (flow.own or isinstance(rule, Reorder)):
+            flow = record.settle(node, flow, math.prod(step.shape), scoring.carried, scoring.most)
         if isinstance(rule, Weighted):
             operand = rule.parts(step)[0]
             pending.setdefault(operand, []).extend(
@@ -117,7 +115,7 @@ def trace(plan: Plan, values: Values, start: Flow, scoring: Scoring) -> Record:
             size = math.prod(step.shape_of(node))
             if scoring.literal:
                 parts = [replace(part, direction=torch.ones_like(part.direction)) for part in parts]
-            record.settle(node, parts, size, scoring.carried, scoring.most)
+            record.settle(node, joined(parts), size, scoring.carried, scoring.most)
     return record
 
 
