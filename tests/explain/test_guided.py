@@ -366,20 +366,23 @@ def test_where_a_cut_leaves_no_gradients_maps_are_of_points():
         assert found.heatmap().isfinite().all()
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("threads", "long"), [(1, 0), (2, 0), (2, discernible._LONG)])
 @pytest.mark.parametrize("method", ["discernible", "discernible-layers", "discernible-relevance"])
-def test_tracing_beside_the_gradients_changes_nothing(monkeypatch, method, threads):
+def test_tracing_beside_gradients_that_take_long_changes_nothing(
+    monkeypatch, method, threads, long
+):
     images = torch.rand(3, 1, 6, 8, dtype=torch.float64)
     network = Network(small_cnn(), images[:1])
     alone = explain(network, images, method=method)
     used = []
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(discernible, "_LONG", long)
     plain = discernible.trace
     monkeypatch.setattr(
         discernible, "trace", lambda *a: used.append(threading.current_thread()) or plain(*a)
     )
     found = explain(network, images, method=method)
-    assert [one is threading.main_thread() for one in used] == [threads == 1]
+    assert [one is threading.main_thread() for one in used] == [threads == 1 or long > 0]
     assert torch.equal(found.heatmap(), alone.heatmap())
     assert all(
         torch.equal(getattr(found.neurons, name), getattr(alone.neurons, name))
@@ -393,6 +396,7 @@ def test_what_goes_wrong_beside_is_raised(monkeypatch, broken):
         raise NonFiniteError("one", "two", "three")
 
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(discernible, "_LONG", 0)
     monkeypatch.setattr(discernible, broken, breaks)
     before = threading.active_count()
     with pytest.raises(NonFiniteError):
