@@ -445,10 +445,18 @@ class Tracing:
     # Neurons wanted
 
     def settled(self, step):
-        """Whether a limit on the neurons of an image applies here."""
+        """Whether a limit on the neurons of an image applies here; what only moves has no place of its own."""
+        if step.kind == "move" and len(step.inputs) == 1:
+            return False
         if step.kind in ("image", "act") or step.users > 1:
             return True
         user = next((other for other in self.steps if step in other.inputs), None)
+        while user is not None and user.kind == "move" and len(user.inputs) == 1:
+            places = range(int(np.prod(self.shape(user))))
+            came = [found for place in places if (found := self.source(user, place)) is not None]
+            if user.users > 1 or len(came) > len(set(came)):
+                return True
+            step, user = user, next((other for other in self.steps if user in other.inputs), None)
         if user is None:
             return False
         if user.kind in WEIGHTED or user.kind == "mean":
