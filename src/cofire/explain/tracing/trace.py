@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, fx
 
+from cofire.compiled import compiler
 from cofire.explain.result.neurons import NEURON_COLUMNS, Neurons, Site
 from cofire.explain.rules import Step, Values
 from cofire.explain.rules.flow import Flow, joined
@@ -189,7 +191,9 @@ class Table:
         layout = torch.tensor([_layout(*each, rank) for each in axes])
         number = torch.tensor([self._number[node] for node, _, _ in record.found])
         found = {"image": image + first, "site": number.repeat_interleave(many)}
-        found |= dict(zip(("channel", "y", "x"), _where(index, layout, many), strict=True))
+        where = torch.zeros(3, len(index), dtype=torch.int32)
+        _where(index.numpy(), many.numpy(), layout.numpy(), where.numpy())
+        found |= dict(zip(("channel", "y", "x"), where, strict=True))
         for name, column in found.items():
             columns[name].append(column.to(torch.int32))
         columns["score"].append(score.to(torch.float32))
@@ -272,15 +276,19 @@ def _layout(shape: tuple[int, ...], axis: int, rank: int) -> list[list[int]]:
     return found + [[1, 1, 0, 0, 0]] * (rank - len(shape))
 
 
-def _where(index: Tensor, layout: Tensor, many: Tensor) -> Tensor:
+@compiler()
+def _where(index: Any, many: Any, layout: Any, found: Any) -> None:
     """Channel, row and column (3, neurons) of places, of so many neurons of each layout (nodes, axes, 5)."""
-    found = torch.zeros(3, len(index), dtype=torch.int64)
-    for axis in range(layout.shape[1]):
-        step, size, *counts = layout[:, axis].T.repeat_interleave(many, dim=1)
-        along = torch.div(index, step, rounding_mode="floor") % size
-        for column, count in zip(found, counts, strict=True):
-            column.addcmul_(along, count)
-    return found
+    end = 0
+    for node in range(len(many)):
+        start, end = end, end + many[node]
+        for neuron in range(start, end):
+            for axis in range(layout.shape[1]):
+                step, size = layout[node, axis, 0], layout[node, axis, 1]
+                if size > 1:
+                    along = index[neuron] // step % size
+                    for column in range(3):
+                        found[column, neuron] += along * layout[node, axis, 2 + column]
 
 
 def _shape(plan: Plan, node: fx.Node) -> tuple[int, ...]:
