@@ -196,9 +196,9 @@ class Neurons:
         _within("image", image, 0, images)
         channels = torch.tensor([place.channels for place in sites])
         grids = torch.tensor([place.grid for place in sites])
-        _within("channel", self.channel, 0, channels[site])
-        _within("y", self.y, 0, grids[site, 0])
-        _within("x", self.x, 0, grids[site, 1])
+        rows, columns = grids.unbind(1)
+        for name, sizes in (("channel", channels), ("y", rows), ("x", columns)):
+            _within(name, getattr(self, name), 0, sizes.index_select(0, site))
         _within("child", self.child, 0, len(self))
         _within("parent", self.parent, 0, len(self))
         for name in ("score", "share"):
@@ -214,12 +214,12 @@ class Neurons:
                 "rows by site, from the classes down to the input, then by image",
             )
         child, parent = self.child.long(), self.parent.long()
-        if bool((site[child] >= site[parent]).any()):
+        if bool((site.index_select(0, child) >= site.index_select(0, parent)).any()):
             raise _bad(
                 "a link whose child is not nearer to the input than its parent",
                 "links that lead to the input",
             )
-        if bool((image[child] != image[parent]).any()):
+        if bool((image.index_select(0, child) != image.index_select(0, parent)).any()):
             raise _bad("a link between two images", "links within an image")
 
 
@@ -230,7 +230,7 @@ NEURON_COLUMNS = tuple(field.name for field in fields(Neurons))
 
 
 def _within(name: str, values: Tensor, least: int, end: Tensor | int) -> None:
-    if bool(((values < least) | (values >= end)).any()):
+    if len(values) and (int(values.min()) < least or bool((values >= end).any())):
         raise _bad(
             f"neurons.{name} from {int(values.min())} to {int(values.max())}",
             "places that the sites have",

@@ -48,16 +48,16 @@ class Flow:
 
     def where(self, kept: Tensor | slice) -> Flow:
         """Those that a mask or an index keeps."""
-        if isinstance(kept, Tensor) and kept.dtype == torch.bool and bool(kept.all()):
-            return self
-        parts = (
-            self.image[kept],
-            self.index[kept],
-            self.direction[kept],
-            self.score[kept],
-            self.row[kept],
-        )
-        return Flow(*parts, own=self.own)
+        if isinstance(kept, Tensor) and kept.dtype == torch.bool:
+            if bool(kept.all()):
+                return self
+            kept = kept.nonzero().squeeze(1)
+
+        def part(column: Tensor) -> Tensor:
+            return column[kept] if isinstance(kept, slice) else column.index_select(0, kept)
+
+        image, index, direction = part(self.image), part(self.index), part(self.direction)
+        return Flow(image, index, direction, part(self.score), part(self.row), own=self.own)
 
     def moved(self, index: Tensor, own: bool | None = None) -> Flow:
         """The same evidence at other places; -1 where it leaves the image and ends."""

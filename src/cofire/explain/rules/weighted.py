@@ -161,12 +161,12 @@ class Fields:
     @property
     def width(self) -> int:
         """How many products one neuron sums."""
-        return self.weight[0].numel()
+        return math.prod(self.weight.shape[1:])
 
     @property
     def size(self) -> int:
         """Values of one sample."""
-        return self.given[0].numel()
+        return math.prod(self.given.shape[1:])
 
     def seen_from(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Output, row and column of neurons by their places in the result."""

@@ -60,7 +60,7 @@ class Record:
         parent, share = together.row, together.score
         if most is not None and len(child) and int(child.min()) < 0:
             here = (child >= 0).nonzero().squeeze(1)
-            child, parent, share = child[here], parent[here], share[here]
+            child, parent, share = (one.index_select(0, here) for one in (child, parent, share))
         self.child.append(child + self.rows)
         self.parent.append(parent)
         self.share.append(share)
@@ -217,10 +217,10 @@ class Table:
             place = torch.empty(len(order), dtype=torch.int32)
             place[order] = torch.arange(len(order), dtype=torch.int32)
             for name in ("image", "site", "channel", "y", "x", "score"):
-                table[name] = table[name][order]
+                table[name] = table[name].index_select(0, order)
             for name in ("child", "parent"):
-                table[name] = place[table[name].long()]
-        table["site"] = position[table["site"].long()]
+                table[name] = place.index_select(0, table[name])
+        table["site"] = position.index_select(0, table["site"])
         for name in ("score", "share"):
             table[name].clamp_(min=torch.finfo(torch.float32).tiny)
         return self._sites(nodes), Neurons(**table)
