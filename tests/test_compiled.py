@@ -4,14 +4,15 @@ import os
 import subprocess
 import sys
 
-CALLED = """from cofire.compiled import compiler
+CALLED = """import numpy as np
+from cofire.compiled import compiler
 
 BY = 1
 
 
 @compiler()
 def times(value):
-    return {}
+    return sum([value for _ in range(1)]) - value + {}
 """
 
 CALLING = """from cofire.compiled import compiler
@@ -44,6 +45,8 @@ def test_a_change_of_what_a_loop_calls_is_seen_and_nothing_else_is_compiled_anew
     assert run(tmp_path) == ["6", "1"]
     called.write_text(CALLED.format("value + 10"))
     assert run(tmp_path) == ["26", "0"]
-    called.write_text(CALLED.format("value * BY").replace("BY = 1", "BY = 5"))
+    called.write_text(CALLED.format("value * BY").replace("BY = 1", "BY = np.int64(5)"))
     assert run(tmp_path) == ["30", "0"]
     assert run(tmp_path) == ["30", "1"]
+    called.write_text(CALLED.format("value * BY").replace("BY = 1", "BY = np.int64(7)"))
+    assert run(tmp_path) == ["42", "0"]

@@ -9,9 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
 from itertools import pairwise
+from types import CodeType
 from typing import Any
 
 import numba
+import numpy as np
 import torch
 from numba.core.caching import FunctionCache
 from numba.core.dispatcher import Dispatcher
@@ -53,14 +55,19 @@ def _meaning(function: Any, seen: set[Any]) -> list[Any]:
     if function in seen:
         return []
     seen.add(function)
-    code = function.__code__
-    found: list[Any] = [code.co_code, code.co_consts, code.co_names]
-    for name in code.co_names:
-        value = function.__globals__.get(name)
-        if isinstance(value, Dispatcher):
-            found.append(_meaning(value.py_func, seen))
-        elif isinstance(value, int | float | str | tuple):
-            found.append(value)
+    found: list[Any] = []
+    codes = [function.__code__]
+    for code in codes:
+        # Code within code has an address that is another one in each process.
+        codes += [value for value in code.co_consts if isinstance(value, CodeType)]
+        plain = [value for value in code.co_consts if not isinstance(value, CodeType)]
+        found += [code.co_code, plain, code.co_names]
+        for name in code.co_names:
+            value = function.__globals__.get(name)
+            if isinstance(value, Dispatcher):
+                found.append(_meaning(value.py_func, seen))
+            elif isinstance(value, int | float | str | tuple | np.generic):
+                found.append(value)
     return found
 
 

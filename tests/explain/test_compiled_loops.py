@@ -114,7 +114,8 @@ class Before:
 @SHAPES
 def test_few_are_asked_what_comes_before_them(most, counted, parts, channels, kernel, groups):
     fields, flow = few_values(channels, kernel, groups)
-    scoring = Scoring(counted=counted, current=0.5, preceding=2.0)
+    # Neither is a number that float32 has.
+    scoring = Scoring(counted=counted, current=0.7, preceding=0.1)
     results, asked = [], []
     for choose in (_chosen_on_cpu, chosen_by_definition):
         before = Before(fields, flow, parts)

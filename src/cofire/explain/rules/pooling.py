@@ -41,7 +41,7 @@ def shares_of(contribution: Tensor, silent: bool = False) -> Tensor:
 
 
 def shares_by_definition(contribution: Tensor, silent: bool) -> Tensor:
-    """The same on any device."""
+    """The same on any device; it defines the result."""
     matters = (((contribution != 0) | silent) & (contribution > -torch.inf)).any(1, keepdim=True)
     top, first = contribution.max(1, keepdim=True)
     alone = torch.zeros_like(contribution).scatter_(1, first, 1.0)

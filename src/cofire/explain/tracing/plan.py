@@ -274,7 +274,7 @@ def images_at_once(plan: Plan, images: int, *, recorded: bool = False) -> int:
     bare, traced, everything = plan.bytes_alive
     kept = max(bare * images, ENOUGH)
     most = max(1, int(kept / max(1, everything if recorded else traced)))
-    return max(1, math.ceil(images / math.ceil(images / most)))
+    return max(1, math.ceil(images / max(1, math.ceil(images / most))))
 
 
 def _bytes(node: fx.Node) -> int:

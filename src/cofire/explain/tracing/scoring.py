@@ -137,7 +137,8 @@ def _chosen_on_cpu(
 
     if most == candidates:
         takes_part = seen.support > -torch.inf
-        score, weight = times * scoring.current * seen.support, scoring.preceding * times
+        many = times.double()
+        score, weight = many * scoring.current * seen.support, scoring.preceding * many
         score = pruned(score, weight, takes_part, most, None, support)
         return seen.chosen(score, most, False, last_resort)
     scores = Scores(seen.support, times, scoring.current, scoring.preceding)
