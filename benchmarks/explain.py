@@ -24,6 +24,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision
@@ -183,6 +184,9 @@ if __name__ == "__main__":
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--keep", type=int, help="MiB of values kept at once, in place of ENOUGH")
+    parser.add_argument("--long", type=int, help="MiB of values, in place of _LONG")
     chosen = parser.parse_args()
+    module: Any = sys.modules["cofire.explain.methods.discernible"]
+    module._LONG = module._LONG if chosen.long is None else chosen.long << 20
     plan.ENOUGH = chosen.keep << 20 if chosen.keep else plan.ENOUGH
     memory(chosen) if chosen.memory else times(chosen)
