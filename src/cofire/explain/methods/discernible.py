@@ -414,7 +414,7 @@ def traced(
 
 
 _LONG = 1 << 25
-"""Bytes of values through which gradients take so long that threads gain more than they lose by waiting for each other."""
+"""Bytes of values through which gradients take so long that a second thread gains more than it loses by waiting."""
 
 
 def _record(way: Plan, logits: Tensor, values: Values, classes: Tensor, scoring: Scoring) -> Record:
