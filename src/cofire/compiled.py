@@ -19,7 +19,7 @@ from numba.core.caching import FunctionCache
 from numba.core.dispatcher import Dispatcher
 from torch import Tensor
 
-__all__ = ["compiler", "memory_of", "over", "plain"]
+__all__ = ["FAR", "compiler", "memory_of", "over", "plain"]
 
 Kernel = Callable[..., Any]
 
@@ -73,6 +73,9 @@ def _meaning(function: Any, seen: set[Any]) -> list[Any]:
 
 _SMALL = 1 << 18
 """Products below which handing work to threads costs more than it saves."""
+
+FAR = 16
+"""So many products could be summed while one value is fetched that is far from the last in memory."""
 
 
 @lru_cache(maxsize=1)

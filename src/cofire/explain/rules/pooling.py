@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from cofire.compiled import compiler, memory_of, over, plain
+from cofire.compiled import FAR, compiler, memory_of, over, plain
 from cofire.explain.rules.flow import Flow, coordinates, flat_index
 from cofire.explain.rules.registry import Rule, Step, Values, register_rule
 from cofire.explain.rules.weighted import Windows, pair
@@ -18,9 +18,6 @@ from cofire.network.operators import named
 
 _CHUNK = 1 << 21
 """Places looked at together."""
-
-_FAR = 16
-"""Products that could be summed while one value is fetched."""
 
 
 def shares_of(contribution: Tensor, silent: bool = False) -> Tensor:
@@ -242,7 +239,7 @@ def _first_largest(step: Step, windows: Windows, values: Values, flow: Flow) -> 
     looked = (flow.image.numpy(), flow.index.contiguous().numpy(), shape, result)
     geometry = (*windows.kernel, *windows.stride, *windows.padding, *windows.dilation)
     parts = (*looked, memory_of(given), given.stride(), geometry, place.numpy())
-    over(_find_largest, len(place), len(place) * math.prod(windows.kernel) * _FAR, *parts)
+    over(_find_largest, len(place), len(place) * math.prod(windows.kernel) * FAR, *parts)
     return place
 
 

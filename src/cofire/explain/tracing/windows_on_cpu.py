@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cofire.compiled import compiler, memory_of, over, plain
+from cofire.compiled import FAR, compiler, memory_of, over, plain
 from cofire.explain.rules.flow import Flow
 from cofire.explain.rules.weighted import Fields
 from cofire.explain.tracing.argsort_on_cpu import argsort
@@ -20,9 +20,6 @@ from cofire.explain.tracing.topk_on_cpu import first_highest, more_than, pick
 _NONE = -np.inf
 _FEW = 8
 """Candidates for which going through taps in the inner loop is faster."""
-
-_FAR = 16
-"""Products that could be summed while one is fetched."""
 
 
 class WindowsOnCPU:
@@ -75,8 +72,7 @@ class WindowsOnCPU:
         place, towards = torch.empty_like(candidate), torch.empty_like(candidate, dtype=torch.int8)
         asked = (neuron.numpy(), candidate.numpy(), self._shape[1:], self._last)
         found = (place.numpy(), towards.numpy())
-        # Each is far from the last in memory, which takes as long as many products.
-        products = _FAR * len(neuron) * self._operator[4][0] * self._operator[4][1]
+        products = FAR * len(neuron) * self._operator[4][0] * self._operator[4][1]
         over(_find_places, len(neuron), products, self._operator, self._seen, *asked, *found)
         return place, towards
 
